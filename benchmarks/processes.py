@@ -1,0 +1,101 @@
+"""Starting what is measured, as a user would: each part a process of its own; and reading what it used."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from sdk_python.protocol import admin_pb2
+from sidecar.operate import client
+
+ROOT = Path(__file__).resolve().parent.parent
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Sidecar:
+    """A running sidecar with one lambda, named `bench`."""
+
+    process: subprocess.Popen[bytes]
+    address: str
+    config: Path
+    folder: Path
+
+    def status(self) -> admin_pb2.Lambda:
+        """How the lambda is doing."""
+        return client.status(self.address, None).lambdas[0]
+
+    def serve_with(self, settings: Mapping[str, Any], module: str = "benchmarks.counting") -> subprocess.Popen[bytes]:
+        """A lambda process beside it, with settings of its own."""
+        log = (self.folder / f"lambda-{uuid.uuid4().hex[:4]}.log").open("wb")
+        command = [sys.executable, "-m", "sdk_python.serve", "bench", module, "--address", self.address]
+        command += ["--log-level", "warning"]
+        for key, value in settings.items():
+            command += ["--set", f"{key}={json.dumps(value)}"]
+        return subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log)
+
+
+@contextmanager
+def sidecar(broker: str, topics: list[str], settings: Mapping[str, Any], **more: object) -> Iterator[Sidecar]:
+    """A sidecar on a free Unix socket; ``more`` are keys of the lambda's config. Fails when it does not come up."""
+    with tempfile.TemporaryDirectory(prefix="kafka-sidecar-benchmark-") as name:
+        folder = Path(name)
+        address = f"unix://{folder}/sock"
+        one = {"topics": topics, "group": uuid.uuid4().hex, "settings": dict(settings), **more}
+        config = {
+            "kafka": {"bootstrap.servers": broker},
+            "server": {"listen": address},
+            "lambdas": {"bench": one},
+        }
+        path = folder / "config.yaml"
+        path.write_text(json.dumps(config))
+        log = (folder / "sidecar.log").open("wb")
+        command = [sys.executable, "-m", "sidecar", "--config", str(path), "--log-format", "json"]
+        process = subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log)
+        running = Sidecar(process, address, path, folder)
+        try:
+            _wait_until_connected(running)
+            yield running
+        finally:
+            process.send_signal(signal.SIGTERM)
+            if process.wait(30) != 0:
+                sys.stderr.write((folder / "sidecar.log").read_text()[-4000:])
+
+
+def _wait_until_connected(running: Sidecar) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if running.status().connected:
+                return
+        except grpc.RpcError:
+            pass
+        if running.process.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise RuntimeError(f"the sidecar did not start:\n{(running.folder / 'sidecar.log').read_text()[-2000:]}")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of processor time that the process has used, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def memory_mb(pid: int, what: str = "VmRSS") -> float:
+    """Memory of the process in MB: `VmRSS` now, `VmHWM` at its highest."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{what}:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"no {what} for process {pid}")

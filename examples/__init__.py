@@ -1,0 +1,1 @@
+"""Small lambdas to read and to start from."""

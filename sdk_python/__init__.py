@@ -1,0 +1,30 @@
+"""Write a lambda for the Kafka sidecar: a function over the messages of one partition, in order.
+
+``python -m sdk_python.serve NAME MODULE`` serves one; `sdk_python.testing` tests one without Kafka.
+"""
+
+from ._errors import PluginError, RefusedError, SdkError, SettingsError
+from ._function import partition_lambda
+from ._interfaces import CloseReason, IContext, IPartitionLambda, IPartitionLambdaFactory, IPlugin
+from ._message import CREATE_TIME, LOG_APPEND_TIME, NO_TIMESTAMP, Message
+
+__all__ = [
+    # a lambda of one function
+    "partition_lambda",
+    # the four interfaces
+    "IPlugin",
+    "IPartitionLambdaFactory",
+    "IPartitionLambda",
+    "IContext",
+    "CloseReason",
+    # what a handler gets
+    "Message",
+    "NO_TIMESTAMP",
+    "CREATE_TIME",
+    "LOG_APPEND_TIME",
+    # what can go wrong
+    "SdkError",
+    "PluginError",
+    "SettingsError",
+    "RefusedError",
+]

@@ -1,0 +1,275 @@
+"""One process's client for one lambda: keeps one spare stream open, and runs a `Partition` for each that is taken.
+
+::
+
+    offer ──► Welcome ──► plugin.create (once) ──► Available ──► Assigned ──► a Partition, and the next offer
+      ▲                                                │
+      └──── back-off ◄──── the stream broke ───────────┘
+
+Owner: the event loop. One task (`_keep_offering`) opens streams, so there is never more than one spare.
+"""
+
+import asyncio
+import os
+import platform
+import random
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from logging import INFO, WARNING
+from typing import Any, Final
+
+from ._awaiting import settle
+from ._checkpoints import CheckpointSender
+from ._connection import MAX_MESSAGE_BYTES, Connection, Endpoint, LinkError, Stream
+from ._errors import PluginError, RefusedError, clip
+from ._interfaces import IPartitionLambdaFactory, IPlugin
+from ._log import log
+from ._message import FrameError
+from ._partition import Host, Partition
+from ._settings import Override, layered
+from .protocol import lambda_pb2 as pb
+
+PROTOCOL_VERSION: Final = 1
+DRAIN_TIMEOUT: Final = 10.0
+"""Seconds for handlers, closes and dispose when the process is asked to stop."""
+
+_WELCOME_TIMEOUT: Final = 30.0
+_BACKOFF_FIRST: Final = 0.1
+_BACKOFF_MOST: Final = 2.0  # a sidecar that comes back is found within this time
+_REFUSED_FIRST: Final = 5.0
+_REFUSED_MOST: Final = 30.0
+_STABLE: Final = 1.0
+"""Seconds after which a stream counts as one that worked, so that the retry after it is immediate again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a client can be told beside the plugin."""
+
+    max_partitions: int | None = None
+    """Partitions at the same time in this process; None: as many as the sidecar gives."""
+    drain_timeout: float = DRAIN_TIMEOUT
+    environment: Sequence[Override] = ()
+    assignments: Sequence[Override] = ()
+    on_created: Callable[[], None] = lambda: None
+    """Called once after ``plugin.create``."""
+
+
+class Client:
+    """Serves one lambda until `stop`."""
+
+    def __init__(self, name: str, plugin: IPlugin, endpoint: Endpoint, options: Options | None = None) -> None:
+        self.name = name
+        self._plugin = plugin
+        self._endpoint = endpoint
+        self._options = options or Options()
+        self._connection = Connection(endpoint)
+        self._sender = CheckpointSender(self._connection.checkpoint)
+        self._factory: IPartitionLambdaFactory | None = None
+        self._config: Mapping[str, Any] = {}
+        self._settings_json: str | None = None
+        self._lives: dict[asyncio.Task[None], Partition] = {}
+        self._latest: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._stopping = asyncio.Event()
+        self._said = ""
+        self._welcomed = False
+        self._offer = _offer(name)
+
+    def stop(self) -> None:
+        """Drain and end; `run` returns when it is done. May be called again."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`, or until cancelled, which drains as well.
+
+        Raises:
+            RefusedError: the sidecar refused the very first Offer.
+            PluginError: what ``plugin.create`` returned does not fit the interfaces.
+            Exception: whatever ``plugin.create`` raised.
+        """
+        sender = asyncio.create_task(self._sender.run())
+        offering = asyncio.create_task(self._keep_offering())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({offering, sender, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (offering, sender):
+                if task.done():
+                    task.result()
+        finally:
+            self.stop()
+            # Cancelling the offer also ends the spare stream. A partition that is assigned at this moment sees
+            # its stream end before Ready, and waits for another process.
+            offering.cancel()
+            stopping.cancel()
+            await asyncio.gather(offering, stopping, return_exceptions=True)
+            await self._drain()
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+            await self._connection.close()
+
+    async def _drain(self) -> None:
+        """1. end all partitions, in parallel; 2. dispose; both within the drain timeout."""
+        end = time.monotonic() + self._options.drain_timeout
+        if self._lives:
+            log.info("%s: drains %d partitions", self.name, len(self._lives))
+            for partition in self._lives.values():
+                partition.stop()
+            _, late = await asyncio.wait(set(self._lives), timeout=self._options.drain_timeout)
+            for task in late:
+                self._lives[task].log.error("did not end within the drain timeout")
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=1.0)
+        if self._factory is None:
+            return
+        try:
+            async with asyncio.timeout(max(0.5, end - time.monotonic())):
+                await settle(self._factory.dispose())
+        except TimeoutError:
+            log.error("%s: dispose did not end within the drain timeout", self.name)
+        except Exception:
+            log.exception("%s: dispose failed", self.name)
+
+    # ------------------------------------------------------------------------------------------- offering
+
+    async def _keep_offering(self) -> None:
+        failures = 0
+        while True:
+            await self._have_room()
+            began = time.monotonic()
+            try:
+                assigned = await self._offer_once()
+            except RefusedError as error:
+                if not self._welcomed:
+                    raise
+                self._say(str(error), f"{error}; asking again in case the config changes", loud=True)
+                failures = 0 if time.monotonic() - began > _STABLE else failures
+                delay = min(_REFUSED_MOST, _REFUSED_FIRST * 2**failures)
+            except (LinkError, FrameError) as error:
+                waits = f"waits for the sidecar at {self._endpoint.address}"
+                self._say(waits, f"{waits} ({error})", loud=self._welcomed)
+                failures = 0 if time.monotonic() - began > _STABLE else failures
+                # The first retry is immediate: mostly the sidecar was restarted, or an idle connection was cut.
+                delay = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2 ** (failures - 1)) if failures else 0.0
+            else:
+                failures = 0 if assigned else failures
+                continue
+            failures = min(failures + 1, 16)
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  no secret
+            await self._old_lives_closed()
+
+    async def _have_room(self) -> None:
+        most = self._options.max_partitions
+        while most is not None and len(self._lives) >= most:
+            await asyncio.wait(set(self._lives), return_when=asyncio.FIRST_COMPLETED)
+
+    async def _old_lives_closed(self) -> None:
+        """After a stream broke: offer again only when the lambdas whose streams broke too are closed."""
+        lost = {task for task, partition in self._lives.items() if partition.ending.done()}
+        if lost:
+            await asyncio.wait(lost)
+
+    async def _offer_once(self) -> bool:
+        """One spare stream, until it became a partition; False when it became none."""
+        stream = self._connection.open()
+        taken = False
+        try:
+            await stream.write(self._offer)
+            try:
+                async with asyncio.timeout(_WELCOME_TIMEOUT):
+                    welcome = (await self._expect(stream, "welcome")).welcome
+            except TimeoutError:
+                raise LinkError(f"no Welcome within {_WELCOME_TIMEOUT:.0f} s") from None
+            self._welcomed = True
+            connected = f"connected to sidecar {welcome.sidecar_version} at {self._endpoint.address}"
+            self._say(connected, connected)
+            factory = await self._created(welcome)
+            await stream.write(pb.LambdaFrame(available=pb.Available()))
+            assigned = (await self._expect(stream, "assigned")).assigned
+            host = Host(
+                lambda_name=self.name,
+                factory=factory,
+                config=self._config,
+                sink=self._sender,
+                error=self._connection.error,
+                window=welcome.window_messages or 1000,
+                drain_timeout=self._options.drain_timeout,
+            )
+            self._begin(Partition(assigned, stream, host))
+            taken = True
+        finally:
+            if not taken:
+                stream.close()
+        return taken
+
+    async def _expect(self, stream: Stream, kind: str) -> pb.HostFrame:
+        while (frame := await stream.read()) is not None:
+            came = frame.WhichOneof("frame")
+            if came == kind:
+                return frame
+            if came is not None:  # None: an arm of a newer contract
+                raise FrameError(f"{came} came before {kind}")
+        raise LinkError("the sidecar ended the stream")
+
+    async def _created(self, welcome: pb.Welcome) -> IPartitionLambdaFactory:
+        """The factory: made once per process, with the settings of the first Welcome."""
+        if self._factory is not None:
+            if welcome.settings_json != self._settings_json:
+                self._settings_json = welcome.settings_json
+                log.warning("%s: the sidecar has other settings now: restart this process to use them", self.name)
+            return self._factory
+        self._settings_json = welcome.settings_json
+        self._config = layered(welcome.settings_json, self._options.environment, self._options.assignments)
+        factory: IPartitionLambdaFactory = await settle(self._plugin.create(self._config))
+        for method in ("create", "dispose"):
+            if not callable(getattr(factory, method, None)):
+                raise PluginError(f"plugin.create returned {factory!r}, which has no {method}()")
+        self._factory = factory
+        self._options.on_created()
+        return factory
+
+    def _begin(self, partition: Partition) -> None:
+        self._sender.add(partition.context)
+        task = asyncio.create_task(partition.run(after=self._latest.get(partition.place)))
+        self._lives[task] = partition
+        self._latest[partition.place] = task
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        partition = self._lives.pop(task)
+        if self._latest.get(partition.place) is task:
+            del self._latest[partition.place]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            partition.log.error("a fault of the SDK, not of the lambda", exc_info=error)
+
+    def _say(self, state: str, text: str, *, loud: bool = False) -> None:
+        """Log what this client waits for, once per change of ``state``."""
+        if state != self._said:
+            self._said = state
+            log.log(WARNING if loud else INFO, "%s: %s", self.name, text)
+
+
+def _offer(name: str) -> pb.LambdaFrame:
+    offer = pb.Offer(
+        lambda_name=name,
+        process_id=uuid.uuid4().hex,
+        instance=clip(f"{socket.gethostname()}:{os.getpid()}", 256),
+        protocol_version=PROTOCOL_VERSION,
+        client=pb.Client(
+            name="kafka-sidecar-sdk", version=_version(), language=f"python {platform.python_version()}"
+        ),
+        max_message_bytes=MAX_MESSAGE_BYTES,
+        pid=os.getpid(),
+    )
+    return pb.LambdaFrame(offer=offer)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("kafka-sidecar")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return "unknown"

@@ -1,0 +1,217 @@
+"""Channels to the sidecar, and one Process stream on them. All that touches gRPC calls is here."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from ._errors import RefusedError
+from ._message import FrameError
+from .protocol import lambda_pb2 as pb
+
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+"""The largest message this client takes; the Offer tells the sidecar, which sends no larger one."""
+
+STREAMS_PER_CHANNEL: Final = 64
+"""Servers and proxies cap streams per connection, often at 100."""
+
+_SERVICE: Final = "/kafka_sidecar.v1.LambdaHost/"
+
+_OPTIONS: Final[Sequence[tuple[str, Any]]] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Channels with equal arguments share a connection unless each has a pool of its own.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A hung peer is noticed within 5 + 5 s. ping_timeout is what does it: keepalive_timeout alone did nothing.
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # Our own back-off is the one in charge: a channel must not sit out gRPC's, which grows to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # The sidecar is next door; http_proxy in the environment is meant for other calls.
+    ("grpc.enable_http_proxy", 0),
+)
+
+_REFUSALS: Final = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+
+
+class LinkError(Exception):
+    """A stream or call broke; the text is what gRPC or the sidecar says about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the sidecar is and how to talk to it."""
+
+    address: str
+    """``host:port`` or ``unix:///path``."""
+    token: str | None = None
+    tls_ca: bytes | None = None
+    """PEM of the authorities to trust. With a certificate but without this: the system's."""
+    tls_cert: bytes | None = None
+    tls_key: bytes | None = None
+
+    def __repr__(self) -> str:  # no secrets in logs
+        return f"Endpoint({self.address!r})"
+
+    @property
+    def target(self) -> str:
+        """The address as gRPC dials it: a sidecar that listens on all interfaces is dialled on loopback."""
+        host, colon, port = self.address.rpartition(":")
+        if not colon or self.address.startswith(("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:")):
+            return self.address
+        return {"0.0.0.0": f"127.0.0.1:{port}", "": f"127.0.0.1:{port}", "[::]": f"[::1]:{port}"}.get(  # noqa: S104
+            host, self.address
+        )
+
+    def channel(self) -> grpc.aio.Channel:
+        """A channel with a connection of its own."""
+        if self.tls_ca is None and self.tls_cert is None:
+            return grpc.aio.insecure_channel(self.target, options=_OPTIONS)
+        credentials = grpc.ssl_channel_credentials(self.tls_ca, self.tls_key, self.tls_cert)
+        return grpc.aio.secure_channel(self.target, credentials, options=_OPTIONS)
+
+
+class Stream:
+    """One Process call: frames out, frames in, and an end."""
+
+    def __init__(self, call: Any, release: Callable[[], None]) -> None:
+        self._call = call
+        self._release = release
+
+    async def read(self) -> pb.HostFrame | None:
+        """The next frame; None when the sidecar ended the stream in order.
+
+        Do not cancel a task that waits here unless the whole stream may die: gRPC cancels the call with it.
+
+        Raises:
+            RefusedError: the sidecar ended it with a status that asking again does not cure.
+            LinkError: the stream broke.
+            FrameError: what came is no frame.
+        """
+        try:
+            data = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from None
+        if data is grpc.aio.EOF:
+            return None
+        try:
+            return pb.HostFrame.FromString(data)
+        except DecodeError as error:
+            raise FrameError(f"HostFrame cannot be parsed: {error}") from None
+
+    async def write(self, frame: pb.LambdaFrame) -> None:
+        """Send one frame.
+
+        Raises:
+            RefusedError, LinkError: as `read`; the stream is over.
+        """
+        try:
+            await self._call.write(frame.SerializeToString())
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from None
+        except asyncio.InvalidStateError:
+            raise LinkError("the stream is over") from None
+
+    async def half_close(self) -> None:
+        """Say that nothing more will be sent."""
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # over already is as good
+            await self._call.done_writing()
+
+    def close(self) -> None:
+        """End the call, whatever its state, and give its place on the channel back. May be called again."""
+        self._call.cancel()
+        self._release()
+
+
+class Connection:
+    """All channels to one sidecar. Owned by the event loop."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        token = endpoint.token
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else None
+        self._streaming: dict[grpc.aio.Channel, int] = {}
+        # Checkpoints and errors have a connection of their own: they never wait behind data.
+        self._calls = endpoint.channel()
+        self._checkpoint = self._calls.unary_unary(
+            _SERVICE + "Checkpoint",
+            request_serializer=pb.CheckpointRequest.SerializeToString,
+            response_deserializer=pb.CheckpointResponse.FromString,
+        )
+        self._error = self._calls.unary_unary(
+            _SERVICE + "Error",
+            request_serializer=pb.ErrorRequest.SerializeToString,
+            response_deserializer=pb.ErrorResponse.FromString,
+        )
+
+    def open(self) -> Stream:
+        """A new Process stream, on the first channel with room."""
+        channel = next((c for c, used in self._streaming.items() if used < STREAMS_PER_CHANNEL), None)
+        if channel is None:
+            channel = self._endpoint.channel()
+            self._streaming[channel] = 0
+        self._streaming[channel] += 1
+        held = [channel]
+
+        def release() -> None:
+            for once in held:
+                self._streaming[once] -= 1
+            held.clear()
+
+        # No serializers: frames are bytes for gRPC, and are parsed where an error can be told from a broken stream.
+        return Stream(channel.stream_stream(_SERVICE + "Process")(metadata=self._metadata), release)
+
+    async def checkpoint(self, request: pb.CheckpointRequest) -> pb.CheckpointResponse:
+        """Call Checkpoint.
+
+        Raises:
+            LinkError, RefusedError: it failed; nothing is known of its outcome.
+        """
+        try:
+            response: pb.CheckpointResponse = await self._checkpoint(request, metadata=self._metadata, timeout=10)
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from None
+        return response
+
+    async def error(self, request: pb.ErrorRequest) -> pb.ErrorResponse:
+        """Call Error.
+
+        Raises:
+            LinkError, RefusedError: it failed; nothing is known of its outcome.
+        """
+        try:
+            response: pb.ErrorResponse = await self._error(request, metadata=self._metadata, timeout=10)
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from None
+        return response
+
+    async def close(self) -> None:
+        """Close all channels, at once."""
+        for channel in (*self._streaming, self._calls):
+            await channel.close()
+
+
+def _translated(error: grpc.aio.AioRpcError) -> Exception:
+    """Whether asking again may help is decided here, by the status alone."""
+    code, details = error.code(), error.details() or "no reason given"
+    if code in _REFUSALS:
+        return RefusedError(code.name, details)
+    return LinkError(f"{code.name}: {details}")

@@ -1,0 +1,160 @@
+"""Frames in, handler calls out: the hot path of the SDK.
+
+Owner: the event loop. The reader puts frames in, one task runs `Dispatcher.run`, and `stop` may come from anywhere on
+the loop, also from inside a handler (``context.error``).
+
+Nothing runs per message but the handler and the loop around it:
+
+- Whether to stop is not asked per message: `stop` empties the list that the loop iterates over, which ends it.
+- Time is looked at once per slice. Slices grow while they are quick, so that a handler that takes long yields the
+  event loop after each message, and one that is fast after a few milliseconds.
+- Which message is being handled is not recorded: the watchdog reads it from the running frame.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from inspect import isawaitable
+from typing import Any, Final
+
+from ._checkpoints import Place
+from ._message import Columns, Message
+from .protocol import lambda_pb2 as pb
+
+TURN: Final = 0.005
+"""Seconds that sync handlers may hold the event loop in a row."""
+_MAX_SLICE: Final = 128  # bounds what a handler that turns slow all at once can do to the loop
+_QUICK: Final = 0.001
+_SLOW: Final = 0.002
+
+Handler = Callable[[Message], Any]
+
+
+class HandlerFailedError(Exception):
+    """A handler raised, or the awaitable it returned did. The cause is the exception."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"the handler failed at offset {offset}")
+        self.offset = offset
+
+
+class Dispatcher:
+    """Calls one partition's handler with one message after another."""
+
+    def __init__(self, topic: str, partition: int, place: Place) -> None:
+        self._topic = topic
+        self._partition = partition
+        self._place = place
+        self._frames: deque[pb.Batch] = deque()
+        self._current: list[Message] = []
+        self._stopped = False
+        self._frame_came = asyncio.Event()
+        self._slice = 1
+        self._turn_began = 0.0
+        self.waiting = 0
+        """Messages that came and are in no slice yet."""
+        self.idle = asyncio.Event()
+        """Set while nothing waits and nothing runs."""
+        self.room = asyncio.Event()
+        """Set whenever a frame was taken up."""
+
+    def put(self, batch: pb.Batch, count: int) -> None:
+        """Queue a frame of ``count`` messages. After `stop` it is dropped: its messages come again elsewhere."""
+        if not self._stopped and count:
+            self._frames.append(batch)
+            self.waiting += count
+            self.idle.clear()
+            self._frame_came.set()
+
+    def stop(self) -> None:
+        """Call no handler any more. What runs, runs on; `run` returns after it."""
+        self._stopped = True
+        self._frames.clear()
+        self._current.clear()
+        self.waiting = 0
+        self.room.set()
+        self._frame_came.set()
+
+    async def run(self, handler: Handler) -> None:
+        """Call ``handler`` until `stop`.
+
+        Raises:
+            HandlerFailedError: it raised; nothing was called after it.
+        """
+        loop = asyncio.get_running_loop()
+        self._turn_began = loop.time()
+        try:
+            while not self._stopped:
+                if not self._frames:
+                    self.idle.set()
+                    self._frame_came.clear()
+                    await self._frame_came.wait()
+                    self._turn_began = loop.time()
+                    continue
+                columns = Columns(self._frames.popleft(), self._topic, self._partition)
+                self.waiting -= columns.count
+                self.room.set()
+                await self._run_frame(handler, columns, loop)
+                if self._place.urgent and not self._stopped:
+                    await self._yield(loop)  # the sidecar waits for this checkpoint to send on
+        finally:
+            self._stopped = True
+            self._current = []
+            self.idle.set()
+
+    async def _run_frame(self, handler: Handler, columns: Columns, loop: asyncio.AbstractEventLoop) -> None:
+        position = 0
+        began = loop.time()
+        while position < columns.count and not self._stopped:
+            self._current = columns.messages(position, position + self._slice)
+            position += self._slice
+            remaining = iter(self._current)
+            while (last := call_each(handler, remaining, self._place)) is not None:
+                await self._finish(*last)
+                if loop.time() - self._turn_began > TURN:
+                    await self._yield(loop)
+            now = loop.time()
+            if now - began < _QUICK:
+                self._slice = min(_MAX_SLICE, self._slice * 2)
+            elif now - began > _SLOW:
+                self._slice = max(1, self._slice // 2)
+            if now - self._turn_began > TURN:
+                await self._yield(loop)
+                now = loop.time()
+            began = now
+
+    async def _finish(self, message: Message, pending: Awaitable[object]) -> None:
+        """Await what an async handler returned."""
+        try:
+            await pending
+        except Exception as error:
+            raise HandlerFailedError(message.offset) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # it is we who are cancelled
+            raise HandlerFailedError(message.offset) from error  # something inside the handler was
+        self._place.handled = message.offset
+
+    async def _yield(self, loop: asyncio.AbstractEventLoop) -> None:
+        await asyncio.sleep(0)
+        self._turn_began = loop.time()
+
+
+def call_each(
+    handler: Handler, messages: Iterator[Message], place: Place
+) -> tuple[Message, Awaitable[object]] | None:
+    """Call ``handler`` with each message until one answers with an awaitable; None when none is left."""
+    message: Message | None = None
+    try:
+        for message in messages:
+            result = handler(message)
+            if result is not None and isawaitable(result):
+                return message, result
+    except Exception as error:
+        if message is None:
+            raise
+        raise HandlerFailedError(message.offset) from error
+    if message is not None:
+        place.handled = message.offset
+    return None

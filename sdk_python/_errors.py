@@ -1,0 +1,79 @@
+"""What the SDK raises, and how an exception is put into the words of the contract."""
+
+import traceback
+from typing import Final
+
+MAX_MESSAGE_BYTES: Final = 8 * 1024
+MAX_TYPE_BYTES: Final = 256
+MAX_STACK_BYTES: Final = 32 * 1024
+
+
+class SdkError(Exception):
+    """Base of what the SDK raises to the program that runs it.
+
+    ::
+
+        SdkError
+        ├── PluginError     there is nothing to load, or it does not fit the interfaces
+        ├── SettingsError   a setting, an option or a config file cannot be used
+        └── RefusedError    the sidecar does not want this process
+    """
+
+
+class PluginError(SdkError):
+    """A plugin cannot be loaded, or what it returned does not fit the interfaces."""
+
+
+class SettingsError(SdkError):
+    """A setting, a command line option or a config file cannot be used."""
+
+
+class RefusedError(SdkError):
+    """The sidecar refused the Offer: unknown lambda, protocol too old, bad token.
+
+    Attributes:
+        code: the name of the gRPC status, such as ``"NOT_FOUND"``.
+        details: the sidecar's own words, which say what to do.
+    """
+
+    def __init__(self, code: str, details: str) -> None:
+        super().__init__(f"the sidecar refused this process ({code}): {details}")
+        self.code = code
+        self.details = details
+
+
+def clip(text: str, limit: int, *, keep_end: bool = False) -> str:
+    """``text`` in at most ``limit`` bytes of UTF-8; what cannot be encoded is escaped."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) > limit:
+        data = data[-limit:] if keep_end else data[:limit]
+    return data.decode("utf-8", "ignore")
+
+
+def message_of(error: BaseException | str) -> str:
+    """The text of an error for people; never raises, whatever the exception's ``__str__`` does."""
+    try:
+        text = str(error) or repr(error)
+    except Exception:  # noqa: BLE001, RUF100  a broken __str__ must not hide the failure itself
+        text = f"<{type(error).__name__} without a readable text>"
+    return clip(text, MAX_MESSAGE_BYTES)
+
+
+def type_of(error: BaseException | str) -> str:
+    """The qualified name of the exception's type; empty for a text."""
+    if isinstance(error, str):
+        return ""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return clip(name, MAX_TYPE_BYTES)
+
+
+def stack_of(error: BaseException | str) -> str:
+    """The traceback with its causes; the end is kept when it is too long, since the raise is there."""
+    if isinstance(error, str):
+        return ""
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001, RUF100  as above
+        text = "".join(traceback.format_tb(error.__traceback__))
+    return clip(text, MAX_STACK_BYTES, keep_end=True)

@@ -1,0 +1,137 @@
+"""The four interfaces between a lambda and the sidecar, with the names of the seed.
+
+They are protocols: a plain class with the right methods fits, without importing or inheriting anything, and a type
+checker says where it does not.
+"""
+
+from collections.abc import Awaitable, Mapping
+from enum import StrEnum
+from typing import Any, Protocol
+
+from ._message import Message
+
+
+class CloseReason(StrEnum):
+    """Why a partition's lambda is closed."""
+
+    STOPPED = "stopped"
+    """The process or the sidecar ends in order. A checkpoint made in ``close`` still counts."""
+    REBALANCED = "rebalanced"
+    """Another process gets the partition. A checkpoint made in ``close`` still counts, until the deadline."""
+    ERROR = "error"
+    """The lambda failed, or the stream to the sidecar broke. Checkpoints made in ``close`` are ignored."""
+    IDLE = "idle"
+    """Nothing came for long. Used by the document router for its documents."""
+
+
+class IContext(Protocol):
+    """What a lambda can say about its partition.
+
+    One context belongs to one lambda. All methods return at once and never wait for the network. They belong to the
+    event loop's thread: from another thread use ``loop.call_soon_threadsafe(context.checkpoint, offset)``.
+    """
+
+    @property
+    def topic(self) -> str:
+        """The topic of this partition."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """The number of this partition."""
+        ...
+
+    @property
+    def start_offset(self) -> int | None:
+        """Where this lambda starts: its first message has this offset or a higher one. None: not known yet."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first lambda from this place, then 2, 3, ... while it fails without a new checkpoint."""
+        ...
+
+    def checkpoint(self, offset: int) -> None:
+        """Say that everything up to and including ``offset`` is processed.
+
+        Call it as often as you like: only the latest offset is sent. One below an earlier one is ignored, as in the
+        seed, and so is one at or above an offset that failed, and each one after ``error``.
+
+        Raises:
+            TypeError: ``offset`` is not an int.
+            ValueError: ``offset`` is negative.
+        """
+        ...
+
+    def completed_beyond(self, count: int, size: int) -> None:
+        """Say that ``count`` messages after the checkpoint are done too, with ``size`` bytes of keys and values.
+
+        They no longer fill the window, so one message that takes long does not stop those behind it. The numbers
+        replace those given before and stay until replaced: call it again when the checkpoint has caught up. After a
+        restart these messages come again.
+
+        Raises:
+            TypeError: a number is not an int.
+            ValueError: a number is negative.
+        """
+        ...
+
+    def error(self, error: BaseException | str, restart: bool, offset: int | None = None) -> None:
+        """Say that this lambda cannot go on. Its handler is not called again; only the first error counts.
+
+        ``restart=True``: recoverable, such as a database that is away. The partition's lambda is made again after a
+        pause, and gets the messages behind the last checkpoint. ``restart=False``: critical, the lambda's
+        ``on_critical`` policy in the sidecar's config decides. ``offset`` is the message that failed; without it no
+        message can be skipped or become a dead letter.
+
+        Raises:
+            TypeError: an argument has another type; ``restart`` is a bool and no options object.
+            ValueError: ``offset`` is negative.
+        """
+        ...
+
+    def report(self, error: BaseException | str, offset: int | None = None) -> None:
+        """Have an error seen and counted by the operators. Nothing stops, and the lambda goes on.
+
+        Raises:
+            TypeError: an argument has another type.
+            ValueError: ``offset`` is negative.
+        """
+        ...
+
+
+class IPartitionLambda(Protocol):
+    """The code for the messages of one partition.
+
+    A lambda may also have ``close(reason: CloseReason)``, sync or async: called once when the partition goes away,
+    after the last ``handler`` returned.
+    """
+
+    def handler(self, message: Message, /) -> Awaitable[object] | None:
+        """Take one message.
+
+        A sync handler runs on the event loop, is called again as soon as it returned, and must not block. An
+        ``async def`` handler (or one that returns an awaitable) is awaited before the next message. Returning does
+        not mean that the message is processed: only ``context.checkpoint`` does. An exception is critical.
+        """
+        ...
+
+
+class IPartitionLambdaFactory(Protocol):
+    """Makes the lambdas of one process."""
+
+    async def create(self, config: Mapping[str, Any], context: IContext, /) -> IPartitionLambda:
+        """Make the lambda for one partition. An exception makes the sidecar try again after a pause."""
+        ...
+
+    async def dispose(self) -> None:
+        """Close what ``IPlugin.create`` opened. Called once, when the process ends and all lambdas are closed."""
+        ...
+
+
+class IPlugin(Protocol):
+    """What a plugin module exports."""
+
+    async def create(self, config: Mapping[str, Any], /) -> IPartitionLambdaFactory:
+        """Load what all partitions share, once per process. ``config`` is read-only: the lambda's settings."""
+        ...

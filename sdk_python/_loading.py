@@ -1,0 +1,129 @@
+"""From a module's name to its plugin."""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from ._errors import PluginError
+from ._function import FunctionPlugin
+from ._interfaces import IPlugin
+
+HOW = (
+    "a plugin module has `plugin = ...`, or `async def create(config)`, "
+    "or exactly one function with @partition_lambda, or exactly one class with `async def create(self, config)`"
+)
+
+
+def load_plugin(name: str) -> IPlugin:
+    """The plugin of a module (``examples.deli``) or of a file (``examples/deli.py``).
+
+    In this order: the module's ``plugin`` attribute; the module itself when it has ``create(config)``, as in the
+    seed; the one decorated function, plugin class or instance of such a class that it defines. A class is
+    instantiated without arguments.
+
+    Raises:
+        PluginError: no such module, it fails to import (the exception is the cause), it holds no plugin or several.
+    """
+    module = _from_file(Path(name)) if name.endswith(".py") else _from_name(name)
+    return find_plugin(module)
+
+
+def find_plugin(module: ModuleType) -> IPlugin:
+    """The plugin of an imported module, by the rules of `load_plugin`.
+
+    Raises:
+        PluginError: it holds no plugin or several.
+    """
+    name = module.__name__
+    if hasattr(module, "plugin"):
+        return as_plugin(module.plugin, f"{name}.plugin")
+    if callable(getattr(module, "create", None)):
+        return cast("IPlugin", module)
+    found = {key: value for key, value in vars(module).items() if _is_candidate(value, name)}
+    instances = {key: value for key, value in found.items() if not inspect.isclass(value)}
+    # An instance of a class defined beside it is what its author wants served, not a second one of that class.
+    kinds = {type(value) for value in instances.values()}
+    found = {key: value for key, value in found.items() if value not in kinds}
+    distinct = {id(value): key for key, value in found.items()}
+    if not distinct:
+        raise PluginError(f"module {name} exports no plugin: {HOW}")
+    if len(distinct) > 1:
+        names = ", ".join(sorted(distinct.values()))
+        raise PluginError(f"module {name} holds several plugins ({names}): say which with `plugin = ...`")
+    (key,) = distinct.values()
+    return as_plugin(found[key], f"{name}.{key}")
+
+
+def as_plugin(value: Any, where: str) -> IPlugin:
+    """``value``, or an instance of it when it is a class, as a plugin; a bare function is decorated.
+
+    Raises:
+        PluginError: it has no ``create``, or the class cannot be instantiated without arguments.
+    """
+    if inspect.isclass(value):
+        try:
+            value = value()
+        except Exception as error:
+            raise PluginError(f"{where} cannot be made without arguments: {error}") from error
+    if inspect.isfunction(value):
+        try:
+            return FunctionPlugin(value)
+        except TypeError as error:
+            raise PluginError(f"{where}: {error}") from error
+    if not callable(getattr(value, "create", None)):
+        raise PluginError(f"{where} is no plugin, it has no `create(config)`: {HOW}")
+    return cast("IPlugin", value)
+
+
+def _is_candidate(value: object, module: str) -> bool:
+    if isinstance(value, FunctionPlugin):
+        return value.__module__ == module
+    kind = value if inspect.isclass(value) else type(value)
+    if kind.__module__ != module or getattr(kind, "_is_protocol", False):
+        return False
+    create = getattr(kind, "create", None)
+    if not inspect.isfunction(create):
+        return False
+    try:  # create(self, config) is a plugin's, create(self, config, context) a factory's
+        inspect.signature(create).bind(None, None)
+    except TypeError:
+        return False
+    return True
+
+
+def _from_name(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # The module itself or a package above it is missing; anything else is an import of its own that failed.
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise PluginError(
+                f"there is no module {name!r} (no {error.name!r} in {Path.cwd()} or on the Python path)"
+            ) from None
+        raise PluginError(f"module {name} cannot be imported: {error}") from error
+    except Exception as error:
+        raise PluginError(f"module {name} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise PluginError(f"there is no file {path} (in {Path.cwd()})")
+    name = path.stem if path.stem not in sys.modules else f"kafka_sidecar_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path} cannot be imported as a Python module")
+    module = importlib.util.module_from_spec(spec)
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:  # as `python FILE` does, for the modules beside it
+        sys.path.insert(0, folder)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise PluginError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module

@@ -1,0 +1,181 @@
+"""Messages, and how a frame's columns become a list of them.
+
+No Python statement runs per record here while records are ordinary: columns are sliced out of the frame as whole
+lists, and the tuples are made by one C-level ``map``. Nulls and headers cost only the frames that hold them.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice, repeat
+from operator import lt
+from typing import Final, NamedTuple
+
+from .protocol import lambda_pb2 as pb
+
+Header = tuple[str, bytes | None]
+
+NO_TIMESTAMP: Final = 0
+"""``Message.timestamp_type``: the message has no timestamp."""
+CREATE_TIME: Final = 1
+"""``Message.timestamp_type``: set by the producer."""
+LOG_APPEND_TIME: Final = 2
+"""``Message.timestamp_type``: set by the broker."""
+
+
+class Message(NamedTuple):
+    """One message of a partition. Immutable."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int | None
+    """Milliseconds since the Unix epoch. None: the message has none."""
+    timestamp_type: int
+    """`CREATE_TIME`, `LOG_APPEND_TIME` or `NO_TIMESTAMP`."""
+    key: bytes | None
+    """None and ``b""`` are two things in Kafka."""
+    value: bytes | None
+    """None is a tombstone."""
+    headers: tuple[Header, ...]
+    """In the producer's order, duplicates too. A name that is not UTF-8 is decoded with ``surrogateescape``."""
+
+
+class FrameError(Exception):
+    """A frame of the sidecar breaks the contract; the text names the field."""
+
+
+def check_batch(batch: pb.Batch) -> tuple[int, int, int]:
+    """Number of records, first and last offset of a frame whose columns fit together.
+
+    Frames come over a socket: each list is checked once against the number of records, so that nothing behind this
+    meets a list that is too short.
+
+    Raises:
+        FrameError: they do not fit.
+    """
+    count = len(batch.values)
+    for name, length in (
+        ("offsets", len(batch.offsets)),
+        ("timestamps", len(batch.timestamps)),
+        ("keys", len(batch.keys)),
+        ("header_counts", len(batch.header_counts)),
+    ):
+        if length not in (0, count):
+            raise FrameError(f"Batch.{name} has {length} entries for {count} records")
+    _check_nulls("null_keys", batch.null_keys, len(batch.keys))
+    _check_nulls("null_values", batch.null_values, count)
+    headers = len(batch.header_names)
+    if sum(batch.header_counts) != headers or len(batch.header_values) != headers:
+        raise FrameError("Batch.header_counts, header_names and header_values do not fit together")
+    _check_nulls("null_header_values", batch.null_header_values, headers)
+    first = batch.first_offset
+    last = first + count - 1
+    if batch.offsets:
+        offsets = batch.offsets[:]
+        if offsets[0] != first or not all(map(lt, offsets, islice(offsets, 1, None))):
+            raise FrameError("Batch.offsets do not ascend from first_offset")
+        last = offsets[-1]
+    if first < 0:
+        raise FrameError(f"Batch.first_offset is {first}")
+    return count, first, last
+
+
+class Columns:
+    """The columns of a frame that `check_batch` accepted, read as messages a slice at a time.
+
+    A slice's messages are handled and freed before the next ones are made, so they stay in the processor's cache:
+    made all at once, those of a frame of 4,000 records do not fit there, and each costs a third more.
+    """
+
+    __slots__ = ("_headers", "_keys", "_kind", "_offsets", "_partition", "_timestamps", "_topic", "_values", "count")
+
+    def __init__(self, batch: pb.Batch, topic: str, partition: int) -> None:
+        self.count = len(batch.values)
+        self._topic = topic
+        self._partition = partition
+        # None stands for a column that is the same for all: no keys, no timestamps, no headers.
+        self._values: Sequence[bytes | None] = batch.values
+        if batch.null_values:
+            self._values = _with_nulls(batch.values, batch.null_values)
+        self._keys: Sequence[bytes | None] | None = batch.keys or None
+        if batch.null_keys:
+            self._keys = _with_nulls(batch.keys, batch.null_keys)
+        self._kind = batch.timestamp_type
+        self._timestamps: Sequence[int | None] | None = batch.timestamps if self._kind else None
+        if self._timestamps is not None and -1 in self._timestamps:
+            self._timestamps = [None if stamp == -1 else stamp for stamp in batch.timestamps]
+        self._offsets: Sequence[int] = batch.offsets or range(batch.first_offset, batch.first_offset + self.count)
+        self._headers = _headers(batch) if batch.header_names else None
+
+    def messages(self, start: int, stop: int) -> list[Message]:
+        """The messages from index ``start`` up to ``stop``, which may lie beyond the end; in offset order."""
+        keys: Iterable[bytes | None] = repeat(None) if self._keys is None else self._keys[start:stop]
+        stamps: Iterable[int | None] = repeat(None) if self._timestamps is None else self._timestamps[start:stop]
+        headers: Iterable[tuple[Header, ...]] = repeat(()) if self._headers is None else self._headers[start:stop]
+        # zip stops at the shortest: the real columns are equally long, the others repeat for ever.
+        rows = zip(
+            repeat(self._topic),
+            repeat(self._partition),
+            self._offsets[start:stop],
+            stamps,
+            repeat(self._kind),
+            keys,
+            self._values[start:stop],
+            headers,
+        )
+        return [*map(tuple.__new__, repeat(Message), rows)]
+
+
+def messages_of(batch: pb.Batch, topic: str, partition: int) -> list[Message]:
+    """All records of a frame that `check_batch` accepted, as messages in offset order."""
+    columns = Columns(batch, topic, partition)
+    return columns.messages(0, columns.count)
+
+
+def batch_of(messages: Sequence[Message]) -> pb.Batch:
+    """The frame of these messages, which are of one partition, ascending, and of one timestamp type.
+
+    The way back, for `sdk_python.testing` and tests.
+    """
+    names = [name.encode("utf-8", "surrogateescape") for message in messages for name, _ in message.headers]
+    header_values = [value for message in messages for _, value in message.headers]
+    keys = [message.key for message in messages]
+    no_keys = keys.count(None) == len(keys)
+    values = [message.value for message in messages]
+    offsets = [message.offset for message in messages]
+    consecutive = offsets[-1] - offsets[0] + 1 == len(offsets)
+    return pb.Batch(
+        first_offset=offsets[0],
+        offsets=() if consecutive else offsets,
+        timestamps=[-1 if message.timestamp is None else message.timestamp for message in messages],
+        timestamp_type=pb.TimestampType.Name(messages[0].timestamp_type),
+        keys=() if no_keys else [key or b"" for key in keys],
+        null_keys=() if no_keys else _null_indexes(keys),
+        values=[value or b"" for value in values],
+        null_values=_null_indexes(values),
+        header_counts=[len(message.headers) for message in messages] if names else (),
+        header_names=names,
+        header_values=[value or b"" for value in header_values],
+        null_header_values=_null_indexes(header_values),
+    )
+
+
+def _check_nulls(name: str, nulls: Sequence[int], length: int) -> None:
+    if nulls and max(nulls) >= length:
+        raise FrameError(f"Batch.{name} names entry {max(nulls)} of {length}")
+
+
+def _with_nulls(column: Sequence[bytes | None], nulls: Sequence[int]) -> list[bytes | None]:
+    result = list(column)
+    for index in nulls:
+        result[index] = None
+    return result
+
+
+def _null_indexes(column: Sequence[bytes | None]) -> list[int]:
+    return [index for index, entry in enumerate(column) if entry is None]
+
+
+def _headers(batch: pb.Batch) -> list[tuple[Header, ...]]:
+    names = [name.decode("utf-8", "surrogateescape") for name in batch.header_names[:]]
+    pairs = zip(names, _with_nulls(batch.header_values, batch.null_header_values), strict=True)
+    return [tuple(islice(pairs, count)) for count in batch.header_counts[:]]

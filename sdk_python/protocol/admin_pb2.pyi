@@ -1,0 +1,139 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class PartitionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PARTITION_STATE_UNSPECIFIED: _ClassVar[PartitionState]
+    PARTITION_STATE_WAITING: _ClassVar[PartitionState]
+    PARTITION_STATE_STARTING: _ClassVar[PartitionState]
+    PARTITION_STATE_RUNNING: _ClassVar[PartitionState]
+    PARTITION_STATE_DRAINING: _ClassVar[PartitionState]
+    PARTITION_STATE_BACKING_OFF: _ClassVar[PartitionState]
+    PARTITION_STATE_HALTED: _ClassVar[PartitionState]
+    PARTITION_STATE_RESOLVING: _ClassVar[PartitionState]
+PARTITION_STATE_UNSPECIFIED: PartitionState
+PARTITION_STATE_WAITING: PartitionState
+PARTITION_STATE_STARTING: PartitionState
+PARTITION_STATE_RUNNING: PartitionState
+PARTITION_STATE_DRAINING: PartitionState
+PARTITION_STATE_BACKING_OFF: PartitionState
+PARTITION_STATE_HALTED: PartitionState
+PARTITION_STATE_RESOLVING: PartitionState
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatusResponse(_message.Message):
+    __slots__ = ("version", "started_at_ms", "bootstrap_servers", "lambdas")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    BOOTSTRAP_SERVERS_FIELD_NUMBER: _ClassVar[int]
+    LAMBDAS_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    started_at_ms: int
+    bootstrap_servers: str
+    lambdas: _containers.RepeatedCompositeFieldContainer[Lambda]
+    def __init__(self, version: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., bootstrap_servers: _Optional[str] = ..., lambdas: _Optional[_Iterable[_Union[Lambda, _Mapping]]] = ...) -> None: ...
+
+class Lambda(_message.Message):
+    __slots__ = ("name", "group", "topics", "connected", "joined", "problem", "processes", "partitions", "records_sent", "records_fetched", "restarts")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_SENT_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FETCHED_FIELD_NUMBER: _ClassVar[int]
+    RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    group: str
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    connected: bool
+    joined: bool
+    problem: str
+    processes: _containers.RepeatedCompositeFieldContainer[Process]
+    partitions: _containers.RepeatedCompositeFieldContainer[Partition]
+    records_sent: int
+    records_fetched: int
+    restarts: int
+    def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., joined: _Optional[bool] = ..., problem: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[Partition, _Mapping]]] = ..., records_sent: _Optional[int] = ..., records_fetched: _Optional[int] = ..., restarts: _Optional[int] = ...) -> None: ...
+
+class Process(_message.Message):
+    __slots__ = ("process_id", "instance", "pid", "partitions", "spare", "client")
+    PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    SPARE_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    process_id: str
+    instance: str
+    pid: int
+    partitions: int
+    spare: bool
+    client: str
+    def __init__(self, process_id: _Optional[str] = ..., instance: _Optional[str] = ..., pid: _Optional[int] = ..., partitions: _Optional[int] = ..., spare: _Optional[bool] = ..., client: _Optional[str] = ...) -> None: ...
+
+class Partition(_message.Message):
+    __slots__ = ("topic", "partition", "state", "process_id", "delivered", "handled", "checkpoint", "committed", "end", "outstanding", "waiting", "attempt", "reason", "failing_offset", "blocked_since_ms")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_FIELD_NUMBER: _ClassVar[int]
+    HANDLED_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    OUTSTANDING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FAILING_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    BLOCKED_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    partition: int
+    state: PartitionState
+    process_id: str
+    delivered: int
+    handled: int
+    checkpoint: int
+    committed: int
+    end: int
+    outstanding: int
+    waiting: int
+    attempt: int
+    reason: str
+    failing_offset: int
+    blocked_since_ms: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[_Union[PartitionState, str]] = ..., process_id: _Optional[str] = ..., delivered: _Optional[int] = ..., handled: _Optional[int] = ..., checkpoint: _Optional[int] = ..., committed: _Optional[int] = ..., end: _Optional[int] = ..., outstanding: _Optional[int] = ..., waiting: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ..., failing_offset: _Optional[int] = ..., blocked_since_ms: _Optional[int] = ...) -> None: ...
+
+class ResumeRequest(_message.Message):
+    __slots__ = ("lambda_name", "topic", "partition", "skip")
+    LAMBDA_NAME_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
+    lambda_name: str
+    topic: str
+    partition: int
+    skip: bool
+    def __init__(self, lambda_name: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., skip: _Optional[bool] = ...) -> None: ...
+
+class ResumeResponse(_message.Message):
+    __slots__ = ("from_offset", "skipped")
+    FROM_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    from_offset: int
+    skipped: int
+    def __init__(self, from_offset: _Optional[int] = ..., skipped: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,327 @@
+"""Run a lambda in a unit test: no Kafka, no gRPC, no ports.
+
+::
+
+    async with FakeSidecar(plugin, settings={"collection": "words"}) as sidecar:
+        await sidecar.feed(b"one", b"two")
+        assert sidecar.checkpoints == [0, 1]
+        await sidecar.rebalance()  # closes the lambda and makes a new one behind the checkpoint
+
+The code that calls the lambda is the same as in production; only the stream and the sidecar behind it are made here.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal
+
+from ._awaiting import settle
+from ._checkpoints import Place
+from ._connection import LinkError
+from ._interfaces import IPartitionLambdaFactory, IPlugin
+from ._loading import as_plugin
+from ._message import CREATE_TIME, NO_TIMESTAMP, Header, Message, batch_of
+from ._partition import Host, Partition
+from ._settings import read_only
+from .protocol import lambda_pb2 as pb
+
+__all__ = ["FakeSidecar", "LambdaError"]
+
+_ACTIONS: Mapping[int, Literal["restart", "critical", "report"]] = {
+    pb.ERROR_ACTION_RESTART: "restart",
+    pb.ERROR_ACTION_CRITICAL: "critical",
+    pb.ERROR_ACTION_REPORT: "report",
+}
+_OUTCOMES = {
+    "restart": pb.ERROR_OUTCOME_RESTARTING,
+    "critical": pb.ERROR_OUTCOME_HALTED,
+    "report": pb.ERROR_OUTCOME_REPORTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaError:
+    """What the sidecar was told by ``context.error``, ``context.report`` or an exception."""
+
+    action: Literal["restart", "critical", "report"]
+    offset: int | None
+    code: str
+    message: str
+    type: str
+    stack: str
+
+
+class FakeSidecar:
+    """One partition with a log that a test feeds, and a lambda on it."""
+
+    def __init__(
+        self,
+        plugin: IPlugin | type[IPlugin] | Callable[..., Any],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        topic: str = "test",
+        partition: int = 0,
+        start_offset: int = 0,
+        drain_timeout: float = 10.0,
+    ) -> None:
+        """``plugin``: a plugin, its class, or a function as for `partition_lambda`; ``drain_timeout`` in seconds."""
+        self.checkpoints: list[int] = []
+        """Every checkpoint that counted, in order."""
+        self.completed_beyond = (0, 0)
+        """The latest numbers the lambda gave: messages and bytes."""
+        self.errors: list[LambdaError] = []
+        """Every error and report, in order."""
+        self._plugin = as_plugin(plugin, "plugin")
+        self._config: Mapping[str, Any] = read_only(settings or {})
+        self._topic = topic
+        self._number = partition
+        self._start = start_offset
+        self._drain_timeout = drain_timeout
+        self._log: list[Message] = []
+        self._attempt = 0
+        self._leases = 0
+        self._factory: IPartitionLambdaFactory | None = None
+        self._partition: Partition | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._link = _Link(self)
+        self._moved = asyncio.Event()
+
+    async def __aenter__(self) -> "FakeSidecar":
+        self._factory = await settle(self._plugin.create(self._config))
+        await self.assign()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
+    ) -> None:
+        await self.stop()
+        if self._factory is not None:
+            await settle(self._factory.dispose())
+
+    @property
+    def checkpoint(self) -> int | None:
+        """The last checkpoint; None: none yet."""
+        return self.checkpoints[-1] if self.checkpoints else None
+
+    @property
+    def running(self) -> bool:
+        """Whether a lambda has the partition: not after an error, until `restart` or `assign`."""
+        return self._partition is not None and not self._partition.ending.done()
+
+    async def feed(
+        self,
+        *values: bytes | str | Message | None,
+        key: bytes | None = None,
+        headers: Sequence[Header] = (),
+        timestamp: int | None = None,
+    ) -> list[Message]:
+        """Append to the partition's log; returns when the lambda handled it, or ended. Answers the messages.
+
+        Without a running lambda they wait for the next one. A `Message` is taken as it is; its offset must be higher
+        than the last.
+        """
+        added = [
+            value
+            if isinstance(value, Message)
+            else Message(
+                self._topic,
+                self._number,
+                self._next_offset() + index,
+                timestamp,
+                NO_TIMESTAMP if timestamp is None else CREATE_TIME,
+                key,
+                value.encode() if isinstance(value, str) else value,
+                tuple(headers),
+            )
+            for index, value in enumerate(values)
+        ]
+        self._log.extend(added)
+        self._deliver(added)
+        await self.handled()
+        return added
+
+    async def handled(self) -> None:
+        """Wait until the lambda handled all that was fed, or ended."""
+        partition, life = self._partition, self._life
+        if partition is None or life is None:
+            return
+        await self._first_of(self._link.drained(partition.dispatcher.idle), life)
+        if partition.ending.done():
+            await asyncio.wait({life})
+
+    async def checkpointed(self, offset: int, timeout: float = 5.0) -> None:
+        """Wait until the lambda's checkpoint is at ``offset`` or behind it.
+
+        Raises:
+            TimeoutError: it did not come within ``timeout`` seconds.
+        """
+        async with asyncio.timeout(timeout):
+            while self.checkpoint is None or self.checkpoint < offset:
+                self._moved.clear()
+                await self._moved.wait()
+
+    async def ended(self, timeout: float = 5.0) -> None:
+        """Wait until the lambda ended and is closed, such as after ``context.error`` in a task of its own.
+
+        Raises:
+            TimeoutError: it did not within ``timeout`` seconds.
+        """
+        if self._life is not None:
+            async with asyncio.timeout(timeout):
+                await asyncio.wait({self._life})
+
+    async def assign(self) -> None:
+        """Make a lambda for the partition, behind the last checkpoint, and feed it what comes after."""
+        if self._factory is None:
+            raise RuntimeError("use it as: async with FakeSidecar(...) as sidecar")
+        if self._life is not None and not self._life.done():
+            raise RuntimeError("the partition has a lambda: restart() or rebalance() ends it first")
+        self._leases += 1
+        self._attempt += 1
+        start = self._start if self.checkpoint is None else self.checkpoint + 1
+        assigned = pb.Assigned(
+            lease=f"lease-{self._leases}",
+            topic=self._topic,
+            partition=self._number,
+            start_offset=start,
+            attempt=self._attempt,
+        )
+        self._link = _Link(self)
+        host = Host(
+            lambda_name="test",
+            factory=self._factory,
+            config=self._config,
+            sink=_Sink(self._accept),
+            error=self._on_error,
+            window=10_000,
+            drain_timeout=self._drain_timeout,
+        )
+        self._partition = Partition(assigned, self._link, host)
+        self._life = asyncio.create_task(self._partition.run())
+        await self._first_of(self._link.ready.wait(), self._life)
+        self._deliver([message for message in self._log if message.offset >= start])
+        await self.handled()
+
+    async def restart(self) -> None:
+        """A new lambda behind the last checkpoint, as after an error or a crash. A running one loses its stream."""
+        if self._partition is not None and self._life is not None:
+            self._link.break_off()
+            await asyncio.wait({self._life})
+        await self.assign()
+
+    async def rebalance(self, deadline: float = 2.0) -> None:
+        """Take the partition away (``close(REBALANCED)``, in ``deadline`` seconds) and give it back."""
+        await self.revoke(deadline)
+        self._attempt = 0
+        await self.assign()
+
+    async def revoke(self, deadline: float = 2.0) -> None:
+        """Take the partition away, as when Kafka gives it to another process."""
+        if self._life is not None:
+            revoked = pb.Revoked(reason=pb.REVOKE_REASON_REBALANCE, deadline_ms=int(deadline * 1000))
+            self._link.send(pb.HostFrame(revoked=revoked))
+            await asyncio.wait({self._life})
+
+    async def stop(self) -> None:
+        """End the lambda as SIGTERM does: the running handler finishes, then ``close(STOPPED)``."""
+        if self._partition is not None and self._life is not None:
+            self._partition.stop()
+            await asyncio.wait({self._life})
+
+    # ------------------------------------------------------------------------------------------- inside
+
+    def _accept(self, entry: pb.CheckpointEntry) -> None:
+        self.completed_beyond = (entry.completed_beyond, entry.completed_beyond_bytes)
+        if entry.HasField("offset") and entry.offset > (-1 if self.checkpoint is None else self.checkpoint):
+            self.checkpoints.append(entry.offset)
+            self._attempt = 0
+            self._moved.set()
+
+    async def _on_error(self, request: pb.ErrorRequest) -> pb.ErrorResponse:
+        if request.HasField("last_checkpoint"):
+            self._accept(request.last_checkpoint)
+        action = _ACTIONS[request.action]
+        offset = request.offset if request.HasField("offset") else None
+        self.errors.append(LambdaError(action, offset, request.code, request.message, request.type, request.stack))
+        return pb.ErrorResponse(outcome=_OUTCOMES[action])
+
+    def _closed(self, closed: pb.Closed) -> None:
+        if closed.HasField("last_checkpoint"):
+            self._accept(closed.last_checkpoint)
+
+    def _next_offset(self) -> int:
+        return self._log[-1].offset + 1 if self._log else self._start
+
+    def _deliver(self, messages: Sequence[Message]) -> None:
+        if messages and self.running:
+            # One frame each: messages that a test made itself may differ in their timestamp types.
+            for message in messages:
+                self._link.send(pb.HostFrame(batch=batch_of([message])))
+
+    async def _first_of(self, waiting: Any, life: asyncio.Task[None]) -> None:
+        waiter = asyncio.ensure_future(waiting)
+        try:
+            await asyncio.wait({waiter, life}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+
+
+class _Sink:
+    """Takes each checkpoint at once, so that a test sees them all."""
+
+    def __init__(self, accept: Callable[[pb.CheckpointEntry], None]) -> None:
+        self._accept = accept
+
+    def changed(self, place: Place) -> None:
+        entry = place.take()
+        if entry is not None:
+            self._accept(entry)
+            place.answered(entry, pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED))
+
+    def hurry(self) -> None:
+        """Nothing waits here."""
+
+    def forget(self, place: Place) -> None:
+        """Nothing is kept here."""
+
+
+class _Link:
+    """A stream that is two queues."""
+
+    def __init__(self, sidecar: FakeSidecar) -> None:
+        self.ready = asyncio.Event()
+        self._sidecar = sidecar
+        self._frames: asyncio.Queue[pb.HostFrame | Exception | None] = asyncio.Queue()
+
+    def send(self, frame: pb.HostFrame) -> None:
+        self._frames.put_nowait(frame)
+
+    def break_off(self) -> None:
+        self._frames.put_nowait(LinkError("the test broke the stream"))
+
+    async def drained(self, idle: asyncio.Event) -> None:
+        """Wait until every frame is read and the dispatcher is idle."""
+        await self._frames.join()
+        await idle.wait()
+
+    async def read(self) -> pb.HostFrame | None:
+        frame = await self._frames.get()
+        # `read` is called again only when the frame before is with the dispatcher; this one is so a step later, in
+        # the same turn of the loop, so whoever waits for `join` sees it there.
+        self._frames.task_done()
+        if isinstance(frame, Exception):
+            raise frame
+        return frame
+
+    async def write(self, frame: pb.LambdaFrame) -> None:
+        if frame.HasField("ready"):
+            self.ready.set()
+        elif frame.HasField("closed"):
+            self._sidecar._closed(frame.closed)  # noqa: SLF001  two halves of one thing
+
+    async def half_close(self) -> None:
+        self._frames.put_nowait(None)
+
+    def close(self) -> None:
+        pass

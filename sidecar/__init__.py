@@ -1,0 +1,1 @@
+"""kafka-sidecar: the host. It consumes Kafka and hands partitions to lambdas over gRPC."""

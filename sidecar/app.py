@@ -1,0 +1,157 @@
+"""The running sidecar: what is started in which order, and how it ends.
+
+The event loop runs here and owns sockets, streams and child processes. Each lambda's consumer thread owns its
+Consumer and its partitions. The two meet in mailboxes (`sidecar.mail`).
+"""
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+
+from sidecar import mail, tuning
+from sidecar.config import Config, dial
+from sidecar.kafka.consumer_thread import ConsumerThread
+from sidecar.kafka.embedded import EmbeddedBroker, EmbeddedBrokerError, EmbeddedBrokerMissing
+from sidecar.kafka.properties import consumer_properties
+from sidecar.logs import get_logger
+from sidecar.operate.http import OperateServer
+from sidecar.server.admin import Admin
+from sidecar.server.lambda_host import Hosted, LambdaHost
+from sidecar.server.server import Server
+from sidecar.supervise.process import Supervisor
+
+EXIT_OK = 0
+EXIT_BROKEN = 1
+
+HEALTH_INTERVAL = 1.0
+STOP_GRACE = 2.0
+"""Seconds that calls under way get when the server stops; everything of worth was taken before."""
+
+_log = get_logger(__name__)
+
+
+async def run(config: Config) -> int:
+    """Run until SIGTERM or SIGINT, then drain. Returns the process's exit code."""
+    app = _App(config)
+    try:
+        await app.start()
+    except (OSError, EmbeddedBrokerError, EmbeddedBrokerMissing) as error:
+        _log.error("cannot start", error=str(error))
+        await app.stop()
+        return EXIT_BROKEN
+    await app.wait()
+    await app.stop()
+    return EXIT_BROKEN if app.broken else EXIT_OK
+
+
+class _App:
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._loop = asyncio.get_running_loop()
+        self._broker: EmbeddedBroker | None = None
+        self._threads: dict[str, ConsumerThread] = {}
+        self._ended: dict[str, asyncio.Event] = {}
+        self._server: Server | None = None
+        self._host: LambdaHost | None = None
+        self._operate: OperateServer | None = None
+        self._supervisors: list[Supervisor] = []
+        self._health: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+        self.broken = False
+
+    async def start(self) -> None:
+        config = self._config
+        loop = self._loop
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, number)
+        bootstrap = None
+        if config.embedded:
+            self._broker = EmbeddedBroker()
+            await self._broker.start()
+            bootstrap = self._broker.address
+            _log.info("embedded broker started; it keeps nothing", address=bootstrap)
+        hosted: dict[str, Hosted] = {}
+        self._host = LambdaHost(hosted)
+        for name, one in config.lambdas.items():
+            outbox = mail.Outbox(loop, self._host.deliver)
+            properties = consumer_properties(config.kafka, one, bootstrap)
+            thread = ConsumerThread(name, one, properties, outbox, self._thread_ended)
+            self._threads[name], self._ended[name] = thread, asyncio.Event()
+            hosted[name] = Hosted(one, thread.mailbox)
+        admin = Admin(hosted, self._host, bootstrap or config.kafka["bootstrap.servers"])
+        self._server = Server(config.server, self._host, admin)
+        await self._server.start()
+        _log.info("listening for lambdas", address=self._server.address, lambdas=sorted(hosted))
+        if config.operate is not None:
+            self._operate = OperateServer(config.operate.endpoint, admin.statuses)
+            _log.info("listening for operators", address=f"http://{self._operate.address}")
+        tuning.tune()
+        for thread in self._threads.values():
+            thread.start()
+        self._health = asyncio.ensure_future(self._watch_health(self._server, admin))
+        environment = self._child_environment(self._server.address)
+        self._supervisors = [
+            Supervisor(name, one, environment) for name, one in config.lambdas.items() if one.command is not None
+        ]
+
+    async def wait(self) -> None:
+        """Until it is to end."""
+        await self._stop.wait()
+
+    async def stop(self) -> None:
+        """1. refuse offers, restart no child; 2. drain, commit, leave the group; 3. children; 4. server; 5. broker.
+
+        The server goes after the drain, because it refuses calls from the moment on that it is told to stop, and the
+        last checkpoints are calls.
+        """
+        if self._host is not None:
+            self._host.refuse("the sidecar shuts down; offer again later")
+        for supervisor in self._supervisors:
+            supervisor.stopping = True
+        for thread in self._threads.values():
+            thread.mailbox.put(mail.Stop())
+        await asyncio.gather(*(self._ended[n].wait() for n, thread in self._threads.items() if thread.ident))
+        await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
+        if self._health is not None:
+            self._health.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._health
+        if self._operate is not None:
+            await asyncio.to_thread(self._operate.stop)
+        if self._server is not None:
+            await self._server.stop(STOP_GRACE)
+        if self._broker is not None:
+            await self._broker.stop()
+        _log.info("stopped")
+
+    def _signalled(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            _log.warning("signalled again: already draining", signal=number.name)
+        else:
+            _log.info("signalled: draining", signal=number.name)
+        self._stop.set()
+
+    def _thread_ended(self, name: str, error: BaseException | None) -> None:
+        """Called in the consumer thread."""
+        self._loop.call_soon_threadsafe(self._note_end, name, error)
+
+    def _note_end(self, name: str, error: BaseException | None) -> None:
+        self._ended[name].set()
+        if error is not None:
+            self.broken = True
+            self._stop.set()  # one that is broken must be seen by whoever runs us; the others drain
+
+    async def _watch_health(self, server: Server, admin: Admin) -> None:
+        while True:
+            statuses = await admin.statuses()
+            await server.healthy(all(status.connected for status in statuses.values()))
+            await asyncio.sleep(HEALTH_INTERVAL)
+
+    def _child_environment(self, address: str) -> dict[str, str]:
+        environment = {**os.environ, "KAFKA_SIDECAR_ADDRESS": dial(address)}
+        if self._config.source is not None:
+            environment["KAFKA_SIDECAR_CONFIG"] = str(self._config.source.resolve())
+        if self._config.server.token is not None:
+            environment["KAFKA_SIDECAR_TOKEN"] = self._config.server.token.get_secret_value()
+        return environment

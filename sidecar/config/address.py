@@ -1,0 +1,101 @@
+"""Addresses to listen on: `host:port`, `[ipv6]:port` or `unix:///path`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import NamedTuple
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
+# What a Unix socket's address can hold on Linux, without the final NUL.
+_LONGEST_SOCKET_PATH = 107
+_UNIX = "unix://"
+
+
+class Endpoint(NamedTuple):
+    """A parsed address: either a host and a port, or the path of a Unix socket."""
+
+    host: str
+    """Without brackets; empty for a Unix socket."""
+    port: int
+    """0: any free one. -1 for a Unix socket."""
+    path: str = ""
+    """Of the Unix socket, absolute; empty for a host."""
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.path or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False  # a name: who knows what it resolves to, so it counts as reachable
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"{_UNIX}{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_endpoint(text: str, *, unix: bool = True) -> Endpoint:
+    """Take an address apart.
+
+    Args:
+        text: `host:port`, `[ipv6]:port` or `unix:///absolute/path`.
+        unix: whether a Unix socket is possible here.
+
+    Raises:
+        ValueError: it is none of these; the text says what was expected.
+    """
+    expected = f"expected host:port{' or unix:///path' if unix else ''}, not {text!r}"
+    if text.startswith("unix:"):
+        path = text.removeprefix(_UNIX)
+        if not unix:
+            raise ValueError(f"{expected}: a Unix socket is not possible here")
+        if not text.startswith(f"{_UNIX}/") or len(path) < 2:
+            raise ValueError(f"{expected}: a socket's path must be absolute, as in unix:///run/sidecar.sock")
+        if len(path.encode()) > _LONGEST_SOCKET_PATH:
+            raise ValueError(f"{expected}: a socket's path may have {_LONGEST_SOCKET_PATH} bytes at most")
+        return Endpoint("", -1, path)
+    host, colon, port = text.rpartition(":")
+    if not colon or not host:
+        raise ValueError(f"{expected}: {'the host' if colon else 'the port'} is missing")
+    if not (port.isascii() and port.isdecimal() and int(port) <= 65535):
+        raise ValueError(f"{expected}: a port is a number from 0 to 65535")
+    if host.startswith("[") and host.endswith("]"):
+        return Endpoint(_ipv6(host[1:-1], expected), int(port))
+    if ":" in host:
+        raise ValueError(f"{expected}: an IPv6 address needs brackets, as in [::1]:50051")
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"{expected}: {host!r} is neither a name nor an address")
+    return Endpoint(host, int(port))
+
+
+def dial(listen: str) -> str:
+    """The address to dial in order to reach, from this machine, a server that listens on `listen`.
+
+    A server that listens on all interfaces (0.0.0.0, [::]) is dialled on loopback.
+
+    Raises:
+        ValueError: not an address, or its port is 0: then only the sidecar's log knows the port.
+    """
+    endpoint = parse_endpoint(listen)
+    if endpoint.port == 0:
+        raise ValueError(f"{listen} means any free port: the sidecar logs which one it took; name it yourself")
+    if endpoint.path:
+        return str(endpoint)
+    try:
+        address = ipaddress.ip_address(endpoint.host)
+    except ValueError:
+        return str(endpoint)
+    if address.is_unspecified:
+        return str(endpoint._replace(host="::1" if address.version == 6 else "127.0.0.1"))
+    return str(endpoint)
+
+
+def _ipv6(text: str, expected: str) -> str:
+    try:
+        return str(ipaddress.IPv6Address(text))
+    except ValueError:
+        raise ValueError(f"{expected}: {text!r} is not an IPv6 address") from None

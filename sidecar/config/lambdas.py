@@ -1,0 +1,245 @@
+"""The `lambdas` section: what each lambda consumes, how far ahead it may be, and what happens when it fails."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
+
+from sidecar.config.base import Loc, Section, Wrong, mistake
+from sidecar.config.units import Bytes, Seconds
+from sidecar.redact import MaskedDict
+
+LAMBDA_NAME = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
+
+
+def topic_name(value: str) -> str:
+    """Check the name of a Kafka topic."""
+    if not _TOPIC.fullmatch(value) or value in {".", ".."}:
+        rule = "a topic's name has 1 to 249 of the characters a-z A-Z 0-9 . _ -"
+        raise mistake(f"{value!r} cannot be a topic", rule)
+    return value
+
+
+def _filled(value: str) -> str:
+    if not value.strip():
+        raise mistake("expected a text, this one is empty")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _none_is_empty(value: Any) -> Any:
+    # A section whose keys are all commented out is `null` to YAML, and meant as "all defaults".
+    return {} if value is None else value
+
+
+def _command(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        try:
+            words = tuple(shlex.split(value))
+        except ValueError as error:
+            raise mistake(f"cannot be split into words: {error}", "give it as a list of words") from None
+    elif isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        words = tuple(value)
+    else:
+        raise mistake("expected a text or a list of texts", "as in: python -m sdk_python.serve deli")
+    if not words or not words[0]:
+        raise mistake("expected a command, this one is empty")
+    return words
+
+
+def _only_halt(value: Any) -> Any:
+    if value != "halt":
+        raise mistake("only `halt` is available in this version", "delete the key: it is the default")
+    return value
+
+
+def _environment(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise mistake("expected a mapping of names to values")
+    made: dict[str, str] = {}
+    for name, one in value.items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            raise mistake(f"{name!r} cannot be the name of an environment variable")
+        if not isinstance(one, str | int | float):
+            raise mistake(f"the value of {name} must be a text, a number or a boolean")
+        made[name] = str(one).lower() if isinstance(one, bool) else str(one)
+    return made
+
+
+def _directory(value: Path) -> Path:
+    if not value.is_dir():
+        raise mistake(f"there is no directory {str(value)!r}", "a relative path starts where the sidecar was started")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_filled)]
+TopicName = Annotated[str, AfterValidator(topic_name)]
+
+
+class CheckpointConfig(Section):
+    """How checkpoints become commits in Kafka."""
+
+    interval: Annotated[Seconds, Field(gt=0)] = 1.0
+    """How often the latest checkpoint of each partition is committed. Default 1s. Shorter: less is handled again
+    after a crash of the sidecar. Longer: fewer requests to the broker."""
+
+
+class WindowConfig(Section):
+    """How much of one partition may be outstanding: sent to the lambda, and not checkpointed yet."""
+
+    messages: Annotated[int, Field(ge=1)] = 10_000
+    """Records. Default 10000. Larger: a slow checkpoint stops the flow later. Smaller: less is handled again
+    after a restart of the lambda. One record may always be outstanding."""
+
+    bytes: Bytes = 16 * 1024 * 1024
+    """Bytes of keys, values and headers. Default 16MiB. It bounds the memory of a lambda process: about this
+    much for each of its partitions."""
+
+
+class FrameConfig(Section):
+    """How large one frame on the wire may become. A frame never waits to be filled."""
+
+    records: Annotated[int, Field(ge=1)] = 4_000
+    """Records in a frame at most. Default 4000. Larger: a little cheaper for each record. Smaller: a lambda's
+    loop is free for other things more often."""
+
+    bytes: Bytes = 1024 * 1024
+    """Bytes in a frame at most. Default 1MiB. A soft limit: a larger record goes alone."""
+
+
+class LambdaConfig(Section):
+    """One lambda: which topics, in which group, who runs it, and the limits."""
+
+    topics: Annotated[tuple[TopicName, ...], BeforeValidator(_listed)] = Field(
+        default=(), validation_alias=AliasChoices("topic", "topics")
+    )
+    """The topics to consume; in the file either `topic: NAME` or `topics: [NAME, ...]`. Required."""
+
+    group: Text
+    """The Kafka consumer group. Required: a guessed one would read everything again after a renaming."""
+
+    plugin: Text | None = None
+    """The module with the plugin, for `python -m sdk_python.serve NAME`. Default: none; the sidecar itself does
+    not use it."""
+
+    document_lambda: Text | None = None
+    """The module with the lambda of one document, when `plugin` is the document router. Default: none."""
+
+    command: Annotated[tuple[str, ...], BeforeValidator(_command)] | None = None
+    """The lambda process, as words; a text is split as a shell would, but no shell runs. Default: none, then
+    somebody else starts it. With it the sidecar starts the process and keeps it running."""
+
+    instances: Annotated[int, Field(ge=1)] = 1
+    """How many processes of `command` run. Default 1. More: partitions are handled on more cores; more processes
+    than partitions stay idle."""
+
+    env: Annotated[dict[str, str], BeforeValidator(_environment), AfterValidator(MaskedDict)] | None = None
+    """Environment variables of `command`, besides the sidecar's own. Default: none."""
+
+    cwd: Annotated[Path, AfterValidator(_directory)] | None = None
+    """The directory in which `command` runs. Default: the sidecar's."""
+
+    settings: Annotated[dict[str, Any], BeforeValidator(_none_is_empty), AfterValidator(MaskedDict)] = Field(
+        default_factory=MaskedDict
+    )
+    """What the plugin gets as its config: anything that JSON can hold. Default: empty."""
+
+    start: Literal["earliest", "latest"] = "earliest"
+    """Where a group without a committed offset starts. Default earliest: nothing is left out. latest: only what
+    comes from now on."""
+
+    on_offset_lost: Literal["earliest", "latest", "halt"] = "earliest"
+    """What to do when the committed offset no longer exists (retention, or the topic was made anew). Default
+    earliest: go on with the oldest that is left. latest: leave out what is there. halt: stop the partition and
+    wait for an operator."""
+
+    checkpoint: Annotated[CheckpointConfig, BeforeValidator(_none_is_empty)] = CheckpointConfig()
+    """How checkpoints become commits."""
+
+    window: Annotated[WindowConfig, BeforeValidator(_none_is_empty)] = WindowConfig()
+    """How much may be outstanding in one partition."""
+
+    frame: Annotated[FrameConfig, BeforeValidator(_none_is_empty)] = FrameConfig()
+    """How large one frame may become."""
+
+    on_critical: Annotated[Literal["halt"], BeforeValidator(_only_halt)] = "halt"
+    """What a critical error does. Default and, in this version, the only choice: halt. The partition stops, all
+    others go on, and an operator resumes it."""
+
+    rebalance_drain: Seconds = 2.0
+    """How long a lambda may take to finish when Kafka takes a partition away. Default 2s. Longer: less is handled
+    twice. Shorter: the partitions that stay stand still for less time."""
+
+    shutdown_drain: Seconds = 10.0
+    """How long a lambda may take to finish when the sidecar stops. Default 10s. Keep it below what your
+    orchestrator grants between SIGTERM and SIGKILL."""
+
+    leave_group_after: Seconds = 60.0
+    """How long the sidecar stays in the group without any lambda process. Default 60s. Longer: a slow redeploy
+    causes no rebalance. Shorter: other sidecars of the group take over sooner."""
+
+    @classmethod
+    def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
+        """The topics, what needs a command, and settings that JSON cannot hold."""
+        yield from _topic_mistakes(data)
+        if data.get("command") is None:
+            for key in ("instances", "env", "cwd"):
+                if data.get(key) is not None:
+                    yield Wrong((key,), "only makes sense with `command`", "add a command, or delete it")
+        yield from not_json(data.get("settings") or {}, ("settings",))
+
+
+def raw_topics(data: Any) -> tuple[str, ...]:
+    """The topics of a lambda that may still be wrong in any way."""
+    if not isinstance(data, Mapping):
+        return ()
+    several = data.get("topics")
+    listed = [*several] if isinstance(several, list | tuple) else []
+    return tuple(topic for topic in (*listed, data.get("topic")) if isinstance(topic, str))
+
+
+def not_json(value: Any, loc: Loc) -> Iterator[Wrong]:
+    """What of a value cannot go to a lambda as JSON."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                yield Wrong((*loc, str(key)), f"a key must be text, this is {key!r}", "put it in quotes")
+            else:
+                yield from not_json(inner, (*loc, key))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from not_json(inner, (*loc, index))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Wrong(loc, f"JSON has no {value}", "put it in quotes")
+    elif value is not None and not isinstance(value, str | int | float):
+        yield Wrong(loc, f"JSON has no {type(value).__name__}", "put it in quotes")
+
+
+def _topic_mistakes(data: Mapping[Any, Any]) -> Iterator[Wrong]:
+    one, several = data.get("topic"), data.get("topics")
+    if one is None and several is None:
+        yield Wrong(
+            ("topic",), "missing: a lambda needs something to consume", "write topic: NAME, or topics: [NAME, ...]"
+        )
+    elif one is not None and several is not None:
+        yield Wrong(("topics",), "`topic` and `topics` are both here", "keep one of them")
+    elif isinstance(one, list | tuple):
+        yield Wrong(("topic",), "expected one name, not a list", "use topics: [NAME, ...] for several")
+    elif several is not None and not isinstance(several, list | tuple):
+        yield Wrong(("topics",), "expected a list", f"write topics: [{several}], or topic: {several}")
+    elif several is not None and not several:
+        yield Wrong(("topics",), "expected at least one topic, the list is empty")
+    if isinstance(several, list | tuple):
+        for index, topic in enumerate(several):
+            if topic in several[:index]:
+                yield Wrong(("topics", index), f"the topic {topic!r} is here twice", "delete one of them")

@@ -1,0 +1,177 @@
+"""Reading a config file: every mistake in it at once, each with its place and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from sidecar.config.address import dial
+from sidecar.config.model import DEFAULT_LISTEN, Config
+from sidecar.config.source import Mistake, Source, dotted, read
+from sidecar.redact import is_secret
+
+
+class ConfigError(Exception):
+    """A config file that cannot be used. The text has one line for each mistake, in the file's order.
+
+    Attributes:
+        path: the file.
+        mistakes: all of them.
+    """
+
+    def __init__(self, path: Path, mistakes: Iterable[Mistake]) -> None:
+        self.path = path
+        self.mistakes = tuple(sorted(dict.fromkeys(mistakes), key=lambda m: m.line or 0))
+        super().__init__("\n".join(self._line(mistake) for mistake in self.mistakes))
+
+    def _line(self, mistake: Mistake) -> str:
+        place = f"{self.path}:{mistake.line}" if mistake.line else str(self.path)
+        return f"{place}: {mistake}"
+
+
+class ClientSettings(NamedTuple):
+    """What `resume` and `status` need of a config file."""
+
+    address: str
+    """Where to dial: `host:port` or `unix:///path`."""
+    token: str | None
+    """The server's token, if it has one."""
+
+
+def load(path: Path | str, environ: Mapping[str, str]) -> Config:
+    """Read, expand and check a config file.
+
+    Args:
+        path: of the YAML file.
+        environ: where `${VAR}` and `${VAR:-default}` get their values from; as a rule `os.environ`.
+
+    Raises:
+        ConfigError: with all mistakes of the file at once.
+    """
+    path = Path(path)
+    source = _read(path, environ)
+    mistakes = list(source.mistakes)
+    if source.root is not None and source.data is None and not mistakes:
+        mistakes.append(Mistake("", "expected a mapping, not nothing", "it needs at least kafka: and lambdas:"))
+    config: Config | None = None
+    if source.data is not None:
+        reported = {mistake.path for mistake in mistakes}
+        try:
+            config = Config.model_validate(source.data, context={"file": path})
+        except ValidationError as error:
+            # A value whose variable is not set is wrong for this one reason only.
+            found = (_from_pydantic(one, source) for one in error.errors(include_url=False))
+            mistakes += [mistake for mistake in found if mistake.path not in reported]
+    if config is None or mistakes:
+        raise ConfigError(path, mistakes) from None
+    return config
+
+
+def client_settings(path: Path | str, environ: Mapping[str, str]) -> ClientSettings:
+    """Where the sidecar that runs with this config file can be reached from this machine.
+
+    Only `server.listen` and `server.token` are read: the rest may be wrong, or need variables that are set
+    for the sidecar and not for the operator's shell. A token that cannot be read is None.
+
+    Raises:
+        ConfigError: the file cannot be read, or `server.listen` is no address that can be dialled.
+    """
+    path = Path(path)
+    source = _read(path, environ)
+    if source.data is None:
+        raise ConfigError(path, source.mistakes)
+    broken = {mistake.path: mistake for mistake in source.mistakes}
+    if "server.listen" in broken:
+        raise ConfigError(path, [broken["server.listen"]])
+    server = source.data.get("server") if isinstance(source.data, dict) else None
+    server = server if isinstance(server, dict) else {}
+    listen = server.get("listen", DEFAULT_LISTEN)
+    token = server.get("token")
+    try:
+        address = dial(str(listen))
+    except ValueError as error:
+        line = source.line(("server", "listen"))
+        raise ConfigError(path, [Mistake("server.listen", str(error), line=line)]) from None
+    usable = isinstance(token, str) and token and "server.token" not in broken
+    return ClientSettings(address, str(token) if usable else None)
+
+
+def _read(path: Path, environ: Mapping[str, str]) -> Source:
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        hint = "give the config file with --config PATH or in $KAFKA_SIDECAR_CONFIG"
+        raise ConfigError(path, [Mistake("", "there is no such file", hint)]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, [Mistake("", f"not UTF-8: {error.reason} at byte {error.start}")]) from None
+    except OSError as error:
+        raise ConfigError(path, [Mistake("", f"cannot be read: {error.strerror}")]) from None
+    return read(text, environ)
+
+
+def _from_pydantic(error: ErrorDetails, source: Source) -> Mistake:
+    loc = tuple(error["loc"])
+    if loc[-1:] == ("[key]",):
+        key = loc[-2]
+        loc = (*loc[:-2], str(key))
+        message, hint = f"a key must be text, this is {key!r}", "put it in quotes"
+        return Mistake(dotted(loc), message, hint, source.line(loc))
+    if loc[-2:] == ("topic", 0):
+        loc = loc[:-1]  # `topic: a` is read as `topics: [a]`
+    context = error.get("ctx", {})
+    if error["type"] == "mistake":
+        message, hint = context["message"], context["hint"]
+    else:
+        message, hint = _explained(error, context, secret=any(is_secret(str(part)) for part in loc))
+    return Mistake(dotted(loc), message, hint, source.line(loc))
+
+
+_KINDS = {
+    "string_type": "a text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "model_type": "a mapping",
+    "tuple_type": "a list",
+    "path_type": "a path",
+}
+_HINTS = {
+    "string_type": "put it in quotes",
+    "model_type": "indent its keys below it",
+    "mapping_type": "indent its keys below it",
+}
+
+
+def _explained(error: ErrorDetails, context: Mapping[str, Any], *, secret: bool) -> tuple[str, str]:
+    """What pydantic found, in words for someone who has never seen pydantic; and a hint."""
+    kind, value = error["type"], error["input"]
+    shown = "the value" if secret else _shown(value)
+    if kind == "missing":
+        return "missing: this key is required", ""
+    if kind in _KINDS:
+        hint = _HINTS.get(kind, "") if value is not None else "give it a value, or delete the key"
+        return f"expected {_KINDS[kind]}, not {shown}", hint
+    if kind == "literal_error":
+        return f"expected {context['expected'].replace(chr(39), '')}, not {shown}", ""
+    if kind in {"greater_than_equal", "greater_than"}:
+        bound = context["ge"] if kind == "greater_than_equal" else context["gt"]
+        return f"expected {'at least' if kind == 'greater_than_equal' else 'more than'} {bound}, not {shown}", ""
+    return error["msg"], ""
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

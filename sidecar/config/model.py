@@ -1,0 +1,195 @@
+"""The config as a whole: Kafka, the server for lambdas, the operator's endpoint, and the lambdas.
+
+Every section is immutable. Where a value is a duration it is in seconds, where it is a size it is in bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, PrivateAttr, SecretStr
+
+from sidecar.config.address import Endpoint, parse_endpoint
+from sidecar.config.base import Section, Wrong, mistake
+from sidecar.config.lambdas import LAMBDA_NAME, LambdaConfig, raw_topics
+from sidecar.kafka.properties import EMBEDDED, normalised, problems
+from sidecar.redact import MaskedDict, masked
+
+DEFAULT_LISTEN = "127.0.0.1:50051"
+
+
+def _readable(value: Path) -> Path:
+    relative = "a relative path starts where the sidecar was started"
+    if not value.is_file():
+        raise mistake(f"there is no file {str(value)!r}", relative)
+    if not os.access(value, os.R_OK):
+        raise mistake(f"the file {str(value)!r} cannot be read", "check its permissions")
+    return value
+
+
+def _listen(value: str) -> str:
+    try:
+        return str(parse_endpoint(value))
+    except ValueError as error:
+        raise mistake(str(error)) from None
+
+
+def _listen_tcp(value: str) -> str:
+    try:
+        return str(parse_endpoint(value, unix=False))
+    except ValueError as error:
+        raise mistake(str(error)) from None
+
+
+def _token(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text:
+        raise mistake("the token is empty: everybody would be let in", "delete the key if that is meant")
+    if not all("!" <= character <= "~" for character in text):
+        raise mistake("a token has visible ASCII characters only", "is there a space or a line end in it?")
+    return value
+
+
+def _none_is_empty(value: Any) -> Any:
+    return {} if value is None else value
+
+
+def _properties(value: Any) -> Any:
+    return normalised(value) if isinstance(value, Mapping) else value
+
+
+File = Annotated[Path, AfterValidator(_readable)]
+
+
+class TlsConfig(Section):
+    """Encryption of the server for lambdas. All files are PEM."""
+
+    certificate: File
+    """The server's certificate, with its chain."""
+
+    key: File
+    """The certificate's private key, not encrypted."""
+
+    client_ca: File | None = None
+    """Certificate authority of the lambdas. Default: none. With it each lambda must show a certificate that this
+    authority has signed (mutual TLS)."""
+
+
+class ServerConfig(Section):
+    """Where lambdas dial."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = DEFAULT_LISTEN
+    """`host:port`, `[ipv6]:port` or `unix:///path`. Default 127.0.0.1:50051. Port 0: any free one, it is logged.
+    A Unix socket is reached only by those whom its directory lets in."""
+
+    token: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    """What each call must carry as `authorization: Bearer TOKEN`. Default: none, then everybody who reaches the
+    address may take partitions."""
+
+    tls: TlsConfig | None = None
+    """Encryption. Default: none."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """`listen`, taken apart."""
+        return parse_endpoint(self.listen)
+
+
+class OperateConfig(Section):
+    """The operator's HTTP endpoint: /metrics, /healthz, /readyz and the status page."""
+
+    listen: Annotated[str, AfterValidator(_listen_tcp)] = "127.0.0.1:8080"
+    """`host:port`. Default 127.0.0.1:8080. Port 0: any free one, it is logged. There is no authentication."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """`listen`, taken apart."""
+        return parse_endpoint(self.listen, unix=False)
+
+
+class Config(Section):
+    """A whole config file."""
+
+    kafka: Annotated[dict[str, str], BeforeValidator(_properties), AfterValidator(MaskedDict)]
+    """Any librdkafka property, passed through as it is; `bootstrap.servers` is required. The value `embedded`
+    starts a broker of our own, for development: it keeps nothing."""
+
+    server: Annotated[ServerConfig, BeforeValidator(_none_is_empty)] = ServerConfig()
+    """Where lambdas dial."""
+
+    operate: OperateConfig | None = None
+    """The operator's HTTP endpoint. Default: the section is absent, and there is none."""
+
+    lambdas: dict[str, LambdaConfig]
+    """The lambdas by name. At least one."""
+
+    _source: Path | None = PrivateAttr(default=None)
+
+    def model_post_init(self, context: Any) -> None:
+        """Keep the file's path, when there is a file."""
+        self._source = context.get("file") if isinstance(context, Mapping) else None
+
+    @property
+    def source(self) -> Path | None:
+        """The file that this was read from; None when it was made in Python."""
+        return self._source
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the sidecar starts a broker of its own."""
+        return self.kafka.get("bootstrap.servers") == EMBEDDED
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and probably not meant, one sentence each."""
+        server = self.server
+        if server.endpoint.local or server.token is not None:
+            return ()
+        if server.tls is None:
+            danger = f"everybody who reaches {server.listen} can read and commit your partitions"
+            remedy = "set server.token, or server.tls with client_ca, or listen on 127.0.0.1 or a Unix socket"
+            return (f"server.listen: {danger}; {remedy}",)
+        if server.tls.client_ca is None:
+            danger = f"{server.listen} is encrypted, but everybody who reaches it is let in"
+            return (f"server.tls: {danger}; set server.token or server.tls.client_ca",)
+        return ()
+
+    @classmethod
+    def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
+        """The Kafka properties, the names of the lambdas, and lambdas that would share partitions."""
+        kafka = data.get("kafka")
+        if isinstance(kafka, Mapping):
+            for problem in problems(kafka):
+                where = ("kafka", problem.name) if problem.name else ("kafka",)
+                yield Wrong(where, problem.message, problem.hint)
+        lambdas = data.get("lambdas")
+        if isinstance(lambdas, Mapping):
+            yield from _lambda_mistakes(lambdas)
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """The effective config, defaults included, as JSON can hold it, and with every secret as `****`: for logs."""
+    plain = config.model_dump(mode="json")
+    shown: dict[str, Any] = masked(plain)
+    return shown
+
+
+def _lambda_mistakes(lambdas: Mapping[Any, Any]) -> Iterator[Wrong]:
+    if not lambdas:
+        yield Wrong(("lambdas",), "expected at least one lambda", "as in: deli: {topic: rawdeltas, group: deli}")
+    consumed: dict[tuple[str, str], str] = {}
+    for name, one in lambdas.items():
+        if isinstance(name, str) and not LAMBDA_NAME.fullmatch(name):
+            yield Wrong(("lambdas", name), f"{name!r} cannot be a lambda's name", "use a-z A-Z 0-9 . _ - only")
+        group = one.get("group") if isinstance(one, Mapping) else None
+        if not isinstance(group, str):
+            continue
+        for topic in dict.fromkeys(raw_topics(one)):
+            other = consumed.setdefault((group, topic), str(name))
+            if other != str(name):
+                message = f"{other} consumes the topic {topic!r} in the group {group!r} as well"
+                hint = "they would share its partitions, so each would get a part only: give each its own group"
+                yield Wrong(("lambdas", str(name), "group"), message, hint)

@@ -1,0 +1,94 @@
+"""Durations (`500ms`, `1s`, `2m`) and sizes (`16MiB`, `64kB`) as people write them."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationInfo
+
+from sidecar.config.base import mistake
+
+_NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", re.ASCII)
+
+_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
+_BYTES = {
+    "": 1,
+    "b": 1,
+    "kb": 1000,
+    "mb": 1000**2,
+    "gb": 1000**3,
+    "kib": 1024,
+    "mib": 1024**2,
+    "gib": 1024**3,
+}
+
+
+def parse_duration(text: str) -> float:
+    """A duration such as `500ms`, `1s`, `1.5m` or `2h`, in seconds. `0` needs no unit.
+
+    Raises:
+        ValueError: not a duration; the text says what one looks like.
+    """
+    match = _NUMBER_AND_UNIT.fullmatch(text)
+    expected = "expected a duration such as 500ms, 1s, 2m or 1h"
+    if match is None:
+        raise ValueError(f"{expected}, not {text!r}")
+    number, unit = Decimal(match[1]), match[2]
+    if unit in _SECONDS:
+        return float(number * _SECONDS[unit])
+    if not unit and number == 0:
+        return 0.0
+    raise ValueError(f"{expected}, not {text!r}: {_about_unit(unit, _SECONDS)}")
+
+
+def parse_size(text: str) -> int:
+    """A size such as `16MiB` (1024 * 1024), `64kB` (1000) or `4096`, in bytes. Case does not matter.
+
+    Raises:
+        ValueError: not a size, or not a whole number of bytes; the text says what one looks like.
+    """
+    match = _NUMBER_AND_UNIT.fullmatch(text)
+    expected = "expected a size such as 16MiB, 64kB or 4096"
+    if match is None:
+        raise ValueError(f"{expected}, not {text!r}")
+    factor = _BYTES.get(match[2].lower())
+    if factor is None:
+        raise ValueError(f"{expected}, not {text!r}: {_about_unit(match[2], ['B', 'kB', 'KiB', 'MB', 'MiB'])}")
+    size = Decimal(match[1]) * factor
+    if size != int(size):
+        raise ValueError(f"{expected}, not {text!r}: that is no whole number of bytes")
+    return int(size)
+
+
+def _about_unit(unit: str, known: Any) -> str:
+    return f"the unit {unit!r} is none of {', '.join(known)}" if unit else "the unit is missing"
+
+
+def _seconds(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise mistake(f"expected a duration such as 500ms, 1s or 2m, not {value!r}")
+    # In a file a bare number is ambiguous: 500 might mean milliseconds. In Python it is seconds.
+    if isinstance(value, str) or (info.context and "file" in info.context):
+        try:
+            return parse_duration(str(value))
+        except ValueError as error:
+            raise mistake(str(error)) from None
+    return value
+
+
+def _bytes(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise mistake(f"expected a size such as 16MiB, 64kB or 4096, not {value!r}")
+    try:
+        return parse_size(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise mistake(str(error)) from None
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
+"""A duration: text with a unit; seconds as a float once it is read."""
+
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1)]
+"""A size: text with a unit, or a number of bytes; bytes as an int once it is read."""

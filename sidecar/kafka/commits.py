@@ -1,0 +1,116 @@
+"""Commits, coalesced: the latest place of each partition, at an interval, at a drain and at the end.
+
+Owned by the consumer thread, which owns the partitions as well: to decide on a commit and to make it is one step.
+A failed commit is simply still to be done at the next interval, while the partition is ours; when it is not, it is
+gone with the partition, whatever the code was.
+"""
+
+from collections.abc import Iterable
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
+from structlog.typing import FilteringBoundLogger
+
+from sidecar.kafka.inflow import Inflow
+from sidecar.partitions.partition import Partition
+from sidecar.partitions.table import PartitionTable
+from sidecar.partitions.vocabulary import State, TopicPartition
+
+NORMAL_LIFE = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError._NO_OFFSET,  # noqa: SLF001 - the binding names its own codes with an underscore
+        KafkaError._ASSIGNMENT_LOST,  # noqa: SLF001
+    }
+)
+"""Refusals that happen in every rebalance: somebody else owns the partition, or soon will."""
+
+
+class Commits:
+    """What is to be committed, and what is on its way."""
+
+    def __init__(self, table: PartitionTable, inflow: Inflow, interval: float, log: FilteringBoundLogger) -> None:
+        """``interval`` in seconds."""
+        self._table = table
+        self._inflow = inflow
+        self._interval = interval
+        self._log = log
+        self._due = 0.0
+        self._under_way = False
+
+    def work(self, consumer: Consumer, now: float) -> None:
+        """Commit when it is time. Does not wait for the answer: that comes to ``on_commit`` in a later poll."""
+        if now < self._due or self._under_way:
+            return
+        self._due = now + self._interval
+        self.settle(consumer, self._table.partitions.values())
+        offsets = self._outstanding(self._table.partitions.values())
+        if offsets:
+            self._under_way = True
+            try:
+                consumer.commit(offsets=offsets, asynchronous=True)
+            except KafkaException as error:
+                self._under_way = False
+                self._failed(error.args[0], len(offsets))
+
+    def now(self, consumer: Consumer, tps: Iterable[TopicPartition]) -> None:
+        """Commit these partitions and wait for the answer: they are about to be somebody else's."""
+        partitions = [p for p in map(self._table.partitions.get, tps) if p is not None]
+        self.settle(consumer, partitions)
+        offsets = self._outstanding(partitions)
+        if not offsets:
+            return
+        try:
+            answers = consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            self._failed(error.args[0], len(offsets))
+        else:
+            self._took(answers or [])
+
+    def on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
+        """librdkafka's answer to a commit that nobody waits for. Runs inside poll, and inside close."""
+        self._under_way = False
+        if error is not None:
+            self._failed(error, len(partitions))
+        else:
+            self._took(partitions)
+
+    def settle(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
+        """Move idle partitions to the client's position, past what is in the log and not for us.
+
+        Only where everything delivered is checkpointed and nothing waits here; ``position()`` counts what was
+        consumed but not sent. After a seek or an assignment it is invalid until a record or a marker has passed.
+        """
+        idle = [
+            KafkaPartition(p.tp.topic, p.tp.partition)
+            for p in partitions
+            if p.state in (State.RUNNING, State.WAITING, State.DRAINING)
+            and p.window.records == 0
+            and p.failing_offset is None
+            and self._inflow.idle(p.tp)
+        ]
+        if not idle:
+            return
+        for position in consumer.position(idle):
+            tp = TopicPartition(position.topic, position.partition)
+            if position.error is None and position.offset >= self._inflow.next_offset.get(tp, 0):
+                self._table.partitions[tp].settle(position.offset)
+
+    def _outstanding(self, partitions: Iterable[Partition]) -> list[KafkaPartition]:
+        wanted = [(p.tp, p.to_commit()) for p in partitions]
+        return [KafkaPartition(tp.topic, tp.partition, offset) for tp, offset in wanted if offset is not None]
+
+    def _took(self, answers: Iterable[KafkaPartition]) -> None:
+        for answer in answers:
+            if answer.error is not None:
+                self._failed(answer.error, 1)
+                continue
+            partition = self._table.partitions.get(TopicPartition(answer.topic, answer.partition))
+            if partition is not None:
+                partition.committed = answer.offset
+
+    def _failed(self, error: KafkaError, count: int) -> None:
+        say = self._log.debug if error.code() in NORMAL_LIFE else self._log.warning
+        say("commit refused; tried again while the partitions are ours", error=error.str(), partitions=count)

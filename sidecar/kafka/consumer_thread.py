@@ -1,0 +1,441 @@
+"""The thread of one lambda: it owns the Consumer and the partitions' state, and runs the path of every record.
+
+A turn: take the letters of the loop, fetch what Kafka has, encode what may be sent, look after commits and pauses,
+hand everything to the loop at once. All calls on the Consumer are made here, rebalance callbacks included (they run
+inside poll and consume). librdkafka does the waiting when there is nothing to do; it has no wake-up call, so how long
+it may wait is bounded by what the loop could be saying meanwhile.
+"""
+
+import random
+import secrets
+import threading
+from collections.abc import Callable, Iterable
+from time import monotonic
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
+
+from sidecar import mail
+from sidecar.config.lambdas import LambdaConfig
+from sidecar.kafka.commits import Commits
+from sidecar.kafka.connection import ClientLog, Connection
+from sidecar.kafka.encode import encode
+from sidecar.kafka.inflow import RESUME_BELOW, Inflow
+from sidecar.kafka.places import Places
+from sidecar.kafka.properties import Property, rebalance_protocol
+from sidecar.kafka.status import lambda_status
+from sidecar.logs import get_logger
+from sidecar.partitions.table import PartitionTable
+from sidecar.partitions.vocabulary import (
+    Limits,
+    Report,
+    ResumeRefused,
+    RevokeReason,
+    Rewind,
+    State,
+    TopicPartition,
+    short,
+)
+
+MOST_PER_FETCH = 4_000
+"""Records of one `consume()`. More brought nothing measurable and holds the interpreter lock for longer."""
+
+WAIT_WRITTEN = 0.001
+WAIT_BUSY = 0.005
+WAIT_IDLE = 0.05
+"""Seconds that a poll may wait: when a writer's note is due, when lambdas hold partitions, when nobody does."""
+
+HOUSEKEEPING = 0.01
+"""Seconds between looks at pauses, deadlines and full windows."""
+
+STUCK_AFTER = 0.2
+"""Seconds after which frames that the loop cannot write count as a lambda that does not read."""
+
+
+class ConsumerThread(threading.Thread):
+    """Consumes one lambda's topics and serves its partitions.
+
+    Everything but ``mailbox`` belongs to the thread itself.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: LambdaConfig,
+        properties: dict[str, Property],
+        outbox: mail.Outbox,
+        ended: Callable[[str, BaseException | None], None],
+    ) -> None:
+        """``ended`` is called in this thread when it ends: with the lambda's name and what broke it, if anything."""
+        super().__init__(name=f"consumer-{name}", daemon=True)
+        self.mailbox = mail.Mailbox()
+        self._lambda = name
+        self._config = config
+        self._properties = properties
+        self._outbox = outbox
+        self._ended = ended
+        self._log = get_logger(__name__).bind(lambda_=name)
+        limits = Limits(
+            window_messages=config.window.messages,
+            window_bytes=config.window.bytes,
+            window_span=max(1_000_000, 100 * config.window.messages),
+            leave_group_after=config.leave_group_after,
+        )
+        self._table = PartitionTable(limits, lambda: secrets.token_urlsafe(18), random.random)
+        self._inflow = Inflow(config.topics)
+        self._commits = Commits(self._table, self._inflow, config.checkpoint.interval, self._log)
+        self._sendable: set[TopicPartition] = set()
+        self._written_at: dict[TopicPartition, float] = {}
+        self._joined = False
+        self._stopping = False
+        self._throttled = False
+        self._sent = 0
+        self._next_look = 0.0
+
+    def run(self) -> None:
+        """The thread's life. What it does not expect ends it, and ``ended`` says so."""
+        try:
+            self._consumer = Consumer(
+                {**self._properties, "on_commit": self._commits.on_commit, "error_cb": self._on_error},
+                logger=ClientLog(get_logger("librdkafka").bind(lambda_=self._lambda)),
+            )
+            self._connection = Connection(self._consumer, self._config.topics, self._log)
+            self._places = Places(
+                self._consumer,
+                self._table,
+                self._inflow,
+                self._config,
+                self._log,
+                cooperative=rebalance_protocol(self._properties) == "cooperative",
+            )
+            while not self._stopping:
+                self._turn()
+            self._shut_down()
+        except BaseException as error:  # whatever it is, the process must hear of it
+            self._log.exception("the consumer thread broke")
+            self._outbox.flush()
+            self._ended(self._lambda, error)
+        else:
+            self._ended(self._lambda, None)
+
+    # --- a turn -----------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        self._read_mail()
+        self._connection.work()
+        now = monotonic()
+        self._keep_membership(now)
+        self._places.work()
+        self._fetch()
+        now = monotonic()
+        self._send(now)
+        if now >= self._next_look:
+            self._next_look = now + HOUSEKEEPING
+            self._look_around(now)
+        self._commits.work(self._consumer, now)
+        self._carry_out()
+        self._outbox.flush()
+
+    def _fetch(self) -> None:
+        """Take what Kafka's client has; when that is nothing, wait for a first record.
+
+        `consume(n, timeout)` would wait for n records: a lone one would be late by the whole timeout.
+        """
+        if self._throttled:
+            # More waits than may: librdkafka is left alone until the writers have caught up a little.
+            letter = self.mailbox.take(WAIT_BUSY)
+            if letter is not None:
+                self._read(letter)
+            self._throttled = False
+            self._next_look = 0.0
+            return
+        batch = self._consumer.consume(MOST_PER_FETCH, 0)
+        if not batch and self.mailbox.empty():
+            first = self._consumer.poll(self._patience())
+            if first is not None:
+                batch = [first, *self._consumer.consume(MOST_PER_FETCH - 1, 0)]
+        if not batch:
+            return
+        errors = [*filter(Message.error, batch)]
+        if errors:
+            batch = [message for message in batch if message.error() is None]
+            for message in errors:
+                self._on_error_message(message)
+        for tp in self._inflow.add(batch):
+            if tp in self._table.partitions:
+                self._sendable.add(tp)
+            else:
+                # Taken away inside this very call, after librdkafka had put the record into its answer.
+                self._inflow.forget(tp)
+
+    def _patience(self) -> float:
+        if self._sendable:
+            return 0.0
+        if self._written_at:
+            return WAIT_WRITTEN
+        return WAIT_BUSY if self._table.held() else WAIT_IDLE
+
+    def _send(self, now: float) -> None:
+        """Encode and hand over what may go; what may not comes again when something has changed."""
+        candidates, self._sendable = self._sendable, set()
+        for tp in candidates:
+            most = self._table.may_send(tp)
+            while most and self._inflow.count(tp):
+                self._send_frame(tp, most, now)
+                most = self._table.may_send(tp)
+            bad = self._inflow.bad(tp)
+            if most and bad is not None:
+                self._table.undeliverable(tp, bad.offset, bad.reason, self._config.rebalance_drain, now)
+
+    def _send_frame(self, tp: TopicPartition, most: int, now: float) -> None:
+        """One frame of at most ``most`` of the records that wait."""
+        partition = self._table.partitions[tp]
+        if partition.skip:
+            self._inflow.leave_out(tp, partition.skip)
+            if not self._inflow.count(tp):
+                return
+        assert partition.stream is not None
+        stream = self._table.processes.get(partition.stream)
+        assert stream is not None
+        limits = self._config.frame
+        records = self._inflow.peek(tp, min(most, limits.records))
+        frame, bad = encode(records, limits.bytes, stream.max_message_bytes)
+        if bad is not None:
+            self._inflow.cut(tp, bad)
+        if frame is not None:
+            self._inflow.taken(tp, frame.count)
+            self._table.sent(tp, frame.first, frame.last, frame.count, len(frame.data), frame.offsets)
+            self._written_at.setdefault(tp, now)
+            self._sent += frame.count
+            self._outbox.post(mail.Send(stream.id, frame.data))
+
+    # --- letters ----------------------------------------------------------------------------------------------
+
+    def _read_mail(self) -> None:
+        while (letter := self.mailbox.take()) is not None:
+            self._read(letter)
+        self._carry_out()
+
+    def _read(self, letter: mail.Letter) -> None:  # noqa: C901, PLR0912 - one arm a letter
+        now = monotonic()
+        table = self._table
+        match letter:
+            case mail.Written(stream):
+                tp = table.written(stream)
+                if tp is not None:
+                    self._written_at.pop(tp, None)
+                    if table.partitions[tp].in_flight:
+                        self._written_at[tp] = now
+                    self._sendable.add(tp)
+            case mail.Checkpoints(entries, reply):
+                results = []
+                for lease, progress in entries:
+                    results.append(table.checkpoint(lease, progress))
+                    held = table.partition_of_lease(lease)
+                    if held is not None:
+                        self._sendable.add(held)
+                self._outbox.post(mail.Answer(reply, results))
+            case mail.Available(stream, process_id, max_message_bytes):
+                table.available(stream, process_id, max_message_bytes, now)
+            case mail.Ready(stream, lease):
+                table.ready(stream, lease)
+                held = table.partition_of_lease(lease)
+                if held is not None:
+                    self._sendable.add(held)
+            case mail.Closed(stream, reason, last):
+                table.closed(stream, reason, last, now)
+            case mail.StreamLost(stream):
+                table.stream_lost(stream, now)
+            case mail.Failed(lease, failure, last, error_reply):
+                self._outbox.post(mail.Answer(error_reply, table.error(lease, failure, last, now)))
+            case mail.Resume(tp, skip, resume_reply):
+                try:
+                    self._outbox.post(mail.Answer(resume_reply, table.resume(tp, now, skip=skip)))
+                except ResumeRefused as refusal:
+                    self._outbox.post(mail.Answer(resume_reply, error=refusal))
+            case mail.Inspect(inspect_reply):
+                self._outbox.post(mail.Answer(inspect_reply, self._status()))
+            case mail.Stop():
+                self._stopping = True
+
+    def _carry_out(self) -> None:
+        """Do what the partitions ask for."""
+        commands, self._table.commands = self._table.commands, []
+        for command in commands:
+            match command:
+                case Rewind(tp, offset):
+                    self._written_at.pop(tp, None)
+                    if tp in self._table.partitions:
+                        self._places.rewind(tp, offset)
+                case Report(level, event, about, lease, fields):
+                    where: dict[str, object] = (
+                        {} if about is None else {"topic": about.topic, "partition": about.partition}
+                    )
+                    if lease is not None:
+                        where["lease"] = lease
+                    getattr(self._log, level)(event, **where, **fields)
+                case _:
+                    self._outbox.post(command)
+
+    # --- the group --------------------------------------------------------------------------------------------
+
+    def _keep_membership(self, now: float) -> None:
+        """Join with the first lambda process, leave some time after the last."""
+        wanted = self._connection.connected and self._table.wants_group(now)
+        if wanted and not self._joined:
+            self._joined = True
+            self._table.accept_again()
+            self._log.info("joining the group", group=self._config.group, topics=[*self._config.topics])
+            self._consumer.subscribe(
+                [*self._config.topics], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+        elif self._joined and not self._table.wants_group(now):
+            self._joined = False
+            self._log.info("no lambda process: leaving the group", group=self._config.group)
+            self._release([*self._table.partitions], RevokeReason.SHUTDOWN, 0.0)
+            self._consumer.unsubscribe()
+
+    def _on_assign(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
+        tps = [TopicPartition(p.topic, p.partition) for p in partitions]
+        self._log.info("partitions assigned", partitions=short(tps))
+        self._table.assigned(tps)
+        self._places.assigned(tps)
+
+    def _on_revoke(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
+        tps = [TopicPartition(p.topic, p.partition) for p in partitions]
+        if any(tp in self._table.partitions for tp in tps):
+            self._log.info("partitions revoked", partitions=short(tps))
+            self._release(tps, RevokeReason.REBALANCE, self._config.rebalance_drain)
+
+    def _on_lost(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
+        tps = [TopicPartition(p.topic, p.partition) for p in partitions]
+        self._log.warning("partitions lost", partitions=short(tps))
+        self._table.lost(tps, monotonic())
+        self._forget(tps)
+        self._carry_out()
+        self._outbox.flush()
+
+    def _release(self, tps: list[TopicPartition], reason: RevokeReason, seconds: float) -> None:
+        """Drain these partitions, commit them, forget them.
+
+        Runs inside a rebalance callback, where `consume` would bring nothing: only letters are read.
+        """
+        self._table.revoke(tps, reason, seconds, monotonic())
+        self._drain(tps)
+        self._commits.now(self._consumer, tps)
+        self._forget(tps)
+        self._table.forget(tps)
+
+    def _drain(self, tps: list[TopicPartition]) -> None:
+        """Wait until no lambda holds any of these; the table's own deadlines bound it."""
+        while True:
+            self._carry_out()
+            self._outbox.flush()
+            if not self._table.held(tps):
+                return
+            due = self._table.next_due(monotonic())
+            letter = self.mailbox.take(max(0.0, due - monotonic()) if due is not None else WAIT_IDLE)
+            if letter is not None:
+                self._read(letter)
+            self._table.tick(monotonic())
+
+    def _forget(self, tps: Iterable[TopicPartition]) -> None:
+        self._places.forget(tps)
+        for tp in tps:
+            self._inflow.forget(tp)
+            self._sendable.discard(tp)
+            self._written_at.pop(tp, None)
+
+    # --- what goes wrong --------------------------------------------------------------------------------------
+
+    def _on_error_message(self, message: Message) -> None:
+        """An error that came in the place of a record. Decided by its code, never by its text."""
+        error = message.error()
+        assert error is not None
+        topic, partition = message.topic(), message.partition()
+        if error.fatal():
+            raise KafkaException(error)
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and partition is not None:  # noqa: SLF001
+            tp = TopicPartition(topic, partition)
+            if tp in self._table.partitions:
+                self._places.offset_gone(tp)
+            return
+        self._connection.complain(error, topic)
+
+    def _on_error(self, error: KafkaError) -> None:
+        """librdkafka's own callback: about connections, not about one partition."""
+        if error.fatal():
+            self._log.error("fatal error of the Kafka client", error=error.str())
+        self._connection.complain(error, None)
+
+    # --- now and then -----------------------------------------------------------------------------------------
+
+    def _look_around(self, now: float) -> None:
+        self._table.tick(now)
+        share = self._inflow.share(len(self._table.partitions))
+        flowing = 0
+        pause: list[TopicPartition] = []
+        for tp in self._inflow:
+            self._table.block(tp, now)
+            size = self._inflow.bytes(tp)
+            if self._is_flowing(tp, now):
+                flowing += size
+            elif size > share and tp not in self._inflow.paused:
+                pause.append(tp)
+        # What flows is never paused, which would throw fetched records away: it is enough to fetch a little later.
+        self._throttled = flowing > share * max(1, len(self._table.partitions))
+        low = share * RESUME_BELOW
+        resume = [tp for tp in self._inflow.paused if self._inflow.bytes(tp) < low]
+        if pause:
+            self._consumer.pause([KafkaPartition(tp.topic, tp.partition) for tp in pause])
+            self._inflow.paused.update(pause)
+        if resume:
+            self._consumer.resume([KafkaPartition(tp.topic, tp.partition) for tp in resume])
+            self._inflow.paused.difference_update(resume)
+
+    def _is_flowing(self, tp: TopicPartition, now: float) -> bool:
+        """Whether the partition's lambda takes records as fast as they can be written."""
+        partition = self._table.partitions[tp]
+        since = self._written_at.get(tp)
+        return (
+            partition.state is State.RUNNING
+            and partition.window.room() > 0
+            and (since is None or now - since < STUCK_AFTER)
+        )
+
+    def _status(self) -> mail.LambdaStatus:
+        return lambda_status(
+            self._consumer,
+            self._table,
+            self._inflow,
+            connected=self._connection.connected,
+            joined=self._joined,
+            problem=self._connection.problem,
+            sent=self._sent,
+        )
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def _shut_down(self) -> None:
+        """1. give nothing out, take everything back, still polling; 2. commit; 3. leave the group."""
+        seconds = self._config.shutdown_drain
+        tps = [*self._table.partitions]
+        self._log.info("draining", partitions=len(tps), seconds=seconds)
+        self._table.revoke_all(RevokeReason.SHUTDOWN, seconds, monotonic())
+        if tps:
+            self._consumer.pause([KafkaPartition(tp.topic, tp.partition) for tp in tps])
+        while self._table.held():
+            self._read_mail()
+            self._table.tick(monotonic())
+            self._carry_out()
+            self._outbox.flush()
+            # Keeps the membership alive (`max.poll.interval.ms`). What still comes waits like any other record, so
+            # that no position beyond it is committed.
+            self._fetch()
+        tps = [*self._table.partitions]
+        self._commits.now(self._consumer, tps)
+        self._forget(tps)
+        self._table.forget(tps)
+        self._consumer.close()
+        self._read_mail()  # whoever still asks gets an answer: stale lease
+        self._outbox.flush()
+        self._log.info("left the group", group=self._config.group)

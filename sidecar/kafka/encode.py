@@ -1,0 +1,191 @@
+"""From Kafka's message objects to the serialized frames of ``lambda.proto``.
+
+Nothing here runs a Python statement per record while records are ordinary: columns come from unbound methods mapped
+over the list at C speed, and the checks for the rare cases (nulls, headers, gaps, changing timestamp types) are each
+one C-level pass. Only a frame that holds something rare pays for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
+from typing import cast
+
+from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Message
+
+from sdk_python.protocol import lambda_pb2 as pb
+
+Header = tuple[str, bytes | None]
+Headers = list[list[Header] | None]
+Column = list[bytes | None]
+
+_TIMESTAMP_TYPES = {
+    TIMESTAMP_CREATE_TIME: pb.TIMESTAMP_TYPE_CREATE_TIME,
+    TIMESTAMP_LOG_APPEND_TIME: pb.TIMESTAMP_TYPE_LOG_APPEND_TIME,
+}
+
+RECORD_OVERHEAD = 24
+"""Bytes on the wire that one record takes beside its key, value and headers: tags, lengths, timestamp; at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One serialized ``HostFrame`` with a ``Batch``, and what the window has to know of it."""
+
+    data: bytes
+    first: int
+    last: int
+    count: int
+    offsets: Sequence[int] | None
+    """None: consecutive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undeliverable:
+    """A record that can never be sent to this lambda: its place in the list, its offset, and why."""
+
+    index: int
+    offset: int
+    reason: str
+
+
+def encode(records: list[Message], soft_limit: int, hard_limit: int) -> tuple[Frame | None, Undeliverable | None]:
+    """One frame of as many of ``records`` as fit, from the first on; and the first that is undeliverable, if any.
+
+    ``records`` are of one topic-partition, in offset order, at least one, without errors. A frame ends before it
+    grows over ``soft_limit`` bytes (one larger record goes alone), where the timestamp type changes, and before a
+    record that is undeliverable: one that the Kafka client cannot read, or larger than ``hard_limit`` bytes. There
+    is no frame when that is the first. A record that cannot be read must not be given to this function again.
+    """
+    headers, bad = _headers(records)
+    if bad is not None:
+        if bad.index == 0:
+            return None, bad
+        records = records[: bad.index]
+    values = cast("Column", [*map(Message.value, records)])
+    keys = cast("Column", [*map(Message.key, records)])
+    stamps = [*map(Message.timestamp, records)]
+    columns = _Columns(records, values, keys, stamps, headers)
+    count = _same_type(stamps)
+    if count < len(records):
+        columns = columns.first(count)
+    frame = columns.frame()
+    limit = min(soft_limit, hard_limit)
+    if len(frame.data) > limit and count > 1:
+        # Known only now, because asking for the size of each record first would cost every frame what this costs few.
+        frame = columns.first(_fitting(values, keys, headers, limit)).frame()
+    if len(frame.data) <= hard_limit:
+        return frame, bad
+    reason = (
+        f"the record takes {len(frame.data)} bytes on the wire, more than the lambda process accepts ({hard_limit}): "
+        "raise the process's message limit, or resume with --skip"
+    )
+    return None, Undeliverable(0, frame.first, reason)
+
+
+def _headers(records: list[Message]) -> tuple[Headers, Undeliverable | None]:
+    """The headers of each record; on one that cannot be read: those before it, and which it is.
+
+    A name that is not UTF-8 makes the first ``headers()`` raise SystemError; a second call on the same message would
+    return a tuple that crashes the process when touched, and so would a first one that the interpreter has
+    specialised: it must go through ``map``. ``extend`` keeps what came before the raise, and its length names the
+    culprit.
+    """
+    headers: Headers = []
+    try:
+        headers.extend(map(Message.headers, records))  # type: ignore[arg-type]
+    except (SystemError, UnicodeError):
+        index = len(headers)
+        reason = "a header name is not UTF-8, which the Kafka client cannot read"
+        return headers, Undeliverable(index, _offset(records[index]), reason)
+    return headers, None
+
+
+def _same_type(stamps: list[tuple[int, int]]) -> int:
+    """How many from the first on have the first's timestamp type."""
+    first = stamps[0][0]
+    if len(dict(stamps)) == 1:
+        return len(stamps)
+    return next(index for index, (kind, _) in enumerate(stamps) if kind != first)
+
+
+def _fitting(values: Column, keys: Column, headers: Headers, limit: int) -> int:
+    """How many from the first on fit into ``limit`` bytes; at least one."""
+    sizes = [
+        len(value or b"")
+        + len(key or b"")
+        + RECORD_OVERHEAD
+        + sum(len(name) + len(header or b"") + RECORD_OVERHEAD for name, header in headers_ or ())
+        for value, key, headers_ in zip(values, keys, headers, strict=True)
+    ]
+    return max(1, sum(1 for total in accumulate(sizes) if total <= limit))
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """What was read from the records, column by column, all equally long."""
+
+    records: list[Message]
+    values: Column
+    keys: Column
+    stamps: list[tuple[int, int]]
+    headers: Headers
+
+    def first(self, count: int) -> "_Columns":
+        return _Columns(
+            self.records[:count],
+            self.values[:count],
+            self.keys[:count],
+            self.stamps[:count],
+            self.headers[:count],
+        )
+
+    def frame(self) -> Frame:
+        count = len(self.records)
+        first, last = _offset(self.records[0]), _offset(self.records[-1])
+        offsets: list[int] | None = None
+        if last - first + 1 != count:  # offsets only grow, so this is the whole check
+            offsets = [_offset(record) for record in self.records]
+        kind = self.stamps[0][0]
+        columns: dict[str, object] = {
+            "first_offset": first,
+            "timestamp_type": _TIMESTAMP_TYPES.get(kind, pb.TIMESTAMP_TYPE_UNSPECIFIED),
+            "timestamps": [stamp for _, stamp in self.stamps] if kind in _TIMESTAMP_TYPES else [-1] * count,
+            "values": self.values,
+        }
+        if offsets is not None:
+            columns["offsets"] = offsets
+        if self.keys[0] is not None or self.keys.count(None) != count:
+            columns["keys"] = self.keys
+        if self.headers.count(None) != count:
+            columns.update(_header_columns(self.headers))
+        try:
+            data = pb.HostFrame(batch=columns).SerializeToString()
+        except TypeError:
+            # A null is among the keys or values: protobuf looks at each entry anyway, so we need not look before.
+            columns["values"], columns["null_values"] = _nullable(self.values)
+            if "keys" in columns:
+                columns["keys"], columns["null_keys"] = _nullable(self.keys)
+            data = pb.HostFrame(batch=columns).SerializeToString()
+        return Frame(data, first, last, count, offsets)
+
+
+def _offset(record: Message) -> int:
+    offset = record.offset()
+    assert offset is not None, "a consumed record has an offset"
+    return offset
+
+
+def _nullable(column: Column) -> tuple[Column, list[int]]:
+    """The column with empty entries for nulls, and the indexes of those."""
+    return [entry or b"" for entry in column], [index for index, entry in enumerate(column) if entry is None]
+
+
+def _header_columns(headers: Headers) -> dict[str, object]:
+    flat = [*chain.from_iterable(header or () for header in headers)]
+    values, nulls = _nullable([value for _, value in flat])
+    return {
+        "header_counts": [len(header or ()) for header in headers],
+        "header_names": [name.encode() for name, _ in flat],
+        "header_values": values,
+        "null_header_values": nulls,
+    }

@@ -1,0 +1,50 @@
+"""Names of librdkafka properties: those that are ours, and those that consumers use."""
+
+from collections.abc import Mapping
+
+_PLACE = "the sidecar commits what a lambda has checkpointed and nothing else; lambdas.X.checkpoint says how often"
+CALLBACK = "a callback cannot be given in a config file"
+OWNED: Mapping[str, str] = {
+    "auto.offset.reset": "use lambdas.X.start, and lambdas.X.on_offset_lost for an offset that is gone",
+    "group.id": "use lambdas.X.group",
+    "enable.auto.commit": _PLACE,
+    "auto.commit.enable": _PLACE,
+    "auto.commit.interval.ms": _PLACE,
+    "enable.auto.offset.store": _PLACE,
+    "offset.store.method": _PLACE,
+    "offset.store.path": _PLACE,
+    "offset.store.sync.interval.ms": _PLACE,
+    "enable.partition.eof": "the sidecar does not use it",
+    "metadata.broker.list": "use bootstrap.servers",
+    "default.topic.config": "write its properties directly below kafka",
+    "logger": CALLBACK,
+    "on_commit": CALLBACK,
+    "on_delivery": CALLBACK,
+    "opaque": CALLBACK,
+    "enabled_events": CALLBACK,
+}
+"""Properties that are the sidecar's own, with what to use instead."""
+
+OFTEN_USED = tuple(
+    """
+    allow.auto.create.topics api.version.request bootstrap.servers broker.address.family broker.address.ttl
+    check.crcs client.dns.lookup client.id client.rack connections.max.idle.ms debug
+    enable.ssl.certificate.verification fetch.error.backoff.ms fetch.max.bytes fetch.message.max.bytes
+    fetch.min.bytes fetch.queue.backoff.ms fetch.wait.max.ms group.instance.id group.protocol
+    group.remote.assignor heartbeat.interval.ms isolation.level log.connection.close log_level
+    max.partition.fetch.bytes max.poll.interval.ms message.max.bytes metadata.max.age.ms
+    metadata.recovery.strategy partition.assignment.strategy queued.max.messages.kbytes queued.min.messages
+    receive.message.max.bytes reconnect.backoff.max.ms reconnect.backoff.ms retry.backoff.max.ms
+    retry.backoff.ms sasl.kerberos.keytab sasl.kerberos.principal sasl.kerberos.service.name
+    sasl.mechanism sasl.mechanisms sasl.oauthbearer.client.id sasl.oauthbearer.client.secret
+    sasl.oauthbearer.config sasl.oauthbearer.extensions sasl.oauthbearer.method sasl.oauthbearer.scope
+    sasl.oauthbearer.token.endpoint.url sasl.password sasl.username security.protocol session.timeout.ms
+    socket.connection.setup.timeout.ms socket.keepalive.enable socket.max.fails socket.nagle.disable
+    socket.receive.buffer.bytes socket.send.buffer.bytes socket.timeout.ms ssl.ca.location ssl.ca.pem
+    ssl.certificate.location ssl.certificate.pem ssl.cipher.suites ssl.crl.location ssl.curves.list
+    ssl.endpoint.identification.algorithm ssl.key.location ssl.key.password ssl.key.pem
+    ssl.keystore.location ssl.keystore.password ssl.sigalgs.list statistics.interval.ms
+    topic.blacklist topic.metadata.refresh.interval.ms
+    """.split()  # noqa: SIM905 - one name a line would be a page
+)
+"""For `did you mean` only: what is a property at all, librdkafka itself judges."""

@@ -1,0 +1,182 @@
+"""Where each partition starts, and how its reading position is moved.
+
+Owned by the consumer thread, and never called inside a rebalance callback: there the binding itself does the right
+kind of assign for range, cooperative-sticky and KIP-848, and calling one ourselves breaks at least one of them. What
+needs another offset is assigned after the callback.
+
+`auto.offset.reset` is `error`, so librdkafka never jumps by itself: a group without a committed offset starts where
+the config says, and a committed offset that no longer exists is said with its numbers before anything moves.
+"""
+
+from collections.abc import Collection, Iterable
+from time import monotonic
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
+from structlog.typing import FilteringBoundLogger
+
+from sidecar.config.lambdas import LambdaConfig
+from sidecar.kafka.inflow import Inflow
+from sidecar.partitions.partition import Partition
+from sidecar.partitions.table import PartitionTable
+from sidecar.partitions.vocabulary import TopicPartition, short
+
+REQUEST_TIMEOUT = 5.0
+"""Seconds that a question to the broker may take. It stands in the way of this lambda's records, so it is short."""
+RETRY_AFTER = 0.5
+
+# ListOffsets takes these in the place of a timestamp (Kafka protocol, ListOffsets request).
+_TIMES = {"earliest": -2, "latest": -1}
+
+
+class Places:
+    """The reading positions of one lambda's partitions."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        table: PartitionTable,
+        inflow: Inflow,
+        config: LambdaConfig,
+        log: FilteringBoundLogger,
+        *,
+        cooperative: bool,
+    ) -> None:
+        self._consumer = consumer
+        self._table = table
+        self._inflow = inflow
+        self._config = config
+        self._cooperative = cooperative
+        self._log = log
+        self._unresolved: set[TopicPartition] = set()
+        self._gone: set[TopicPartition] = set()
+        self._retry_at = 0.0
+
+    def assigned(self, tps: Iterable[TopicPartition]) -> None:
+        """Kafka gave these partitions."""
+        self._unresolved.update(tps)
+
+    def forget(self, tps: Iterable[TopicPartition]) -> None:
+        """These are not ours any more."""
+        for tp in tps:
+            self._unresolved.discard(tp)
+            self._gone.discard(tp)
+
+    def offset_gone(self, tp: TopicPartition) -> None:
+        """The broker does not have the offset that was asked for."""
+        if tp not in self._unresolved:  # of a new partition without a committed offset this is no news
+            self._gone.add(tp)
+
+    def work(self) -> None:
+        """Resolve what is unresolved. Called each turn; does nothing when there is nothing to do."""
+        if not (self._unresolved or self._gone) or monotonic() < self._retry_at:
+            return
+        try:
+            if self._unresolved:
+                self._resolve_new([*self._unresolved])
+            if self._gone:
+                self._resolve_gone([*self._gone])
+        except KafkaException as error:
+            self._retry_at = monotonic() + RETRY_AFTER
+            self._log.warning("cannot ask Kafka where to start; trying again", error=str(error.args[0]))
+
+    def rewind(self, tp: TopicPartition, offset: int) -> None:
+        """Fetch again from ``offset``."""
+        self._inflow.drop(tp)
+        try:
+            # Ends when librdkafka has thrown away what it had fetched, so nothing older can come after it.
+            self._consumer.seek(KafkaPartition(tp.topic, tp.partition, offset))
+        except KafkaException as error:
+            # Not fetched from yet: there is nothing to seek in. An assignment with an offset does the same.
+            reason = str(error.args[0])
+            self._log.debug("seek refused, assigning", topic=tp.topic, partition=tp.partition, error=reason)
+            self._move({tp: offset})
+
+    def _resolve_new(self, tps: list[TopicPartition]) -> None:
+        asked = [KafkaPartition(tp.topic, tp.partition) for tp in tps]
+        committed = self._consumer.committed(asked, timeout=REQUEST_TIMEOUT)
+        known: dict[TopicPartition, int] = {}
+        none: list[TopicPartition] = []
+        for answer in committed:
+            tp = TopicPartition(answer.topic, answer.partition)
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+            if answer.offset >= 0:
+                known[tp] = answer.offset
+            else:
+                none.append(tp)
+        starts = self._edges(none, self._config.start)
+        now = monotonic()
+        if starts:
+            self._move({**known, **starts})
+        self._unresolved.difference_update(tps)
+        for tp, offset in known.items():
+            self._table.resolved(tp, offset, now, committed=True)
+        if starts:
+            self._log.info(f"no committed offset: starting at the {self._config.start}", partitions=short(starts))
+        for tp, offset in starts.items():
+            self._table.resolved(tp, offset, now, committed=False)
+
+    def _resolve_gone(self, tps: list[TopicPartition]) -> None:
+        earliest, latest = self._edges(tps, "earliest"), self._edges(tps, "latest")
+        now = monotonic()
+        policy = self._config.on_offset_lost
+        moves: dict[TopicPartition, int] = {}
+        for tp in tps:
+            partition = self._table.partitions[tp]
+            wanted = self._inflow.next_offset.get(tp, partition.resume_at)
+            if earliest[tp] <= wanted <= latest[tp]:
+                # Heard of an older question: the place is there after all. Ask again from it, nothing is lost.
+                moves[tp] = wanted
+                continue
+            numbers = f"offset {wanted} is not in the log, which has {earliest[tp]} to {latest[tp]}"
+            self._log.error(
+                "offset lost: " + ("halting" if policy == "halt" else f"going on at the {policy}"),
+                topic=tp.topic,
+                partition=tp.partition,
+                offset=wanted,
+                earliest=earliest[tp],
+                latest=latest[tp],
+            )
+            offset = {"earliest": earliest, "latest": latest}[policy][tp] if policy != "halt" else None
+            self._inflow.drop(tp)
+            self._table.offset_lost(tp, offset, now, numbers)
+            moves[tp] = earliest[tp] if offset is None else offset
+        self._move(moves)
+        self._gone.difference_update(tps)
+
+    def _edges(self, tps: Collection[TopicPartition], which: str) -> dict[TopicPartition, int]:
+        """The first (`earliest`) or the next (`latest`) offset of each partition. Raises ``KafkaException``."""
+        if not tps:
+            return {}
+        asked = [KafkaPartition(tp.topic, tp.partition, _TIMES[which]) for tp in tps]
+        answers = self._consumer.offsets_for_times(asked, timeout=REQUEST_TIMEOUT)
+        edges: dict[TopicPartition, int] = {}
+        for answer in answers:
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+            edges[TopicPartition(answer.topic, answer.partition)] = answer.offset
+        return edges
+
+    def _move(self, offsets: dict[TopicPartition, int]) -> None:
+        """Read these partitions from these offsets."""
+        if not offsets:
+            return
+        moved = [KafkaPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
+        if self._cooperative:
+            self._consumer.incremental_unassign([KafkaPartition(p.topic, p.partition) for p in moved])
+            self._consumer.incremental_assign(moved)
+        else:
+            # The eager protocol knows only the whole assignment: the others are told where they are.
+            everything = {tp: self._place_of(p) for tp, p in self._table.partitions.items()} | offsets
+            self._consumer.assign([KafkaPartition(tp.topic, tp.partition, o) for tp, o in everything.items()])
+        for tp in offsets:
+            self._inflow.next_offset.pop(tp, None)
+        # Whether a moved partition is still paused differs between the protocols; not paused is what is meant.
+        stopped = self._inflow.paused.intersection(offsets)
+        if stopped:
+            self._consumer.resume([KafkaPartition(tp.topic, tp.partition) for tp in stopped])
+            self._inflow.paused.difference_update(stopped)
+
+    def _place_of(self, partition: Partition) -> int:
+        offset = self._inflow.next_offset.get(partition.tp, partition.resume_at)
+        return offset if offset >= 0 else KafkaError._NO_OFFSET  # noqa: SLF001

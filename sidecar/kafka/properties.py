@@ -1,0 +1,232 @@
+"""Kafka properties: what a user may set, what is ours, and what a lambda's consumer is made with."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from sidecar.kafka.names import CALLBACK, OFTEN_USED, OWNED
+
+if TYPE_CHECKING:  # the config's models call this module: at run time the arrow points one way only
+    from sidecar.config.lambdas import LambdaConfig
+
+Property = str | int | float | bool
+
+EMBEDDED = "embedded"
+"""The value of `bootstrap.servers` that starts a broker of our own."""
+
+CLIENT_ID = "kafka-sidecar"
+
+# librdkafka stops fetching for this long when its local queue is full. Its default of 1000 ms makes the
+# throughput collapse in bursts; a few milliseconds keep the queue filled.
+FETCH_QUEUE_BACKOFF_MS = 2
+
+# How much librdkafka fetches ahead. A pause throws away what was fetched ahead of a partition, and it is
+# fetched again on resume: so no more than one window is worth it. 16 MiB is the window's default size.
+PREFETCH_KBYTES = 16_384
+# Below this many messages a fetch round trip costs more than it brings, however small the window is ...
+FEWEST_PREFETCHED = 1_000
+# ... and this is librdkafka's own default: no reason to go beyond it.
+MOST_PREFETCHED = 100_000
+
+# The embedded broker answers an idle fetch only when this time is over: at librdkafka's default a lone
+# record is 98 ms late, at 10 ms it is 3 ms late.
+EMBEDDED_FETCH_WAIT_MS = 10
+
+_ASSIGNOR = "partition.assignment.strategy"
+_PROTOCOL = "group.protocol"
+
+
+class Problem(NamedTuple):
+    """One mistake in the Kafka properties."""
+
+    name: str
+    """Of the property; empty where the properties as a whole are wrong."""
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.name}: {self.message}" if self.name else self.message
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+def check(properties: Mapping[Any, Any]) -> list[str]:
+    """All mistakes in a user's Kafka properties, as texts; no connection is made."""
+    return [str(problem) for problem in problems(properties)]
+
+
+def problems(properties: Mapping[Any, Any]) -> list[Problem]:
+    """All mistakes in a user's Kafka properties (values as YAML gives them); no connection is made.
+
+    Names and values are judged by librdkafka itself, which also reads certificates and keys that are named.
+    """
+    found: list[Problem] = []
+    good: dict[str, str] = {}
+    for name, value in properties.items():
+        problem = _refused(name, value)
+        if problem:
+            found.append(problem)
+        else:
+            good[name] = as_text(value)
+    found += _servers(properties)
+    if properties.get("bootstrap.servers") == EMBEDDED:
+        found += _embedded(good)
+    return found + _rejected(good)
+
+
+def as_text(value: Property) -> str:
+    """A value as librdkafka takes it: a text; booleans are `true` and `false`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def normalised(properties: Mapping[Any, Any]) -> dict[str, str]:
+    """The usable entries of a user's Kafka properties as texts; `problems` reports the others."""
+    return {n: as_text(v) for n, v in properties.items() if isinstance(n, str) and isinstance(v, Property)}
+
+
+def consumer_properties(
+    kafka: Mapping[str, str], lambda_config: LambdaConfig, bootstrap: str | None = None
+) -> dict[str, Property]:
+    """What the consumer of one lambda is made with.
+
+    Args:
+        kafka: the config's `kafka` section. Its values win where the property is not ours. A librdkafka
+            default is never restated: some of them, set explicitly, forbid `group.protocol=consumer`.
+        lambda_config: the lambda: its group, and its window, which sizes what is fetched ahead.
+        bootstrap: the embedded broker's address, which takes the place of `embedded`.
+    """
+    properties = _build(kafka, lambda_config.group, lambda_config.window.messages)
+    if bootstrap is not None:
+        properties["bootstrap.servers"] = bootstrap
+    return properties
+
+
+def rebalance_protocol(properties: Mapping[str, Property]) -> Literal["eager", "cooperative"]:
+    """How partitions move in a rebalance: all at once (eager), or only those that change their owner.
+
+    `group.protocol=consumer` (KIP-848) is cooperative by nature.
+    """
+    if str(properties.get(_PROTOCOL, "")).lower() == "consumer":
+        return "cooperative"
+    return "cooperative" if "cooperative" in str(properties.get(_ASSIGNOR, "")) else "eager"
+
+
+def _build(kafka: Mapping[str, str], group: str, window_messages: int) -> dict[str, Property]:
+    embedded = kafka.get("bootstrap.servers") == EMBEDDED
+    properties: dict[str, Property] = {
+        "client.id": CLIENT_ID,
+        "allow.auto.create.topics": False,
+        "fetch.queue.backoff.ms": FETCH_QUEUE_BACKOFF_MS,
+        "queued.max.messages.kbytes": PREFETCH_KBYTES,
+        "queued.min.messages": min(MOST_PREFETCHED, max(FEWEST_PREFETCHED, window_messages)),
+    }
+    if embedded:
+        properties["fetch.wait.max.ms"] = EMBEDDED_FETCH_WAIT_MS
+    elif _ASSIGNOR not in kafka and _PROTOCOL not in kafka:
+        properties[_ASSIGNOR] = "cooperative-sticky"
+    properties.update(kafka)
+    # Ours whatever was asked for: the place in a partition is kept by the sidecar alone. `error`: an offset
+    # that does not exist is resolved by us and never skipped in silence.
+    properties |= {
+        "group.id": group,
+        "auto.offset.reset": "error",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+    }
+    return properties
+
+
+def _refused(name: Any, value: Any) -> Problem | None:
+    """What is wrong with one property before librdkafka is asked."""
+    if not isinstance(name, str):
+        return Problem(str(name), f"a property's name must be text, this is {name!r}", "put it in quotes")
+    if name in OWNED or name.endswith("_cb"):
+        return Problem(name, "the sidecar sets this one itself", OWNED.get(name, CALLBACK))
+    if isinstance(value, Mapping):
+        inner = next(iter(value), "...")
+        return Problem(name, "expected a value, not a mapping", f"write the name in one piece: {name}.{inner}")
+    if isinstance(value, list | tuple):
+        return Problem(name, "expected a value, not a list", 'write one text with commas: "a,b"')
+    if not isinstance(value, Property):
+        return Problem(name, f"expected a text, a number or a boolean, not {_kind(value)}")
+    return None
+
+
+def _servers(properties: Mapping[Any, Any]) -> list[Problem]:
+    name = "bootstrap.servers"
+    servers = properties.get(name)
+    example = "for example localhost:9092, or embedded for a broker that the sidecar starts itself"
+    if name not in properties or servers == "":
+        return [Problem(name, "missing: where is Kafka?", example)]
+    if not isinstance(servers, str) or servers == EMBEDDED:
+        return []
+    found = []
+    for server in servers.split(","):
+        _, colon, port = server.strip().rpartition(":")
+        if not server.strip():
+            found.append(Problem(name, f"an empty entry in {servers!r}", "host:port, separated by commas"))
+        elif colon and not server.strip().endswith("]") and not (port.isdecimal() and 0 < int(port) < 65536):
+            found.append(Problem(name, f"{server.strip()!r} has no valid port", example))
+    return found
+
+
+def _embedded(good: Mapping[str, str]) -> list[Problem]:
+    """What the embedded broker cannot do: its members would wait for partitions for ever."""
+    found = []
+    if good.get(_PROTOCOL, "classic").lower() != "classic":
+        found.append(Problem(_PROTOCOL, "the embedded broker knows `classic` only", "leave it out"))
+    if good.get(_ASSIGNOR, "range") != "range":
+        found.append(Problem(_ASSIGNOR, "the embedded broker knows `range` only", "leave it out"))
+    return found
+
+
+# librdkafka's messages name the property on the left when the user wrote the one on the right.
+_ALIASES = {"fetch.message.max.bytes": "max.partition.fetch.bytes", "sasl.mechanisms": "sasl.mechanism"}
+_NAMED = re.compile(r'property: "(?P<unknown>.*)"|property "(?P<name>.*?)"')
+
+
+def _rejected(good: Mapping[str, str]) -> list[Problem]:
+    """What librdkafka says. It stops at the first mistake, so what it names is taken out and it is asked again."""
+    from confluent_kafka import Consumer, KafkaException  # noqa: PLC0415 - `status` and `--help` need no client
+
+    quiet = logging.getLogger("sidecar.kafka.check")
+    quiet.propagate = False  # what librdkafka would log is in the exception as well
+    quiet.addHandler(logging.NullHandler())
+    trial = _build(good, "check", FEWEST_PREFETCHED)
+    found: list[Problem] = []
+    while True:
+        trial.pop("bootstrap.servers", None)  # without a server there is nothing to connect to
+        try:
+            Consumer(trial, logger=quiet).close()
+        except KafkaException as error:
+            text = error.args[0].str().strip()
+            match = _NAMED.search(text)
+            named = (match["unknown"] or match["name"] or "") if match else ""
+            name = next((n for n in (named, _ALIASES.get(named)) if n in good and n in trial), None)
+            if name is None:  # about the properties as a whole: there is no single one to leave out
+                return [*found, Problem("", _plain(text))]
+            if match and match["unknown"]:
+                found.append(Problem(name, "unknown property", _closest(name)))
+            else:
+                found.append(Problem(name, _plain(text)))
+            del trial[name]
+        except (TypeError, ValueError) as error:  # the binding's own checks, such as for a NUL in a text
+            return [*found, Problem("", _plain(str(error)))]
+        else:
+            return found
+
+
+def _plain(text: str) -> str:
+    return f"Kafka's client library refuses it: {text.removeprefix('Failed to create consumer: ')}"
+
+
+def _closest(name: str) -> str:
+    close = difflib.get_close_matches(name, OFTEN_USED, n=1)
+    return f"did you mean `{close[0]}`?" if close else "librdkafka's CONFIGURATION.md lists them all"
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,252 @@
+"""The two mailboxes that join a lambda's consumer thread and the event loop, and what goes through them.
+
+Nothing else is shared between the two. The thread owns its Consumer and its partitions' state; the loop owns
+sockets and streams. Letters are immutable; a ``Reply`` is made on the loop and only ever settled on the loop.
+"""
+
+import asyncio
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sidecar.partitions.vocabulary import (
+    Assign,
+    CheckpointOutcome,
+    ClosedReason,
+    EndStream,
+    ErrorOutcome,
+    Failure,
+    Lease,
+    Progress,
+    Revoke,
+    State,
+    StreamId,
+    TopicPartition,
+)
+
+T = TypeVar("T")
+
+
+class Reply(Generic[T]):
+    """Where the thread's answer to a letter goes. Made and awaited on the loop."""
+
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+
+# --- to the thread ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Available:
+    """A stream can take a partition."""
+
+    stream: StreamId
+    process_id: str
+    max_message_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The lambda of the stream's partition exists."""
+
+    stream: StreamId
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The lambda closed in order."""
+
+    stream: StreamId
+    reason: ClosedReason
+    last: Progress | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLost:
+    """The stream ended without Closed."""
+
+    stream: StreamId
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A frame left for the stream: there may be another."""
+
+    stream: StreamId
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """How far lambdas have got; answered entry by entry, with what was delivered where that was too little."""
+
+    entries: list[tuple[Lease, Progress]]
+    reply: Reply[list[tuple[CheckpointOutcome, int | None]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A lambda reported an error; answered with the outcome and the seconds of back-off."""
+
+    lease: Lease
+    failure: Failure
+    last: Progress | None
+    reply: Reply[tuple[ErrorOutcome, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """An operator lets a halted partition go on; answered with where, and the offset left out."""
+
+    partition: TopicPartition
+    skip: bool
+    reply: Reply[tuple[int, int | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect:
+    """Somebody asks how things are."""
+
+    reply: Reply["LambdaStatus"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Drain, commit, leave the group, end."""
+
+
+Letter = (
+    Available | Ready | Closed | StreamLost | Written | Checkpoints | Failed | Resume | Inspect | Stop
+)  # what the loop says to a thread
+
+
+# --- to the loop --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A finished frame for the stream."""
+
+    stream: StreamId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a letter, or why there is none."""
+
+    reply: Reply[Any]
+    value: object = None
+    error: Exception | None = None
+
+
+Delivery = Send | Assign | Revoke | EndStream | Answer  # what a thread says to the loop
+
+
+# --- how things are -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """One lambda process, as the consumer thread knows it."""
+
+    process_id: str
+    partitions: int
+    spare: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One partition; times are seconds of the monotonic clock, offsets None where unknown."""
+
+    tp: TopicPartition
+    state: State
+    process_id: str
+    delivered: int | None
+    handled: int | None
+    checkpoint: int | None
+    committed: int | None
+    end: int | None
+    outstanding: int
+    waiting: int
+    attempt: int
+    reason: str
+    failing_offset: int | None
+    blocked_since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaStatus:
+    """One lambda; counts are since the start."""
+
+    connected: bool
+    joined: bool
+    problem: str
+    records_sent: int
+    records_fetched: int
+    restarts: int
+    processes: list[ProcessStatus]
+    partitions: list[PartitionStatus]
+
+
+# --- the boxes ----------------------------------------------------------------------------------------------------
+
+
+class Mailbox:
+    """From the loop to one consumer thread. Any thread may put; only the owner takes."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Letter] = queue.SimpleQueue()
+
+    def put(self, letter: Letter) -> None:
+        """Never blocks."""
+        self._queue.put(letter)
+
+    def empty(self) -> bool:
+        """Whether nothing is there now."""
+        return self._queue.empty()
+
+    def take(self, timeout: float = 0.0) -> Letter | None:
+        """The next letter, waiting up to ``timeout`` seconds for one; None when there is none."""
+        try:
+            return self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait()
+        except queue.Empty:
+            return None
+
+
+class Outbox:
+    """From one consumer thread to the loop.
+
+    The thread collects and flushes once a turn: one wake-up of the loop carries all that the turn had to say.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, deliver: Callable[[list[Delivery]], None]) -> None:
+        """``deliver`` is called on ``loop`` with each flush."""
+        self._loop = loop
+        self._deliver = deliver
+        self._items: list[Delivery] = []
+
+    def post(self, item: Delivery) -> None:
+        """Goes out with the next flush."""
+        self._items.append(item)
+
+    def flush(self) -> None:
+        """Hand over what was collected."""
+        if self._items:
+            items, self._items = self._items, []
+            self._loop.call_soon_threadsafe(self._deliver, items)
+
+
+def settle(answer: Answer) -> None:
+    """On the loop: give an answer to whoever awaits it (who may have gone)."""
+    future = answer.reply.future
+    if future.done():
+        return
+    if answer.error is not None:
+        future.set_exception(answer.error)
+    else:
+        future.set_result(answer.value)

@@ -1,0 +1,73 @@
+"""Metrics, in the format of Prometheus, read from the lambdas' status at each scrape."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sidecar import mail
+from sidecar.partitions.vocabulary import State
+
+
+def _lag(partition: mail.PartitionStatus) -> int | None:
+    if partition.end is None or partition.committed is None:
+        return None
+    return max(0, partition.end - partition.committed)
+
+
+_COUNTERS: tuple[tuple[str, str, Callable[[mail.LambdaStatus], int]], ...] = (
+    ("records_sent", "Records sent to lambdas.", lambda s: s.records_sent),
+    ("records_fetched", "Records fetched from Kafka; more than sent: fetched again.", lambda s: s.records_fetched),
+    ("restarts", "Leases that ended by an error, a failed create or a broken stream.", lambda s: s.restarts),
+)
+_GAUGES: tuple[tuple[str, str, Callable[[mail.LambdaStatus], float]], ...] = (
+    ("connected", "1 while Kafka can be reached.", lambda s: s.connected),
+    ("processes", "Lambda processes.", lambda s: len(s.processes)),
+    ("partitions", "Partitions assigned to this sidecar.", lambda s: len(s.partitions)),
+)
+_PARTITION: tuple[tuple[str, str, Callable[[mail.PartitionStatus], float | None]], ...] = (
+    ("lag", "Records written and not yet committed.", _lag),
+    ("outstanding", "Records sent, neither checkpointed nor completed beyond.", lambda p: p.outstanding),
+    ("waiting", "Records fetched and not yet sent.", lambda p: p.waiting),
+    ("checkpoint", "Last offset known to be processed.", lambda p: p.checkpoint),
+    ("committed", "Committed offset.", lambda p: p.committed),
+    ("halted", "1 while the partition waits for an operator.", lambda p: p.state is State.HALTED),
+    ("blocked", "1 while the window is full and records wait.", lambda p: p.blocked_since is not None),
+)
+
+
+class StatusCollector(Collector):
+    """All metrics of the sidecar."""
+
+    def __init__(self, statuses: Callable[[], Mapping[str, mail.LambdaStatus]]) -> None:
+        """``statuses`` is called in the thread that serves the scrape."""
+        self._statuses = statuses
+
+    def describe(self) -> list[Metric]:
+        """Nothing is asked of the lambdas at registration."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """One scrape."""
+        statuses = self._statuses()
+        for name, text, count in _COUNTERS:
+            counter = CounterMetricFamily(f"kafka_sidecar_{name}", text, labels=["lambda"])
+            for lambda_name, status in statuses.items():
+                counter.add_metric([lambda_name], count(status))
+            yield counter
+        for name, text, value in _GAUGES:
+            gauge = GaugeMetricFamily(f"kafka_sidecar_{name}", text, labels=["lambda"])
+            for lambda_name, status in statuses.items():
+                gauge.add_metric([lambda_name], float(value(status)))
+            yield gauge
+        for name, text, measure in _PARTITION:
+            gauge = GaugeMetricFamily(
+                f"kafka_sidecar_partition_{name}", text, labels=["lambda", "topic", "partition"]
+            )
+            for lambda_name, status in statuses.items():
+                for partition in status.partitions:
+                    number = measure(partition)
+                    if number is not None:
+                        labels = [lambda_name, partition.tp.topic, str(partition.tp.partition)]
+                        gauge.add_metric(labels, float(number))
+            yield gauge

@@ -1,0 +1,114 @@
+"""How `kafka-sidecar status` shows what the sidecar answered: as text for people, or as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from sdk_python.protocol import admin_pb2
+
+_WIDE = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
+_COLUMNS = (
+    "PARTITION",
+    "STATE",
+    "PROCESS",
+    "DELIVERED",
+    "CHECKPOINT",
+    "COMMITTED",
+    "END",
+    "LAG",
+    "OUTSTANDING",
+    "NOTE",
+)
+
+
+def status_json(status: Message) -> str:
+    """The answer as JSON with the names of `proto/admin.proto`; numbers are numbers, absent fields are absent."""
+    plain = MessageToDict(status, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return json.dumps(_with_numbers(plain, status), indent=2)
+
+
+def status_text(status: admin_pb2.StatusResponse, now_ms: int) -> str:
+    """The answer as aligned text.
+
+    Args:
+        status: what the sidecar answered.
+        now_ms: the time, in milliseconds since the Unix epoch, for "since when".
+    """
+    up = _ago(now_ms - status.started_at_ms)
+    lines = [f"kafka-sidecar {status.version}, up {up}, Kafka at {status.bootstrap_servers}"]
+    for one in status.lambdas:
+        lines += ["", *_lambda(one, now_ms)]
+    return "\n".join(lines)
+
+
+def _lambda(one: admin_pb2.Lambda, now_ms: int) -> Iterator[str]:
+    connected = "connected" if one.connected else "not connected to Kafka"
+    joined = "in the group" if one.joined else "not in the group"
+    yield f"{one.name}: {', '.join(one.topics)} in group {one.group}; {connected}, {joined}"
+    if one.problem:
+        yield f"  problem: {one.problem}"
+    if not one.processes:
+        yield "  no lambda process is connected"
+    for process in one.processes:
+        pid = f", pid {process.pid}" if process.pid else ""
+        spare = ", could take another" if process.spare else ""
+        name = process.instance or process.process_id
+        held = f"{process.partitions} partition{'' if process.partitions == 1 else 's'}"
+        yield f"  process {name}{pid} ({process.client}): {held}{spare}"
+    if one.partitions:
+        names = {process.process_id: process.instance or process.process_id for process in one.processes}
+        rows = [_row(one.name, partition, names, now_ms) for partition in one.partitions]
+        yield from (f"  {line}" for line in _aligned([_COLUMNS, *rows]))
+
+
+def _row(name: str, one: admin_pb2.Partition, processes: dict[str, str], now_ms: int) -> tuple[str, ...]:
+    state = admin_pb2.PartitionState.Name(one.state).removeprefix("PARTITION_STATE_").lower().replace("_", " ")
+    lag = str(max(0, one.end - one.committed)) if one.HasField("end") and one.HasField("committed") else "-"
+    notes = [one.reason] if one.reason else []
+    if one.HasField("failing_offset"):
+        notes.append(f"fails at offset {one.failing_offset}")
+    if one.HasField("blocked_since_ms"):
+        notes.append(f"window full for {_ago(now_ms - one.blocked_since_ms)}")
+    if one.attempt > 1:
+        notes.append(f"attempt {one.attempt}")
+    if one.state == admin_pb2.PARTITION_STATE_HALTED:
+        notes.append(f"kafka-sidecar resume {name}/{one.topic}/{one.partition}")
+    offsets = [
+        str(getattr(one, f)) if one.HasField(f) else "-" for f in ("delivered", "checkpoint", "committed", "end")
+    ]
+    holder = processes.get(one.process_id, one.process_id) or "-"
+    return (f"{one.topic}/{one.partition}", state, holder, *offsets, lag, str(one.outstanding), "; ".join(notes))
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _ago(milliseconds: int) -> str:
+    seconds = max(0, milliseconds) // 1000
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _with_numbers(plain: dict[str, Any], message: Message) -> dict[str, Any]:
+    """protobuf writes 64-bit numbers as texts; `jq` and people want to calculate with them."""
+    for field in message.DESCRIPTOR.fields:
+        if field.name not in plain:
+            continue
+        if field.cpp_type in _WIDE:
+            plain[field.name] = int(plain[field.name])
+        elif field.message_type is not None:
+            inner = getattr(message, field.name)
+            for one, value in zip(plain[field.name], inner, strict=True):
+                _with_numbers(one, value)
+    return plain

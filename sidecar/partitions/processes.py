@@ -1,0 +1,136 @@
+"""The lambda processes that offer, and which of them gets the next partition."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sidecar.partitions.vocabulary import StreamId, TopicPartition
+
+PENALTY = 30.0
+"""Seconds for which a process whose `create` failed, or which fell over, comes last."""
+
+QUARANTINE = 0.1
+"""Seconds for which one whose stream broke gets nothing: when a process dies its streams break one after the other,
+and without this its spare would be given the partition that its first broken stream has just set free."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """One stream after Available. Spare until it has a partition; fenced once its lease is dead."""
+
+    id: StreamId
+    process_id: str
+    max_message_bytes: int
+    order: int
+    partition: TopicPartition | None = None
+    fenced_until: float | None = None
+
+    @property
+    def spare(self) -> bool:
+        """Waits for a partition."""
+        return self.partition is None and self.fenced_until is None
+
+
+@dataclass(slots=True)
+class _Process:
+    streams: set[StreamId] = field(default_factory=set)
+    partitions: int = 0
+    failed_at: float | None = None
+    quarantine: float = 0.0
+
+
+class Processes:
+    """All streams of a lambda, by process.
+
+    A process is known by the random id of its start, not by its connection (it has several; behind a Unix socket
+    or a proxy all peers look alike).
+    """
+
+    def __init__(self) -> None:
+        self._streams: dict[StreamId, Stream] = {}
+        self._processes: dict[str, _Process] = {}
+        self._spares: dict[StreamId, Stream] = {}
+        self._fenced: dict[StreamId, Stream] = {}
+        self._arrivals = 0
+
+    def __len__(self) -> int:
+        return len(self._processes)
+
+    def __iter__(self) -> Iterator[tuple[str, int, bool]]:
+        """Each process: its id, how many partitions it holds, whether it has a spare stream."""
+        for process_id, process in self._processes.items():
+            yield process_id, process.partitions, any(stream in self._spares for stream in process.streams)
+
+    def get(self, stream: StreamId) -> Stream | None:
+        """The stream, or None when it is not known (any more)."""
+        return self._streams.get(stream)
+
+    def add(self, stream: StreamId, process_id: str, max_message_bytes: int) -> Stream:
+        """A stream became available."""
+        self._arrivals += 1
+        new = Stream(stream, process_id, max_message_bytes, self._arrivals)
+        self._streams[stream] = self._spares[stream] = new
+        self._processes.setdefault(process_id, _Process()).streams.add(stream)
+        return new
+
+    def give(self, stream: Stream, partition: TopicPartition) -> None:
+        """The stream got a partition."""
+        del self._spares[stream.id]
+        stream.partition = partition
+        self._processes[stream.process_id].partitions += 1
+
+    def fence(self, stream: Stream, until: float) -> None:
+        """The stream's lease is dead; it has until ``until`` to say Closed."""
+        self._release(stream)
+        self._spares.pop(stream.id, None)
+        self._fenced[stream.id] = stream
+        stream.fenced_until = until
+
+    def remove(self, stream: Stream) -> None:
+        """The stream ended."""
+        self._release(stream)
+        self._spares.pop(stream.id, None)
+        self._fenced.pop(stream.id, None)
+        del self._streams[stream.id]
+        process = self._processes[stream.process_id]
+        process.streams.discard(stream.id)
+        if not process.streams:
+            del self._processes[stream.process_id]
+
+    def failed(self, process_id: str, now: float, *, broke: bool = False) -> None:
+        """A create failed there, or a stream ``broke``."""
+        if process := self._processes.get(process_id):
+            process.failed_at = now
+            if broke:
+                process.quarantine = now + QUARANTINE
+
+    def fenced_late(self, now: float) -> list[Stream]:
+        """Fenced streams whose time to say Closed is over."""
+        return [s for s in self._fenced.values() if s.fenced_until is not None and s.fenced_until <= now]
+
+    def next_fence(self) -> float | None:
+        """When the next fenced stream's time is over."""
+        return min((s.fenced_until for s in self._fenced.values() if s.fenced_until is not None), default=None)
+
+    def choose(self, now: float) -> Stream | None:
+        """The spare stream that gets the next partition: of the process with the fewest.
+
+        One that failed lately comes last, or the broken process, always the emptiest, would attract everything.
+        """
+        fit = [s for s in self._spares.values() if self._processes[s.process_id].quarantine <= now]
+
+        def rank(stream: Stream) -> tuple[bool, int, int]:
+            process = self._processes[stream.process_id]
+            ill = process.failed_at is not None and now - process.failed_at < PENALTY
+            return ill, process.partitions, stream.order
+
+        return min(fit, key=rank, default=None)
+
+    def next_release(self, now: float) -> float | None:
+        """When the next spare stream comes out of quarantine."""
+        ends = [self._processes[s.process_id].quarantine for s in self._spares.values()]
+        return min((end for end in ends if end > now), default=None)
+
+    def _release(self, stream: Stream) -> None:
+        if stream.partition is not None:
+            stream.partition = None
+            self._processes[stream.process_id].partitions -= 1

@@ -1,0 +1,224 @@
+"""The words of the partition core: what it is told, what it answers, what it asks for.
+
+Nothing here or beside it knows of Kafka, gRPC, threads or clocks. Times are seconds of a monotonic clock and come
+in as arguments. The enums carry the numbers of ``proto/``, so that the server needs no translation; a test holds
+the two together.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal, NamedTuple
+
+StreamId = int
+"""Given by the server, unique in the process: one `Process` call of a lambda."""
+
+Lease = str
+"""Random and unguessable: names one assignment of one partition to one stream."""
+
+
+Level = Literal["debug", "info", "warning", "error"]
+"""How loud a report is."""
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}"
+
+
+def short(tps: Iterable[TopicPartition]) -> str:
+    """Partitions for a log line: `topic/0-7,9`."""
+    by_topic: dict[str, list[int]] = {}
+    for tp in sorted(tps):
+        by_topic.setdefault(tp.topic, []).append(tp.partition)
+    return " ".join(f"{topic}/{_ranges(numbers)}" for topic, numbers in by_topic.items())
+
+
+def _ranges(numbers: list[int]) -> str:
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+class State(IntEnum):
+    """Where a partition is in its life (numbers of ``PartitionState`` in ``admin.proto``)."""
+
+    WAITING = 1
+    STARTING = 2
+    RUNNING = 3
+    DRAINING = 4
+    BACKING_OFF = 5
+    HALTED = 6
+    RESOLVING = 7
+
+
+class RevokeReason(IntEnum):
+    """Why a partition is taken back (numbers of ``lambda.proto``)."""
+
+    REBALANCE = 1
+    SHUTDOWN = 2
+    LOST = 3
+    HALTED = 4
+    HAND_OVER = 5
+    SEEK = 6
+
+
+class ClosedReason(IntEnum):
+    """Why a lambda closed (numbers of ``lambda.proto``); what is unknown counts as UNSPECIFIED."""
+
+    UNSPECIFIED = 0
+    REVOKED = 1
+    DECLINED = 2
+    STOPPED = 3
+    ERROR = 4
+
+    @classmethod
+    def _missing_(cls, value: object) -> "ClosedReason":  # noqa: ARG003 - the enum protocol's signature
+        return cls.UNSPECIFIED
+
+
+class CheckpointOutcome(IntEnum):
+    """What became of a checkpoint (numbers of ``lambda.proto``)."""
+
+    ACCEPTED = 1
+    ACCEPTED_DRAINING = 2
+    IGNORED_LOWER = 3
+    STALE_LEASE = 4
+    BEYOND_DELIVERED = 5
+
+
+class ErrorAction(IntEnum):
+    """What a lambda asks for with an error (numbers of ``lambda.proto``)."""
+
+    RESTART = 1
+    CRITICAL = 2
+    REPORT = 3
+
+
+class ErrorOutcome(IntEnum):
+    """What became of an error (numbers of ``lambda.proto``)."""
+
+    RESTARTING = 1
+    HALTED = 2
+    REPORTED = 3
+    STALE_LEASE = 4
+
+
+class EndReason(IntEnum):
+    """Why the sidecar ends a stream by itself."""
+
+    TOO_LATE = 1
+    PROTOCOL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds a partition. Counts are records, sizes bytes, times seconds."""
+
+    window_messages: int = 10_000
+    window_bytes: int = 16 * 1024 * 1024
+    window_span: int = 1_000_000
+    """Offsets between checkpoint and the last record sent: bounds what is delivered again after a crash, also when
+    ``completed_beyond`` keeps the window open."""
+    frames_in_flight: int = 2
+    ready_timeout: float = 60.0
+    close_timeout: float = 10.0
+    """How long a fenced stream may take to say Closed before it is ended."""
+    backoff_first: float = 0.5
+    backoff_most: float = 30.0
+    leave_group_after: float = 60.0
+    blocked_report_after: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A checkpoint as it came from the wire (``CheckpointEntry`` without its lease)."""
+
+    offset: int | None = None
+    completed_beyond: int = 0
+    completed_beyond_bytes: int = 0
+    handled: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as it came from the wire, or made by the sidecar itself."""
+
+    action: ErrorAction
+    offset: int | None = None
+    code: str = ""
+    message: str = ""
+    type: str = ""
+    stack: str = ""
+
+
+# --- what the core asks for -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Tell the stream that it has a partition now."""
+
+    stream: StreamId
+    lease: Lease
+    partition: TopicPartition
+    start_offset: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Tell the stream to give its partition back within ``seconds``."""
+
+    stream: StreamId
+    reason: RevokeReason
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EndStream:
+    """End the stream; the lambda's side did not keep to the contract."""
+
+    stream: StreamId
+    reason: EndReason
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """Fetch again from ``offset``: what waits for this partition is dropped."""
+
+    partition: TopicPartition
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Something an operator wants to read in the log."""
+
+    level: Level
+    event: str
+    partition: TopicPartition | None
+    lease: Lease | None
+    fields: dict[str, object]
+
+
+Command = Assign | Revoke | EndStream | Rewind | Report
+
+
+class ResumeRefused(Exception):  # noqa: N818 - a refusal, named as the operator reads it
+    """A partition cannot be resumed as asked; the text says why and what can be done."""
+
+    def __init__(self, text: str, *, known: bool = True) -> None:
+        """``known``: the partition is this sidecar's."""
+        super().__init__(text)
+        self.known = known

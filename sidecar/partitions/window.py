@@ -1,0 +1,112 @@
+"""How many records of one partition are outstanding: sent, neither checkpointed nor completed beyond.
+
+Counted as records, never by subtracting offsets: transaction markers, aborted records and compaction leave gaps,
+and a window of 100 must let 100 records through whatever lies between them.
+"""
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sidecar.partitions.vocabulary import Limits
+
+
+@dataclass(slots=True)
+class _Frame:
+    """What is left of a frame that was sent: ``count`` records from ``first`` to ``last``, ``size`` bytes."""
+
+    first: int
+    last: int
+    count: int
+    size: int
+    offsets: Sequence[int] | None  # None: consecutive
+
+
+class Window:
+    """The outstanding records of one lease.
+
+    Invariants:
+
+    - ``records`` is the number of records sent whose offset lies above the last checkpoint.
+    - ``0 <= outstanding <= records``; they differ by what is completed beyond the checkpoint.
+    - ``delivered`` never moves back within a lease.
+    - When nothing is outstanding there is room for at least one record, so no setting can stop a partition.
+    """
+
+    __slots__ = ("_beyond", "_beyond_bytes", "_bytes", "_frames", "_limits", "_low", "delivered", "records")
+
+    def __init__(self, limits: Limits, start: int) -> None:
+        """``start`` is the offset where the lease starts."""
+        self._limits = limits
+        self._frames: deque[_Frame] = deque()
+        self._low = start  # everything below is done; the span is measured from here
+        self._bytes = 0
+        self._beyond = 0
+        self._beyond_bytes = 0
+        self.records = 0
+        self.delivered: int | None = None
+
+    @property
+    def outstanding(self) -> int:
+        """Records that fill the window."""
+        return self.records - self._beyond
+
+    @property
+    def outstanding_bytes(self) -> int:
+        """Bytes of serialized frames that fill the window."""
+        return self._bytes - self._beyond_bytes
+
+    def room(self) -> int:
+        """How many records may be sent now; 0: the window is full."""
+        outstanding = self.records - self._beyond
+        if outstanding == 0:
+            return max(1, self._limits.window_messages)
+        if self._bytes - self._beyond_bytes >= self._limits.window_bytes:
+            return 0
+        if self.delivered is not None and self.delivered - self._low >= self._limits.window_span:
+            return 0
+        return max(0, self._limits.window_messages - outstanding)
+
+    def sent(self, first: int, last: int, count: int, size: int, offsets: Sequence[int] | None) -> None:
+        """A frame of ``count`` records and ``size`` bytes left; ``offsets`` is None when they are consecutive."""
+        self._frames.append(_Frame(first, last, count, size, offsets))
+        self.records += count
+        self._bytes += size
+        self.delivered = last
+
+    def checkpoint(self, offset: int) -> None:
+        """Everything up to and including ``offset`` is done."""
+        frames = self._frames
+        while frames and frames[0].last <= offset:
+            done = frames.popleft()
+            self.records -= done.count
+            self._bytes -= done.size
+        if frames and frames[0].first <= offset:
+            self._trim(frames[0], offset)
+        self._low = offset + 1
+        self.completed(0, 0)
+
+    def completed(self, count: int, size: int) -> None:
+        """``count`` records of ``size`` bytes after the checkpoint are done too; replaces what was said before.
+
+        What comes from the wire is not trusted: more than is outstanding counts as all of it.
+        """
+        self._beyond = min(count, self.records)
+        self._beyond_bytes = min(size, self._bytes)
+
+    def _trim(self, frame: _Frame, offset: int) -> None:
+        done = offset - frame.first + 1 if frame.offsets is None else bisect_right(frame.offsets, offset)
+        if done == 0:
+            return
+        # The bytes of single records are not kept; an even share is near enough for a limit.
+        size = frame.size * done // frame.count
+        if frame.offsets is None:
+            frame.first = offset + 1
+        else:
+            frame.offsets = frame.offsets[done:]
+            frame.first = frame.offsets[0]
+        frame.count -= done
+        frame.size -= size
+        self.records -= done
+        self._bytes -= size

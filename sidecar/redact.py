@@ -1,0 +1,83 @@
+"""What must not be read in a log: which names are secrets, and how a value is shown without them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+MASK = "****"
+
+_SECRET_WORDS = (
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "credential",
+    "authorization",
+    "api_key",
+    "apikey",
+    "access_key",
+    "private_key",
+    "connection_string",
+)
+# Secrets whose librdkafka names contain none of the words above: keys as text, and whole configurations.
+_SECRET_NAMES = frozenset({"ssl_key_pem", "sasl_jaas_config", "sasl_oauthbearer_config"})
+# Names with such a word that say where a secret comes from, not what it is: good to see when it fails.
+_HARMLESS_NAMES = frozenset({"sasl_oauthbearer_token_endpoint_url"})
+_HARMLESS_ENDINGS = ("_file", "_location")
+
+_USER_INFO = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]+@")
+
+
+@lru_cache(maxsize=4096)
+def is_secret(name: str) -> bool:
+    """Whether a value of this name is a secret, judged by the name alone (dots, dashes, case do not matter)."""
+    plain = name.lower().replace(".", "_").replace("-", "_")
+    if plain in _HARMLESS_NAMES or plain.endswith(_HARMLESS_ENDINGS):
+        return False
+    return plain in _SECRET_NAMES or any(word in plain for word in _SECRET_WORDS)
+
+
+def masked(value: Any, name: str = "") -> Any:
+    """A copy of `value` with every secret in it shown as `****`.
+
+    Args:
+        value: anything; mappings, lists and tuples are searched to the bottom.
+        name: the name of the value, which may say that all of it is a secret. Numbers under such a name
+            are secrets too; None and booleans are not, because "is it set?" is worth knowing.
+
+    A password inside a URL (`mongodb://user:password@host`) is masked under any name.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if name and is_secret(name):
+        return MASK
+    if isinstance(value, str):
+        return _USER_INFO.sub(rf"\1:{MASK}@", value) if "://" in value else value
+    if isinstance(value, Mapping):
+        return {key: masked(inner, str(key)) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked_word(inner, before) for before, inner in zip(("", *value), value, strict=False)]
+    return value
+
+
+def _masked_word(value: Any, before: Any) -> Any:
+    """An element of a list, which may be a command line: `--token X` and `--token=X` hold secrets."""
+    if not isinstance(value, str):
+        return masked(value)
+    if isinstance(before, str) and before.startswith("-") and "=" not in before and is_secret(before):
+        return MASK
+    option, equals, _ = value.partition("=")
+    if equals and is_secret(option):
+        return f"{option}={MASK}"
+    return masked(value)
+
+
+class MaskedDict(dict[str, Any]):
+    """A dict that is an ordinary one to code and to JSON, and shows no secret where it is printed."""
+
+    def __repr__(self) -> str:
+        return repr(masked(dict(self)))

@@ -1,0 +1,82 @@
+"""The gRPC server: where it listens, with which services, limits and credentials."""
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from sdk_python.protocol import admin_pb2, lambda_pb2
+from sidecar.config.model import ServerConfig, TlsConfig
+from sidecar.server import admin, lambda_host
+from sidecar.server.access import TokenCheck
+
+MOST_RECEIVED = 16 * 1024 * 1024
+"""Bytes of one message from a lambda: no more than its errors and, later, its outputs need."""
+
+_OPTIONS: list[tuple[str, int]] = [
+    ("grpc.max_receive_message_length", MOST_RECEIVED),
+    ("grpc.max_send_message_length", -1),  # what a client can take is its own to say, in Offer
+    # A stopped process or a cut cable is noticed within 15 s. It is ping_timeout_ms that does it: with the two
+    # keepalive settings alone a process under SIGSTOP went unnoticed for a minute.
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+    ("grpc.so_reuseport", 0),  # two sidecars on one port would share its calls by chance: refuse the second
+]
+
+
+class Server:
+    """A server that is built, started and stopped on one loop."""
+
+    def __init__(self, config: ServerConfig, host: lambda_host.LambdaHost, admin_service: admin.Admin) -> None:
+        interceptors = [] if config.token is None else [TokenCheck(config.token.get_secret_value())]
+        self._server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
+        self._server.add_generic_rpc_handlers((host.handler(), admin_service.handler()))
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = [service.full_name for file in _FILES for service in file.services_by_name.values()]
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        self._config = config
+        self.address = config.listen
+        """Where it listens; with port 0 the real one is known after ``start``."""
+
+    async def start(self) -> None:
+        """Listen. Raises ``OSError`` naming the address when that is not possible."""
+        endpoint = self._config.endpoint
+        target = f"unix:{endpoint.path}" if endpoint.path else str(endpoint)
+        try:
+            if self._config.tls is None:
+                port = self._server.add_insecure_port(target)
+            else:
+                port = self._server.add_secure_port(target, _credentials(self._config.tls))
+        except RuntimeError:
+            raise OSError(
+                f"cannot listen on {self._config.listen}: the address is in use or not of this machine; "
+                "server.listen in the config says where to listen"
+            ) from None
+        if not endpoint.path:
+            self.address = str(endpoint._replace(port=port))
+        await self.healthy(False)
+        await self._server.start()
+
+    async def healthy(self, is_healthy: bool) -> None:
+        """What `grpc.health.v1` answers, for the whole server."""
+        status = health_pb2.HealthCheckResponse
+        await self._health.set("", status.SERVING if is_healthy else status.NOT_SERVING)
+
+    async def stop(self, grace: float) -> None:
+        """Refuse calls at once; those under way have ``grace`` seconds."""
+        await self._server.stop(grace)
+
+
+_FILES = (lambda_pb2.DESCRIPTOR, admin_pb2.DESCRIPTOR)
+
+
+def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:
+    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+    if tls.client_ca is None:
+        return grpc.ssl_server_credentials([pair])
+    return grpc.ssl_server_credentials([pair], tls.client_ca.read_bytes(), require_client_auth=True)

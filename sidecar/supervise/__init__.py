@@ -1,0 +1,1 @@
+"""Lambda processes that the sidecar itself starts and keeps running."""

@@ -1,0 +1,346 @@
+"""Topics, records and offsets for tests, over any broker: synchronous, complete or an exception."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, Literal, NamedTuple
+
+import confluent_kafka.cimpl
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+TIMEOUT = 20.0
+"""Seconds that any call here may take; a test is over by then in any case."""
+
+Isolation = Literal["read_committed", "read_uncommitted"]
+
+
+class Record(NamedTuple):
+    """A record to produce. `timestamp` in ms since the epoch; 0 is now. Partition -1: by key, or any."""
+
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+    partition: int = -1
+    timestamp: int = 0
+
+
+class Stored(NamedTuple):
+    """A record as the broker has it. `headers` is None where a header's name is not UTF-8."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]] | None
+
+
+def create_topic(address: str, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
+    """Create a topic and wait until the broker shows it with all its partitions.
+
+    Raises:
+        KafkaException: the broker refused.
+        TimeoutError: it did not show the topic within `TIMEOUT`.
+    """
+    admin = _admin(address)
+    topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
+    admin.create_topics([topic], operation_timeout=TIMEOUT)[name].result(TIMEOUT)
+    # Created in the controller; the broker itself learns of it a moment later.
+    _partitions(admin, name, partitions)
+
+
+def delete_topic(address: str, name: str) -> None:
+    """Delete a topic. Raises KafkaException when the broker refuses, as for one that is not there."""
+    admin = _admin(address)  # kept until the end: the calls of a client that is gone fail
+    admin.delete_topics([name], operation_timeout=TIMEOUT)[name].result(TIMEOUT)
+
+
+def produce(
+    address: str, topic: str, records: Iterable[Record], config: Mapping[str, Any] | None = None
+) -> list[tuple[int, int]]:
+    """Produce `records`, wait for all of them, and return (partition, offset) of each, in their order.
+
+    Args:
+        address: `bootstrap.servers`.
+        topic: the topic; it must exist where the broker makes none by itself.
+        records: the records.
+        config: librdkafka producer properties to add.
+
+    Raises:
+        KafkaException: the first record that was not stored; the others may have been.
+        TimeoutError: some were neither stored nor refused within `TIMEOUT` after the last was queued.
+    """
+    producer = Producer({"bootstrap.servers": address, "log_level": 0, "acks": "all", **dict(config or {})})
+    stored: dict[int, tuple[int, int]] = {}
+    failed: list[KafkaError] = []
+
+    def report(index: int) -> Any:
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
+            partition, offset = message.partition(), message.offset()
+            if error is not None:
+                failed.append(error)
+            elif partition is not None and offset is not None:
+                stored[index] = (partition, offset)
+
+        return on_delivery
+
+    count = 0
+    for index, record in enumerate(records):
+        count += 1
+        while True:
+            try:
+                producer.produce(
+                    topic,
+                    record.value,
+                    record.key,
+                    partition=record.partition,
+                    on_delivery=report(index),
+                    timestamp=record.timestamp,
+                    headers=list(record.headers),
+                )
+                break
+            except BufferError:  # the local queue is full
+                producer.poll(0.1)
+        producer.poll(0)
+    left = producer.flush(TIMEOUT)
+    if failed:
+        raise KafkaException(failed[0])
+    if left:
+        raise TimeoutError(f"{left} of {count} records for {topic} on {address} got no answer in {TIMEOUT:g} s")
+    return [stored[index] for index in range(count)]
+
+
+def end_offsets(address: str, topic: str) -> dict[int, int]:
+    """Return the high watermark of each partition: the offset that the next record will have.
+
+    Raises:
+        KafkaException: the broker reported an error.
+        TimeoutError: the broker fell silent for `TIMEOUT`.
+    """
+    # By a fetch: Tansu answers the direct question with the first offset of the last batch, plus one.
+    with closing(_consumer(address, {**_TO_THE_END, "isolation.level": "read_uncommitted"})) as consumer:
+        partitions = _partitions(consumer, topic)
+        for _ in _messages(consumer, topic, partitions, OFFSET_END):
+            pass
+        return {
+            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)[1]
+            for partition in partitions
+        }
+
+
+def committed(address: str, group: str, topic: str) -> dict[int, int]:
+    """Return the group's committed offsets of the topic's partitions that have one, without joining it."""
+    with closing(_consumer(address, {"group.id": group})) as consumer:
+        wanted = [TopicPartition(topic, partition) for partition in _partitions(consumer, topic)]
+        found = consumer.committed(wanted, TIMEOUT)
+    for entry in found:
+        if entry.error is not None:
+            raise KafkaException(entry.error)
+    return {entry.partition: entry.offset for entry in found if entry.offset >= 0}
+
+
+def read_all(address: str, topic: str, isolation: Isolation = "read_committed") -> list[Stored]:
+    """Return all records that the topic now has, ordered by partition and offset.
+
+    With `read_committed`, a partition ends for it where the first open transaction begins.
+
+    Raises:
+        KafkaException: the broker reported an error.
+        TimeoutError: the broker fell silent for `TIMEOUT` before the end.
+    """
+    with closing(_consumer(address, {**_TO_THE_END, "isolation.level": isolation})) as consumer:
+        partitions = _partitions(consumer, topic)
+        records = map(_stored, _messages(consumer, topic, partitions, OFFSET_BEGINNING))
+        return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+def produce_non_utf8_header(
+    address: str,
+    topic: str,
+    partition: int = 0,
+    *,
+    key: bytes | None = None,
+    value: bytes | None = b"",
+    name: bytes = b"\xff\xfe",
+) -> tuple[int, int]:
+    """Produce one record with a header whose name is not UTF-8; return its (partition, offset).
+
+    Kafka stores such a record (a name is bytes to it), and the Python binding cannot make one: so this calls
+    the C library that the binding itself has loaded.
+
+    Raises:
+        RuntimeError: the record was not stored.
+    """
+    # Symbols are looked up in what the module depends on, too: this finds its librdkafka on every platform.
+    library = ctypes.CDLL(confluent_kafka.cimpl.__file__)
+    for function in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_produceva", "rd_kafka_error_string"):
+        getattr(library, function).restype = ctypes.c_void_p
+    library.rd_kafka_error_string.restype = ctypes.c_char_p
+    library.rd_kafka_err2str.restype = ctypes.c_char_p
+
+    delivered: list[_CMessage] = []
+
+    def on_delivery(_client: object, message: Any, _opaque: object) -> None:
+        delivered.append(_CMessage.from_buffer_copy(message.contents))
+
+    report = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(_CMessage), ctypes.c_void_p)(on_delivery)
+    text = ctypes.create_string_buffer(512)
+    conf = ctypes.c_void_p(library.rd_kafka_conf_new())
+    for setting, wanted in ((b"bootstrap.servers", address.encode()), (b"log_level", b"0")):
+        if library.rd_kafka_conf_set(conf, setting, wanted, text, ctypes.c_size_t(len(text))):
+            raise RuntimeError(f"librdkafka refused {setting!r}: {text.value.decode()}")
+    library.rd_kafka_conf_set_dr_msg_cb(conf, report)
+    client = ctypes.c_void_p(library.rd_kafka_new(0, conf, text, ctypes.c_size_t(len(text))))
+    if client.value is None:
+        raise RuntimeError(f"librdkafka made no producer: {text.value.decode()}")
+    try:
+        # The array form: C's variable arguments have a calling convention of their own on some platforms.
+        given = [
+            _Argument(_TOPIC, _Value(text=topic.encode())),
+            _Argument(_PARTITION, _Value(number=partition)),
+            _Argument(_COPY_FLAG, _Value(number=_COPY)),
+            _Argument(_HEADER, _Value(header=_Header(name, b"x", 1))),
+        ]
+        for kind, content in ((_KEY, key), (_VALUE, value)):
+            if content is not None:
+                given.append(_Argument(kind, _Value(memory=_Memory(content, len(content)))))
+        arguments = (_Argument * len(given))(*given)
+        error = ctypes.c_void_p(library.rd_kafka_produceva(client, arguments, ctypes.c_size_t(len(arguments))))
+        if error.value is not None:
+            raise RuntimeError(f"librdkafka took no record: {library.rd_kafka_error_string(error).decode()}")
+        library.rd_kafka_flush(client, int(TIMEOUT * 1000))
+    finally:
+        library.rd_kafka_destroy(client)
+    if not delivered:
+        raise RuntimeError(f"{address} did not answer in {TIMEOUT:g} s")
+    if delivered[0].error:
+        raise RuntimeError(f"not stored: {library.rd_kafka_err2str(delivered[0].error).decode()}")
+    return int(delivered[0].partition), int(delivered[0].offset)
+
+
+# librdkafka's rd_kafka_vtype_t, rd_kafka_vu_t and rd_kafka_message_t (rdkafka.h).
+_TOPIC, _PARTITION, _VALUE, _KEY, _COPY_FLAG, _HEADER = 1, 3, 4, 5, 7, 9
+_COPY = 2
+
+
+class _Memory(ctypes.Structure):
+    _fields_ = (("start", ctypes.c_char_p), ("size", ctypes.c_size_t))
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_char_p), ("start", ctypes.c_char_p), ("size", ctypes.c_ssize_t))
+
+
+class _Value(ctypes.Union):
+    _fields_ = (
+        ("text", ctypes.c_char_p),
+        ("number", ctypes.c_int32),
+        ("memory", _Memory),
+        ("header", _Header),
+        ("room", ctypes.c_char * 64),
+    )
+
+
+class _Argument(ctypes.Structure):
+    _fields_ = (("kind", ctypes.c_int), ("value", _Value))
+
+
+class _CMessage(ctypes.Structure):
+    _fields_ = (
+        ("error", ctypes.c_int),
+        ("topic", ctypes.c_void_p),
+        ("partition", ctypes.c_int32),
+        ("payload", ctypes.c_void_p),
+        ("size", ctypes.c_size_t),
+        ("key", ctypes.c_void_p),
+        ("key_size", ctypes.c_size_t),
+        ("offset", ctypes.c_int64),
+        ("private", ctypes.c_void_p),
+    )
+
+
+def _admin(address: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": address, "log_level": 0})
+
+
+def _consumer(address: str, settings: Mapping[str, Any] | None = None) -> Consumer:
+    config = {"bootstrap.servers": address, "log_level": 0, "group.id": "tests-unused"}
+    return Consumer({**config, "enable.auto.commit": False, **dict(settings or {})})
+
+
+# An empty fetch tells the end of a partition, and the broker would hold that back for 500 ms.
+_TO_THE_END: Mapping[str, Any] = {
+    "enable.partition.eof": True,
+    "fetch.wait.max.ms": 10,
+    "auto.offset.reset": "error",
+}
+
+
+def _messages(consumer: Consumer, topic: str, partitions: Sequence[int], start: int) -> Iterator[Message]:
+    """Yield what lies between `start` and the end of each partition."""
+    consumer.assign([TopicPartition(topic, partition, start) for partition in partitions])
+    unread = set(partitions)
+    while unread:
+        message = consumer.poll(TIMEOUT)
+        if message is None:
+            raise TimeoutError(f"silence for {TIMEOUT:g} s; {topic} {sorted(unread)} not read to the end")
+        error = message.error()
+        if error is None:
+            yield message
+        elif error.code() == KafkaError._PARTITION_EOF:
+            unread.discard(_known(message.partition()))
+        else:
+            raise KafkaException(error)
+
+
+def _partitions(client: AdminClient | Consumer, topic: str, expected: int = 1) -> list[int]:
+    """Return the topic's partitions, once there are `expected` of them and all have a leader."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        found = client.list_topics(topic, timeout=TIMEOUT).topics[topic]
+        leaders = [partition.leader for partition in found.partitions.values()]
+        if found.error is None and len(leaders) >= expected and min(leaders) >= 0:
+            return sorted(found.partitions)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"topic {topic} is not there: {found.error or leaders}")
+        time.sleep(0.01)
+
+
+def _known(number: int | None) -> int:
+    """A message from a broker has what the binding's types say it may lack."""
+    assert number is not None
+    return number
+
+
+def _stored(message: Message) -> Stored:
+    try:
+        # The binding returns a broken list and leaves its exception set. `map` notices that; the interpreter's
+        # own fast path for a method call that has run a few times does not, and the process would crash, as it
+        # would at a second call for the same message.
+        headers: Any = next(map(Message.headers, (message,)))
+    except SystemError:
+        pairs: list[tuple[str, bytes | None]] | None = None
+    else:
+        pairs = [(name, value) for name, value in headers or ()]
+    return Stored(
+        _known(message.partition()),
+        _known(message.offset()),
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        pairs,
+    )

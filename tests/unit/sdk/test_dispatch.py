@@ -1,0 +1,142 @@
+"""The order of handler calls, and what stops them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from sdk_python import Message
+from sdk_python._checkpoints import Place
+from sdk_python._dispatch import Dispatcher, HandlerFailedError
+from sdk_python.protocol import lambda_pb2 as pb
+
+
+class NoSink:
+    def changed(self, place: Place) -> None: ...
+    def hurry(self) -> None: ...
+    def forget(self, place: Place) -> None: ...
+
+
+def dispatcher(*counts: int) -> Dispatcher:
+    made = Dispatcher("t", 0, Place("lease", 1000, 0, NoSink()))
+    first = 0
+    for count in counts:
+        made.put(pb.Batch(first_offset=first, values=[b"x"] * count), count)
+        first += count
+    return made
+
+
+async def run_until_idle(made: Dispatcher, handler: Callable[[Message], Any]) -> None:
+    task = asyncio.create_task(made.run(handler))
+    await made.idle.wait()
+    made.stop()
+    await task
+
+
+async def test_sync_handlers_get_every_message_in_order() -> None:
+    seen: list[int] = []
+    made = dispatcher(1, 1000, 3)
+    await run_until_idle(made, lambda message: seen.append(message.offset))
+    assert seen == list(range(1004))
+    assert made._place.handled == 1003
+
+
+async def test_async_handlers_are_awaited_one_after_another() -> None:
+    log: list[tuple[str, int]] = []
+
+    async def handle(message: Message) -> None:
+        log.append(("begin", message.offset))
+        await asyncio.sleep(0)
+        log.append(("end", message.offset))
+
+    await run_until_idle(dispatcher(3, 2), handle)
+    assert log == [(word, offset) for offset in range(5) for word in ("begin", "end")]
+
+
+async def test_a_sync_handler_that_sometimes_answers_with_an_awaitable() -> None:
+    log: list[str] = []
+
+    async def save(offset: int) -> None:
+        await asyncio.sleep(0)
+        log.append(f"saved {offset}")
+
+    def handle(message: Message) -> Awaitable[None] | bool:
+        log.append(f"got {message.offset}")
+        return save(message.offset) if message.offset % 2 else True
+
+    await run_until_idle(dispatcher(4), handle)
+    assert log == ["got 0", "got 1", "saved 1", "got 2", "got 3", "saved 3"]
+
+
+async def test_stop_inside_a_handler_ends_the_slice() -> None:
+    seen: list[int] = []
+    made = dispatcher(1000, 10)
+
+    def handle(message: Message) -> None:
+        seen.append(message.offset)
+        if message.offset == 500:
+            made.stop()
+
+    await made.run(handle)
+    assert seen == list(range(501))
+    assert made._place.handled == 500
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_an_exception_names_the_offset_and_nothing_follows(is_async: bool) -> None:
+    seen: list[int] = []
+
+    def handle(message: Message) -> None:
+        seen.append(message.offset)
+        if message.offset == 300:
+            raise KeyError("k")
+
+    async def handle_async(message: Message) -> None:
+        handle(message)
+
+    with pytest.raises(HandlerFailedError) as caught:
+        await dispatcher(1000).run(handle_async if is_async else handle)
+    assert caught.value.offset == 300
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert seen == list(range(301))
+
+
+async def test_a_cancellation_inside_the_handler_is_a_failure_not_an_end() -> None:
+    async def handle(message: Message) -> None:
+        inner = asyncio.ensure_future(asyncio.Event().wait())
+        inner.cancel()
+        await inner
+
+    with pytest.raises(HandlerFailedError) as caught:
+        await dispatcher(1).run(handle)
+    assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+
+
+async def test_a_slow_sync_handler_lets_others_run() -> None:
+    """Each message takes a turn: whatever else is on the loop runs in between."""
+    loop = asyncio.get_running_loop()
+    turns = 0
+
+    def handle(message: Message) -> None:
+        until = loop.time() + 0.006
+        while loop.time() < until:
+            pass
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await run_until_idle(dispatcher(5), handle)
+    task.cancel()
+    assert turns >= 5
+
+
+async def test_frames_after_stop_are_dropped() -> None:
+    made = dispatcher()
+    made.stop()
+    made.put(pb.Batch(first_offset=0, values=[b"x"]), 1)
+    assert made.waiting == 0

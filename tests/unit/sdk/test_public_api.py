@@ -1,0 +1,64 @@
+"""What users may import is a promise: a change here is a change of the interface."""
+
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import sdk_python
+import sdk_python.serve
+import sdk_python.testing
+
+
+def test_the_names() -> None:
+    assert sdk_python.__all__ == [
+        "partition_lambda",
+        "IPlugin",
+        "IPartitionLambdaFactory",
+        "IPartitionLambda",
+        "IContext",
+        "CloseReason",
+        "Message",
+        "NO_TIMESTAMP",
+        "CREATE_TIME",
+        "LOG_APPEND_TIME",
+        "SdkError",
+        "PluginError",
+        "SettingsError",
+        "RefusedError",
+    ]
+    assert sdk_python.serve.__all__ == ["run", "main"]
+    assert sdk_python.testing.__all__ == ["FakeSidecar", "LambdaError"]
+    for module in (sdk_python, sdk_python.serve, sdk_python.testing):
+        for name in module.__all__:
+            assert hasattr(module, name)
+
+
+def test_the_signatures() -> None:
+    def names(function: Any) -> list[str]:
+        return list(inspect.signature(function).parameters)
+
+    assert names(sdk_python.IContext.checkpoint) == ["self", "offset"]
+    assert names(sdk_python.IContext.completed_beyond) == ["self", "count", "size"]
+    assert names(sdk_python.IContext.error) == ["self", "error", "restart", "offset"]
+    assert names(sdk_python.IContext.report) == ["self", "error", "offset"]
+    assert sdk_python.Message._fields == (
+        "topic",
+        "partition",
+        "offset",
+        "timestamp",
+        "timestamp_type",
+        "key",
+        "value",
+        "headers",
+    )
+    assert [reason.value for reason in sdk_python.CloseReason] == ["stopped", "rebalanced", "error", "idle"]
+
+
+def test_importing_needs_no_yaml_and_nothing_of_the_sidecar() -> None:
+    program = (
+        "import sys, sdk_python, sdk_python.serve, sdk_python.testing\n"
+        "print(*(n for n in sys.modules if n.split('.')[0] in ('yaml', 'sidecar', 'confluent_kafka', 'pydantic')))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""

@@ -1,0 +1,362 @@
+"""The command line: what it says, what it exits with, and what it asks of a running sidecar."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import grpc
+import pytest
+import structlog
+from click.testing import CliRunner, Result
+
+import sidecar
+import sidecar.operate
+from sdk_python.protocol import admin_pb2
+from sidecar.cli import main
+from sidecar.config import Config
+from sidecar.operate.show import status_json, status_text
+
+GOOD = """
+kafka:
+  bootstrap.servers: localhost:9092
+  sasl.username: me
+  sasl.password: hunter2
+server: {listen: "0.0.0.0:7000", token: "${TOKEN:-hunter3}"}
+lambdas:
+  deli: {topic: rawdeltas, group: deli, command: run --token hunter4, instances: 2, settings: {secret: hunter5}}
+  scribe: {topics: [a, b], group: scribe}
+"""
+BAD = "kafka: {group.id: x, sasl.password: hunter2}\nlambdas: {deli: {topc: t, group: g}}\n"
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Runs the command line in an empty directory and an environment without our variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("KAFKA_SIDECAR_CONFIG", "KAFKA_SIDECAR_ADDRESS", "KAFKA_SIDECAR_TOKEN", "TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str, **environ: str) -> Result:
+        return CliRunner().invoke(main, arguments, env=environ, prog_name="kafka-sidecar")
+
+    return run
+
+
+def stub(monkeypatch: pytest.MonkeyPatch, package: ModuleType, name: str, **content: Any) -> None:
+    """Put a module in place of `package.name`, whether or not that exists and was imported."""
+    module = ModuleType(f"{package.__name__}.{name}")
+    module.__dict__.update(content)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(package, name, module, raising=False)
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
+    """The configs that the app was run with. It exits with 3."""
+    configs: list[Config] = []
+
+    async def run(config: Config) -> int:
+        configs.append(config)
+        return 3
+
+    stub(monkeypatch, sidecar, "app", run=run)
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
+    yield configs
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What the client was asked."""
+    calls: list[tuple[Any, ...]] = []
+
+    def resume(address: str, token: str | None, target: str, skip: bool) -> str:
+        calls.append((address, token, target, skip))
+        return f"{target} goes on"
+
+    def status(address: str, token: str | None) -> admin_pb2.StatusResponse:
+        calls.append((address, token))
+        return STATUS
+
+    stub(monkeypatch, sidecar.operate, "client", resume=resume, status=status)
+    return calls
+
+
+def test_help_teaches(invoke: Invoke) -> None:
+    result = invoke("--help")
+    assert result.exit_code == 0
+    for text in ("--config PATH", "KAFKA_SIDECAR_CONFIG", "--check", "resume", "status", "Exit codes", "Examples"):
+        assert text in result.output
+    assert "\n    0  stopped in order" in result.output
+    for command in ("resume", "status"):
+        help_text = invoke(command, "--help").output
+        assert "KAFKA_SIDECAR_ADDRESS" in help_text
+        assert "KAFKA_SIDECAR_TOKEN" in help_text
+
+
+def test_version(invoke: Invoke) -> None:
+    result = invoke("--version")
+    assert result.exit_code == 0
+    assert result.output.startswith("kafka-sidecar, version ")
+
+
+def test_check_says_what_would_run_and_starts_nothing(invoke: Invoke, ran: list[Config]) -> None:
+    Path("config.yaml").write_text(GOOD)
+    result = invoke("--check")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "kafka    bootstrap.servers=localhost:9092, sasl.username=me, sasl.password=****",
+        "server   0.0.0.0:7000 with token",
+        "operate  no HTTP endpoint",
+        "lambda   deli: rawdeltas in group deli; the sidecar starts run 2 times",
+        "lambda   scribe: a, b in group scribe; its process dials in",
+        "config.yaml: ok",
+    ]
+    assert result.stderr == ""
+    assert ran == []
+
+
+def test_check_shows_the_warnings(invoke: Invoke) -> None:
+    Path("config.yaml").write_text(GOOD.replace(', token: "${TOKEN:-hunter3}"', ""))
+    result = invoke("--check")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("warning: server.listen: everybody who reaches 0.0.0.0:7000")
+    assert result.stdout.endswith("config.yaml: ok\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check"]])
+def test_a_bad_config_prints_every_mistake_and_exits_with_2(
+    invoke: Invoke, ran: list[Config], arguments: list[str]
+) -> None:
+    Path("my.yaml").write_text(BAD)
+    result = invoke("--config", "my.yaml", *arguments)
+    assert result.exit_code == 2
+    assert ran == []
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert [line.split(": ")[:2] for line in lines[:-1]] == [
+        ["my.yaml:1", "kafka.group.id"],
+        ["my.yaml:1", "kafka.bootstrap.servers"],
+        ["my.yaml:2", "lambdas.deli.topc"],
+        ["my.yaml:2", "lambdas.deli.topic"],
+    ]
+    assert lines[-1] == "my.yaml: 4 mistakes, nothing was started"
+
+
+def test_without_a_config_it_says_how_to_give_one(invoke: Invoke, ran: list[Config]) -> None:
+    result = invoke()
+    assert result.exit_code == 2
+    assert "config.yaml: there is no such file; give the config file with --config PATH" in result.stderr
+    assert ran == []
+
+
+def test_it_runs_the_app_and_exits_with_its_code(invoke: Invoke, ran: list[Config]) -> None:
+    Path("elsewhere.yaml").write_text(GOOD)
+    result = invoke("--log-format", "json", KAFKA_SIDECAR_CONFIG="elsewhere.yaml", TOKEN="hunter6")
+    assert result.exit_code == 3
+    (config,) = ran
+    assert config.server.token is not None
+    assert config.server.token.get_secret_value() == "hunter6"
+    assert result.stdout == ""
+    (line,) = [json.loads(line) for line in result.stderr.splitlines()]
+    assert (line["event"], line["file"]) == ("starting", "elsewhere.yaml")
+    assert line["config"]["lambdas"]["deli"]["window"] == {"messages": 10_000, "bytes": 16_777_216}
+    assert "hunter" not in result.output
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check"], ["--log-level", "debug", "--log-format", "console"]])
+def test_no_secret_is_printed(invoke: Invoke, ran: list[Config], arguments: list[str]) -> None:
+    Path("config.yaml").write_text(GOOD)
+    assert "hunter" not in invoke(*arguments).output
+    Path("config.yaml").write_text(GOOD.replace("scribe: {", "scribe: {x: 1, "))
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert "hunter" not in result.output
+
+
+@pytest.mark.parametrize("arguments", [["--log-level", "loud"], ["--nonsense"], ["nonsense"], ["--check", "status"]])
+def test_a_wrong_command_line_exits_with_2(invoke: Invoke, arguments: list[str]) -> None:
+    assert invoke(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "expected"),
+    [
+        ([], {}, ("127.0.0.1:50051", None)),
+        (["--address", "h:1"], {}, ("h:1", None)),
+        (["--address", "h:1", "--token", "t"], {}, ("h:1", "t")),
+        (["--address", "0.0.0.0:1"], {}, ("127.0.0.1:1", None)),
+        ([], {"KAFKA_SIDECAR_ADDRESS": "unix:///run/x", "KAFKA_SIDECAR_TOKEN": "t"}, ("unix:///run/x", "t")),
+        (["--address", "h:1"], {"KAFKA_SIDECAR_ADDRESS": "h:2"}, ("h:1", None)),
+    ],
+)
+def test_where_it_dials_without_a_config(
+    invoke: Invoke, asked: list[Any], arguments: list[str], environ: dict[str, str], expected: tuple[Any, ...]
+) -> None:
+    assert invoke("status", *arguments, **environ).exit_code == 0
+    assert asked == [expected]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], ("127.0.0.1:7000", "hunter3")),
+        (["--token", "t"], ("127.0.0.1:7000", "t")),
+        (["--address", "h:1"], ("h:1", None)),  # the file's token is not for another address
+    ],
+)
+def test_where_it_dials_with_a_config(
+    invoke: Invoke, asked: list[Any], arguments: list[str], expected: tuple[Any, ...]
+) -> None:
+    Path("config.yaml").write_text(GOOD)
+    assert invoke("status", *arguments).exit_code == 0
+    assert asked == [expected]
+
+
+def test_a_config_that_was_asked_for_must_be_there(invoke: Invoke, asked: list[Any]) -> None:
+    for result in (invoke("--config", "none.yaml", "status"), invoke("status", KAFKA_SIDECAR_CONFIG="none.yaml")):
+        assert result.exit_code == 2
+        assert "none.yaml: there is no such file" in result.stderr
+    assert asked == []
+
+
+def test_resume(invoke: Invoke, asked: list[Any]) -> None:
+    result = invoke("resume", "deli/rawdeltas/3")
+    assert (result.exit_code, result.output) == (0, "deli/rawdeltas/3 goes on\n")
+    assert invoke("resume", "deli/rawdeltas/3", "--skip").exit_code == 0
+    assert asked == [
+        ("127.0.0.1:50051", None, "deli/rawdeltas/3", False),
+        ("127.0.0.1:50051", None, "deli/rawdeltas/3", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [(["deli"], "expected LAMBDA/TOPIC/PARTITION"), (["a/b/1", "--address", "nonsense"], "expected host:port")],
+)
+def test_resume_with_a_wrong_argument(invoke: Invoke, asked: list[Any], arguments: list[str], expected: str) -> None:
+    result = invoke("resume", *arguments)
+    assert result.exit_code == 2
+    assert expected in result.output
+    assert asked == []
+
+
+class Refusal(grpc.RpcError):
+    def __init__(self, code: grpc.StatusCode, details: str | None) -> None:
+        super().__init__()
+        self._answer = (code, details)
+
+    def code(self) -> grpc.StatusCode:
+        return self._answer[0]
+
+    def details(self) -> str | None:
+        return self._answer[1]
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "expected"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "refused", "no sidecar answers at h:1 (refused); does it run?"),
+        (grpc.StatusCode.UNAUTHENTICATED, "no token", "refuses the token (no token); --token or"),
+        (grpc.StatusCode.NOT_FOUND, "no lambda x", "the sidecar at h:1 refuses: no lambda x"),
+        (grpc.StatusCode.INTERNAL, None, "the sidecar at h:1 refuses: no reason was given"),
+    ],
+)
+def test_what_the_sidecar_refuses_is_one_sentence(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode, details: str | None, expected: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise Refusal(code, details)
+
+    stub(monkeypatch, sidecar.operate, "client", resume=refuse, status=refuse)
+    for arguments in (["status"], ["resume", "a/b/1"]):
+        result = invoke(*arguments, "--address", "h:1")
+        assert result.exit_code == 1
+        assert expected in result.stderr
+
+
+STATUS = admin_pb2.StatusResponse(
+    version="0.1.0",
+    started_at_ms=1_000_000,
+    bootstrap_servers="localhost:9092",
+    lambdas=[
+        admin_pb2.Lambda(
+            name="deli",
+            group="g",
+            topics=["rawdeltas"],
+            connected=True,
+            joined=True,
+            processes=[
+                admin_pb2.Process(process_id="p1", instance="host-1", pid=7, partitions=1, spare=True, client="py 1")
+            ],
+            partitions=[
+                admin_pb2.Partition(
+                    topic="rawdeltas",
+                    partition=0,
+                    state=admin_pb2.PARTITION_STATE_RUNNING,
+                    process_id="p1",
+                    delivered=9,
+                    committed=5,
+                    end=12,
+                    outstanding=4,
+                    blocked_since_ms=1_175_000,
+                ),
+                admin_pb2.Partition(
+                    topic="rawdeltas",
+                    partition=1,
+                    state=admin_pb2.PARTITION_STATE_HALTED,
+                    reason="ValueError: no",
+                    failing_offset=0,
+                ),
+            ],
+        ),
+        admin_pb2.Lambda(name="scribe", group="s", topics=["a", "b"], problem="the topic a does not exist"),
+    ],
+)
+
+
+def test_status_as_text() -> None:
+    running = "running  host-1   9          -           5          12   7    4            window full for 5s"
+    halted = "halted   -        -          -           -          -    -    0            ValueError: no; "
+    halted += "fails at offset 0; kafka-sidecar resume deli/rawdeltas/1"
+    assert status_text(STATUS, 1_180_000).splitlines() == [
+        "kafka-sidecar 0.1.0, up 3m, Kafka at localhost:9092",
+        "",
+        "deli: rawdeltas in group g; connected, in the group",
+        "  process host-1, pid 7 (py 1): 1 partition, could take another",
+        "  PARTITION    STATE    PROCESS  DELIVERED  CHECKPOINT  COMMITTED  END  LAG  OUTSTANDING  NOTE",
+        f"  rawdeltas/0  {running}",
+        f"  rawdeltas/1  {halted}",
+        "",
+        "scribe: a, b in group s; not connected to Kafka, not in the group",
+        "  problem: the topic a does not exist",
+        "  no lambda process is connected",
+    ]
+
+
+def test_status_as_json(invoke: Invoke, asked: list[Any]) -> None:
+    result = invoke("status", "--json")
+    assert result.output == f"{status_json(STATUS)}\n"
+    shown = json.loads(result.output)
+    running, halted = shown["lambdas"][0]["partitions"]
+    assert shown["started_at_ms"] == 1_000_000
+    assert (running["end"], running["committed"], running["partition"]) == (12, 5, 0)
+    assert "checkpoint" not in running
+    assert (halted["state"], halted["failing_offset"]) == ("PARTITION_STATE_HALTED", 0)
+    assert invoke("status").output.startswith("kafka-sidecar 0.1.0, up ")
+
+
+def test_every_option_has_a_help_text() -> None:
+    for command in (main, *main.commands.values()):
+        for parameter in command.params:
+            assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
