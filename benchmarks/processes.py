@@ -36,6 +36,14 @@ class Sidecar:
         """How the lambda is doing."""
         return client.status(self.address, None).lambdas[0]
 
+    def wait_until_running(self, partitions: int) -> None:
+        """Until so many partitions have a lambda. Raises ``RuntimeError`` after 30 s."""
+        deadline = time.monotonic() + 30
+        while sum(p.state == admin_pb2.PARTITION_STATE_RUNNING for p in self.status().partitions) < partitions:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the partitions do not run: {self.status()}")
+            time.sleep(0.05)
+
     def serve_with(self, settings: Mapping[str, Any], module: str = "benchmarks.counting") -> subprocess.Popen[bytes]:
         """A lambda process beside it, with settings of its own."""
         log = (self.folder / f"lambda-{uuid.uuid4().hex[:4]}.log").open("wb")
@@ -71,6 +79,17 @@ def sidecar(broker: str, topics: list[str], settings: Mapping[str, Any], **more:
             process.send_signal(signal.SIGTERM)
             if process.wait(30) != 0:
                 sys.stderr.write((folder / "sidecar.log").read_text()[-4000:])
+
+
+def wait_for_result(file: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """What a lambda of the benchmarks writes when it is done. Raises ``RuntimeError`` when it does not get there."""
+    deadline = time.monotonic() + 300
+    while not file.exists() or not file.read_text():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError("the lambda process ended, or five minutes were not enough")
+        time.sleep(0.02)
+    result: dict[str, Any] = json.loads(file.read_text())
+    return result
 
 
 def _wait_until_connected(running: Sidecar) -> None:

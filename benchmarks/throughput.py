@@ -5,9 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-from benchmarks.processes import ROOT, Sidecar, cpu_seconds, memory_mb, sidecar
+from benchmarks.processes import ROOT, Sidecar, cpu_seconds, memory_mb, sidecar, wait_for_result
 
 Figures = dict[str, float]
 
@@ -31,7 +30,7 @@ def path(broker: str, topic: str, total: int, partitions: int) -> Figures:
         result_file = host.folder / "result.json"
         settings = {"total": total, "warm": total // 4, "result": str(result_file)}
         process = host.serve_with(settings)
-        result = _wait_for(result_file, process)
+        result = wait_for_result(result_file, process)
         cpu = cpu_seconds(host.process.pid) + cpu_seconds(process.pid)
         used = time.perf_counter() - began
         memory = memory_mb(host.process.pid, "VmHWM")
@@ -42,16 +41,6 @@ def path(broker: str, topic: str, total: int, partitions: int) -> Figures:
             raise RuntimeError("the lambda process failed")
         _wait_until_committed(host, total, partitions)
     return {**_figures(result, cpu, used), "sidecar_mb": memory}
-
-
-def _wait_for(file: Path, process: subprocess.Popen[bytes]) -> dict[str, float]:
-    deadline = time.monotonic() + 300
-    while not file.exists() or not file.read_text():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError("the lambda process ended, or five minutes were not enough")
-        time.sleep(0.02)
-    result: dict[str, float] = json.loads(file.read_text())
-    return result
 
 
 def _wait_until_committed(host: Sidecar, total: int, partitions: int) -> None:

@@ -1,0 +1,120 @@
+"""Time from a record's production to the handler, at a fixed rate: a bare poll loop, and the whole path.
+
+python -m benchmarks.latency ADDRESS TOPIC TOTAL      the bare loop, as a process of its own
+"""
+
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from confluent_kafka import Consumer
+
+from benchmarks.processes import ROOT, sidecar, wait_for_result
+from benchmarks.traffic import offer
+from sdk_python import IContext, Message
+from tests.servers.topics import create_topic
+
+WARM = 0.2
+"""The first part of the records is not counted."""
+
+Figures = dict[str, float]
+
+
+def bare(broker: str, partitions: int, rate: int, seconds: float) -> Figures:
+    """One run of the bare loop; milliseconds."""
+    topic = f"latency-{uuid.uuid4().hex[:8]}"
+    create_topic(broker, topic, partitions)
+    total = int(rate * seconds)
+    command = [sys.executable, "-m", "benchmarks.latency", broker, topic, str(total)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it says when it has its partitions
+        offer(broker, topic, range(partitions), rate, seconds)
+        return quantiles(json.loads(process.stdout.readline()))
+
+
+def path(broker: str, partitions: int, rate: int, seconds: float) -> Figures:
+    """One run of the whole path; milliseconds."""
+    topic = f"latency-{uuid.uuid4().hex[:8]}"
+    create_topic(broker, topic, partitions)
+    total = int(rate * seconds)
+    with sidecar(broker, [topic], {}) as host:
+        result = host.folder / "result.json"
+        process = host.serve_with({"total": total, "result": str(result)}, "benchmarks.latency")
+        host.wait_until_running(partitions)
+        offer(broker, topic, range(partitions), rate, seconds)
+        figures = quantiles(wait_for_result(result, process)["delays"])
+        process.terminate()
+        process.wait(30)
+    return figures
+
+
+def quantiles(delays_ns: list[int]) -> Figures:
+    """The middle and the 99th of a hundred, in milliseconds, without the warm-up."""
+    counted = sorted(delays_ns[int(len(delays_ns) * WARM) :])
+    return {"p50_ms": median(counted) / 1e6, "p99_ms": counted[len(counted) * 99 // 100] / 1e6}
+
+
+class _Factory:
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._delays: list[int] = []
+        self._total = int(config["total"])
+        self._result = str(config["result"])
+
+    async def create(self, _: Mapping[str, Any], context: IContext) -> "_Lambda":
+        return _Lambda(self, context)
+
+    async def dispose(self) -> None:
+        """Nothing to close."""
+
+    def seen(self, delay: int) -> None:
+        self._delays.append(delay)
+        if len(self._delays) == self._total:
+            Path(self._result).write_text(json.dumps({"delays": self._delays}))
+
+
+class _Lambda:
+    def __init__(self, factory: _Factory, context: IContext) -> None:
+        self._factory = factory
+        self._context = context
+
+    def handler(self, message: Message) -> None:
+        self._factory.seen(time.time_ns() - int((message.value or b"").split(b" ", 1)[0]))
+        self._context.checkpoint(message.offset)
+
+
+class _Plugin:
+    async def create(self, config: Mapping[str, Any]) -> _Factory:
+        return _Factory(config)
+
+
+plugin = _Plugin()
+
+
+def _bare_process(address: str, topic: str, total: int) -> None:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": address,
+            "group.id": f"bare-{uuid.uuid4().hex}",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.subscribe([topic], on_assign=lambda *_: print("assigned", flush=True))
+    delays: list[int] = []
+    while len(delays) < total:
+        message = consumer.poll(0.1)
+        if message is not None:
+            delays.append(time.time_ns() - int((message.value() or b"").split(b" ", 1)[0]))
+    print(json.dumps(delays), flush=True)
+    consumer.close()
+
+
+if __name__ == "__main__":
+    _bare_process(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,53 @@
+"""A lambda that never checkpoints, with millions of records waiting: memory, and what it does to the others."""
+
+import threading
+import time
+import uuid
+from typing import Any
+
+from benchmarks.processes import memory_mb, sidecar
+from benchmarks.traffic import fill, offer
+from sdk_python.protocol import admin_pb2
+
+PARTITIONS = 8
+RATE = 40_000
+SECONDS = 10.0
+
+Figures = dict[str, float]
+
+
+def run(broker: str, waiting: int) -> Figures:
+    """Partition 0 is stuck with ``waiting`` records (0: it is empty); the others get a fixed rate.
+
+    Returns records per second handled on the others while the rate was offered, and the sidecar's memory in MB at
+    its highest.
+    """
+    topic = f"pressure-{uuid.uuid4().hex[:8]}"
+    fill(broker, topic, PARTITIONS, waiting, only=0)
+    with sidecar(broker, [topic], {"stuck": 0}) as host:
+        process = host.serve_with({}, "benchmarks.stuck")
+        host.wait_until_running(PARTITIONS)
+        offered = threading.Thread(target=offer, args=(broker, topic, range(1, PARTITIONS), RATE, SECONDS))
+        offered.start()
+        time.sleep(SECONDS * 0.2)
+        first, began = _handled(host.status()), time.perf_counter()
+        time.sleep(SECONDS * 0.6)
+        last, ended = _handled(host.status()), time.perf_counter()
+        offered.join()
+        figures = {"records_per_second": (last - first) / (ended - began)}
+        if waiting:
+            _must_be_stuck(host.status())
+        figures["sidecar_mb"] = memory_mb(host.process.pid, "VmHWM")
+        process.terminate()
+        process.wait(30)
+    return figures
+
+
+def _handled(status: admin_pb2.Lambda) -> int:
+    return sum(p.checkpoint + 1 for p in status.partitions if p.partition and p.HasField("checkpoint"))
+
+
+def _must_be_stuck(status: admin_pb2.Lambda) -> None:
+    stuck: Any = next(p for p in status.partitions if p.partition == 0)
+    if stuck.HasField("checkpoint") or not stuck.HasField("blocked_since_ms"):
+        raise RuntimeError(f"partition 0 is not stuck: {stuck}")
