@@ -10,6 +10,7 @@ import random
 import secrets
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from time import monotonic
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
@@ -126,6 +127,9 @@ class ConsumerThread(threading.Thread):
         self._keep_membership(now)
         self._places.work()
         self._fetch()
+        # A rebalance callback inside may have left rewinds; they come before anything is sent. What the fetch brought
+        # for such a partition is from before, and is dropped with the rest that waits.
+        self._carry_out()
         now = monotonic()
         self._send(now)
         if now >= self._next_look:
@@ -257,15 +261,15 @@ class ConsumerThread(threading.Thread):
             case mail.Stop():
                 self._stopping = True
 
-    def _carry_out(self) -> None:
-        """Do what the partitions ask for."""
+    def _carry_out(self, *, in_callback: bool = False) -> None:
+        """Do what the partitions ask for. Inside a rebalance callback positions cannot be moved: rewinds wait."""
         commands, self._table.commands = self._table.commands, []
         for command in commands:
             match command:
+                case Rewind() if in_callback:
+                    self._table.commands.append(command)
                 case Rewind(tp, offset):
-                    self._written_at.pop(tp, None)
-                    if tp in self._table.partitions:
-                        self._places.rewind(tp, offset)
+                    self._places.rewind(tp, offset)
                 case Report(level, event, about, lease, fields):
                     where: dict[str, object] = (
                         {} if about is None else {"topic": about.topic, "partition": about.partition}
@@ -311,7 +315,7 @@ class ConsumerThread(threading.Thread):
         self._log.warning("partitions lost", partitions=short(tps))
         self._table.lost(tps, monotonic())
         self._forget(tps)
-        self._carry_out()
+        self._carry_out(in_callback=True)
         self._outbox.flush()
 
     def _release(self, tps: list[TopicPartition], reason: RevokeReason, seconds: float) -> None:
@@ -328,7 +332,7 @@ class ConsumerThread(threading.Thread):
     def _drain(self, tps: list[TopicPartition]) -> None:
         """Wait until no lambda holds any of these; the table's own deadlines bound it."""
         while True:
-            self._carry_out()
+            self._carry_out(in_callback=True)
             self._outbox.flush()
             if not self._table.held(tps):
                 return
@@ -371,6 +375,8 @@ class ConsumerThread(threading.Thread):
 
     def _look_around(self, now: float) -> None:
         self._table.tick(now)
+        for tp in [tp for tp in self._written_at if not self._table.partitions[tp].in_flight]:
+            del self._written_at[tp]  # the stream ended before it could say so
         share = self._inflow.share(len(self._table.partitions))
         flowing = 0
         pause: list[TopicPartition] = []
@@ -422,7 +428,8 @@ class ConsumerThread(threading.Thread):
         self._log.info("draining", partitions=len(tps), seconds=seconds)
         self._table.revoke_all(RevokeReason.SHUTDOWN, seconds, monotonic())
         if tps:
-            self._consumer.pause([KafkaPartition(tp.topic, tp.partition) for tp in tps])
+            with suppress(KafkaException):  # of an assignment that is just being changed
+                self._consumer.pause([KafkaPartition(tp.topic, tp.partition) for tp in tps])
         while self._table.held():
             self._read_mail()
             self._table.tick(monotonic())

@@ -11,7 +11,7 @@ the config says, and a committed offset that no longer exists is said with its n
 from collections.abc import Collection, Iterable
 from time import monotonic
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
+from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, TopicPartition as KafkaPartition
 from structlog.typing import FilteringBoundLogger
 
 from sidecar.config.lambdas import LambdaConfig
@@ -50,6 +50,7 @@ class Places:
         self._unresolved: set[TopicPartition] = set()
         self._gone: set[TopicPartition] = set()
         self._retry_at = 0.0
+        self._said = ""
 
     def assigned(self, tps: Iterable[TopicPartition]) -> None:
         """Kafka gave these partitions."""
@@ -77,7 +78,12 @@ class Places:
                 self._resolve_gone([*self._gone])
         except KafkaException as error:
             self._retry_at = monotonic() + RETRY_AFTER
-            self._log.warning("cannot ask Kafka where to start; trying again", error=str(error.args[0]))
+            text = error.args[0].str()
+            if text != self._said:
+                self._log.warning("cannot ask Kafka where to start; trying again", error=text)
+            self._said = text
+        else:
+            self._said = ""
 
     def rewind(self, tp: TopicPartition, offset: int) -> None:
         """Fetch again from ``offset``."""
@@ -106,11 +112,12 @@ class Places:
                 none.append(tp)
         starts = self._edges(none, self._config.start)
         now = monotonic()
-        if starts:
-            self._move({**known, **starts})
-        self._unresolved.difference_update(tps)
+        # Those with a committed offset are read from it already, and some of their records may be here: the eager
+        # protocol, which moves all at once, must find their places known.
         for tp, offset in known.items():
             self._table.resolved(tp, offset, now, committed=True)
+        self._move(starts)
+        self._unresolved.difference_update(tps)
         if starts:
             self._log.info(f"no committed offset: starting at the {self._config.start}", partitions=short(starts))
         for tp, offset in starts.items():
@@ -179,4 +186,4 @@ class Places:
 
     def _place_of(self, partition: Partition) -> int:
         offset = self._inflow.next_offset.get(partition.tp, partition.resume_at)
-        return offset if offset >= 0 else KafkaError._NO_OFFSET  # noqa: SLF001
+        return offset if offset >= 0 else OFFSET_STORED

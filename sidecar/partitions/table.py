@@ -123,7 +123,10 @@ class PartitionTable:
 
     def forget(self, tps: Iterable[TopicPartition]) -> None:
         """These partitions were released: they are not ours any more."""
-        for tp in tps:
+        gone = {*tps}
+        # Were one of them to come back before this is carried out, its new place would be moved to the old one.
+        self.commands = [c for c in self.commands if not (isinstance(c, Rewind) and c.partition in gone)]
+        for tp in gone:
             partition = self.partitions.pop(tp, None)
             if partition is not None:
                 self._forget_wait(partition)
@@ -172,9 +175,10 @@ class PartitionTable:
         if partition is not None:
             if last is not None:
                 self._progress(partition, last)
-            orderly = reason in (ClosedReason.STOPPED, ClosedReason.REVOKED) or (
-                reason is ClosedReason.DECLINED and partition.state is State.STARTING
-            )
+            declined = reason is ClosedReason.DECLINED and partition.state is State.STARTING
+            if declined and known is not None:
+                self.processes.failed(known.process_id, now, broke=True)  # it would decline the next at once
+            orderly = declined or reason in (ClosedReason.STOPPED, ClosedReason.REVOKED)
             self._released(partition, now, orderly=orderly, why=f"the lambda closed ({reason.name.lower()})")
         if known is not None:
             self._remove(known, now)
@@ -409,8 +413,9 @@ class PartitionTable:
         assert partition.lease is not None
         del self._leases[partition.lease]
         self._timed.pop(partition.tp, None)
+        leaves = partition.state is State.DRAINING and partition.after_drain is AfterDrain.RELEASE
         offset = partition.end_lease()
-        if offset is not None:
+        if offset is not None and not leaves:
             self.commands.append(Rewind(partition.tp, offset))
 
     def _released(
