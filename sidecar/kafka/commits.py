@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from sidecar.kafka.inflow import Inflow
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import State, TopicPartition
+from sidecar.partitions.vocabulary import TopicPartition
 
 NORMAL_LIFE = frozenset(
     {
@@ -80,16 +80,11 @@ class Commits:
     def settle(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
         """Move idle partitions to the client's position, past what is in the log and not for us.
 
-        Only where everything delivered is checkpointed and nothing waits here; ``position()`` counts what was
-        consumed but not sent. After a seek or an assignment it is invalid until a record or a marker has passed.
+        Only where everything fetched is sent and done: ``position()`` counts what was consumed. After a seek or an
+        assignment it is invalid until a record or a marker has passed.
         """
         idle = [
-            KafkaPartition(p.tp.topic, p.tp.partition)
-            for p in partitions
-            if p.state in (State.RUNNING, State.WAITING, State.DRAINING)
-            and p.window.records == 0
-            and p.failing_offset is None
-            and self._inflow.idle(p.tp)
+            KafkaPartition(p.tp.topic, p.tp.partition) for p in partitions if p.caught_up and self._inflow.idle(p.tp)
         ]
         if not idle:
             return

@@ -154,6 +154,7 @@ class ConsumerThread(threading.Thread):
             return
         batch = self._consumer.consume(MOST_PER_FETCH, 0)
         if not batch and self.mailbox.empty():
+            self._outbox.flush()  # what was answered so far must not wait with us
             first = self._consumer.poll(self._patience())
             if first is not None:
                 batch = [first, *self._consumer.consume(MOST_PER_FETCH - 1, 0)]
@@ -270,6 +271,7 @@ class ConsumerThread(threading.Thread):
                     self._table.commands.append(command)
                 case Rewind(tp, offset):
                     self._places.rewind(tp, offset)
+                    self._table.rewound(tp)
                 case Report(level, event, about, lease, fields):
                     where: dict[str, object] = (
                         {} if about is None else {"topic": about.topic, "partition": about.partition}

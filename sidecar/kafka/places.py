@@ -144,10 +144,10 @@ class Places:
                 earliest=earliest[tp],
                 latest=latest[tp],
             )
-            offset = {"earliest": earliest, "latest": latest}[policy][tp] if policy != "halt" else None
+            offset = latest[tp] if policy == "latest" else earliest[tp]
             self._inflow.drop(tp)
-            self._table.offset_lost(tp, offset, now, numbers)
-            moves[tp] = earliest[tp] if offset is None else offset
+            self._table.offset_lost(tp, offset, now, numbers, halt=policy == "halt")
+            moves[tp] = offset
         self._move(moves)
         self._gone.difference_update(tps)
 

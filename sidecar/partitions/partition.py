@@ -49,7 +49,8 @@ class Partition:
     window: Window = field(init=False)
     in_flight: int = 0
     refetch: bool = False
-    """Records that were fetched and never sent have been dropped: the lease's end fetches them again."""
+    """Records from ``resume_at`` on were fetched, and are here no more: until Kafka's client is back at
+    ``resume_at``, its position says nothing about what is done."""
     checkpoint: int | None = None
     handled: int | None = None
 
@@ -69,9 +70,18 @@ class Partition:
         self.window = Window(self.limits, self.resume_at)
 
     def place(self, offset: int, *, committed: bool) -> None:
-        """Where to go on from is known anew: ``committed`` when Kafka said so, else it is to be committed."""
+        """Where to go on from is known anew: ``committed`` when Kafka said so, else it is to be committed.
+
+        What was known of the old place means nothing here.
+        """
         self.resume_at = offset
         self.checkpoint = None
+        self.failing_offset = None
+        self.skip.clear()
+        self.reason = ""
+        self.attempt = 1
+        self.failures = 0
+        self.refetch = False
         self.touched = not committed
         self.committed = offset if committed else None
         self.window = Window(self.limits, offset)
@@ -87,15 +97,15 @@ class Partition:
 
     def end_lease(self) -> int | None:
         """The lease is dead. Returns the offset to fetch again from, or None when nothing was outstanding."""
-        rewind = self.resume_at if self.window.records > 0 or self.refetch else None
-        self.refetch = False
+        if self.window.records > 0:
+            self.refetch = True
         self.lease = self.stream = self.due = None
         self.process_id = ""
         self.in_flight = 0
         self.blocked_since = None
         self.blocked_reported = False
         self.window = Window(self.limits, self.resume_at)
-        return rewind
+        return self.resume_at if self.refetch else None
 
     def progress(self, progress: Progress) -> CheckpointOutcome:
         """A checkpoint came under the living lease."""
@@ -103,7 +113,7 @@ class Partition:
             self.handled = progress.handled
         offset, window = progress.offset, self.window
         accepted = CheckpointOutcome.ACCEPTED_DRAINING if self.state is State.DRAINING else CheckpointOutcome.ACCEPTED
-        if offset is None or offset + 1 == self.resume_at:
+        if offset is None or offset == self.checkpoint or offset + 1 == self.resume_at:
             window.completed(progress.completed_beyond, progress.completed_beyond_bytes)
             return accepted
         if offset < self.resume_at:
@@ -121,13 +131,23 @@ class Partition:
             self.skip = {skipped for skipped in self.skip if skipped > offset}
         return accepted
 
+    @property
+    def caught_up(self) -> bool:
+        """Everything that was ever fetched of it and sent is done, and nothing is to be fetched again."""
+        return (
+            self.state in (State.RUNNING, State.WAITING, State.DRAINING)
+            and self.window.records == 0
+            and not self.refetch
+            and self.failing_offset is None
+        )
+
     def settle(self, position: int) -> None:
-        """Nothing is outstanding and nothing waits, and Kafka's client stands at ``position``: go on from there.
+        """It is caught up, nothing waits, and Kafka's client stands at ``position``: go on from there.
 
         At a transaction's end this lies above checkpoint + 1, since the marker has an offset of its own; without
         it the lag would never reach 0.
         """
-        if position > self.resume_at:
+        if position > self.resume_at and self.caught_up:
             self.resume_at = position
             self.touched = True
             if self.skip:

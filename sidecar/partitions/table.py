@@ -72,8 +72,8 @@ class PartitionTable:
         partition.place(offset, committed=committed)
         self._wait(partition, now)
 
-    def offset_lost(self, tp: TopicPartition, offset: int | None, now: float, reason: str) -> None:
-        """The place is gone from the log; go on at ``offset``, or halt when it is None.
+    def offset_lost(self, tp: TopicPartition, offset: int, now: float, reason: str, *, halt: bool = False) -> None:
+        """The place is gone from the log; go on at ``offset``, or, with ``halt``, when an operator says so.
 
         Checkpoints of the old place mean nothing in the new one (the topic may be another by the same name), so
         the lease dies at once.
@@ -81,15 +81,16 @@ class PartitionTable:
         partition = self.partitions[tp]
         if partition.lease is not None:
             draining = partition.state is State.DRAINING and partition.after_drain is AfterDrain.RELEASE
-            self._fence(partition, RevokeReason.SEEK, now)
+            self._fence(partition, RevokeReason.SEEK, now, rewind=False)
             if draining:
                 return  # somebody else's soon, who will find the same
         self._forget_wait(partition)
-        partition.skip.clear()
-        if offset is None:
+        halted = partition.state is State.HALTED
+        partition.place(offset, committed=False)
+        if halt or halted:
+            partition.touched = False  # were the new place committed, nobody would hear of the loss again
             self._halt(partition, reason, None)
         else:
-            partition.place(offset, committed=False)
             self._wait(partition, now)
 
     def revoke(self, tps: Iterable[TopicPartition], reason: RevokeReason, seconds: float, now: float) -> None:
@@ -221,6 +222,8 @@ class PartitionTable:
         }
         if failure.action is ErrorAction.REPORT:
             self._report("warning", "lambda reported an error", partition, **fields)
+            if last is not None:
+                self._progress(partition, last)
             return ErrorOutcome.REPORTED, 0.0
         if last is not None and (failure.offset is None or last.offset is None or last.offset < failure.offset):
             self._progress(partition, last)
@@ -243,6 +246,10 @@ class PartitionTable:
             outcome = ErrorOutcome.RESTARTING
         self.processes.fence(stream, now + self.limits.close_timeout)
         return outcome, seconds
+
+    def rewound(self, tp: TopicPartition) -> None:
+        """Kafka's client was told to fetch again from where ``Rewind`` said."""
+        self.partitions[tp].refetch = False
 
     def partition_of_lease(self, lease: Lease) -> TopicPartition | None:
         """The partition of a living lease."""
@@ -335,6 +342,7 @@ class PartitionTable:
         partition.attempt = 1
         partition.failing_offset = None
         partition.reason = ""
+        partition.touched = True  # a place that was found lost is taken by the operator's word
         self._wait(partition, now)
         return partition.resume_at, skipped
 
@@ -402,20 +410,20 @@ class PartitionTable:
         self._timed[partition.tp] = partition
         self.commands.append(Revoke(stream.id, reason, seconds))
 
-    def _fence(self, partition: Partition, reason: RevokeReason, now: float) -> None:
+    def _fence(self, partition: Partition, reason: RevokeReason, now: float, *, rewind: bool = True) -> None:
         """End the lease now; the stream gets some time to say Closed."""
         stream = self._stream_of(partition)
         self.commands.append(Revoke(stream.id, reason, 0.0))
-        self._end_lease(partition)
+        self._end_lease(partition, rewind=rewind)
         self.processes.fence(stream, now + self.limits.close_timeout)
 
-    def _end_lease(self, partition: Partition) -> None:
+    def _end_lease(self, partition: Partition, *, rewind: bool = True) -> None:
         assert partition.lease is not None
         del self._leases[partition.lease]
         self._timed.pop(partition.tp, None)
         leaves = partition.state is State.DRAINING and partition.after_drain is AfterDrain.RELEASE
         offset = partition.end_lease()
-        if offset is not None and not leaves:
+        if offset is not None and rewind and not leaves:
             self.commands.append(Rewind(partition.tp, offset))
 
     def _released(

@@ -60,13 +60,12 @@ class Window:
     def room(self) -> int:
         """How many records may be sent now; 0: the window is full."""
         outstanding = self.records - self._beyond
-        if outstanding == 0:
-            return max(1, self._limits.window_messages)
-        if self._bytes - self._beyond_bytes >= self._limits.window_bytes:
-            return 0
+        least = 1 if outstanding == 0 else 0
         if self.delivered is not None and self.delivered - self._low >= self._limits.window_span:
+            return least
+        if outstanding and self._bytes - self._beyond_bytes >= self._limits.window_bytes:
             return 0
-        return max(0, self._limits.window_messages - outstanding)
+        return max(least, self._limits.window_messages - outstanding)
 
     def sent(self, first: int, last: int, count: int, size: int, offsets: Sequence[int] | None) -> None:
         """A frame of ``count`` records and ``size`` bytes left; ``offsets`` is None when they are consecutive."""
