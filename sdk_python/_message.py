@@ -100,9 +100,10 @@ class Columns:
         if batch.null_keys:
             self._keys = _with_nulls(batch.keys, batch.null_keys)
         self._kind = batch.timestamp_type
-        self._timestamps: Sequence[int | None] | None = batch.timestamps if self._kind else None
-        if self._timestamps is not None and -1 in self._timestamps:
-            self._timestamps = [None if stamp == -1 else stamp for stamp in batch.timestamps]
+        stamps = batch.timestamps[:] if self._kind else None  # a list: to search protobuf's own sequence is slow
+        self._timestamps: Sequence[int | None] | None = stamps
+        if stamps and -1 in stamps:
+            self._timestamps = [None if stamp == -1 else stamp for stamp in stamps]
         self._offsets: Sequence[int] = batch.offsets or range(batch.first_offset, batch.first_offset + self.count)
         self._headers = _headers(batch) if batch.header_names else None
 
