@@ -7,7 +7,6 @@ Consumer and its partitions. The two meet in mailboxes (`sidecar.mail`).
 import asyncio
 import os
 import signal
-from contextlib import suppress
 
 from sidecar import mail, tuning
 from sidecar.config import Config, dial
@@ -24,7 +23,6 @@ from sidecar.supervise.process import Supervisor
 EXIT_OK = 0
 EXIT_BROKEN = 1
 
-HEALTH_INTERVAL = 1.0
 STOP_GRACE = 2.0
 """Seconds that calls under way get when the server stops; everything of worth was taken before."""
 
@@ -56,7 +54,7 @@ class _App:
         self._host: LambdaHost | None = None
         self._operate: OperateServer | None = None
         self._supervisors: list[Supervisor] = []
-        self._health: asyncio.Task[None] | None = None
+        self._health_calls: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self.broken = False
 
@@ -72,7 +70,7 @@ class _App:
             bootstrap = self._broker.address
             _log.info("embedded broker started; it keeps nothing", address=bootstrap)
         hosted: dict[str, Hosted] = {}
-        self._host = LambdaHost(hosted)
+        self._host = LambdaHost(hosted, self._set_health)
         for name, one in config.lambdas.items():
             outbox = mail.Outbox(loop, self._host.deliver)
             properties = consumer_properties(config.kafka, one, bootstrap)
@@ -89,7 +87,6 @@ class _App:
         tuning.tune()
         for thread in self._threads.values():
             thread.start()
-        self._health = asyncio.ensure_future(self._watch_health(self._server, admin))
         environment = self._child_environment(self._server.address)
         self._supervisors = [
             Supervisor(name, one, environment) for name, one in config.lambdas.items() if one.command is not None
@@ -113,10 +110,6 @@ class _App:
             thread.mailbox.put(mail.Stop())
         await asyncio.gather(*(self._ended[n].wait() for n, thread in self._threads.items() if thread.ident))
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
-        if self._health is not None:
-            self._health.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._health
         if self._operate is not None:
             await asyncio.to_thread(self._operate.stop)
         if self._server is not None:
@@ -142,11 +135,11 @@ class _App:
             self.broken = True
             self._stop.set()  # one that is broken must be seen by whoever runs us; the others drain
 
-    async def _watch_health(self, server: Server, admin: Admin) -> None:
-        while True:
-            statuses = await admin.statuses()
-            await server.healthy(all(status.connected for status in statuses.values()))
-            await asyncio.sleep(HEALTH_INTERVAL)
+    def _set_health(self, is_healthy: bool) -> None:
+        assert self._server is not None
+        task = asyncio.ensure_future(self._server.healthy(is_healthy))
+        self._health_calls.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._health_calls.discard)
 
     def _child_environment(self, address: str) -> dict[str, str]:
         environment = {**os.environ, "KAFKA_SIDECAR_ADDRESS": dial(address)}

@@ -144,7 +144,15 @@ class Answer:
     error: Exception | None = None
 
 
-Delivery = Send | Assign | Revoke | EndStream | Answer  # what a thread says to the loop
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """Whether the lambda's consumer reaches Kafka; told when it changes."""
+
+    lambda_name: str
+    is_connected: bool
+
+
+Delivery = Send | Connected | Assign | Revoke | EndStream | Answer  # what a thread says to the loop
 
 
 # --- how things are -----------------------------------------------------------------------------------------------

@@ -68,8 +68,11 @@ class ProcessInfo:
 class LambdaHost:
     """All streams of all lambdas. Owned by the loop; ``deliver`` is how consumer threads reach it."""
 
-    def __init__(self, lambdas: Mapping[str, Hosted]) -> None:
+    def __init__(self, lambdas: Mapping[str, Hosted], health: Callable[[bool], None]) -> None:
+        """``health`` is called when something changes: with whether all lambdas reach Kafka."""
         self._lambdas = lambdas
+        self._health = health
+        self._connected: set[str] = set()
         self._streams: dict[StreamId, Stream] = {}
         self._leases: dict[Lease, Stream] = {}
         self._ids = itertools.count(1)
@@ -101,6 +104,10 @@ class LambdaHost:
         for item in items:
             if isinstance(item, mail.Answer):
                 mail.settle(item)
+                continue
+            if isinstance(item, mail.Connected):
+                (self._connected.add if item.is_connected else self._connected.discard)(item.lambda_name)
+                self._health(len(self._connected) == len(self._lambdas))
                 continue
             stream = self._streams.get(item.stream)
             if stream is None:
