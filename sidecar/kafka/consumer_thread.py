@@ -126,7 +126,9 @@ class ConsumerThread(threading.Thread):
         self._watch_connection()
         now = monotonic()
         self._keep_membership(now)
-        self._places.work()
+        # Nothing is fetched for a partition before its lambda runs for the first time: with many partitions most of
+        # it would be thrown away again. Later, records may wait for the next lambda.
+        self._pause([tp for tp in self._places.work() if self._table.partitions[tp].state is not State.RUNNING])
         self._fetch()
         # A rebalance callback inside may have left rewinds; they come before anything is sent. What the fetch brought
         # for such a partition is from before, and is dropped with the rest that waits.
@@ -182,7 +184,7 @@ class ConsumerThread(threading.Thread):
     def _patience(self) -> float:
         if self._sendable:
             return 0.0
-        if self._written_at:
+        if self._written_at or self._table.someone_waits:
             return WAIT_WRITTEN
         return WAIT_BUSY if self._table.held() else WAIT_IDLE
 
@@ -253,6 +255,7 @@ class ConsumerThread(threading.Thread):
                 held = table.partition_of_lease(lease)
                 if held is not None:
                     self._sendable.add(held)
+                    self._next_look = 0.0  # it may be paused
             case mail.Closed(stream, reason, last):
                 table.closed(stream, reason, last, now)
             case mail.StreamLost(stream):
@@ -398,14 +401,21 @@ class ConsumerThread(threading.Thread):
                 pause.append(tp)
         # What flows is never paused, which would throw fetched records away: it is enough to fetch a little later.
         self._throttled = flowing > share * max(1, len(self._table.partitions))
+        self._pause(pause)
         low = share * RESUME_BELOW
-        resume = [tp for tp in self._inflow.paused if self._inflow.bytes(tp) < low]
-        if pause:
-            self._consumer.pause([KafkaPartition(tp.topic, tp.partition) for tp in pause])
-            self._inflow.paused.update(pause)
+        resume = [
+            tp
+            for tp in self._inflow.paused
+            if self._table.partitions[tp].state is State.RUNNING and self._inflow.bytes(tp) < low
+        ]
         if resume:
             self._consumer.resume([KafkaPartition(tp.topic, tp.partition) for tp in resume])
             self._inflow.paused.difference_update(resume)
+
+    def _pause(self, tps: list[TopicPartition]) -> None:
+        if tps:
+            self._consumer.pause([KafkaPartition(tp.topic, tp.partition) for tp in tps])
+            self._inflow.paused.update(tps)
 
     def _is_flowing(self, tp: TopicPartition, now: float) -> bool:
         """Whether the partition's lambda takes records as fast as they can be written."""
@@ -436,9 +446,8 @@ class ConsumerThread(threading.Thread):
         tps = [*self._table.partitions]
         self._log.info("draining", partitions=len(tps), seconds=seconds)
         self._table.revoke_all(RevokeReason.SHUTDOWN, seconds, monotonic())
-        if tps:
-            with suppress(KafkaException):  # of an assignment that is just being changed
-                self._consumer.pause([KafkaPartition(tp.topic, tp.partition) for tp in tps])
+        with suppress(KafkaException):  # of an assignment that is just being changed
+            self._pause(tps)
         while self._table.held():
             self._read_mail()
             self._table.tick(monotonic())

@@ -67,13 +67,17 @@ class Places:
         if tp not in self._unresolved:  # of a new partition without a committed offset this is no news
             self._gone.add(tp)
 
-    def work(self) -> None:
-        """Resolve what is unresolved. Called each turn; does nothing when there is nothing to do."""
+    def work(self) -> list[TopicPartition]:
+        """Resolve what is unresolved. Called each turn; does nothing when there is nothing to do.
+
+        Returns the new partitions whose place is known now.
+        """
         if not (self._unresolved or self._gone) or monotonic() < self._retry_at:
-            return
+            return []
+        new = [*self._unresolved]
         try:
             if self._unresolved:
-                self._resolve_new([*self._unresolved])
+                self._resolve_new(new)
             if self._gone:
                 self._resolve_gone([*self._gone])
         except KafkaException as error:
@@ -84,6 +88,7 @@ class Places:
             self._said = text
         else:
             self._said = ""
+        return [tp for tp in new if tp not in self._unresolved]
 
     def rewind(self, tp: TopicPartition, offset: int) -> None:
         """Fetch again from ``offset``."""

@@ -115,6 +115,7 @@ class Partition:
         accepted = CheckpointOutcome.ACCEPTED_DRAINING if self.state is State.DRAINING else CheckpointOutcome.ACCEPTED
         if offset is None or offset == self.checkpoint or offset + 1 == self.resume_at:
             window.completed(progress.completed_beyond, progress.completed_beyond_bytes)
+            self._unblock()
             return accepted
         if offset < self.resume_at:
             return CheckpointOutcome.IGNORED_LOWER
@@ -122,6 +123,7 @@ class Partition:
             return CheckpointOutcome.BEYOND_DELIVERED
         window.checkpoint(offset)
         window.completed(progress.completed_beyond, progress.completed_beyond_bytes)
+        self._unblock()
         self.resume_at = offset + 1
         self.checkpoint = offset
         self.touched = True
@@ -130,6 +132,23 @@ class Partition:
         if self.skip:
             self.skip = {skipped for skipped in self.skip if skipped > offset}
         return accepted
+
+    def block(self, now: float) -> bool:
+        """Records wait: note since when the window is full. Returns True once when that is worth a report."""
+        self._unblock()
+        if self.window.room() > 0:
+            return False
+        if self.blocked_since is None:
+            self.blocked_since = now
+        elif not self.blocked_reported and now - self.blocked_since > self.limits.blocked_report_after:
+            self.blocked_reported = True
+            return True
+        return False
+
+    def _unblock(self) -> None:
+        if self.window.room() > 0:
+            self.blocked_since = None
+            self.blocked_reported = False
 
     @property
     def caught_up(self) -> bool:

@@ -143,6 +143,11 @@ class PartitionTable:
                 self._fence(self.partitions[tp], RevokeReason.LOST, now)
         self.forget(mine)
 
+    @property
+    def someone_waits(self) -> bool:
+        """Partitions wait for a stream."""
+        return bool(self._waiting)
+
     def wants_group(self, now: float) -> bool:
         """Whether the sidecar should be a member: a process is there, or was until lately."""
         if len(self.processes) > 0:
@@ -175,7 +180,7 @@ class PartitionTable:
         known = self.processes.get(stream)
         if partition is not None:
             if last is not None:
-                self._progress(partition, last)
+                partition.progress(last)
             declined = reason is ClosedReason.DECLINED and partition.state is State.STARTING
             if declined and known is not None:
                 self.processes.failed(known.process_id, now, broke=True)  # it would decline the next at once
@@ -200,7 +205,7 @@ class PartitionTable:
         partition = self._leases.get(lease)
         if partition is None:
             return CheckpointOutcome.STALE_LEASE, None
-        outcome = self._progress(partition, progress)
+        outcome = partition.progress(progress)
         delivered = partition.window.delivered if outcome is CheckpointOutcome.BEYOND_DELIVERED else None
         return outcome, delivered
 
@@ -209,24 +214,14 @@ class PartitionTable:
         partition = self._leases.get(lease)
         if partition is None:
             return ErrorOutcome.STALE_LEASE, 0.0
-        fields: dict[str, object] = {
-            k: v
-            for k, v in (
-                ("offset", failure.offset),
-                ("code", failure.code),
-                ("error", failure.message),
-                ("error_type", failure.type),
-                ("stack", failure.stack),
-            )
-            if v not in (None, "")
-        }
+        fields = failure.fields()
         if failure.action is ErrorAction.REPORT:
             self._report("warning", "lambda reported an error", partition, **fields)
             if last is not None:
-                self._progress(partition, last)
+                partition.progress(last)
             return ErrorOutcome.REPORTED, 0.0
         if last is not None and (failure.offset is None or last.offset is None or last.offset < failure.offset):
-            self._progress(partition, last)
+            partition.progress(last)
         reason = f"{failure.code or failure.type or 'error'}: {failure.message}"
         stream = self._stream_of(partition)
         creating = partition.state is State.STARTING
@@ -299,13 +294,7 @@ class PartitionTable:
         partition = self.partitions.get(tp)
         if partition is None or partition.state is not State.RUNNING:
             return
-        if partition.window.room() > 0:
-            partition.blocked_since = None
-            partition.blocked_reported = False
-        elif partition.blocked_since is None:
-            partition.blocked_since = now
-        elif not partition.blocked_reported and now - partition.blocked_since > self.limits.blocked_report_after:
-            partition.blocked_reported = True
+        if partition.block(now):
             self._report(
                 "warning",
                 "no checkpoint: the window is full, the partition stands still",
@@ -313,7 +302,7 @@ class PartitionTable:
                 outstanding=partition.window.outstanding,
                 checkpoint=partition.checkpoint,
                 delivered=partition.window.delivered,
-                seconds=round(now - partition.blocked_since),
+                seconds=round(now - (partition.blocked_since or now)),
             )
 
     # --- the operator, the clock ------------------------------------------------------------------------------
@@ -483,13 +472,6 @@ class PartitionTable:
             self._end(stream, "closed: did not come within the deadline of Revoked")
             self._released(partition, now, orderly=True, why="drain deadline")
         self._remove(stream, now)
-
-    def _progress(self, partition: Partition, progress: Progress) -> CheckpointOutcome:
-        outcome = partition.progress(progress)
-        if partition.blocked_since is not None and partition.window.room() > 0:
-            partition.blocked_since = None
-            partition.blocked_reported = False
-        return outcome
 
     def _end(self, stream: Stream, text: str) -> None:
         self.commands.append(EndStream(stream.id, EndReason.TOO_LATE, text))

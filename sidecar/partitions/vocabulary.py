@@ -160,6 +160,17 @@ class Failure:
     type: str = ""
     stack: str = ""
 
+    def fields(self) -> dict[str, object]:
+        """For a log line: what there is."""
+        found = {
+            "offset": self.offset,
+            "code": self.code,
+            "error": self.message,
+            "error_type": self.type,
+            "stack": self.stack,
+        }
+        return {name: value for name, value in found.items() if value not in (None, "")}
+
 
 # --- what the core asks for -------------------------------------------------------------------------------------
 
