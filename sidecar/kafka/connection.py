@@ -45,6 +45,7 @@ class Connection:
         self._missing: set[str] = set()
         self._ask_at = 0.0
         self._said = ""
+        self._look = False
         self.connected = False
 
     @property
@@ -56,7 +57,7 @@ class Connection:
 
     def work(self) -> None:
         """Ask, while something is missing. Called each turn; costs nothing when all is well."""
-        if self.connected and not self._missing:
+        if self.connected and not (self._missing or self._look):
             return
         if monotonic() < self._ask_at:
             return
@@ -68,6 +69,7 @@ class Connection:
             self._away(error.args[0])
             return
         self._ask_at = monotonic() + LOOK_FOR_TOPICS
+        self._look = False
         if not self.connected:
             self.connected = True
             self._said = ""
@@ -90,8 +92,9 @@ class Connection:
             if error.code() != KafkaError._TRANSPORT or not self.connected:  # noqa: SLF001 - one broker of many
                 self._away(error)
         elif error.code() in _NO_TOPIC:
+            # Asked once more before anything is said: librdkafka also complains of what is just being made.
             self._ask_at = 0.0
-            self._missing.update([topic] if topic in self._topics else [])
+            self._look = True
         else:
             self._log.warning("Kafka client", error=error.str(), code=error.name(), topic=topic)
 

@@ -10,7 +10,6 @@ import random
 import secrets
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from time import monotonic
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
@@ -184,7 +183,7 @@ class ConsumerThread(threading.Thread):
     def _patience(self) -> float:
         if self._sendable:
             return 0.0
-        if self._written_at or self._table.someone_waits:
+        if self._written_at or (self._table.someone_waits and len(self._table.processes)):
             return WAIT_WRITTEN
         return WAIT_BUSY if self._table.held() else WAIT_IDLE
 
@@ -413,9 +412,13 @@ class ConsumerThread(threading.Thread):
             self._inflow.paused.difference_update(resume)
 
     def _pause(self, tps: list[TopicPartition]) -> None:
-        if tps:
+        if not tps:
+            return
+        try:
             self._consumer.pause([KafkaPartition(tp.topic, tp.partition) for tp in tps])
             self._inflow.paused.update(tps)
+        except KafkaException as error:  # of an assignment that is just being changed: the next look tries again
+            self._log.debug("pause refused", partitions=short(tps), error=error.args[0].str())
 
     def _is_flowing(self, tp: TopicPartition, now: float) -> bool:
         """Whether the partition's lambda takes records as fast as they can be written."""
@@ -446,8 +449,7 @@ class ConsumerThread(threading.Thread):
         tps = [*self._table.partitions]
         self._log.info("draining", partitions=len(tps), seconds=seconds)
         self._table.revoke_all(RevokeReason.SHUTDOWN, seconds, monotonic())
-        with suppress(KafkaException):  # of an assignment that is just being changed
-            self._pause(tps)
+        self._pause(tps)
         while self._table.held():
             self._read_mail()
             self._table.tick(monotonic())

@@ -23,8 +23,10 @@ _TIMESTAMP_TYPES = {
     TIMESTAMP_LOG_APPEND_TIME: pb.TIMESTAMP_TYPE_LOG_APPEND_TIME,
 }
 
-RECORD_OVERHEAD = 24
-"""Bytes on the wire that one record takes beside its key, value and headers: tags, lengths, timestamp; at most."""
+RECORD_OVERHEAD = 48
+FRAME_OVERHEAD = 64
+"""Bytes on the wire that one record takes beside its key, value and headers, and a frame beside its records: tags,
+lengths, offsets, timestamps, indexes of nulls. More than they ever are, so that what fits by these fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def _fitting(values: Column, keys: Column, headers: Headers, limit: int) -> int:
         + sum(len(name) + len(header or b"") + RECORD_OVERHEAD for name, header in headers_ or ())
         for value, key, headers_ in zip(values, keys, headers, strict=True)
     ]
-    return max(1, sum(1 for total in accumulate(sizes) if total <= limit))
+    return max(1, sum(1 for total in accumulate(sizes, initial=FRAME_OVERHEAD) if total <= limit) - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ class Inflow:
         if len(kept) == len(waiting):
             return
         if kept:
+            self._bytes[tp] = self._bytes[tp] * len(kept) // len(waiting)
             self._waiting[tp] = kept
         else:
             del self._waiting[tp], self._bytes[tp]

@@ -7,8 +7,9 @@ import asyncio
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
@@ -28,7 +29,7 @@ Statuses = Mapping[str, mail.LambdaStatus]
 
 
 class OperateServer:
-    """Started and stopped on the loop; serves one request at a time."""
+    """Started and stopped on the loop; each request has a thread, so that a silent connection stops nobody else."""
 
     def __init__(self, endpoint: Endpoint, statuses: Callable[[], Awaitable[Statuses]]) -> None:
         """``statuses`` is awaited on the loop that makes this object. Raises ``OSError`` when it cannot listen."""
@@ -38,7 +39,9 @@ class OperateServer:
         registry.register(StatusCollector(self._statuses))
         self._metrics = make_wsgi_app(registry)
         try:
-            self._server = make_server(endpoint.host, endpoint.port, self._answer, handler_class=_Quiet)
+            self._server = make_server(
+                endpoint.host, endpoint.port, self._answer, server_class=_Server, handler_class=_Quiet
+            )
         except OSError as error:
             raise OSError(f"cannot listen on {endpoint} (operate.listen in the config): {error.strerror}") from None
         self.address = str(endpoint._replace(port=self._server.server_port))
@@ -59,13 +62,13 @@ class OperateServer:
 
     def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
-        if path == "/metrics":
-            body: Iterable[bytes] = self._metrics(environ, start_response)
-            return body
-        if path not in ("/healthz", "/readyz"):
+        if path not in ("/metrics", "/healthz", "/readyz"):
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [b"try /metrics, /healthz or /readyz\n"]
         try:
+            if path == "/metrics":
+                body: Iterable[bytes] = self._metrics(environ, start_response)
+                return body
             report = health_report(self._statuses())
         except TimeoutError:
             start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
@@ -90,8 +93,15 @@ def health_report(statuses: Statuses) -> dict[str, object]:
     }
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    block_on_close = False
+
+
 class _Quiet(WSGIRequestHandler):
     """Requests are logged like everything else, at level debug."""
+
+    timeout = 10.0  # seconds of silence that a connection may cost a thread
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         get_logger(__name__).debug("request", line=format % args)

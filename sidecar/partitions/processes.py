@@ -36,6 +36,7 @@ class _Process:
     partitions: int = 0
     failed_at: float | None = None
     quarantine: float = 0.0
+    leaving: bool = False
 
 
 class Processes:
@@ -103,6 +104,11 @@ class Processes:
             if broke:
                 process.quarantine = now + QUARANTINE
 
+    def leaves(self, process_id: str) -> None:
+        """The process ends in order: what its other streams still offer is not meant."""
+        if process := self._processes.get(process_id):
+            process.leaving = True
+
     def fenced_late(self, now: float) -> list[Stream]:
         """Fenced streams whose time to say Closed is over."""
         return [s for s in self._fenced.values() if s.fenced_until is not None and s.fenced_until <= now]
@@ -116,7 +122,7 @@ class Processes:
 
         One that failed lately comes last, or the broken process, always the emptiest, would attract everything.
         """
-        fit = [s for s in self._spares.values() if self._processes[s.process_id].quarantine <= now]
+        fit = [stream for stream in self._spares.values() if self._takes(stream, now)]
 
         def rank(stream: Stream) -> tuple[bool, int, int]:
             process = self._processes[stream.process_id]
@@ -127,8 +133,12 @@ class Processes:
 
     def next_release(self, now: float) -> float | None:
         """When the next spare stream comes out of quarantine."""
-        ends = [self._processes[s.process_id].quarantine for s in self._spares.values()]
-        return min((end for end in ends if end > now), default=None)
+        processes = [self._processes[s.process_id] for s in self._spares.values()]
+        return min((p.quarantine for p in processes if p.quarantine > now and not p.leaving), default=None)
+
+    def _takes(self, stream: Stream, now: float) -> bool:
+        process = self._processes[stream.process_id]
+        return process.quarantine <= now and not process.leaving
 
     def _release(self, stream: Stream) -> None:
         if stream.partition is not None:

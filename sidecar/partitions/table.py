@@ -171,6 +171,7 @@ class PartitionTable:
             self.commands.append(EndStream(stream, EndReason.PROTOCOL, "ready.lease: not the lease of Assigned"))
         elif partition.state is State.STARTING:
             partition.state = State.RUNNING
+            partition.reason = ""
             partition.due = None
             self._timed.pop(partition.tp, None)
 
@@ -178,12 +179,15 @@ class PartitionTable:
         """The lambda closed: its last checkpoint counts while its lease lives; the stream is over."""
         partition = self._partition_of(stream)
         known = self.processes.get(stream)
+        if reason is ClosedReason.STOPPED and known is not None:
+            self.processes.leaves(known.process_id)
         if partition is not None:
             if last is not None:
                 partition.progress(last)
             declined = reason is ClosedReason.DECLINED and partition.state is State.STARTING
-            if declined and known is not None:
-                self.processes.failed(known.process_id, now, broke=True)  # it would decline the next at once
+            unasked = reason is ClosedReason.REVOKED and partition.state is not State.DRAINING
+            if (declined or unasked) and known is not None:
+                self.processes.failed(known.process_id, now, broke=True)  # it would do the same with the next at once
             orderly = declined or reason in (ClosedReason.STOPPED, ClosedReason.REVOKED)
             self._released(partition, now, orderly=orderly, why=f"the lambda closed ({reason.name.lower()})")
         if known is not None:

@@ -63,6 +63,8 @@ def progress(entry: pb.CheckpointEntry, path: str) -> Progress:
     if offset is not None and offset < 0:
         raise InvalidFrameError(f"{path}.offset: {offset} is negative; leave it out when there is none")
     handled = entry.handled if entry.HasField("handled") else None
+    if handled is not None and handled < 0:
+        raise InvalidFrameError(f"{path}.handled: {handled} is negative; leave it out when there is none")
     return Progress(offset, entry.completed_beyond, entry.completed_beyond_bytes, handled)
 
 

@@ -136,6 +136,8 @@ class LambdaHost:
         stream = Stream(next(self._ids), offer.lambda_name, offer.process_id)
         self._streams[stream.id] = stream
         self._count(offer, 1)
+        if self._refusing:  # said while the Welcome was being written
+            stream.end(grpc.StatusCode.UNAVAILABLE, self._refusing)
         reader = asyncio.ensure_future(self._read_all(context, stream, offer, hosted.mailbox))
         writer = asyncio.ensure_future(
             stream.write_all(context, lambda stream_id: hosted.mailbox.put(mail.Written(stream_id)))
@@ -239,10 +241,12 @@ class LambdaHost:
             stream = self._leases.get(lease)
             if stream is not None:
                 by_lambda.setdefault(stream.lambda_name, []).append(index)
+        replies: dict[str, mail.Reply[list[tuple[CheckpointOutcome, int | None]]]] = {}
         for name, indexes in by_lambda.items():
-            reply: mail.Reply[list[tuple[CheckpointOutcome, int | None]]] = mail.Reply()
-            self._lambdas[name].mailbox.put(mail.Checkpoints([entries[i] for i in indexes], reply))
-            for index, result in zip(indexes, await reply.future, strict=True):
+            replies[name] = mail.Reply()
+            self._lambdas[name].mailbox.put(mail.Checkpoints([entries[i] for i in indexes], replies[name]))
+        for name, indexes in by_lambda.items():
+            for index, result in zip(indexes, await replies[name].future, strict=True):
                 results[index] = result
         return pb.CheckpointResponse(
             results=[

@@ -1,5 +1,8 @@
 """The gRPC server: where it listens, with which services, limits and credentials."""
 
+import socket
+import ssl
+
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -47,20 +50,27 @@ class Server:
         """Listen. Raises ``OSError`` naming the address when that is not possible."""
         endpoint = self._config.endpoint
         target = f"unix:{endpoint.path}" if endpoint.path else str(endpoint)
+        if endpoint.path and _answers(endpoint.path):
+            # gRPC would take the path over, and the other server would never get a call again.
+            raise self._occupied()
+        credentials = None if self._config.tls is None else _credentials(self._config.tls)
         try:
-            if self._config.tls is None:
+            if credentials is None:
                 port = self._server.add_insecure_port(target)
             else:
-                port = self._server.add_secure_port(target, _credentials(self._config.tls))
+                port = self._server.add_secure_port(target, credentials)
         except RuntimeError:
-            raise OSError(
-                f"cannot listen on {self._config.listen}: the address is in use or not of this machine; "
-                "server.listen in the config says where to listen"
-            ) from None
+            raise self._occupied() from None
         if not endpoint.path:
             self.address = str(endpoint._replace(port=port))
         await self.healthy(False)
         await self._server.start()
+
+    def _occupied(self) -> OSError:
+        return OSError(
+            f"cannot listen on {self._config.listen}: the address is in use or not of this machine; "
+            "server.listen in the config says where to listen"
+        )
 
     async def healthy(self, is_healthy: bool) -> None:
         """What `grpc.health.v1` answers, for the whole server."""
@@ -75,7 +85,27 @@ class Server:
 _FILES = (lambda_pb2.DESCRIPTOR, admin_pb2.DESCRIPTOR)
 
 
+def _answers(path: str) -> bool:
+    """Whether somebody listens on this Unix socket; one that a killed server left behind is nobody."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+        return True
+
+
 def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:
+    """Raises ``OSError`` naming the file when it is no certificate or key, which gRPC itself would not say."""
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.certificate, tls.key)
+        if tls.client_ca is not None:
+            ssl.create_default_context(cafile=str(tls.client_ca))
+    except ssl.SSLError as error:
+        raise OSError(
+            f"server.tls: {tls.certificate}, {tls.key} or {tls.client_ca} cannot be used: {error.reason or error}; "
+            "they must be PEM, and the key the certificate's own"
+        ) from None
     pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
     if tls.client_ca is None:
         return grpc.ssl_server_credentials([pair])

@@ -8,7 +8,9 @@ from sidecar.kafka.encode import encode
 LARGE = 1 << 30
 
 payloads = st.none() | st.integers(0, 300).map(bytes)
-headers = st.just([]) | st.lists(st.tuples(st.text(max_size=2), st.none() | st.integers(0, 9).map(bytes)), max_size=4)
+Headers = list[tuple[str, str | bytes | None]]
+names = st.text(max_size=2)
+headers: st.SearchStrategy[Headers] = st.lists(st.tuples(names, st.none() | st.integers(0, 9).map(bytes)), max_size=4)
 
 
 @st.composite
@@ -74,6 +76,7 @@ def test_a_record_that_fits_alone_is_never_undeliverable(messages: list[Message]
         messages = messages[frame.count :]
 
 
+# KNOWN BUG: and once more.
 @given(records(), st.integers(1, 700))
 @settings(deadline=None, max_examples=200)
 def test_only_a_record_that_does_not_fit_alone_is_undeliverable(messages: list[Message], hard: int) -> None:

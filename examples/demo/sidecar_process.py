@@ -1,0 +1,116 @@
+"""The demo's sidecar: a real process, its log in a file."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from sdk_python.protocol import admin_pb2 as pb
+from sidecar.operate import client
+from sidecar.supervise.guard import guarded
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "examples" / "demo.yaml"
+
+Line = dict[str, Any]
+"""A line of the log."""
+
+
+class LogFile:
+    """The sidecar's log: JSON, a line an event."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read_up_to = 0
+
+    def fresh(self) -> list[Line]:
+        """The lines since the last call."""
+        with self.path.open("rb") as file:
+            file.seek(self._read_up_to)
+            content = file.read()
+        whole, newline, _ = content.rpartition(b"\n")
+        self._read_up_to += len(whole) + len(newline)
+        return [parsed(line) for line in whole.decode(errors="replace").splitlines()]
+
+    def all(self) -> list[Line]:
+        """Every line, a last unfinished one too."""
+        return [parsed(line) for line in self.path.read_text(errors="replace").splitlines()]
+
+
+def parsed(line: str) -> Line:
+    """A line of the log; what is no JSON, such as an interpreter's own complaint, becomes an event."""
+    with suppress(ValueError):
+        content = json.loads(line)
+        if isinstance(content, dict) and "event" in content:
+            return content
+    return {"level": "error", "event": line}
+
+
+class SidecarProcess:
+    """`kafka-sidecar --config examples/demo.yaml`.
+
+    Behind a guard, in a session of its own: Ctrl-C in the terminal is for the demo, which then lets the sidecar
+    drain; and however the demo ends, the sidecar does not outlive it, nor do the broker and the lambda process.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """``folder`` is for the socket, the log, and what the lambda keeps."""
+        self.address = f"unix://{folder / 'sidecar.sock'}"
+        self.log = LogFile(folder / "sidecar.log")
+        # Settings of whoever runs the demo must not get into it.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("KAFKA_SIDECAR_")}
+        with self.log.path.open("wb") as output:
+            self._process = subprocess.Popen(
+                guarded([sys.executable, "-m", "sidecar", "--config", str(CONFIG), "--log-format", "json"]),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                cwd=ROOT,
+                env={**inherited, "DEMO_LISTEN": self.address, "DEMO_FOLDER": str(folder)},
+                start_new_session=True,
+            )
+
+    def status(self) -> pb.StatusResponse | None:
+        """How it is doing; None when it does not answer."""
+        try:
+            return client.status(self.address, None)
+        except grpc.RpcError:
+            return None
+
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    def terminate(self) -> None:
+        """Let it drain, and do not wait for it."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once, with all that it has started."""
+        if self._process.poll() is None:
+            self._signal(signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(10.0)
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has ended within so many seconds."""
+        deadline = time.monotonic() + seconds
+        while self._process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self._process.poll() is not None
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError, ValueError):
+            self._process.stdin.write(bytes([number]))  # the guard passes it on to the whole group
+            self._process.stdin.flush()

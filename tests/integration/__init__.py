@@ -1,0 +1,1 @@
+"""One behaviour suite over two brokers: the embedded one and real Kafka."""

@@ -1,0 +1,82 @@
+"""What the suite runs on: one broker of each kind for the whole session, a stage for each test."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.harness import Broker, Stage
+from tests.servers.kafka import KafkaServer, missing_requirements
+from tests.servers.tansu import TansuServer
+
+REQUIRED = "KAFKA_SIDECAR_REQUIRE_KAFKA"
+"""Environment variable: a machine without real Kafka fails the suite instead of skipping half of it."""
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Broker]:
+    """Real Kafka, for what the embedded broker cannot do."""
+    missing = missing_requirements()
+    if missing is not None:
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{REQUIRED} is set: {missing}", pytrace=False)
+        pytest.skip(missing)
+    with KafkaServer() as server:
+        yield Broker("kafka", server.address)
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[Broker]:
+    """The broker of `bootstrap.servers: embedded`."""
+    with TansuServer() as server:
+        yield Broker("embedded", server.address)
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Each of the two in turn: what a test with it says holds on both."""
+    chosen: Broker = request.getfixturevalue(request.param)
+    return chosen
+
+
+@pytest.fixture
+def stage(broker: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """A stage on each of the two brokers."""
+    yield from _staged(broker, tmp_path, request)
+
+
+@pytest.fixture
+def kafka_stage(kafka: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """A stage on real Kafka."""
+    yield from _staged(kafka, tmp_path, request)
+
+
+@pytest.fixture
+def embedded_stage(embedded: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """A stage on the embedded broker, for what has nothing to do with brokers."""
+    yield from _staged(embedded, tmp_path, request)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed shows what its processes wrote."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Stage):
+                report.sections.append(("What the processes wrote", value.logs()))
+    return report
+
+
+def _staged(broker: Broker, folder: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    name = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name).strip("-")[:40]
+    stage = Stage(broker, folder, f"{name}-{uuid.uuid4().hex[:6]}")
+    try:
+        yield stage
+    finally:
+        stage.close()

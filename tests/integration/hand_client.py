@@ -1,0 +1,78 @@
+"""A lambda by hand, frame by frame, for tests that need to say what the SDK never would."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Any
+
+import grpc
+
+from sdk_python.protocol import lambda_pb2 as pb, lambda_pb2_grpc
+from tests.integration.harness import PATIENCE
+
+
+class HandClient:
+    """One stream: it says what the test says, and what comes is read when the test asks."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.stub: Any = lambda_pb2_grpc.LambdaHostStub(channel)  # type: ignore[no-untyped-call]
+        self._out: SimpleQueue[pb.LambdaFrame | None] = SimpleQueue()
+        self._stream: Any = self.stub.Process(iter(self._out.get, None), timeout=2 * PATIENCE)
+        self.lease = ""
+
+    def say(self, **arm: Any) -> None:
+        """Send one frame, as in ``say(available=pb.Available())``."""
+        self._out.put(pb.LambdaFrame(**arm))
+
+    def hear(self, kind: str) -> Any:
+        """The next frame, which must be of this kind."""
+        frame: pb.HostFrame = next(self._stream)
+        came = frame.WhichOneof("frame")
+        assert came == kind, f"{came} came, not {kind}: {frame}"
+        return getattr(frame, kind)
+
+    def offer(self, name: str, **fields: Any) -> pb.Welcome:
+        """Offer, be welcomed, be available."""
+        offer = pb.Offer(lambda_name=name, process_id=uuid.uuid4().hex, protocol_version=1, **fields)
+        self.say(offer=offer)
+        welcome: pb.Welcome = self.hear("welcome")
+        self.say(available=pb.Available())
+        return welcome
+
+    def take(self) -> pb.Assigned:
+        """Wait for a partition and be ready for it."""
+        assigned: pb.Assigned = self.hear("assigned")
+        self.lease = assigned.lease
+        self.say(ready=pb.Ready(lease=self.lease))
+        return assigned
+
+    def checkpoint(self, offset: int, lease: str | None = None) -> pb.CheckpointResult:
+        """Say how far it is; what became of it."""
+        entry = pb.CheckpointEntry(lease=self.lease if lease is None else lease, offset=offset)
+        answer: pb.CheckpointResponse = self.stub.Checkpoint(pb.CheckpointRequest(entries=[entry]), timeout=PATIENCE)
+        return answer.results[0]
+
+    def close(self, reason: pb.ClosedReason, last: int | None = None) -> None:
+        """Closed, with the last checkpoint; then nothing more is sent."""
+        entry = None if last is None else pb.CheckpointEntry(offset=last)
+        self.say(closed=pb.Closed(reason=reason, last_checkpoint=entry))
+        self._out.put(None)
+
+    def end(self) -> None:
+        """Let go of the stream."""
+        self._out.put(None)
+        self._stream.cancel()
+
+
+@contextmanager
+def hand_client(address: str) -> Iterator[HandClient]:
+    """A stream of its own connection; gone at the end."""
+    with grpc.insecure_channel(address.replace("unix://", "unix:")) as channel:
+        client = HandClient(channel)
+        try:
+            yield client
+        finally:
+            client.end()

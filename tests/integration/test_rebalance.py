@@ -1,0 +1,144 @@
+"""Two sidecars of one group, each with a lambda process of its own: partitions change hands without a loss."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from sdk_python.protocol import admin_pb2
+from tests.integration import checks
+from tests.integration.harness import Program, Sidecar, Stage, Traffic, wait_for
+
+pytestmark = pytest.mark.kafka
+
+PARTITIONS = 8
+DRAIN = 2.0
+"""`rebalance_drain`; a lambda's close takes 1.5 s of it."""
+QUICK = {"heartbeat.interval.ms": 1000}
+"""Not shorter: Kafka's client stops for half a second after each of a rebalance's two assignments, and the second
+comes with a heartbeat. The two stops would become one."""
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "range": {"partition.assignment.strategy": "range", **QUICK},
+    "cooperative-sticky": {"partition.assignment.strategy": "cooperative-sticky", **QUICK},
+    "consumer": {"group.protocol": "consumer"},
+}
+
+
+def start_pair(stage: Stage, label: str, kafka: dict[str, Any], **settings: Any) -> tuple[Sidecar, Program]:
+    """A sidecar and its lambda process, both named after ``label``."""
+    sidecar = stage.sidecar(label=label, kafka=kafka, rebalance_drain=f"{DRAIN}s")
+    return sidecar, stage.process(sidecar, f"for-{label}", **settings)
+
+
+def running(sidecar: Sidecar) -> set[int]:
+    """The partitions that its lambda process handles."""
+    partitions = sidecar.partitions().items()
+    return {number for number, one in partitions if one.state == admin_pb2.PARTITION_STATE_RUNNING}
+
+
+def wait_until_shared(first: Sidecar, second: Sidecar) -> None:
+    """Until each has half of the partitions, with a lambda."""
+    wait_for(
+        lambda: len(running(first)) == len(running(second)) == PARTITIONS // 2,
+        lambda: f"four each: {running(first)}, {running(second)}",
+    )
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_slow_drain(kafka_stage: Stage, protocol: str) -> None:
+    stage = kafka_stage
+    stage.create_topic(PARTITIONS)
+    # Only what `close` checkpoints, at its end, tells the next owner where to go on.
+    slow = {"every": 0, "close_takes": 1.5, "at_close": True}
+    first, first_process = start_pair(stage, "a", PROTOCOLS[protocol], **slow)
+    with Traffic(stage, PARTITIONS, 0.02):
+        wait_for(lambda: len({event.partition for event in stage.history.handled()}) == PARTITIONS, "all to flow")
+        joins = time.monotonic()
+        second, _ = start_pair(stage, "b", PROTOCOLS[protocol], **slow)
+        wait_until_shared(first, second)
+        kept = running(first)
+        wait_for(
+            lambda: len({event.partition for event in stage.history.handled("for-b")}) == PARTITIONS // 2,
+            "the second to flow",
+        )
+        assert second.terminate() == 0
+        wait_for(lambda: running(first) == {*range(PARTITIONS)}, "the first to have all again")
+        back = time.monotonic()
+        wait_for(
+            lambda: len({e.partition for e in stage.history.handled("for-a") if e.at > back}) == PARTITIONS,
+            "all to flow at the first again",
+        )
+    stage.wait_until_handled()
+    assert first_process.terminate() == 0
+    stage.wait_until_caught_up()
+    assert first.terminate() == 0
+
+    events = stage.history.events()
+    checks.all_handled_once(stage.produced, events)
+    checks.in_order(events)
+    checks.gapless_leases(stage.produced, events)
+    checks.leases_go_on(events, exactly=True)
+    for sidecar in (first, second):
+        assert not sidecar.log("drain deadline passed")
+    if protocol != "range":
+        for partition in kept:
+            during = [e for e in stage.history.handled("for-a", partition) if joins <= e.at <= back]
+            gap = checks.longest_gap(during)
+            assert gap < DRAIN + 0.5, f"partition {partition}, which stays, stood still for {gap:.2f} s"
+            assert len({event.lease for event in during}) == 1, "its lambda has noticed nothing"
+
+
+@pytest.mark.parametrize("protocol", ["cooperative-sticky", "range"])
+def test_one_of_two_sidecars_ends(kafka_stage: Stage, protocol: str) -> None:
+    stage = kafka_stage
+    stage.create_topic(PARTITIONS)
+    kafka = {"partition.assignment.strategy": protocol}
+    first, first_process = start_pair(stage, "a", kafka)
+    first.wait_for_log("partitions assigned")
+    second, _ = start_pair(stage, "b", kafka)
+    with Traffic(stage, PARTITIONS, 0.02):
+        wait_until_shared(first, second)
+        wait_for(lambda: len(stage.history.handled("for-b")) > 100, "the second to flow")
+        began = time.monotonic()
+        assert second.terminate() == 0
+        wait_for(lambda: running(first) == {*range(PARTITIONS)}, "the first to have all")
+        took = time.monotonic() - began
+    assert took < 2 * 3.0 + 1.0, f"two heartbeats of 3 s and a second: it took {took:.1f} s"
+    stage.wait_until_handled()
+    stage.wait_until_caught_up()
+    assert first_process.terminate() == 0
+    events = stage.history.events()
+    checks.all_handled_once(stage.produced, events)
+    checks.in_order(events)
+    checks.gapless_leases(stage.produced, events)
+    checks.leases_go_on(events, exactly=True)
+
+
+def test_close_takes_longer_than_it_may(kafka_stage: Stage) -> None:
+    """The deadline holds: the next owner begins at the last checkpoint that came in time, and nothing is lost."""
+    stage = kafka_stage
+    stage.create_topic(2)
+    stage.produce_numbers(90, 2)
+    kafka = PROTOCOLS["cooperative-sticky"]
+    first = stage.sidecar(label="a", kafka=kafka, rebalance_drain="500ms")
+    process = stage.process(first, "for-a", every=10, close_takes=3.0, at_close=True)
+    stage.wait_until_handled()
+    second = stage.sidecar(label="b", kafka=kafka)
+    stage.process(second, "for-b")
+    wait_for(lambda: len(running(second)) == 1, "the second to have one")
+    # 45 records, a checkpoint every 10: five were handled and come again.
+    assert [event.start for event in stage.history.events("created", process="for-b")] == [40]
+    wait_for(lambda: len(stage.history.handled("for-b")) == 5, "those behind the checkpoint")
+    moved = running(second).pop()
+    wait_for(lambda: stage.history.events("closed", process="for-a", partition=moved), "the late close")
+    # The checkpoint that it made at last came too late to count.
+    assert stage.history.events("checkpointed", process="for-a", partition=moved)[-1].offset == 44
+    stage.produce_numbers(20, 2, first=90)
+    stage.wait_until_handled()
+    events = stage.history.events()
+    checks.all_handled(stage.produced, events)
+    checks.gapless_leases(stage.produced, events)
+    assert "close is still running after its deadline" in process.text()
+    wait_for(lambda: stage.committed()[moved] == 55, lambda: f"{stage.committed()}")

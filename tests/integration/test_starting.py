@@ -1,0 +1,239 @@
+"""The beginning: what is not there yet is said once and waited for; what is gone is said with its numbers."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tests.integration import checks
+from tests.integration.harness import NAME, Broker, Program, Sidecar, Stage, wait_for
+from tests.servers.tansu import TansuServer
+from tests.servers.topics import delete_topic
+
+QUICK = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 500}
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_broker_comes_later(tmp_path: Path) -> None:
+    port = free_port()
+    stage = Stage(Broker("embedded", f"127.0.0.1:{port}"), tmp_path, "later")
+    try:
+        # The lambda process is first of all: it needs nobody to start, and waits.
+        early = stage.process(f"unix://{tmp_path}/sidecar.sock")
+        early.wait_for_log("", count=1)
+        sidecar = stage.sidecar()
+        sidecar.wait_for_log("Kafka cannot be reached", level="warning")
+        assert sidecar.health() == "NOT_SERVING"
+        status = sidecar.lambda_status()
+        assert not status.connected
+        assert not status.joined
+        assert "Kafka cannot be reached" in status.problem
+        with TansuServer(port) as server:
+            assert server.address == stage.broker.address
+            stage.create_topic()
+            stage.produce_numbers(5)
+            sidecar.wait_for_log("connected to Kafka")
+            wait_for(lambda: sidecar.health() == "SERVING", "health")
+            stage.wait_until_handled()
+            stage.wait_until_caught_up()
+            assert sidecar.lambda_status().problem == ""
+            assert len(sidecar.log("Kafka cannot be reached")) == 1, "said once"
+        # Gone again: said again, and not SERVING.
+        sidecar.wait_for_log("Kafka cannot be reached", count=2)
+        wait_for(lambda: sidecar.health() == "NOT_SERVING", "health")
+        assert sidecar.running()
+        assert sidecar.terminate() == 0
+        assert early.running(), "the lambda process waits for the next sidecar"
+    finally:
+        stage.close()
+
+
+def test_topic_comes_later(stage: Stage) -> None:
+    sidecar = stage.sidecar()
+    stage.process(sidecar)
+    missing = sidecar.wait_for_log("the topic does not exist", level="warning")
+    assert missing["topic"] == stage.topic
+    wait_for(lambda: stage.topic in sidecar.lambda_status().problem, "the status to name it")
+    until = time.monotonic() + 2.5
+    wait_for(lambda: time.monotonic() > until, "some more looks at it")
+    assert len(sidecar.log("the topic does not exist")) == 1, "said once"
+    stage.create_topic(2)
+    stage.produce_numbers(10, 2)
+    sidecar.wait_for_log("the topic is there now")
+    stage.wait_until_handled()
+    stage.wait_until_caught_up()
+    assert sidecar.lambda_status().problem == ""
+
+
+def test_start_latest(stage: Stage) -> None:
+    stage.create_topic(2)
+    stage.produce_numbers(10, 2)
+    sidecar = stage.sidecar(start="latest")
+    first = stage.process(sidecar)
+    sidecar.wait_for_log("no committed offset: starting at the latest")
+    # The place is committed though nothing came: a restart does not jump over what comes meanwhile.
+    wait_for(lambda: stage.committed() == {0: 5, 1: 5}, lambda: f"{stage.committed()}")
+    assert sidecar.terminate() == 0
+    new = stage.produce_numbers(10, 2, first=10)
+    stage.sidecar(sidecar.config, "again")
+    stage.wait_until_handled(10)
+    stage.wait_until_caught_up()
+    checks.all_handled_once(new, stage.history.events())
+    assert first.running()
+
+
+def prepare_lost(stage: Stage, policy: str) -> tuple[Sidecar, Program]:
+    """Five of twenty records are done; then the log begins at 12. Starts a sidecar with ``policy``."""
+    stage.create_topic()
+    stage.produce_numbers(5)
+    sidecar = stage.sidecar(on_offset_lost=policy)
+    process = stage.process(sidecar)
+    stage.wait_until_handled()
+    assert sidecar.terminate() == 0
+    assert stage.committed() == {0: 5}
+    stage.produce_numbers(15, first=5)
+    admin = AdminClient({"bootstrap.servers": stage.broker.address})
+    place = TopicPartition(stage.topic, 0, 12)
+    assert [one.result(10).low_watermark for one in admin.delete_records([place]).values()] == [12]
+    return stage.sidecar(sidecar.config, "again"), process
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(("policy", "first"), [("earliest", 12), ("latest", 20)])
+def test_committed_offset_is_gone(kafka_stage: Stage, policy: str, first: int) -> None:
+    stage = kafka_stage
+    sidecar, _ = prepare_lost(stage, policy)
+    line = sidecar.wait_for_log(f"offset lost: going on at the {policy}", level="error", partition=0)
+    assert (line["offset"], line["earliest"], line["latest"]) == (5, 12, 20)
+    wait_for(lambda: stage.committed() == {0: 20}, lambda: f"{stage.committed()}")
+    stage.produce_numbers(5, first=20)
+    stage.wait_until_handled(5 + 25 - first)
+    stage.wait_until_caught_up()
+    assert [event.offset for event in stage.history.handled()] == [*range(5), *range(first, 25)]
+
+
+@pytest.mark.kafka
+def test_committed_offset_is_gone_and_an_operator_decides(kafka_stage: Stage) -> None:
+    stage = kafka_stage
+    sidecar, _ = prepare_lost(stage, "halt")
+    line = sidecar.wait_for_log("offset lost: halting", level="error", partition=0)
+    assert (line["offset"], line["earliest"], line["latest"]) == (5, 12, 20)
+    reason = sidecar.wait_for_state("halted").reason
+    assert "offset 5 is not in the log, which has 12 to 20" in reason
+    assert stage.committed() == {0: 5}
+    target = f"{NAME}/{stage.topic}/0"
+    refused = sidecar.cli("resume", target, "--skip")
+    assert refused.returncode == 1
+    assert "resume without --skip" in refused.stderr
+    assert sidecar.cli("resume", target).returncode == 0
+    stage.wait_until_handled(5 + 8)
+    stage.wait_until_caught_up()
+    assert [event.offset for event in stage.history.handled()] == [*range(5), *range(12, 20)]
+
+
+@pytest.mark.kafka
+def test_topic_is_made_anew(kafka_stage: Stage) -> None:
+    stage = kafka_stage
+    stage.create_topic()
+    stage.produce_numbers(20)
+    sidecar = stage.sidecar(kafka={"topic.metadata.refresh.interval.ms": 500})
+    stage.process(sidecar)
+    stage.wait_until_handled()
+    stage.wait_until_caught_up()
+    delete_topic(stage.broker.address, stage.topic)
+    # Again by this name, with fewer records than were done of the old one.
+    wait_for(lambda: not topic_is_there(stage), "the topic to be gone")
+    stage.create_topic()
+    old = len(stage.history.handled())
+    stage.produce_numbers(5)
+    wait_for(lambda: len(stage.history.handled()) == old + 5, "the new records")
+    assert [event.offset for event in stage.history.handled()[old:]] == [0, 1, 2, 3, 4]
+    stage.wait_until_caught_up()
+    assert sidecar.log("offset lost") or sidecar.log("no committed offset"), "said, not done in silence"
+
+
+def topic_is_there(stage: Stage) -> bool:
+    """Whether the broker still shows the topic."""
+    admin = AdminClient({"bootstrap.servers": stage.broker.address})
+    return stage.topic in admin.list_topics(timeout=10).topics
+
+
+def test_embedded_broker_of_the_config(embedded: Broker, tmp_path: Path) -> None:
+    """`bootstrap.servers: embedded` and nothing else: the broker is there, and the first record comes soon."""
+    stage = Stage(embedded, tmp_path, "own-broker")
+    try:
+        config = stage.config()
+        config["kafka"] = {"bootstrap.servers": "embedded"}
+        sidecar = stage.sidecar(config)
+        own = sidecar.wait_for_log("embedded broker started")["address"]
+        stage.broker = Broker("embedded", own)
+        stage.create_topic(2)
+        stage.produce_numbers(10, 2)
+        stage.process(sidecar)
+        sidecar.wait_for_log("joining the group")
+        joined = time.monotonic()
+        stage.wait_until_handled(timeout=40)
+        took = time.monotonic() - joined
+        stage.wait_until_caught_up()
+        assert took < 5.0, f"from joining to the last of ten records it took {took:.1f} s"
+        assert sidecar.terminate() == 0
+    finally:
+        stage.close()
+
+
+def test_membership_follows_the_lambda_processes(stage: Stage) -> None:
+    stage.create_topic()
+    stage.produce_numbers(5)
+    sidecar = stage.sidecar(leave_group_after="700ms")
+    sidecar.wait_for_log("connected to Kafka")
+    status = sidecar.lambda_status()
+    assert (status.connected, status.joined, len(status.partitions)) == (True, False, 0)
+    wait_for(lambda: sidecar.health() == "SERVING", "health: it does not depend on lambda processes")
+    process = stage.process(sidecar)
+    stage.wait_until_handled()
+    stage.wait_until_caught_up()
+    assert sidecar.lambda_status().joined
+    assert process.terminate() == 0
+    gone = time.monotonic()
+    sidecar.wait_for_log("no lambda process: leaving the group")
+    assert 0.5 < time.monotonic() - gone < 3.0
+    wait_for(lambda: not sidecar.lambda_status().partitions, "no partitions")
+    assert not sidecar.lambda_status().joined
+    stage.produce_numbers(5, first=5)
+    stage.process(sidecar, "p2")
+    stage.wait_until_handled()
+    stage.wait_until_caught_up()
+    checks.all_handled_once(stage.produced, stage.history.events())
+    assert len(sidecar.log("joining the group")) == 2
+
+
+def test_sidecar_is_killed_under_running_processes(stage: Stage) -> None:
+    stage.create_topic(4)
+    stage.produce_numbers(200, 4)
+    sidecar = stage.sidecar(kafka=QUICK)
+    processes = [stage.process(sidecar, label, handler_takes=0.002) for label in ("p1", "p2")]
+    stage.wait_until_handled(100)
+    sidecar.kill()
+    # Its old self is still a member until its session is over.
+    sidecar = stage.sidecar(sidecar.config, "again")
+    stage.produce_numbers(200, 4, first=200)
+    stage.wait_until_handled()
+    stage.wait_until_caught_up()
+    events = stage.history.events()
+    checks.all_handled(stage.produced, events)
+    checks.gapless_leases(stage.produced, events)
+    checks.leases_go_on(events)
+    assert all(process.running() for process in processes)
+    assert {event.reason for event in stage.history.events("closed")} == {"error"}
+    assert [process.terminate() for process in processes] == [0, 0]

@@ -1,0 +1,253 @@
+"""Commits against a consumer that only notes what it is asked for."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
+
+from sidecar.kafka.commits import NORMAL_LIFE, Commits
+from sidecar.kafka.inflow import Inflow
+from sidecar.partitions.table import PartitionTable
+from sidecar.partitions.vocabulary import (
+    ClosedReason,
+    ErrorAction,
+    Failure,
+    Limits,
+    Progress,
+    RevokeReason,
+    TopicPartition,
+)
+
+from .recorder import Recorder
+
+P0, P1 = TopicPartition("words", 0), TopicPartition("words", 1)
+INVALID = -1001
+INTERVAL = 1.0
+
+
+class Kafka:
+    """In the place of a consumer: positions as the test says, commits written down."""
+
+    def __init__(self) -> None:
+        self.positions: dict[TopicPartition, int] = {}
+        self.commits: list[tuple[dict[TopicPartition, int], bool]] = []
+        self.refuses: KafkaError | None = None
+
+    def position(self, partitions: Sequence[KafkaPartition]) -> list[KafkaPartition]:
+        return [
+            KafkaPartition(p.topic, p.partition, self.positions.get(TopicPartition(p.topic, p.partition), INVALID))
+            for p in partitions
+        ]
+
+    def commit(self, *, offsets: list[KafkaPartition], asynchronous: bool) -> list[KafkaPartition] | None:
+        self.commits.append(({TopicPartition(p.topic, p.partition): p.offset for p in offsets}, asynchronous))
+        if self.refuses is not None:
+            raise KafkaException(self.refuses)
+        return None if asynchronous else offsets
+
+
+class World:
+    """Two partitions from offset 0, each in the hands of a stream; the leases are `L1` and `L2`."""
+
+    def __init__(self) -> None:
+        names = iter(f"L{number}" for number in range(1, 100))
+        self.table = PartitionTable(Limits(), lambda: next(names), lambda: 1.0)
+        self.inflow = Inflow(["words"])
+        self.recorder = Recorder()
+        self.kafka = Kafka()
+        self.consumer = cast("Consumer", self.kafka)
+        self.commits = Commits(self.table, self.inflow, INTERVAL, self.recorder.log)
+        self.now = 0.0
+        self.table.assigned([P0, P1])
+        for stream, tp in ((1, P0), (2, P1)):
+            self.table.resolved(tp, 0, 0.0, committed=True)
+            self.table.available(stream, "process", 1_000, 0.0)
+            self.table.ready(stream, f"L{stream}")
+
+    def fetch(self, first: int, last: int, tp: TopicPartition = P0, *, send: bool = True) -> None:
+        """Records come; sent, or not."""
+        records = range(first, last + 1)
+        made = [Message(topic=tp.topic, partition=tp.partition, offset=offset, value=b"v") for offset in records]
+        list(self.inflow.add(made))
+        self.kafka.positions[tp] = last + 1
+        if send:
+            self.inflow.taken(tp, len(made))
+            self.table.sent(tp, first, last, len(made), 10, None)
+
+    def checkpoint(self, offset: int, lease: str = "L1") -> None:
+        self.table.checkpoint(lease, Progress(offset))
+
+    def work(self, seconds: float = INTERVAL) -> dict[TopicPartition, int] | None:
+        """Time passes; what was committed then, if anything."""
+        self.now += seconds
+        before = len(self.kafka.commits)
+        self.commits.work(self.consumer, self.now)
+        return self.kafka.commits[-1][0] if len(self.kafka.commits) > before else None
+
+    def answer(self, offsets: dict[TopicPartition, int], error: KafkaError | None = None) -> None:
+        self.commits.on_commit(error, [KafkaPartition(tp.topic, tp.partition, o) for tp, o in offsets.items()])
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# --- what is committed ------------------------------------------------------------------------------------------
+
+
+def test_only_the_latest_checkpoint_of_what_moved_is_committed(world: World) -> None:
+    world.fetch(0, 9)
+    world.fetch(0, 9, P1)
+    world.checkpoint(3)
+    world.checkpoint(5)
+    assert world.work() == {P0: 6}
+    assert world.kafka.commits[-1][1], "the answer is not waited for"
+
+
+def test_what_kafka_knows_is_not_committed_again(world: World) -> None:
+    assert world.work() is None
+    world.fetch(0, 9)
+    world.checkpoint(5)
+    assert world.work() == {P0: 6}
+    world.answer({P0: 6})
+    assert world.work() is None
+
+
+def test_commits_come_at_the_interval_and_one_at_a_time(world: World) -> None:
+    world.fetch(0, 9)
+    world.checkpoint(1)
+    assert world.work() == {P0: 2}
+    world.checkpoint(2)
+    assert world.work(INTERVAL / 2) is None
+    assert world.work() is None, "the first has not been answered"
+    world.answer({P0: 2})
+    assert world.work() == {P0: 3}
+
+
+def test_a_failed_commit_is_tried_again(world: World) -> None:
+    world.fetch(0, 9)
+    world.checkpoint(1)
+    world.work()
+    world.answer({P0: 2}, KafkaError(KafkaError.REQUEST_TIMED_OUT, "late"))
+    assert [level for level, _ in world.recorder.take()] == ["warning"]
+    assert world.work() == {P0: 2}
+
+
+def test_a_commit_that_fails_at_once_is_tried_again(world: World) -> None:
+    world.fetch(0, 9)
+    world.checkpoint(1)
+    world.kafka.refuses = KafkaError(KafkaError._STATE, "not now")
+    assert world.work() == {P0: 2}
+    world.kafka.refuses = None
+    assert world.work() == {P0: 2}
+
+
+@pytest.mark.parametrize("code", sorted(NORMAL_LIFE))
+def test_a_refusal_of_normal_life_is_not_worth_a_warning(world: World, code: int) -> None:
+    world.answer({P0: 2}, KafkaError(code, "gone"))
+    assert [level for level, _ in world.recorder.take()] == ["debug"]
+
+
+def test_a_partition_that_has_gone_is_not_committed_and_an_answer_for_it_is_nothing(world: World) -> None:
+    world.fetch(0, 9)
+    world.checkpoint(1)
+    world.work()
+    world.table.lost([P0], world.now)
+    world.answer({P0: 2})
+    assert world.work() is None
+
+
+# --- at a drain -------------------------------------------------------------------------------------------------
+
+
+def test_a_drain_waits_for_the_answer_and_commits_only_what_is_drained(world: World) -> None:
+    world.fetch(0, 9)
+    world.fetch(0, 9, P1)
+    world.checkpoint(4)
+    world.checkpoint(4, "L2")
+    world.commits.now(world.consumer, [P0, TopicPartition("other", 0)])
+    assert world.kafka.commits == [({P0: 5}, False)]
+    assert world.table.partitions[P0].committed == 5
+    world.commits.now(world.consumer, [P0])
+    assert len(world.kafka.commits) == 1
+
+
+def test_a_drain_that_cannot_commit_goes_on(world: World) -> None:
+    world.fetch(0, 9)
+    world.checkpoint(4)
+    world.kafka.refuses = KafkaError(KafkaError.ILLEGAL_GENERATION, "too late")
+    world.commits.now(world.consumer, [P0])
+    assert world.table.partitions[P0].committed == 0
+
+
+def test_a_drain_that_ends_with_records_outstanding_commits_the_checkpoint(world: World) -> None:
+    world.fetch(0, 9)
+    world.checkpoint(4)
+    world.table.revoke([P0], RevokeReason.REBALANCE, 2.0, world.now)
+    world.table.tick(world.now + 2.0)
+    world.commits.now(world.consumer, [P0])
+    assert world.kafka.commits == [({P0: 5}, False)]
+
+
+# --- the position -----------------------------------------------------------------------------------------------
+
+
+def test_past_a_transactions_end_the_position_is_committed(world: World) -> None:
+    world.fetch(0, 9)
+    world.checkpoint(9)
+    world.kafka.positions[P0] = 11
+    assert world.work() == {P0: 11}
+
+
+def test_the_position_does_not_count_while_something_is_outstanding(world: World) -> None:
+    world.fetch(0, 9)
+    world.checkpoint(8)
+    assert world.work() == {P0: 9}
+
+
+def test_the_position_does_not_count_while_something_waits(world: World) -> None:
+    world.fetch(0, 9)
+    world.checkpoint(9)
+    world.fetch(10, 12, send=False)
+    assert world.work() == {P0: 10}
+
+
+def test_an_invalid_position_moves_nothing(world: World) -> None:
+    world.fetch(0, 9)
+    world.checkpoint(9)
+    world.kafka.positions.clear()
+    assert world.work() == {P0: 10}
+
+
+@pytest.mark.parametrize("end", ["closed", "lost", "error", "critical"])
+def test_the_position_does_not_count_until_what_is_to_come_again_was_fetched_again(world: World, end: str) -> None:
+    """The lease ended with records outstanding, and Kafka's client still stands behind them."""
+    world.fetch(0, 9)
+    world.checkpoint(4)
+    if end == "closed":
+        world.table.closed(1, ClosedReason.STOPPED, None, world.now)
+    elif end == "lost":
+        world.table.stream_lost(1, world.now)
+    else:
+        action = ErrorAction.CRITICAL if end == "critical" else ErrorAction.RESTART
+        world.table.error("L1", Failure(action), None, world.now)
+    world.table.tick(world.now)
+    assert world.work() == {P0: 5}
+    world.answer({P0: 5})
+    world.table.tick(world.now + 100.0)
+    assert world.work() is None
+
+
+def test_the_position_does_not_pass_a_record_that_cannot_be_delivered(world: World) -> None:
+    world.fetch(0, 9)
+    world.checkpoint(9)
+    world.kafka.positions[P0] = 12
+    world.table.undeliverable(P0, 10, "too large", 2.0, world.now)
+    assert world.work() == {P0: 10}
+    world.table.closed(1, ClosedReason.REVOKED, None, world.now)
+    world.answer({P0: 10})
+    assert world.work() is None
+    world.table.resume(P0, world.now, skip=False)
+    assert world.work() is None

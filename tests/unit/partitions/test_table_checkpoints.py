@@ -1,0 +1,251 @@
+"""Checkpoints: what moves the place, what does not, and what a full window says."""
+
+from sidecar.partitions.vocabulary import (
+    CheckpointOutcome,
+    ClosedReason,
+    ErrorAction,
+    ErrorOutcome,
+    Limits,
+    Progress,
+    Report,
+    RevokeReason,
+    State,
+)
+
+from .lab import P0, Lab
+
+ACCEPTED = CheckpointOutcome.ACCEPTED
+LOWER = CheckpointOutcome.IGNORED_LOWER
+BEYOND = CheckpointOutcome.BEYOND_DELIVERED
+STALE = CheckpointOutcome.STALE_LEASE
+
+
+def test_a_checkpoint_moves_the_place_and_is_to_be_committed() -> None:
+    lab = Lab()
+    lease = lab.run(at=5)
+    assert lab.partition().to_commit() is None
+    lab.send(5, 9)
+    assert lab.checkpoint(lease, 7) == (ACCEPTED, None)
+    partition = lab.partition()
+    assert (partition.resume_at, partition.checkpoint, partition.to_commit()) == (8, 7, 8)
+    partition.committed = 8
+    assert partition.to_commit() is None
+
+
+def test_a_resolved_start_is_to_be_committed_unless_kafka_said_it() -> None:
+    lab = Lab()
+    lab.table.assigned([P0])
+    assert lab.partition().to_commit() is None
+    lab.table.resolved(P0, 3, lab.now, committed=False)
+    assert lab.partition().to_commit() == 3
+
+
+def test_a_checkpoint_in_a_gap_counts_up_to_it() -> None:
+    lab = Lab()
+    lease = lab.run()
+    lab.table.sent(P0, 0, 10, 3, 30, [0, 4, 10])
+    assert lab.checkpoint(lease, 6) == (ACCEPTED, None)
+    assert lab.partition().window.records == 1
+    assert lab.partition().resume_at == 7
+
+
+def test_lower_is_ignored_and_equal_is_not_lower() -> None:
+    lab = Lab()
+    lease = lab.run()
+    lab.send(0, 9)
+    lab.checkpoint(lease, 5)
+    assert lab.checkpoint(lease, 4) == (LOWER, None)
+    assert lab.checkpoint(lease, 5) == (ACCEPTED, None)
+    assert lab.partition().resume_at == 6
+    assert lab.partition().window.records == 4
+
+
+def test_beyond_what_was_delivered_changes_nothing_and_tells_what_was() -> None:
+    lab = Lab()
+    lease = lab.run(at=3)
+    assert lab.checkpoint(lease, 3) == (BEYOND, None)
+    lab.send(3, 6)
+    assert lab.checkpoint(lease, 7) == (BEYOND, 6)
+    assert lab.partition().resume_at == 3
+    assert lab.checkpoint(lease, 6) == (ACCEPTED, None)
+
+
+def test_an_unknown_lease_is_stale() -> None:
+    lab = Lab()
+    lab.run()
+    for lease in ("", "L2", "nonsense"):
+        assert lab.checkpoint(lease, 0) == (STALE, None)
+
+
+def test_monotony_is_per_lease() -> None:
+    lab = Lab()
+    lease = lab.run()
+    lab.send(0, 9)
+    lab.checkpoint(lease, 5)
+    lab.close(1, ClosedReason.STOPPED)
+    lease = lab.run(stream=2)
+    lab.send(6, 9)
+    assert lab.checkpoint(lease, 6) == (ACCEPTED, None)
+    assert lab.checkpoint(lease, 2) == (LOWER, None)
+
+
+def test_draining_is_told() -> None:
+    lab = Lab()
+    lease = lab.run()
+    lab.send(0, 9)
+    lab.table.revoke([P0], RevokeReason.REBALANCE, 2.0, lab.now)
+    assert lab.checkpoint(lease, 4) == (CheckpointOutcome.ACCEPTED_DRAINING, None)
+    assert lab.checkpoint(lease, 3) == (LOWER, None)
+    assert lab.partition().resume_at == 5
+
+
+def test_closed_carries_the_last_checkpoint() -> None:
+    lab = Lab()
+    lab.run()
+    lab.send(0, 9)
+    lab.close(1, ClosedReason.STOPPED, last=8)
+    assert lab.partition().resume_at == 9
+
+
+def test_closed_with_a_checkpoint_beyond_or_lower_keeps_the_place() -> None:
+    for last in (10, 1):
+        lab = Lab()
+        lease = lab.run()
+        lab.send(0, 9)
+        lab.checkpoint(lease, 2)
+        lab.close(1, ClosedReason.STOPPED, last=last)
+        assert lab.partition().resume_at == 3
+
+
+def test_an_error_carries_the_last_checkpoint() -> None:
+    lab = Lab()
+    lease = lab.run()
+    lab.send(0, 9)
+    assert lab.fail(lease, ErrorAction.CRITICAL, offset=7, last=6)[0] is ErrorOutcome.HALTED
+    assert lab.partition().resume_at == 7
+    lab = Lab()
+    lease = lab.run()
+    lab.send(0, 9)
+    lab.fail(lease, last=4)
+    assert lab.seen() == [("rewind", P0, 5)]
+
+
+def test_a_last_checkpoint_at_or_above_the_failing_offset_is_not_taken() -> None:
+    for last in (7, 8):
+        lab = Lab()
+        lease = lab.run()
+        lab.send(0, 9)
+        lab.checkpoint(lease, 2)
+        lab.fail(lease, ErrorAction.CRITICAL, offset=7, last=last)
+        assert lab.partition().resume_at == 3
+
+
+def test_the_last_checkpoint_of_a_report_counts_like_any_other() -> None:
+    lab = Lab()
+    lease = lab.run()
+    lab.send(0, 9)
+    assert lab.fail(lease, ErrorAction.REPORT, last=4)[0] is ErrorOutcome.REPORTED
+    assert lab.partition().resume_at == 5
+
+
+def test_completed_beyond_opens_the_window_and_not_the_place() -> None:
+    lab = Lab(Limits(window_messages=10))
+    lease = lab.run()
+    lab.send(0, 9)
+    assert lab.table.may_send(P0) == 0
+    assert lab.checkpoint(lease, None, beyond=9) == (ACCEPTED, None)
+    assert lab.table.may_send(P0) == 9
+    assert lab.partition().resume_at == 0
+    assert lab.partition().to_commit() is None
+    lab.checkpoint(lease, 3, beyond=2)
+    assert lab.table.may_send(P0) == 6
+
+
+def test_completed_beyond_comes_again_after_a_restart() -> None:
+    lab = Lab()
+    lease = lab.run()
+    lab.send(0, 9)
+    lab.checkpoint(lease, 1, beyond=8)
+    lab.fail(lease)
+    assert lab.seen() == [("rewind", P0, 2)]
+
+
+def test_handled_is_kept_for_operators() -> None:
+    lab = Lab()
+    lease = lab.run()
+    lab.send(0, 9)
+    lab.table.checkpoint(lease, Progress(handled=7))
+    assert (lab.partition().handled, lab.partition().resume_at) == (7, 0)
+
+
+def test_settling_moves_past_what_is_not_for_us_and_never_back() -> None:
+    lab = Lab()
+    lease = lab.run()
+    lab.send(0, 9)
+    lab.checkpoint(lease, 9)
+    lab.partition().settle(12)
+    assert (lab.partition().resume_at, lab.partition().to_commit()) == (12, 12)
+    lab.partition().settle(11)
+    assert lab.partition().resume_at == 12
+
+
+def test_completed_beyond_counts_with_the_latest_offset_after_a_settle() -> None:
+    lab = Lab(Limits(window_messages=10))
+    lease = lab.run()
+    lab.send(0, 4)
+    lab.checkpoint(lease, 4)
+    lab.partition().settle(6)  # a marker lies at 5
+    lab.send(6, 15)
+    assert lab.table.may_send(P0) == 0
+    assert lab.checkpoint(lease, 4, beyond=9) == (ACCEPTED, None)  # 6 is not done, 7 to 15 are
+    assert lab.table.may_send(P0) == 9
+
+
+# --- the full window --------------------------------------------------------------------------------------------
+
+
+def blocked_lab() -> tuple[Lab, str]:
+    lab = Lab(Limits(window_messages=2, blocked_report_after=30.0))
+    lease = lab.run()
+    lab.send(0, 1)
+    lab.table.block(P0, lab.now)
+    return lab, lease
+
+
+def test_a_window_that_stays_full_is_reported_once() -> None:
+    lab, _ = blocked_lab()
+    assert lab.partition().blocked_since == lab.now
+    lab.now += 30.0
+    lab.table.block(P0, lab.now)
+    assert lab.commands(Report) == []
+    lab.now += 0.1
+    lab.table.block(P0, lab.now)
+    (report,) = lab.commands(Report)
+    assert report.level == "warning"
+    assert report.partition == P0
+    assert (report.fields["outstanding"], report.fields["delivered"]) == (2, 1)
+    lab.now += 100.0
+    lab.table.block(P0, lab.now)
+    assert lab.commands(Report) == []
+
+
+def test_a_checkpoint_that_makes_room_ends_it_and_it_can_be_reported_anew() -> None:
+    lab, lease = blocked_lab()
+    lab.now += 31.0
+    lab.table.block(P0, lab.now)
+    lab.checkpoint(lease, 1)
+    assert lab.partition().blocked_since is None
+    lab.commands(Report)
+    lab.send(2, 3)
+    lab.table.block(P0, lab.now)
+    lab.now += 31.0
+    lab.table.block(P0, lab.now)
+    assert len(lab.commands(Report)) == 1
+
+
+def test_only_a_running_partition_is_blocked() -> None:
+    lab, lease = blocked_lab()
+    lab.fail(lease)
+    assert lab.state() is State.BACKING_OFF
+    lab.table.block(P0, lab.now)
+    assert lab.partition().blocked_since is None

@@ -1,0 +1,218 @@
+"""Critical errors, records that cannot be delivered, and the operator who lets a partition go on."""
+
+import pytest
+
+from sidecar.partitions.vocabulary import (
+    CheckpointOutcome,
+    ClosedReason,
+    EndReason,
+    ErrorAction,
+    ErrorOutcome,
+    Report,
+    ResumeRefused,
+    RevokeReason,
+    State,
+)
+
+from .lab import P0, P1, P2, Lab
+
+CRITICAL = ErrorAction.CRITICAL
+
+
+def halted(*, offset: int | None = 4, checkpoint: int = 1) -> Lab:
+    """Ten records sent, a checkpoint, and a critical error at ``offset``; a spare stream 2 waits."""
+    lab = Lab()
+    lease = lab.run()
+    lab.offer(2)
+    lab.send(0, 9)
+    lab.checkpoint(lease, checkpoint)
+    assert lab.fail(lease, CRITICAL, offset=offset, text="no such key") == (ErrorOutcome.HALTED, 0.0)
+    return lab
+
+
+# --- critical ---------------------------------------------------------------------------------------------------
+
+
+def test_a_critical_error_halts_this_partition_and_no_other() -> None:
+    lab = halted()
+    assert lab.state() is State.HALTED
+    partition = lab.partition()
+    assert (partition.reason, partition.failing_offset) == ("db: no such key", 4)
+    lab.own(P1)
+    assert lab.state(P1) is State.STARTING
+    lab.wait(10_000.0)
+    assert lab.state() is State.HALTED
+
+
+def test_a_critical_error_kills_the_lease_and_fetches_again_from_the_checkpoint() -> None:
+    lab = halted()
+    assert lab.seen() == [("rewind", P0, 2)]
+    assert lab.checkpoint("L1", 5)[0] is CheckpointOutcome.STALE_LEASE
+    lab.close(1, ClosedReason.ERROR, last=9)
+    assert (lab.state(), lab.partition().resume_at) == (State.HALTED, 2)
+
+
+def test_a_critical_error_is_reported_loudly_with_what_is_known() -> None:
+    lab = halted()
+    errors = [report for report in lab.commands(Report) if report.level == "error"]
+    assert len(errors) == 1
+    assert errors[0].lease == "L1"
+    assert errors[0].fields["offset"] == 4
+    assert errors[0].fields["error"] == "no such key"
+
+
+def test_a_report_stops_nothing() -> None:
+    lab = Lab()
+    lease = lab.run()
+    lab.send(0, 1)
+    assert lab.fail(lease, ErrorAction.REPORT, offset=0) == (ErrorOutcome.REPORTED, 0.0)
+    assert len(lab.commands(Report)) == 1
+    assert lab.state() is State.RUNNING
+    assert lab.checkpoint(lease, 1)[0] is CheckpointOutcome.ACCEPTED
+
+
+def test_an_error_while_draining_ends_the_drain_only() -> None:
+    for action in (ErrorAction.RESTART, CRITICAL):
+        lab = Lab()
+        lease = lab.run()
+        lab.send(0, 9)
+        lab.table.revoke([P0], RevokeReason.REBALANCE, 2.0, lab.now)
+        lab.fail(lease, action, offset=5, last=4)
+        assert not lab.table.held()
+        assert lab.partition().resume_at == 5
+        assert lab.checkpoint(lease, 6)[0] is CheckpointOutcome.STALE_LEASE
+
+
+# --- resume -----------------------------------------------------------------------------------------------------
+
+
+def test_resume_goes_on_at_the_checkpoint_with_a_new_lease() -> None:
+    lab = halted()
+    lab.seen()
+    assert lab.table.resume(P0, lab.now, skip=False) == (2, None)
+    assert lab.seen() == [("assign", 2, "L2", P0, 2, 1)]
+    assert (lab.partition().reason, lab.partition().failing_offset) == ("", None)
+    assert lab.partition().skip == set()
+
+
+def test_resume_with_skip_leaves_the_failing_offset_out_until_a_checkpoint_is_past_it() -> None:
+    lab = halted()
+    assert lab.table.resume(P0, lab.now, skip=True) == (2, 4)
+    assert lab.partition().skip == {4}
+    lab.table.ready(2, "L2")
+    lab.table.sent(P0, 2, 6, 4, 40, [2, 3, 5, 6])
+    lab.checkpoint("L2", 3)
+    assert lab.partition().skip == {4}
+    lab.checkpoint("L2", 5)
+    assert lab.partition().skip == set()
+
+
+def test_a_skip_outlives_a_restart_before_it() -> None:
+    lab = halted()
+    lab.table.resume(P0, lab.now, skip=True)
+    lab.table.ready(2, "L2")
+    lab.table.sent(P0, 2, 5, 3, 30, [2, 3, 5])
+    lab.fail("L2")
+    assert lab.partition().skip == {4}
+    assert ("rewind", P0, 2) in lab.seen()
+
+
+def test_resume_forgets_the_failures() -> None:
+    lab = Lab()
+    lease = lab.run()
+    first = lab.fail(lease)[1]
+    lab.offer(2)
+    lab.wait(first)
+    lab.table.ready(2, "L2")
+    lab.fail("L2", CRITICAL)
+    lab.offer(3)
+    lab.table.resume(P0, lab.now, skip=False)
+    assert lab.partition().attempt == 1
+    lab.table.ready(3, "L3")
+    assert lab.fail("L3")[1] == first
+
+
+def refusal(lab: Lab, number: int = 0, *, skip: bool = False) -> ResumeRefused:
+    with pytest.raises(ResumeRefused) as caught:
+        lab.table.resume((P0, P1, P2)[number], lab.now, skip=skip)
+    return caught.value
+
+
+def test_resume_is_refused_with_what_is_the_case() -> None:
+    lab = Lab()
+    nothing = refusal(lab)
+    assert str(nothing) == "words/0 is not assigned to this sidecar now; it has: none"
+    assert not nothing.known
+    lab.run()
+    lab.own(P1)
+    assert str(refusal(lab)) == "words/0 is not halted, it is running"
+    assert refusal(lab).known
+    assert str(refusal(lab, 1)) == "words/1 is not halted, it is waiting"
+    assert str(refusal(lab, 2)) == "words/2 is not assigned to this sidecar now; it has: words/0, words/1"
+    lab.fail("L1")
+    assert str(refusal(lab)) == "words/0 is not halted, it is backing off"
+
+
+def test_resume_with_skip_is_refused_when_no_offset_is_known() -> None:
+    lab = halted(offset=None)
+    text = str(refusal(lab, skip=True))
+    assert text.startswith("words/0 halted without naming a failing offset (db: no such key)")
+    assert text.endswith("resume without --skip")
+    assert lab.state() is State.HALTED
+    assert lab.table.resume(P0, lab.now, skip=False) == (2, None)
+
+
+# --- undeliverable ----------------------------------------------------------------------------------------------
+
+
+def undeliverable() -> Lab:
+    """Records 0 to 4 are out; the one at 5 can never be sent."""
+    lab = Lab()
+    lab.run()
+    lab.send(0, 4)
+    lab.table.undeliverable(P0, 5, "too large", 2.0, lab.now)
+    return lab
+
+
+def test_a_record_that_cannot_be_delivered_lets_the_lambda_finish_then_halts() -> None:
+    lab = undeliverable()
+    assert lab.seen() == [("revoke", 1, RevokeReason.HALTED, 2.0)]
+    assert lab.table.may_send(P0) == 0
+    assert lab.checkpoint("L1", 3)[0] is CheckpointOutcome.ACCEPTED_DRAINING
+    lab.close(1, ClosedReason.REVOKED, last=4)
+    partition = lab.partition()
+    assert lab.state() is State.HALTED
+    assert (partition.resume_at, partition.failing_offset, partition.reason) == (5, 5, "too large")
+    assert lab.seen() == [("rewind", P0, 5)]  # what was fetched and not sent has been dropped
+
+
+def test_it_halts_when_the_lambda_does_not_finish_in_time() -> None:
+    lab = undeliverable()
+    lab.seen()
+    lab.wait(2.0)
+    assert lab.state() is State.HALTED
+    assert lab.seen() == [("end", 1, EndReason.TOO_LATE), ("rewind", P0, 0)]
+
+
+def test_it_halts_when_the_stream_breaks_or_the_lambda_fails_meanwhile() -> None:
+    lab = undeliverable()
+    lab.lose(1)
+    assert lab.state() is State.HALTED
+    lab = undeliverable()
+    lab.fail("L1")
+    assert (lab.state(), lab.partition().failing_offset) == (State.HALTED, 5)
+
+
+def test_it_can_be_skipped() -> None:
+    lab = undeliverable()
+    lab.close(1, ClosedReason.REVOKED, last=4)
+    assert lab.table.resume(P0, lab.now, skip=True) == (5, 5)
+    assert lab.partition().skip == {5}
+
+
+def test_a_rebalance_meanwhile_releases_it() -> None:
+    lab = undeliverable()
+    lab.table.revoke([P0], RevokeReason.REBALANCE, 1.0, lab.now)
+    lab.wait(1.0)
+    assert lab.state() is State.DRAINING
+    assert not lab.table.held()

@@ -1,0 +1,247 @@
+"""The unary calls: checkpoints and errors find their lambda by the lease, and operators ask how things are."""
+
+import asyncio
+import time
+from typing import Any
+
+import grpc
+import pytest
+
+from sdk_python.protocol import admin_pb2, lambda_pb2 as pb
+from sidecar import mail
+from sidecar.partitions.vocabulary import (
+    CheckpointOutcome,
+    ClosedReason,
+    ErrorAction,
+    ErrorOutcome,
+    Failure,
+    Progress,
+    ResumeRefused,
+    State,
+    TopicPartition,
+)
+from sidecar.version import VERSION
+
+from .server_lab import PATIENCE, Lab
+
+STALE = pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_STALE_LEASE)
+
+
+def status(**fields: Any) -> mail.LambdaStatus:
+    given: dict[str, Any] = {
+        "connected": True,
+        "joined": True,
+        "problem": "",
+        "records_sent": 0,
+        "records_fetched": 0,
+        "restarts": 0,
+        "processes": [],
+        "partitions": [],
+    }
+    return mail.LambdaStatus(**{**given, **fields})
+
+
+def call(method: Any, request: Any) -> asyncio.Future[Any]:
+    """Begin a call that is to be answered by the test."""
+
+    async def response() -> Any:
+        return await method(request, timeout=PATIENCE)
+
+    return asyncio.ensure_future(response())
+
+
+async def outcome(method: Any, request: Any) -> tuple[grpc.StatusCode, str]:
+    """How a call ends that is answered at once."""
+    begun = method(request, timeout=PATIENCE)
+    return await begun.code(), await begun.details()
+
+
+async def test_checkpoints_of_several_lambdas_are_answered_in_the_requests_order(lab: Lab) -> None:
+    for name, lease in (("deli", "d1"), ("scribe", "s1"), ("deli", "d2")):
+        await lab.running(name, lease, process_id=lease)
+    request = pb.CheckpointRequest(
+        entries=[
+            pb.CheckpointEntry(lease="s1", offset=1, handled=4),
+            pb.CheckpointEntry(lease="d1", offset=2, completed_beyond=3, completed_beyond_bytes=90),
+            pb.CheckpointEntry(lease="nobody's", offset=3),
+            pb.CheckpointEntry(lease="d2"),
+            pb.CheckpointEntry(lease="s1", offset=0),
+        ]
+    )
+    response = call(lab.calls.Checkpoint, request)
+    scribe = await lab.desks["scribe"].expect(mail.Checkpoints)
+    assert scribe.entries == [("s1", Progress(1, 0, 0, 4)), ("s1", Progress(0))]
+    lab.desks["scribe"].answer(
+        scribe, [(CheckpointOutcome.ACCEPTED_DRAINING, None), (CheckpointOutcome.IGNORED_LOWER, None)]
+    )
+    deli = await lab.deli.expect(mail.Checkpoints)
+    assert deli.entries == [("d1", Progress(2, 3, 90)), ("d2", Progress(None))]
+    lab.deli.answer(deli, [(CheckpointOutcome.BEYOND_DELIVERED, 0), (CheckpointOutcome.ACCEPTED, None)])
+    assert list((await response).results) == [
+        pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED_DRAINING),
+        pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_BEYOND_DELIVERED, delivered=0),
+        STALE,
+        pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED),
+        pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_IGNORED_LOWER),
+    ]
+
+
+async def test_a_lambda_that_is_slow_to_answer_does_not_keep_others_waiting(lab: Lab) -> None:
+    await lab.running("deli", "d1")
+    await lab.running("scribe", "s1")
+    entries = [pb.CheckpointEntry(lease=lease, offset=6) for lease in ("d1", "s1")]
+    response = call(lab.calls.Checkpoint, pb.CheckpointRequest(entries=entries))
+    deli = await lab.deli.expect(mail.Checkpoints)
+    async with asyncio.timeout(0.5):
+        scribe = await lab.desks["scribe"].expect(mail.Checkpoints)
+    lab.desks["scribe"].answer(scribe, [(CheckpointOutcome.ACCEPTED, None)])
+    lab.deli.answer(deli, [(CheckpointOutcome.IGNORED_LOWER, None)])
+    outcomes = [pb.CHECKPOINT_OUTCOME_IGNORED_LOWER, pb.CHECKPOINT_OUTCOME_ACCEPTED]
+    assert [result.outcome for result in (await response).results] == outcomes
+
+
+async def test_an_unknown_lease_is_stale_and_nobody_is_asked(lab: Lab) -> None:
+    await lab.running(lease="mine")
+    entries = [pb.CheckpointEntry(lease="lease-1", offset=1), pb.CheckpointEntry(lease="mine ", offset=1)]
+    assert list((await call(lab.calls.Checkpoint, pb.CheckpointRequest(entries=entries))).results) == [STALE, STALE]
+    error = pb.ErrorRequest(lease="lease-1", action=pb.ERROR_ACTION_RESTART)
+    assert await call(lab.calls.Error, error) == pb.ErrorResponse(outcome=pb.ERROR_OUTCOME_STALE_LEASE)
+    assert lab.deli.mailbox.empty()
+
+
+async def test_no_entries_no_results(lab: Lab) -> None:
+    assert await call(lab.calls.Checkpoint, pb.CheckpointRequest()) == pb.CheckpointResponse()
+
+
+@pytest.mark.parametrize("how", ["closed", "cancelled"])
+async def test_a_lease_dies_with_its_stream(lab: Lab, how: str) -> None:
+    stream = await lab.running(lease="mine")
+    if how == "closed":
+        await stream.send(closed=pb.Closed(reason=pb.CLOSED_REASON_STOPPED))
+        assert await lab.deli.expect(mail.Closed) == mail.Closed(stream.id, ClosedReason.STOPPED, None)
+    else:
+        stream.call.cancel()
+    await lab.deli.expect(mail.StreamLost)
+    request = pb.CheckpointRequest(entries=[pb.CheckpointEntry(lease="mine", offset=9)])
+    assert list((await call(lab.calls.Checkpoint, request)).results) == [STALE]
+
+
+async def test_an_answer_to_a_caller_that_has_gone(lab: Lab) -> None:
+    await lab.running(lease="mine")
+    request = pb.CheckpointRequest(entries=[pb.CheckpointEntry(lease="mine", offset=9)])
+    begun = lab.calls.Checkpoint(request)
+    letter = await lab.deli.expect(mail.Checkpoints)
+    gone = asyncio.Event()
+    letter.reply.future.add_done_callback(lambda _: gone.set())
+    begun.cancel()
+    async with asyncio.timeout(PATIENCE):
+        await gone.wait()
+    lab.deli.answer(letter, [(CheckpointOutcome.ACCEPTED, None)])
+    response = call(lab.calls.Checkpoint, request)
+    lab.deli.answer(await lab.deli.expect(mail.Checkpoints), [(CheckpointOutcome.ACCEPTED, None)])
+    assert (await response).results[0].outcome == pb.CHECKPOINT_OUTCOME_ACCEPTED
+
+
+async def test_an_error_is_routed_and_answered(lab: Lab) -> None:
+    await lab.running("deli", "d1")
+    await lab.running("scribe", "s1")
+    request = pb.ErrorRequest(
+        lease="s1",
+        action=pb.ERROR_ACTION_CRITICAL,
+        offset=8,
+        code="E7",
+        message="m" * 9000,
+        type="ValueError",
+        stack="s" * 40_000,
+        last_checkpoint=pb.CheckpointEntry(offset=7),
+    )
+    response = call(lab.calls.Error, request)
+    letter = await lab.desks["scribe"].expect(mail.Failed)
+    cut = Failure(ErrorAction.CRITICAL, 8, "E7", "m" * 8192, "ValueError", "s" * 32_768)
+    assert (letter.lease, letter.failure, letter.last) == ("s1", cut, Progress(7))
+    lab.desks["scribe"].answer(letter, (ErrorOutcome.RESTARTING, 1.25))
+    assert await response == pb.ErrorResponse(outcome=pb.ERROR_OUTCOME_RESTARTING, retry_after_ms=1250)
+    assert lab.deli.mailbox.empty()
+
+
+async def test_an_error_that_tells_only_what_it_must(lab: Lab) -> None:
+    await lab.running(lease="d1")
+    response = call(lab.calls.Error, pb.ErrorRequest(lease="d1", action=pb.ERROR_ACTION_REPORT))
+    letter = await lab.deli.expect(mail.Failed)
+    assert (letter.failure, letter.last) == (Failure(ErrorAction.REPORT), None)
+    lab.deli.answer(letter, (ErrorOutcome.REPORTED, 0.0))
+    assert await response == pb.ErrorResponse(outcome=pb.ERROR_OUTCOME_REPORTED)
+
+
+# --- operators ----------------------------------------------------------------------------------------------------
+
+
+async def test_status_shows_every_lambda(lab: Lab) -> None:
+    client = pb.Client(name="sdk", version="1", language="go")
+    await lab.spare(process_id="p1", instance="pod-1", pid=17, client=client)
+    partition = mail.PartitionStatus(
+        tp=TopicPartition("raw", 3),
+        state=State.HALTED,
+        process_id="",
+        delivered=None,
+        handled=0,
+        checkpoint=7,
+        committed=8,
+        end=20,
+        outstanding=4,
+        waiting=5,
+        attempt=2,
+        reason="too bad",
+        failing_offset=8,
+        blocked_since=time.monotonic() - 60,
+    )
+    response = call(lab.admin.Status, admin_pb2.StatusRequest())
+    processes = [mail.ProcessStatus("p1", 2, True), mail.ProcessStatus("gone", 1, False)]
+    lab.desks["scribe"].answer(await lab.desks["scribe"].expect(mail.Inspect), status(problem="no broker"))
+    lab.deli.answer(
+        await lab.deli.expect(mail.Inspect),
+        status(records_sent=9, records_fetched=12, restarts=1, processes=processes, partitions=[partition]),
+    )
+    shown = await response
+    assert (shown.version, shown.bootstrap_servers) == (VERSION, "broker:9092")
+    deli, scribe = shown.lambdas
+    assert (deli.name, deli.group, list(deli.topics), deli.problem) == ("deli", "deli-group", ["raw"], "")
+    assert (deli.records_sent, deli.records_fetched, deli.restarts) == (9, 12, 1)
+    assert (scribe.name, list(scribe.topics), scribe.problem) == ("scribe", ["deltas", "more"], "no broker")
+    assert list(deli.processes) == [
+        admin_pb2.Process(process_id="p1", instance="pod-1", pid=17, partitions=2, spare=True, client="sdk 1 go"),
+        admin_pb2.Process(process_id="gone", instance="gone", partitions=1),
+    ]
+    (seen,) = deli.partitions
+    assert (seen.state, seen.reason, seen.failing_offset) == (admin_pb2.PARTITION_STATE_HALTED, "too bad", 8)
+    assert (seen.HasField("delivered"), seen.HasField("handled"), seen.committed, seen.end) == (False, True, 8, 20)
+    assert abs(seen.blocked_since_ms / 1000 - (time.time() - 60)) < 5
+
+
+async def test_resume_asks_the_lambdas_thread(lab: Lab) -> None:
+    request = admin_pb2.ResumeRequest(lambda_name="deli", topic="raw", partition=3, skip=True)
+    response = call(lab.admin.Resume, request)
+    letter = await lab.deli.expect(mail.Resume)
+    assert (letter.partition, letter.skip) == (TopicPartition("raw", 3), True)
+    lab.deli.answer(letter, (9, 8))
+    assert await response == admin_pb2.ResumeResponse(from_offset=9, skipped=8)
+    response = call(lab.admin.Resume, request)
+    lab.deli.answer(await lab.deli.expect(mail.Resume), (0, None))
+    assert not (await response).HasField("skipped")
+
+
+async def test_resume_of_a_lambda_that_is_not_there(lab: Lab) -> None:
+    request = admin_pb2.ResumeRequest(lambda_name="delli", topic="raw")
+    text = "there is no lambda 'delli'; there are: deli, scribe"
+    assert await outcome(lab.admin.Resume, request) == (grpc.StatusCode.NOT_FOUND, text)
+
+
+@pytest.mark.parametrize(
+    ("known", "code"), [(False, grpc.StatusCode.NOT_FOUND), (True, grpc.StatusCode.FAILED_PRECONDITION)]
+)
+async def test_resume_that_is_refused(lab: Lab, known: bool, code: grpc.StatusCode) -> None:
+    request = admin_pb2.ResumeRequest(lambda_name="deli", topic="raw", partition=3)
+    begun = asyncio.ensure_future(outcome(lab.admin.Resume, request))
+    refusal = ResumeRefused("raw/3 is not halted", known=known)
+    lab.deli.answer(await lab.deli.expect(mail.Resume), error=refusal)
+    assert await begun == (code, "raw/3 is not halted")

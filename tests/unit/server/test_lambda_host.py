@@ -1,0 +1,83 @@
+"""Streams and calls of lambda processes at their edges, over a real connection."""
+
+import asyncio
+
+import grpc
+
+from sdk_python.protocol import lambda_pb2 as pb
+from sidecar import mail
+from sidecar.partitions.vocabulary import (
+    Assign,
+    CheckpointOutcome,
+    EndReason,
+    EndStream,
+    ErrorOutcome,
+    Progress,
+    Revoke,
+    RevokeReason,
+)
+
+from .wire import P0, PATIENCE, Client, Wire, entry
+
+Code = grpc.StatusCode
+
+
+async def test_an_offset_of_zero_is_an_offset(wire: Wire, client: Client) -> None:
+    call, stream = await wire.available(client)
+    wire.deli.say(Assign(stream, "L1", P0, 0, 1))
+    assert (await call.expect("assigned")).HasField("start_offset")
+    await call.say(closed=pb.Closed(reason=pb.CLOSED_REASON_STOPPED, last_checkpoint=entry("", 0)))
+    assert (await wire.deli.expect(mail.Closed)).last == Progress(0)
+
+
+async def test_a_delivery_to_a_stream_that_has_ended_is_nothing(wire: Wire, client: Client) -> None:
+    call, stream = await wire.available(client)
+    await call.half_close()
+    await wire.deli.expect(mail.StreamLost)
+    wire.host.deliver(
+        [
+            Assign(stream, "L1", P0, 0, 1),
+            mail.Send(stream, b""),
+            Revoke(stream, RevokeReason.LOST, 0.0),
+            EndStream(stream, EndReason.TOO_LATE, "too late"),
+        ]
+    )
+    results = await client.checkpoint(entry("L1", 1))
+    assert [result.outcome for result in results] == [pb.CHECKPOINT_OUTCOME_STALE_LEASE]
+    await wire.works(client)
+
+
+async def test_a_connection_that_is_gone_loses_all_its_streams(wire: Wire) -> None:
+    async with wire.client() as other:
+        streams = {(await wire.available(other))[1] for _ in range(3)}
+    assert {(await wire.deli.expect(mail.StreamLost)).stream for _ in range(3)} == streams
+
+
+async def test_every_field_of_an_entry_arrives(wire: Wire, client: Client) -> None:
+    await wire.assigned(client, "L1")
+    said = entry("L1", None, completed_beyond=3, completed_beyond_bytes=1 << 40, handled=0)
+    await client.checkpoint(said, entry("L1", 0))
+    assert wire.deli.checkpoints == [[("L1", Progress(None, 3, 1 << 40, 0)), ("L1", Progress(0))]]
+
+
+async def test_many_calls_at_once_get_their_own_answers(wire: Wire, client: Client) -> None:
+    await wire.assigned(client, "L1")
+    wire.deli.answer_checkpoints = lambda entries: [
+        (CheckpointOutcome.BEYOND_DELIVERED, progress.offset) for _, progress in entries
+    ]
+    async with asyncio.timeout(PATIENCE):
+        answers = await asyncio.gather(*(client.checkpoint(entry("L1", number)) for number in range(100)))
+    assert [results[0].delivered for results in answers] == [*range(100)]
+
+
+async def test_long_texts_of_an_error_are_cut(wire: Wire, client: Client) -> None:
+    await wire.assigned(client, "L1")
+    wire.deli.answers[mail.Failed] = (ErrorOutcome.REPORTED, 0.0)
+    long = "x" * 100_000
+    request = pb.ErrorRequest(
+        lease="L1", action=pb.ERROR_ACTION_REPORT, code=long, message=long, type=long, stack=long
+    )
+    await client.unary("Error", request)
+    failure = (await wire.deli.expect(mail.Failed)).failure
+    assert [*map(len, (failure.code, failure.message, failure.type, failure.stack))] == [128, 8192, 256, 32768]
+    assert failure.offset is None
