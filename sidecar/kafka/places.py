@@ -63,9 +63,8 @@ class Places:
             self._gone.discard(tp)
 
     def offset_gone(self, tp: TopicPartition) -> None:
-        """The broker does not have the offset that was asked for."""
-        if tp not in self._unresolved:  # of a new partition without a committed offset this is no news
-            self._gone.add(tp)
+        """The broker does not have the offset that was asked for. It says so once, so it must not be forgotten."""
+        self._gone.add(tp)
 
     def work(self) -> list[TopicPartition]:
         """Resolve what is unresolved. Called each turn; does nothing when there is nothing to do.
@@ -79,7 +78,7 @@ class Places:
             if self._unresolved:
                 self._resolve_new(new)
             if self._gone:
-                self._resolve_gone([*self._gone])
+                self._resolve_gone([tp for tp in self._gone if tp not in self._unresolved])
         except KafkaException as error:
             self._retry_at = monotonic() + RETRY_AFTER
             text = error.args[0].str()
@@ -123,6 +122,7 @@ class Places:
             self._table.resolved(tp, offset, now, committed=True)
         self._move(starts)
         self._unresolved.difference_update(tps)
+        self._gone.difference_update(starts)  # of a partition without a committed offset it is no news
         if starts:
             self._log.info(f"no committed offset: starting at the {self._config.start}", partitions=short(starts))
         for tp, offset in starts.items():

@@ -76,7 +76,9 @@ def test_topic_comes_later(stage: Stage) -> None:
     assert sidecar.lambda_status().problem == ""
 
 
-def test_start_latest(stage: Stage) -> None:
+def test_start_latest(kafka_stage: Stage) -> None:
+    # Real Kafka only: the embedded broker answers wrongly where its log ends.
+    stage = kafka_stage
     stage.create_topic(2)
     stage.produce_numbers(10, 2)
     sidecar = stage.sidecar(start="latest")
