@@ -48,9 +48,10 @@ def offer(broker: str, topic: str, partitions: Sequence[int], rate: int, seconds
     total = int(rate * seconds)
     began = time.perf_counter()
     for number in range(total):
-        due = began + number / rate
-        while (ahead := due - time.perf_counter()) > 0:
-            producer.poll(min(ahead, 0.001))
+        ahead = began + number / rate - time.perf_counter()
+        if ahead > 0:
+            time.sleep(ahead)  # a poll of less than a millisecond would spin, on a core that the others need
+        producer.poll(0)
         value = b"%d " % time.time_ns() + VALUE
         producer.produce(topic, value, b"key", partitions[number % len(partitions)])
     took = time.perf_counter() - began

@@ -151,7 +151,8 @@ def call_each(
             result = handler(message)
             if result is not None and isawaitable(result):
                 return message, result
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
+        # Nothing is awaited here, so a cancellation is none of this task: it is one that the handler came upon.
         if message is None:
             raise
         raise HandlerFailedError(message.offset) from error

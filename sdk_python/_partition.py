@@ -243,7 +243,7 @@ class Partition:
             await self._let_finish(running, deadline, at_once=isinstance(ending, Lost))
         acknowledged = await told
         closing = asyncio.create_task(self._close(lambda_, _close_reason(ending)))
-        in_time = await finished(closing, None if isinstance(ending, Lost) else deadline.left(_CLOSE_SHARE))
+        in_time = await finished(closing, deadline.left(_CLOSE_SHARE))
         if acknowledged:
             await self._say_closed(ending)
         return None if in_time else closing
@@ -289,7 +289,10 @@ class Partition:
             self._fail(Failure(cause, pb.ERROR_ACTION_CRITICAL, failed.offset, "handler_failed"))
         except Exception:
             self.log.exception("a fault of the SDK, not of the lambda")
-            self._lose("the dispatcher failed")
+        finally:
+            # However it ended: while the sidecar believes that this lambda runs, nobody else gets the partition.
+            if not self.ending.done():
+                self._lose("the dispatcher failed")
 
     async def _let_finish(self, task: asyncio.Task[Any], deadline: Deadline, *, at_once: bool) -> None:
         """Wait for user code; cancel it when its share of the time is over."""

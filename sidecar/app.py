@@ -23,6 +23,9 @@ from sidecar.supervise.process import Supervisor
 EXIT_OK = 0
 EXIT_BROKEN = 1
 
+LEAVE_TIMEOUT = 15.0
+"""Seconds that committing and leaving the group may take after the drain."""
+
 STOP_GRACE = 2.0
 """Seconds that calls under way get when the server stops; everything of worth was taken before."""
 
@@ -105,10 +108,10 @@ class _App:
         if self._host is not None:
             self._host.refuse("the sidecar shuts down; offer again later")
         for supervisor in self._supervisors:
-            supervisor.stopping = True
+            supervisor.restart_none()
         for thread in self._threads.values():
             thread.mailbox.put(mail.Stop())
-        await asyncio.gather(*(self._ended[n].wait() for n, thread in self._threads.items() if thread.ident))
+        await self._wait_for_threads()
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
         if self._operate is not None:
             await asyncio.to_thread(self._operate.stop)
@@ -117,6 +120,19 @@ class _App:
         if self._broker is not None:
             await self._broker.stop()
         _log.info("stopped")
+
+    async def _wait_for_threads(self) -> None:
+        """Until all have left their groups; one that hangs (the broker is away) must not keep us for ever."""
+        drains = [self._config.lambdas[name].shutdown_drain for name in self._threads]
+        ends = [asyncio.ensure_future(self._ended[n].wait()) for n, thread in self._threads.items() if thread.ident]
+        if not ends:
+            return
+        _, late = await asyncio.wait(ends, timeout=max(drains) + LEAVE_TIMEOUT)
+        for task in late:
+            task.cancel()
+        if late:
+            self.broken = True
+            _log.error("a consumer did not leave its group in time; going on without it", seconds=LEAVE_TIMEOUT)
 
     def _signalled(self, number: signal.Signals) -> None:
         if self._stop.is_set():
@@ -130,6 +146,7 @@ class _App:
         self._loop.call_soon_threadsafe(self._note_end, name, error)
 
     def _note_end(self, name: str, error: BaseException | None) -> None:
+        self._threads[name].mailbox.close()
         self._ended[name].set()
         if error is not None:
             self.broken = True

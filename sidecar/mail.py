@@ -204,15 +204,29 @@ class LambdaStatus:
 # --- the boxes ----------------------------------------------------------------------------------------------------
 
 
+class GoneError(Exception):
+    """The thread that was asked has ended."""
+
+
 class Mailbox:
-    """From the loop to one consumer thread. Any thread may put; only the owner takes."""
+    """From the loop to one consumer thread. The loop puts and closes; the owner takes."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Letter] = queue.SimpleQueue()
+        self._closed = False
 
     def put(self, letter: Letter) -> None:
-        """Never blocks."""
-        self._queue.put(letter)
+        """Never blocks. Once the owner has ended, questions are answered with ``GoneError``."""
+        if self._closed:
+            _return_to_sender(letter)
+        else:
+            self._queue.put(letter)
+
+    def close(self) -> None:
+        """The owner has ended. Called on the loop, so that no letter can slip in between."""
+        self._closed = True
+        while (letter := self.take()) is not None:
+            _return_to_sender(letter)
 
     def empty(self) -> bool:
         """Whether nothing is there now."""
@@ -247,6 +261,12 @@ class Outbox:
         if self._items:
             items, self._items = self._items, []
             self._loop.call_soon_threadsafe(self._deliver, items)
+
+
+def _return_to_sender(letter: Letter) -> None:
+    reply: Reply[Any] | None = getattr(letter, "reply", None)
+    if reply is not None and not reply.future.done():
+        reply.future.set_exception(GoneError("the lambda's consumer thread has ended; the sidecar is stopping"))
 
 
 def settle(answer: Answer) -> None:

@@ -6,6 +6,7 @@ gone with the partition, whatever the code was.
 """
 
 from collections.abc import Iterable
+from time import monotonic
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
 from structlog.typing import FilteringBoundLogger
@@ -21,11 +22,16 @@ NORMAL_LIFE = frozenset(
         KafkaError.UNKNOWN_MEMBER_ID,
         KafkaError.REBALANCE_IN_PROGRESS,
         KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.STALE_MEMBER_EPOCH,
         KafkaError._NO_OFFSET,  # noqa: SLF001 - the binding names its own codes with an underscore
         KafkaError._ASSIGNMENT_LOST,  # noqa: SLF001
     }
 )
 """Refusals that happen in every rebalance: somebody else owns the partition, or soon will."""
+
+
+TRIES = 3
+"""Of a commit that is made while its partitions are about to go."""
 
 
 class Commits:
@@ -48,12 +54,7 @@ class Commits:
         self.settle(consumer, self._table.partitions.values())
         offsets = self._outstanding(self._table.partitions.values())
         if offsets:
-            self._under_way = True
-            try:
-                consumer.commit(offsets=offsets, asynchronous=True)
-            except KafkaException as error:
-                self._under_way = False
-                self._failed(error.args[0], len(offsets))
+            self._send(consumer, offsets)
 
     def now(self, consumer: Consumer, tps: Iterable[TopicPartition]) -> None:
         """Commit these partitions and wait for the answer: they are about to be somebody else's."""
@@ -62,12 +63,36 @@ class Commits:
         offsets = self._outstanding(partitions)
         if not offsets:
             return
-        try:
-            answers = consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            self._failed(error.args[0], len(offsets))
-        else:
-            self._took(answers or [])
+        for attempt in range(1, TRIES + 1):
+            try:
+                answers = consumer.commit(offsets=offsets, asynchronous=False)
+            except KafkaException as refusal:
+                error = refusal.args[0]
+                # With KIP-848 the member's epoch may move while a drain runs; asked again, the client knows it.
+                again = error.retriable() or error.code() == KafkaError.STALE_MEMBER_EPOCH
+                if not again or attempt == TRIES:
+                    self._failed(error, len(offsets))
+                    return
+            else:
+                self._took(answers or [])
+                return
+
+    def finish(self, consumer: Consumer, tps: Iterable[TopicPartition], seconds: float) -> None:
+        """Commit these partitions at the end of everything, and wait at most so long for the answer.
+
+        Not for callbacks, in which the answer would not come.
+        """
+        partitions = [p for p in map(self._table.partitions.get, tps) if p is not None]
+        self.settle(consumer, partitions)
+        deadline = monotonic() + seconds
+        while monotonic() < deadline:
+            if not self._under_way:
+                offsets = self._outstanding(partitions)
+                if not offsets:
+                    return
+                self._send(consumer, offsets)
+            consumer.poll(0.01)  # nothing is settled any more: a record that comes is fetched by the next owner
+        self._log.warning("the last commit did not get through in time; some records will be handled again")
 
     def on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
         """librdkafka's answer to a commit that nobody waits for. Runs inside poll, and inside close."""
@@ -76,6 +101,14 @@ class Commits:
             self._failed(error, len(partitions))
         else:
             self._took(partitions)
+
+    def _send(self, consumer: Consumer, offsets: list[KafkaPartition]) -> None:
+        self._under_way = True
+        try:
+            consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            self._under_way = False
+            self._failed(error.args[0], len(offsets))
 
     def settle(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
         """Move idle partitions to the client's position, past what is in the log and not for us.

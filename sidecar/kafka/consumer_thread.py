@@ -10,6 +10,7 @@ import random
 import secrets
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from time import monotonic
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
@@ -18,7 +19,7 @@ from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka.commits import Commits
 from sidecar.kafka.connection import ClientLog, Connection
-from sidecar.kafka.encode import encode
+from sidecar.kafka.encode import Undeliverable, encode
 from sidecar.kafka.inflow import RESUME_BELOW, Inflow
 from sidecar.kafka.places import Places
 from sidecar.kafka.properties import Property, rebalance_protocol
@@ -47,8 +48,24 @@ WAIT_IDLE = 0.05
 HOUSEKEEPING = 0.01
 """Seconds between looks at pauses, deadlines and full windows."""
 
+FINISH_TIMEOUT = 5.0
+"""Seconds that the last commit may take; with the broker away it would take as long as a session timeout."""
+
 STUCK_AFTER = 0.2
 """Seconds after which frames that the loop cannot write count as a lambda that does not read."""
+
+
+UNREADABLE = frozenset(
+    {
+        KafkaError._BAD_MSG,  # noqa: SLF001 - the binding names librdkafka's codes with an underscore
+        KafkaError._BAD_COMPRESSION,  # noqa: SLF001
+        KafkaError._NOT_IMPLEMENTED,  # noqa: SLF001
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+    }
+)
+"""Errors about one record, which librdkafka reports and then goes on behind."""
 
 
 class ConsumerThread(threading.Thread):
@@ -114,6 +131,7 @@ class ConsumerThread(threading.Thread):
         except BaseException as error:  # whatever it is, the process must hear of it
             self._log.exception("the consumer thread broke")
             self._outbox.flush()
+            self._leave_broken()
             self._ended(self._lambda, error)
         else:
             self._ended(self._lambda, None)
@@ -134,6 +152,7 @@ class ConsumerThread(threading.Thread):
         self._carry_out()
         now = monotonic()
         self._send(now)
+        self._outbox.flush()  # before the housekeeping: records do not wait for it
         if now >= self._next_look:
             self._next_look = now + HOUSEKEEPING
             self._look_around(now)
@@ -164,21 +183,32 @@ class ConsumerThread(threading.Thread):
         if not batch and self.mailbox.empty():
             self._outbox.flush()  # what was answered so far must not wait with us
             first = self._consumer.poll(self._patience())
-            if first is not None:
-                batch = [first, *self._consumer.consume(MOST_PER_FETCH - 1, 0)]
-        if not batch:
-            return
+            if first is None:
+                return
+            # Kept before the client is called again: a revoke inside that call commits the client's position where
+            # nothing waits, and a record that is only in a local variable here would be passed over.
+            self._take([first])
+            batch = self._consumer.consume(MOST_PER_FETCH - 1, 0)
+        if batch:
+            self._take(batch)
+
+    def _take(self, batch: list[Message]) -> None:
+        """Let what came wait for its partitions."""
         errors = [*filter(Message.error, batch)]
+        spoilt: dict[TopicPartition, Undeliverable] = {}
         if errors:
-            batch = [message for message in batch if message.error() is None]
             for message in errors:
-                self._on_error_message(message)
+                self._on_error_message(message, spoilt)
+            batch = [m for m in batch if m.error() is None and not _comes_after(m, spoilt)]
         for tp in self._inflow.add(batch):
             if tp in self._table.partitions:
                 self._sendable.add(tp)
             else:
                 # Taken away inside this very call, after librdkafka had put the record into its answer.
                 self._inflow.forget(tp)
+        for tp, bad in spoilt.items():
+            self._inflow.spoil(tp, bad)
+            self._sendable.add(tp)
 
     def _patience(self) -> float:
         if self._sendable:
@@ -261,6 +291,9 @@ class ConsumerThread(threading.Thread):
                 table.stream_lost(stream, now)
             case mail.Failed(lease, failure, last, error_reply):
                 self._outbox.post(mail.Answer(error_reply, table.error(lease, failure, last, now)))
+                held = table.partition_of_lease(lease)
+                if held is not None:  # it lives on after a report, whose checkpoint may have made room
+                    self._sendable.add(held)
             case mail.Resume(tp, skip, resume_reply):
                 try:
                     self._outbox.post(mail.Answer(resume_reply, table.resume(tp, now, skip=skip)))
@@ -279,8 +312,14 @@ class ConsumerThread(threading.Thread):
                 case Rewind() if in_callback:
                     self._table.commands.append(command)
                 case Rewind(tp, offset):
-                    self._places.rewind(tp, offset)
-                    self._table.rewound(tp)
+                    try:
+                        self._places.rewind(tp, offset)
+                        self._table.rewound(tp)
+                    except KafkaException as error:
+                        self._log.warning(
+                            "rewind refused; trying again", partition=str(tp), error=error.args[0].str()
+                        )
+                        self._table.commands.append(command)
                 case Report(level, event, about, lease, fields):
                     where: dict[str, object] = (
                         {} if about is None else {"topic": about.topic, "partition": about.partition}
@@ -362,8 +401,11 @@ class ConsumerThread(threading.Thread):
 
     # --- what goes wrong --------------------------------------------------------------------------------------
 
-    def _on_error_message(self, message: Message) -> None:
-        """An error that came in the place of a record. Decided by its code, never by its text."""
+    def _on_error_message(self, message: Message, spoilt: dict[TopicPartition, Undeliverable]) -> None:
+        """An error that came in the place of a record. Decided by its code, never by its text.
+
+        A record that the client cannot read goes into ``spoilt``, the first of each partition.
+        """
         error = message.error()
         assert error is not None
         topic, partition = message.topic(), message.partition()
@@ -374,6 +416,14 @@ class ConsumerThread(threading.Thread):
             if tp in self._table.partitions:
                 self._places.offset_gone(tp)
             return
+        if error.code() in UNREADABLE and topic is not None and partition is not None:
+            held = self._table.partitions.get(TopicPartition(topic, partition))
+            offset = message.offset()
+            if held is not None and offset is not None and offset >= 0:
+                if offset not in held.skip:
+                    reason = f"the Kafka client cannot read the record: {error.str()}"
+                    spoilt.setdefault(held.tp, Undeliverable(0, offset, reason))
+                return
         self._connection.complain(error, topic)
 
     def _on_error(self, error: KafkaError) -> None:
@@ -443,6 +493,13 @@ class ConsumerThread(threading.Thread):
 
     # --- the end ----------------------------------------------------------------------------------------------
 
+    def _leave_broken(self) -> None:
+        """Commit what is known to be done and leave the group, if that still works."""
+        with suppress(Exception):
+            self._commits.now(self._consumer, [*self._table.partitions])
+        with suppress(Exception):
+            self._consumer.close()
+
     def _shut_down(self) -> None:
         """1. give nothing out, take everything back, still polling; 2. commit; 3. leave the group."""
         seconds = self._config.shutdown_drain
@@ -459,10 +516,16 @@ class ConsumerThread(threading.Thread):
             # that no position beyond it is committed.
             self._fetch()
         tps = [*self._table.partitions]
-        self._commits.now(self._consumer, tps)
+        self._commits.finish(self._consumer, tps, FINISH_TIMEOUT)
         self._forget(tps)
         self._table.forget(tps)
         self._consumer.close()
         self._read_mail()  # whoever still asks gets an answer: stale lease
         self._outbox.flush()
         self._log.info("left the group", group=self._config.group)
+
+
+def _comes_after(message: Message, spoilt: dict[TopicPartition, Undeliverable]) -> bool:
+    """Whether an undeliverable record of the same partition comes before this one."""
+    bad = spoilt.get(TopicPartition(message.topic() or "", message.partition() or 0))
+    return bad is not None and (message.offset() or 0) >= bad.offset

@@ -106,6 +106,10 @@ class Inflow:
         if not waiting:
             del self._waiting[tp], self._bytes[tp]
 
+    def spoil(self, tp: TopicPartition, bad: Undeliverable) -> None:
+        """An undeliverable record, which was never here, comes after what waits."""
+        self._bad.setdefault(tp, bad)
+
     def bad(self, tp: TopicPartition) -> Undeliverable | None:
         """The undeliverable record that comes after what waits."""
         return self._bad.get(tp)

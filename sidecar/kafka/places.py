@@ -20,7 +20,7 @@ from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import TopicPartition, short
 
-REQUEST_TIMEOUT = 5.0
+REQUEST_TIMEOUT = 2.0
 """Seconds that a question to the broker may take. It stands in the way of this lambda's records, so it is short."""
 RETRY_AFTER = 0.5
 
@@ -119,9 +119,10 @@ class Places:
         # Those with a committed offset are read from it already, and some of their records may be here: the eager
         # protocol, which moves all at once, must find their places known.
         for tp, offset in known.items():
+            self._unresolved.discard(tp)
             self._table.resolved(tp, offset, now, committed=True)
         self._move(starts)
-        self._unresolved.difference_update(tps)
+        self._unresolved.difference_update(starts)
         self._gone.difference_update(starts)  # of a partition without a committed offset it is no news
         if starts:
             self._log.info(f"no committed offset: starting at the {self._config.start}", partitions=short(starts))
@@ -181,8 +182,7 @@ class Places:
             # The eager protocol knows only the whole assignment: the others are told where they are.
             everything = {tp: self._place_of(p) for tp, p in self._table.partitions.items()} | offsets
             self._consumer.assign([KafkaPartition(tp.topic, tp.partition, o) for tp, o in everything.items()])
-        for tp in offsets:
-            self._inflow.next_offset.pop(tp, None)
+        self._inflow.next_offset.update(offsets)
         # Whether a moved partition is still paused differs between the protocols; not paused is what is meant.
         stopped = self._inflow.paused.intersection(offsets)
         if stopped:

@@ -18,12 +18,16 @@ from sidecar.config.address import Endpoint
 from sidecar.logs import get_logger
 from sidecar.operate.metrics import StatusCollector
 from sidecar.partitions.vocabulary import State
+from sidecar.redact import masked
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 ASK_TIMEOUT = 5.0
 """Seconds within which the consumer threads must answer; later the sidecar counts as not healthy."""
+
+LONGEST_REASON = 200
+"""Characters of a halted partition's reason that are shown: it may be a lambda's exception, and all can read it."""
 
 Statuses = Mapping[str, mail.LambdaStatus]
 
@@ -58,7 +62,11 @@ class OperateServer:
         async def ask() -> Statuses:
             return await self._ask()
 
-        return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(ASK_TIMEOUT)
+        asked = asyncio.run_coroutine_threadsafe(ask(), self._loop)
+        try:
+            return asked.result(ASK_TIMEOUT)
+        finally:
+            asked.cancel()  # after an answer this does nothing; without one nobody waits for it any more
 
     def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
@@ -70,7 +78,7 @@ class OperateServer:
                 body: Iterable[bytes] = self._metrics(environ, start_response)
                 return body
             report = health_report(self._statuses())
-        except TimeoutError:
+        except (TimeoutError, mail.GoneError):
             start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
             return [f"a consumer thread did not answer within {ASK_TIMEOUT:g} s\n".encode()]
         # Alive is who answers; ready is who can consume. A halted partition is shown, and no reason to be restarted.
@@ -85,7 +93,7 @@ def health_report(statuses: Statuses) -> dict[str, object]:
         "connected": all(status.connected for status in statuses.values()),
         "problems": {name: status.problem for name, status in statuses.items() if status.problem},
         "halted": {
-            f"{name}/{partition.tp}": partition.reason
+            f"{name}/{partition.tp}": masked(partition.reason[:LONGEST_REASON])
             for name, status in statuses.items()
             for partition in status.partitions
             if partition.state is State.HALTED

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import grpc
 
 from sdk_python.protocol import admin_pb2 as pb
 from sidecar import mail
 from sidecar.partitions.vocabulary import ResumeRefused, TopicPartition
-from sidecar.server.lambda_host import Hosted, LambdaHost
+from sidecar.server.lambda_host import Hosted, LambdaHost, abort
 from sidecar.version import VERSION
 
 SERVICE = "kafka_sidecar.admin.v1.Admin"
@@ -49,8 +49,11 @@ class Admin:
             hosted.mailbox.put(mail.Inspect(replies[name]))
         return {name: await reply.future for name, reply in replies.items()}
 
-    async def _status(self, _: pb.StatusRequest, __: Context) -> pb.StatusResponse:
-        statuses = await self.statuses()
+    async def _status(self, _: pb.StatusRequest, context: Context) -> pb.StatusResponse:
+        try:
+            statuses = await self.statuses()
+        except mail.GoneError as error:
+            await abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
         return pb.StatusResponse(
             version=VERSION,
             started_at_ms=self._started_at_ms,
@@ -90,7 +93,7 @@ class Admin:
         hosted = self._lambdas.get(request.lambda_name)
         if hosted is None:
             known = ", ".join(sorted(self._lambdas))
-            await _abort(
+            await abort(
                 context, grpc.StatusCode.NOT_FOUND, f"there is no lambda {request.lambda_name!r}; there are: {known}"
             )
         reply: mail.Reply[tuple[int, int | None]] = mail.Reply()
@@ -99,7 +102,9 @@ class Admin:
             from_offset, skipped = await reply.future
         except ResumeRefused as refusal:
             status = grpc.StatusCode.FAILED_PRECONDITION if refusal.known else grpc.StatusCode.NOT_FOUND
-            await _abort(context, status, str(refusal))
+            await abort(context, status, str(refusal))
+        except mail.GoneError as error:
+            await abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
         return pb.ResumeResponse(from_offset=from_offset, skipped=skipped)
 
 
@@ -123,8 +128,3 @@ def _partition(status: mail.PartitionStatus, wall_clock: float) -> pb.Partition:
         failing_offset=status.failing_offset,
         blocked_since_ms=blocked,
     )
-
-
-async def _abort(context: Context, status: grpc.StatusCode, text: str) -> NoReturn:
-    await context.abort(status, text)
-    raise AssertionError("abort raises")

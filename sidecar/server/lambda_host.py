@@ -130,7 +130,7 @@ class LambdaHost:
         try:
             offer = await self._read_offer(context)
         except InvalidFrameError as error:
-            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         hosted = self._lambdas[offer.lambda_name]
         await context.write(_welcome(hosted.config))
         stream = Stream(next(self._ids), offer.lambda_name, offer.process_id)
@@ -150,10 +150,10 @@ class LambdaHost:
                 reader.result()
             elif stream.ended.done():
                 status, text = stream.ended.result()
-                await _abort(context, status, text)
+                await abort(context, status, text)
         except InvalidFrameError as error:
             _log.warning("stream refused", lambda_=stream.lambda_name, process=offer.process_id, error=str(error))
-            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
             reader.cancel()
             writer.cancel()
@@ -168,9 +168,7 @@ class LambdaHost:
         try:
             data = await asyncio.wait_for(context.read(), OFFER_TIMEOUT)
         except TimeoutError:
-            await _abort(
-                context, grpc.StatusCode.DEADLINE_EXCEEDED, f"offer: did not come within {OFFER_TIMEOUT:g} s"
-            )
+            await abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, f"offer: did not come within {OFFER_TIMEOUT:g} s")
         if not isinstance(data, bytes):
             raise InvalidFrameError("offer: the stream ended before it")
         frame = frames.parse(pb.LambdaFrame, data)
@@ -178,16 +176,16 @@ class LambdaHost:
             raise InvalidFrameError("offer: must be the first frame of a stream")
         offer = frames.checked_offer(frame.offer)
         if self._refusing:
-            await _abort(context, grpc.StatusCode.UNAVAILABLE, self._refusing)
+            await abort(context, grpc.StatusCode.UNAVAILABLE, self._refusing)
         if offer.protocol_version < frames.PROTOCOL_VERSION:
-            await _abort(
+            await abort(
                 context,
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"offer.protocol_version: {offer.protocol_version} is too old, this sidecar speaks "
                 f"{frames.PROTOCOL_VERSION}; update the lambda's SDK",
             )
         if offer.lambda_name not in self._lambdas:
-            await _abort(
+            await abort(
                 context,
                 grpc.StatusCode.NOT_FOUND,
                 f"offer.lambda_name: the sidecar's config has no lambda {offer.lambda_name!r}; "
@@ -269,7 +267,7 @@ class LambdaHost:
         ).SerializeToString()
 
     async def _produce(self, _: bytes, context: Context) -> NoReturn:
-        await _abort(context, grpc.StatusCode.UNIMPLEMENTED, "Produce: this sidecar does not have it yet")
+        await abort(context, grpc.StatusCode.UNIMPLEMENTED, "Produce: this sidecar does not have it yet")
 
 
 def _welcome(config: LambdaConfig) -> bytes:
@@ -292,11 +290,13 @@ def _checked(call: Callable[[bytes], Awaitable[bytes]]) -> Callable[[bytes, Cont
         try:
             return await call(data)
         except InvalidFrameError as error:
-            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except mail.GoneError as error:
+            await abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
 
     return checked
 
 
-async def _abort(context: "grpc.aio.ServicerContext[Any, Any]", status: grpc.StatusCode, text: str) -> NoReturn:
+async def abort(context: "grpc.aio.ServicerContext[Any, Any]", status: grpc.StatusCode, text: str) -> NoReturn:
     await context.abort(status, text)
     raise AssertionError("abort raises")

@@ -42,14 +42,17 @@ class Supervisor:
         self._cwd = config.cwd
         self._environment = _with_interpreter_first({**environment, **(config.env or {})})
         self._log = get_logger(__name__).bind(lambda_=name)
-        self.stopping = False
-        """Set: what ends is not started again."""
+        self._stopping = asyncio.Event()
         self._running: dict[int, Process] = {}
         self._tasks = [asyncio.ensure_future(self._keep(instance)) for instance in range(config.instances)]
 
+    def restart_none(self) -> None:
+        """What ends from now on is not started again."""
+        self._stopping.set()
+
     async def stop(self) -> None:
         """End the processes in order: SIGTERM, and SIGKILL when they take too long."""
-        self.stopping = True
+        self.restart_none()
         for process in self._running.values():
             with suppress(ProcessLookupError):
                 process.terminate()
@@ -67,15 +70,16 @@ class Supervisor:
 
     async def _keep(self, instance: int) -> None:
         failures = 0
-        while not self.stopping:
+        while not self._stopping.is_set():
             began = monotonic()
             await self._run_once(instance)
-            if self.stopping:
+            if self._stopping.is_set():
                 return
             failures = 1 if monotonic() - began > HEALTHY_AFTER else failures + 1
             seconds = 0.0 if failures == 1 else delay(failures - 1, BACKOFF_FIRST, BACKOFF_MOST, random.random)
             self._log.warning("starting the lambda process again", instance=instance, seconds=round(seconds, 2))
-            await asyncio.sleep(seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _run_once(self, instance: int) -> None:
         log = self._log.bind(instance=instance)
@@ -94,6 +98,8 @@ class Supervisor:
             log.error("cannot start the lambda process", command=self._command[0], error=str(error))
             return
         self._running[instance] = process
+        if self._stopping.is_set():  # said while it was being started
+            process.terminate()
         log.info("lambda process started", command=self._command[0], guard_pid=process.pid)
         try:
             assert process.stdout is not None
@@ -103,7 +109,7 @@ class Supervisor:
                 _copy(process.stderr, log.bind(output="stderr")),
                 process.wait(),
             )
-            log.log(20 if self.stopping else 30, "lambda process ended", exit_code=process.returncode)
+            log.log(20 if self._stopping.is_set() else 30, "lambda process ended", exit_code=process.returncode)
         finally:
             if process.returncode is not None:
                 del self._running[instance]

@@ -140,3 +140,14 @@ async def test_frames_after_stop_are_dropped() -> None:
     made.stop()
     made.put(pb.Batch(first_offset=0, values=[b"x"]), 1)
     assert made.waiting == 0
+
+
+async def test_a_sync_handler_that_comes_upon_a_cancellation_has_failed_at_its_message() -> None:
+    def handler(_: Message) -> None:
+        cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        cancelled.cancel()
+        cancelled.result()
+
+    with pytest.raises(HandlerFailedError) as failed:
+        await dispatcher(3).run(handler)
+    assert failed.value.offset == 0

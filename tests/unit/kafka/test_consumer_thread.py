@@ -1,0 +1,136 @@
+"""What must hold whatever librdkafka does inside one call: driven turn by turn, without the thread running."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from time import monotonic
+
+import pytest
+from confluent_kafka import KafkaError, Message, TopicPartition as KafkaPartition
+
+from sidecar import mail
+from sidecar.config.lambdas import LambdaConfig
+from sidecar.kafka.connection import Connection
+from sidecar.kafka.consumer_thread import ConsumerThread
+from sidecar.kafka.places import Places
+from sidecar.logs import get_logger
+from sidecar.partitions.vocabulary import Assign, ClosedReason, State, TopicPartition
+
+P0 = TopicPartition("t", 0)
+
+
+class ScriptedConsumer:
+    """Kafka's client with one partition: what each call brings, and what happens inside it, is the test's."""
+
+    def __init__(self) -> None:
+        self.polled: list[Message] = []
+        self.batches: list[list[Message]] = []
+        self.inside: Callable[[], None] | None = None
+        self.delivered = -1
+        self.commits: list[int] = []
+
+    def consume(self, _: int, __: float) -> list[Message]:
+        batch = self.batches.pop(0) if self.batches else []
+        if self.inside is not None and not self.polled:
+            inside, self.inside = self.inside, None
+            inside()
+        return self._noted(batch)
+
+    def poll(self, _: float) -> Message | None:
+        return self._noted([self.polled.pop(0)])[0] if self.polled else None
+
+    def position(self, partitions: list[KafkaPartition]) -> list[KafkaPartition]:
+        return [KafkaPartition(p.topic, p.partition, self.delivered + 1) for p in partitions]
+
+    def commit(self, *, offsets: list[KafkaPartition], asynchronous: bool) -> list[KafkaPartition]:
+        self.commits += [p.offset for p in offsets]
+        return [] if asynchronous else offsets
+
+    def _noted(self, batch: list[Message]) -> list[Message]:
+        for message in batch:
+            self.delivered = message.offset() or 0
+        return batch
+
+
+def record(offset: int, error: KafkaError | None = None) -> Message:
+    return Message(topic="t", partition=0, offset=offset, value=b"v", error=error, timestamp=(1, 1))
+
+
+class Bench:
+    """A thread's object whose one partition runs, caught up at offset 1."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        config = LambdaConfig.model_validate({"topic": "t", "group": "g"})
+        outbox = mail.Outbox(loop, lambda _: None)
+        self.thread = ConsumerThread("l", config, {}, outbox, lambda *_: None)
+        self.consumer = self.thread._consumer = ScriptedConsumer()  # type: ignore[assignment]
+        log = get_logger("test")
+        thread, consumer = self.thread, self.thread._consumer
+        thread._connection = Connection(consumer, ["t"], log)
+        thread._places = Places(consumer, thread._table, thread._inflow, config, log, cooperative=True)
+        self.table = thread._table
+        self.table.assigned([P0])
+        self.table.resolved(P0, 1, monotonic(), committed=True)
+        self.table.available(1, "process", 1 << 20, monotonic())
+        (assign,) = self.table.commands
+        assert isinstance(assign, Assign)
+        self.table.ready(1, assign.lease)
+        self.table.commands.clear()
+        assert self.table.partitions[P0].state is State.RUNNING
+
+    def revoked(self) -> None:
+        """Kafka takes the partition; its lambda closes without a new checkpoint."""
+        self.thread.mailbox.put(mail.Closed(1, ClosedReason.REVOKED, None))
+        self.thread._on_revoke(self.thread._consumer, [KafkaPartition("t", 0)])
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    loop = asyncio.new_event_loop()
+    yield Bench(loop)
+    loop.close()
+
+
+def test_a_record_in_hand_is_not_committed_by_a_revoke_inside_the_next_call(bench: Bench) -> None:
+    bench.consumer.polled = [record(1)]
+    bench.consumer.inside = bench.revoked
+    bench.thread._fetch()
+    assert P0 not in bench.table.partitions
+    assert bench.consumer.commits == []
+
+
+def test_what_is_not_for_us_is_committed_by_a_revoke(bench: Bench) -> None:
+    bench.consumer.delivered = 1  # a transaction's marker at 1
+    bench.consumer.inside = bench.revoked
+    bench.thread._fetch()
+    assert bench.consumer.commits == [2]
+
+
+def test_records_of_a_partition_that_went_inside_the_call_are_dropped(bench: Bench) -> None:
+    bench.consumer.batches = [[record(1), record(2)]]
+    bench.consumer.inside = bench.revoked
+    bench.thread._fetch()
+    assert bench.thread._inflow.idle(P0)
+    assert bench.thread._sendable == set()
+
+
+def test_a_record_that_the_client_cannot_read_halts_its_partition_behind_what_came_before(bench: Bench) -> None:
+    bad = KafkaError(KafkaError._BAD_MSG, "wrong checksum")
+    bench.consumer.batches = [[record(1), record(2, bad), record(3)]]
+    bench.thread._fetch()
+    bench.thread._send(monotonic())
+    partition = bench.table.partitions[P0]
+    assert partition.window.delivered == 1
+    assert partition.failing_offset == 2
+    assert partition.state is State.DRAINING
+    assert "wrong checksum" in partition.reason
+    assert not partition.caught_up
+
+
+def test_once_left_out_it_is_no_news(bench: Bench) -> None:
+    bench.table.partitions[P0].skip = {2}
+    bad = KafkaError(KafkaError._BAD_MSG, "wrong checksum")
+    bench.consumer.batches = [[record(1), record(2, bad), record(3)]]
+    bench.thread._fetch()
+    bench.thread._send(monotonic())
+    assert bench.table.partitions[P0].window.delivered == 3
+    assert bench.table.partitions[P0].state is State.RUNNING
