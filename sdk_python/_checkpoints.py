@@ -19,7 +19,7 @@ from .protocol import lambda_pb2 as pb
 
 log = logging.getLogger("kafka_sidecar.sdk")
 
-SPACING: Final = 0.005
+SPACING: Final = 0.01
 """Seconds between the starts of two Checkpoint calls, unless a lease is in a hurry."""
 HANDLED_INTERVAL: Final = 1.0
 """Seconds between reports of handled offsets that moved without a checkpoint."""
@@ -55,7 +55,7 @@ class Place:
         """Offset of the last message whose handler returned. Written by the dispatcher, once per slice."""
         self.sealed = False
         self._sink = sink
-        self._quarter = max(1, window // 4)
+        self._half = max(1, window // 2)
         self._offset = _NONE
         self._beyond = (0, 0)
         self._delivered = _NONE
@@ -63,7 +63,7 @@ class Place:
         self._accepted = _NONE
         self._told: tuple[tuple[int, int], int] = ((0, 0), _NONE)  # beyond and handled as last sent
         self._dirty = False
-        self._urgent_at = (start_offset or 0) + self._quarter
+        self._urgent_at = (start_offset or 0) + self._half
 
     def checkpoint(self, offset: int) -> None:
         """See `IContext.checkpoint`."""
@@ -90,7 +90,7 @@ class Place:
 
     @property
     def urgent(self) -> bool:
-        """More than a quarter of the window is neither sent nor on its way."""
+        """More than half of the window is neither sent nor on its way."""
         return self._dirty and self._offset >= self._urgent_at
 
     @property
@@ -128,7 +128,7 @@ class Place:
         if offset > self._sent:
             entry.offset = offset
             self._sent = offset
-            self._urgent_at = offset + self._quarter
+            self._urgent_at = offset + self._half
         if self.handled > _NONE:
             entry.handled = self.handled
         self._told = told
