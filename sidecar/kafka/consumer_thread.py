@@ -20,7 +20,8 @@ from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka.commits import Commits
 from sidecar.kafka.connection import ClientLog, Connection
 from sidecar.kafka.encode import Undeliverable, encode
-from sidecar.kafka.inflow import RESUME_BELOW, Inflow
+from sidecar.kafka.flow import Flow
+from sidecar.kafka.inflow import Inflow
 from sidecar.kafka.places import Places
 from sidecar.kafka.properties import Property, rebalance_protocol
 from sidecar.kafka.status import lambda_status
@@ -50,10 +51,6 @@ HOUSEKEEPING = 0.01
 
 FINISH_TIMEOUT = 5.0
 """Seconds that the last commit may take; with the broker away it would take as long as a session timeout."""
-
-STUCK_AFTER = 0.2
-"""Seconds after which frames that the loop cannot write count as a lambda that does not read."""
-
 
 UNREADABLE = frozenset(
     {
@@ -101,7 +98,6 @@ class ConsumerThread(threading.Thread):
         self._inflow = Inflow(config.topics)
         self._commits = Commits(self._table, self._inflow, config.checkpoint.interval, self._log)
         self._sendable: set[TopicPartition] = set()
-        self._written_at: dict[TopicPartition, float] = {}
         self._told_connected = False
         self._joined = False
         self._stopping = False
@@ -117,6 +113,7 @@ class ConsumerThread(threading.Thread):
                 logger=ClientLog(get_logger("librdkafka").bind(lambda_=self._lambda)),
             )
             self._connection = Connection(self._consumer, self._config.topics, self._log)
+            self._flow = Flow(self._consumer, self._table, self._inflow, self._log)
             self._places = Places(
                 self._consumer,
                 self._table,
@@ -145,7 +142,8 @@ class ConsumerThread(threading.Thread):
         self._keep_membership(now)
         # Nothing is fetched for a partition before its lambda runs for the first time: with many partitions most of
         # it would be thrown away again. Later, records may wait for the next lambda.
-        self._pause([tp for tp in self._places.work() if self._table.partitions[tp].state is not State.RUNNING])
+        new = self._places.work()
+        self._flow.pause([tp for tp in new if self._table.partitions[tp].state is not State.RUNNING])
         self._fetch()
         # A rebalance callback inside may have left rewinds; they come before anything is sent. What the fetch brought
         # for such a partition is from before, and is dropped with the rest that waits.
@@ -213,7 +211,7 @@ class ConsumerThread(threading.Thread):
     def _patience(self) -> float:
         if self._sendable:
             return 0.0
-        if self._written_at or (self._table.someone_waits and len(self._table.processes)):
+        if self._flow.writing or (self._table.someone_waits and len(self._table.processes)):
             return WAIT_WRITTEN
         return WAIT_BUSY if self._table.held() else WAIT_IDLE
 
@@ -247,7 +245,7 @@ class ConsumerThread(threading.Thread):
         if frame is not None:
             self._inflow.taken(tp, frame.count)
             self._table.sent(tp, frame.first, frame.last, frame.count, len(frame.data), frame.offsets)
-            self._written_at.setdefault(tp, now)
+            self._flow.sent(tp, now)
             self._sent += frame.count
             self._outbox.post(mail.Send(stream.id, frame.data))
 
@@ -265,9 +263,7 @@ class ConsumerThread(threading.Thread):
             case mail.Written(stream):
                 tp = table.written(stream)
                 if tp is not None:
-                    self._written_at.pop(tp, None)
-                    if table.partitions[tp].in_flight:
-                        self._written_at[tp] = now
+                    self._flow.written(tp, now)
                     self._sendable.add(tp)
             case mail.Checkpoints(entries, reply):
                 results = []
@@ -397,7 +393,7 @@ class ConsumerThread(threading.Thread):
         for tp in tps:
             self._inflow.forget(tp)
             self._sendable.discard(tp)
-            self._written_at.pop(tp, None)
+            self._flow.forget(tp)
 
     # --- what goes wrong --------------------------------------------------------------------------------------
 
@@ -436,49 +432,7 @@ class ConsumerThread(threading.Thread):
 
     def _look_around(self, now: float) -> None:
         self._table.tick(now)
-        for tp in [tp for tp in self._written_at if not self._table.partitions[tp].in_flight]:
-            del self._written_at[tp]  # the stream ended before it could say so
-        share = self._inflow.share(len(self._table.partitions))
-        flowing = 0
-        pause: list[TopicPartition] = []
-        for tp in self._inflow:
-            self._table.block(tp, now)
-            size = self._inflow.bytes(tp)
-            if self._is_flowing(tp, now):
-                flowing += size
-            elif size > share and tp not in self._inflow.paused:
-                pause.append(tp)
-        # What flows is never paused, which would throw fetched records away: it is enough to fetch a little later.
-        self._throttled = flowing > share * max(1, len(self._table.partitions))
-        self._pause(pause)
-        low = share * RESUME_BELOW
-        resume = [
-            tp
-            for tp in self._inflow.paused
-            if self._table.partitions[tp].state is State.RUNNING and self._inflow.bytes(tp) < low
-        ]
-        if resume:
-            self._consumer.resume([KafkaPartition(tp.topic, tp.partition) for tp in resume])
-            self._inflow.paused.difference_update(resume)
-
-    def _pause(self, tps: list[TopicPartition]) -> None:
-        if not tps:
-            return
-        try:
-            self._consumer.pause([KafkaPartition(tp.topic, tp.partition) for tp in tps])
-            self._inflow.paused.update(tps)
-        except KafkaException as error:  # of an assignment that is just being changed: the next look tries again
-            self._log.debug("pause refused", partitions=short(tps), error=error.args[0].str())
-
-    def _is_flowing(self, tp: TopicPartition, now: float) -> bool:
-        """Whether the partition's lambda takes records as fast as they can be written."""
-        partition = self._table.partitions[tp]
-        since = self._written_at.get(tp)
-        return (
-            partition.state is State.RUNNING
-            and partition.window.room() > 0
-            and (since is None or now - since < STUCK_AFTER)
-        )
+        self._throttled = self._flow.adjust(now)
 
     def _status(self) -> mail.LambdaStatus:
         return lambda_status(
@@ -506,7 +460,7 @@ class ConsumerThread(threading.Thread):
         tps = [*self._table.partitions]
         self._log.info("draining", partitions=len(tps), seconds=seconds)
         self._table.revoke_all(RevokeReason.SHUTDOWN, seconds, monotonic())
-        self._pause(tps)
+        self._flow.pause(tps)
         while self._table.held():
             self._read_mail()
             self._table.tick(monotonic())

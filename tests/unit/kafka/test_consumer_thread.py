@@ -11,6 +11,7 @@ from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka.connection import Connection
 from sidecar.kafka.consumer_thread import ConsumerThread
+from sidecar.kafka.flow import Flow
 from sidecar.kafka.places import Places
 from sidecar.logs import get_logger
 from sidecar.partitions.vocabulary import Assign, ClosedReason, State, TopicPartition
@@ -66,6 +67,7 @@ class Bench:
         log = get_logger("test")
         thread, consumer = self.thread, self.thread._consumer
         thread._connection = Connection(consumer, ["t"], log)
+        thread._flow = Flow(consumer, thread._table, thread._inflow, log)
         thread._places = Places(consumer, thread._table, thread._inflow, config, log, cooperative=True)
         self.table = thread._table
         self.table.assigned([P0])

@@ -1,0 +1,121 @@
+"""Who is paused, who is resumed, and when the client is left alone."""
+
+from time import monotonic
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
+
+from sidecar.kafka.flow import STUCK_AFTER, Flow
+from sidecar.kafka.inflow import MOST_WAITING_BYTES, Inflow
+from sidecar.logs import get_logger
+from sidecar.partitions.table import PartitionTable
+from sidecar.partitions.vocabulary import Assign, Limits, TopicPartition
+
+P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
+HALF = MOST_WAITING_BYTES // 2
+
+
+class Client:
+    """Remembers what is paused; may refuse."""
+
+    def __init__(self) -> None:
+        self.paused: set[int] = set()
+        self.refuses = False
+
+    def pause(self, partitions: list[KafkaPartition]) -> None:
+        if self.refuses:
+            raise KafkaException(KafkaError(KafkaError._STATE))
+        self.paused |= {p.partition for p in partitions}
+
+    def resume(self, partitions: list[KafkaPartition]) -> None:
+        self.paused -= {p.partition for p in partitions}
+
+
+class Bench:
+    """Two partitions; P0 has a lambda, P1 has none."""
+
+    def __init__(self, window: int = 10_000) -> None:
+        leases = iter("ab")
+        self.now = monotonic()
+        self.client = Client()
+        self.inflow = Inflow(["t"])
+        self.table = PartitionTable(Limits(window_messages=window), lambda: next(leases), lambda: 0.0)
+        self.flow = Flow(self.client, self.table, self.inflow, get_logger("test"))  # type: ignore[arg-type]
+        self.table.assigned([P0, P1])
+        self.table.available(1, "process", 1 << 20, self.now)
+        for tp in (P0, P1):
+            self.table.resolved(tp, 0, self.now, committed=True)
+        (assign,) = self.table.commands
+        assert isinstance(assign, Assign)
+        assert assign.partition == P0
+        self.table.ready(1, assign.lease)
+
+    def wait(self, partition: int, count: int) -> None:
+        """So many records of one large size come: together more than a share of memory when there are two."""
+        value = b"x" * (HALF // 2)
+        first = self.inflow.next_offset.get(TopicPartition("t", partition), 0)
+        list(
+            self.inflow.add(
+                [Message(topic="t", partition=partition, offset=first + n, value=value) for n in range(count)]
+            )
+        )
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_a_partition_without_a_lambda_is_paused_when_its_share_is_used(bench: Bench) -> None:
+    bench.wait(1, 1)
+    assert not bench.flow.adjust(bench.now)
+    assert bench.client.paused == set()
+    bench.wait(1, 2)
+    assert not bench.flow.adjust(bench.now)
+    assert bench.client.paused == {1}
+
+
+def test_a_partition_that_flows_is_never_paused_but_the_client_is_left_alone(bench: Bench) -> None:
+    bench.wait(0, 5)
+    assert bench.flow.adjust(bench.now)
+    assert bench.client.paused == set()
+
+
+def test_a_reader_that_does_not_read_is_one_that_does_not_flow(bench: Bench) -> None:
+    bench.wait(0, 3)
+    bench.table.sent(P0, 0, 0, 1, 10, None)
+    bench.flow.sent(P0, bench.now)
+    assert bench.flow.writing
+    bench.flow.adjust(bench.now + STUCK_AFTER / 2)
+    assert bench.client.paused == set()
+    bench.flow.adjust(bench.now + STUCK_AFTER)
+    assert bench.client.paused == {0}
+    bench.table.written(1)
+    bench.flow.written(P0, bench.now)
+    assert not bench.flow.writing
+
+
+def test_it_is_resumed_when_a_lambda_runs_and_little_waits(bench: Bench) -> None:
+    bench.flow.pause([P0, P1])
+    bench.flow.adjust(bench.now)
+    assert bench.client.paused == {1}  # nobody runs there
+    assert bench.inflow.paused == {P1}
+
+
+def test_a_full_window_pauses_its_partition_only() -> None:
+    bench = Bench(window=1)
+    bench.table.sent(P0, 0, 0, 1, 10, None)
+    bench.wait(0, 3)
+    assert not bench.flow.adjust(bench.now)
+    assert bench.client.paused == {0}
+    assert bench.table.partitions[P0].blocked_since == bench.now
+
+
+def test_a_refused_pause_is_tried_again(bench: Bench) -> None:
+    bench.client.refuses = True
+    bench.wait(1, 3)
+    bench.flow.adjust(bench.now)
+    assert bench.inflow.paused == set()
+    bench.client.refuses = False
+    bench.flow.adjust(bench.now)
+    assert bench.inflow.paused == {P1}
