@@ -34,7 +34,7 @@ proto: $(VENV)/ready  ## generate sdk_python/protocol from proto/
 lock: $(VENV)/ready  ## pin what pyproject.toml asks for, newest versions, in requirements/dev.txt
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-annotate --no-header -q --upgrade -o requirements/dev.txt
+	  --no-annotate --no-header -q --upgrade -o requirements/dev.txt
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -143,7 +142,8 @@ def test_a_killed_lambda_process_comes_back_and_goes_on(folder: Path, demos: lis
     places = demo.wait_for(r"partitions go on: 0 at ([\d,]+)  1 at ([\d,]+)  2 at ([\d,]+)  3 at ([\d,]+)", seen)
     assert all(int(place.replace(",", "")) > 0 for place in places.groups()), "not from the beginning"
     demo.wait_for(rf"total ([\d,]+) .*running 4/4  pid {come}", seen)
-    time.sleep(1.5)
+    for _ in range(2):  # a line a second: what waited for the new process is handled by then
+        demo.wait_for(rf"running 4/4  pid {come}", len(demo.lines))
     demo.process.send_signal(signal.SIGINT)
     assert demo.ended() == 0, demo.text()
     assert demo.summary("restarts") == 1
