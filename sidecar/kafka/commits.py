@@ -91,7 +91,12 @@ class Commits:
                 if not offsets:
                     return
                 self._send(consumer, offsets)
-            consumer.poll(0.01)  # nothing is settled any more: a record that comes is fetched by the next owner
+            message = consumer.poll(0.01)
+            if message is not None and message.error() is None:
+                # For the next owner. The client's position is beyond it now, and a revoke inside a later poll settles.
+                dropped = TopicPartition(message.topic() or "", message.partition() or 0)
+                if dropped in self._table.partitions:
+                    self._table.partitions[dropped].refetch = True
         self._log.warning("the last commit did not get through in time; some records will be handled again")
 
     def on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:

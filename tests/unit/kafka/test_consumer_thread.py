@@ -107,6 +107,16 @@ def test_what_is_not_for_us_is_committed_by_a_revoke(bench: Bench) -> None:
     assert bench.consumer.commits == [2]
 
 
+def test_a_record_that_comes_during_the_last_commit_is_not_committed(bench: Bench) -> None:
+    partition = bench.table.partitions[P0]
+    partition.touched, partition.committed = True, None
+    bench.consumer.polled = [record(1)]
+    bench.thread._commits.finish(bench.thread._consumer, [P0], 0.01)
+    bench.revoked()
+    assert bench.consumer.delivered == 1
+    assert {*bench.consumer.commits} == {1}
+
+
 def test_records_of_a_partition_that_went_inside_the_call_are_dropped(bench: Bench) -> None:
     bench.consumer.batches = [[record(1), record(2)]]
     bench.consumer.inside = bench.revoked
