@@ -93,7 +93,7 @@ class Commits:
                 self._send(consumer, offsets)
             message = consumer.poll(0.01)
             if message is not None and message.error() is None:
-                # For the next owner. The client's position is beyond it now, and a revoke inside a later poll settles.
+                # For the next owner. The client's position is beyond it, and a revoke inside a later poll settles.
                 dropped = TopicPartition(message.topic() or "", message.partition() or 0)
                 if dropped in self._table.partitions:
                     self._table.partitions[dropped].refetch = True

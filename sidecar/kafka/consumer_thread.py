@@ -449,6 +449,8 @@ class ConsumerThread(threading.Thread):
 
     def _leave_broken(self) -> None:
         """Commit what is known to be done and leave the group, if that still works."""
+        for partition in self._table.partitions.values():
+            partition.refetch = True  # what was in hand when it broke is lost here: no position may be committed
         with suppress(Exception):
             self._commits.now(self._consumer, [*self._table.partitions])
         with suppress(Exception):

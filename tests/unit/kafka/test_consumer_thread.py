@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 
 import pytest
-from confluent_kafka import KafkaError, Message, TopicPartition as KafkaPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
 
 from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
@@ -115,6 +115,17 @@ def test_a_record_that_comes_during_the_last_commit_is_not_committed(bench: Benc
     bench.revoked()
     assert bench.consumer.delivered == 1
     assert {*bench.consumer.commits} == {1}
+
+
+def test_what_was_in_hand_when_the_thread_broke_is_not_committed(bench: Bench) -> None:
+    fatal = KafkaError(KafkaError._FATAL, "fenced", fatal=True)
+    bench.consumer.batches = [[record(1), record(2, fatal)]]
+    with pytest.raises(KafkaException):
+        bench.thread._fetch()
+    assert bench.thread._inflow.idle(P0)
+    bench.thread._leave_broken()
+    bench.revoked()
+    assert bench.consumer.commits == []
 
 
 def test_records_of_a_partition_that_went_inside_the_call_are_dropped(bench: Bench) -> None:
