@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Sidecar:
     address: str
     config: Path
     folder: Path
+    lambdas: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def status(self) -> admin_pb2.Lambda:
         """How the lambda is doing."""
@@ -51,7 +52,9 @@ class Sidecar:
         command += ["--log-level", "warning"]
         for key, value in settings.items():
             command += ["--set", f"{key}={json.dumps(value)}"]
-        return subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log)
+        process = subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log)
+        self.lambdas.append(process)
+        return process
 
 
 @contextmanager
@@ -76,6 +79,9 @@ def sidecar(broker: str, topics: list[str], settings: Mapping[str, Any], **more:
             _wait_until_connected(running)
             yield running
         finally:
+            for one in running.lambdas:
+                one.kill()  # of those that a failed run left behind; the others have ended
+                one.wait()
             process.send_signal(signal.SIGTERM)
             if process.wait(30) != 0:
                 sys.stderr.write((folder / "sidecar.log").read_text()[-4000:])
