@@ -79,9 +79,9 @@ def sidecar(broker: str, topics: list[str], settings: Mapping[str, Any], **more:
             _wait_until_connected(running)
             yield running
         finally:
-            for one in running.lambdas:
-                one.kill()  # of those that a failed run left behind; the others have ended
-                one.wait()
+            for left in running.lambdas:
+                left.kill()  # of those that a failed run left behind; the others have ended
+                left.wait()
             process.send_signal(signal.SIGTERM)
             if process.wait(30) != 0:
                 sys.stderr.write((folder / "sidecar.log").read_text()[-4000:])
