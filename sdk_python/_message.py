@@ -126,12 +126,6 @@ class Columns:
         return [*map(tuple.__new__, repeat(Message), rows)]
 
 
-def messages_of(batch: pb.Batch, topic: str, partition: int) -> list[Message]:
-    """All records of a frame that `check_batch` accepted, as messages in offset order."""
-    columns = Columns(batch, topic, partition)
-    return columns.messages(0, columns.count)
-
-
 def batch_of(messages: Sequence[Message]) -> pb.Batch:
     """The frame of these messages, which are of one partition, ascending, and of one timestamp type.
 

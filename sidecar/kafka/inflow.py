@@ -39,7 +39,8 @@ class Inflow:
         self._bytes: dict[TopicPartition, int] = {}
         self._bad: dict[TopicPartition, Undeliverable] = {}
         self.next_offset: dict[TopicPartition, int] = {}
-        """The offset after the last record that came, since the last rewind. Missing: none came since."""
+        """What comes next: the offset after the last record, or where the client was told to read. Missing: it was
+        rewound, and nothing came since."""
         self.paused: set[TopicPartition] = set()
         self.fetched = 0
 

@@ -59,11 +59,11 @@ class Window:
 
     def room(self) -> int:
         """How many records may be sent now; 0: the window is full."""
-        outstanding = self.records - self._beyond
+        outstanding = self.outstanding
         least = 1 if outstanding == 0 else 0
         if self.delivered is not None and self.delivered - self._low >= self._limits.window_span:
             return least
-        if outstanding and self._bytes - self._beyond_bytes >= self._limits.window_bytes:
+        if outstanding and self.outstanding_bytes >= self._limits.window_bytes:
             return 0
         return max(least, self._limits.window_messages - outstanding)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.servers.kafka import KafkaServer, missing_requirements
@@ -18,7 +20,10 @@ from tests.servers.topics import (
 
 pytestmark = [
     pytest.mark.kafka,
-    pytest.mark.skipif(missing_requirements() is not None, reason=str(missing_requirements())),
+    pytest.mark.skipif(
+        missing_requirements() is not None and not os.environ.get("KAFKA_SIDECAR_REQUIRE_KAFKA"),
+        reason=str(missing_requirements()),
+    ),
 ]
 
 

@@ -6,13 +6,20 @@ import pytest
 from hypothesis import given, strategies as st
 
 from sdk_python import CREATE_TIME, LOG_APPEND_TIME, NO_TIMESTAMP, Message
-from sdk_python._message import FrameError, batch_of, check_batch, messages_of
+from sdk_python._message import Columns, FrameError, batch_of, check_batch
 from sdk_python.protocol import lambda_pb2 as pb
 
 nullable = st.none() | st.binary(max_size=5)
 # What UTF-8 with surrogateescape can say: any bytes at all.
 names = st.binary(max_size=5).map(lambda name: name.decode("utf-8", "surrogateescape"))
 headers = st.lists(st.tuples(names, nullable), max_size=3).map(tuple)
+
+
+def messages_of(batch: pb.Batch, topic: str, partition: int) -> list[Message]:
+    """All messages of a frame, in uneven slices: where they are cut must not show."""
+    columns = Columns(batch, topic, partition)
+    cut = columns.count // 3
+    return columns.messages(0, cut) + columns.messages(cut, columns.count + 5)
 
 
 @st.composite
