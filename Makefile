@@ -6,17 +6,28 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 SECONDS ?=
+KAFKA ?=
+MONGO ?=
+RECORDED ?=
+FAULTS ?= 200
+SEED ?=
+MINUTES ?= 30
 
-.PHONY: help demo test lint types benchmark proto lock clean
+.PHONY: help demo pipeline test lint types chaos soak benchmark benchmark-peers proto lock clean
 
 help:  ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 17
 
-demo: $(VENV)/ready  ## sidecar, embedded broker, a lambda process and sample traffic, live in the terminal
+demo: $(VENV)/ready  ## people write documents, deli numbers what they type: sidecar and embedded broker, live
 	$(BIN)/python -m examples.demo $(if $(SECONDS),--seconds $(SECONDS))
 
+pipeline: $(VENV)/ready  ## with scriptorium and a store, on real Kafka (KAFKA=host:9092 MONGO=mongodb://... RECORDED=folder)
+	@$(BIN)/python -m examples.pipeline $(if $(SECONDS),--seconds $(SECONDS)) \
+	  $(if $(KAFKA),--kafka $(KAFKA)) $(if $(MONGO),--mongo '$(MONGO)') $(if $(RECORDED),--recorded '$(RECORDED)')
+
 test: $(VENV)/ready  ## unit tests, and the behaviour suite over the embedded broker and real Kafka
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone"; first=$$?; \
+	$(BIN)/python -m pytest -q -m alone && exit $$first
 
 lint: $(VENV)/ready  ## ruff: rules and format
 	$(BIN)/ruff check
@@ -25,8 +36,17 @@ lint: $(VENV)/ready  ## ruff: rules and format
 types: $(VENV)/ready  ## mypy --strict
 	$(BIN)/mypy
 
+chaos: $(VENV)/ready  ## real Kafka, sidecars and lambdas under random faults, then a proof (FAULTS=1000 SEED=7)
+	$(BIN)/python -m tests.chaos --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/ready  ## constant traffic and a fault a minute: memory, descriptors and threads stay flat (MINUTES=30)
+	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)
+
 benchmark: $(VENV)/ready  ## the whole path against a bare consumer loop, on real Kafka
 	$(BIN)/python -m benchmarks
+
+benchmark-peers: $(VENV)/ready  ## what people would use instead, on the same broker in the same run (npm, go)
+	$(BIN)/python -m benchmarks.peers --write
 
 proto: $(VENV)/ready  ## generate sdk_python/protocol from proto/
 	$(BIN)/python tools/generate_protocol.py

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from benchmarks.processes import ROOT, Sidecar, cpu_seconds, memory_mb, sidecar, wait_for_result
 
@@ -25,22 +27,42 @@ def bare(broker: str, topic: str, total: int) -> Figures:
 
 def path(broker: str, topic: str, total: int, partitions: int) -> Figures:
     """One run of the sidecar with the Python SDK, committing as in production."""
+    return measure(broker, topic, total, partitions, "benchmarks.counting", {})[0]
+
+
+def measure(
+    broker: str,
+    topic: str,
+    total: int,
+    partitions: int,
+    module: str,
+    settings: Mapping[str, object],
+    **more: object,
+) -> tuple[Figures, dict[str, Any]]:
+    """One run with the lambda ``module``, which writes what `benchmarks.counting` writes: that is the second answer.
+
+    ``more`` are keys of the lambda's config. Raises ``RuntimeError`` when what was handled or committed is not all
+    that there is.
+    """
     began = time.perf_counter()
-    with sidecar(broker, [topic], {}) as host:
+    with sidecar(broker, [topic], {}, **more) as host:
         result_file = host.folder / "result.json"
-        settings = {"total": total, "warm": total // 4, "result": str(result_file)}
-        process = host.serve_with(settings)
+        timed = {"total": total, "warm": total // 4, "result": str(result_file)}
+        process = host.serve_with({**timed, **settings}, module)
         result = wait_for_result(result_file, process)
         cpu = cpu_seconds(host.process.pid) + cpu_seconds(process.pid)
         used = time.perf_counter() - began
-        memory = memory_mb(host.process.pid, "VmHWM")
+        memory = {
+            "sidecar_mb": memory_mb(host.process.pid, "VmHWM"),
+            "lambda_mb": memory_mb(process.pid, "VmHWM"),
+        }
         if result["records"] != total:
             raise RuntimeError(f"{result['records']} records handled, {total} produced")
         process.send_signal(signal.SIGTERM)
         if process.wait(30) != 0:
             raise RuntimeError("the lambda process failed")
         _wait_until_committed(host, total, partitions)
-    return {**_figures(result, cpu, used), "sidecar_mb": memory}
+    return {**_figures(result, cpu, used), **memory}, result
 
 
 def _wait_until_committed(host: Sidecar, total: int, partitions: int) -> None:

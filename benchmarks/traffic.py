@@ -1,7 +1,8 @@
 """What is consumed: topics filled beforehand, and records offered at a fixed rate."""
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -14,7 +15,19 @@ def _producer(broker: str, **more: object) -> Producer:
     return Producer({"bootstrap.servers": broker, **more})
 
 
-def fill(broker: str, topic: str, partitions: int, records: int, *, only: int | None = None) -> None:
+def _thousand(number: int) -> bytes:
+    return b"key-%d" % (number % 1000)
+
+
+def fill(
+    broker: str,
+    topic: str,
+    partitions: int,
+    records: int,
+    *,
+    only: int | None = None,
+    key: Callable[[int], bytes] = _thousand,
+) -> None:
     """Make the topic and write ``records`` records of 100 bytes with keys, evenly, or all to partition ``only``."""
     create_topic(broker, topic, partitions)
     producer = _producer(broker, **{"linger.ms": 20, "batch.size": 500_000, "queue.buffering.max.messages": 500_000})
@@ -28,7 +41,7 @@ def fill(broker: str, topic: str, partitions: int, records: int, *, only: int | 
         partition = number % partitions if only is None else only
         while True:
             try:
-                producer.produce(topic, VALUE, b"key-%d" % (number % 1000), partition, on_delivery=delivered)
+                producer.produce(topic, VALUE, key(number), partition, on_delivery=delivered)
                 break
             except BufferError:
                 producer.poll(0.1)
@@ -60,3 +73,32 @@ def offer(broker: str, topic: str, partitions: Sequence[int], rate: int, seconds
     if took > seconds * 1.05:
         raise RuntimeError(f"offered {total / took:.0f} records/s, not {rate}")
     return total
+
+
+class Steady:
+    """Records at a steady rate for as long as the ``with`` lasts, from a thread of its own."""
+
+    def __init__(self, broker: str, topic: str, partitions: Sequence[int], rate: int) -> None:
+        self._producer = _producer(broker, **{"linger.ms": 0})
+        self._topic = topic
+        self._partitions = partitions
+        self._round = len(partitions) / rate
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="steady traffic")
+
+    def __enter__(self) -> "Steady":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._producer.flush()
+
+    def _run(self) -> None:
+        due = time.perf_counter()
+        while not self._over.wait(max(0.0, due - time.perf_counter())):
+            due += self._round
+            for partition in self._partitions:
+                self._producer.produce(self._topic, VALUE, b"key", partition)
+            self._producer.poll(0)

@@ -30,10 +30,10 @@ class ArchiveLambda:
         try:
             with self.path.open("ab") as file:
                 file.writelines((message.value or b"") + b"\n" for message in self.pending)
-        except OSError as error:  # a full disk passes: again from the checkpoint, after a pause
-            self.context.error(error, restart=True)
-            return
-        self.context.checkpoint(self.pending[-1].offset)
+        except OSError as error:  # a full disk passes: these messages again, and no others until then
+            self.context.pause(str(error), retry_after=5, offset=self.pending[0].offset)
+        else:
+            self.context.checkpoint(self.pending[-1].offset)
         self.pending.clear()
 
     def close(self, reason: CloseReason) -> None:

@@ -3,10 +3,11 @@
 ``python -m sdk_python.serve NAME MODULE`` serves one; `sdk_python.testing` tests one without Kafka.
 """
 
-from ._errors import PluginError, RefusedError, SdkError, SettingsError
+from ._errors import PluginError, ProduceError, RefusedError, SdkError, SettingsError
 from ._function import partition_lambda
 from ._interfaces import CloseReason, IContext, IPartitionLambda, IPartitionLambdaFactory, IPlugin
 from ._message import CREATE_TIME, LOG_APPEND_TIME, NO_TIMESTAMP, Message
+from ._produce import Produced, Record
 
 __all__ = [
     # a lambda of one function
@@ -22,9 +23,13 @@ __all__ = [
     "NO_TIMESTAMP",
     "CREATE_TIME",
     "LOG_APPEND_TIME",
+    # what `context.produce` takes and answers
+    "Record",
+    "Produced",
     # what can go wrong
     "SdkError",
     "PluginError",
     "SettingsError",
     "RefusedError",
+    "ProduceError",
 ]

@@ -99,7 +99,7 @@ class Place:
         return self._offset
 
     def delivered_to(self, offset: int) -> None:
-        """A frame came that ends with ``offset``.
+        """A frame came that ends with ``offset``, or what is behind it comes again.
 
         A lambda with a store of its own may know more than was delivered since the restart. Everything up to its
         offset includes everything up to the last delivered one, so that is what is sent, again with each frame:

@@ -27,6 +27,7 @@ from ._checkpoints import CheckpointSender
 from ._connection import MAX_MESSAGE_BYTES, Connection, Endpoint, LinkError, Stream
 from ._errors import PluginError, RefusedError, clip
 from ._interfaces import IPartitionLambdaFactory, IPlugin
+from ._loading import version_of
 from ._log import log
 from ._message import FrameError
 from ._partition import Host, Partition
@@ -77,7 +78,7 @@ class Client:
         self._stopping = asyncio.Event()
         self._said = ""
         self._welcomed = False
-        self._offer = _offer(name)
+        self._offer = _offer(name, version_of(plugin, os.environ))
 
     def stop(self) -> None:
         """Drain and end; `run` returns when it is done. May be called again."""
@@ -196,6 +197,7 @@ class Client:
                 config=self._config,
                 sink=self._sender,
                 error=self._connection.error,
+                produce=self._connection.produce,
                 window=welcome.window_messages or 1000,
                 drain_timeout=self._options.drain_timeout,
             )
@@ -253,7 +255,7 @@ class Client:
             log.log(WARNING if loud else INFO, "%s: %s", self.name, text)
 
 
-def _offer(name: str) -> pb.LambdaFrame:
+def _offer(name: str, lambda_version: str) -> pb.LambdaFrame:
     offer = pb.Offer(
         lambda_name=name,
         process_id=uuid.uuid4().hex,
@@ -264,6 +266,7 @@ def _offer(name: str) -> pb.LambdaFrame:
         ),
         max_message_bytes=MAX_MESSAGE_BYTES,
         pid=os.getpid(),
+        lambda_version=clip(lambda_version, 256),
     )
     return pb.LambdaFrame(offer=offer)
 

@@ -17,6 +17,9 @@ from .protocol import lambda_pb2 as pb
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """The largest message this client takes; the Offer tells the sidecar, which sends no larger one."""
 
+PRODUCE_TIMEOUT: Final = 90.0
+"""Seconds. The sidecar gives up on Kafka after 60, and says so."""
+
 STREAMS_PER_CHANNEL: Final = 64
 """Servers and proxies cap streams per connection, often at 100."""
 
@@ -54,6 +57,10 @@ _REFUSALS: Final = frozenset(
 
 class LinkError(Exception):
     """A stream or call broke; the text is what gRPC or the sidecar says about it."""
+
+
+class BusyError(LinkError):
+    """The sidecar has no room for this call now, and did nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +169,12 @@ class Connection:
             response_deserializer=pb.ErrorResponse.FromString,
         )
 
+        self._produce = self._calls.unary_unary(
+            _SERVICE + "Produce",
+            request_serializer=pb.ProduceRequest.SerializeToString,
+            response_deserializer=pb.ProduceResponse.FromString,
+        )
+
     def open(self) -> Stream:
         """A new Process stream, on the first channel with room."""
         channel = next((c for c, used in self._streaming.items() if used < STREAMS_PER_CHANNEL), None)
@@ -200,6 +213,23 @@ class Connection:
         try:
             response: pb.ErrorResponse = await self._error(request, metadata=self._metadata, timeout=10)
         except grpc.aio.AioRpcError as error:
+            raise _translated(error) from None
+        return response
+
+    async def produce(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
+        """Call Produce. It takes as long as Kafka does, a minute at most.
+
+        Raises:
+            BusyError: ask again later.
+            LinkError, RefusedError: it failed; nothing is known of its outcome.
+        """
+        try:
+            response: pb.ProduceResponse = await self._produce(
+                request, metadata=self._metadata, timeout=PRODUCE_TIMEOUT
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise BusyError(error.details()) from None
             raise _translated(error) from None
         return response
 

@@ -1,10 +1,13 @@
 """The `IContext` of one lambda."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from math import inf
+from typing import Literal, Protocol
 
 from ._checkpoints import Place, Sink
+from ._produce import Produced, Record, put_all
 from .protocol import lambda_pb2 as pb
 
 Code = Literal["lambda_error", "handler_failed", "create_failed"]
@@ -20,38 +23,107 @@ class Failure:
     code: Code
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What a lambda wants while a dependency is down."""
+
+    reason: str
+    retry_after: float | None
+    offset: int | None
+
+
+class Owner(Protocol):
+    """Whose lambda it is."""
+
+    def on_error(self, failure: Failure) -> None:
+        """``context.error`` and ``context.report``."""
+        ...
+
+    def on_pause(self, pause: Pause) -> None:
+        """``context.pause``. Raises ValueError when the offset cannot be."""
+        ...
+
+    def on_produce(self, topic: str, record: Record) -> asyncio.Future[Produced]:
+        """``context.produce`` of one record."""
+        ...
+
+    def on_resume(self) -> None:
+        """``context.resume``."""
+        ...
+
+
 class PartitionContext(Place):
     """A `Place` with an assignment: the lambda checkpoints on it without a call in between."""
 
-    def __init__(self, assigned: pb.Assigned, window: int, sink: Sink, on_error: Callable[[Failure], None]) -> None:
+    def __init__(self, assigned: pb.Assigned, window: int, sink: Sink, owner: Owner) -> None:
         start = assigned.start_offset if assigned.HasField("start_offset") else None
         super().__init__(assigned.lease, window, start, sink)
         self.topic = assigned.topic
         self.partition = assigned.partition
         self.start_offset = start
         self.attempt = assigned.attempt
-        self._on_error = on_error
+        self._owner = owner
 
     def __repr__(self) -> str:
         return f"<context of {self.topic}/{self.partition}>"
 
     def error(self, error: BaseException | str, restart: bool, offset: int | None = None) -> None:
         """See `IContext.error`."""
-        _check_error(error, offset)
+        check_error(error, offset)
         if not isinstance(restart, bool):
             raise TypeError(f"error(error, restart): restart is True or False, got {type(restart).__name__}")
         action = pb.ERROR_ACTION_RESTART if restart else pb.ERROR_ACTION_CRITICAL
-        self._on_error(Failure(error, action, offset, "lambda_error"))
+        self._owner.on_error(Failure(error, action, offset, "lambda_error"))
 
     def report(self, error: BaseException | str, offset: int | None = None) -> None:
         """See `IContext.report`."""
-        _check_error(error, offset)
-        self._on_error(Failure(error, pb.ERROR_ACTION_REPORT, offset, "lambda_error"))
+        check_error(error, offset)
+        self._owner.on_error(Failure(error, pb.ERROR_ACTION_REPORT, offset, "lambda_error"))
+
+    def pause(self, reason: str = "", retry_after: float | None = None, offset: int | None = None) -> None:
+        """See `IContext.pause`."""
+        if not isinstance(reason, str):
+            raise TypeError(f"pause(reason): a text, got {type(reason).__name__}")
+        check_seconds(retry_after)
+        check_offset(offset)
+        self._owner.on_pause(Pause(reason, retry_after, offset))
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | str | None,
+        key: bytes | str | None = None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        partition: int | None = None,
+    ) -> asyncio.Future[Produced]:
+        """See `IContext.produce`."""
+        return self._owner.on_produce(topic, Record(value, key, headers, partition))
+
+    def produce_many(self, topic: str, records: Iterable[Record]) -> asyncio.Future[list[Produced]]:
+        """See `IContext.produce_many`."""
+        return put_all(self._owner.on_produce, topic, records)
+
+    def resume(self) -> None:
+        """See `IContext.resume`."""
+        self._owner.on_resume()
 
 
-def _check_error(error: object, offset: object) -> None:
+def check_error(error: object, offset: object) -> None:
     if not isinstance(error, BaseException | str):
         raise TypeError(f"error is an exception or a text, got {type(error).__name__}")
+    check_offset(offset)
+
+
+def check_seconds(retry_after: object) -> None:
+    if retry_after is None:
+        return
+    if not isinstance(retry_after, int | float) or isinstance(retry_after, bool):
+        raise TypeError(f"retry_after is a number of seconds or None, got {type(retry_after).__name__}")
+    if not 0 < retry_after < inf:
+        raise ValueError(f"retry_after is a positive, finite number of seconds, got {retry_after}")
+
+
+def check_offset(offset: object) -> None:
     if offset is None:
         return
     if not isinstance(offset, int) or isinstance(offset, bool):

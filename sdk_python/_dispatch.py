@@ -1,11 +1,12 @@
 """Frames in, handler calls out: the hot path of the SDK.
 
-Owner: the event loop. The reader puts frames in, one task runs `Dispatcher.run`, and `stop` may come from anywhere on
-the loop, also from inside a handler (``context.error``).
+Owner: the event loop. The reader puts frames in, one task runs `Dispatcher.run`, and `stop` and `hold` may come from
+anywhere on the loop, also from inside a handler (``context.error``, ``context.pause``).
 
 Nothing runs per message but the handler and the loop around it:
 
-- Whether to stop is not asked per message: `stop` empties the list that the loop iterates over, which ends it.
+- Whether to stop is not asked per message: `stop` empties the list that the loop iterates over, which ends it. `hold`
+  does the same, and keeps what the list's iterator has not come to.
 - Time is looked at once per slice. Slices grow while they are quick, so that a handler that takes long yields the
   event loop after each message, and one that is fast after a few milliseconds.
 - Which message is being handled is not recorded: the watchdog reads it from the running frame.
@@ -15,6 +16,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from inspect import isawaitable
+from operator import length_hint
 from typing import Any, Final
 
 from ._checkpoints import Place
@@ -46,17 +48,36 @@ class Dispatcher:
         self._partition = partition
         self._place = place
         self._frames: deque[pb.Batch] = deque()
+        self._columns: Columns | None = None  # the frame that slices are taken from, up to here:
+        self._position = 0
         self._current: list[Message] = []
+        self._remaining: Iterator[Message] = iter(self._current)
+        self._rest: list[Message] = []  # of the slice in which `hold` came
+        self._held = False
         self._stopped = False
-        self._frame_came = asyncio.Event()
+        self._news = asyncio.Event()
         self._slice = 1
         self._turn_began = 0.0
         self.waiting = 0
         """Messages that came and are in no slice yet."""
         self.idle = asyncio.Event()
-        """Set while nothing waits and nothing runs."""
+        """Set while nothing runs, and nothing will: because nothing waits, or because it is held."""
         self.room = asyncio.Event()
-        """Set whenever a frame was taken up."""
+        """Set whenever a frame was taken up, and by `hold`."""
+
+    @property
+    def held(self) -> bool:
+        """Whether it was told to stand still."""
+        return self._held
+
+    @property
+    def next_offset(self) -> int | None:
+        """The first message that a held dispatcher has not called its handler with; None: none waits."""
+        if self._rest:
+            return self._rest[0].offset
+        if self._columns is not None and self._position < self._columns.count:
+            return self._columns.offset(self._position)
+        return self._frames[0].first_offset if self._frames else None
 
     def put(self, batch: pb.Batch, count: int) -> None:
         """Queue a frame of ``count`` messages. After `stop` it is dropped: its messages come again elsewhere."""
@@ -64,16 +85,39 @@ class Dispatcher:
             self._frames.append(batch)
             self.waiting += count
             self.idle.clear()
-            self._frame_came.set()
+            self._news.set()
+
+    def hold(self) -> None:
+        """Call no handler until `release`. What runs, runs on; what waits, waits, in its order."""
+        if self._held or self._stopped:
+            return
+        self._held = True
+        # Not put in the place of an earlier rest: released and held again while one async handler runs.
+        self._rest += self._current[len(self._current) - length_hint(self._remaining) :]
+        self._current.clear()
+        self.room.set()
+
+    def release(self) -> None:
+        """Go on after `hold`."""
+        if self._held and not self._stopped:
+            self._held = False
+            self.idle.clear()
+            self._news.set()
+
+    def drop(self) -> None:
+        """Forget what waits: it comes again."""
+        self._frames.clear()
+        self._columns = None
+        self._current.clear()
+        self._rest.clear()
+        self.waiting = 0
+        self.room.set()
 
     def stop(self) -> None:
         """Call no handler any more. What runs, runs on; `run` returns after it."""
         self._stopped = True
-        self._frames.clear()
-        self._current.clear()
-        self.waiting = 0
-        self.room.set()
-        self._frame_came.set()
+        self.drop()
+        self._news.set()
 
     async def run(self, handler: Handler) -> None:
         """Call ``handler`` until `stop`.
@@ -85,16 +129,14 @@ class Dispatcher:
         self._turn_began = loop.time()
         try:
             while not self._stopped:
-                if not self._frames:
-                    self.idle.set()
-                    self._frame_came.clear()
-                    await self._frame_came.wait()
-                    self._turn_began = loop.time()
+                if self._held or not self._frames:
+                    await self._stand(loop)
                     continue
-                columns = Columns(self._frames.popleft(), self._topic, self._partition)
-                self.waiting -= columns.count
+                self._columns = Columns(self._frames.popleft(), self._topic, self._partition)
+                self._position = 0
+                self.waiting -= self._columns.count
                 self.room.set()
-                await self._run_frame(handler, columns, loop)
+                await self._run_frame(handler, loop)
                 if self._place.urgent and not self._stopped:
                     await self._yield(loop)  # the sidecar waits for this checkpoint to send on
         finally:
@@ -102,17 +144,17 @@ class Dispatcher:
             self._current = []
             self.idle.set()
 
-    async def _run_frame(self, handler: Handler, columns: Columns, loop: asyncio.AbstractEventLoop) -> None:
-        position = 0
+    async def _run_frame(self, handler: Handler, loop: asyncio.AbstractEventLoop) -> None:
         began = loop.time()
-        while position < columns.count and not self._stopped:
-            self._current = columns.messages(position, position + self._slice)
-            position += self._slice
-            remaining = iter(self._current)
-            while (last := call_each(handler, remaining, self._place)) is not None:
-                await self._finish(*last)
-                if loop.time() - self._turn_began > TURN:
-                    await self._yield(loop)
+        # `drop` takes the frame away.
+        while self._columns is not None and self._position < self._columns.count:
+            if self._held:
+                await self._stand(loop)
+                began = loop.time()
+                continue
+            messages = self._columns.messages(self._position, self._position + self._slice)
+            self._position += self._slice
+            await self._run_slice(handler, messages, loop)
             now = loop.time()
             if now - began < _QUICK:
                 self._slice = min(_MAX_SLICE, self._slice * 2)
@@ -122,6 +164,26 @@ class Dispatcher:
                 await self._yield(loop)
                 now = loop.time()
             began = now
+        self._columns = None
+
+    async def _run_slice(self, handler: Handler, messages: list[Message], loop: asyncio.AbstractEventLoop) -> None:
+        while messages:
+            self._current = messages
+            remaining = self._remaining = iter(messages)
+            while (last := call_each(handler, remaining, self._place)) is not None:
+                await self._finish(*last)
+                if loop.time() - self._turn_began > TURN:
+                    await self._yield(loop)
+            while self._rest and self._held:
+                await self._stand(loop)
+            messages, self._rest = self._rest, []
+
+    async def _stand(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for news; the caller asks what it is."""
+        self.idle.set()
+        self._news.clear()
+        await self._news.wait()
+        self._turn_began = loop.time()
 
     async def _finish(self, message: Message, pending: Awaitable[object]) -> None:
         """Await what an async handler returned."""

@@ -1,7 +1,8 @@
 """What the SDK raises, and how an exception is put into the words of the contract."""
 
 import traceback
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Literal
 
 MAX_MESSAGE_BYTES: Final = 8 * 1024
 MAX_TYPE_BYTES: Final = 256
@@ -16,7 +17,8 @@ class SdkError(Exception):
         SdkError
         ├── PluginError     there is nothing to load, or it does not fit the interfaces
         ├── SettingsError   a setting, an option or a config file cannot be used
-        └── RefusedError    the sidecar does not want this process
+        ├── RefusedError    the sidecar does not want this process
+        └── ProduceError    a record was not written
     """
 
 
@@ -40,6 +42,27 @@ class RefusedError(SdkError):
         super().__init__(f"the sidecar refused this process ({code}): {details}")
         self.code = code
         self.details = details
+
+
+ProduceFailure = Literal["failed", "too_large", "not_allowed", "stale_lease"]
+
+
+class ProduceError(SdkError):
+    """A record was not written, or is not known to be. Whoever awaits what ``context.produce`` answered gets it.
+
+    Attributes:
+        kind: ``"too_large"``: the broker, or the sidecar, refuses its size, as it will again. ``"not_allowed"``: the
+            lambda's ``produce`` in the sidecar's config does not list the topic. ``"stale_lease"``: the partition is
+            not this lambda's any more. ``"failed"``: anything else; it may have been written all the same.
+        topic: where it was to go.
+        results: of ``produce_many``, what became of each record, in their order; otherwise empty.
+    """
+
+    def __init__(self, text: str, topic: str, kind: ProduceFailure) -> None:
+        super().__init__(f"not written to {topic} ({kind}): {text}")
+        self.topic = topic
+        self.kind: ProduceFailure = kind
+        self.results: Sequence[object] = ()
 
 
 def clip(text: str, limit: int, *, keep_end: bool = False) -> str:

@@ -4,18 +4,20 @@ They are protocols: a plain class with the right methods fits, without importing
 checker says where it does not.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
 from ._message import Message
+from ._produce import Produced, Record
 
 
 class CloseReason(StrEnum):
     """Why a partition's lambda is closed."""
 
     STOPPED = "stopped"
-    """The process or the sidecar ends in order. A checkpoint made in ``close`` still counts."""
+    """The process or the sidecar ends in order, or an operator pauses or moves the partition. A checkpoint made in
+    ``close`` still counts."""
     REBALANCED = "rebalanced"
     """Another process gets the partition. A checkpoint made in ``close`` still counts, until the deadline."""
     ERROR = "error"
@@ -39,6 +41,11 @@ class IContext(Protocol):
     @property
     def partition(self) -> int:
         """The number of this partition."""
+        ...
+
+    @property
+    def lease(self) -> str:
+        """The assignment of the partition to this lambda: random, and another one each time."""
         ...
 
     @property
@@ -80,7 +87,7 @@ class IContext(Protocol):
         """Say that this lambda cannot go on. Its handler is not called again; only the first error counts.
 
         ``restart=True``: recoverable, such as a database that is away. The partition's lambda is made again after a
-        pause, and gets the messages behind the last checkpoint. ``restart=False``: critical, the lambda's
+        back-off, and gets the messages behind the last checkpoint. ``restart=False``: critical, the lambda's
         ``on_critical`` policy in the sidecar's config decides. ``offset`` is the message that failed; without it no
         message can be skipped or become a dead letter.
 
@@ -97,6 +104,63 @@ class IContext(Protocol):
             TypeError: an argument has another type.
             ValueError: ``offset`` is negative.
         """
+        ...
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | str | None,
+        key: bytes | str | None = None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        partition: int | None = None,
+    ) -> Awaitable[Produced]:
+        """Write a record to Kafka, through the sidecar. It is on its way at once; await the answer to know its place.
+
+        Records of one lambda are written in the order in which they were produced. ``partition`` None: by key, as the
+        Java client does. The lambda's ``produce`` in the sidecar's config lists the topics that are allowed. While
+        some megabytes wait to be written, the handler is not called. At the lambda's end, those under way are
+        awaited within its deadline.
+
+        Awaiting raises `ProduceError`: the record was not written, or is not known to be.
+
+        Raises:
+            TypeError: an argument has another type.
+            ValueError: ``partition`` is negative.
+        """
+        ...
+
+    def produce_many(self, topic: str, records: Iterable[Record]) -> Awaitable[list[Produced]]:
+        """Write these records, as `produce` does; await the answer to know their places, in their order.
+
+        Awaiting raises the first `ProduceError`; its ``results`` say what became of each record.
+
+        Raises:
+            TypeError, ValueError: as `produce`; the records before that one are on their way.
+        """
+        ...
+
+    def pause(self, reason: str = "", retry_after: float | None = None, offset: int | None = None) -> None:
+        """Take no messages for now, such as while a dependency is down.
+
+        From this moment no handler call begins; one that runs goes on. The lambda stays, checkpoints go on, and no
+        attempt is counted. The pause ends after ``retry_after`` seconds, by `resume`, or by an operator. Operators
+        see ``reason``. A second pause replaces the first one's reason and time.
+
+        Without ``offset``, messages that were delivered and not yet handled wait and are handled afterwards, none
+        twice. With it, the messages from ``offset`` on come again, such as the one whose write failed; what was not
+        yet handled comes with them, and of two offsets the lower one counts.
+
+        May be called in ``create`` too. After the lambda's end it is ignored.
+
+        Raises:
+            TypeError: an argument has another type.
+            ValueError: ``retry_after`` is not positive and finite, or ``offset`` is not between the checkpoint and
+                the last delivered message.
+        """
+        ...
+
+    def resume(self) -> None:
+        """End a pause: the handler goes on when the sidecar has heard it. Without a pause, a warning in the log."""
         ...
 
 

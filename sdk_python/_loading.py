@@ -4,13 +4,16 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from ._errors import PluginError
 from ._function import FunctionPlugin
 from ._interfaces import IPlugin
+
+VERSION_VARIABLE: Final = "KAFKA_SIDECAR_LAMBDA_VERSION"
 
 HOW = (
     "a plugin module has `plugin = ...`, or `async def create(config)`, "
@@ -28,7 +31,7 @@ def load_plugin(name: str) -> IPlugin:
     Raises:
         PluginError: no such module, it fails to import (the exception is the cause), it holds no plugin or several.
     """
-    module = _from_file(Path(name)) if name.endswith(".py") else _from_name(name)
+    module = load_module(name)
     return find_plugin(module)
 
 
@@ -79,6 +82,21 @@ def as_plugin(value: Any, where: str) -> IPlugin:
     return cast("IPlugin", value)
 
 
+def version_of(plugin: IPlugin, environ: Mapping[str, str]) -> str:
+    """The version of the lambda's code, for operators and dead letters; empty: nobody says.
+
+    ``$KAFKA_SIDECAR_LAMBDA_VERSION`` comes first, since the deployment knows best what it deployed, such as a commit;
+    then the plugin's ``version``, then ``__version__`` of its module. What is no text is no version.
+    """
+    module = plugin if inspect.ismodule(plugin) else sys.modules.get(getattr(plugin, "__module__", ""))
+    named = (
+        environ.get(VERSION_VARIABLE),
+        getattr(plugin, "version", None),
+        getattr(module, "__version__", None),
+    )
+    return next((version for version in named if version and isinstance(version, str)), "")
+
+
 def _is_candidate(value: object, module: str) -> bool:
     if isinstance(value, FunctionPlugin):
         return value.__module__ == module
@@ -93,6 +111,11 @@ def _is_candidate(value: object, module: str) -> bool:
     except TypeError:
         return False
     return True
+
+
+def load_module(name: str) -> ModuleType:
+    """A module by its path with dots, or by its file. Raises ``PluginError``."""
+    return _from_file(Path(name)) if name.endswith(".py") else _from_name(name)
 
 
 def _from_name(name: str) -> ModuleType:

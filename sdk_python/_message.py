@@ -107,6 +107,10 @@ class Columns:
         self._offsets: Sequence[int] = batch.offsets or range(batch.first_offset, batch.first_offset + self.count)
         self._headers = _headers(batch) if batch.header_names else None
 
+    def offset(self, index: int) -> int:
+        """The offset of one record."""
+        return self._offsets[index]
+
     def messages(self, start: int, stop: int) -> list[Message]:
         """The messages from index ``start`` up to ``stop``, which may lie beyond the end; in offset order."""
         keys: Iterable[bytes | None] = repeat(None) if self._keys is None else self._keys[start:stop]

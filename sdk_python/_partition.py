@@ -1,7 +1,9 @@
 """One partition's life in this process, from Assigned to Closed.
 
-Three tasks, all on the event loop: the *reader* reads ahead always, so that Revoked never waits behind a slow
-handler; the *dispatcher* calls the handler; `Partition.run` owns the life and is the only one that writes.
+Four tasks, all on the event loop: the *reader* reads ahead always, so that Revoked never waits behind a slow handler;
+the *dispatcher* calls the handler; `Partition.run` owns the life; the *writer* (`Flow.write_out`) writes Pause and
+Resume, in their order. One of them writes at a time: `run` writes Ready and then starts the writer, and writes Closed
+when the writer has ended, which it does at the life's end when its queue is empty.
 
 A life ends once, for the first of four reasons: `Revoked` by the sidecar, `Failure` of the lambda, `Stopped` by the
 process, `Lost` with the stream. Whoever notices sets `_ending`, in one step with stopping the dispatcher (and for a
@@ -19,6 +21,8 @@ Stopped    the same with the drain time  STOPPED                     Closed{STOP
 Failure    the same                      ERROR                       Error, then Closed{ERROR}
 Lost       is cancelled at once          ERROR                       nothing can be; checkpoints are void
 =========  ============================  ==========================  =================================
+
+A paused life ends like any other: a dispatcher that stands still ends at once.
 """
 
 import asyncio
@@ -30,23 +34,28 @@ from typing import Any, Final, Protocol
 from ._awaiting import Deadline, finished, settle
 from ._checkpoints import Sink
 from ._connection import LinkError
-from ._context import Failure, PartitionContext
+from ._context import Failure, PartitionContext, Pause
 from ._dispatch import Dispatcher, Handler, HandlerFailedError
 from ._errors import PluginError, RefusedError, message_of, stack_of, type_of
+from ._flow import Flow
 from ._interfaces import CloseReason, IPartitionLambda, IPartitionLambdaFactory
 from ._log import logger_for
-from ._message import FrameError, check_batch
+from ._message import FrameError
+from ._produce import Produced, Producing, Record
 from .protocol import lambda_pb2 as pb
 
 _HANDLER_SHARE: Final = 0.7
 _CANCEL_SHARE: Final = 0.8
 _CLOSE_SHARE: Final = 0.9
+_WRITTEN_SHARE: Final = 0.95
 _END_TIMEOUT: Final = 5.0
 _MAX_REPORTS: Final = 100
 _ERROR_RETRIES: Final = (0.0, 0.1, 0.3, 1.0)
 _LINK_ERRORS: Final = (LinkError, RefusedError, FrameError)
 
-_STOPPING_REVOKES: Final = frozenset({pb.REVOKE_REASON_SHUTDOWN, pb.REVOKE_REASON_SEEK, pb.REVOKE_REASON_HALTED})
+_STOPPING_REVOKES: Final = frozenset(
+    {pb.REVOKE_REASON_SHUTDOWN, pb.REVOKE_REASON_SEEK, pb.REVOKE_REASON_HALTED, pb.REVOKE_REASON_PAUSED}
+)
 
 
 class Link(Protocol):
@@ -78,6 +87,7 @@ class Host:
     config: Mapping[str, Any]
     sink: Sink
     error: Callable[[pb.ErrorRequest], Awaitable[pb.ErrorResponse]]
+    produce: Callable[[pb.ProduceRequest], Awaitable[pb.ProduceResponse]]
     window: int
     drain_timeout: float
 
@@ -111,14 +121,16 @@ class Partition:
     def __init__(self, assigned: pb.Assigned, link: Link, host: Host) -> None:
         self.place = (assigned.topic, assigned.partition)
         self.log = logger_for(host.lambda_name, assigned.topic, assigned.partition, assigned.lease)
-        self.context = PartitionContext(assigned, host.window, host.sink, self._on_error)
+        self.context = PartitionContext(assigned, host.window, host.sink, self)
         self.dispatcher = Dispatcher(assigned.topic, assigned.partition, self.context)
+        self.flow = Flow(self.context, self.dispatcher, host.window, self.log)
+        self.producing = Producing(assigned.lease, host.produce, self.flow)
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._host = host
         self._link = link
         self._link_over = asyncio.Event()
         self._ready = False
-        self._next_offset = 0
+        self._writer: asyncio.Task[None] | None = None
         self._final: pb.CheckpointEntry | None = None
         self._reports: set[asyncio.Task[None]] = set()
 
@@ -138,11 +150,12 @@ class Partition:
             await self._finish_stream(reader)
         finally:
             self.context.seal()
-            reader.cancel()
+            self.producing.end("the partition's lambda has ended")
+            helpers = [reader, *self._reports] + ([] if self._writer is None else [self._writer])
+            for helper in helpers:
+                helper.cancel()
             self._link.close()
-            for report in self._reports:
-                report.cancel()
-            await asyncio.gather(reader, *self._reports, return_exceptions=True)
+            await asyncio.gather(*helpers, return_exceptions=True)
         if closing is not None and not closing.done():
             await self._insist(closing)
 
@@ -152,10 +165,10 @@ class Partition:
         """The first reason wins; no await between it and the stop of the handlers."""
         if self.ending.done():
             return
-        self.dispatcher.stop()
+        self.flow.end()
         self.ending.set_result(ending)
 
-    def _on_error(self, failure: Failure) -> None:
+    def on_error(self, failure: Failure) -> None:
         """``context.error`` and ``context.report``."""
         if self.ending.done():
             self.log.info("an error after the end of the lease is not reported: %s", message_of(failure.error))
@@ -167,6 +180,24 @@ class Partition:
             task.add_done_callback(self._reports.discard)
         else:
             self.log.warning("too many reports under way, not sent: %s", message_of(failure.error))
+
+    def on_pause(self, pause: Pause) -> None:
+        """``context.pause``."""
+        if self.ending.done():
+            self.log.debug("a pause after the end of the lease is ignored: %s", pause.reason)
+        else:
+            self.flow.pause(pause)
+
+    def on_resume(self) -> None:
+        """``context.resume``."""
+        if self.ending.done():
+            self.log.debug("a resume after the end of the lease is ignored")
+        else:
+            self.flow.resume()
+
+    def on_produce(self, topic: str, record: Record) -> asyncio.Future[Produced]:
+        """``context.produce``."""
+        return self.producing.put(topic, record)
 
     def _fail(self, failure: Failure) -> None:
         cause = failure.error if isinstance(failure.error, BaseException) else None
@@ -190,7 +221,9 @@ class Partition:
             while (frame := await self._link.read()) is not None:
                 match frame.WhichOneof("frame"):
                     case "batch":
-                        await self._take_batch(frame.batch)
+                        await self.flow.take(frame.batch)
+                    case "resumed":
+                        self.flow.resumed(frame.resumed)
                     case "revoked":
                         revoked = frame.revoked
                         self.log.info("revoked: %s", pb.RevokeReason.Name(revoked.reason))
@@ -202,21 +235,6 @@ class Partition:
             self._lose(str(error))
         finally:
             self._lose("reading it ended")  # by a cancelled call, or an error of ours: no life without a reader
-
-    async def _take_batch(self, batch: pb.Batch) -> None:
-        count, first, last = check_batch(batch)
-        if not count:
-            return
-        if first < self._next_offset:
-            raise FrameError(f"Batch.first_offset {first} comes after {self._next_offset - 1}")
-        self._next_offset = last + 1
-        self.context.delivered_to(last)
-        self.dispatcher.put(batch, count)
-        # The window bounds what comes. Only a lambda that checkpoints far ahead of its handler opens it wider;
-        # then what waits here is bounded by not reading on.
-        while self.dispatcher.waiting > 2 * self._host.window and not self.ending.done():
-            self.dispatcher.room.clear()
-            await self.dispatcher.room.wait()
 
     def _lose(self, why: str) -> None:
         self._link_over.set()
@@ -232,11 +250,13 @@ class Partition:
             self._ready = await self._write(pb.LambdaFrame(ready=pb.Ready(lease=self.context.lease)))
             if self._ready:
                 self.log.info("ready (start offset %s, attempt %s)", self.context.start_offset, self.context.attempt)
+                self._writer = asyncio.create_task(self.flow.write_out(self._write))
                 running = asyncio.create_task(self._dispatch(lambda_.handler))
         ending = await asyncio.shield(self.ending)
         deadline = ending.deadline if isinstance(ending, Revoked) else Deadline(self._host.drain_timeout)
         if isinstance(ending, Lost):
             self.context.seal()
+            self.producing.end("the stream to the sidecar broke")
             self.log.warning("the stream broke, this lambda ends: %s", ending.why)
         told = asyncio.create_task(self._tell(ending))
         if running is not None:
@@ -244,6 +264,9 @@ class Partition:
         acknowledged = await told
         closing = asyncio.create_task(self._close(lambda_, _close_reason(ending)))
         in_time = await finished(closing, deadline.left(_CLOSE_SHARE))
+        # What it produced has to arrive before the partition is another's.
+        await finished(asyncio.create_task(self.producing.drained()), deadline.left(_WRITTEN_SHARE))
+        self.producing.end("the partition's lambda has ended")
         if acknowledged:
             await self._say_closed(ending)
         return None if in_time else closing
@@ -382,6 +405,8 @@ class Partition:
             reason = pb.CLOSED_REASON_REVOKED
         else:
             reason = pb.CLOSED_REASON_STOPPED if self._ready else pb.CLOSED_REASON_DECLINED
+        if self._writer is not None:
+            await self._writer
         closed = pb.Closed(reason=reason, last_checkpoint=entry)
         if await self._write(pb.LambdaFrame(closed=closed)):
             last = entry.offset if entry is not None else None

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Final
 
 from ._dispatch import Dispatcher, call_each
@@ -21,7 +21,12 @@ log = logging.getLogger("kafka_sidecar.sdk")
 LIMIT: Final = 1.0
 """Seconds that the loop may be blocked before a warning."""
 
-_HANDLER_CODES: Final = frozenset({call_each.__code__, Dispatcher._finish.__code__})  # noqa: SLF001  our own
+_HANDLER_CODES = {call_each.__code__, Dispatcher._finish.__code__}  # noqa: SLF001  our own
+
+
+def calls_handlers(code: CodeType) -> None:
+    """Say that this code calls handlers with what it holds as ``message``: the document router does, from queues."""
+    _HANDLER_CODES.add(code)
 
 
 class Watchdog:

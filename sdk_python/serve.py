@@ -21,7 +21,7 @@ from ._config import CONFIG_VARIABLE, LambdaConfig, find_config, read_config
 from ._connection import Endpoint
 from ._errors import PluginError, RefusedError, SettingsError
 from ._interfaces import IPlugin
-from ._loading import as_plugin, load_plugin
+from ._loading import VERSION_VARIABLE, as_plugin, load_plugin
 from ._settings import ENVIRONMENT_PREFIX, Override, from_environment, parse_assignment
 from ._watchdog import Watchdog
 
@@ -47,8 +47,8 @@ async def run(
 ) -> None:
     """Serve the lambda ``name`` in the running event loop, until cancelled: that drains, and then ends.
 
-    Signals, logging and the garbage collector stay yours. ``settings`` override those of the sidecar's config; the
-    environment is not read.
+    Signals, logging and the garbage collector stay yours. ``settings`` override those of the sidecar's config; of
+    the environment only ``KAFKA_SIDECAR_LAMBDA_VERSION`` is read.
 
     Args:
         plugin: an `IPlugin`, its class, or a function with ``@partition_lambda``.
@@ -199,7 +199,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sdk_python.serve",
         description="Serve a lambda: take partitions from the sidecar, call the plugin's lambdas with messages.",
-        epilog=f"Environment: {ENVIRONMENT_PREFIX}<key>=value overrides a setting, with __ for one level down.",
+        epilog=f"Environment: {ENVIRONMENT_PREFIX}<key>=value overrides a setting, with __ for one level down; "
+        f"{VERSION_VARIABLE} is the version of the lambda's code that operators see.",
     )
     add = parser.add_argument
     add("name", metavar="NAME", help="the lambda's name in the sidecar's config")

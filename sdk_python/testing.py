@@ -7,12 +7,18 @@
         assert sidecar.checkpoints == [0, 1]
         await sidecar.rebalance()  # closes the lambda and makes a new one behind the checkpoint
 
+A lambda that called ``context.pause`` stays so, whatever its ``retry_after``, until it resumes or the test does.
+
 The code that calls the lambda is the same as in production; only the stream and the sidecar behind it are made here.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Literal
 
@@ -26,7 +32,7 @@ from ._partition import Host, Partition
 from ._settings import read_only
 from .protocol import lambda_pb2 as pb
 
-__all__ = ["FakeSidecar", "LambdaError"]
+__all__ = ["FakeSidecar", "LambdaError", "Sent"]
 
 _ACTIONS: Mapping[int, Literal["restart", "critical", "report"]] = {
     pb.ERROR_ACTION_RESTART: "restart",
@@ -52,6 +58,18 @@ class LambdaError:
     stack: str
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A record that the lambda produced."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    partition: int | None
+    """As the lambda asked for it; None: by key."""
+
+
 class FakeSidecar:
     """One partition with a log that a test feeds, and a lambda on it."""
 
@@ -72,6 +90,11 @@ class FakeSidecar:
         """The latest numbers the lambda gave: messages and bytes."""
         self.errors: list[LambdaError] = []
         """Every error and report, in order."""
+        self.sent: list[Sent] = []
+        """Every record that the lambda produced, in order."""
+        self.produce_error: str | None = None
+        """While it is a text, no record is written: each fails with it."""
+        self._ends: Counter[tuple[str, int]] = Counter()
         self._plugin = as_plugin(plugin, "plugin")
         self._config: Mapping[str, Any] = read_only(settings or {})
         self._topic = topic
@@ -85,6 +108,8 @@ class FakeSidecar:
         self._partition: Partition | None = None
         self._life: asyncio.Task[None] | None = None
         self._link = _Link(self)
+        self._position = start_offset
+        self._pause: pb.Pause | None = None
         self._moved = asyncio.Event()
 
     async def __aenter__(self) -> "FakeSidecar":
@@ -109,6 +134,11 @@ class FakeSidecar:
         """Whether a lambda has the partition: not after an error, until `restart` or `assign`."""
         return self._partition is not None and not self._partition.ending.done()
 
+    @property
+    def paused(self) -> str | None:
+        """The reason that the lambda gave for its pause, which may be empty; None: it is not paused."""
+        return self._pause.reason if self._pause is not None and self.running else None
+
     async def feed(
         self,
         *values: bytes | str | Message | None,
@@ -116,10 +146,10 @@ class FakeSidecar:
         headers: Sequence[Header] = (),
         timestamp: int | None = None,
     ) -> list[Message]:
-        """Append to the partition's log; returns when the lambda handled it, or ended. Answers the messages.
+        """Append to the partition's log; returns when the lambda handled it, paused or ended. Answers the messages.
 
-        Without a running lambda they wait for the next one. A `Message` is taken as it is; its offset must be higher
-        than the last.
+        Without a running lambda they wait for the next one, and in a pause for its end. A `Message` is taken as it
+        is; its offset must be higher than the last.
         """
         added = [
             value
@@ -137,16 +167,20 @@ class FakeSidecar:
             for index, value in enumerate(values)
         ]
         self._log.extend(added)
-        self._deliver(added)
+        self._deliver()
         await self.handled()
         return added
 
     async def handled(self) -> None:
-        """Wait until the lambda handled all that was fed, or ended."""
+        """Wait until the lambda handled all that was fed, paused or ended; in a pause the last handler returned."""
         partition, life = self._partition, self._life
         if partition is None or life is None:
             return
-        await self._first_of(self._link.drained(partition.dispatcher.idle), life)
+        await self._first_of(self._link.drained(partition), life)
+        # A dispatcher is idle as well while it is held until what the lambda produced is written.
+        while not partition.ending.done() and (partition.flow.full or not partition.dispatcher.idle.is_set()):
+            await partition.producing.drained()
+            await self._first_of(self._link.drained(partition), life)
         if partition.ending.done():
             await asyncio.wait({life})
 
@@ -188,19 +222,30 @@ class FakeSidecar:
             attempt=self._attempt,
         )
         self._link = _Link(self)
+        self._position = start
+        self._pause = None
         host = Host(
             lambda_name="test",
             factory=self._factory,
             config=self._config,
             sink=_Sink(self._accept),
             error=self._on_error,
+            produce=self._on_produce,
             window=10_000,
             drain_timeout=self._drain_timeout,
         )
         self._partition = Partition(assigned, self._link, host)
         self._life = asyncio.create_task(self._partition.run())
         await self._first_of(self._link.ready.wait(), self._life)
-        self._deliver([message for message in self._log if message.offset >= start])
+        self._deliver()
+        await self.handled()
+
+    async def resume(self) -> None:
+        """End the lambda's pause, as an operator or its ``retry_after`` does; returns as `feed` does."""
+        await self.handled()  # a pause from a task of the lambda may still be on its way
+        if self._pause is None or not self.running:
+            raise RuntimeError("the lambda is not paused")
+        self._end_pause()
         await self.handled()
 
     async def restart(self) -> None:
@@ -246,6 +291,23 @@ class FakeSidecar:
         self.errors.append(LambdaError(action, offset, request.code, request.message, request.type, request.stack))
         return pb.ErrorResponse(outcome=_OUTCOMES[action])
 
+    async def _on_produce(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
+        count = len(request.values)
+        if self.produce_error is not None:
+            failed = [pb.PRODUCE_OUTCOME_FAILED] * count
+            none = [-1] * count
+            return pb.ProduceResponse(
+                outcomes=failed, partitions=none, offsets=none, errors=[self.produce_error] * count
+            )
+        response = pb.ProduceResponse(outcomes=[pb.PRODUCE_OUTCOME_WRITTEN] * count)
+        for sent in _sent(request):
+            partition = sent.partition or 0
+            response.partitions.append(partition)
+            response.offsets.append(self._ends[sent.topic, partition])
+            self._ends[sent.topic, partition] += 1
+            self.sent.append(sent)
+        return response
+
     def _closed(self, closed: pb.Closed) -> None:
         if closed.HasField("last_checkpoint"):
             self._accept(closed.last_checkpoint)
@@ -253,11 +315,25 @@ class FakeSidecar:
     def _next_offset(self) -> int:
         return self._log[-1].offset + 1 if self._log else self._start
 
-    def _deliver(self, messages: Sequence[Message]) -> None:
-        if messages and self.running:
+    def _deliver(self) -> None:
+        if not self.running or self._pause is not None:
+            return
+        for message in self._log[bisect_left(self._log, self._position, key=attrgetter("offset")) :]:
             # One frame each: messages that a test made itself may differ in their timestamp types.
-            for message in messages:
-                self._link.send(pb.HostFrame(batch=batch_of([message])))
+            self._link.send(pb.HostFrame(batch=batch_of([message])))
+            self._position = message.offset + 1
+
+    def _paused(self, pause: pb.Pause) -> None:
+        self._pause = pause
+        if pause.HasField("offset"):
+            first = self._start if self.checkpoint is None else self.checkpoint + 1
+            self._position = max(first, min(pause.offset, self._position))
+
+    def _end_pause(self) -> None:
+        if self._pause is not None:
+            self._link.send(pb.HostFrame(resumed=pb.Resumed(number=self._pause.number, from_offset=self._position)))
+            self._pause = None
+            self._deliver()
 
     async def _first_of(self, waiting: Any, life: asyncio.Task[None]) -> None:
         waiter = asyncio.ensure_future(waiting)
@@ -265,6 +341,40 @@ class FakeSidecar:
             await asyncio.wait({waiter, life}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiter.cancel()
+
+
+def _sent(request: pb.ProduceRequest) -> list[Sent]:
+    """The records of a request, from its columns."""
+
+    def column(entries: Sequence[bytes], nulls: Container[int], count: int) -> list[bytes | None]:
+        return [None if index in nulls else entry for index, entry in enumerate(entries)] or [None] * count
+
+    count = len(request.values)
+    indexes = request.topic_indexes or [0] * count
+    headers = iter(
+        zip(
+            request.header_names,
+            column(request.header_values, set(request.null_header_values), 0),
+            strict=True,
+        )
+    )
+    return [
+        Sent(
+            request.topics[topic],
+            value,
+            key,
+            tuple(islice(headers, number)),
+            partition if partition >= 0 else None,
+        )
+        for topic, value, key, number, partition in zip(
+            indexes,
+            column(request.values, {*request.null_values}, count),
+            column(request.keys, {*request.null_keys}, count),
+            request.header_counts or [0] * count,
+            request.partitions or [-1] * count,
+            strict=True,
+        )
+    ]
 
 
 class _Sink:
@@ -300,10 +410,11 @@ class _Link:
     def break_off(self) -> None:
         self._frames.put_nowait(LinkError("the test broke the stream"))
 
-    async def drained(self, idle: asyncio.Event) -> None:
-        """Wait until every frame is read and the dispatcher is idle."""
+    async def drained(self, partition: Partition) -> None:
+        """Wait until every frame is written and read, and the dispatcher is idle."""
+        await partition.flow.written.wait()
         await self._frames.join()
-        await idle.wait()
+        await partition.dispatcher.idle.wait()
 
     async def read(self) -> pb.HostFrame | None:
         frame = await self._frames.get()
@@ -319,6 +430,10 @@ class _Link:
             self.ready.set()
         elif frame.HasField("closed"):
             self._sidecar._closed(frame.closed)  # noqa: SLF001  two halves of one thing
+        elif frame.HasField("pause"):
+            self._sidecar._paused(frame.pause)  # noqa: SLF001
+        elif frame.HasField("resume"):
+            self._sidecar._end_pause()  # noqa: SLF001
 
     async def half_close(self) -> None:
         self._frames.put_nowait(None)

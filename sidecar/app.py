@@ -12,11 +12,13 @@ from sidecar import mail, tuning
 from sidecar.config import Config, dial
 from sidecar.kafka.consumer_thread import ConsumerThread
 from sidecar.kafka.embedded import EmbeddedBroker, EmbeddedBrokerError, EmbeddedBrokerMissing
-from sidecar.kafka.properties import consumer_properties
+from sidecar.kafka.outlet import Outlet
+from sidecar.kafka.properties import consumer_properties, embedded_port, outlet_properties, producer_properties
 from sidecar.logs import get_logger
 from sidecar.operate.http import OperateServer
 from sidecar.server.admin import Admin
-from sidecar.server.lambda_host import Hosted, LambdaHost
+from sidecar.server.hosted import Hosted
+from sidecar.server.lambda_host import LambdaHost
 from sidecar.server.server import Server
 from sidecar.supervise.process import Supervisor
 
@@ -25,6 +27,9 @@ EXIT_BROKEN = 1
 
 LEAVE_TIMEOUT = 15.0
 """Seconds that committing and leaving the group may take after the drain."""
+
+WRITE_TIMEOUT = 5.0
+"""Seconds that records which lambdas have produced get to reach Kafka when the sidecar stops."""
 
 STOP_GRACE = 2.0
 """Seconds that calls under way get when the server stops; everything of worth was taken before."""
@@ -53,11 +58,13 @@ class _App:
         self._broker: EmbeddedBroker | None = None
         self._threads: dict[str, ConsumerThread] = {}
         self._ended: dict[str, asyncio.Event] = {}
+        self._outlets: list[Outlet] = []
         self._server: Server | None = None
         self._host: LambdaHost | None = None
         self._operate: OperateServer | None = None
         self._supervisors: list[Supervisor] = []
         self._health_calls: set[asyncio.Task[None]] = set()
+        self._tidy: asyncio.Future[None] | None = None
         self._stop = asyncio.Event()
         self.broken = False
 
@@ -68,18 +75,21 @@ class _App:
             loop.add_signal_handler(number, self._signalled, number)
         bootstrap = None
         if config.embedded:
-            self._broker = EmbeddedBroker()
+            self._broker = EmbeddedBroker(embedded_port(config.kafka["bootstrap.servers"]))
             await self._broker.start()
             bootstrap = self._broker.address
             _log.info("embedded broker started; it keeps nothing", address=bootstrap)
         hosted: dict[str, Hosted] = {}
-        self._host = LambdaHost(hosted, self._set_health)
+        self._host = LambdaHost(hosted, self._set_health, exit=self._exit)
         for name, one in config.lambdas.items():
             outbox = mail.Outbox(loop, self._host.deliver)
             properties = consumer_properties(config.kafka, one, bootstrap)
-            thread = ConsumerThread(name, one, properties, outbox, self._thread_ended)
+            producer = producer_properties(config.kafka, bootstrap)
+            thread = ConsumerThread(name, one, properties, producer, outbox, self._thread_ended)
             self._threads[name], self._ended[name] = thread, asyncio.Event()
-            hosted[name] = Hosted(one, thread.mailbox)
+            outlet = Outlet(name, outlet_properties(config.kafka, bootstrap))
+            hosted[name] = Hosted(one, thread.mailbox, outlet)
+            self._outlets.append(outlet)
         admin = Admin(hosted, self._host, bootstrap or config.kafka["bootstrap.servers"])
         self._server = Server(config.server, self._host, admin)
         await self._server.start()
@@ -88,6 +98,7 @@ class _App:
             self._operate = OperateServer(config.operate.endpoint, admin.statuses)
             _log.info("listening for operators", address=f"http://{self._operate.address}")
         tuning.tune()
+        self._tidy = asyncio.ensure_future(tuning.tidy())
         for thread in self._threads.values():
             thread.start()
         environment = self._child_environment(self._server.address)
@@ -100,7 +111,8 @@ class _App:
         await self._stop.wait()
 
     async def stop(self) -> None:
-        """1. refuse offers, restart no child; 2. drain, commit, leave the group; 3. children; 4. server; 5. broker.
+        """1. refuse offers, restart no child; 2. drain, commit, leave the group; 3. children; 4. what lambdas have
+        produced; 5. server; 6. broker.
 
         The server goes after the drain, because it refuses calls from the moment on that it is told to stop, and the
         last checkpoints are calls.
@@ -115,10 +127,13 @@ class _App:
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
         if self._operate is not None:
             await asyncio.to_thread(self._operate.stop)
+        await asyncio.gather(*(outlet.stop(WRITE_TIMEOUT) for outlet in self._outlets))
         if self._server is not None:
             await self._server.stop(STOP_GRACE)
         if self._broker is not None:
             await self._broker.stop()
+        if self._tidy is not None:
+            self._tidy.cancel()
         _log.info("stopped")
 
     async def _wait_for_threads(self) -> None:
@@ -152,6 +167,11 @@ class _App:
             self.broken = True
             self._stop.set()  # one that is broken must be seen by whoever runs us; the others drain
 
+    def _exit(self, name: str, reason: str) -> None:
+        _log.error("ending: a critical error, and on_critical is exit", lambda_=name, reason=reason)
+        self.broken = True
+        self._stop.set()
+
     def _set_health(self, is_healthy: bool) -> None:
         assert self._server is not None
         task = asyncio.ensure_future(self._server.healthy(is_healthy))
@@ -160,6 +180,7 @@ class _App:
 
     def _child_environment(self, address: str) -> dict[str, str]:
         environment = {**os.environ, "KAFKA_SIDECAR_ADDRESS": dial(address)}
+        environment.pop("KAFKA_SIDECAR_ADMIN_TOKEN", None)  # to operate the sidecar is not a lambda's business
         if self._config.source is not None:
             environment["KAFKA_SIDECAR_CONFIG"] = str(self._config.source.resolve())
         if self._config.server.token is not None:

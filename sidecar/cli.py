@@ -1,26 +1,19 @@
-"""The command line: `kafka-sidecar` runs the sidecar; `status` and `resume` ask one that runs."""
+"""The command line: `kafka-sidecar` runs the sidecar; its commands ask one that runs."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn, cast
 
 import click
-from click.core import ParameterSource
 
 from sidecar import logs
-from sidecar.config import ClientSettings, Config, ConfigError, LambdaConfig, client_settings, describe, dial, load
-from sidecar.config.model import DEFAULT_LISTEN
-from sidecar.operate.target import parse_target
+from sidecar.config import Config, LambdaConfig, describe, load
+from sidecar.config.lambdas import default_dead_letter_topic
+from sidecar.operate.commands import COMMANDS
+from sidecar.operate.failures import config_mistakes
 from sidecar.version import VERSION
-
-EXIT_CONFIG = 2
-"""The exit code of a config file or a command line that cannot be used; click uses the same."""
 
 _EPILOG = """
 \b
@@ -28,7 +21,10 @@ Examples:
   kafka-sidecar --check                      is ./config.yaml right? Nothing is started
   kafka-sidecar --config prod.yaml           run until SIGTERM or Ctrl-C
   kafka-sidecar status                       who holds which partition, and how far it is
-  kafka-sidecar resume deli/rawdeltas/3      let a halted partition go on
+  kafka-sidecar resume deli/rawdeltas/3      let a halted or paused partition go on
+  kafka-sidecar pause deli/rawdeltas/3       let a partition stand still
+  kafka-sidecar seek deli/rawdeltas/3 --to 2026-11-24T14:05:00Z
+                                             go on from another place: handle again, or leave out
 
 \b
 The smallest config file:
@@ -47,9 +43,13 @@ Exit codes:
 
 \b
 Environment:
-  KAFKA_SIDECAR_CONFIG   the config file
-  KAFKA_SIDECAR_ADDRESS  where status and resume dial
-  KAFKA_SIDECAR_TOKEN    the server's token, for status and resume
+  KAFKA_SIDECAR_CONFIG       the config file
+  KAFKA_SIDECAR_ADDRESS      where the commands dial
+  KAFKA_SIDECAR_ADMIN_TOKEN  the operators' token, for the commands
+  KAFKA_SIDECAR_TOKEN        ... the lambdas' token, where there is no other
+  KAFKA_SIDECAR_CA           PEM file with what the commands trust; with it they speak TLS
+  KAFKA_SIDECAR_CERT         PEM file with the certificate that they show
+  KAFKA_SIDECAR_KEY          ... and its key
 """
 
 
@@ -86,7 +86,7 @@ def main(context: click.Context, path: Path, check: bool, log_format: logs.Forma
         if check:
             raise click.UsageError(f"--check does not go with {context.invoked_subcommand}: leave one of them out")
         return
-    with _config_mistakes():
+    with config_mistakes():
         config = load(path, os.environ)
     if check:
         _say_what_would_run(config, path)
@@ -105,122 +105,22 @@ def _run(config: Config, path: Path, log_format: logs.Format | None, log_level: 
     return asyncio.run(app.run(config))
 
 
-_ADDRESS = click.option(
-    "--address",
-    envvar="KAFKA_SIDECAR_ADDRESS",
-    show_envvar=True,
-    help="Where the sidecar listens: host:port or unix:///path. Default: the config file's server.listen, "
-    f"else {DEFAULT_LISTEN}.",
-)
-_TOKEN = click.option(
-    "--token",
-    envvar="KAFKA_SIDECAR_TOKEN",
-    show_envvar=True,
-    help="The server's token. Default: the config file's, when the address is from there too.",
-)
-
-
-@main.command()
-@click.argument("target", metavar="LAMBDA/TOPIC/PARTITION")
-@click.option("--skip", is_flag=True, help="Leave out the record that failed.")
-@_ADDRESS
-@_TOKEN
-@click.pass_context
-def resume(context: click.Context, target: str, skip: bool, address: str | None, token: str | None) -> None:
-    """Let a halted partition go on from its checkpoint.
-
-    Example: kafka-sidecar resume deli/rawdeltas/3. The record that failed comes again, so mend its cause first, or
-    give --skip: then this one record is never handled.
-    """
-    try:
-        parsed = parse_target(target)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="LAMBDA/TOPIC/PARTITION") from None
-    where = _where(context, address, token)
-    from sidecar.operate import client  # noqa: PLC0415 - gRPC loads only when it is needed
-
-    with _remote_errors(where):
-        click.echo(client.resume(where.address, where.token, str(parsed), skip))
-
-
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON, with the names of proto/admin.proto.")
-@_ADDRESS
-@_TOKEN
-@click.pass_context
-def status(context: click.Context, as_json: bool, address: str | None, token: str | None) -> None:
-    """Show each lambda's processes and partitions, and how far they are."""
-    where = _where(context, address, token)
-    from sidecar.operate import client, show  # noqa: PLC0415 - gRPC loads only when it is needed
-
-    with _remote_errors(where):
-        answer = client.status(where.address, where.token)
-    click.echo(show.status_json(answer) if as_json else show.status_text(answer, time.time_ns() // 1_000_000))
-
-
-def _where(context: click.Context, address: str | None, token: str | None) -> ClientSettings:
-    """Where to dial, and with which token. The file's token goes to the file's address only."""
-    if address:
-        try:
-            return ClientSettings(dial(address), token)
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="--address") from None
-    path = cast("Path", context.obj)
-    parent = context.parent
-    guessed = parent is not None and parent.get_parameter_source("path") is ParameterSource.DEFAULT
-    if guessed and not path.exists():
-        return ClientSettings(DEFAULT_LISTEN, token)
-    with _config_mistakes():
-        settings = client_settings(path, os.environ)
-    return settings._replace(token=token) if token else settings
-
-
-@contextmanager
-def _config_mistakes() -> Iterator[None]:
-    """A config file that cannot be used: all its mistakes on stderr, and the exit code for it."""
-    try:
-        yield
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        count = len(error.mistakes)
-        click.echo(f"{error.path}: {count} mistake{'' if count == 1 else 's'}, nothing was started", err=True)
-        raise click.exceptions.Exit(EXIT_CONFIG) from None
-
-
-@contextmanager
-def _remote_errors(where: ClientSettings) -> Iterator[None]:
-    """What the sidecar refused, or that it is not there, as one sentence and exit code 1."""
-    import grpc  # noqa: PLC0415 - gRPC loads only when it is needed
-
-    try:
-        yield
-    except grpc.RpcError as error:
-        _fail(where, error.code(), error.details() or "no reason was given")
-
-
-def _fail(where: ClientSettings, code: object, details: str) -> NoReturn:
-    import grpc  # noqa: PLC0415 - gRPC loads only when it is needed
-
-    if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
-        text = f"no sidecar answers at {where.address} ({details}); does it run? --address says where to dial"
-    elif code is grpc.StatusCode.UNAUTHENTICATED:
-        text = (
-            f"the sidecar at {where.address} refuses the token ({details}); --token or $KAFKA_SIDECAR_TOKEN sets it"
-        )
-    else:
-        text = f"the sidecar at {where.address} refuses: {details}"
-    raise click.ClickException(text)
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 def _say_what_would_run(config: Config, path: Path) -> None:
     """What `--check` prints: a line for each part of the config, without secrets; then the verdict."""
     shown = describe(config)
     click.echo(f"kafka    {', '.join(f'{name}={value}' for name, value in shown['kafka'].items())}")
-    secured = [name for name in ("tls", "token") if getattr(config.server, name) is not None]
-    click.echo(f"server   {config.server.listen}{' with ' + ' and '.join(secured) if secured else ''}")
+    server = config.server
+    secrets = {"tls": server.tls, "token": server.token, "admin token": server.admin_token}
+    secured = [name for name, value in secrets.items() if value is not None]
+    click.echo(f"server   {server.listen}{' with ' + ' and '.join(secured) if secured else ''}")
     click.echo(f"operate  {config.operate.listen if config.operate else 'no HTTP endpoint'}")
     for name, one in config.lambdas.items():
-        click.echo(f"lambda   {name}: {', '.join(one.topics)} in group {one.group}; {_who_runs(one)}")
+        does = f"{_who_runs(one)}{_on_critical(name, one)}"
+        click.echo(f"lambda   {name}: {', '.join(one.topics)} in group {one.group}; {does}")
     for warning in config.warnings:
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{path}: ok")
@@ -231,3 +131,10 @@ def _who_runs(one: LambdaConfig) -> str:
         return "its process dials in"
     # The program alone: its arguments may hold a secret.
     return f"the sidecar starts {one.command[0]}{f' {one.instances} times' if one.instances > 1 else ''}"
+
+
+def _on_critical(name: str, one: LambdaConfig) -> str:
+    """What is done about a critical error, where that is not the usual thing."""
+    if one.on_critical == "dead-letter":
+        return f"; dead letters go to {one.dead_letter_topic or default_dead_letter_topic(name, 'TOPIC')}"
+    return "; a critical error ends the sidecar" if one.on_critical == "exit" else ""

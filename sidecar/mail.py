@@ -8,17 +8,20 @@ import asyncio
 import queue
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from sidecar.partitions.vocabulary import (
     Assign,
     CheckpointOutcome,
     ClosedReason,
+    DeadLetter,
     EndStream,
     ErrorOutcome,
     Failure,
     Lease,
+    Pausing,
     Progress,
+    Resumed,
     Revoke,
     State,
     StreamId,
@@ -99,12 +102,65 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseLease:
+    """A lambda wants no records for now."""
+
+    stream: StreamId
+    pausing: Pausing
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeLease:
+    """A lambda wants records again."""
+
+    stream: StreamId
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered:
+    """The dead-letter topic has the record, or why it could not be written. From the thread that writes them."""
+
+    partition: TopicPartition
+    offset: int
+    letter: DeadLetter
+    """The very one that was given to the writer: what was moved meanwhile knows another, or none."""
+    error: str
+    """Empty: it is written."""
+
+
+@dataclass(frozen=True, slots=True)
 class Resume:
-    """An operator lets a halted partition go on; answered with where, and the offset left out."""
+    """An operator lets a halted or paused partition go on; answered with where, and the offset left out."""
 
     partition: TopicPartition
     skip: bool
     reply: Reply[tuple[int, int | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """An operator pauses a partition; answered, when it stands still, with where it will go on."""
+
+    partition: TopicPartition
+    reason: str
+    reply: Reply[int]
+
+
+@dataclass(frozen=True, slots=True)
+class SeekTo:
+    """Where an operator wants a partition to be: ``value`` is an offset, or milliseconds since the Unix epoch."""
+
+    kind: Literal["offset", "timestamp", "earliest", "latest"]
+    value: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seek:
+    """An operator moves a partition; answered with the new place, the old one, and its state."""
+
+    partition: TopicPartition
+    to: SeekTo
+    reply: Reply[tuple[int, int, State]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +176,21 @@ class Stop:
 
 
 Letter = (
-    Available | Ready | Closed | StreamLost | Written | Checkpoints | Failed | Resume | Inspect | Stop
+    Available
+    | Ready
+    | Closed
+    | StreamLost
+    | Written
+    | Checkpoints
+    | Failed
+    | PauseLease
+    | ResumeLease
+    | DeadLettered
+    | Resume
+    | Pause
+    | Seek
+    | Inspect
+    | Stop
 )  # what the loop says to a thread
 
 
@@ -152,7 +222,15 @@ class Connected:
     is_connected: bool
 
 
-Delivery = Send | Connected | Assign | Revoke | EndStream | Answer  # what a thread says to the loop
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """End the sidecar with an error, as the lambda's config asks for after a critical error."""
+
+    lambda_name: str
+    reason: str
+
+
+Delivery = Send | Connected | Assign | Revoke | Resumed | EndStream | Answer | Exit  # what a thread says to the loop
 
 
 # --- how things are -----------------------------------------------------------------------------------------------
@@ -185,6 +263,8 @@ class PartitionStatus:
     reason: str
     failing_offset: int | None
     blocked_since: float | None
+    stalled_since: float | None
+    resumes_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +277,14 @@ class LambdaStatus:
     records_sent: int
     records_fetched: int
     restarts: int
+    dead_letters: int
+    hand_overs: int
+    reports: int
     processes: list[ProcessStatus]
     partitions: list[PartitionStatus]
+    produced: int = 0
+    produce_failures: int = 0
+    """Records that the lambda produced: written, and not known to be. The loop adds both, the thread has neither."""
 
 
 # --- the boxes ----------------------------------------------------------------------------------------------------
@@ -209,7 +295,7 @@ class GoneError(Exception):
 
 
 class Mailbox:
-    """From the loop to one consumer thread. The loop puts and closes; the owner takes."""
+    """To one consumer thread. The loop puts and closes, the thread that writes dead letters puts; the owner takes."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Letter] = queue.SimpleQueue()

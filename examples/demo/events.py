@@ -13,7 +13,7 @@ Tone = Literal["good", "bad", "plain"]
 MERGED_WITHIN = 1.5
 """Seconds in which what happens to several partitions is one event."""
 
-_STARTS = re.compile(r"partition (\d+) starts at offset (\d+), attempt")
+_STARTS = re.compile(r"(\S+)/(\d+) \[\S+\] ready \(start offset (\d+), attempt")
 _COMMON = ("ts", "level", "event", "logger", "lambda", "lease")
 
 _GONE = "gone"
@@ -32,9 +32,12 @@ class Event:
     kind: str = ""
     places: dict[int, str] = field(default_factory=dict)
     """By partition, what is to be said of it; added to the text."""
+    why: str = ""
+    """Last, since it may be long."""
 
     def __str__(self) -> str:
-        return " ".join([self.text, "  ".join(self.places[number] for number in sorted(self.places))]).rstrip()
+        places = "  ".join(self.places[number] for number in sorted(self.places))
+        return " ".join(part for part in (self.text, places, f"({self.why})" if self.why else "") if part)
 
 
 class Events:
@@ -44,29 +47,43 @@ class Events:
         self.latest: deque[Event] = deque(maxlen=most)
         self.process_ends = 0
         """How often the lambda process ended without being asked to."""
-        self.left_group = False
-        """The sidecar has committed and left the group."""
         self.begun = 0
         """Events so far: `latest` forgets."""
-        self._processes: dict[str, int] = {}
-        self._gone_at: float | None = None
+        self._processes: dict[str, tuple[str, int]] = {}
+        self._gone_at: dict[str, float] = {}
+        self._ended: set[str] = set()
+        self._paused: set[tuple[str, int]] = set()
 
     def read(self, lines: Iterable[dict[str, Any]], now: float) -> None:
         """Take lines of the log."""
         for line in lines:
             self._read(line, str(line["event"]), now)
 
-    def compare(self, processes: Sequence[pb.Process], now: float) -> None:
+    def compare(self, lambdas: Sequence[pb.Lambda], now: float) -> None:
         """Take the lambda processes of the present status."""
-        present = {one.process_id: one.pid for one in processes}
+        present = {process.process_id: (one.name, process.pid) for one in lambdas for process in one.processes}
         for gone in self._processes.keys() - present.keys():
-            self._gone_at = now
-            text = f"lambda process {self._processes[gone]} is gone; the sidecar keeps its place"
-            self.add(Event(now, "bad", text, _GONE))
+            name, pid = self._processes[gone]
+            self._gone_at[name] = now
+            self.add(Event(now, "bad", f"{name} process {pid} is gone; the sidecar keeps its place", _GONE))
         for come in present.keys() - self._processes.keys():
-            after = "" if self._gone_at is None else f", {now - self._gone_at:.1f} s later"
-            self.add(Event(now, "good", f"lambda process {present[come]} is here{after}"))
+            name, pid = present[come]
+            after = f", {now - self._gone_at[name]:.1f} s later" if name in self._gone_at else ""
+            self.add(Event(now, "good", f"{name} process {pid} is here{after}"))
         self._processes = present
+        self._compare_paused(lambdas, now)
+
+    def _compare_paused(self, lambdas: Sequence[pb.Lambda], now: float) -> None:
+        """Only the end of a pause: the log tells its begin, and why."""
+        paused = {
+            (one.name, partition.partition)
+            for one in lambdas
+            for partition in one.partitions
+            if partition.state == pb.PARTITION_STATE_PAUSED
+        }
+        for name, number in sorted(self._paused - paused):
+            self.add(Event(now, "good", f"{name} goes on after its pause:", f"{name} resumes", {number: f"{number}"}))
+        self._paused = paused
 
     def add(self, event: Event) -> None:
         """Add an event, or its partitions to the last one of its kind."""
@@ -81,20 +98,26 @@ class Events:
 
     def _read(self, line: dict[str, Any], event: str, now: float) -> None:
         partition = line.get("partition")
+        name = str(line.get("lambda", ""))
         starts = _STARTS.search(str(line.get("line", "")))
         if starts:
-            number, offset = int(starts[1]), int(starts[2])
-            text = "partitions go on:" if self.process_ends else "partitions start:"
-            self.add(Event(now, "good", text, "starts", {number: f"{number} at {offset:,}"}))
+            number, offset = int(starts[2]), int(starts[3])
+            verb = "go on" if name in self._ended else "start"
+            self.add(
+                Event(
+                    now, "good", f"{name} partitions {verb}:", f"{name} starts", {number: f"{number} at {offset:,}"}
+                )
+            )
         elif event == "lambda process ended" and line.get("level") == "warning":
             self.process_ends += 1
+            self._ended.add(name)
         elif event == "left the group":
-            self.left_group = True
-            self.add(Event(now, "plain", "drained and committed; the sidecar has left the group"))
+            self.add(Event(now, "plain", f"{name} drained and committed; the sidecar has left its group"))
         elif line.get("level") in {"warning", "error", "critical"} and not event.startswith(_EXPECTED):
             if isinstance(partition, int):
-                why = f" ({line['reason']})" if line.get("reason") else ""
-                self.add(Event(now, "bad", f"{event}{why}:", event, {partition: f"{partition}"}))
+                why = str(line.get("reason") or line.get("error") or "")
+                kind = f"{name} {event} {why}"
+                self.add(Event(now, "bad", f"{name} {event}:", kind, {partition: f"{partition}"}, why))
             else:
                 self.add(Event(now, "bad", sentence(line)))
 

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from examples.demo.picture import Flow
+from examples.demo.pieces import Flow
 
 WINDOW = 1.0
 """Seconds over which a rate is taken."""

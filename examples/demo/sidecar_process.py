@@ -1,4 +1,4 @@
-"""The demo's sidecar: a real process, its log in a file."""
+"""A sidecar: a real process, its log in a file."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from sidecar.operate import client
 from sidecar.supervise.guard import guarded
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "examples" / "demo.yaml"
 
 Line = dict[str, Any]
 """A line of the log."""
@@ -54,26 +54,26 @@ def parsed(line: str) -> Line:
 
 
 class SidecarProcess:
-    """`kafka-sidecar --config examples/demo.yaml`.
+    """`kafka-sidecar --config CONFIG`.
 
     Behind a guard, in a session of its own: Ctrl-C in the terminal is for the demo, which then lets the sidecar
     drain; and however the demo ends, the sidecar does not outlive it, nor do the broker and the lambda process.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """``folder`` is for the socket, the log, and what the lambda keeps."""
+    def __init__(self, folder: Path, config: Path, environment: Mapping[str, str]) -> None:
+        """``folder`` is for the socket and the log, ``environment`` for the variables in the config."""
         self.address = f"unix://{folder / 'sidecar.sock'}"
         self.log = LogFile(folder / "sidecar.log")
         # Settings of whoever runs the demo must not get into it.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("KAFKA_SIDECAR_")}
         with self.log.path.open("wb") as output:
             self._process = subprocess.Popen(
-                guarded([sys.executable, "-m", "sidecar", "--config", str(CONFIG), "--log-format", "json"]),
+                guarded([sys.executable, "-m", "sidecar", "--config", str(config), "--log-format", "json"]),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 cwd=ROOT,
-                env={**inherited, "DEMO_LISTEN": self.address, "DEMO_FOLDER": str(folder)},
+                env={**inherited, "DEMO_LISTEN": self.address, **environment},
                 start_new_session=True,
             )
 

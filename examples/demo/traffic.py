@@ -1,97 +1,83 @@
-"""The demo's sample traffic: temperature readings of some sensors, at a rate that goes up and down."""
+"""The simulated writers at work: each in its own rhythm, all in one thread."""
 
-import math
+import heapq
 import random
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from examples.demo.boxcars import boxcar
+from examples.demo.documents import Change, Document, Documents
+from examples.demo.feed import Feed
+from examples.demo.writer import Writer
 
-RATE = 2_000.0
-"""Readings in a second, on average."""
-
-SENSORS = 40
-PAUSE = 0.01
-TIMEOUT = 15.0
-"""Seconds for the broker to answer."""
+PAUSE = 0.05
+"""Seconds, at most, until somebody looks whether it is time."""
 
 
-def create_topic(address: str, topic: str, partitions: int) -> None:
-    """Create the topic. Raises KafkaException."""
-    client = AdminClient({"bootstrap.servers": address, "log_level": 0})
-    wanted = NewTopic(topic, num_partitions=partitions, replication_factor=1)
-    client.create_topics([wanted], operation_timeout=TIMEOUT)[topic].result(TIMEOUT)
+def wall_clock() -> int:
+    """Milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
 
 
-class Traffic(threading.Thread):
-    """Produces until it is stopped."""
+class Traffic(Feed):
+    """Writers of documents. They see what ``documents`` says; whoever reads the stream hands changes to `saw`."""
 
-    def __init__(self, address: str, topic: str) -> None:
-        super().__init__(name="traffic", daemon=True)
-        self.produced = 0
-        """What the broker has acknowledged."""
-        self.error = ""
-        """What went wrong; empty: nothing."""
-        self._topic = topic
-        self._ends: dict[int, int] = {}
-        self._stop_now = threading.Event()
-        # The partitioner of Java's clients, so that a key goes where they would send it.
-        settings: Mapping[str, str | int] = {
-            "bootstrap.servers": address,
-            "log_level": 0,
-            "partitioner": "murmur2_random",
-            "linger.ms": 100,  # the embedded broker gets slower with each batch it keeps: few and large ones
-            "message.timeout.ms": 10_000,
-        }
-        self._producer = Producer({**settings, "on_delivery": self._delivered})
+    def __init__(
+        self, address: str, topic: str, documents: Documents, cast: Mapping[str, Sequence[Writer]], pace: float
+    ) -> None:
+        """``pace`` is how many operations a writer sends in a second, on average."""
+        super().__init__(address, topic)
+        self._documents = documents
+        self._cast = cast
+        self._pace = pace
+        self._rng = random.Random()
+        everybody = [(name, writer) for name, writers in cast.items() for writer in writers]
+        # One comes after another, so that one sees them come.
+        began = time.monotonic()
+        self._due = [(began + 0.1 * turn, turn, *one) for turn, one in enumerate(everybody)]
+        heapq.heapify(self._due)
 
     @property
-    def ends(self) -> dict[int, int]:
-        """By partition: the offset that its next message will have."""
-        return dict(self._ends)
+    def waiting(self) -> int:
+        """Operations that were sent and have no number yet."""
+        return sum(one.waits_for for writers in self._cast.values() for one in writers if one.state != "gone")
 
-    def run(self) -> None:
-        sensors = [20.0] * SENSORS
-        began = before = time.monotonic()
-        due = 0.0
-        try:
-            while not self._stop_now.wait(PAUSE) and not self.error:
-                now = time.monotonic()
-                due += rate(now - began) * min(now - before, 0.1)  # what a suspended machine missed is not made up
-                before = now
-                while due >= 1.0:
-                    due -= 1.0
-                    self._produce(sensors)
-                self._producer.poll(0)
-        except (KafkaException, BufferError) as error:
-            self.error = str(error)
+    @property
+    def complete(self) -> bool:
+        """Everybody has left, and the sequencer has said that nobody is there."""
+        with self._documents.lock:
+            if any(writer.state != "gone" for writers in self._cast.values() for writer in writers):
+                return False
+            lasts = [one.last.kind for one in self._documents.all.values() if one.last is not None]
+            return all(kind == "noClient" for kind in lasts)
 
-    def stop(self, timeout: float = TIMEOUT) -> None:
-        """Stop, and wait until the broker has everything."""
-        self._stop_now.set()
-        if self.ident is not None:
-            self.join()
-        left = self._producer.flush(timeout)
-        if left and not self.error:
-            self.error = f"{left} messages got no answer from the broker in {timeout:g} s"
+    def saw(self, change: Change) -> None:
+        """A document has changed; the lock is held."""
+        for writer in self._cast.get(change.document, ()):
+            writer.saw(change)
 
-    def _produce(self, sensors: list[float]) -> None:
-        number = random.randrange(SENSORS)
-        sensors[number] += random.gauss(0.0, 0.05)
-        self._producer.produce(self._topic, b"%.2f" % sensors[number], b"sensor-%02d" % number)
+    def work(self) -> float:
+        """See `Feed.work`."""
+        with self._documents.lock:
+            if self.leaving.is_set():
+                return self._leave()
+            now = time.monotonic()
+            while self._due[0][0] <= now:
+                _, turn, name, writer = heapq.heappop(self._due)
+                self._send(name, writer.step(self._document(name), wall_clock()))
+                following = now + self._rng.expovariate(self._pace)
+                heapq.heappush(self._due, (following, turn, name, writer))
+            return min(PAUSE, self._due[0][0] - now)
 
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        partition, offset = message.partition(), message.offset()
-        if error is not None:
-            self.error = self.error or error.str()
-        elif partition is not None and offset is not None:
-            self.produced += 1
-            self._ends[partition] = max(offset + 1, self._ends.get(partition, 0))
+    def _leave(self) -> float:
+        for name, writers in self._cast.items():
+            for writer in writers:
+                self._send(name, writer.leave(wall_clock()))
+        return PAUSE
 
+    def _send(self, name: str, entries: Sequence[dict[str, object]]) -> None:
+        if entries:
+            self.send(name, boxcar(name, entries))
 
-def rate(seconds: float) -> float:
-    """Readings in a second, so long after the start: a slow wave and a fast one."""
-    return RATE * (1.0 + 0.25 * math.sin(seconds / 4.0) + 0.1 * math.sin(seconds * 1.7))
+    def _document(self, name: str) -> Document:
+        return self._documents.all.setdefault(name, Document(name))

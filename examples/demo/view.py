@@ -3,21 +3,38 @@
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from examples.demo.events import Events
-from examples.demo.picture import Snapshot, event_line, picture, plain_line
+from examples.demo.pieces import event_line
+
+
+class Shown(Protocol):
+    """What is now."""
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        ...
+
+    def picture(self, width: int, height: int) -> RenderableType:
+        """For a terminal of this size."""
+        ...
+
+    def lines(self) -> list[str]:
+        """For an output that is none."""
+        ...
 
 
 class View(Protocol):
-    """Shows snapshots while it is entered."""
+    """Shows what is now while it is entered."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-    def show(self, now: Snapshot) -> None:
+    def show(self, now: Shown) -> None:
         """Show what is now."""
         ...
 
@@ -43,12 +60,12 @@ class _LiveView:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def show(self, now: Snapshot) -> None:
-        self._live.update(picture(now, self._console.width), refresh=True)
+    def show(self, now: Shown) -> None:
+        self._live.update(now.picture(self._console.width, self._console.height), refresh=True)
 
 
 class _Lines:
-    """A line a second, and one for each event."""
+    """Some lines a second, and one for each event."""
 
     def __init__(self, console: Console, events: Events) -> None:
         self._console = console
@@ -62,7 +79,7 @@ class _Lines:
     def __exit__(self, *_: object) -> None:
         """Nothing to put back."""
 
-    def show(self, now: Snapshot) -> None:
+    def show(self, now: Shown) -> None:
         fresh = self._events.begun - self._told
         # An event of several partitions is told when it has had the time to collect them.
         for event in [*self._events.latest][-fresh:] if fresh else []:
@@ -72,7 +89,8 @@ class _Lines:
             self._say(event_line(event))
         if int(now.seconds) > self._second:
             self._second = int(now.seconds)
-            self._say(plain_line(now))
+            for line in now.lines():
+                self._say(line)
 
     def _say(self, text: str) -> None:
         self._console.out(text, highlight=False)

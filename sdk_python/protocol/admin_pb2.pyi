@@ -17,6 +17,13 @@ class PartitionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PARTITION_STATE_BACKING_OFF: _ClassVar[PartitionState]
     PARTITION_STATE_HALTED: _ClassVar[PartitionState]
     PARTITION_STATE_RESOLVING: _ClassVar[PartitionState]
+    PARTITION_STATE_PAUSED: _ClassVar[PartitionState]
+
+class Edge(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EDGE_UNSPECIFIED: _ClassVar[Edge]
+    EDGE_EARLIEST: _ClassVar[Edge]
+    EDGE_LATEST: _ClassVar[Edge]
 PARTITION_STATE_UNSPECIFIED: PartitionState
 PARTITION_STATE_WAITING: PartitionState
 PARTITION_STATE_STARTING: PartitionState
@@ -25,6 +32,10 @@ PARTITION_STATE_DRAINING: PartitionState
 PARTITION_STATE_BACKING_OFF: PartitionState
 PARTITION_STATE_HALTED: PartitionState
 PARTITION_STATE_RESOLVING: PartitionState
+PARTITION_STATE_PAUSED: PartitionState
+EDGE_UNSPECIFIED: Edge
+EDGE_EARLIEST: Edge
+EDGE_LATEST: Edge
 
 class StatusRequest(_message.Message):
     __slots__ = ()
@@ -43,7 +54,7 @@ class StatusResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., bootstrap_servers: _Optional[str] = ..., lambdas: _Optional[_Iterable[_Union[Lambda, _Mapping]]] = ...) -> None: ...
 
 class Lambda(_message.Message):
-    __slots__ = ("name", "group", "topics", "connected", "joined", "problem", "processes", "partitions", "records_sent", "records_fetched", "restarts")
+    __slots__ = ("name", "group", "topics", "connected", "joined", "problem", "processes", "partitions", "records_sent", "records_fetched", "restarts", "dead_letters", "hand_overs", "reports")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TOPICS_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +66,9 @@ class Lambda(_message.Message):
     RECORDS_SENT_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FETCHED_FIELD_NUMBER: _ClassVar[int]
     RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
+    HAND_OVERS_FIELD_NUMBER: _ClassVar[int]
+    REPORTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     group: str
     topics: _containers.RepeatedScalarFieldContainer[str]
@@ -66,26 +80,31 @@ class Lambda(_message.Message):
     records_sent: int
     records_fetched: int
     restarts: int
-    def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., joined: _Optional[bool] = ..., problem: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[Partition, _Mapping]]] = ..., records_sent: _Optional[int] = ..., records_fetched: _Optional[int] = ..., restarts: _Optional[int] = ...) -> None: ...
+    dead_letters: int
+    hand_overs: int
+    reports: int
+    def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., joined: _Optional[bool] = ..., problem: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[Partition, _Mapping]]] = ..., records_sent: _Optional[int] = ..., records_fetched: _Optional[int] = ..., restarts: _Optional[int] = ..., dead_letters: _Optional[int] = ..., hand_overs: _Optional[int] = ..., reports: _Optional[int] = ...) -> None: ...
 
 class Process(_message.Message):
-    __slots__ = ("process_id", "instance", "pid", "partitions", "spare", "client")
+    __slots__ = ("process_id", "instance", "pid", "partitions", "spare", "client", "lambda_version")
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     SPARE_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
+    LAMBDA_VERSION_FIELD_NUMBER: _ClassVar[int]
     process_id: str
     instance: str
     pid: int
     partitions: int
     spare: bool
     client: str
-    def __init__(self, process_id: _Optional[str] = ..., instance: _Optional[str] = ..., pid: _Optional[int] = ..., partitions: _Optional[int] = ..., spare: _Optional[bool] = ..., client: _Optional[str] = ...) -> None: ...
+    lambda_version: str
+    def __init__(self, process_id: _Optional[str] = ..., instance: _Optional[str] = ..., pid: _Optional[int] = ..., partitions: _Optional[int] = ..., spare: _Optional[bool] = ..., client: _Optional[str] = ..., lambda_version: _Optional[str] = ...) -> None: ...
 
 class Partition(_message.Message):
-    __slots__ = ("topic", "partition", "state", "process_id", "delivered", "handled", "checkpoint", "committed", "end", "outstanding", "waiting", "attempt", "reason", "failing_offset", "blocked_since_ms")
+    __slots__ = ("topic", "partition", "state", "process_id", "delivered", "handled", "checkpoint", "committed", "end", "outstanding", "waiting", "attempt", "reason", "failing_offset", "blocked_since_ms", "stalled_since_ms", "resumes_at_ms")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +120,8 @@ class Partition(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     FAILING_OFFSET_FIELD_NUMBER: _ClassVar[int]
     BLOCKED_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    STALLED_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    RESUMES_AT_MS_FIELD_NUMBER: _ClassVar[int]
     topic: str
     partition: int
     state: PartitionState
@@ -116,7 +137,9 @@ class Partition(_message.Message):
     reason: str
     failing_offset: int
     blocked_since_ms: int
-    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[_Union[PartitionState, str]] = ..., process_id: _Optional[str] = ..., delivered: _Optional[int] = ..., handled: _Optional[int] = ..., checkpoint: _Optional[int] = ..., committed: _Optional[int] = ..., end: _Optional[int] = ..., outstanding: _Optional[int] = ..., waiting: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ..., failing_offset: _Optional[int] = ..., blocked_since_ms: _Optional[int] = ...) -> None: ...
+    stalled_since_ms: int
+    resumes_at_ms: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[_Union[PartitionState, str]] = ..., process_id: _Optional[str] = ..., delivered: _Optional[int] = ..., handled: _Optional[int] = ..., checkpoint: _Optional[int] = ..., committed: _Optional[int] = ..., end: _Optional[int] = ..., outstanding: _Optional[int] = ..., waiting: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ..., failing_offset: _Optional[int] = ..., blocked_since_ms: _Optional[int] = ..., stalled_since_ms: _Optional[int] = ..., resumes_at_ms: _Optional[int] = ...) -> None: ...
 
 class ResumeRequest(_message.Message):
     __slots__ = ("lambda_name", "topic", "partition", "skip")
@@ -137,3 +160,47 @@ class ResumeResponse(_message.Message):
     from_offset: int
     skipped: int
     def __init__(self, from_offset: _Optional[int] = ..., skipped: _Optional[int] = ...) -> None: ...
+
+class PauseRequest(_message.Message):
+    __slots__ = ("lambda_name", "topic", "partition", "reason")
+    LAMBDA_NAME_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    lambda_name: str
+    topic: str
+    partition: int
+    reason: str
+    def __init__(self, lambda_name: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class PauseResponse(_message.Message):
+    __slots__ = ("from_offset",)
+    FROM_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    from_offset: int
+    def __init__(self, from_offset: _Optional[int] = ...) -> None: ...
+
+class SeekRequest(_message.Message):
+    __slots__ = ("lambda_name", "topic", "partition", "offset", "timestamp_ms", "edge")
+    LAMBDA_NAME_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_MS_FIELD_NUMBER: _ClassVar[int]
+    EDGE_FIELD_NUMBER: _ClassVar[int]
+    lambda_name: str
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    edge: Edge
+    def __init__(self, lambda_name: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., edge: _Optional[_Union[Edge, str]] = ...) -> None: ...
+
+class SeekResponse(_message.Message):
+    __slots__ = ("from_offset", "was_at", "state")
+    FROM_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    WAS_AT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    from_offset: int
+    was_at: int
+    state: PartitionState
+    def __init__(self, from_offset: _Optional[int] = ..., was_at: _Optional[int] = ..., state: _Optional[_Union[PartitionState, str]] = ...) -> None: ...

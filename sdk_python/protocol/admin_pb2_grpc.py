@@ -26,7 +26,12 @@ if _version_not_supported:
 
 
 class AdminStub:
-    """Missing associated documentation comment in .proto file."""
+    """Of calls about one partition:
+    NOT_FOUND            no such lambda, or the partition is not this sidecar's now; the text says what is
+    FAILED_PRECONDITION  the partition cannot do that in its present state; the text says why
+    OUT_OF_RANGE         an offset that the log does not have; the text has the log's numbers
+    UNAVAILABLE          Kafka does not answer, or the sidecar stops
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -44,10 +49,25 @@ class AdminStub:
                 request_serializer=admin__pb2.ResumeRequest.SerializeToString,
                 response_deserializer=admin__pb2.ResumeResponse.FromString,
                 _registered_method=True)
+        self.Pause = channel.unary_unary(
+                '/kafka_sidecar.admin.v1.Admin/Pause',
+                request_serializer=admin__pb2.PauseRequest.SerializeToString,
+                response_deserializer=admin__pb2.PauseResponse.FromString,
+                _registered_method=True)
+        self.Seek = channel.unary_unary(
+                '/kafka_sidecar.admin.v1.Admin/Seek',
+                request_serializer=admin__pb2.SeekRequest.SerializeToString,
+                response_deserializer=admin__pb2.SeekResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Of calls about one partition:
+    NOT_FOUND            no such lambda, or the partition is not this sidecar's now; the text says what is
+    FAILED_PRECONDITION  the partition cannot do that in its present state; the text says why
+    OUT_OF_RANGE         an offset that the log does not have; the text has the log's numbers
+    UNAVAILABLE          Kafka does not answer, or the sidecar stops
+    """
 
     def Status(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -56,9 +76,23 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Resume(self, request, context):
-        """Lets a halted partition go on from its checkpoint.
-        NOT_FOUND            no such lambda, or the partition is not this sidecar's now; the text says what is
-        FAILED_PRECONDITION  the partition is not halted, or `skip` and no failing offset is known
+        """Lets a partition go on that is halted, or paused by an operator or by its lambda.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Pause(self, request, context):
+        """Takes the partition from its lambda, which may finish what runs, and keeps it until Resume, as long as this sidecar
+        owns it. Answers when it stands still.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Seek(self, request, context):
+        """Moves the partition to another place. Its lease is dead at once, the new place is committed before the answer. A
+        halted or paused partition stays so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,6 +111,16 @@ def add_AdminServicer_to_server(servicer, server):
                     request_deserializer=admin__pb2.ResumeRequest.FromString,
                     response_serializer=admin__pb2.ResumeResponse.SerializeToString,
             ),
+            'Pause': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pause,
+                    request_deserializer=admin__pb2.PauseRequest.FromString,
+                    response_serializer=admin__pb2.PauseResponse.SerializeToString,
+            ),
+            'Seek': grpc.unary_unary_rpc_method_handler(
+                    servicer.Seek,
+                    request_deserializer=admin__pb2.SeekRequest.FromString,
+                    response_serializer=admin__pb2.SeekResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'kafka_sidecar.admin.v1.Admin', rpc_method_handlers)
@@ -86,7 +130,12 @@ def add_AdminServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Admin:
-    """Missing associated documentation comment in .proto file."""
+    """Of calls about one partition:
+    NOT_FOUND            no such lambda, or the partition is not this sidecar's now; the text says what is
+    FAILED_PRECONDITION  the partition cannot do that in its present state; the text says why
+    OUT_OF_RANGE         an offset that the log does not have; the text has the log's numbers
+    UNAVAILABLE          Kafka does not answer, or the sidecar stops
+    """
 
     @staticmethod
     def Status(request,
@@ -132,6 +181,60 @@ class Admin:
             '/kafka_sidecar.admin.v1.Admin/Resume',
             admin__pb2.ResumeRequest.SerializeToString,
             admin__pb2.ResumeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kafka_sidecar.admin.v1.Admin/Pause',
+            admin__pb2.PauseRequest.SerializeToString,
+            admin__pb2.PauseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Seek(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kafka_sidecar.admin.v1.Admin/Seek',
+            admin__pb2.SeekRequest.SerializeToString,
+            admin__pb2.SeekResponse.FromString,
             options,
             channel_credentials,
             insecure,

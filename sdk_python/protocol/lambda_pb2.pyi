@@ -22,6 +22,7 @@ class RevokeReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REVOKE_REASON_HALTED: _ClassVar[RevokeReason]
     REVOKE_REASON_HAND_OVER: _ClassVar[RevokeReason]
     REVOKE_REASON_SEEK: _ClassVar[RevokeReason]
+    REVOKE_REASON_PAUSED: _ClassVar[RevokeReason]
 
 class ClosedReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -64,6 +65,7 @@ class ProduceOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRODUCE_OUTCOME_FAILED: _ClassVar[ProduceOutcome]
     PRODUCE_OUTCOME_STALE_LEASE: _ClassVar[ProduceOutcome]
     PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED: _ClassVar[ProduceOutcome]
+    PRODUCE_OUTCOME_TOO_LARGE: _ClassVar[ProduceOutcome]
 TIMESTAMP_TYPE_UNSPECIFIED: TimestampType
 TIMESTAMP_TYPE_CREATE_TIME: TimestampType
 TIMESTAMP_TYPE_LOG_APPEND_TIME: TimestampType
@@ -74,6 +76,7 @@ REVOKE_REASON_LOST: RevokeReason
 REVOKE_REASON_HALTED: RevokeReason
 REVOKE_REASON_HAND_OVER: RevokeReason
 REVOKE_REASON_SEEK: RevokeReason
+REVOKE_REASON_PAUSED: RevokeReason
 CLOSED_REASON_UNSPECIFIED: ClosedReason
 CLOSED_REASON_REVOKED: ClosedReason
 CLOSED_REASON_DECLINED: ClosedReason
@@ -101,6 +104,7 @@ PRODUCE_OUTCOME_WRITTEN: ProduceOutcome
 PRODUCE_OUTCOME_FAILED: ProduceOutcome
 PRODUCE_OUTCOME_STALE_LEASE: ProduceOutcome
 PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED: ProduceOutcome
+PRODUCE_OUTCOME_TOO_LARGE: ProduceOutcome
 
 class LambdaFrame(_message.Message):
     __slots__ = ("offer", "available", "ready", "closed", "pause", "resume")
@@ -119,19 +123,21 @@ class LambdaFrame(_message.Message):
     def __init__(self, offer: _Optional[_Union[Offer, _Mapping]] = ..., available: _Optional[_Union[Available, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., closed: _Optional[_Union[Closed, _Mapping]] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ...) -> None: ...
 
 class HostFrame(_message.Message):
-    __slots__ = ("welcome", "assigned", "batch", "revoked")
+    __slots__ = ("welcome", "assigned", "batch", "revoked", "resumed")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ASSIGNED_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
     REVOKED_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     assigned: Assigned
     batch: Batch
     revoked: Revoked
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assigned: _Optional[_Union[Assigned, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ...) -> None: ...
+    resumed: Resumed
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assigned: _Optional[_Union[Assigned, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ...) -> None: ...
 
 class Offer(_message.Message):
-    __slots__ = ("lambda_name", "process_id", "instance", "protocol_version", "client", "max_message_bytes", "capabilities", "pid")
+    __slots__ = ("lambda_name", "process_id", "instance", "protocol_version", "client", "max_message_bytes", "capabilities", "pid", "lambda_version")
     LAMBDA_NAME_FIELD_NUMBER: _ClassVar[int]
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
@@ -140,6 +146,7 @@ class Offer(_message.Message):
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
+    LAMBDA_VERSION_FIELD_NUMBER: _ClassVar[int]
     lambda_name: str
     process_id: str
     instance: str
@@ -148,7 +155,8 @@ class Offer(_message.Message):
     max_message_bytes: int
     capabilities: _containers.RepeatedScalarFieldContainer[str]
     pid: int
-    def __init__(self, lambda_name: _Optional[str] = ..., process_id: _Optional[str] = ..., instance: _Optional[str] = ..., protocol_version: _Optional[int] = ..., client: _Optional[_Union[Client, _Mapping]] = ..., max_message_bytes: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., pid: _Optional[int] = ...) -> None: ...
+    lambda_version: str
+    def __init__(self, lambda_name: _Optional[str] = ..., process_id: _Optional[str] = ..., instance: _Optional[str] = ..., protocol_version: _Optional[int] = ..., client: _Optional[_Union[Client, _Mapping]] = ..., max_message_bytes: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., pid: _Optional[int] = ..., lambda_version: _Optional[str] = ...) -> None: ...
 
 class Client(_message.Message):
     __slots__ = ("name", "version", "language")
@@ -247,18 +255,28 @@ class Closed(_message.Message):
     def __init__(self, reason: _Optional[_Union[ClosedReason, str]] = ..., last_checkpoint: _Optional[_Union[CheckpointEntry, _Mapping]] = ...) -> None: ...
 
 class Pause(_message.Message):
-    __slots__ = ("offset", "reason", "retry_after_ms")
+    __slots__ = ("offset", "reason", "retry_after_ms", "number")
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     offset: int
     reason: str
     retry_after_ms: int
-    def __init__(self, offset: _Optional[int] = ..., reason: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
+    number: int
+    def __init__(self, offset: _Optional[int] = ..., reason: _Optional[str] = ..., retry_after_ms: _Optional[int] = ..., number: _Optional[int] = ...) -> None: ...
 
 class Resume(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class Resumed(_message.Message):
+    __slots__ = ("number", "from_offset")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    FROM_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    from_offset: int
+    def __init__(self, number: _Optional[int] = ..., from_offset: _Optional[int] = ...) -> None: ...
 
 class CheckpointRequest(_message.Message):
     __slots__ = ("entries",)
@@ -323,9 +341,10 @@ class ErrorResponse(_message.Message):
     def __init__(self, outcome: _Optional[_Union[ErrorOutcome, str]] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
 
 class ProduceRequest(_message.Message):
-    __slots__ = ("lease", "topic", "keys", "values", "null_keys", "null_values", "partitions", "header_counts", "header_names", "header_values", "null_header_values")
+    __slots__ = ("lease", "topics", "topic_indexes", "keys", "values", "null_keys", "null_values", "partitions", "header_counts", "header_names", "header_values", "null_header_values")
     LEASE_FIELD_NUMBER: _ClassVar[int]
-    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_INDEXES_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
     NULL_KEYS_FIELD_NUMBER: _ClassVar[int]
@@ -336,17 +355,18 @@ class ProduceRequest(_message.Message):
     HEADER_VALUES_FIELD_NUMBER: _ClassVar[int]
     NULL_HEADER_VALUES_FIELD_NUMBER: _ClassVar[int]
     lease: str
-    topic: str
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    topic_indexes: _containers.RepeatedScalarFieldContainer[int]
     keys: _containers.RepeatedScalarFieldContainer[bytes]
     values: _containers.RepeatedScalarFieldContainer[bytes]
     null_keys: _containers.RepeatedScalarFieldContainer[int]
     null_values: _containers.RepeatedScalarFieldContainer[int]
     partitions: _containers.RepeatedScalarFieldContainer[int]
     header_counts: _containers.RepeatedScalarFieldContainer[int]
-    header_names: _containers.RepeatedScalarFieldContainer[bytes]
+    header_names: _containers.RepeatedScalarFieldContainer[str]
     header_values: _containers.RepeatedScalarFieldContainer[bytes]
     null_header_values: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, lease: _Optional[str] = ..., topic: _Optional[str] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., null_keys: _Optional[_Iterable[int]] = ..., null_values: _Optional[_Iterable[int]] = ..., partitions: _Optional[_Iterable[int]] = ..., header_counts: _Optional[_Iterable[int]] = ..., header_names: _Optional[_Iterable[bytes]] = ..., header_values: _Optional[_Iterable[bytes]] = ..., null_header_values: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, lease: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., topic_indexes: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., null_keys: _Optional[_Iterable[int]] = ..., null_values: _Optional[_Iterable[int]] = ..., partitions: _Optional[_Iterable[int]] = ..., header_counts: _Optional[_Iterable[int]] = ..., header_names: _Optional[_Iterable[str]] = ..., header_values: _Optional[_Iterable[bytes]] = ..., null_header_values: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ProduceResponse(_message.Message):
     __slots__ = ("outcomes", "partitions", "offsets", "errors")

@@ -66,7 +66,9 @@ class LambdaHostServicer:
         FAILED_PRECONDITION  the protocol version is too old; the text names the oldest that is served
         UNAUTHENTICATED      token missing or wrong
         DEADLINE_EXCEEDED    no Offer, no Ready or no Closed in time
-        UNAVAILABLE          the sidecar shuts down: offer again later, with back-off
+        RESOURCE_EXHAUSTED   more streams wait for a partition than one process, or all together, may keep; or more
+        frames wait for the client than for one that reads ahead
+        UNAVAILABLE          the sidecar shuts down, or the process did not read: offer again later, with back-off
         OK ends it after Closed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -89,7 +91,8 @@ class LambdaHostServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Produce(self, request, context):
-        """Records to write to Kafka, so that a lambda needs no Kafka client. RESERVED: answers UNIMPLEMENTED for now.
+        """Records to write to Kafka, so that a lambda needs no Kafka client. RESOURCE_EXHAUSTED: too much of this lambda's is
+        on its way to the broker, or the call before it of this lease is not answered; nothing was written, ask again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,12 +57,6 @@ def _command(value: Any) -> tuple[str, ...]:
     return words
 
 
-def _only_halt(value: Any) -> Any:
-    if value != "halt":
-        raise mistake("only `halt` is available in this version", "delete the key: it is the default")
-    return value
-
-
 def _environment(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise mistake("expected a mapping of names to values")
@@ -149,6 +143,10 @@ class LambdaConfig(Section):
     cwd: Annotated[Path, AfterValidator(_directory)] | None = None
     """The directory in which `command` runs. Default: the sidecar's."""
 
+    produce: Annotated[tuple[TopicName, ...], BeforeValidator(_listed)] = ()
+    """The topics that the lambda may write to by `context.produce`, or by the call Produce. Default: none. A topic
+    that it consumes itself has to be here as well."""
+
     settings: Annotated[dict[str, Any], BeforeValidator(_none_is_empty), AfterValidator(MaskedDict)] = Field(
         default_factory=MaskedDict
     )
@@ -172,17 +170,31 @@ class LambdaConfig(Section):
     frame: Annotated[FrameConfig, BeforeValidator(_none_is_empty)] = FrameConfig()
     """How large one frame may become."""
 
-    on_critical: Annotated[Literal["halt"], BeforeValidator(_only_halt)] = "halt"
-    """What a critical error does. Default and, in this version, the only choice: halt. The partition stops, all
-    others go on, and an operator resumes it."""
+    on_critical: Literal["halt", "dead-letter", "exit"] = "halt"
+    """What a critical error does. Default halt: the partition stops, all others go on, and an operator resumes it.
+    dead-letter: the record that failed goes to `dead_letter_topic`, and the partition goes on without it; an error
+    that names no record halts. exit: the sidecar drains and ends with exit code 1."""
+
+    dead_letter_topic: TopicName | None = None
+    """Where dead letters go. Default: TOPIC.LAMBDA.dead-letter for each topic. Made if it is missing, with the
+    topic's number of partitions. Only with `on_critical: dead-letter`."""
+
+    max_restarts: Annotated[int, Field(ge=0)] | None = None
+    """After so many restarts in a row without a new checkpoint the next failure is critical. Default: none, a
+    recoverable error stays recoverable: an outage or a deploy must not turn healthy records into dead letters."""
+
+    stall_after: Annotated[Seconds, Field(gt=0)] = 300.0
+    """When a partition counts as stalled: records outstanding, and no checkpoint for so long. Default 5m. It is
+    reported in the log, in `status` and as a metric; nothing is stopped, since a record may take long."""
 
     rebalance_drain: Seconds = 2.0
     """How long a lambda may take to finish when Kafka takes a partition away. Default 2s. Longer: less is handled
     twice. Shorter: the partitions that stay stand still for less time."""
 
     shutdown_drain: Seconds = 10.0
-    """How long a lambda may take to finish when the sidecar stops. Default 10s. Keep it below what your
-    orchestrator grants between SIGTERM and SIGKILL."""
+    """How long a lambda may take to finish when the sidecar stops, when its partition goes to another process for
+    balance, or when an operator pauses it. Default 10s. Keep it below what your orchestrator grants between SIGTERM
+    and SIGKILL."""
 
     leave_group_after: Seconds = 60.0
     """How long the sidecar stays in the group without any lambda process. Default 60s. Longer: a slow redeploy
@@ -192,6 +204,8 @@ class LambdaConfig(Section):
     def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
         """The topics, what needs a command, and settings that JSON cannot hold."""
         yield from _topic_mistakes(data)
+        yield from _twice(data, "produce")
+        yield from _dead_letter_mistakes(data)
         if data.get("command") is None:
             for key in ("instances", "env", "cwd"):
                 if data.get(key) is not None:
@@ -225,6 +239,44 @@ def not_json(value: Any, loc: Loc) -> Iterator[Wrong]:
         yield Wrong(loc, f"JSON has no {type(value).__name__}", "put it in quotes")
 
 
+def default_dead_letter_topic(lambda_name: str, topic: str) -> str:
+    """Where dead letters of a topic go when the config names no `dead_letter_topic`."""
+    return f"{topic}.{lambda_name}.dead-letter"
+
+
+def dead_letter_default_mistakes(lambda_name: str, data: Any) -> Iterator[Wrong]:
+    """Whether the default names of dead-letter topics can be used; `data` may still be wrong in any way."""
+    if not isinstance(data, Mapping) or data.get("on_critical") != "dead-letter":
+        return
+    if data.get("dead_letter_topic") is not None:
+        return
+    topics = raw_topics(data)
+    for topic in topics:
+        name = default_dead_letter_topic(lambda_name, topic)
+        if name in topics:
+            yield _endless(name)
+        elif _TOPIC.fullmatch(topic) and LAMBDA_NAME.fullmatch(lambda_name) and not _TOPIC.fullmatch(name):
+            message = f"the dead-letter topic of {topic!r} would have a name that is too long: {name!r}"
+            yield Wrong(("dead_letter_topic",), message, "name a shorter one with this key")
+
+
+def _dead_letter_mistakes(data: Mapping[Any, Any]) -> Iterator[Wrong]:
+    name = data.get("dead_letter_topic")
+    if name is None:
+        return
+    # A policy that is misspelt has a mistake of its own.
+    if data.get("on_critical", "halt") in ("halt", "exit"):
+        hint = "add it, or delete this key"
+        yield Wrong(("dead_letter_topic",), "only makes sense with `on_critical: dead-letter`", hint)
+    if name in raw_topics(data):
+        yield _endless(name)
+
+
+def _endless(topic: str) -> Wrong:
+    message = f"the lambda consumes {topic!r} itself: a dead letter would come back to it for ever"
+    return Wrong(("dead_letter_topic",), message, "give dead letters a topic that this lambda does not consume")
+
+
 def _topic_mistakes(data: Mapping[Any, Any]) -> Iterator[Wrong]:
     one, several = data.get("topic"), data.get("topics")
     if one is None and several is None:
@@ -239,7 +291,12 @@ def _topic_mistakes(data: Mapping[Any, Any]) -> Iterator[Wrong]:
         yield Wrong(("topics",), "expected a list", f"write topics: [{several}], or topic: {several}")
     elif several is not None and not several:
         yield Wrong(("topics",), "expected at least one topic, the list is empty")
-    if isinstance(several, list | tuple):
-        for index, topic in enumerate(several):
-            if topic in several[:index]:
-                yield Wrong(("topics", index), f"the topic {topic!r} is here twice", "delete one of them")
+    yield from _twice(data, "topics")
+
+
+def _twice(data: Mapping[Any, Any], key: str) -> Iterator[Wrong]:
+    topics = data.get(key)
+    if isinstance(topics, list | tuple):
+        for index, topic in enumerate(topics):
+            if topic in topics[:index]:
+                yield Wrong((key, index), f"the topic {topic!r} is here twice", "delete one of them")

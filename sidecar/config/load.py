@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,9 +11,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sidecar.config.address import dial
+from sidecar.config.base import did_you_mean
 from sidecar.config.model import DEFAULT_LISTEN, Config
 from sidecar.config.source import Mistake, Source, dotted, read
 from sidecar.redact import is_secret
+
+TOKEN_VARIABLE = "KAFKA_SIDECAR_TOKEN"  # noqa: S105 - a name, no secret
+"""Where the lambdas' token is when the config file has none."""
 
 
 class ConfigError(Exception):
@@ -34,12 +39,16 @@ class ConfigError(Exception):
 
 
 class ClientSettings(NamedTuple):
-    """What `resume` and `status` need of a config file."""
+    """What the operator's commands need of a config file."""
 
     address: str
     """Where to dial: `host:port` or `unix:///path`."""
     token: str | None
-    """The server's token, if it has one."""
+    """The server's `admin_token`, else its `token`, if it has one."""
+    tls: bool = False
+    """Whether the server encrypts."""
+    certificate: Path | None = None
+    """The server's own, where it encrypts; None: not known."""
 
 
 def load(path: Path | str, environ: Mapping[str, str]) -> Config:
@@ -61,7 +70,7 @@ def load(path: Path | str, environ: Mapping[str, str]) -> Config:
     if source.data is not None:
         reported = {mistake.path for mistake in mistakes}
         try:
-            config = Config.model_validate(source.data, context={"file": path})
+            config = Config.model_validate(_with_token(source.data, environ), context={"file": path})
         except ValidationError as error:
             # A value whose variable is not set is wrong for this one reason only.
             found = (_from_pydantic(one, source) for one in error.errors(include_url=False))
@@ -71,11 +80,23 @@ def load(path: Path | str, environ: Mapping[str, str]) -> Config:
     return config
 
 
+def _with_token(data: Any, environ: Mapping[str, str]) -> Any:
+    """The token from the environment, where the file has none: it is the place for a secret."""
+    token = environ.get(TOKEN_VARIABLE)
+    if not token or not isinstance(data, dict):
+        return data
+    server = data.get("server")
+    server = {} if server is None else server
+    if not isinstance(server, dict) or server.get("token") is not None:
+        return data
+    return {**data, "server": {**server, "token": token}}
+
+
 def client_settings(path: Path | str, environ: Mapping[str, str]) -> ClientSettings:
     """Where the sidecar that runs with this config file can be reached from this machine.
 
-    Only `server.listen` and `server.token` are read: the rest may be wrong, or need variables that are set
-    for the sidecar and not for the operator's shell. A token that cannot be read is None.
+    Only `server` is read: the rest may be wrong, or need variables that are set for the sidecar and not for the
+    operator's shell. A token that cannot be read is None.
 
     Raises:
         ConfigError: the file cannot be read, or `server.listen` is no address that can be dialled.
@@ -90,14 +111,21 @@ def client_settings(path: Path | str, environ: Mapping[str, str]) -> ClientSetti
     server = source.data.get("server") if isinstance(source.data, dict) else None
     server = server if isinstance(server, dict) else {}
     listen = server.get("listen", DEFAULT_LISTEN)
-    token = server.get("token")
     try:
         address = dial(str(listen))
     except ValueError as error:
         line = source.line(("server", "listen"))
         raise ConfigError(path, [Mistake("server.listen", str(error), line=line)]) from None
-    usable = isinstance(token, str) and token and "server.token" not in broken
-    return ClientSettings(address, str(token) if usable else None)
+
+    def text(section: dict[Any, Any], prefix: str, key: str) -> str | None:
+        value = section.get(key)
+        return value if isinstance(value, str) and value and f"{prefix}.{key}" not in broken else None
+
+    # With an admin token the lambdas' token opens nothing here, so it is no substitute for one that cannot be read.
+    token = text(server, "server", "token" if server.get("admin_token") is None else "admin_token")
+    tls = server.get("tls")
+    certificate = text(tls, "server.tls", "certificate") if isinstance(tls, dict) else None
+    return ClientSettings(address, token, tls is not None, None if certificate is None else Path(certificate))
 
 
 def _read(path: Path, environ: Mapping[str, str]) -> Source:
@@ -159,7 +187,9 @@ def _explained(error: ErrorDetails, context: Mapping[str, Any], *, secret: bool)
         hint = _HINTS.get(kind, "") if value is not None else "give it a value, or delete the key"
         return f"expected {_KINDS[kind]}, not {shown}", hint
     if kind == "literal_error":
-        return f"expected {context['expected'].replace(chr(39), '')}, not {shown}", ""
+        choices = context["expected"]
+        hint = did_you_mean(value, re.findall(r"'([^']*)'", choices)) if isinstance(value, str) else ""
+        return f"expected {choices.replace(chr(39), '')}, not {shown}", hint
     if kind in {"greater_than_equal", "greater_than"}:
         bound = context["ge"] if kind == "greater_than_equal" else context["gt"]
         return f"expected {'at least' if kind == 'greater_than_equal' else 'more than'} {bound}, not {shown}", ""

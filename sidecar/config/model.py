@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, PrivateAttr, SecretStr
 
 from sidecar.config.address import Endpoint, parse_endpoint
 from sidecar.config.base import Section, Wrong, mistake
-from sidecar.config.lambdas import LAMBDA_NAME, LambdaConfig, raw_topics
-from sidecar.kafka.properties import EMBEDDED, normalised, problems
+from sidecar.config.lambdas import LAMBDA_NAME, LambdaConfig, dead_letter_default_mistakes, raw_topics
+from sidecar.kafka.properties import is_embedded, normalised, problems
 from sidecar.redact import MaskedDict, masked
 
 DEFAULT_LISTEN = "127.0.0.1:50051"
@@ -86,8 +86,12 @@ class ServerConfig(Section):
     A Unix socket is reached only by those whom its directory lets in."""
 
     token: Annotated[SecretStr, AfterValidator(_token)] | None = None
-    """What each call must carry as `authorization: Bearer TOKEN`. Default: none, then everybody who reaches the
-    address may take partitions."""
+    """What each call must carry as `authorization: Bearer TOKEN`. Default: `$KAFKA_SIDECAR_TOKEN`, and without it
+    none, then everybody who reaches the address may take partitions."""
+
+    admin_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    """What calls of operators (`status`, `pause`, `resume`, `seek`) must carry in place of `token`. Default: none,
+    then they need what lambdas need. With it a lambda's token does not let anybody operate the sidecar."""
 
     tls: TlsConfig | None = None
     """Encryption. Default: none."""
@@ -115,7 +119,8 @@ class Config(Section):
 
     kafka: Annotated[dict[str, str], BeforeValidator(_properties), AfterValidator(MaskedDict)]
     """Any librdkafka property, passed through as it is; `bootstrap.servers` is required. The value `embedded`
-    starts a broker of our own, for development: it keeps nothing."""
+    starts a broker of our own, for development: it keeps nothing. `embedded:PORT` says on which port of
+    127.0.0.1; without it any free one is taken, and logged."""
 
     server: Annotated[ServerConfig, BeforeValidator(_none_is_empty)] = ServerConfig()
     """Where lambdas dial."""
@@ -140,22 +145,12 @@ class Config(Section):
     @property
     def embedded(self) -> bool:
         """Whether the sidecar starts a broker of its own."""
-        return self.kafka.get("bootstrap.servers") == EMBEDDED
+        return is_embedded(self.kafka.get("bootstrap.servers"))
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed and probably not meant, one sentence each."""
-        server = self.server
-        if server.endpoint.local or server.token is not None:
-            return ()
-        if server.tls is None:
-            danger = f"everybody who reaches {server.listen} can read and commit your partitions"
-            remedy = "set server.token, or server.tls with client_ca, or listen on 127.0.0.1 or a Unix socket"
-            return (f"server.listen: {danger}; {remedy}",)
-        if server.tls.client_ca is None:
-            danger = f"{server.listen} is encrypted, but everybody who reaches it is let in"
-            return (f"server.tls: {danger}; set server.token or server.tls.client_ca",)
-        return ()
+        return (*_open_doors(self.server),)
 
     @classmethod
     def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
@@ -177,6 +172,20 @@ def describe(config: Config) -> dict[str, Any]:
     return shown
 
 
+def _open_doors(server: ServerConfig) -> Iterator[str]:
+    if server.admin_token is not None and server.admin_token == server.token:
+        yield "server.admin_token: it is the same as server.token, so every lambda may operate the sidecar; change it"
+    if server.endpoint.local or server.token is not None:
+        return
+    if server.tls is None:
+        danger = f"everybody who reaches {server.listen} can read and commit your partitions"
+        remedy = "set server.token, or server.tls with client_ca, or listen on 127.0.0.1 or a Unix socket"
+        yield f"server.listen: {danger}; {remedy}"
+    elif server.tls.client_ca is None:
+        danger = f"{server.listen} is encrypted, but everybody who reaches it is let in"
+        yield f"server.tls: {danger}; set server.token or server.tls.client_ca"
+
+
 def _lambda_mistakes(lambdas: Mapping[Any, Any]) -> Iterator[Wrong]:
     if not lambdas:
         yield Wrong(("lambdas",), "expected at least one lambda", "as in: deli: {topic: rawdeltas, group: deli}")
@@ -184,6 +193,8 @@ def _lambda_mistakes(lambdas: Mapping[Any, Any]) -> Iterator[Wrong]:
     for name, one in lambdas.items():
         if isinstance(name, str) and not LAMBDA_NAME.fullmatch(name):
             yield Wrong(("lambdas", name), f"{name!r} cannot be a lambda's name", "use a-z A-Z 0-9 . _ - only")
+        for wrong in dead_letter_default_mistakes(str(name), one):
+            yield wrong._replace(loc=("lambdas", str(name), *wrong.loc))
         group = one.get("group") if isinstance(one, Mapping) else None
         if not isinstance(group, str):
             continue

@@ -18,6 +18,7 @@ _INNER = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", r
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
 _STR = f"{_TAG}str"
+_TOKENS = frozenset({("server", "token"), ("server", "admin_token")})
 _NUMBERS = frozenset({f"{_TAG}int", f"{_TAG}float", f"{_TAG}timestamp"})
 
 
@@ -114,8 +115,8 @@ class _Walk:
             for index, value in enumerate(node.value):
                 self.visit(value, (*loc, index), around)
         elif isinstance(node, yaml.ScalarNode):
-            # Kafka properties and the token are texts: a password of 0123 must not become the number 83.
-            if node.tag in _NUMBERS and (loc[:1] == ("kafka",) or loc == ("server", "token")):
+            # Kafka properties and the tokens are texts: a password of 0123 must not become the number 83.
+            if node.tag in _NUMBERS and (loc[:1] == ("kafka",) or loc in _TOKENS):
                 node.tag = _STR
             if node.tag == _STR and "${" in node.value:
                 node.value = self._expanded(node, loc)

@@ -87,6 +87,9 @@ class Commits:
         deadline = monotonic() + seconds
         while monotonic() < deadline:
             if not self._under_way:
+                # A poll below may have run a revoke, which commits by itself: what is gone is its next owner's, and
+                # Kafka would take our older offset for it, since it asks who is a member and not who owns what.
+                partitions = [p for p in partitions if self._table.partitions.get(p.tp) is p]
                 offsets = self._outstanding(partitions)
                 if not offsets:
                     return

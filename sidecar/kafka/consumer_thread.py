@@ -13,24 +13,29 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from time import monotonic
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
 
 from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka.commits import Commits
 from sidecar.kafka.connection import ClientLog, Connection
-from sidecar.kafka.encode import Undeliverable, encode
+from sidecar.kafka.dead_letters import DeadLetters
 from sidecar.kafka.flow import Flow
 from sidecar.kafka.inflow import Inflow
+from sidecar.kafka.intake import Intake
+from sidecar.kafka.operator import Operator
 from sidecar.kafka.places import Places
 from sidecar.kafka.properties import Property, rebalance_protocol
+from sidecar.kafka.sender import Sender
 from sidecar.kafka.status import lambda_status
 from sidecar.logs import get_logger
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import (
+    Exit,
     Limits,
+    Policy,
     Report,
-    ResumeRefused,
+    Resumed,
     RevokeReason,
     Rewind,
     State,
@@ -52,18 +57,6 @@ HOUSEKEEPING = 0.01
 FINISH_TIMEOUT = 5.0
 """Seconds that the last commit may take; with the broker away it would take as long as a session timeout."""
 
-UNREADABLE = frozenset(
-    {
-        KafkaError._BAD_MSG,  # noqa: SLF001 - the binding names librdkafka's codes with an underscore
-        KafkaError._BAD_COMPRESSION,  # noqa: SLF001
-        KafkaError._NOT_IMPLEMENTED,  # noqa: SLF001
-        KafkaError.INVALID_MSG,
-        KafkaError.INVALID_MSG_SIZE,
-        KafkaError.MSG_SIZE_TOO_LARGE,
-    }
-)
-"""Errors about one record, which librdkafka reports and then goes on behind."""
-
 
 class ConsumerThread(threading.Thread):
     """Consumes one lambda's topics and serves its partitions.
@@ -76,10 +69,14 @@ class ConsumerThread(threading.Thread):
         name: str,
         config: LambdaConfig,
         properties: dict[str, Property],
+        producer: dict[str, Property],
         outbox: mail.Outbox,
         ended: Callable[[str, BaseException | None], None],
     ) -> None:
-        """``ended`` is called in this thread when it ends: with the lambda's name and what broke it, if anything."""
+        """``properties`` are the consumer's, ``producer`` those of a producer to the same broker.
+
+        ``ended`` is called in this thread when it ends: with the lambda's name and what broke it, if anything.
+        """
         super().__init__(name=f"consumer-{name}", daemon=True)
         self.mailbox = mail.Mailbox()
         self._lambda = name
@@ -93,16 +90,24 @@ class ConsumerThread(threading.Thread):
             window_bytes=config.window.bytes,
             window_span=max(1_000_000, 100 * config.window.messages),
             leave_group_after=config.leave_group_after,
+            stall_after=config.stall_after,
+            policy=Policy(config.on_critical),
+            max_restarts=config.max_restarts,
+            hand_over_drain=config.shutdown_drain,
         )
         self._table = PartitionTable(limits, lambda: secrets.token_urlsafe(18), random.random)
         self._inflow = Inflow(config.topics)
         self._commits = Commits(self._table, self._inflow, config.checkpoint.interval, self._log)
-        self._sendable: set[TopicPartition] = set()
+        self._dead_letters: DeadLetters | None = None
+        if limits.policy is Policy.DEAD_LETTER:
+            self._dead_letters = DeadLetters(name, config.group, config.dead_letter_topic, producer, self.mailbox)
+        self._postponed: list[mail.Pause | mail.Seek] = []
         self._told_connected = False
         self._joined = False
         self._stopping = False
+        self._in_callback = False
+        self._stood_still: list[TopicPartition] = []
         self._throttled = False
-        self._sent = 0
         self._next_look = 0.0
 
     def run(self) -> None:
@@ -114,6 +119,9 @@ class ConsumerThread(threading.Thread):
             )
             self._connection = Connection(self._consumer, self._config.topics, self._log)
             self._flow = Flow(self._consumer, self._table, self._inflow, self._log)
+            self._sender = Sender(
+                self._table, self._inflow, self._flow, self._config, self._outbox, self._dead_letters
+            )
             self._places = Places(
                 self._consumer,
                 self._table,
@@ -122,6 +130,17 @@ class ConsumerThread(threading.Thread):
                 self._log,
                 cooperative=rebalance_protocol(self._properties) == "cooperative",
             )
+            self._intake = Intake(self._table, self._inflow, self._places, self._connection, self._sender)
+            self._operator = Operator(
+                self._consumer,
+                self._table,
+                self._places,
+                self._commits,
+                self._outbox,
+                self._config.shutdown_drain,
+            )
+            if self._dead_letters is not None:
+                self._dead_letters.start()
             while not self._stopping:
                 self._turn()
             self._shut_down()
@@ -145,11 +164,12 @@ class ConsumerThread(threading.Thread):
         new = self._places.work()
         self._flow.pause([tp for tp in new if self._table.partitions[tp].state is not State.RUNNING])
         self._fetch()
+        self._wake_kept()
         # A rebalance callback inside may have left rewinds; they come before anything is sent. What the fetch brought
         # for such a partition is from before, and is dropped with the rest that waits.
         self._carry_out()
         now = monotonic()
-        self._send(now)
+        self._sender.work(now)
         self._outbox.flush()  # before the housekeeping: records do not wait for it
         if now >= self._next_look:
             self._next_look = now + HOUSEKEEPING
@@ -185,73 +205,23 @@ class ConsumerThread(threading.Thread):
                 return
             # Kept before the client is called again: a revoke inside that call commits the client's position where
             # nothing waits, and a record that is only in a local variable here would be passed over.
-            self._take([first])
+            self._intake.take([first])
             batch = self._consumer.consume(MOST_PER_FETCH - 1, 0)
         if batch:
-            self._take(batch)
-
-    def _take(self, batch: list[Message]) -> None:
-        """Let what came wait for its partitions."""
-        errors = [*filter(Message.error, batch)]
-        spoilt: dict[TopicPartition, Undeliverable] = {}
-        if errors:
-            for message in errors:
-                self._on_error_message(message, spoilt)
-            batch = [m for m in batch if m.error() is None and not _comes_after(m, spoilt)]
-        for tp in self._inflow.add(batch):
-            if tp in self._table.partitions:
-                self._sendable.add(tp)
-            else:
-                # Taken away inside this very call, after librdkafka had put the record into its answer.
-                self._inflow.forget(tp)
-        for tp, bad in spoilt.items():
-            self._inflow.spoil(tp, bad)
-            self._sendable.add(tp)
+            self._intake.take(batch)
 
     def _patience(self) -> float:
-        if self._sendable:
+        if self._sender.changed:
             return 0.0
         if self._flow.writing or (self._table.someone_waits and len(self._table.processes)):
             return WAIT_WRITTEN
         return WAIT_BUSY if self._table.held() else WAIT_IDLE
 
-    def _send(self, now: float) -> None:
-        """Encode and hand over what may go; what may not comes again when something has changed."""
-        candidates, self._sendable = self._sendable, set()
-        for tp in candidates:
-            most = self._table.may_send(tp)
-            while most and self._inflow.count(tp):
-                self._send_frame(tp, most, now)
-                most = self._table.may_send(tp)
-            bad = self._inflow.bad(tp)
-            if most and bad is not None:
-                self._table.undeliverable(tp, bad.offset, bad.reason, self._config.rebalance_drain, now)
-
-    def _send_frame(self, tp: TopicPartition, most: int, now: float) -> None:
-        """One frame of at most ``most`` of the records that wait."""
-        partition = self._table.partitions[tp]
-        if partition.skip:
-            self._inflow.leave_out(tp, partition.skip)
-            if not self._inflow.count(tp):
-                return
-        assert partition.stream is not None
-        stream = self._table.processes.get(partition.stream)
-        assert stream is not None
-        limits = self._config.frame
-        records = self._inflow.peek(tp, min(most, limits.records))
-        frame, bad = encode(records, limits.bytes, stream.max_message_bytes)
-        if bad is not None:
-            self._inflow.cut(tp, bad)
-        if frame is not None:
-            self._inflow.taken(tp, frame.count)
-            self._table.sent(tp, frame.first, frame.last, frame.count, len(frame.data), frame.offsets)
-            self._flow.sent(tp, now)
-            self._sent += frame.count
-            self._outbox.post(mail.Send(stream.id, frame.data))
-
     # --- letters ----------------------------------------------------------------------------------------------
 
     def _read_mail(self) -> None:
+        while self._postponed:
+            self._read(self._postponed.pop(0))
         while (letter := self.mailbox.take()) is not None:
             self._read(letter)
         self._carry_out()
@@ -264,22 +234,22 @@ class ConsumerThread(threading.Thread):
                 tp = table.written(stream)
                 if tp is not None:
                     self._flow.written(tp, now)
-                    self._sendable.add(tp)
+                    self._sender.changed.add(tp)
             case mail.Checkpoints(entries, reply):
                 results = []
                 for lease, progress in entries:
-                    results.append(table.checkpoint(lease, progress))
+                    results.append(table.checkpoint(lease, progress, now))
                     held = table.partition_of_lease(lease)
                     if held is not None:
-                        self._sendable.add(held)
+                        self._sender.changed.add(held)
                 self._outbox.post(mail.Answer(reply, results))
             case mail.Available(stream, process_id, max_message_bytes):
                 table.available(stream, process_id, max_message_bytes, now)
             case mail.Ready(stream, lease):
-                table.ready(stream, lease)
+                table.ready(stream, lease, now)
                 held = table.partition_of_lease(lease)
                 if held is not None:
-                    self._sendable.add(held)
+                    self._sender.changed.add(held)
                     self._next_look = 0.0  # it may be paused
             case mail.Closed(stream, reason, last):
                 table.closed(stream, reason, last, now)
@@ -289,23 +259,32 @@ class ConsumerThread(threading.Thread):
                 self._outbox.post(mail.Answer(error_reply, table.error(lease, failure, last, now)))
                 held = table.partition_of_lease(lease)
                 if held is not None:  # it lives on after a report, whose checkpoint may have made room
-                    self._sendable.add(held)
-            case mail.Resume(tp, skip, resume_reply):
-                try:
-                    self._outbox.post(mail.Answer(resume_reply, table.resume(tp, now, skip=skip)))
-                except ResumeRefused as refusal:
-                    self._outbox.post(mail.Answer(resume_reply, error=refusal))
+                    self._sender.changed.add(held)
+            case mail.PauseLease(stream, pausing):
+                table.pause_lease(stream, pausing, now)
+            case mail.ResumeLease(stream):
+                table.resume_lease(stream, now)
+            case mail.DeadLettered():
+                self._sender.kept(letter, now)
+            case mail.Resume():
+                self._operator.resume(letter)
+            case mail.Pause() | mail.Seek() if self._in_callback:
+                self._postponed.append(letter)  # neither positions nor who holds what may be moved now
+            case mail.Pause():
+                self._operator.pause(letter)
+            case mail.Seek():
+                self._operator.seek(letter)
             case mail.Inspect(inspect_reply):
                 self._outbox.post(mail.Answer(inspect_reply, self._status()))
             case mail.Stop():
                 self._stopping = True
 
-    def _carry_out(self, *, in_callback: bool = False) -> None:
+    def _carry_out(self) -> None:
         """Do what the partitions ask for. Inside a rebalance callback positions cannot be moved: rewinds wait."""
         commands, self._table.commands = self._table.commands, []
-        for command in commands:
+        for index, command in enumerate(commands):
             match command:
-                case Rewind() if in_callback:
+                case Rewind() if self._in_callback:
                     self._table.commands.append(command)
                 case Rewind(tp, offset):
                     try:
@@ -315,7 +294,9 @@ class ConsumerThread(threading.Thread):
                         self._log.warning(
                             "rewind refused; trying again", partition=str(tp), error=error.args[0].str()
                         )
-                        self._table.commands.append(command)
+                        later = [*commands[index + 1 :], *self._table.commands]
+                        if not any(isinstance(c, Rewind) and c.partition == tp for c in later):
+                            self._table.commands.append(command)  # else a later one says where it is to be
                 case Report(level, event, about, lease, fields):
                     where: dict[str, object] = (
                         {} if about is None else {"topic": about.topic, "partition": about.partition}
@@ -323,6 +304,14 @@ class ConsumerThread(threading.Thread):
                     if lease is not None:
                         where["lease"] = lease
                     getattr(self._log, level)(event, **where, **fields)
+                case Exit(reason):
+                    self._outbox.post(mail.Exit(self._lambda, reason))
+                case Resumed(stream):
+                    known = self._table.processes.get(stream)
+                    if known is not None and known.partition is not None:
+                        self._sender.changed.add(known.partition)
+                        self._next_look = 0.0  # it may be paused in Kafka's client
+                    self._outbox.post(command)
                 case _:
                     self._outbox.post(command)
 
@@ -333,7 +322,6 @@ class ConsumerThread(threading.Thread):
         wanted = self._connection.connected and self._table.wants_group(now)
         if wanted and not self._joined:
             self._joined = True
-            self._table.accept_again()
             self._log.info("joining the group", group=self._config.group, topics=[*self._config.topics])
             self._consumer.subscribe(
                 [*self._config.topics], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -347,6 +335,7 @@ class ConsumerThread(threading.Thread):
     def _on_assign(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
         self._log.info("partitions assigned", partitions=short(tps))
+        self._stood_still = [*self._table.partitions]
         self._table.assigned(tps)
         self._places.assigned(tps)
 
@@ -355,13 +344,23 @@ class ConsumerThread(threading.Thread):
         if any(tp in self._table.partitions for tp in tps):
             self._log.info("partitions revoked", partitions=short(tps))
             self._release(tps, RevokeReason.REBALANCE, self._config.rebalance_drain)
+            self._stood_still = [*self._table.partitions]
+
+    def _wake_kept(self) -> None:
+        """After a rebalance, in which the client had stopped what stays as well."""
+        if self._stood_still:
+            kept, self._stood_still = self._stood_still, []
+            self._flow.wake(kept)
 
     def _on_lost(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
         self._log.warning("partitions lost", partitions=short(tps))
-        self._table.lost(tps, monotonic())
         self._forget(tps)
-        self._carry_out(in_callback=True)
+        self._table.lost(tps, monotonic())
+        self._stood_still = []
+        self._in_callback = True
+        self._carry_out()
+        self._in_callback = False
         self._outbox.flush()
 
     def _release(self, tps: list[TopicPartition], reason: RevokeReason, seconds: float) -> None:
@@ -370,7 +369,9 @@ class ConsumerThread(threading.Thread):
         Runs inside a rebalance callback, where `consume` would bring nothing: only letters are read.
         """
         self._table.revoke(tps, reason, seconds, monotonic())
+        self._in_callback = True
         self._drain(tps)
+        self._in_callback = False
         self._commits.now(self._consumer, tps)
         self._forget(tps)
         self._table.forget(tps)
@@ -378,7 +379,7 @@ class ConsumerThread(threading.Thread):
     def _drain(self, tps: list[TopicPartition]) -> None:
         """Wait until no lambda holds any of these; the table's own deadlines bound it."""
         while True:
-            self._carry_out(in_callback=True)
+            self._carry_out()
             self._outbox.flush()
             if not self._table.held(tps):
                 return
@@ -392,35 +393,10 @@ class ConsumerThread(threading.Thread):
         self._places.forget(tps)
         for tp in tps:
             self._inflow.forget(tp)
-            self._sendable.discard(tp)
+            self._sender.forget(tp)
             self._flow.forget(tp)
 
     # --- what goes wrong --------------------------------------------------------------------------------------
-
-    def _on_error_message(self, message: Message, spoilt: dict[TopicPartition, Undeliverable]) -> None:
-        """An error that came in the place of a record. Decided by its code, never by its text.
-
-        A record that the client cannot read goes into ``spoilt``, the first of each partition.
-        """
-        error = message.error()
-        assert error is not None
-        topic, partition = message.topic(), message.partition()
-        if error.fatal():
-            raise KafkaException(error)
-        if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and partition is not None:  # noqa: SLF001
-            tp = TopicPartition(topic, partition)
-            if tp in self._table.partitions:
-                self._places.offset_gone(tp)
-            return
-        if error.code() in UNREADABLE and topic is not None and partition is not None:
-            held = self._table.partitions.get(TopicPartition(topic, partition))
-            offset = message.offset()
-            if held is not None and offset is not None and offset >= 0:
-                if offset not in held.skip:
-                    reason = f"the Kafka client cannot read the record: {error.str()}"
-                    spoilt.setdefault(held.tp, Undeliverable(0, offset, reason))
-                return
-        self._connection.complain(error, topic)
 
     def _on_error(self, error: KafkaError) -> None:
         """librdkafka's own callback: about connections, not about one partition."""
@@ -433,6 +409,7 @@ class ConsumerThread(threading.Thread):
     def _look_around(self, now: float) -> None:
         self._table.tick(now)
         self._throttled = self._flow.adjust(now)
+        self._operator.work()
 
     def _status(self) -> mail.LambdaStatus:
         return lambda_status(
@@ -442,7 +419,7 @@ class ConsumerThread(threading.Thread):
             connected=self._connection.connected,
             joined=self._joined,
             problem=self._connection.problem,
-            sent=self._sent,
+            sent=self._sender.sent,
         )
 
     # --- the end ----------------------------------------------------------------------------------------------
@@ -455,6 +432,14 @@ class ConsumerThread(threading.Thread):
             self._commits.now(self._consumer, [*self._table.partitions])
         with suppress(Exception):
             self._consumer.close()
+        for order in self._postponed:
+            self.mailbox.put(order)  # answered, with what else is there, when the mailbox is closed
+        self._table.forget([*self._table.partitions])
+        if self._dead_letters is not None:
+            self._dead_letters.stop()
+        with suppress(Exception):  # it may have broken before there was one
+            self._operator.work()
+        self._outbox.flush()
 
     def _shut_down(self) -> None:
         """1. give nothing out, take everything back, still polling; 2. commit; 3. leave the group."""
@@ -476,12 +461,9 @@ class ConsumerThread(threading.Thread):
         self._forget(tps)
         self._table.forget(tps)
         self._consumer.close()
+        if self._dead_letters is not None:
+            self._dead_letters.stop()
+        self._operator.work()
         self._read_mail()  # whoever still asks gets an answer: stale lease
         self._outbox.flush()
         self._log.info("left the group", group=self._config.group)
-
-
-def _comes_after(message: Message, spoilt: dict[TopicPartition, Undeliverable]) -> bool:
-    """Whether an undeliverable record of the same partition comes before this one."""
-    bad = spoilt.get(TopicPartition(message.topic() or "", message.partition() or 0))
-    return bad is not None and (message.offset() or 0) >= bad.offset

@@ -48,6 +48,10 @@ class Undeliverable:
     index: int
     offset: int
     reason: str
+    readable: bool = False
+    """It is only too large for the lambda process."""
+    behind: "Undeliverable | None" = None
+    """One that cannot be read comes after it, and must be cut off whatever becomes of this one."""
 
 
 def encode(records: list[Message], soft_limit: int, hard_limit: int) -> tuple[Frame | None, Undeliverable | None]:
@@ -81,7 +85,7 @@ def encode(records: list[Message], soft_limit: int, hard_limit: int) -> tuple[Fr
         f"the record takes {len(frame.data)} bytes on the wire, more than the lambda process accepts ({hard_limit}): "
         "raise the process's message limit, or resume with --skip"
     )
-    return None, Undeliverable(0, frame.first, reason)
+    return None, Undeliverable(0, frame.first, reason, readable=True, behind=bad)
 
 
 def _headers(records: list[Message]) -> tuple[Headers, Undeliverable | None]:

@@ -6,6 +6,7 @@ full window, a reader that does not read) is paused once its share of memory is 
 """
 
 from collections.abc import Collection
+from contextlib import suppress
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition as KafkaPartition
 from structlog.typing import FilteringBoundLogger
@@ -16,6 +17,9 @@ from sidecar.partitions.vocabulary import State, TopicPartition, short
 
 STUCK_AFTER = 0.2
 """Seconds after which frames that the loop cannot write count as a lambda that does not read."""
+
+WAKE_TIMEOUT = 0.1
+"""Seconds that a wake may take; the broker answers within a few milliseconds, and the answer does not matter."""
 
 
 class Flow:
@@ -75,6 +79,20 @@ class Flow:
         except KafkaException as error:  # of an assignment that is just being changed: the next look tries again
             self._log.debug("pause refused", partitions=short(tps), error=error.args[0].str())
 
+    def wake(self, tps: Collection[TopicPartition]) -> None:
+        """Fetch these at once, which were not fetched for a while.
+
+        librdkafka has a thread for each broker. With nothing to fetch it sleeps for up to a second, and nobody wakes
+        it when partitions are resumed, neither by us nor by the client itself after a rebalance, for which it had
+        paused all. A request does, to the leader of each: this one changes nothing.
+        """
+        asked = [KafkaPartition(tp.topic, tp.partition, 0) for tp in tps if tp not in self._inflow.paused]
+        if not asked:
+            return
+        with suppress(KafkaException):  # then it wakes by itself
+            self._consumer.assignment()  # answered behind the client's own resumes: they are in force
+            self._consumer.offsets_for_times(asked, timeout=WAKE_TIMEOUT)
+
     def _resume(self, low: float) -> None:
         """Fetch again where a lambda runs and less than ``low`` bytes wait."""
         hungry = [
@@ -83,8 +101,11 @@ class Flow:
             if self._table.partitions[tp].state is State.RUNNING and self._inflow.bytes(tp) < low
         ]
         if hungry:
+            asleep = len(self._inflow.paused) == len(self._table.partitions)
             self._consumer.resume([KafkaPartition(tp.topic, tp.partition) for tp in hungry])
             self._inflow.paused.difference_update(hungry)
+            if asleep:  # else the client is at work
+                self.wake(hungry)
 
     def _is_flowing(self, tp: TopicPartition, now: float) -> bool:
         """Whether the partition's lambda takes records as fast as they can be written."""

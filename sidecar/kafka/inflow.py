@@ -5,6 +5,7 @@ paused in Kafka's client when its share is full, and resumed when little is left
 a pause throws away what the client had fetched ahead, and it is fetched again.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
@@ -86,6 +87,14 @@ class Inflow:
         waiting = self._waiting[tp]
         return waiting if len(waiting) <= most else waiting[:most]
 
+    def before(self, tp: TopicPartition, offset: int) -> int:
+        """How many of the records that wait come before ``offset``."""
+        return bisect_left(self._waiting[tp], offset, key=_offset)
+
+    def first(self, tp: TopicPartition) -> Message:
+        """The first record that waits; it stays."""
+        return self._waiting[tp][0]
+
     def taken(self, tp: TopicPartition, count: int) -> None:
         """The first ``count`` records are on their way."""
         waiting = self._waiting[tp]
@@ -154,3 +163,7 @@ class Inflow:
         keys = zip(map(Message.topic, batch), map(Message.partition, batch), batch, strict=True)
         for (name, partition), rows in groupby(keys, itemgetter(0, 1)):
             yield TopicPartition(name or "", partition or 0), [*map(itemgetter(2), rows)]
+
+
+def _offset(record: Message) -> int:
+    return record.offset() or 0

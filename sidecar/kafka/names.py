@@ -48,3 +48,10 @@ OFTEN_USED = tuple(
     """.split()  # noqa: SIM905 - one name a line would be a page
 )
 """For `did you mean` only: what is a property at all, librdkafka itself judges."""
+
+SHARED = (
+    *("api.version.", "bootstrap.servers", "broker.", "client.", "connections.", "debug", "enable.ssl.", "log_level"),
+    *("https.", "metadata.", "receive.message.", "reconnect.", "retry.", "sasl.", "security.", "socket.", "ssl."),
+    "topic.metadata.",
+)
+"""How the names of properties begin that consumers and producers have in common."""

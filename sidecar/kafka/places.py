@@ -16,9 +16,10 @@ from structlog.typing import FilteringBoundLogger
 
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka.inflow import Inflow
+from sidecar.mail import SeekTo
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import TopicPartition, short
+from sidecar.partitions.vocabulary import OrderRefused, TopicPartition, short
 
 REQUEST_TIMEOUT = 2.0
 """Seconds that a question to the broker may take. It stands in the way of this lambda's records, so it is short."""
@@ -49,6 +50,7 @@ class Places:
         self._log = log
         self._unresolved: set[TopicPartition] = set()
         self._gone: set[TopicPartition] = set()
+        self._left_at: dict[TopicPartition, int] = {}
         self._retry_at = 0.0
         self._said = ""
 
@@ -59,6 +61,9 @@ class Places:
     def forget(self, tps: Iterable[TopicPartition]) -> None:
         """These are not ours any more."""
         for tp in tps:
+            partition = self._table.partitions.get(tp)
+            if partition is not None and partition.committed is not None:
+                self._left_at[tp] = partition.committed
             self._unresolved.discard(tp)
             self._gone.discard(tp)
 
@@ -89,12 +94,41 @@ class Places:
             self._said = ""
         return [tp for tp in new if tp not in self._unresolved]
 
+    def find(self, tp: TopicPartition, to: SeekTo) -> int:
+        """The offset that an operator means.
+
+        Raises ``KafkaException``, and ``OrderRefused`` when the log does not have it.
+        """
+        if to.kind == "earliest":
+            return self._edges([tp], "earliest")[tp]
+        # What was fetched already does not lie beyond the end, whatever the broker says (the embedded one errs).
+        end = max(self._edges([tp], "latest")[tp], self._inflow.next_offset.get(tp, 0))
+        match to.kind:
+            case "latest":
+                return end
+            case "timestamp":
+                [answer] = self._consumer.offsets_for_times(
+                    [KafkaPartition(tp.topic, tp.partition, to.value)], timeout=REQUEST_TIMEOUT
+                )
+                if answer.error is not None:
+                    raise KafkaException(answer.error)
+                return answer.offset if answer.offset >= 0 else end
+            case "offset":
+                known = self._consumer.get_watermark_offsets(KafkaPartition(tp.topic, tp.partition), cached=True)
+                end = max(end, known[1])
+                first = self._edges([tp], "earliest")[tp]
+                if not first <= to.value <= end:
+                    text = f"offset {to.value} is not in the log of {tp}, which has {first} to {end}"
+                    raise OrderRefused(text, "range")
+                return to.value
+
     def rewind(self, tp: TopicPartition, offset: int) -> None:
         """Fetch again from ``offset``."""
         self._inflow.drop(tp)
         try:
             # Ends when librdkafka has thrown away what it had fetched, so nothing older can come after it.
             self._consumer.seek(KafkaPartition(tp.topic, tp.partition, offset))
+            self._inflow.next_offset[tp] = offset
         except KafkaException as error:
             # Not fetched from yet: there is nothing to seek in. An assignment with an offset does the same.
             reason = str(error.args[0])
@@ -114,7 +148,10 @@ class Places:
                 known[tp] = answer.offset
             else:
                 none.append(tp)
-        starts = self._edges(none, self._config.start)
+        # Kafka forgets a group's offsets together with the topic: one that we had left with an offset is no new one.
+        lost = [tp for tp in none if tp in self._left_at]
+        self._resolve_lost(lost)
+        starts = self._edges([tp for tp in none if tp not in lost], self._config.start)
         now = monotonic()
         # Those with a committed offset are read from it already, and some of their records may be here: the eager
         # protocol, which moves all at once, must find their places known.
@@ -129,10 +166,22 @@ class Places:
         for tp, offset in starts.items():
             self._table.resolved(tp, offset, now, committed=False)
 
+    def _resolve_lost(self, tps: list[TopicPartition]) -> None:
+        """Partitions that had a committed offset when they were ours before, and have none now."""
+        earliest, latest = self._edges(tps, "earliest"), self._edges(tps, "latest")
+        moves = {
+            tp: self._lose(tp, "committed offset", self._left_at[tp], earliest[tp], latest[tp], monotonic())
+            for tp in tps
+        }
+        self._move(moves)
+        self._unresolved.difference_update(tps)
+        self._gone.difference_update(tps)
+        for tp in tps:
+            del self._left_at[tp]
+
     def _resolve_gone(self, tps: list[TopicPartition]) -> None:
         earliest, latest = self._edges(tps, "earliest"), self._edges(tps, "latest")
         now = monotonic()
-        policy = self._config.on_offset_lost
         moves: dict[TopicPartition, int] = {}
         for tp in tps:
             partition = self._table.partitions[tp]
@@ -140,22 +189,32 @@ class Places:
             if earliest[tp] <= wanted <= latest[tp]:
                 # Heard of an older question: the place is there after all. Ask again from it, nothing is lost.
                 moves[tp] = wanted
-                continue
-            numbers = f"offset {wanted} is not in the log, which has {earliest[tp]} to {latest[tp]}"
-            self._log.error(
-                "offset lost: " + ("halting" if policy == "halt" else f"going on at the {policy}"),
-                topic=tp.topic,
-                partition=tp.partition,
-                offset=wanted,
-                earliest=earliest[tp],
-                latest=latest[tp],
-            )
-            offset = latest[tp] if policy == "latest" else earliest[tp]
-            self._inflow.drop(tp)
-            self._table.offset_lost(tp, offset, now, numbers, halt=policy == "halt")
-            moves[tp] = offset
+            else:
+                moves[tp] = self._lose(tp, "offset", wanted, earliest[tp], latest[tp], now)
         self._move(moves)
         self._gone.difference_update(tps)
+
+    def _lose(self, tp: TopicPartition, what: str, wanted: int, earliest: int, latest: int, now: float) -> int:
+        """The place ``wanted`` is gone: say so, and do what the config says. Returns where to read on."""
+        policy = self._config.on_offset_lost
+        self._log.error(
+            "offset lost: " + ("halting" if policy == "halt" else f"going on at the {policy}"),
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=wanted,
+            place=max(self._table.partitions[tp].resume_at, 0) if what == "offset" else wanted,
+            earliest=earliest,
+            latest=latest,
+        )
+        offset = latest if policy == "latest" else earliest
+        self._inflow.drop(tp)
+        numbers = f"offset {wanted} is not in the log, which has {earliest} to {latest}"
+        if what == "committed offset":
+            numbers = (
+                f"the group's offset, {wanted} when it was last ours, is gone; the log has {earliest} to {latest}"
+            )
+        self._table.offset_lost(tp, offset, now, numbers, halt=policy == "halt")
+        return offset
 
     def _edges(self, tps: Collection[TopicPartition], which: str) -> dict[TopicPartition, int]:
         """The first (`earliest`) or the next (`latest`) offset of each partition. Raises ``KafkaException``."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sidecar.kafka.names import CALLBACK, OFTEN_USED, OWNED
+from sidecar.kafka.names import CALLBACK, OFTEN_USED, OWNED, SHARED
 
 if TYPE_CHECKING:  # the config's models call this module: at run time the arrow points one way only
     from sidecar.config.lambdas import LambdaConfig
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the config's models call this module: at run time the arrow
 Property = str | int | float | bool
 
 EMBEDDED = "embedded"
-"""The value of `bootstrap.servers` that starts a broker of our own."""
+"""The value of `bootstrap.servers` that starts a broker of our own; `embedded:PORT` says on which port."""
 
 CLIENT_ID = "kafka-sidecar"
 
@@ -40,6 +40,15 @@ EMBEDDED_FETCH_WAIT_MS = 10
 # demo would begin with a pause of 23 s.
 EMBEDDED_SESSION_MS = 2_000
 EMBEDDED_HEARTBEAT_MS = 500
+
+DELIVERY_TIMEOUT_MS = 60_000
+"""How long a write is tried before it has failed: a broker that restarts is back by then."""
+
+OUTLET_LINGER_MS = 1
+"""How long a record that a lambda produces waits for others: they come together as a rule."""
+
+LARGEST_MESSAGE = 1_000_000_000
+"""Bytes; the most that librdkafka takes for `message.max.bytes`."""
 
 _ASSIGNOR = "partition.assignment.strategy"
 _PROTOCOL = "group.protocol"
@@ -77,10 +86,21 @@ def problems(properties: Mapping[Any, Any]) -> list[Problem]:
         else:
             good[name] = as_text(value)
     found += _servers(properties)
-    if properties.get("bootstrap.servers") == EMBEDDED:
+    if is_embedded(properties.get("bootstrap.servers")):
         found += _embedded(good)
     wrong = {problem.name for problem in found}  # said already; beside it librdkafka would find more of the same
     return found + _rejected({name: value for name, value in good.items() if name not in wrong})
+
+
+def is_embedded(servers: Any) -> bool:
+    """Whether this value of `bootstrap.servers` asks for a broker of our own."""
+    return isinstance(servers, str) and (servers == EMBEDDED or servers.startswith(f"{EMBEDDED}:"))
+
+
+def embedded_port(servers: str) -> int | None:
+    """The port that `embedded:PORT` asks for; None: any free one."""
+    _, colon, port = servers.partition(":")
+    return int(port) if colon else None
 
 
 def as_text(value: Property) -> str:
@@ -110,6 +130,34 @@ def consumer_properties(
     return properties
 
 
+def producer_properties(kafka: Mapping[str, str], bootstrap: str | None = None) -> dict[str, Property]:
+    """What a producer beside a consumer is made with: the same broker, by the same way, and nothing of consuming.
+
+    Args:
+        kafka: the config's `kafka` section.
+        bootstrap: the embedded broker's address, which takes the place of `embedded`.
+    """
+    properties: dict[str, Property] = {"client.id": CLIENT_ID}
+    properties |= {name: value for name, value in kafka.items() if name.startswith(SHARED)}
+    if bootstrap is not None:
+        properties["bootstrap.servers"] = bootstrap
+    # What the broker has let in must go out again, whatever its size: the broker's own limit decides, and that is for
+    # the batch as it is stored, hence the compression.
+    properties |= {"message.max.bytes": LARGEST_MESSAGE, "compression.type": "zstd"}
+    properties |= {"enable.idempotence": True, "linger.ms": 0, "message.timeout.ms": DELIVERY_TIMEOUT_MS}
+    return properties
+
+
+def outlet_properties(kafka: Mapping[str, str], bootstrap: str | None = None) -> dict[str, Property]:
+    """What the producer for a lambda's own records is made with: as `producer_properties`, and fit for many.
+
+    Keys go to the partitions that the Java client gives them. The broker's limit is for what is stored, so the
+    batches stay below the default of it, and are compressed by what costs the least.
+    """
+    properties = producer_properties(kafka, bootstrap)
+    return properties | {"partitioner": "murmur2_random", "linger.ms": OUTLET_LINGER_MS, "compression.type": "lz4"}
+
+
 def rebalance_protocol(properties: Mapping[str, Property]) -> Literal["eager", "cooperative"]:
     """How partitions move in a rebalance: all at once (eager), or only those that change their owner.
 
@@ -121,7 +169,7 @@ def rebalance_protocol(properties: Mapping[str, Property]) -> Literal["eager", "
 
 
 def _build(kafka: Mapping[str, str], group: str, window_messages: int) -> dict[str, Property]:
-    embedded = kafka.get("bootstrap.servers") == EMBEDDED
+    embedded = is_embedded(kafka.get("bootstrap.servers"))
     properties: dict[str, Property] = {
         "client.id": CLIENT_ID,
         "allow.auto.create.topics": False,
@@ -173,6 +221,10 @@ def _servers(properties: Mapping[Any, Any]) -> list[Problem]:
         return [Problem(name, "missing: where is Kafka?", example)]
     if not isinstance(servers, str) or servers == EMBEDDED:
         return []
+    if is_embedded(servers):
+        port = servers.removeprefix(f"{EMBEDDED}:")
+        good = port.isdecimal() and 0 < int(port) < 65536
+        return [] if good else [Problem(name, f"{servers!r} has no valid port", "for example embedded:19092")]
     found = []
     for server in servers.split(","):
         _, colon, port = server.strip().rpartition(":")

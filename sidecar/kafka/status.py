@@ -5,7 +5,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition as KafkaPar
 from sidecar import mail
 from sidecar.kafka.inflow import Inflow
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import TopicPartition
+from sidecar.partitions.vocabulary import State, TopicPartition
 
 
 def lambda_status(
@@ -26,6 +26,9 @@ def lambda_status(
         records_sent=sent,
         records_fetched=inflow.fetched,
         restarts=table.restarts,
+        dead_letters=table.dead_letters,
+        hand_overs=table.balance.count,
+        reports=table.reports,
         processes=[mail.ProcessStatus(*process) for process in table.processes],
         partitions=[
             mail.PartitionStatus(
@@ -43,6 +46,8 @@ def lambda_status(
                 reason=p.reason,
                 failing_offset=p.failing_offset,
                 blocked_since=p.blocked_since,
+                stalled_since=p.moved_at if p.stalled else None,
+                resumes_at=p.due if p.state is State.PAUSED else None,
             )
             for tp, p in sorted(table.partitions.items())
         ],

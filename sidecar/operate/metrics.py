@@ -19,6 +19,11 @@ _COUNTERS: tuple[tuple[str, str, Callable[[mail.LambdaStatus], int]], ...] = (
     ("records_sent", "Records sent to lambdas.", lambda s: s.records_sent),
     ("records_fetched", "Records fetched from Kafka; more than sent: fetched again.", lambda s: s.records_fetched),
     ("restarts", "Leases that ended by an error, a failed create or a broken stream.", lambda s: s.restarts),
+    ("dead_letters", "Records written to a dead-letter topic.", lambda s: s.dead_letters),
+    ("hand_overs", "Partitions moved from one process to another for balance.", lambda s: s.hand_overs),
+    ("produced_records", "Records that lambdas produced, written to Kafka.", lambda s: s.produced),
+    ("produce_failures", "Records that lambdas produced, not known to be written.", lambda s: s.produce_failures),
+    ("reports", "Errors that lambdas reported without stopping.", lambda s: s.reports),
 )
 _GAUGES: tuple[tuple[str, str, Callable[[mail.LambdaStatus], float]], ...] = (
     ("connected", "1 while Kafka can be reached.", lambda s: s.connected),
@@ -32,7 +37,9 @@ _PARTITION: tuple[tuple[str, str, Callable[[mail.PartitionStatus], float | None]
     ("checkpoint", "Last offset known to be processed.", lambda p: p.checkpoint),
     ("committed", "Committed offset.", lambda p: p.committed),
     ("halted", "1 while the partition waits for an operator.", lambda p: p.state is State.HALTED),
+    ("paused", "1 while an operator or the lambda lets it stand still.", lambda p: p.state is State.PAUSED),
     ("blocked", "1 while the window is full and records wait.", lambda p: p.blocked_since is not None),
+    ("stalled", "1 while records are outstanding without a checkpoint.", lambda p: p.stalled_since is not None),
 )
 
 

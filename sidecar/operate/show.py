@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from sdk_python.protocol import admin_pb2
 
 _WIDE = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
+_WAITS_FOR_RESUME = (admin_pb2.PARTITION_STATE_HALTED, admin_pb2.PARTITION_STATE_PAUSED)
 _COLUMNS = (
     "PARTITION",
     "STATE",
@@ -50,7 +51,16 @@ def status_text(status: admin_pb2.StatusResponse, now_ms: int) -> str:
 def _lambda(one: admin_pb2.Lambda, now_ms: int) -> Iterator[str]:
     connected = "connected" if one.connected else "not connected to Kafka"
     joined = "in the group" if one.joined else "not in the group"
-    yield f"{one.name}: {', '.join(one.topics)} in group {one.group}; {connected}, {joined}"
+    counted = "".join(
+        f"; {_many(count, *words)}"
+        for count, *words in (
+            (one.dead_letters, "dead letter", "dead letters"),
+            (one.hand_overs, "hand-over", "hand-overs"),
+            (one.reports, "reported error", "reported errors"),
+        )
+        if count
+    )
+    yield f"{one.name}: {', '.join(one.topics)} in group {one.group}; {connected}, {joined}{counted}"
     if one.problem:
         yield f"  problem: {one.problem}"
     if not one.processes:
@@ -59,8 +69,9 @@ def _lambda(one: admin_pb2.Lambda, now_ms: int) -> Iterator[str]:
         pid = f", pid {process.pid}" if process.pid else ""
         spare = ", could take another" if process.spare else ""
         name = process.instance or process.process_id
-        held = f"{process.partitions} partition{'' if process.partitions == 1 else 's'}"
-        yield f"  process {name}{pid} ({process.client}): {held}{spare}"
+        version = f", lambda version {process.lambda_version}" if process.lambda_version else ""
+        held = _many(process.partitions, "partition", "partitions")
+        yield f"  process {name}{pid} ({process.client}){version}: {held}{spare}"
     if one.partitions:
         names = {process.process_id: process.instance or process.process_id for process in one.processes}
         rows = [_row(one.name, partition, names, now_ms) for partition in one.partitions]
@@ -70,26 +81,46 @@ def _lambda(one: admin_pb2.Lambda, now_ms: int) -> Iterator[str]:
 def _row(name: str, one: admin_pb2.Partition, processes: dict[str, str], now_ms: int) -> tuple[str, ...]:
     state = admin_pb2.PartitionState.Name(one.state).removeprefix("PARTITION_STATE_").lower().replace("_", " ")
     lag = str(max(0, one.end - one.committed)) if one.HasField("end") and one.HasField("committed") else "-"
-    notes = [one.reason] if one.reason else []
-    if one.HasField("failing_offset"):
-        notes.append(f"fails at offset {one.failing_offset}")
-    if one.HasField("blocked_since_ms"):
-        notes.append(f"window full for {_ago(now_ms - one.blocked_since_ms)}")
-    if one.attempt > 1:
-        notes.append(f"attempt {one.attempt}")
-    if one.state == admin_pb2.PARTITION_STATE_HALTED:
-        notes.append(f"kafka-sidecar resume {name}/{one.topic}/{one.partition}")
     offsets = [
         str(getattr(one, f)) if one.HasField(f) else "-" for f in ("delivered", "checkpoint", "committed", "end")
     ]
     holder = processes.get(one.process_id, one.process_id) or "-"
-    return (f"{one.topic}/{one.partition}", state, holder, *offsets, lag, str(one.outstanding), "; ".join(notes))
+    return (
+        f"{one.topic}/{one.partition}",
+        state,
+        holder,
+        *offsets,
+        lag,
+        str(one.outstanding),
+        "; ".join(_notes(name, one, now_ms)),
+    )
+
+
+def _notes(name: str, one: admin_pb2.Partition, now_ms: int) -> Iterator[str]:
+    if one.reason:
+        yield one.reason
+    if one.HasField("failing_offset"):
+        yield f"fails at offset {one.failing_offset}"
+    if one.HasField("blocked_since_ms"):
+        yield f"window full for {_ago(now_ms - one.blocked_since_ms)}"
+    if one.HasField("stalled_since_ms"):
+        yield f"no checkpoint for {_ago(now_ms - one.stalled_since_ms)}, {one.outstanding} unacknowledged"
+    if one.attempt > 1:
+        yield f"attempt {one.attempt}"
+    if one.HasField("resumes_at_ms"):
+        yield f"goes on by itself in {_ago(one.resumes_at_ms - now_ms)}"
+    elif one.state in _WAITS_FOR_RESUME:
+        yield f"kafka-sidecar resume {name}/{one.topic}/{one.partition}"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _many(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def _ago(milliseconds: int) -> str:

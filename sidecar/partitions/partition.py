@@ -1,12 +1,15 @@
 """What is known of one partition while this sidecar owns it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
+    DeadLetter,
     Lease,
     Limits,
+    Pausing,
     Progress,
     State,
     StreamId,
@@ -14,12 +17,17 @@ from sidecar.partitions.vocabulary import (
 )
 from sidecar.partitions.window import Window
 
+WELL_AFTER = 30.0
+"""Seconds for which a lambda without anything to do must have run to count as well."""
+
 
 class AfterDrain(Enum):
     """What becomes of a partition when its drain is over."""
 
     RELEASE = auto()  # Kafka gives it to somebody else, or the sidecar stops
-    HALT = auto()  # the record that comes next cannot be delivered
+    HALT = auto()  # the record that comes next cannot be delivered, or not be kept as a dead letter
+    PAUSE = auto()  # an operator wants it to stand still
+    WAIT = auto()  # another process of this sidecar gets it
 
 
 @dataclass(slots=True)
@@ -28,9 +36,12 @@ class Partition:
 
     Invariants:
 
-    - There is a lease exactly in STARTING, RUNNING and DRAINING, and then there is a stream.
+    - There is a lease, and with it a stream, in STARTING, RUNNING, DRAINING, and in PAUSED while ``pausing`` says
+      that the lambda asked for it; in DRAINING it may be gone already.
     - ``resume_at`` never moves back under one owner, except by an operator's or a lost offset's ``place``.
     - A checkpoint moves ``resume_at`` only under the living lease, only upward, never above what was delivered.
+    - A record in ``dead`` is never delivered, and nothing beyond it is before it is written as a dead letter; then it
+      is in ``skip``. So no checkpoint can pass a record that is neither processed nor kept.
     """
 
     tp: TopicPartition
@@ -56,15 +67,30 @@ class Partition:
 
     attempt: int = 1
     failures: int = 0
+    first_failed_at: float | None = None
+    """The first failure since the last progress."""
+    running_since: float | None = None
+    """When the present lease said Ready."""
+    handed_over: bool = False
+    """The present lease, or the next one, comes from a hand-over."""
+    heir: str = ""
+    """The process that is to get it, while it is being handed over."""
     due: float | None = None
-    """When the present state has lasted too long, or BACKING_OFF is over."""
+    """When the present state has lasted too long, or BACKING_OFF or a lambda's pause is over."""
     after_drain: AfterDrain = AfterDrain.RELEASE
     reason: str = ""
     failing_offset: int | None = None
+    pausing: Pausing | None = None
+    """What the lambda that holds it in PAUSED asked for."""
     skip: set[int] = field(default_factory=set)
-    """Offsets that an operator left out: dropped when they come."""
+    """Offsets that are left out, by an operator or because they are dead letters by now: dropped when they come."""
+    dead: dict[int, DeadLetter] = field(default_factory=dict)
+    """Offsets whose records are to become dead letters when they come."""
     blocked_since: float | None = None
     blocked_reported: bool = False
+    moved_at: float = 0.0
+    """When something became outstanding while nothing was, or the last progress after that."""
+    stalled: bool = False
 
     def __post_init__(self) -> None:
         self.window = Window(self.limits, self.resume_at)
@@ -78,9 +104,9 @@ class Partition:
         self.checkpoint = None
         self.failing_offset = None
         self.skip.clear()
+        self.dead.clear()
         self.reason = ""
-        self.attempt = 1
-        self.failures = 0
+        self.recovered()
         self.refetch = False
         self.touched = not committed
         self.committed = offset if committed else None
@@ -93,22 +119,70 @@ class Partition:
         self.due = due
         self.in_flight = 0
         self.handled = None
+        self.running_since = None
         self.window = Window(self.limits, self.resume_at)
 
     def end_lease(self) -> int | None:
         """The lease is dead. Returns the offset to fetch again from, or None when nothing was outstanding."""
         if self.window.records > 0:
             self.refetch = True
-        self.lease = self.stream = self.due = None
+        self.lease = self.stream = self.due = self.pausing = None
+        self.running_since = None
         self.process_id = ""
+        self.stalled = False
         self.in_flight = 0
         self.blocked_since = None
         self.blocked_reported = False
         self.window = Window(self.limits, self.resume_at)
         return self.resume_at if self.refetch else None
 
-    def progress(self, progress: Progress) -> CheckpointOutcome:
+    def sent(self, first: int, last: int, count: int, size: int, offsets: Sequence[int] | None, now: float) -> None:
+        """A frame was handed to the stream."""
+        if self.window.outstanding == 0:
+            self.moved_at = now
+        self.window.sent(first, last, count, size, offsets)
+        self.in_flight += 1
+
+    def deliver_again(self, offset: int) -> int | None:
+        """Under the same lease, from ``offset`` on, as near to it as place and delivery allow.
+
+        Returns where to fetch again from, or None when nothing of it was delivered.
+        """
+        window = self.window
+        offset = max(offset, self.resume_at)
+        if window.delivered is None or offset > window.delivered:
+            return None
+        window.rewind(offset)
+        self.refetch = True
+        return offset
+
+    @property
+    def leaves(self) -> bool:
+        """It is being taken back for good: somebody else's soon."""
+        return self.state is State.DRAINING and self.after_drain is AfterDrain.RELEASE
+
+    @property
+    def stands_still(self) -> bool:
+        """Paused by an operator, or just being taken back for that."""
+        if self.state is State.DRAINING:
+            return self.after_drain is AfterDrain.PAUSE
+        return self.state is State.PAUSED and self.lease is None
+
+    @property
+    def next_offset(self) -> int:
+        """The next record that is sent under the present lease has this offset or a higher one."""
+        delivered = self.window.delivered
+        return self.resume_at if delivered is None else max(self.resume_at, delivered + 1)
+
+    def progress(self, progress: Progress, now: float) -> CheckpointOutcome:
         """A checkpoint came under the living lease."""
+        outstanding = self.window.outstanding
+        outcome = self._progress(progress)
+        if self.window.outstanding < outstanding:
+            self.moved_at = now
+        return outcome
+
+    def _progress(self, progress: Progress) -> CheckpointOutcome:
         if progress.handled is not None:
             self.handled = progress.handled
         offset, window = progress.offset, self.window
@@ -127,11 +201,48 @@ class Partition:
         self.resume_at = offset + 1
         self.checkpoint = offset
         self.touched = True
+        self.recovered()
+        self._passed(self.resume_at)
+        return accepted
+
+    def is_well(self, now: float) -> bool:
+        """Its lambda has run for a while and owes nothing: what failed before says nothing of what fails now.
+
+        Without this a partition to which nothing is written would count its failures for ever.
+        """
+        ran = self.running_since is not None and now - self.running_since >= WELL_AFTER
+        return ran and self.window.records == 0
+
+    def recovered(self) -> None:
+        """There was progress: attempts are counted anew."""
         self.attempt = 1
         self.failures = 0
+        self.first_failed_at = None
+
+    def _passed(self, place: int) -> None:
         if self.skip:
-            self.skip = {skipped for skipped in self.skip if skipped > offset}
-        return accepted
+            self.skip = {offset for offset in self.skip if offset >= place}
+        if self.dead:
+            self.dead = {offset: letter for offset, letter in self.dead.items() if offset >= place}
+
+    def failed(self, now: float) -> None:
+        """The lambda failed: one more attempt without progress."""
+        self.failures += 1
+        self.attempt += 1
+        self.first_failed_at = now if self.first_failed_at is None else self.first_failed_at
+
+    def is_delivered(self, offset: int | None) -> bool:
+        """``offset`` is one that the present lease was given, and has not checkpointed."""
+        furthest = self.window.furthest
+        return offset is not None and furthest is not None and self.resume_at <= offset <= furthest
+
+    def stall(self, now: float) -> bool:
+        """Note whether records are outstanding without progress for too long. True once when that begins."""
+        waits = self.state is State.RUNNING and self.window.outstanding > 0
+        stalled = waits and now - self.moved_at > self.limits.stall_after
+        begins = stalled and not self.stalled
+        self.stalled = stalled
+        return begins
 
     def block(self, now: float) -> bool:
         """Records wait: note since when the window is full. Returns True once when that is worth a report."""
@@ -154,7 +265,7 @@ class Partition:
     def caught_up(self) -> bool:
         """Everything that was ever fetched of it and sent is done, and nothing is to be fetched again."""
         return (
-            self.state in (State.RUNNING, State.WAITING, State.DRAINING)
+            self.state in (State.RUNNING, State.WAITING, State.DRAINING, State.PAUSED)
             and self.window.records == 0
             and not self.refetch
             and self.failing_offset is None
@@ -169,8 +280,7 @@ class Partition:
         if position > self.resume_at and self.caught_up:
             self.resume_at = position
             self.touched = True
-            if self.skip:
-                self.skip = {skipped for skipped in self.skip if skipped >= position}
+            self._passed(position)
 
     def to_commit(self) -> int | None:
         """The offset that Kafka does not know yet, or None."""

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from sidecar.partitions.vocabulary import StreamId, TopicPartition
 
 PENALTY = 30.0
-"""Seconds for which a process whose `create` failed, or which fell over, comes last."""
+MOST_PENALTY = 600.0
+"""Seconds for which a process whose `create` failed, or a stream of which broke, comes last; doubled by each create
+that fails in a row."""
 
 QUARANTINE = 0.1
 """Seconds for which one whose stream broke gets nothing: when a process dies its streams break one after the other,
@@ -31,10 +33,14 @@ class Stream:
 
 
 @dataclass(slots=True)
-class _Process:
+class Process:
+    """One lambda process."""
+
     streams: set[StreamId] = field(default_factory=set)
+    since: float = 0.0
     partitions: int = 0
-    failed_at: float | None = None
+    failures: int = 0
+    ill_until: float = 0.0
     quarantine: float = 0.0
     leaving: bool = False
 
@@ -48,7 +54,7 @@ class Processes:
 
     def __init__(self) -> None:
         self._streams: dict[StreamId, Stream] = {}
-        self._processes: dict[str, _Process] = {}
+        self._processes: dict[str, Process] = {}
         self._spares: dict[StreamId, Stream] = {}
         self._fenced: dict[StreamId, Stream] = {}
         self._arrivals = 0
@@ -65,12 +71,12 @@ class Processes:
         """The stream, or None when it is not known (any more)."""
         return self._streams.get(stream)
 
-    def add(self, stream: StreamId, process_id: str, max_message_bytes: int) -> Stream:
+    def add(self, stream: StreamId, process_id: str, max_message_bytes: int, now: float) -> Stream:
         """A stream became available."""
         self._arrivals += 1
         new = Stream(stream, process_id, max_message_bytes, self._arrivals)
         self._streams[stream] = self._spares[stream] = new
-        self._processes.setdefault(process_id, _Process()).streams.add(stream)
+        self._processes.setdefault(process_id, Process(since=now)).streams.add(stream)
         return new
 
     def give(self, stream: Stream, partition: TopicPartition) -> None:
@@ -98,11 +104,24 @@ class Processes:
             del self._processes[stream.process_id]
 
     def failed(self, process_id: str, now: float, *, broke: bool = False) -> None:
-        """A create failed there, or a stream ``broke``."""
+        """A create failed there, or a stream ``broke``.
+
+        The latter is not counted: when the network breaks, all streams of a process do.
+        """
+        process = self._processes.get(process_id)
+        if process is None:
+            return
+        if broke:
+            process.quarantine = now + QUARANTINE
+        else:
+            process.failures += 1
+        penalty = min(MOST_PENALTY, PENALTY * 2.0 ** min(max(process.failures, 1) - 1, 32))
+        process.ill_until = max(process.ill_until, now + penalty)
+
+    def succeeded(self, process_id: str) -> None:
+        """A lambda was created there; what failed before may still keep it behind the others for its time."""
         if process := self._processes.get(process_id):
-            process.failed_at = now
-            if broke:
-                process.quarantine = now + QUARANTINE
+            process.failures = 0
 
     def leaves(self, process_id: str) -> None:
         """The process ends in order: what its other streams still offer is not meant."""
@@ -117,19 +136,35 @@ class Processes:
         """When the next fenced stream's time is over."""
         return min((s.fenced_until for s in self._fenced.values() if s.fenced_until is not None), default=None)
 
-    def choose(self, now: float) -> Stream | None:
-        """The spare stream that gets the next partition: of the process with the fewest.
+    def choose(self, now: float, heir_id: str = "") -> Stream | None:
+        """The spare stream that gets the next partition: of its heir, else of the process with the fewest.
 
         One that failed lately comes last, or the broken process, always the emptiest, would attract everything.
         """
         fit = [stream for stream in self._spares.values() if self._takes(stream, now)]
 
-        def rank(stream: Stream) -> tuple[bool, int, int]:
+        def rank(stream: Stream) -> tuple[bool, bool, int, int]:
             process = self._processes[stream.process_id]
-            ill = process.failed_at is not None and now - process.failed_at < PENALTY
-            return ill, process.partitions, stream.order
+            return stream.process_id != heir_id, now < process.ill_until, process.partitions, stream.order
 
         return min(fit, key=rank, default=None)
+
+    def heir(self, now: float, minimum_stay: float) -> tuple[str, int] | None:
+        """The process that should get a partition of another: its id, and how many it holds.
+
+        Of those that have a spare stream, are healthy, and have been there for a while, the one with the fewest.
+        """
+        fit = [
+            (process.partitions, stream.order, stream.process_id)
+            for stream in self._spares.values()
+            if self._takes(stream, now)
+            and (process := self._processes[stream.process_id]).ill_until <= now
+            and now - process.since >= minimum_stay
+        ]
+        if not fit:
+            return None
+        held, _, process_id = min(fit)
+        return process_id, held
 
     def next_release(self, now: float) -> float | None:
         """When the next spare stream comes out of quarantine."""

@@ -7,32 +7,27 @@ Every method takes the time as an argument, changes the state and appends to ``c
 - What comes with a dead lease changes nothing.
 - Records go only to a RUNNING partition, at most ``frames_in_flight`` frames at a time, never beyond the window.
 - A partition never waits while a spare stream does, but for the quarantine of a process that just broke.
-- Every state but WAITING, RUNNING, RESOLVING and HALTED ends by itself at ``due``.
+- Every state but WAITING, RUNNING, RESOLVING, HALTED and PAUSED ends by itself at ``due``.
+- At most one partition changes its process for balance at a time (``Balance``).
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import cast
+from collections.abc import Collection, Iterable, Sequence
 
-from sidecar.partitions.backoff import delay
+from sidecar.partitions.orders import Orders
 from sidecar.partitions.partition import AfterDrain, Partition
-from sidecar.partitions.processes import Processes, Stream
 from sidecar.partitions.vocabulary import (
-    Assign,
     CheckpointOutcome,
     ClosedReason,
-    Command,
+    DeadLetter,
     EndReason,
     EndStream,
     ErrorAction,
     ErrorOutcome,
     Failure,
     Lease,
-    Level,
-    Limits,
+    Pausing,
+    Policy,
     Progress,
-    Report,
-    ResumeRefused,
-    Revoke,
     RevokeReason,
     Rewind,
     State,
@@ -40,24 +35,12 @@ from sidecar.partitions.vocabulary import (
     TopicPartition,
 )
 
+STALL_LOOK = 1.0
+"""Seconds between looks for stalled partitions."""
 
-class PartitionTable:
+
+class PartitionTable(Orders):
     """The partitions that this sidecar owns of one lambda's topics, and the streams that can take them."""
-
-    def __init__(self, limits: Limits, new_lease: Callable[[], Lease], jitter: Callable[[], float]) -> None:
-        """``new_lease`` gives an unguessable name at each call; ``jitter`` a number from 0 to 1."""
-        self.limits = limits
-        self.processes = Processes()
-        self.partitions: dict[TopicPartition, Partition] = {}
-        self.commands: list[Command] = []
-        self.restarts = 0
-        self._new_lease = new_lease
-        self._jitter = jitter
-        self._leases: dict[Lease, Partition] = {}
-        self._waiting: dict[TopicPartition, None] = {}  # in the order in which they began to wait
-        self._timed: dict[TopicPartition, Partition] = {}
-        self._empty_since: float | None = None
-        self._draining_all = False
 
     # --- Kafka's side ---------------------------------------------------------------------------------------
 
@@ -79,17 +62,21 @@ class PartitionTable:
         the lease dies at once.
         """
         partition = self.partitions[tp]
+        halted, still, paused_for = partition.state is State.HALTED, partition.stands_still, partition.reason
         if partition.lease is not None:
-            draining = partition.state is State.DRAINING and partition.after_drain is AfterDrain.RELEASE
+            leaves = partition.leaves
             self._fence(partition, RevokeReason.SEEK, now, rewind=False)
-            if draining:
+            if leaves:
+                partition.refetch = True  # nothing may be settled on the client's position any more
                 return  # somebody else's soon, who will find the same
         self._forget_wait(partition)
-        halted = partition.state is State.HALTED
         partition.place(offset, committed=False)
         if halt or halted:
             partition.touched = False  # were the new place committed, nobody would hear of the loss again
             self._halt(partition, reason, None)
+        elif still:
+            partition.reason = paused_for
+            self._stand_still(partition)
         else:
             self._wait(partition, now)
 
@@ -101,7 +88,7 @@ class PartitionTable:
                 continue
             if partition.lease is None:
                 self._forget_wait(partition)
-                partition.state = State.DRAINING
+                partition.state, partition.after_drain = State.DRAINING, AfterDrain.RELEASE
             elif partition.state is State.DRAINING:
                 partition.after_drain = AfterDrain.RELEASE
                 partition.due = min(partition.due or now + seconds, now + seconds)
@@ -109,13 +96,9 @@ class PartitionTable:
                 self._drain(partition, reason, AfterDrain.RELEASE, seconds, now)
 
     def revoke_all(self, reason: RevokeReason, seconds: float, now: float) -> None:
-        """The sidecar stops, or leaves the group: take everything back and give nothing out any more."""
+        """The sidecar stops: take everything back and give nothing out any more."""
         self._draining_all = True
         self.revoke(list(self.partitions), reason, seconds, now)
-
-    def accept_again(self) -> None:
-        """After a ``revoke_all``: partitions may be given out again (the group is joined anew)."""
-        self._draining_all = False
 
     def held(self, tps: Collection[TopicPartition] | None = None) -> bool:
         """Whether a lambda still holds one of these partitions (of all, when None)."""
@@ -130,6 +113,7 @@ class PartitionTable:
         for tp in gone:
             partition = self.partitions.pop(tp, None)
             if partition is not None:
+                self.balance.gone(partition)
                 self._forget_wait(partition)
                 self._timed.pop(tp, None)
                 if partition.lease is not None:
@@ -158,11 +142,11 @@ class PartitionTable:
 
     def available(self, stream: StreamId, process_id: str, max_message_bytes: int, now: float) -> None:
         """A stream can take a partition."""
-        self.processes.add(stream, process_id, max_message_bytes)
+        self.processes.add(stream, process_id, max_message_bytes, now)
         self._empty_since = None
         self._match(now)
 
-    def ready(self, stream: StreamId, lease: Lease) -> None:
+    def ready(self, stream: StreamId, lease: Lease, now: float) -> None:
         """The lambda of the stream's partition exists."""
         partition = self._partition_of(stream)
         if partition is None:
@@ -172,8 +156,10 @@ class PartitionTable:
         elif partition.state is State.STARTING:
             partition.state = State.RUNNING
             partition.reason = ""
-            partition.due = None
-            self._timed.pop(partition.tp, None)
+            partition.running_since = now
+            self._untime(partition)
+            self.processes.succeeded(partition.process_id)
+            self.balance.arrived(partition, now)
 
     def closed(self, stream: StreamId, reason: ClosedReason, last: Progress | None, now: float) -> None:
         """The lambda closed: its last checkpoint counts while its lease lives; the stream is over."""
@@ -183,13 +169,13 @@ class PartitionTable:
             self.processes.leaves(known.process_id)
         if partition is not None:
             if last is not None:
-                partition.progress(last)
+                partition.progress(last, now)
             declined = reason is ClosedReason.DECLINED and partition.state is State.STARTING
             unasked = reason is ClosedReason.REVOKED and partition.state is not State.DRAINING
             if (declined or unasked) and known is not None:
                 self.processes.failed(known.process_id, now, broke=True)  # it would do the same with the next at once
             orderly = declined or reason in (ClosedReason.STOPPED, ClosedReason.REVOKED)
-            self._released(partition, now, orderly=orderly, why=f"the lambda closed ({reason.name.lower()})")
+            self._released(partition, now, f"the lambda closed ({reason.name.lower()})", orderly=orderly)
         if known is not None:
             self._remove(known, now)
 
@@ -201,15 +187,15 @@ class PartitionTable:
             return
         if partition is not None:
             self.processes.failed(known.process_id, now, broke=True)
-            self._released(partition, now, orderly=False, why="the stream broke", immediate=True)
+            self._released(partition, now, "the stream broke", immediate=True)
         self._remove(known, now)
 
-    def checkpoint(self, lease: Lease, progress: Progress) -> tuple[CheckpointOutcome, int | None]:
+    def checkpoint(self, lease: Lease, progress: Progress, now: float) -> tuple[CheckpointOutcome, int | None]:
         """How far a lambda has got. Returns the outcome and, when it lies beyond, what was delivered."""
         partition = self._leases.get(lease)
         if partition is None:
             return CheckpointOutcome.STALE_LEASE, None
-        outcome = partition.progress(progress)
+        outcome = partition.progress(progress, now)
         delivered = partition.window.delivered if outcome is CheckpointOutcome.BEYOND_DELIVERED else None
         return outcome, delivered
 
@@ -220,31 +206,56 @@ class PartitionTable:
             return ErrorOutcome.STALE_LEASE, 0.0
         fields = failure.fields()
         if failure.action is ErrorAction.REPORT:
+            self.reports += 1
             self._report("warning", "lambda reported an error", partition, **fields)
             if last is not None:
-                partition.progress(last)
+                partition.progress(last, now)
             return ErrorOutcome.REPORTED, 0.0
         if last is not None and (failure.offset is None or last.offset is None or last.offset < failure.offset):
-            partition.progress(last)
+            partition.progress(last, now)
         reason = f"{failure.code or failure.type or 'error'}: {failure.message}"
         stream = self._stream_of(partition)
         creating = partition.state is State.STARTING
-        if failure.action is ErrorAction.CRITICAL and not creating and partition.state is not State.DRAINING:
-            self._report("error", "partition halted: critical error of the lambda", partition, **fields)
-            self._end_lease(partition)
-            self._halt(partition, reason, failure.offset)
-            outcome, seconds = ErrorOutcome.HALTED, 0.0
-        else:
-            self._report("warning", "lambda failed", partition, creating=creating, **fields)
-            if creating:
-                self.processes.failed(stream.process_id, now)
-            draining = partition.state is State.DRAINING
-            seconds = 0.0 if draining else self._released(partition, now, orderly=False, why=reason)
-            if draining:
-                self._released(partition, now, orderly=True, why=reason)
-            outcome = ErrorOutcome.RESTARTING
+        if creating:
+            self.processes.failed(stream.process_id, now)
+        # Before anything is given out anew: the stream does not count as a partition of its process any more.
         self.processes.fence(stream, now + self.limits.close_timeout)
+        if failure.action is ErrorAction.CRITICAL and not creating and not partition.leaves:
+            outcome, seconds = self._critical(partition, failure, reason, now), 0.0
+        else:
+            # What leaves is the next owner's, who meets the same failure with a lease that can tell it.
+            self._report("warning", "lambda failed", partition, creating=creating, **fields)
+            outcome, seconds = self._released(partition, now, reason, failure=failure)
         return outcome, seconds
+
+    def pause_lease(self, stream: StreamId, pausing: Pausing, now: float) -> None:
+        """The lambda of the stream's partition wants no records for now."""
+        partition = self._partition_of(stream)
+        if partition is None or partition.state is State.DRAINING:
+            return  # it is over, or will be soon
+        if partition.state not in (State.RUNNING, State.PAUSED):
+            self.commands.append(EndStream(stream, EndReason.PROTOCOL, "pause: came before Ready"))
+            return
+        self._untime(partition)
+        partition.state = State.PAUSED
+        partition.pausing = pausing
+        partition.reason = pausing.reason or "paused by its lambda"
+        partition.stalled = False
+        partition.blocked_since, partition.blocked_reported = None, False
+        if pausing.retry_after is not None:
+            partition.due = now + pausing.retry_after
+            self._timed[partition.tp] = partition
+        again = None if pausing.offset is None else partition.deliver_again(pausing.offset)
+        if again is not None:
+            self.commands.append(Rewind(partition.tp, again))
+        waits = {"again_from": again, "seconds": pausing.retry_after}
+        self._report("warning", "partition paused by its lambda", partition, reason=partition.reason, **waits)
+
+    def resume_lease(self, stream: StreamId, now: float) -> None:
+        """The lambda wants records again."""
+        partition = self._partition_of(stream)
+        if partition is not None and partition.state is State.PAUSED:
+            self._go_on(partition, now)
 
     def rewound(self, tp: TopicPartition) -> None:
         """Kafka's client was told to fetch again from where ``Rewind`` said."""
@@ -263,18 +274,24 @@ class PartitionTable:
         if (
             partition is None
             or partition.state is not State.RUNNING
+            or partition.refetch  # what would come now lies beyond what is to be fetched again
             or partition.in_flight >= self.limits.frames_in_flight
         ):
             return 0
         return partition.window.room()
 
     def sent(
-        self, tp: TopicPartition, first: int, last: int, count: int, size: int, offsets: Sequence[int] | None
+        self,
+        tp: TopicPartition,
+        first: int,
+        last: int,
+        count: int,
+        size: int,
+        offsets: Sequence[int] | None,
+        now: float,
     ) -> None:
         """A frame of ``count`` records and ``size`` bytes was handed to the stream."""
-        partition = self.partitions[tp]
-        partition.window.sent(first, last, count, size, offsets)
-        partition.in_flight += 1
+        self.partitions[tp].sent(first, last, count, size, offsets, now)
 
     def written(self, stream: StreamId) -> TopicPartition | None:
         """A frame left. Returns the partition that may get the next, or None when the stream has none."""
@@ -284,13 +301,68 @@ class PartitionTable:
         partition.in_flight -= 1
         return partition.tp
 
-    def undeliverable(self, tp: TopicPartition, offset: int, reason: str, seconds: float, now: float) -> None:
-        """The record at ``offset`` cannot be delivered: let the lambda finish what came before, then halt."""
+    def undeliverable(
+        self, tp: TopicPartition, offset: int, reason: str, seconds: float, now: float, *, readable: bool = False
+    ) -> bool:
+        """The record at ``offset`` cannot be delivered. Returns whether it is to become a dead letter.
+
+        One that is not ``readable`` cannot be kept byte for byte: the lambda finishes what came before, within
+        ``seconds``, then the partition halts.
+        """
         partition = self.partitions[tp]
         self._report("error", "record cannot be delivered", partition, offset=offset, reason=reason)
-        partition.reason = reason
-        partition.failing_offset = offset
+        failure = Failure(ErrorAction.CRITICAL, offset, "undeliverable", reason)
+        if readable and self.limits.policy is Policy.DEAD_LETTER:
+            partition.dead[offset] = DeadLetter(failure, partition.attempt, now, now)
+            return True
+        self._halt_at(partition, offset, reason, seconds, now)
+        self._exit_or_halt(partition, reason)
+        return False
+
+    def dead_lettered(
+        self, tp: TopicPartition, offset: int, letter: DeadLetter, error: str, seconds: float, now: float
+    ) -> None:
+        """The dead-letter topic has the record at ``offset``, or, with ``error``, could not be written.
+
+        The latter halts the partition: nothing is dropped.
+        """
+        partition = self.partitions.get(tp)
+        if partition is None or partition.dead.get(offset) is not letter:
+            return  # taken away or moved meanwhile: whoever meets the record again decides anew
+        del partition.dead[offset]
+        if not error:
+            self.dead_letters += 1
+            partition.skip.add(offset)
+            if partition.state is State.RUNNING:
+                partition.reason = ""
+            self._report("warning", "dead letter written", partition, offset=offset)
+            return
+        reason = f"the dead letter for offset {offset} cannot be written: {error}"
+        self._report("error", "dead letter cannot be written: halting", partition, offset=offset, reason=error)
+        if partition.lease is not None:
+            self._halt_at(partition, offset, reason, seconds, now)
+        elif partition.state not in (State.DRAINING, State.HALTED):
+            self._forget_wait(partition)
+            partition.refetch = True
+            self.commands.append(Rewind(tp, partition.resume_at))
+            self._halt(partition, reason, offset)
+
+    def no_such_record(self, tp: TopicPartition, offset: int, seconds: float, now: float) -> None:
+        """A lambda named an offset that the log jumps over: there is nothing to keep, and it would fail for ever."""
+        partition = self.partitions[tp]
+        del partition.dead[offset]
+        reason = f"the lambda failed at offset {offset}, where the log has no record: no dead letter"
+        self._report("error", "there is no record at the failing offset: halting", partition, offset=offset)
+        self._halt_at(partition, offset, reason, seconds, now)
+
+    def _halt_at(self, partition: Partition, offset: int, reason: str, seconds: float, now: float) -> None:
+        """Take back what runs, then halt at ``offset``."""
         partition.refetch = True
+        if partition.state is State.DRAINING:
+            if partition.after_drain is not AfterDrain.RELEASE:
+                partition.after_drain, partition.reason, partition.failing_offset = AfterDrain.HALT, reason, offset
+            return
+        partition.reason, partition.failing_offset = reason, offset
         self._drain(partition, RevokeReason.HALTED, AfterDrain.HALT, seconds, now)
 
     def block(self, tp: TopicPartition, now: float) -> None:
@@ -309,197 +381,56 @@ class PartitionTable:
                 seconds=round(now - (partition.blocked_since or now)),
             )
 
-    # --- the operator, the clock ------------------------------------------------------------------------------
-
-    def resume(self, tp: TopicPartition, now: float, *, skip: bool) -> tuple[int, int | None]:
-        """Let a halted partition go on. Returns where it goes on and the offset that will be left out.
-
-        Raises ``ResumeRefused`` when the partition is not halted, or ``skip`` and no failing offset is known.
-        """
-        partition = self.partitions.get(tp)
-        if partition is None:
-            mine = ", ".join(map(str, sorted(self.partitions))) or "none"
-            raise ResumeRefused(f"{tp} is not assigned to this sidecar now; it has: {mine}", known=False)
-        if partition.state is not State.HALTED:
-            raise ResumeRefused(f"{tp} is not halted, it is {partition.state.name.lower().replace('_', ' ')}")
-        if skip and partition.failing_offset is None:
-            raise ResumeRefused(
-                f"{tp} halted without naming a failing offset ({partition.reason}), so there is none to skip; "
-                "resume without --skip"
-            )
-        skipped = partition.failing_offset if skip else None
-        if skipped is not None:
-            partition.skip.add(skipped)
-        self._report("info", "partition resumed by an operator", partition, skipped=skipped)
-        partition.failures = 0
-        partition.attempt = 1
-        partition.failing_offset = None
-        partition.reason = ""
-        partition.touched = True  # a place that was found lost is taken by the operator's word
-        self._wait(partition, now)
-        return partition.resume_at, skipped
+    # --- the clock --------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Time has passed: drains and starts that took too long, back-offs that are over."""
+        """Time has passed: drains and starts that took too long, back-offs and pauses that are over, hand-overs."""
         for partition in [p for p in self._timed.values() if p.due is not None and p.due <= now]:
             self._overdue(partition, now)
         for stream in self.processes.fenced_late(now):
             self._end(stream, "closed: did not come in time after the lease was dead")
             self._remove(stream, now)
         self._match(now)
+        self._hand_over(now)
+        if now >= self._next_stall_look:
+            self._next_stall_look = now + STALL_LOOK
+            self._look_for_stalls(now)
 
     def next_due(self, now: float) -> float | None:
-        """When ``tick`` has something to do next, or None."""
+        """When ``tick`` has something to do next that was promised, or None."""
         times = [p.due for p in self._timed.values()]
         times.append(self.processes.next_fence())
         if self._waiting:
             times.append(self.processes.next_release(now))
         return min((time for time in times if time is not None), default=None)
 
-    # --- inside -----------------------------------------------------------------------------------------------
-
-    def _match(self, now: float) -> None:
-        while self._waiting and not self._draining_all:
-            stream = self.processes.choose(now)
-            if stream is None:
-                return
-            tp = next(iter(self._waiting))
-            del self._waiting[tp]
-            partition = self.partitions[tp]
-            lease = self._new_lease()
-            partition.begin(lease, stream.id, stream.process_id, now + self.limits.ready_timeout)
-            self._timed[tp] = partition
-            self._leases[lease] = partition
-            self.processes.give(stream, tp)
-            self.commands.append(Assign(stream.id, lease, tp, partition.resume_at, partition.attempt))
-
-    def _wait(self, partition: Partition, now: float) -> None:
-        partition.state = State.WAITING
-        partition.due = None
-        self._timed.pop(partition.tp, None)
-        self._waiting[partition.tp] = None
-        self._match(now)
-
-    def _forget_wait(self, partition: Partition) -> None:
-        self._waiting.pop(partition.tp, None)
-        if partition.state is State.BACKING_OFF:
-            self._timed.pop(partition.tp, None)
-            partition.due = None
-
-    def _halt(self, partition: Partition, reason: str, offset: int | None) -> None:
-        partition.state = State.HALTED
-        partition.due = None
-        self._timed.pop(partition.tp, None)
-        partition.reason = reason
-        partition.failing_offset = offset
-
-    def _drain(
-        self, partition: Partition, reason: RevokeReason, then: AfterDrain, seconds: float, now: float
-    ) -> None:
-        stream = self._stream_of(partition)
-        partition.state = State.DRAINING
-        partition.after_drain = then
-        partition.due = now + seconds
-        self._timed[partition.tp] = partition
-        self.commands.append(Revoke(stream.id, reason, seconds))
-
-    def _fence(self, partition: Partition, reason: RevokeReason, now: float, *, rewind: bool = True) -> None:
-        """End the lease now; the stream gets some time to say Closed."""
-        stream = self._stream_of(partition)
-        self.commands.append(Revoke(stream.id, reason, 0.0))
-        self._end_lease(partition, rewind=rewind)
-        self.processes.fence(stream, now + self.limits.close_timeout)
-
-    def _end_lease(self, partition: Partition, *, rewind: bool = True) -> None:
-        assert partition.lease is not None
-        del self._leases[partition.lease]
-        self._timed.pop(partition.tp, None)
-        leaves = partition.state is State.DRAINING and partition.after_drain is AfterDrain.RELEASE
-        offset = partition.end_lease()
-        if offset is not None and rewind and not leaves:
-            self.commands.append(Rewind(partition.tp, offset))
-
-    def _released(
-        self, partition: Partition, now: float, *, orderly: bool, why: str, immediate: bool = False
-    ) -> float:
-        """The lambda let go of the partition. Returns the seconds of back-off.
-
-        ``orderly``: nothing failed. ``immediate``: a first failure is tried again at once (a process that was
-        killed is no reason to wait; one that dies again and again is).
-        """
-        draining = partition.state is State.DRAINING
-        lease = partition.lease
-        self._end_lease(partition)
-        if draining:
-            if partition.after_drain is AfterDrain.HALT:
-                self._halt(partition, partition.reason, partition.failing_offset)
-            return 0.0
-        if orderly:
-            self._report("info", "partition waits for a lambda", partition, lease=lease, reason=why)
-            self._wait(partition, now)
-            return 0.0
-        partition.failures += 1
-        partition.attempt += 1
-        partition.reason = why
-        self.restarts += 1
-        if immediate and partition.failures == 1:
-            self._report("warning", "partition restarts at once", partition, lease=lease, reason=why)
-            self._wait(partition, now)
-            return 0.0
-        limits = self.limits
-        seconds = delay(partition.failures, limits.backoff_first, limits.backoff_most, self._jitter)
-        partition.state = State.BACKING_OFF
-        partition.due = now + seconds
-        self._timed[partition.tp] = partition
-        self._report(
-            "warning",
-            "partition backs off",
-            partition,
-            lease=lease,
-            reason=why,
-            attempt=partition.attempt,
-            seconds=round(seconds, 3),
-        )
-        return seconds
-
     def _overdue(self, partition: Partition, now: float) -> None:
         if partition.state is State.BACKING_OFF:
             self._wait(partition, now)
+            return
+        if partition.state is State.PAUSED:
+            self._go_on(partition, now)
             return
         stream = self._stream_of(partition)
         if partition.state is State.STARTING:
             self.processes.failed(stream.process_id, now)
             self._end(stream, f"ready: did not come within {self.limits.ready_timeout:g} s of Assigned")
-            self._released(partition, now, orderly=False, why="Ready did not come in time")
+            self._released(partition, now, "Ready did not come in time")
         else:
             self._report("warning", "drain deadline passed without Closed", partition)
             self._end(stream, "closed: did not come within the deadline of Revoked")
-            self._released(partition, now, orderly=True, why="drain deadline")
+            self._released(partition, now, "drain deadline")
         self._remove(stream, now)
 
-    def _end(self, stream: Stream, text: str) -> None:
-        self.commands.append(EndStream(stream.id, EndReason.TOO_LATE, text))
-
-    def _remove(self, stream: Stream, now: float) -> None:
-        self.processes.remove(stream)
-        if len(self.processes) == 0:
-            self._empty_since = now
-        self._match(now)
-
-    def _partition_of(self, stream: StreamId) -> Partition | None:
-        known = self.processes.get(stream)
-        if known is None or known.partition is None:
-            return None
-        partition = self.partitions.get(known.partition)
-        # After a rebalance the same partition may be here again under another stream.
-        return partition if partition is not None and partition.stream == stream else None
-
-    def _stream_of(self, partition: Partition) -> Stream:
-        assert partition.stream is not None
-        stream = self.processes.get(partition.stream)
-        assert stream is not None
-        return stream
-
-    def _report(self, level: Level, event: str, partition: Partition, /, **fields: object) -> None:
-        lease = fields.pop("lease", partition.lease)
-        self.commands.append(Report(level, event, partition.tp, cast("Lease | None", lease), fields))
+    def _look_for_stalls(self, now: float) -> None:
+        for partition in self.partitions.values():
+            if partition.stall(now):
+                self._report(
+                    "warning",
+                    "partition is stalled: records are unacknowledged, and no checkpoint comes",
+                    partition,
+                    outstanding=partition.window.outstanding,
+                    checkpoint=partition.checkpoint,
+                    handled=partition.handled,
+                    seconds=round(now - partition.moved_at),
+                )

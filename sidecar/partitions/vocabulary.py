@@ -7,7 +7,7 @@ the two together.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Literal, NamedTuple
 
 StreamId = int
@@ -19,6 +19,10 @@ Lease = str
 
 Level = Literal["debug", "info", "warning", "error"]
 """How loud a report is."""
+
+RefusalKind = Literal["unknown", "state", "range", "kafka"]
+"""Why an order is refused: the partition is not ours, its state does not allow it, the log does not have the offset,
+Kafka does not answer."""
 
 
 class TopicPartition(NamedTuple):
@@ -59,6 +63,15 @@ class State(IntEnum):
     BACKING_OFF = 5
     HALTED = 6
     RESOLVING = 7
+    PAUSED = 8
+
+
+class Policy(StrEnum):
+    """What a critical error does."""
+
+    HALT = "halt"
+    DEAD_LETTER = "dead-letter"
+    EXIT = "exit"
 
 
 class RevokeReason(IntEnum):
@@ -70,6 +83,7 @@ class RevokeReason(IntEnum):
     HALTED = 4
     HAND_OVER = 5
     SEEK = 6
+    PAUSED = 7
 
 
 class ClosedReason(IntEnum):
@@ -111,6 +125,8 @@ class ErrorOutcome(IntEnum):
     HALTED = 2
     REPORTED = 3
     STALE_LEASE = 4
+    DEAD_LETTERED = 5
+    EXITING = 6
 
 
 class EndReason(IntEnum):
@@ -137,6 +153,18 @@ class Limits:
     backoff_most: float = 30.0
     leave_group_after: float = 60.0
     blocked_report_after: float = 30.0
+    stall_after: float = 300.0
+    """How long records may be outstanding without any progress before the partition counts as stalled."""
+    policy: Policy = Policy.HALT
+    max_restarts: int | None = None
+    """After so many restarts without a new checkpoint the next failure is critical; None: it never turns critical
+    by counting."""
+    hand_over_drain: float = 10.0
+    minimum_stay: float = 5.0
+    """How long a partition stays with a process, and a process must have been there, before a hand-over."""
+    hand_over_backoff_first: float = 10.0
+    hand_over_backoff_most: float = 600.0
+    """Between hand-overs after one that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +178,17 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Pausing:
+    """A lambda's wish to get no records for now (``Pause`` on the wire); times are seconds."""
+
+    number: int
+    offset: int | None = None
+    reason: str = ""
+    retry_after: float | None = None
+    """None: not by itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """An error as it came from the wire, or made by the sidecar itself."""
 
@@ -159,6 +198,8 @@ class Failure:
     message: str = ""
     type: str = ""
     stack: str = ""
+    version: str = ""
+    """Of the lambda's own code, as its process offered it."""
 
     def fields(self) -> dict[str, object]:
         """For a log line: what there is."""
@@ -170,6 +211,17 @@ class Failure:
             "stack": self.stack,
         }
         return {name: value for name, value in found.items() if value not in (None, "")}
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Why a record is left out and kept in the dead-letter topic. Times are of the monotonic clock."""
+
+    failure: Failure
+    attempts: int
+    """How often the partition was tried from its place, this time included."""
+    first_failed_at: float
+    last_failed_at: float
 
 
 # --- what the core asks for -------------------------------------------------------------------------------------
@@ -223,13 +275,28 @@ class Report:
     fields: dict[str, object]
 
 
-Command = Assign | Revoke | EndStream | Rewind | Report
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Tell the stream that pause ``number`` is over; records follow from ``from_offset``."""
+
+    stream: StreamId
+    number: int
+    from_offset: int
 
 
-class ResumeRefused(Exception):  # noqa: N818 - a refusal, named as the operator reads it
-    """A partition cannot be resumed as asked; the text says why and what can be done."""
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """End the sidecar with an error: the policy says so."""
 
-    def __init__(self, text: str, *, known: bool = True) -> None:
-        """``known``: the partition is this sidecar's."""
+    reason: str
+
+
+Command = Assign | Revoke | EndStream | Rewind | Report | Resumed | Exit
+
+
+class OrderRefused(Exception):  # noqa: N818 - a refusal, named as the operator reads it
+    """An operator's order cannot be carried out; the text says why and what can be done."""
+
+    def __init__(self, text: str, kind: RefusalKind = "state") -> None:
         super().__init__(text)
-        self.known = known
+        self.kind: RefusalKind = kind

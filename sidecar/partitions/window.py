@@ -4,7 +4,7 @@ Counted as records, never by subtracting offsets: transaction markers, aborted r
 and a window of 100 must let 100 records through whatever lies between them.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,22 +30,29 @@ class Window:
 
     - ``records`` is the number of records sent whose offset lies above the last checkpoint.
     - ``0 <= outstanding <= records``; they differ by what is completed beyond the checkpoint.
-    - ``delivered`` never moves back within a lease.
+    - ``delivered`` never moves back within a lease, but by ``rewind``.
     - When nothing is outstanding there is room for at least one record, so no setting can stop a partition.
     """
 
-    __slots__ = ("_beyond", "_beyond_bytes", "_bytes", "_frames", "_limits", "_low", "delivered", "records")
+    __slots__ = (
+        *("_beyond", "_beyond_bytes", "_bytes", "_frames", "_limits", "_low", "_start"),
+        *("delivered", "furthest", "records"),
+    )
 
     def __init__(self, limits: Limits, start: int) -> None:
         """``start`` is the offset where the lease starts."""
         self._limits = limits
         self._frames: deque[_Frame] = deque()
+        self._start = start
         self._low = start  # everything below is done; the span is measured from here
         self._bytes = 0
         self._beyond = 0
         self._beyond_bytes = 0
         self.records = 0
         self.delivered: int | None = None
+        """The last record sent, as far as what was sent counts."""
+        self.furthest: int | None = None
+        """The last record ever sent, voided or not."""
 
     @property
     def outstanding(self) -> int:
@@ -73,6 +80,7 @@ class Window:
         self.records += count
         self._bytes += size
         self.delivered = last
+        self.furthest = last if self.furthest is None else max(last, self.furthest)
 
     def checkpoint(self, offset: int) -> None:
         """Everything up to and including ``offset`` is done."""
@@ -93,6 +101,30 @@ class Window:
         """
         self._beyond = min(count, self.records)
         self._beyond_bytes = min(size, self._bytes)
+
+    def rewind(self, offset: int) -> None:
+        """What was sent from ``offset`` on counts as not sent: it will be sent again, under the same lease."""
+        frames, records, size_before = self._frames, self.records, self._bytes
+        while frames and frames[-1].first >= offset:
+            void = frames.pop()
+            self.records -= void.count
+            self._bytes -= void.size
+        if frames and frames[-1].last >= offset:
+            frame = frames[-1]
+            kept = offset - frame.first if frame.offsets is None else bisect_left(frame.offsets, offset)
+            size = frame.size * kept // frame.count
+            self.records -= frame.count - kept
+            self._bytes -= frame.size - size
+            frame.last = offset - 1 if frame.offsets is None else frame.offsets[kept - 1]
+            frame.offsets = None if frame.offsets is None else frame.offsets[:kept]
+            frame.count, frame.size = kept, size
+        if frames:
+            self.delivered = frames[-1].last
+        else:
+            self.delivered = self._low - 1 if self._low > self._start else None
+        # Which of them were completed is not known: count what is void as such first, so that the window stays tight.
+        voided, voided_bytes = records - self.records, size_before - self._bytes
+        self.completed(max(0, self._beyond - voided), max(0, self._beyond_bytes - voided_bytes))
 
     def _trim(self, frame: _Frame, offset: int) -> None:
         done = offset - frame.first + 1 if frame.offsets is None else bisect_right(frame.offsets, offset)

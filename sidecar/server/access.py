@@ -1,4 +1,4 @@
-"""Who may call: the token, on every call but health checks."""
+"""Who may call: the tokens, on every call but health checks."""
 
 from __future__ import annotations
 
@@ -8,19 +8,50 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from sidecar.config.model import ServerConfig
+from sidecar.server.refusals import Context, Refusals
+
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
-OPEN = "/grpc.health.v1.Health/"
+HEALTH = "/grpc.health.v1.Health/"
 """Orchestrators probe health without a token; it tells nothing but up or down."""
+
+LAMBDA_HOST = "/kafka_sidecar.v1.LambdaHost/"
+ADMIN = "/kafka_sidecar.admin.v1.Admin/"
+
+FOR_LAMBDAS = (
+    "token missing or wrong: the sidecar's config has server.token; give it to the lambda process "
+    "(the Python SDK reads KAFKA_SIDECAR_TOKEN)"
+)
+FOR_OPERATORS = (
+    "admin token missing or wrong: the sidecar's config has server.admin_token; give it to kafka-sidecar commands in "
+    "KAFKA_SIDECAR_ADMIN_TOKEN"
+)
+FOR_ALL = (
+    "token missing or wrong: the sidecar's config has server.token and no server.admin_token; give the token to "
+    "kafka-sidecar commands in KAFKA_SIDECAR_ADMIN_TOKEN"
+)
 
 
 class TokenCheck(grpc.aio.ServerInterceptor):
-    """Refuses calls without `authorization: Bearer TOKEN`."""
+    """Refuses calls without the `authorization: Bearer TOKEN` that their service asks for.
 
-    def __init__(self, token: str) -> None:
-        self._expected = f"Bearer {token}".encode()
-        self._refusal: Handler = grpc.unary_unary_rpc_method_handler(_refuse)
-        self._stream_refusal: Handler = grpc.stream_stream_rpc_method_handler(_refuse)
+    Operators need the admin token where there is one, else the lambdas' token. What is of neither service
+    (reflection) opens with each of the tokens.
+    """
+
+    def __init__(self, config: ServerConfig, refusals: Refusals) -> None:
+        token, admin = (
+            None if secret is None else f"Bearer {secret.get_secret_value()}".encode()
+            for secret in (config.token, config.admin_token)
+        )
+        self._lambdas = [] if token is None else [token]
+        self._operators = self._lambdas if admin is None else [admin]
+        self._others = [secret for secret in (token, admin) if secret is not None]
+        self._refusals = refusals
+        operators = FOR_ALL if admin is None else FOR_OPERATORS
+        self._refuse = {text: self._handlers(text) for text in (FOR_LAMBDAS, operators)}
+        self._for_operators = operators
 
     async def intercept_service(
         self,
@@ -29,19 +60,34 @@ class TokenCheck(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """Let the call through, or put a refusal in its place."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith(OPEN):
+        method = handler_call_details.method
+        if handler is None or method.startswith(HEALTH):
             return handler
-        for name, value in handler_call_details.invocation_metadata:
-            if name == "authorization":
-                given = value if isinstance(value, bytes) else value.encode()
-                if hmac.compare_digest(given, self._expected):
-                    return handler
-        return self._stream_refusal if handler.request_streaming else self._refusal
+        if method.startswith(LAMBDA_HOST):
+            wanted, text = self._lambdas, FOR_LAMBDAS
+        elif method.startswith(ADMIN):
+            wanted, text = self._operators, self._for_operators
+        else:
+            wanted, text = self._others, FOR_LAMBDAS if self._lambdas else self._for_operators
+        if not wanted or _carries(handler_call_details.invocation_metadata, wanted):
+            return handler
+        unary, stream = self._refuse[text]
+        return stream if handler.request_streaming else unary
+
+    def _handlers(self, text: str) -> tuple[Handler, Handler]:
+        """What is called in the place of a unary, and of a streaming method."""
+
+        async def refuse(_: object, context: Context) -> None:
+            await self._refusals.refuse(context, grpc.StatusCode.UNAUTHENTICATED, text)
+
+        return grpc.unary_unary_rpc_method_handler(refuse), grpc.stream_stream_rpc_method_handler(refuse)
 
 
-async def _refuse(_: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-    await context.abort(
-        grpc.StatusCode.UNAUTHENTICATED,
-        "token missing or wrong: the sidecar's config has server.token; give it to the lambda process "
-        "(the Python SDK reads KAFKA_SIDECAR_TOKEN)",
-    )
+def _carries(metadata: Any, wanted: list[bytes]) -> bool:
+    """Whether the call carries one of the tokens."""
+    for name, value in metadata:
+        if name == "authorization":
+            given = value if isinstance(value, bytes) else value.encode()
+            if any([hmac.compare_digest(given, token) for token in wanted]):  # noqa: C419 - all, in constant time
+                return True
+    return False

@@ -2,19 +2,34 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any, cast
+from dataclasses import replace
+from typing import TypeAlias, TypeVar, cast
 
 import grpc
 
 from sdk_python.protocol import admin_pb2 as pb
 from sidecar import mail
-from sidecar.partitions.vocabulary import ResumeRefused, TopicPartition
-from sidecar.server.lambda_host import Hosted, LambdaHost, abort
+from sidecar.partitions.vocabulary import OrderRefused, State, TopicPartition
+from sidecar.server.frames import InvalidFrameError, cut
+from sidecar.server.hosted import Hosted
+from sidecar.server.lambda_host import LambdaHost
+from sidecar.server.refusals import Context, abort
 from sidecar.version import VERSION
 
 SERVICE = "kafka_sidecar.admin.v1.Admin"
 
-Context = grpc.aio.ServicerContext[Any, Any]
+_REFUSALS = {
+    "unknown": grpc.StatusCode.NOT_FOUND,
+    "state": grpc.StatusCode.FAILED_PRECONDITION,
+    "range": grpc.StatusCode.OUT_OF_RANGE,
+    "kafka": grpc.StatusCode.UNAVAILABLE,
+}
+
+MOST_REASON = 1024
+"""Bytes of an operator's reason for a pause."""
+
+OnePartition: TypeAlias = pb.ResumeRequest | pb.PauseRequest | pb.SeekRequest
+T = TypeVar("T")
 
 
 class Admin:
@@ -29,25 +44,28 @@ class Admin:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The service for a gRPC server."""
+        unary = grpc.unary_unary_rpc_method_handler
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "Status": grpc.unary_unary_rpc_method_handler(
-                    self._status, pb.StatusRequest.FromString, pb.StatusResponse.SerializeToString
-                ),
-                "Resume": grpc.unary_unary_rpc_method_handler(
-                    self._resume, pb.ResumeRequest.FromString, pb.ResumeResponse.SerializeToString
-                ),
+                "Status": unary(self._status, pb.StatusRequest.FromString, pb.StatusResponse.SerializeToString),
+                "Resume": unary(self._resume, pb.ResumeRequest.FromString, pb.ResumeResponse.SerializeToString),
+                "Pause": unary(self._pause, pb.PauseRequest.FromString, pb.PauseResponse.SerializeToString),
+                "Seek": unary(self._seek, pb.SeekRequest.FromString, pb.SeekResponse.SerializeToString),
             },
         )
 
     async def statuses(self) -> dict[str, mail.LambdaStatus]:
-        """How each lambda is doing, asked of its consumer thread."""
+        """How each lambda is doing, asked of its consumer thread; what it produced is the loop's own."""
         replies: dict[str, mail.Reply[mail.LambdaStatus]] = {}
         for name, hosted in self._lambdas.items():
             replies[name] = mail.Reply()
             hosted.mailbox.put(mail.Inspect(replies[name]))
-        return {name: await reply.future for name, reply in replies.items()}
+        return {name: self._counted(name, await reply.future) for name, reply in replies.items()}
+
+    def _counted(self, name: str, status: mail.LambdaStatus) -> mail.LambdaStatus:
+        outlet = self._lambdas[name].outlet
+        return replace(status, produced=outlet.written, produce_failures=outlet.failed)
 
     async def _status(self, _: pb.StatusRequest, context: Context) -> pb.StatusResponse:
         try:
@@ -76,6 +94,9 @@ class Admin:
             records_sent=status.records_sent,
             records_fetched=status.records_fetched,
             restarts=status.restarts,
+            dead_letters=status.dead_letters,
+            hand_overs=status.hand_overs,
+            reports=status.reports,
         )
 
     def _process(self, process: mail.ProcessStatus) -> pb.Process:
@@ -87,30 +108,91 @@ class Admin:
             partitions=process.partitions,
             spare=process.spare,
             client=info.client if info else "",
+            lambda_version=info.lambda_version if info else "",
         )
 
     async def _resume(self, request: pb.ResumeRequest, context: Context) -> pb.ResumeResponse:
+        hosted = await self._hosted(request, context)
+        reply: mail.Reply[tuple[int, int | None]] = mail.Reply()
+        hosted.mailbox.put(mail.Resume(_place(request), request.skip, reply))
+        from_offset, skipped = await _answer(reply, context)
+        return pb.ResumeResponse(from_offset=from_offset, skipped=skipped)
+
+    async def _pause(self, request: pb.PauseRequest, context: Context) -> pb.PauseResponse:
+        hosted = await self._hosted(request, context)
+        reply: mail.Reply[int] = mail.Reply()
+        hosted.mailbox.put(mail.Pause(_place(request), cut(request.reason, MOST_REASON), reply))
+        from_offset = await _answer(reply, context)
+        return pb.PauseResponse(from_offset=from_offset)
+
+    async def _seek(self, request: pb.SeekRequest, context: Context) -> pb.SeekResponse:
+        hosted = await self._hosted(request, context)
+        try:
+            to = _seek_to(request)
+        except InvalidFrameError as error:
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        reply: mail.Reply[tuple[int, int, State]] = mail.Reply()
+        hosted.mailbox.put(mail.Seek(_place(request), to, reply))
+        from_offset, was_at, state = await _answer(reply, context)
+        return pb.SeekResponse(from_offset=from_offset, was_at=was_at, state=cast("pb.PartitionState", state))
+
+    async def _hosted(self, request: OnePartition, context: Context) -> Hosted:
+        """The lambda of a request about one partition, whose other fields make sense."""
         hosted = self._lambdas.get(request.lambda_name)
         if hosted is None:
             known = ", ".join(sorted(self._lambdas))
-            await abort(
-                context, grpc.StatusCode.NOT_FOUND, f"there is no lambda {request.lambda_name!r}; there are: {known}"
-            )
-        reply: mail.Reply[tuple[int, int | None]] = mail.Reply()
-        hosted.mailbox.put(mail.Resume(TopicPartition(request.topic, request.partition), request.skip, reply))
-        try:
-            from_offset, skipped = await reply.future
-        except ResumeRefused as refusal:
-            status = grpc.StatusCode.FAILED_PRECONDITION if refusal.known else grpc.StatusCode.NOT_FOUND
-            await abort(context, status, str(refusal))
-        except mail.GoneError as error:
-            await abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
-        return pb.ResumeResponse(from_offset=from_offset, skipped=skipped)
+            text = f"there is no lambda {request.lambda_name!r}; there are: {known}"
+            await abort(context, grpc.StatusCode.NOT_FOUND, text)
+        if not request.topic:
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, "topic: missing")
+        if request.partition < 0:
+            text = f"partition: {request.partition} is negative"
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, text)
+        return hosted
+
+
+def _place(request: OnePartition) -> TopicPartition:
+    return TopicPartition(request.topic, request.partition)
+
+
+def _seek_to(request: pb.SeekRequest) -> mail.SeekTo:
+    """Raises ``InvalidFrameError``."""
+    match request.WhichOneof("to"):
+        case "offset":
+            if request.offset < 0:
+                raise InvalidFrameError(f"offset: {request.offset} is negative")
+            return mail.SeekTo("offset", request.offset)
+        case "timestamp_ms":
+            if request.timestamp_ms < 0:
+                raise InvalidFrameError(f"timestamp_ms: {request.timestamp_ms} is negative")
+            return mail.SeekTo("timestamp", request.timestamp_ms)
+        case "edge" if request.edge == pb.EDGE_EARLIEST:
+            return mail.SeekTo("earliest")
+        case "edge" if request.edge == pb.EDGE_LATEST:
+            return mail.SeekTo("latest")
+        case "edge":
+            raise InvalidFrameError(f"edge: {request.edge} is none of EARLIEST, LATEST")
+        case _:
+            raise InvalidFrameError("to: missing; it is one of offset, timestamp_ms, edge")
+
+
+async def _answer(reply: mail.Reply[T], context: Context) -> T:
+    """What the thread says, or the end of the call with why not."""
+    try:
+        return await reply.future
+    except OrderRefused as refusal:
+        await abort(context, _REFUSALS[refusal.kind], str(refusal))
+    except mail.GoneError as error:
+        await abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
+
+
+def _milliseconds(monotonic: float | None, wall_clock: float) -> int | None:
+    """A time of the monotonic clock, as milliseconds since the Unix epoch."""
+    return None if monotonic is None else round((monotonic + wall_clock) * 1000)
 
 
 def _partition(status: mail.PartitionStatus, wall_clock: float) -> pb.Partition:
     """``wall_clock``: what is to be added to a monotonic time, in seconds."""
-    blocked = None if status.blocked_since is None else round((status.blocked_since + wall_clock) * 1000)
     return pb.Partition(
         topic=status.tp.topic,
         partition=status.tp.partition,
@@ -126,5 +208,7 @@ def _partition(status: mail.PartitionStatus, wall_clock: float) -> pb.Partition:
         attempt=status.attempt,
         reason=status.reason,
         failing_offset=status.failing_offset,
-        blocked_since_ms=blocked,
+        blocked_since_ms=_milliseconds(status.blocked_since, wall_clock),
+        stalled_since_ms=_milliseconds(status.stalled_since, wall_clock),
+        resumes_at_ms=_milliseconds(status.resumes_at, wall_clock),
     )

@@ -12,11 +12,16 @@ from sidecar.config.model import ServerConfig, TlsConfig
 from sidecar.server import admin, lambda_host
 from sidecar.server.access import TokenCheck
 
-MOST_RECEIVED = 16 * 1024 * 1024
-"""Bytes of one message from a lambda: no more than its errors and, later, its outputs need."""
+MOST_RECEIVED = 1024 * 1024
+"""Bytes of one message from a lambda. The contract's largest are 10,000 checkpoints of at most 75 bytes each, and an
+error of 42 KiB, whose texts may be longer than they are kept."""
+
+MOST_STREAMS = 128
+"""Calls and streams under way on one connection; the contract says at most 64. Those beyond wait in the client."""
 
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MOST_RECEIVED),
+    ("grpc.max_concurrent_streams", MOST_STREAMS),
     ("grpc.max_send_message_length", -1),  # what a client can take is its own to say, in Offer
     # A stopped process or a cut cable is noticed within 15 s. It is ping_timeout_ms that does it: with the two
     # keepalive settings alone a process under SIGSTOP went unnoticed for a minute.
@@ -27,6 +32,8 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+    # It lets a fast client send far ahead of our reading, megabytes on each connection; honest ones send little.
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.so_reuseport", 0),  # two sidecars on one port would share its calls by chance: refuse the second
 ]
 
@@ -35,7 +42,8 @@ class Server:
     """A server that is built, started and stopped on one loop."""
 
     def __init__(self, config: ServerConfig, host: lambda_host.LambdaHost, admin_service: admin.Admin) -> None:
-        interceptors = [] if config.token is None else [TokenCheck(config.token.get_secret_value())]
+        is_open = config.token is None and config.admin_token is None
+        interceptors = [] if is_open else [TokenCheck(config, host.refusals)]
         self._server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
         self._server.add_generic_rpc_handlers((host.handler(), admin_service.handler()))
         self._health = health.aio.HealthServicer()

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.harness import Broker, Stage
+from tests.servers import ferretdb
+from tests.servers.ferretdb import FerretServer
 from tests.servers.kafka import KafkaServer, missing_requirements
 from tests.servers.tansu import TansuServer
 
@@ -21,11 +23,7 @@ REQUIRED = "KAFKA_SIDECAR_REQUIRE_KAFKA"
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Broker]:
     """Real Kafka, for what the embedded broker cannot do."""
-    missing = missing_requirements()
-    if missing is not None:
-        if os.environ.get(REQUIRED):
-            pytest.fail(f"{REQUIRED} is set: {missing}", pytrace=False)
-        pytest.skip(missing)
+    _need(missing_requirements())
     with KafkaServer() as server:
         yield Broker("kafka", server.address)
 
@@ -35,6 +33,14 @@ def embedded() -> Iterator[Broker]:
     """The broker of `bootstrap.servers: embedded`."""
     with TansuServer() as server:
         yield Broker("embedded", server.address)
+
+
+@pytest.fixture(scope="session")
+def ferret() -> Iterator[FerretServer]:
+    """A database that speaks MongoDB's protocol. A test that stops it starts it again."""
+    _need(ferretdb.missing_requirements())
+    with FerretServer() as server:
+        yield server
 
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
@@ -71,6 +77,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             if isinstance(value, Stage):
                 report.sections.append(("What the processes wrote", value.logs()))
     return report
+
+
+def _need(missing: str | None) -> None:
+    if missing is not None:
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{REQUIRED} is set: {missing}", pytrace=False)
+        pytest.skip(missing)
 
 
 def _staged(broker: Broker, folder: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:

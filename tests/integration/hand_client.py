@@ -30,7 +30,8 @@ class HandClient:
     def hear(self, kind: str) -> Any:
         """The next frame, which must be of this kind."""
         frame: pb.HostFrame = next(self._stream)
-        came = frame.WhichOneof("frame")
+        while (came := frame.WhichOneof("frame")) is None:  # the sidecar looks whether we read
+            frame = next(self._stream)
         assert came == kind, f"{came} came, not {kind}: {frame}"
         return getattr(frame, kind)
 
@@ -55,11 +56,23 @@ class HandClient:
         answer: pb.CheckpointResponse = self.stub.Checkpoint(pb.CheckpointRequest(entries=[entry]), timeout=PATIENCE)
         return answer.results[0]
 
+    def produce(self, topic: str, *values: bytes, lease: str | None = None) -> pb.ProduceResponse:
+        """Write these into partition 0; what became of them."""
+        lease = self.lease if lease is None else lease
+        request = pb.ProduceRequest(lease=lease, topics=[topic], values=values, partitions=[0] * len(values))
+        answer: pb.ProduceResponse = self.stub.Produce(request, timeout=PATIENCE)
+        return answer
+
     def close(self, reason: pb.ClosedReason, last: int | None = None) -> None:
         """Closed, with the last checkpoint; then nothing more is sent."""
         entry = None if last is None else pb.CheckpointEntry(offset=last)
         self.say(closed=pb.Closed(reason=reason, last_checkpoint=entry))
         self._out.put(None)
+
+    def ended(self) -> None:
+        """Until the sidecar has ended the stream too."""
+        for _ in self._stream:
+            pass
 
     def end(self) -> None:
         """Let go of the stream."""

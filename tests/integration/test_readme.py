@@ -1,7 +1,9 @@
 """What the README and the docs show works as written there."""
 
+import json
 import re
 import shlex
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,8 +14,9 @@ from typing import Any
 import yaml
 
 from sidecar.config import load
-from tests.integration.harness import Stage
-from tests.servers.topics import Record
+from tests.integration.deli import boxcar, join, operation
+from tests.integration.harness import Program, Stage, wait_for
+from tests.servers.topics import Record, create_topic, produce, read_all
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text()
@@ -71,32 +74,54 @@ def test_the_lambda_and_the_config_of_the_readme_run(stage: Stage) -> None:
     serve_and_catch_up(stage, config, [sys.executable, "-m", "sdk_python.serve", "words", str(module)])
 
 
-def test_the_example_config_runs_as_it_is_but_for_where_kafka_is(stage: Stage) -> None:
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    config["kafka"] = stage.broker.properties
-    path = stage.folder / "example.yaml"
-    path.write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "sdk_python.serve", "words", "--config", str(path)]
-    serve_and_catch_up(stage, config, command)
+def test_the_example_config_runs_as_it_is_but_for_ports(tmp_path: Path) -> None:
+    """`kafka-sidecar --config config.yaml`, and deli beside it: its own broker, and numbers come out."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    text = (ROOT / "config.yaml").read_text()
+    assert text.count(":19092") == 2
+    path = tmp_path / "config.yaml"
+    path.write_text(text.replace(":19092", f":{port}"))
+    environment = {"LISTEN": f"unix://{tmp_path}/s.sock"}
+    serve = [sys.executable, "-m", "sdk_python.serve", "deli", "--config", str(path)]
+    run = [sys.executable, "-m", "sidecar", "--config", str(path), "--log-format", "json"]
+    sidecar = Program("sidecar", run, environment)
+    deli = Program("deli", serve, environment)
+    try:
+        sidecar.wait_for_log("listening for lambdas")
+        broker = f"127.0.0.1:{port}"
+        create_topic(broker, "rawdeltas", 4)
+        create_topic(broker, "deltas", 4)
+        value = json.dumps(boxcar("d", join("c"), operation("c", 1))).encode()
+        produce(broker, "rawdeltas", [Record(key=b"d", value=value)])
+        wait_for(
+            lambda: len(read_all(broker, "deltas")) == 2, lambda: f"numbers\n{sidecar.text()}\n{deli.text()}", 30.0
+        )
+        assert deli.terminate() == 0
+        assert sidecar.terminate() == 0
+    finally:
+        deli.close()
+        sidecar.close()
 
 
 def test_every_setting_of_the_example_config_is_right() -> None:
     text = (ROOT / "config.yaml").read_text()
     uncommented = re.sub(r"^(\s*)# (\s*[a-z_]+:)", r"\1\2", text, flags=re.MULTILINE)
     config = yaml.safe_load(uncommented)
-    assert len(config["lambdas"]["words"]) > 12
+    assert len(config["lambdas"]["scriptorium"]) > 12
     tls = config["server"].pop("tls")  # names files that are not there
     assert {*tls} == {"certificate", "key", "client_ca"}
-    one = config["lambdas"]["words"]
+    one = config["lambdas"]["scriptorium"]
     with as_file(config) as path:
-        loaded = load(path, {"KAFKA": "localhost:9092", "KAFKA_SIDECAR_TOKEN": "secret"})
-    assert loaded.lambdas["words"].command is not None
+        loaded = load(path, {"KAFKA": "x:1", "TOKEN": "secret", "ADMIN_TOKEN": "other"})
+    assert loaded.lambdas["scriptorium"].command is not None
     shown_defaults = {key: one[key] for key in ("checkpoint", "window", "frame", "rebalance_drain", "start")}
     bare = {"kafka": {"bootstrap.servers": "x:1"}, "lambdas": {"words": {"topic": "t", "group": "g"}}}
     with as_file(bare) as path:
         defaults = load(path, {}).lambdas["words"]
     for key in shown_defaults:
-        assert getattr(loaded.lambdas["words"], key) == getattr(defaults, key)
+        assert getattr(loaded.lambdas["scriptorium"], key) == getattr(defaults, key)
 
 
 def test_the_python_of_the_docs_is_python() -> None:

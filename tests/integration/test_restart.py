@@ -63,7 +63,7 @@ def test_exception_halts_the_partition(stage: Stage) -> None:
 
     target = f"{NAME}/{stage.topic}"
     for wrong, why in (
-        (f"{target}/0", "is not halted, it is running"),
+        (f"{target}/0", "is neither halted nor paused, it is running"),
         (f"{target}/7", "is not assigned to this sidecar"),
         (f"other/{stage.topic}/1", "there is no lambda 'other'"),
     ):
@@ -158,6 +158,7 @@ def test_one_of_two_processes_is_killed(stage: Stage) -> None:
     assert len(sidecar.log("partitions assigned")) == 1, "the group has not noticed"
 
 
+@pytest.mark.alone
 def test_redeploy_is_no_failure(stage: Stage) -> None:
     stage.create_topic(2)
     stage.produce_numbers(20, 2)

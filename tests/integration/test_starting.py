@@ -171,6 +171,7 @@ def topic_is_there(stage: Stage) -> bool:
     return stage.topic in admin.list_topics(timeout=10).topics
 
 
+@pytest.mark.alone
 def test_embedded_broker_of_the_config(embedded: Broker, tmp_path: Path) -> None:
     """`bootstrap.servers: embedded` and nothing else: the broker is there, and the first record comes soon."""
     stage = Stage(embedded, tmp_path, "own-broker")
@@ -194,6 +195,7 @@ def test_embedded_broker_of_the_config(embedded: Broker, tmp_path: Path) -> None
         stage.close()
 
 
+@pytest.mark.alone
 def test_membership_follows_the_lambda_processes(stage: Stage) -> None:
     stage.create_topic()
     stage.produce_numbers(5)

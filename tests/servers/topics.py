@@ -19,7 +19,13 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # documented, but not in its __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewTopic
 
 TIMEOUT = 20.0
@@ -67,6 +73,20 @@ def delete_topic(address: str, name: str) -> None:
     """Delete a topic. Raises KafkaException when the broker refuses, as for one that is not there."""
     admin = _admin(address)  # kept until the end: the calls of a client that is gone fail
     admin.delete_topics([name], operation_timeout=TIMEOUT)[name].result(TIMEOUT)
+
+
+def alter_topic(address: str, name: str, config: Mapping[str, str]) -> None:
+    """Set some of a topic's settings; the others stay. Raises KafkaException when the broker refuses."""
+    entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()]
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+    admin = _admin(address)
+    admin.incremental_alter_configs([resource])[resource].result(TIMEOUT)
+
+
+def partition_count(address: str, name: str) -> int:
+    """How many partitions a topic has; 0: it is not there."""
+    topic = _admin(address).list_topics(timeout=TIMEOUT).topics.get(name)
+    return 0 if topic is None else len(topic.partitions)
 
 
 def produce(

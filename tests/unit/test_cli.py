@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,9 @@ import sidecar.operate
 from sdk_python.protocol import admin_pb2
 from sidecar.cli import main
 from sidecar.config import Config
+from sidecar.operate.commands import COMMANDS
 from sidecar.operate.show import status_json, status_text
+from sidecar.operate.tls import Tls
 
 GOOD = """
 kafka:
@@ -40,11 +43,14 @@ Invoke = Callable[..., Result]
 def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """Runs the command line in an empty directory and an environment without our variables."""
     monkeypatch.chdir(tmp_path)
-    for name in ("KAFKA_SIDECAR_CONFIG", "KAFKA_SIDECAR_ADDRESS", "KAFKA_SIDECAR_TOKEN", "TOKEN"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [*os.environ]:
+        if name.startswith("KAFKA_SIDECAR_") or name == "TOKEN":
+            monkeypatch.delenv(name)
 
     def run(*arguments: str, **environ: str) -> Result:
-        return CliRunner().invoke(main, arguments, env=environ, prog_name="kafka-sidecar")
+        return CliRunner().invoke(
+            main, arguments, env={"GRPC_VERBOSITY": "NONE", **environ}, prog_name="kafka-sidecar"
+        )
 
     return run
 
@@ -80,28 +86,28 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What the client was asked."""
     calls: list[tuple[Any, ...]] = []
 
-    def resume(address: str, token: str | None, target: str, skip: bool) -> str:
-        calls.append((address, token, target, skip))
-        return f"{target} goes on"
-
-    def status(address: str, token: str | None) -> admin_pb2.StatusResponse:
+    def status(address: str, token: str | None, tls: Tls | None) -> admin_pb2.StatusResponse:
+        assert tls is None
         calls.append((address, token))
         return STATUS
 
-    stub(monkeypatch, sidecar.operate, "client", resume=resume, status=status)
+    stub(monkeypatch, sidecar.operate, "client", status=status)
     return calls
 
 
 def test_help_teaches(invoke: Invoke) -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    for text in ("--config PATH", "KAFKA_SIDECAR_CONFIG", "--check", "resume", "status", "Exit codes", "Examples"):
+    for text in ("--config PATH", "KAFKA_SIDECAR_CONFIG", "--check", "Exit codes", "Examples"):
         assert text in result.output
     assert "\n    0  stopped in order" in result.output
-    for command in ("resume", "status"):
-        help_text = invoke(command, "--help").output
-        assert "KAFKA_SIDECAR_ADDRESS" in help_text
-        assert "KAFKA_SIDECAR_TOKEN" in help_text
+    for command in COMMANDS:
+        help_text = invoke(str(command.name), "--help").output
+        for text in ("KAFKA_SIDECAR_ADDRESS", "KAFKA_SIDECAR_ADMIN_TOKEN", "KAFKA_SIDECAR_TOKEN", "KAFKA_SIDECAR_CA"):
+            assert text in help_text
+        assert "Example" in help_text
+        assert f"\n    kafka-sidecar {command.name}" in help_text
+        assert f"\n    kafka-sidecar {command.name}" in result.output
 
 
 def test_version(invoke: Invoke) -> None:
@@ -124,6 +130,18 @@ def test_check_says_what_would_run_and_starts_nothing(invoke: Invoke, ran: list[
     ]
     assert result.stderr == ""
     assert ran == []
+
+
+def test_check_says_what_a_critical_error_does_where_that_is_not_to_halt(invoke: Invoke) -> None:
+    text = GOOD.replace("group: deli", "group: deli, on_critical: exit").replace("token: ", "admin_token: x, token: ")
+    text = text.replace("group: scribe", "group: scribe, on_critical: dead-letter, dead_letter_topic: dead")
+    Path("config.yaml").write_text(text)
+    lines = invoke("--check").stdout.splitlines()
+    assert lines[1] == "server   0.0.0.0:7000 with token and admin token"
+    assert lines[3].endswith("2 times; a critical error ends the sidecar")
+    assert lines[4].endswith("its process dials in; dead letters go to dead")
+    Path("config.yaml").write_text(text.replace(", dead_letter_topic: dead", ""))
+    assert "; dead letters go to TOPIC.scribe.dead-letter\n" in invoke("--check").stdout
 
 
 def test_check_shows_the_warnings(invoke: Invoke) -> None:
@@ -198,6 +216,9 @@ def test_a_wrong_command_line_exits_with_2(invoke: Invoke, arguments: list[str])
         (["--address", "0.0.0.0:1"], {}, ("127.0.0.1:1", None)),
         ([], {"KAFKA_SIDECAR_ADDRESS": "unix:///run/x", "KAFKA_SIDECAR_TOKEN": "t"}, ("unix:///run/x", "t")),
         (["--address", "h:1"], {"KAFKA_SIDECAR_ADDRESS": "h:2"}, ("h:1", None)),
+        ([], {"KAFKA_SIDECAR_TOKEN": "t", "KAFKA_SIDECAR_ADMIN_TOKEN": "a"}, ("127.0.0.1:50051", "a")),
+        (["--token", "x"], {"KAFKA_SIDECAR_ADMIN_TOKEN": "a"}, ("127.0.0.1:50051", "x")),
+        ([], {"KAFKA_SIDECAR_CA": "", "KAFKA_SIDECAR_ADMIN_TOKEN": ""}, ("127.0.0.1:50051", None)),
     ],
 )
 def test_where_it_dials_without_a_config(
@@ -223,31 +244,22 @@ def test_where_it_dials_with_a_config(
     assert asked == [expected]
 
 
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [({}, "a"), ({"KAFKA_SIDECAR_TOKEN": "t"}, "t"), ({"KAFKA_SIDECAR_ADMIN_TOKEN": "b"}, "b")],
+)
+def test_the_admin_token_of_a_config(
+    invoke: Invoke, asked: list[Any], environ: dict[str, str], expected: str
+) -> None:
+    Path("config.yaml").write_text(GOOD.replace("server: {", "server: {admin_token: a, "))
+    assert invoke("status", **environ).exit_code == 0
+    assert asked == [("127.0.0.1:7000", expected)]
+
+
 def test_a_config_that_was_asked_for_must_be_there(invoke: Invoke, asked: list[Any]) -> None:
     for result in (invoke("--config", "none.yaml", "status"), invoke("status", KAFKA_SIDECAR_CONFIG="none.yaml")):
         assert result.exit_code == 2
         assert "none.yaml: there is no such file" in result.stderr
-    assert asked == []
-
-
-def test_resume(invoke: Invoke, asked: list[Any]) -> None:
-    result = invoke("resume", "deli/rawdeltas/3")
-    assert (result.exit_code, result.output) == (0, "deli/rawdeltas/3 goes on\n")
-    assert invoke("resume", "deli/rawdeltas/3", "--skip").exit_code == 0
-    assert asked == [
-        ("127.0.0.1:50051", None, "deli/rawdeltas/3", False),
-        ("127.0.0.1:50051", None, "deli/rawdeltas/3", True),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [(["deli"], "expected LAMBDA/TOPIC/PARTITION"), (["a/b/1", "--address", "nonsense"], "expected host:port")],
-)
-def test_resume_with_a_wrong_argument(invoke: Invoke, asked: list[Any], arguments: list[str], expected: str) -> None:
-    result = invoke("resume", *arguments)
-    assert result.exit_code == 2
-    assert expected in result.output
     assert asked == []
 
 
@@ -266,9 +278,18 @@ class Refusal(grpc.RpcError):
 @pytest.mark.parametrize(
     ("code", "details", "expected"),
     [
-        (grpc.StatusCode.UNAVAILABLE, "refused", "no sidecar answers at h:1 (refused); does it run?"),
-        (grpc.StatusCode.UNAUTHENTICATED, "no token", "refuses the token (no token); --token or"),
+        (
+            grpc.StatusCode.UNAVAILABLE,
+            "connection refused",
+            "no sidecar answers at h:1 (connection refused); does it",
+        ),
+        (grpc.StatusCode.UNAVAILABLE, "Kafka does not answer", "at h:1 says: Kafka does not answer"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "late", "no answer from h:1 in time (late); does a sidecar run there?"),
+        (grpc.StatusCode.UNIMPLEMENTED, "no Seek", "the sidecar at h:1 does not know this command"),
+        (grpc.StatusCode.UNAUTHENTICATED, "no token", "refuses the token (no token); --token, $KAFKA_SIDECAR_ADMIN"),
+        (grpc.StatusCode.UNAUTHENTICATED, "no token", "or $KAFKA_SIDECAR_TOKEN sets it: the server.admin_token of"),
         (grpc.StatusCode.NOT_FOUND, "no lambda x", "the sidecar at h:1 refuses: no lambda x"),
+        (grpc.StatusCode.OUT_OF_RANGE, "the log has 0 to 5", "the sidecar at h:1 refuses: the log has 0 to 5"),
         (grpc.StatusCode.INTERNAL, None, "the sidecar at h:1 refuses: no reason was given"),
     ],
 )
@@ -278,8 +299,8 @@ def test_what_the_sidecar_refuses_is_one_sentence(
     def refuse(*_: object) -> None:
         raise Refusal(code, details)
 
-    stub(monkeypatch, sidecar.operate, "client", resume=refuse, status=refuse)
-    for arguments in (["status"], ["resume", "a/b/1"]):
+    stub(monkeypatch, sidecar.operate, "client", resume=refuse, status=refuse, pause=refuse, seek=refuse)
+    for arguments in (["status"], ["resume", "a/b/1"], ["pause", "a/b/1"], ["seek", "a/b/1", "--to", "latest"]):
         result = invoke(*arguments, "--address", "h:1")
         assert result.exit_code == 1
         assert expected in result.stderr
@@ -342,6 +363,37 @@ def test_status_as_text() -> None:
         "  problem: the topic a does not exist",
         "  no lambda process is connected",
     ]
+
+
+def test_status_says_what_stands_still_and_what_was_counted() -> None:
+    def partition(number: int, **fields: Any) -> admin_pb2.Partition:
+        return admin_pb2.Partition(topic="t", partition=number, process_id="p", **fields)
+
+    paused = admin_pb2.PARTITION_STATE_PAUSED
+    one = admin_pb2.Lambda(
+        name="deli",
+        group="g",
+        topics=["t"],
+        connected=True,
+        joined=True,
+        dead_letters=1,
+        hand_overs=2,
+        processes=[admin_pb2.Process(process_id="p", partitions=4, client="py 1", lambda_version="2.3")],
+        partitions=[
+            partition(0, state=paused, reason="migration"),
+            partition(1, state=paused, reason="slow down", resumes_at_ms=1_012_000),
+            partition(2, state=admin_pb2.PARTITION_STATE_RUNNING, stalled_since_ms=640_000, outstanding=7),
+        ],
+    )
+    shown = status_text(admin_pb2.StatusResponse(lambdas=[one]), 1_000_000).splitlines()[2:]
+    assert shown[0] == "deli: t in group g; connected, in the group; 1 dead letter; 2 hand-overs"
+    assert shown[1] == "  process p (py 1), lambda version 2.3: 4 partitions"
+    assert [(*line.split()[:2], line.split("  ")[-1]) for line in shown[3:]] == [
+        ("t/0", "paused", "migration; kafka-sidecar resume deli/t/0"),
+        ("t/1", "paused", "slow down; goes on by itself in 12s"),
+        ("t/2", "running", "no checkpoint for 6m, 7 unacknowledged"),
+    ]
+    assert '"lambda_version": "2.3"' in status_json(admin_pb2.StatusResponse(lambdas=[one]))
 
 
 def test_status_as_json(invoke: Invoke, asked: list[Any]) -> None:

@@ -1,6 +1,7 @@
 """The config file: what it accepts, its defaults, and what every kind of mistake gets."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sidecar.config import (
     parse_endpoint,
     parse_size,
 )
+from sidecar.config.base import Section
 
 KAFKA = "kafka: {bootstrap.servers: localhost:9092}\n"
 DELI = "lambdas: {deli: {topic: rawdeltas, group: deli}}\n"
@@ -66,6 +68,8 @@ def test_the_smallest_file_has_all_defaults(tmp_path: Path) -> None:
     assert (deli.frame.records, deli.frame.bytes) == (4_000, 1024 * 1024)
     assert (deli.rebalance_drain, deli.shutdown_drain, deli.leave_group_after) == (2.0, 10.0, 60.0)
     assert deli.settings == {}
+    assert (deli.dead_letter_topic, deli.max_restarts, deli.stall_after) == (None, None, 300.0)
+    assert config.server.admin_token is None
 
 
 FULL = """
@@ -77,6 +81,7 @@ kafka:
 server:
   listen: unix:///run/sidecar.sock
   token: ${TOKEN}
+  admin_token: 0123
 operate: {listen: "[::1]:0"}
 lambdas:
   deli:
@@ -94,6 +99,10 @@ lambdas:
     checkpoint: {interval: 500ms}
     window: {messages: 5, bytes: 64kB}
     frame: {records: 10, bytes: 4096}
+    on_critical: dead-letter
+    dead_letter_topic: d
+    max_restarts: 20
+    stall_after: 90s
     rebalance_drain: 0
     shutdown_drain: 1.5m
     leave_group_after: 2h
@@ -112,6 +121,8 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
     assert config.server.endpoint.path == "/run/sidecar.sock"
     assert config.server.token is not None
     assert config.server.token.get_secret_value() == "hunter2"
+    assert config.server.admin_token is not None
+    assert config.server.admin_token.get_secret_value() == "0123"
     assert config.operate is not None
     assert (config.operate.endpoint.host, config.operate.endpoint.port) == ("::1", 0)
     assert deli.topics == ("rawdeltas", "more.deltas")
@@ -120,6 +131,8 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
     assert deli.settings == {"mongo": {"url": "mongodb://${x}"}, "list": [1, 2.5, None, True]}
     assert (deli.checkpoint.interval, deli.window.bytes, deli.frame.bytes) == (0.5, 64_000, 4096)
     assert (deli.rebalance_drain, deli.shutdown_drain, deli.leave_group_after) == (0.0, 90.0, 7200.0)
+    assert (deli.on_critical, deli.dead_letter_topic) == ("dead-letter", "d")
+    assert (deli.max_restarts, deli.stall_after) == (20, 90.0)
 
 
 def test_a_section_whose_keys_are_commented_out_is_all_defaults(tmp_path: Path) -> None:
@@ -143,7 +156,7 @@ lambdas:
   deli:
     topc: rawdeltas
     window: {messages: 0, bytes: 16XB}
-    on_critical: exit
+    on_critical: exlt
   scribe:
     topic: t
     topic: u
@@ -161,7 +174,7 @@ lambdas:
         "11 lambdas.deli.topc: unknown key; did you mean `topic`?",
         "12 lambdas.deli.window.messages: expected at least 1, not 0",
         "12 lambdas.deli.window.bytes: expected a size such as 16MiB, 64kB or 4096, not '16XB'",
-        "13 lambdas.deli.on_critical: only `halt` is available in this version",
+        "13 lambdas.deli.on_critical: expected halt, dead-letter or exit, not 'exlt'; did you mean `exit`?",
         "16 lambdas.scribe.topic: this key is here twice, the first time in line 15",
         "17 lambdas.scribe.group: expected a text, this one is empty",
     ]
@@ -196,7 +209,29 @@ def test_the_text_of_the_error_has_file_and_line(tmp_path: Path) -> None:
         ("plugin: 5", "plugin: expected a text, not 5; put it in quotes"),
         ("start: latst", "start: expected earliest or latest, not 'latst'"),
         ("on_offset_lost: 5", "on_offset_lost: expected earliest, latest or halt, not 5"),
-        ("on_critical: dead-letter", "on_critical: only `halt` is available in this version"),
+        (
+            "on_critical: deadletter",
+            "on_critical: expected halt, dead-letter or exit, not 'deadletter'; did you mean `dead-letter`?",
+        ),
+        (
+            "on_critical: deadletter, dead_letter_topic: d",
+            "on_critical: expected halt, dead-letter or exit, not 'deadletter'",
+        ),
+        ("on_critical: [halt]", "on_critical: expected halt, dead-letter or exit, not a list"),
+        ("dead_letter_topic: d", "dead_letter_topic: only makes sense with `on_critical: dead-letter`; add it, or"),
+        (
+            "on_critical: exit, dead_letter_topic: d",
+            "dead_letter_topic: only makes sense with `on_critical: dead-letter`",
+        ),
+        ("on_critical: dead-letter, dead_letter_topic: 'a b'", "dead_letter_topic: 'a b' cannot be a topic"),
+        (
+            "on_critical: dead-letter, dead_letter_topic: t",
+            "dead_letter_topic: the lambda consumes 't' itself: a dead letter would come back to it for ever; give",
+        ),
+        ("max_restarts: -1", "max_restarts: expected at least 0, not -1"),
+        ("max_restarts: often", "max_restarts: expected a whole number, not 'often'"),
+        ("stall_after: 0s", "stall_after: expected more than 0, not '0s'"),
+        ("stall_after: 5", "stall_after: expected a duration such as 500ms, 1s, 2m or 1h, not '5'"),
         (
             "checkpoint: {interval: 5}",
             "checkpoint.interval: expected a duration such as 500ms, 1s, 2m or 1h, not '5'",
@@ -238,6 +273,25 @@ def test_mistakes_of_a_lambda(tmp_path: Path, body: str, expected: str) -> None:
 def test_mistakes_in_topics(tmp_path: Path, topics: str, expected: str) -> None:
     (found,) = mistakes(tmp_path, f"{KAFKA}lambdas: {{x: {{group: g, {topics}}}}}")
     assert found.startswith(f"2 lambdas.x.{expected}")
+
+
+@pytest.mark.parametrize(
+    ("topics", "expected"),
+    [
+        ("topics: [a, a.x.dead-letter]", "the lambda consumes 'a.x.dead-letter' itself"),
+        (f"topic: {'a' * 240}", f"the dead-letter topic of '{'a' * 240}' would have a name that is too long"),
+        ("topics: [b, a], dead_letter_topic: a", "the lambda consumes 'a' itself"),
+    ],
+)
+def test_mistakes_in_dead_letter_topics(tmp_path: Path, topics: str, expected: str) -> None:
+    (found,) = mistakes(tmp_path, f"{KAFKA}lambdas: {{x: {{group: g, on_critical: dead-letter, {topics}}}}}")
+    assert found.startswith(f"2 lambdas.x.dead_letter_topic: {expected}")
+
+
+def test_dead_letters_of_several_topics_may_go_to_one(tmp_path: Path) -> None:
+    for more in ("", ", dead_letter_topic: d"):
+        text = f"{KAFKA}lambdas: {{x: {{group: g, topics: [a, b], on_critical: dead-letter{more}}}}}"
+        assert read(tmp_path, text).lambdas["x"].dead_letter_topic == ("d" if more else None)
 
 
 def test_the_longest_topic_is_allowed(tmp_path: Path) -> None:
@@ -391,6 +445,13 @@ def test_an_open_door_is_a_warning(tmp_path: Path, listen: str, secured: str, wa
     assert all(listen.strip("'") in warning for warning in config.warnings)
 
 
+def test_an_admin_token_that_lambdas_know_is_a_warning(tmp_path: Path) -> None:
+    text = f"{KAFKA}{DELI}server: {{token: abc, admin_token: abc}}"
+    (warning,) = read(tmp_path, text).warnings
+    assert warning.startswith("server.admin_token: it is the same as server.token")
+    assert read(tmp_path, text.replace("admin_token: abc", "admin_token: abcd")).warnings == ()
+
+
 SECRETS = """
 kafka:
   bootstrap.servers: localhost:9092
@@ -398,7 +459,7 @@ kafka:
   sasl.mechanisms: PLAIN
   sasl.username: me
   sasl.password: hunter2
-server: {token: hunter2}
+server: {token: hunter2, admin_token: hunter2!}
 lambdas:
   x:
     topic: t
@@ -418,14 +479,14 @@ def test_secrets_are_shown_nowhere_and_used_everywhere(tmp_path: Path) -> None:
     for text in (repr(config), str(config), json.dumps(shown), repr(config.kafka), f"{one.settings}", f"{one.env}"):
         assert "hunter2" not in text.replace("'--token', 'hunter2'", "")
     assert shown["kafka"]["sasl.password"] == "****"
-    assert shown["server"] == {"listen": "127.0.0.1:50051", "token": "****", "tls": None}
+    assert shown["server"] == {"listen": "127.0.0.1:50051", "token": "****", "admin_token": "****", "tls": None}
     assert shown["lambdas"]["x"]["window"] == {"messages": 10_000, "bytes": 16_777_216}
     assert shown["lambdas"]["x"]["command"] == ["run", "--token", "****"]
     assert shown["lambdas"]["x"]["env"] == {"DB_PASSWORD": "****", "N": "1"}
 
 
 def test_mistakes_do_not_show_secrets(tmp_path: Path) -> None:
-    text = SECRETS.replace("PLAIN", "NONE").replace("{token: hunter2}", "{token: [hunter2]}")
+    text = SECRETS.replace("PLAIN", "NONE").replace("{token: hunter2, ", "{token: [hunter2], ")
     found = mistakes(tmp_path, text.replace("password: hunter2, url", "password: hunter2, n: .nan, url"))
     assert len(found) == 3
     assert not [one for one in found if "hunter2" in one]
@@ -500,9 +561,37 @@ def test_dial(listen: str, dialled: str) -> None:
 def test_client_settings_need_only_what_they_read(tmp_path: Path) -> None:
     text = "server: {listen: '0.0.0.0:7', token: '${TOKEN}'}\nlambdas: {x: {group: '${UNSET}'}}\n"
     path = config_file(tmp_path, text)
-    assert client_settings(path, {"TOKEN": "hunter2"}) == ("127.0.0.1:7", "hunter2")
-    assert client_settings(path, {}) == ("127.0.0.1:7", None)
-    assert client_settings(config_file(tmp_path, KAFKA), {}) == ("127.0.0.1:50051", None)
+    assert client_settings(path, {"TOKEN": "hunter2"}) == ("127.0.0.1:7", "hunter2", False, None)
+    assert client_settings(path, {}) == ("127.0.0.1:7", None, False, None)
+    assert client_settings(config_file(tmp_path, KAFKA), {}) == ("127.0.0.1:50051", None, False, None)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        ("token: lambdas", "lambdas"),
+        ("token: lambdas, admin_token: 0123", "0123"),
+        ("admin_token: operators", "operators"),
+        ("token: lambdas, admin_token: '${UNSET}'", None),  # the lambdas' would be refused
+        ("token: lambdas, admin_token: ", "lambdas"),
+    ],
+)
+def test_client_settings_have_the_token_of_operators(tmp_path: Path, tokens: str, expected: str | None) -> None:
+    assert client_settings(config_file(tmp_path, f"server: {{{tokens}}}"), {}).token == expected
+
+
+@pytest.mark.parametrize(
+    ("tls", "expected"),
+    [
+        ("{certificate: a.pem, key: b}", Path("a.pem")),
+        ("{certificate: '${HERE}/a.pem'}", Path("/x/a.pem")),
+        ("{certificate: '${UNSET}'}", None),
+        ("[]", None),
+    ],
+)
+def test_client_settings_know_that_the_server_encrypts(tmp_path: Path, tls: str, expected: Path | None) -> None:
+    settings = client_settings(config_file(tmp_path, f"server: {{tls: {tls}}}"), {"HERE": "/x"})
+    assert (settings.tls, settings.certificate) == (True, expected)
 
 
 @pytest.mark.parametrize(
@@ -527,3 +616,27 @@ def test_every_key_is_documented() -> None:
     sections = [Config, *(type(value) for value in (LambdaConfig(topics=("a",), group="g"), CheckpointConfig()))]
     sections += [type(getattr(LambdaConfig(topics=("a",), group="g"), name)) for name in ("window", "frame")]
     assert [name for section in sections for name in undocumented(section)] == []
+
+
+def test_the_example_config_names_every_setting(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "config.yaml").read_text()
+    uncommented = re.sub(r"^(\s*)# ?(\s*[a-z_]+:)", r"\1\2", text, flags=re.MULTILINE)
+    for name in ("server.pem", "server.key", "lambdas.pem"):
+        (tmp_path / name).touch()
+        uncommented = uncommented.replace(name, str(tmp_path / name))
+    config = read(tmp_path, uncommented, TOKEN="a", ADMIN_TOKEN="b")
+
+    def unnamed(section: Section, path: str) -> list[str]:
+        missing = []
+        for name in type(section).model_fields:
+            value = getattr(section, name)
+            if name not in section.model_fields_set:
+                missing.append(f"{path}{name}")
+            elif isinstance(value, Section):
+                missing += unnamed(value, f"{path}{name}.")
+        return missing
+
+    missing = [{*unnamed(one, "")} for one in config.lambdas.values()]
+    assert unnamed(config, "") == []
+    assert set.intersection(*missing) == set()
+    assert config.lambdas["scriptorium"].stall_after == LambdaConfig(topics=("a",), group="g").stall_after

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
-import sqlite3
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,26 +12,33 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from examples.demo import events, picture, sensors, sidecar_process
-from examples.demo.events import Event, Events
-from examples.demo.meter import Meter
-from examples.demo.picture import Flow, Snapshot, Summary
-from examples.demo.store import Statistics, Store, read_saved
-from examples.demo.tally import Tally, read_handled
+from examples.demo import pieces
+from examples.demo.documents import Change
+from examples.demo.events import Event
+from examples.demo.picture import Snapshot, Summary
+from examples.demo.pieces import Flow
+from examples.demo.rows import Row, Rows, window
+from examples.demo.run import Run, RunError, StoppedEarlyError
+from examples.demo.view import View
 from sdk_python.protocol import admin_pb2 as pb
-from sdk_python.testing import FakeSidecar
 
+CHANGES = [
+    Change("minutes", 123_456 + number, 123_400, "op", "ada-1", 40_000, {"insert": "remarkable", "behind": ""}, 31)
+    for number in range(40)
+]
+ROWS = Rows(
+    documents=[Row(name, 123_456, 123_400, 3, ["word"] * 90, 40) for name in ("minutes", "novel", "rice")],
+    latest=CHANGES,
+    numbers=370_368,
+)
 SUMMARY = Summary(
     seconds=4.0,
-    produced=8_000,
-    handled=8_000,
-    again=0,
-    committed=8_000,
-    last_word=True,
+    produced=110,
+    waiting=0,
+    lag=0,
     process_ends=0,
     partition_restarts=0,
-    sensors=40,
-    readings=8_000,
+    rows=Rows(documents=[Row("minutes", 60), Row("novel", 60)], numbers=120),
     log=Path("demo") / "sidecar.log",
 )
 
@@ -39,7 +46,7 @@ SUMMARY = Summary(
 def status(**fields: Any) -> pb.Lambda:
     partitions = [
         pb.Partition(
-            topic="readings",
+            topic="rawdeltas",
             partition=number,
             state=pb.PARTITION_STATE_RUNNING,
             process_id="p",
@@ -52,22 +59,20 @@ def status(**fields: Any) -> pb.Lambda:
         )
         for number in range(4)
     ]
-    process = pb.Process(
-        process_id="p", instance="a-host-with-a-long-name.example.org:1234567", pid=1234567, partitions=4
-    )
-    given = {"name": "sensors", "topics": ["readings"], "processes": [process], "partitions": partitions, **fields}
+    process = pb.Process(process_id="p", instance="host:1234567", pid=1234567, partitions=4)
+    given = {"name": "deli", "topics": ["rawdeltas"], "processes": [process], "partitions": partitions, **fields}
     return pb.Lambda(**given)
 
 
 def snapshot(**fields: Any) -> Snapshot:
     flow = Flow(49_600_000, 2_345.6, [2_000.0] * 120)
-    given = {"seconds": 754.2, "phase": "", "bootstrap_servers": "127.0.0.1:50123", "produced": flow, "handled": flow}
-    return Snapshot(**{**given, "status": status(), **fields})
+    given = {"seconds": 754.2, "phase": "", "bootstrap_servers": "127.0.0.1:50123", "sent": flow, "numbered": flow}
+    return Snapshot(**{**given, "status": status(), "rows": ROWS, **fields})
 
 
-def drawn(now: Snapshot, width: int = 80) -> list[str]:
-    console = Console(file=io.StringIO(), width=width, height=50, force_terminal=True, color_system=None)
-    console.print(picture.picture(now, width))
+def drawn(now: Snapshot, width: int = 80, height: int = 24) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+    console.print(now.picture(width, height))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
@@ -76,28 +81,40 @@ def drawn(now: Snapshot, width: int = 80) -> list[str]:
 
 
 def test_the_picture_fits_into_the_smallest_terminal_after_hours() -> None:
-    long = Event(753.0, "good", "partitions go on:", "starts", {n: f"{n} at {12_400_000 + n:,}" for n in range(4)})
-    lines = drawn(snapshot(phase="draining", again=12_345, process_ends=12, events=[long] * 9))
-    assert len(lines) <= 23
+    long = Event(
+        753.0, "good", "deli partitions go on:", "starts", {n: f"{n} at {12_400_000 + n:,}" for n in range(4)}
+    )
+    lines = drawn(snapshot(phase="the writers leave", process_ends=12, events=[long] * 9))
+    assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
-    assert not [line for line in lines if "…" in line and "instance" not in line and "partitions go on" not in line]
+    assert "the writers leave  12:34" in lines[0]
+    assert any(line.startswith(" minutes      #123,495 min 123,400 ada      types remarkable") for line in lines)
+
+
+def test_a_larger_terminal_shows_more_of_the_stream() -> None:
+    def changes(height: int) -> int:
+        return sum("types remarkable" in line for line in drawn(snapshot(), 120, height))
+
+    assert changes(24) < changes(30) < changes(34)
+    assert len(drawn(snapshot(), 120, 34)) <= 34
 
 
 def test_the_picture_tells_the_numbers_and_what_to_try() -> None:
-    text = "\n".join(drawn(snapshot(process_ends=1, again=17), width=120))
-    for part in (
-        "127.0.0.1:50123 > readings > sensors",
-        "12:34",
-        "2,346/s",
-        "49,600,000",
-        "kill -9 1234567",
-        "Ctrl-C",
-    ):
+    rows = replace(ROWS, again=17)
+    text = "\n".join(drawn(snapshot(process_ends=1, rows=rows), 120))
+    for part in ("127.0.0.1:50123", "rawdeltas > deli > deltas", "12:34", "2,346/s", "49,600,000", "OUTSTANDING"):
         assert part in text
-    assert "17 messages were handled twice" in text
-    assert "OUTSTANDING" in text
+    assert "kill -9 1234567" in text
+    assert "Ctrl-C" in text
+    assert "restarts 1, latency 31 ms; no gap, 17 came again" in text
     row = next(line for line in drawn(snapshot()) if line.strip().startswith("2 "))
     assert row.split() == ["2", "running", "12,400,102", "12,400,000", "12,399,001", "12,401,234", "2,233"]
+
+
+def test_the_picture_says_when_a_number_is_wrong() -> None:
+    rows = replace(ROWS, wrong=["minutes: number 3 came after 1"])
+    text = "\n".join(drawn(snapshot(rows=rows), 120))
+    assert "numbers are WRONG: minutes: number 3 came after 1" in text
 
 
 def test_the_picture_before_there_is_anything_to_tell() -> None:
@@ -130,10 +147,32 @@ def test_brackets_in_what_others_say_are_no_markup() -> None:
     assert " 0:01  failed [bold]really[/bold]" in drawn(snapshot(events=[event]))
 
 
-def test_the_plain_line() -> None:
-    line = picture.plain_line(snapshot())
-    assert line == "12:34  in 2,346/s  handled 2,346/s  total 49,600,000  lag 8,932  running 4/4  pid 1234567"
-    assert picture.plain_line(Snapshot(0.4, "joining")).endswith("running 0/0  pid -  joining")
+def test_the_plain_lines() -> None:
+    lines = snapshot().lines()
+    assert lines[0] == (
+        "12:34  sent 2,346/s  numbered 2,346/s  total 49,600,000  latency 31 ms  lag 8,932  running 4/4  pid 1234567"
+    )
+    assert lines[1].startswith("      minutes  number 123,456  minimum 123,400  writers 3  … word word")
+    assert lines[4:] == ["      minutes      #123,495 min 123,400 ada      types remarkable            31 ms"]
+    assert Snapshot(0.4, "joining").lines() == [
+        "0:00  sent 0/s  numbered 0/s  total 0  latency 0 ms  lag 0  running 0/0  pid -  joining"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "at", "room", "expected"),
+    [
+        ([], -1, 10, ""),
+        (["one"], -1, 10, "one"),
+        (["one", "two", "three"], -1, 13, "one two three"),
+        (["one", "two", "three"], -1, 12, "… two three"),
+        (["one", "two", "three"], 0, 9, "one two …"),
+        (["one", "two", "three"], 1, 7, "… two …"),
+        (["one", "two", "three"], 1, 2, "… two …"),
+    ],
+)
+def test_a_window_on_a_text(words: list[str], at: int, room: int, expected: str) -> None:
+    assert window(words, at, room).plain == expected
 
 
 @pytest.mark.parametrize(
@@ -141,225 +180,71 @@ def test_the_plain_line() -> None:
     [([], 10, ""), ([0.0, 0.0], 10, ""), ([1.0], 0, ""), ([1.0, 8.0], 10, "▂█"), ([8.0, 1.0, 8.0], 2, "▂█")],
 )
 def test_bars(history: list[float], room: int, expected: str) -> None:
-    assert picture.bars(history, room) == expected
+    assert pieces.bars(history, room) == expected
 
 
 # --- the summary ----------------------------------------------------------------------------------------------------
 
 
 def test_the_summary_of_an_undisturbed_run() -> None:
-    lines = picture.summary_lines(SUMMARY)
+    lines = SUMMARY.lines()
     text = "\n".join(lines)
-    assert "8,000  in 4.0 s: 2,000/s on average" in text
-    assert "8,000  all of them" in text
-    assert max(len(line) for line in lines[:-1]) <= 80
-    assert not picture.contradictions(SUMMARY)
+    assert "numbers given         120  30/s on average" in text
+    assert "0  all that was sent has its number" in text
+    assert "  minutes                60  numbers, without a gap" in lines
+    assert max(len(line) for line in lines) <= 80
 
 
 def test_the_summary_tells_what_is_left_and_what_came_twice() -> None:
-    end = replace(
-        SUMMARY, handled=7_990, readings=7_990, committed=7_985, again=120, process_ends=1, partition_restarts=4
-    )
-    lines = picture.summary_lines(end)
+    rows = replace(SUMMARY.rows, again=37, wrong=["x"])
+    end = replace(SUMMARY, waiting=3, lag=15, rows=rows, process_ends=1, partition_restarts=4)
+    lines = end.lines()
     text = "\n".join(lines)
-    assert "10 not yet" in text
-    assert "         15  the next start would go on there" in text
-    assert "120  not checkpointed yet when the process was killed" in text
-    assert "1  of the lambda process, 4 of partitions" in text
-    assert max(len(line) for line in lines[:-1]) <= 80
-    assert not picture.contradictions(end)
+    assert "3  when it was stopped" in text
+    assert "15  the next start would go on there" in text
+    assert "37  after a restart, each with the content it had" in text
+    assert "1  of the process, 4 of partitions" in text
+    assert "  minutes                60  numbers, WRONG" in lines
+    assert max(len(line) for line in lines) <= 80
 
 
-def test_the_summary_says_when_the_last_commit_was_not_seen() -> None:
-    assert "as last heard" in "\n".join(picture.summary_lines(replace(SUMMARY, last_word=False)))
+# --- the run --------------------------------------------------------------------------------------------------------
+
+
+class Fake(Run):
+    """A run without a sidecar."""
+
+    def __init__(self, wrong: Sequence[str] = (), error: BaseException | None = None) -> None:
+        self.output = io.StringIO()
+        super().__init__(Console(file=self.output), threading.Event(), None, "test")
+        self.wrong, self.error = wrong, error
+
+    def prepare(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def play(self, shown: View) -> None:
+        shown.show(self.snapshot())
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(0.0, "nothing happens")
+
+    def summary(self) -> tuple[Sequence[str], Sequence[str]]:
+        return ["Summary"], self.wrong
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("outcome", "code", "last"),
     [
-        ({"readings": 7_999}, "readings are counted"),
-        ({"committed": 8_001}, "only 8,000 were handled"),
-        ({"produced": 7_999}, "only 7,999 produced"),
+        ({}, 0, "Summary"),
+        ({"wrong": ["number 3 came after 1"]}, 1, "error: number 3 came after 1"),
+        ({"error": RunError("no broker")}, 1, "error: no broker"),
+        ({"error": StoppedEarlyError("stopped while x")}, 0, "stopped while x"),
+        ({"error": KeyboardInterrupt()}, 1, "error: stopped at once, nothing was drained"),
     ],
 )
-def test_contradictions_are_found(wrong: dict[str, int], words: str) -> None:
-    found = picture.contradictions(replace(SUMMARY, **wrong))  # type: ignore[arg-type]
-    assert any(words in one for one in found)
-
-
-# --- events ---------------------------------------------------------------------------------------------------------
-
-
-def process(pid: int) -> pb.Process:
-    return pb.Process(process_id=f"id-{pid}", pid=pid)
-
-
-def starts(partition: int, offset: int) -> dict[str, Any]:
-    text = f"2026-01-01 00:00:00,000 INFO    partition {partition} starts at offset {offset}, attempt 2"
-    return {"level": "info", "event": "lambda output", "line": text}
-
-
-def broken(partition: int, event: str = "partition restarts at once") -> dict[str, Any]:
-    return {"level": "warning", "event": event, "topic": "t", "partition": partition, "reason": "the stream broke"}
-
-
-def test_a_killed_process_as_the_events_tell_it() -> None:
-    told = Events()
-    told.compare([process(1)], 0.5)
-    told.read([starts(1, 0), starts(0, 0)], 0.5)
-    told.compare([], 8.0)
-    ended = {"level": "warning", "event": "lambda process ended", "exit_code": 137}
-    told.read([ended, broken(0), broken(1)], 8.0)
-    told.compare([process(2)], 8.4)
-    told.read([starts(1, 1_190), starts(0, 1_205)], 8.4)
-    assert [str(one) for one in told.latest] == [
-        "lambda process 1 is here",
-        "partitions start: 0 at 0  1 at 0",
-        "lambda process 1 is gone; the sidecar keeps its place",
-        "partition restarts at once (the stream broke): 0  1",
-        "lambda process 2 is here, 0.4 s later",
-        "partitions go on: 0 at 1,205  1 at 1,190",
-    ]
-    assert told.process_ends == 1
-
-
-def test_a_second_kill_soon_after_has_events_of_its_own() -> None:
-    told = Events()
-    told.compare([process(1)], 0.0)
-    told.compare([process(2)], 1.0)
-    told.read([broken(0)], 1.0)
-    told.compare([process(3)], 1.5)
-    told.read([broken(0)], 1.5)
-    assert [str(one) for one in told.latest].count("partition restarts at once (the stream broke): 0") == 2
-
-
-def test_an_end_that_was_asked_for_is_no_restart() -> None:
-    told = Events()
-    told.read([{"level": "info", "event": "lambda process ended"}, {"level": "info", "event": "left the group"}], 3.0)
-    assert told.process_ends == 0
-    assert told.left_group
-    assert [str(one) for one in told.latest] == ["drained and committed; the sidecar has left the group"]
-
-
-def test_any_warning_of_the_sidecar_is_told_with_what_it_says() -> None:
-    told = Events()
-    told.read(
-        [{"level": "warning", "event": "Kafka cannot be reached; trying on", "ts": "x", "error": "refused"}], 1.0
-    )
-    assert [str(one) for one in told.latest] == ["Kafka cannot be reached; trying on (error refused)"]
-
-
-def test_events_are_bounded() -> None:
-    told = Events(most=3)
-    for number in range(10):
-        told.add(Event(float(number), "plain", "x"))
-    assert (len(told.latest), told.begun) == (3, 10)
-
-
-# --- numbers --------------------------------------------------------------------------------------------------------
-
-
-def test_a_meter_takes_the_rate_of_the_last_second() -> None:
-    meter = Meter()
-    assert meter.flow() == Flow()
-    for step in range(17):
-        meter.add(step * 0.25, step * 250 if step <= 8 else 2_000 + (step - 8) * 500)
-    flow = meter.flow()
-    assert flow.total == 6_000
-    assert flow.rate == pytest.approx(2_000.0)
-    assert flow.history == pytest.approx((1_000.0, 1_000.0, 2_000.0, 2_000.0))
-
-
-def test_the_log_is_read_line_by_line_as_it_grows(tmp_path: Path) -> None:
-    log = sidecar_process.LogFile(tmp_path / "log")
-    one = json.dumps({"level": "info", "event": "one"})
-    log.path.write_text(f"{one}\nTraceback: no JSON\n" + '{"event": "ha')
-    assert [line["event"] for line in log.fresh()] == ["one", "Traceback: no JSON"]
-    with log.path.open("a") as file:
-        file.write('lf"}\n')
-    assert log.fresh() == [{"event": "half"}]
-    assert log.fresh() == []
-    assert len(log.all()) == 3
-
-
-def test_a_sentence_leaves_out_what_every_line_has() -> None:
-    line = {"ts": "t", "level": "error", "event": "cannot start", "logger": "l", "error": "port taken"}
-    assert events.sentence(line) == "cannot start (error port taken)"
-
-
-# --- the lambda -----------------------------------------------------------------------------------------------------
-
-
-def test_the_tally_outlives_a_process_that_never_closed_it(tmp_path: Path) -> None:
-    first = Tally(tmp_path, 0)
-    for offset in range(10):
-        first.add(offset)
-    second = Tally(tmp_path, 0)
-    for offset in range(7, 12):
-        second.add(offset)
-    handled = read_handled(tmp_path)
-    assert (handled.messages, handled.again, handled.next_offsets) == (12, 3, {0: 12})
-    first.close()
-    second.close()
-
-
-def test_the_store_adds_up_and_keeps_its_place(tmp_path: Path) -> None:
-    store = Store(tmp_path, 3)
-    assert store.next_offset == 0
-    store.save({"a": Statistics(2, 30.0, 10.0, 20.0)}, 2)
-    store.save({"a": Statistics(1, 5.0, 5.0, 5.0), "b": Statistics(1, 1.0, 1.0, 1.0)}, 4)
-    store.close()
-    again = Store(tmp_path, 3)
-    assert again.next_offset == 4
-    again.close()
-    assert read_saved(tmp_path) == (2, 4, 4)
-
-
-async def test_the_lambda_checkpoints_what_is_saved_and_nothing_else(tmp_path: Path) -> None:
-    never = {"folder": str(tmp_path), "save_every": 3600}
-    async with FakeSidecar(sensors.plugin, settings=never) as sidecar:
-        await sidecar.feed(b"20.0", b"22.0", key=b"a")
-        assert sidecar.checkpoint is None
-        assert read_saved(tmp_path).readings == 0
-        await sidecar.rebalance()
-        assert sidecar.checkpoint == 1
-        assert read_saved(tmp_path) == (1, 2, 2)
-
-
-async def test_the_lambda_saves_while_messages_come(tmp_path: Path) -> None:
-    async with FakeSidecar(sensors.plugin, settings={"folder": str(tmp_path), "save_every": 0.01}) as sidecar:
-        await sidecar.feed(b"20.0", b"22.0", key=b"a")
-        await sidecar.checkpointed(1)
-        await sidecar.feed(b"21.0", key=b"b")
-        await sidecar.checkpointed(2)
-    assert read_saved(tmp_path) == (2, 3, 3)
-
-
-async def test_a_reading_that_comes_twice_is_counted_once(tmp_path: Path) -> None:
-    settings = {"folder": str(tmp_path), "save_every": 3600}
-    async with FakeSidecar(sensors.plugin, settings=settings) as sidecar:
-        await sidecar.feed(b"20.0", b"22.0", key=b"a")
-        await sidecar.restart()  # saved when the stream broke, and the checkpoint no longer counted
-        assert sidecar.checkpoint is None
-        await sidecar.feed(b"24.0", key=b"a")
-    assert sidecar.checkpoint == 2
-    handled = read_handled(tmp_path)
-    assert (handled.messages, handled.again) == (3, 2)
-    with sqlite3.connect(tmp_path / "partition-0.sqlite") as file:
-        assert file.execute("SELECT * FROM sensors").fetchall() == [("a", 3, 66.0, 20.0, 24.0)]
-    file.close()
-
-
-async def test_a_store_that_fails_is_recoverable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
-
-    async with FakeSidecar(sensors.plugin, settings={"folder": str(tmp_path), "save_every": 0.01}) as sidecar:
-        with monkeypatch.context() as broken:
-            broken.setattr(Store, "save", full)
-            await sidecar.feed(b"20.0", key=b"a")
-            await sidecar.ended()
-        assert [(one.action, one.message) for one in sidecar.errors] == [("restart", "database or disk is full")]
-        await sidecar.restart()
-        await sidecar.checkpointed(0)
-    assert read_saved(tmp_path) == (1, 1, 1)
+def test_exit_codes(outcome: dict[str, Any], code: int, last: str) -> None:
+    run = Fake(**outcome)
+    assert run.run() == code
+    assert run.output.getvalue().splitlines()[-1] == last
+    assert not run.folder.exists()

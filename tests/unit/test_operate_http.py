@@ -38,6 +38,8 @@ def partition(number: int, **fields: Any) -> mail.PartitionStatus:
         "reason": "",
         "failing_offset": None,
         "blocked_since": None,
+        "stalled_since": None,
+        "resumes_at": None,
     }
     return mail.PartitionStatus(**{**given, **fields})
 
@@ -50,6 +52,9 @@ def status(*partitions: mail.PartitionStatus, **fields: Any) -> mail.LambdaStatu
         "records_sent": 10,
         "records_fetched": 12,
         "restarts": 1,
+        "dead_letters": 0,
+        "hand_overs": 0,
+        "reports": 0,
         "processes": [mail.ProcessStatus("p1", len(partitions), True)],
     }
     return mail.LambdaStatus(**{**given, **fields}, partitions=list(partitions))
@@ -144,13 +149,20 @@ async def test_other_paths(path: str) -> None:
 
 async def test_the_metrics_of_a_lambda() -> None:
     async with running() as operator:
-        operator.statuses = {"deli": status(partition(0), HALTED), "scribe": status(connected=False)}
+        counts = {"dead_letters": 4, "hand_overs": 5, "reports": 6, "produced": 7, "produce_failures": 8}
+        deli = status(partition(0), HALTED, **counts)
+        operator.statuses = {"deli": deli, "scribe": status(connected=False)}
         shown = await samples(operator)
     per_lambda = {name: value for name, value in shown.items() if "topic=" not in name}
     expected = {
         "records_sent_total": (10, 10),
         "records_fetched_total": (12, 12),
         "restarts_total": (1, 1),
+        "dead_letters_total": (4, 0),
+        "hand_overs_total": (5, 0),
+        "reports_total": (6, 0),
+        "produced_records_total": (7, 0),
+        "produce_failures_total": (8, 0),
         "connected": (1, 0),
         "processes": (1, 1),
         "partitions": (2, 0),
@@ -164,7 +176,8 @@ async def test_the_metrics_of_a_lambda() -> None:
 
 async def test_the_metrics_of_a_partition() -> None:
     async with running() as operator:
-        operator.statuses = {"deli": status(partition(0), HALTED, UNKNOWN, partition(3, committed=21))}
+        paused = partition(4, state=State.PAUSED, stalled_since=5.0)
+        operator.statuses = {"deli": status(partition(0), HALTED, UNKNOWN, partition(3, committed=21), paused)}
         shown = await samples(operator)
 
     def of(number: int) -> dict[str, float]:
@@ -183,12 +196,16 @@ async def test_the_metrics_of_a_partition() -> None:
         "checkpoint": 7,
         "committed": 8,
         "halted": 0,
+        "paused": 0,
         "blocked": 0,
+        "stalled": 0,
     }
     assert of(0) == running_one
     assert of(1) == {**running_one, "halted": 1, "blocked": 1}
-    assert of(2) == {"outstanding": 2, "waiting": 3, "halted": 0, "blocked": 0}, "unknown is not zero"
+    unknown = {"lag", "checkpoint", "committed"}
+    assert of(2) == {name: value for name, value in running_one.items() if name not in unknown}, "and not zero"
     assert of(3)["lag"] == 0, "the log's end is heard later than our own commit"
+    assert of(4) == {**running_one, "paused": 1, "stalled": 1}
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])

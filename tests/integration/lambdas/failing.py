@@ -1,10 +1,13 @@
-"""A recorder that fails at one offset of one partition.
+"""A recorder that fails at one offset of one partition, or at several places.
 
 | setting | meaning; default |
 | --- | --- |
 | `fail_partition` | where; 0 |
 | `fail_offset` | at which message, before its handler is done |
+| `fail_places` | in place of both: at each of these, as [partition, offset] |
 | `fail_how` | `raise` (critical) or `restart` (recoverable); `raise` |
+| `fail_named` | a `restart` names the message's offset; false |
+| `fail_once` | it fails once at each place, in the life of the process; false |
 | `fail_attempts` | it fails while the attempt is not above this; 1000 |
 """
 
@@ -13,25 +16,35 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from sdk_python import IPartitionLambdaFactory, Message
+from sdk_python import IContext, IPartitionLambdaFactory, Message
 from tests.integration.lambdas.recorder import Factory, Recorder
+from tests.integration.lambdas.writer import HistoryWriter
+
+__version__ = "failing-7"
+
+_passed: set[tuple[int, int]] = set()
 
 
 class Failing(Recorder):
     """The lambda of one partition."""
 
+    def __init__(self, config: Mapping[str, Any], context: IContext, history: HistoryWriter) -> None:
+        super().__init__(config, context, history)
+        places = config.get("fail_places") or [(config.get("fail_partition", 0), config["fail_offset"])]
+        self.places = {(partition, offset) for partition, offset in places}
+
     def handler(self, message: Message) -> Awaitable[None] | None:
         config = self.config
-        if (
-            message.partition != config.get("fail_partition", 0)
-            or message.offset != config["fail_offset"]
-            or self.context.attempt > config.get("fail_attempts", 1000)
-        ):
+        place = (message.partition, message.offset)
+        if place not in self.places or self.context.attempt > config.get("fail_attempts", 1000) or place in _passed:
             return super().handler(message)
+        if config.get("fail_once"):
+            _passed.add(place)
         self.history.write("failing", lease=self.lease, partition=message.partition, offset=message.offset)
         if config.get("fail_how", "raise") == "raise":
             raise ValueError(f"cannot read message {message.offset}")
-        self.context.error(ConnectionError("the store is away"), restart=True)
+        named = message.offset if config.get("fail_named") else None
+        self.context.error(ConnectionError("the store is away"), restart=True, offset=named)
         return None
 
 

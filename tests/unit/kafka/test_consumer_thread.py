@@ -12,7 +12,9 @@ from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka.connection import Connection
 from sidecar.kafka.consumer_thread import ConsumerThread
 from sidecar.kafka.flow import Flow
+from sidecar.kafka.intake import Intake
 from sidecar.kafka.places import Places
+from sidecar.kafka.sender import Sender
 from sidecar.logs import get_logger
 from sidecar.partitions.vocabulary import Assign, ClosedReason, State, TopicPartition
 
@@ -28,6 +30,7 @@ class ScriptedConsumer:
         self.inside: Callable[[], None] | None = None
         self.delivered = -1
         self.commits: list[int] = []
+        self.asked: list[int] = []
 
     def consume(self, _: int, __: float) -> list[Message]:
         batch = self.batches.pop(0) if self.batches else []
@@ -46,6 +49,14 @@ class ScriptedConsumer:
         self.commits += [p.offset for p in offsets]
         return [] if asynchronous else offsets
 
+    def assignment(self) -> list[KafkaPartition]:
+        return []
+
+    def offsets_for_times(self, partitions: list[KafkaPartition], *, timeout: float) -> list[KafkaPartition]:
+        assert timeout <= 1.0, "the thread waits as long"
+        self.asked += [p.partition for p in partitions]
+        return partitions
+
     def _noted(self, batch: list[Message]) -> list[Message]:
         for message in batch:
             self.delivered = message.offset() or 0
@@ -62,20 +73,22 @@ class Bench:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         config = LambdaConfig.model_validate({"topic": "t", "group": "g"})
         outbox = mail.Outbox(loop, lambda _: None)
-        self.thread = ConsumerThread("l", config, {}, outbox, lambda *_: None)
+        self.thread = ConsumerThread("l", config, {}, {}, outbox, lambda *_: None)
         self.consumer = self.thread._consumer = ScriptedConsumer()  # type: ignore[assignment]
         log = get_logger("test")
         thread, consumer = self.thread, self.thread._consumer
         thread._connection = Connection(consumer, ["t"], log)
         thread._flow = Flow(consumer, thread._table, thread._inflow, log)
         thread._places = Places(consumer, thread._table, thread._inflow, config, log, cooperative=True)
+        thread._sender = Sender(thread._table, thread._inflow, thread._flow, config, outbox, None)
+        thread._intake = Intake(thread._table, thread._inflow, thread._places, thread._connection, thread._sender)
         self.table = thread._table
         self.table.assigned([P0])
         self.table.resolved(P0, 1, monotonic(), committed=True)
         self.table.available(1, "process", 1 << 20, monotonic())
         (assign,) = self.table.commands
         assert isinstance(assign, Assign)
-        self.table.ready(1, assign.lease)
+        self.table.ready(1, assign.lease, monotonic())
         self.table.commands.clear()
         assert self.table.partitions[P0].state is State.RUNNING
 
@@ -133,14 +146,14 @@ def test_records_of_a_partition_that_went_inside_the_call_are_dropped(bench: Ben
     bench.consumer.inside = bench.revoked
     bench.thread._fetch()
     assert bench.thread._inflow.idle(P0)
-    assert bench.thread._sendable == set()
+    assert bench.thread._sender.changed == set()
 
 
 def test_a_record_that_the_client_cannot_read_halts_its_partition_behind_what_came_before(bench: Bench) -> None:
     bad = KafkaError(KafkaError._BAD_MSG, "wrong checksum")
     bench.consumer.batches = [[record(1), record(2, bad), record(3)]]
     bench.thread._fetch()
-    bench.thread._send(monotonic())
+    bench.thread._sender.work(monotonic())
     partition = bench.table.partitions[P0]
     assert partition.window.delivered == 1
     assert partition.failing_offset == 2
@@ -154,6 +167,22 @@ def test_once_left_out_it_is_no_news(bench: Bench) -> None:
     bad = KafkaError(KafkaError._BAD_MSG, "wrong checksum")
     bench.consumer.batches = [[record(1), record(2, bad), record(3)]]
     bench.thread._fetch()
-    bench.thread._send(monotonic())
+    bench.thread._sender.work(monotonic())
     assert bench.table.partitions[P0].window.delivered == 3
     assert bench.table.partitions[P0].state is State.RUNNING
+
+
+def test_what_stays_in_a_rebalance_is_fetched_at_once(bench: Bench) -> None:
+    bench.consumer.inside = lambda: bench.thread._on_assign(bench.thread._consumer, [KafkaPartition("t", 1)])
+    bench.thread._fetch()
+    bench.thread._wake_kept()
+    assert bench.consumer.asked == [0]
+    bench.thread._wake_kept()
+    assert bench.consumer.asked == [0], "once is enough"
+
+
+def test_when_all_goes_there_is_nothing_to_wake(bench: Bench) -> None:
+    bench.consumer.inside = bench.revoked
+    bench.thread._fetch()
+    bench.thread._wake_kept()
+    assert bench.consumer.asked == []

@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, TIMESTAMP_NOT_AVAILABLE, Message
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.kafka.encode import Frame, Undeliverable, encode
@@ -110,11 +110,13 @@ def frames_of(messages: list[Message], soft: int = SOFT, hard: int = HARD) -> li
 
 
 @given(records())
+@settings(deadline=None)
 def test_every_field_of_every_record_arrives(messages: list[Message]) -> None:
     assert [row for frame in frames_of(messages) for row in rows_of(frame)] == [*map(expected, messages)]
 
 
 @given(records(), st.integers(1, 2_000))
+@settings(deadline=None)
 def test_no_frame_is_larger_than_the_soft_limit_but_for_a_record_alone(messages: list[Message], soft: int) -> None:
     frames = frames_of(messages, soft)
     assert all(len(frame.data) <= soft or frame.count == 1 for frame in frames)

@@ -42,8 +42,8 @@ def alone(record: Message) -> int:
     return len(frame.data)
 
 
-# KNOWN BUG: what a frame costs beside its records is not in the estimate, so two records whose frame is a few bytes
-# over the hard limit are taken for one that never fits: the partition halts at a record of half the size.
+# What a frame costs beside its records counts too, or two records whose frame is a few bytes over the hard limit
+# would be taken for one that never fits.
 def test_two_records_just_over_the_hard_limit_go_one_by_one() -> None:
     messages = [
         Message(
@@ -63,7 +63,6 @@ def test_two_records_just_over_the_hard_limit_go_one_by_one() -> None:
     assert frame.count == 1
 
 
-# KNOWN BUG: the same, found by chance.
 @given(records(), st.integers(0, 40))
 @settings(deadline=None, max_examples=300)
 def test_a_record_that_fits_alone_is_never_undeliverable(messages: list[Message], spare: int) -> None:

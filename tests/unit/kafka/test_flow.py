@@ -21,6 +21,7 @@ class Client:
     def __init__(self) -> None:
         self.paused: set[int] = set()
         self.refuses = False
+        self.asked: list[int] = []
 
     def pause(self, partitions: list[KafkaPartition]) -> None:
         if self.refuses:
@@ -29,6 +30,16 @@ class Client:
 
     def resume(self, partitions: list[KafkaPartition]) -> None:
         self.paused -= {p.partition for p in partitions}
+
+    def assignment(self) -> list[KafkaPartition]:
+        return []
+
+    def offsets_for_times(self, partitions: list[KafkaPartition], *, timeout: float) -> list[KafkaPartition]:
+        if self.refuses:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        assert timeout <= 1.0, "the thread waits as long"
+        self.asked += [p.partition for p in partitions]
+        return partitions
 
 
 class Bench:
@@ -48,7 +59,7 @@ class Bench:
         (assign,) = self.table.commands
         assert isinstance(assign, Assign)
         assert assign.partition == P0
-        self.table.ready(1, assign.lease)
+        self.table.ready(1, assign.lease, self.now)
 
     def wait(self, partition: int, count: int) -> None:
         """So many records of one large size come: together more than a share of memory when there are two."""
@@ -83,7 +94,7 @@ def test_a_partition_that_flows_is_never_paused_but_the_client_is_left_alone(ben
 
 def test_a_reader_that_does_not_read_is_one_that_does_not_flow(bench: Bench) -> None:
     bench.wait(0, 3)
-    bench.table.sent(P0, 0, 0, 1, 10, None)
+    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
     bench.flow.sent(P0, bench.now)
     assert bench.flow.writing
     bench.flow.adjust(bench.now + STUCK_AFTER / 2)
@@ -104,7 +115,7 @@ def test_it_is_resumed_when_a_lambda_runs_and_little_waits(bench: Bench) -> None
 
 def test_a_full_window_pauses_its_partition_only() -> None:
     bench = Bench(window=1)
-    bench.table.sent(P0, 0, 0, 1, 10, None)
+    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
     bench.wait(0, 3)
     assert not bench.flow.adjust(bench.now)
     assert bench.client.paused == {0}
@@ -119,3 +130,30 @@ def test_a_refused_pause_is_tried_again(bench: Bench) -> None:
     bench.client.refuses = False
     bench.flow.adjust(bench.now)
     assert bench.inflow.paused == {P1}
+
+
+def test_a_client_with_nothing_to_fetch_is_woken_when_it_has_again(bench: Bench) -> None:
+    bench.flow.pause([P0, P1])
+    bench.flow.adjust(bench.now)
+    assert bench.client.paused == {1}
+    assert bench.client.asked == [0]
+
+
+def test_a_client_that_fetches_others_needs_no_waking(bench: Bench) -> None:
+    bench.flow.pause([P0])
+    bench.flow.adjust(bench.now)
+    assert bench.client.paused == set()
+    assert bench.client.asked == []
+
+
+def test_only_what_is_not_paused_is_woken(bench: Bench) -> None:
+    bench.flow.pause([P1])
+    bench.flow.wake([P0, P1])
+    bench.flow.wake([P1])
+    assert bench.client.asked == [0]
+
+
+def test_when_nobody_can_be_asked_it_wakes_by_itself(bench: Bench) -> None:
+    bench.client.refuses = True
+    bench.flow.wake([P0])
+    assert bench.client.asked == []

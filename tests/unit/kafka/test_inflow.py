@@ -69,6 +69,14 @@ def test_an_undeliverable_record_is_not_touched_again_and_nothing_comes_after_it
     assert [*inflow.add([message(1)])] == [P0]
 
 
+def test_what_comes_before_an_offset_is_counted_also_when_it_lies_in_a_gap() -> None:
+    inflow = Inflow(["t"])
+    list(inflow.add([message(3), message(4), message(9)]))
+    assert [inflow.before(P0, offset) for offset in (0, 3, 4, 5, 9, 10)] == [0, 0, 1, 2, 2, 3]
+    assert inflow.first(P0).offset() == 3
+    assert inflow.count(P0) == 3  # it stays
+
+
 def test_a_rewind_forgets_what_waits_and_where_the_partition_was(inflow: Inflow) -> None:
     inflow.drop(P0)
     assert (inflow.count(P0), inflow.bytes(P0)) == (0, 0)

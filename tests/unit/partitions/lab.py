@@ -60,20 +60,24 @@ class Lab:
         self.offer(stream, process)
         lease = self.partition(tp).lease
         assert lease is not None
-        self.table.ready(stream, lease)
+        self.ready(stream, lease)
         assert self.state(tp) is State.RUNNING
         self.commands(Assign)
         return lease
 
+    def ready(self, stream: StreamId, lease: Lease) -> None:
+        """The lambda of the stream's partition exists."""
+        self.table.ready(stream, lease, self.now)
+
     def send(self, first: int, last: int, tp: TopicPartition = P0, *, written: bool = True) -> None:
         """One frame of consecutive records goes out."""
-        self.table.sent(tp, first, last, last - first + 1, 10 * (last - first + 1), None)
+        self.table.sent(tp, first, last, last - first + 1, 10 * (last - first + 1), None, self.now)
         stream = self.partition(tp).stream
         if written and stream is not None:
             self.table.written(stream)
 
     def checkpoint(self, lease: Lease, offset: int | None, beyond: int = 0) -> tuple[CheckpointOutcome, int | None]:
-        return self.table.checkpoint(lease, Progress(offset, beyond, beyond * 10))
+        return self.table.checkpoint(lease, Progress(offset, beyond, beyond * 10), self.now)
 
     def close(self, stream: StreamId, reason: ClosedReason, last: int | None = None) -> None:
         self.table.closed(stream, reason, None if last is None else Progress(last), self.now)

@@ -33,7 +33,7 @@ def test_a_partition_waits_until_a_stream_offers_then_starts_at_its_place() -> N
     lab.table.resolved(P0, 17, lab.now, committed=True)
     assert lab.seen() == [("assign", 1, "L1", P0, 17, 1)]
     assert lab.state() is State.STARTING
-    lab.table.ready(1, "L1")
+    lab.ready(1, "L1")
     assert lab.state() is State.RUNNING
 
 
@@ -52,7 +52,7 @@ def test_nothing_is_sent_before_ready() -> None:
     assert lab.table.may_send(P0) == 0
     lab.offer(1)
     assert lab.table.may_send(P0) == 0
-    lab.table.ready(1, "L1")
+    lab.ready(1, "L1")
     assert lab.table.may_send(P0) == lab.table.limits.window_messages
     assert lab.table.may_send(P3) == 0
 
@@ -74,7 +74,7 @@ def test_ready_with_another_lease_ends_the_stream(lease: str) -> None:
     lab = Lab()
     lab.own(P0)
     lab.offer(1)
-    lab.table.ready(1, lease)
+    lab.ready(1, lease)
     (end,) = lab.commands(EndStream)
     assert end.reason is EndReason.PROTOCOL
     assert "ready.lease" in end.text
@@ -84,15 +84,15 @@ def test_ready_with_another_lease_ends_the_stream(lease: str) -> None:
 def test_ready_twice_ends_the_stream() -> None:
     lab = Lab()
     lease = lab.run()
-    lab.table.ready(1, lease)
+    lab.ready(1, lease)
     assert lab.seen() == [("end", 1, EndReason.PROTOCOL)]
 
 
 def test_ready_of_a_stream_without_a_partition_is_nothing() -> None:
     lab = Lab()
     lab.offer(1)
-    lab.table.ready(1, "L1")
-    lab.table.ready(2, "L1")
+    lab.ready(1, "L1")
+    lab.ready(2, "L1")
     assert lab.seen() == []
 
 
@@ -127,7 +127,7 @@ def test_back_off_doubles_up_to_its_most_and_attempts_count() -> None:
         assign = lab.assigned()
         attempts.append(assign.attempt)
         lease = assign.lease
-        lab.table.ready(stream, lease)
+        lab.ready(stream, lease)
     assert seconds == [1.0, 2.0, 4.0, 5.0, 5.0]
     assert attempts == [2, 3, 4, 5, 6]
     assert lab.table.restarts == 5
@@ -140,7 +140,7 @@ def test_a_checkpoint_ends_the_counting() -> None:
     lab.offer(2)
     lab.wait(FIRST)
     lease = lab.assigned().lease
-    lab.table.ready(2, lease)
+    lab.ready(2, lease)
     lab.send(0, 3)
     lab.checkpoint(lease, 1)
     assert lab.partition().attempt == 1
@@ -272,7 +272,7 @@ def test_ready_has_a_deadline_and_late_counts_as_a_failed_create() -> None:
     lab.wait(lab.table.limits.ready_timeout)
     assert lab.seen() == [("end", 1, EndReason.TOO_LATE)]
     assert lab.state() is State.BACKING_OFF
-    lab.table.ready(1, "L1")
+    lab.ready(1, "L1")
     assert lab.checkpoint("L1", 0)[0] is CheckpointOutcome.STALE_LEASE
     lab.offer(2)
     lab.wait(FIRST)

@@ -43,7 +43,7 @@ def test_a_resolved_start_is_to_be_committed_unless_kafka_said_it() -> None:
 def test_a_checkpoint_in_a_gap_counts_up_to_it() -> None:
     lab = Lab()
     lease = lab.run()
-    lab.table.sent(P0, 0, 10, 3, 30, [0, 4, 10])
+    lab.table.sent(P0, 0, 10, 3, 30, [0, 4, 10], lab.now)
     assert lab.checkpoint(lease, 6) == (ACCEPTED, None)
     assert lab.partition().window.records == 1
     assert lab.partition().resume_at == 7
@@ -174,7 +174,7 @@ def test_handled_is_kept_for_operators() -> None:
     lab = Lab()
     lease = lab.run()
     lab.send(0, 9)
-    lab.table.checkpoint(lease, Progress(handled=7))
+    lab.table.checkpoint(lease, Progress(handled=7), lab.now)
     assert (lab.partition().handled, lab.partition().resume_at) == (7, 0)
 
 

@@ -92,14 +92,14 @@ def test_a_starting_lambda_is_taken_back_too_and_may_still_say_ready() -> None:
     lab.offer(1)
     lab.table.revoke([P0], REBALANCE, 2.0, lab.now)
     lab.seen()
-    lab.table.ready(1, "L1")
+    lab.ready(1, "L1")
     assert lab.seen() == []
     assert lab.state() is State.DRAINING
     lab.close(1, ClosedReason.DECLINED)
     assert not lab.table.held()
 
 
-def test_a_shutdown_gives_nothing_out_any_more_until_the_group_is_joined_anew() -> None:
+def test_a_shutdown_gives_nothing_out_any_more() -> None:
     lab = Lab()
     lab.run()
     lab.own(P1)
@@ -108,10 +108,6 @@ def test_a_shutdown_gives_nothing_out_any_more_until_the_group_is_joined_anew() 
     lab.close(1, ClosedReason.REVOKED)
     lab.wait(1.0)
     assert [entry[0] for entry in lab.seen()] == ["revoke"]
-    lab.table.forget([P0, P1])
-    lab.table.accept_again()
-    lab.own(P0)
-    assert [entry[0:2] for entry in lab.seen()] == [("assign", 2)]
 
 
 def test_a_stream_that_breaks_during_a_drain_ends_it() -> None:

@@ -2,14 +2,15 @@
 
 import pytest
 
+from sidecar.partitions.partition import WELL_AFTER
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
     ClosedReason,
     EndReason,
     ErrorAction,
     ErrorOutcome,
+    OrderRefused,
     Report,
-    ResumeRefused,
     RevokeReason,
     State,
 )
@@ -99,8 +100,8 @@ def test_resume_with_skip_leaves_the_failing_offset_out_until_a_checkpoint_is_pa
     lab = halted()
     assert lab.table.resume(P0, lab.now, skip=True) == (2, 4)
     assert lab.partition().skip == {4}
-    lab.table.ready(2, "L2")
-    lab.table.sent(P0, 2, 6, 4, 40, [2, 3, 5, 6])
+    lab.ready(2, "L2")
+    lab.table.sent(P0, 2, 6, 4, 40, [2, 3, 5, 6], lab.now)
     lab.checkpoint("L2", 3)
     assert lab.partition().skip == {4}
     lab.checkpoint("L2", 5)
@@ -110,8 +111,8 @@ def test_resume_with_skip_leaves_the_failing_offset_out_until_a_checkpoint_is_pa
 def test_a_skip_outlives_a_restart_before_it() -> None:
     lab = halted()
     lab.table.resume(P0, lab.now, skip=True)
-    lab.table.ready(2, "L2")
-    lab.table.sent(P0, 2, 5, 3, 30, [2, 3, 5])
+    lab.ready(2, "L2")
+    lab.table.sent(P0, 2, 5, 3, 30, [2, 3, 5], lab.now)
     lab.fail("L2")
     assert lab.partition().skip == {4}
     assert ("rewind", P0, 2) in lab.seen()
@@ -123,17 +124,17 @@ def test_resume_forgets_the_failures() -> None:
     first = lab.fail(lease)[1]
     lab.offer(2)
     lab.wait(first)
-    lab.table.ready(2, "L2")
+    lab.ready(2, "L2")
     lab.fail("L2", CRITICAL)
     lab.offer(3)
     lab.table.resume(P0, lab.now, skip=False)
     assert lab.partition().attempt == 1
-    lab.table.ready(3, "L3")
+    lab.ready(3, "L3")
     assert lab.fail("L3")[1] == first
 
 
-def refusal(lab: Lab, number: int = 0, *, skip: bool = False) -> ResumeRefused:
-    with pytest.raises(ResumeRefused) as caught:
+def refusal(lab: Lab, number: int = 0, *, skip: bool = False) -> OrderRefused:
+    with pytest.raises(OrderRefused) as caught:
         lab.table.resume((P0, P1, P2)[number], lab.now, skip=skip)
     return caught.value
 
@@ -142,15 +143,15 @@ def test_resume_is_refused_with_what_is_the_case() -> None:
     lab = Lab()
     nothing = refusal(lab)
     assert str(nothing) == "words/0 is not assigned to this sidecar now; it has: none"
-    assert not nothing.known
+    assert nothing.kind == "unknown"
     lab.run()
     lab.own(P1)
-    assert str(refusal(lab)) == "words/0 is not halted, it is running"
-    assert refusal(lab).known
-    assert str(refusal(lab, 1)) == "words/1 is not halted, it is waiting"
+    assert str(refusal(lab)) == "words/0 is neither halted nor paused, it is running"
+    assert refusal(lab).kind == "state"
+    assert str(refusal(lab, 1)) == "words/1 is neither halted nor paused, it is waiting"
     assert str(refusal(lab, 2)) == "words/2 is not assigned to this sidecar now; it has: words/0, words/1"
     lab.fail("L1")
-    assert str(refusal(lab)) == "words/0 is not halted, it is backing off"
+    assert str(refusal(lab)) == "words/0 is neither halted nor paused, it is backing off"
 
 
 def test_resume_with_skip_is_refused_when_no_offset_is_known() -> None:
@@ -216,3 +217,30 @@ def test_a_rebalance_meanwhile_releases_it() -> None:
     lab.wait(1.0)
     assert lab.state() is State.DRAINING
     assert not lab.table.held()
+
+
+def test_failures_of_a_partition_without_anything_to_do_are_forgotten() -> None:
+    """Nothing is checkpointed where nothing is written: its failures would count for ever."""
+    lab = Lab()
+    lab.run(process="one")
+    for stream in range(1, 5):
+        lab.wait(WELL_AFTER)
+        lab.lose(stream)
+        assert lab.partition().failures == 1
+        lab.offer(stream + 1, f"process {stream}")
+        lab.ready(stream + 1, lab.assigned().lease)
+        assert lab.state() is State.RUNNING
+
+
+def test_failures_with_something_outstanding_are_counted_however_long_each_took() -> None:
+    lab = Lab()
+    lab.run(process="one")
+    for stream in range(1, 4):
+        lab.send(0, 3)
+        lab.wait(WELL_AFTER)
+        lab.lose(stream)
+        assert lab.partition().failures == stream
+        lab.wait(60.0)
+        lab.offer(stream + 1, f"process {stream}")
+        lab.ready(stream + 1, lab.assigned().lease)
+        lab.table.rewound(P0)

@@ -72,13 +72,17 @@ class _Lambda:
         self.owner.closed.append(reason)
 
 
-async def test_offer_says_who_we_are_and_create_gets_the_settings(host: Host) -> None:
+async def test_offer_says_who_we_are_and_create_gets_the_settings(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plugin = Recording()
+    monkeypatch.setenv("KAFKA_SIDECAR_LAMBDA_VERSION", "v" * 300)
     async with running_client(host, plugin, assignments=[(("a", "b"), 2)], token="secret"):
         spare = await host.offered()
         assert spare.offer.lambda_name == "counter"
         assert spare.offer.process_id
         assert spare.offer.protocol_version == 1
+        assert spare.offer.lambda_version == "v" * 256
         assert spare.offer.max_message_bytes == 64 * 1024 * 1024
         await spare.welcome('{"a": {"b": 1, "c": 3}}')
         assert plugin.config == {"a": {"b": 2, "c": 3}}

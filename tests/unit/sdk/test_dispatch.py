@@ -151,3 +151,50 @@ async def test_a_sync_handler_that_comes_upon_a_cancellation_has_failed_at_its_m
     with pytest.raises(HandlerFailedError) as failed:
         await dispatcher(3).run(handler)
     assert failed.value.offset == 0
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_held_inside_a_handler_it_keeps_the_rest_of_the_slice_and_of_the_frame(is_async: bool) -> None:
+    seen: list[int] = []
+    made = dispatcher(1000, 10)
+
+    def handle(message: Message) -> None:
+        seen.append(message.offset)
+        if message.offset in (0, 500, 999, 1009):
+            made.hold()
+            made.hold()
+
+    async def handle_async(message: Message) -> None:
+        handle(message)
+
+    task = asyncio.create_task(made.run(handle_async if is_async else handle))
+    for handled, following in ((1, 1), (501, 501), (1000, 1000), (1010, None)):
+        await made.idle.wait()
+        assert seen == list(range(handled))
+        assert made._place.handled == handled - 1
+        assert made.next_offset == following
+        made.release()
+    await made.idle.wait()
+    made.stop()
+    await task
+    assert seen == list(range(1010))
+
+
+async def test_held_between_two_turns_and_dropped() -> None:
+    seen: list[int] = []
+    made = dispatcher(1000, 10)
+    task = asyncio.create_task(made.run(lambda message: seen.append(message.offset)))
+    made.hold()
+    await made.idle.wait()
+    assert (seen, made.next_offset, made.waiting) == ([], 0, 1010)
+    made.drop()
+    assert (made.next_offset, made.waiting) == (None, 0)
+    made.put(pb.Batch(first_offset=7, values=[b"x"]), 1)
+    made.release()
+    await made.idle.wait()
+    assert seen == [7]
+    made.hold()
+    made.stop()
+    await task
+    made.release()
+    assert made.idle.is_set()

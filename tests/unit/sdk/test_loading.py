@@ -2,11 +2,12 @@
 
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from sdk_python import PluginError, partition_lambda
-from sdk_python._loading import load_plugin
+from sdk_python._loading import load_plugin, version_of
 
 CLASS = """
 class Plugin:
@@ -109,3 +110,19 @@ def test_a_decorated_function_stays_callable() -> None:
     seen: list[object] = []
     handle("m")
     assert seen == ["m"]
+
+
+def test_the_version_is_what_the_deployment_says_else_the_plugin_else_its_module(load: Load) -> None:
+    environ = {"KAFKA_SIDECAR_LAMBDA_VERSION": "4f2a"}
+    plugin = cast("Any", load(CLASS + "__version__ = '1.2'"))
+    assert version_of(plugin, environ) == "4f2a"
+    assert version_of(plugin, {"KAFKA_SIDECAR_LAMBDA_VERSION": ""}) == "1.2"
+    plugin.version = "3"
+    assert version_of(plugin, {}) == "3"
+    plugin.version = lambda: "no text"
+    assert version_of(plugin, {}) == "1.2"
+    function = cast("Any", load(FUNCTION.format(name="handle") + "__version__ = '5'"))
+    assert version_of(function, {}) == "5"
+    module = cast("Any", load("__version__ = '6'\nasync def create(config): ..."))
+    assert version_of(module, {}) == "6"
+    assert version_of(cast("Any", load(CLASS)), {}) == ""

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import sdk_python
+import sdk_python.document_router
 import sdk_python.serve
 import sdk_python.testing
 
@@ -22,14 +23,26 @@ def test_the_names() -> None:
         "NO_TIMESTAMP",
         "CREATE_TIME",
         "LOG_APPEND_TIME",
+        "Record",
+        "Produced",
         "SdkError",
         "PluginError",
         "SettingsError",
         "RefusedError",
+        "ProduceError",
     ]
     assert sdk_python.serve.__all__ == ["run", "main"]
-    assert sdk_python.testing.__all__ == ["FakeSidecar", "LambdaError"]
-    for module in (sdk_python, sdk_python.serve, sdk_python.testing):
+    assert sdk_python.testing.__all__ == ["FakeSidecar", "LambdaError", "Sent"]
+    assert sdk_python.document_router.__all__ == [
+        "plugin",
+        "document_router",
+        "DocumentRouter",
+        "DocumentMessage",
+        "IDocumentContext",
+        "DocumentKey",
+        "CorruptDocument",
+    ]
+    for module in (sdk_python, sdk_python.serve, sdk_python.testing, sdk_python.document_router):
         for name in module.__all__:
             assert hasattr(module, name)
 
@@ -42,6 +55,27 @@ def test_the_signatures() -> None:
     assert names(sdk_python.IContext.completed_beyond) == ["self", "count", "size"]
     assert names(sdk_python.IContext.error) == ["self", "error", "restart", "offset"]
     assert names(sdk_python.IContext.report) == ["self", "error", "offset"]
+    assert names(sdk_python.IContext.pause) == ["self", "reason", "retry_after", "offset"]
+    assert names(sdk_python.IContext.resume) == ["self"]
+    assert names(sdk_python.IContext.produce) == ["self", "topic", "value", "key", "headers", "partition"]
+    assert names(sdk_python.IContext.produce_many) == ["self", "topic", "records"]
+    assert sdk_python.Record._fields == ("value", "key", "headers", "partition")
+    assert sdk_python.Produced._fields == ("topic", "partition", "offset")
+    assert [name for name in vars(sdk_python.IContext) if not name.startswith("_")] == [
+        "topic",
+        "partition",
+        "lease",
+        "start_offset",
+        "attempt",
+        "checkpoint",
+        "completed_beyond",
+        "error",
+        "report",
+        "produce",
+        "produce_many",
+        "pause",
+        "resume",
+    ]
     assert sdk_python.Message._fields == (
         "topic",
         "partition",

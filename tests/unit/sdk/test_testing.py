@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from examples import async_function, four_interfaces, one_function
-from sdk_python import CloseReason, IContext, Message
+from sdk_python import CloseReason, IContext, Message, partition_lambda
 from sdk_python.testing import FakeSidecar
 
 
@@ -35,6 +35,44 @@ async def test_four_interfaces_and_the_checkpoint_in_close(tmp_path: Path) -> No
         await sidecar.rebalance()
         assert sidecar.checkpoints == [1, 2]
     assert (tmp_path / "test-0").read_bytes() == b"a\nb\nc\n"
+
+
+async def test_four_interfaces_when_the_disk_is_away(tmp_path: Path) -> None:
+    settings = {"folder": str(tmp_path / "disk"), "batch": 2}
+    async with FakeSidecar(four_interfaces.plugin, settings=settings) as sidecar:
+        (tmp_path / "disk").rename(tmp_path / "away")
+        await sidecar.feed("a", "b", "c", "d")
+        assert sidecar.paused is not None
+        assert "No such file" in sidecar.paused
+        (tmp_path / "away").rename(tmp_path / "disk")
+        await sidecar.resume()
+        assert sidecar.checkpoints == [1, 3]
+    assert (tmp_path / "disk" / "test-0").read_bytes() == b"a\nb\nc\nd\n"
+
+
+async def test_the_circuit_breaker_of_the_documentation() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "lambdas.md").read_text(encoding="utf-8")
+    _, after = text.split("## When a dependency is down")
+    code = after.split("```python\n")[1].split("```")[0]
+    saved: list[bytes | None] = []
+    failures = 2
+
+    async def save(value: bytes | None) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise ConnectionError("refused")
+        saved.append(value)
+
+    names: dict[str, Any] = {"save": save}
+    exec(code, names)
+    async with FakeSidecar(names["handle"]) as sidecar:
+        await sidecar.feed(b"a", b"b")
+        for _ in range(2):
+            assert sidecar.paused == "database: refused"
+            await sidecar.resume()
+        assert (saved, sidecar.checkpoints) == ([b"a", b"b"], [0, 1])
+    assert sidecar.errors == []
 
 
 class Plugin:
@@ -155,3 +193,88 @@ async def test_arguments_of_error_are_checked(arguments: tuple[Any, ...]) -> Non
         await sidecar.feed(b"x")
         assert sidecar.errors[0].type in ("TypeError", "ValueError")
         assert sidecar.errors[0].action == "critical"
+
+
+class Store:
+    """A database that can be away, and a lambda that pauses meanwhile."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.rows: list[bytes | None] = []
+
+    def handle(self, message: Message, context: IContext) -> None:
+        if self.away:
+            context.pause("database away", retry_after=5, offset=message.offset)
+            return
+        self.rows.append(message.value)
+        context.checkpoint(message.offset)
+
+
+async def test_a_pause_and_its_end_with_redelivery() -> None:
+    store = Store()
+    async with FakeSidecar(partition_lambda(store.handle)) as sidecar:
+        await sidecar.feed(b"a")
+        assert sidecar.paused is None
+        store.away = True
+        await sidecar.feed(b"b", b"c")
+        assert sidecar.paused == "database away"
+        await sidecar.feed(b"d")
+        await sidecar.resume()
+        assert sidecar.paused == "database away"  # it still is
+        store.away = False
+        assert (store.rows, sidecar.checkpoints) == ([b"a"], [0])
+        await sidecar.resume()
+        assert sidecar.paused is None
+        assert sidecar.running
+        assert (store.rows, sidecar.checkpoints) == ([b"a", b"b", b"c", b"d"], [0, 1, 2, 3])
+        with pytest.raises(RuntimeError, match="not paused"):
+            await sidecar.resume()
+    assert sidecar.errors == []
+
+
+async def test_a_pause_that_a_task_of_the_lambda_begins_and_ends() -> None:
+    contexts: list[IContext] = []
+    seen: list[bytes | None] = []
+
+    class Factory:
+        async def create(self, _: Mapping[str, Any], context: IContext | None = None) -> Any:
+            if context is None:
+                return self
+            contexts.append(context)
+            context.pause()  # and not before its cache is warm
+            return self
+
+        async def dispose(self) -> None: ...
+
+        def handler(self, message: Message) -> None:
+            seen.append(message.value)
+
+    async with FakeSidecar(Factory()) as sidecar:
+        await sidecar.feed(b"a", b"b")
+        assert (sidecar.paused, seen) == ("", [])
+        contexts[0].resume()
+        await sidecar.handled()
+        assert (sidecar.paused, seen) == (None, [b"a", b"b"])
+        contexts[0].pause("again")
+        await sidecar.handled()
+        assert sidecar.paused == "again"
+        await sidecar.rebalance()
+        assert sidecar.paused == ""  # a new lambda, which is paused by `create`
+        await sidecar.resume()
+        assert seen == [b"a", b"b"] * 2
+
+
+async def test_a_pause_inside_an_async_handler_is_over_when_feed_returns() -> None:
+    log: list[str] = []
+
+    async def handle(message: Message, context: IContext) -> None:
+        context.pause("away")
+        await asyncio.sleep(0.01)
+        log.append(f"ran on at {message.offset}")
+
+    async with FakeSidecar(handle) as sidecar:
+        await sidecar.feed(b"a", b"b")
+        assert (sidecar.paused, log) == ("away", ["ran on at 0"])
+        await sidecar.stop()
+        assert sidecar.paused is None
+    assert log == ["ran on at 0"]

@@ -13,9 +13,11 @@ from sdk_python.protocol.admin_pb2_grpc import AdminStub
 from sdk_python.protocol.lambda_pb2_grpc import LambdaHostStub
 from sidecar import mail
 from sidecar.config import LambdaConfig, ServerConfig
+from sidecar.kafka.outlet import Outlet
 from sidecar.partitions.vocabulary import Assign, TopicPartition
 from sidecar.server.admin import Admin
-from sidecar.server.lambda_host import SERVICE, Hosted, LambdaHost
+from sidecar.server.hosted import Hosted
+from sidecar.server.lambda_host import SERVICE, LambdaHost
 from sidecar.server.server import Server
 
 PATIENCE = 10.0
@@ -126,10 +128,11 @@ class Lab:
     def __init__(self, config: ServerConfig) -> None:
         self.health: list[bool] = []
         hosted: dict[str, Hosted] = {}
-        self.host = LambdaHost(hosted, self.health.append)
+        self.exits: list[tuple[str, str]] = []
+        self.host = LambdaHost(hosted, self.health.append, exit=lambda *why: self.exits.append(why))
         self.desks = {name: Desk(self.host) for name in LAMBDAS}
         for name, fields in LAMBDAS.items():
-            hosted[name] = Hosted(LambdaConfig.model_validate(fields), self.desks[name].mailbox)
+            hosted[name] = Hosted(LambdaConfig.model_validate(fields), self.desks[name].mailbox, Outlet(name, {}))
         self.admin_service = Admin(hosted, self.host, "broker:9092")
         self.server = Server(config, self.host, self.admin_service)
         self.deli = self.desks["deli"]

@@ -28,6 +28,7 @@ WRONG = [
 ]
 HEALTH = "/grpc.health.v1.Health/Check"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+PAUSE = "/kafka_sidecar.admin.v1.Admin/Pause"
 STATUS = "/kafka_sidecar.admin.v1.Admin/Status"
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 
@@ -100,6 +101,8 @@ async def test_a_call_without_the_right_token_is_refused(metadata: list[tuple[st
             "Produce": pb.ProduceRequest(),
             STATUS: admin_pb2.StatusRequest(),
             "/kafka_sidecar.admin.v1.Admin/Resume": admin_pb2.ResumeRequest(),
+            PAUSE: admin_pb2.PauseRequest(),
+            "/kafka_sidecar.admin.v1.Admin/Seek": admin_pb2.SeekRequest(),
         }
         for method, request in requests.items():
             assert (await client.refused(method, request, metadata))[0] is UNAUTHENTICATED
@@ -116,7 +119,58 @@ async def test_a_call_with_the_right_token_is_served() -> None:
         await call.expect("welcome")
         assert await client.unary("Checkpoint", pb.CheckpointRequest(), RIGHT) == b""
         assert "kafka_sidecar.v1.LambdaHost" in await services(client, RIGHT)
-        assert (await client.refused("Produce", b"", RIGHT))[0] is grpc.StatusCode.UNIMPLEMENTED
+        assert (await client.refused("Produce", b"", RIGHT))[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+ADMIN = "an-operators-own"
+BY = {
+    "nobody": [],
+    "lambda": RIGHT,
+    "operator": [("authorization", f"Bearer {ADMIN}")],
+    "stranger": [("authorization", "Bearer wrong")],
+}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "lambdas", "operators"),
+    [
+        ({}, {*BY}, {*BY}),
+        ({"token": TOKEN}, {"lambda"}, {"lambda"}),
+        ({"admin_token": ADMIN}, {*BY}, {"operator"}),
+        ({"token": TOKEN, "admin_token": ADMIN}, {"lambda"}, {"operator"}),
+        ({"token": TOKEN, "admin_token": TOKEN}, {"lambda"}, {"lambda"}),
+    ],
+)
+async def test_which_token_opens_which_door(tokens: dict[str, str], lambdas: set[str], operators: set[str]) -> None:
+    async with running(**tokens) as wire, wire.client() as client:
+        wire.deli.answers[mail.Pause] = 3
+        pause = admin_pb2.PauseRequest(lambda_name="deli", topic="words")
+        for who, metadata in BY.items():
+            if who in lambdas:
+                assert await client.unary("Checkpoint", b"", metadata) == b""
+            else:
+                status, text = await client.refused("Checkpoint", b"", metadata)
+                assert status is UNAUTHENTICATED
+                assert "KAFKA_SIDECAR_TOKEN" in text
+            if who in operators:
+                assert admin_pb2.PauseResponse.FromString(await client.unary(PAUSE, pause, metadata)).from_offset == 3
+                await wire.deli.expect(mail.Pause)
+            else:
+                status, text = await client.refused(PAUSE, pause, metadata)
+                assert status is UNAUTHENTICATED
+                assert "KAFKA_SIDECAR_ADMIN_TOKEN" in text
+                assert "server.admin_token" in text
+                assert wire.deli.nothing()
+            assert await health(client) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_reflection_opens_with_each_of_the_tokens() -> None:
+    async with running(token=TOKEN, admin_token=ADMIN) as wire, wire.client() as client:
+        for who in ("lambda", "operator"):
+            assert "kafka_sidecar.admin.v1.Admin" in await services(client, BY[who])
+        for who in ("nobody", "stranger"):
+            with pytest.raises((AssertionError, grpc.aio.AioRpcError), match="UNAUTHENTICATED"):
+                await services(client, BY[who])
 
 
 # --- encryption -------------------------------------------------------------------------------------------------

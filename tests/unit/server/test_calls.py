@@ -4,7 +4,6 @@ import asyncio
 import time
 from typing import Any
 
-import grpc
 import pytest
 
 from sdk_python.protocol import admin_pb2, lambda_pb2 as pb
@@ -16,7 +15,6 @@ from sidecar.partitions.vocabulary import (
     ErrorOutcome,
     Failure,
     Progress,
-    ResumeRefused,
     State,
     TopicPartition,
 )
@@ -34,6 +32,9 @@ def status(**fields: Any) -> mail.LambdaStatus:
         "problem": "",
         "records_sent": 0,
         "records_fetched": 0,
+        "dead_letters": 0,
+        "hand_overs": 0,
+        "reports": 0,
         "restarts": 0,
         "processes": [],
         "partitions": [],
@@ -48,12 +49,6 @@ def call(method: Any, request: Any) -> asyncio.Future[Any]:
         return await method(request, timeout=PATIENCE)
 
     return asyncio.ensure_future(response())
-
-
-async def outcome(method: Any, request: Any) -> tuple[grpc.StatusCode, str]:
-    """How a call ends that is answered at once."""
-    begun = method(request, timeout=PATIENCE)
-    return await begun.code(), await begun.details()
 
 
 async def test_checkpoints_of_several_lambdas_are_answered_in_the_requests_order(lab: Lab) -> None:
@@ -178,7 +173,7 @@ async def test_an_error_that_tells_only_what_it_must(lab: Lab) -> None:
 
 async def test_status_shows_every_lambda(lab: Lab) -> None:
     client = pb.Client(name="sdk", version="1", language="go")
-    await lab.spare(process_id="p1", instance="pod-1", pid=17, client=client)
+    await lab.spare(process_id="p1", instance="pod-1", pid=17, client=client, lambda_version="7.1")
     partition = mail.PartitionStatus(
         tp=TopicPartition("raw", 3),
         state=State.HALTED,
@@ -194,54 +189,46 @@ async def test_status_shows_every_lambda(lab: Lab) -> None:
         reason="too bad",
         failing_offset=8,
         blocked_since=time.monotonic() - 60,
+        stalled_since=time.monotonic() - 30,
+        resumes_at=time.monotonic() + 90,
     )
     response = call(lab.admin.Status, admin_pb2.StatusRequest())
     processes = [mail.ProcessStatus("p1", 2, True), mail.ProcessStatus("gone", 1, False)]
     lab.desks["scribe"].answer(await lab.desks["scribe"].expect(mail.Inspect), status(problem="no broker"))
     lab.deli.answer(
         await lab.deli.expect(mail.Inspect),
-        status(records_sent=9, records_fetched=12, restarts=1, processes=processes, partitions=[partition]),
+        status(
+            records_sent=9,
+            records_fetched=12,
+            restarts=1,
+            dead_letters=2,
+            hand_overs=3,
+            reports=4,
+            processes=processes,
+            partitions=[partition],
+        ),
     )
     shown = await response
     assert (shown.version, shown.bootstrap_servers) == (VERSION, "broker:9092")
     deli, scribe = shown.lambdas
     assert (deli.name, deli.group, list(deli.topics), deli.problem) == ("deli", "deli-group", ["raw"], "")
     assert (deli.records_sent, deli.records_fetched, deli.restarts) == (9, 12, 1)
+    assert (deli.dead_letters, deli.hand_overs, deli.reports) == (2, 3, 4)
     assert (scribe.name, list(scribe.topics), scribe.problem) == ("scribe", ["deltas", "more"], "no broker")
     assert list(deli.processes) == [
-        admin_pb2.Process(process_id="p1", instance="pod-1", pid=17, partitions=2, spare=True, client="sdk 1 go"),
+        admin_pb2.Process(
+            process_id="p1",
+            instance="pod-1",
+            pid=17,
+            partitions=2,
+            spare=True,
+            client="sdk 1 go",
+            lambda_version="7.1",
+        ),
         admin_pb2.Process(process_id="gone", instance="gone", partitions=1),
     ]
     (seen,) = deli.partitions
     assert (seen.state, seen.reason, seen.failing_offset) == (admin_pb2.PARTITION_STATE_HALTED, "too bad", 8)
     assert (seen.HasField("delivered"), seen.HasField("handled"), seen.committed, seen.end) == (False, True, 8, 20)
-    assert abs(seen.blocked_since_ms / 1000 - (time.time() - 60)) < 5
-
-
-async def test_resume_asks_the_lambdas_thread(lab: Lab) -> None:
-    request = admin_pb2.ResumeRequest(lambda_name="deli", topic="raw", partition=3, skip=True)
-    response = call(lab.admin.Resume, request)
-    letter = await lab.deli.expect(mail.Resume)
-    assert (letter.partition, letter.skip) == (TopicPartition("raw", 3), True)
-    lab.deli.answer(letter, (9, 8))
-    assert await response == admin_pb2.ResumeResponse(from_offset=9, skipped=8)
-    response = call(lab.admin.Resume, request)
-    lab.deli.answer(await lab.deli.expect(mail.Resume), (0, None))
-    assert not (await response).HasField("skipped")
-
-
-async def test_resume_of_a_lambda_that_is_not_there(lab: Lab) -> None:
-    request = admin_pb2.ResumeRequest(lambda_name="delli", topic="raw")
-    text = "there is no lambda 'delli'; there are: deli, scribe"
-    assert await outcome(lab.admin.Resume, request) == (grpc.StatusCode.NOT_FOUND, text)
-
-
-@pytest.mark.parametrize(
-    ("known", "code"), [(False, grpc.StatusCode.NOT_FOUND), (True, grpc.StatusCode.FAILED_PRECONDITION)]
-)
-async def test_resume_that_is_refused(lab: Lab, known: bool, code: grpc.StatusCode) -> None:
-    request = admin_pb2.ResumeRequest(lambda_name="deli", topic="raw", partition=3)
-    begun = asyncio.ensure_future(outcome(lab.admin.Resume, request))
-    refusal = ResumeRefused("raw/3 is not halted", known=known)
-    lab.deli.answer(await lab.deli.expect(mail.Resume), error=refusal)
-    assert await begun == (code, "raw/3 is not halted")
+    for at_ms, ago in ((seen.blocked_since_ms, 60), (seen.stalled_since_ms, 30), (seen.resumes_at_ms, -90)):
+        assert abs(at_ms / 1000 - (time.time() - ago)) < 5

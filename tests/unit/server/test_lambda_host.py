@@ -3,6 +3,7 @@
 import asyncio
 
 import grpc
+import pytest
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar import mail
@@ -11,8 +12,12 @@ from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
     EndReason,
     EndStream,
+    ErrorAction,
     ErrorOutcome,
+    Failure,
+    Pausing,
     Progress,
+    Resumed,
     Revoke,
     RevokeReason,
 )
@@ -81,3 +86,48 @@ async def test_long_texts_of_an_error_are_cut(wire: Wire, client: Client) -> Non
     failure = (await wire.deli.expect(mail.Failed)).failure
     assert [*map(len, (failure.code, failure.message, failure.type, failure.stack))] == [128, 8192, 256, 32768]
     assert failure.offset is None
+
+
+async def test_texts_are_cut_by_bytes_and_between_characters(wire: Wire, client: Client) -> None:
+    await wire.assigned(client, "L1")
+    wire.deli.answers[mail.Failed] = (ErrorOutcome.REPORTED, 0.0)
+    odd = "x" + "ß" * 20_000
+    request = pb.ErrorRequest(lease="L1", action=pb.ERROR_ACTION_REPORT, code=odd, message="€" * 9_000, stack=odd)
+    await client.unary("Error", request)
+    failure = (await wire.deli.expect(mail.Failed)).failure
+    assert (failure.code, failure.message) == ("x" + "ß" * 63, "€" * 2730)
+    assert failure.stack == "x" + "ß" * 16_383
+
+
+async def test_an_error_carries_the_version_of_its_lambda(wire: Wire, client: Client) -> None:
+    wire.deli.answers[mail.Failed] = (ErrorOutcome.DEAD_LETTERED, 0.0)
+    await wire.assigned(client, "L1", lambda_version="7.1")
+    answer = await client.unary("Error", pb.ErrorRequest(lease="L1", action=pb.ERROR_ACTION_CRITICAL, offset=3))
+    assert pb.ErrorResponse.FromString(answer).outcome == pb.ERROR_OUTCOME_DEAD_LETTERED
+    assert (await wire.deli.expect(mail.Failed)).failure == Failure(ErrorAction.CRITICAL, 3, version="7.1")
+
+
+@pytest.mark.parametrize(
+    ("pause", "pausing"),
+    [
+        (pb.Pause(number=1), Pausing(1)),
+        (
+            pb.Pause(number=2, offset=0, reason="the database is away", retry_after_ms=1500),
+            Pausing(2, 0, "the database is away", 1.5),
+        ),
+        (pb.Pause(number=3, reason="€" * 1000), Pausing(3, None, "€" * 341)),
+    ],
+)
+async def test_a_pause_and_its_end(wire: Wire, client: Client, pause: pb.Pause, pausing: Pausing) -> None:
+    call, stream = await wire.assigned(client, "L1")
+    await call.say(pause=pause)
+    assert await wire.deli.expect(mail.PauseLease) == mail.PauseLease(stream, pausing)
+    await call.say(resume=pb.Resume())
+    assert await wire.deli.expect(mail.ResumeLease) == mail.ResumeLease(stream)
+    wire.deli.say(Resumed(stream, pause.number, 17))
+    assert await call.expect("resumed") == pb.Resumed(number=pause.number, from_offset=17)
+
+
+async def test_the_end_of_the_sidecar_is_asked_for(wire: Wire) -> None:
+    wire.host.deliver([mail.Exit("deli", "words/0: too bad")])
+    assert wire.exits == [("deli", "words/0: too bad")]

@@ -212,9 +212,9 @@ async def test_each_lambda_has_its_own_mailbox(lab: Lab) -> None:
 
 async def test_what_a_process_says_of_itself_is_kept_while_it_has_a_stream(lab: Lab) -> None:
     client = pb.Client(name="sdk", version="1.2", language="python 3")
-    first = await lab.spare(instance="pod-1", pid=17, client=client)
+    first = await lab.spare(instance="pod-1", pid=17, client=client, lambda_version="7.1")
     second = await lab.running()
-    assert lab.host.processes == {"p1": lambda_host.ProcessInfo("pod-1", 17, "sdk 1.2 python 3", streams=2)}
+    assert lab.host.processes == {"p1": lambda_host.ProcessInfo("pod-1", 17, "sdk 1.2 python 3", "7.1", streams=2)}
     for stream in (first, second):
         stream.call.cancel()
         await lab.deli.expect(mail.StreamLost)

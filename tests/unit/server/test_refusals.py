@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar import mail
-from sidecar.server import lambda_host
+from sidecar.partitions.vocabulary import Assign
+from sidecar.server import calls, lambda_host
 from sidecar.server.frames import InvalidFrameError, parse
 
-from .wire import Client, Wire, entry, offer
+from .wire import HOST, P0, Client, Wire, entry, offer
 
 Code = grpc.StatusCode
 GARBAGE = b"\x0a\xff\xff\xff\xff nonsense"
@@ -47,6 +48,7 @@ async def first_frame(client: Client, frame: pb.LambdaFrame | bytes) -> tuple[Co
         (pb.LambdaFrame(offer=offer(process_id="")), "offer.process_id: missing"),
         (pb.LambdaFrame(offer=offer(process_id="x" * 129)), "offer.process_id: longer than 128 bytes"),
         (pb.LambdaFrame(offer=offer(instance="ä" * 129)), "offer.instance: longer than 256 bytes"),
+        (pb.LambdaFrame(offer=offer(lambda_version="ä" * 129)), "offer.lambda_version: longer than 256 bytes"),
         (pb.LambdaFrame(offer=offer(max_message_bytes=1023)), "offer.max_message_bytes: below 1024"),
     ],
 )
@@ -112,13 +114,34 @@ async def test_a_frame_out_of_order_or_without_sense(
     assert await wire.deli.expect(mail.StreamLost) == mail.StreamLost(stream)
 
 
-@pytest.mark.parametrize("frame", [pb.LambdaFrame(pause=pb.Pause(offset=3)), pb.LambdaFrame(resume=pb.Resume())])
-async def test_what_is_reserved_is_unimplemented(wire: Wire, client: Client, frame: pb.LambdaFrame) -> None:
+@pytest.mark.parametrize(
+    ("frame", "text"),
+    [
+        (pb.LambdaFrame(ready=pb.Ready(lease="L1")), "ready: out of order"),
+        (pb.LambdaFrame(pause=pb.Pause(offset=3)), "pause.number: missing"),
+        (pb.LambdaFrame(pause=pb.Pause(number=1, offset=-3)), "pause.offset: -3 is negative"),
+    ],
+)
+async def test_a_frame_after_ready_that_makes_no_sense(
+    wire: Wire, client: Client, frame: pb.LambdaFrame, text: str
+) -> None:
     call, stream = await wire.assigned(client, "L1")
     await call.send(frame)
-    status, text = await call.ended()
-    assert status is Code.UNIMPLEMENTED
-    assert text.startswith(f"{frame.WhichOneof('frame')}: ")
+    status, told = await call.ended()
+    assert status is Code.INVALID_ARGUMENT
+    assert told.startswith(text)
+    assert await wire.deli.expect(mail.StreamLost) == mail.StreamLost(stream)
+
+
+@pytest.mark.parametrize("frame", [pb.LambdaFrame(pause=pb.Pause(number=1)), pb.LambdaFrame(resume=pb.Resume())])
+async def test_a_pause_before_ready_is_out_of_order(wire: Wire, client: Client, frame: pb.LambdaFrame) -> None:
+    call, stream = await wire.available(client)
+    wire.deli.say(Assign(stream, "L1", P0, 0, 1))
+    await call.expect("assigned")
+    await call.send(frame)
+    status, told = await call.ended()
+    assert status is Code.INVALID_ARGUMENT
+    assert told.startswith(f"{frame.WhichOneof('frame')}: out of order")
     assert await wire.deli.expect(mail.StreamLost) == mail.StreamLost(stream)
 
 
@@ -149,6 +172,7 @@ async def test_unknown_fields_arms_and_capabilities_are_ignored(wire: Wire, clie
         ("Checkpoint", GARBAGE, "CheckpointRequest: 14 bytes that are not this message"),
         ("Checkpoint", pb.CheckpointRequest(entries=[entry("L1", 1), entry("", 1)]), "entries[1].lease: missing"),
         ("Checkpoint", pb.CheckpointRequest(entries=[entry("L1", -1)]), "entries[0].offset: -1 is negative"),
+        ("Checkpoint", pb.CheckpointRequest(entries=[entry("L9", handled=-2)]), "entries[0].handled: -2 is negative"),
         ("Checkpoint", pb.CheckpointRequest(entries=[entry("L", 1)] * 10_001), "entries: 10001, at most 10000"),
         ("Error", GARBAGE, "ErrorRequest: 14 bytes that are not this message"),
         ("Error", pb.ErrorRequest(action=pb.ERROR_ACTION_RESTART), "lease: missing"),
@@ -170,13 +194,35 @@ async def test_a_call_without_sense(wire: Wire, client: Client, method: str, req
     assert wire.deli.checkpoints == []
 
 
-async def test_ten_thousand_entries_are_not_too_many(client: Client) -> None:
+async def test_ten_thousand_entries_are_not_too_many(
+    wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(*_: object) -> None:
+        """So many dead leases would be answered late."""
+
+    monkeypatch.setattr(wire.host.refusals, "late", at_once)
     assert len(await client.checkpoint(*[entry("L", 1)] * 10_000)) == 10_000
 
 
-@pytest.mark.parametrize("request_", [GARBAGE, pb.ProduceRequest(lease="L1", topic="words", values=[b"x"])])
-async def test_produce_is_unimplemented(client: Client, request_: Any) -> None:
-    assert (await client.refused("Produce", request_))[0] is Code.UNIMPLEMENTED
+async def test_a_call_that_ends_before_its_message(client: Client) -> None:
+    call: Any = client.channel.stream_unary(f"{HOST}/Checkpoint")()
+    await call.done_writing()
+    assert await call.code() is Code.INVALID_ARGUMENT
+    assert await call.details() == "the call ended before its message"
+
+
+async def test_a_call_whose_message_does_not_come(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "REQUEST_TIMEOUT", 0.01)
+    call: Any = client.channel.stream_unary(f"{HOST}/Checkpoint")()
+    assert await call.code() is Code.DEADLINE_EXCEEDED
+    assert await call.details() == "the message did not come within 0.01 s"
+    monkeypatch.undo()
+
+
+async def test_entries_far_into_a_request_are_named(client: Client) -> None:
+    entries = [*[entry("L", 1)] * 1_234, entry("L", -1)]
+    status, text = await client.refused("Checkpoint", pb.CheckpointRequest(entries=entries))
+    assert (status, text.partition(";")[0]) == (Code.INVALID_ARGUMENT, "entries[1234].offset: -1 is negative")
 
 
 async def test_an_unknown_method_is_unimplemented(client: Client) -> None:
@@ -184,7 +230,7 @@ async def test_an_unknown_method_is_unimplemented(client: Client) -> None:
 
 
 async def test_a_message_that_is_too_large_is_refused(client: Client) -> None:
-    assert (await client.refused("Error", bytes(17 * 1024 * 1024)))[0] is Code.RESOURCE_EXHAUSTED
+    assert (await client.refused("Error", bytes(1024 * 1024 + 1)))[0] is Code.RESOURCE_EXHAUSTED
 
 
 @pytest.mark.parametrize("start", ["offer", "available", "assigned"])

@@ -11,9 +11,11 @@ import pytest
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar import mail
 from sidecar.config import FrameConfig, LambdaConfig, ServerConfig, WindowConfig
+from sidecar.kafka.outlet import Outlet
 from sidecar.partitions.vocabulary import Assign, CheckpointOutcome, Lease, Progress, StreamId, TopicPartition
 from sidecar.server.admin import Admin
-from sidecar.server.lambda_host import Hosted, LambdaHost
+from sidecar.server.hosted import Hosted
+from sidecar.server.lambda_host import LambdaHost
 from sidecar.server.server import Server
 
 PATIENCE = 10.0
@@ -44,7 +46,7 @@ class Script(mail.Mailbox):
             case mail.Checkpoints(entries, reply):
                 self.checkpoints.append(entries)
                 self.say(mail.Answer(reply, self.answer_checkpoints(entries)))
-            case mail.Failed() | mail.Resume() | mail.Inspect():
+            case mail.Failed() | mail.Resume() | mail.Pause() | mail.Seek() | mail.Inspect():
                 answer = self.answers[type(letter)]
                 if isinstance(answer, Exception):
                     self.say(mail.Answer(letter.reply, error=answer))
@@ -133,9 +135,12 @@ class Wire:
 
     def __init__(self, config: ServerConfig) -> None:
         self.scripts = {name: Script(lambda: self.host) for name in ("deli", "scribe")}
-        self.hosted = {name: Hosted(lambda_config(name), script) for name, script in self.scripts.items()}
+        self.hosted = {
+            name: Hosted(lambda_config(name), script, Outlet(name, {})) for name, script in self.scripts.items()
+        }
         self.health: list[bool] = []
-        self.host = LambdaHost(self.hosted, self.health.append)
+        self.exits: list[tuple[str, str]] = []
+        self.host = LambdaHost(self.hosted, self.health.append, exit=lambda *why: self.exits.append(why))
         self.server = Server(config, self.host, Admin(self.hosted, self.host, "kafka:9092"))
 
     @property
@@ -145,7 +150,11 @@ class Wire:
     @asynccontextmanager
     async def client(self, credentials: grpc.ChannelCredentials | None = None) -> AsyncIterator[Client]:
         address = self.server.address
-        options = [("grpc.enable_http_proxy", 0), ("grpc.max_send_message_length", -1)]
+        options = [
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.use_local_subchannel_pool", 1),  # each client has a connection of its own
+        ]
         if credentials is None:
             channel = grpc.aio.insecure_channel(address, options=options)
         else:
@@ -153,18 +162,20 @@ class Wire:
         async with channel:
             yield Client(channel)
 
-    async def available(self, client: Client, name: str = "deli") -> tuple[Call, StreamId]:
-        """A stream after Available."""
+    async def available(self, client: Client, name: str = "deli", **fields: Any) -> tuple[Call, StreamId]:
+        """A stream after Available; ``fields`` are of its offer."""
         call = client.process()
-        await call.say(offer=offer(lambda_name=name))
+        await call.say(offer=offer(lambda_name=name, **fields))
         await call.expect("welcome")
         await call.say(available=pb.Available())
         letter = await self.scripts[name].expect(mail.Available)
         return call, letter.stream
 
-    async def assigned(self, client: Client, lease: Lease, name: str = "deli") -> tuple[Call, StreamId]:
-        """A stream after Assigned and Ready."""
-        call, stream = await self.available(client, name)
+    async def assigned(
+        self, client: Client, lease: Lease, name: str = "deli", **fields: Any
+    ) -> tuple[Call, StreamId]:
+        """A stream after Assigned and Ready; ``fields`` are of its offer."""
+        call, stream = await self.available(client, name, **fields)
         self.scripts[name].say(Assign(stream, lease, P0, 17, 2))
         await call.expect("assigned")
         await call.say(ready=pb.Ready(lease=lease))

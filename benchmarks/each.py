@@ -1,0 +1,78 @@
+"""The cheapest lambda that checkpoints each message at once: of a partition, and under the router of a document.
+
+Settings: ``total`` (records until it is done), ``warm`` (records before the clock starts), ``lambdas`` (lambdas that
+must be there before the clock starts), ``result`` (a file for the figures as JSON).
+
+The figures are those of `benchmarks.counting`, and: seconds and records from the very first record on, in
+which all lambdas are made.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.counting import LOOK
+from sdk_python import IContext, Message
+
+
+class _Lambda:
+    """Counts for all of them: to add up 100,000 counts every few milliseconds would be what is measured."""
+
+    __slots__ = ("_context", "_factory")
+
+    def __init__(self, factory: "_Factory", context: IContext) -> None:
+        self._factory = factory
+        self._context = context
+
+    def handler(self, message: Message) -> None:
+        self._factory.count += 1
+        self._context.checkpoint(message.offset)
+
+
+class _Factory:
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.count = 0
+        self._lambdas = 0
+        self._config = config
+        self._watch = asyncio.ensure_future(self._report())
+
+    async def create(self, _: Mapping[str, Any], context: IContext) -> _Lambda:
+        self._lambdas += 1
+        return _Lambda(self, context)
+
+    async def dispose(self) -> None:
+        """Nothing to close."""
+
+    async def _report(self) -> None:
+        total, warm, lambdas = (int(self._config[name]) for name in ("total", "warm", "lambdas"))
+        began, first = 0.0, 0
+        warmed, measured_from = 0.0, 0
+        while True:
+            await asyncio.sleep(LOOK)
+            now, count = time.perf_counter(), self.count
+            if not began and count:
+                began, first = now, count
+            if not warmed and count >= warm and self._lambdas >= lambdas:
+                warmed, measured_from = now, count
+            if count >= total:
+                break
+        result = {
+            "seconds": now - warmed,
+            "measured": count - measured_from,
+            "records": count,
+            "lambdas": self._lambdas,
+            "whole_seconds": now - began,
+            "whole_measured": count - first,
+        }
+        await asyncio.to_thread(Path(self._config["result"]).write_text, json.dumps(result))
+
+
+class _Plugin:
+    async def create(self, config: Mapping[str, Any]) -> _Factory:
+        return _Factory(config)
+
+
+plugin = _Plugin()

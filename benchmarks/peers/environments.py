@@ -1,0 +1,124 @@
+"""Each peer's own environment, pinned, made once below `.cache/peers`: a venv, node_modules, or a Go binary."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.processes import ROOT
+
+HERE = Path(__file__).resolve().parent
+CACHE = ROOT / ".cache" / "peers"
+_LAST = 1500
+
+
+class NotToBeHadError(RuntimeError):
+    """The environment could not be made; the text says why."""
+
+
+def python(name: str) -> Path:
+    """The interpreter of the venv with what `NAME/requirements.txt` pins."""
+    folder = CACHE / name
+    interpreter = folder / "bin" / "python"
+    pins = HERE / name / "requirements.txt"
+    if _is_made(folder, pins):
+        return interpreter
+    _say(f"{name}: installing {pins.relative_to(ROOT)}")
+    shutil.rmtree(folder, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(folder)])
+    pip = [str(interpreter), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    _run([*pip, "--no-deps", "-r", str(pins)])
+    _made(folder, pins)
+    return interpreter
+
+
+def node(name: str) -> Path:
+    """The folder node_modules with what `NAME/package-lock.json` pins, native parts compiled where need be."""
+    if shutil.which("npm") is None:
+        raise NotToBeHadError("no `npm` on the PATH")
+    folder = CACHE / name
+    lock = HERE / name / "package-lock.json"
+    if not _is_made(folder, lock):
+        _say(f"{name}: npm ci with {lock.relative_to(ROOT)}; what has native parts takes minutes")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for file in ("package.json", "package-lock.json"):
+            shutil.copy(HERE / name / file, folder)
+        _run(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, more=_for_native_parts())
+        _made(folder, lock)
+    return folder / "node_modules"
+
+
+def go(name: str) -> Path:
+    """The binary that `NAME/go.mod` and `NAME/main.go` build."""
+    if shutil.which("go") is None:
+        raise NotToBeHadError("no `go` on the PATH")
+    folder = CACHE / f"{name}-go"  # beside the venv of that name
+    binary = folder / "daprd"
+    pins = HERE / name / "go.sum"
+    if not _is_made(folder, pins):
+        _say(f"{name}: go build with {pins.relative_to(ROOT)}; takes ten minutes or more")
+        folder.mkdir(parents=True, exist_ok=True)
+        # Modules of that age reach into the runtime by names, which newer linkers refuse unless told otherwise.
+        build = ["go", "build", "-tags", "stablecomponents", "-ldflags", "-s -w -checklinkname=0", "-o", str(binary)]
+        _run([*build, "."], cwd=HERE / name)
+        _made(folder, pins)
+    return binary
+
+
+def version(name: str, package: str) -> str:
+    """What `NAME`'s pins say of the package."""
+    folder = HERE / name
+    for file, pattern in (
+        ("requirements.txt", rf"^{re.escape(package)}==(\S+)"),
+        ("package.json", rf'"{re.escape(package)}": "([^"]+)"'),
+        ("go.mod", rf"{re.escape(package)} v(\S+)"),
+    ):
+        pins = folder / file
+        found = re.search(pattern, pins.read_text(), re.MULTILINE) if pins.exists() else None
+        if found is not None:
+            return found[1]
+    raise RuntimeError(f"{folder} pins no {package}")
+
+
+def _for_native_parts() -> Mapping[str, str]:
+    """For node-gyp: this interpreter, the headers beside the node that runs, and the system's own libraries."""
+    more = {"PYTHON": sys.executable, "CKJS_LINKING": "dynamic"}
+    program = shutil.which("node")
+    if program is not None:
+        prefix = Path(program).resolve().parent.parent
+        if (prefix / "include" / "node" / "node.h").exists():
+            more["npm_config_nodedir"] = str(prefix)
+    return more
+
+
+def _is_made(folder: Path, pins: Path) -> bool:
+    stamp = folder / "made"
+    return stamp.exists() and stamp.read_text() == _digest(pins)
+
+
+def _made(folder: Path, pins: Path) -> None:
+    (folder / "made").write_text(_digest(pins))
+
+
+def _digest(pins: Path) -> str:
+    return hashlib.sha256(pins.read_bytes()).hexdigest()
+
+
+def _run(command: list[str], cwd: Path | None = None, more: Mapping[str, str] | None = None) -> None:
+    environment = {**os.environ, **(more or {})}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip())[-_LAST:]
+        raise NotToBeHadError(f"`{' '.join(command[:3])} ...` failed: {said}")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text} ...\n")
+    sys.stderr.flush()

@@ -1,0 +1,138 @@
+"""A lambda that saves each message, which takes `SAVE` seconds, and how far it is done; under each of the models.
+
+As a plugin: pipelined. The handler returns at once, and what is saved without a gap is checkpointed. Settings as for
+`benchmarks.counting`.
+
+    python -m benchmarks.saving ADDRESS one|together     as a service that answers a batch when all of it is saved
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from benchmarks.counting import LOOK
+from sdk_python import IContext, Message
+from sdk_python.protocol import lambda_pb2 as pb
+
+SAVE = 0.010
+"""Seconds of a save, that are spent waiting as for a database."""
+
+SERVICE, METHOD = "benchmarks.Saving", "Handle"
+
+
+async def save() -> None:
+    """The database."""
+    await asyncio.sleep(SAVE)
+
+
+class Prefix:
+    """What is done without a gap, of what was begun in order and ends in any."""
+
+    def __init__(self) -> None:
+        self._begun: deque[int] = deque()
+        self._done: set[int] = set()
+
+    def __len__(self) -> int:
+        """What is begun and not done."""
+        return len(self._begun) - len(self._done)
+
+    def begin(self, offset: int) -> None:
+        """Work on ``offset`` begins; above all before."""
+        self._begun.append(offset)
+
+    def finish(self, offset: int) -> int | None:
+        """Work on ``offset`` is done; up to where now all is, None: no farther than before."""
+        self._done.add(offset)
+        last = None
+        while self._begun and self._begun[0] in self._done:
+            last = self._begun.popleft()
+            self._done.remove(last)
+        return last
+
+
+class _Lambda:
+    def __init__(self, factory: "_Factory", context: IContext) -> None:
+        self._factory = factory
+        self._context = context
+        self._saves: set[asyncio.Task[None]] = set()  # the event loop itself keeps no task alive
+        self.prefix = Prefix()
+
+    def handler(self, message: Message) -> None:
+        self.prefix.begin(message.offset)
+        task = asyncio.create_task(self._save(message.offset))
+        self._saves.add(task)
+        task.add_done_callback(self._saves.discard)
+
+    async def _save(self, offset: int) -> None:
+        await save()
+        self._factory.saved += 1
+        done = self.prefix.finish(offset)
+        if done is not None:
+            self._context.checkpoint(done)
+
+
+class _Factory:
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.saved = 0
+        self._config = config
+        self._lambdas: list[_Lambda] = []
+        self._watch = asyncio.ensure_future(self._report())
+
+    async def create(self, _: Mapping[str, Any], context: IContext) -> _Lambda:
+        lambda_ = _Lambda(self, context)
+        self._lambdas.append(lambda_)
+        return lambda_
+
+    async def dispose(self) -> None:
+        """Nothing to close."""
+
+    async def _report(self) -> None:
+        total, warm = int(self._config["total"]), int(self._config["warm"])
+        began, most = 0.0, 0
+        while self.saved < total:
+            await asyncio.sleep(LOOK)
+            most = max(most, sum(len(lambda_.prefix) for lambda_ in self._lambdas))
+            if not began and self.saved >= warm:
+                began, warm = time.perf_counter(), self.saved
+        seconds = time.perf_counter() - began
+        result = {"seconds": seconds, "measured": self.saved - warm, "records": self.saved, "most_at_once": most}
+        await asyncio.to_thread(Path(self._config["result"]).write_text, json.dumps(result))
+
+
+class _Plugin:
+    async def create(self, config: Mapping[str, Any]) -> _Factory:
+        return _Factory(config)
+
+
+plugin = _Plugin()
+
+
+async def _serve(address: str, *, together: bool) -> None:
+    async def handle(batch: pb.Batch, _: object) -> pb.Batch:
+        if together:
+            await asyncio.gather(*(save() for _ in batch.values))
+        else:
+            for _ in batch.values:
+                await save()
+        return pb.Batch(first_offset=len(batch.values))  # how many it saved
+
+    method = grpc.unary_unary_rpc_method_handler(
+        handle, request_deserializer=pb.Batch.FromString, response_serializer=pb.Batch.SerializeToString
+    )
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, {METHOD: method})])
+    server.add_insecure_port(address)
+    await server.start()
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.argv[1], together=sys.argv[2] == "together"))

@@ -1,0 +1,144 @@
+"""Who is connected.
+
+Write clients are part of the state: the lowest reference sequence number among them is the minimum sequence number.
+Read clients only get signals, and are forgotten when the process ends.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A write client (DL-4)."""
+
+    client_id: str
+    client_sequence_number: int
+    reference_sequence_number: int
+    last_update: int
+    scopes: tuple[str, ...] = ()
+    nack: bool = False
+    """It was refused; all it sends is, until it joins again."""
+    can_evict: bool = True
+    server_metadata: Any = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored."""
+        stored = {
+            "canEvict": self.can_evict,
+            "clientId": self.client_id,
+            "clientSequenceNumber": self.client_sequence_number,
+            "lastUpdate": self.last_update,
+            "nack": self.nack,
+            "referenceSequenceNumber": self.reference_sequence_number,
+            "scopes": [*self.scopes],
+        }
+        return stored if self.server_metadata is None else stored | {"serverMetadata": self.server_metadata}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "Client":
+        """From what was stored."""
+        return cls(
+            client_id=stored["clientId"],
+            client_sequence_number=stored["clientSequenceNumber"],
+            reference_sequence_number=stored["referenceSequenceNumber"],
+            last_update=stored["lastUpdate"],
+            scopes=tuple(stored.get("scopes") or ()),
+            nack=bool(stored.get("nack")),
+            can_evict=bool(stored.get("canEvict", True)),
+            server_metadata=stored.get("serverMetadata"),
+        )
+
+
+class Clients:
+    """The write clients. Never changes: ``put`` and ``remove`` give a new table.
+
+    ``_heap`` is a binary heap of client ids by reference sequence number. A sorted list would do for the minimum; the
+    heap decides which of several clients with the lowest number is looked at for idleness (DL-31), and does it as the
+    service's does: the one at the top stays there until another is strictly lower.
+    """
+
+    __slots__ = ("_clients", "_heap")
+
+    def __init__(self, clients: Mapping[str, Client] | None = None, heap: tuple[str, ...] = ()) -> None:
+        self._clients = clients or {}
+        self._heap = heap
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def __iter__(self) -> Iterator[Client]:
+        """In the order in which they joined."""
+        return iter(self._clients.values())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Clients) and [*self] == [*other]
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content, with metadata that has no hash
+
+    def get(self, client_id: Any) -> Client | None:
+        """The client of this id, if it is one."""
+        return self._clients.get(client_id) if isinstance(client_id, str) else None
+
+    @property
+    def lowest(self) -> Client | None:
+        """The client with the lowest reference sequence number."""
+        return self._clients[self._heap[0]] if self._heap else None
+
+    def put(self, client: Client) -> "Clients":
+        """With ``client``, new or in the place of the one that has its id."""
+        known = client.client_id in self._clients
+        clients = {**self._clients, client.client_id: client}
+        heap = [*self._heap]
+        if not known:
+            heap.append(client.client_id)
+        _settle(heap, heap.index(client.client_id) if known else len(heap) - 1, clients)
+        return Clients(clients, tuple(heap))
+
+    def remove(self, client_id: str) -> "Clients":
+        """Without this client."""
+        clients = {name: client for name, client in self._clients.items() if name != client_id}
+        heap = [*self._heap]
+        place = heap.index(client_id)
+        last = heap.pop()
+        if place < len(heap):
+            heap[place] = last
+            _settle(heap, place, clients)
+        return Clients(clients, tuple(heap))
+
+    def touch(self, client_id: str, **changes: Any) -> "Clients":
+        """With these fields of a known client changed."""
+        return self.put(replace(self._clients[client_id], **changes))
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A client that gets signals only; a write client that was announced by a signal is here too."""
+
+    mode: str
+    expiry: int
+
+
+def _settle(heap: list[str], place: int, clients: Mapping[str, Client]) -> None:
+    """Move the client at ``place`` to where it belongs: up if its parent is higher, else down."""
+
+    def reference(index: int) -> int:
+        return clients[heap[index]].reference_sequence_number
+
+    def swap(one: int, other: int) -> None:
+        heap[one], heap[other] = heap[other], heap[one]
+
+    start = place
+    while place and reference((place - 1) // 2) > reference(place):
+        swap(place, (place - 1) // 2)
+        place = (place - 1) // 2
+    if place != start:
+        return
+    while (child := 2 * place + 1) < len(heap):
+        if child + 1 < len(heap) and reference(child + 1) < reference(child):
+            child += 1
+        if reference(place) <= reference(child):
+            return
+        swap(place, child)
+        place = child

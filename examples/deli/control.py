@@ -1,0 +1,76 @@
+"""Control messages: the service talks to its sequencer. They are never sent and get no number (DL-25)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from examples.deli.clients import Reader
+from examples.deli.config import Config
+from examples.deli.javascript import Malformed
+from examples.deli.messages import Event
+from examples.deli.state import State
+from examples.deli.summaries import set_nack_messages, update_durable
+
+
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """What a control message did."""
+
+    state: State
+    readers: Mapping[str, Reader]
+    events: tuple[Event, ...] = ()
+    clear_cache: bool = False
+    """The stored state may go: the summary has it, and nobody is connected."""
+
+
+def control(state: State, readers: Mapping[str, Reader], data: Any, config: Config, now: int) -> Controlled:
+    """Do what a control message says. One of an unknown type is an event, for whoever sent it."""
+    if not isinstance(data, Mapping):
+        raise Malformed("a control message without data")
+    contents = data.get("contents")
+    kind = data.get("type")
+    if kind not in {"updateDSN", "nackMessages", "extendClient"}:
+        return Controlled(state, readers, (Event("controlMessage", data),))
+    if not isinstance(contents, Mapping):
+        raise Malformed(f"a control message {kind} without contents")
+    if kind == "updateDSN":
+        return _update_dsn(state, readers, contents, config)
+    if kind == "nackMessages":
+        return _nack_messages(state, readers, contents)
+    return _extend_client(state, readers, contents, now + config.client_timeout)
+
+
+def _update_dsn(
+    state: State, readers: Mapping[str, Reader], contents: Mapping[str, Any], config: Config
+) -> Controlled:
+    updated, events = update_durable(state, contents.get("durableSequenceNumber"), config)
+    # Without an event the number was lower than the one known, and the rest of the message is as old.
+    clear = bool(events and contents.get("clearCache") and state.no_active_clients)
+    return Controlled(updated, readers, tuple(events), clear)
+
+
+def _nack_messages(state: State, readers: Mapping[str, Reader], contents: Mapping[str, Any]) -> Controlled:
+    identifier = contents.get("identifier")
+    if not isinstance(identifier, str):
+        raise Malformed("nackMessages without an identifier")
+    if "content" in contents and not isinstance(contents["content"], Mapping):
+        raise Malformed("nackMessages whose content is no object")
+    state, event = set_nack_messages(state, identifier, dict(contents) if "content" in contents else None)
+    return Controlled(state, readers, (event,))
+
+
+def _extend_client(
+    state: State, readers: Mapping[str, Reader], contents: Mapping[str, Any], expiry: int
+) -> Controlled:
+    """The read clients that are named live longer.
+
+    The service asks a client manager outside to note that; here the sequencer's own table is all there is, so the
+    expiry moves in it.
+    """
+    named = contents.get("clientIds")
+    if named is None:
+        named = [contents["clientId"]] if contents.get("clientId") else []
+    known = [name for name in named if isinstance(name, str) and name in readers]
+    extended = {name: Reader(readers[name].mode, expiry) for name in known}
+    events = (Event("extendClients", tuple(known)),) if known else ()
+    return Controlled(state, {**readers, **extended}, events)

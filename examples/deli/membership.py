@@ -1,0 +1,120 @@
+"""Joins and leaves. They come from the service, with the client's name in ``data``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from examples.deli.boxcar import Json, RawOperation
+from examples.deli.clients import Client, Reader
+from examples.deli.config import Config
+from examples.deli.javascript import Malformed, stringify
+from examples.deli.messages import Document
+from examples.deli.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The tables after a join or a leave."""
+
+    state: State
+    readers: Mapping[str, Reader]
+    sequenced: bool = False
+    """A write client came or went: the message gets a number."""
+    signal: Json | None = None
+    """A read client did."""
+
+
+def leave(state: State, readers: Mapping[str, Reader], data: Any, document: Document, now: int) -> Membership:
+    """The client leaves (DL-13). One that is unknown has left before: nothing happens."""
+    if state.clients.get(data):
+        return Membership(replace(state, clients=state.clients.remove(data)), readers, sequenced=True)
+    if not isinstance(data, str) or data not in readers:
+        return Membership(state, readers)
+    state, signal = leave_signal(state, data, state.sequence_number, document, now)
+    return Membership(state, without(readers, data), signal=signal)
+
+
+def join(
+    state: State,
+    readers: Mapping[str, Reader],
+    raw: RawOperation,
+    data: Any,
+    config: Config,
+    document: Document,
+    now: int,
+) -> Membership:
+    """The client joins: a read client with a signal (DL-14), a write client with a number (DL-15).
+
+    A write client that joins again gets no number, but it starts anew: its row of numbers and its place in the
+    document are reset, and a nack is forgotten. Its scopes stay those of its first join.
+    """
+    client_id, detail = joining(data)
+    if detail.get("mode") == "read":
+        if client_id in readers:
+            return Membership(state, readers)
+        state, signal = join_signal(state, data, state.sequence_number, document, now)
+        return Membership(state, added(readers, data, config, now), signal=signal)
+    known = state.clients.get(client_id)
+    client = Client(
+        client_id=client_id,
+        client_sequence_number=0,
+        reference_sequence_number=state.minimum_sequence_number,
+        last_update=raw.timestamp,
+        scopes=known.scopes if known else tuple(detail.get("scopes") or ()),
+        can_evict=known.can_evict if known else True,
+        server_metadata=raw.operation.get("serverMetadata") or (known.server_metadata if known else None),
+    )
+    return Membership(replace(state, clients=state.clients.put(client)), readers, sequenced=known is None)
+
+
+def joining(data: Any) -> tuple[str, Mapping[str, Any]]:
+    """Who joins, and the client's description.
+
+    Raises:
+        Malformed: no such data (DL-6), or a client without a name: it could leave the minimum behind for ever, since
+            what it sends counts as the service's (DL-17).
+    """
+    detail = data.get("detail") if isinstance(data, Mapping) else None
+    if not isinstance(detail, Mapping):
+        raise Malformed("a join without the client's detail")
+    client_id = data.get("clientId")
+    if not isinstance(client_id, str) or not client_id:
+        raise Malformed("a join without a clientId")
+    return client_id, detail
+
+
+def join_signal(state: State, data: Any, reference: int, document: Document, now: int) -> tuple[State, Json]:
+    """Tell that a client came."""
+    client_id, detail = joining(data)
+    content = {"type": "join", "content": {"clientId": client_id, "client": detail}}
+    return _signal(state, content, reference, document, now)
+
+
+def leave_signal(state: State, client_id: str, reference: int, document: Document, now: int) -> tuple[State, Json]:
+    """Tell that a client went."""
+    return _signal(state, {"type": "leave", "content": client_id}, reference, document, now)
+
+
+def announces(config: Config, operation: Json) -> bool:
+    """Whether a sequenced join or leave is told by a signal too (DL-37)."""
+    if not config.signals or operation["type"] not in {"join", "leave"}:
+        return False
+    metadata = operation.get("serverMetadata")
+    return config.enable_write_client_signals or bool(isinstance(metadata, Mapping) and metadata.get("createSignal"))
+
+
+def added(readers: Mapping[str, Reader], data: Any, config: Config, now: int) -> dict[str, Reader]:
+    """With the client that joined. It expires unless somebody extends it (DL-42)."""
+    client_id, detail = joining(data)
+    return {**readers, client_id: Reader(str(detail.get("mode")), now + config.client_timeout)}
+
+
+def without(readers: Mapping[str, Reader], client_id: Any) -> dict[str, Reader]:
+    """Without the client that left."""
+    return {name: reader for name, reader in readers.items() if name != client_id}
+
+
+def _signal(state: State, content: Json, reference: int, document: Document, now: int) -> tuple[State, Json]:
+    count = state.signal_client_connection_number + 1
+    state = replace(state, signal_client_connection_number=count)
+    return state, document.signal(stringify(content), reference, count, now)

@@ -1,0 +1,112 @@
+"""Which messages get no number: refused with a nack, or dropped."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from examples.deli.boxcar import SERVICE_TYPES, Json, RawOperation
+from examples.deli.config import Config
+from examples.deli.state import State
+
+SUMMARY_SCOPE = "summary:write"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A nack with this content for its client."""
+
+    content: Json
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Nothing comes of it."""
+
+
+def judge(state: State, raw: RawOperation, config: Config) -> Refused | Dropped | None:
+    """None: it may have a number. The order of the checks matters (DL-7 to DL-12).
+
+    The service itself is never refused: its messages are dropped instead (DL-36).
+    """
+    if config.enable_nack_messages and (content := _active(state, raw)):
+        return Dropped() if raw.client_id is None else Refused(content, state)
+    if raw.client_id is None:
+        return None
+    return _out_of_order(state, raw) or _not_allowed(state, raw) or _behind(state, raw) or _no_scope(state, raw)
+
+
+def _active(state: State, raw: RawOperation) -> Json | None:
+    """The first active reason to refuse it (DL-7).
+
+    One without ``allowSystemMessages`` holds back the service too, and so the message that would end it (DL-40).
+    """
+    for contents in state.nack_messages.values():
+        of_the_service = raw.type in SERVICE_TYPES or raw.client_id is None
+        if contents.get("allowSystemMessages") and of_the_service:
+            continue
+        client = state.clients.get(raw.client_id)
+        if client and any(scope in client.scopes for scope in contents.get("allowedScopes") or ()):
+            continue
+        return _content(contents["content"])
+    return None
+
+
+def _content(stored: Mapping[str, Any]) -> Json:
+    content = {name: stored[name] for name in ("code", "type", "message") if name in stored}
+    retry_after = stored.get("retryAfter")
+    return content if retry_after is None else content | {"retryAfter": retry_after}
+
+
+def _out_of_order(state: State, raw: RawOperation) -> Refused | Dropped | None:
+    """A known client's messages are numbered without a gap; what was seen before is dropped (DL-8)."""
+    client = state.clients.get(raw.client_id)
+    if client is None:
+        return None
+    expected = client.client_sequence_number + 1
+    number = raw.client_sequence_number
+    if number is None or number < expected:
+        return Dropped()
+    return _bad_request(state, "Gap detected in incoming op") if number > expected else None
+
+
+def _not_allowed(state: State, raw: RawOperation) -> Refused | None:
+    """What only the service may send (DL-9), and a client that never joined or was refused before (DL-10)."""
+    if raw.type in SERVICE_TYPES:
+        return _bad_request(state, "Op not allowed")
+    client = state.clients.get(raw.client_id)
+    return _bad_request(state, "Nonexistent client") if client is None or client.nack else None
+
+
+def _behind(state: State, raw: RawOperation) -> Refused | None:
+    """A message that refers to what others no longer keep: its client must join again (DL-11).
+
+    A reference that is no whole number counts as behind. The service would store it, and have no minimum any more.
+    """
+    reference = raw.reference_sequence_number
+    if reference is not None and (reference == -1 or reference >= state.minimum_sequence_number):
+        return None
+    assert raw.client_id is not None
+    clients = state.clients.touch(
+        raw.client_id,
+        client_sequence_number=raw.client_sequence_number,
+        reference_sequence_number=state.minimum_sequence_number,
+        last_update=raw.timestamp,
+        nack=True,
+    )
+    marked = replace(state, clients=clients)
+    shown = raw.operation.get("referenceSequenceNumber") if reference is None else reference
+    return _bad_request(marked, f"Refseq {shown} < {state.minimum_sequence_number}")
+
+
+def _no_scope(state: State, raw: RawOperation) -> Refused | None:
+    """Only some clients may summarize (DL-12)."""
+    client = state.clients.get(raw.client_id)
+    if raw.type != "summarize" or (client and SUMMARY_SCOPE in client.scopes):
+        return None
+    message = f"Client {raw.client_id} does not have summary permission"
+    return Refused({"code": 403, "type": "InvalidScopeError", "message": message}, state)
+
+
+def _bad_request(state: State, message: str) -> Refused:
+    return Refused({"code": 400, "type": "BadRequestError", "message": message}, state)

@@ -1,0 +1,379 @@
+"""One document's sequencer at work: records and time in, records out, its state saved, its place in Kafka told.
+
+Everything belongs to the event loop, and nothing but ``close`` and the end of a corrupt document waits: what is
+produced is on its way at once, and its outcome is a callback. A save waits for what was produced before it, and the
+place in Kafka moves when the save is confirmed.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+
+from examples.deli.boxcar import Boxcar, boxcar_of, encode_boxcar, parse_boxcar
+from examples.deli.checkpoints import Saves
+from examples.deli.config import Config
+from examples.deli.javascript import Malformed, encode, parse
+from examples.deli.messages import (
+    Checkpoint,
+    Close,
+    Deltas,
+    Document,
+    Event,
+    Failure,
+    Input,
+    Output,
+    ProduceFailed,
+    RawDeltas,
+    Reason,
+    Record,
+    SaveState,
+    Signal,
+    Tick,
+)
+from examples.deli.sequencer import Sequencer
+from examples.deli.settings import Topics
+from examples.deli.state import State, load
+from examples.deli.store import States, Stored, key_of
+from sdk_python import CloseReason, Message, Produced, ProduceError
+from sdk_python.document_router import CorruptDocument, IDocumentContext
+
+log = logging.getLogger("examples.deli")
+
+RETRY = 5.0
+"""Seconds after which a save that failed is tried again, if there is no newer one."""
+
+Clock = Callable[[], int]
+"""Milliseconds since the Unix epoch."""
+
+Outcome = asyncio.Future[Produced]
+
+
+def wall_clock() -> int:
+    """The time that goes into messages."""
+    return time.time_ns() // 1_000_000
+
+
+class Deli:
+    """The lambda of one document."""
+
+    __slots__ = (
+        *("_again", "_clock", "_closed", "_confirmed", "_context", "_document", "_failed", "_mark", "_offset"),
+        *("_record_key", "_saves", "_sequencer", "_settled", "_state_key", "_states", "_timer", "_topics"),
+        *("_under_way", "_wakes_at", "_writing"),
+    )
+
+    def __init__(
+        self, context: IDocumentContext, config: Config, topics: Topics, states: States, clock: Clock = wall_clock
+    ) -> None:
+        """``states`` are the partition's: read to begin with, and kept up to date.
+
+        Raises:
+            CorruptDocument: what is stored is no state.
+        """
+        self._context = context
+        self._topics = topics
+        self._states = states
+        self._clock = clock
+        self._document = Document(context.tenant_id, context.document_id)
+        # A lone surrogate, which JSON can hold, has no UTF-8; each id still needs bytes of its own.
+        self._record_key = context.document_id.encode("utf-8", "surrogatepass")
+        self._state_key = key_of(self._document, context.lease)
+        state = _opened(states.get(self._place))
+        self._saves = Saves(safe=state.log_offset)
+        self._under_way: list[Outcome] = []  # an empty deque has 700 bytes, and most documents rest
+        """What was produced, from the first that is not confirmed on."""
+        self._confirmed = 0
+        """So many of all that was produced, from the first one on, are in Kafka."""
+        self._mark = 0
+        """So many have to be before ``_saves.write`` is written."""
+        self._writing = False
+        self._again: asyncio.TimerHandle | None = None
+        """A save failed, and is tried again then."""
+        self._settled: asyncio.Event | None = None
+        """Somebody waits until nothing is to be written."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = 0
+        self._offset = state.log_offset
+        self._failed = False
+        self._closed = False
+        self._sequencer = Sequencer(self._document, state, config, clock())
+        self._act(self._sequencer.outputs, self._values(self._sequencer.outputs))
+
+    def handler(self, message: Message) -> Awaitable[None] | None:
+        """See `IPartitionLambda.handler`. Raises ``Malformed``: the document is corrupt, and the others go on."""
+        try:
+            self._feed(Record(message.offset, _boxcar_of(message)), message.offset)
+        except Malformed as error:
+            return self._corrupt(error)
+        return None
+
+    def close(self, reason: CloseReason) -> Awaitable[None] | None:
+        """See `IPartitionLambda`. What is to be saved is waited for, since less comes again then."""
+        self._end()
+        if reason is CloseReason.ERROR or self._is_settled:
+            self._closed = True
+            return None
+        return self._close()
+
+    # ------------------------------------------------------------------------------------------ the sequencer
+
+    def _feed(self, event: Input, offset: int) -> None:
+        """Raises ``Malformed``: nothing was done."""
+        before = self._sequencer.session
+        outputs = self._sequencer.feed(event, self._clock())
+        try:
+            values = self._values(outputs)
+        except RecursionError as error:
+            self._sequencer.session = before
+            raise Malformed("nested too deeply") from error
+        self._offset = offset
+        self._act(outputs, values)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._feed(Tick(), self._offset)
+
+    def _values(self, outputs: Sequence[Output]) -> list[bytes]:
+        """The values of the records among them; all are made before the first one is on its way."""
+        values = []
+        for output in outputs:
+            match output:
+                case Deltas(messages):
+                    values.append(self._boxcar(messages))
+                case RawDeltas(message) | Signal(message):
+                    values.append(self._boxcar((message,)))
+                case _:
+                    values.append(b"")
+        return values
+
+    def _boxcar(self, messages: tuple[dict[str, object], ...]) -> bytes:
+        return encode_boxcar(messages, self._document.tenant_id, self._document.document_id)
+
+    def _act(self, outputs: Sequence[Output], values: Sequence[bytes]) -> None:
+        """Do what the sequencer says, in its order; then look when it wants to be asked again."""
+        for output, value in zip(outputs, values, strict=True):
+            match output:
+                case Deltas():
+                    self._produce(self._topics.deltas, value)
+                case RawDeltas():
+                    # To the document's own partition: it comes back as a record behind those that are there.
+                    self._produce(self._context.topic, value, self._context.partition)
+                case Signal() if self._topics.signals is not None:
+                    self._produce(self._topics.signals, value)
+                case SaveState():
+                    self._ask(output)
+                case Checkpoint(offset):
+                    self._saves, told = self._saves.told(offset)
+                    self._tell(told)
+                case Failure(error, restart, corrupt):
+                    self._fail(error, restart, corrupt)
+                case Event(name, detail):
+                    log.debug("%s: %s %s", self._context, name, detail)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        """Each record moves some deadline further away: a timer that comes too early costs less than a new one."""
+        deadline = self._sequencer.next_deadline
+        if deadline is None or (self._timer is not None and self._wakes_at <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        seconds = max(0, deadline - self._clock()) / 1000
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._tick)
+        self._wakes_at = deadline
+
+    # --------------------------------------------------------------------------------------------- producing
+
+    def _produce(self, topic: str, value: bytes, partition: int | None = None) -> None:
+        outcome = self._put(topic, value, self._record_key, partition)
+        self._under_way.append(outcome)
+        outcome.add_done_callback(partial(self._arrived, self._offset))
+
+    def _put(self, topic: str, value: bytes | None, key: bytes, partition: int | None) -> Outcome:
+        try:
+            return asyncio.ensure_future(self._context.produce(topic, value, key, partition=partition))
+        except (TypeError, ValueError) as error:  # a name that no topic has, as the settings may say
+            outcome: Outcome = asyncio.get_running_loop().create_future()
+            outcome.set_exception(error)
+            return outcome
+
+    def _arrived(self, offset: int, outcome: Outcome) -> None:
+        """The outcome of a record is known; that of an earlier one may come later, when it went to another topic."""
+        error = _error_of(outcome)
+        if error is None:
+            under_way = self._under_way
+            while under_way and under_way[0].done() and _error_of(under_way[0]) is None:
+                under_way.pop(0)
+                self._confirmed += 1
+            self._write()
+            return
+        self._failed = True
+        self._settle()
+        if self._closed or _is_stale(error):
+            # There is nobody to tell; whoever has the partition now does this record again.
+            self._end()
+            return
+        too_large = isinstance(error, ProduceError) and error.kind == "too_large"
+        self._feed(ProduceFailed(str(error), offset, too_large), self._offset)
+
+    # ------------------------------------------------------------------------------------------------ saving
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        return self._document.tenant_id, self._document.document_id
+
+    @property
+    def _is_settled(self) -> bool:
+        """Nothing is to be written, or nothing can be."""
+        return self._failed or (self._saves.write is None and not self._writing)
+
+    def _ask(self, save: SaveState) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if self._saves.write is None:
+            self._mark = self._confirmed + len(self._under_way)
+        self._saves = self._saves.ask(save)
+        self._write()
+
+    def _write(self) -> None:
+        """Write the state that is to be saved, if what was produced before it is in Kafka.
+
+        Before that it must not be written: its numbers would be given, and lost. A clearing (DL-56) writes the state
+        too: there is no summary here that could take its place.
+        """
+        save = self._saves.write
+        if save is None or self._writing or self._failed or self._closed or self._confirmed < self._mark:
+            return
+        self._writing = True
+        text = encode(save.state.to_json(save.time))
+        outcome = self._put(self._topics.state, text, self._state_key, self._context.partition)
+        outcome.add_done_callback(partial(self._written, save, text))
+
+    def _written(self, save: SaveState, text: bytes, outcome: Outcome) -> None:
+        self._writing = False
+        error = _error_of(outcome)
+        if error is None:
+            self._remember(text, save.state.log_offset)
+            self._saves, told = self._saves.saved()
+            self._tell(told)
+        else:
+            log.warning("%s: its state is not saved: %s", self._context, error)
+            self._saves = self._saves.failed()
+            if self._saves.write is None and not self._closed and not _is_stale(error):
+                # Else the place in Kafka would stay where it is until the next record, which may never come.
+                self._again = asyncio.get_running_loop().call_later(RETRY, self._ask, save)
+        if self._saves.write is None:
+            self._settle()
+        else:
+            self._mark = self._confirmed + len(self._under_way)
+            self._write()
+
+    def _remember(self, text: bytes, offset: int) -> None:
+        """It is the state of this document now; others that the document has in Kafka go."""
+        before = self._states.get(self._place)
+        self._states[self._place] = Stored(text.decode(), offset, (self._state_key,))
+        for key in before.keys if before is not None else ():
+            if key != self._state_key:
+                # One that stays does no harm: the furthest counts, and the next lease finds it.
+                self._put(self._topics.state, None, key, self._context.partition).add_done_callback(_error_of)
+
+    def _tell(self, checkpoint: Checkpoint | None) -> None:
+        if checkpoint is not None:
+            self._context.checkpoint(checkpoint.offset)
+
+    # --------------------------------------------------------------------------------------------------- ends
+
+    def _fail(self, error: str, restart: bool, corrupt: int | None) -> None:
+        self._end()
+        if corrupt is None:
+            self._context.error(error, restart=restart)
+            return
+        # Later numbers may be in Kafka, and the ones of this record will never be: the document must not be opened
+        # from the state before them, or these numbers would be given to others.
+        text = encode({"corrupt": error, "logOffset": corrupt})
+        outcome = self._put(self._topics.state, text, self._state_key, self._context.partition)
+        outcome.add_done_callback(partial(self._given_up, error, text, corrupt))
+
+    def _given_up(self, error: str, text: bytes, offset: int, outcome: Outcome) -> None:
+        if (unsaid := _error_of(outcome)) is not None:
+            self._context.error(f"{error}; and that could not be stored: {unsaid}", restart=True)
+            return
+        self._remember(text, offset)
+        self._context.error(error, restart=False, offset=offset)
+
+    def _corrupt(self, error: Malformed) -> Awaitable[None]:
+        """Raise ``error`` when what came before is saved.
+
+        All records of a corrupt document count as done. Were they further than its state, it would give numbers a
+        second time when it is opened again.
+        """
+        state = self._sequencer.session.state
+        self._end()
+        if state.log_offset > self._saves.safe and not self._failed:
+            self._ask(SaveState(Reason.EVERY_MESSAGE, state, None, self._clock()))
+        if self._saves.safe >= state.log_offset:
+            raise error
+        return self._corrupt_when_saved(error, state)
+
+    async def _corrupt_when_saved(self, error: Malformed, state: State) -> None:
+        await self._until_settled()
+        if self._saves.safe >= state.log_offset:
+            raise error
+        self._context.error(f"corrupt ({error}), and the state before that is not saved", restart=True)
+
+    async def _close(self) -> None:
+        try:
+            await self._until_settled()
+        finally:
+            self._closed = True
+
+    async def _until_settled(self) -> None:
+        while not self._is_settled:
+            self._settled = asyncio.Event()
+            await self._settled.wait()
+
+    def _settle(self) -> None:
+        if self._settled is not None:
+            self._settled.set()
+
+    def _end(self) -> None:
+        """Nothing comes out any more, but the saves that are asked for."""
+        self._sequencer.feed(Close(), self._clock())
+        for timer in (self._timer, self._again):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._again = None
+
+
+def _opened(stored: Stored | None) -> State:
+    if stored is None:
+        return load(None)
+    try:
+        content = parse(stored.text)
+        if isinstance(content, Mapping) and "corrupt" in content:
+            raise CorruptDocument(f"given up for good at offset {content.get('logOffset')}: {content['corrupt']}")
+        return State.from_json(content)
+    except Malformed as error:
+        # A fresh start would give numbers a second time.
+        raise CorruptDocument(f"its stored state cannot be read: {error}") from error
+
+
+def _boxcar_of(message: Message) -> Boxcar:
+    """What the router parsed to find the document, if it did."""
+    value = message.value or b""
+    parsed = message.__dict__.get("boxcar") if hasattr(message, "__dict__") else None
+    # The router takes NaN and Infinity, which are no JSON.
+    if parsed is None or b"NaN" in value or b"Infinity" in value:
+        return parse_boxcar(value)
+    return boxcar_of(parsed)
+
+
+def _error_of(outcome: Outcome) -> BaseException | None:
+    return asyncio.CancelledError() if outcome.cancelled() else outcome.exception()
+
+
+def _is_stale(error: BaseException) -> bool:
+    return isinstance(error, ProduceError) and error.kind == "stale_lease"

@@ -1,0 +1,181 @@
+"""The sequencer of one document: records and time in, outputs out. No I/O, no clock, nothing shared.
+
+``start`` and ``step`` are functions of a session, an input and the time. A session never changes: when a step raises
+``Malformed``, the session before it still stands, and nothing of the record was done.
+"""
+
+from dataclasses import replace
+
+from examples.deli.boxcar import RawOperation
+from examples.deli.checkpoints import Progress
+from examples.deli.config import Config
+from examples.deli.messages import (
+    Checkpoint,
+    Close,
+    Document,
+    Event,
+    Failure,
+    Input,
+    Output,
+    ProduceFailed,
+    Reason,
+    Record,
+)
+from examples.deli.session import Session, Turn
+from examples.deli.state import State
+from examples.deli.summaries import begin_summary_nacks, end_summary_nacks
+from examples.deli.timers import Timers
+
+
+def start(document: Document, state: State, config: Config, now: int) -> tuple[Session, list[Output]]:
+    """A session from a state that was loaded."""
+    events: list[Event] = []
+    if config.summary_nack_messages.check_on_startup:
+        state, events = end_summary_nacks(state, config)
+    session = Session(
+        document,
+        config,
+        state,
+        timers=Timers.started(config, now, clients=not state.no_active_clients),
+        progress=Progress(saved_at=now),
+        # What an earlier session sequenced and no summary has may never have been told (DL-44).
+        ops_since_event=max(state.sequence_number - state.durable_sequence_number, 0)
+        if config.op_event.enable
+        else 0,
+    )
+    turn = Turn(session, now)
+    turn.tell_all(events)
+    if config.check_for_idle_clients_on_startup:  # DL-43
+        turn.evict_idle_client(now)
+    return turn.end()
+
+
+def step(session: Session, event: Input, now: int) -> tuple[Session, list[Output]]:
+    """The session after ``event``, and what is to be done for it, in order.
+
+    Raises:
+        Malformed: a record that cannot be understood (DL-6).
+    """
+    if session.closed:  # DL-45
+        return session, []
+    match event:
+        case Record(offset) if offset <= session.state.log_offset:
+            return _skip(session, offset)
+        case Record():
+            return _handle(session, event, now)
+        case ProduceFailed():
+            return _fail(session, event)
+        case Close():
+            return replace(session, closed=True, timers=Timers()), []
+    return _tick(session, now)
+
+
+class Sequencer:
+    """A session in one place, for those who run it."""
+
+    def __init__(self, document: Document, state: State, config: Config, now: int) -> None:
+        self.session, self.outputs = start(document, state, config, now)
+        """``outputs``: what is to be done for the start."""
+
+    @property
+    def next_deadline(self) -> int | None:
+        """When a ``Tick`` is due, in milliseconds."""
+        return self.session.timers.next_deadline
+
+    def feed(self, event: Input, now: int) -> list[Output]:
+        """What is to be done for ``event``."""
+        self.session, outputs = step(self.session, event, now)
+        return outputs
+
+
+def _skip(session: Session, offset: int) -> tuple[Session, list[Output]]:
+    """A record that is in the state already gives nothing (DL-46); the place in Kafka may move on (DL-47).
+
+    A record of this session's own may come again as well, after a pause that rewinds, and its state may not be saved
+    yet: ``Saves.told`` knows, and holds the checkpoint back.
+    """
+    progress = session.progress.handled(offset, session.state.no_active_clients, records=0)
+    moves = session.config.kafka_checkpoint_on_reprocessing_op
+    outputs: list[Output] = [Checkpoint(progress.kafka)] if moves and progress.kafka is not None else []
+    return replace(session, progress=progress), outputs
+
+
+def _handle(session: Session, record: Record, now: int) -> tuple[Session, list[Output]]:
+    turn = Turn(session, now)
+    # DL-48: first, so that it is in all that is sent.
+    turn.state = replace(turn.state, log_offset=record.offset)
+    for entry in record.boxcar.contents:
+        if raw := RawOperation.of(entry):
+            turn.sequence(raw)
+    turn.end_batch()
+    turn.progress = turn.progress.handled(record.offset, turn.state.no_active_clients)
+    last_is_no_client = turn.last_type == "noClient"
+    if last_is_no_client:
+        turn.tell_all([Event("noClient")])
+    alive = not turn.state.no_active_clients
+    turn.set_timer("activity", now + session.config.activity_timeout if alive else None)  # DL-41
+    if turn.sequenced:
+        _count(turn)
+    reason = turn.progress.due(
+        session.config,
+        now,
+        clear_cache=turn.clear_cache,
+        last_is_no_client=last_is_no_client,
+        no_active_clients=turn.state.no_active_clients,
+    )
+    if reason is None:
+        turn.set_timer("checkpoint", now + session.config.checkpoint_heuristics.idle_time)
+    else:
+        turn.save(reason)
+    return turn.end()
+
+
+def _count(turn: Turn) -> None:
+    """After a boxcar with sequenced messages: is a summary overdue (DL-39), and is it time to tell (DL-44)?"""
+    turn.state, events = begin_summary_nacks(turn.state, turn.config)
+    turn.tell_all(events)
+    settings = turn.config.op_event
+    if not settings.enable:
+        return
+    if settings.idle_time is not None:
+        turn.set_timer("op_idle", turn.now + settings.idle_time)
+    if settings.max_ops is not None:
+        turn.ops_since_event += turn.sequenced
+        if turn.ops_since_event > settings.max_ops:
+            turn.op_event("maxOps")
+
+
+def _tick(session: Session, now: int) -> tuple[Session, list[Output]]:
+    turn = Turn(session, now)
+    while name := turn.timers.due(now):
+        deadline = getattr(turn.timers, name)
+        turn.set_timer(name, None)
+        match name:
+            case "noop" | "activity":
+                if not turn.state.no_active_clients:
+                    turn.to_itself("noop")  # when it comes back, minimum and idle clients are looked at
+            case "read_clients":
+                _expire_readers(turn)
+                missed = (now - deadline) // session.config.read_client_idle_timer
+                turn.set_timer(name, deadline + (missed + 1) * session.config.read_client_idle_timer)
+            case "checkpoint":
+                turn.save(Reason.IDLE_TIME)
+            case "op_idle":
+                turn.op_event("idle")
+            case "op_max":
+                turn.op_event("maxTime")
+    return turn.end()
+
+
+def _expire_readers(turn: Turn) -> None:
+    """Make read clients leave that nobody extended (DL-42)."""
+    for client_id, reader in turn.readers.items():
+        if reader.mode == "read" and reader.expiry < turn.now:
+            turn.send_away(client_id)
+
+
+def _fail(session: Session, failed: ProduceFailed) -> tuple[Session, list[Output]]:
+    """Nothing comes out any more: a save would hold numbers that nobody was told (DL-60, DL-61)."""
+    hopeless = session.config.maintain_batches and failed.too_large
+    failure = Failure(failed.error, restart=not hopeless, corrupt=failed.offset if hopeless else None)
+    return replace(session, closed=True, timers=Timers()), [failure]

@@ -1,0 +1,123 @@
+"""What a sequencer knows of its document, and how that is stored."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from examples.deli.clients import Client, Clients
+from examples.deli.javascript import Malformed, parse, stringify
+
+FIRST_HASH = "00000000"
+
+_HASHED = (
+    *("clientId", "sequenceNumber", "minimumSequenceNumber", "clientSequenceNumber", "referenceSequenceNumber"),
+    *("type", "timestamp", "data"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The state of one document (DL-1). A fresh one is that of a new document (DL-2).
+
+    Invariants:
+
+    - ``sequence_number`` grows by one for each message that is sent, and by nothing else.
+    - With write clients, ``minimum_sequence_number`` is the lowest of their reference sequence numbers.
+    - Everything up to and including ``log_offset`` is in it, and nothing beyond.
+    """
+
+    sequence_number: int = 0
+    """The last number given."""
+    minimum_sequence_number: int = 0
+    """No client refers to anything below; MSN in the rules. Not stored: it follows from the rest (DL-3)."""
+    last_sent_msn: int = 0
+    """The minimum that the last message told."""
+    durable_sequence_number: int = 0
+    """Everything up to it is in a summary; DSN in the rules."""
+    log_offset: int = -1
+    last_hash: str = FIRST_HASH
+    signal_client_connection_number: int = 0
+    clients: Clients = field(default_factory=Clients)
+    nack_messages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Reasons to refuse messages now, by identifier (DL-7)."""
+
+    @property
+    def no_active_clients(self) -> bool:
+        """Nobody who writes is connected."""
+        return not len(self.clients)
+
+    def to_json(self, now: int) -> dict[str, Any]:
+        """As it is stored."""
+        return {
+            "clients": [client.to_json() for client in self.clients],
+            "durableSequenceNumber": self.durable_sequence_number,
+            "expHash1": self.last_hash,
+            "logOffset": self.log_offset,
+            "sequenceNumber": self.sequence_number,
+            "signalClientConnectionNumber": self.signal_client_connection_number,
+            "lastSentMSN": self.last_sent_msn,
+            "nackMessages": [[identifier, contents] for identifier, contents in self.nack_messages.items()],
+            "checkpointTimestamp": now,
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "State":
+        """From what was stored (DL-3).
+
+        Raises:
+            Malformed: it is not a state. Starting afresh would give numbers a second time.
+        """
+        try:
+            clients = Clients()
+            for client in stored.get("clients") or ():
+                clients = clients.put(Client.from_json(client))
+            sequence_number = int(stored["sequenceNumber"])
+            int(last_hash := stored.get("expHash1") or FIRST_HASH, 16)  # what is no number shows itself now
+            lowest = clients.lowest
+            return cls(
+                sequence_number=sequence_number,
+                minimum_sequence_number=lowest.reference_sequence_number if lowest else sequence_number,
+                last_sent_msn=stored.get("lastSentMSN") or 0,
+                durable_sequence_number=stored.get("durableSequenceNumber") or 0,
+                log_offset=int(stored["logOffset"]),
+                last_hash=last_hash,
+                signal_client_connection_number=stored.get("signalClientConnectionNumber") or 0,
+                clients=clients,
+                nack_messages=_nack_messages(stored.get("nackMessages")),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Malformed(f"no stored state: {error!r}") from error
+
+
+def load(stored: str | None, local: str | None = None, summary: str | None = None) -> State:
+    """The state to start from.
+
+    Args:
+        stored: Field ``deli`` of the document (DL-57). None: a new document. Empty: the state was cleared, and the
+            latest summary has it, where no offset counts (DL-58).
+        local: The state in a collection of its own. With both, the higher sequence number wins, then the local one.
+        summary: The state in the latest summary.
+    """
+    states = [State.from_json(parse(text)) for text in (local, stored) if text]
+    if states:
+        return max(states, key=lambda state: state.sequence_number)  # the first of equals: the local one
+    if stored == "":
+        if not summary:
+            raise Malformed("the state was cleared, and there is no summary: a fresh one would give numbers twice")
+        return replace(State.from_json(parse(summary)), log_offset=-1)
+    return State()
+
+
+def next_hash(message: Mapping[str, Any], last: str) -> str:
+    """The rolling hash with this message: a signed CRC-32 in hexadecimal (DL-62)."""
+    crc = zlib.crc32(
+        stringify({name: message[name] for name in _HASHED if name in message}).encode(), int(last, 16) & 0xFFFFFFFF
+    )
+    return f"{crc - (1 << 32) if crc >= 1 << 31 else crc:x}"
+
+
+def _nack_messages(stored: Any) -> dict[str, Mapping[str, Any]]:
+    if isinstance(stored, Mapping):  # the form of older states: one, by itself
+        return {stored["identifier"]: stored} if stored.get("identifier") else {}
+    return dict(stored or ())

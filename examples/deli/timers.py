@@ -1,0 +1,51 @@
+"""The deadlines of a sequencer. It has no clock: whoever runs it sends a ``Tick`` when the earliest one comes."""
+
+from dataclasses import dataclass, fields, replace
+
+from examples.deli.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """Wall-clock deadlines in milliseconds; None: not running. At the same time, the first one here goes first."""
+
+    read_clients: int | None = None
+    """Look for read clients that expired (DL-42). The only one that runs for ever."""
+    activity: int | None = None
+    """The document was silent (DL-41)."""
+    noop: int | None = None
+    """The gathering of noops ends (DL-33)."""
+    checkpoint: int | None = None
+    """Nothing came for a while: save the state (DL-51)."""
+    op_idle: int | None = None
+    op_max: int | None = None
+
+    @classmethod
+    def started(cls, config: Config, now: int, clients: bool) -> "Timers":
+        """Those that run from the start."""
+        events = config.op_event
+        return cls(
+            read_clients=now + config.read_client_idle_timer,
+            activity=now + config.activity_timeout if clients else None,
+            op_max=now + events.max_time if events.enable and events.max_time is not None else None,
+        )
+
+    @property
+    def next_deadline(self) -> int | None:
+        """When a ``Tick`` is due."""
+        return min((deadline for deadline in self._deadlines() if deadline is not None), default=None)
+
+    def due(self, now: int) -> str | None:
+        """The timer that comes first, if its time has come."""
+        deadline = self.next_deadline
+        return _NAMES[self._deadlines().index(deadline)] if deadline is not None and deadline <= now else None
+
+    def stopped(self, name: str) -> "Timers":
+        """Without this one."""
+        return replace(self, **{name: None})
+
+    def _deadlines(self) -> tuple[int | None, ...]:
+        return self.read_clients, self.activity, self.noop, self.checkpoint, self.op_idle, self.op_max
+
+
+_NAMES = tuple(entry.name for entry in fields(Timers))

@@ -1,0 +1,117 @@
+"""From a record of deltas to the documents that are stored, and whether two of them are the same operation."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import bson
+from bson.datetime_ms import DatetimeMS
+from bson.errors import BSONError
+
+from examples.deli.boxcar import parse_boxcar
+from examples.deli.javascript import Malformed, integer
+
+Document = tuple[str, str]
+"""A collaborative document: tenant and id."""
+
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a stored document; MongoDB takes no larger one."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LEAST, _MOST = -(2**63), 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A sequenced operation as it will be stored."""
+
+    document: Document
+    number: int
+    """Its sequence number."""
+    offset: int
+    """Where its record is."""
+    encoded: bytes
+    """The stored document in BSON. Encoded once, in the handler: that is where one that cannot be stored is found."""
+
+
+def operations_of(value: bytes | None, offset: int) -> list[Operation]:
+    """The sequenced operations in a record's value; entries of other types are left out (SC-1).
+
+    Raises:
+        Malformed: no JSON, no boxcar, or an operation that lacks what its index needs, or that BSON cannot hold.
+    """
+    if value is None:
+        raise Malformed("a record without a value")
+    entries = parse_boxcar(value).contents
+    return [
+        _operation(entry, offset)
+        for entry in entries
+        if isinstance(entry, Mapping) and entry.get("type") == "SequencedOperation"
+    ]
+
+
+def same(ours: bytes, stored: bytes) -> bool:
+    """Whether two stored documents, in BSON, are one operation.
+
+    A sequencer that starts again numbers the same messages alike, but its clock went on (DL-59): what holds times of
+    the sequencing itself is not compared. ``timestamp`` is the client's message's own and is compared.
+    """
+    return _essence(ours) == _essence(stored)
+
+
+def _essence(encoded: bytes) -> dict[str, Any]:
+    document = bson.decode(encoded)
+    for name in ("_id", "mongoTimestamp"):
+        document.pop(name, None)
+    operation = document.get("operation")
+    if isinstance(operation, dict):
+        for name in ("traces", "additionalContent"):
+            operation.pop(name, None)
+    return document
+
+
+def _operation(entry: Mapping[str, Any], offset: int) -> Operation:
+    tenant_id, document_id, operation = entry.get("tenantId"), entry.get("documentId"), entry.get("operation")
+    if not isinstance(tenant_id, str) or not isinstance(document_id, str) or not isinstance(operation, Mapping):
+        raise Malformed("a sequenced operation without a tenantId, a documentId or an operation")
+    number, timestamp = integer(operation.get("sequenceNumber")), integer(operation.get("timestamp"))
+    if number is None or timestamp is None:
+        raise Malformed("a sequenced operation without a sequenceNumber or a timestamp")
+    # SC-2. The driver gives no _id to a document that is encoded already.
+    stored = {
+        "_id": bson.ObjectId(),
+        **entry,
+        "operation": {**operation, "traces": []},
+        "mongoTimestamp": DatetimeMS(timestamp),
+    }
+    encoded = _encode(stored)
+    if len(encoded) > LARGEST:
+        raise Malformed(f"operation {number} takes {len(encoded)} bytes, more than {LARGEST}")
+    return Operation((tenant_id, document_id), number, offset, encoded)
+
+
+def _encode(document: Mapping[str, Any]) -> bytes:
+    try:
+        return bson.encode(document)
+    except (OverflowError, UnicodeError):
+        pass
+    except (BSONError, RecursionError) as error:
+        raise Malformed(f"BSON cannot hold it: {error}") from error
+    try:
+        return bson.encode(_as_javascript(document))
+    except (BSONError, OverflowError, UnicodeError, RecursionError) as error:
+        raise Malformed(f"BSON cannot hold it: {error}") from error
+
+
+def _as_javascript(value: Any) -> Any:
+    """What the service would have stored: integers beyond 64 bits are doubles, half a surrogate pair is U+FFFD."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, int) and not isinstance(value, bool) and not _LEAST <= value <= _MOST:
+        return float(value)
+    if isinstance(value, Mapping):
+        return {_as_javascript(key): _as_javascript(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [*map(_as_javascript, value)]
+    return value

@@ -1,0 +1,303 @@
+"""What a lambda writes to Kafka: records wait here, and go to the sidecar in as few calls as possible.
+
+One call of a lease is under way at a time, so what the lambda produced arrives in its order; what comes meanwhile
+waits and goes with the next. So a call carries more, the longer the broker takes.
+
+Back-pressure: while much waits, no handler is called (`Pressure`). A handler that runs may still produce.
+
+Owner: the event loop. A task, made when something waits, sends until nothing does.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+from ._connection import BusyError, LinkError
+from ._errors import ProduceError, ProduceFailure, RefusedError
+from .protocol import lambda_pb2 as pb
+
+MAX_RECORDS: Final = 10_000
+MAX_BYTES: Final = 900 * 1024
+"""Of one call, about: the sidecar takes a message of 1 MiB. A record alone may fill it."""
+MAX_RECORD_BYTES: Final = 1024 * 1024 - 4096
+"""A record of more bytes cannot go through the sidecar."""
+MAX_TOPICS: Final = 100
+"""Different ones in a call."""
+MAX_TOPIC_NAME: Final = 249
+"""Characters; Kafka takes no longer one."""
+HIGH_BYTES: Final = 4 * 1024 * 1024
+HIGH_RECORDS: Final = 20_000
+"""When so much waits, no handler is called until half of it is gone."""
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""What comes beyond fails: it comes from code that nobody's back-pressure reaches."""
+_OVERHEAD: Final = 32  # of a record on the wire
+_RETRY_FIRST: Final = 0.02
+_RETRY_MOST: Final = 1.0
+
+
+class Record(NamedTuple):
+    """A record to produce."""
+
+    value: bytes | str | None
+    key: bytes | str | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+    partition: int | None = None
+    """None: by key, as the Java client does (murmur2); without a key any."""
+
+
+class Produced(NamedTuple):
+    """Where a record is."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Pressure(Protocol):
+    """Who calls the handlers."""
+
+    def fill(self, is_full: bool) -> None:
+        """Call none while this is so."""
+        ...
+
+
+class _Waiting(NamedTuple):
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    partition: int
+    size: int
+    outcome: "asyncio.Future[Produced]"
+
+
+class Producing:
+    """The records of one lease on their way out."""
+
+    def __init__(
+        self,
+        lease: str,
+        call: Callable[[pb.ProduceRequest], Awaitable[pb.ProduceResponse]],
+        pressure: Pressure,
+    ) -> None:
+        self._lease = lease
+        self._call = call
+        self._pressure = pressure
+        self._queue: deque[_Waiting] = deque()
+        self._under_way: list[_Waiting] = []
+        self._bytes = 0
+        self._is_full = False
+        self._over = ""
+        self._sender: asyncio.Task[None] | None = None
+
+    def put(self, topic: str, record: Record) -> "asyncio.Future[Produced]":
+        """Produce a record; its outcome is awaitable.
+
+        Raises:
+            TypeError, ValueError: it is no record.
+        """
+        outcome: asyncio.Future[Produced] = asyncio.get_running_loop().create_future()
+        waiting = _checked(topic, record, outcome)
+        if self._over:
+            outcome.set_exception(ProduceError(self._over, topic, "stale_lease"))
+        elif waiting.size > MAX_RECORD_BYTES:
+            text = f"{waiting.size} bytes; a record has at most {MAX_RECORD_BYTES} on its way through the sidecar"
+            outcome.set_exception(ProduceError(text, topic, "too_large"))
+        elif self._bytes + waiting.size > MOST_BYTES:
+            text = f"{self._bytes} bytes wait already; await what is produced before there is more"
+            outcome.set_exception(ProduceError(text, topic, "failed"))
+        else:
+            self._queue.append(waiting)
+            self._bytes += waiting.size
+            self._weigh()
+            if self._sender is None:
+                self._sender = asyncio.create_task(self._send_all())
+        return outcome
+
+    async def drained(self) -> None:
+        """Until the outcome of all that was produced is known."""
+        while self._sender is not None:
+            await asyncio.wait({self._sender})
+
+    def end(self, why: str) -> None:
+        """Take nothing more. What has no outcome yet fails."""
+        if self._over:
+            return
+        self._over = why
+        if self._sender is not None:
+            self._sender.cancel()
+            self._sender = None  # one that has not begun never comes to its own end
+        for waiting in (*self._under_way, *self._queue):
+            _fail(waiting, ProduceError(why, waiting.topic, "failed"))
+        self._queue.clear()
+
+    async def _send_all(self) -> None:
+        try:
+            while self._queue:
+                batch = self._under_way = self._taken()
+                await self._send(batch)
+                self._bytes -= sum(waiting.size for waiting in batch)
+                self._under_way = []
+                self._weigh()
+        finally:
+            self._sender = None
+            for waiting in self._under_way:  # only when it was cancelled, or failed itself
+                _fail(waiting, ProduceError("the call was given up", waiting.topic, "failed"))
+
+    def _taken(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        topics: set[str] = set()
+        size = 0
+        while self._queue and len(batch) < MAX_RECORDS:
+            size += self._queue[0].size
+            topics.add(self._queue[0].topic)
+            if batch and (size > MAX_BYTES or len(topics) > MAX_TOPICS):
+                break
+            batch.append(self._queue.popleft())
+        return batch
+
+    async def _send(self, batch: list[_Waiting]) -> None:
+        try:
+            response = await self._answer(_request(self._lease, batch))
+        except (LinkError, RefusedError) as broken:
+            for waiting in batch:
+                _fail(waiting, ProduceError(str(broken), waiting.topic, "failed"))
+            return
+        columns = (response.outcomes, response.partitions, response.offsets, response.errors or batch)
+        if {*map(len, columns)} != {len(batch)}:
+            for waiting in batch:
+                text = f"the sidecar answered for {len(response.outcomes)} of {len(batch)} records"
+                _fail(waiting, ProduceError(text, waiting.topic, "failed"))
+            return
+        if len({waiting.topic for waiting in batch}) > 1 and {*response.outcomes} == {_NOT_ALLOWED}:
+            # Nothing was written, for the sake of one topic: the others' records shall not fail with it.
+            by_topic: dict[str, list[_Waiting]] = {}
+            for waiting in batch:
+                by_topic.setdefault(waiting.topic, []).append(waiting)
+            for part in by_topic.values():
+                await self._send(part)
+            return
+        errors = response.errors or [""] * len(batch)
+        answers = zip(batch, response.outcomes, response.partitions, response.offsets, errors, strict=True)
+        for waiting, outcome, partition, offset, error in answers:
+            if outcome == pb.PRODUCE_OUTCOME_WRITTEN:
+                if not waiting.outcome.done():  # whoever awaited it may have been cancelled
+                    waiting.outcome.set_result(Produced(waiting.topic, partition, offset))
+            else:
+                _fail(waiting, ProduceError(error, waiting.topic, _KINDS.get(outcome, "failed")))
+
+    async def _answer(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
+        pause = _RETRY_FIRST
+        while True:
+            try:
+                return await self._call(request)
+            except BusyError:
+                await asyncio.sleep(pause)
+                pause = min(_RETRY_MOST, pause * 2)
+
+    def _weigh(self) -> None:
+        """Tell who calls the handlers, when much waits and when it is gone."""
+        records, share = len(self._queue) + len(self._under_way), 0.5 if self._is_full else 1.0
+        is_full = self._bytes > HIGH_BYTES * share or records > HIGH_RECORDS * share
+        if is_full != self._is_full:
+            self._is_full = is_full
+            self._pressure.fill(is_full)
+
+
+async def together(outcomes: Sequence[Awaitable[Produced]]) -> list[Produced]:
+    """Where all of these are.
+
+    Raises:
+        ProduceError: of the first that failed, with all outcomes in ``results``.
+    """
+    results: list[Produced | ProduceError] = []
+    for outcome in await asyncio.gather(*outcomes, return_exceptions=True):
+        if isinstance(outcome, BaseException) and not isinstance(outcome, ProduceError):
+            raise outcome
+        results.append(outcome)
+    failed = next((result for result in results if isinstance(result, ProduceError)), None)
+    if failed is not None:
+        failed.results = results
+        raise failed
+    return [result for result in results if isinstance(result, Produced)]
+
+
+def put_all(
+    put: Callable[[str, Record], Awaitable[Produced]], topic: str, records: Iterable[Record]
+) -> "asyncio.Task[list[Produced]]":
+    """Produce all of these, each with ``put``; in their order, and all or (by an error in one of them) some."""
+    outcomes = [put(topic, record) for record in records]
+    return asyncio.ensure_future(together(outcomes))
+
+
+_NOT_ALLOWED: Final = pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED
+
+_KINDS: "Final[Mapping[int, ProduceFailure]]" = {
+    pb.PRODUCE_OUTCOME_STALE_LEASE: "stale_lease",
+    _NOT_ALLOWED: "not_allowed",
+    pb.PRODUCE_OUTCOME_TOO_LARGE: "too_large",
+}
+
+
+def _fail(waiting: _Waiting, error: ProduceError) -> None:
+    if not waiting.outcome.done():
+        waiting.outcome.set_exception(error)
+
+
+def _checked(topic: object, record: Record, outcome: "asyncio.Future[Produced]") -> _Waiting:
+    if not isinstance(topic, str):
+        raise TypeError(f"produce(topic): a text, got {type(topic).__name__}")
+    if not 0 < len(topic.encode()) <= MAX_TOPIC_NAME:
+        raise ValueError(f"produce(topic): a name has 1 to {MAX_TOPIC_NAME} characters, got {topic[:50]!r}")
+    value, key = _bytes("value", record.value), _bytes("key", record.key)
+    partition: object = record.partition
+    if partition is None:
+        partition = -1
+    elif not isinstance(partition, int) or isinstance(partition, bool):
+        raise TypeError(f"produce(partition): an int or None, got {type(partition).__name__}")
+    elif not 0 <= partition < 2**31:
+        raise ValueError(f"produce(partition): 0 to 2147483647, got {partition}")
+    size = _OVERHEAD + len(value or b"") + len(key or b"")
+    headers = [*map(_header, record.headers)]  # a copy: the lambda may use its list for the next record
+    for name, content in headers:
+        size += _OVERHEAD + len(name.encode()) + len(content or b"")
+    return _Waiting(topic, key, value, headers, partition, size, outcome)
+
+
+def _bytes(what: str, value: object) -> bytes | None:
+    if isinstance(value, str):
+        return value.encode()
+    if value is None or isinstance(value, bytes):
+        return value
+    raise TypeError(f"produce({what}): bytes, a text or None, got {type(value).__name__}")
+
+
+def _header(header: Any) -> tuple[str, bytes | None]:
+    match header:
+        case (str() as name, bytes() | None as content):
+            if "\0" in name:
+                raise ValueError(f"produce(headers): a name has no NUL, got {name!r}")
+            return name, content
+    raise TypeError(f"produce(headers): pairs of a text and bytes or None, got {header!r}")
+
+
+def _request(lease: str, batch: Sequence[_Waiting]) -> pb.ProduceRequest:
+    """The columns of these records; those that are all empty are left out."""
+    topics = {waiting.topic: index for index, waiting in enumerate({w.topic: w for w in batch}.values())}
+    request = pb.ProduceRequest(lease=lease, topics=topics, values=[waiting.value or b"" for waiting in batch])
+    request.null_values.extend(index for index, waiting in enumerate(batch) if waiting.value is None)
+    if len(topics) > 1:
+        request.topic_indexes.extend(topics[waiting.topic] for waiting in batch)
+    if any(waiting.key is not None for waiting in batch):
+        request.keys.extend(waiting.key or b"" for waiting in batch)
+        request.null_keys.extend(index for index, waiting in enumerate(batch) if waiting.key is None)
+    if any(waiting.partition >= 0 for waiting in batch):
+        request.partitions.extend(waiting.partition for waiting in batch)
+    if any(waiting.headers for waiting in batch):
+        request.header_counts.extend(len(waiting.headers) for waiting in batch)
+        headers = [header for waiting in batch for header in waiting.headers]
+        request.header_names.extend(name for name, _ in headers)
+        request.header_values.extend(value or b"" for _, value in headers)
+        request.null_header_values.extend(index for index, (_, value) in enumerate(headers) if value is None)
+    return request

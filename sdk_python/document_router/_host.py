@@ -1,0 +1,58 @@
+"""What a document and its partition's router are to each other."""
+
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sdk_python._interfaces import IContext, IPartitionLambdaFactory
+
+from ._ledger import Lane
+
+if TYPE_CHECKING:
+    from ._document import Document
+
+
+class CorruptDocument(Exception):  # noqa: N818  named for what it says about the document
+    """Raised by ``IPartitionLambdaFactory.create``: this document can never be opened; do not try again.
+
+    Any exception with an attribute ``corrupt = True`` says the same.
+    """
+
+    corrupt = True
+
+
+class Router(Protocol):
+    """What a document needs of its partition."""
+
+    context: IContext
+    factory: IPartitionLambdaFactory
+    activity_timeout: float
+    held: bool
+    """The partition is paused: no handler call begins."""
+
+    def config_of(self, key: Hashable) -> Mapping[str, Any]:
+        """What the document's lambda is made with."""
+        ...
+
+    def acknowledge(self, lane: Lane, offset: int) -> None:
+        """Messages of the document are done."""
+        ...
+
+    def pause(self, reason: str, retry_after: float | None) -> None:
+        """Pause the partition."""
+        ...
+
+    def stall(self, document: "Document") -> None:
+        """Messages wait for the end of the pause: `Document.wake` is called then."""
+        ...
+
+    def schedule(self, document: "Document", seconds_from_now: float) -> None:
+        """The document is idle at that time."""
+        ...
+
+    def report(self, key: Hashable, error: BaseException | str, offset: int | None, *, often: bool) -> None:
+        """Report to the operators; ``often``: many documents may say the same at once."""
+        ...
+
+    async def rest(self, seconds: float) -> None:
+        """Sleep, but not beyond the end of the partition's lambda."""
+        ...

@@ -1,0 +1,69 @@
+"""The router's settings."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from math import inf
+from typing import Any, Final
+
+from sdk_python._errors import SettingsError
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Times in seconds."""
+
+    activity_timeout: float = 600.0
+    """A document without messages for so long is closed. A lambda's own ``activity_timeout`` comes first."""
+    activity_check_interval: float = 60.0
+    """How often that is looked at."""
+    drain_timeout: float = 1.0
+    """How long a running handler or ``create`` may go on when the partition is closed, before it is cancelled."""
+
+    def overridden(self, settings: Mapping[str, Any]) -> "Options":
+        """These, where ``settings`` says nothing else.
+
+        Raises:
+            SettingsError: a time is none.
+        """
+        names = [name for name in TIMES if name in settings]
+        given = {name: seconds(f"{SECTION}.{name}", settings[name]) for name in names}
+        return replace(self, **given)
+
+
+TIMES: Final = tuple(field.name for field in fields(Options))
+SECTION: Final = "document_router"
+
+
+def own_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The router's part of a lambda's settings. Apart, for the document lambda's may have the same names.
+
+    Raises:
+        SettingsError: it is no mapping, or has a name that is none of the router's.
+    """
+    own = config.get(SECTION, {})
+    known = ("key", *TIMES)
+    if not isinstance(own, Mapping):
+        raise SettingsError(f"{SECTION}: expected a mapping with {', '.join(known)}, got {own!r}")
+    for name in own:
+        if name not in known:
+            raise SettingsError(f"{SECTION}.{name}: there is no such setting; there are {', '.join(known)}")
+    return own
+
+
+def seconds(name: str, value: Any) -> float:
+    """A number of seconds, or a text such as ``500ms``, ``60s``, ``10m`` or ``1h``.
+
+    Raises:
+        SettingsError: it is neither, or not positive.
+    """
+    found = None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        found = float(value)
+    elif isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?", value.strip())):
+        found = float(match[1]) * _UNITS[match[2] or "s"]
+    if found is None or not 0 < found < inf:
+        raise SettingsError(f"{name}: expected a time such as 500ms, 60s or 10m, got {value!r}")
+    return found

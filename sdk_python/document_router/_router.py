@@ -1,0 +1,276 @@
+"""The lambda of one partition that gives each document a lambda of its own."""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable, Hashable, Mapping
+from itertools import count
+from time import monotonic
+from types import MappingProxyType
+from typing import Any, Final
+
+from sdk_python._errors import message_of
+from sdk_python._interfaces import CloseReason, IContext, IPartitionLambdaFactory
+from sdk_python._message import Message
+
+from ._document import Document
+from ._keys import DocumentMessage, KeyFunction, ids_of, name_of
+from ._ledger import Lane, Ledger
+from ._options import Options
+
+log = logging.getLogger("kafka_sidecar.sdk")
+
+REPORT_SPACING: Final = 1.0
+"""Seconds between two reports of what many documents may meet at once, such as a database that is away."""
+_CANCEL_GRACE: Final = 0.5
+
+Clock = Callable[[], float]
+_new: Final = tuple.__new__
+
+
+class Router:
+    """See the module. Everything happens on the event loop, and `handler` never waits for a document."""
+
+    def __init__(
+        self,
+        context: IContext,
+        factory: IPartitionLambdaFactory,
+        settings: Mapping[str, Any],
+        key: KeyFunction,
+        options: Options,
+        clock: Clock | None = None,
+    ) -> None:
+        self.context = context
+        self.factory = factory
+        self.activity_timeout = options.activity_timeout
+        self.held = False
+        self._settings = settings
+        self._key = key
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._clock: Clock = clock or monotonic  # what the loop's own time is, without a call in between
+        self._ledger = Ledger()
+        self._documents: dict[Hashable, Document] = {}
+        self._closing: dict[Hashable, asyncio.Task[None]] = {}
+        self._stalled: dict[Document, None] = {}
+        self._sleepers: set[asyncio.Future[None]] = set()
+        self._ended = False
+        self._told_done = -1
+        self._told_count = self._told_size = 0
+        self._replayed_to = -1  # messages up to here may come twice, after a pause
+        self._next_report = self._clock()
+        # When documents are looked at for idleness. Not moved with each message: one that is looked at too early is
+        # put in again. So a message costs nothing here, and a look at all documents never happens.
+        self._idle_at: list[tuple[float, int, Document]] = []
+        self._numbers = count()
+        self._timer = self._loop.call_later(options.activity_check_interval, self._check_again)
+
+    # --------------------------------------------------------------------------------------------- messages
+
+    def handler(self, message: Message) -> None:
+        """Route one message. Synchronous: a document that is slow holds up no other."""
+        if self.held:
+            self._release()
+        ledger = self._ledger
+        offset = message.offset
+        if offset <= ledger.head:
+            self._came_before(offset)
+            return
+        routed = _new(DocumentMessage, message)
+        key = self._key(routed)
+        record_key, value = message.key, message.value
+        size = (len(record_key) if record_key else 0) + (len(value) if value else 0)
+        if key is None:
+            ledger.skip(offset, size)
+            self._publish()
+            return
+        document = self._documents.get(key)
+        if document is None:
+            document = self._open(key)
+        else:
+            document.deadline = self._clock() + document.timeout
+        if document.corrupt:
+            document.lane.head = document.lane.acknowledged = offset
+            ledger.skip(offset, size)
+            self._publish()
+            return
+        ledger.add(document.lane, offset, size, routed)
+        document.take(routed)
+
+    def acknowledge(self, lane: Lane, offset: int) -> None:
+        """Messages of a document are done."""
+        self._ledger.acknowledge(lane, offset)
+        self._publish()
+
+    def config_of(self, key: Hashable) -> Mapping[str, Any]:
+        """The lambda's settings, and whose lambda it is, under the seed's names."""
+        tenant, document = ids_of(key)
+        return MappingProxyType({**self._settings, "tenantId": tenant, "documentId": document})
+
+    def _open(self, key: Hashable) -> Document:
+        document = self._documents[key] = Document(self, key, self._closing.get(key))
+        self.schedule(document, document.timeout)
+        return document
+
+    def _publish(self) -> None:
+        ledger = self._ledger
+        count, size = ledger.beyond_count, ledger.beyond_size
+        if count != self._told_count or size != self._told_size:
+            self._told_count, self._told_size = count, size
+            self.context.completed_beyond(count, size)
+        done = ledger.done
+        if done != self._told_done:
+            self._told_done = done
+            self.context.checkpoint(done)
+
+    def _came_before(self, offset: int) -> None:
+        if offset > self._replayed_to:
+            where = (self.context.topic, self.context.partition)
+            log.warning("%s/%d: offset %d comes after %d: dropped", *where, offset, self._ledger.head)
+
+    # ---------------------------------------------------------------------------------------------- pausing
+
+    def pause(self, reason: str, retry_after: float | None) -> None:
+        """Pause the partition: what one document's lambda misses, such as a database, the others will miss too.
+
+        Nothing is asked for again but the last message, and it only to hear of the pause's end: a context does not
+        tell it, so the next handler call has to, and something must be there to come. All that waits is here.
+        """
+        ledger = self._ledger
+        again = ledger.head if ledger.pending else None
+        self.context.pause(reason, retry_after, again)
+        self.held = True
+        self._replayed_to = ledger.head
+
+    def stall(self, document: Document) -> None:
+        """Messages of a document wait for the end of the pause."""
+        self._stalled[document] = None
+
+    def _release(self) -> None:
+        self.held = False
+        stalled, self._stalled = self._stalled, {}
+        for document in stalled:
+            document.wake()
+
+    # ---------------------------------------------------------------------------------------------- reports
+
+    def report(self, key: Hashable, error: BaseException | str, offset: int | None, *, often: bool) -> None:
+        """Report to the operators, with the document's name; ``often``: at most one in `REPORT_SPACING`."""
+        if often:
+            now = self._clock()
+            if now < self._next_report:
+                return
+            self._next_report = now + REPORT_SPACING
+        name = f"document {name_of(key)}"
+        if isinstance(error, BaseException):
+            if name not in getattr(error, "__notes__", ()):
+                error.add_note(name)  # the error's type and text stay what they are
+        else:
+            error = f"{name}: {message_of(error)}"
+        self.context.report(error, offset)
+
+    # ------------------------------------------------------------------------------------------------- time
+
+    async def rest(self, seconds: float) -> None:
+        """Sleep, but not beyond `close`."""
+        if self._ended:
+            return
+        wake = self._loop.create_future()
+        timer = self._loop.call_later(seconds, _wake, wake)
+        self._sleepers.add(wake)
+        try:
+            await wake
+        finally:
+            timer.cancel()
+            self._sleepers.discard(wake)
+
+    def schedule(self, document: Document, seconds_from_now: float) -> None:
+        """The document is idle at that time, unless a message comes."""
+        document.deadline = self._clock() + seconds_from_now
+        self._look_at(document, document.deadline)
+
+    def _look_at(self, document: Document, time: float) -> None:
+        if document.scheduled is None or time < document.scheduled:
+            document.scheduled = time
+            heapq.heappush(self._idle_at, (time, next(self._numbers), document))
+
+    def close_idle(self) -> None:
+        """Close the documents for which nothing came for long; one with pending work never."""
+        now = self._clock()
+        busy = []
+        while self._idle_at and self._idle_at[0][0] < now:
+            time, _, document = heapq.heappop(self._idle_at)
+            if document.scheduled != time or self._documents.get(document.key) is not document:
+                continue  # looked at earlier, since its deadline was moved; or closed, and moved it then
+            document.scheduled = None
+            if document.busy:
+                busy.append(document)
+            elif document.deadline >= now:
+                self._look_at(document, document.deadline)
+            else:
+                self._close_document(document)
+        for document in busy:
+            self._look_at(document, max(document.deadline, now))
+
+    def _close_document(self, document: Document) -> None:
+        key = document.key
+        del self._documents[key]
+        task = document.end(CloseReason.IDLE)
+        if task is not None:
+            self._closing[key] = task
+            task.add_done_callback(lambda _: self._closed(key, task))
+
+    def _closed(self, key: Hashable, task: asyncio.Task[None]) -> None:
+        if self._closing.get(key) is task:
+            del self._closing[key]
+
+    def _check_again(self) -> None:
+        self._timer = self._loop.call_later(self._options.activity_check_interval, self._check_again)
+        self.close_idle()
+
+    # -------------------------------------------------------------------------------------------------- end
+
+    async def close(self, reason: CloseReason) -> None:
+        """Close all documents at the same time, each after its running handler or ``create``.
+
+        Those have `Options.drain_timeout` to end, and are cancelled then; at once when the lease is gone, since
+        another process may have the partition already, and nothing they do could be told.
+        """
+        self._ended = True
+        self._timer.cancel()
+        for wake in list(self._sleepers):
+            _wake(wake)
+        tasks = dict.fromkeys(self._closing.values(), None)
+        ending = [(document, document.end(reason)) for document in self._documents.values()]
+        workers = {task: document for document, task in ending if task is not None}
+        tasks.update(dict.fromkeys(workers))
+        try:
+            if tasks:
+                await self._wait_for(tasks, workers, reason)
+        finally:
+            for task in tasks:
+                task.cancel()
+            self._documents.clear()
+            self._ledger.clear()
+            self._idle_at.clear()
+
+    async def _wait_for(
+        self,
+        tasks: Mapping[asyncio.Task[None], None],
+        workers: Mapping[asyncio.Task[None], Document],
+        reason: CloseReason,
+    ) -> None:
+        at_once = reason is CloseReason.ERROR
+        _, running = await asyncio.wait(tasks, timeout=0 if at_once else self._options.drain_timeout)
+        while running:
+            for task in running:
+                if task in workers and workers[task].interruptible:
+                    task.cancel()
+            # Closing takes what it takes, and the partition's own deadline bounds it; who ignores a cancellation
+            # is cancelled again.
+            _, running = await asyncio.wait(running, timeout=_CANCEL_GRACE)
+
+
+def _wake(wake: asyncio.Future[None]) -> None:
+    if not wake.done():
+        wake.set_result(None)

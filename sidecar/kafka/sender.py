@@ -1,0 +1,126 @@
+"""What waits becomes frames: which records go now, in which frame, and which become dead letters instead.
+
+Owned by the consumer thread.
+"""
+
+from sidecar import mail
+from sidecar.config.lambdas import LambdaConfig
+from sidecar.kafka.dead_letters import DeadLetters
+from sidecar.kafka.encode import Undeliverable, encode
+from sidecar.kafka.flow import Flow
+from sidecar.kafka.inflow import Inflow
+from sidecar.partitions.partition import Partition
+from sidecar.partitions.table import PartitionTable
+from sidecar.partitions.vocabulary import DeadLetter, TopicPartition
+
+
+class Sender:
+    """Sends of one lambda's partitions what may go."""
+
+    def __init__(
+        self,
+        table: PartitionTable,
+        inflow: Inflow,
+        flow: Flow,
+        config: LambdaConfig,
+        outbox: mail.Outbox,
+        dead_letters: DeadLetters | None,
+    ) -> None:
+        """``dead_letters``: None where the policy is another."""
+        self._table = table
+        self._inflow = inflow
+        self._flow = flow
+        self._config = config
+        self._outbox = outbox
+        self._dead_letters = dead_letters
+        self._being_kept: dict[TopicPartition, DeadLetter] = {}
+        self.changed: set[TopicPartition] = set()
+        """Partitions of which something may go that could not before. What may not go now comes here again when
+        something has changed: a frame was written, a checkpoint made room, records came."""
+        self.sent = 0
+        """Records, since the start."""
+
+    def work(self, now: float) -> None:
+        """Encode and hand over what may go."""
+        candidates, self.changed = self.changed, set()
+        for tp in candidates:
+            most = self._table.may_send(tp)
+            while most and self._inflow.count(tp):
+                if not self._send_frame(tp, most, now):
+                    break
+                most = self._table.may_send(tp)
+            bad = self._inflow.bad(tp)
+            if most and bad is not None and not self._inflow.count(tp):
+                self._table.undeliverable(tp, bad.offset, bad.reason, self._config.rebalance_drain, now)
+
+    def kept(self, answer: mail.DeadLettered, now: float) -> None:
+        """The dead-letter topic has the record, or does not take it."""
+        tp = answer.partition
+        if self._being_kept.get(tp) is answer.letter:
+            del self._being_kept[tp]
+        self._table.dead_lettered(tp, answer.offset, answer.letter, answer.error, self._config.rebalance_drain, now)
+        self.changed.add(tp)
+
+    def forget(self, tp: TopicPartition) -> None:
+        """The partition is not ours any more."""
+        self.changed.discard(tp)
+        self._being_kept.pop(tp, None)
+
+    def _send_frame(self, tp: TopicPartition, most: int, now: float) -> bool:
+        """One frame of at most ``most`` of the records that wait. Returns whether there may be another."""
+        partition = self._table.partitions[tp]
+        if partition.skip:
+            self._inflow.leave_out(tp, partition.skip)
+        if partition.dead and self._inflow.count(tp):
+            most = min(most, self._before_the_dead(partition, now))
+        if not most or not self._inflow.count(tp):
+            return False
+        assert partition.stream is not None
+        stream = self._table.processes.get(partition.stream)
+        assert stream is not None
+        limits = self._config.frame
+        records = self._inflow.peek(tp, min(most, limits.records))
+        frame, bad = encode(records, limits.bytes, stream.max_message_bytes)
+        if bad is not None:
+            if bad.behind is not None:
+                self._inflow.cut(tp, bad.behind)
+            if not self._becomes_dead(tp, bad, now):
+                self._inflow.cut(tp, bad)
+        if frame is not None:
+            self._inflow.taken(tp, frame.count)
+            self._table.sent(tp, frame.first, frame.last, frame.count, len(frame.data), frame.offsets, now)
+            self._flow.sent(tp, now)
+            self.sent += frame.count
+            self._outbox.post(mail.Send(stream.id, frame.data))
+        return True
+
+    def _becomes_dead(self, tp: TopicPartition, bad: Undeliverable, now: float) -> bool:
+        """A record that is only too large stays where it is, to be kept as a dead letter, where the policy is so."""
+        if not bad.readable or self._dead_letters is None:
+            return False
+        drain = self._config.rebalance_drain
+        return self._table.undeliverable(tp, bad.offset, bad.reason, drain, now, readable=True)
+
+    def _before_the_dead(self, partition: Partition, now: float) -> int:
+        """How many of the waiting records come before the first that is to become a dead letter.
+
+        When that is the next one it is given to the writer. It stays here until it is written, so that nothing beyond
+        it is sent, and no position beyond it is committed.
+        """
+        tp = partition.tp
+        if partition.dead:
+            offset = min(partition.dead)
+            count = self._inflow.before(tp, offset)
+            if count:
+                return count
+            record = self._inflow.first(tp)
+            if record.offset() == offset:
+                letter = partition.dead[offset]
+                if self._being_kept.get(tp) is not letter and self._dead_letters is not None:
+                    self._being_kept[tp] = letter
+                    partition.reason = f"waits for the dead letter of offset {offset} to be written"
+                    self._dead_letters.write(tp, offset, record, letter)
+                return 0
+            self._table.no_such_record(tp, offset, self._config.rebalance_drain, now)
+            return 0
+        return self._inflow.count(tp)

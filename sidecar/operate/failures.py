@@ -1,0 +1,94 @@
+"""How a command ends that cannot do what it should: what it says, and its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from sidecar.config import ConfigError
+from sidecar.operate.tls import Tls
+
+EXIT_CONFIG = 2
+"""The exit code of a config file or a command line that cannot be used; click uses the same."""
+
+
+@contextmanager
+def config_mistakes() -> Iterator[None]:
+    """A config file that cannot be used: all its mistakes on stderr, and the exit code for it."""
+    try:
+        yield
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        count = len(error.mistakes)
+        click.echo(f"{error.path}: {count} mistake{'' if count == 1 else 's'}, nothing was started", err=True)
+        raise click.exceptions.Exit(EXIT_CONFIG) from None
+
+
+@contextmanager
+def remote_errors(address: str, tls: Tls | None) -> Iterator[None]:
+    """What the sidecar at `address` refused, or that it is not there, as one sentence and exit code 1."""
+    import grpc  # noqa: PLC0415 - gRPC loads only when it is needed
+
+    try:
+        yield
+    except grpc.RpcError as error:
+        text = _explained(address, tls, error.code(), error.details() or "no reason was given")
+        raise click.ClickException(text) from None
+
+
+def _explained(address: str, tls: Tls | None, code: object, details: str) -> str:
+    import grpc  # noqa: PLC0415 - gRPC loads only when it is needed
+
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return (
+            f"the sidecar at {address} refuses the token ({details}); --token, $KAFKA_SIDECAR_ADMIN_TOKEN or "
+            "$KAFKA_SIDECAR_TOKEN sets it: the server.admin_token of the sidecar's config, else its server.token"
+        )
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return (
+            f"no answer from {address} in time ({details}); does a sidecar run there? If it does, what was asked may "
+            "still come to pass: kafka-sidecar status shows it"
+        )
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return f"the sidecar at {address} does not know this command: is it an older version? ({details})"
+    if code is not grpc.StatusCode.UNAVAILABLE:
+        return f"the sidecar at {address} refuses: {details}"
+    if not _is_connecting(details):
+        return f"the sidecar at {address} says: {details}"
+    return _about_handshake(address, tls, details) or (
+        f"no sidecar answers at {address} ({details}); does it run? --address says where to dial"
+    )
+
+
+def _is_connecting(details: str) -> bool:
+    """Whether the call got nowhere. The same code comes from the sidecar itself, when Kafka does not answer it."""
+    return any(text in details for text in ("failed to connect", "resolution failed", "refused"))
+
+
+def _about_handshake(address: str, tls: Tls | None, details: str) -> str:
+    """What went wrong with TLS and what helps; empty when it was something else."""
+    closed = "Socket closed" in details or "onnection reset" in details
+    if tls is None:
+        # A server of TLS hangs up on a client without, and says nothing.
+        remedy = "if its server.tls is set, give --tls-ca FILE with its authority, or --tls for the system's"
+        return f"{address} closed the connection before it answered; {remedy} ({details})" if closed else ""
+    if "Hostname Verification" in details or "not in peer certificate" in details:
+        what = "the certificate is for another name"
+        remedy = "dial a name that is in it: --address NAME:PORT"
+    elif "CERTIFICATE_VERIFY_FAILED" in details:
+        what = "the certificate is not trusted"
+        remedy = f"trusted is {tls.trusts}; --tls-ca FILE names the authority that signed it"
+    elif "WRONG_VERSION_NUMBER" in details:
+        what = "the other side does not speak TLS"
+        remedy = "leave out --tls, --tls-ca, --tls-cert and their variables"
+    elif closed and tls.certificate is None:
+        what = "it closed the connection"
+        remedy = "where server.tls.client_ca is set it asks for a client certificate: give --tls-cert and --tls-key"
+    elif closed or "handshake" in details:
+        what = "the handshake failed"
+        remedy = "compare --tls-ca, --tls-cert and --tls-key with server.tls of its config"
+    else:
+        return ""
+    return f"no TLS with {address}: {what}; {remedy} ({details})"

@@ -1,0 +1,156 @@
+"""How operators' commands make sure that they talk to their sidecar: what they trust, and what they show."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+# Tags and object identifiers of X.509, as DER has them.
+_VERSION, _EXTENSIONS, _DNS_NAME, _IP_ADDRESS = 0xA0, 0xA3, 0x82, 0x87
+_SUBJECT_ALT_NAME = b"\x55\x1d\x11"
+_COMMON_NAME = b"\x55\x04\x03"
+
+
+class Tls(NamedTuple):
+    """Encryption of a command's call; everything is PEM."""
+
+    ca: bytes | None = None
+    """The authorities to trust; None: the system's."""
+    certificate: bytes | None = None
+    """What the command shows of itself; None: nothing."""
+    key: bytes | None = None
+    """The certificate's."""
+    name: str | None = None
+    """Under which name the sidecar's certificate is checked; None: the one that is dialled."""
+    trusts: str = "the system's authorities"
+    """In words, for an error message."""
+
+
+class Files(NamedTuple):
+    """What the command line names."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+def from_files(files: Files, pinned: Path | None = None) -> Tls:
+    """Read and check the files, so that a mistake in one has its name instead of a failed handshake.
+
+    Args:
+        files: of the command line; they come first.
+        pinned: the server's own certificate, which the command found in the server's config.
+
+    Raises:
+        ValueError: a file cannot be used; the text says which and why.
+    """
+    if (files.certificate is None) != (files.key is None):
+        raise ValueError("a client certificate and its key go together: give both --tls-cert and --tls-key")
+    shown = _pair(files.certificate, files.key) if files.certificate and files.key else Tls()
+    if files.ca is not None:
+        ca = _read(files.ca)
+        _check_authorities(ca, str(files.ca))
+        return shown._replace(ca=ca, trusts=str(files.ca))
+    if pinned is None:
+        return shown
+    # The command runs where the config is, so the file is the very certificate that the sidecar shows. To trust this
+    # one and no other is the strictest check there is: no authority could sign another that passes. So the name in it
+    # decides nothing any more, and may differ from the loopback address that is dialled. The chain behind it in the
+    # file is left out: it would let in all that its authorities have signed.
+    match = _CERTIFICATE.search(_read(pinned).decode(errors="replace"))
+    if match is None:
+        raise ValueError(f"{pinned}, server.tls.certificate of the config, has no PEM certificate; give --tls-ca")
+    _check_authorities(match[0].encode(), str(pinned))
+    trusts = f"only the certificate in {pinned} (was it renewed since the sidecar started?)"
+    name = certificate_name(ssl.PEM_cert_to_DER_cert(match[0]))
+    return shown._replace(ca=match[0].encode(), name=name, trusts=trusts)
+
+
+def certificate_name(der: bytes) -> str | None:
+    """A name for which this certificate is good; None when none is found.
+
+    Python's `ssl` decodes only the certificates of peers. A wrong answer here opens no door: it is asked of a pinned
+    certificate only, and the handshake fails with a name that the certificate does not have.
+    """
+    try:
+        signed = next(_elements(next(_elements(der))[1]))[1]
+        fields = list(_elements(signed))
+        names = [*_alternative_names(fields)] or [*_common_names(fields)]
+    except (IndexError, StopIteration, RuntimeError, ValueError):  # RuntimeError: a StopIteration in a generator
+        return None
+    return names[0] if names else None
+
+
+def _alternative_names(fields: list[tuple[int, bytes]]) -> Iterator[str]:
+    for tag, content in fields:
+        if tag != _EXTENSIONS:
+            continue
+        for _, extension in _elements(next(_elements(content))[1]):
+            parts = list(_elements(extension))
+            if parts[0][1] != _SUBJECT_ALT_NAME:
+                continue
+            for kind, value in _elements(next(_elements(parts[-1][1]))[1]):
+                if kind == _DNS_NAME:
+                    yield value.decode("ascii").replace("*", "any", 1)
+                elif kind == _IP_ADDRESS:
+                    yield str(ipaddress.ip_address(value))
+
+
+def _common_names(fields: list[tuple[int, bytes]]) -> Iterator[str]:
+    """What counts in a certificate without alternative names."""
+    # Version (not in the oldest kind), serial number, algorithm, issuer, validity, subject.
+    subject = fields[5 if fields[0][0] == _VERSION else 4]
+    for _, names in _elements(subject[1]):
+        for _, pair in _elements(names):
+            (_, kind), (_, value) = _elements(pair)
+            if kind == _COMMON_NAME:
+                yield value.decode("ascii").replace("*", "any", 1)
+
+
+def _elements(der: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tag and content of each element, one level deep."""
+    at = 0
+    while at < len(der):
+        tag, length = der[at], der[at + 1]
+        at += 2
+        if length & 0x80:
+            size = length & 0x7F
+            length = int.from_bytes(der[at : at + size])
+            at += size
+        yield tag, der[at : at + length]
+        at += length
+
+
+def _pair(certificate: Path, key: Path) -> Tls:
+    made = Tls(certificate=_read(certificate), key=_read(key))
+    try:
+        # An empty password, or OpenSSL would ask for one on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        reason = (error.reason if isinstance(error, ssl.SSLError) else None) or error
+        raise ValueError(
+            f"{certificate} and {key} cannot be used: {reason}; they must be PEM, and the key the certificate's own, "
+            "not encrypted"
+        ) from None
+    return made
+
+
+def _check_authorities(pem: bytes, name: str) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii", errors="ignore"))
+    except (ssl.SSLError, ValueError):
+        raise ValueError(f"{name} has no usable certificate; it must be PEM") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be read: {error.strerror}; --tls-ca names a file with what is to be trusted"
+        ) from None

@@ -1,0 +1,115 @@
+"""When a partition moves from one process to another, so that one that joined later gets its share.
+
+Only at a difference of two or more, one at a time, and only what has stayed for a while, to a process that has been
+there for a while. A hand-over that fails (the heir cannot create its lambda, or falls over soon) makes all of them
+wait, longer each time: a process that flaps comes under a new name with each start, so nothing else could be held
+against it.
+"""
+
+from collections.abc import Collection
+
+from sidecar.partitions.backoff import delay
+from sidecar.partitions.partition import Partition
+from sidecar.partitions.processes import Processes
+from sidecar.partitions.vocabulary import Limits, State
+
+PROOF = 30.0
+"""Seconds for which a lease that came by a hand-over is watched: a failure within them was the hand-over's."""
+
+
+class Balance:
+    """Decides on hand-overs, and remembers how they went.
+
+    Invariants:
+
+    - At most one partition is ``moving``: from the Revoke to the Ready of its next lease.
+    - Nothing moves before ``_not_before``, which each failed hand-over puts off.
+    - While the last failure is not forgotten, what has moved is watched for a while before the next one follows.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._failures = 0
+        self._failed_at = 0.0
+        self._not_before = 0.0
+        self._watching_until = 0.0
+        self.moving: Partition | None = None
+        self.count = 0
+        """Hand-overs begun since the start."""
+
+    def choose(
+        self, partitions: Collection[Partition], processes: Processes, now: float
+    ) -> tuple[Partition, str] | None:
+        """The partition that should change its process now, and the id of its heir; None: none should."""
+        if self.moving is not None or now < max(self._not_before, self._watching_until) or len(processes) < 2:
+            return None
+        heir = processes.heir(now, self._limits.minimum_stay)
+        if heir is None:
+            return None
+        heir_id, held = heir
+        givers = {name: count for name, count, _ in processes if count - held >= 2}
+        settled = [
+            partition
+            for partition in partitions
+            if partition.process_id in givers
+            and partition.state is State.RUNNING
+            and partition.running_since is not None
+            and now - partition.running_since >= self._limits.minimum_stay
+        ]
+        if not settled:
+            return None
+        # Of the process with the most, the one that is done soonest.
+        return min(settled, key=lambda one: (-givers[one.process_id], one.window.outstanding)), heir_id
+
+    def begun(self, partition: Partition, heir_id: str) -> None:
+        """It is being drained."""
+        self.count += 1
+        self.moving = partition
+        partition.handed_over = True
+        partition.heir = heir_id
+
+    def arrived(self, partition: Partition, now: float) -> None:
+        """The partition has a lambda that is ready."""
+        partition.heir = ""
+        if self.moving is not partition:
+            partition.handed_over = False
+            return
+        self.moving = None
+        self._forgive(now)
+        if self._failures:
+            self._watching_until = now + self._limits.minimum_stay
+
+    def ended(self, partition: Partition, now: float) -> None:
+        """The partition's lease ended, and not because the sidecar wanted it: was that its heir?"""
+        if not partition.handed_over:
+            return
+        partition.handed_over = False
+        partition.heir = ""
+        if self.moving is partition:
+            self.moving = None
+        if partition.running_since is not None and now - partition.running_since >= PROOF:
+            return
+        if now < self._not_before:
+            return  # one process that falls over takes all that it was given with it: that is one failure
+        limits = self._limits
+        self._forgive(now)
+        self._failures += 1
+        self._failed_at = now
+        self._not_before = now + delay(
+            self._failures, limits.hand_over_backoff_first, limits.hand_over_backoff_most, _full
+        )
+
+    def gone(self, partition: Partition) -> None:
+        """The partition is not ours any more, or stands still."""
+        partition.heir = ""
+        if self.moving is partition:
+            self.moving = None
+
+    def _forgive(self, now: float) -> None:
+        if self._failures and now - self._failed_at > 2 * self._limits.hand_over_backoff_most:
+            self._failures = 0
+
+
+def _full() -> float:
+    """Nothing else of this sidecar waits for the same moment: no jitter."""
+    return 1.0

@@ -1,0 +1,277 @@
+"""How the partitions of one lambda move through their states: what the events in `table` have in common.
+
+A life is from Assign to the end of the lease. What follows it is decided here: wait for the next lambda, back off,
+stand still, or leave.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+from sidecar.partitions.backoff import delay
+from sidecar.partitions.balance import Balance
+from sidecar.partitions.partition import AfterDrain, Partition
+from sidecar.partitions.processes import Processes, Stream
+from sidecar.partitions.vocabulary import (
+    Assign,
+    Command,
+    DeadLetter,
+    EndReason,
+    EndStream,
+    ErrorAction,
+    ErrorOutcome,
+    Exit,
+    Failure,
+    Lease,
+    Level,
+    Limits,
+    Policy,
+    Report,
+    Resumed,
+    Revoke,
+    RevokeReason,
+    Rewind,
+    State,
+    StreamId,
+    TopicPartition,
+)
+
+
+class Lives:
+    """The partitions, the streams that can take them, and the steps between their states."""
+
+    def __init__(self, limits: Limits, new_lease: Callable[[], Lease], jitter: Callable[[], float]) -> None:
+        """``new_lease`` gives an unguessable name at each call; ``jitter`` a number from 0 to 1."""
+        self.limits = limits
+        self.processes = Processes()
+        self.balance = Balance(limits)
+        self.partitions: dict[TopicPartition, Partition] = {}
+        self.commands: list[Command] = []
+        self.restarts = 0
+        self.dead_letters = 0
+        self.reports = 0
+        self._new_lease = new_lease
+        self._jitter = jitter
+        self._leases: dict[Lease, Partition] = {}
+        self._waiting: dict[TopicPartition, None] = {}  # in the order in which they began to wait
+        self._timed: dict[TopicPartition, Partition] = {}
+        self._empty_since: float | None = None
+        self._next_stall_look = 0.0
+        self._draining_all = False
+
+    # --- a life begins ----------------------------------------------------------------------------------------
+
+    def _wait(self, partition: Partition, now: float) -> None:
+        partition.state = State.WAITING
+        self._untime(partition)
+        self._waiting[partition.tp] = None
+        self._match(now)
+
+    def _forget_wait(self, partition: Partition) -> None:
+        self._waiting.pop(partition.tp, None)
+        if partition.state is State.BACKING_OFF:
+            self._untime(partition)
+
+    def _match(self, now: float) -> None:
+        while self._waiting and not self._draining_all:
+            tp = next(iter(self._waiting))
+            partition = self.partitions[tp]
+            stream = self.processes.choose(now, partition.heir)
+            if stream is None:
+                return
+            del self._waiting[tp]
+            lease = self._new_lease()
+            partition.begin(lease, stream.id, stream.process_id, now + self.limits.ready_timeout)
+            self._timed[tp] = partition
+            self._leases[lease] = partition
+            self.processes.give(stream, tp)
+            self.commands.append(Assign(stream.id, lease, tp, partition.resume_at, partition.attempt))
+
+    def _hand_over(self, now: float) -> None:
+        """Give a process that came later its share, a partition at a time."""
+        if self._waiting or self._draining_all:
+            return
+        chosen = self.balance.choose(self.partitions.values(), self.processes, now)
+        if chosen is not None:
+            partition, heir_id = chosen
+            self.balance.begun(partition, heir_id)
+            self._report("info", "partition is handed over to another process", partition)
+            self._drain(partition, RevokeReason.HAND_OVER, AfterDrain.WAIT, self.limits.hand_over_drain, now)
+
+    # --- a life is interrupted --------------------------------------------------------------------------------
+
+    def _go_on(self, partition: Partition, now: float) -> None:
+        """The pause that its lambda asked for is over."""
+        assert partition.pausing is not None
+        assert partition.stream is not None
+        number, partition.pausing = partition.pausing.number, None
+        partition.state = State.RUNNING
+        partition.reason = ""
+        partition.moved_at = now
+        self._untime(partition)
+        self.commands.append(Resumed(partition.stream, number, partition.next_offset))
+        self._report("info", "partition goes on after its lambda's pause", partition)
+
+    # --- a life ends ------------------------------------------------------------------------------------------
+
+    def _drain(
+        self, partition: Partition, reason: RevokeReason, then: AfterDrain, seconds: float, now: float
+    ) -> None:
+        stream = self._stream_of(partition)
+        partition.state = State.DRAINING
+        partition.pausing = None
+        partition.after_drain = then
+        partition.due = now + seconds
+        self._timed[partition.tp] = partition
+        self.commands.append(Revoke(stream.id, reason, seconds))
+
+    def _fence(self, partition: Partition, reason: RevokeReason, now: float, *, rewind: bool = True) -> None:
+        """End the lease now; the stream gets some time to say Closed."""
+        stream = self._stream_of(partition)
+        self.commands.append(Revoke(stream.id, reason, 0.0))
+        self._end_lease(partition, rewind=rewind)
+        self.processes.fence(stream, now + self.limits.close_timeout)
+
+    def _end_lease(self, partition: Partition, *, rewind: bool = True) -> None:
+        assert partition.lease is not None
+        del self._leases[partition.lease]
+        self._timed.pop(partition.tp, None)
+        offset = partition.end_lease()
+        if offset is not None and rewind and not partition.leaves:
+            self.commands.append(Rewind(partition.tp, offset))
+
+    def _released(
+        self,
+        partition: Partition,
+        now: float,
+        why: str,
+        *,
+        orderly: bool = False,
+        immediate: bool = False,
+        failure: Failure | None = None,
+    ) -> tuple[ErrorOutcome, float]:
+        """The lambda let go of the partition. Returns what becomes of it, and the seconds of back-off.
+
+        ``orderly``: nothing failed. ``immediate``: a first failure is tried again at once (a process that was
+        killed is no reason to wait; one that dies again and again is). ``failure``: what the lambda said.
+        """
+        lease = partition.lease
+        if partition.state is not State.DRAINING:
+            self.balance.ended(partition, now)
+        if orderly or partition.state is State.DRAINING:
+            self._end_lease(partition)
+            self._after(partition, now, lease, why)
+            return ErrorOutcome.RESTARTING, 0.0
+        limits = self.limits
+        if partition.is_well(now):
+            partition.recovered()
+        if limits.max_restarts is not None and partition.failures >= limits.max_restarts:
+            said = failure or Failure(ErrorAction.CRITICAL, code="max_restarts", message=why)
+            return self._critical(partition, said, f"{limits.max_restarts} restarts did not help: {why}", now), 0.0
+        partition.failed(now)
+        self.restarts += 1
+        self._end_lease(partition)
+        partition.reason = why
+        if immediate and partition.failures == 1:
+            self._report("warning", "partition restarts at once", partition, lease=lease, reason=why)
+            self._wait(partition, now)
+            return ErrorOutcome.RESTARTING, 0.0
+        seconds = delay(partition.failures, limits.backoff_first, limits.backoff_most, self._jitter)
+        partition.state = State.BACKING_OFF
+        partition.due = now + seconds
+        self._timed[partition.tp] = partition
+        waits = {"attempt": partition.attempt, "seconds": round(seconds, 3)}
+        self._report("warning", "partition backs off", partition, lease=lease, reason=why, **waits)
+        return ErrorOutcome.RESTARTING, seconds
+
+    def _after(self, partition: Partition, now: float, lease: Lease | None, why: str) -> None:
+        """What was to be after the drain; without one, wait for the next lambda."""
+        then = partition.after_drain if partition.state is State.DRAINING else AfterDrain.WAIT
+        match then:
+            case AfterDrain.RELEASE:
+                self.balance.gone(partition)
+            case AfterDrain.HALT:
+                self._halt(partition, partition.reason, partition.failing_offset)
+            case AfterDrain.PAUSE:
+                self._stand_still(partition)
+            case AfterDrain.WAIT:
+                partition.reason = ""
+                self._report("info", "partition waits for a lambda", partition, lease=lease, reason=why)
+                self._wait(partition, now)
+
+    def _critical(self, partition: Partition, failure: Failure, reason: str, now: float) -> ErrorOutcome:
+        """The policy decides. A dead letter needs a record that the lambda was given and has not checkpointed."""
+        lease, policy = partition.lease, self.limits.policy
+        letter = DeadLetter(failure, partition.attempt, partition.first_failed_at or now, now)
+        if policy is Policy.DEAD_LETTER and failure.offset is not None and partition.is_delivered(failure.offset):
+            # Written when it comes again, after the rewind: what lies before it is not processed yet.
+            partition.dead[failure.offset] = letter
+            partition.attempt, partition.failures, partition.first_failed_at = 1, 0, None
+            self.restarts += 1
+            self._report("warning", "record becomes a dead letter", partition, reason=reason, **failure.fields())
+            if partition.state is State.DRAINING and partition.after_drain is AfterDrain.HALT:
+                partition.after_drain = AfterDrain.WAIT  # what halts it lies behind, and is met again
+                partition.failing_offset, partition.reason = None, ""
+            self._end_lease(partition)
+            self._after(partition, now, lease, reason)
+            return ErrorOutcome.DEAD_LETTERED
+        if policy is Policy.DEAD_LETTER:
+            reason = f"{reason} (no dead letter: the error names no record that is under way)"
+        event = "partition halted: critical error of the lambda"
+        self._report("error", event, partition, reason=reason, **failure.fields())
+        self._end_lease(partition)
+        self._halt(partition, reason, failure.offset)
+        return self._exit_or_halt(partition, reason)
+
+    def _exit_or_halt(self, partition: Partition, reason: str) -> ErrorOutcome:
+        if self.limits.policy is not Policy.EXIT:
+            return ErrorOutcome.HALTED
+        self.commands.append(Exit(f"{partition.tp}: {reason}"))
+        return ErrorOutcome.EXITING
+
+    def _halt(self, partition: Partition, reason: str, offset: int | None) -> None:
+        self.balance.gone(partition)
+        partition.state = State.HALTED
+        self._untime(partition)
+        partition.reason = reason
+        partition.failing_offset = offset
+
+    def _stand_still(self, partition: Partition) -> None:
+        """Paused by an operator: nobody holds it."""
+        self.balance.gone(partition)
+        partition.state = State.PAUSED
+        self._untime(partition)
+
+    # --- streams ----------------------------------------------------------------------------------------------
+
+    def _end(self, stream: Stream, text: str) -> None:
+        self.commands.append(EndStream(stream.id, EndReason.TOO_LATE, text))
+
+    def _remove(self, stream: Stream, now: float) -> None:
+        self.processes.remove(stream)
+        if len(self.processes) == 0:
+            self._empty_since = now
+        self._match(now)
+
+    def _partition_of(self, stream: StreamId) -> Partition | None:
+        known = self.processes.get(stream)
+        if known is None or known.partition is None:
+            return None
+        partition = self.partitions.get(known.partition)
+        # After a rebalance the same partition may be here again under another stream.
+        return partition if partition is not None and partition.stream == stream else None
+
+    def _stream_of(self, partition: Partition) -> Stream:
+        assert partition.stream is not None
+        stream = self.processes.get(partition.stream)
+        assert stream is not None
+        return stream
+
+    # --- small things -----------------------------------------------------------------------------------------
+
+    def _untime(self, partition: Partition) -> None:
+        partition.due = None
+        self._timed.pop(partition.tp, None)
+
+    def _report(self, level: Level, event: str, partition: Partition, /, **fields: object) -> None:
+        lease = fields.pop("lease", partition.lease)
+        self.commands.append(Report(level, event, partition.tp, cast("Lease | None", lease), fields))

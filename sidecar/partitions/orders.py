@@ -1,0 +1,111 @@
+"""What an operator may order, one partition at a time."""
+
+from sidecar.partitions.lives import Lives
+from sidecar.partitions.partition import AfterDrain, Partition
+from sidecar.partitions.vocabulary import (
+    OrderRefused,
+    RevokeReason,
+    Rewind,
+    State,
+    TopicPartition,
+)
+
+
+class Orders(Lives):
+    """Resume, pause and seek."""
+
+    def resume(self, tp: TopicPartition, now: float, *, skip: bool) -> tuple[int, int | None]:
+        """Let a halted or paused partition go on. Returns where, and the offset that will be left out.
+
+        Raises ``OrderRefused`` when it is neither, or ``skip`` and no failing offset is known.
+        """
+        partition = self._ordered(tp)
+        if partition.state not in (State.HALTED, State.PAUSED):
+            raise OrderRefused(f"{tp} is neither halted nor paused, it is {_words(partition.state)}")
+        if skip and partition.failing_offset is None:
+            why = f"halted without naming a failing offset ({partition.reason})"
+            raise OrderRefused(
+                f"{tp} {'is paused' if partition.state is State.PAUSED else why}, so there is none to skip; "
+                "resume without --skip"
+            )
+        if partition.pausing is not None:
+            at = partition.next_offset
+            self._go_on(partition, now)
+            return at, None
+        skipped = partition.failing_offset if skip else None
+        if skipped is not None:
+            partition.skip.add(skipped)
+            # What was fetched since may end before it: one that Kafka's client cannot read.
+            partition.refetch = True
+            self.commands.append(Rewind(tp, partition.resume_at))
+        self._report("info", "partition resumed by an operator", partition, skipped=skipped)
+        partition.failures = 0
+        partition.attempt = 1
+        partition.first_failed_at = None
+        partition.failing_offset = None
+        partition.reason = ""
+        partition.touched = True  # a place that was found lost is taken by the operator's word
+        self._wait(partition, now)
+        return partition.resume_at, skipped
+
+    def pause(self, tp: TopicPartition, reason: str, seconds: float, now: float) -> None:
+        """Take the partition from its lambda within ``seconds``, and keep it still until ``resume``.
+
+        Raises ``OrderRefused`` where it halted, or is being taken back, or its place is not known yet.
+        """
+        partition = self._ordered(tp)
+        if partition.state in (State.HALTED, State.RESOLVING, State.DRAINING):
+            raise OrderRefused(f"{tp} cannot be paused while it is {_words(partition.state)}")
+        self._report("info", "partition paused by an operator", partition, reason=reason)
+        partition.reason = reason or "paused by an operator"
+        if partition.lease is not None:
+            self._drain(partition, RevokeReason.PAUSED, AfterDrain.PAUSE, seconds, now)
+        else:
+            self._forget_wait(partition)
+            self._stand_still(partition)
+
+    def seek(self, tp: TopicPartition, offset: int, now: float) -> tuple[int, State]:
+        """Go on at ``offset``, which is in the log. Returns the old place, and the state; commit the new one at once.
+
+        A lease dies at once: what its lambda still does belongs to the old place. A halted or paused partition stays
+        so. Raises ``OrderRefused`` where it is about to be somebody else's, or its place is not known yet.
+        """
+        partition = self.check_seek(tp)
+        draining = partition.state is State.DRAINING
+        halts = partition.state is State.HALTED or (draining and partition.after_drain is AfterDrain.HALT)
+        still = partition.stands_still
+        before, reason = partition.resume_at, partition.reason
+        if partition.lease is not None:
+            self._fence(partition, RevokeReason.SEEK, now, rewind=False)
+        self._forget_wait(partition)
+        self._report("info", "partition moved by an operator", partition, offset=offset, before=before)
+        partition.place(offset, committed=False)
+        # Until the client is there, its position says nothing; what it fetched from the old place is void.
+        partition.refetch = True
+        self.commands.append(Rewind(tp, offset))
+        if halts:
+            self._halt(partition, reason, None)
+        elif still:
+            partition.reason = reason
+            self._stand_still(partition)
+        else:
+            self._wait(partition, now)
+        return before, partition.state
+
+    def check_seek(self, tp: TopicPartition) -> Partition:
+        """The partition, where it can be moved now. Raises ``OrderRefused``."""
+        partition = self._ordered(tp)
+        if partition.leaves or partition.state is State.RESOLVING:
+            raise OrderRefused(f"{tp} cannot be moved while it is {_words(partition.state)}; try again")
+        return partition
+
+    def _ordered(self, tp: TopicPartition) -> Partition:
+        partition = self.partitions.get(tp)
+        if partition is None:
+            mine = ", ".join(map(str, sorted(self.partitions))) or "none"
+            raise OrderRefused(f"{tp} is not assigned to this sidecar now; it has: {mine}", "unknown")
+        return partition
+
+
+def _words(state: State) -> str:
+    return state.name.lower().replace("_", " ")

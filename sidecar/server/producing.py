@@ -1,0 +1,124 @@
+"""The call Produce between the wire and the outlet: columns to records, and outcomes back. Not trusted.
+
+Every refusal names the field.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from sdk_python.protocol import lambda_pb2 as pb
+from sidecar.config.lambdas import LambdaConfig
+from sidecar.kafka.outlet import Outgoing, Written
+from sidecar.server.frames import InvalidFrameError, cut
+
+MOST_RECORDS = 10_000
+MOST_TOPICS = 100
+
+MOST_ERROR = 200
+"""Bytes of a text that is said of every record of a request: ten thousand times, and in one answer."""
+
+
+def outgoing(request: pb.ProduceRequest) -> list[Outgoing]:
+    """The records of a request, in its order. Raises ``InvalidFrameError``."""
+    if not request.lease:
+        raise InvalidFrameError("lease: missing")
+    count = len(request.values)
+    if not 0 < count <= MOST_RECORDS:
+        raise InvalidFrameError(f"values: {count} records, a request has 1 to {MOST_RECORDS}")
+    topics = _topics(request, count)
+    keys = _nullable("keys", request.keys, request.null_keys, count)
+    values = _nullable("values", request.values, request.null_values, count)
+    partitions: Sequence[int] = request.partitions
+    if len(partitions) not in (0, count):
+        raise _one_each("partitions", len(partitions), count)
+    if partitions and min(partitions) < -1:
+        raise InvalidFrameError(f"partitions: {min(partitions)} is no partition; -1 is: by key")
+    headers = _headers(request, count)
+    return [*map(Outgoing, topics, keys or [None] * count, values, partitions or [-1] * count, headers)]
+
+
+def refused_topic(request: pb.ProduceRequest, config: LambdaConfig) -> str:
+    """Why one of the request's topics is not for this lambda; empty: all are."""
+    for topic in request.topics:
+        if topic not in config.produce:
+            allowed = ", ".join(config.produce) or "none"
+            shown = cut(topic, MOST_ERROR // 4)
+            return f"the topic {shown!r} is not in `produce` of the lambda's config, which allows: {allowed}"
+    return ""
+
+
+def response(written: Written) -> bytes:
+    """The answer when the outcomes are known."""
+    errors = written.errors if any(written.errors) else []
+    return pb.ProduceResponse(
+        outcomes=written.outcomes,  # type: ignore[arg-type]  # the numbers are those of the enum
+        partitions=written.partitions,
+        offsets=written.offsets,
+        errors=errors,
+    ).SerializeToString()
+
+
+def nothing_written(request: pb.ProduceRequest, outcome: pb.ProduceOutcome, error: str) -> bytes:
+    """The answer when none of the records was looked at."""
+    count, error = len(request.values), cut(error, MOST_ERROR)
+    return pb.ProduceResponse(
+        outcomes=[outcome] * count, partitions=[-1] * count, offsets=[-1] * count, errors=[error] * count
+    ).SerializeToString()
+
+
+def _topics(request: pb.ProduceRequest, count: int) -> list[str]:
+    topics, indexes = request.topics, request.topic_indexes
+    if not 0 < len(topics) <= MOST_TOPICS:
+        raise InvalidFrameError(f"topics: {len(topics)}, a request has 1 to {MOST_TOPICS}")
+    if not indexes:
+        return [topics[0]] * count
+    if len(indexes) != count:
+        raise _one_each("topic_indexes", len(indexes), count)
+    if max(indexes) >= len(topics):
+        raise InvalidFrameError(f"topic_indexes: {max(indexes)}, but there are {len(topics)} topics")
+    return [topics[index] for index in indexes]
+
+
+def _nullable(
+    field: str, entries: Sequence[bytes], nulls: Sequence[int], count: int, *, per: str = "record"
+) -> list[bytes | None]:
+    """A column in which some entries are null; empty when the column is."""
+    made: list[bytes | None] = [*entries]
+    if made and len(made) != count:
+        raise _one_each(field, len(made), count, per)
+    if nulls:
+        if nulls[-1] >= len(made) or any(a >= b for a, b in pairwise(nulls)):
+            raise InvalidFrameError(f"null_{field}: not ascending indexes into {field}, which has {len(made)}")
+        for index in nulls:
+            if made[index]:
+                raise InvalidFrameError(f"null_{field}: entry {index} of {field} is not empty")
+            made[index] = None
+    return made
+
+
+def _headers(request: pb.ProduceRequest, count: int) -> Sequence[Sequence[tuple[str, bytes | None]]]:
+    counts, names = request.header_counts, request.header_names
+    if not counts:
+        if names or request.header_values or request.null_header_values:
+            raise InvalidFrameError("header_counts: missing, but there are headers")
+        return [()] * count
+    if len(counts) != count:
+        raise _one_each("header_counts", len(counts), count)
+    if sum(counts) != len(names):
+        raise InvalidFrameError(f"header_names: {len(names)}, but header_counts add up to {sum(counts)}")
+    if len(request.header_values) != len(names):
+        raise _one_each("header_values", len(request.header_values), len(names), "header")
+    if "\0" in "".join(names):
+        raise InvalidFrameError("header_names: one has a NUL, where Kafka's client would cut it")
+    values = _nullable("header_values", request.header_values, request.null_header_values, len(names), per="header")
+    pairs = [*zip(names, values, strict=True)]
+    made: list[Sequence[tuple[str, bytes | None]]] = []
+    first = 0
+    for number in counts:
+        made.append(pairs[first : first + number])
+        first += number
+    return made
+
+
+def _one_each(field: str, found: int, wanted: int, per: str = "record") -> InvalidFrameError:
+    return InvalidFrameError(f"{field}: {found} entries, one per {per} would be {wanted}")

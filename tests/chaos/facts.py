@@ -1,0 +1,289 @@
+"""What was seen in a run, as plain data: the checker's only input. No I/O.
+
+All times are seconds of the machine's monotonic clock, which all its processes share. Commits carry the broker's wall
+clock in milliseconds; `tests.chaos.folder` turns it into the other, so they are exact to about `SLACK` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal, NamedTuple, Protocol, TypeVar
+
+T = TypeVar("T")
+E = TypeVar("E", bound="_OfPartition")
+
+SLACK = 0.1
+"""Seconds by which a commit's time may be off: it is cut to milliseconds, and two clocks are compared."""
+
+
+class _OfPartition(Protocol):
+    @property
+    def partition(self) -> int: ...
+
+
+class Handled(NamedTuple):
+    """A handler was called with a record, and did not fail."""
+
+    at: float
+    lease: str
+    partition: int
+    offset: int
+
+
+class Checkpointed(NamedTuple):
+    """A lambda was about to call ``context.checkpoint``."""
+
+    at: float
+    lease: str
+    partition: int
+    offset: int
+
+
+class Failed(NamedTuple):
+    """A handler was about to fail at a record, as the record had asked for."""
+
+    at: float
+    lease: str
+    partition: int
+    offset: int
+    critical: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The life of one lambda: one partition in one process, from ``create`` on.
+
+    The name is the lambda process's own: the wire's leases are not shown to lambdas.
+    """
+
+    name: str
+    process: str
+    slot: str
+    """Of the sidecar that it dials: its address."""
+    partition: int
+    start: int | None
+    attempt: int
+    at: float
+    closing: float | None = None
+    """When its ``close`` was called."""
+    closed: float | None = None
+
+
+class Commit(NamedTuple):
+    """A commit as Kafka keeps it. ``position``: its offset in `__consumer_offsets`, where all is in one order."""
+
+    position: int
+    at: float
+    partition: int
+    offset: int
+
+
+class Generation(NamedTuple):
+    """The group as Kafka keeps it: who got which partition. ``owners``: (member id, client id) by partition."""
+
+    position: int
+    at: float
+    number: int
+    owners: Mapping[int, tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seek:
+    """An operator's seek. ``done``: the sidecar said so; otherwise it may have happened or not."""
+
+    partition: int
+    target: int
+    sent: float
+    answered: float
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A sidecar process from start to end. ``client`` is its Kafka `client.id`, made new for each start."""
+
+    client: str
+    slot: str
+    begin: float
+    end: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Something stood still: ``broker``, a sidecar's slot, or a lambda process."""
+
+    what: str
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How it was when all faults were over and everything had been ended."""
+
+    committed: Mapping[int, int]
+    ends: Mapping[int, int]
+    group: str
+    """The group's state: Empty, Stable, ..."""
+    left: tuple[str, ...] = ()
+    """Processes that outlived the run."""
+    exits: Mapping[str, int] = field(default_factory=dict)
+    """The exit codes of what was ended in order at the end."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All of a run. Events are in the order of their times, those of the log in the order of the log."""
+
+    window: int
+    interval: float
+    on_critical: Literal["halt", "dead-letter"]
+    records: Mapping[int, tuple[int, ...]]
+    """What a reader sees in each partition, at the end."""
+    acknowledged: frozenset[tuple[int, int]]
+    leases: tuple[Lease, ...]
+    handled: tuple[Handled, ...]
+    checkpoints: tuple[Checkpointed, ...]
+    commits: tuple[Commit, ...]
+    end: End
+    failures: tuple[Failed, ...] = ()
+    generations: tuple[Generation, ...] = ()
+    seeks: tuple[Seek, ...] = ()
+    lives: tuple[Life, ...] = ()
+    spans: tuple[Span, ...] = ()
+    dead_letters: frozenset[tuple[int, int]] = frozenset()
+    ends: Mapping[str, float] = field(default_factory=dict)
+    """When lambda processes ended or were killed, by their names."""
+
+    def but(self, **changes: object) -> Facts:
+        """The same facts with some of them changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def only(self, partitions: Collection[int]) -> Facts:
+        """The facts of some partitions."""
+
+        def some(events: tuple[E, ...]) -> tuple[E, ...]:
+            return tuple(event for event in events if event.partition in partitions)
+
+        def of(offsets: Mapping[int, T]) -> dict[int, T]:
+            return {number: one for number, one in offsets.items() if number in partitions}
+
+        return self.but(
+            records=of(self.records),
+            acknowledged=frozenset(place for place in self.acknowledged if place[0] in partitions),
+            leases=some(self.leases),
+            handled=some(self.handled),
+            checkpoints=some(self.checkpoints),
+            failures=some(self.failures),
+            commits=some(self.commits),
+            seeks=some(self.seeks),
+            dead_letters=frozenset(place for place in self.dead_letters if place[0] in partitions),
+            end=replace(self.end, committed=of(self.end.committed), ends=of(self.end.ends)),
+        )
+
+    # --- views, each made once --------------------------------------------------------------------------------
+
+    @cached_property
+    def lease(self) -> Mapping[str, Lease]:
+        """Leases by name."""
+        return {lease.name: lease for lease in self.leases}
+
+    @cached_property
+    def runs(self) -> Mapping[str, tuple[Handled, ...]]:
+        """What each lease handled, in order."""
+        found: dict[str, list[Handled]] = {lease.name: [] for lease in self.leases}
+        for event in self.handled:
+            found.setdefault(event.lease, []).append(event)
+        return {name: tuple(events) for name, events in found.items()}
+
+    @cached_property
+    def partitions(self) -> Mapping[int, PartitionFacts]:
+        """The same facts, partition by partition."""
+        every = {*self.records, *(one.partition for one in self.leases), *(one.partition for one in self.commits)}
+        leases: dict[int, list[Lease]] = {number: [] for number in every}
+        checkpoints: dict[int, list[Checkpointed]] = {number: [] for number in every}
+        commits: dict[int, list[Commit]] = {number: [] for number in every}
+        seeks: dict[int, list[Seek]] = {number: [] for number in every}
+        for lease in self.leases:
+            leases[lease.partition].append(lease)
+        for checkpoint in self.checkpoints:
+            checkpoints[checkpoint.partition].append(checkpoint)
+        for commit in self.commits:
+            commits[commit.partition].append(commit)
+        for seek in self.seeks:
+            seeks.setdefault(seek.partition, []).append(seek)
+        return {
+            number: PartitionFacts(
+                number,
+                tuple(leases[number]),
+                tuple(checkpoints[number]),
+                tuple(commits[number]),
+                tuple(seeks[number]),
+                frozenset(offset for partition, offset in self.dead_letters if partition == number),
+            )
+            for number in sorted(every)
+        }
+
+    def life_of(self, lease: Lease) -> str:
+        """The client id of the sidecar process that gave this lease; empty when that is not known."""
+        alive = [life for life in self.lives if life.slot == lease.slot and life.begin <= lease.at]
+        return max(alive, key=lambda life: life.begin).client if alive else ""
+
+    def late(self, lease: Lease) -> bool:
+        """Whether it may have been given long before its process wrote of it: that process had stood still."""
+        return any(
+            span.what == lease.process and span.begin <= lease.at <= span.end + WAKES_WITHIN for span in self.spans
+        )
+
+
+WAKES_WITHIN = 3.0
+"""Seconds after which a process that was let go on has read what had come while it stood still."""
+
+
+@dataclass(frozen=True)
+class PartitionFacts:
+    """The facts of one partition, each kind in its order."""
+
+    number: int
+    leases: tuple[Lease, ...]
+    checkpoints: tuple[Checkpointed, ...]
+    commits: tuple[Commit, ...]
+    seeks: tuple[Seek, ...]
+    dead_letters: frozenset[int]
+
+    @cached_property
+    def _checkpoints_by_offset(self) -> Mapping[int, tuple[Checkpointed, ...]]:
+        found: dict[int, list[Checkpointed]] = {}
+        for one in self.checkpoints:
+            found.setdefault(one.offset, []).append(one)
+        return {offset: tuple(several) for offset, several in found.items()}
+
+    def checkpoints_for(self, place: int) -> list[Checkpointed]:
+        """The checkpoints that lead to a place, by whichever lease."""
+        return [one for same in self.same_places(place) for one in self._checkpoints_by_offset.get(same - 1, ())]
+
+    def same_places(self, offset: int) -> list[int]:
+        """The place, and those as good: a dead letter right before a place is passed without a checkpoint."""
+        places = [offset]
+        while places[-1] - 1 in self.dead_letters:
+            places.append(places[-1] - 1)
+        return places
+
+    def era(self, at: float) -> Seek | None:
+        """The last seek that was surely over at a time."""
+        over = [seek for seek in self.seeks if seek.done and seek.answered <= at]
+        return max(over, key=lambda seek: seek.answered, default=None)
+
+
+@dataclass(frozen=True, order=True)
+class Breach:
+    """Something that must not be: which check found it, where, and what exactly."""
+
+    check: str
+    where: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.where}: {self.text}"

@@ -1,0 +1,107 @@
+"""The operator: resumes what has halted after a while, and seeks when the schedule says so."""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import sys
+import threading
+import time
+from random import Random
+
+import grpc
+
+from sdk_python.protocol import admin_pb2
+from tests.chaos.journal import Journal
+from tests.chaos.world import TOPIC, World
+from tests.integration.harness import NAME, ROOT, Sidecar
+
+EVERY = 0.5
+"""Seconds between two looks at all sidecars."""
+
+
+def can(command: str) -> bool:
+    """Whether this version of `kafka-sidecar` has a command."""
+    asked = [sys.executable, "-m", "sidecar", command, "--help"]
+    return subprocess.run(asked, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
+class Operator:
+    """A thread of its own: a sidecar that is stopped while it is asked answers late or never."""
+
+    def __init__(self, world: World, journal: Journal, seed: int) -> None:
+        self._world = world
+        self._journal = journal
+        self._random = Random(seed)
+        self._seeks: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+        self._halted: dict[int, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="operator")
+        self.states: dict[int, str] = {}
+        """Of each partition, as last heard from whoever has it."""
+        self.resumes = 0
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def seek(self, partition: int, amount: int) -> None:
+        """Move a partition so many records back, soon."""
+        self._seeks.put((partition, amount))
+
+    def _run(self) -> None:
+        while not self._stop.wait(EVERY):
+            states: dict[int, str] = {}
+            for _, sidecar in self._world.sidecars():
+                for one in _partitions(sidecar):
+                    state = admin_pb2.PartitionState.Name(one.state).removeprefix("PARTITION_STATE_").lower()
+                    states[one.partition] = f"{sidecar.label} {state} {one.reason}".strip()
+                    if one.state == admin_pb2.PARTITION_STATE_HALTED:
+                        self._resume(sidecar, one.partition)
+            self.states = states
+            while not self._seeks.empty() and not self._stop.is_set():
+                self._seek(*self._seeks.get())
+
+    def _resume(self, sidecar: Sidecar, partition: int) -> None:
+        """After it has been seen halted for a random while."""
+        due = self._halted.setdefault(partition, time.monotonic() + self._random.uniform(0.2, 2.5))
+        if time.monotonic() < due:
+            return
+        del self._halted[partition]
+        code, text = _cli(sidecar, "resume", f"{NAME}/{TOPIC}/{partition}")
+        self.resumes += code == 0
+        self._journal.write("resumed", partition=partition, sidecar=sidecar.label, code=code, text=text)
+
+    def _seek(self, partition: int, amount: int) -> None:
+        for _, sidecar in self._world.sidecars():
+            for one in _partitions(sidecar):
+                if one.partition == partition and one.HasField("checkpoint"):
+                    target = max(0, one.checkpoint + 1 - amount)
+                    sent = time.monotonic()
+                    where = f"{NAME}/{TOPIC}/{partition}"
+                    self._journal.write("seeking", partition=partition, target=target, sidecar=sidecar.label)
+                    code, text = _cli(sidecar, "seek", where, "--to", str(target))
+                    what = {"partition": partition, "target": target, "sent": sent, "code": code, "text": text}
+                    self._journal.write("sought", sidecar=sidecar.label, **what)
+                    return
+
+
+def _partitions(sidecar: Sidecar) -> list[admin_pb2.Partition]:
+    try:
+        return [*sidecar.partitions().values()] if sidecar.log("listening for lambdas") else []
+    except (grpc.RpcError, StopIteration):
+        return []
+
+
+def _cli(sidecar: Sidecar, *arguments: str) -> tuple[int, str]:
+    try:
+        done = sidecar.cli(*arguments)
+    except subprocess.TimeoutExpired:
+        return -1, "no answer in time"
+    return done.returncode, (done.stdout or done.stderr).strip()[-300:]

@@ -1,0 +1,307 @@
+"""Faults planted into valid facts, to see that the checker finds each, by its own check and no other. Pure.
+
+Each function answers the changed facts, or None where these facts have no place for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from random import Random
+from typing import TypeVar
+
+from tests.chaos import commit_checks
+from tests.chaos.facts import SLACK, Checkpointed, Commit, Facts, Handled, Lease, PartitionFacts
+
+Plant = Callable[[Facts, Random], Facts | None]
+T = TypeVar("T")
+
+
+def _any(random: Random, candidates: Iterable[T]) -> T | None:
+    found = [*candidates]
+    return random.choice(found) if found else None
+
+
+def _without(events: Sequence[T], one: T) -> tuple[T, ...]:
+    return tuple(event for event in events if event is not one)
+
+
+def _handled_by(facts: Facts) -> dict[tuple[int, int], set[str]]:
+    found: dict[tuple[int, int], set[str]] = {}
+    for event in facts.handled:
+        found.setdefault((event.partition, event.offset), set()).add(event.lease)
+    return found
+
+
+# --- records --------------------------------------------------------------------------------------------------
+
+
+def loss(facts: Facts, random: Random) -> Facts | None:
+    """A lambda's last record, which nobody else handled, was not handled."""
+    by = _handled_by(facts)
+    last = (run[-1] for run in facts.runs.values() if run)
+    event = _any(random, (one for one in last if len(by[one.partition, one.offset]) == 1))
+    return None if event is None else facts.but(handled=_without(facts.handled, event))
+
+
+def invention(facts: Facts, random: Random) -> Facts | None:
+    """The last record of a partition was followed by one that is not in the log."""
+    ends = {(number, offsets[-1]) for number, offsets in facts.records.items()}
+    run = _any(random, (run for run in facts.runs.values() if run and (run[-1].partition, run[-1].offset) in ends))
+    if run is None:
+        return None
+    extra = run[-1]._replace(offset=facts.records[run[-1].partition][-1] + 3)
+    handled = [*facts.handled]
+    handled.insert(handled.index(run[-1]) + 1, extra)
+    return facts.but(handled=tuple(handled))
+
+
+def broker_loss(facts: Facts, random: Random) -> Facts | None:
+    """What was acknowledged is not in the log."""
+    number = random.choice([*facts.records])
+    return facts.but(acknowledged=facts.acknowledged | {(number, facts.records[number][-1] + 1)})
+
+
+def false_dead_letter(facts: Facts, random: Random) -> Facts | None:
+    """A record that did not fail is a dead letter."""
+    event = _any(random, facts.handled)
+    return None if event is None else facts.but(dead_letters=facts.dead_letters | {(event.partition, event.offset)})
+
+
+# --- lambdas --------------------------------------------------------------------------------------------------
+
+
+def swap(facts: Facts, random: Random) -> Facts | None:
+    """Two records that follow each other came in the wrong order."""
+    pair = _any(random, (pair for run in facts.runs.values() for pair in pairwise(run)))
+    if pair is None:
+        return None
+    exchanged = {
+        id(pair[0]): pair[0]._replace(offset=pair[1].offset),
+        id(pair[1]): pair[1]._replace(offset=pair[0].offset),
+    }
+    return facts.but(handled=tuple(exchanged.get(id(event), event) for event in facts.handled))
+
+
+def hole(facts: Facts, random: Random) -> Facts | None:
+    """A lambda was not given one record in the middle; another lambda handled that."""
+    by = _handled_by(facts)
+    inner = (event for run in facts.runs.values() for event in run[1:-1])
+    event = _any(random, (one for one in inner if len(by[one.partition, one.offset]) > 1))
+    return None if event is None else facts.but(handled=_without(facts.handled, event))
+
+
+def late_start(facts: Facts, random: Random) -> Facts | None:
+    """A lambda began one record later than it should; another lambda has handled that record."""
+    by = _handled_by(facts)
+
+    def fits(lease: Lease) -> bool:
+        run, partition = facts.runs[lease.name], facts.partitions[lease.partition]
+        if len(run) < 2 or lease.start is None or run[0].offset != lease.start:
+            return False
+        place = lease.start + 1
+        reached = {c.offset for c in partition.commits} | {s.target for s in partition.seeks}
+        others = len(by[lease.partition, lease.start]) > 1
+        return others and place not in reached and not partition.checkpoints_for(place)
+
+    lease = _any(random, filter(fits, facts.leases))
+    if lease is None:
+        return None
+    assert lease.start is not None
+    leases = tuple(replace(one, start=lease.start + 1) if one is lease else one for one in facts.leases)
+    return facts.but(leases=leases, handled=_without(facts.handled, facts.runs[lease.name][0]))
+
+
+def zombie_handler(facts: Facts, random: Random) -> Facts | None:
+    """A lambda handled one more record after its close was called."""
+    lease = _any(random, (one for one in facts.leases if one.closing is not None and len(facts.runs[one.name]) > 1))
+    if lease is None:
+        return None
+    before, last = facts.runs[lease.name][-2:]
+    closing = (before.at + last.at) / 2
+    return facts.but(leases=tuple(replace(one, closing=closing) if one is lease else one for one in facts.leases))
+
+
+def too_much_again(facts: Facts, random: Random) -> Facts | None:
+    """A lambda had been sent more than a window beyond its checkpoint, and the next one got all that again."""
+
+    def fits(pair: tuple[Lease, Lease]) -> bool:
+        lease, heir = pair
+        run, again = facts.runs[lease.name], facts.runs[heir.name]
+        if not run or heir.start is None or facts.late(heir) or run[-1].offset < heir.start - 1:
+            return False
+        _, strict = commit_checks._tenure(facts, facts.partitions[heir.partition], heir)
+        return strict and len(again) > facts.window + 1 and _until(lease, heir) > run[-1].at
+
+    pairs = (pair for one in facts.partitions.values() for pair in pairwise(one.leases))
+    pair = _any(random, filter(fits, pairs))
+    if pair is None:
+        return None
+    lease, heir = pair
+    last = facts.runs[lease.name][-1]
+    more = [e.offset for e in facts.runs[heir.name][: facts.window + 2] if e.offset > last.offset]
+    step = (_until(lease, heir) - last.at) / (len(more) + 1)
+    extra = [Handled(last.at + step * (i + 1), lease.name, lease.partition, offset) for i, offset in enumerate(more)]
+    return facts.but(handled=tuple(sorted([*facts.handled, *extra], key=lambda event: event.at)))
+
+
+def _until(lease: Lease, heir: Lease) -> float:
+    return min(heir.at, lease.closing if lease.closing is not None else heir.at)
+
+
+# --- commits --------------------------------------------------------------------------------------------------
+
+
+def _insert(facts: Facts, commit: Commit, *, after: Commit | None = None, before: Commit | None = None) -> Facts:
+    commits = [*facts.commits]
+    commits.insert(commits.index(after) + 1 if after is not None else commits.index(before or commit), commit)
+    return facts.but(commits=tuple(commits))
+
+
+def unfounded_commit(facts: Facts, random: Random) -> Facts | None:
+    """What was committed had not been checkpointed."""
+    places = (
+        (before, after, offset)
+        for partition in facts.partitions.values()
+        for before, after in pairwise(partition.commits)
+        for offset in range(before.offset + 1, after.offset)
+        if not partition.checkpoints_for(offset) and all(seek.target != offset for seek in partition.seeks)
+    )
+    found = _any(random, places)
+    if found is None:
+        return None
+    _, after, offset = found
+    return _insert(facts, after._replace(offset=offset), before=after)
+
+
+def duplicate_commit(facts: Facts, random: Random) -> Facts | None:
+    """An earlier commit came once more, after a higher one: 10, 20, 10."""
+    pairs = (
+        (before, after)
+        for partition in facts.partitions.values()
+        for before, after in pairwise(partition.commits)
+        if 0 < before.offset < after.offset
+        and before.offset not in {seek.target for seek in partition.seeks}
+        and _owner(facts, before) == _owner(facts, after)
+    )
+    pair = _any(random, pairs)
+    if pair is None:
+        return None
+    return _insert(facts, pair[1]._replace(offset=pair[0].offset), after=pair[1])
+
+
+def _owner(facts: Facts, commit: Commit) -> tuple[str, str] | None:
+    return commit_checks.owner_at(facts, commit.partition, commit.position)
+
+
+def stale_commit(facts: Facts, random: Random) -> Facts | None:
+    """A checkpoint of a lease was committed when a newer lease had begun below it."""
+    places = []
+    for partition in facts.partitions.values():
+        for before, after in pairwise(partition.commits):
+            for lease, heir in pairwise(partition.leases):
+                if heir.at + SLACK < after.at and not facts.late(heir) and not facts.late(lease):
+                    places += _stale(facts, partition, before, after, lease, heir)
+    found = _any(random, places)
+    if found is None:
+        return None
+    after, checkpoint = found
+    return _insert(facts, after._replace(offset=checkpoint.offset + 1), before=after)
+
+
+def _stale(
+    facts: Facts, partition: PartitionFacts, before: Commit, after: Commit, lease: Lease, heir: Lease
+) -> list[tuple[Commit, Checkpointed]]:
+    owner = _owner(facts, after)
+    if heir.start is None or (owner and facts.life_of(heir) not in ("", owner[1])):
+        return []
+    return [
+        (after, one)
+        for one in partition.checkpoints
+        if one.lease == lease.name
+        and heir.start <= one.offset
+        and one.at < heir.at
+        and before.offset < one.offset + 1 < after.offset
+        and all(other.lease == lease.name for other in partition.checkpoints_for(one.offset + 1))
+        and all(seek.target != one.offset + 1 for seek in partition.seeks)
+    ]
+
+
+def foreign_commit(facts: Facts, random: Random) -> Facts | None:
+    """A sidecar that has lost a partition to another committed it once more."""
+    places = (
+        (before, after)
+        for partition in facts.partitions.values()
+        for before, after in pairwise(partition.commits)
+        if _owner(facts, before) != _owner(facts, after)
+        and before.offset > 0
+        and before.offset not in {seek.target for seek in partition.seeks}
+        and before.offset <= after.offset
+        and not any(
+            facts.late(lease) or facts.life_of(lease) == (_owner(facts, after) or ("", ""))[1]
+            for lease in (facts.lease[one.lease] for one in partition.checkpoints_for(before.offset))
+        )
+    )
+    pair = _any(random, places)
+    if pair is None:
+        return None
+    before, after = pair
+    return _insert(facts, after._replace(offset=before.offset), before=after)
+
+
+def withheld_commits(facts: Facts, random: Random) -> Facts | None:
+    """A sidecar committed nothing for some seconds, although there was something and all was calm."""
+    patience = facts.interval + commit_checks.GRACE
+
+    def fits(one: Checkpointed) -> bool:
+        lease, due = facts.lease[one.lease], one.at + patience
+        later = [other.at for other in facts.partitions[one.partition].leases if other.at > lease.at]
+        until = min([*later, lease.closing or float("inf")])
+        return due < until and commit_checks._calm(facts, lease, one.at, due)
+
+    shuffled = random.sample(facts.checkpoints, len(facts.checkpoints))
+    found = next(filter(fits, shuffled), None)
+    if found is None:
+        return None
+    begin, end = found.at - SLACK, found.at + patience + SLACK
+    kept = (
+        one for one in facts.commits if one.partition != found.partition or not begin - SLACK <= one.at <= end + SLACK
+    )
+    return facts.but(commits=tuple(kept))
+
+
+# --- the end --------------------------------------------------------------------------------------------------
+
+
+def backlog(facts: Facts, random: Random) -> Facts | None:
+    """One partition was not committed to its end."""
+    number = random.choice([*facts.end.ends])
+    committed = {**facts.end.committed, number: facts.end.ends[number] - 1}
+    return facts.but(end=replace(facts.end, committed=committed))
+
+
+def leftover(facts: Facts, random: Random) -> Facts | None:
+    """A process outlived the run."""
+    return facts.but(end=replace(facts.end, left=(f"python {random.random()}",)))
+
+
+PLANTS: dict[Plant, str] = {
+    broker_loss: "acknowledged",
+    loss: "lost",
+    invention: "unknown",
+    false_dead_letter: "dead-letters",
+    swap: "order",
+    hole: "gap",
+    late_start: "start",
+    zombie_handler: "alone",
+    unfounded_commit: "commit-source",
+    duplicate_commit: "commit-back",
+    stale_commit: "commit-stale",
+    foreign_commit: "commit-stale",
+    withheld_commits: "commit-overdue",
+    too_much_again: "again",
+    backlog: "drained",
+    leftover: "left",
+}
+"""Each with the check that must find it."""

@@ -1,0 +1,234 @@
+"""What is done to the world and when, all of it from a seed. Pure.
+
+A schedule is a list of steps at planned times. The seed decides kinds, targets, pauses and durations, on the planned
+times; what the machine does in between, and so what a fault meets, is never twice the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+Verb = str
+"""start, kill, terminate, freeze, thaw (of a process); raise, restart, seek (of a partition)."""
+
+SIDECARS = ("a", "b", "c")
+PARTITIONS = 8
+MOST_PROCESSES = 3
+"""Lambda processes that one sidecar has at most."""
+SESSION = 3.0
+"""Seconds after which the group misses a member."""
+NOTICED = 15.0
+"""Seconds after which a sidecar gives up on a process that stands still."""
+
+WEIGHTS: Mapping[str, float] = {
+    "lambda-kill": 14,
+    "lambda-terminate": 8,
+    "lambda-freeze": 8,
+    "lambda-freeze-long": 4,
+    "lambda-join": 5,
+    "lambda-leave": 5,
+    "sidecar-kill": 8,
+    "sidecar-terminate": 6,
+    "sidecar-freeze": 6,
+    "sidecar-leave": 3,
+    "sidecar-join": 8,
+    "broker-kill": 1.5,
+    "broker-restart": 1.5,
+    "broker-freeze": 2,
+    "handler-raise": 8,
+    "handler-restart": 8,
+    "seek": 6,
+}
+"""How often each kind of fault is drawn, where it is possible."""
+
+SOAK: Mapping[str, float] = {"lambda-kill": 2, "lambda-terminate": 1, "lambda-freeze": 1, "sidecar-kill": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do. ``fault`` numbers the fault that it belongs to, and ``kind`` names it."""
+
+    at: float
+    verb: Verb
+    target: str
+    """`broker`, a sidecar (`a`), a lambda process (`a/1`), or a partition's number."""
+    fault: int
+    kind: str
+    amount: int = 0
+    """How often a handler fails, or how far back a seek goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What there is at the beginning, and the steps from then on."""
+
+    seed: int
+    lambdas: tuple[str, ...]
+    steps: tuple[Step, ...]
+    faults: int
+
+    @property
+    def seconds(self) -> float:
+        """How long the steps take, if nothing is late."""
+        return self.steps[-1].at if self.steps else 0.0
+
+
+@dataclass
+class _Plan:
+    """The world as the schedule plans it: who is there, and until when nobody may touch it."""
+
+    random: Random
+    lambdas: set[str]
+    protected: frozenset[str]
+    now: float = 0.0
+    away: set[str] = field(default_factory=set)
+    """Sidecars that have left."""
+    busy: dict[str, float] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+
+    def free(self, target: str) -> bool:
+        return self.busy.get(target, 0.0) <= self.now
+
+    def sidecars(self) -> list[str]:
+        """Those that may be disturbed: at least one of those that are there always stays as it is."""
+        there = [one for one in SIDECARS if one not in self.away]
+        free = [one for one in there if self.free(one)]
+        return [one for one in free if one not in self.protected] if len(free) > 1 else []
+
+    def processes(self) -> list[str]:
+        """Lambda processes that may be disturbed."""
+        return [one for one in sorted(self.lambdas) if self.free(one) and self.of(one) not in self.away]
+
+    def of(self, process: str) -> str:
+        return process.partition("/")[0]
+
+
+def make(
+    seed: int,
+    faults: int,
+    *,
+    pause: float = 1.6,
+    weights: Mapping[str, float] = WEIGHTS,
+    without: Sequence[str] = (),
+    protected: Sequence[str] = (),
+) -> Schedule:
+    """A schedule of so many faults, ``pause`` seconds apart on the average.
+
+    Args:
+        without: kinds of faults to leave out.
+        protected: sidecars that are never touched.
+    """
+    random = Random(seed)
+    lambdas = {f"{sidecar}/{number}" for sidecar in SIDECARS for number in range(1, 1 + random.randint(1, 2))}
+    plan = _Plan(random, {*lambdas}, frozenset(protected))
+    kinds = [kind for kind in weights if kind not in without]
+    for number in range(1, faults + 1):
+        plan.now += random.uniform(0.4, 1.6) * pause
+        while True:
+            kind = random.choices(kinds, [weights[kind] for kind in kinds])[0]
+            steps = [*_steps(plan, kind, number)]
+            if steps:
+                break
+            plan.now += 0.1  # so that what is busy becomes free some time
+        plan.steps += steps
+    return Schedule(seed, tuple(sorted(lambdas)), tuple(sorted(plan.steps, key=lambda step: step.at)), faults)
+
+
+def _steps(plan: _Plan, kind: str, number: int) -> Iterator[Step]:
+    """The steps of one fault; none when it is not possible now."""
+    family, _, what = kind.partition("-")
+    if family == "lambda":
+        yield from _lambda(plan, kind, what, number)
+    elif family == "sidecar":
+        yield from _sidecar(plan, kind, what, number)
+    elif family == "broker":
+        yield from _broker(plan, kind, what, number)
+    elif family == "handler":
+        target, times = str(plan.random.randrange(PARTITIONS)), plan.random.randint(1, 3)
+        yield Step(plan.now, what, target, number, kind, 1 if what == "raise" else times)
+    elif plan.free("broker"):
+        yield Step(
+            plan.now, "seek", str(plan.random.randrange(PARTITIONS)), number, kind, plan.random.randint(1, 200)
+        )
+
+
+def _for(plan: _Plan, target: str, first: str, then: str, seconds: float, number: int, kind: str) -> Iterator[Step]:
+    """Do something to a target, and undo it after some seconds; until a little later it is left alone."""
+    plan.busy[target] = plan.now + seconds + 1.0
+    yield Step(plan.now, first, target, number, kind)
+    yield Step(plan.now + seconds, then, target, number, kind)
+
+
+def _lambda(plan: _Plan, kind: str, what: str, number: int) -> Iterator[Step]:
+    random = plan.random
+    if what == "join":
+        room = [f"{s}/{n}" for s in SIDECARS if s not in plan.away for n in range(1, MOST_PROCESSES + 1)]
+        room = [one for one in room if one not in plan.lambdas and plan.free(one)]
+        if room:
+            target = random.choice(room)
+            plan.lambdas.add(target)
+            plan.busy[target] = plan.now + 2.0
+            yield Step(plan.now, "start", target, number, kind)
+        return
+    candidates = plan.processes()
+    if what == "freeze-long":
+        # One at a time: until it is noticed, what it has stands still, and the other faults meet less.
+        candidates = candidates if plan.free(what) else []
+    elif what == "leave":
+        # A sidecar keeps one at least.
+        candidates = [c for c in candidates if sum(plan.of(one) == plan.of(c) for one in plan.lambdas) > 1]
+    if not candidates:
+        return
+    target = random.choice(candidates)
+    if what == "leave":
+        plan.lambdas.discard(target)
+        plan.busy[target] = plan.now + 5.0
+        yield Step(plan.now, "terminate", target, number, kind)
+    elif what.startswith("freeze"):
+        seconds = random.uniform(0.3, 5.0)
+        if what == "freeze-long":
+            seconds += NOTICED + 2.0
+            plan.busy[what] = plan.now + seconds + 5.0
+        yield from _for(plan, target, "freeze", "thaw", seconds, number, kind)
+    else:
+        yield from _for(plan, target, what, "start", random.uniform(0.0, 3.0), number, kind)
+
+
+def _sidecar(plan: _Plan, kind: str, what: str, number: int) -> Iterator[Step]:
+    random = plan.random
+    if what == "join":
+        candidates = [one for one in sorted(plan.away) if plan.free(one)]
+        if candidates:
+            target = random.choice(candidates)
+            plan.away.discard(target)
+            plan.busy[target] = plan.now + 4.0
+            yield Step(plan.now, "start", target, number, kind)
+        return
+    candidates = plan.sidecars()
+    if not candidates or (what == "leave" and plan.away):
+        return
+    target = random.choice(candidates)
+    if what == "leave":
+        plan.away.add(target)
+        plan.busy[target] = plan.now + 8.0
+        yield Step(plan.now, "terminate", target, number, kind)
+    elif what == "freeze":
+        # Half of them are missed by the group.
+        seconds = random.uniform(0.3, SESSION - 1) if random.random() < 0.5 else random.uniform(SESSION + 1, 9.0)
+        yield from _for(plan, target, "freeze", "thaw", seconds, number, kind)
+    else:
+        yield from _for(plan, target, what, "start", random.uniform(0.0, 6.0), number, kind)
+
+
+def _broker(plan: _Plan, kind: str, what: str, number: int) -> Iterator[Step]:
+    if not plan.free("broker"):
+        return
+    if what == "freeze":
+        steps = _for(plan, "broker", "freeze", "thaw", plan.random.uniform(0.5, 5.0), number, kind)
+    else:
+        verb = "kill" if what == "kill" else "terminate"
+        steps = _for(plan, "broker", verb, "start", plan.random.uniform(0.0, 2.0), number, kind)
+    yield from steps
+    plan.busy["broker"] += 15.0  # the group has to find together before it is the next fault's turn

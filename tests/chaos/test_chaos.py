@@ -1,0 +1,74 @@
+"""Fifty faults on real Kafka, and everything must hold. `make chaos` makes more of them.
+
+The environment variable KAFKA_SIDECAR_CHAOS_SEED adds a seed. What a run has seen is, when it was right, also what
+the checker itself is tried on: with faults planted into it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.chaos import checker, folder, plant, schedule
+from tests.chaos.operating import can
+from tests.chaos.runner import Run
+from tests.chaos.world import Options
+from tests.integration.conftest import REQUIRED
+from tests.servers.kafka import missing_requirements
+
+FAULTS = 50
+SEED = "KAFKA_SIDECAR_CHAOS_SEED"
+SEEDS = [20, *([int(os.environ[SEED])] if os.environ.get(SEED) else [])]
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_everything_holds_under_faults(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = missing_requirements()
+    if missing is not None:
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{REQUIRED} is set: {missing}", pytrace=False)
+        pytest.skip(missing)
+    without = [] if can("seek") else ["seek"]
+    run = Run(tmp_path / "run", schedule.make(seed, FAULTS, pause=1.2, without=without), Options(8), 150.0, print)
+    try:
+        outcome = run.go()
+    except BaseException:
+        print(f"histories: {keep(run.folder, seed)}")
+        raise
+    finally:
+        run.close()
+    if outcome.breaches:
+        kept = keep(run.folder, seed)
+        found = "\n".join(map(str, outcome.breaches[:50]))
+        pytest.fail(f"seed {seed}, histories in {kept}:\n{found}\n{capsys.readouterr().out}", pytrace=False)
+    find_what_is_planted(run.folder, seed)
+
+
+def keep(run: Path, seed: int) -> Path:
+    """Copy a run's folder to where it outlives the test."""
+    kept = Path(".chaos").resolve() / f"test-{seed}-{run.stat().st_mtime_ns}"
+    shutil.copytree(run, kept)
+    return kept
+
+
+def find_what_is_planted(recorded: Path, seed: int) -> None:
+    """A run that was right, made wrong in every way that there is."""
+    random = Random(seed)
+    facts = folder.load(recorded)
+    facts = facts.only(random.sample([*facts.records], 3))  # the machine is slow, and three are as good as eight
+    nowhere = set()
+    for planted, check in plant.PLANTS.items():
+        changed = planted(facts, random)
+        if changed is None:
+            nowhere.add(planted.__name__)
+            continue
+        breaches = checker.check(changed)
+        assert {breach.check for breach in breaches} == {check}, (planted.__name__, [*map(str, breaches)])
+    # These need an accident that not every run has: a checkpoint that dies on its way, say.
+    assert nowhere <= {"stale_commit", "foreign_commit", "late_start", "too_much_again", "withheld_commits", "hole"}

@@ -1,0 +1,92 @@
+"""Steady traffic over all partitions from one idempotent producer; what was acknowledged is written down."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from tests.chaos.journal import Journal
+from tests.chaos.world import TOPIC
+
+
+class Traffic:
+    """Records from a thread of its own, until `stop`."""
+
+    def __init__(self, address: str, folder: Path, partitions: int, rate: float) -> None:
+        """``rate``: records a second, in all partitions together."""
+        self._journal = Journal(folder / "history" / "producer.jsonl")
+        self._partitions = partitions
+        self._interval = partitions / rate
+        # The broker may be away for long, and what is produced once must not be given up.
+        settings = {"enable.idempotence": True, "acks": "all", "linger.ms": 5, "message.timeout.ms": 300_000}
+        quick = {"reconnect.backoff.max.ms": 500, "retry.backoff.ms": 50, "log_level": 0}
+        self._producer = Producer({"bootstrap.servers": address, **settings, **quick})
+        self._asked: dict[int, list[dict[str, Any]]] = {number: [] for number in range(partitions)}
+        self._reports: list[dict[str, Any]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="traffic")
+        self.error: BaseException | None = None
+        self.acknowledged = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def ask(self, partition: int, **what: Any) -> None:
+        """Put a wish to fail into the partition's next record."""
+        self._asked[partition].append(what)
+
+    def stop(self, patience: float = 60.0) -> int:
+        """End; returns how many records got no answer."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(patience + 5)
+        left = self._producer.flush(patience)
+        self._write()
+        if self.error is not None:
+            raise self.error
+        return left
+
+    def _run(self) -> None:
+        number = 0
+        due = time.monotonic()
+        try:
+            while not self._stop.wait(max(0.0, due - time.monotonic())):
+                due = max(due + self._interval, time.monotonic() - 1.0)
+                for partition in range(self._partitions):
+                    wish = self._asked[partition].pop(0) if self._asked[partition] else {}
+                    value = json.dumps({"n": number, **wish}).encode()
+                    self._produce(partition, value)
+                number += 1
+                self._producer.poll(0)
+                self._write()
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def _produce(self, partition: int, value: bytes) -> None:
+        while not self._stop.is_set():
+            try:
+                self._producer.produce(TOPIC, value, partition=partition, on_delivery=self._delivered)
+            except BufferError:  # the broker has been away for long
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._reports.append({"kind": "refused", "partition": message.partition(), "error": error.str()})
+        else:
+            self.acknowledged += 1
+            place = {"partition": message.partition(), "offset": message.offset()}
+            self._reports.append({"kind": "produced", **place})
+
+    def _write(self) -> None:
+        reports, self._reports = self._reports, []
+        if reports:
+            self._journal.write_all(reports)

@@ -1,0 +1,76 @@
+"""What the tests of dead letters have in common: a lambda that fails, and what is found in the topic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sdk_python.protocol import lambda_pb2 as pb
+from tests.integration import checks
+from tests.integration.hand_client import HandClient
+from tests.integration.harness import NAME, PATIENCE, Program, Sidecar, Stage
+from tests.servers.topics import Stored, read_all
+
+CONNECT = "__connect.errors."
+OURS = "__kafka_sidecar.errors."
+ADDED = [
+    *(f"{CONNECT}{name}" for name in ("topic", "partition", "offset")),
+    *(f"{CONNECT}exception.{name}" for name in ("class.name", "message", "stacktrace")),
+    *(f"{OURS}{name}" for name in ("code", "attempts", "first.failure", "last.failure")),
+    *(f"{OURS}{name}" for name in ("lambda", "lambda.version", "group")),
+]
+"""The headers that a dead letter has beside its record's own, in their order."""
+
+
+def dead_topic(stage: Stage) -> str:
+    """Where the dead letters go when the config says nothing."""
+    return f"{stage.topic}.{NAME}.dead-letter"
+
+
+def read_dead(stage: Stage, topic: str = "") -> list[Stored]:
+    """All dead letters so far."""
+    return read_all(stage.broker.address, topic or dead_topic(stage))
+
+
+def added(letter: Stored) -> dict[str, str]:
+    """What a dead letter says about its failure: its last headers."""
+    assert letter.headers is not None
+    own = letter.headers[-len(ADDED) :]
+    assert [name for name, _ in own] == ADDED
+    return {name: (value or b"").decode() for name, value in own}
+
+
+def sources(letters: Sequence[Stored]) -> list[checks.Place]:
+    """Where dead letters come from, in order."""
+    said = map(added, letters)
+    return sorted((int(one[f"{CONNECT}partition"]), int(one[f"{CONNECT}offset"])) for one in said)
+
+
+def start_failing(stage: Stage, places: Sequence[checks.Place], **settings: Any) -> tuple[Sidecar, Program]:
+    """A sidecar with the policy, and a lambda that fails at these places."""
+    sidecar = stage.sidecar(on_critical="dead-letter")
+    return sidecar, stage.process(sidecar, module="failing", fail_places=places, **settings)
+
+
+def check_left_out(stage: Stage, dead: Sequence[checks.Place]) -> None:
+    """Everything but the dead was handled, in order and without a gap, and the dead by nobody; the lag is 0."""
+    stage.wait_until_handled(len(stage.produced) - len(dead))
+    stage.wait_until_caught_up()
+    events = stage.history.events()
+    checks.all_handled(stage.produced, events, left_out=dead)
+    checks.gapless_leases(stage.produced, events, left_out=dead)
+
+
+def fail(client: HandClient, offset: int | None, **fields: Any) -> int:
+    """A critical error, and Closed; returns what becomes of the partition."""
+    request = pb.ErrorRequest(
+        lease=client.lease, action=pb.ERROR_ACTION_CRITICAL, offset=offset, message="cannot", **fields
+    )
+    answer: pb.ErrorResponse = client.stub.Error(request, timeout=PATIENCE)
+    client.close(pb.CLOSED_REASON_ERROR)
+    return answer.outcome
+
+
+def places_of(stage: Stage) -> list[checks.Place]:
+    """Where the lambda failed, each time."""
+    return [(event.partition, event.offset) for event in stage.history.events("failing")]

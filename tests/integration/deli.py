@@ -1,0 +1,166 @@
+"""deli and what it needs, for tests: a sidecar with the lambda, its process, and the numbers that came out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not marked so
+    AdminClient,
+    ConfigResource,
+    ResourceType,
+)
+
+from tests.integration.harness import Program, Sidecar, Stage
+from tests.servers.topics import Record, create_topic, end_offsets, read_all
+
+Json = dict[str, Any]
+
+
+class DeliStage:
+    """rawdeltas, deltas and the states' topic, named after the test; a sidecar that hosts deli."""
+
+    def __init__(self, stage: Stage, partitions: int = 2, **options: Any) -> None:
+        """``options`` are the lambda's, beside those that it needs."""
+        self.stage = stage
+        self.deltas = f"{stage.topic}-deltas"
+        self.state = f"{stage.topic}-state"
+        stage.create_topic(partitions)
+        create_topic(stage.broker.address, self.deltas, partitions)
+        settings = {
+            "document_lambda": "examples.deli.service",
+            "deltas": self.deltas,
+            "state": self.state,
+            "kafka": {"bootstrap.servers": stage.broker.address},
+            **options.pop("settings", {}),
+        }
+        self.options = {"produce": [self.deltas, stage.topic, self.state], **options}
+        self.settings = settings
+        self.sidecar: Sidecar = self.start("sidecar")
+
+    def start(self, label: str) -> Sidecar:
+        """A sidecar, one more of the group."""
+        config = self.stage.config(label=label, **self.options)
+        config["lambdas"]["echo"] |= {"settings": self.settings, "plugin": "sdk_python.document_router"}
+        return self.stage.sidecar(config, label)
+
+    def process(self, label: str = "deli", sidecar: Sidecar | None = None, sequencer: Json | None = None) -> Program:
+        """A deli process, of the first sidecar if not of another; ``sequencer``: settings of its own."""
+        module = ["echo", "sdk_python.document_router", "--address", (sidecar or self.sidecar).address]
+        module += [] if sequencer is None else ["--set", f"sequencer={json.dumps(sequencer)}"]
+        return self.stage.program(label, [sys.executable, "-m", "sdk_python.serve", *module])
+
+    def feed(self, records: Iterable[tuple[str, Json]]) -> None:
+        """Boxcars by their document, into the partition that the key gives."""
+        self.stage.produce(
+            Record(key=key.encode(), value=json.dumps(value, separators=(",", ":")).encode())
+            for key, value in records
+        )
+
+    @contextmanager
+    def trickle(self, records: Iterable[tuple[str, Json]], interval: float) -> Iterator[None]:
+        """Feed these one by one meanwhile, and wait for the last."""
+
+        def slowly() -> Iterator[tuple[str, Json]]:
+            for record in records:
+                time.sleep(interval)
+                yield record
+
+        thread = threading.Thread(target=self.feed, args=(slowly(),))
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+
+    def written(self) -> int:
+        """How many records came out."""
+        return sum(end_offsets(self.stage.broker.address, self.deltas).values())
+
+    def operations(self) -> dict[str, list[Json]]:
+        """The sequenced operations of each document, in the order of the topic; a nack fails the test."""
+        found: dict[str, list[Json]] = {}
+        for record in read_all(self.stage.broker.address, self.deltas):
+            boxcar = json.loads(record.value or b"")
+            for message in boxcar["contents"]:
+                assert message["type"] == "SequencedOperation", message
+                found.setdefault(message["documentId"], []).append(message["operation"])
+        return found
+
+
+def cleanup_policy(address: str, topic: str) -> str:
+    """What a topic does with old records."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    admin = AdminClient({"bootstrap.servers": address})
+    return str(admin.describe_configs([resource])[resource].result(20.0)["cleanup.policy"].value)
+
+
+def recorded(paths: Sequence[Path]) -> tuple[list[tuple[str, Json]], dict[str, list[Json]]]:
+    """The raw records of these recordings, in turn, and what each document's operations must be."""
+    raw: list[list[tuple[str, Json]]] = []
+    wanted: dict[str, list[Json]] = {}
+    for path in paths:
+        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+        raw.append([(line["key"], line["value"]) for line in lines])
+        deltas = path.with_name(path.name.replace("rawdeltas", "deltas"))
+        wanted[lines[0]["key"]] = [json.loads(line) for line in deltas.read_bytes().splitlines()]
+    longest = max(map(len, raw))
+    return [records[index] for index in range(longest) for records in raw if index < len(records)], wanted
+
+
+def check_numbers(operations: dict[str, list[Json]], wanted: dict[str, list[Json]], *, again: bool) -> int:
+    """Each document's operations are those that are wanted, in order; returns how many came more than once.
+
+    With ``again`` a number may come again, with the same content but for the time of the state that rides on it.
+    What the sequencer sends itself at the end of a recording, such as a leave, is not in it.
+    """
+    repeated = 0
+    for document, expected in wanted.items():
+        by_number: dict[int, Json] = {}
+        for operation in map(_timeless, operations.get(document, [])):
+            number = operation["sequenceNumber"]
+            known = by_number.setdefault(number, operation)
+            assert known == operation, f"{document}: number {number} came twice, with other content"
+            if known is not operation:
+                repeated += 1
+                assert again, f"{document}: number {number} came twice"
+            else:
+                assert number == len(by_number), f"{document}: number {number} after {len(by_number) - 1}"
+        for operation in expected:
+            made = by_number.get(operation["sequenceNumber"])
+            assert made is not None, f"{document}: number {operation['sequenceNumber']} is missing"
+            assert {name: made[name] for name in operation} == operation
+    return repeated
+
+
+def _timeless(operation: Json) -> Json:
+    operation = {name: value for name, value in operation.items() if name != "traces"}
+    if "additionalContent" in operation:
+        operation["additionalContent"] = {**json.loads(operation["additionalContent"]), "checkpointTimestamp": 0}
+    return operation
+
+
+def boxcar(document: str, *entries: Json) -> Json:
+    """A record's value."""
+    contents = [{**entry, "documentId": document, "tenantId": "t", "type": "RawOperation"} for entry in entries]
+    return {"contents": contents, "documentId": document, "tenantId": "t", "type": "boxcar"}
+
+
+def join(client: str) -> Json:
+    """A client comes."""
+    detail = {"mode": "write", "scopes": ["doc:read", "doc:write"], "user": {"id": client}}
+    data = json.dumps({"clientId": client, "detail": detail})
+    service = {"clientSequenceNumber": -1, "referenceSequenceNumber": -1, "contents": None}
+    return {"clientId": None, "timestamp": 1, "operation": {**service, "type": "join", "data": data}}
+
+
+def operation(client: str, number: int, reference: int = 1) -> Json:
+    """A client's operation."""
+    made = {"clientSequenceNumber": number, "referenceSequenceNumber": reference, "contents": number, "type": "op"}
+    return {"clientId": client, "timestamp": number, "operation": made}

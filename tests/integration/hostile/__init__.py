@@ -1,0 +1,1 @@
+"""What the tests of hostile clients run: a lambda that counts, and a client that does everything wrong."""

@@ -1,0 +1,177 @@
+"""deli end to end: records through Kafka, the sidecar and a process of its own, and the numbers that come out."""
+
+from __future__ import annotations
+
+import random
+import time
+from functools import partial
+from itertools import pairwise
+
+import pytest
+
+from tests.integration.deli import DeliStage, boxcar, check_numbers, cleanup_policy, join, operation, recorded
+from tests.integration.harness import Stage, wait_for
+from tests.servers.topics import create_topic, delete_topic, partition_count
+from tests.unit.deli.shared import shared_data
+
+FILES = sorted(shared_data("fluid").glob("*.rawdeltas.jsonl"))
+KILLS = 20
+SHORT_SESSION = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000}
+"""So a sidecar that was killed is missed soon."""
+AS_RECORDED = {"clientTimeout": 10**13, "noOpConsolidationTimeout": 10**8, "activityTimeout": 10**8}
+"""What the sequencer says of itself when time passes would be numbered between the recorded operations: their clients
+were last heard years ago, and the records come in another rhythm than they did then."""
+
+
+def enough(deli: DeliStage, wanted: dict[str, list[dict[str, object]]]) -> bool:
+    """Whether each document has all its numbers, however often."""
+    made = deli.operations()
+    return all(
+        {op["sequenceNumber"] for op in operations} <= {op["sequenceNumber"] for op in made.get(document, [])}
+        for document, operations in wanted.items()
+    )
+
+
+def number_of_operations(deli: DeliStage) -> int:
+    """How many came out, those that came again included."""
+    return sum(map(len, deli.operations().values()))
+
+
+def reached(deli: DeliStage, goal: int) -> bool:
+    """Whether so many came out."""
+    return number_of_operations(deli) >= goal
+
+
+def test_recorded_documents(stage: Stage) -> None:
+    records, wanted = recorded(FILES)
+    deli = DeliStage(stage, settings={"sequencer": AS_RECORDED})
+    process = deli.process()
+    deli.feed(records)
+    wait_for(lambda: enough(deli, wanted), "all numbers", 60.0)
+    assert process.terminate() == 0
+    assert check_numbers(deli.operations(), wanted, again=False) == 0
+    assert partition_count(stage.broker.address, deli.state) == 2
+
+
+@pytest.mark.kafka
+def test_recorded_documents_and_kills(kafka_stage: Stage) -> None:
+    """The process is killed again and again, while records come: the same numbers, none with other content.
+
+    Every second one saves its states so seldom that it never comes to it: what it numbered is numbered again.
+    """
+    records, wanted = recorded(FILES)
+    deli = DeliStage(kafka_stage, window={"messages": 100}, settings={"sequencer": AS_RECORDED})
+    rng = random.Random(5)
+    pieces = [len(records) * number // (KILLS + 1) for number in range(KILLS + 2)]
+    for number, (first, behind) in enumerate(pairwise(pieces)):
+        seldom = {"checkpointHeuristics": {"enable": True}} if number % 2 and number < KILLS else {}
+        process = deli.process(f"deli-{number}", sequencer={**AS_RECORDED, **seldom})
+        goal = deli.written() + rng.randrange(1, 10)
+        with deli.trickle(records[first:behind], 0.005):
+            if number < KILLS:
+                wait_for(lambda: deli.written() >= goal, f"{goal} operations", 30.0)  # noqa: B023
+                process.kill()
+    wait_for(lambda: enough(deli, wanted), "all numbers", 60.0)
+    repeated = check_numbers(deli.operations(), wanted, again=True)
+    assert repeated >= KILLS / 2, "each kill of one that saves seldom has numbers given again"
+
+
+def test_a_quiet_document_and_five_hundred_records_of_others(stage: Stage) -> None:
+    """deli keeps back the checkpoint of a document with clients until its next record, which is far behind.
+
+    The window has 100 records: what is done beyond the checkpoint does not fill it.
+    """
+    deli = DeliStage(stage, partitions=1, window={"messages": 100}, settings={"sequencer": AS_RECORDED})
+    deli.process()
+    records = [("quiet", boxcar("quiet", join("q"))), ("busy", boxcar("busy", join("b")))]
+    records += [("busy", boxcar("busy", operation("b", number))) for number in range(1, 500)]
+    deli.feed([*records, ("quiet", boxcar("quiet", operation("q", 1)))])
+    wait_for(lambda: len(deli.operations().get("quiet", [])) == 2, "the quiet document's second record", 30.0)
+    made = deli.operations()
+    assert [op["sequenceNumber"] for op in made["quiet"]] == [1, 2]
+    assert [op["sequenceNumber"] for op in made["busy"]] == [*range(1, 501)]
+    # Both documents have clients, so each keeps one record back: of these the lowest holds the partition.
+    wait_for(lambda: stage.committed() == {0: 500}, lambda: f"{stage.committed()}")
+
+
+@pytest.mark.kafka
+def test_two_sidecars_and_each_way_to_go(kafka_stage: Stage) -> None:
+    """Under traffic: a second sidecar with its deli comes, a deli stops in order, a sidecar is killed and is back."""
+    records, wanted = recorded(FILES)
+    deli = DeliStage(kafka_stage, partitions=4, window={"messages": 100}, settings={"sequencer": AS_RECORDED})
+    deli.options["kafka"] = SHORT_SESSION
+    process = deli.process("deli-1")
+    pieces = iter(records[len(records) * n // 5 : len(records) * (n + 1) // 5] for n in range(5))
+    deli.feed(next(pieces))
+    wait_for(partial(reached, deli, 20), "some operations", 30.0)
+
+    second = deli.start("sidecar-2")
+    other = deli.process("deli-2", second)
+    deli.feed(next(pieces))
+    wait_for(lambda: len(second.partitions()) == 2, "two partitions each", 30.0)
+    deli.feed(next(pieces))
+
+    assert process.terminate() == 0
+    process = deli.process("deli-1-again")
+    deli.feed(next(pieces))
+    begun = number_of_operations(deli)
+    wait_for(partial(reached, deli, begun + 20), "some more", 30.0)
+
+    second.kill()
+    second = deli.start("sidecar-2")
+    deli.feed(next(pieces))
+    wait_for(lambda: enough(deli, wanted), "all numbers", 60.0)
+    check_numbers(deli.operations(), wanted, again=True)
+    assert process.terminate() == 0
+    assert other.terminate() == 0
+
+
+@pytest.mark.kafka
+def test_the_topic_of_the_states(kafka_stage: Stage) -> None:
+    """It is made compacted; what would delete states is refused, by a name; so is its loss."""
+    broker = kafka_stage.broker.address
+    deli = DeliStage(kafka_stage, partitions=3)
+    create_topic(broker, deli.state, 3, {"cleanup.policy": "delete"})
+    process = deli.process("deli-1")
+    deli.feed([("d", boxcar("d", join("a")))])
+    refusal = f"state: the topic {deli.state} has cleanup.policy=delete"
+    process.wait_for_log("", count=1)
+    wait_for(lambda: refusal in process.text(), process.text)
+    wait_for(lambda: refusal in deli.sidecar.text(), "the refusal in the sidecar's log")
+    time.sleep(3.0)
+    assert process.text().count(refusal) < 10, "tried again and again"
+    delete_topic(broker, deli.state)
+
+    wait_for(lambda: len(deli.operations().get("d", [])) == 1, "a number, with a topic that deli made", 40.0)
+    assert partition_count(broker, deli.state) == 3
+    assert cleanup_policy(broker, deli.state) == "compact"
+    assert process.terminate() == 0
+
+    delete_topic(broker, deli.state)
+    process = deli.process("deli-2")
+    deli.feed([("d", boxcar("d", operation("a", 1)))])
+    wait_for(lambda: "the states are lost" in process.text(), process.text)
+    assert len(deli.operations()["d"]) == 1
+
+
+def test_documents_that_are_closed_at_rest_go_on(stage: Stage) -> None:
+    """Closed when idle and made again, in one process and in the next: their states are those that are stored."""
+    router = {"activity_timeout": "300ms", "activity_check_interval": "50ms"}
+    deli = DeliStage(stage, settings={"document_router": router})
+    documents = [f"d{number}" for number in range(10)]
+    wanted = 0
+    for label in ("first", "second"):
+        process = deli.process(label)
+        for client in (f"{label}-a", f"{label}-b"):
+            gone = {
+                **join(client),
+                "operation": {**join(client)["operation"], "type": "leave", "data": f'"{client}"'},
+            }
+            entries = [join(client), operation(client, 1, -1), gone]
+            deli.feed((document, boxcar(document, *entries)) for document in documents)
+            wanted += 4 * len(documents)  # with the noClient that deli sends itself
+            wait_for(partial(reached, deli, wanted), f"{wanted} operations", 30.0)
+            time.sleep(0.5)  # longer than the time-out
+        assert process.terminate() == 0
+    for operations in deli.operations().values():
+        assert [op["sequenceNumber"] for op in operations] == [*range(1, 17)]

@@ -1,0 +1,291 @@
+"""What lambdas produce: through the sidecar, in order, confirmed, and only where they may."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from sdk_python.protocol import lambda_pb2 as pb
+from tests.integration import checks
+from tests.integration.conftest import _staged
+from tests.integration.hand_client import hand_client
+from tests.integration.harness import NAME, Broker, Program, Stage, Traffic
+from tests.integration.test_lossless import RECORDS
+from tests.servers.kafka import KafkaServer
+from tests.servers.topics import Record, Stored, create_topic, end_offsets, produce, read_all
+
+JAVA: dict[bytes, int] = {
+    b"21": -973932308,
+    b"foobar": -790332482,
+    b"a-little-bit-long-string": -985981536,
+    b"a-little-bit-longer-string": -1486304829,
+    b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+    b"abc": 479470107,
+}
+"""What `org.apache.kafka.common.utils.Utils.murmur2` gives, from Kafka's own tests."""
+
+
+def murmur2(data: bytes) -> int:
+    """The hash of Kafka's Java client, unsigned."""
+    m, mask = 0x5BD1E995, 0xFFFFFFFF
+    h = (0x9747B28C ^ len(data)) & mask
+    whole = len(data) // 4 * 4
+    for at in range(0, whole, 4):
+        k = int.from_bytes(data[at : at + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = h * m & mask ^ k
+    if len(data) > whole:
+        h = (h ^ int.from_bytes(data[whole:], "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return h ^ h >> 15
+
+
+def out_topic(stage: Stage, partitions: int = 1, suffix: str = "out", **config: str) -> str:
+    """A topic beside the stage's own."""
+    name = f"{stage.topic}-{suffix}"
+    create_topic(
+        stage.broker.address, name, partitions, {key.replace("_", "."): text for key, text in config.items()}
+    )
+    return name
+
+
+def content(records: Sequence[Stored]) -> list[tuple[object, ...]]:
+    """All of each record that a copy has too."""
+    return [(m.partition, m.key, m.value, m.headers) for m in records]
+
+
+def values(records: Sequence[Stored], partition: int) -> list[bytes]:
+    return [m.value or b"" for m in records if m.partition == partition]
+
+
+def firsts(found: Sequence[bytes]) -> list[bytes]:
+    """Each once, where it is first."""
+    return [*dict.fromkeys(found)]
+
+
+def memory(pid: int) -> int:
+    """Bytes of a process's resident memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+def pid_of(program: Program) -> int:
+    """The process behind the guard."""
+    guard = program._process.pid
+    (pid,) = Path(f"/proc/{guard}/task/{guard}/children").read_text().split()
+    return int(pid)
+
+
+def test_copies_in_order(stage: Stage) -> None:
+    stage.create_topic(3)
+    out = [out_topic(stage, 3, "a"), out_topic(stage, 3, "b")]
+    stage.produce(Record(value=b"%d" % n, key=b"k%d" % (n % 7), partition=n % 3) for n in range(6_000))
+    sidecar = stage.sidecar(produce=out)
+    process = stage.process(sidecar, module="producer", out=out, same_partition=True)
+    stage.wait_until_handled()
+    stage.wait_until_caught_up()
+    assert process.terminate() == 0
+    checks.all_handled_once(stage.produced, stage.history.events())
+    source = read_all(stage.broker.address, stage.topic)
+    for topic in out:
+        copies = read_all(stage.broker.address, topic)
+        assert [(m.partition, m.key, m.value) for m in copies] == [(m.partition, m.key, m.value) for m in source]
+
+
+def test_keys_go_where_the_java_client_puts_them_and_nothing_is_changed(stage: Stage) -> None:
+    for data, wanted in JAVA.items():
+        assert murmur2(data) == wanted % 2**32
+    stage.create_topic()
+    out = out_topic(stage, 12)
+    keys = [*JAVA, *(bytes([65 + n]) * n for n in range(1, 40)), *(b"%d" % n for n in range(200))]
+    stage.produce([*RECORDS, *(Record(key, b"by key") for key in keys)])
+    sidecar = stage.sidecar(produce=out)
+    stage.process(sidecar, module="producer", out=[out])
+    stage.wait_until_handled()
+    source = read_all(stage.broker.address, stage.topic)
+    copies = read_all(stage.broker.address, out)
+    assert Counter(repr(one[1:]) for one in content(copies)) == Counter(repr(one[1:]) for one in content(source))
+    for copy in copies:
+        if copy.key is not None:
+            assert copy.partition == (murmur2(copy.key) & 0x7FFFFFFF) % 12, copy.key
+    assert len({copy.partition for copy in copies}) == 12
+
+
+def test_what_is_not_written_is_the_lambdas_to_handle(stage: Stage) -> None:
+    """One record of each kind that fails, between others that do not; the lambda lives on."""
+    stage.create_topic(config={"max.message.bytes": "2000000"})
+    out = out_topic(stage)
+    fails = {
+        2: ("not_allowed", Record(value=b"x", headers=[("out", b"elsewhere")])),
+        5: ("too_large", Record(value=os.urandom(1_045_000))),
+        8: ("failed", Record(value=b"x", headers=[("to", b"99")])),
+    }
+    source = [fails[n][1] if n in fails else Record(value=b"%d" % n) for n in range(11)]
+    stage.produced += produce(stage.broker.address, stage.topic, source, {"message.max.bytes": 2_000_000})
+    sidecar = stage.sidecar(produce=out)
+    stage.process(sidecar, module="producer", out=[out], tolerates=["not_allowed", "too_large", "failed"])
+    stage.wait_until_handled()
+    stage.wait_until_caught_up()
+    failed = {event.offset: event.reason for event in stage.history.events("failing")}
+    assert {offset: reason.partition(":")[0] for offset, reason in failed.items()} == {
+        offset: kind for offset, (kind, _) in fails.items()
+    }
+    assert "'elsewhere' is not in `produce`" in failed[2]
+    assert len(stage.history.events("created")) == 1
+    assert values(read_all(stage.broker.address, out), 0) == [b"%d" % n for n in range(11) if n not in fails]
+    assert sidecar.lambda_status().restarts == 0
+
+
+@pytest.mark.kafka
+def test_a_topic_that_takes_less_than_a_batch(kafka_stage: Stage) -> None:
+    """Nothing is refused for the company it came in, and what is too large is found out, by itself."""
+    stage = kafka_stage
+    stage.create_topic()
+    out = out_topic(stage, max_message_bytes="2000")
+    large = {40, 41, 300}
+    stage.produce(Record(value=os.urandom(3_000 if n in large else 100) + b" %d" % n) for n in range(500))
+    sidecar = stage.sidecar(produce=out)
+    stage.process(sidecar, module="producer", out=[out], tolerates=["too_large"])
+    stage.wait_until_handled()
+    stage.wait_until_caught_up()
+    sidecar.wait_for_log("a topic takes no batch as large as ours")
+    failed = [event for event in stage.history.events("failing") if event.reason.startswith("too_large")]
+    assert {event.offset for event in failed} == large
+    source, copies = (values(read_all(stage.broker.address, topic), 0) for topic in (stage.topic, out))
+    assert firsts(copies) == [value for n, value in enumerate(source) if n not in large]
+    assert sidecar.lambda_status().restarts <= 2
+
+
+def test_a_dead_lease_writes_nothing(stage: Stage) -> None:
+    stage.create_topic()
+    out = out_topic(stage)
+    stage.produce_numbers(3)
+    sidecar = stage.sidecar(produce=out)
+    sidecar.wait_until_listening()
+    with hand_client(sidecar.address) as client:
+        client.offer(NAME)
+        client.take()
+        client.hear("batch")
+        answer = client.produce(out, b"1", b"2")
+        assert [*answer.outcomes] == [pb.PRODUCE_OUTCOME_WRITTEN] * 2
+        assert ([*answer.partitions], [*answer.offsets]) == ([0, 0], [0, 1])
+        assert [*client.produce(stage.topic, b"x").outcomes] == [pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED]
+        # By a seek, as soon as its lambda has closed: a drain may still write.
+        done = sidecar.cli("seek", f"{NAME}/{stage.topic}/0", "--to", "earliest")
+        assert done.returncode == 0, done.stderr
+        dead = client.lease
+        client.hear("revoked")
+        client.close(pb.CLOSED_REASON_REVOKED)
+        client.ended()
+        assert [*client.produce(out, b"3").outcomes] == [pb.PRODUCE_OUTCOME_STALE_LEASE]
+    with hand_client(sidecar.address) as client:
+        client.offer(NAME)
+        client.take()
+        assert [*client.produce(out, b"4", lease=dead).outcomes] == [pb.PRODUCE_OUTCOME_STALE_LEASE]
+        assert [*client.produce(out, b"5").outcomes] == [pb.PRODUCE_OUTCOME_WRITTEN]
+    assert values(read_all(stage.broker.address, out), 0) == [b"1", b"2", b"5"]
+
+
+def test_nothing_is_lost_with_a_lambda_that_is_killed_nor_with_a_sidecar_that_stops(stage: Stage) -> None:
+    stage.create_topic(3)
+    out = out_topic(stage, 3)
+    stage.produce_numbers(3_000, 3)
+    address = stage.broker.address
+    sidecar = stage.sidecar(produce=out)
+    first = stage.process(sidecar, "p1", module="producer", out=[out], same_partition=True)
+    stage.wait_until_handled(100)
+    stage.produce_numbers(6_000, 3, first=3_000)
+    first.kill()
+    stage.process(sidecar, "p2", module="producer", out=[out], same_partition=True)
+    stage.wait_until_handled()
+    stage.wait_until_caught_up()
+    mark, count = end_offsets(address, out), stage.history.count()
+    with Traffic(stage, 3, 0.001):
+        stage.wait_until_handled(count + 500)
+        assert sidecar.terminate() == 0
+    sidecar = stage.sidecar(produce=out, label="again")
+    stage.process(sidecar, "p3", module="producer", out=[out], same_partition=True)
+    stage.wait_until_handled()
+    assert stage.history.handled("p3"), "it was in the middle of it"
+    source, copies = read_all(address, stage.topic), read_all(address, out)
+    for partition in range(3):
+        wanted, found = values(source, partition), values(copies, partition)
+        assert firsts(found[: mark[partition]]) == wanted[:3_000]
+        # What was in hand at the end arrived, and was committed: the sidecar's end doubles nothing.
+        assert found[mark[partition] :] == wanted[3_000:]
+
+
+@pytest.fixture(scope="module")
+def own_kafka(kafka: Broker) -> Iterator[KafkaServer]:
+    """A broker that a test may ill-treat. ``kafka``: where that is skipped, this is."""
+    with KafkaServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own_stage(own_kafka: KafkaServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """A stage on it."""
+    yield from _staged(Broker("kafka", own_kafka.address), tmp_path, request)
+
+
+@pytest.mark.kafka
+def test_a_broker_that_hangs_and_dies_loses_nothing_and_doubles_nothing(
+    own_stage: Stage, own_kafka: KafkaServer
+) -> None:
+    stage = own_stage
+    stage.create_topic(3)
+    out = out_topic(stage, 3)
+    stage.produce_numbers(30_000, 3)
+    sidecar = stage.sidecar(produce=out, window={"messages": 1_000})
+    stage.process(sidecar, module="producer", out=[out], same_partition=True, handler_takes=0)
+    stage.wait_until_handled(1_500)
+    own_kafka.pause()
+    time.sleep(2.0)  # longer than requests take, shorter than sessions
+    own_kafka.resume()
+    count = stage.history.count()
+    assert count < 30_000, "it is in the middle of it"
+    own_kafka.kill()
+    own_kafka.start()
+    stage.wait_until_handled(timeout=40)
+    stage.wait_until_caught_up()
+    source, copies = read_all(stage.broker.address, stage.topic), read_all(stage.broker.address, out)
+    restarted = len(stage.history.events("created")) > 3
+    for partition in range(3):
+        wanted, found = values(source, partition), values(copies, partition)
+        assert firsts(found) == wanted
+        assert restarted or found == wanted
+    assert not stage.history.events("failing")
+    assert not restarted
+
+
+@pytest.mark.kafka
+def test_memory_is_bounded_while_the_broker_hangs(own_stage: Stage, own_kafka: KafkaServer) -> None:
+    """A lambda that makes five records of each writes 250 MB in all; the broker takes none of it for a while."""
+    stage = own_stage
+    stage.create_topic()
+    out = out_topic(stage)
+    stage.produce(Record(value=b"%d" % n + b"x" * 100_000) for n in range(500))
+    sidecar = stage.sidecar(produce=out)
+    stage.process(sidecar, module="producer", out=[out], times=5)
+    stage.wait_until_handled(20)
+    pids = {"sidecar": pid_of(sidecar), "lambda": stage.history.pids()[0]}
+    before = {name: memory(pid) for name, pid in pids.items()}
+    own_kafka.pause()
+    try:
+        deadline = time.monotonic() + 3.0
+        most = before
+        while time.monotonic() < deadline:
+            most = {name: max(most[name], memory(pid)) for name, pid in pids.items()}
+            time.sleep(0.05)
+    finally:
+        own_kafka.resume()
+    grown = {name: (most[name] - before[name]) >> 20 for name in pids}
+    print(f"grown by {grown} MiB while {stage.history.count()} of 500 were handled")
+    assert stage.history.count() < 200, "the lambda does not go on without the broker"
+    assert max(grown.values()) < 64
+    stage.wait_until_handled(timeout=40)
+    assert end_offsets(stage.broker.address, out) == {0: 2_500}

@@ -1,0 +1,235 @@
+"""Checkpoints under leases that are dead by a rebalance: none is taken, and no committed offset moves, ever.
+
+Nobody here checkpoints under a living lease before the end of a test, so a committed offset other than the start is
+the breach itself. What a dead lease says is what it could have said while it lived: the last offset it was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from sdk_python.protocol import lambda_pb2 as pb
+from tests.integration.harness import PATIENCE, Sidecar, Stage
+from tests.integration.paused_client import Held, Paused, PausedProcesses
+
+pytestmark = [pytest.mark.kafka, pytest.mark.alone]
+
+COUNT = int(os.environ.get("KAFKA_SIDECAR_STALE", "100"))
+"""How many checkpoints of leases whose partition another sidecar has by then."""
+PARTITIONS = 48
+RECORDS = 10
+"""In each partition."""
+KAFKA = {
+    "partition.assignment.strategy": "range",
+    "heartbeat.interval.ms": 200,
+    "session.timeout.ms": 6000,
+    "fetch.wait.max.ms": 50,
+}
+
+
+class Place:
+    """The group's committed offsets, as an admin client reads them."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._admin = AdminClient({"bootstrap.servers": stage.broker.address})
+        wanted = [TopicPartition(stage.topic, number) for number in range(PARTITIONS)]
+        self._request = [ConsumerGroupTopicPartitions(stage.group, wanted)]
+        self._group = stage.group
+        self.looks = 0
+
+    async def offsets(self) -> set[int]:
+        """All that there are, of all partitions."""
+        asked = self._admin.list_consumer_group_offsets(self._request)[self._group]
+        found = await asyncio.wrap_future(asked)
+        self.looks += 1
+        return {one.offset for one in found.topic_partitions or () if one.offset >= 0}
+
+    async def must_be_at_the_start(self) -> None:
+        """Where the sidecars began."""
+        offsets = await self.offsets()
+        assert offsets <= {0}, f"committed offsets moved: {offsets}"
+
+
+async def until(what: Callable[[], object], about: str, timeout: float = PATIENCE) -> None:
+    """Wait until it is true, while the paused processes live on."""
+    deadline = time.monotonic() + timeout
+    while not what():
+        assert time.monotonic() < deadline, f"not within {timeout:g} s: {about}"
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def paused_processes(paused: Paused, *sidecars: Sidecar) -> AsyncIterator[dict[str, PausedProcesses]]:
+    """Some at each sidecar."""
+    all_of_them = {one.label: PausedProcesses(one.label, one.address, paused) for one in sidecars}
+    for one in all_of_them.values():
+        one.start()
+    try:
+        yield all_of_them
+    finally:
+        for one in all_of_them.values():
+            await one.close()
+
+
+class Storm:
+    """Members come and go, so that partitions move all the time."""
+
+    def __init__(self, stage: Stage, everywhere: dict[str, PausedProcesses]) -> None:
+        self._stage = stage
+        self._everywhere = everywhere
+        self.blows = 0
+
+    async def blow(self) -> None:
+        """One change of the group, and back."""
+        self.blows += 1
+        if self.blows % 3:
+            await asyncio.to_thread(self._a_member_comes_and_goes)
+            return
+        leaver = self._everywhere[random.choice([*self._everywhere])]
+        await leaver.stop()
+        await asyncio.sleep(0.5)  # longer than `leave_group_after`: its sidecar has left
+        leaver.start()
+
+    def _a_member_comes_and_goes(self) -> None:
+        properties = {"bootstrap.servers": self._stage.broker.address, "group.id": self._stage.group}
+        consumer = Consumer({**properties, **KAFKA, "enable.auto.commit": False})
+        came: list[object] = []
+        consumer.subscribe([self._stage.topic], on_assign=lambda _, partitions: came.append(partitions))
+        deadline = time.monotonic() + PATIENCE
+        while not came and time.monotonic() < deadline:
+            consumer.poll(0.05)
+        consumer.close()
+        assert came, "the member that comes and goes got nothing"
+
+
+async def try_dead(everywhere: dict[str, PausedProcesses], dead: list[Held], outcomes: Counter[str]) -> None:
+    """Send what dead leases have to say, each at the sidecar that had given it: by call, by Error, and by Closed."""
+    calls: dict[str, list[Held]] = {}
+    for index, held in enumerate(dead):
+        if index % 4 == 0:
+            action = random.choice([pb.ERROR_ACTION_RESTART, pb.ERROR_ACTION_CRITICAL, pb.ERROR_ACTION_REPORT])
+            outcome = await everywhere[held.sidecar].error(held.lease, held.delivered, action)
+            assert outcome == pb.ERROR_OUTCOME_STALE_LEASE, f"{held} was told {outcome}"
+            outcomes["error"] += 1
+        elif index % 4 == 1:
+            # The sidecar has ended most of these streams at their deadline; then there is nobody to hear it.
+            await held.say_closed()
+            outcomes["closed"] += 1
+        else:
+            calls.setdefault(held.sidecar, []).append(held)
+    for name, some in calls.items():
+        told = await everywhere[name].checkpoint([(held.lease, held.delivered) for held in some])
+        assert {*told} == {pb.CHECKPOINT_OUTCOME_STALE_LEASE}, f"{some} were told {told}"
+        outcomes["checkpoint"] += len(some)
+
+
+async def living_lease_counts(everywhere: dict[str, PausedProcesses], paused: Paused, place: Place) -> None:
+    """The same words under a living lease are taken: so it was the lease that made the difference."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        await until(lambda: all(held.delivered >= 0 for held in paused.holders.values()), "all to have records again")
+        held = paused.holders[0]
+        told = await everywhere[held.sidecar].checkpoint([(held.lease, held.delivered)])
+        if told[0] in {pb.CHECKPOINT_OUTCOME_ACCEPTED, pb.CHECKPOINT_OUTCOME_ACCEPTED_DRAINING}:
+            break
+        # The last rebalances of the storm go on for a moment, and may just have ended this lease too.
+        assert told == [pb.CHECKPOINT_OUTCOME_STALE_LEASE]
+        assert time.monotonic() < deadline, "no lease lives"
+    while held.delivered + 1 not in await place.offsets():
+        assert time.monotonic() < deadline, "the living lease's checkpoint is not committed"
+
+
+def start_three(stage: Stage) -> list[Sidecar]:
+    """Three sidecars of one group, in which a drain is short and a sidecar without processes leaves at once."""
+    stage.create_topic(PARTITIONS)
+    stage.produce_numbers(PARTITIONS * RECORDS, PARTITIONS)
+    options: dict[str, Any] = {"rebalance_drain": "100ms", "leave_group_after": "100ms"}
+    started = [stage.sidecar(label=label, kafka=KAFKA, **options) for label in ("a", "b", "c")]
+    for one in started:
+        one.wait_until_listening()
+    return started
+
+
+@pytest.mark.timeout(60 + COUNT)
+async def test_dead_leases_in_a_rebalance_storm(kafka_stage: Stage) -> None:
+    sidecars = start_three(kafka_stage)
+    paused, outcomes, place = Paused(), Counter[str](), Place(kafka_stage)
+    began = time.monotonic()
+    async with paused_processes(paused, *sidecars) as everywhere:
+        await until(lambda: len(paused.holders) == PARTITIONS, "all partitions to be taken")
+        storm = Storm(kafka_stage, everywhere)
+        moved = 0
+        while moved < COUNT:
+            blow = asyncio.create_task(storm.blow())
+            # Meanwhile, so that they come before, in and after rebalances.
+            while not blow.done() or paused.replaced:
+                dead, paused.replaced = paused.replaced, []
+                await place.must_be_at_the_start()
+                await try_dead(everywhere, [old for old, _ in dead], outcomes)
+                moved += sum(old.sidecar != new.sidecar for old, new in dead)
+                await asyncio.sleep(0.02)
+            await blow
+        await asyncio.sleep(0.2)  # some commit intervals
+        await place.must_be_at_the_start()
+        took = time.monotonic() - began
+        print(
+            f"{outcomes.total()} dead leases refused ({dict(outcomes)}), {moved} with their partition at another "
+            f"sidecar, {storm.blows} changes of the group, {place.looks} looks at the offsets, {took:.0f} s"
+        )
+        await living_lease_counts(everywhere, paused, place)
+    assert outcomes.total() >= moved >= COUNT
+    assert outcomes["checkpoint"] > 0
+    assert outcomes["error"] > 0
+    assert outcomes["closed"] > 0
+
+
+async def test_a_sidecar_that_was_away_commits_nothing_of_it(kafka_stage: Stage) -> None:
+    """Stopped for longer than its session: it believes in its leases until it hears, and Kafka does not."""
+    stage = kafka_stage
+    stage.create_topic(PARTITIONS)
+    stage.produce_numbers(PARTITIONS * RECORDS, PARTITIONS)
+    kafka = {**KAFKA, "session.timeout.ms": 1000}
+    sidecars = [stage.sidecar(label=label, kafka=kafka) for label in ("away", "here")]
+    for one in sidecars:
+        one.wait_until_listening()
+    paused, place = Paused(), Place(stage)
+    async with paused_processes(paused, *sidecars) as everywhere:
+        await until(
+            lambda: {held.sidecar for held in paused.holders.values()} == {"away", "here"}, "both to have some"
+        )
+        await until(lambda: all(held.delivered >= 0 for held in paused.holders.values()), "all to have records")
+        mine = [held for held in paused.holders.values() if held.sidecar == "away"]
+        sidecars[0].signal(signal.SIGSTOP)
+        await until(lambda: all(held.sidecar == "here" for held in paused.holders.values()), "the other to have all")
+        # In the sockets when it wakes, before it can have heard of Kafka.
+        said = asyncio.create_task(everywhere["away"].checkpoint([(held.lease, held.delivered) for held in mine]))
+        await asyncio.sleep(0.1)
+        sidecars[0].signal(signal.SIGCONT)
+        outcomes = Counter(await said)
+        for held in mine:
+            await held.say_closed()
+        assert {*outcomes} <= {
+            pb.CHECKPOINT_OUTCOME_ACCEPTED,
+            pb.CHECKPOINT_OUTCOME_ACCEPTED_DRAINING,
+            pb.CHECKPOINT_OUTCOME_STALE_LEASE,
+        }
+        # It hears of it, and comes back.
+        sidecars[0].wait_for_log("partitions lost")
+        await until(lambda: any(held.sidecar == "away" for held in paused.holders.values()), "it to have some again")
+        await place.must_be_at_the_start()
+        told = await everywhere["away"].checkpoint([(held.lease, held.delivered) for held in mine])
+        assert {*told} == {pb.CHECKPOINT_OUTCOME_STALE_LEASE}
+        await living_lease_counts(everywhere, paused, place)
+        print(f"woken with {outcomes}")

@@ -1,0 +1,286 @@
+"""What operators order, as far as Kafka's client has to do with it: answers, and when they come."""
+
+import asyncio
+from collections.abc import Iterator
+from time import monotonic
+from typing import cast
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
+
+from sidecar import mail
+from sidecar.config.lambdas import LambdaConfig
+from sidecar.kafka import operator
+from sidecar.kafka.commits import Commits
+from sidecar.kafka.inflow import Inflow
+from sidecar.kafka.operator import Operator
+from sidecar.kafka.places import Places
+from sidecar.partitions.table import PartitionTable
+from sidecar.partitions.vocabulary import (
+    ClosedReason,
+    Limits,
+    OrderRefused,
+    Pausing,
+    Progress,
+    Revoke,
+    RevokeReason,
+    Rewind,
+    State,
+    TopicPartition,
+)
+
+from .recorder import Recorder
+
+P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
+DRAIN = 2.0
+FIRST, END = 10, 50
+
+
+class Kafka:
+    """In the place of a consumer: a log from 10 to 50, whose records have their offset times 100 as timestamp."""
+
+    def __init__(self) -> None:
+        self.commits: list[int] = []
+        self.refuses: str = ""
+        self.fetched_end = -1001
+
+    def offsets_for_times(self, asked: list[KafkaPartition], *, timeout: float) -> list[KafkaPartition]:
+        assert timeout > 0
+        if self.refuses == "times":
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return [KafkaPartition(p.topic, p.partition, self._offset(p.offset)) for p in asked]
+
+    @staticmethod
+    def _offset(time: int) -> int:
+        if time == -2:
+            return FIRST
+        wanted = max(FIRST, -(-time // 100))
+        return END if time == -1 else wanted if wanted < END else -1
+
+    def get_watermark_offsets(self, _: KafkaPartition, *, cached: bool) -> tuple[int, int]:
+        """What the client knows by itself: nothing, before it has fetched."""
+        assert cached
+        return -1001, self.fetched_end
+
+    def position(self, asked: list[KafkaPartition]) -> list[KafkaPartition]:
+        return [KafkaPartition(p.topic, p.partition, 30) for p in asked]
+
+    def commit(self, *, offsets: list[KafkaPartition], asynchronous: bool) -> list[KafkaPartition]:
+        assert not asynchronous
+        if self.refuses == "commit":
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_MEMBER_ID))
+        self.commits += [p.offset for p in offsets]
+        return offsets
+
+
+class Bench:
+    """P0 runs, from offset 20, and 20 to 29 are out."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        leases = iter(f"L{number}" for number in range(1, 100))
+        config = LambdaConfig.model_validate({"topic": "t", "group": "g"})
+        log = Recorder().log
+        self.kafka = Kafka()
+        consumer = cast("Consumer", self.kafka)
+        self.table = PartitionTable(Limits(), lambda: next(leases), lambda: 1.0)
+        inflow = Inflow(["t"])
+        commits = Commits(self.table, inflow, 1.0, log)
+        places = Places(consumer, self.table, inflow, config, log, cooperative=True)
+        self.answers: list[mail.Answer] = []
+        outbox = mail.Outbox(loop, lambda _: None)
+        outbox.post = self._post  # type: ignore[method-assign]
+        self.operator = Operator(consumer, self.table, places, commits, outbox, DRAIN)
+        self.table.assigned([P0])
+        self.table.resolved(P0, 20, 0.0, committed=True)
+        self.table.available(1, "process", 1 << 20, 0.0)
+        self.table.ready(1, "L1", 0.0)
+        self.table.sent(P0, 20, 29, 10, 100, None, 0.0)
+        self.table.commands.clear()
+
+    def _post(self, item: mail.Delivery) -> None:
+        assert isinstance(item, mail.Answer)
+        self.answers.append(item)
+
+    def answer(self) -> mail.Answer:
+        """The one answer since the last look."""
+        [answer] = self.answers
+        self.answers.clear()
+        return answer
+
+    def refusal(self) -> OrderRefused:
+        error = self.answer().error
+        assert isinstance(error, OrderRefused)
+        return error
+
+    def pause(self, tp: TopicPartition = P0) -> None:
+        async def order() -> mail.Pause:
+            return mail.Pause(tp, "upgrade", mail.Reply())
+
+        self.operator.pause(self.loop.run_until_complete(order()))
+
+    def seek(self, to: mail.SeekTo, tp: TopicPartition = P0) -> None:
+        async def order() -> mail.Seek:
+            return mail.Seek(tp, to, mail.Reply())
+
+        self.operator.seek(self.loop.run_until_complete(order()))
+
+    def resume(self, *, skip: bool = False) -> None:
+        async def order() -> mail.Resume:
+            return mail.Resume(P0, skip, mail.Reply())
+
+        self.operator.resume(self.loop.run_until_complete(order()))
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    loop = asyncio.new_event_loop()
+    yield Bench(loop)
+    loop.close()
+
+
+# --- pause and resume -------------------------------------------------------------------------------------------
+
+
+def test_a_pause_is_answered_when_the_partition_stands_still(bench: Bench) -> None:
+    bench.pause()
+    bench.operator.work()
+    assert bench.answers == []
+    assert [c.seconds for c in bench.table.commands if isinstance(c, Revoke)] == [DRAIN]
+    bench.table.closed(1, ClosedReason.REVOKED, Progress(24), 0.0)
+    bench.operator.work()
+    assert bench.answer().value == 25
+    bench.operator.work()
+    assert bench.answers == []
+
+
+def test_two_who_order_the_same_are_both_answered(bench: Bench) -> None:
+    bench.pause()
+    bench.pause()
+    assert "cannot be paused while it is draining" in str(bench.refusal())
+    bench.table.closed(1, ClosedReason.REVOKED, None, 0.0)
+    bench.pause()
+    bench.operator.work()
+    assert [answer.value for answer in bench.answers] == [20, 20]
+
+
+def test_a_pause_that_did_not_come_about_is_answered_with_what_is_the_case(bench: Bench) -> None:
+    bench.pause()
+    bench.table.revoke([P0], RevokeReason.REBALANCE, 1.0, 0.0)
+    bench.operator.work()
+    assert str(bench.refusal()) == "t/0 was not paused: it is draining"
+
+
+def test_a_partition_that_goes_meanwhile_is_answered_too(bench: Bench) -> None:
+    bench.pause()
+    bench.table.lost([P0], 0.0)
+    bench.operator.work()
+    assert str(bench.refusal()) == "t/0 was not paused: it is not this sidecar's any more"
+
+
+def test_what_is_refused_is_answered_at_once(bench: Bench) -> None:
+    bench.pause(P1)
+    assert bench.refusal().kind == "unknown"
+    bench.resume()
+    assert bench.refusal().kind == "state"
+    bench.operator.work()
+    assert bench.answers == []
+
+
+def test_resume_says_where_it_goes_on(bench: Bench) -> None:
+    bench.pause()
+    bench.table.closed(1, ClosedReason.REVOKED, Progress(24), 0.0)
+    bench.operator.work()
+    bench.answers.clear()
+    bench.resume()
+    assert bench.answer().value == (25, None)
+    assert bench.table.partitions[P0].state is State.WAITING
+
+
+def test_resume_ends_a_lambdas_own_pause(bench: Bench) -> None:
+    bench.table.pause_lease(1, Pausing(1, 23), 0.0)
+    bench.resume()
+    assert bench.answer().value == (23, None)
+
+
+# --- seek -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("to", "offset"),
+    [
+        (mail.SeekTo("offset", 33), 33),
+        (mail.SeekTo("offset", FIRST), FIRST),
+        (mail.SeekTo("offset", END), END),
+        (mail.SeekTo("earliest"), FIRST),
+        (mail.SeekTo("latest"), END),
+        (mail.SeekTo("timestamp", 2150), 22),
+        (mail.SeekTo("timestamp", 1_000_000), END),
+    ],
+)
+def test_the_new_place_is_in_kafka_before_the_answer(bench: Bench, to: mail.SeekTo, offset: int) -> None:
+    bench.seek(to)
+    assert bench.kafka.commits == [offset]
+    assert bench.answer().value == (offset, 20, State.WAITING)
+    assert [c.offset for c in bench.table.commands if isinstance(c, Rewind)] == [offset]
+
+
+def test_the_clients_old_position_is_not_taken_for_the_new_place(bench: Bench) -> None:
+    bench.table.closed(1, ClosedReason.STOPPED, Progress(29), 0.0)  # caught up, and the client stands at 30
+    bench.seek(mail.SeekTo("offset", 12))
+    assert bench.kafka.commits == [12]
+    assert bench.table.partitions[P0].resume_at == 12
+
+
+@pytest.mark.parametrize("offset", [0, FIRST - 1, END + 1])
+def test_an_offset_that_the_log_does_not_have_is_refused_with_its_numbers(bench: Bench, offset: int) -> None:
+    bench.seek(mail.SeekTo("offset", offset))
+    refusal = bench.refusal()
+    assert str(refusal) == f"offset {offset} is not in the log of t/0, which has 10 to 50"
+    assert refusal.kind == "range"
+    assert bench.table.partitions[P0].state is State.RUNNING
+
+
+def test_what_the_client_has_seen_is_in_the_log_whatever_the_broker_says(bench: Bench) -> None:
+    bench.kafka.fetched_end = END + 2
+    bench.seek(mail.SeekTo("offset", END + 1))
+    assert bench.kafka.commits == [END + 1]
+
+
+def test_nothing_moves_when_kafka_does_not_answer(bench: Bench) -> None:
+    bench.kafka.refuses = "times"
+    bench.seek(mail.SeekTo("earliest"))
+    refusal = bench.refusal()
+    assert refusal.kind == "kafka"
+    assert "nothing was moved" in str(refusal)
+    assert bench.table.partitions[P0].lease == "L1"
+
+
+def test_a_commit_that_is_refused_at_first_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.kafka.refuses = "commit"
+    bench.seek(mail.SeekTo("offset", 12))
+    bench.operator.work()
+    assert bench.answers == []
+    bench.kafka.refuses = ""
+    monkeypatch.setattr(operator, "monotonic", lambda: monotonic() + operator.RETRY_AFTER)
+    bench.operator.work()
+    assert bench.answer().value == (12, 20, State.WAITING)
+    assert bench.kafka.commits == [12]
+
+
+def test_a_place_that_is_not_committed_yet_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.kafka.refuses = "commit"
+    bench.seek(mail.SeekTo("offset", 12))
+    assert bench.answers == [], "a rebalance may be under way: it is tried again"
+    monkeypatch.setattr(operator, "monotonic", lambda: monotonic() + operator.COMMIT_TIMEOUT)
+    bench.operator.work()
+    refusal = bench.refusal()
+    assert refusal.kind == "kafka"
+    assert "was moved to 12, but that is not committed yet" in str(refusal)
+    assert bench.table.partitions[P0].to_commit() == 12
+
+
+def test_a_seek_of_what_is_not_ours_asks_kafka_nothing(bench: Bench) -> None:
+    bench.kafka.refuses = "times"
+    bench.seek(mail.SeekTo("earliest"), P1)
+    assert bench.refusal().kind == "unknown"

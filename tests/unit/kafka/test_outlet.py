@@ -1,0 +1,485 @@
+"""The outlet: what it makes of each way in which librdkafka answers, and how much it takes.
+
+Most of it over a producer that the test plays; what that one cannot know, over librdkafka itself without a broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import confluent_kafka.cimpl
+import pytest
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from sidecar.kafka import outlet as module
+from sidecar.kafka.outlet import BATCH_BYTES, CHUNK, MOST_BYTES, MOST_RECORDS, FullError, Outgoing, Outlet, Written
+from sidecar.kafka.properties import outlet_properties
+
+PATIENCE = 10.0
+WRITTEN, FAILED, TOO_LARGE = 1, 2, 5
+
+
+def kafka_error(code: int, text: str = "why") -> KafkaError:
+    return KafkaError(code, text)
+
+
+class Kafka:
+    """In the place of librdkafka's producer: keeps records until the test tells what became of them."""
+
+    made: list[Kafka] = []  # noqa: RUF012 - emptied by the fixture
+
+    def __init__(self, properties: dict[str, Any], **_: object) -> None:
+        self.made.append(self)
+        self.properties = properties
+        self.records: list[dict[str, Any]] = []
+        self.refusals: dict[bytes, Exception] = {}
+        self.fatal: KafkaError | None = None
+        self.purged = False
+        self.polls = 0
+        self.flushed_in: list[float] = []
+        self.threads: set[str] = set()
+        self._reports: list[Callable[[], None]] = []
+        self._rings = threading.Event()
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[int, Callable[..., None]]] = []
+
+    def produce(self, topic: str, **record: Any) -> None:
+        if refusal := self.refusals.get(record["value"]):
+            raise refusal
+        with self._lock:
+            self._waiting.append((len(self.records), record.pop("on_delivery")))
+        self.records.append({"topic": topic, **record})
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._reports)
+
+    def poll(self, timeout: float) -> int:
+        self.polls += 1
+        self.threads.add(threading.current_thread().name)
+        self._rings.wait(timeout)
+        self._rings.clear()
+        if self.fatal is not None:
+            fatal, self.fatal = self.fatal, None
+            raise KafkaException(fatal)
+        served = 0
+        while self._reports:
+            self._reports.pop(0)()
+            served += 1
+        return served
+
+    def flush(self, timeout: float) -> int:
+        self.flushed_in.append(timeout)
+        self.poll(0)
+        return len(self)
+
+    def purge(self) -> None:
+        self.purged = True
+        self.tell(kafka_error(KafkaError._PURGE_QUEUE, "purged"))
+
+    # what the test does
+
+    def tell(self, error: KafkaError | None = None, count: int | None = None) -> None:
+        """The oldest records have arrived, or not."""
+        with self._lock:
+            count = len(self._waiting) if count is None else count
+            told, self._waiting = self._waiting[:count], self._waiting[count:]
+        for number, report in told:
+            message: Any = SimpleNamespace(partition=lambda: 3, offset=lambda number=number: 100 + number)
+            self._reports.append(lambda report=report, message=message: report(error, message))  # type: ignore[misc]
+        self._rings.set()
+
+    def fail(self, error: KafkaError) -> None:
+        """For good: the binding raises out of `poll`."""
+        self.fatal = error
+        self._rings.set()
+
+
+@pytest.fixture
+def kafka(monkeypatch: pytest.MonkeyPatch) -> type[Kafka]:
+    monkeypatch.setattr(module, "Producer", Kafka)
+    Kafka.made = []
+    return Kafka
+
+
+@pytest.fixture
+async def outlet(kafka: type[Kafka]) -> Outlet:
+    return Outlet("deli", {"client.id": "x"})
+
+
+def records(*values: bytes) -> list[Outgoing]:
+    return [Outgoing("out", b"k", value, -1, ()) for value in values]
+
+
+def writing(outlet: Outlet, wanted: list[Outgoing], size: int = 10) -> asyncio.Task[Written]:
+    async def write() -> Written:
+        async with asyncio.timeout(PATIENCE):
+            return await outlet.write(wanted, size)
+
+    return asyncio.create_task(write())
+
+
+async def turns(count: int = 3) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+# --- what becomes of a record ---------------------------------------------------------------------------------------
+
+
+async def test_written(outlet: Outlet, kafka: type[Kafka]) -> None:
+    task = writing(outlet, [Outgoing("a", None, b"", 2, [("h", None)]), Outgoing("b", b"", None, -1, ())])
+    await turns()
+    (producer,) = kafka.made
+    assert producer.properties == {"client.id": "x"}
+    assert producer.records == [
+        {"topic": "a", "key": None, "value": b"", "partition": 2, "headers": [("h", None)]},
+        {"topic": "b", "key": b"", "value": None, "partition": -1, "headers": None},
+    ]
+    assert not task.done()
+    producer.tell(count=1)
+    await turns()
+    assert not task.done()
+    producer.tell()
+    assert await task == Written([WRITTEN] * 2, [3, 3], [100, 101], ["", ""])
+    assert (outlet.written, outlet.failed) == (2, 0)
+    assert producer.threads == {"produced-deli"}
+    await outlet.stop(1)
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (KafkaError.MSG_SIZE_TOO_LARGE, TOO_LARGE),
+        (KafkaError.INVALID_MSG_SIZE, TOO_LARGE),
+        (KafkaError.RECORD_LIST_TOO_LARGE, FAILED),
+        (KafkaError._MSG_TIMED_OUT, FAILED),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, FAILED),
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_each_record_has_its_own_failure(
+    outlet: Outlet, kafka: type[Kafka], code: int, outcome: int, at_once: bool
+) -> None:
+    outlet._alone = True
+    opened: Any = outlet._opened()
+    if at_once:
+        opened.refusals[b"2"] = KafkaException(kafka_error(code))
+    task = writing(outlet, records(b"1", b"2", b"3"))
+    await turns()
+    opened.tell(count=1)
+    if not at_once:
+        opened.tell(kafka_error(code), count=1)
+    opened.tell(count=1)
+    made = await task
+    assert made.outcomes == [WRITTEN, outcome, WRITTEN]
+    assert made.errors == ["", "why", ""]
+    assert made.partitions == [3, -1, 3]
+    assert made.offsets[1] == -1
+    assert (outlet.written, outlet.failed) == (2, 1)
+    assert kafka.made == [opened]
+    await outlet.stop(1)
+
+
+@pytest.mark.parametrize("refusal", [BufferError("full"), KafkaException(KafkaError(KafkaError._QUEUE_FULL, "full"))])
+async def test_all_refused_at_once(outlet: Outlet, refusal: Exception) -> None:
+    opened: Any = outlet._opened()
+    opened.refusals[b"x"] = refusal
+    made = await writing(outlet, records(b"x", b"x"))
+    assert (made.outcomes, made.errors) == ([FAILED] * 2, ["full"] * 2)
+    assert (outlet._bytes, outlet._records, outlet._under_way) == (0, 0, set())
+    await outlet.stop(1)
+
+
+async def test_a_producer_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    outlet = Outlet("deli", {"acks": "maybe"})
+    made = await writing(outlet, records(b"x"))
+    assert made.outcomes == [FAILED]
+    assert "acks" in made.errors[0]
+    await outlet.stop(1)
+
+
+async def test_a_batch_that_is_too_large_says_nothing_of_one_record(outlet: Outlet, kafka: type[Kafka]) -> None:
+    """librdkafka fails all of it. What is produced again goes alone, and then the answer is about that record."""
+    too_large = kafka_error(KafkaError.MSG_SIZE_TOO_LARGE)
+    task = writing(outlet, [*records(b"1", b"2"), Outgoing("out", b"k", bytes(BATCH_BYTES - 1), -1, ())])
+    beside = writing(outlet, records(*[b"x"] * (2 * CHUNK)))
+    await turns(2)
+    first = kafka.made[0]
+    first.tell(too_large, count=3)
+    made = await task
+    assert made.outcomes == [FAILED, FAILED, TOO_LARGE]
+    assert "each goes alone" in made.errors[0]
+    again = writing(outlet, records(b"1", b"2"))
+    await turns()
+    _, second = kafka.made
+    assert second.properties == {"client.id": "x", "batch.size": 1}
+    # What another call had begun with the first producer it also ends with it, in its order.
+    assert [record["value"] for record in first.records[3:]] == [b"x"] * (2 * CHUNK)
+    first.tell()
+    assert {*(await beside).outcomes} == {WRITTEN}
+    second.tell(too_large, count=1)
+    second.tell()
+    assert (await again).outcomes == [TOO_LARGE, WRITTEN]
+    third = writing(outlet, records(b"3"))
+    await turns()
+    second.tell()
+    await third
+    assert kafka.made == [first, second]
+    await outlet.stop(1)
+
+
+async def test_an_old_producer_is_polled_while_a_call_still_uses_it(outlet: Outlet, kafka: type[Kafka]) -> None:
+    """It is empty for a moment, between two parts of that call."""
+    queueing = writing(outlet, records(*[b"x"] * (2 * CHUNK)))
+    await turns(1)
+    (first,) = kafka.made
+    assert len(first.records) == CHUNK
+    outlet._alone = True
+    outlet._opened()
+    first.tell()
+    deadline = time.monotonic() + PATIENCE
+    while len(first) and time.monotonic() < deadline:  # the loop stands still, as it may; the thread does not
+        pass
+    polls = first.polls
+    while first.polls < polls + 3 and time.monotonic() < deadline:
+        pass
+    assert first.polls >= polls + 3
+    await turns()
+    assert len(first.records) == 2 * CHUNK
+    first.tell()
+    assert {*(await queueing).outcomes} == {WRITTEN}
+    async with asyncio.timeout(PATIENCE):
+        while outlet._old:  # noqa: ASYNC110 - the thread that ends it rings no bell
+            await asyncio.sleep(0)
+    await outlet.stop(1)
+
+
+# --- a producer that fails for good --------------------------------------------------------------------------------
+
+FATAL = KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "sequence", True)
+
+
+async def test_a_fatal_failure_that_the_thread_hears_of(outlet: Outlet, kafka: type[Kafka]) -> None:
+    task = writing(outlet, records(b"1", b"2"))
+    await turns()
+    first = kafka.made[0]
+    first.tell(count=1)
+    first.fail(FATAL)
+    made = await task
+    assert first.purged
+    assert made.outcomes in ([WRITTEN, FAILED], [FAILED, FAILED])
+    assert made.errors[1] == "purged"
+    again = writing(outlet, records(b"3"))
+    await turns()
+    _, second = kafka.made
+    second.tell()
+    assert (await again).outcomes == [WRITTEN]
+    await outlet.stop(1)
+
+
+async def test_a_fatal_failure_that_a_record_hears_of(outlet: Outlet, kafka: type[Kafka]) -> None:
+    """The binding's exception has another code then, and does not call itself fatal."""
+    before = writing(outlet, records(b"0"))
+    await turns()
+    first = kafka.made[0]
+    first.refusals[b"1"] = KafkaException(KafkaError(KafkaError._FATAL, "Local: Fatal error"))
+    task = writing(outlet, records(b"1", b"2"))
+    await turns()
+    assert (await before).outcomes == [FAILED]
+    _, second = kafka.made
+    second.tell()
+    made = await task
+    assert made.outcomes == [FAILED, WRITTEN]
+    # News of the old one do no harm to the new one.
+    outlet._renew(first, FATAL)  # type: ignore[arg-type]
+    assert [*kafka.made] == [first, second]
+    assert outlet._opened() is second  # type: ignore[comparison-overlap]
+    await outlet.stop(1)
+    assert not outlet._old or not len(first)
+
+
+async def test_librdkafkas_own_fatal_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    outlet = Outlet("deli", outlet_properties({"bootstrap.servers": "127.0.0.1:1", "log_level": "0"}))
+    task = writing(outlet, records(b"1", b"2"))
+    await turns()
+    first = outlet._producer
+    assert isinstance(first, Producer)
+    library = ctypes.CDLL(confluent_kafka.cimpl.__file__)
+    handle = ctypes.c_void_p.from_address(id(first) + 2 * ctypes.sizeof(ctypes.c_void_p))
+    library.rd_kafka_test_fatal_error(handle, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, b"by the test")
+    made = await task
+    assert made.outcomes == [FAILED, FAILED]
+    later = writing(outlet, records(b"3"))
+    await turns()
+    assert outlet._producer not in (None, first)
+    assert not later.done()
+    await outlet.stop(0)
+    assert (await later).errors == ["the sidecar has ended"]
+
+
+# --- how much -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "fits"),
+    [
+        (MOST_BYTES - 10, 1, True),
+        (MOST_BYTES - 9, 1, False),
+        (10, MOST_RECORDS - 1, True),
+        (10, MOST_RECORDS, False),
+    ],
+)
+async def test_how_much_may_be_under_way(
+    outlet: Outlet, kafka: type[Kafka], size: int, count: int, fits: bool
+) -> None:
+    first = writing(outlet, records(b"1"))
+    await turns()
+    (producer,) = kafka.made
+    second = writing(outlet, records(*[b"2"] * count), size)
+    if not fits:
+        with pytest.raises(FullError):
+            await second
+        assert len(producer.records) == 1
+        # What arrives makes room, and one alone is taken however large it is.
+        producer.tell()
+        await first
+        second = writing(outlet, records(*[b"2"] * count), size)
+    await turns(3 + count // CHUNK)
+    assert len(producer.records) == 1 + count
+    producer.tell()
+    assert (await second).outcomes == [WRITTEN] * count
+    assert (outlet._bytes, outlet._records) == (0, 0)
+    await outlet.stop(1)
+
+
+# --- whoever asked goes away ----------------------------------------------------------------------------------------
+
+
+async def test_a_caller_that_goes_while_its_records_are_queued(outlet: Outlet, kafka: type[Kafka]) -> None:
+    task = writing(outlet, records(*[b"x"] * (3 * CHUNK)))
+    await turns(2)
+    (producer,) = kafka.made
+    queued = len(producer.records)
+    assert 0 < queued < 3 * CHUNK
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert len(producer.records) == queued
+    (batch,) = outlet._under_way
+    assert not batch.done.done()
+    producer.tell()
+    async with asyncio.timeout(PATIENCE):
+        made = await batch.done
+    assert made.outcomes == [WRITTEN] * queued + [FAILED] * (3 * CHUNK - queued)
+    assert (outlet._bytes, outlet._records, outlet._under_way) == (0, 0, set())
+    assert (outlet.written, outlet.failed) == (queued, 3 * CHUNK - queued)
+    await outlet.stop(1)
+
+
+async def test_a_caller_that_goes_while_its_records_are_on_their_way(outlet: Outlet, kafka: type[Kafka]) -> None:
+    task = writing(outlet, records(b"x"))
+    await turns()
+    task.cancel()
+    await asyncio.wait({task})
+    (batch,) = outlet._under_way
+    kafka.made[0].tell()
+    async with asyncio.timeout(PATIENCE):
+        await batch.done
+    assert not outlet._under_way
+    await outlet.stop(1)
+
+
+async def test_every_report_counts_whoever_is_faster(outlet: Outlet, kafka: type[Kafka]) -> None:
+    """The thread reports while the loop still queues, in many batches at once: none waits for ever."""
+    stopping = threading.Event()
+    outlet._opened()
+    (producer,) = kafka.made
+
+    def tell_all() -> None:
+        while not stopping.is_set():
+            producer.tell()
+
+    teller = threading.Thread(target=tell_all)
+    teller.start()
+    try:
+        tasks = [writing(outlet, records(*[b"x"] * number)) for number in range(1, 60) for _ in range(5)]
+        for task in tasks:
+            made = await task
+            assert {*made.outcomes} == {WRITTEN}
+    finally:
+        stopping.set()
+        teller.join()
+    assert (outlet._bytes, outlet._records, outlet._under_way) == (0, 0, set())
+    await outlet.stop(1)
+
+
+# --- the end --------------------------------------------------------------------------------------------------------
+
+
+async def test_nothing_produced_nothing_started(outlet: Outlet, kafka: type[Kafka]) -> None:
+    await outlet.stop(1)
+    assert not kafka.made
+    assert outlet._reports is None
+
+
+async def test_the_end_waits_for_what_is_under_way(outlet: Outlet, kafka: type[Kafka]) -> None:
+    task = writing(outlet, records(b"x"))
+    await turns()
+    (producer,) = kafka.made
+    producer.tell()
+    await outlet.stop(5)
+    assert (await task).outcomes == [WRITTEN]
+    assert len(producer.flushed_in) == 1
+    assert 0 < producer.flushed_in[0] <= 5
+    assert outlet._reports is not None
+    assert not outlet._reports.is_alive()
+
+
+async def test_the_end_with_records_left(outlet: Outlet, kafka: type[Kafka]) -> None:
+    tasks = [writing(outlet, records(b"1", b"2")), writing(outlet, records(b"3"))]
+    await turns()
+    (producer,) = kafka.made
+    producer.tell(count=1)
+    await outlet.stop(0)
+    first, second = await asyncio.gather(*tasks)
+    assert (first.outcomes, first.errors) == ([WRITTEN, FAILED], ["", "the sidecar has ended"])
+    assert second.errors == ["the sidecar has ended"]
+    assert not outlet._under_way
+    assert (outlet.written, outlet.failed) == (1, 2)
+
+
+async def test_after_the_end_nothing_is_taken(outlet: Outlet, kafka: type[Kafka]) -> None:
+    await outlet.stop(1)
+    made = await writing(outlet, records(b"x", b"y"))
+    assert (made.outcomes, made.errors) == ([FAILED] * 2, ["the sidecar has ended"] * 2)
+    assert not kafka.made
+
+
+async def test_the_end_while_the_producer_is_a_failed_one(outlet: Outlet, kafka: type[Kafka]) -> None:
+    """It failed and no record came since: what is left of it is told all the same."""
+    task = writing(outlet, records(b"x"))
+    await turns()
+    (producer,) = kafka.made
+    outlet._renew(producer, FATAL)  # type: ignore[arg-type]
+    await outlet.stop(1)
+    assert (await task).outcomes == [FAILED]
+    assert outlet._reports is not None
+    assert not outlet._reports.is_alive()
+
+
+async def test_the_end_of_a_producer_that_fails_in_it(outlet: Outlet, kafka: type[Kafka]) -> None:
+    task = writing(outlet, records(b"x"))
+    await turns()
+    (producer,) = kafka.made
+    outlet._ending.set()
+    assert outlet._reports is not None
+    await asyncio.to_thread(outlet._reports.join)
+    producer.fail(FATAL)
+    await outlet.stop(1)
+    assert (await task).errors == ["the sidecar has ended"]

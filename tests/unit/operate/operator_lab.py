@@ -1,0 +1,34 @@
+"""A sidecar's Admin service whose answers the test gives."""
+
+from collections.abc import Callable
+from typing import Any
+
+from click.testing import Result
+
+from sdk_python.protocol import admin_pb2_grpc
+
+TARGET = "deli/rawdeltas/3"
+
+Invoke = Callable[..., Result]
+
+
+class Admin(admin_pb2_grpc.AdminServicer):
+    """Keeps what it was asked, and answers what it was told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.tokens: list[str | bytes | None] = []
+        self.answer: Any = None
+        self.address = ""
+
+    def _any(self, request: Any, context: Any) -> Any:
+        self.asked.append(request)
+        self.tokens.append(dict(context.invocation_metadata()).get("authorization"))
+        if isinstance(self.answer, tuple):
+            context.abort(*self.answer)
+        return self.answer
+
+    Status = Resume = Pause = Seek = _any
+
+
+Serve = Callable[..., Admin]

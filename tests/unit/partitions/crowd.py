@@ -1,0 +1,95 @@
+"""The lambda processes in the model test: their streams, and what is known of their health."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sidecar.partitions.processes import MOST_PENALTY, PENALTY, QUARANTINE
+from sidecar.partitions.vocabulary import StreamId, TopicPartition
+
+
+@dataclass
+class Line:
+    """One `Process` call. ``known``: the table has not been told, and has not decided, that it is over."""
+
+    id: StreamId
+    process: str
+    known: bool = True
+    tp: TopicPartition | None = None
+    fenced_until: float | None = None
+    unwritten: int = 0
+
+    @property
+    def spare(self) -> bool:
+        return self.known and self.tp is None and self.fenced_until is None
+
+
+@dataclass
+class Health:
+    """Of one process."""
+
+    since: float
+    failures: int = 0
+    ill_until: float = -1.0
+    quarantined_until: float = -1.0
+    ending: bool = False
+
+
+class Crowd:
+    """All streams, and the processes behind them."""
+
+    def __init__(self) -> None:
+        self.lines: dict[StreamId, Line] = {}
+        self.health: dict[str, Health] = {}
+
+    def open(self, process: str, now: float) -> Line:
+        """A process offers one more stream."""
+        line = Line(len(self.lines) + 1, process)
+        self.lines[line.id] = line
+        self.health.setdefault(process, Health(now))
+        return line
+
+    @property
+    def known(self) -> list[Line]:
+        return [line for line in self.lines.values() if line.known]
+
+    def gone(self, line: Line) -> None:
+        """The table does not know the stream any more."""
+        line.known, line.tp, line.fenced_until = False, None, None
+        if not any(other.process == line.process for other in self.known):
+            del self.health[line.process]
+
+    def failed(self, process: str, now: float, *, broke: bool = False) -> None:
+        """A create failed there, or a stream ``broke``: it comes last for a time, doubled by creates in a row."""
+        health = self.health[process]
+        if broke:
+            health.quarantined_until = now + QUARANTINE
+        else:
+            health.failures += 1
+        penalty = min(MOST_PENALTY, PENALTY * 2.0 ** max(0, health.failures - 1))
+        health.ill_until = max(health.ill_until, now + penalty)
+
+    def held(self, process: str) -> int:
+        """How many partitions are with it."""
+        return sum(1 for line in self.known if line.process == process and line.tp is not None)
+
+    def eligible(self, now: float) -> Iterator[Line]:
+        """Streams that may be given a partition."""
+        for line in self.known:
+            health = self.health[line.process]
+            if line.spare and health.quarantined_until <= now and not health.ending:
+                yield line
+
+    def rank(self, line: Line, now: float, heir: str = "") -> tuple[bool, bool, int]:
+        """The heir comes first, and one that is ill last; else the one with the fewest."""
+        return line.process != heir, now < self.health[line.process].ill_until, self.held(line.process)
+
+    def check_hand_over(self, giver: str, heir: str, now: float, minimum_stay: float) -> None:
+        """The heir is healthy, has a spare stream, stayed for a while, has the fewest, and at least two less."""
+        fit = {
+            line.process
+            for line in self.eligible(now)
+            if now >= self.health[line.process].ill_until and now - self.health[line.process].since >= minimum_stay
+        }
+        assert heir in fit
+        assert self.held(heir) == min(map(self.held, fit))
+        assert self.held(giver) - self.held(heir) >= 2

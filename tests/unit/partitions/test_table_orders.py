@@ -1,0 +1,276 @@
+"""What operators order: pause, resume and seek, whatever a partition is doing."""
+
+from collections.abc import Callable
+
+import pytest
+
+from sidecar.partitions.vocabulary import (
+    CheckpointOutcome,
+    ClosedReason,
+    EndReason,
+    ErrorAction,
+    OrderRefused,
+    Pausing,
+    RevokeReason,
+    State,
+)
+
+from .lab import P0, P1, Lab
+
+DRAIN = 2.0
+
+
+def running() -> Lab:
+    """Ten records are out, 0 and 1 are checkpointed; a spare stream 2 waits."""
+    lab = Lab()
+    lease = lab.run()
+    lab.offer(2)
+    lab.send(0, 9)
+    lab.checkpoint(lease, 1)
+    lab.seen()
+    return lab
+
+
+def pause(lab: Lab, reason: str = "upgrade") -> None:
+    lab.table.pause(P0, reason, DRAIN, lab.now)
+
+
+def halted() -> Lab:
+    lab = running()
+    lab.fail("L1", ErrorAction.CRITICAL, offset=4)
+    lab.seen()
+    return lab
+
+
+def backing_off() -> Lab:
+    lab = running()
+    lab.fail("L1")
+    lab.seen()
+    return lab
+
+
+def waiting() -> Lab:
+    lab = Lab()
+    lab.own(P0, at=2)
+    return lab
+
+
+def held_by_its_lambda() -> Lab:
+    lab = running()
+    lab.table.pause_lease(1, Pausing(1, 5, retry_after=1.0), lab.now)
+    lab.table.rewound(P0)
+    lab.seen()
+    return lab
+
+
+# --- pause ------------------------------------------------------------------------------------------------------
+
+
+def test_pause_takes_the_partition_back_and_keeps_it_still() -> None:
+    lab = running()
+    pause(lab)
+    assert lab.seen() == [("revoke", 1, RevokeReason.PAUSED, DRAIN)]
+    assert (lab.state(), lab.partition().stands_still) == (State.DRAINING, True)
+    assert lab.checkpoint("L1", 3)[0] is CheckpointOutcome.ACCEPTED_DRAINING
+    lab.close(1, ClosedReason.REVOKED, last=4)
+    assert lab.seen() == [("rewind", P0, 5)]
+    lab.wait(10_000.0)
+    assert (lab.state(), lab.partition().lease, lab.partition().reason) == (State.PAUSED, None, "upgrade")
+    assert not lab.table.someone_waits
+
+
+def test_a_lambda_that_does_not_finish_is_not_waited_for() -> None:
+    lab = running()
+    pause(lab)
+    lab.wait(DRAIN)
+    assert ("end", 1, EndReason.TOO_LATE) in lab.seen()
+    assert (lab.state(), lab.partition().resume_at) == (State.PAUSED, 2)
+
+
+@pytest.mark.parametrize("fails", [lambda lab: lab.lose(1), lambda lab: lab.fail("L1")])
+def test_a_failure_meanwhile_is_no_failure(fails: Callable[[Lab], object]) -> None:
+    lab = running()
+    pause(lab)
+    fails(lab)
+    assert (lab.state(), lab.partition().attempt) == (State.PAUSED, 1)
+
+
+def test_a_critical_error_meanwhile_halts_it() -> None:
+    lab = running()
+    pause(lab)
+    lab.fail("L1", ErrorAction.CRITICAL, offset=5)
+    assert (lab.state(), lab.partition().failing_offset) == (State.HALTED, 5)
+
+
+@pytest.mark.parametrize("made", [waiting, backing_off])
+def test_what_nobody_holds_stands_still_at_once(made: Callable[[], Lab]) -> None:
+    lab = made()
+    pause(lab)
+    assert (lab.state(), lab.table.next_due(lab.now + 60.0)) in (
+        (State.PAUSED, None),
+        (State.PAUSED, lab.now + lab.table.limits.close_timeout),  # of the stream that failed
+    )
+    lab.offer(7)
+    lab.wait(3600.0)
+    assert lab.state() is State.PAUSED
+
+
+def test_an_operators_pause_takes_the_place_of_the_lambdas() -> None:
+    lab = held_by_its_lambda()
+    pause(lab)
+    assert lab.seen() == [("revoke", 1, RevokeReason.PAUSED, DRAIN)]
+    lab.wait(1.0)  # its own time is over: that means nothing now
+    assert lab.state() is State.DRAINING
+    lab.close(1, ClosedReason.REVOKED)
+    assert lab.state() is State.PAUSED
+    assert lab.partition().stands_still
+
+
+def test_a_second_pause_only_gives_another_reason() -> None:
+    lab = waiting()
+    pause(lab)
+    pause(lab, "more")
+    assert (lab.state(), lab.partition().reason) == (State.PAUSED, "more")
+
+
+def test_pause_is_refused_where_it_makes_no_sense() -> None:
+    lab = Lab()
+    with pytest.raises(OrderRefused, match="is not assigned") as caught:
+        pause(lab)
+    assert caught.value.kind == "unknown"
+    lab.table.assigned([P0])
+    drained = running()
+    drained.table.revoke([P0], RevokeReason.REBALANCE, DRAIN, drained.now)
+    for one, word in ((lab, "resolving"), (halted(), "halted"), (drained, "draining")):
+        with pytest.raises(OrderRefused, match=f"cannot be paused while it is {word}") as caught:
+            pause(one)
+        assert caught.value.kind == "state"
+
+
+def test_resume_ends_it_and_forgets_the_failures() -> None:
+    lab = backing_off()
+    pause(lab)
+    with pytest.raises(OrderRefused, match="is paused, so there is none to skip"):
+        lab.table.resume(P0, lab.now, skip=True)
+    assert lab.table.resume(P0, lab.now, skip=False) == (2, None)
+    assert lab.seen() == [("assign", 2, "L2", P0, 2, 1)]
+
+
+def test_a_rebalance_takes_a_paused_partition_like_any_other() -> None:
+    lab = waiting()
+    pause(lab)
+    lab.table.revoke([P0], RevokeReason.REBALANCE, DRAIN, lab.now)
+    assert not lab.table.held()
+    lab.table.forget([P0])
+    lab.own(P0)
+    assert lab.state() is State.WAITING
+
+
+def test_a_lost_offset_does_not_end_an_operators_pause() -> None:
+    lab = waiting()
+    pause(lab)
+    lab.table.offset_lost(P0, 50, lab.now, "gone")
+    assert (lab.state(), lab.partition().resume_at, lab.partition().reason) == (State.PAUSED, 50, "upgrade")
+
+
+# --- seek -------------------------------------------------------------------------------------------------------
+
+
+def test_seek_kills_the_lease_and_goes_on_there_with_another() -> None:
+    lab = running()
+    assert lab.table.seek(P0, 50, lab.now) == (2, State.STARTING)
+    assert lab.seen() == [
+        ("revoke", 1, RevokeReason.SEEK, 0.0),
+        ("rewind", P0, 50),
+        ("assign", 2, "L2", P0, 50, 1),
+    ]
+    assert lab.checkpoint("L1", 5)[0] is CheckpointOutcome.STALE_LEASE
+    assert lab.partition().to_commit() == 50
+
+
+def test_nothing_is_sent_and_no_position_counts_until_the_client_is_there() -> None:
+    lab = running()
+    lab.table.seek(P0, 1, lab.now)
+    lab.ready(2, "L2")
+    assert lab.table.may_send(P0) == 0
+    lab.partition().settle(10)
+    assert lab.partition().resume_at == 1
+    lab.table.rewound(P0)
+    assert lab.table.may_send(P0) > 0
+
+
+def test_it_may_go_back_and_what_was_known_of_the_old_place_is_forgotten() -> None:
+    lab = halted()
+    lab.table.resume(P0, lab.now, skip=True)
+    assert lab.partition().skip == {4}
+    lab.table.seek(P0, 0, lab.now)
+    partition = lab.partition()
+    assert (partition.resume_at, partition.checkpoint, partition.skip, partition.attempt) == (0, None, set(), 1)
+    assert partition.to_commit() == 0
+
+
+def test_a_halted_partition_stays_halted_and_has_no_failing_offset_any_more() -> None:
+    lab = halted()
+    assert lab.table.seek(P0, 7, lab.now) == (2, State.HALTED)
+    assert (lab.state(), lab.partition().failing_offset, lab.partition().resume_at) == (State.HALTED, None, 7)
+    assert lab.table.resume(P0, lab.now, skip=False) == (7, None)
+
+
+def test_a_paused_partition_stays_paused_also_while_it_is_taken_back() -> None:
+    lab = running()
+    pause(lab)
+    assert lab.table.seek(P0, 7, lab.now) == (2, State.PAUSED)
+    assert (lab.state(), lab.partition().reason) == (State.PAUSED, "upgrade")
+    lab.close(1, ClosedReason.REVOKED, last=9)
+    assert (lab.state(), lab.partition().resume_at) == (State.PAUSED, 7)
+
+
+def test_one_that_is_about_to_halt_halts() -> None:
+    lab = running()
+    lab.table.undeliverable(P0, 10, "too large", DRAIN, lab.now)
+    assert lab.table.seek(P0, 11, lab.now) == (2, State.HALTED)
+    lab.wait(60.0)
+    assert lab.state() is State.HALTED
+
+
+def test_a_lambdas_own_pause_ends_with_its_lease() -> None:
+    lab = held_by_its_lambda()
+    assert lab.table.seek(P0, 3, lab.now) == (2, State.STARTING)
+    lab.wait(1.0)
+    assert lab.state() is State.STARTING
+
+
+def test_a_back_off_ends() -> None:
+    lab = backing_off()
+    assert lab.table.seek(P0, 3, lab.now) == (2, State.STARTING)
+    lab.wait(1.0)
+    assert lab.state() is State.STARTING
+
+
+def test_a_hand_over_under_way_goes_on_from_the_new_place() -> None:
+    lab = Lab()
+    lab.own(P0, P1)
+    for stream in (1, 2):
+        lab.offer(stream, "a")
+        lab.ready(stream, f"L{stream}")
+    lab.offer(3, "a")
+    lab.offer(9, "b")
+    lab.wait(6.0)
+    assert lab.state() is State.DRAINING
+    lab.seen()
+    lab.table.seek(P0, 5, lab.now)
+    assert lab.seen()[-1] == ("assign", 9, "L3", P0, 5, 1)
+
+
+@pytest.mark.parametrize("state", ["resolving", "draining"])
+def test_seek_is_refused_where_the_place_is_not_ours_to_move(state: str) -> None:
+    lab = running()
+    if state == "resolving":
+        lab.table.assigned([P1])
+    lab.table.revoke([P0], RevokeReason.REBALANCE, DRAIN, lab.now)
+    with pytest.raises(OrderRefused, match=f"cannot be moved while it is {state}"):
+        lab.table.seek(P1 if state == "resolving" else P0, 3, lab.now)
+    lab = Lab()
+    with pytest.raises(OrderRefused) as caught:
+        lab.table.check_seek(P0)
+    assert caught.value.kind == "unknown"

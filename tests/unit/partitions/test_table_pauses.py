@@ -1,0 +1,259 @@
+"""A lambda that wants no records for a while, and gets some of them again."""
+
+import pytest
+
+from sidecar.partitions.vocabulary import (
+    CheckpointOutcome,
+    ClosedReason,
+    EndReason,
+    ErrorOutcome,
+    Pausing,
+    Report,
+    Resumed,
+    RevokeReason,
+    Rewind,
+    State,
+)
+
+from .lab import P0, Lab
+
+
+def paused(offset: int | None = None, *, seconds: float | None = None, checkpoint: int | None = 1) -> Lab:
+    """Ten records are out, 0 and 1 are checkpointed, and its lambda pauses. The commands are kept."""
+    lab = Lab()
+    lease = lab.run()
+    lab.send(0, 9)
+    lab.checkpoint(lease, checkpoint)
+    lab.seen()
+    lab.table.pause_lease(1, Pausing(1, offset, "database is down", seconds), lab.now)
+    return lab
+
+
+def resumed(lab: Lab) -> tuple[int, int]:
+    """The one Resumed since the last look: its number, and from where."""
+    (command,) = lab.commands(Resumed)
+    assert command.stream == 1
+    return command.number, command.from_offset
+
+
+def test_nothing_is_sent_to_a_paused_partition_and_its_lease_and_place_stay() -> None:
+    lab = paused()
+    assert lab.state() is State.PAUSED
+    assert lab.table.may_send(P0) == 0
+    assert (lab.partition().lease, lab.partition().resume_at, lab.partition().attempt) == ("L1", 2, 1)
+    assert lab.partition().reason == "database is down"
+    lab.wait(10_000.0)
+    assert lab.state() is State.PAUSED
+
+
+def test_checkpoints_go_on_meanwhile() -> None:
+    lab = paused()
+    assert lab.checkpoint("L1", 9)[0] is CheckpointOutcome.ACCEPTED
+    assert lab.partition().resume_at == 10
+    assert lab.partition().caught_up
+
+
+def test_resume_goes_on_behind_the_last_delivered_record() -> None:
+    lab = paused()
+    lab.table.resume_lease(1, lab.now)
+    assert resumed(lab) == (1, 10)
+    assert (lab.state(), lab.partition().reason) == (State.RUNNING, "")
+    assert lab.table.may_send(P0) > 0
+
+
+def test_with_an_offset_it_goes_on_there() -> None:
+    lab = paused(5)
+    assert lab.commands(Rewind) == [Rewind(P0, 5)]
+    assert lab.partition().refetch
+    lab.table.rewound(P0)
+    assert lab.partition().window.records == 3
+    lab.table.resume_lease(1, lab.now)
+    assert resumed(lab) == (1, 5)
+    lab.send(5, 9)
+    assert lab.checkpoint("L1", 9)[0] is CheckpointOutcome.ACCEPTED
+
+
+@pytest.mark.parametrize(("offset", "again"), [(0, 2), (2, 2), (9, 9), (10, None), (500, None)])
+def test_an_offset_outside_of_what_is_under_way_counts_as_the_nearer_end(offset: int, again: int | None) -> None:
+    lab = paused(offset)
+    assert [rewind.offset for rewind in lab.commands(Rewind)] == ([] if again is None else [again])
+    lab.table.resume_lease(1, lab.now)
+    assert resumed(lab) == (1, 10 if again is None else again)
+
+
+def test_nothing_goes_before_the_client_is_back_there() -> None:
+    lab = paused(5)
+    lab.table.resume_lease(1, lab.now)
+    assert lab.table.may_send(P0) == 0
+    lab.table.rewound(P0)
+    assert lab.table.may_send(P0) > 0
+
+
+def test_a_checkpoint_of_what_is_void_is_beyond_and_counts_when_it_has_come_again() -> None:
+    lab = paused(5)
+    lab.table.rewound(P0)
+    assert lab.checkpoint("L1", 7) == (CheckpointOutcome.BEYOND_DELIVERED, 4)
+    assert lab.partition().resume_at == 2
+    lab.table.resume_lease(1, lab.now)
+    lab.send(5, 7)
+    assert lab.checkpoint("L1", 7)[0] is CheckpointOutcome.ACCEPTED
+
+
+def test_when_all_is_void_nothing_was_delivered() -> None:
+    lab = paused(0, checkpoint=None)
+    assert lab.checkpoint("L1", 3) == (CheckpointOutcome.BEYOND_DELIVERED, None)
+
+
+def test_what_is_void_does_not_count_as_completed() -> None:
+    lab = paused()
+    lab.checkpoint("L1", 1, beyond=5)
+    lab.table.pause_lease(1, Pausing(2, 5), lab.now)
+    assert lab.partition().window.records == 3
+    assert lab.partition().window.outstanding == 3
+
+
+def test_it_ends_by_itself_when_it_said_so() -> None:
+    lab = paused(seconds=5.0)
+    assert lab.table.next_due(lab.now) == lab.now + 5.0
+    lab.wait(4.9)
+    assert lab.state() is State.PAUSED
+    lab.wait(0.1)
+    assert resumed(lab) == (1, 10)
+    assert lab.table.next_due(lab.now) is None
+    lab.table.resume_lease(1, lab.now)  # crossed it on its way
+    assert lab.commands(Resumed) == []
+
+
+def test_a_second_pause_replaces_the_first() -> None:
+    lab = paused(seconds=5.0)
+    lab.table.pause_lease(1, Pausing(2, 7), lab.now)
+    assert lab.commands(Rewind) == [Rewind(P0, 7)]
+    lab.wait(6.0)
+    assert lab.state() is State.PAUSED
+    lab.table.resume_lease(1, lab.now)
+    assert resumed(lab) == (2, 7)
+
+
+def test_resume_without_a_pause_is_nothing() -> None:
+    lab = Lab()
+    lab.run()
+    lab.table.resume_lease(1, lab.now)
+    lab.table.resume_lease(99, lab.now)
+    assert lab.table.commands == []
+
+
+def test_a_pause_before_ready_ends_the_stream() -> None:
+    lab = Lab()
+    lab.own(P0)
+    lab.offer(1)
+    lab.seen()
+    lab.table.pause_lease(1, Pausing(1), lab.now)
+    assert lab.seen() == [("end", 1, EndReason.PROTOCOL)]
+    assert lab.state() is State.STARTING
+
+
+def test_a_pause_that_crosses_a_revoke_is_nothing() -> None:
+    lab = Lab()
+    lab.run()
+    lab.table.revoke([P0], RevokeReason.REBALANCE, 2.0, lab.now)
+    lab.table.pause_lease(1, Pausing(1, 0), lab.now)
+    assert lab.state() is State.DRAINING
+    assert lab.table.next_due(lab.now) == lab.now + 2.0
+
+
+def test_a_revoke_ends_the_pause_without_resumed() -> None:
+    lab = paused(5, seconds=1.0)
+    lab.seen()
+    lab.table.revoke([P0], RevokeReason.REBALANCE, 2.0, lab.now)
+    assert lab.seen() == [("revoke", 1, RevokeReason.REBALANCE, 2.0)]
+    lab.wait(1.0)
+    assert lab.seen() == []
+    lab.table.resume_lease(1, lab.now)
+    assert lab.state() is State.DRAINING
+    lab.close(1, ClosedReason.REVOKED, last=3)
+    assert lab.partition().resume_at == 4
+
+
+def test_what_ends_its_lease_fetches_from_its_place_not_from_the_pauses() -> None:
+    lab = paused(5)
+    lab.offer(2, "other")
+    lab.lose(1)
+    assert [rewind.offset for rewind in lab.commands(Rewind)] == [5, 2]
+    assert lab.partition().lease == "L2"
+    lab = paused(5)
+    lab.table.rewound(P0)
+    lab.seen()
+    assert lab.fail("L1")[0] is ErrorOutcome.RESTARTING
+    assert lab.state() is State.BACKING_OFF
+    assert lab.commands(Rewind) == [Rewind(P0, 2)]
+
+
+def test_an_operator_may_end_it() -> None:
+    lab = paused(5)
+    assert lab.table.resume(P0, lab.now, skip=False) == (5, None)
+    assert resumed(lab) == (1, 5)
+    assert lab.state() is State.RUNNING
+
+
+def test_a_pause_is_told_with_what_it_means() -> None:
+    lab = paused(5, seconds=3.0)
+    (report,) = lab.commands(Report)
+    assert (report.level, report.lease) == ("warning", "L1")
+    assert report.fields == {"reason": "database is down", "again_from": 5, "seconds": 3.0}
+
+
+# --- stalls -----------------------------------------------------------------------------------------------------
+
+
+def stalls(lab: Lab) -> int:
+    return sum(report.event.startswith("partition is stalled") for report in lab.commands(Report))
+
+
+def test_records_without_progress_are_a_stall_told_once() -> None:
+    lab = Lab()
+    lease = lab.run()
+    lab.send(0, 9)
+    lab.wait(lab.table.limits.stall_after)
+    assert stalls(lab) == 0
+    lab.wait(1.0)
+    assert stalls(lab) == 1
+    assert lab.partition().stalled
+    lab.wait(100.0)
+    assert stalls(lab) == 0
+    lab.checkpoint(lease, 3)
+    lab.wait(1.0)
+    assert not lab.partition().stalled
+    lab.wait(lab.table.limits.stall_after)
+    assert stalls(lab) == 1
+
+
+def test_nothing_outstanding_is_no_stall_and_the_time_begins_with_the_first_record() -> None:
+    lab = Lab()
+    lab.run()
+    lab.wait(10_000.0)
+    lab.send(0, 0)
+    lab.wait(100.0)
+    lab.send(1, 1)
+    lab.wait(201.0)
+    assert stalls(lab) == 1
+
+
+def test_what_is_completed_beyond_the_checkpoint_is_progress() -> None:
+    lab = Lab()
+    lease = lab.run()
+    lab.send(0, 9)
+    lab.wait(200.0)
+    lab.checkpoint(lease, None, beyond=4)
+    lab.wait(200.0)
+    assert stalls(lab) == 0
+
+
+def test_a_paused_partition_does_not_stall_and_begins_anew_afterwards() -> None:
+    lab = paused()
+    lab.wait(10_000.0)
+    assert stalls(lab) == 0
+    lab.table.resume_lease(1, lab.now)
+    lab.wait(299.0)
+    assert stalls(lab) == 0
+    lab.wait(2.0)
+    assert stalls(lab) == 1

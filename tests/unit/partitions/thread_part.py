@@ -1,0 +1,212 @@
+"""The consumer thread's part in the model test, and what several rules do."""
+
+from sidecar.partitions.vocabulary import (
+    CheckpointOutcome,
+    ErrorOutcome,
+    Lease,
+    Policy,
+    Progress,
+    RevokeReason,
+    State,
+    TopicPartition,
+)
+
+from .account import Account, Held, Letter
+from .simulation import RECORD_BYTES
+from .world import DRAIN, MOST_PER_FRAME, World, Writing
+
+
+class Thread(World):
+    """What waits is sent or kept, what is done is committed."""
+
+    # --- the consumer thread's part -----------------------------------------------------------------------------
+
+    def _pump(self, tp: TopicPartition) -> None:
+        """Send what may go."""
+        account = self.mine[tp]
+        while account.reader.waiting and not self.in_callback:
+            room = self.table.may_send(tp)
+            account.check_room(room)
+            if room == 0 or not self._send_frame(tp, account, room):
+                return
+
+    def _send_frame(self, tp: TopicPartition, account: Account, room: int) -> bool:
+        """One frame, or what else is to be done with the first that waits. Returns whether there may be another."""
+        reader, log = account.reader, account.log
+        reader.waiting = waiting = [offset for offset in reader.waiting if offset not in account.skip]
+        before = self._before_the_dead(tp, account)
+        if not waiting or not before:
+            return False
+        if waiting[0] in log.poison:
+            return self._undeliverable(tp, account, waiting[0])
+        frame = waiting[: min(room, MOST_PER_FRAME, before)]
+        frame = frame[: next((i for i, offset in enumerate(frame) if offset in log.poison), len(frame))]
+        del waiting[: len(frame)]
+        consecutive = frame[-1] - frame[0] + 1 == len(frame)
+        offsets = None if consecutive else frame
+        self.table.sent(tp, frame[0], frame[-1], len(frame), RECORD_BYTES * len(frame), offsets, self.now)
+        account.sent(frame)
+        assert account.held is not None
+        self.crowd.lines[account.held.stream].unwritten += 1
+        return True
+
+    def _before_the_dead(self, tp: TopicPartition, account: Account) -> int:
+        """How many come before the first that is to be kept. When that is next, its writer gets it: once."""
+        waiting = account.reader.waiting
+        while account.dead and waiting:
+            offset = min(account.dead)
+            count = sum(1 for one in waiting if one < offset)
+            if count:
+                return count
+            if waiting[0] == offset:
+                letter = self.table.partitions[tp].dead[offset]
+                if self.being_kept.get(tp) is not letter:
+                    self.being_kept[tp] = letter
+                    self.writing.append(Writing(tp, offset, letter, account.dead[offset]))
+                return 0
+            self.table.no_such_record(tp, offset, DRAIN, self.now)
+            del account.dead[offset]
+            self.revoke_told(account, RevokeReason.HALTED)
+            assert account.halt_at(self.now, DRAIN, offset)
+            self.obey()
+            return 0
+        return len(waiting)
+
+    def _undeliverable(self, tp: TopicPartition, account: Account, bad: int) -> bool:
+        readable = bad in account.log.readable
+        kept = readable and self.limits.policy is Policy.DEAD_LETTER
+        if not kept:
+            account.reader.waiting.clear()
+        assert self.table.undeliverable(tp, bad, "too large", DRAIN, self.now, readable=readable) == kept
+        if kept:
+            account.dead[bad] = Letter()
+            return True
+        self.revoke_told(account, RevokeReason.HALTED)
+        assert account.halt_at(self.now, DRAIN, bad)
+        if self.limits.policy is Policy.EXIT:
+            self.told.append(("exit",))
+        self.obey()
+        return False
+
+    def _release(self, tps: list[TopicPartition]) -> None:
+        """The end of a drain: commit, forget."""
+        assert not self.table.held(tps)
+        self._commit(tps)
+        self.table.forget(tps)
+        for tp in tps:
+            self._forget(tp)
+        self.obey()
+
+    def _forget(self, tp: TopicPartition) -> Account | None:
+        """The partition is not ours any more. What is being written is answered all the same."""
+        self.being_kept.pop(tp, None)
+        return self.mine.pop(tp, None)
+
+    def _commit(self, tps: list[TopicPartition], *, refused: bool = False) -> None:
+        for tp in tps:
+            account = self.mine.get(tp)
+            if account is None:
+                continue
+            partition, reader = self.table.partitions[tp], account.reader
+            if not reader.waiting and reader.valid:
+                before = partition.resume_at
+                partition.settle(reader.position)
+                if partition.resume_at != before:  # whether it may is judged below, by what is done
+                    account.settled(reader.position)
+            offset = partition.to_commit()
+            if offset is not None and not refused:
+                account.log.commit(offset)
+                partition.committed = offset
+
+    # --- what several rules do ------------------------------------------------------------------------------------
+
+    def _ready(self, account: Account) -> None:
+        assert account.held is not None
+        self.table.ready(account.held.stream, account.held.lease, self.now)
+        self._is_ready(account)
+        self.obey()
+        assert self.crowd.lines[account.held.stream].known
+
+    def _is_ready(self, account: Account) -> None:
+        assert account.held is not None
+        account.state, account.until, account.moving = State.RUNNING, None, False
+        account.held.ready_at = self.now
+        self.crowd.health[self._process_of(account)].failures = 0
+
+    def _written(self, account: Account) -> None:
+        assert account.held is not None
+        line = self.crowd.lines[account.held.stream]
+        while line.unwritten:
+            line.unwritten -= 1
+            assert self.table.written(line.id) == line.tp
+            account.held.unwritten -= 1
+
+    def _checkpoint(self, lease: Lease, said: Progress) -> None:
+        account = self._holder(lease)
+        outcome, delivered = self.table.checkpoint(lease, said, self.now)
+        if account is None or account.held is None:
+            assert (outcome, delivered) == (CheckpointOutcome.STALE_LEASE, None)
+            return
+        assert outcome is account.expected(said)
+        if outcome is CheckpointOutcome.BEYOND_DELIVERED:
+            self._check_delivered(account.held, delivered)
+        account.progressed(said)
+        self._pump(self.leases[lease])
+
+    @staticmethod
+    def _check_delivered(held: Held, said: int | None) -> None:
+        """What was delivered and counts, in a gap behind it at most; absent when nothing was."""
+        if held.delivered:
+            assert said is not None
+            assert held.delivered[-1] <= said == held.reach
+        else:
+            assert said == held.checkpoint
+
+    def _goes_on(self, account: Account) -> None:
+        """The lambda's pause is over."""
+        assert account.held is not None
+        self.told.append(("resumed", account.held.stream, account.go_on()))
+
+    def _exits(self, outcome: ErrorOutcome) -> None:
+        """Where the policy says so, the sidecar is asked to end."""
+        if outcome is ErrorOutcome.EXITING:
+            self.told.append(("exit",))
+
+    def time_goes(self, seconds: float) -> None:
+        """The clock, and the table hears of it."""
+        self.now += seconds
+        for tp, account in self.mine.items():
+            if account.state is State.BACKING_OFF and account.until is not None:
+                due = self.table.partitions[tp].due
+                assert due is not None
+                assert account.until - account.full_delay() / 2 <= due <= account.until
+                account.until = due  # jitter makes it shorter
+        for account in self.mine.values():
+            if account.until is not None and account.until <= self.now:
+                self._overdue(account)
+        for line in self.crowd.lines.values():
+            if line.fenced_until is not None and line.fenced_until <= self.now:
+                line.fenced_until = self.now
+        self.leaving = "time"
+        self.table.tick(self.now)
+        self.obey()
+        waits = self.table.next_due(self.now)
+        assert waits is None or waits > self.now
+
+    def _overdue(self, account: Account) -> None:
+        if account.state is State.BACKING_OFF:
+            account.state, account.until = State.WAITING, None
+        elif account.state is State.PAUSED:
+            self._goes_on(account)
+        elif account.state is State.STARTING:
+            self.crowd.failed(self._process_of(account), self.now)
+            self._exits(account.failed(self.now))
+        else:
+            account.orderly()
+
+    def _unresolved(self) -> list[TopicPartition]:
+        return [tp for tp, account in self.mine.items() if account.state is State.RESOLVING]
+
+    @staticmethod
+    def _released(account: Account) -> bool:
+        return account.leaves and account.held is None

@@ -1,0 +1,213 @@
+"""The whole router under random interleavings, against what it may never do.
+
+Whatever documents do (checkpoints in any order, late, twice, too high; errors; handlers that raise or take long;
+pauses), the partition's checkpoint never passes a record that is not done and never moves back, the numbers beyond it
+are those of a recount, and each document's messages are handled in their order.
+"""
+
+import asyncio
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from sdk_python import CloseReason, Message
+from sdk_python.document_router import _document
+
+from .world import Inner, World, boxcar, message, settle
+
+NAMES = ["A", "B", "C"]
+
+steps = st.one_of(
+    st.tuples(st.just("record"), st.sampled_from([*NAMES, "nobody"]), st.integers(1, 3)),
+    st.tuples(st.just("checkpoint"), st.sampled_from(NAMES), st.integers(-4, 3)),
+    st.tuples(st.just("late"), st.sampled_from(NAMES), st.integers(0, 80)),
+    st.tuples(st.just("restart"), st.sampled_from(NAMES), st.just(0)),
+    st.tuples(st.just("poison"), st.sampled_from(NAMES), st.just(0)),
+    st.tuples(st.just("raise"), st.sampled_from(NAMES), st.just(0)),
+    st.tuples(st.just("pause"), st.sampled_from(NAMES), st.integers(0, 3)),
+    st.tuples(st.just("finish"), st.just(""), st.just(0)),
+    st.tuples(st.just("settle"), st.just(""), st.just(0)),
+    st.tuples(st.just("idle"), st.just(""), st.just(0)),
+)
+
+
+class Play:
+    """One run: the router, and the truth about it."""
+
+    def __init__(self, asynchronous: bool, seed: int) -> None:
+        self.world = World()
+        self.world.factory.handle = self.handle
+        self.asynchronous = asynchronous
+        self.records: dict[int, tuple[str, int]] = {}
+        self.done: set[int] = set()
+        self.contexts: dict[str, list[Any]] = {name: [] for name in NAMES}
+        self.random = Random(seed)
+        self.world.factory.creating = self.create
+        self.world.factory.closing = lambda _, __: asyncio.sleep(0) if self.random.random() < 0.5 else None
+        self.failing: set[str] = set()
+        self.gates: list[asyncio.Event] = []
+        self.offset = -1
+        self.paused = False
+        self.handled: dict[Inner, list[int]] = {}
+
+    def create(self, inner: Inner) -> Any:
+        self.contexts[inner.name].append(inner.context)
+        chance = self.random.random()
+        if chance < 0.1:
+            raise OSError("the database is away")
+        if chance < 0.2:
+            inner.context.error("in create", restart=True)
+        elif chance < 0.3:
+            inner.context.pause("in create")
+            self.paused = True
+        return asyncio.sleep(0) if chance > 0.5 else None
+
+    def handle(self, inner: Inner, got: Message) -> Any:
+        assert not self.world.router.held
+        seen = self.handled.setdefault(inner, [])
+        seen.append(got.offset)
+        if self.asynchronous:
+            return self.later(inner)
+        self.fail(inner)
+        return None
+
+    async def later(self, inner: Inner) -> None:
+        gate = asyncio.Event()
+        self.gates.append(gate)
+        await gate.wait()
+        self.fail(inner)
+
+    def fail(self, inner: Inner) -> None:
+        if inner.name in self.failing:
+            self.failing.discard(inner.name)
+            if self.live(inner.name) is inner.context:  # else it was broken before
+                self.done.update(self.mine(inner.name))
+            raise ValueError(inner.name)
+
+    def live(self, name: str) -> Any:
+        document = self.world.router._documents.get(("t", name))
+        context = None if document is None else document._context
+        return None if context is None or context._ended else context
+
+    def mine(self, name: str) -> list[int]:
+        return [offset for offset, (owner, _) in self.records.items() if owner == name]
+
+    async def step(self, kind: str, name: str, number: int) -> None:  # noqa: C901, PLR0912  one case a kind
+        world = self.world
+        match kind:
+            case "record":
+                if self.paused:
+                    self.resume()
+                self.offset += number
+                text = "{}" if name == "nobody" else boxcar(name)
+                self.records[self.offset] = (name, len(text))
+                if name == "nobody":
+                    self.done.add(self.offset)
+                world.router.handler(message(self.offset, text))
+            case "checkpoint":
+                context, mine = self.live(name), self.mine(name)
+                if context is not None and mine:
+                    offset = max(0, mine[-1] + number)
+                    if offset <= mine[-1]:
+                        self.done.update(o for o in mine if o <= offset)
+                    context.checkpoint(offset)
+            case "late":
+                for context in self.contexts[name]:
+                    if context is not self.live(name):
+                        context.checkpoint(number)
+                        context.error("late", restart=True)
+            case "restart":
+                if (context := self.live(name)) is not None:
+                    context.error("away", restart=True)
+            case "poison":
+                if (context := self.live(name)) is not None and self.mine(name):
+                    context.error("poison", restart=False, offset=self.mine(name)[-1])
+            case "raise":
+                self.failing.add(name)
+            case "pause":
+                context, document = self.live(name), world.router._documents.get(("t", name))
+                if context is not None and document is not None:
+                    lane = document.lane
+                    offset = lane.head - number
+                    context.pause("away", 1.0, offset if offset > lane.acknowledged else None)
+                    self.paused = True
+            case "finish":
+                for gate in self.gates:
+                    gate.set()
+                self.gates.clear()
+            case "settle":
+                await settle()
+            case "idle":
+                await world.tick(700)
+        self.corrupt_counts_as_done()
+        self.check()
+
+    def resume(self) -> None:
+        """What the sidecar does: the messages from the pause's offset on come again."""
+        self.paused = False
+        _, _, again = self.world.partition.pauses[-1]
+        for offset, (name, _) in list(self.records.items()):
+            if again is not None and offset >= again:
+                self.world.router.handler(message(offset, boxcar(name)))
+
+    def corrupt_counts_as_done(self) -> None:
+        for name in NAMES:
+            document = self.world.router._documents.get(("t", name))
+            if document is not None and document.corrupt:
+                self.done.update(self.mine(name))
+
+    def check(self) -> None:
+        partition = self.world.partition
+        unfinished = [offset for offset in self.records if offset not in self.done]
+        done = [offset for offset in self.records if not unfinished or offset < unfinished[0]]
+        assert partition.done == (done[-1] if done else -1)
+        beyond = [
+            size for offset, (_, size) in self.records.items() if offset in self.done and offset > partition.done
+        ]
+        assert partition.beyond == (len(beyond), sum(beyond))
+        for offsets in self.handled.values():
+            pauses = bool(partition.pauses)
+            assert pauses or offsets == sorted(set(offsets))
+
+    async def end(self) -> None:
+        """At last all is handled and done: nothing was lost on the way, and nothing hangs."""
+        self.failing.clear()
+        for _ in range(400):
+            if self.paused:
+                self.resume()
+            for gate in self.gates:
+                gate.set()
+            self.gates.clear()
+            await asyncio.sleep(0.0005)
+            if not self.paused and not any(document.worker for document in self.world.router._documents.values()):
+                break
+        for document in list(self.world.router._documents.values()):
+            assert document.worker is None
+            if document.lane.first is not None:
+                inner = self.world.factory.lambdas[document.key[1]]  # type: ignore[index]
+                for unfinished in document.lane.unfinished():
+                    assert unfinished.offset in self.handled[inner]
+                inner.context.checkpoint(document.lane.head)
+        self.done.update(self.records)
+        self.check()
+        await self.world.router.close(CloseReason.STOPPED)
+        assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@given(script=st.lists(steps, max_size=60), seed=st.integers(0, 1000))
+@settings(max_examples=150, deadline=None)
+def test_no_interleaving_loses_a_record(asynchronous: bool, script: list[tuple[str, str, int]], seed: int) -> None:
+    async def play() -> None:
+        run = Play(asynchronous, seed)
+        for step in script:
+            await run.step(*step)
+        await run.end()
+
+    before, _document.FIRST_BACKOFF = _document.FIRST_BACKOFF, 0.0001  # type: ignore[misc]
+    try:
+        asyncio.run(play())
+    finally:
+        _document.FIRST_BACKOFF = before  # type: ignore[misc]

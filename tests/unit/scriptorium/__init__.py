@@ -1,0 +1,1 @@
+"""scriptorium without a server."""

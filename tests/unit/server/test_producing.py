@@ -1,0 +1,398 @@
+"""The call Produce: what is refused and why, what an outlet gets of it, and what each outcome is called."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from sdk_python._produce import _request, _Waiting
+from sdk_python.protocol import lambda_pb2 as pb
+from sidecar import mail
+from sidecar.kafka.outlet import FullError, Outgoing, Outlet, Written
+from sidecar.partitions.vocabulary import ErrorOutcome, Revoke, RevokeReason
+from sidecar.server import frames
+from sidecar.server.admin import Admin
+from sidecar.server.frames import InvalidFrameError
+from sidecar.server.hosted import Hosted
+from sidecar.server.producing import MOST_RECORDS, MOST_TOPICS, nothing_written, outgoing, refused_topic
+
+from .wire import PATIENCE, Client, Wire, lambda_config
+
+ALLOWED = ("out", "more")
+Code = grpc.StatusCode
+
+
+class Bin(Outlet):
+    """An outlet that keeps what it gets, and answers when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__("deli", {})
+        self.got: list[tuple[list[Outgoing], int]] = []
+        self.came = asyncio.Event()
+        self.open = asyncio.Event()
+        self.open.set()
+        self.failure: Exception | None = None
+
+    async def write(self, records: Sequence[Outgoing], size: int) -> Written:
+        self.got.append(([*records], size))
+        self.came.set()
+        if self.failure is not None:
+            raise self.failure
+        await self.open.wait()
+        count = len(records)
+        return Written([1] * count, [0] * count, [*range(count)], [""] * count)
+
+    @property
+    def values(self) -> list[bytes | None]:
+        return [record.value for records, _ in self.got for record in records]
+
+
+@pytest.fixture
+async def outlet(wire: Wire) -> Bin:
+    made = Bin()
+    config = lambda_config("deli").model_copy(update={"produce": ALLOWED})
+    wire.hosted["deli"] = Hosted(config, wire.deli, made)
+    return made
+
+
+def request(lease: str = "L1", **fields: Any) -> pb.ProduceRequest:
+    """One record to `out`, unless a field says otherwise."""
+    return pb.ProduceRequest(**{"lease": lease, "topics": ["out"], "values": [b"x"], **fields})
+
+
+async def produced(client: Client, asked: pb.ProduceRequest) -> pb.ProduceResponse:
+    return pb.ProduceResponse.FromString(await client.unary("Produce", asked))
+
+
+# --- columns ------------------------------------------------------------------------------------------------------
+
+TWO: dict[str, Any] = {"values": [b"a", b""]}
+
+MALFORMED: list[tuple[str, dict[str, Any]]] = [
+    ("lease: missing", {"lease": ""}),
+    ("values: 0 records", {"values": []}),
+    (f"values: {MOST_RECORDS + 1} records", {"values": [b""] * (MOST_RECORDS + 1)}),
+    ("topics: 0, a request has 1", {"topics": []}),
+    (f"topics: {MOST_TOPICS + 1}, a request has 1", {"topics": ["out"] * (MOST_TOPICS + 1)}),
+    ("topic_indexes: 1 entries, one per record would be 2", {**TWO, "topic_indexes": [0]}),
+    ("topic_indexes: 1, but there are 1 topics", {**TWO, "topic_indexes": [0, 1]}),
+    ("keys: 1 entries, one per record would be 2", {**TWO, "keys": [b""]}),
+    ("keys: 3 entries", {**TWO, "keys": [b""] * 3}),
+    ("null_keys: not ascending indexes into keys, which has 0", {"null_keys": [0]}),
+    ("null_keys: not ascending", {**TWO, "keys": [b"", b""], "null_keys": [2]}),
+    ("null_keys: not ascending", {**TWO, "keys": [b"", b""], "null_keys": [1, 0]}),
+    ("null_keys: not ascending", {**TWO, "keys": [b"", b""], "null_keys": [1, 1]}),
+    ("null_keys: entry 0 of keys is not empty", {**TWO, "keys": [b"k", b""], "null_keys": [0]}),
+    ("null_values: not ascending", {**TWO, "null_values": [0, 4_000_000_000]}),
+    ("null_values: entry 0 of values is not empty", {**TWO, "null_values": [0, 1]}),
+    ("partitions: 1 entries", {**TWO, "partitions": [0]}),
+    ("partitions: -2 is no partition", {**TWO, "partitions": [0, -2]}),
+    ("header_counts: missing", {"header_names": ["a"], "header_values": [b""]}),
+    ("header_counts: missing", {"header_names": ["a"]}),
+    ("header_counts: missing", {"header_values": [b"a"]}),
+    ("header_counts: missing", {"null_header_values": [0]}),
+    ("header_counts: 1 entries", {**TWO, "header_counts": [0]}),
+    ("header_names: 0, but header_counts add up to 1", {"header_counts": [1]}),
+    ("header_names: 1, but header_counts add up to 8589934590", {**TWO, "header_counts": [2**32 - 1] * 2} | {
+        "header_names": ["a"], "header_values": [b""]}),
+    ("header_names: one has a NUL", {"header_counts": [1], "header_names": ["a\0b"], "header_values": [b""]}),
+    ("header_values: 0 entries, one per header would be 1", {"header_counts": [1], "header_names": ["a"]}),
+    (
+        "null_header_values: entry 0 of header_values is not empty",
+        {"header_counts": [1], "header_names": ["a"], "header_values": [b"x"], "null_header_values": [0]},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "fields"), MALFORMED)
+async def test_malformed_columns_are_refused_by_name(
+    wire: Wire, client: Client, outlet: Bin, text: str, fields: dict[str, Any]
+) -> None:
+    await wire.assigned(client, "L1")
+    code, details = await client.refused("Produce", request(**fields))
+    assert code is Code.INVALID_ARGUMENT
+    assert text in details
+    assert not outlet.got
+    assert (await produced(client, request())).outcomes == [pb.PRODUCE_OUTCOME_WRITTEN]
+
+
+async def test_what_is_no_request_at_all(client: Client) -> None:
+    code, _ = await client.refused("Produce", b"\xff\xff\xff garbage")
+    assert code is Code.INVALID_ARGUMENT
+
+
+def test_columns_become_records() -> None:
+    made = outgoing(
+        request(
+            topics=["a", "b"],
+            topic_indexes=[1, 0, 1],
+            keys=[b"k", b"", b""],
+            null_keys=[2],
+            values=[b"v", b"", b""],
+            null_values=[1],
+            partitions=[3, -1, 0],
+            header_counts=[2, 0, 1],
+            header_names=["h", "h", "ü"],
+            header_values=[b"1", b"", b""],
+            null_header_values=[2],
+        )
+    )
+    assert [record._replace(headers=[*record.headers]) for record in made] == [
+        Outgoing("b", b"k", b"v", 3, [("h", b"1"), ("h", b"")]),
+        Outgoing("a", b"", None, -1, []),
+        Outgoing("b", None, b"", 0, [("ü", None)]),
+    ]
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+contents = st.none() | st.binary(max_size=8)
+records = st.builds(
+    Outgoing,
+    topic=st.sampled_from(["a", "b", "c"]),
+    key=contents,
+    value=contents,
+    partition=st.integers(-1, 2**31 - 1),
+    headers=st.lists(st.tuples(texts, contents), max_size=3),
+)
+
+
+@given(st.lists(records, min_size=1, max_size=20))
+def test_what_the_sdk_sends_is_what_the_outlet_gets(wanted: list[Outgoing]) -> None:
+    outcome: Any = None
+    waiting = [_Waiting(r.topic, r.key, r.value, r.headers, r.partition, 0, outcome) for r in wanted]
+    wired = pb.ProduceRequest.FromString(_request("L1", waiting).SerializeToString())
+    assert [record._replace(headers=[*record.headers]) for record in outgoing(wired)] == wanted
+
+
+small = st.integers(0, 4)
+counts = st.lists(small, max_size=4)
+binaries = st.lists(st.binary(max_size=2), max_size=4)
+requests = st.builds(
+    pb.ProduceRequest,
+    lease=st.just("L1"),
+    topics=st.lists(st.just("out"), max_size=3),
+    topic_indexes=counts,
+    keys=binaries,
+    values=binaries,
+    null_keys=counts,
+    null_values=counts,
+    partitions=st.lists(st.integers(-2, 2), max_size=4),
+    header_counts=counts,
+    header_names=st.lists(st.text(st.sampled_from("a\0"), max_size=2), max_size=4),
+    header_values=binaries,
+    null_header_values=counts,
+)
+
+
+@settings(max_examples=300)
+@given(requests)
+def test_any_columns_are_records_or_refused(asked: pb.ProduceRequest) -> None:
+    named = ""
+    try:
+        made = outgoing(asked)
+    except InvalidFrameError as refusal:
+        named = str(refusal).partition(":")[0]
+    else:
+        assert [record.value or b"" for record in made] == [*asked.values]
+        assert sum(len(record.headers) for record in made) == len(asked.header_names)
+    assert not named or named in pb.ProduceRequest.DESCRIPTOR.fields_by_name
+
+
+@given(st.binary(max_size=200) | requests.map(lambda r: r.SerializeToString()).flatmap(
+    lambda data: st.integers(0, len(data)).map(lambda at: data[:at])
+))  # fmt: skip
+def test_any_bytes_are_records_or_refused(data: bytes) -> None:
+    try:
+        made = outgoing(frames.parse(pb.ProduceRequest, data))
+    except InvalidFrameError:
+        return
+    assert made
+
+
+@pytest.mark.parametrize("topic", ["x", "x" * 900_000, "\n" * 900_000, "ü" * 400_000])
+def test_the_answer_to_many_records_stays_small(topic: str) -> None:
+    """A text is there for each of ten thousand records: what a client says must not come back in it as it is."""
+    asked = request(topics=[topic], values=[b""] * MOST_RECORDS)
+    config = lambda_config("deli").model_copy(update={"produce": tuple("y" * 200 + str(n) for n in range(9))})
+    text = refused_topic(asked, config)
+    answer = nothing_written(asked, pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, text)
+    assert len(answer) < 4 * 1024 * 1024
+    errors = pb.ProduceResponse.FromString(answer).errors
+    assert len(errors) == MOST_RECORDS
+    assert errors[-1].startswith(f"the topic {topic[0]!r}"[:-1])
+
+
+# --- leases -------------------------------------------------------------------------------------------------------
+
+
+async def test_records_go_to_the_lambdas_outlet(wire: Wire, client: Client, outlet: Bin) -> None:
+    await wire.assigned(client, "L1")
+    asked = request(values=[b"a", b"b"], keys=[b"k", b""], null_keys=[1], topics=["more"])
+    answer = await produced(client, asked)
+    assert answer == pb.ProduceResponse(outcomes=[1, 1], partitions=[0, 0], offsets=[0, 1])  # type: ignore[list-item]
+    assert outlet.got == [
+        ([Outgoing("more", b"k", b"a", -1, ()), Outgoing("more", None, b"b", -1, ())], asked.ByteSize())
+    ]
+
+
+async def must_be_stale(client: Client, outlet: Bin, lease: str = "L1") -> None:
+    before = len(outlet.got)
+    answer = await produced(client, request(lease, values=[b"a", b"b"], topics=["nowhere"]))
+    assert [*answer.outcomes] == [pb.PRODUCE_OUTCOME_STALE_LEASE] * 2
+    assert ([*answer.partitions], [*answer.offsets]) == ([-1, -1], [-1, -1])
+    assert all("lease is dead" in error for error in answer.errors)
+    assert len(outlet.got) == before
+
+
+async def test_a_lease_that_nobody_has(wire: Wire, client: Client, outlet: Bin) -> None:
+    await wire.assigned(client, "L1")
+    await must_be_stale(client, outlet, "L2")
+    await must_be_stale(client, outlet, "l1")
+
+
+@pytest.mark.parametrize("how", ["closed", "cancelled"])
+async def test_a_lease_whose_stream_is_over(wire: Wire, client: Client, outlet: Bin, how: str) -> None:
+    call, _ = await wire.assigned(client, "L1")
+    if how == "closed":
+        await call.say(closed=pb.Closed(reason=pb.CLOSED_REASON_STOPPED))
+        await wire.deli.expect(mail.Closed)
+    else:
+        call.cancel()
+    await wire.deli.expect(mail.StreamLost)
+    await must_be_stale(client, outlet)
+
+
+@pytest.mark.parametrize("action", [pb.ERROR_ACTION_RESTART, pb.ERROR_ACTION_CRITICAL, pb.ERROR_ACTION_REPORT])
+async def test_after_an_error_nothing_is_written(wire: Wire, client: Client, outlet: Bin, action: Any) -> None:
+    await wire.assigned(client, "L1")
+    wire.deli.answers[mail.Failed] = (ErrorOutcome.RESTARTING, 1.0)
+    await client.unary("Error", pb.ErrorRequest(lease="L1", action=action))
+    if action == pb.ERROR_ACTION_REPORT:
+        await produced(client, request())
+        assert outlet.values == [b"x"]
+    else:
+        await must_be_stale(client, outlet)
+
+
+@pytest.mark.parametrize("reason", RevokeReason)
+async def test_a_drain_may_still_write_but_for_what_is_lost(
+    wire: Wire, client: Client, outlet: Bin, reason: RevokeReason
+) -> None:
+    call, stream = await wire.assigned(client, "L1")
+    wire.deli.say(Revoke(stream, reason, 5.0))
+    await call.expect("revoked")
+    if reason in (RevokeReason.LOST, RevokeReason.SEEK):
+        await must_be_stale(client, outlet)
+    else:
+        await produced(client, request())
+        assert outlet.values == [b"x"]
+
+
+@pytest.mark.parametrize("topics", [["other"], ["out", "other"], ["out", ""], ["Out"]])
+async def test_a_topic_that_is_not_allowed(wire: Wire, client: Client, outlet: Bin, topics: list[str]) -> None:
+    call, _ = await wire.assigned(client, "L1")
+    answer = await produced(client, request(topics=topics, values=[b"a", b"b"]))
+    assert [*answer.outcomes] == [pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED] * 2
+    assert f"{topics[-1]!r} is not in `produce`" in answer.errors[1]
+    assert "allows: out, more" in answer.errors[1]
+    assert not outlet.got
+    await produced(client, request())
+    assert outlet.values == [b"x"]
+    call.cancel()
+
+
+async def test_a_lambda_that_may_produce_nothing(wire: Wire, client: Client) -> None:
+    await wire.assigned(client, "L1")
+    answer = await produced(client, request())
+    assert [*answer.outcomes] == [pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED]
+    assert answer.errors[0].endswith("allows: none")
+
+
+# --- one at a time ------------------------------------------------------------------------------------------------
+
+
+async def begun(client: Client, outlet: Bin, asked: pb.ProduceRequest) -> asyncio.Task[pb.ProduceResponse]:
+    """A call that the outlet has, and keeps."""
+    outlet.came.clear()
+    outlet.open.clear()
+    task = asyncio.create_task(produced(client, asked))
+    async with asyncio.timeout(PATIENCE):
+        await outlet.came.wait()
+    return task
+
+
+async def test_one_call_of_a_lease_at_a_time(wire: Wire, client: Client, outlet: Bin) -> None:
+    await wire.assigned(client, "L1")
+    await wire.assigned(client, "L2", process_id="p2")
+    first = await begun(client, outlet, request(values=[b"1"]))
+    code, text = await client.refused("Produce", request(values=[b"2"]))
+    assert code is Code.RESOURCE_EXHAUSTED
+    assert text.startswith("lease: a call Produce with it is under way")
+    assert outlet.values == [b"1"]
+    # Another lease is no business of this one.
+    other = await begun(client, outlet, request("L2", values=[b"3"]))
+    outlet.open.set()
+    await asyncio.gather(first, other)
+    await produced(client, request(values=[b"4"]))
+    assert outlet.values == [b"1", b"3", b"4"]
+
+
+async def test_a_caller_that_goes_does_not_block_the_next(wire: Wire, client: Client, outlet: Bin) -> None:
+    await wire.assigned(client, "L1")
+    first = await begun(client, outlet, request(values=[b"1"]))
+    first.cancel()
+    outlet.open.set()
+    async with asyncio.timeout(PATIENCE):
+        while True:  # the server hears of it a moment later
+            try:
+                await produced(client, request(values=[b"2"]))
+                break
+            except grpc.aio.AioRpcError as busy:
+                assert busy.code() is Code.RESOURCE_EXHAUSTED  # noqa: PT017 - any other is the failure
+                await asyncio.sleep(0)
+    assert outlet.values == [b"1", b"2"]
+
+
+async def test_a_failure_inside_does_not_block_the_next(wire: Wire, client: Client, outlet: Bin) -> None:
+    await wire.assigned(client, "L1")
+    outlet.failure = FullError()
+    await client.refused("Produce", request())
+    outlet.failure = None
+    await produced(client, request())
+
+
+async def test_full_is_said_at_once_however_often(
+    wire: Wire, client: Client, outlet: Bin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no fault of the client, so it costs none of its patience, and makes no line in the log."""
+    await wire.assigned(client, "L1")
+    outlet.failure = FullError()
+    charged: list[object] = []
+    charge = wire.host.refusals.charge
+
+    def counting(who: str, cost: float = 1.0) -> float:
+        charged.append(who)
+        return charge(who, cost)
+
+    monkeypatch.setattr(wire.host.refusals, "charge", counting)
+    for _ in range(100):
+        code, text = await client.refused("Produce", request())
+        assert code is Code.RESOURCE_EXHAUSTED
+        assert text.startswith("values: too much")
+    assert not charged
+
+
+async def test_the_status_counts_what_was_produced(wire: Wire, client: Client, outlet: Bin) -> None:
+    given: dict[str, Any] = {"problem": "", "records_sent": 0, "records_fetched": 0, "dead_letters": 0}
+    counts: dict[str, Any] = {"hand_overs": 0, "reports": 0, "restarts": 0, "processes": [], "partitions": []}
+    for script in wire.scripts.values():
+        script.answers[mail.Inspect] = mail.LambdaStatus(connected=True, joined=True, **given, **counts)
+    outlet.written, outlet.failed = 7, 3
+    statuses = await Admin(wire.hosted, wire.host, "kafka:9092").statuses()
+    assert (statuses["deli"].produced, statuses["deli"].produce_failures) == (7, 3)
+    assert (statuses["scribe"].produced, statuses["scribe"].produce_failures) == (0, 0)

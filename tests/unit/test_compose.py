@@ -1,0 +1,286 @@
+"""docker-compose.yml, Dockerfile and .dockerignore: right in themselves, and about this project as it is.
+
+Nothing is started or built here; tests/integration/test_image.py carries the Dockerfile out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from fnmatch import fnmatch
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sdk_python import serve
+from sdk_python._client import DRAIN_TIMEOUT
+from sidecar.app import LEAVE_TIMEOUT, STOP_GRACE
+from sidecar.config import load
+from tests.integration.test_image import COMPOSE, ENVIRONMENT, ROOT, STAGES, Instruction, environment
+
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ["sidecar", "deli", "scriptorium"]
+LAMBDAS = ["deli", "scriptorium"]
+FINAL = STAGES[-1]
+
+
+def only(name: str) -> Instruction:
+    """The last stage's one instruction of that name."""
+    (found,) = [instruction for instruction in FINAL if instruction.name == name]
+    return found
+
+
+def seconds(duration: str) -> int:
+    """As ours are written: 15s."""
+    return int(duration.removesuffix("s"))
+
+
+def ignored(path: str) -> bool:
+    """Whether .dockerignore keeps a path from the builder: the last pattern that matches it decides."""
+    result = False
+    parts = list(accumulate(Path(path).parts, lambda parent, name: f"{parent}/{name}"))
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = line.strip()
+        if not pattern or pattern.startswith("#"):
+            continue
+        negated, pattern = pattern.startswith("!"), pattern.removeprefix("!")
+        anywhere = pattern.startswith("**/")
+        names = [part.rpartition("/")[2] for part in parts] if anywhere else parts
+        if any(fnmatch(name, pattern.removeprefix("**/")) and name.count("/") == 0 for name in names) or (
+            not anywhere and pattern in parts
+        ):
+            result = not negated
+    return result
+
+
+def test_compose_fits_the_schema_of_its_specification() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run(
+        [*command, str(ROOT / "docker-compose.yml")], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compose_itself_accepts_the_file() -> None:
+    """Where its command is installed; that needs no engine."""
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("there is no `docker compose`")
+    done = subprocess.run(
+        [docker, "compose", "-f", str(ROOT / "docker-compose.yml"), "config", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_services() -> None:
+    assert [*SERVICES] == ["kafka", "mongo", *OURS]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_images_are_pinned_and_ours_is_built_here(name: str) -> None:
+    image, tag = SERVICES[name]["image"].rsplit(":", 1)
+    assert image
+    assert tag not in {"", "latest"}
+    assert (name in OURS) == ("build" in SERVICES[name])
+    if name in OURS:
+        assert SERVICES[name]["build"] == "."
+        assert (ROOT / "Dockerfile").is_file()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_nothing_runs_with_more_rights_than_it_needs(name: str) -> None:
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not service.keys() & {"privileged", "cap_add", "network_mode", "pid", "ipc", "devices"}
+    if name != "kafka":  # its image has a user of its own
+        assert str(service["user"]).split(":")[0] not in {"", "0", "root"}
+    if name in OURS:
+        assert service["read_only"] is True
+        assert service["user"] == only("USER").text
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_only_the_host_itself_reaches_what_is_published(name: str) -> None:
+    ports = SERVICES[name].get("ports", [])
+    assert ports == {"kafka": ["127.0.0.1:9092:9092"], "mongo": ["127.0.0.1:27017:27017"]}.get(name, [])
+    networks = SERVICES[name]["networks"]
+    internal = [network for network in networks if (COMPOSE["networks"][network] or {}).get("internal")]
+    # A service that publishes nothing is in internal networks only; one that does needs another one for that.
+    assert len(networks) - len(internal) == (1 if ports else 0)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_waits_for_what_it_needs_until_that_is_healthy(name: str) -> None:
+    service = SERVICES[name]
+    for other, how in service.get("depends_on", {}).items():
+        assert how == {"condition": "service_healthy"}
+        assert SERVICES[other]["healthcheck"]["test"][0] == "CMD"
+        assert set(service["networks"]) & set(SERVICES[other]["networks"]), f"{name} cannot reach {other}"
+    # Each host that the environment names is a service that it waits for, or itself.
+    text = " ".join(environment(name).values())
+    named = {other for other in SERVICES if re.search(rf"(?<![\w.-]){other}:\d", text)}
+    assert named - {name} - ({"mongo"} if name == "sidecar" else set()) <= {*service.get("depends_on", {})}
+    # The sidecar only hands on where MongoDB is: scriptorium dials it.
+    assert "mongo" in SERVICES["scriptorium"]["depends_on"]
+
+
+@pytest.mark.parametrize("name", ["kafka", "mongo", "sidecar"])
+def test_health_checks_are_bounded_and_need_no_shell(name: str) -> None:
+    check = SERVICES[name]["healthcheck"]
+    assert check["test"][0] == "CMD"
+    assert {"interval", "timeout", "start_period", "retries"} <= check.keys()
+
+
+def test_kafkas_health_check_asks_a_listener_that_is_there() -> None:
+    settings = environment("kafka")
+    *_, address = SERVICES["kafka"]["healthcheck"]["test"]
+    assert f":{address.rpartition(':')[2]}," in settings["KAFKA_LISTENERS"]
+    assert settings["KAFKA_ADVERTISED_LISTENERS"] == "INTERNAL://kafka:29092,HOST://127.0.0.1:9092"
+    assert settings["KAFKA_NUM_PARTITIONS"] == "8"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_is_mounted_exists(name: str) -> None:
+    for mount in SERVICES[name].get("volumes", []):
+        source, target, *options = mount.split(":")
+        assert target.startswith("/")
+        if source.startswith("."):
+            assert (ROOT / source).exists()
+            assert options == ["ro"]
+        else:
+            assert source in COMPOSE["volumes"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_commands_are_of_the_project_and_in_exec_form(name: str) -> None:
+    command = SERVICES[name]["command"]
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    if command[0] == "python":
+        assert command[1] == "-m"
+        assert importlib.util.find_spec(command[2]) is not None
+    else:
+        module, _, function = scripts[command[0]].partition(":")
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def variables_of_the_config() -> set[str]:
+    """What config.yaml has in ${...}, comments left out."""
+    text = re.sub(r"(?m)^\s*#.*$|\s#.*$", "", (ROOT / "config.yaml").read_text())
+    return set(re.findall(r"\$\{(\w+)", text))
+
+
+def test_each_variable_is_one_that_somebody_reads() -> None:
+    read = variables_of_the_config()
+    assert environment("sidecar").keys() == {"KAFKA", "LISTEN", "MONGO", "KAFKA_SIDECAR_TOKEN"}
+    assert environment("sidecar").keys() - {serve.TOKEN_VARIABLE} <= read  # the sidecar takes that one by itself
+    for name in LAMBDAS:
+        assert environment(name).keys() == {serve.ADDRESS_VARIABLE, serve.TOKEN_VARIABLE}
+
+
+def test_the_config_says_in_the_network_of_compose_what_it_should() -> None:
+    config = load(ROOT / "config.yaml", environment("sidecar"))
+    assert config.kafka["bootstrap.servers"] == "kafka:29092"
+    assert config.server.listen == "0.0.0.0:50051"
+    assert config.server.token is not None
+    assert config.server.token.get_secret_value() == environment("deli")["KAFKA_SIDECAR_TOKEN"]
+    assert config.warnings == ()
+    host, _, port = environment("deli")["KAFKA_SIDECAR_ADDRESS"].partition(":")
+    assert host == "sidecar"
+    assert config.server.endpoint.port == int(port) == int(only("EXPOSE").text)
+    # Each lambda has its process, and no address of this machine is left where a container would dial itself.
+    assert {*config.lambdas} == {*LAMBDAS}
+    for one in config.lambdas.values():
+        assert "127.0.0.1" not in str(one)
+
+
+@pytest.mark.parametrize("name", LAMBDAS)
+def test_the_plugins_of_the_lambdas_are_in_the_image(name: str) -> None:
+    one = yaml.safe_load((ROOT / "config.yaml").read_text())["lambdas"][name]
+    assert SERVICES[name]["command"][-1] == name
+    copied = {source for stage in STAGES for one in stage if one.name == "COPY" for source in one.words[:-1]}
+    inner = one.get("settings", {}).get("document_lambda")
+    for module in filter(None, [one["plugin"], inner]):
+        assert importlib.util.find_spec(module) is not None
+        assert module.split(".")[0] in copied
+
+
+def test_containers_are_given_the_time_that_a_drain_takes() -> None:
+    config = load(ROOT / "config.yaml", environment("sidecar"))
+    longest = max(one.shutdown_drain for one in config.lambdas.values())
+    assert seconds(SERVICES["sidecar"]["stop_grace_period"]) > longest + LEAVE_TIMEOUT + STOP_GRACE
+    for name in LAMBDAS:
+        assert seconds(SERVICES[name]["stop_grace_period"]) > DRAIN_TIMEOUT
+
+
+def test_the_token_can_be_set_and_its_default_says_what_it_is() -> None:
+    (token,) = {SERVICES[name]["environment"]["KAFKA_SIDECAR_TOKEN"] for name in OURS}
+    assert re.fullmatch(r"\$\{KAFKA_SIDECAR_TOKEN:-[\w-]*demo[\w-]*\}", token)
+
+
+def test_what_the_dockerfile_copies_exists_and_reaches_the_builder() -> None:
+    copies = [one for stage in STAGES for one in stage if one.name == "COPY" and "from" not in one.flags]
+    assert not [one for stage in STAGES for one in stage if one.name == "ADD"]
+    for source in [source for one in copies for source in one.words[:-1]]:
+        assert (ROOT / source).exists(), source
+        assert not ignored(source), source
+        assert not [path for path in (ROOT / source).rglob("*.py") if ignored(str(path.relative_to(ROOT)))]
+
+
+@pytest.mark.parametrize(
+    "path", [".git", ".env", ".venv/bin/python", "tests/unit", "sidecar/__pycache__", "config.yaml"]
+)
+def test_the_builder_gets_nothing_else(path: str) -> None:
+    assert ignored(path)
+
+
+def test_the_image_is_built_in_stages_on_one_pinned_slim_base() -> None:
+    assert len(STAGES) == 2
+    bases = [stage[0].text.split() for stage in STAGES]
+    assert bases[0] == [bases[1][0], "AS", "build"]
+    assert re.fullmatch(r"python:3\.13-slim-\w+", bases[1][0])
+    assert [one.flags.get("from") for one in FINAL if one.name == "COPY"] == ["build", None]
+
+
+def test_whatever_is_installed_is_pinned_with_its_hash_and_needs_no_compiler() -> None:
+    pip = [one.words for stage in STAGES for one in stage if one.name == "RUN" and "pip" in one.words]
+    download, install = pip
+    assert {"download", "--require-hashes", "--no-deps", "--only-binary"} <= set(download)
+    assert {"install", "--no-index", "--find-links"} <= set(install)
+    assert (ROOT / "requirements" / download[-1]).is_file()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.findall(r"\w+", install[-1])) <= extras.keys()
+    assert not re.search(r"apt-get|gcc|build-essential|curl|wget", (ROOT / "Dockerfile").read_text())
+
+
+def test_the_image_starts_the_sidecar_as_somebody_without_rights() -> None:
+    user = only("USER").text
+    assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", user)  # numbers: an orchestrator can tell that it is not root
+    assert f"--uid {user.split(':')[0]} " in only("RUN").text
+    assert only("CMD").exec_form == ["kafka-sidecar"]
+    assert only("STOPSIGNAL").text == "SIGTERM"
+    assert "PYTHONUNBUFFERED=1" in only("ENV").words
+    assert f"PATH={ENVIRONMENT}/bin:$PATH" in only("ENV").words
+    order = [one.name for one in FINAL]
+    assert order.index("USER") > order.index("RUN")
+
+
+def test_the_health_check_of_the_image_and_of_compose_are_one() -> None:
+    check = only("HEALTHCHECK")
+    in_compose = SERVICES["sidecar"]["healthcheck"]
+    command = Instruction("CMD", {}, check.text.removeprefix("CMD ")).exec_form
+    assert command == in_compose["test"][1:]
+    assert {name.replace("-", "_"): value for name, value in check.flags.items()} == {
+        name: str(value) for name, value in in_compose.items() if name != "test"
+    }
