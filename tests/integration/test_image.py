@@ -9,74 +9,25 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
-import yaml
 from confluent_kafka import Producer
 
-from tests.servers.kafka import KafkaServer, _free_ports, missing_requirements
+from tests.dockerfile import COMPOSE, ENVIRONMENT, ROOT, STAGES, Instruction, environment, workdir
+from tests.servers.kafka import KafkaServer, missing_requirements
+from tests.servers.process import free_ports
 from tests.servers.topics import end_offsets, partition_count
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-ENVIRONMENT = "/opt/kafka-sidecar"
 TOKEN = "a-token-of-the-test"
 GRACE = float(COMPOSE["services"]["sidecar"]["stop_grace_period"].removesuffix("s"))
 
 pytestmark = pytest.mark.timeout(300)  # whichever test is first builds the image, and may have to fetch all wheels
-
-
-class Instruction(NamedTuple):
-    """One instruction of a Dockerfile."""
-
-    name: str
-    """In capitals."""
-    flags: dict[str, str]
-    """Those that start with two dashes, before the arguments."""
-    text: str
-    """The arguments, as one line."""
-
-    @property
-    def words(self) -> list[str]:
-        """The arguments, split as a shell does."""
-        return shlex.split(self.text)
-
-    @property
-    def exec_form(self) -> list[str] | None:
-        """The arguments as a JSON array of texts; None when they are not."""
-        try:
-            value = json.loads(self.text)
-        except ValueError:
-            return None
-        return value if isinstance(value, list) and all(isinstance(word, str) for word in value) else None
-
-
-def stages(text: str) -> list[list[Instruction]]:
-    """The stages of a Dockerfile, each with its FROM. Knows what ours uses: no heredocs, no other escape."""
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    found: list[list[Instruction]] = []
-    for logical in re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines():
-        if not logical.strip():
-            continue
-        name, rest = logical.split(maxsplit=1)
-        flags = {}
-        while (match := re.match(r"--([a-z-]+)(?:=(\S+))?\s+", rest)) is not None:
-            flags[match[1]] = match[2] or ""
-            rest = rest[match.end() :]
-        if name.upper() == "FROM":
-            found.append([])
-        found[-1].append(Instruction(name.upper(), flags, rest.strip()))
-    return found
-
-
-STAGES = stages((ROOT / "Dockerfile").read_text())
 
 
 class Image(NamedTuple):
@@ -107,17 +58,6 @@ class Image(NamedTuple):
             timeout=60,
             check=False,
         )
-
-
-def workdir(stage: Sequence[Instruction]) -> str:
-    """Where a stage's commands run in the end."""
-    return [instruction.text for instruction in stage if instruction.name == "WORKDIR"][-1]
-
-
-def environment(service: str) -> dict[str, str]:
-    """What docker-compose.yml sets for a service, where nobody sets a token."""
-    values: Mapping[str, object] = COMPOSE["services"][service].get("environment", {})
-    return {name: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(value)) for name, value in values.items()}
 
 
 def copy(image: Image, source: str, target: str, directory: str) -> None:
@@ -240,7 +180,7 @@ def test_the_health_check_asks_the_sidecar_and_fails_without_one(image: Image) -
 
 def test_the_health_check_finds_a_sidecar_that_runs(image: Image) -> None:
     """As it is in the container: the address and the token are from the environment and the config file."""
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     variables = {**environment("sidecar"), "LISTEN": f"0.0.0.0:{port}", "KAFKA": "127.0.0.1:1"}
     variables["KAFKA_SIDECAR_TOKEN"] = TOKEN
     program = shutil.which("kafka-sidecar", path=image.environ["PATH"])
@@ -277,7 +217,7 @@ def compose_kafka() -> Iterator[tuple[str, str]]:
         if os.environ.get("KAFKA_SIDECAR_REQUIRE_KAFKA"):
             pytest.fail(missing, pytrace=False)
         pytest.skip(missing)
-    inner, outer, controller = _free_ports(3)
+    inner, outer, controller = free_ports(3)
     ports = {"29092": inner, "9092": outer, "9093": controller}
     settings: dict[str, object] = {}
     for name, value in environment("kafka").items():

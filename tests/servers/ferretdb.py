@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
-import signal
 import subprocess
 import tempfile
-import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
+from typing import ClassVar
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from sidecar.supervise import guard
-from tests.servers.kafka import _free_ports, _last_lines
+from tests.servers.process import ServerProcess, free_ports, last_lines
 
 SOURCE = Path(__file__).with_name("ferretdb")
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
@@ -68,124 +65,49 @@ def build() -> Path:
                 command, cwd=SOURCE, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
             )
             if done.returncode:
-                raise FerretServerError(f"FerretDB could not be built:\n{_last_lines(done.stdout + done.stderr)}")
+                raise FerretServerError(f"FerretDB could not be built:\n{last_lines(done.stdout + done.stderr)}")
             (Path(part) / "ferretdb").rename(built)  # a finished file appears at once or not at all
     return built
 
 
-class FerretServer:
-    """One server on a free loopback port.
+class FerretServer(ServerProcess):
+    """One server on a free loopback port. It tells nobody that it runs: telemetry is off."""
 
-    A context manager; or `start()`, `stop()`, `kill()` by hand. `start()` after `stop()` or `kill()` continues on the
-    same data and port. The data goes with `close()` (or the end of the `with`), and the server ends when this process
-    does, however it ends. It tells nobody that it runs: telemetry is off.
-    """
+    NAME = "FerretDB"
+    ERROR = FerretServerError
+    TIMEOUT = START_TIMEOUT
+    ENVIRON: ClassVar[Mapping[str, str]] = {"DO_NOT_TRACK": "1"}
 
     def __init__(self) -> None:
         """Starts nothing yet; the port is chosen."""
-        (self._port,) = _free_ports(1)
-        self._folder: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(*free_ports(1))
 
     @property
     def url(self) -> str:
         """`mongodb://127.0.0.1:PORT`; the same over restarts."""
-        return f"mongodb://127.0.0.1:{self._port}"
+        return f"mongodb://{self.address}"
 
-    @property
-    def log(self) -> Path:
-        """The file with what the server has written. Raises RuntimeError before start."""
-        if self._folder is None:
-            raise RuntimeError("FerretDB has not been started")
-        return self._folder / "server.log"
+    def _program(self) -> Path:
+        return build()
 
-    @property
-    def running(self) -> bool:
-        """Whether it was started, and neither stopped nor killed since."""
-        return self._process is not None
+    def _prepare(self, folder: Path) -> None:
+        (folder / "data").mkdir()
 
-    def __enter__(self) -> FerretServer:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
+    def _command(self, program: Path, folder: Path) -> list[str]:
+        return [str(program), self.address, str(folder / "data")]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def _probe(self) -> Callable[[], bool]:
+        return self._answers
 
-    def start(self) -> None:
-        """Start the server, on a new data folder the first time, and return once it answers.
-
-        Raises:
-            FerretServerError: it ended, or did not answer within `START_TIMEOUT` seconds.
-            RuntimeError: it runs already.
-        """
-        if self._process is not None:
-            raise RuntimeError("FerretDB runs already")
-        command = [str(build()), f"127.0.0.1:{self._port}"]
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="ferretdb-"))
-            (self._folder / "data").mkdir()
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                guard.guarded([*command, str(self._folder / "data")]),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                cwd=self._folder,
-                env={**os.environ, "DO_NOT_TRACK": "1"},
-            )
-        try:
-            self._wait_until_ready()
-        except BaseException:
-            self.kill()
-            raise
-
-    def stop(self) -> None:
-        """End the server in order (SIGTERM, SIGKILL after 5 s). Does nothing when it does not run."""
-        self._end(b"")
-
-    def kill(self) -> None:
-        """End the server at once (SIGKILL). Does nothing when it does not run."""
-        self._end(bytes([signal.SIGKILL]))
-
-    def close(self) -> None:
-        """Kill the server and remove its data: nobody needs either any more."""
-        self.kill()
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _end(self, last_words: bytes) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        # To the guard: a byte is a signal for the server, and the end of the pipe is SIGTERM, then SIGKILL.
-        with suppress(BrokenPipeError):
-            process.communicate(last_words)
-        process.wait()
-
-    def _wait_until_ready(self) -> None:
-        process = self._process
-        assert process is not None
-        deadline = time.monotonic() + START_TIMEOUT
-        while process.poll() is None and time.monotonic() < deadline:
-            # A new client each time: one that found nobody waits before it looks again.
-            with (
-                suppress(PyMongoError),
-                MongoClient[dict[str, object]](self.url, serverSelectionTimeoutMS=200) as client,
-            ):
-                client.admin.command("ping")
-                return
-        code = process.poll()
-        what = f"did not answer in {START_TIMEOUT:g} s" if code is None else f"ended with exit code {code}"
-        log = _last_lines(self.log.read_text(errors="replace"))
-        raise FerretServerError(f"FerretDB on {self.url} {what}; its log ends with:\n{log}")
+    def _answers(self) -> bool:
+        # A new client each time: one that found nobody waits before it looks again.
+        with (
+            suppress(PyMongoError),
+            MongoClient[dict[str, object]](self.url, serverSelectionTimeoutMS=200) as client,
+        ):
+            client.admin.command("ping")
+            return True
+        return False
 
 
 def _go() -> str | None:

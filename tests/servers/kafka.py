@@ -5,20 +5,16 @@ from __future__ import annotations
 import fcntl
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from sidecar.supervise import guard
+from tests.servers.process import ServerProcess, free_ports, is_open, last_lines
 
 VERSION = "4.3.1"
 POM = Path(__file__).with_name("pom.xml")
@@ -27,7 +23,6 @@ START_TIMEOUT = 60.0
 """Seconds; a start takes about 3, several at once on a busy machine far more."""
 
 _CLUSTER_ID = "kafkaSidecarTests00000"
-_LAST_LINES = 30
 
 _SETTINGS: Mapping[str, object] = {
     "process.roles": "broker,controller",
@@ -121,141 +116,67 @@ def resolve() -> Path:
             command += ["-DincludeScope=runtime", f"-DoutputDirectory={jars}"]
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise KafkaServerError(f"mvn could not fetch Kafka {VERSION}:\n{_last_lines(done.stdout)}")
+                raise KafkaServerError(f"mvn could not fetch Kafka {VERSION}:\n{last_lines(done.stdout)}")
             # Kept beside the jars, so that a change of the pom fetches anew.
             shutil.copy(POM, jars / POM.name)
             jars.rename(CACHE)  # a finished folder appears at once or not at all
     return CACHE
 
 
-class KafkaServer:
+class KafkaServer(ServerProcess):
     """One Kafka node, broker and controller, in a JVM of its own.
 
-    A context manager; or `start()`, `stop()`, `kill()` by hand. `start()` after `stop()` or `kill()`
-    continues on the same data and ports. The data goes with `close()` (or the end of the `with`), and the
-    JVM ends when this process does, however it ends.
+    `address` is for `bootstrap.servers`, and `log` has warnings and errors.
 
     Args:
         settings: broker settings that are added to, or replace, the ones for fast tests.
         heap_mb: size of the JVM's heap in MiB; benchmarks want 1024.
     """
 
+    NAME = "Kafka"
+    ERROR = KafkaServerError
+    TIMEOUT = START_TIMEOUT
+
     def __init__(self, settings: Mapping[str, object] | None = None, *, heap_mb: int = 256) -> None:
+        port, self._controller_port = free_ports(2)
+        super().__init__(port)
         self._settings = dict(settings or {})
         self._heap_mb = heap_mb
-        self._port, self._controller_port = _free_ports(2)
-        self._folder: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
 
-    @property
-    def address(self) -> str:
-        """`127.0.0.1:PORT`, for `bootstrap.servers`; the same over restarts."""
-        return f"127.0.0.1:{self._port}"
+    def _program(self) -> Path:
+        return resolve()
 
-    @property
-    def log(self) -> Path:
-        """The file with what the server has written (warnings and errors). Raises RuntimeError before start."""
-        if self._folder is None:
-            raise RuntimeError("Kafka has not been started")
-        return self._folder / "server.log"
+    def _prepare(self, folder: Path) -> None:
+        self._write_settings(folder)
+        format_it = ["kafka.tools.StorageTool", "format", f"--cluster-id={_CLUSTER_ID}", "-c"]
+        done = subprocess.run(
+            [*_java(resolve(), folder, heap_mb=64), *format_it, str(folder / "server.properties")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise KafkaServerError(f"formatting Kafka's data failed:\n{last_lines(done.stdout + done.stderr)}")
 
-    def __enter__(self) -> KafkaServer:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
+    def _command(self, program: Path, folder: Path) -> list[str]:
+        return [*_java(program, folder, heap_mb=self._heap_mb), "kafka.Kafka", "server.properties"]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def _probe(self) -> Callable[[], bool]:
+        client: AdminClient | None = None
 
-    def start(self) -> None:
-        """Start the server, on a new data folder the first time, and return once it answers.
+        def answers() -> bool:
+            nonlocal client
+            # The port opens before the broker serves; before that, the client would only learn to back off.
+            if client is None and is_open(self._port):
+                client = AdminClient(
+                    {"bootstrap.servers": self.address, "log_level": 0, "reconnect.backoff.max.ms": 100}
+                )
+            if client is not None:
+                with suppress(KafkaException):
+                    return bool(client.list_topics(timeout=2.0).brokers)
+            return False
 
-        Raises:
-            KafkaServerError: it ended, or did not answer within `START_TIMEOUT` seconds.
-            RuntimeError: it runs already.
-        """
-        if self._process is not None:
-            raise RuntimeError("Kafka runs already")
-        jars = resolve()
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="kafka-"))
-            self._write_settings(self._folder)
-            format_it = ["kafka.tools.StorageTool", "format", f"--cluster-id={_CLUSTER_ID}", "-c"]
-            done = subprocess.run(
-                [*self._java(jars, heap_mb=64), *format_it, str(self._folder / "server.properties")],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise KafkaServerError(f"formatting Kafka's data failed:\n{_last_lines(done.stdout + done.stderr)}")
-        command = [*self._java(jars, heap_mb=self._heap_mb), "kafka.Kafka", "server.properties"]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                guard.guarded(command),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                cwd=self._folder,
-            )
-        try:
-            self._wait_until_ready()
-        except BaseException:
-            self.kill()
-            raise
-
-    def stop(self) -> None:
-        """End the server in order (SIGTERM, SIGKILL after 5 s). Does nothing when it does not run."""
-        self._end(b"")
-
-    def kill(self) -> None:
-        """End the server at once (SIGKILL). Does nothing when it does not run."""
-        self._end(bytes([signal.SIGKILL]))
-
-    def pause(self) -> None:
-        """Stop the server where it is (SIGSTOP): connections stay open, nothing is answered."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a paused server go on (SIGCONT)."""
-        self._signal(signal.SIGCONT)
-
-    def close(self) -> None:
-        """Kill the server and remove its data: nobody needs either any more."""
-        self.kill()
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is None or self._process.stdin is None:
-            raise RuntimeError("Kafka is not running")
-        self._process.stdin.write(bytes([number]))
-        self._process.stdin.flush()
-
-    def _end(self, last_words: bytes) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        # To the guard: a byte is a signal for the JVM, and the end of the pipe is SIGTERM, then SIGKILL.
-        with suppress(BrokenPipeError):
-            process.communicate(last_words)
-        process.wait()
-
-    def _java(self, jars: Path, *, heap_mb: int) -> list[str]:
-        java = ["java", f"-Xms{heap_mb}m", f"-Xmx{heap_mb}m", "-XX:+ExitOnOutOfMemoryError", "-Xshare:auto"]
-        if heap_mb < 1024:
-            # For a short life on a small heap: less memory and less time to start.
-            java += ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-        if self._folder is not None:
-            java += [f"-Dlog4j2.configurationFile={self._folder / 'log4j2.properties'}"]
-        return [*java, "-cp", f"{jars}/*"]
+        return answers
 
     def _write_settings(self, folder: Path) -> None:
         broker, controller = self.address, f"127.0.0.1:{self._controller_port}"
@@ -273,53 +194,16 @@ class KafkaServer:
         (folder / "server.properties").write_text("".join(lines))
         (folder / "log4j2.properties").write_text(_LOG4J)
 
-    def _wait_until_ready(self) -> None:
-        process = self._process
-        assert process is not None
-        deadline = time.monotonic() + START_TIMEOUT
-        client: AdminClient | None = None
-        while process.poll() is None and time.monotonic() < deadline:
-            # The port opens before the broker serves; before that, the client would only learn to back off.
-            if client is None and _is_open(self._port):
-                client = AdminClient(
-                    {"bootstrap.servers": self.address, "log_level": 0, "reconnect.backoff.max.ms": 100}
-                )
-            if client is not None:
-                with suppress(KafkaException):
-                    if client.list_topics(timeout=2.0).brokers:
-                        return
-            time.sleep(0.02)
-        code = process.poll()
-        what = f"did not answer in {START_TIMEOUT:g} s" if code is None else f"ended with exit code {code}"
-        raise KafkaServerError(f"Kafka on {self.address} {what}; its log ends with:\n{self._log_end()}")
 
-    def _log_end(self) -> str:
-        return _last_lines(self.log.read_text(errors="replace"))
+def _java(jars: Path, folder: Path, *, heap_mb: int) -> list[str]:
+    java = ["java", f"-Xms{heap_mb}m", f"-Xmx{heap_mb}m", "-XX:+ExitOnOutOfMemoryError", "-Xshare:auto"]
+    if heap_mb < 1024:
+        # For a short life on a small heap: less memory and less time to start.
+        java += ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    java += [f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}"]
+    return [*java, "-cp", f"{jars}/*"]
 
 
 def _resolved() -> bool:
     copy = CACHE / POM.name
     return copy.is_file() and copy.read_bytes() == POM.read_bytes()
-
-
-def _last_lines(text: str) -> str:
-    return "\n".join(text.splitlines()[-_LAST_LINES:])
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
-def _is_open(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1.0):
-            return True
-    except OSError:
-        return False

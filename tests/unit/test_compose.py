@@ -24,7 +24,7 @@ from sdk_python import serve
 from sdk_python._client import DRAIN_TIMEOUT
 from sidecar.app import LEAVE_TIMEOUT, STOP_GRACE
 from sidecar.config import load
-from tests.integration.test_image import COMPOSE, ENVIRONMENT, ROOT, STAGES, Instruction, environment
+from tests.dockerfile import COMPOSE, ENVIRONMENT, ROOT, STAGES, Instruction, environment
 
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ["sidecar", "deli", "scriptorium"]

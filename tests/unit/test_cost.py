@@ -4,11 +4,7 @@ Counted are the instructions that run in this project's own files for 1,000 more
 """
 
 import asyncio
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import sdk_python
 import sidecar
@@ -18,37 +14,16 @@ from sdk_python._dispatch import Dispatcher
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.kafka.encode import encode
 from tests.unit.kafka.test_encode import record
+from tests.unit.tracing import steps
 
-FILES = tuple(str(Path(package.__path__[0])) for package in (sdk_python, sidecar))
+PACKAGES = (sdk_python, sidecar)
 LARGE = 1 << 30
-
-
-def instructions(call: Callable[[], object]) -> int:
-    """How many run in this project's files."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal count
-        if not frame.f_code.co_filename.startswith(FILES):
-            return None
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
-        count += event == "opcode"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def each(work: Callable[[int], Callable[[], object]]) -> float:
     """What one more record costs; ``work`` prepares so many records."""
     few, many = work(1_000), work(2_000)
-    return (instructions(many) - instructions(few)) / 1_000
+    return (steps("opcode", PACKAGES, many) - steps("opcode", PACKAGES, few)) / 1_000
 
 
 def test_the_sidecar_frames_a_record() -> None:

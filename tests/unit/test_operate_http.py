@@ -234,7 +234,7 @@ async def test_a_connection_that_says_nothing_does_not_stop_the_others() -> None
     async with running() as operator:
         host, port = operator.server.address.split(":")
         with socket.create_connection((host, int(port)), timeout=PATIENCE):
-            code, _ = await operator.get("/healthz", timeout=2.0)
+            code, _ = await operator.get("/healthz", timeout=PATIENCE / 2)
     assert code == 200
 
 
@@ -252,7 +252,7 @@ async def test_stopping_while_a_connection_says_nothing(monkeypatch: pytest.Monk
         host, port = operator.server.address.split(":")
         with socket.create_connection((host, int(port)), timeout=PATIENCE):
             assert await asyncio.to_thread(accepted.wait, PATIENCE)
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(PATIENCE / 2):
                 await asyncio.to_thread(operator.server.stop)
 
 

@@ -2,39 +2,19 @@
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
-import sdk_python.document_router
-from sdk_python import CloseReason, Message
+from sdk_python import CloseReason, Message, document_router
 from sdk_python.document_router._ledger import Lane, Ledger
+from tests.unit.tracing import steps
 
 from .world import Inner, World, message, settle
-
-PACKAGE = str(Path(sdk_python.document_router.__file__).parent)
 
 
 def lines(call: Callable[[], object]) -> int:
     """How many lines of the router run in ``call``."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal count
-        if not frame.f_code.co_filename.startswith(PACKAGE):
-            return None
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
+    return steps("line", (document_router,), call)
 
 
 async def _world(documents: int, handle: Callable[[Inner, Message], None]) -> World:

@@ -7,6 +7,7 @@ import pytest
 from sdk_python import CloseReason, Message
 from sdk_python.document_router import document_router
 from sdk_python.testing import FakeSidecar
+from tests.unit.waiting import until
 
 from .world import Factory, Inner, World, boxcar, message, settle
 
@@ -95,7 +96,8 @@ async def test_a_restart_in_a_pause_waits_for_its_end(monkeypatch: pytest.Monkey
     world.take()
     world.context("A").pause()
     world.context("A").error("away", restart=True)
-    await asyncio.sleep(0.02)
+    await until(lambda: "create(t/A)" in world.out)
+    await settle()
     assert world.take() == ["PAUSE 0", "ERR document t/A: away", "A.close(error)", "create(t/A)"]
     await world.feed(0, "A")
     assert world.take() == ["A.handler(0)"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from examples.deli.boxcar import encode_boxcar
+from tests.unit.waiting import until
+
+__all__ = ["TENANT", "boxcar", "boxcars", "nack", "sequenced", "until"]
 
 TENANT = "tenant"
 
@@ -45,13 +47,3 @@ def boxcar(*messages: dict[str, Any], document: str = "doc") -> bytes:
 def boxcars(numbers: Iterable[int], document: str = "doc") -> list[bytes]:
     """A record for each number."""
     return [boxcar(sequenced(number, document), document=document) for number in numbers]
-
-
-async def until(what: Callable[[], object], about: str, timeout: float = 10.0) -> None:
-    """Ask again and again until it is so; AssertionError when that is late."""
-    try:
-        async with asyncio.timeout(timeout):
-            while not what():  # noqa: ASYNC110  nothing tells when
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"not within {timeout:g} s: {about}") from None

@@ -14,7 +14,8 @@ from examples.scriptorium.settings import Settings
 from examples.scriptorium.store import Away, Different, Refused
 from sdk_python import IContext
 from sdk_python.testing import FakeSidecar
-from tests.unit.scriptorium.shared import boxcar, boxcars, nack, sequenced, until
+from tests.unit.scriptorium.shared import boxcar, boxcars, nack, sequenced
+from tests.unit.waiting import until
 
 BAD = b"no JSON"
 

@@ -14,7 +14,8 @@ from sdk_python.protocol import admin_pb2, lambda_pb2 as pb
 from sidecar import mail
 from sidecar.config import TlsConfig
 
-from .wire import PATIENCE, Client, Wire, entry, offer, running
+from .bench import PATIENCE, offer
+from .wire import Client, Wire, entry, running
 
 TOKEN = "s3cret-and-long-enough"
 RIGHT = [("authorization", f"Bearer {TOKEN}")]
@@ -108,7 +109,7 @@ async def test_a_call_without_the_right_token_is_refused(metadata: list[tuple[st
             assert (await client.refused(method, request, metadata))[0] is UNAUTHENTICATED
         with pytest.raises((AssertionError, grpc.aio.AioRpcError), match="UNAUTHENTICATED"):
             await services(client, metadata)
-        assert all(script.nothing() for script in wire.scripts.values())
+        assert all(script.empty() for script in wire.desks.values())
         assert await health(client) == health_pb2.HealthCheckResponse.NOT_SERVING  # no token needed
 
 
@@ -160,7 +161,7 @@ async def test_which_token_opens_which_door(tokens: dict[str, str], lambdas: set
                 assert status is UNAUTHENTICATED
                 assert "KAFKA_SIDECAR_ADMIN_TOKEN" in text
                 assert "server.admin_token" in text
-                assert wire.deli.nothing()
+                assert wire.deli.empty()
             assert await health(client) == health_pb2.HealthCheckResponse.NOT_SERVING
 
 

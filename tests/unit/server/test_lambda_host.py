@@ -22,7 +22,8 @@ from sidecar.partitions.vocabulary import (
     RevokeReason,
 )
 
-from .wire import P0, PATIENCE, Client, Wire, entry
+from .bench import PATIENCE
+from .wire import P0, Client, Wire, entry
 
 Code = grpc.StatusCode
 

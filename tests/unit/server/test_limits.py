@@ -13,7 +13,8 @@ from sidecar.partitions.vocabulary import Assign, CheckpointOutcome, ErrorOutcom
 from sidecar.server import calls, lambda_host, reading, refusals, stream
 from sidecar.server.refusals import FREE, LONGEST, RATE, Refusals
 
-from .wire import P0, PATIENCE, Client, Wire, entry, offer
+from .bench import PATIENCE, offer
+from .wire import P0, Client, Wire, entry
 
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 

@@ -10,7 +10,8 @@ from sdk_python.protocol import admin_pb2 as pb
 from sidecar import mail
 from sidecar.partitions.vocabulary import OrderRefused, RefusalKind, State, TopicPartition
 
-from .server_lab import PATIENCE, Lab
+from .bench import PATIENCE
+from .server_lab import Lab
 
 RAW_3 = TopicPartition("raw", 3)
 WHERE: dict[str, Any] = {"lambda_name": "deli", "topic": "raw", "partition": 3}
@@ -94,7 +95,7 @@ async def test_seek(lab: Lab, to: dict[str, Any], told: mail.SeekTo) -> None:
 async def test_seek_to_nowhere(lab: Lab, to: dict[str, Any], text: str) -> None:
     request = pb.SeekRequest(**WHERE, **to)
     assert await outcome(lab.admin.Seek, request) == (grpc.StatusCode.INVALID_ARGUMENT, text)
-    assert lab.deli.mailbox.empty()
+    assert lab.deli.empty()
 
 
 @pytest.mark.parametrize(("method", "kind", "_letter"), ORDERS)
@@ -114,7 +115,7 @@ async def test_a_partition_that_cannot_be(
     lab: Lab, method: str, kind: Any, _letter: Any, wrong: dict[str, Any], code: grpc.StatusCode, text: str
 ) -> None:
     assert await outcome(getattr(lab.admin, method), order(kind, **wrong)) == (code, text)
-    assert lab.deli.mailbox.empty()
+    assert lab.deli.empty()
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ async def test_an_order_that_is_refused(
 
 @pytest.mark.parametrize(("method", "request_", "_letter"), ORDERS)
 async def test_an_order_to_a_thread_that_has_ended(lab: Lab, method: str, request_: Any, _letter: Any) -> None:
-    lab.deli.mailbox.close()
+    lab.deli.close()
     code, text = await outcome(getattr(lab.admin, method), order(request_))
     assert code is grpc.StatusCode.UNAVAILABLE
     assert "the sidecar is stopping" in text

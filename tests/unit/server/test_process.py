@@ -22,7 +22,8 @@ from sidecar.partitions.vocabulary import (
 from sidecar.server import frames, lambda_host
 from sidecar.version import VERSION
 
-from .server_lab import PATIENCE, Lab, offer
+from .bench import PATIENCE, offer
+from .server_lab import Lab
 
 OK = (grpc.StatusCode.OK, "")
 
@@ -33,34 +34,34 @@ def batch(first: int, values: list[bytes]) -> bytes:
 
 async def test_from_the_offer_to_the_records(lab: Lab) -> None:
     stream = lab.stream()
-    await stream.send(offer=offer("deli", "p1"))
-    welcome = await stream.receive("welcome")
+    await stream.say(offer=offer())
+    welcome = await stream.expect("welcome")
     assert json.loads(welcome.settings_json) == {"depth": 3, "name": "größer"}
     assert (welcome.window_messages, welcome.window_bytes, welcome.max_frame_bytes) == (77, 4096, 2048)
     assert (welcome.protocol_version, welcome.sidecar_version) == (1, VERSION)
-    assert lab.deli.mailbox.empty(), "a process counts only when its resources are loaded"
+    assert lab.deli.empty(), "a process counts only when its resources are loaded"
 
-    await stream.send(available=pb.Available())
+    await stream.say(available=pb.Available())
     available = await lab.deli.expect(mail.Available)
     assert (available.process_id, available.max_message_bytes) == ("p1", frames.DEFAULT_MESSAGE_BYTES)
 
     lab.host.deliver([Assign(available.stream, "lease-1", TopicPartition("raw", 7), 40, 2)])
-    assigned = await stream.receive("assigned")
+    assigned = await stream.expect("assigned")
     assert assigned == pb.Assigned(lease="lease-1", topic="raw", partition=7, start_offset=40, attempt=2)
 
-    await stream.send(ready=pb.Ready(lease="lease-1"))
+    await stream.say(ready=pb.Ready(lease="lease-1"))
     assert await lab.deli.expect(mail.Ready) == mail.Ready(available.stream, "lease-1")
 
     data = batch(40, [b"one", b"two"])
     lab.host.deliver([mail.Send(available.stream, data)])
     assert await stream.read() == data
     assert await lab.deli.expect(mail.Written) == mail.Written(available.stream)
-    assert lab.deli.mailbox.empty(), "only the writing of records is told"
+    assert lab.deli.empty(), "only the writing of records is told"
 
 
 async def test_the_generated_stub_speaks_it_too(lab: Lab) -> None:
     call = lab.calls.Process()
-    await call.write(pb.LambdaFrame(offer=offer("scribe")))
+    await call.write(pb.LambdaFrame(offer=offer(lambda_name="scribe")))
     async with asyncio.timeout(PATIENCE):
         frame = await call.read()
     assert frame.welcome.settings_json == "{}", "never absent"
@@ -69,8 +70,8 @@ async def test_the_generated_stub_speaks_it_too(lab: Lab) -> None:
 
 async def test_the_size_that_the_client_can_receive(lab: Lab) -> None:
     stream = lab.stream()
-    await stream.send(offer=offer(max_message_bytes=5000))
-    await stream.send(available=pb.Available())
+    await stream.say(offer=offer(max_message_bytes=5000))
+    await stream.say(available=pb.Available())
     assert (await lab.deli.expect(mail.Available)).max_message_bytes == 5000
 
 
@@ -87,14 +88,14 @@ async def test_frames_leave_in_order_and_each_batch_is_told(lab: Lab) -> None:
 async def test_revoked_carries_what_remains(lab: Lab, seconds: float, deadline_ms: int) -> None:
     stream = await lab.running()
     lab.host.deliver([Revoke(stream.id, RevokeReason.HAND_OVER, seconds)])
-    revoked = await stream.receive("revoked")
+    revoked = await stream.expect("revoked")
     assert revoked == pb.Revoked(reason=pb.REVOKE_REASON_HAND_OVER, deadline_ms=deadline_ms)
 
 
 async def test_closed_carries_the_last_checkpoint(lab: Lab) -> None:
     stream = await lab.running()
     last = pb.CheckpointEntry(offset=9, completed_beyond=2, completed_beyond_bytes=30, handled=12)
-    await stream.send(closed=pb.Closed(reason=pb.CLOSED_REASON_REVOKED, last_checkpoint=last))
+    await stream.say(closed=pb.Closed(reason=pb.CLOSED_REASON_REVOKED, last_checkpoint=last))
     closed = await lab.deli.expect(mail.Closed)
     assert closed == mail.Closed(stream.id, ClosedReason.REVOKED, Progress(9, 2, 30, 12))
     assert await stream.ended() == OK
@@ -105,7 +106,7 @@ async def test_closed_without_news_and_with_an_unknown_reason(lab: Lab) -> None:
     stream = await lab.running()
     data = pb.LambdaFrame(closed=pb.Closed()).SerializeToString()
     assert data == b"\x22\x00"
-    await stream.send_raw(b"\x22\x02\x08\x63")  # reason: 99
+    await stream.send(b"\x22\x02\x08\x63")  # reason: 99
     assert await lab.deli.expect(mail.Closed) == mail.Closed(stream.id, ClosedReason.UNSPECIFIED, None)
     assert await stream.ended() == OK
 
@@ -113,23 +114,23 @@ async def test_closed_without_news_and_with_an_unknown_reason(lab: Lab) -> None:
 async def test_declined_instead_of_ready(lab: Lab) -> None:
     stream = await lab.spare()
     lab.host.deliver([Assign(stream.id, "lease-1", TopicPartition("raw", 0), 0, 1)])
-    await stream.receive("assigned")
-    await stream.send(closed=pb.Closed(reason=pb.CLOSED_REASON_DECLINED))
+    await stream.expect("assigned")
+    await stream.say(closed=pb.Closed(reason=pb.CLOSED_REASON_DECLINED))
     assert (await lab.deli.expect(mail.Closed)).reason is ClosedReason.DECLINED
     assert await stream.ended() == OK
 
 
 async def test_a_client_that_breaks_off(lab: Lab) -> None:
     stream = await lab.running()
-    stream.call.cancel()
+    stream.cancel()
     assert await lab.deli.expect(mail.StreamLost) == mail.StreamLost(stream.id)
     lab.host.deliver([mail.Send(stream.id, b""), Revoke(stream.id, RevokeReason.LOST, 0.0)])
-    assert lab.deli.mailbox.empty(), "what is sent to a stream that is gone changes nothing"
+    assert lab.deli.empty(), "what is sent to a stream that is gone changes nothing"
 
 
 async def test_a_client_that_ends_its_side_without_closed(lab: Lab) -> None:
     stream = await lab.running()
-    await stream.call.done_writing()
+    await stream.half_close()
     assert await stream.ended() == OK
     assert await lab.deli.expect(mail.StreamLost) == mail.StreamLost(stream.id)
 
@@ -155,11 +156,11 @@ async def test_refusing_ends_spares_and_spares_those_that_have_a_partition(lab: 
     assert await spare.ended() == refusal
     assert await lab.deli.expect(mail.StreamLost) == mail.StreamLost(spare.id)
     late = lab.stream()
-    await late.send(offer=offer())
+    await late.say(offer=offer())
     assert await late.ended() == refusal
     lab.host.deliver([Revoke(running.id, RevokeReason.SHUTDOWN, 1.0)])
-    await running.receive("revoked")
-    await running.send(closed=pb.Closed(reason=pb.CLOSED_REASON_REVOKED))
+    await running.expect("revoked")
+    await running.say(closed=pb.Closed(reason=pb.CLOSED_REASON_REVOKED))
     assert await running.ended() == OK
 
 
@@ -172,10 +173,9 @@ async def test_refusing_while_a_welcome_is_written(lab: Lab, monkeypatch: pytest
 
     monkeypatch.setattr(lambda_host, "_welcome", refuse_first)
     stream = lab.stream()
-    await stream.send(offer=offer())
-    await stream.receive("welcome")
-    async with asyncio.timeout(0.5):
-        assert await stream.ended() == (grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
+    await stream.say(offer=offer())
+    await stream.expect("welcome")
+    assert await stream.ended() == (grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
 
 
 async def test_a_stream_that_offers_nothing_in_time(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ async def test_a_stream_that_offers_nothing_in_time(lab: Lab, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("field", "most", "wrong"),
     [
-        ("lambda_name", 256, offer(name="ü" * 129)),
+        ("lambda_name", 256, offer(lambda_name="ü" * 129)),
         ("process_id", 128, offer(process_id="ü" * 65)),
         ("instance", 256, offer(instance="x" * 257)),
         ("client.name", 256, offer(client=pb.Client(name="x" * 257))),
@@ -196,7 +196,7 @@ async def test_a_stream_that_offers_nothing_in_time(lab: Lab, monkeypatch: pytes
 )
 async def test_what_is_too_long_in_an_offer(lab: Lab, field: str, most: int, wrong: pb.Offer) -> None:
     stream = lab.stream()
-    await stream.send(offer=wrong)
+    await stream.say(offer=wrong)
     refusal = (grpc.StatusCode.INVALID_ARGUMENT, f"offer.{field}: longer than {most} bytes")
     assert await stream.ended() == refusal
     assert lab.host.processes == {}
@@ -206,8 +206,8 @@ async def test_what_is_too_long_in_an_offer(lab: Lab, field: str, most: int, wro
 async def test_each_lambda_has_its_own_mailbox(lab: Lab) -> None:
     deli, scribe = await lab.spare("deli"), await lab.spare("scribe")
     assert deli.id != scribe.id
-    assert lab.deli.mailbox.empty()
-    assert lab.desks["scribe"].mailbox.empty()
+    assert lab.deli.empty()
+    assert lab.desks["scribe"].empty()
 
 
 async def test_what_a_process_says_of_itself_is_kept_while_it_has_a_stream(lab: Lab) -> None:
@@ -216,7 +216,7 @@ async def test_what_a_process_says_of_itself_is_kept_while_it_has_a_stream(lab: 
     second = await lab.running()
     assert lab.host.processes == {"p1": lambda_host.ProcessInfo("pod-1", 17, "sdk 1.2 python 3", "7.1", streams=2)}
     for stream in (first, second):
-        stream.call.cancel()
+        stream.cancel()
         await lab.deli.expect(mail.StreamLost)
     assert lab.host.processes == {}
 

@@ -21,7 +21,8 @@ from sidecar.server.frames import InvalidFrameError
 from sidecar.server.hosted import Hosted
 from sidecar.server.producing import MOST_RECORDS, MOST_TOPICS, nothing_written, outgoing, refused_topic
 
-from .wire import PATIENCE, Client, Wire, lambda_config
+from .bench import BROKER, PATIENCE
+from .wire import Client, Wire, lambda_config
 
 ALLOWED = ("out", "more")
 Code = grpc.StatusCode
@@ -390,9 +391,9 @@ async def test_full_is_said_at_once_however_often(
 async def test_the_status_counts_what_was_produced(wire: Wire, client: Client, outlet: Bin) -> None:
     given: dict[str, Any] = {"problem": "", "records_sent": 0, "records_fetched": 0, "dead_letters": 0}
     counts: dict[str, Any] = {"hand_overs": 0, "reports": 0, "restarts": 0, "processes": [], "partitions": []}
-    for script in wire.scripts.values():
+    for script in wire.desks.values():
         script.answers[mail.Inspect] = mail.LambdaStatus(connected=True, joined=True, **given, **counts)
     outlet.written, outlet.failed = 7, 3
-    statuses = await Admin(wire.hosted, wire.host, "kafka:9092").statuses()
+    statuses = await Admin(wire.hosted, wire.host, BROKER).statuses()
     assert (statuses["deli"].produced, statuses["deli"].produce_failures) == (7, 3)
     assert (statuses["scribe"].produced, statuses["scribe"].produce_failures) == (0, 0)

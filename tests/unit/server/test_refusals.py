@@ -14,7 +14,8 @@ from sidecar.partitions.vocabulary import Assign
 from sidecar.server import calls, lambda_host
 from sidecar.server.frames import InvalidFrameError, parse
 
-from .wire import HOST, P0, Client, Wire, entry, offer
+from .bench import offer
+from .wire import HOST, P0, Client, Wire, entry
 
 Code = grpc.StatusCode
 GARBAGE = b"\x0a\xff\xff\xff\xff nonsense"
@@ -58,7 +59,7 @@ async def test_a_first_frame_that_is_no_good_offer(
     status, told = await first_frame(client, frame)
     assert status is Code.INVALID_ARGUMENT
     assert told.startswith(text)
-    assert wire.deli.nothing()
+    assert wire.deli.empty()
 
 
 async def test_a_stream_that_ends_before_its_offer(client: Client) -> None:

@@ -1,0 +1,199 @@
+"""A server in a process of its own, for tests: what all of them share, whatever they serve."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from sidecar.supervise import guard
+
+_LAST_LINES = 30
+_BETWEEN_TRIES = 0.02
+
+
+class ServerProcess(ABC):
+    """A server that keeps its data and its port over restarts.
+
+    A context manager; or `start()`, `stop()`, `kill()` by hand. `start()` after `stop()` or `kill()` continues on the
+    same data and ports. The data goes with `close()` (or the end of the `with`), and the server ends when this
+    process does, however it ends.
+    """
+
+    NAME: ClassVar[str]
+    """For messages, and in small letters for the data folder."""
+    ERROR: ClassVar[type[RuntimeError]]
+    """Raised where the server does not start."""
+    TIMEOUT: ClassVar[float]
+    """Seconds until a server that does not answer has not started."""
+    ENVIRON: ClassVar[Mapping[str, str]] = {}
+    """Added to the environment that it inherits."""
+
+    def __init__(self, port: int) -> None:
+        """Starts nothing yet."""
+        self._port = port
+        self._folder: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """`127.0.0.1:PORT`; the same over restarts."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def log(self) -> Path:
+        """The file with what the server has written. Raises RuntimeError before start."""
+        if self._folder is None:
+            raise RuntimeError(f"{self.NAME} has not been started")
+        return self._folder / "server.log"
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and neither stopped nor killed since."""
+        return self._process is not None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the server, on a new data folder the first time, and return once it answers.
+
+        Raises:
+            RuntimeError: it runs already; and as `ERROR`: it ended, or did not answer within `TIMEOUT` seconds.
+        """
+        if self._process is not None:
+            raise RuntimeError(f"{self.NAME} runs already")
+        program = self._program()
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix=f"{self.NAME.lower()}-"))
+            self._prepare(self._folder)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                guard.guarded(self._command(program, self._folder)),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=self._folder,
+                env={**os.environ, **self.ENVIRON},
+            )
+        try:
+            self._wait_until_ready(self._process)
+        except BaseException:
+            self.kill()
+            raise
+
+    # To the guard: a byte is a signal for the server, and the end of the pipe is SIGTERM, then SIGKILL.
+
+    def stop(self) -> None:
+        """End the server in order (SIGTERM, SIGKILL after 5 s). Does nothing when it does not run."""
+        self._end(b"")
+
+    def kill(self) -> None:
+        """End the server at once (SIGKILL). Does nothing when it does not run."""
+        self._end(bytes([signal.SIGKILL]))
+
+    def pause(self) -> None:
+        """Stop the server where it is (SIGSTOP): connections stay open, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on (SIGCONT)."""
+        self._signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Kill the server and remove its data: nobody needs either any more."""
+        self.kill()
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    # What a server is.
+
+    @abstractmethod
+    def _program(self) -> Path:
+        """The file or folder that it runs from, obtained first if need be. Raises `ERROR`."""
+
+    @abstractmethod
+    def _prepare(self, folder: Path) -> None:
+        """Fill its data folder before the first start. Raises `ERROR`."""
+
+    @abstractmethod
+    def _command(self, program: Path, folder: Path) -> list[str]:
+        """What to run, in the data folder."""
+
+    @abstractmethod
+    def _probe(self) -> Callable[[], bool]:
+        """Return a function that tells whether the server answers; it is called until it does."""
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None or self._process.stdin is None:
+            raise RuntimeError(f"{self.NAME} is not running")
+        self._process.stdin.write(bytes([number]))
+        self._process.stdin.flush()
+
+    def _end(self, last_words: bytes) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(BrokenPipeError):
+            process.communicate(last_words)
+        process.wait()
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + self.TIMEOUT
+        answers = self._probe()
+        while process.poll() is None and time.monotonic() < deadline:
+            if answers():
+                return
+            time.sleep(_BETWEEN_TRIES)
+        code = process.poll()
+        what = f"did not answer in {self.TIMEOUT:g} s" if code is None else f"ended with exit code {code}"
+        log = last_lines(self.log.read_text(errors="replace"))
+        raise self.ERROR(f"{self.NAME} on {self.address} {what}; its log ends with:\n{log}")
+
+
+def last_lines(text: str) -> str:
+    """The end of an output, as much as an error message has room for."""
+    return "\n".join(text.splitlines()[-_LAST_LINES:])
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 on which nobody listens now, all different."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens on this port of 127.0.0.1."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1.0):
+            return True
+    except OSError:
+        return False
