@@ -110,7 +110,7 @@ def test_what_lies_between_checkpoint_and_failure_comes_again(stage: Stage) -> N
         assert len(stage.history.events("created", partition=partition)) == 1, "the others have noticed nothing"
     checks.leases_go_on(stage.history.events(), exactly=True)
     assert sources(read_dead(stage)) == [(1, 6)]
-    assert sidecar.log("record becomes a dead letter", partition=1, offset=6)
+    sidecar.wait_for_log("record becomes a dead letter", partition=1, offset=6)
 
 
 def test_anywhere_in_any_partition(stage: Stage) -> None:

@@ -6,14 +6,15 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.integration import checks
-from tests.integration.harness import PATIENCE, Stage
+from tests.integration.harness import PATIENCE, Stage, wait_for
 from tests.servers.topics import read_all
 
 pytestmark = pytest.mark.kafka
 
 
 def transaction(stage: Stage, numbers: range, *, commit: bool) -> None:
-    """One transaction with these records in partition 0."""
+    """One transaction with these records in partition 0, and its marker."""
+    end = stage.end_offsets()[0]
     settings = {"bootstrap.servers": stage.broker.address, "transactional.id": f"{stage.topic}-{numbers.start}"}
     producer = Producer(settings)
     producer.init_transactions(PATIENCE)
@@ -23,6 +24,8 @@ def transaction(stage: Stage, numbers: range, *, commit: bool) -> None:
     # An abort forgets what has not been sent yet: it must be in the log.
     assert producer.flush(PATIENCE) == 0
     (producer.commit_transaction if commit else producer.abort_transaction)(PATIENCE)
+    # The coordinator answers before the marker is in the partition.
+    wait_for(lambda: stage.end_offsets()[0] == end + len(numbers) + 1, "the marker")
 
 
 def visible(stage: Stage) -> list[checks.Place]:
@@ -66,6 +69,7 @@ def test_log_ends_with_a_marker(kafka_stage: Stage) -> None:
     transaction(stage, range(10, 20), commit=False)
     stage.wait_until_caught_up()
     assert stage.committed() == {0: 22}
+    wait_for(lambda: sidecar.partitions()[0].committed == 22, "the sidecar to hear of it")
     partition = sidecar.partitions()[0]
     assert (partition.checkpoint, partition.committed, partition.outstanding) == (9, 22, 0)
 

@@ -280,7 +280,7 @@ def test_stalled_is_told_and_ends_with_a_checkpoint(embedded_stage: Stage) -> No
     stage.produce([topics.Record(value=b"more", partition=0)] * 4)
     wait_for(lambda: not sidecar.partitions()[0].HasField("stalled_since_ms"), "the first to go on")
     assert sidecar.partitions()[1].HasField("stalled_since_ms"), "the other stalls as before"
-    assert stage.committed()[0] == 14
+    wait_for(lambda: stage.committed().get(0) == 14, lambda: f"{stage.committed()}")
     assert process.running()
     assert len(sidecar.log("partition is stalled")) == 2, "told once each"
     assert len(stage.history.events("created")) == 2

@@ -43,7 +43,10 @@ def check_nothing_was_restarted(stage: Stage, sidecar: Sidecar) -> None:
 def test_store_is_away_and_comes_back(stage: Stage, tmp_path: Path) -> None:
     down = tmp_path / "down"
     sidecar, _ = begin(stage, down)
-    for partition in wait_until_paused(sidecar):
+    wait_until_paused(sidecar)
+    # The broker has the commit a moment before the sidecar hears that it has.
+    wait_for(lambda: {one.committed for one in sidecar.partitions().values()} == {50}, "the commit to be known")
+    for partition in sidecar.partitions().values():
         assert partition.reason == "the store is away"
         assert partition.process_id, "it keeps its lambda"
         assert partition.attempt == 1

@@ -47,7 +47,7 @@ def test_restarts_are_counted_then_it_is_a_dead_letter(stage: Stage) -> None:
     assert abs((last - first).total_seconds() - (failures[2] - failures[0])) < 0.5
     assert first < last
     assert len(sidecar.log("partition backs off", partition=1)) == 2
-    assert sidecar.log("record becomes a dead letter", partition=1, offset=4)
+    sidecar.wait_for_log("record becomes a dead letter", partition=1, offset=4)
 
 
 def test_counted_restarts_that_name_no_record_halt(stage: Stage) -> None:
@@ -124,14 +124,21 @@ def test_exit_drains_the_others_and_says_why(stage: Stage) -> None:
     # Nothing is committed but by the drain.
     sidecar = stage.sidecar(on_critical="exit", checkpoint={"interval": "1h"})
     stage.process(
-        sidecar, module="failing", fail_partition=1, fail_offset=40, handler_takes=0.002, every=7, at_close=True
+        # The others are given up in the middle of it, also where one begins long before the one that fails.
+        sidecar,
+        module="failing",
+        fail_partition=1,
+        fail_offset=40,
+        handler_takes=0.01,
+        every=7,
+        at_close=True,
     )
     assert sidecar.ended() == 1
     [why] = sidecar.log("ending: a critical error, and on_critical is exit")
     assert (why["lambda"], why["level"]) == (NAME, "error")
     assert f"{stage.topic}/1" in why["reason"]
     assert "cannot read message 40" in why["reason"]
-    assert sidecar.log("partition halted: critical error of the lambda", partition=1, offset=40)
+    [_] = sidecar.log("partition halted: critical error of the lambda", partition=1, offset=40)
     committed = stage.committed()
     assert committed[1] == 35, "what lies between checkpoint and failure comes again"
     for partition in (0, 2):
@@ -162,7 +169,11 @@ def test_exit_for_a_record_that_cannot_be_delivered(embedded_stage: Stage) -> No
     assert sidecar.ended() == 1
     [why] = sidecar.log("ending: a critical error, and on_critical is exit")
     assert "not UTF-8" in why["reason"]
-    assert stage.committed() == {0: 3}
+    # What the lambda has not begun when it is told comes again: on a busy machine, some of those before.
+    done = [event.offset for event in stage.history.handled()]
+    assert done
+    assert done == [0, 1, 2][: len(done)]
+    assert stage.committed() == {0: len(done)}
 
 
 def test_exit_after_counted_restarts(embedded_stage: Stage) -> None:

@@ -59,7 +59,7 @@ def test_exception_halts_the_partition(stage: Stage) -> None:
     stage.wait_until_handled(26)
     # The others have gone on; of this one, nothing at or above the failing offset is committed.
     wait_for(lambda: stage.committed() == {0: 10, 1: 6, 2: 10}, lambda: f"committed {stage.committed()}")
-    assert sidecar.log("partition halted", partition=1, offset=6)
+    sidecar.wait_for_log("partition halted", partition=1, offset=6)
 
     target = f"{NAME}/{stage.topic}"
     for wrong, why in (
@@ -107,6 +107,8 @@ def test_only_process_is_killed(stage: Stage) -> None:
     sidecar = stage.sidecar()
     process = stage.process(sidecar, handler_takes=0.002, every=7)
     stage.wait_until_handled(200)
+    wait_for(lambda: all(one.checkpoint for one in sidecar.partitions().values()), "both to have a checkpoint")
+    known = {number: one.checkpoint for number, one in sidecar.partitions().items()}
     process.kill()
     stage.process(sidecar, "p2", every=7, idle=0.1)
     stage.wait_until_handled()
@@ -116,10 +118,10 @@ def test_only_process_is_killed(stage: Stage) -> None:
     checks.gapless_leases(stage.produced, events)
     starts = {event.partition: event.start or 0 for event in stage.history.events("created", process="p2")}
     for partition in range(2):
-        before = stage.history.events("checkpointed", process="p1", partition=partition)[-1].offset
-        last = stage.history.handled("p1", partition)[-1].offset
-        # A checkpoint that had not left the process is lost with it: one more batch of 7 then.
-        assert last + 1 >= starts[partition] >= before + 1 - 14, "it goes on from the checkpoint"
+        made = {event.offset for event in stage.history.events("checkpointed", process="p1", partition=partition)}
+        # One that had not left the process is lost with it; on a busy machine, some.
+        assert starts[partition] > known[partition], "it goes on from the checkpoint"
+        assert starts[partition] - 1 in made, "it goes on from a checkpoint"
     checks.leases_go_on(events, killed={"p1"})
     assert len(sidecar.log("partitions assigned")) == 1
 

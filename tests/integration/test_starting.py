@@ -35,6 +35,7 @@ def test_broker_comes_later(tmp_path: Path) -> None:
         sidecar = stage.sidecar()
         sidecar.wait_for_log("Kafka cannot be reached", level="warning")
         assert sidecar.health() == "NOT_SERVING"
+        wait_for(lambda: sidecar.lambda_status().problem, "the status to say so too")
         status = sidecar.lambda_status()
         assert not status.connected
         assert not status.joined
@@ -162,7 +163,7 @@ def test_topic_is_made_anew(kafka_stage: Stage) -> None:
     wait_for(lambda: len(stage.history.handled()) == old + 5, "the new records")
     assert [event.offset for event in stage.history.handled()[old:]] == [0, 1, 2, 3, 4]
     stage.wait_until_caught_up()
-    assert sidecar.log("offset lost") or sidecar.log("no committed offset"), "said, not done in silence"
+    wait_for(lambda: sidecar.log("offset lost") or sidecar.log("no committed offset"), "said, not done in silence")
 
 
 def topic_is_there(stage: Stage) -> bool:
@@ -213,7 +214,7 @@ def test_membership_follows_the_lambda_processes(stage: Stage) -> None:
     sidecar.wait_for_log("no lambda process: leaving the group")
     assert 0.5 < time.monotonic() - gone < 3.0
     wait_for(lambda: not sidecar.lambda_status().partitions, "no partitions")
-    assert not sidecar.lambda_status().joined
+    wait_for(lambda: not sidecar.lambda_status().joined, "it to have left")
     stage.produce_numbers(5, first=5)
     stage.process(sidecar, "p2")
     stage.wait_until_handled()
