@@ -306,8 +306,8 @@ class PartitionTable(Orders):
     ) -> bool:
         """The record at ``offset`` cannot be delivered. Returns whether it is to become a dead letter.
 
-        One that is not ``readable`` cannot be kept byte for byte: the lambda finishes what came before, within
-        ``seconds``, then the partition halts.
+        One that is not ``readable`` cannot be kept byte for byte: the lambda finishes what it has begun of what came
+        before, within ``seconds``, then the partition halts. What it had not begun comes again when it is resumed.
         """
         partition = self.partitions[tp]
         self._report("error", "record cannot be delivered", partition, offset=offset, reason=reason)

@@ -149,7 +149,7 @@ def test_one_of_two_processes_is_killed(stage: Stage) -> None:
         return {event.partition: event.at for event in reversed(events)}
 
     wait_for(lambda: len(heirs()) == len(orphans), "the second process to take over")
-    assert max(heirs().values()) - killed < 1.0, "all go on within a second"
+    assert max(heirs().values()) - killed < 5.0, "by the broken connection, not by a ping that is not answered"
     stage.wait_until_handled()
     stage.wait_until_caught_up()
     events = stage.history.events()
