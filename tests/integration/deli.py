@@ -6,10 +6,10 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not marked so
     AdminClient,
@@ -17,6 +17,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
     ResourceType,
 )
 
+from examples.deli import service
+from examples.deli.runner import Deli
+from examples.deli.settings import Settings
+from sdk_python import CloseReason, IContext
+from sdk_python.document_router import IDocumentContext
 from tests.integration.harness import Program, Sidecar, Stage
 from tests.servers.topics import Record, create_topic, end_offsets, read_all
 
@@ -83,6 +88,11 @@ class DeliStage:
         """How many records came out."""
         return sum(end_offsets(self.stage.broker.address, self.deltas).values())
 
+    def has_got_on(self) -> bool:
+        """Whether each partition has a new checkpoint since its last process ended, or nothing left to do."""
+        partitions = self.sidecar.partitions().values()
+        return all(one.attempt == 1 or one.committed == one.end for one in partitions)
+
     def operations(self) -> dict[str, list[Json]]:
         """The sequenced operations of each document, in the order of the topic; a nack fails the test."""
         found: dict[str, list[Json]] = {}
@@ -92,6 +102,33 @@ class DeliStage:
                 assert message["type"] == "SequencedOperation", message
                 found.setdefault(message["documentId"], []).append(message["operation"])
         return found
+
+
+class _Told:
+    """A document's lambda that tells, in what its process writes, when it is there and when it has closed."""
+
+    def __init__(self, deli: Deli, document: str) -> None:
+        self.handler = deli.handler
+        self._close = deli.close
+        self._document = document
+        print(f"opened {document}", flush=True)
+
+    async def close(self, reason: CloseReason) -> None:
+        """See `IPartitionLambda`."""
+        saved = self._close(reason)
+        if saved is not None:
+            await saved
+        print(f"closed {self._document}", flush=True)
+
+
+class _TellingFactory(service.Factory):
+    async def create(self, config: Mapping[str, Any], context: IContext) -> _Told:  # type: ignore[override]
+        return _Told(await super().create(config, context), cast("IDocumentContext", context).document_id)
+
+
+async def create(config: Mapping[str, Any]) -> _TellingFactory:
+    """This module as ``document_lambda``: deli, whose documents tell when they open and close."""
+    return _TellingFactory(Settings.of(config))
 
 
 def cleanup_policy(address: str, topic: str) -> str:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import random
-import time
+from datetime import datetime
 from functools import partial
 from itertools import pairwise
 
 import pytest
 
 from tests.integration.deli import DeliStage, boxcar, check_numbers, cleanup_policy, join, operation, recorded
-from tests.integration.harness import Stage, wait_for
+from tests.integration.harness import Program, Stage, wait_for
 from tests.servers.topics import create_topic, delete_topic, partition_count
 from tests.unit.deli.shared import shared_data
 
 FILES = sorted(shared_data("fluid").glob("*.rawdeltas.jsonl"))
 KILLS = 20
+LOGGED = 0.1
+"""Seconds by which the time in a line of the log may be late."""
 SHORT_SESSION = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000}
 """So a sidecar that was killed is missed soon."""
-AS_RECORDED = {"clientTimeout": 10**13, "noOpConsolidationTimeout": 10**8, "activityTimeout": 10**8}
-"""What the sequencer says of itself when time passes would be numbered between the recorded operations: their clients
-were last heard years ago, and the records come in another rhythm than they did then."""
+AS_RECORDED = {
+    "clientTimeout": 10**13,
+    "noOpConsolidationTimeout": 10**8,
+    "activityTimeout": 10**8,
+    "disableNoClientMessage": True,
+}
+"""What the sequencer says of itself would be numbered between the recorded operations: their clients were last heard
+years ago, the records come in another rhythm than they did then, and what it said then is among them."""
 
 
 def enough(deli: DeliStage, wanted: dict[str, list[dict[str, object]]]) -> bool:
@@ -42,6 +49,18 @@ def reached(deli: DeliStage, goal: int) -> bool:
     return number_of_operations(deli) >= goal
 
 
+def at_rest(process: Program) -> bool:
+    """Whether all documents that it had open are closed."""
+    return len(process.log("opened")) == len(process.log("closed"))
+
+
+def _moments(process: Program, text: str) -> list[float]:
+    """When it logged this, in seconds."""
+    lines = process.text().splitlines()
+    # Without its zone: only differences are looked at.
+    return [datetime.fromisoformat(line[:23]).timestamp() for line in lines if text in line]
+
+
 def test_recorded_documents(stage: Stage) -> None:
     records, wanted = recorded(FILES)
     deli = DeliStage(stage, settings={"sequencer": AS_RECORDED})
@@ -57,7 +76,9 @@ def test_recorded_documents(stage: Stage) -> None:
 def test_recorded_documents_and_kills(kafka_stage: Stage) -> None:
     """The process is killed again and again, while records come: the same numbers, none with other content.
 
-    Every second one saves its states so seldom that it never comes to it: what it numbered is numbered again.
+    Every second one saves its states so seldom that it never comes to it: what it numbered is numbered again. The
+    others are killed when each partition has got on. The sidecar gives a partition out later and later as long as no
+    process gets on with it, and half a minute later after a few more.
     """
     records, wanted = recorded(FILES)
     deli = DeliStage(kafka_stage, window={"messages": 100}, settings={"sequencer": AS_RECORDED})
@@ -69,7 +90,11 @@ def test_recorded_documents_and_kills(kafka_stage: Stage) -> None:
         goal = deli.written() + rng.randrange(1, 10)
         with deli.trickle(records[first:behind], 0.005):
             if number < KILLS:
+                # What the one before it wrote late is not this one's: it has to be at work itself.
+                wait_for(lambda: "states of" in process.text(), process.text, 30.0)  # noqa: B023
                 wait_for(lambda: deli.written() >= goal, f"{goal} operations", 30.0)  # noqa: B023
+                if not seldom:
+                    wait_for(deli.has_got_on, lambda: f"each partition to get on: {deli.sidecar.status()}", 30.0)
                 process.kill()
     wait_for(lambda: enough(deli, wanted), "all numbers", 60.0)
     repeated = check_numbers(deli.operations(), wanted, again=True)
@@ -135,11 +160,13 @@ def test_the_topic_of_the_states(kafka_stage: Stage) -> None:
     process = deli.process("deli-1")
     deli.feed([("d", boxcar("d", join("a")))])
     refusal = f"state: the topic {deli.state} has cleanup.policy=delete"
-    process.wait_for_log("", count=1)
-    wait_for(lambda: refusal in process.text(), process.text)
     wait_for(lambda: refusal in deli.sidecar.text(), "the refusal in the sidecar's log")
-    time.sleep(3.0)
-    assert process.text().count(refusal) < 10, "tried again and again"
+    tries = partial(_moments, process, f"its lambda is made again: {refusal}")
+    wait_for(lambda: len(tries()) >= 4, process.text)
+    first, second, third, fourth = tries()[:4]
+    # Twice as long each time, from half a second on; each of them shorter by chance, by half at most.
+    assert third - second >= 0.5 * 1.0 - LOGGED
+    assert fourth - first >= 0.5 * 3.5 - LOGGED, "tried again and again"
     delete_topic(broker, deli.state)
 
     wait_for(lambda: len(deli.operations().get("d", [])) == 1, "a number, with a topic that deli made", 40.0)
@@ -157,7 +184,7 @@ def test_the_topic_of_the_states(kafka_stage: Stage) -> None:
 def test_documents_that_are_closed_at_rest_go_on(stage: Stage) -> None:
     """Closed when idle and made again, in one process and in the next: their states are those that are stored."""
     router = {"activity_timeout": "300ms", "activity_check_interval": "50ms"}
-    deli = DeliStage(stage, settings={"document_router": router})
+    deli = DeliStage(stage, settings={"document_router": router, "document_lambda": "tests.integration.deli"})
     documents = [f"d{number}" for number in range(10)]
     wanted = 0
     for label in ("first", "second"):
@@ -171,7 +198,8 @@ def test_documents_that_are_closed_at_rest_go_on(stage: Stage) -> None:
             deli.feed((document, boxcar(document, *entries)) for document in documents)
             wanted += 4 * len(documents)  # with the noClient that deli sends itself
             wait_for(partial(reached, deli, wanted), f"{wanted} operations", 30.0)
-            time.sleep(0.5)  # longer than the time-out
+            wait_for(partial(at_rest, process), process.text)
+        assert len(process.log("opened")) >= 2 * len(documents), "each document once for each client"
         assert process.terminate() == 0
     for operations in deli.operations().values():
         assert [op["sequenceNumber"] for op in operations] == [*range(1, 17)]
