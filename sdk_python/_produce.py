@@ -11,6 +11,7 @@ Owner: the event loop. A task, made when something waits, sends until nothing do
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 from ._connection import BusyError, LinkError
@@ -82,6 +83,7 @@ class Producing:
         pressure: Pressure,
     ) -> None:
         self._lease = lease
+        self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 makes a system call of it
         self._call = call
         self._pressure = pressure
         self._queue: deque[_Waiting] = deque()
@@ -97,7 +99,7 @@ class Producing:
         Raises:
             TypeError, ValueError: it is no record.
         """
-        outcome: asyncio.Future[Produced] = asyncio.get_running_loop().create_future()
+        outcome: asyncio.Future[Produced] = self._loop.create_future()
         waiting = _checked(topic, record, outcome)
         if self._over:
             outcome.set_exception(ProduceError(self._over, topic, "stale_lease"))
@@ -246,30 +248,39 @@ def _fail(waiting: _Waiting, error: ProduceError) -> None:
 
 
 def _checked(topic: object, record: Record, outcome: "asyncio.Future[Produced]") -> _Waiting:
+    value, key, headers, partition = record
     if not isinstance(topic, str):
         raise TypeError(f"produce(topic): a text, got {type(topic).__name__}")
+    _check_name(topic)
+    value, key = _bytes("value", value), _bytes("key", key)
+    size = _OVERHEAD + (len(value) if value else 0) + (len(key) if key else 0)
+    if headers != ():
+        headers = [*map(_header, headers)]  # a copy: the lambda may use its list for the next record
+        for name, content in headers:
+            size += _OVERHEAD + len(name.encode()) + len(content or b"")
+    return _Waiting(topic, key, value, headers, -1 if partition is None else _number(partition), size, outcome)
+
+
+@lru_cache(maxsize=1000)
+def _check_name(topic: str) -> None:
+    """Once for each topic, as long as there are few: a lambda produces to the same ones all the time."""
     if not 0 < len(topic.encode()) <= MAX_TOPIC_NAME:
         raise ValueError(f"produce(topic): a name has 1 to {MAX_TOPIC_NAME} characters, got {topic[:50]!r}")
-    value, key = _bytes("value", record.value), _bytes("key", record.key)
-    partition: object = record.partition
-    if partition is None:
-        partition = -1
-    elif not isinstance(partition, int) or isinstance(partition, bool):
+
+
+def _number(partition: object) -> int:
+    if not isinstance(partition, int) or isinstance(partition, bool):
         raise TypeError(f"produce(partition): an int or None, got {type(partition).__name__}")
-    elif not 0 <= partition < 2**31:
+    if not 0 <= partition < 2**31:
         raise ValueError(f"produce(partition): 0 to 2147483647, got {partition}")
-    size = _OVERHEAD + len(value or b"") + len(key or b"")
-    headers = [*map(_header, record.headers)]  # a copy: the lambda may use its list for the next record
-    for name, content in headers:
-        size += _OVERHEAD + len(name.encode()) + len(content or b"")
-    return _Waiting(topic, key, value, headers, partition, size, outcome)
+    return partition
 
 
 def _bytes(what: str, value: object) -> bytes | None:
-    if isinstance(value, str):
-        return value.encode()
     if value is None or isinstance(value, bytes):
         return value
+    if isinstance(value, str):
+        return value.encode()
     raise TypeError(f"produce({what}): bytes, a text or None, got {type(value).__name__}")
 
 

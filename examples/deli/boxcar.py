@@ -1,10 +1,10 @@
 """The records of rawdeltas and deltas: boxcars of messages of one document."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from examples.deli.javascript import Malformed, encode as encode_json, integer, parse
+from examples.deli.values import value
 
 Json = dict[str, Any]
 
@@ -14,43 +14,45 @@ SERVICE_TYPES = frozenset({"join", "leave", "control", "noClient", "summaryAck",
 _WITH_DATA = frozenset({"join", "leave", "control", "summaryAck", "summaryNack"})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RawOperation:
     """A message that asks for a number."""
 
     client_id: str | None
     """Who sent it; None: the service."""
-    entry: Mapping[str, Any]
-    operation: Mapping[str, Any]
+    entry: Json
+    operation: Json
     type: str
     timestamp: int
+    client_sequence_number: int | None
+    """Its place in its client's row; None if that is no number."""
+    reference_sequence_number: int | None
+    """The last sequence number that its client had seen; None if that is no number."""
 
     @classmethod
     def of(cls, entry: Any) -> "RawOperation | None":
         """The operation in an entry of a boxcar; None for an entry of another type, which is ignored (DL-5)."""
-        if not isinstance(entry, Mapping) or entry.get("type") != "RawOperation":
+        if not isinstance(entry, dict) or entry.get("type") != "RawOperation":
             return None
         operation = entry.get("operation")
         timestamp = integer(entry.get("timestamp"))
         client_id = entry.get("clientId")
-        if not isinstance(operation, Mapping) or not isinstance(operation.get("type"), str):
+        if not isinstance(operation, dict) or not isinstance(type_ := operation.get("type"), str):
             raise Malformed("an entry without an operation that has a type")
         if timestamp is None:
             raise Malformed("an entry without a timestamp")
         if client_id is not None and not isinstance(client_id, str):
             raise Malformed("a clientId that is no string")
         # DL-17: an empty clientId counts as none.
-        return cls(client_id or None, entry, operation, operation["type"], timestamp)
-
-    @property
-    def client_sequence_number(self) -> int | None:
-        """Its place in its client's row; None if that is no number."""
-        return integer(self.operation.get("clientSequenceNumber"))
-
-    @property
-    def reference_sequence_number(self) -> int | None:
-        """The last sequence number that its client had seen; None if that is no number."""
-        return integer(self.operation.get("referenceSequenceNumber"))
+        return cls(
+            client_id or None,
+            entry,
+            operation,
+            type_,
+            timestamp,
+            integer(operation.get("clientSequenceNumber")),
+            integer(operation.get("referenceSequenceNumber")),
+        )
 
     def data(self) -> Any:
         """The parsed ``data`` of a message of the service (DL-6); None where it has none.
@@ -66,7 +68,7 @@ class RawOperation:
         return parse(text)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Boxcar:
     """A record's value."""
 
@@ -86,7 +88,7 @@ def parse_boxcar(value: bytes | str) -> Boxcar:
         Malformed: no JSON, or no object. The service skips such a record in silence; here somebody hears of it.
     """
     message = parse(value)
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict):
         raise Malformed("the value is no object")
     return boxcar_of(message)
 
@@ -103,7 +105,7 @@ def boxcar_of(message: Mapping[str, Any]) -> Boxcar:
     contents = message.get("contents")
     if not isinstance(contents, list):
         raise Malformed("a boxcar without contents")
-    entries = (parse(entry) if isinstance(entry, str) else entry for entry in contents)
+    entries = [parse(entry) if isinstance(entry, str) else entry for entry in contents]
     return Boxcar(tuple(entries), tenant_id, document_id)
 
 

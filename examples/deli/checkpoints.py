@@ -1,12 +1,11 @@
 """When the state is saved and the place in Kafka moves on, and in which order."""
 
-from dataclasses import dataclass, replace
-
 from examples.deli.config import Config
 from examples.deli.messages import Checkpoint, Reason, SaveState
+from examples.deli.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Progress:
     """How far the records are handled, and since when the state was not saved."""
 
@@ -28,7 +27,7 @@ class Progress:
 
     def saved(self, now: int) -> "Progress":
         """The state is on its way."""
-        return replace(self, records=0, saved_at=now)
+        return Progress(self.kafka, self.previous, 0, now)
 
     def due(
         self, config: Config, now: int, *, clear_cache: bool, last_is_no_client: bool, no_active_clients: bool
@@ -46,7 +45,7 @@ class Progress:
         return Reason.NO_CLIENTS if last_is_no_client and no_active_clients else None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Saves:
     """One save at a time, and the place in Kafka after it (DL-52 to DL-55).
 

@@ -5,11 +5,13 @@ Read clients only get signals, and are forgotten when the process ends.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from examples.deli.values import value
 
-@dataclass(frozen=True, slots=True)
+
+@value
 class Client:
     """A write client (DL-4)."""
 
@@ -22,6 +24,11 @@ class Client:
     """It was refused; all it sends is, until it joins again."""
     can_evict: bool = True
     server_metadata: Any = None
+
+    def heard(self, number: int, reference: int, time: int) -> "Client":
+        """After a message of its own that was not refused. As `replace`, which takes five times as long."""
+        scopes, can_evict, metadata = self.scopes, self.can_evict, self.server_metadata
+        return Client(self.client_id, number, reference, time, scopes, False, can_evict, metadata)
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored."""
@@ -107,12 +114,16 @@ class Clients:
             _settle(heap, place, clients)
         return Clients(clients, tuple(heap))
 
+    def heard(self, client_id: str, number: int, reference: int, time: int) -> "Clients":
+        """After a message of a known client that was not refused."""
+        return self.put(self._clients[client_id].heard(number, reference, time))
+
     def touch(self, client_id: str, **changes: Any) -> "Clients":
         """With these fields of a known client changed."""
         return self.put(replace(self._clients[client_id], **changes))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reader:
     """A client that gets signals only; a write client that was announced by a signal is here too."""
 
@@ -122,23 +133,21 @@ class Reader:
 
 def _settle(heap: list[str], place: int, clients: Mapping[str, Client]) -> None:
     """Move the client at ``place`` to where it belongs: up if its parent is higher, else down."""
-
-    def reference(index: int) -> int:
-        return clients[heap[index]].reference_sequence_number
-
-    def swap(one: int, other: int) -> None:
-        heap[one], heap[other] = heap[other], heap[one]
-
-    start = place
-    while place and reference((place - 1) // 2) > reference(place):
-        swap(place, (place - 1) // 2)
+    moving, start = heap[place], place
+    reference = clients[moving].reference_sequence_number
+    while place:
+        above = heap[(place - 1) // 2]
+        if clients[above].reference_sequence_number <= reference:
+            break
+        heap[place] = above
         place = (place - 1) // 2
-    if place != start:
-        return
-    while (child := 2 * place + 1) < len(heap):
-        if child + 1 < len(heap) and reference(child + 1) < reference(child):
-            child += 1
-        if reference(place) <= reference(child):
-            return
-        swap(place, child)
-        place = child
+    if place == start:
+        while (child := 2 * place + 1) < len(heap):
+            lowest = clients[heap[child]].reference_sequence_number
+            if child + 1 < len(heap) and (other := clients[heap[child + 1]].reference_sequence_number) < lowest:
+                child, lowest = child + 1, other
+            if reference <= lowest:
+                break
+            heap[place] = heap[child]
+            place = child
+    heap[place] = moving

@@ -1,7 +1,6 @@
 """Control messages: the service talks to its sequencer. They are never sent and get no number (DL-25)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from examples.deli.clients import Reader
@@ -10,9 +9,10 @@ from examples.deli.javascript import Malformed
 from examples.deli.messages import Event
 from examples.deli.state import State
 from examples.deli.summaries import set_nack_messages, update_durable
+from examples.deli.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Controlled:
     """What a control message did."""
 

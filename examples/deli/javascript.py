@@ -7,14 +7,13 @@ are array indices, in lone surrogates, and in taking ``NaN``.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _INDEX = re.compile(r"0|[1-9]\d{0,9}")
 _SAFE_INTEGER = 2**53
-_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class Malformed(Exception):  # noqa: N818 (it is what the record is, for the reader of a log)
@@ -24,6 +23,15 @@ class Malformed(Exception):  # noqa: N818 (it is what the record is, for the rea
 def parse(text: str | bytes) -> Any:
     """Parse JSON, strictly."""
     try:
+        # Most is UTF-8 without space around it. All else fails here or ends early, and is left to `json.loads`: other
+        # encodings have a mark or zero bytes, and JSON in UTF-8 has neither.
+        string = text if isinstance(text, str) else text.decode()
+        value, end = _decode(string)
+        if end == len(string):
+            return value
+    except (ValueError, RecursionError):
+        pass
+    try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"no JSON: {error}") from error
@@ -31,12 +39,16 @@ def parse(text: str | bytes) -> Any:
 
 def stringify(value: Any) -> str:
     """Write ``value`` as ``JSON.stringify`` does."""
-    if isinstance(value, dict) and all(map(_is_alike, value.values())) and not any(map(_INDEX.match, value)):
-        text = _compact(value)  # most are flat objects of texts and small numbers, where Python writes the same
-        if _SURROGATE.search(text) is None:
-            return text
     try:
         return _write(value)
+    except RecursionError as error:
+        raise Malformed("nested too deeply") from error
+
+
+def stringify_some(value: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Write an object of these members of ``value``, in this order. The names are plain words."""
+    try:
+        return "{" + ",".join([f'"{name}":{_write(value[name])}' for name in names if name in value]) + "}"
     except RecursionError as error:
         raise Malformed("nested too deeply") from error
 
@@ -55,19 +67,22 @@ def encode(value: Any) -> bytes:
 
 def integer(value: Any) -> int | None:
     """``value`` if it is a whole number, else None."""
+    if type(value) is int:
+        return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return None
 
 
 def _write(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, str):
-        return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", _compact(value))
-    if isinstance(value, int | float):
+        text = _quoted(value)
+        return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    if type(value) is int and -_SAFE_INTEGER <= value <= _SAFE_INTEGER:
+        return str(value)
+    if value is None or isinstance(value, bool):
+        return _compact(value)
+    if isinstance(value, (int, float)):
         return _number(value)
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{_write(key)}:{_write(value[key])}" for key in _keys(value)) + "}"
@@ -76,13 +91,23 @@ def _write(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-def _is_alike(value: Any) -> bool:
-    kind = type(value)
-    return kind is str or value is None or (kind is int and -_SAFE_INTEGER <= value <= _SAFE_INTEGER)
-
-
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
+
+
+def _encoder() -> Callable[[Any], str]:
+    """``JSONEncoder.encode``, without the preparation that it makes anew each time."""
+    encoder = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"), allow_nan=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:  # a Python whose JSON is not written in C
+        return encoder.encode
+    chunks = make(None, encoder.default, _quoted, None, ":", ",", False, False, False)
+    return lambda value: "".join(chunks(value, 0))
+
+
+_quoted = json.encoder.encode_basestring
+_decode = json.JSONDecoder(parse_constant=_refuse).raw_decode
+_compact = _encoder()
 
 
 def _keys(value: Mapping[str, Any]) -> list[str]:
@@ -93,8 +118,6 @@ def _keys(value: Mapping[str, Any]) -> list[str]:
 
 
 def _number(value: float) -> str:
-    if isinstance(value, int) and abs(value) <= _SAFE_INTEGER:
-        return str(value)
     try:
         double = float(value)
     except OverflowError:

@@ -1,7 +1,7 @@
 """Joins and leaves. They come from the service, with the client's name in ``data``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from examples.deli.boxcar import Json, RawOperation
@@ -10,9 +10,10 @@ from examples.deli.config import Config
 from examples.deli.javascript import Malformed, stringify
 from examples.deli.messages import Document
 from examples.deli.state import State
+from examples.deli.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Membership:
     """The tables after a join or a leave."""
 

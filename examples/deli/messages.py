@@ -4,17 +4,17 @@ Outputs come in the order in which they are to be done. ``SaveState`` waits unti
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, TypeAlias
 
 from examples.deli.boxcar import Boxcar, Json
 from examples.deli.state import State
+from examples.deli.values import value
 
 # -- in ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Record:
     """A record of rawdeltas."""
 
@@ -22,12 +22,12 @@ class Record:
     boxcar: Boxcar
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tick:
     """Time went on: at ``next_deadline`` or later."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProduceFailed:
     """An output of the record at ``offset`` did not get into Kafka (DL-60)."""
 
@@ -37,7 +37,7 @@ class ProduceFailed:
     """The broker refused the size, as it will again."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Close:
     """Nothing comes out any more (DL-45)."""
 
@@ -47,28 +47,28 @@ Input: TypeAlias = Record | Tick | ProduceFailed | Close
 # -- out ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deltas:
     """One record for deltas: sequenced operations and nacks."""
 
     messages: tuple[Json, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RawDeltas:
     """One record for rawdeltas, to the document's own partition: it comes back as a ``Record``."""
 
     message: Json
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Signal:
     """One record for signals."""
 
     message: Json
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """Something that happened, for whoever listens in this process. No one needs to."""
 
@@ -87,7 +87,7 @@ class Reason(IntEnum):
     NO_CLIENTS = 5
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SaveState:
     """Save ``state``, and when it is saved checkpoint ``kafka_offset``, if any (``checkpoints.Saves`` does that)."""
 
@@ -103,14 +103,14 @@ class SaveState:
         return self.reason is Reason.CLEAR_CACHE
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Checkpoint:
     """``context.checkpoint(offset)``. One that a step gives goes through ``checkpoints.Saves`` first."""
 
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failure:
     """``context.error(...)``. The session is closed."""
 
@@ -125,7 +125,7 @@ Output: TypeAlias = Deltas | RawDeltas | Signal | Event | SaveState | Checkpoint
 # -- how messages look -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Document:
     """Whose messages they are."""
 

@@ -1,17 +1,19 @@
 """Which messages get no number: refused with a nack, or dropped."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from examples.deli.boxcar import SERVICE_TYPES, Json, RawOperation
+from examples.deli.clients import Client
 from examples.deli.config import Config
 from examples.deli.state import State
+from examples.deli.values import value
 
 SUMMARY_SCOPE = "summary:write"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refused:
     """A nack with this content for its client."""
 
@@ -19,7 +21,7 @@ class Refused:
     state: State
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Dropped:
     """Nothing comes of it."""
 
@@ -33,7 +35,13 @@ def judge(state: State, raw: RawOperation, config: Config) -> Refused | Dropped 
         return Dropped() if raw.client_id is None else Refused(content, state)
     if raw.client_id is None:
         return None
-    return _out_of_order(state, raw) or _not_allowed(state, raw) or _behind(state, raw) or _no_scope(state, raw)
+    client = state.clients.get(raw.client_id)
+    return (
+        _out_of_order(state, raw, client)
+        or _not_allowed(state, raw, client)
+        or _behind(state, raw)
+        or _no_scope(state, raw, client)
+    )
 
 
 def _active(state: State, raw: RawOperation) -> Json | None:
@@ -58,9 +66,8 @@ def _content(stored: Mapping[str, Any]) -> Json:
     return content if retry_after is None else content | {"retryAfter": retry_after}
 
 
-def _out_of_order(state: State, raw: RawOperation) -> Refused | Dropped | None:
+def _out_of_order(state: State, raw: RawOperation, client: Client | None) -> Refused | Dropped | None:
     """A known client's messages are numbered without a gap; what was seen before is dropped (DL-8)."""
-    client = state.clients.get(raw.client_id)
     if client is None:
         return None
     expected = client.client_sequence_number + 1
@@ -70,11 +77,10 @@ def _out_of_order(state: State, raw: RawOperation) -> Refused | Dropped | None:
     return _bad_request(state, "Gap detected in incoming op") if number > expected else None
 
 
-def _not_allowed(state: State, raw: RawOperation) -> Refused | None:
+def _not_allowed(state: State, raw: RawOperation, client: Client | None) -> Refused | None:
     """What only the service may send (DL-9), and a client that never joined or was refused before (DL-10)."""
     if raw.type in SERVICE_TYPES:
         return _bad_request(state, "Op not allowed")
-    client = state.clients.get(raw.client_id)
     return _bad_request(state, "Nonexistent client") if client is None or client.nack else None
 
 
@@ -99,9 +105,8 @@ def _behind(state: State, raw: RawOperation) -> Refused | None:
     return _bad_request(marked, f"Refseq {shown} < {state.minimum_sequence_number}")
 
 
-def _no_scope(state: State, raw: RawOperation) -> Refused | None:
+def _no_scope(state: State, raw: RawOperation, client: Client | None) -> Refused | None:
     """Only some clients may summarize (DL-12)."""
-    client = state.clients.get(raw.client_id)
     if raw.type != "summarize" or (client and SUMMARY_SCOPE in client.scopes):
         return None
     message = f"Client {raw.client_id} does not have summary permission"

@@ -82,8 +82,8 @@ class Deli:
         self._state_key = key_of(self._document, context.lease)
         state = _opened(states.get(self._place))
         self._saves = Saves(safe=state.log_offset)
-        self._under_way: list[Outcome] = []  # an empty deque has 700 bytes, and most documents rest
-        """What was produced, from the first that is not confirmed on."""
+        self._under_way: list[tuple[int, Outcome]] = []  # an empty deque has 700 bytes, and most documents rest
+        """What was produced, from the first that is not confirmed on, each with the record that it came of."""
         self._confirmed = 0
         """So many of all that was produced, from the first one on, are in Kafka."""
         self._mark = 0
@@ -188,8 +188,9 @@ class Deli:
 
     def _produce(self, topic: str, value: bytes, partition: int | None = None) -> None:
         outcome = self._put(topic, value, self._record_key, partition)
-        self._under_way.append(outcome)
-        outcome.add_done_callback(partial(self._arrived, self._offset))
+        self._under_way.append((self._offset, outcome))
+        if len(self._under_way) == 1:
+            outcome.add_done_callback(self._arrived)
 
     def _put(self, topic: str, value: bytes | None, key: bytes, partition: int | None) -> Outcome:
         try:
@@ -199,17 +200,31 @@ class Deli:
             outcome.set_exception(error)
             return outcome
 
-    def _arrived(self, offset: int, outcome: Outcome) -> None:
-        """The outcome of a record is known; that of an earlier one may come later, when it went to another topic."""
-        error = _error_of(outcome)
-        if error is None:
-            under_way = self._under_way
-            while under_way and under_way[0].done() and _error_of(under_way[0]) is None:
-                under_way.pop(0)
-                self._confirmed += 1
-            self._write()
-            return
+    def _arrived(self, _: Outcome) -> None:
+        """The outcome of the first under way is known, and mostly of many behind it: they went in one call.
+
+        So only the first has a callback: one for each would be a call of the event loop for each.
+        """
+        count = 0
+        for offset, outcome in self._under_way:
+            if not outcome.done():
+                outcome.add_done_callback(self._arrived)
+                break
+            error = _error_of(outcome)
+            if error is not None:
+                self._lost(offset, error)
+                return
+            count += 1
+        del self._under_way[:count]
+        self._confirmed += count
+        self._write()
+
+    def _lost(self, offset: int, error: BaseException) -> None:
+        """A record is not in Kafka: nothing that counts on it is saved."""
         self._failed = True
+        for _, outcome in self._under_way:
+            outcome.add_done_callback(_error_of)  # nobody else asks for it
+        self._under_way.clear()
         self._settle()
         if self._closed or _is_stale(error):
             # There is nobody to tell; whoever has the partition now does this record again.
@@ -364,7 +379,8 @@ def _opened(stored: Stored | None) -> State:
 def _boxcar_of(message: Message) -> Boxcar:
     """What the router parsed to find the document, if it did."""
     value = message.value or b""
-    parsed = message.__dict__.get("boxcar") if hasattr(message, "__dict__") else None
+    # Taken out of it: the router keeps the message until it is saved, and ten thousand parsed records are large.
+    parsed = message.__dict__.pop("boxcar", None) if hasattr(message, "__dict__") else None
     # The router takes NaN and Infinity, which are no JSON.
     if parsed is None or b"NaN" in value or b"Infinity" in value:
         return parse_boxcar(value)

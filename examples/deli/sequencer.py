@@ -103,17 +103,18 @@ def _skip(session: Session, offset: int) -> tuple[Session, list[Output]]:
 def _handle(session: Session, record: Record, now: int) -> tuple[Session, list[Output]]:
     turn = Turn(session, now)
     # DL-48: first, so that it is in all that is sent.
-    turn.state = replace(turn.state, log_offset=record.offset)
+    turn.state = turn.state.handling(record.offset)
     for entry in record.boxcar.contents:
         if raw := RawOperation.of(entry):
             turn.sequence(raw)
     turn.end_batch()
-    turn.progress = turn.progress.handled(record.offset, turn.state.no_active_clients)
+    no_active_clients = turn.state.no_active_clients
+    turn.progress = turn.progress.handled(record.offset, no_active_clients)
     last_is_no_client = turn.last_type == "noClient"
     if last_is_no_client:
         turn.tell_all([Event("noClient")])
-    alive = not turn.state.no_active_clients
-    turn.set_timer("activity", now + session.config.activity_timeout if alive else None)  # DL-41
+    silent_at = None if no_active_clients else now + session.config.activity_timeout
+    turn.timers = turn.timers.handled(activity=silent_at)  # DL-41
     if turn.sequenced:
         _count(turn)
     reason = turn.progress.due(
@@ -121,7 +122,7 @@ def _handle(session: Session, record: Record, now: int) -> tuple[Session, list[O
         now,
         clear_cache=turn.clear_cache,
         last_is_no_client=last_is_no_client,
-        no_active_clients=turn.state.no_active_clients,
+        no_active_clients=no_active_clients,
     )
     if reason is None:
         turn.set_timer("checkpoint", now + session.config.checkpoint_heuristics.idle_time)

@@ -1,7 +1,7 @@
 """What a sequencer knows while its process lives, and the turns that change it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from examples.deli.boxcar import Json, RawOperation
 from examples.deli.checkpoints import Progress
@@ -14,9 +14,10 @@ from examples.deli.noops import Send
 from examples.deli.state import State, next_hash
 from examples.deli.ticket import Nacked, Sequenced, Signalled, ticket
 from examples.deli.timers import Timers
+from examples.deli.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Session:
     """A state, and what is only known while the process lives."""
 
@@ -60,13 +61,13 @@ class Turn:
             self.document,
             self.config,
             self.state,
-            readers=self.readers,
-            timers=self.timers,
-            progress=self.progress,
-            ops_since_event=self.ops_since_event,
-            last_type=self.last_type,
-            clear_cache=self.clear_cache,
-            closed=self._session.closed,
+            self.timers,
+            self.progress,
+            self.readers,
+            self.ops_since_event,
+            self.last_type,
+            self.clear_cache,
+            self._session.closed,
         )
         return session, self.outputs
 
@@ -119,7 +120,7 @@ class Turn:
         self._deltas(self.document.sequenced(operation))
         self.sequenced += 1
         # DL-34
-        self.state = replace(self.state, last_hash=last_hash, last_sent_msn=operation["minimumSequenceNumber"])
+        self.state = self.state.told(last_hash, operation["minimumSequenceNumber"])
         if announces(self.config, operation):
             self._announce(operation, outcome)
 

@@ -2,21 +2,22 @@
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from examples.deli.clients import Client, Clients
-from examples.deli.javascript import Malformed, parse, stringify
+from examples.deli.javascript import Malformed, parse, stringify_some
+from examples.deli.values import value
 
 FIRST_HASH = "00000000"
 
 _HASHED = (
     *("clientId", "sequenceNumber", "minimumSequenceNumber", "clientSequenceNumber", "referenceSequenceNumber"),
     *("type", "timestamp", "data"),
-)
+)  # in this order
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class State:
     """The state of one document (DL-1). A fresh one is that of a new document (DL-2).
 
@@ -45,7 +46,51 @@ class State:
     @property
     def no_active_clients(self) -> bool:
         """Nobody who writes is connected."""
-        return not len(self.clients)
+        return not self.clients
+
+    # What every operation changes. `replace` does the same, in six times as long.
+
+    def handling(self, log_offset: int) -> "State":
+        """The record at this offset is being handled (DL-48)."""
+        return State(
+            self.sequence_number,
+            self.minimum_sequence_number,
+            self.last_sent_msn,
+            self.durable_sequence_number,
+            log_offset,
+            self.last_hash,
+            self.signal_client_connection_number,
+            self.clients,
+            self.nack_messages,
+        )
+
+    def numbered(self, sequence_number: int, minimum_sequence_number: int, clients: Clients) -> "State":
+        """An operation has its number, which no one was told yet (DL-16 to DL-18)."""
+        return State(
+            sequence_number,
+            minimum_sequence_number,
+            self.last_sent_msn,
+            self.durable_sequence_number,
+            self.log_offset,
+            self.last_hash,
+            self.signal_client_connection_number,
+            clients,
+            self.nack_messages,
+        )
+
+    def told(self, last_hash: str, msn: int) -> "State":
+        """An operation is on its way (DL-34)."""
+        return State(
+            self.sequence_number,
+            self.minimum_sequence_number,
+            msn,
+            self.durable_sequence_number,
+            self.log_offset,
+            last_hash,
+            self.signal_client_connection_number,
+            self.clients,
+            self.nack_messages,
+        )
 
     def to_json(self, now: int) -> dict[str, Any]:
         """As it is stored."""
@@ -111,9 +156,7 @@ def load(stored: str | None, local: str | None = None, summary: str | None = Non
 
 def next_hash(message: Mapping[str, Any], last: str) -> str:
     """The rolling hash with this message: a signed CRC-32 in hexadecimal (DL-62)."""
-    crc = zlib.crc32(
-        stringify({name: message[name] for name in _HASHED if name in message}).encode(), int(last, 16) & 0xFFFFFFFF
-    )
+    crc = zlib.crc32(stringify_some(message, _HASHED).encode(), int(last, 16) & 0xFFFFFFFF)
     return f"{crc - (1 << 32) if crc >= 1 << 31 else crc:x}"
 
 

@@ -50,8 +50,9 @@ def begin_summary_nacks(state: State, config: Config) -> tuple[State, list[Event
     Looked at after a whole boxcar, so that no batch is cut in two.
     """
     nacks = config.summary_nack_messages
-    behind = state.sequence_number - state.durable_sequence_number
-    if not nacks.enable or SUMMARY_MAX_OPS in state.nack_messages or behind <= nacks.max_ops:
+    if not nacks.enable or SUMMARY_MAX_OPS in state.nack_messages:
+        return state, []
+    if state.sequence_number - state.durable_sequence_number <= nacks.max_ops:
         return state, []
     contents: Json = {
         "identifier": SUMMARY_MAX_OPS,

@@ -1,7 +1,6 @@
 """The sequencing of one operation: from a raw message to a number, a nack, a signal or nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from examples.deli.boxcar import Json, RawOperation
@@ -15,11 +14,12 @@ from examples.deli.nacks import Dropped, Refused, judge
 from examples.deli.noops import Send, ticket_no_client, ticket_noop
 from examples.deli.state import State
 from examples.deli.summaries import acknowledged, additional_content
+from examples.deli.values import value
 
 _NUMBERED_LATER = frozenset({"noop", "noClient", "control"})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sequenced:
     """A message that has its number, or would have it (``send``)."""
 
@@ -29,14 +29,14 @@ class Sequenced:
     clear_cache: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Nacked:
     """A refusal."""
 
     message: Json
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Signalled:
     """A read client came or went."""
 
@@ -46,7 +46,7 @@ class Signalled:
 Outcome: TypeAlias = Sequenced | Nacked | Signalled | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ticket:
     """The state after an operation, and what became of it. None: it was dropped."""
 
@@ -130,37 +130,31 @@ def _number_and_reference(state: State, raw: RawOperation) -> tuple[State, Any]:
         reference = raw.reference_sequence_number
         if reference == -1:
             reference = number
-        clients = clients.touch(
-            raw.client_id,
-            client_sequence_number=raw.client_sequence_number,
-            reference_sequence_number=reference,
-            last_update=raw.timestamp,
-            nack=False,
-        )
+        assert raw.client_sequence_number is not None  # `judge` drops it
+        clients = clients.heard(raw.client_id, raw.client_sequence_number, reference, raw.timestamp)
     # The minimum sequence number: the lowest reference of a write client; without any, the newest number (DL-18).
     lowest = clients.lowest
     minimum = lowest.reference_sequence_number if lowest else number
-    return replace(state, sequence_number=number, minimum_sequence_number=minimum, clients=clients), reference
+    return state.numbered(number, minimum, clients), reference
 
 
 def _operation(state: State, raw: RawOperation, reference: Any, data: Any, config: Config, now: int) -> Json:
     """The message as it goes out (DL-28), without its hash."""
     source = raw.operation
     operation: Json = {"clientId": raw.entry["clientId"]} if "clientId" in raw.entry else {}
-    operation |= {name: source[name] for name in ("clientSequenceNumber", "contents", "metadata") if name in source}
+    for name in ("clientSequenceNumber", "contents", "metadata"):
+        if name in source:
+            operation[name] = source[name]
     metadata = source.get("serverMetadata")
     if raw.type == "leave" and config.enable_leave_op_no_client_server_metadata and state.no_active_clients:
         metadata = {**(metadata if isinstance(metadata, Mapping) else {}), "noClient": True}  # DL-38
     if metadata is not None or "serverMetadata" in source:
         operation["serverMetadata"] = metadata
-    operation |= {
-        "minimumSequenceNumber": state.minimum_sequence_number,
-        "referenceSequenceNumber": reference,
-        "sequenceNumber": state.sequence_number,
-        "timestamp": raw.timestamp,
-    }
-    if reference is None:  # the service's own message came without; null would be another hash
-        del operation["referenceSequenceNumber"]
+    operation["minimumSequenceNumber"] = state.minimum_sequence_number
+    if reference is not None:  # the service's own message may come without; null would be another hash
+        operation["referenceSequenceNumber"] = reference
+    operation["sequenceNumber"] = state.sequence_number
+    operation["timestamp"] = raw.timestamp
     if "traces" in source:
         operation["traces"] = _traces(source["traces"], config, now)
     operation["type"] = raw.type

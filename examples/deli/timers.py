@@ -1,11 +1,12 @@
 """The deadlines of a sequencer. It has no clock: whoever runs it sends a ``Tick`` when the earliest one comes."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 
 from examples.deli.config import Config
+from examples.deli.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Timers:
     """Wall-clock deadlines in milliseconds; None: not running. At the same time, the first one here goes first."""
 
@@ -33,16 +34,16 @@ class Timers:
     @property
     def next_deadline(self) -> int | None:
         """When a ``Tick`` is due."""
-        return min((deadline for deadline in self._deadlines() if deadline is not None), default=None)
+        return min([deadline for deadline in self._deadlines() if deadline is not None], default=None)
 
     def due(self, now: int) -> str | None:
         """The timer that comes first, if its time has come."""
         deadline = self.next_deadline
         return _NAMES[self._deadlines().index(deadline)] if deadline is not None and deadline <= now else None
 
-    def stopped(self, name: str) -> "Timers":
-        """Without this one."""
-        return replace(self, **{name: None})
+    def handled(self, activity: int | None) -> "Timers":
+        """A record was handled. As `replace`, which takes five times as long."""
+        return Timers(self.read_clients, activity, self.noop, self.checkpoint, self.op_idle, self.op_max)
 
     def _deadlines(self) -> tuple[int | None, ...]:
         return self.read_clients, self.activity, self.noop, self.checkpoint, self.op_idle, self.op_max

@@ -162,6 +162,8 @@ class DocumentContext:
         partition: int | None = None,
     ) -> Awaitable[Produced]:
         """See `IContext.produce`."""
+        if not self._ended:
+            return self._owner.partition.produce(topic, value, key, headers, partition)
         return self._put(topic, Record(value, key, headers, partition))
 
     def produce_many(self, topic: str, records: Iterable[Record]) -> Awaitable[list[Produced]]:

@@ -39,7 +39,9 @@ log = logging.getLogger("kafka_sidecar.sdk")
 FIRST_BACKOFF: Final = 0.5
 MOST_BACKOFF: Final = 30.0
 _TURN: Final = 0.005
-"""Seconds that sync handlers may hold the event loop in a row, as in the SDK's dispatcher."""
+"""Seconds that sync handlers may hold the event loop in a row, as in the SDK's dispatcher: those of all documents of
+a partition together. Were it those of each, then what a hundred busy ones produce would wait half a second in each
+turn of the loop, and it takes several turns until a call is out and its answer is in."""
 
 
 class Document:
@@ -242,8 +244,10 @@ class Document:
     # ------------------------------------------------------------------------------------------- the worker
 
     async def _work(self) -> None:
+        router = self._router
         clock = asyncio.get_running_loop().time
         began = clock()
+        router.working += 1
         try:
             while True:
                 if self._running is not None:
@@ -262,12 +266,12 @@ class Document:
                 elif self._handler is None:
                     await self._create()
                     began = clock()
-                elif self._router.held:
-                    self._router.stall(self)
+                elif router.held:
+                    router.stall(self)
                     return
                 else:
                     self._call_next(self._waiting)
-                    if clock() - began > _TURN:
+                    if clock() - began > _TURN / router.working:
                         await asyncio.sleep(0)
                         began = clock()
         except Exception as error:
@@ -275,6 +279,7 @@ class Document:
             log.exception("document %r: a fault of the router, not of the lambda", self.key)
             self.partition.error(error, restart=True)
         finally:
+            router.working -= 1
             self.worker = None
 
     async def _recover(self) -> None:

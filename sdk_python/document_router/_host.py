@@ -28,6 +28,8 @@ class Router(Protocol):
     activity_timeout: float
     held: bool
     """The partition is paused: no handler call begins."""
+    working: int
+    """Documents of the partition that have a worker; they share the event loop."""
 
     def config_of(self, key: Hashable) -> Mapping[str, Any]:
         """What the document's lambda is made with."""

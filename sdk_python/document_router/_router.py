@@ -44,6 +44,7 @@ class Router:
         self.factory = factory
         self.activity_timeout = options.activity_timeout
         self.held = False
+        self.working = 0
         self._settings = settings
         self._key = key
         self._options = options

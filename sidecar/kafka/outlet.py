@@ -67,6 +67,9 @@ class Outcome(IntEnum):
     TOO_LARGE = 5
 
 
+_WRITTEN = Outcome.WRITTEN  # Python 3.11 looks a member up ten times as slowly, and this is for each record
+
+
 @dataclass(slots=True)
 class Written:
     """What became of a batch: entry i of each list is of record i."""
@@ -149,15 +152,17 @@ class Outlet:
             batch.give_up(_ENDED)
 
     async def _queue(self, records: Sequence[Outgoing], batch: "_Batch") -> None:
-        producer, is_alone = None, False
+        producer, mixed = None, None
+        may_be_large = batch.size >= BATCH_BYTES
         for index, record in enumerate(records):
             if index and index % CHUNK == 0:
                 await asyncio.sleep(0)
             try:
                 # All of them by one producer, as long as that works: so they keep their order.
                 if producer is None:
-                    producer, is_alone = self._opened(), self._is_alone
-                report = partial(batch.report, index, None if is_alone or _is_large(record) else self._go_alone)
+                    producer = self._opened()
+                    mixed = None if self._is_alone else self._go_alone
+                report = partial(batch.report, index, None if may_be_large and _is_large(record) else mixed)
                 producer.produce(
                     record.topic,
                     value=record.value,
@@ -166,7 +171,7 @@ class Outlet:
                     headers=[*record.headers] or None,
                     on_delivery=report,
                 )
-                batch.took()
+                batch.taken += 1
             except BufferError as full:
                 batch.refuse(index, str(full))
             except KafkaException as refusal:  # its outcome is known at once
@@ -266,13 +271,10 @@ class _Batch:
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[Written] = self._loop.create_future()
         self._arrived = arrived
-        self._taken = 0
+        self.taken = 0
+        """So many of them librdkafka has."""
         self._reported = 0
         self._expected: int | None = None
-
-    def took(self) -> None:
-        """librdkafka has one more of them."""
-        self._taken += 1
 
     def refuse(self, index: int, error: str, *, too_large: bool = False) -> None:
         """This one is not written."""
@@ -281,7 +283,7 @@ class _Batch:
 
     def expect(self) -> None:
         """No more are handed over. On the loop."""
-        self._expected = self._taken
+        self._expected = self.taken
         self._look()
 
     def report(
@@ -294,7 +296,7 @@ class _Batch:
         """
         if error is None:
             result = self.result
-            result.outcomes[index] = Outcome.WRITTEN
+            result.outcomes[index] = _WRITTEN
             # Both are there when there is no error.
             result.partitions[index] = message.partition() or 0
             result.offsets[index] = message.offset() or 0

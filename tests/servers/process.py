@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -179,15 +180,28 @@ def last_lines(text: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 on which nobody listens now, all different."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Ports of 127.0.0.1 on which nobody listens now, all different.
+
+    Below those that the kernel gives to outgoing connections: one of those could be taken between now and the moment
+    the server binds it, and again while a server that was killed is down.
+    """
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    lowest_given = int(given.read_text().split()[0]) if given.exists() else 32_768
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(10_000, lowest_given)  # at random, so that two test processes do not meet
+        if port not in found and _is_free(port):
+            found.append(port)
+    return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def is_open(port: int) -> bool:

@@ -1,8 +1,9 @@
 """deli's lambda: what it does with the outcomes of what it produced, and when it saves its state."""
 
 import asyncio
+import gc
 import json
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -10,7 +11,7 @@ from examples.deli import Config
 from examples.deli.runner import Deli
 from examples.deli.settings import Topics
 from sdk_python import CloseReason, ProduceError
-from sdk_python.document_router import IDocumentContext
+from sdk_python.document_router import DocumentMessage, IDocumentContext
 from sdk_python.testing import Sent
 from tests.unit.deli.shared import NOW, join, leave, op
 from tests.unit.deli.world import (
@@ -112,6 +113,44 @@ async def test_outcomes_that_come_late_and_out_of_order() -> None:
     await asyncio.sleep(0)
     assert len(context.calls) == 2
     assert context.errors == [("not written to deltas (failed): no", True, None)]
+
+
+async def test_a_failure_is_told_once_what_came_before_it_is_known(caplog: pytest.LogCaptureFixture) -> None:
+    """Only the first under way has a callback. The others' outcomes are heard of too, also those behind a failure."""
+    context = Context()
+    deli = Deli(cast("IDocumentContext", context), Config(), Topics(), {}, lambda: NOW)
+    deli.handler(context.message(0, value_of("d1", join("A"))))
+    for number in range(1, 4):
+        deli.handler(context.message(number, value_of("d1", op("A", number, 1))))
+    for number in (1, 3):
+        context.calls[number][2].set_exception(ProduceError("no", DELTAS, "failed"))
+    await asyncio.sleep(0)
+    assert context.errors == []
+    context.confirm(0)
+    await asyncio.sleep(0)
+    assert len(context.calls) == 4, "no state"
+    assert context.errors == [("not written to deltas (failed): no", True, None)]
+    context.calls[2][2].set_exception(ProduceError("no", DELTAS, "failed"))
+    await asyncio.sleep(0)
+    assert len(context.errors) == 1
+    context.calls.clear()
+    gc.collect()
+    assert caplog.messages == []  # of an outcome that nobody asked for, asyncio would say so
+
+
+async def test_a_record_is_not_kept_parsed(world: World) -> None:
+    """Ten thousand of a partition may wait for their states."""
+    world.gate = asyncio.Event()
+    world.put("d1", join("A"))
+    await until(lambda: bool(world.delis))
+    await world.handled()
+    (document,) = cast("Any", world.delis[-1]._context)._owner._router._documents.values()
+    (kept,) = document.lane.unfinished()
+    assert isinstance(kept, DocumentMessage)
+    assert "boxcar" not in kept.__dict__
+    world.gate.set()
+    await world.settled()
+    assert world.numbers() == [1]
 
 
 async def test_an_earlier_failure_that_is_known_in_the_same_moment() -> None:

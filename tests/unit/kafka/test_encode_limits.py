@@ -75,7 +75,6 @@ def test_a_record_that_fits_alone_is_never_undeliverable(messages: list[Message]
         messages = messages[frame.count :]
 
 
-# KNOWN BUG: and once more.
 @given(records(), st.integers(1, 700))
 @settings(deadline=None, max_examples=200)
 def test_only_a_record_that_does_not_fit_alone_is_undeliverable(messages: list[Message], hard: int) -> None:

@@ -214,7 +214,8 @@ async def test_a_producer_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -
 async def test_a_batch_that_is_too_large_says_nothing_of_one_record(outlet: Outlet, kafka: type[Kafka]) -> None:
     """librdkafka fails all of it. What is produced again goes alone, and then the answer is about that record."""
     too_large = kafka_error(KafkaError.MSG_SIZE_TOO_LARGE)
-    task = writing(outlet, [*records(b"1", b"2"), Outgoing("out", b"k", bytes(BATCH_BYTES - 1), -1, ())])
+    large = Outgoing("out", b"k", bytes(BATCH_BYTES - 1), -1, ())
+    task = writing(outlet, [*records(b"1", b"2"), large], BATCH_BYTES + 4)
     beside = writing(outlet, records(*[b"x"] * (2 * CHUNK)))
     await turns(2)
     first = kafka.made[0]

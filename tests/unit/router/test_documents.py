@@ -181,6 +181,34 @@ async def test_sync_handlers_of_what_waited_let_others_run() -> None:
     await world.router.close(CloseReason.STOPPED)
 
 
+async def test_busy_documents_share_a_turn_of_the_event_loop() -> None:
+    """Else what all of them produce would wait for the turns of all of them."""
+    world, gate = World(), asyncio.Event()
+    documents = [f"d{number}" for number in range(20)]
+
+    def handle(_: Inner, got: Message) -> object:
+        if got.offset < len(documents):
+            return gate.wait()
+        time.sleep(0.001)
+        return None
+
+    world.factory.handle = handle
+    for offset, document in enumerate(documents * 11):
+        world.put(offset, document)
+    await until(lambda: len(world.factory.lambdas) == len(documents))
+    gate.set()
+    most = 0
+    while world.partition.done < 0 and sum(len(one.got) for one in world.factory.lambdas.values()) < 220:
+        before = sum(len(one.got) for one in world.factory.lambdas.values())
+        await asyncio.sleep(0)
+        most = max(most, sum(len(one.got) for one in world.factory.lambdas.values()) - before)
+    assert 0 < most <= 2 * len(documents)  # each would handle five for itself
+    assert world.router.working <= len(documents)
+    await settle()
+    assert world.router.working == 0
+    await world.router.close(CloseReason.STOPPED)
+
+
 async def test_the_end_of_the_event_loop_ends_the_workers() -> None:
     world = World()
     world.factory.handle = lambda _, __: asyncio.Event().wait()
