@@ -43,7 +43,7 @@ soak: $(VENV)/ready  ## constant traffic and a fault a minute: memory, descripto
 	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)
 
 benchmark: $(VENV)/ready  ## the whole path against a bare consumer loop, on real Kafka
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --write
 
 benchmark-peers: $(VENV)/ready  ## what people would use instead, on the same broker in the same run (npm, go)
 	$(BIN)/python -m benchmarks.peers --write

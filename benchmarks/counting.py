@@ -1,7 +1,9 @@
 """The lambda of the benchmarks: does nothing with a record but count it, and checkpoints all the time.
 
 Settings: ``total`` (records until it is done), ``warm`` (records before the clock starts), ``result`` (a file for the
-figures as JSON).
+figures as JSON), ``warmed`` (a file that appears when the clock starts); and for some rows ``working`` (work as
+`benchmarks.busy` for each record), ``headers`` (how many each record has), ``scores``, ``process`` and ``processes``
+(the processes that share the records; `benchmarks.scores`).
 """
 
 import asyncio
@@ -11,7 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sdk_python import IContext, Message
+from benchmarks.busy import work
+from benchmarks.scores import Scores
+from sdk_python import CloseReason, IContext, Message
 
 LOOK = 0.002
 """Seconds between looks at the counts: the resolution of the clock, and how often every partition checkpoints."""
@@ -20,61 +24,115 @@ LOOK = 0.002
 class Counter:
     """One partition's lambda."""
 
-    def __init__(self, context: IContext) -> None:
+    def __init__(self, context: IContext, headers: int = 0) -> None:
         self._context = context
-        self._start = context.start_offset or 0
+        self._headers = headers
+        self._last: Message | None = None
+        self.open = True
+        self.start = context.start_offset or 0
         self.count = 0
 
-    def handler(self, _: Message) -> None:
+    def handler(self, message: Message) -> None:
         """Count."""
         self.count += 1
+        self._last = message
 
     def checkpoint(self) -> None:
-        """All that was counted is done; the topics of the benchmarks have no gaps."""
-        if self.count:
-            self._context.checkpoint(self._start + self.count - 1)
+        """All that was counted is done. Raises ``RuntimeError`` when it was not each record once.
+
+        The topics have no gaps: so after ``count`` records the last must have that place, and looking at it now and
+        then costs the handler less than comparing each.
+        """
+        if self._last is None:
+            return
+        if self._last.offset != self.start + self.count - 1 or len(self._last.headers) != self._headers:
+            raise RuntimeError(f"after {self.count} records from offset {self.start} on: {self._last}")
+        self._context.checkpoint(self._last.offset)
+
+    def close(self, _: CloseReason) -> None:
+        """Another process goes on behind what is checkpointed here."""
+        self.checkpoint()
+        self.open = False
+
+    def piece(self) -> list[int]:
+        """Which records these were: partition, first offset, number."""
+        return [self._context.partition, self.start, self.count]
+
+
+class WorkingCounter(Counter):
+    """Works for each record before it counts it."""
+
+    def handler(self, message: Message) -> None:
+        work()
+        self.count += 1
+        self._last = message
 
 
 class CountingFactory:
     """Makes the counters and watches them."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], scores: Scores) -> None:
         self._config = config
+        self._scores = scores
         self._counters: list[Counter] = []
         self._watch = asyncio.ensure_future(self._report())
 
     async def create(self, _: Mapping[str, Any], context: IContext) -> Counter:
-        counter = Counter(context)
+        kind = WorkingCounter if self._config.get("working") else Counter
+        counter = kind(context, int(self._config.get("headers", 0)))
         self._counters.append(counter)
         return counter
 
     async def dispose(self) -> None:
         """Nothing to close."""
+        self._scores.close()
 
     async def _report(self) -> None:
+        try:
+            result: Mapping[str, object] = await self._result()
+        except RuntimeError as error:
+            result = {"strange": str(error)}
+            note(self._config, "warmed")  # the runner waits for this one first
+        note(self._config, "result", result)
+
+    async def _result(self) -> Mapping[str, object]:
         total, warm = int(self._config["total"]), int(self._config["warm"])
-        began = 0.0
-        while True:
+        began, count = 0.0, 0
+        while count < total:
             await asyncio.sleep(LOOK)
-            for counter in self._counters:
-                counter.checkpoint()
-            count = sum(counter.count for counter in self._counters)
+            self._checkpoint()
+            self._scores.put(sum(counter.count for counter in self._counters))
+            count = self._scores.all()
             if not began and count >= warm:
                 began, warm = time.perf_counter(), count
-            if count >= total:
-                break
+                note(self._config, "warmed")
         seconds = time.perf_counter() - began
+        self._checkpoint()
+        pieces = [counter.piece() for counter in self._counters if counter.count]
+        return {"seconds": seconds, "measured": count - warm, "records": count, "pieces": pieces}
+
+    def _checkpoint(self) -> None:
         for counter in self._counters:
-            counter.checkpoint()
-        result = {"seconds": seconds, "measured": count - warm, "records": count}
-        await asyncio.to_thread(Path(self._config["result"]).write_text, json.dumps(result))
+            if counter.open:
+                counter.checkpoint()
 
 
 class CountingPlugin:
     """The plugin."""
 
     async def create(self, config: Mapping[str, Any]) -> CountingFactory:
-        return CountingFactory(config)
+        scores = Scores.of(config)
+        # Or the first process would have all partitions before the last is there.
+        await asyncio.to_thread(scores.wait_for_all)
+        return CountingFactory(config, scores)
+
+
+def note(config: Mapping[str, Any], setting: str, what: object = True) -> None:
+    """Write the file that the setting names, whole or not at all: the runner waits for it."""
+    file = Path(config[setting])
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(what))
+    part.rename(file)
 
 
 plugin = CountingPlugin()

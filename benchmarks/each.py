@@ -1,20 +1,18 @@
 """The cheapest lambda that checkpoints each message at once: of a partition, and under the router of a document.
 
 Settings: ``total`` (records until it is done), ``warm`` (records before the clock starts), ``lambdas`` (lambdas that
-must be there before the clock starts), ``result`` (a file for the figures as JSON).
+must be there before the clock starts), ``result`` and ``warmed`` (files, as for `benchmarks.counting`).
 
 The figures are those of `benchmarks.counting`, and: seconds and records from the very first record on, in
 which all lambdas are made.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from benchmarks.counting import LOOK
+from benchmarks.counting import LOOK, note
 from sdk_python import IContext, Message
 
 
@@ -57,6 +55,7 @@ class _Factory:
                 began, first = now, count
             if not warmed and count >= warm and self._lambdas >= lambdas:
                 warmed, measured_from = now, count
+                note(self._config, "warmed")
             if count >= total:
                 break
         result = {
@@ -67,7 +66,7 @@ class _Factory:
             "whole_seconds": now - began,
             "whole_measured": count - first,
         }
-        await asyncio.to_thread(Path(self._config["result"]).write_text, json.dumps(result))
+        note(self._config, "result", result)
 
 
 class _Plugin:

@@ -15,7 +15,7 @@ from typing import Any
 
 from confluent_kafka import Consumer
 
-from benchmarks.processes import ROOT, sidecar, wait_for_result
+from benchmarks.processes import ROOT, cpu_seconds, memory_mb, sidecar, wait_for_result
 from benchmarks.traffic import offer
 from sdk_python import IContext, Message
 from tests.servers.topics import create_topic
@@ -32,11 +32,18 @@ def bare(broker: str, partitions: int, rate: int, seconds: float) -> Figures:
     create_topic(broker, topic, partitions)
     total = int(rate * seconds)
     command = [sys.executable, "-m", "benchmarks.latency", broker, topic, str(total)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()  # it says when it has its partitions
+        before = cpu_seconds(process.pid)
         offer(broker, topic, range(partitions), rate, seconds)
-        return quantiles(json.loads(process.stdout.readline()))
+        delays = json.loads(process.stdout.readline())
+        return {
+            **quantiles(delays),
+            "records": len(delays),
+            "cpu_seconds_per_million": (cpu_seconds(process.pid) - before) / total * 1e6,
+            "memory_mb": memory_mb(process.pid, "VmHWM"),
+        }  # and the end of the `with` closes its input, for which it waits
 
 
 def path(broker: str, partitions: int, rate: int, seconds: float) -> Figures:
@@ -48,8 +55,15 @@ def path(broker: str, partitions: int, rate: int, seconds: float) -> Figures:
         result = host.folder / "result.json"
         process = host.serve_with({"total": total, "result": str(result)}, "benchmarks.latency")
         host.wait_until_running(partitions)
+        before = host.cpu_seconds()
         offer(broker, topic, range(partitions), rate, seconds)
-        figures = quantiles(wait_for_result(result, process)["delays"])
+        delays = wait_for_result(result, process)["delays"]
+        figures = {
+            **quantiles(delays),
+            "records": len(delays),
+            "cpu_seconds_per_million": (host.cpu_seconds() - before) / total * 1e6,
+            **host.memory_mb(),
+        }
         process.terminate()
         process.wait(30)
     return figures
@@ -113,6 +127,7 @@ def _bare_process(address: str, topic: str, total: int) -> None:
         if message is not None:
             delays.append(time.time_ns() - int((message.value() or b"").split(b" ", 1)[0]))
     print(json.dumps(delays), flush=True)
+    sys.stdin.read()  # until the runner has looked
     consumer.close()
 
 

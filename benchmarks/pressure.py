@@ -4,7 +4,7 @@ import time
 import uuid
 from typing import Any
 
-from benchmarks.processes import memory_mb, sidecar
+from benchmarks.processes import sidecar
 from benchmarks.traffic import fill, offer
 from sdk_python.protocol import admin_pb2
 
@@ -26,18 +26,23 @@ def run(broker: str, waiting: int) -> Figures:
     with sidecar(broker, [topic], {"stuck": 0}) as host:
         process = host.serve_with({}, "benchmarks.stuck")
         host.wait_until_running(PARTITIONS)
-        began = time.perf_counter()
+        began, before = time.perf_counter(), host.cpu_seconds()
         offered = offer(broker, topic, range(1, PARTITIONS), RATE, SECONDS)
         while _handled(host.status()) < offered:
             if time.perf_counter() - began > 10 * SECONDS:
                 raise RuntimeError("what was offered is not handled")
             time.sleep(0.005)
-        figures = {"records_per_second": offered / (time.perf_counter() - began)}
+        figures = {
+            "records": offered,
+            "records_per_second": offered / (time.perf_counter() - began),
+            "cpu_seconds_per_million": (host.cpu_seconds() - before) / offered * 1e6,
+        }
         if waiting:
             _must_be_stuck(host.status())
-        figures["sidecar_mb"] = memory_mb(host.process.pid, "VmHWM")
+        figures |= host.memory_mb()
         process.terminate()
-        process.wait(30)
+        if process.wait(30) != 0:
+            raise RuntimeError("the lambda process failed")
     return figures
 
 

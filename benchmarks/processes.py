@@ -37,6 +37,16 @@ class Sidecar:
         """How the lambda is doing."""
         return client.status(self.address, None).lambdas[0]
 
+    def cpu_seconds(self) -> float:
+        """What it and its lambda processes have used; they must be alive."""
+        return sum(cpu_seconds(process.pid) for process in (self.process, *self.lambdas))
+
+    def memory_mb(self) -> dict[str, float]:
+        """The sidecar's at its highest, that of its lambda processes, and the sum; they must be alive."""
+        sidecar_mb = memory_mb(self.process.pid, "VmHWM")
+        lambda_mb = sum(memory_mb(process.pid, "VmHWM") for process in self.lambdas)
+        return {"memory_mb": sidecar_mb + lambda_mb, "sidecar_mb": sidecar_mb, "lambda_mb": lambda_mb}
+
     def wait_until_running(self, partitions: int) -> None:
         """Until so many partitions have a lambda. Raises ``RuntimeError`` after 30 s."""
         deadline = time.monotonic() + 30
@@ -89,13 +99,18 @@ def sidecar(broker: str, topics: list[str], settings: Mapping[str, Any], **more:
 
 def wait_for_result(file: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
     """What a lambda of the benchmarks writes when it is done. Raises ``RuntimeError`` when it does not get there."""
+    result: dict[str, Any] = json.loads(wait_for_file(file, process))
+    return result
+
+
+def wait_for_file(file: Path, process: subprocess.Popen[bytes]) -> str:
+    """What the process writes there. Raises ``RuntimeError`` when it ends before, or it takes five minutes."""
     deadline = time.monotonic() + 300
-    while not file.exists() or not file.read_text():
+    while not file.exists() or not (text := file.read_text()):
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError("the lambda process ended, or five minutes were not enough")
-        time.sleep(0.02)
-    result: dict[str, Any] = json.loads(file.read_text())
-    return result
+        time.sleep(0.005)
+    return text
 
 
 def _wait_until_connected(running: Sidecar) -> None:

@@ -2,20 +2,24 @@
 
 import json
 import signal
+import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from confluent_kafka import Producer
 
-from benchmarks.processes import cpu_seconds, sidecar
+from benchmarks.processes import cpu_seconds, memory_mb, sidecar
 from examples.deli import Config, Deltas, Document, Record, Sequencer, State, encode_boxcar, parse_boxcar
-from tests.servers.topics import create_topic, end_offsets
+from tests.servers.topics import create_topic, end_offsets, read_all
 
 PARTITIONS = 8
 DOCUMENTS = 80
 TENANT = "benchmark"
 NOW = 1_700_000_000_000
+CONTENTS = "x" * 100
+"""Of each operation."""
 
 Figures = dict[str, float]
 
@@ -31,9 +35,21 @@ def boxcars(documents: int, operations: int) -> Iterator[tuple[str, bytes]]:
 
 
 def fill(broker: str, topic: str, operations: int) -> int:
-    """Make the topic with so many operations of each document; returns how many numbers deli has to give."""
+    """Make the topic with so many operations of each document; returns how many numbers deli has to give.
+
+    Raises ``RuntimeError`` when they could not be written.
+    """
     create_topic(broker, topic, PARTITIONS)
-    producer = Producer({"bootstrap.servers": broker, "linger.ms": 20, "partitioner": "murmur2_random"})
+    # Idempotent: without it what the broker refuses, since the topic is so new, is sent again behind what follows it.
+    producer = Producer(
+        {
+            "bootstrap.servers": broker,
+            "linger.ms": 20,
+            "partitioner": "murmur2_random",
+            "enable.idempotence": True,
+            "log_level": 3,  # that the coordinator is not ready yet is no news
+        }
+    )
     count = 0
     for name, value in boxcars(DOCUMENTS, operations):
         count += 1
@@ -44,13 +60,17 @@ def fill(broker: str, topic: str, operations: int) -> int:
             except BufferError:
                 producer.poll(0.1)
     producer.flush()
+    written = sum(end_offsets(broker, topic).values())
+    if written != count:
+        raise RuntimeError(f"{written} of {count} records were written")
     return count
 
 
-def run(broker: str, topic: str, total: int) -> Figures:
+def run(broker: str, topic: str, total: int, sequencer: Mapping[str, object] | None = None) -> Figures:
     """One run end to end: rawdeltas, sidecar, deli in its process, deltas, and its states beside them.
 
-    The first quarter is not timed. Raises ``RuntimeError`` when not exactly ``total`` operations come out.
+    ``sequencer``: settings of deli's that are not its defaults. The first quarter is not timed. Raises
+    ``RuntimeError`` when what came out is not what `check` wants.
     """
     deltas, state = (f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("deltas", "states"))
     create_topic(broker, deltas, PARTITIONS)
@@ -59,23 +79,56 @@ def run(broker: str, topic: str, total: int) -> Figures:
         "deltas": deltas,
         "state": state,
         "kafka": {"bootstrap.servers": broker},
+        "sequencer": dict(sequencer or {}),
     }
     with sidecar(broker, [topic], settings, produce=[deltas, state, topic]) as host:
         process = host.serve_with({}, "sdk_python.document_router")
-        began = _when(broker, deltas, total // 4)
-        ended = _when(broker, deltas, total)
-        cpu = cpu_seconds(host.process.pid) + cpu_seconds(process.pid)
+        figures = timed(broker, deltas, total, [host.process, process])
         process.send_signal(signal.SIGTERM)
         if process.wait(30) != 0:
             raise RuntimeError("deli failed")
-        written = sum(end_offsets(broker, deltas).values())
-        if written != total:
-            raise RuntimeError(f"{written} records came out, not {total}")
-    (first, at_first), (last, at_last) = began, ended
+    check((stored.value or b"" for stored in read_all(broker, deltas)), total)
+    return figures
+
+
+def timed(broker: str, deltas: str, total: int, processes: Sequence[subprocess.Popen[bytes]]) -> Figures:
+    """Numbers a second from when a quarter of ``total`` is there, and what the processes, just started, have used.
+
+    Whoever reads far ahead has done a part of the work for the rest by then. So ``with_the_start`` is from now on,
+    and the CPU is all that they ever used. Raises ``RuntimeError`` when a process ends before, or five minutes are
+    not enough.
+    """
+    started = time.perf_counter()
+    first, began = _when(broker, deltas, total // 4, processes)
+    last, ended = _when(broker, deltas, total, processes)
     return {
-        "operations_per_second": (last - first) / (at_last - at_first),
-        "cpu_seconds_per_million": cpu / total * 1e6,
+        "operations_per_second": (last - first) / (ended - began),
+        "with_the_start": last / (ended - started),
+        "cpu_seconds_per_million": sum(cpu_seconds(process.pid) for process in processes) / last * 1e6,
+        "memory_mb": sum(memory_mb(process.pid, "VmHWM") for process in processes),
     }
+
+
+def check(values: Iterable[bytes], total: int) -> None:
+    """Whether these records of deltas are exactly the numbers for what `boxcars` made, ``total`` of them.
+
+    Each document's are 1, 2, 3, ...: its join, then its client's operations, each once and with its contents.
+
+    Raises:
+        RuntimeError: they are not.
+    """
+    given: Counter[str] = Counter()
+    for value in values:
+        for message in json.loads(value)["contents"]:
+            document, operation = message["documentId"], message["operation"]
+            given[document] += 1
+            number = given[document]
+            asked = ("join", -1, None) if number == 1 else ("op", number - 1, CONTENTS)
+            got = tuple(operation.get(name) for name in ("type", "clientSequenceNumber", "contents"))
+            if (message["type"], operation["sequenceNumber"], got) != ("SequencedOperation", number, asked):
+                raise RuntimeError(f"{document}: this is not its number {number}: {message}")
+    if len(given) != DOCUMENTS or {*given.values()} != {total // DOCUMENTS}:
+        raise RuntimeError(f"{given.total()} numbers for {len(given)} documents, not {total} for {DOCUMENTS}")
 
 
 def alone(total: int) -> Figures:
@@ -95,13 +148,15 @@ def alone(total: int) -> Figures:
     return {"operations_per_second": given / seconds}
 
 
-def _when(broker: str, topic: str, count: int) -> tuple[int, float]:
+def _when(broker: str, topic: str, count: int, processes: Sequence[subprocess.Popen[bytes]]) -> tuple[int, float]:
     """How many records there are as soon as there are ``count``, and the time."""
     deadline = time.monotonic() + 300
     while True:
         written, now = sum(end_offsets(broker, topic).values()), time.perf_counter()
         if written >= count:
             return written, now
+        if any(process.poll() is not None for process in processes):
+            raise RuntimeError(f"a process ended when {written} of {count} records were out")
         if time.monotonic() > deadline:
             raise RuntimeError(f"{written} of {count} records came out in five minutes")
         time.sleep(0.05)
@@ -125,7 +180,7 @@ def _operation(document: str, number: int) -> dict[str, object]:
     operation = {
         "clientSequenceNumber": number,
         "referenceSequenceNumber": number,
-        "contents": "x" * 100,
+        "contents": CONTENTS,
         "type": "op",
         "traces": [],
     }

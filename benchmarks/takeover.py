@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.processes import Sidecar, sidecar
+from benchmarks.processes import Sidecar, memory_mb, sidecar
 from benchmarks.traffic import Steady
 from sdk_python import IContext, Message
 from tests.servers.topics import create_topic
@@ -38,8 +38,11 @@ def run(broker: str, kills: int) -> Figures:
         log = host.folder / "first"
         holder = _started(host, log)
         _first_messages(log, holder)
+        most_mb = 0.0
         for _ in range(kills):
             heir = _started(host, log)
+            three = (host.process, holder, heir)
+            most_mb = max(most_mb, sum(memory_mb(process.pid, "VmHWM") for process in three))
             killed = time.monotonic()
             holder.kill()
             taken.append([at - killed for at in _first_messages(log, heir)])
@@ -56,6 +59,7 @@ def run(broker: str, kills: int) -> Figures:
         "max_s": every[-1],
         "first_p50_s": median(first),
         "first_max_s": first[-1],
+        "memory_mb": most_mb,
         "kills": kills,
         "takeovers": len(every),
         "rebalances": rebalances,

@@ -1,33 +1,57 @@
 """Records per second: the bare loop, and the whole path to a handler in another process."""
 
-import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
-from benchmarks.processes import ROOT, Sidecar, cpu_seconds, memory_mb, sidecar, wait_for_result
+from benchmarks import scores
+from benchmarks.peers.measure import Program, Work, measure as measure_program
+from benchmarks.processes import Sidecar, sidecar, wait_for_file, wait_for_result
+from sdk_python.protocol import admin_pb2
+from tests.servers.topics import end_offsets
 
 Figures = dict[str, float]
 
 
-def bare(broker: str, topic: str, total: int) -> Figures:
-    """One run of the bare loop."""
-    began = time.perf_counter()
-    command = [sys.executable, "-m", "benchmarks.bare", broker, topic, str(total), str(total // 4)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        cpu = cpu_seconds(process.pid)
-    result = json.loads(line)
-    return _figures(result, cpu, time.perf_counter() - began)
+def bare(broker: str, topic: str, total: int, style: Literal["tuned", "working", "plain"] = "tuned") -> Figures:
+    """One run of the bare loop, as `benchmarks.bare` describes the style, over a topic that has ``total`` records.
+
+    Raises ``RuntimeError`` when it did not get each of them once.
+    """
+    work = Work(broker, topic, f"bare-{uuid.uuid4().hex}", total)
+    program = Program([sys.executable, "-m", "benchmarks.bare", *work.arguments(), style])
+    figures = measure_program(program, work, counted_only=True, commits=False)
+    # It got so many, and its positions add up to as many, or it would have failed: so each is at its partition's end.
+    there = sum(end_offsets(broker, topic).values())
+    if there != total:
+        raise RuntimeError(f"{total} records consumed, {there} are there")
+    return figures
 
 
-def path(broker: str, topic: str, total: int, partitions: int) -> Figures:
-    """One run of the sidecar with the Python SDK, committing as in production."""
-    return measure(broker, topic, total, partitions, "benchmarks.counting", {})[0]
+def path(
+    broker: str,
+    topic: str,
+    total: int,
+    partitions: int,
+    settings: Mapping[str, object] | None = None,
+    *,
+    processes: int = 1,
+) -> Figures:
+    """One run of the sidecar with the Python SDK, committing as in production.
+
+    ``settings`` are more of `benchmarks.counting`. Raises ``RuntimeError`` when a process had nothing to do.
+    """
+    figures, result = measure(
+        broker, topic, total, partitions, "benchmarks.counting", settings or {}, processes=processes
+    )
+    shares = [sum(count for *_, count in pieces) / total for pieces in result["pieces"]]
+    if not all(shares):
+        raise RuntimeError(f"parts of the processes: {shares}")
+    return {**figures, "largest_share": max(shares)}
 
 
 def measure(
@@ -37,50 +61,92 @@ def measure(
     partitions: int,
     module: str,
     settings: Mapping[str, object],
+    *,
+    processes: int = 1,
     **more: object,
 ) -> tuple[Figures, dict[str, Any]]:
     """One run with the lambda ``module``, which writes what `benchmarks.counting` writes: that is the second answer.
 
-    ``more`` are keys of the lambda's config. Raises ``RuntimeError`` when what was handled or committed is not all
-    that there is.
+    ``more`` are keys of the lambda's config. Of several processes, the first one's answer, with the ``pieces`` of
+    each. Raises ``RuntimeError`` when what was handled or committed is not all that there is.
     """
     began = time.perf_counter()
     with sidecar(broker, [topic], {}, **more) as host:
-        result_file = host.folder / "result.json"
-        timed = {"total": total, "warm": total // 4, "result": str(result_file)}
-        process = host.serve_with({**timed, **settings}, module)
-        result = wait_for_result(result_file, process)
-        cpu = cpu_seconds(host.process.pid) + cpu_seconds(process.pid)
-        used = time.perf_counter() - began
-        memory = {
-            "sidecar_mb": memory_mb(host.process.pid, "VmHWM"),
-            "lambda_mb": memory_mb(process.pid, "VmHWM"),
+        shared = {
+            "total": total,
+            "warm": total // 4,
+            "processes": processes,
+            "scores": str(scores.fresh(host.folder / "scores", processes)),
         }
+        lambdas = [_serve(host, number, {**shared, **settings}, module) for number in range(processes)]
+        wait_for_file(host.folder / "warmed-0", lambdas[0])
+        before = host.cpu_seconds()
+        results = [wait_for_result(host.folder / f"result-{n}", process) for n, process in enumerate(lambdas)]
+        cpu, memory = host.cpu_seconds() - before, host.memory_mb()
+        used = time.perf_counter() - began
+        result = {**results[0], "pieces": [one.get("pieces", []) for one in results]}
+        strange = [one["strange"] for one in results if "strange" in one]
+        if strange:
+            raise RuntimeError(f"missed, repeated or out of order: {'; '.join(strange)}")
         if result["records"] != total:
             raise RuntimeError(f"{result['records']} records handled, {total} produced")
+        if not result["measured"]:
+            raise RuntimeError("too few records: all were handled when the clock started")
+        there = end_offsets(broker, topic)
+        if "pieces" in results[0]:
+            must_be_each_once([piece for pieces in result["pieces"] for piece in pieces], there)
+        _end(lambdas)
+        _wait_until_committed(host, there, partitions)
+    return {
+        "records": total,
+        "records_per_second": result["measured"] / result["seconds"],
+        "cpu_seconds_per_million": cpu / result["measured"] * 1e6,
+        **memory,
+        "wall_seconds": used,
+    }, result
+
+
+def must_be_each_once(pieces: Iterable[Sequence[int]], there: Mapping[int, int]) -> None:
+    """Raises ``RuntimeError`` when the pieces, each a partition, its first offset and a number, are not all once.
+
+    ``there``: the end of each partition; all begin at 0.
+    """
+    ends = dict.fromkeys(there, 0)
+    for partition, start, count in sorted(map(tuple, pieces)):
+        end = ends.get(partition)
+        if start != end:
+            missed = end is None or start > end
+            raise RuntimeError(f"{'missed' if missed else 'repeated'} in partition {partition}: {end} to {start}")
+        ends[partition] = start + count
+    wrong = {partition: (end, there[partition]) for partition, end in ends.items() if end != there[partition]}
+    if wrong:
+        raise RuntimeError(f"handled up to, and there are, by partition: {wrong}")
+
+
+def _serve(host: Sidecar, number: int, settings: Mapping[str, object], module: str) -> "subprocess.Popen[bytes]":
+    files = {name: str(host.folder / f"{name}-{number}") for name in ("warmed", "result")}
+    return host.serve_with({**settings, **files, "process": number}, module)
+
+
+def _end(lambdas: Sequence["subprocess.Popen[bytes]"]) -> None:
+    for process in lambdas:
         process.send_signal(signal.SIGTERM)
+    for process in lambdas:
         if process.wait(30) != 0:
             raise RuntimeError("the lambda process failed")
-        _wait_until_committed(host, total, partitions)
-    return {**_figures(result, cpu, used), **memory}, result
 
 
-def _wait_until_committed(host: Sidecar, total: int, partitions: int) -> None:
-    """Nothing missed, nothing twice: what was counted is all there was, and all of it is committed."""
+def _wait_until_committed(host: Sidecar, there: Mapping[int, int], partitions: int) -> None:
+    """All that was counted is committed, in each partition."""
     deadline = time.monotonic() + 10
     while True:
-        status = host.status()
-        committed = sum(partition.committed for partition in status.partitions)
-        if committed == total and len(status.partitions) == partitions:
+        found = _committed(host.status())
+        if found == there and len(found) == partitions:
             return
         if time.monotonic() > deadline:
-            raise RuntimeError(f"committed {committed} of {total}")
+            raise RuntimeError(f"committed {found} of {there}")
         time.sleep(0.05)
 
 
-def _figures(result: dict[str, float], cpu: float, wall: float) -> Figures:
-    return {
-        "records_per_second": result["measured"] / result["seconds"],
-        "cpu_seconds_per_million": cpu / result["records"] * 1e6,
-        "wall_seconds": wall,
-    }
+def _committed(status: admin_pb2.Lambda) -> dict[int, int]:
+    return {partition.partition: partition.committed for partition in status.partitions}

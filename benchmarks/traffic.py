@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -27,10 +27,30 @@ def fill(
     *,
     only: int | None = None,
     key: Callable[[int], bytes] = _thousand,
+    values: Sequence[bytes] = (VALUE,),
+    headers: Sequence[tuple[str, bytes]] = (),
+    properties: Mapping[str, object] | None = None,
 ) -> None:
-    """Make the topic and write ``records`` records of 100 bytes with keys, evenly, or all to partition ``only``."""
+    """Make the topic and write ``records`` records with keys, evenly, or all to partition ``only``.
+
+    Args:
+        broker: `bootstrap.servers`.
+        topic: its name, new.
+        partitions: how many it gets.
+        records: how many.
+        only: the one partition that gets all.
+        key: of the record with that number.
+        values: in turn; 100 bytes unless told otherwise.
+        headers: of every record.
+        properties: more of the producer's.
+
+    Raises:
+        RuntimeError: some were not written.
+    """
     create_topic(broker, topic, partitions)
-    producer = _producer(broker, **{"linger.ms": 20, "batch.size": 500_000, "queue.buffering.max.messages": 500_000})
+    batches = {"linger.ms": 20, "batch.size": 500_000, "queue.buffering.max.messages": 500_000}
+    producer = _producer(broker, **batches, **(properties or {}))
+    given: list[tuple[str, str | bytes | None]] = [*headers]
     failed: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _: Message) -> None:
@@ -41,7 +61,8 @@ def fill(
         partition = number % partitions if only is None else only
         while True:
             try:
-                producer.produce(topic, VALUE, key(number), partition, on_delivery=delivered)
+                value = values[number % len(values)]
+                producer.produce(topic, value, key(number), partition, on_delivery=delivered, headers=given or None)
                 break
             except BufferError:
                 producer.poll(0.1)

@@ -2,23 +2,22 @@
 
 import argparse
 import json
-import os
-import platform
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.peers import environments, report
 from benchmarks.peers.catalogue import PEERS, Peer
 from benchmarks.peers.measure import RunFailedError, Work, measure
+from benchmarks.report import write
 from benchmarks.traffic import fill
-from tests.servers.kafka import VERSION, KafkaServer, missing_requirements
+from tests.servers.kafka import KafkaServer, missing_requirements
 
 PARTITIONS = 8
 Runs = dict[str, list[dict[str, float]]]
@@ -50,7 +49,7 @@ def main() -> int:
         results = _results(options, made, not_run)
     print(report.markdown(results))
     if options.write:
-        report.write(results, environments.HERE)
+        write(environments.HERE, report.markdown(results), report.svg(results))
     return 0
 
 
@@ -70,7 +69,7 @@ def _prepare(names: list[str]) -> tuple[dict[str, Path], dict[str, str]]:
 def _results(options: argparse.Namespace, made: dict[str, Path], not_run: dict[str, str]) -> dict[str, Any]:
     runs: Runs = {name: [] for name in made}
     results: dict[str, Any] = {
-        "machine": _machine(),
+        "machine": machine.describe(f"Node {_said('node', '--version')}"),
         "date": datetime.now(tz=UTC).date().isoformat(),
         "busy": 0.0,
         "rounds": 0,
@@ -85,7 +84,7 @@ def _results(options: argparse.Namespace, made: dict[str, Path], not_run: dict[s
         for total in sorted(set(totals.values())):
             fill(server.address, f"peers-{total}", PARTITIONS, total)
         for number in range(options.rounds):
-            results["busy"] = max(results["busy"], _busy())
+            results["busy"] = max(results["busy"], machine.busy())
             for name, environment in made.items():
                 if name in not_run:
                     continue
@@ -129,25 +128,6 @@ def _described(peer: Peer) -> dict[str, str]:
 def _our_version(peer: Peer) -> str:
     name = "kafka-sidecar" if peer is PEERS[report.OURS] else "confluent-kafka"
     return version(name)
-
-
-def _machine() -> str:
-    return (
-        f"{os.cpu_count()} cores that also run the broker, {platform.machine()}, Python {platform.python_version()},"
-        f" Node {_said('node', '--version')}, Kafka {VERSION}"
-    )
-
-
-def _busy() -> float:
-    """How many cores others use, for three seconds."""
-
-    def ticks() -> float:
-        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-        return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
-
-    before = ticks()
-    time.sleep(3)
-    return (ticks() - before) / 3
 
 
 def _said(*command: str) -> str:

@@ -100,6 +100,9 @@ def measure(program: Program, work: Work, *, counted_only: bool = False, commits
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
     _check(result, work, counted_only=counted_only)
     if commits:
         _wait_until_committed(work)

@@ -1,0 +1,239 @@
+"""The rows: what each of them compares, on which topics."""
+
+import argparse
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks import latency, pipelined, pressure, router, sequencing, takeover, throughput
+from benchmarks.shapes import SHAPES
+from benchmarks.traffic import fill
+from tests.servers.topics import delete_topic
+
+Figures = dict[str, float]
+Options = argparse.Namespace
+RATE, CPU = "records_per_second", "cpu_seconds_per_million"
+MANY = 512
+WINDOWS = {"pipelined": 10_000, "pipelined_by_100": pipelined.BATCH}
+"""In the row of that name. The second has as many saves at once as batches of all partitions."""
+SAVES = 200_000
+ANSWERED = {
+    "one_of_all": (1, False, 400),
+    "one_of_each": (8, False, 4_000),
+    "together_of_all": (1, True, 40_000),
+    "together_of_each": (8, True, 160_000),
+}
+"""How batches are answered in that row: how many under way, whether their saves are made together, and records."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two contestants by one figure, round by round.
+
+    Attributes:
+        above: who is measured.
+        below: by whom.
+        figure: its name.
+        added: the difference, not the ratio.
+        drawn: what it is called in the picture; empty: it is not there.
+    """
+
+    above: str
+    below: str
+    figure: str = RATE
+    added: bool = False
+    drawn: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is run in interleaved rounds.
+
+    Attributes:
+        name: of the row; those of a family begin with the family's.
+        what: for the report.
+        contestants: each a call that is one run.
+        compare: what is reported of them, beside their own figures.
+        shown: the names of those figures; who lacks one is shown without.
+        rounds: how many unless told otherwise.
+    """
+
+    name: str
+    what: str
+    contestants: Mapping[str, Callable[[], Figures]]
+    compare: Sequence[Comparison] = ()
+    shown: Sequence[str] = (RATE,)
+    rounds: int = 5
+
+
+def _throughput(broker: str, options: Options) -> Iterator[Row]:
+    records = options.records
+    fill(broker, "eight", 8, records)
+    yield Row(
+        "throughput",
+        f"{records:,} records of 100 bytes with keys, 8 partitions, a handler that counts",
+        {
+            "bare": lambda: throughput.bare(broker, "eight", records),
+            "plain": lambda: throughput.bare(broker, "eight", records, "plain"),
+            "path": lambda: throughput.path(broker, "eight", records, 8),
+        },
+        [
+            Comparison("path", "bare", drawn="8 partitions, 100 bytes"),
+            Comparison("path", "bare", CPU),
+            Comparison("path", "plain", drawn="the same, bare loop with the interpreter's defaults"),
+            Comparison("path", "plain", CPU),
+        ],
+        (RATE, "sidecar_mb"),
+    )
+    delete_topic(broker, "eight")
+
+
+def _shapes(broker: str, options: Options) -> Iterator[Row]:
+    for name in options.shapes.split(","):
+        shape, topic = SHAPES[name], f"shape-{name}"
+        total = shape.total(options.records)
+        shape.fill(broker, topic, total)
+        yield Row(
+            f"shapes: {name}",
+            f"{total:,} records; {shape.what}",
+            {"bare": partial(shape.bare, broker, topic, total), "path": partial(shape.path, broker, topic, total)},
+            [Comparison("path", "bare", drawn=shape.what), Comparison("path", "bare", CPU)],
+        )
+        delete_topic(broker, topic)
+
+
+def _latency(broker: str, _: Options) -> Iterator[Row]:
+    yield Row(
+        "latency",
+        "1,000 records/s over 8 partitions; milliseconds from production to the handler",
+        {
+            "bare": lambda: latency.bare(broker, 8, 1000, 10.0),
+            "path": lambda: latency.path(broker, 8, 1000, 10.0),
+        },
+        [Comparison("path", "bare", name, added=True) for name in ("p50_ms", "p99_ms")],
+        ("p50_ms", "p99_ms"),
+    )
+
+
+def _many(broker: str, options: Options) -> Iterator[Row]:
+    records = max(options.records // MANY, 1) * MANY
+    fill(broker, "few", 8, records)
+    fill(broker, "many", MANY, records)
+    yield Row(
+        "many",
+        f"{records:,} records, {MANY} partitions against 8, the whole path",
+        {
+            "few": lambda: throughput.path(broker, "few", records, 8),
+            "many": lambda: throughput.path(broker, "many", records, MANY),
+        },
+        [Comparison("many", "few", drawn=f"{MANY} partitions ÷ 8, both the path")],
+    )
+    delete_topic(broker, "few")
+    delete_topic(broker, "many")
+
+
+def _pressure(broker: str, options: Options) -> Iterator[Row]:
+    yield Row(
+        "pressure",
+        f"a lambda that never checkpoints, {options.records:,} records waiting; {pressure.RATE:,}/s on the others",
+        {
+            "free": lambda: pressure.run(broker, 0),
+            "stuck": lambda: pressure.run(broker, options.records),
+        },
+        [Comparison("stuck", "free")],
+        (RATE, "sidecar_mb"),
+        rounds=3,
+    )
+
+
+def _router(broker: str, options: Options) -> Iterator[Row]:
+    records = options.records
+    few, many = (f"documents-{number}" for number in (router.FEW, router.MANY))
+    for number, topic in ((router.FEW, few), (router.MANY, many)):
+        fill(broker, topic, router.PARTITIONS, records, key=partial(router.key, number))
+    yield Row(
+        "router",
+        f"{records:,} records, {router.MANY:,} documents against {router.FEW}, and no router; from when all documents"
+        " are open, and with_first_touch: from the first record",
+        {
+            "plain": lambda: router.run(broker, few, records, None),
+            "few": lambda: router.run(broker, few, records, router.FEW),
+            "many": lambda: router.run(broker, many, records, router.MANY),
+        },
+        [
+            Comparison("many", "few", drawn=f"router: {router.MANY:,} documents ÷ {router.FEW}"),
+            Comparison("many", "few", "with_first_touch"),
+            Comparison("many", "few", CPU),
+            Comparison("few", "plain"),
+        ],
+        (RATE, "with_first_touch", "lambda_mb"),
+    )
+    delete_topic(broker, few)
+    delete_topic(broker, many)
+
+
+def _pipelined(broker: str, _: Options) -> Iterator[Row]:
+    fill(broker, "saves", pipelined.PARTITIONS, SAVES)
+    contestants: dict[str, Callable[[], Figures]] = {}
+    for who, window in WINDOWS.items():
+        contestants[who] = partial(pipelined.pipelined, broker, "saves", SAVES, window)
+    for who, (loops, together, records) in ANSWERED.items():
+        contestants[who] = partial(pipelined.answered, broker, "saves", records, loops, together=together)
+    yield Row(
+        "pipelined",
+        f"a save of 10 ms for each record, {pipelined.PARTITIONS} partitions; the path with the default window, and"
+        f" one of {pipelined.BATCH}; batches of {pipelined.BATCH}, of all partitions one under way or of each, saved"
+        " one after the other or together",
+        contestants,
+        [
+            *(Comparison("pipelined", who) for who in ANSWERED),
+            Comparison("pipelined_by_100", "together_of_each"),
+            Comparison("pipelined", "together_of_each", CPU),
+        ],
+        (RATE, "most_at_once"),
+        rounds=3,
+    )
+    delete_topic(broker, "saves")
+
+
+def _sequencing(broker: str, options: Options) -> Iterator[Row]:
+    topic = f"rawdeltas-{uuid.uuid4().hex[:8]}"
+    total = sequencing.fill(broker, topic, max(1, options.records // 20 // sequencing.DOCUMENTS))
+    yield Row(
+        "sequencing",
+        f"deli, {total:,} operations of {sequencing.DOCUMENTS} documents, a record each",
+        {
+            "end to end": lambda: sequencing.run(broker, topic, total),
+            "alone": lambda: sequencing.alone(total),
+        },
+        [Comparison("end to end", "alone", "operations_per_second")],
+        ("operations_per_second",),
+        rounds=3,
+    )
+    delete_topic(broker, topic)
+
+
+def _takeover(broker: str, options: Options) -> Iterator[Row]:
+    yield Row(
+        "takeover",
+        f"{options.kills} kills of who has all {takeover.PARTITIONS} partitions, {takeover.RATE:,}/s; seconds from"
+        " the kill to the next handled message of each partition, by another process, and of the first of a kill",
+        {"path": lambda: takeover.run(broker, options.kills)},
+        shown=("p50_s", "p99_s", "max_s", "first_p50_s", "first_max_s"),
+        rounds=1,
+    )
+
+
+ROWS: Mapping[str, Callable[[str, Options], Iterator[Row]]] = {
+    "throughput": _throughput,
+    "shapes": _shapes,
+    "latency": _latency,
+    "many": _many,
+    "pressure": _pressure,
+    "router": _router,
+    "pipelined": _pipelined,
+    "sequencing": _sequencing,
+    "takeover": _takeover,
+}
+"""Each makes its topics, gives its rows one after the other, and goes on when one has been run."""

@@ -1,0 +1,63 @@
+"""How far all lambda processes of a run are together: a file of numbers that each of them maps into its memory.
+
+Each process sees the sum within milliseconds, and the clock is the machine's, so each can tell when the clock starts
+and when all is done.
+"""
+
+import mmap
+import struct
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_ONE = struct.Struct("q")
+_ABSENT = -1
+
+
+def fresh(file: Path, processes: int) -> Path:
+    """A file for so many, none of which is there yet."""
+    file.write_bytes(_ONE.pack(_ABSENT) * processes)
+    return file
+
+
+class Scores:
+    """One process's view.
+
+    Args:
+        file: made by `fresh`.
+        process: which one this is, from 0.
+        processes: how many there are.
+    """
+
+    def __init__(self, file: Path, process: int, processes: int) -> None:
+        with file.open("r+b") as opened:
+            self._memory = mmap.mmap(opened.fileno(), _ONE.size * processes)
+        self._all = struct.Struct(f"{processes}q")
+        self._place = _ONE.size * process
+        self.put(0)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Scores":
+        """As a lambda's settings say."""
+        return cls(Path(config["scores"]), int(config["process"]), int(config["processes"]))
+
+    def put(self, count: int) -> None:
+        """What this process has done so far."""
+        _ONE.pack_into(self._memory, self._place, count)
+
+    def all(self) -> int:
+        """What all have done so far."""
+        return sum(self._all.unpack(self._memory))
+
+    def wait_for_all(self) -> None:
+        """Until all have begun. Raises ``TimeoutError`` after a minute."""
+        deadline = time.monotonic() + 60
+        while _ABSENT in self._all.unpack(self._memory):
+            if time.monotonic() > deadline:
+                raise TimeoutError("not all lambda processes have begun")
+            time.sleep(0.002)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._memory.close()

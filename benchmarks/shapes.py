@@ -1,0 +1,84 @@
+"""Other records, partitions, handlers and numbers of processes: the whole path against the bare loop over the same.
+
+The base of all of them is the row `throughput`: 100 bytes with keys, 8 partitions, a handler that counts, and one
+process.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks import throughput
+from benchmarks.busy import MICROSECONDS
+from benchmarks.traffic import fill
+
+Figures = dict[str, float]
+HEADERS = (("trace", b"0123456789abcdef"), ("tenant", b"benchmark"))
+_VALUES = 7919  # prime, so all partitions get all; more bytes than the 64 kB in which lz4 looks for what it has seen
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What differs from the base.
+
+    Attributes:
+        what: for the report.
+        share: part of the records that it gets, by its speed.
+        partitions: of the topic.
+        processes: of the lambda, each of which must get records; the bare loop is always one.
+        working: both sides work `benchmarks.busy` for each record.
+        filled: how the topic is, for `benchmarks.traffic.fill`.
+        settings: of `benchmarks.counting`.
+    """
+
+    what: str
+    share: float = 0.4
+    partitions: int = 8
+    processes: int = 1
+    working: bool = False
+    filled: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    def total(self, records: int) -> int:
+        """How many of so many records it gets: the same number in each partition."""
+        return max(int(records * self.share) // self.partitions, 1) * self.partitions
+
+    def fill(self, broker: str, topic: str, total: int) -> None:
+        """Make and fill its topic."""
+        fill(broker, topic, self.partitions, total, **self.filled)
+
+    def bare(self, broker: str, topic: str, total: int) -> Figures:
+        """One run of the bare loop."""
+        return throughput.bare(broker, topic, total, "working" if self.working else "tuned")
+
+    def path(self, broker: str, topic: str, total: int) -> Figures:
+        """One run of the whole path."""
+        settings = {**self.settings, "working": self.working}
+        return throughput.path(broker, topic, total, self.partitions, settings, processes=self.processes)
+
+
+def _compressible() -> list[bytes]:
+    """Values of 100 bytes as services send them: names that repeat, and contents that do not."""
+    drawn = random.Random(1)
+    return [
+        b'{"clientSequenceNumber":%05d,"referenceSequenceNumber":%05d,"type":"op","contents":"%s"}'
+        % (number, number, drawn.randbytes(6).hex().encode())
+        for number in range(_VALUES)
+    ]
+
+
+SHAPES: Mapping[str, Shape] = {
+    "1kB": Shape("values of 1,000 bytes", 0.3, filled={"values": (b"x" * 1000,)}),
+    "1-partition": Shape("1 partition", partitions=1),
+    "64-partitions": Shape("64 partitions", partitions=64),
+    "512-partitions": Shape("512 partitions", 1.0, partitions=512),
+    "lz4": Shape(
+        "compressed with lz4, values of JSON, 100 bytes",
+        filled={"values": _compressible(), "properties": {"compression.type": "lz4"}},
+    ),
+    "headers": Shape("two headers on every record", filled={"headers": HEADERS}, settings={"headers": len(HEADERS)}),
+    "20us": Shape(f"{MICROSECONDS} µs of work for each record, in both", 0.05, working=True),
+    "2-processes": Shape("2 lambda processes, against one bare loop", processes=2),
+    "4-processes": Shape("4 lambda processes, against one bare loop", processes=4),
+}
