@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from confluent_kafka import Message
 
-from sidecar.kafka.encode import Undeliverable
+from sidecar.kafka.encode import RECORD_OVERHEAD, Undeliverable
 from sidecar.partitions.vocabulary import TopicPartition
 
 MOST_WAITING_BYTES = 32 * 1024 * 1024
@@ -24,6 +24,9 @@ RESUME_BELOW = 0.25
 
 SAMPLE = 16
 """One in so many records is asked for its size."""
+
+FEW = 64
+"""Records whose sizes may as well be looked at one by one: a guess from a few of them may be far off."""
 
 MESSAGE_OVERHEAD = 300
 """Bytes of memory that a record takes beside its value: the message object, its key, its place in lists."""
@@ -86,6 +89,11 @@ class Inflow:
         """The first ``most`` records that wait; they stay until ``taken``."""
         waiting = self._waiting[tp]
         return waiting if len(waiting) <= most else waiting[:most]
+
+    def fitting(self, tp: TopicPartition, size: int) -> int:
+        """About how many of the records that wait take ``size`` bytes on the wire, and never fewer than `FEW`."""
+        each = max(1, self._bytes[tp] // len(self._waiting[tp]) - MESSAGE_OVERHEAD + RECORD_OVERHEAD)
+        return max(FEW, size // each)
 
     def before(self, tp: TopicPartition, offset: int) -> int:
         """How many of the records that wait come before ``offset``."""

@@ -79,7 +79,10 @@ class Sender:
         stream = self._table.processes.get(partition.stream)
         assert stream is not None
         limits = self._config.frame
-        records = self._inflow.peek(tp, min(most, limits.records))
+        # The frame's own limit is known only when it has been made, and what does not fit then is made again: with
+        # records of a kilobyte, four times over.
+        about = self._inflow.fitting(tp, min(limits.bytes, stream.max_message_bytes))
+        records = self._inflow.peek(tp, min(most, limits.records, about))
         frame, bad = encode(records, limits.bytes, stream.max_message_bytes)
         if bad is not None:
             if bad.behind is not None:

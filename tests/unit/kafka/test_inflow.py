@@ -69,6 +69,20 @@ def test_an_undeliverable_record_is_not_touched_again_and_nothing_comes_after_it
     assert [*inflow.add([message(1)])] == [P0]
 
 
+def test_about_as_many_as_fit_are_told_by_the_sizes_of_those_that_wait() -> None:
+    inflow = Inflow(["t"])
+    list(inflow.add([Message(topic="t", partition=0, offset=one, value=b"v" * 1_000) for one in range(400)]))
+    assert 180 <= inflow.fitting(P0, 200_000) <= 200
+    inflow.taken(P0, 399)
+    assert inflow.fitting(P0, 200_000) >= 180
+
+
+def test_a_guess_from_one_large_record_leaves_the_small_ones_together() -> None:
+    inflow = Inflow(["t"])
+    list(inflow.add([Message(topic="t", partition=0, offset=one, value=b"v" * (20_000 >> one)) for one in range(9)]))
+    assert inflow.fitting(P0, 4_096) >= 9
+
+
 def test_what_comes_before_an_offset_is_counted_also_when_it_lies_in_a_gap() -> None:
     inflow = Inflow(["t"])
     list(inflow.add([message(3), message(4), message(9)]))
