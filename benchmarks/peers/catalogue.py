@@ -60,6 +60,11 @@ def _module(module: str, *more: str) -> Start:
     return start
 
 
+@contextmanager
+def _bare(interpreter: Path, work: Work) -> Iterator[Program]:
+    yield Program([str(interpreter), "-m", "benchmarks.bare", *work.arguments(), "tuned"])
+
+
 def _script(file: str) -> Start:
     """A Node program of ours with the peer's packages."""
 
@@ -130,7 +135,7 @@ PEERS: dict[str, Peer] = {
         None,
         ALL,
         _own,
-        _module("confluent.loop", "bare"),
+        _bare,
         counted_only=True,
         commits=False,
     ),

@@ -1,5 +1,4 @@
 """Confluent's client without anything around it: ``poll()``, or ``consume(1000)``, and offsets stored after handling.
-And `benchmarks.bare`, which commits nothing and looks at no message, with the clock that all peers have.
 
 Its documentation's way to at-least-once: `enable.auto.offset.store` off, `store_offsets` when a message is handled,
 and the library commits what is stored every `auto.commit.interval.ms`.
@@ -24,16 +23,12 @@ def main() -> None:
             "auto.offset.reset": "earliest",
             "auto.commit.interval.ms": 1000,
             "enable.auto.offset.store": False,
-            "enable.auto.commit": style != "bare",
             "fetch.queue.backoff.ms": 2,
         }
     )
     consumer.subscribe([topic])
     tuning.tune()
-    if style == "bare":
-        while not tally.finished:
-            tally.unordered(len(consumer.consume(1000, 0.1)))
-    elif style == "poll":
+    if style == "poll":
         _poll(consumer, tally)
     else:
         _consume(consumer, tally, topic)
