@@ -13,6 +13,7 @@ from typing import cast
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Message
 
 from sdk_python.protocol import lambda_pb2 as pb
+from sidecar.kafka.joined import joined
 
 Header = tuple[str, bytes | None]
 Headers = list[list[Header] | None]
@@ -27,6 +28,13 @@ RECORD_OVERHEAD = 48
 FRAME_OVERHEAD = 64
 """Bytes on the wire that one record takes beside its key, value and headers, and a frame beside its records: tags,
 lengths, offsets, timestamps, indexes of nulls. More than they ever are, so that what fits by these fits."""
+
+LARGE = 512
+"""Bytes of a value on average from which a frame is `joined`. With 400 the whole path takes a sixth more CPU that way,
+with 600 a sixth less, with 1,000 two fifths less."""
+
+SAMPLE = 16
+"""One in so many values is asked for its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +164,6 @@ class _Columns:
             "first_offset": first,
             "timestamp_type": _TIMESTAMP_TYPES.get(kind, pb.TIMESTAMP_TYPE_UNSPECIFIED),
             "timestamps": [stamp for _, stamp in self.stamps] if kind in _TIMESTAMP_TYPES else [-1] * count,
-            "values": self.values,
         }
         if offsets is not None:
             columns["offsets"] = offsets
@@ -164,15 +171,25 @@ class _Columns:
             columns["keys"] = self.keys
         if self.headers.count(None) != count:
             columns.update(_header_columns(self.headers))
+        serialize = joined if _large(self.values) else _serialized
         try:
-            data = pb.HostFrame(batch=columns).SerializeToString()
+            data = serialize(columns, cast("list[bytes]", self.values))
         except TypeError:
-            # A null is among the keys or values: protobuf looks at each entry anyway, so we need not look before.
-            columns["values"], columns["null_values"] = _nullable(self.values)
+            # A null is among the keys or values: each entry is looked at anyway, so we need not look before.
+            values, columns["null_values"] = _nullable(self.values)
             if "keys" in columns:
                 columns["keys"], columns["null_keys"] = _nullable(self.keys)
-            data = pb.HostFrame(batch=columns).SerializeToString()
+            data = serialize(columns, values)
         return Frame(data, first, last, count, offsets)
+
+
+def _large(values: Column) -> bool:
+    sample = values[::SAMPLE]
+    return sum(map(len, filter(None, sample))) >= LARGE * len(sample)
+
+
+def _serialized(columns: dict[str, object], values: list[bytes]) -> bytes:
+    return pb.HostFrame(batch={**columns, "values": values}).SerializeToString()
 
 
 def _offset(record: Message) -> int:
@@ -181,7 +198,7 @@ def _offset(record: Message) -> int:
     return offset
 
 
-def _nullable(column: Column) -> tuple[Column, list[int]]:
+def _nullable(column: Column) -> tuple[list[bytes], list[int]]:
     """The column with empty entries for nulls, and the indexes of those."""
     return [entry or b"" for entry in column], [index for index, entry in enumerate(column) if entry is None]
 

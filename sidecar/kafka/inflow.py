@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from confluent_kafka import Message
 
-from sidecar.kafka.encode import RECORD_OVERHEAD, Undeliverable
+from sidecar.kafka.encode import RECORD_OVERHEAD, SAMPLE, Undeliverable
 from sidecar.partitions.vocabulary import TopicPartition
 
 MOST_WAITING_BYTES = 32 * 1024 * 1024
@@ -21,9 +21,6 @@ MOST_WAITING_BYTES = 32 * 1024 * 1024
 LEAST_SHARE_BYTES = 64 * 1024
 RESUME_BELOW = 0.25
 """A paused partition is resumed when less than this part of its share waits."""
-
-SAMPLE = 16
-"""One in so many records is asked for its size."""
 
 FEW = 64
 """Records whose sizes may as well be looked at one by one: a guess from a few of them may be far off."""

@@ -14,6 +14,7 @@ Row = tuple[int, int, int, bytes | None, bytes | None, tuple[tuple[bytes, bytes 
 """Offset, timestamp type, timestamp, key, value, headers."""
 
 blobs = st.none() | st.binary(max_size=20)
+large = st.none() | st.integers(400, 20_000).map(lambda size: b"v" * size)
 headers = st.lists(st.tuples(st.text(max_size=5), blobs), max_size=3)
 kinds = st.sampled_from([TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, TIMESTAMP_NOT_AVAILABLE])
 
@@ -22,11 +23,12 @@ kinds = st.sampled_from([TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, TIMES
 def records(draw: st.DrawFn) -> list[Message]:
     """Records of one partition: gaps between their offsets, and now and then something rare."""
     made, offset = [], draw(st.integers(0, 1 << 40))
+    values = draw(st.sampled_from([blobs, large, blobs | large]))
     for _ in range(draw(st.integers(1, 30))):
         offset += draw(st.sampled_from([1, 1, 1, 2, 50]))
         kind = draw(st.sampled_from([TIMESTAMP_CREATE_TIME] * 5) | kinds)
         stamp = draw(st.integers(0, 1 << 42)) if kind != TIMESTAMP_NOT_AVAILABLE else 0
-        made.append(record(offset, draw(blobs), draw(blobs), draw(st.just([]) | headers), (kind, stamp)))
+        made.append(record(offset, draw(values), draw(blobs), draw(st.just([]) | headers), (kind, stamp)))
     return made
 
 
