@@ -30,8 +30,8 @@ FRAME_OVERHEAD = 64
 lengths, offsets, timestamps, indexes of nulls. More than they ever are, so that what fits by these fits."""
 
 LARGE = 512
-"""Bytes of a value on average from which a frame is `joined`. With 400 the whole path takes a sixth more CPU that way,
-with 600 a sixth less, with 1,000 two fifths less."""
+"""Bytes of a value on average from which a frame is `joined`. With 400 the whole path takes a sixth more CPU so, with
+600 a sixth less, with 1,000 two fifths less."""
 
 SAMPLE = 16
 """One in so many values is asked for its size."""
