@@ -8,6 +8,10 @@ from contextlib import suppress
 
 GC_THRESHOLD = 100_000
 
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that computes lets another have the interpreter. With Python's own 5 ms a frame waits
+that long for the loop while the consumer thread makes the next."""
+
 TIDY_EVERY = 10.0
 """Seconds between looks for young garbage with cycles. Calls leave some; by the threshold alone it would grow for
 half an hour, to 14 MB, before the collector has a look."""
@@ -28,6 +32,7 @@ def tune() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 50, 100)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library than glibc: its own settings stand
             mallopt = ctypes.CDLL(None).mallopt

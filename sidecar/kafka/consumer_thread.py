@@ -51,6 +51,9 @@ WAIT_BUSY = 0.005
 WAIT_IDLE = 0.05
 """Seconds that a poll may wait: when a writer's note is due, when lambdas hold partitions, when nobody does."""
 
+BRISK = 0.05
+"""Seconds after a letter in which the next is expected soon."""
+
 HOUSEKEEPING = 0.01
 """Seconds between looks at pauses, deadlines and full windows."""
 
@@ -109,6 +112,7 @@ class ConsumerThread(threading.Thread):
         self._stood_still: list[TopicPartition] = []
         self._throttled = False
         self._next_look = 0.0
+        self._last_letter = float("-inf")
 
     def run(self) -> None:
         """The thread's life. What it does not expect ends it, and ``ended`` says so."""
@@ -200,6 +204,12 @@ class ConsumerThread(threading.Thread):
         batch = self._consumer.consume(MOST_PER_FETCH, 0)
         if not batch and self.mailbox.empty():
             self._outbox.flush()  # what was answered so far must not wait with us
+            if len(self._inflow) and monotonic() - self._last_letter < BRISK:
+                # Records wait, for the checkpoint of a lambda at work. A poll would not end when that comes.
+                letter = self.mailbox.take(WAIT_WRITTEN)
+                if letter is not None:
+                    self._read(letter)
+                return
             first = self._consumer.poll(self._patience())
             if first is None:
                 return
@@ -227,7 +237,7 @@ class ConsumerThread(threading.Thread):
         self._carry_out()
 
     def _read(self, letter: mail.Letter) -> None:  # noqa: C901, PLR0912 - one arm a letter
-        now = monotonic()
+        now = self._last_letter = monotonic()
         table = self._table
         match letter:
             case mail.Written(stream):

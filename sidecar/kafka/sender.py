@@ -13,6 +13,10 @@ from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import DeadLetter, TopicPartition
 
+AT_ONCE_BYTES = 64 * 1024
+"""A frame of so many bytes goes to the loop before the next is encoded, so that it is written and handled meanwhile;
+smaller ones share a wake-up of the loop."""
+
 
 class Sender:
     """Sends of one lambda's partitions what may go."""
@@ -95,6 +99,8 @@ class Sender:
             self._flow.sent(tp, now)
             self.sent += frame.count
             self._outbox.post(mail.Send(stream.id, frame.data))
+            if len(frame.data) >= AT_ONCE_BYTES:
+                self._outbox.flush()
         return True
 
     def _becomes_dead(self, tp: TopicPartition, bad: Undeliverable, now: float) -> bool:
