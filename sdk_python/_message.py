@@ -39,6 +39,10 @@ class Message(NamedTuple):
     """In the producer's order, duplicates too. A name that is not UTF-8 is decoded with ``surrogateescape``."""
 
 
+_MOST_NAMES: Final = 1_000
+_LONGEST_NAME: Final = 200
+
+
 class FrameError(Exception):
     """A frame of the sidecar breaks the contract; the text names the field."""
 
@@ -174,7 +178,30 @@ def _null_indexes(column: Sequence[bytes | None]) -> list[int]:
     return [index for index, entry in enumerate(column) if entry is None]
 
 
+class _Names(dict[bytes, str]):
+    """Header names as text: few, and the same again and again.
+
+    Whoever makes up a name for each message pays for it in time and not in memory.
+    """
+
+    def __missing__(self, name: bytes) -> str:
+        text = name.decode("utf-8", "surrogateescape")
+        if len(name) <= _LONGEST_NAME:
+            if len(self) >= _MOST_NAMES:
+                self.clear()
+            self[name] = text
+        return text
+
+
 def _headers(batch: pb.Batch) -> list[tuple[Header, ...]]:
-    names = [name.decode("utf-8", "surrogateescape") for name in batch.header_names[:]]
-    pairs = zip(names, _with_nulls(batch.header_values, batch.null_header_values), strict=True)
-    return [tuple(islice(pairs, count)) for count in batch.header_counts[:]]
+    names = map(_NAMES.__getitem__, batch.header_names[:])
+    values = _with_nulls(batch.header_values[:], batch.null_header_values)
+    pairs = zip(names, values, strict=True)
+    counts = batch.header_counts[:]
+    same = counts[0]
+    if same and counts.count(same) == len(counts):
+        return [*zip(*repeat(pairs, same), strict=True)]
+    return [tuple(islice(pairs, count)) for count in counts]
+
+
+_NAMES = _Names()

@@ -8,6 +8,7 @@ one C-level pass. Only a frame that holds something rare pays for it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
+from operator import itemgetter
 from typing import cast
 
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Message
@@ -169,16 +170,19 @@ class _Columns:
             columns["offsets"] = offsets
         if self.keys[0] is not None or self.keys.count(None) != count:
             columns["keys"] = self.keys
-        if self.headers.count(None) != count:
-            columns.update(_header_columns(self.headers))
+        without = self.headers.count(None)
+        if without != count:
+            columns.update(_header_columns(self.headers, without))
         serialize = joined if _large(self.values) else _serialized
         try:
             data = serialize(columns, cast("list[bytes]", self.values))
         except TypeError:
-            # A null is among the keys or values: each entry is looked at anyway, so we need not look before.
+            # A null is among the keys, values or headers' values: each entry is looked at anyway, so we need not look
+            # before.
             values, columns["null_values"] = _nullable(self.values)
-            if "keys" in columns:
-                columns["keys"], columns["null_keys"] = _nullable(self.keys)
+            for name in ("keys", "header_values"):
+                if name in columns:
+                    columns[name], columns[f"null_{name}"] = _nullable(cast("Column", columns[name]))
             data = serialize(columns, values)
         return Frame(data, first, last, count, offsets)
 
@@ -203,12 +207,12 @@ def _nullable(column: Column) -> tuple[list[bytes], list[int]]:
     return [entry or b"" for entry in column], [index for index, entry in enumerate(column) if entry is None]
 
 
-def _header_columns(headers: Headers) -> dict[str, object]:
-    flat = [*chain.from_iterable(header or () for header in headers)]
-    values, nulls = _nullable([value for _, value in flat])
+def _header_columns(headers: Headers, without: int) -> dict[str, object]:
+    """``without`` is how many of the records have none."""
+    every = cast("list[list[Header]]", [header or [] for header in headers] if without else headers)
+    flat = [*chain.from_iterable(every)]
     return {
-        "header_counts": [len(header or ()) for header in headers],
-        "header_names": [name.encode() for name, _ in flat],
-        "header_values": values,
-        "null_header_values": nulls,
+        "header_counts": [*map(len, every)],
+        "header_names": [*map(str.encode, map(itemgetter(0), flat))],
+        "header_values": [*map(itemgetter(1), flat)],
     }

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from sdk_python import CREATE_TIME, LOG_APPEND_TIME, NO_TIMESTAMP, Message
-from sdk_python._message import Columns, FrameError, batch_of, check_batch
+from sdk_python._message import _NAMES, Columns, FrameError, batch_of, check_batch
 from sdk_python.protocol import lambda_pb2 as pb
 
 nullable = st.none() | st.binary(max_size=5)
@@ -41,6 +41,17 @@ def test_round_trip(messages: list[Message]) -> None:
     again = messages_of(batch, "topic", 3)
     assert again == messages
     assert all(type(message) is Message for message in again)
+
+
+def test_equally_many_headers_on_each_with_more_names_than_are_kept() -> None:
+    messages = [
+        Message("t", 0, n, None, NO_TIMESTAMP, None, b"", ((f"name-{n}", b"1"), ("long" * 100, None), ("same", b"2")))
+        for n in range(2_500)
+    ]
+    batch = pb.Batch.FromString(batch_of(messages).SerializeToString())
+    assert messages_of(batch, "t", 0) == messages
+    assert len(_NAMES) <= 1_000
+    assert max(map(len, _NAMES)) <= 200
 
 
 def test_a_plain_frame_needs_only_values() -> None:
