@@ -1,16 +1,23 @@
-"""A lambda that never checkpoints, with millions of records waiting: memory, and what it does to the others."""
+"""A lambda that never checkpoints, with millions of records waiting.
+
+Of one partition: what that does to the others. Of all: how much memory it takes, and whether that grows.
+"""
 
 import time
 import uuid
 from typing import Any
 
-from benchmarks.processes import sidecar
+from benchmarks.processes import memory_mb, sidecar
 from benchmarks.traffic import fill, offer
 from sdk_python.protocol import admin_pb2
 
 PARTITIONS = 8
 RATE = 40_000
 SECONDS = 10.0
+
+STANDING = 64
+STANDS = 20.0
+"""Partitions that all stand still, and seconds for which they are watched."""
 
 Figures = dict[str, float]
 
@@ -40,6 +47,33 @@ def run(broker: str, waiting: int) -> Figures:
         if waiting:
             _must_be_stuck(host.status())
         figures |= host.memory_mb()
+        process.terminate()
+        if process.wait(30) != 0:
+            raise RuntimeError("the lambda process failed")
+    return figures
+
+
+def standing(broker: str, topic: str) -> Figures:
+    """All `STANDING` partitions of ``topic`` are stuck.
+
+    Returns the sidecar's memory in MB at its highest, and by how much it grew while nothing moved any more.
+    """
+    with sidecar(broker, [topic], {"stuck": "all"}) as host:
+        process = host.serve_with({}, "benchmarks.stuck")
+        host.wait_until_running(STANDING)
+        began = time.perf_counter()
+        while not all(p.HasField("blocked_since_ms") for p in host.status().partitions):
+            if time.perf_counter() - began > 10 * SECONDS:
+                raise RuntimeError(f"the partitions are not stuck: {host.status()}")
+            time.sleep(0.05)
+        before, used = memory_mb(host.process.pid, "VmRSS"), host.cpu_seconds()
+        time.sleep(STANDS)
+        figures = {
+            "records": host.status().records_sent,
+            "grown_mb": memory_mb(host.process.pid, "VmRSS") - before,
+            "cpu_seconds_per_hour": (host.cpu_seconds() - used) / STANDS * 3600,
+            **host.memory_mb(),
+        }
         process.terminate()
         if process.wait(30) != 0:
             raise RuntimeError("the lambda process failed")

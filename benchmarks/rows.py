@@ -15,6 +15,7 @@ Figures = dict[str, float]
 Options = argparse.Namespace
 RATE, CPU = "records_per_second", "cpu_seconds_per_million"
 MANY = 512
+BEHIND = 10_000_000
 WINDOWS = {"pipelined": 10_000, "pipelined_by_100": pipelined.BATCH}
 """In the row of that name. The second has as many saves at once as batches of all partitions."""
 SAVES = 200_000
@@ -145,6 +146,16 @@ def _pressure(broker: str, options: Options) -> Iterator[Row]:
         (RATE, "sidecar_mb"),
         rounds=3,
     )
+    fill(broker, "standing", pressure.STANDING, BEHIND)
+    yield Row(
+        "pressure: all",
+        f"a lambda that never checkpoints, {pressure.STANDING} partitions, {BEHIND:,} records waiting, watched for"
+        f" {pressure.STANDS:g} s when all are full",
+        {"path": lambda: pressure.standing(broker, "standing")},
+        shown=("sidecar_mb", "grown_mb", "cpu_seconds_per_hour"),
+        rounds=3,
+    )
+    delete_topic(broker, "standing")
 
 
 def _router(broker: str, options: Options) -> Iterator[Row]:

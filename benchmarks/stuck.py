@@ -1,4 +1,7 @@
-"""A lambda that checkpoints every record, but for one partition where it never does (setting ``stuck``)."""
+"""A lambda that checkpoints every record, but for one partition where it never does, or for all.
+
+The setting ``stuck`` says which: its number, or "all".
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +21,7 @@ class _Lambda:
 
 class _Factory:
     async def create(self, config: Mapping[str, Any], context: IContext) -> _Lambda:
-        return _Lambda(context, stuck=context.partition == config["stuck"])
+        return _Lambda(context, stuck=config["stuck"] in (context.partition, "all"))
 
     async def dispose(self) -> None:
         """Nothing to close."""

@@ -28,6 +28,7 @@ from sidecar.kafka.places import Places
 from sidecar.kafka.properties import Property, rebalance_protocol
 from sidecar.kafka.sender import Sender
 from sidecar.kafka.status import lambda_status
+from sidecar.kafka.writing import Writing
 from sidecar.logs import get_logger
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import (
@@ -112,6 +113,7 @@ class ConsumerThread(threading.Thread):
         self._stood_still: list[TopicPartition] = []
         self._throttled = False
         self._next_look = 0.0
+        self._fetched = 0  # records, at the last look
         self._last_letter = float("-inf")
 
     def run(self) -> None:
@@ -122,9 +124,10 @@ class ConsumerThread(threading.Thread):
                 logger=ClientLog(get_logger("librdkafka").bind(lambda_=self._lambda)),
             )
             self._connection = Connection(self._consumer, self._config.topics, self._log)
-            self._flow = Flow(self._consumer, self._table, self._inflow, self._log)
+            self._writing = Writing(self._table)
+            self._flow = Flow(self._consumer, self._table, self._inflow, self._writing, self._log)
             self._sender = Sender(
-                self._table, self._inflow, self._flow, self._config, self._outbox, self._dead_letters
+                self._table, self._inflow, self._writing, self._config, self._outbox, self._dead_letters
             )
             self._places = Places(
                 self._consumer,
@@ -175,7 +178,7 @@ class ConsumerThread(threading.Thread):
         now = monotonic()
         self._sender.work(now)
         self._outbox.flush()  # before the housekeeping: records do not wait for it
-        if now >= self._next_look:
+        if now >= self._next_look or (self._flow.tight and self._inflow.fetched != self._fetched):
             self._next_look = now + HOUSEKEEPING
             self._look_around(now)
         self._commits.work(self._consumer, now)
@@ -223,7 +226,7 @@ class ConsumerThread(threading.Thread):
     def _patience(self) -> float:
         if self._sender.changed:
             return 0.0
-        if self._flow.writing or (self._table.someone_waits and len(self._table.processes)):
+        if self._writing or (self._table.someone_waits and len(self._table.processes)):
             return WAIT_WRITTEN
         return WAIT_BUSY if self._table.held() else WAIT_IDLE
 
@@ -243,7 +246,7 @@ class ConsumerThread(threading.Thread):
             case mail.Written(stream):
                 tp = table.written(stream)
                 if tp is not None:
-                    self._flow.written(tp, now)
+                    self._writing.written(tp, now)
                     self._sender.changed.add(tp)
             case mail.Checkpoints(entries, reply):
                 results = []
@@ -404,7 +407,7 @@ class ConsumerThread(threading.Thread):
         for tp in tps:
             self._inflow.forget(tp)
             self._sender.forget(tp)
-            self._flow.forget(tp)
+            self._writing.forget(tp)
 
     # --- what goes wrong --------------------------------------------------------------------------------------
 
@@ -417,6 +420,7 @@ class ConsumerThread(threading.Thread):
     # --- now and then -----------------------------------------------------------------------------------------
 
     def _look_around(self, now: float) -> None:
+        self._fetched = self._inflow.fetched
         self._table.tick(now)
         self._throttled = self._flow.adjust(now)
         self._operator.work()

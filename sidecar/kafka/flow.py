@@ -2,7 +2,8 @@
 
 Owned by the consumer thread. What flows is never paused, since a pause throws away what the client had fetched ahead:
 when too much of it waits, the thread leaves the client alone for a moment instead. What does not flow (no lambda, a
-full window, a reader that does not read) is paused once its share of memory is used, and slows nobody down.
+full window, a reader that does not read) is paused once its share of memory is used, or all of it once the whole is,
+and slows nobody down.
 """
 
 from collections.abc import Collection
@@ -11,12 +12,10 @@ from contextlib import suppress
 from confluent_kafka import Consumer, KafkaException, TopicPartition as KafkaPartition
 from structlog.typing import FilteringBoundLogger
 
-from sidecar.kafka.inflow import RESUME_BELOW, Inflow
+from sidecar.kafka.inflow import MOST_WAITING_BYTES, RESUME_BELOW, Inflow
+from sidecar.kafka.writing import Writing
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import State, TopicPartition, short
-
-STUCK_AFTER = 0.2
-"""Seconds after which frames that the loop cannot write count as a lambda that does not read."""
 
 WAKE_TIMEOUT = 0.1
 """Seconds that a wake may take; the broker answers within a few milliseconds, and the answer does not matter."""
@@ -25,48 +24,45 @@ WAKE_TIMEOUT = 0.1
 class Flow:
     """The flow of one lambda's partitions."""
 
-    def __init__(self, consumer: Consumer, table: PartitionTable, inflow: Inflow, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        table: PartitionTable,
+        inflow: Inflow,
+        writing: Writing,
+        log: FilteringBoundLogger,
+    ) -> None:
         self._consumer = consumer
         self._table = table
         self._inflow = inflow
+        self._writing = writing
         self._log = log
-        self._writing_since: dict[TopicPartition, float] = {}
-
-    @property
-    def writing(self) -> bool:
-        """Frames are on their way, so a note of the writer is due."""
-        return bool(self._writing_since)
-
-    def sent(self, tp: TopicPartition, now: float) -> None:
-        """A frame was handed to the loop."""
-        self._writing_since.setdefault(tp, now)
-
-    def written(self, tp: TopicPartition, now: float) -> None:
-        """A frame of the partition left; others may be on their way still."""
-        self._writing_since.pop(tp, None)
-        if self._table.partitions[tp].in_flight:
-            self._writing_since[tp] = now
-
-    def forget(self, tp: TopicPartition) -> None:
-        """The partition is not ours any more."""
-        self._writing_since.pop(tp, None)
+        self.tight = False
+        """Much waits that does not flow: the next fetch may already be too much."""
 
     def adjust(self, now: float) -> bool:
         """Pause and resume what is to be. Returns whether to leave the client alone for a moment."""
-        for tp in [tp for tp in self._writing_since if not self._table.partitions[tp].in_flight]:
-            del self._writing_since[tp]  # the stream ended before it could say so
+        self._writing.tidy()
         share = self._inflow.share(len(self._table.partitions))
-        flowing = 0
+        flowing = standing = 0
         stuck: list[TopicPartition] = []
         for tp in self._inflow:
             self._table.block(tp, now)
             size = self._inflow.bytes(tp)
             if self._is_flowing(tp, now):
                 flowing += size
-            elif size > share and tp not in self._inflow.paused:
-                stuck.append(tp)
+            else:
+                standing += size
+                if size > share and tp not in self._inflow.paused:
+                    stuck.append(tp)
+        self.tight = standing > MOST_WAITING_BYTES // 2
+        if standing > MOST_WAITING_BYTES:
+            # A fetch brings thousands of records of one partition, far more than the share of one of many. So not
+            # only those that have theirs are paused, but whatever does not flow.
+            every = self._table.partitions
+            stuck = [tp for tp in every if tp not in self._inflow.paused and not self._is_flowing(tp, now)]
         self.pause(stuck)
-        self._resume(share * RESUME_BELOW)
+        self._resume(share * RESUME_BELOW, now)
         return flowing > share * max(1, len(self._table.partitions))
 
     def pause(self, tps: Collection[TopicPartition]) -> None:
@@ -93,12 +89,15 @@ class Flow:
             self._consumer.assignment()  # answered behind the client's own resumes: they are in force
             self._consumer.offsets_for_times(asked, timeout=WAKE_TIMEOUT)
 
-    def _resume(self, low: float) -> None:
-        """Fetch again where a lambda runs and less than ``low`` bytes wait."""
+    def _resume(self, low: float, now: float) -> None:
+        """Fetch again where a lambda runs and less than ``low`` bytes wait; ahead of one that stands still, only when
+        there is room for it again."""
         hungry = [
             tp
             for tp in self._inflow.paused
-            if self._table.partitions[tp].state is State.RUNNING and self._inflow.bytes(tp) < low
+            if self._table.partitions[tp].state is State.RUNNING
+            and self._inflow.bytes(tp) < low
+            and (not self.tight or self._is_flowing(tp, now))
         ]
         if hungry:
             asleep = len(self._inflow.paused) == len(self._table.partitions)
@@ -110,9 +109,4 @@ class Flow:
     def _is_flowing(self, tp: TopicPartition, now: float) -> bool:
         """Whether the partition's lambda takes records as fast as they can be written."""
         partition = self._table.partitions[tp]
-        since = self._writing_since.get(tp)
-        return (
-            partition.state is State.RUNNING
-            and partition.window.room() > 0
-            and (since is None or now - since < STUCK_AFTER)
-        )
+        return partition.state is State.RUNNING and partition.window.room() > 0 and not self._writing.stuck(tp, now)

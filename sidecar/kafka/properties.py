@@ -27,6 +27,11 @@ FETCH_QUEUE_BACKOFF_MS = 2
 # How much librdkafka fetches ahead. A pause throws away what was fetched ahead of a partition, and it is
 # fetched again on resume: so no more than one window is worth it. 16 MiB is the window's default size.
 PREFETCH_KBYTES = 16_384
+# What one answer of a broker brings at most; it stays in memory until its last record is sent. librdkafka's default
+# of 50 MiB takes 80 MB more with 64 partitions, and is no faster.
+FETCH_BYTES = 8 * 1024 * 1024
+# librdkafka refuses a `fetch.max.bytes` that does not lie between these two.
+BOUND_TO_FETCH = frozenset({"message.max.bytes", "receive.message.max.bytes"})
 # Below this many messages a fetch round trip costs more than it brings, however small the window is ...
 FEWEST_PREFETCHED = 1_000
 # ... and this is librdkafka's own default: no reason to go beyond it.
@@ -177,6 +182,8 @@ def _build(kafka: Mapping[str, str], group: str, window_messages: int) -> dict[s
         "queued.max.messages.kbytes": PREFETCH_KBYTES,
         "queued.min.messages": min(MOST_PREFETCHED, max(FEWEST_PREFETCHED, window_messages)),
     }
+    if not BOUND_TO_FETCH.intersection(kafka):
+        properties["fetch.max.bytes"] = FETCH_BYTES
     if embedded:
         properties |= {
             "fetch.wait.max.ms": EMBEDDED_FETCH_WAIT_MS,

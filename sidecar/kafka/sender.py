@@ -7,8 +7,8 @@ from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka.dead_letters import DeadLetters
 from sidecar.kafka.encode import Undeliverable, encode
-from sidecar.kafka.flow import Flow
 from sidecar.kafka.inflow import Inflow
+from sidecar.kafka.writing import Writing
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import DeadLetter, TopicPartition
@@ -25,7 +25,7 @@ class Sender:
         self,
         table: PartitionTable,
         inflow: Inflow,
-        flow: Flow,
+        writing: Writing,
         config: LambdaConfig,
         outbox: mail.Outbox,
         dead_letters: DeadLetters | None,
@@ -33,7 +33,7 @@ class Sender:
         """``dead_letters``: None where the policy is another."""
         self._table = table
         self._inflow = inflow
-        self._flow = flow
+        self._writing = writing
         self._config = config
         self._outbox = outbox
         self._dead_letters = dead_letters
@@ -41,21 +41,37 @@ class Sender:
         self.changed: set[TopicPartition] = set()
         """Partitions of which something may go that could not before. What may not go now comes here again when
         something has changed: a frame was written, a checkpoint made room, records came."""
+        self._queue: dict[TopicPartition, None] = {}
         self.sent = 0
         """Records, since the start."""
 
     def work(self, now: float) -> None:
-        """Encode and hand over what may go."""
-        candidates, self.changed = self.changed, set()
+        """Encode and hand over what may go.
+
+        While the way is crowded, partitions queue: the first of many would else have it for themselves.
+        """
+        self._queue.update(dict.fromkeys(self.changed))
+        self.changed = set()
+        if self._writing.crowded(now):
+            return
+        candidates, self._queue = self._queue, {}
+        served: set[TopicPartition] = set()
         for tp in candidates:
             most = self._table.may_send(tp)
             while most and self._inflow.count(tp):
+                if self._writing.crowded(now):
+                    self._queue[tp] = None
+                    break
                 if not self._send_frame(tp, most, now):
                     break
+                served.add(tp)
                 most = self._table.may_send(tp)
             bad = self._inflow.bad(tp)
             if most and bad is not None and not self._inflow.count(tp):
                 self._table.undeliverable(tp, bad.offset, bad.reason, self._config.rebalance_drain, now)
+        for tp in served & self._queue.keys():
+            del self._queue[tp]
+            self._queue[tp] = None  # behind those that had no turn
 
     def kept(self, answer: mail.DeadLettered, now: float) -> None:
         """The dead-letter topic has the record, or does not take it."""
@@ -68,6 +84,7 @@ class Sender:
     def forget(self, tp: TopicPartition) -> None:
         """The partition is not ours any more."""
         self.changed.discard(tp)
+        self._queue.pop(tp, None)
         self._being_kept.pop(tp, None)
 
     def _send_frame(self, tp: TopicPartition, most: int, now: float) -> bool:
@@ -96,7 +113,7 @@ class Sender:
         if frame is not None:
             self._inflow.taken(tp, frame.count)
             self._table.sent(tp, frame.first, frame.last, frame.count, len(frame.data), frame.offsets, now)
-            self._flow.sent(tp, now)
+            self._writing.sent(tp, len(frame.data), now)
             self.sent += frame.count
             self._outbox.post(mail.Send(stream.id, frame.data))
             if len(frame.data) >= AT_ONCE_BYTES:

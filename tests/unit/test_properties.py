@@ -123,6 +123,7 @@ def test_a_consumer_gets_what_the_design_needs_and_no_default_again() -> None:
         "enable.auto.offset.store": False,
         "allow.auto.create.topics": False,
         "fetch.queue.backoff.ms": 2,
+        "fetch.max.bytes": 8_388_608,
         "queued.max.messages.kbytes": 16_384,
         "queued.min.messages": 10_000,
         "partition.assignment.strategy": "cooperative-sticky",
@@ -132,6 +133,21 @@ def test_a_consumer_gets_what_the_design_needs_and_no_default_again() -> None:
 @pytest.mark.parametrize(("window", "prefetch"), [(1, 1_000), (5_000, 5_000), (10_000_000, 100_000)])
 def test_prefetch_is_sized_to_the_window(window: int, prefetch: int) -> None:
     assert consumer_properties(SERVERS, deli(window))["queued.min.messages"] == prefetch
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        {"message.max.bytes": "20000000"},
+        {"receive.message.max.bytes": "5000000", "fetch.max.bytes": "4000000"},
+        {"fetch.max.bytes": "4000000"},
+    ],
+)
+def test_the_clients_limits_of_size_may_be_moved(user: dict[str, str]) -> None:
+    assert check(SERVERS | user) == []
+    made = consumer_properties(SERVERS | user, deli())
+    assert made.get("fetch.max.bytes") == user.get("fetch.max.bytes")
+    Consumer(made).close()  # librdkafka refuses sizes that do not go together
 
 
 def test_the_users_values_win_unless_they_are_ours() -> None:

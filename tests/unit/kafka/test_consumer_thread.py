@@ -15,6 +15,7 @@ from sidecar.kafka.flow import Flow
 from sidecar.kafka.intake import Intake
 from sidecar.kafka.places import Places
 from sidecar.kafka.sender import Sender
+from sidecar.kafka.writing import Writing
 from sidecar.logs import get_logger
 from sidecar.partitions.vocabulary import Assign, ClosedReason, State, TopicPartition
 
@@ -78,9 +79,10 @@ class Bench:
         log = get_logger("test")
         thread, consumer = self.thread, self.thread._consumer
         thread._connection = Connection(consumer, ["t"], log)
-        thread._flow = Flow(consumer, thread._table, thread._inflow, log)
+        thread._writing = Writing(thread._table)
+        thread._flow = Flow(consumer, thread._table, thread._inflow, thread._writing, log)
         thread._places = Places(consumer, thread._table, thread._inflow, config, log, cooperative=True)
-        thread._sender = Sender(thread._table, thread._inflow, thread._flow, config, outbox, None)
+        thread._sender = Sender(thread._table, thread._inflow, thread._writing, config, outbox, None)
         thread._intake = Intake(thread._table, thread._inflow, thread._places, thread._connection, thread._sender)
         self.table = thread._table
         self.table.assigned([P0])

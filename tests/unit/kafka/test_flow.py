@@ -3,11 +3,12 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
 
-from sidecar.kafka.flow import STUCK_AFTER, Flow
+from sidecar.kafka.flow import Flow
 from sidecar.kafka.inflow import MOST_WAITING_BYTES, Inflow
+from sidecar.kafka.writing import STUCK_AFTER, Writing
 from sidecar.logs import get_logger
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import Assign, Limits, TopicPartition
+from sidecar.partitions.vocabulary import Assign, Limits, Progress, TopicPartition
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 HALF = MOST_WAITING_BYTES // 2
@@ -41,27 +42,30 @@ class Client:
 
 
 class Bench:
-    """Two partitions; P0 has a lambda, P1 has none."""
+    """Two partitions, or more; P0 has a lambda, the others have none."""
 
-    def __init__(self, window: int = 10_000) -> None:
+    def __init__(self, window: int = 10_000, partitions: int = 2) -> None:
         leases = iter("ab")
         self.now = 0.0  # here `now + STUCK_AFTER - now` is exact; a real clock's reading rounds it, at times down
         self.client = Client()
         self.inflow = Inflow(["t"])
         self.table = PartitionTable(Limits(window_messages=window), lambda: next(leases), lambda: 0.0)
-        self.flow = Flow(self.client, self.table, self.inflow, get_logger("test"))  # type: ignore[arg-type]
-        self.table.assigned([P0, P1])
+        self.writing = Writing(self.table)
+        self.flow = Flow(self.client, self.table, self.inflow, self.writing, get_logger("test"))  # type: ignore[arg-type]
+        tps = [TopicPartition("t", number) for number in range(partitions)]
+        self.table.assigned(tps)
         self.table.available(1, "process", 1 << 20, self.now)
-        for tp in (P0, P1):
+        for tp in tps:
             self.table.resolved(tp, 0, self.now, committed=True)
         (assign,) = self.table.commands
         assert isinstance(assign, Assign)
         assert assign.partition == P0
+        self.lease = assign.lease
         self.table.ready(1, assign.lease, self.now)
 
-    def wait(self, partition: int, count: int) -> None:
+    def wait(self, partition: int, count: int, size: int = HALF // 2) -> None:
         """So many records of one large size come: together more than a share of memory when there are two."""
-        value = b"x" * (HALF // 2)
+        value = b"x" * size
         first = self.inflow.next_offset.get(TopicPartition("t", partition), 0)
         list(
             self.inflow.add(
@@ -93,15 +97,11 @@ def test_a_partition_that_flows_is_never_paused_but_the_client_is_left_alone(ben
 def test_a_reader_that_does_not_read_is_one_that_does_not_flow(bench: Bench) -> None:
     bench.wait(0, 3)
     bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
-    bench.flow.sent(P0, bench.now)
-    assert bench.flow.writing
+    bench.writing.sent(P0, 10, bench.now)
     bench.flow.adjust(bench.now + STUCK_AFTER / 2)
     assert bench.client.paused == set()
     bench.flow.adjust(bench.now + STUCK_AFTER)
     assert bench.client.paused == {0}
-    bench.table.written(1)
-    bench.flow.written(P0, bench.now)
-    assert not bench.flow.writing
 
 
 def test_it_is_resumed_when_a_lambda_runs_and_little_waits(bench: Bench) -> None:
@@ -118,6 +118,44 @@ def test_a_full_window_pauses_its_partition_only() -> None:
     assert not bench.flow.adjust(bench.now)
     assert bench.client.paused == {0}
     assert bench.table.partitions[P0].blocked_since == bench.now
+
+
+def test_much_that_stands_still_pauses_whatever_does_and_nothing_that_flows() -> None:
+    bench = Bench(partitions=40)  # but for the first they have no lambda
+    for partition in range(1, 7):
+        bench.wait(partition, 1, size=MOST_WAITING_BYTES // 10)
+    bench.flow.adjust(bench.now)
+    assert bench.flow.tight
+    assert bench.client.paused == {*range(1, 7)}  # each has its share
+    for partition in range(7, 12):
+        bench.wait(partition, 1, size=MOST_WAITING_BYTES // 10)
+    bench.wait(0, 1)
+    bench.flow.adjust(bench.now)
+    assert bench.client.paused == {*range(1, 40)}
+
+
+def test_what_stands_still_with_nothing_waiting_is_resumed_when_there_is_room_again() -> None:
+    bench = Bench(window=1)
+    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
+    bench.wait(1, 2, size=MOST_WAITING_BYTES)
+    bench.flow.adjust(bench.now)
+    assert bench.client.paused == {0, 1}
+    bench.flow.adjust(bench.now)
+    assert bench.client.paused == {0, 1}
+    bench.inflow.drop(P1)
+    bench.flow.adjust(bench.now)
+    assert bench.client.paused == {1}  # nobody runs there
+
+
+def test_what_was_paused_for_others_is_resumed_when_its_own_window_opens() -> None:
+    bench = Bench(window=1)
+    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
+    bench.wait(1, 2, size=MOST_WAITING_BYTES)
+    bench.flow.adjust(bench.now)
+    assert bench.client.paused == {0, 1}
+    bench.table.checkpoint(bench.lease, Progress(0, 0, 0, 0), bench.now)
+    bench.flow.adjust(bench.now)
+    assert bench.client.paused == {1}
 
 
 def test_a_refused_pause_is_tried_again(bench: Bench) -> None:

@@ -5,16 +5,15 @@ from collections.abc import Iterator
 from typing import cast
 
 import pytest
-from confluent_kafka import Consumer, Message
+from confluent_kafka import Message
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka.dead_letters import DeadLetters
-from sidecar.kafka.flow import Flow
 from sidecar.kafka.inflow import Inflow
 from sidecar.kafka.sender import Sender
-from sidecar.logs import get_logger
+from sidecar.kafka.writing import Writing
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import (
     Assign,
@@ -58,9 +57,9 @@ class Bench:
         self.posted: list[mail.Delivery] = []
         outbox = mail.Outbox(loop, lambda _: None)
         outbox.post = self._post  # type: ignore[method-assign]
-        flow = Flow(cast("Consumer", None), self.table, self.inflow, get_logger("test"))
         kept = cast("DeadLetters", self.keeper) if policy is Policy.DEAD_LETTER else None
-        self.sender = Sender(self.table, self.inflow, flow, config, outbox, kept)
+        self.writing = Writing(self.table)
+        self.sender = Sender(self.table, self.inflow, self.writing, config, outbox, kept)
         self.table.assigned([P0])
         self.table.resolved(P0, 0, NOW, committed=True)
         self.streams = 0
@@ -99,6 +98,7 @@ class Bench:
                 frames.append([*batch.offsets] or [*range(first, first + len(batch.values))])
                 tp = self.table.written(one.stream)
                 if tp is not None:
+                    self.writing.written(tp, NOW)
                     self.sender.changed.add(tp)
             if not self.sender.changed:
                 return frames

@@ -1,0 +1,78 @@
+"""Frames on their way to lambdas: handed to the loop, and not written yet.
+
+Owned by the consumer thread.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from sidecar.partitions.table import PartitionTable
+from sidecar.partitions.vocabulary import TopicPartition
+
+STUCK_AFTER = 0.2
+"""Seconds after which frames that the loop cannot write count as a lambda that does not read."""
+
+MOST_BYTES = 8 * 1024 * 1024
+"""Bytes of frames that may be on their way to processes that read, all partitions of a lambda together. More would
+not be written sooner: with 512 partitions two full frames each are half a gigabyte."""
+
+
+@dataclass(slots=True)
+class _Frames:
+    since: float
+    sizes: deque[int] = field(default_factory=deque)
+
+
+class Writing:
+    """Which partitions have frames on their way, since when, and how many bytes."""
+
+    def __init__(self, table: PartitionTable) -> None:
+        """``table`` knows how many frames of each partition are on their way; its word counts."""
+        self._table = table
+        self._frames: dict[TopicPartition, _Frames] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        """Partitions with frames on their way: that many notes of writers are due."""
+        return len(self._frames)
+
+    def sent(self, tp: TopicPartition, size: int, now: float) -> None:
+        """A frame was handed to the loop."""
+        if self._table.partitions[tp].in_flight == 1:
+            self.forget(tp)  # what is left of a stream that ended before it could say so
+        frames = self._frames.setdefault(tp, _Frames(now))
+        frames.sizes.append(size)
+        self._bytes += size
+
+    def written(self, tp: TopicPartition, now: float) -> None:
+        """A frame of the partition left; others may be on their way still."""
+        frames = self._frames.get(tp)
+        if frames is None:
+            return
+        self._bytes -= frames.sizes.popleft()
+        frames.since = now
+        if not frames.sizes:
+            del self._frames[tp]
+
+    def forget(self, tp: TopicPartition) -> None:
+        """The partition is not ours any more, or its stream ended."""
+        frames = self._frames.pop(tp, None)
+        if frames is not None:
+            self._bytes -= sum(frames.sizes)
+
+    def tidy(self) -> None:
+        """Forget frames of streams that ended before they could say so."""
+        for tp in [tp for tp in self._frames if not self._table.partitions[tp].in_flight]:
+            self.forget(tp)
+
+    def stuck(self, tp: TopicPartition, now: float) -> bool:
+        """Whether the partition's lambda does not read."""
+        frames = self._frames.get(tp)
+        return frames is not None and now - frames.since >= STUCK_AFTER
+
+    def crowded(self, now: float) -> bool:
+        """Whether as much is on its way as may be. What is stuck does not count: it must hold up nobody else."""
+        if self._bytes < MOST_BYTES:
+            return False
+        moving = sum(sum(frames.sizes) for frames in self._frames.values() if now - frames.since < STUCK_AFTER)
+        return moving >= MOST_BYTES
