@@ -25,6 +25,22 @@ class DocumentKey(NamedTuple):
     document_id: str
 
 
+_JSON: Final = json.JSONDecoder()
+
+
+def _parse(value: bytes) -> Any:
+    """JSON in UTF-8, with a byte order mark or without. `json.loads` looks for other encodings first, which costs a
+    half more.
+
+    Raises ``ValueError``.
+    """
+    text = value.decode("utf-8", "surrogatepass").strip(" \t\n\r\ufeff")
+    parsed, end = _JSON.raw_decode(text)
+    if end != len(text):
+        raise ValueError(f"something follows the JSON at {end}")
+    return parsed
+
+
 class DocumentMessage(Message):
     """What a document's lambda gets: a `Message`, with ``boxcar`` beside the bytes in ``value``."""
 
@@ -38,7 +54,7 @@ class DocumentMessage(Message):
         if self.value is None:
             return None
         try:
-            parsed = json.loads(self.value)
+            parsed = _parse(self.value)
         except (ValueError, RecursionError):  # not UTF-8 is a ValueError too; the other is a million brackets
             return None
         if not isinstance(parsed, dict):

@@ -148,6 +148,9 @@ async def test_keys(module: str, tmp_path: Path) -> None:
     [
         (boxcar("A"), DocumentKey("t", "A")),
         ('{"tenantId": "t", "documentId": "A", "x": 1}', DocumentKey("t", "A")),
+        (' \r\n{"tenantId": "t", "documentId": "A"}\t\n', DocumentKey("t", "A")),
+        ('\ufeff{"tenantId": "t", "documentId": "A"}', DocumentKey("t", "A")),
+        ('{"tenantId": "t", "documentId": "A"} {}', None),
         ('{"type": "boxcar", "contents": []}', None),
         ('{"type": "boxcar", "tenantId": "t", "documentId": null}', None),
         ('{"type": "boxcar", "tenantId": "t", "documentId": ""}', None),
