@@ -15,7 +15,7 @@ from confluent_kafka import Message
 from sidecar.kafka.encode import RECORD_OVERHEAD, SAMPLE, Undeliverable
 from sidecar.partitions.vocabulary import TopicPartition
 
-MOST_WAITING_BYTES = 32 * 1024 * 1024
+MOST_WAITING_BYTES = 24 * 1024 * 1024
 """Bytes that may wait in one lambda's sidecar side, all partitions together."""
 
 LEAST_SHARE_BYTES = 64 * 1024
