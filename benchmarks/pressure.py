@@ -3,6 +3,7 @@
 Of one partition: what that does to the others. Of all: how much memory it takes, and whether that grows.
 """
 
+import subprocess
 import time
 import uuid
 from typing import Any
@@ -47,9 +48,7 @@ def run(broker: str, waiting: int) -> Figures:
         if waiting:
             _must_be_stuck(host.status())
         figures |= host.memory_mb()
-        process.terminate()
-        if process.wait(30) != 0:
-            raise RuntimeError("the lambda process failed")
+        _end(process)
     return figures
 
 
@@ -74,10 +73,14 @@ def standing(broker: str, topic: str) -> Figures:
             "cpu_seconds_per_hour": (host.cpu_seconds() - used) / STANDS * 3600,
             **host.memory_mb(),
         }
-        process.terminate()
-        if process.wait(30) != 0:
-            raise RuntimeError("the lambda process failed")
+        _end(process)
     return figures
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    if process.wait(30) != 0:
+        raise RuntimeError("the lambda process failed")
 
 
 def _handled(status: admin_pb2.Lambda) -> int:

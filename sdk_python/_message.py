@@ -39,10 +39,6 @@ class Message(NamedTuple):
     """In the producer's order, duplicates too. A name that is not UTF-8 is decoded with ``surrogateescape``."""
 
 
-_MOST_NAMES: Final = 1_000
-_LONGEST_NAME: Final = 200
-
-
 class FrameError(Exception):
     """A frame of the sidecar breaks the contract; the text names the field."""
 
@@ -176,6 +172,10 @@ def _with_nulls(column: Sequence[bytes | None], nulls: Sequence[int]) -> list[by
 
 def _null_indexes(column: Sequence[bytes | None]) -> list[int]:
     return [index for index, entry in enumerate(column) if entry is None]
+
+
+_MOST_NAMES: Final = 1_000
+_LONGEST_NAME: Final = 200
 
 
 class _Names(dict[bytes, str]):

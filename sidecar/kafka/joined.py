@@ -25,7 +25,7 @@ def joined(columns: Mapping[str, object], values: Sequence[bytes]) -> bytes:
     lengths = [*map(len, values)]
     prefixes = [*map(_VALUE.__getitem__, lengths)]
     size = len(head) + sum(lengths) + sum(map(len, prefixes))
-    parts = [_tag(pb.HostFrame, "batch") + _varint(size), head, *values, *values]
+    parts = [_BATCH + _varint(size), head, *values, *values]
     parts[2::2] = prefixes
     parts[3::2] = values
     return b"".join(parts)
@@ -35,7 +35,7 @@ class _Prefixes(dict[int, bytes]):
     """What stands before a value of this length. Made when first asked for, and kept where many are as long."""
 
     def __missing__(self, length: int) -> bytes:
-        made = _tag(pb.Batch, "values") + _varint(length)
+        made = _ONE_OF_VALUES + _varint(length)
         if length < _KEPT_BELOW:
             self[length] = made
         return made
@@ -55,4 +55,6 @@ def _varint(number: int) -> bytes:
     return bytes(encoded)
 
 
+_BATCH = _tag(pb.HostFrame, "batch")
+_ONE_OF_VALUES = _tag(pb.Batch, "values")
 _VALUE = _Prefixes()

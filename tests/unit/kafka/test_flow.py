@@ -74,6 +74,16 @@ class Bench:
         )
 
 
+def paused_for_another() -> Bench:
+    """P0's window is full and nothing of it waits, but so much of P1 that both are paused."""
+    bench = Bench(window=1)
+    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
+    bench.wait(1, 2, size=MOST_WAITING_BYTES)
+    bench.flow.adjust(bench.now)
+    assert bench.client.paused == {0, 1}
+    return bench
+
+
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
@@ -135,11 +145,7 @@ def test_much_that_stands_still_pauses_whatever_does_and_nothing_that_flows() ->
 
 
 def test_what_stands_still_with_nothing_waiting_is_resumed_when_there_is_room_again() -> None:
-    bench = Bench(window=1)
-    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
-    bench.wait(1, 2, size=MOST_WAITING_BYTES)
-    bench.flow.adjust(bench.now)
-    assert bench.client.paused == {0, 1}
+    bench = paused_for_another()
     bench.flow.adjust(bench.now)
     assert bench.client.paused == {0, 1}
     bench.inflow.drop(P1)
@@ -148,11 +154,7 @@ def test_what_stands_still_with_nothing_waiting_is_resumed_when_there_is_room_ag
 
 
 def test_what_was_paused_for_others_is_resumed_when_its_own_window_opens() -> None:
-    bench = Bench(window=1)
-    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
-    bench.wait(1, 2, size=MOST_WAITING_BYTES)
-    bench.flow.adjust(bench.now)
-    assert bench.client.paused == {0, 1}
+    bench = paused_for_another()
     bench.table.checkpoint(bench.lease, Progress(0, 0, 0, 0), bench.now)
     bench.flow.adjust(bench.now)
     assert bench.client.paused == {1}
