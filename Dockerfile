@@ -1,11 +1,12 @@
 # One image for the sidecar and for the lambdas of examples/: they differ in their command alone.
 
-FROM python:3.13-slim-trixie AS build
+# The full image, and not the slim one, since it has a compiler for the sidecar's own extension.
+FROM python:3.13-trixie AS build
 WORKDIR /build
 ENV PIP_NO_CACHE_DIR=1
 # What goes into the image; pip stays outside.
 RUN python -m venv --without-pip /opt/kafka-sidecar
-# All that is pinned, each file checked against its hash, and wheels only: nothing is compiled, here or later.
+# All that is pinned, each file checked against its hash, and wheels only: nothing of them is compiled.
 COPY requirements/dev.txt ./
 RUN python -m pip download --quiet --require-hashes --no-deps --only-binary :all: --dest wheels --requirement dev.txt
 # Of these only what the project asks for is installed, and the build backend comes from among them as well:

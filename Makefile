@@ -57,10 +57,10 @@ lock: $(VENV)/ready  ## pin what pyproject.toml asks for, newest versions, in re
 	  --no-annotate --no-header -q --upgrade -o requirements/dev.txt
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info sidecar/kafka/*.so .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# Made anew when what is pinned, or the project's own metadata, has changed.
-$(VENV)/ready: requirements/dev.txt pyproject.toml
+# Made anew when what is pinned or compiled, or the project's own metadata, has changed.
+$(VENV)/ready: requirements/dev.txt pyproject.toml $(wildcard sidecar/native/*)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed; {sys.executable} is {v.major}.{v.minor}. Name another with: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) ..."

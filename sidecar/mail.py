@@ -299,14 +299,20 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Letter] = queue.SimpleQueue()
+        self._front: Letter | None = None  # the owner's: met by `wait`, taken next
         self._closed = False
+        self.bell: Callable[[], None] | None = None
+        """Rung after each letter, in the thread that puts it. The owner's, which may wait for more than letters."""
 
     def put(self, letter: Letter) -> None:
         """Never blocks. Once the owner has ended, questions are answered with ``GoneError``."""
         if self._closed:
             _return_to_sender(letter)
-        else:
-            self._queue.put(letter)
+            return
+        self._queue.put(letter)
+        bell = self.bell
+        if bell is not None:
+            bell()
 
     def close(self) -> None:
         """The owner has ended. Called on the loop, so that no letter can slip in between."""
@@ -316,10 +322,18 @@ class Mailbox:
 
     def empty(self) -> bool:
         """Whether nothing is there now."""
-        return self._queue.empty()
+        return self._front is None and self._queue.empty()
+
+    def wait(self, timeout: float) -> None:
+        """Until there is a letter, up to ``timeout`` seconds."""
+        if self._front is None:
+            self._front = self.take(timeout)
 
     def take(self, timeout: float = 0.0) -> Letter | None:
         """The next letter, waiting up to ``timeout`` seconds for one; None when there is none."""
+        if self._front is not None:
+            front, self._front = self._front, None
+            return front
         try:
             return self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait()
         except queue.Empty:

@@ -20,6 +20,7 @@ from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka.commits import Commits
 from sidecar.kafka.connection import ClientLog, Connection
 from sidecar.kafka.dead_letters import DeadLetters
+from sidecar.kafka.extension import extension
 from sidecar.kafka.flow import Flow
 from sidecar.kafka.inflow import Inflow
 from sidecar.kafka.intake import Intake
@@ -27,6 +28,7 @@ from sidecar.kafka.operator import Operator
 from sidecar.kafka.places import Places
 from sidecar.kafka.properties import Property, rebalance_protocol
 from sidecar.kafka.sender import Sender
+from sidecar.kafka.source import MOST_PER_FETCH, MessageSource, RowSource, Source, with_plugin
 from sidecar.kafka.status import lambda_status
 from sidecar.kafka.writing import Writing
 from sidecar.logs import get_logger
@@ -43,9 +45,6 @@ from sidecar.partitions.vocabulary import (
     TopicPartition,
     short,
 )
-
-MOST_PER_FETCH = 4_000
-"""Records of one `consume()`: a quarter more throughput than 1,000, because frames grow with it."""
 
 WAIT_WRITTEN = 0.001
 WAIT_BUSY = 0.005
@@ -100,7 +99,7 @@ class ConsumerThread(threading.Thread):
             hand_over_drain=config.shutdown_drain,
         )
         self._table = PartitionTable(limits, lambda: secrets.token_urlsafe(18), random.random)
-        self._inflow = Inflow(config.topics)
+        self._inflow = Inflow()
         self._commits = Commits(self._table, self._inflow, config.checkpoint.interval, self._log)
         self._dead_letters: DeadLetters | None = None
         if limits.policy is Policy.DEAD_LETTER:
@@ -119,8 +118,10 @@ class ConsumerThread(threading.Thread):
     def run(self) -> None:
         """The thread's life. What it does not expect ends it, and ``ended`` says so."""
         try:
+            native = extension()
+            properties = with_plugin(self._properties, native)
             self._consumer = Consumer(
-                {**self._properties, "on_commit": self._commits.on_commit, "error_cb": self._on_error},
+                {**properties, "on_commit": self._commits.on_commit, "error_cb": self._on_error},
                 logger=ClientLog(get_logger("librdkafka").bind(lambda_=self._lambda)),
             )
             self._connection = Connection(self._consumer, self._config.topics, self._log)
@@ -135,9 +136,15 @@ class ConsumerThread(threading.Thread):
                 self._inflow,
                 self._config,
                 self._log,
+                lambda tps: self._source.lead_again(tps, self._inflow.paused),
                 cooperative=rebalance_protocol(self._properties) == "cooperative",
             )
             self._intake = Intake(self._table, self._inflow, self._places, self._connection, self._sender)
+            self._source: Source = (
+                MessageSource(self._consumer, self._config.topics, self.mailbox, self._intake.take)
+                if native is None
+                else RowSource(self._consumer, native.Source(MOST_PER_FETCH), self.mailbox, self._intake.take)
+            )
             self._operator = Operator(
                 self._consumer,
                 self._table,
@@ -192,41 +199,24 @@ class ConsumerThread(threading.Thread):
             self._outbox.post(mail.Connected(self._lambda, self._told_connected))
 
     def _fetch(self) -> None:
-        """Take what Kafka's client has; when that is nothing, wait for a first record.
-
-        `consume(n, timeout)` would wait for n records: a lone one would be late by the whole timeout.
-        """
+        """Take what Kafka's client has; when that is nothing, wait for a first record."""
         if self._throttled:
             # More waits than may: librdkafka is left alone until the writers have caught up a little.
-            letter = self.mailbox.take(WAIT_BUSY)
-            if letter is not None:
-                self._read(letter)
+            self.mailbox.wait(WAIT_BUSY)
             self._throttled = False
             self._next_look = 0.0
             return
-        batch = self._consumer.consume(MOST_PER_FETCH, 0)
-        if not batch and self.mailbox.empty():
+        if not self._source.read() and self.mailbox.empty():
             self._outbox.flush()  # what was answered so far must not wait with us
-            if len(self._inflow) and monotonic() - self._last_letter < BRISK:
-                # Records wait, for the checkpoint of a lambda at work. A poll would not end when that comes.
-                letter = self.mailbox.take(WAIT_WRITTEN)
-                if letter is not None:
-                    self._read(letter)
-                return
-            first = self._consumer.poll(self._patience())
-            if first is None:
-                return
-            # Kept before the client is called again: a revoke inside that call commits the client's position where
-            # nothing waits, and a record that is only in a local variable here would be passed over.
-            self._intake.take([first])
-            batch = self._consumer.consume(MOST_PER_FETCH - 1, 0)
-        if batch:
-            self._intake.take(batch)
+            # Records wait, for the checkpoint of a lambda at work?
+            for_letter = len(self._inflow) > 0 and monotonic() - self._last_letter < BRISK
+            self._source.wait(self._patience(), for_letter=for_letter)
 
     def _patience(self) -> float:
         if self._sender.changed:
             return 0.0
-        if self._writing or (self._table.someone_waits and len(self._table.processes)):
+        letters_soon = self._writing or (self._table.someone_waits and len(self._table.processes))
+        if letters_soon and not self._source.hears_letters:
             return WAIT_WRITTEN
         return WAIT_BUSY if self._table.held() else WAIT_IDLE
 
@@ -349,6 +339,7 @@ class ConsumerThread(threading.Thread):
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
         self._log.info("partitions assigned", partitions=short(tps))
         self._stood_still = [*self._table.partitions]
+        self._source.lead(tps)
         self._table.assigned(tps)
         self._places.assigned(tps)
 
@@ -445,6 +436,8 @@ class ConsumerThread(threading.Thread):
         with suppress(Exception):
             self._commits.now(self._consumer, [*self._table.partitions])
         with suppress(Exception):
+            self._source.close()
+        with suppress(Exception):
             self._consumer.close()
         for order in self._postponed:
             self.mailbox.put(order)  # answered, with what else is there, when the mailbox is closed
@@ -474,6 +467,7 @@ class ConsumerThread(threading.Thread):
         self._commits.finish(self._consumer, tps, FINISH_TIMEOUT)
         self._forget(tps)
         self._table.forget(tps)
+        self._source.close()
         self._consumer.close()
         if self._dead_letters is not None:
             self._dead_letters.stop()

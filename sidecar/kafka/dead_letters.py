@@ -8,11 +8,10 @@ for good: the partition stands still until then.
 
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic, time
-from typing import cast
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not marked so
@@ -25,6 +24,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
 from sidecar.config.lambdas import default_dead_letter_topic
 from sidecar.kafka.connection import ClientLog
 from sidecar.kafka.properties import Property
+from sidecar.kafka.records import Record
 from sidecar.logs import get_logger
 from sidecar.mail import DeadLettered, Mailbox
 from sidecar.partitions.vocabulary import DeadLetter, TopicPartition
@@ -42,8 +42,7 @@ _OURS = "__kafka_sidecar.errors."
 @dataclass(frozen=True, slots=True)
 class _Job:
     tp: TopicPartition
-    offset: int
-    record: Message
+    record: Record
     letter: DeadLetter
 
 
@@ -68,9 +67,9 @@ class DeadLetters(threading.Thread):
         self._failed = False
         self._log = ClientLog(get_logger("librdkafka").bind(lambda_=lambda_name))
 
-    def write(self, tp: TopicPartition, offset: int, record: Message, letter: DeadLetter) -> None:
+    def write(self, tp: TopicPartition, record: Record, letter: DeadLetter) -> None:
         """Keep this record. Called by the consumer thread; the answer is a `DeadLettered` in its mailbox."""
-        self._jobs.put(_Job(tp, offset, record, letter))
+        self._jobs.put(_Job(tp, record, letter))
 
     def stop(self) -> None:
         """End after what is under way. What is not answered then is met again by the partition's next owner."""
@@ -93,7 +92,7 @@ class DeadLetters(threading.Thread):
             self._producer.flush()
         for index, job in enumerate(jobs):
             error: str = errors[index] or self._outcomes.get(index, "the producer did not say what became of it")
-            self._mailbox.put(DeadLettered(job.tp, job.offset, job.letter, error))
+            self._mailbox.put(DeadLettered(job.tp, job.record.offset, job.letter, error))
         self._outcomes.clear()
         if self._failed:
             # Its topic may be gone, and a producer that failed for good would fail for ever.
@@ -115,12 +114,10 @@ class DeadLetters(threading.Thread):
 
     def _produce(self, index: int, job: _Job) -> None:
         producer, admin = self._clients()
-        # Through `map`: one with a header that cannot be read raises here, where a plain call could crash us.
-        [headers] = [*map(Message.headers, [job.record])]
-        given = cast("Sequence[tuple[str, bytes | None]]", headers or ())
+        record = job.record
+        added = added_headers(job.tp, record.offset, job.letter, self._lambda, self._group, monotonic())
         topic = self._topic or default_dead_letter_topic(self._lambda, job.tp.topic)
         partitions = self._partitions.get(topic) or self._prepared(admin, topic, job.tp.topic)
-        kind, timestamp = job.record.timestamp()
 
         def delivered(error: KafkaError | None, _: Message) -> None:
             self._outcomes[index] = "" if error is None else f"{error.str()} (topic {topic})"
@@ -128,12 +125,12 @@ class DeadLetters(threading.Thread):
 
         producer.produce(
             topic,
-            value=job.record.value(),
-            key=job.record.key(),
-            headers=[*given, *added_headers(job.tp, job.offset, job.letter, self._lambda, self._group, monotonic())],
+            value=record.value,
+            key=record.key,
+            headers=[*_named(record.headers), *added],
             # The same partition, so that what belongs together stays so; a topic of the user's may have fewer.
             partition=job.tp.partition if job.tp.partition < partitions else -1,
-            timestamp=0 if kind == TIMESTAMP_NOT_AVAILABLE else timestamp,
+            timestamp=0 if record.timestamp_type == TIMESTAMP_NOT_AVAILABLE else record.timestamp,
             on_delivery=delivered,
         )
 
@@ -187,6 +184,14 @@ def added_headers(
         f"{_OURS}group": group,
     }
     return [(name, text.encode()) for name, text in texts.items()]
+
+
+def _named(headers: list[tuple[bytes, bytes | None]]) -> list[tuple[str, bytes | None]]:
+    """The binding takes names as text only."""
+    try:
+        return [(name.decode(), value) for name, value in headers]
+    except UnicodeDecodeError:
+        raise ValueError("a header name is not UTF-8, which the Kafka client cannot write") from None
 
 
 def _limits_of(admin: AdminClient, source: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ over the list at C speed, and the checks for the rare cases (nulls, headers, gap
 one C-level pass. Only a frame that holds something rare pays for it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from operator import itemgetter
@@ -15,6 +14,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Me
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.kafka.joined import joined
+from sidecar.kafka.records import Frame, Undeliverable, too_large
 
 Header = tuple[str, bytes | None]
 Headers = list[list[Header] | None]
@@ -38,31 +38,6 @@ SAMPLE = 16
 """One in so many values is asked for its size."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One serialized ``HostFrame`` with a ``Batch``, and what the window has to know of it."""
-
-    data: bytes
-    first: int
-    last: int
-    count: int
-    offsets: Sequence[int] | None
-    """None: consecutive."""
-
-
-@dataclass(frozen=True, slots=True)
-class Undeliverable:
-    """A record that can never be sent to this lambda: its place in the list, its offset, and why."""
-
-    index: int
-    offset: int
-    reason: str
-    readable: bool = False
-    """It is only too large for the lambda process."""
-    behind: "Undeliverable | None" = None
-    """One that cannot be read comes after it, and must be cut off whatever becomes of this one."""
-
-
 def encode(records: list[Message], soft_limit: int, hard_limit: int) -> tuple[Frame | None, Undeliverable | None]:
     """One frame of as many of ``records`` as fit, from the first on; and the first that is undeliverable, if any.
 
@@ -71,7 +46,7 @@ def encode(records: list[Message], soft_limit: int, hard_limit: int) -> tuple[Fr
     record that is undeliverable: one that the Kafka client cannot read, or larger than ``hard_limit`` bytes. There
     is no frame when that is the first. A record that cannot be read must not be given to this function again.
     """
-    headers, bad = _headers(records)
+    headers, bad = headers_of(records)
     if bad is not None:
         if bad.index == 0:
             return None, bad
@@ -90,14 +65,10 @@ def encode(records: list[Message], soft_limit: int, hard_limit: int) -> tuple[Fr
         frame = columns.first(_fitting(values, keys, headers, limit)).frame()
     if len(frame.data) <= hard_limit:
         return frame, bad
-    reason = (
-        f"the record takes {len(frame.data)} bytes on the wire, more than the lambda process accepts ({hard_limit}): "
-        "raise the process's message limit, or resume with --skip"
-    )
-    return None, Undeliverable(0, frame.first, reason, readable=True, behind=bad)
+    return None, too_large(frame.first, len(frame.data), hard_limit, behind=bad)
 
 
-def _headers(records: list[Message]) -> tuple[Headers, Undeliverable | None]:
+def headers_of(records: list[Message]) -> tuple[Headers, Undeliverable | None]:
     """The headers of each record; on one that cannot be read: those before it, and which it is.
 
     A name that is not UTF-8 makes the first ``headers()`` raise SystemError; a second call on the same message would

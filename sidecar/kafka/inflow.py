@@ -5,14 +5,9 @@ paused in Kafka's client when its share is full, and resumed when little is left
 a pause throws away what the client had fetched ahead, and it is fetched again.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Iterator
 
-from confluent_kafka import Message
-
-from sidecar.kafka.encode import RECORD_OVERHEAD, SAMPLE, Undeliverable
+from sidecar.kafka.records import Frame, Record, Records, Run, Undeliverable, UnreadableError
 from sidecar.partitions.vocabulary import TopicPartition
 
 MOST_WAITING_BYTES = 24 * 1024 * 1024
@@ -22,22 +17,12 @@ LEAST_SHARE_BYTES = 64 * 1024
 RESUME_BELOW = 0.25
 """A paused partition is resumed when less than this part of its share waits."""
 
-FEW = 64
-"""Records whose sizes may as well be looked at one by one: a guess from a few of them may be far off."""
-
-MESSAGE_OVERHEAD = 300
-"""Bytes of memory that a record takes beside its value: the message object, its key, its place in lists."""
-
 
 class Inflow:
-    """What waits. ``bytes`` are of memory, estimated from the values' sizes."""
+    """What waits."""
 
-    def __init__(self, topics: Iterable[str]) -> None:
-        """``topics`` are those the lambda consumes; with just one, grouping is cheaper."""
-        names = [*topics]
-        self._only_topic = names[0] if len(names) == 1 else None
-        self._waiting: dict[TopicPartition, list[Message]] = {}
-        self._bytes: dict[TopicPartition, int] = {}
+    def __init__(self) -> None:
+        self._waiting: dict[TopicPartition, Records] = {}
         self._bad: dict[TopicPartition, Undeliverable] = {}
         self.next_offset: dict[TopicPartition, int] = {}
         """What comes next: the offset after the last record, or where the client was told to read. Missing: it was
@@ -55,7 +40,8 @@ class Inflow:
 
     def count(self, tp: TopicPartition) -> int:
         """Records that wait for this partition."""
-        return len(self._waiting.get(tp, ()))
+        waiting = self._waiting.get(tp)
+        return 0 if waiting is None else len(waiting)
 
     def idle(self, tp: TopicPartition) -> bool:
         """Nothing of this partition is here that was fetched and not sent."""
@@ -63,52 +49,49 @@ class Inflow:
 
     def bytes(self, tp: TopicPartition) -> int:
         """Memory that they take."""
-        return self._bytes.get(tp, 0)
+        waiting = self._waiting.get(tp)
+        return 0 if waiting is None else waiting.size
 
-    def add(self, batch: list[Message]) -> Iterator[TopicPartition]:
-        """Sort a batch (without errors) into its partitions; yields each that got something."""
-        self.fetched += len(batch)
-        for tp, records in self._grouped(batch):
-            if tp in self._bad:
-                continue  # what comes after an undeliverable record is fetched again when that is settled
-            waiting = self._waiting.get(tp)
-            if waiting is None:
-                self._waiting[tp] = records
-                self._bytes[tp] = 0
-            else:
-                waiting.extend(records)
-            sample = records[::SAMPLE]
-            self._bytes[tp] += (sum(map(len, sample)) // len(sample) + MESSAGE_OVERHEAD) * len(records)
-            self.next_offset[tp] = (records[-1].offset() or 0) + 1
-            yield tp
+    def add(self, run: Run) -> bool:
+        """Records came. Returns whether they wait: behind an undeliverable one they are dropped, to be fetched again
+        when that is settled."""
+        self.fetched += run.added
+        if run.partition in self._bad:
+            run.records.truncate(len(run.records) - run.added)
+            return False
+        self._waiting[run.partition] = run.records
+        self.next_offset[run.partition] = run.records.next_offset
+        return True
 
-    def peek(self, tp: TopicPartition, most: int) -> list[Message]:
-        """The first ``most`` records that wait; they stay until ``taken``."""
-        waiting = self._waiting[tp]
-        return waiting if len(waiting) <= most else waiting[:most]
-
-    def fitting(self, tp: TopicPartition, size: int) -> int:
-        """About how many of the records that wait take ``size`` bytes on the wire, and never fewer than `FEW`."""
-        each = max(1, self._bytes[tp] // len(self._waiting[tp]) - MESSAGE_OVERHEAD + RECORD_OVERHEAD)
-        return max(FEW, size // each)
+    def frame(
+        self, tp: TopicPartition, most: int, soft_limit: int, hard_limit: int
+    ) -> tuple[Frame | None, Undeliverable | None]:
+        """See `Records.frame`. The records stay until ``taken``."""
+        return self._waiting[tp].frame(most, soft_limit, hard_limit)
 
     def before(self, tp: TopicPartition, offset: int) -> int:
         """How many of the records that wait come before ``offset``."""
-        return bisect_left(self._waiting[tp], offset, key=_offset)
+        return self._waiting[tp].before(offset)
 
-    def first(self, tp: TopicPartition) -> Message:
-        """The first record that waits; it stays."""
-        return self._waiting[tp][0]
+    def first_offset(self, tp: TopicPartition) -> int:
+        """Of the first record that waits."""
+        return self._waiting[tp].offset(0)
+
+    def first(self, tp: TopicPartition) -> Record | None:
+        """The first record that waits; it stays. None: it cannot be read, and is undeliverable now."""
+        waiting = self._waiting[tp]
+        try:
+            return waiting.first()
+        except UnreadableError as error:
+            self.cut(tp, Undeliverable(0, waiting.offset(0), str(error)))
+            return None
 
     def taken(self, tp: TopicPartition, count: int) -> None:
         """The first ``count`` records are on their way."""
         waiting = self._waiting[tp]
-        left = len(waiting) - count
-        if left == 0:
-            del self._waiting[tp], self._bytes[tp]
-        else:
-            self._bytes[tp] = self._bytes[tp] * left // len(waiting)
-            del waiting[:count]
+        waiting.drop(count)
+        if not len(waiting):
+            del self._waiting[tp]
 
     def cut(self, tp: TopicPartition, bad: Undeliverable) -> None:
         """The record at ``bad.index`` of what waits is undeliverable: keep those before it, drop it and the rest.
@@ -116,14 +99,15 @@ class Inflow:
         It must not be touched again, since one that the Kafka client cannot read crashes the process then.
         """
         self._bad[tp] = bad
-        waiting = self._waiting[tp]
-        del waiting[bad.index :]
-        if not waiting:
-            del self._waiting[tp], self._bytes[tp]
+        self._keep(tp, bad.index)
 
     def spoil(self, tp: TopicPartition, bad: Undeliverable) -> None:
-        """An undeliverable record, which was never here, comes after what waits."""
-        self._bad.setdefault(tp, bad)
+        """An undeliverable record, which was never here, comes in the midst of what waits, or after it."""
+        if tp in self._bad:
+            return
+        self._bad[tp] = bad
+        if tp in self._waiting:
+            self._keep(tp, self.before(tp, bad.offset))
 
     def bad(self, tp: TopicPartition) -> Undeliverable | None:
         """The undeliverable record that comes after what waits."""
@@ -134,19 +118,16 @@ class Inflow:
         waiting = self._waiting.get(tp)
         if waiting is None:
             return
-        kept = [record for record in waiting if record.offset() not in offsets]
-        if len(kept) == len(waiting):
-            return
-        if kept:
-            self._bytes[tp] = self._bytes[tp] * len(kept) // len(waiting)
-            self._waiting[tp] = kept
-        else:
-            del self._waiting[tp], self._bytes[tp]
+        for offset in offsets:
+            index = waiting.before(offset)
+            if index < len(waiting) and waiting.offset(index) == offset:
+                waiting.remove(index)
+        if not len(waiting):
+            del self._waiting[tp]
 
     def drop(self, tp: TopicPartition) -> None:
         """Forget what waits: it will be fetched again, or is somebody else's."""
-        self._waiting.pop(tp, None)
-        self._bytes.pop(tp, None)
+        self._keep(tp, 0)
         self._bad.pop(tp, None)
         self.next_offset.pop(tp, None)
 
@@ -155,20 +136,14 @@ class Inflow:
         self.drop(tp)
         self.paused.discard(tp)
 
+    def _keep(self, tp: TopicPartition, count: int) -> None:
+        waiting = self._waiting.get(tp)
+        if waiting is None:
+            return
+        waiting.truncate(count)
+        if not count:
+            del self._waiting[tp]
+
     def share(self, partitions: int) -> int:
         """How many bytes one of so many partitions may let wait before it is paused."""
         return max(LEAST_SHARE_BYTES, MOST_WAITING_BYTES // max(1, partitions))
-
-    def _grouped(self, batch: list[Message]) -> Iterator[tuple[TopicPartition, list[Message]]]:
-        topic = self._only_topic
-        if topic is not None:
-            for partition, records in groupby(batch, Message.partition):
-                yield TopicPartition(topic, partition or 0), [*records]
-            return
-        keys = zip(map(Message.topic, batch), map(Message.partition, batch), batch, strict=True)
-        for (name, partition), rows in groupby(keys, itemgetter(0, 1)):
-            yield TopicPartition(name or "", partition or 0), [*map(itemgetter(2), rows)]
-
-
-def _offset(record: Message) -> int:
-    return record.offset() or 0

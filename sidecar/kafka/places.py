@@ -8,7 +8,7 @@ needs another offset is assigned after the callback.
 the config says, and a committed offset that no longer exists is said with its numbers before anything moves.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from time import monotonic
 
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, TopicPartition as KafkaPartition
@@ -39,15 +39,18 @@ class Places:
         inflow: Inflow,
         config: LambdaConfig,
         log: FilteringBoundLogger,
+        stopped: Callable[[Collection[TopicPartition]], None],
         *,
         cooperative: bool,
     ) -> None:
+        """``stopped`` is told of partitions that were unassigned by us, and are about to be assigned again."""
         self._consumer = consumer
         self._table = table
         self._inflow = inflow
         self._config = config
         self._cooperative = cooperative
         self._log = log
+        self._stopped = stopped
         self._unresolved: set[TopicPartition] = set()
         self._gone: set[TopicPartition] = set()
         self._left_at: dict[TopicPartition, int] = {}
@@ -236,10 +239,13 @@ class Places:
         moved = [KafkaPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
         if self._cooperative:
             self._consumer.incremental_unassign([KafkaPartition(p.topic, p.partition) for p in moved])
+            self._stopped(offsets)
             self._consumer.incremental_assign(moved)
         else:
             # The eager protocol knows only the whole assignment: the others are told where they are.
             everything = {tp: self._place_of(p) for tp, p in self._table.partitions.items()} | offsets
+            self._consumer.unassign()
+            self._stopped(everything)
             self._consumer.assign([KafkaPartition(tp.topic, tp.partition, o) for tp, o in everything.items()])
         self._inflow.next_offset.update(offsets)
         # Whether a moved partition is still paused differs between the protocols; not paused is what is meant.

@@ -6,8 +6,8 @@ Owned by the consumer thread.
 from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka.dead_letters import DeadLetters
-from sidecar.kafka.encode import Undeliverable, encode
 from sidecar.kafka.inflow import Inflow
+from sidecar.kafka.records import Undeliverable
 from sidecar.kafka.writing import Writing
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
@@ -100,11 +100,7 @@ class Sender:
         stream = self._table.processes.get(partition.stream)
         assert stream is not None
         limits = self._config.frame
-        # The frame's own limit is known only when it has been made, and what does not fit then is made again: with
-        # records of a kilobyte, four times over.
-        about = self._inflow.fitting(tp, min(limits.bytes, stream.max_message_bytes))
-        records = self._inflow.peek(tp, min(most, limits.records, about))
-        frame, bad = encode(records, limits.bytes, stream.max_message_bytes)
+        frame, bad = self._inflow.frame(tp, min(most, limits.records), limits.bytes, stream.max_message_bytes)
         if bad is not None:
             if bad.behind is not None:
                 self._inflow.cut(tp, bad.behind)
@@ -139,13 +135,14 @@ class Sender:
             count = self._inflow.before(tp, offset)
             if count:
                 return count
-            record = self._inflow.first(tp)
-            if record.offset() == offset:
+            if self._inflow.first_offset(tp) == offset:
                 letter = partition.dead[offset]
                 if self._being_kept.get(tp) is not letter and self._dead_letters is not None:
-                    self._being_kept[tp] = letter
-                    partition.reason = f"waits for the dead letter of offset {offset} to be written"
-                    self._dead_letters.write(tp, offset, record, letter)
+                    record = self._inflow.first(tp)
+                    if record is not None:
+                        self._being_kept[tp] = letter
+                        partition.reason = f"waits for the dead letter of offset {offset} to be written"
+                        self._dead_letters.write(tp, record, letter)
                 return 0
             self._table.no_such_record(tp, offset, self._config.rebalance_drain, now)
             return 0

@@ -46,9 +46,11 @@ def sources(letters: Sequence[Stored]) -> list[checks.Place]:
     return sorted((int(one[f"{CONNECT}partition"]), int(one[f"{CONNECT}offset"])) for one in said)
 
 
-def start_failing(stage: Stage, places: Sequence[checks.Place], **settings: Any) -> tuple[Sidecar, Program]:
+def start_failing(
+    stage: Stage, places: Sequence[checks.Place], *, native: bool = True, **settings: Any
+) -> tuple[Sidecar, Program]:
     """A sidecar with the policy, and a lambda that fails at these places."""
-    sidecar = stage.sidecar(on_critical="dead-letter")
+    sidecar = stage.sidecar(on_critical="dead-letter", native=native)
     return sidecar, stage.process(sidecar, module="failing", fail_places=places, **settings)
 
 

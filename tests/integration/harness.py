@@ -24,6 +24,7 @@ from confluent_kafka import Message, Producer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sdk_python.protocol import admin_pb2
+from sidecar.kafka import extension
 from sidecar.operate import client
 from sidecar.supervise import guard
 from tests.integration import checks
@@ -175,14 +176,17 @@ class Program:
 class Sidecar(Program):
     """A `kafka-sidecar` process. Its address is known, and can be dialled by lambdas, before it listens."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], label: str = "sidecar") -> None:
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any], label: str = "sidecar", *, native: bool = True
+    ) -> None:
+        """Not ``native``: it does without its extension, as where that could not be built."""
         path = folder / f"{label}.yaml"
         path.write_text(yaml.safe_dump(config))
         self.path = path
         self.config = config
         self.address = str(config["server"]["listen"])
         command = [sys.executable, "-m", "sidecar", "--config", str(path), "--log-format", "json"]
-        super().__init__(label, command)
+        super().__init__(label, command, {} if native else {extension.SWITCH: "0"})
 
     def wait_until_listening(self) -> None:
         """Until lambdas can dial it; Kafka may still be away."""
@@ -325,9 +329,16 @@ class Stage:
             "lambdas": {NAME: lambda_},
         }
 
-    def sidecar(self, config: Mapping[str, Any] | None = None, label: str = "sidecar", **options: Any) -> Sidecar:
+    def sidecar(
+        self,
+        config: Mapping[str, Any] | None = None,
+        label: str = "sidecar",
+        *,
+        native: bool = True,
+        **options: Any,
+    ) -> Sidecar:
         """Start a sidecar, with `config(**options)` if not with another one; does not wait for it."""
-        started = Sidecar(self.folder, config or self.config(label=label, **options), label)
+        started = Sidecar(self.folder, config or self.config(label=label, **options), label, native=native)
         self.programs.append(started)
         return started
 

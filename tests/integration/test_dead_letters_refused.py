@@ -154,7 +154,7 @@ def test_header_name_that_is_no_text_cannot_be_kept(stage: Stage) -> None:
     """Not byte for byte: the partition halts as without dead letters."""
     stage.create_topic()
     stage.produce_numbers(5)
-    sidecar, _ = start_failing(stage, [(0, 3)])
+    sidecar, _ = start_failing(stage, [(0, 3)], native=False)
     check_left_out(stage, [(0, 3)])
     stage.produced.append(produce_non_utf8_header(stage.broker.address, stage.topic, 0, value=b"hostile"))
     stage.produce_numbers(3)
@@ -169,13 +169,29 @@ def test_header_name_that_is_no_text_cannot_be_kept(stage: Stage) -> None:
     assert sidecar.lambda_status().dead_letters == 1
 
 
+def test_header_name_that_is_no_text_is_handled_but_cannot_be_kept(embedded_stage: Stage) -> None:
+    """Where the extension reads it, and only the binding's producer cannot write it."""
+    stage = embedded_stage
+    stage.create_topic()
+    stage.produce_numbers(5)
+    stage.produced.append(produce_non_utf8_header(stage.broker.address, stage.topic, 0, value=b"hostile"))
+    stage.produce_numbers(3)
+    sidecar, _ = start_failing(stage, [(0, 5)])
+    sidecar.wait_for_log("record becomes a dead letter", offset=5)
+    halted = sidecar.wait_for_state("halted")
+    assert halted.failing_offset == 5
+    assert "a header name is not UTF-8" in halted.reason
+    assert sidecar.cli("resume", f"{NAME}/{stage.topic}/0", "--skip").returncode == 0
+    check_left_out(stage, [(0, 5)])
+
+
 def test_record_that_is_too_large_before_one_that_cannot_be_read(stage: Stage) -> None:
     """The second is cut off when it is met first: to touch it again would end the whole process."""
     stage.create_topic()
     stage.produce([Record(b"k", b"x" * 20_000, [], 0, YEAR_2020)])
     stage.produced.append(produce_non_utf8_header(stage.broker.address, stage.topic, 0, value=b"hostile"))
     stage.produce_numbers(3)
-    sidecar = stage.sidecar(on_critical="dead-letter")
+    sidecar = stage.sidecar(on_critical="dead-letter", native=False)
     sidecar.wait_until_listening()
     with hand_client(sidecar.address) as client:
         client.offer(NAME, max_message_bytes=4096)
@@ -198,7 +214,7 @@ def test_dead_letter_is_kept_although_it_halts_behind_it(embedded_stage: Stage) 
     stage.produce_numbers(5)
     stage.produced.append(produce_non_utf8_header(stage.broker.address, stage.topic, 0, value=b"hostile"))
     stage.produce_numbers(3)
-    sidecar, _ = start_failing(stage, [(0, 3)])
+    sidecar, _ = start_failing(stage, [(0, 3)], native=False)
     target = f"{NAME}/{stage.topic}/0"
     sidecar.wait_for_state("halted")
     # A lambda that is told of the halt before it comes to the record, on a busy machine, leaves it to the next one.

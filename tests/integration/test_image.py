@@ -64,7 +64,7 @@ def copy(image: Image, source: str, target: str, directory: str) -> None:
     """COPY of one file or folder out of the build context."""
     to = image.path(os.path.normpath(Path(directory, target)))
     if (ROOT / source).is_dir():
-        shutil.copytree(ROOT / source, to, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+        shutil.copytree(ROOT / source, to, ignore=shutil.ignore_patterns("__pycache__", "*.so"), dirs_exist_ok=True)
     else:
         shutil.copy(ROOT / source, to / Path(source).name if target.endswith("/") else to)
 
@@ -115,7 +115,11 @@ def test_the_environment_has_what_the_project_needs_and_no_tools(image: Image) -
     code = "import importlib.metadata as m; print(*sorted(d.name.lower() for d in m.distributions()))"
     there = set(image.run(["python", "-c", code]).stdout.split())
     assert {"kafka-sidecar", "confluent-kafka", "grpcio", "pymongo"} <= there
-    assert there.isdisjoint({"pip", "hatchling", "pytest", "mypy", "ruff", "grpcio-tools", "setuptools"})
+    assert there.isdisjoint({"pip", "pytest", "mypy", "ruff", "grpcio-tools", "setuptools"})
+
+
+def test_the_extension_was_compiled_for_it(image: Image) -> None:
+    assert image.run(["python", "-c", "import sidecar.kafka._native as n; print(n.__file__)"]).stdout.strip()
 
 
 def test_all_versions_are_the_pinned_ones(image: Image) -> None:

@@ -164,7 +164,7 @@ def test_exit_for_a_record_that_cannot_be_delivered(embedded_stage: Stage) -> No
     stage.produce_numbers(3)
     assert produce_non_utf8_header(stage.broker.address, stage.topic) == (0, 3)
     stage.produce([Record(value=b"behind it", partition=0)])
-    sidecar = stage.sidecar(on_critical="exit")
+    sidecar = stage.sidecar(on_critical="exit", native=False)
     stage.process(sidecar)
     assert sidecar.ended() == 1
     [why] = sidecar.log("ending: a critical error, and on_critical is exit")

@@ -18,6 +18,7 @@ from sidecar.partitions.vocabulary import (
     RevokeReason,
     TopicPartition,
 )
+from tests.unit.kafka.arriving import Arriving
 
 from .recorder import Recorder
 
@@ -54,7 +55,8 @@ class World:
     def __init__(self) -> None:
         names = iter(f"L{number}" for number in range(1, 100))
         self.table = PartitionTable(Limits(), lambda: next(names), lambda: 1.0)
-        self.inflow = Inflow(["words"])
+        self.inflow = Inflow()
+        self.arriving = Arriving(self.inflow, ["words"])
         self.recorder = Recorder()
         self.kafka = Kafka()
         self.consumer = cast("Consumer", self.kafka)
@@ -70,7 +72,7 @@ class World:
         """Records come; sent, or not."""
         records = range(first, last + 1)
         made = [Message(topic=tp.topic, partition=tp.partition, offset=offset, value=b"v") for offset in records]
-        list(self.inflow.add(made))
+        self.arriving.come(made)
         self.kafka.positions[tp] = last + 1
         if send:
             self.inflow.taken(tp, len(made))

@@ -15,6 +15,7 @@ from sidecar.kafka.flow import Flow
 from sidecar.kafka.intake import Intake
 from sidecar.kafka.places import Places
 from sidecar.kafka.sender import Sender
+from sidecar.kafka.source import MessageSource
 from sidecar.kafka.writing import Writing
 from sidecar.logs import get_logger
 from sidecar.partitions.vocabulary import Assign, ClosedReason, State, TopicPartition
@@ -81,9 +82,12 @@ class Bench:
         thread._connection = Connection(consumer, ["t"], log)
         thread._writing = Writing(thread._table)
         thread._flow = Flow(consumer, thread._table, thread._inflow, thread._writing, log)
-        thread._places = Places(consumer, thread._table, thread._inflow, config, log, cooperative=True)
+        thread._places = Places(
+            consumer, thread._table, thread._inflow, config, log, lambda _: None, cooperative=True
+        )
         thread._sender = Sender(thread._table, thread._inflow, thread._writing, config, outbox, None)
         thread._intake = Intake(thread._table, thread._inflow, thread._places, thread._connection, thread._sender)
+        thread._source = MessageSource(consumer, ["t"], thread.mailbox, thread._intake.take)
         self.table = thread._table
         self.table.assigned([P0])
         self.table.resolved(P0, 1, monotonic(), committed=True)

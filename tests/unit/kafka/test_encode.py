@@ -6,7 +6,8 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, TI
 from hypothesis import given, settings, strategies as st
 
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar.kafka.encode import Frame, Undeliverable, encode
+from sidecar.kafka.encode import encode
+from sidecar.kafka.records import Frame, Undeliverable
 
 SOFT, HARD = 1 << 20, 4 << 20
 

@@ -9,6 +9,7 @@ from sidecar.kafka.writing import STUCK_AFTER, Writing
 from sidecar.logs import get_logger
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import Assign, Limits, Progress, TopicPartition
+from tests.unit.kafka.arriving import Arriving
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 HALF = MOST_WAITING_BYTES // 2
@@ -48,7 +49,8 @@ class Bench:
         leases = iter("ab")
         self.now = 0.0  # here `now + STUCK_AFTER - now` is exact; a real clock's reading rounds it, at times down
         self.client = Client()
-        self.inflow = Inflow(["t"])
+        self.inflow = Inflow()
+        self.arriving = Arriving(self.inflow)
         self.table = PartitionTable(Limits(window_messages=window), lambda: next(leases), lambda: 0.0)
         self.writing = Writing(self.table)
         self.flow = Flow(self.client, self.table, self.inflow, self.writing, get_logger("test"))  # type: ignore[arg-type]
@@ -67,10 +69,8 @@ class Bench:
         """So many records of one large size come: together more than a share of memory when there are two."""
         value = b"x" * size
         first = self.inflow.next_offset.get(TopicPartition("t", partition), 0)
-        list(
-            self.inflow.add(
-                [Message(topic="t", partition=partition, offset=first + n, value=value) for n in range(count)]
-            )
+        self.arriving.come(
+            [Message(topic="t", partition=partition, offset=first + n, value=value) for n in range(count)]
         )
 
 

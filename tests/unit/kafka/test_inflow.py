@@ -3,108 +3,137 @@
 import pytest
 from confluent_kafka import Message
 
-from sidecar.kafka.encode import Undeliverable
 from sidecar.kafka.inflow import LEAST_SHARE_BYTES, MOST_WAITING_BYTES, Inflow
+from sidecar.kafka.messages import MessageRecords
+from sidecar.kafka.records import Undeliverable
 from sidecar.partitions.vocabulary import TopicPartition
+from tests.unit.kafka.arriving import Arriving
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
-def message(offset: int, partition: int = 0, topic: str = "t") -> Message:
-    return Message(topic=topic, partition=partition, offset=offset, value=b"v")
+def message(offset: int, partition: int = 0, topic: str = "t", value: bytes = b"v") -> Message:
+    return Message(topic=topic, partition=partition, offset=offset, value=value, timestamp=(1, 1))
 
 
-def offsets(inflow: Inflow, tp: TopicPartition, most: int = 100) -> list[int | None]:
-    return [one.offset() for one in inflow.peek(tp, most)] if inflow.count(tp) else []
+class Bench:
+    """What waits, and where it comes from."""
+
+    def __init__(self, *topics: str) -> None:
+        self.inflow = Inflow()
+        self.come = Arriving(self.inflow, topics or ("t",)).come
+
+    def offsets(self, tp: TopicPartition, most: int = 100) -> list[int]:
+        """Of what waits, the first ones."""
+        if not self.inflow.count(tp):
+            return []
+        frame, bad = self.inflow.frame(tp, most, 1 << 20, 1 << 20)
+        assert bad is None
+        assert frame is not None
+        return [*(frame.offsets or range(frame.first, frame.last + 1))]
 
 
 @pytest.fixture
-def inflow() -> Inflow:
-    made = Inflow(["t"])
-    assert [*made.add([message(0), message(1), message(0, 1), message(2)])] == [P0, P1, P0]
+def bench() -> Bench:
+    made = Bench()
+    assert made.come([message(0), message(1), message(0, 1), message(2)]) == [P0, P1, P0]
     return made
 
 
-def test_a_batch_is_sorted_into_its_partitions_in_order(inflow: Inflow) -> None:
-    assert offsets(inflow, P0) == [0, 1, 2]
-    assert offsets(inflow, P1) == [0]
-    assert inflow.fetched == 4
-    assert inflow.next_offset == {P0: 3, P1: 1}
+def test_a_batch_is_sorted_into_its_partitions_in_order(bench: Bench) -> None:
+    assert bench.offsets(P0) == [0, 1, 2]
+    assert bench.offsets(P1) == [0]
+    assert bench.inflow.fetched == 4
+    assert bench.inflow.next_offset == {P0: 3, P1: 1}
 
 
 def test_the_same_partition_number_of_two_topics_is_two_partitions() -> None:
-    inflow = Inflow(["a", "b"])
-    assert [*inflow.add([message(0, 0, "a"), message(7, 0, "b")])] == [TopicPartition("a", 0), TopicPartition("b", 0)]
-    assert offsets(inflow, TopicPartition("b", 0)) == [7]
+    bench = Bench("a", "b")
+    assert bench.come([message(0, 0, "a"), message(7, 0, "b")]) == [TopicPartition("a", 0), TopicPartition("b", 0)]
+    assert bench.offsets(TopicPartition("b", 0)) == [7]
 
 
-def test_what_is_taken_is_gone_and_what_is_only_looked_at_stays(inflow: Inflow) -> None:
-    assert offsets(inflow, P0, 2) == [0, 1]
-    before = inflow.bytes(P0)
-    inflow.taken(P0, 2)
-    assert offsets(inflow, P0) == [2]
-    assert 0 < inflow.bytes(P0) < before
-    inflow.taken(P0, 1)
-    assert inflow.idle(P0)
-    assert (inflow.count(P0), inflow.bytes(P0), len(inflow)) == (0, 0, 1)
+def test_what_is_taken_is_gone_and_what_is_only_looked_at_stays(bench: Bench) -> None:
+    assert bench.offsets(P0, 2) == [0, 1]
+    before = bench.inflow.bytes(P0)
+    bench.inflow.taken(P0, 2)
+    assert bench.offsets(P0) == [2]
+    assert 0 < bench.inflow.bytes(P0) < before
+    bench.inflow.taken(P0, 1)
+    assert bench.inflow.idle(P0)
+    assert (bench.inflow.count(P0), bench.inflow.bytes(P0), len(bench.inflow)) == (0, 0, 1)
 
 
-def test_records_that_an_operator_left_out_are_dropped(inflow: Inflow) -> None:
-    inflow.leave_out(P0, {1, 99})
-    assert offsets(inflow, P0) == [0, 2]
-    inflow.leave_out(P1, {0})
-    assert inflow.idle(P1)
+def test_records_that_an_operator_left_out_are_dropped(bench: Bench) -> None:
+    bench.inflow.leave_out(P0, {1, 99})
+    assert bench.offsets(P0) == [0, 2]
+    bench.inflow.leave_out(P1, {0})
+    assert bench.inflow.idle(P1)
 
 
-def test_an_undeliverable_record_is_not_touched_again_and_nothing_comes_after_it(inflow: Inflow) -> None:
+def test_an_undeliverable_record_is_not_touched_again_and_nothing_comes_after_it(bench: Bench) -> None:
     bad = Undeliverable(1, 1, "unreadable")
-    inflow.cut(P0, bad)
-    assert offsets(inflow, P0) == [0]
-    assert [*inflow.add([message(3), message(1, 1)])] == [P1]
-    inflow.taken(P0, 1)
-    assert inflow.bad(P0) is bad
-    assert not inflow.idle(P0)  # so no position beyond it is committed
-    inflow.drop(P0)
-    assert inflow.bad(P0) is None
-    assert [*inflow.add([message(1)])] == [P0]
+    bench.inflow.cut(P0, bad)
+    assert bench.offsets(P0) == [0]
+    assert bench.come([message(3), message(1, 1)]) == [P1]
+    bench.inflow.taken(P0, 1)
+    assert bench.inflow.bad(P0) is bad
+    assert not bench.inflow.idle(P0)  # so no position beyond it is committed
+    bench.inflow.drop(P0)
+    assert bench.inflow.bad(P0) is None
+    assert bench.come([message(1)]) == [P0]
+
+
+def test_what_came_behind_an_undeliverable_record_together_with_it_is_dropped(bench: Bench) -> None:
+    bad = Undeliverable(0, 1, "checksum")
+    bench.inflow.spoil(P0, bad)
+    assert bench.offsets(P0) == [0]
+    bench.inflow.spoil(P0, Undeliverable(0, 0, "a second one"))
+    assert bench.inflow.bad(P0) is bad
+
+
+def records(*values: bytes) -> MessageRecords:
+    made = MessageRecords()
+    made.extend([message(offset, value=value) for offset, value in enumerate(values)])
+    return made
 
 
 def test_about_as_many_as_fit_are_told_by_the_sizes_of_those_that_wait() -> None:
-    inflow = Inflow(["t"])
-    list(inflow.add([Message(topic="t", partition=0, offset=one, value=b"v" * 1_000) for one in range(400)]))
-    assert 180 <= inflow.fitting(P0, 200_000) <= 200
-    inflow.taken(P0, 399)
-    assert inflow.fitting(P0, 200_000) >= 180
+    waiting = records(*[b"v" * 1_000] * 400)
+    assert 180 <= waiting.fitting(200_000) <= 200
+    waiting.drop(399)
+    assert waiting.fitting(200_000) >= 180
 
 
 def test_a_guess_from_one_large_record_leaves_the_small_ones_together() -> None:
-    inflow = Inflow(["t"])
-    list(inflow.add([Message(topic="t", partition=0, offset=one, value=b"v" * (20_000 >> one)) for one in range(9)]))
-    assert inflow.fitting(P0, 4_096) >= 9
+    assert records(*[b"v" * (20_000 >> one) for one in range(9)]).fitting(4_096) >= 9
 
 
 def test_what_comes_before_an_offset_is_counted_also_when_it_lies_in_a_gap() -> None:
-    inflow = Inflow(["t"])
-    list(inflow.add([message(3), message(4), message(9)]))
-    assert [inflow.before(P0, offset) for offset in (0, 3, 4, 5, 9, 10)] == [0, 0, 1, 2, 2, 3]
-    assert inflow.first(P0).offset() == 3
-    assert inflow.count(P0) == 3  # it stays
+    bench = Bench()
+    bench.come([message(3), message(4), message(9)])
+    assert [bench.inflow.before(P0, offset) for offset in (0, 3, 4, 5, 9, 10)] == [0, 0, 1, 2, 2, 3]
+    assert bench.inflow.first_offset(P0) == 3
+    first = bench.inflow.first(P0)
+    assert first is not None
+    assert first.offset == 3
+    assert bench.inflow.count(P0) == 3  # it stays
 
 
-def test_a_rewind_forgets_what_waits_and_where_the_partition_was(inflow: Inflow) -> None:
-    inflow.drop(P0)
-    assert (inflow.count(P0), inflow.bytes(P0)) == (0, 0)
-    assert inflow.next_offset == {P1: 1}
+def test_a_rewind_forgets_what_waits_and_where_the_partition_was(bench: Bench) -> None:
+    bench.inflow.drop(P0)
+    assert (bench.inflow.count(P0), bench.inflow.bytes(P0)) == (0, 0)
+    assert bench.inflow.next_offset == {P1: 1}
 
 
-def test_a_partition_that_leaves_is_no_longer_paused(inflow: Inflow) -> None:
-    inflow.paused.update([P0, P1])
-    inflow.forget(P0)
-    assert inflow.paused == {P1}
+def test_a_partition_that_leaves_is_no_longer_paused(bench: Bench) -> None:
+    bench.inflow.paused.update([P0, P1])
+    bench.inflow.forget(P0)
+    assert bench.inflow.paused == {P1}
 
 
 def test_all_partitions_together_have_a_bounded_share() -> None:
-    inflow = Inflow(["t"])
+    inflow = Inflow()
     assert inflow.share(0) == inflow.share(1) == MOST_WAITING_BYTES
     assert inflow.share(8) == MOST_WAITING_BYTES // 8
     assert inflow.share(100_000) == LEAST_SHARE_BYTES

@@ -84,9 +84,9 @@ class Bench:
         self.kafka = Kafka()
         consumer = cast("Consumer", self.kafka)
         self.table = PartitionTable(Limits(), lambda: next(leases), lambda: 1.0)
-        inflow = Inflow(["t"])
+        inflow = Inflow()
         commits = Commits(self.table, inflow, 1.0, log)
-        places = Places(consumer, self.table, inflow, config, log, cooperative=True)
+        places = Places(consumer, self.table, inflow, config, log, lambda _: None, cooperative=True)
         self.answers: list[mail.Answer] = []
         outbox = mail.Outbox(loop, lambda _: None)
         outbox.post = self._post  # type: ignore[method-assign]

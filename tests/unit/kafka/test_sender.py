@@ -12,6 +12,7 @@ from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka.dead_letters import DeadLetters
 from sidecar.kafka.inflow import Inflow
+from sidecar.kafka.records import Record
 from sidecar.kafka.sender import Sender
 from sidecar.kafka.writing import Writing
 from sidecar.partitions.table import PartitionTable
@@ -28,6 +29,7 @@ from sidecar.partitions.vocabulary import (
     State,
     TopicPartition,
 )
+from tests.unit.kafka.arriving import Arriving
 
 P0 = TopicPartition("t", 0)
 NOW = 100.0
@@ -38,11 +40,11 @@ class Keeper:
     """In the place of the thread that writes dead letters: notes what it is given."""
 
     def __init__(self) -> None:
-        self.given: list[tuple[int, int | None, DeadLetter]] = []
+        self.given: list[tuple[int, DeadLetter]] = []
 
-    def write(self, tp: TopicPartition, offset: int, record: Message, letter: DeadLetter) -> None:
+    def write(self, tp: TopicPartition, record: Record, letter: DeadLetter) -> None:
         assert tp == P0
-        self.given.append((offset, record.offset(), letter))
+        self.given.append((record.offset, letter))
 
 
 class Bench:
@@ -52,7 +54,8 @@ class Bench:
         leases = iter(f"L{number}" for number in range(1, 100))
         config = LambdaConfig.model_validate({"topic": "t", "group": "g", "frame": {"records": 4}})
         self.table = PartitionTable(Limits(policy=policy), lambda: next(leases), lambda: 0.0)
-        self.inflow = Inflow(["t"])
+        self.inflow = Inflow()
+        self.arriving = Arriving(self.inflow)
         self.keeper = Keeper()
         self.posted: list[mail.Delivery] = []
         outbox = mail.Outbox(loop, lambda _: None)
@@ -83,7 +86,7 @@ class Bench:
             Message(topic="t", partition=0, offset=one, value=b"v" * (LARGE if one == large else 1), timestamp=(1, 1))
             for one in offsets
         ]
-        self.sender.changed.update(self.inflow.add(records))
+        self.sender.changed.update(self.arriving.come(records))
 
     def work(self) -> list[list[int]]:
         """The frames that go now, each as its offsets; all are written at once."""
@@ -113,7 +116,7 @@ class Bench:
         return outcome
 
     def answer(self, index: int = -1, error: str = "") -> None:
-        offset, _, letter = self.keeper.given[index]
+        offset, letter = self.keeper.given[index]
         self.sender.kept(mail.DeadLettered(P0, offset, letter, error), NOW)
 
 
@@ -142,7 +145,7 @@ def test_what_comes_before_a_dead_record_goes_then_it_is_kept_and_nothing_beyond
     bench.run()
     bench.fetch(*range(9))
     assert bench.work() == [[0, 1, 2, 3], [4]]
-    assert [(offset, record) for offset, record, _ in bench.keeper.given] == [(5, 5)]
+    assert [offset for offset, _ in bench.keeper.given] == [5]
     assert not bench.inflow.idle(P0)  # it stays, so that no position beyond it is committed
     bench.fetch(9)
     assert bench.work() == []
@@ -159,7 +162,7 @@ def test_one_at_the_head_is_kept_at_once(bench: Bench) -> None:
     bench.run()
     bench.fetch(0, 1)
     assert bench.work() == []
-    assert [offset for offset, _, _ in bench.keeper.given] == [0]
+    assert [offset for offset, _ in bench.keeper.given] == [0]
     bench.answer()
     assert bench.work() == [[1]]
 
@@ -190,7 +193,7 @@ def test_two_of_them_one_after_the_other(bench: Bench) -> None:
     bench.run()
     bench.fetch(*range(6))
     assert bench.work() == [[0, 1]]
-    assert [offset for offset, _, _ in bench.keeper.given] == [4, 2]
+    assert [offset for offset, _ in bench.keeper.given] == [4, 2]
     bench.answer(0)
     assert bench.work() == []
     bench.answer(1)
@@ -280,7 +283,7 @@ def test_when_it_cannot_be_written_nothing_beyond_it_goes(bench: Bench) -> None:
 def test_a_record_that_is_too_large_is_kept(bench: Bench) -> None:
     bench.fetch(0, 1, 2, large=1)
     assert bench.work() == [[0]]
-    assert [offset for offset, _, _ in bench.keeper.given] == [1]
+    assert [offset for offset, _ in bench.keeper.given] == [1]
     assert bench.table.partitions[P0].state is State.RUNNING
     bench.answer()
     assert bench.work() == [[2]]

@@ -15,6 +15,7 @@ from sidecar.kafka.sender import Sender
 from sidecar.kafka.writing import STUCK_AFTER, Writing
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import Assign, Limits, StreamId, TopicPartition
+from tests.unit.kafka.arriving import Arriving
 
 PARTITIONS = 5
 RECORDS_A_FRAME = 4
@@ -28,7 +29,8 @@ class Bench:
         leases = iter(f"L{number}" for number in range(100))
         config = LambdaConfig.model_validate({"topic": "t", "group": "g", "frame": {"records": RECORDS_A_FRAME}})
         self.table = PartitionTable(Limits(), lambda: next(leases), lambda: 0.0)
-        self.inflow = Inflow(["t"])
+        self.inflow = Inflow()
+        self.arriving = Arriving(self.inflow)
         self.writing = Writing(self.table)
         self.posted: list[mail.Delivery] = []
         outbox = mail.Outbox(loop, self.posted.extend)
@@ -53,7 +55,7 @@ class Bench:
                 Message(topic="t", partition=partition, offset=offset, value=b"v", timestamp=(1, 1))
                 for offset in range(frames * RECORDS_A_FRAME)
             ]
-            self.sender.changed.update(self.inflow.add(records))
+            self.sender.changed.update(self.arriving.come(records))
 
     def take(self) -> list[tuple[int, int]]:
         """The frames that have gone since: partition and first offset of each."""

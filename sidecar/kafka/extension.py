@@ -1,0 +1,29 @@
+"""The native extension of `sidecar/native`, where it was built."""
+
+import os
+from functools import cache
+from types import ModuleType
+
+from sidecar.logs import get_logger
+
+SWITCH = "KAFKA_SIDECAR_NATIVE"
+"""An environment variable; `0`: do as if there was none."""
+
+
+@cache
+def extension() -> ModuleType | None:
+    """The module, or None: then records are read by the binding's message objects, at half the speed."""
+    log = get_logger(__name__)
+    if os.environ.get(SWITCH) == "0":
+        log.info("records are read without the native extension", reason=f"{SWITCH}=0")
+        return None
+    try:
+        from sidecar.kafka import _native  # noqa: PLC0415 - it may be missing
+    except ImportError as error:
+        log.info(
+            "records are read without the native extension, at about half the speed",
+            reason=str(error),
+            remedy="install a C compiler and Python's headers, and install kafka-sidecar again",
+        )
+        return None
+    return _native

@@ -1,0 +1,183 @@
+"""Where one lambda's records come from: Kafka's client, by the way that is built.
+
+Owned by the consumer thread. All calls run its callbacks, those of a rebalance included, and none keeps a record to
+itself while the client is called: a revoke inside that call commits the client's position where nothing waits, and a
+record that is only in a local variable would be passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
+
+from sidecar.kafka.messages import Sorter, failure_of
+from sidecar.kafka.records import Failure, Run
+from sidecar.kafka.rows import RowRecords
+from sidecar.logs import get_logger
+from sidecar.partitions.vocabulary import TopicPartition
+
+if TYPE_CHECKING:
+    from sidecar.kafka import _native as native
+    from sidecar.kafka.properties import Property
+    from sidecar.mail import Mailbox
+
+MOST_PER_FETCH = 4_000
+"""Records of one read: a quarter more throughput than 1,000, because frames grow with it."""
+
+WAIT_FOR_LETTER = 0.001
+"""Seconds that a wait for a letter may last while records could come."""
+
+_PLUGINS = "plugin.library.paths"
+
+Arrived = Callable[[Iterable[Run], Iterable[Failure]], None]
+
+
+class Source(Protocol):
+    """The records of one consumer."""
+
+    hears_letters: bool
+    """A wait ends when a letter comes."""
+
+    def lead(self, partitions: Iterable[TopicPartition]) -> None:
+        """These are about to be assigned, by Kafka."""
+
+    def lead_again(self, partitions: Collection[TopicPartition], paused: Collection[TopicPartition]) -> None:
+        """These were unassigned, by us, and are about to be assigned again; of them these are paused."""
+
+    def read(self) -> bool:
+        """Give what is there to ``arrived``. Returns whether anything was."""
+
+    def wait(self, seconds: float, *, for_letter: bool) -> None:
+        """Wait for something to read, or ``for_letter``, and read."""
+
+    def close(self) -> None:
+        """Before the consumer is closed."""
+
+
+class MessageSource:
+    """By the binding's messages. Kafka's client has no wake-up call, so a letter does not end a wait for records."""
+
+    hears_letters = False
+
+    def __init__(self, consumer: Consumer, topics: Iterable[str], mailbox: Mailbox, arrived: Arrived) -> None:
+        self._consumer = consumer
+        self._sorter = Sorter(topics)
+        self._mailbox = mailbox
+        self._arrived = arrived
+
+    def lead(self, partitions: Iterable[TopicPartition]) -> None:
+        """They come by themselves."""
+
+    def lead_again(self, partitions: Collection[TopicPartition], paused: Collection[TopicPartition]) -> None:
+        """They come by themselves."""
+
+    def read(self) -> bool:
+        """See `Source`."""
+        batch = self._consumer.consume(MOST_PER_FETCH, 0)
+        if batch:
+            self._take(batch)
+        return bool(batch)
+
+    def wait(self, seconds: float, *, for_letter: bool) -> None:
+        """See `Source`. `consume(n, timeout)` would wait for n records: a lone one would be late by all of it."""
+        if for_letter:
+            self._mailbox.wait(WAIT_FOR_LETTER)
+            return
+        first = self._consumer.poll(seconds)
+        if first is not None:
+            self._take([first])
+            self.read()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _take(self, batch: list[Message]) -> None:
+        failures = [failure_of(message) for message in filter(Message.error, batch)]
+        if failures:
+            batch = [message for message in batch if message.error() is None]
+        self._arrived(self._sorter.sort(batch), failures)
+
+
+class RowSource:
+    """By the native extension: records have a queue of their own, and only what is rare comes by the binding."""
+
+    hears_letters = True
+
+    def __init__(self, consumer: Consumer, source: native.Source, mailbox: Mailbox, arrived: Arrived) -> None:
+        self._consumer = consumer
+        self._source = source
+        self._arrived = arrived
+        self._records: dict[tuple[str, int], tuple[TopicPartition, RowRecords]] = {}
+        self._mailbox = mailbox
+        self._log = get_logger(__name__)
+        mailbox.bell = source.wake
+
+    def lead(self, partitions: Iterable[TopicPartition]) -> None:
+        """See `Source`. Also of one that was here before: a topic made anew has new queues."""
+        for tp in partitions:
+            rows = self._source.lead(tp)
+            if tp not in self._records:
+                self._records[tp] = tp, RowRecords(rows)
+
+    def lead_again(self, partitions: Collection[TopicPartition], paused: Collection[TopicPartition]) -> None:
+        """See `Source`.
+
+        A partition stops in a thread of the client's, and forgets with it where its records were to go. So it is led
+        only when it has stopped: a pause is answered by the same thread, behind that (and a resume of what is not
+        paused by nobody, at once). And before it starts again: meanwhile a topic that was made anew may get a new
+        partition in the client, which would be led then and not the one that is read.
+        """
+        every = [KafkaPartition(tp.topic, tp.partition) for tp in partitions]
+        with suppress(KafkaException):  # the client has forgotten it, and with it where its records were to go
+            self._consumer.pause(every)
+        self.lead(partitions)
+        with suppress(KafkaException):
+            self._consumer.resume([one for one in every if (one.topic, one.partition) not in paused])
+
+    def read(self) -> bool:
+        """See `Source`."""
+        message = self._consumer.poll(0)
+        if message is not None:
+            if message.error() is None:
+                self._fetch_again(message)
+            else:
+                self._arrived([], [failure_of(message)])
+        runs, errors = self._source.read()
+        if runs or errors:
+            self._arrived(
+                [Run(*self._records[tp], added) for tp, added in runs],
+                [Failure(topic, at, offset, KafkaError(code, text)) for topic, at, offset, code, text in errors],
+            )
+        return bool(runs or errors)
+
+    def wait(self, seconds: float, *, for_letter: bool) -> None:  # noqa: ARG002 - it ends for either
+        """See `Source`."""
+        self._source.wait(seconds)
+        self.read()
+
+    def _fetch_again(self, message: Message) -> None:
+        """A record came by the consumer's own queue: the client has made its partition anew, which nobody has led.
+
+        What was read of it before, by rows, comes before this record; what comes behind it is thrown away.
+        """
+        at = KafkaPartition(message.topic() or "", message.partition() or 0, message.offset() or 0)
+        self._log.debug("led again", topic=at.topic, partition=at.partition, offset=at.offset)
+        self.lead([TopicPartition(at.topic, at.partition)])
+        self._consumer.seek(at)
+
+    def close(self) -> None:
+        """See `Source`."""
+        self._mailbox.bell = None
+        self._source.close()
+
+
+def with_plugin(properties: Mapping[str, Property], extension: ModuleType | None) -> dict[str, Property]:
+    """``properties``, such that the extension is told of the consumer that is made with them."""
+    if extension is None:
+        return {**properties}
+    paths = [str(properties[_PLUGINS])] if properties.get(_PLUGINS) else []
+    return {**properties, _PLUGINS: ";".join([*paths, str(extension.__file__)])}

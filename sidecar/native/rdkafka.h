@@ -1,0 +1,69 @@
+/* The part of librdkafka's public C interface that is used here.
+ *
+ * The binding's wheel carries librdkafka itself and no header, so what is needed is declared anew: names, types and
+ * numbers are those of rdkafka.h, which promises to keep them. Nothing is linked: each function is looked up in the
+ * library that the binding has loaded, since two copies of it could not share a client.
+ */
+#ifndef SIDECAR_RDKAFKA_H
+#define SIDECAR_RDKAFKA_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef struct rd_kafka_s rd_kafka_t;
+typedef struct rd_kafka_conf_s rd_kafka_conf_t;
+typedef struct rd_kafka_topic_s rd_kafka_topic_t;
+typedef struct rd_kafka_queue_s rd_kafka_queue_t;
+typedef struct rd_kafka_headers_s rd_kafka_headers_t;
+typedef int rd_kafka_resp_err_t;
+
+typedef struct {
+    rd_kafka_resp_err_t err;
+    rd_kafka_topic_t *rkt;
+    int32_t partition;
+    void *payload; /* of a record its value; of an error its text */
+    size_t len;
+    void *key;
+    size_t key_len;
+    int64_t offset;
+    void *_private;
+} rd_kafka_message_t;
+
+enum { RD_KAFKA_RESP_ERR_NO_ERROR = 0, RD_KAFKA_RESP_ERR__FAIL = -196, RD_KAFKA_RESP_ERR__NOENT = -156 };
+
+/* Of a timestamp: none, the producer's, the broker's. The protocol of this project has the same numbers. */
+enum { RD_KAFKA_TIMESTAMP_NOT_AVAILABLE = 0, RD_KAFKA_TIMESTAMP_CREATE_TIME = 1, RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME = 2 };
+
+typedef rd_kafka_resp_err_t rd_kafka_interceptor_f_on_new_t(
+    rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque, char *errstr, size_t errstr_size);
+
+#define RDKAFKA_FUNCTIONS(F)                                                                                         \
+    F(rd_kafka_resp_err_t, rd_kafka_conf_interceptor_add_on_new,                                                     \
+      (rd_kafka_conf_t *, const char *, rd_kafka_interceptor_f_on_new_t *, void *))                                  \
+    F(rd_kafka_queue_t *, rd_kafka_queue_new, (rd_kafka_t *))                                                        \
+    F(rd_kafka_queue_t *, rd_kafka_queue_get_consumer, (rd_kafka_t *))                                               \
+    F(rd_kafka_queue_t *, rd_kafka_queue_get_partition, (rd_kafka_t *, const char *, int32_t))                       \
+    F(void, rd_kafka_queue_forward, (rd_kafka_queue_t *, rd_kafka_queue_t *))                                        \
+    F(void, rd_kafka_queue_cb_event_enable,                                                                          \
+      (rd_kafka_queue_t *, void (*)(rd_kafka_t *, void *), void *))                                                  \
+    F(void, rd_kafka_queue_destroy, (rd_kafka_queue_t *))                                                            \
+    F(ssize_t, rd_kafka_consume_batch_queue, (rd_kafka_queue_t *, int, rd_kafka_message_t **, size_t))               \
+    F(void, rd_kafka_message_destroy, (rd_kafka_message_t *))                                                        \
+    F(int64_t, rd_kafka_message_timestamp, (const rd_kafka_message_t *, int *))                                      \
+    F(rd_kafka_resp_err_t, rd_kafka_message_headers, (const rd_kafka_message_t *, rd_kafka_headers_t **))            \
+    F(rd_kafka_resp_err_t, rd_kafka_header_get_all,                                                                  \
+      (const rd_kafka_headers_t *, size_t, const char **, const void **, size_t *))                                  \
+    F(const char *, rd_kafka_topic_name, (const rd_kafka_topic_t *))                                                 \
+    F(const char *, rd_kafka_err2str, (rd_kafka_resp_err_t))
+
+/* One pointer for each, filled by rdkafka_load. */
+#define RDKAFKA_DECLARE(result, name, arguments) extern result(*name) arguments;
+RDKAFKA_FUNCTIONS(RDKAFKA_DECLARE)
+#undef RDKAFKA_DECLARE
+
+/* Look the functions up in the library that `path`, the binding's own module, depends on. Returns NULL, or what is
+ * missing (valid until the next call). To be called once, before anything else. */
+const char *rdkafka_load(const char *path);
+
+#endif

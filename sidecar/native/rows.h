@@ -1,0 +1,77 @@
+/* The records of one partition that wait, in the form in which they are sent.
+ *
+ * Each record is copied once, when it is read: its value, key and headers go behind those of the records before it,
+ * with their tags and lengths as protobuf has them. A frame of any run of records is then a few copies of whole
+ * stretches. Knows nothing of Python, threads or Kafka's client.
+ */
+#ifndef SIDECAR_ROWS_H
+#define SIDECAR_ROWS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    int64_t offset;
+    int64_t timestamp;
+    uint32_t value, key, headers; /* bytes in their stretches, tags and lengths included */
+    uint32_t header_count;
+    uint8_t stamp; /* what the timestamp means */
+    uint8_t null_key, null_value, null_headers; /* the last: one of its headers' values is null */
+} row_t;
+
+typedef struct {
+    uint8_t *data;
+    size_t first, end, capacity; /* in use: from first to end */
+} bytes_t;
+
+typedef struct {
+    row_t *rows;
+    size_t first, end, capacity;
+    bytes_t values, keys, headers;
+} rows_t;
+
+typedef struct {
+    size_t count;    /* records of the frame */
+    size_t size;     /* its bytes, complete */
+    size_t body;     /* those behind the frame's own tag and length */
+    int gaps, any_key, any_header;
+    size_t packed[7]; /* bytes of each packed column, in the order in which they are written */
+} frame_t;
+
+static inline size_t rows_count(const rows_t *rows) { return rows->end - rows->first; }
+static inline row_t *rows_at(const rows_t *rows, size_t index) { return rows->rows + rows->first + index; }
+
+/* Bytes of memory in use. */
+size_t rows_bytes(const rows_t *rows);
+
+/* Make room for so many records with so many bytes of values and keys. Returns 0, or -1 without memory. */
+int rows_reserve(rows_t *rows, size_t count, size_t values, size_t keys);
+
+/* Append a record; there must be room. A NULL key or value is Kafka's null. */
+row_t *rows_append(rows_t *rows, int64_t offset, int stamp, int64_t timestamp, const void *value, size_t value_len,
+                   const void *key, size_t key_len);
+
+/* Append a header to the last record. Returns 0, or -1 without memory. */
+int rows_header(rows_t *rows, const char *name, const void *value, size_t value_len);
+
+void rows_drop(rows_t *rows, size_t count);     /* the first ones */
+void rows_truncate(rows_t *rows, size_t count); /* all behind the first so many */
+void rows_remove(rows_t *rows, size_t index);   /* one */
+void rows_free(rows_t *rows);
+
+/* How many come before `offset`. */
+size_t rows_before(const rows_t *rows, int64_t offset);
+
+/* Lay out a frame: as many of the first `most` records (at least one) as fit into `limit` bytes, never fewer than
+ * one, and not beyond where the kind of timestamp changes. */
+void frame_plan(const rows_t *rows, size_t most, size_t limit, frame_t *frame);
+
+/* Write it, frame->size bytes: a serialized HostFrame with a Batch. */
+void frame_write(const rows_t *rows, const frame_t *frame, uint8_t *to);
+
+int entry_is_null(const uint8_t *at);
+
+/* Read one length-delimited entry back: returns where the next one begins. */
+const uint8_t *entry_read(const uint8_t *at, const uint8_t **data, size_t *len);
+
+#endif

@@ -1,0 +1,65 @@
+/* Reading one consumer's records: from its partitions' queues into rows, on the thread that owns the consumer.
+ *
+ * Records go to a queue of our own and not to the consumer's, which keeps rebalances, commits and errors for the
+ * binding. Knows nothing of Python, so that all of it runs without the interpreter's lock.
+ */
+#ifndef SIDECAR_SOURCE_H
+#define SIDECAR_SOURCE_H
+
+#include <pthread.h>
+
+#include "rdkafka.h"
+#include "rows.h"
+
+typedef struct slot_s {
+    struct slot_s *next;         /* in the chain of its number */
+    char *topic;
+    const rd_kafka_topic_t *rkt; /* as last met with; spares comparing names */
+    int32_t partition;
+    rows_t rows;
+    size_t added; /* by the read under way */
+    void *owner;  /* whose slot it is, to the caller; NULL at first */
+} slot_t;
+
+typedef struct {
+    char *topic;
+    int32_t partition;
+    int64_t offset;
+    int code;
+    char *text;
+} failure_t;
+
+enum { SOURCE_CHAINS = 1024 };
+
+typedef struct {
+    rd_kafka_t *client;
+    rd_kafka_queue_t *records, *events;
+    slot_t *chains[SOURCE_CHAINS];
+    rd_kafka_message_t **batch;
+    size_t most;
+    slot_t **touched; /* by the last read: partitions that got records, each once */
+    size_t touched_count;
+    failure_t *failures; /* of the last read */
+    size_t failure_count;
+    pthread_mutex_t lock; /* of `woken`, which other threads set */
+    pthread_cond_t bell;
+    int woken;
+} source_t;
+
+/* To be called in the thread that has just made a consumer with this library among its `plugin.library.paths`.
+ * Returns 0; -1: no such consumer; -2: no memory. Reads take at most `most` records. */
+int source_open(source_t *source, size_t most);
+void source_close(source_t *source);
+
+/* Lead a partition's records here. Before it is assigned, else some go the other way. Of one that was led before the
+ * slot is the same, but its queue may be another. NULL: without memory. */
+slot_t *source_lead(source_t *source, const char *topic, int32_t partition);
+
+/* Take what is there, waiting for nothing. Returns 0, or -1 without memory: what was taken is lost then. */
+int source_read(source_t *source);
+
+/* Wait until something may be there to read or to poll, or `source_wake` was called since the last wait. */
+void source_wait(source_t *source, double seconds);
+void source_wake(source_t *source);
+
+#endif
