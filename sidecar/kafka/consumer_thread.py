@@ -110,7 +110,7 @@ class ConsumerThread(threading.Thread):
         self._stopping = False
         self._in_callback = False
         self._stood_still: list[TopicPartition] = []
-        self._throttled = False
+        self._enough = False
         self._next_look = 0.0
         self._fetched = 0  # records, at the last look
         self._last_letter = float("-inf")
@@ -200,11 +200,10 @@ class ConsumerThread(threading.Thread):
 
     def _fetch(self) -> None:
         """Take what Kafka's client has; when that is nothing, wait for a first record."""
-        if self._throttled:
-            # More waits than may: librdkafka is left alone until the writers have caught up a little.
-            self.mailbox.wait(WAIT_BUSY)
-            self._throttled = False
-            self._next_look = 0.0
+        if self._enough:
+            self._source.serve()  # a rebalance does not wait for lambdas
+            self._outbox.flush()
+            self.mailbox.wait(max(0.0, self._next_look - monotonic()))
             return
         if not self._source.read() and self.mailbox.empty():
             self._outbox.flush()  # what was answered so far must not wait with us
@@ -413,7 +412,7 @@ class ConsumerThread(threading.Thread):
     def _look_around(self, now: float) -> None:
         self._fetched = self._inflow.fetched
         self._table.tick(now)
-        self._throttled = self._flow.adjust(now)
+        self._enough = self._flow.adjust(now)
         self._operator.work()
 
     def _status(self) -> mail.LambdaStatus:
@@ -455,6 +454,7 @@ class ConsumerThread(threading.Thread):
         self._log.info("draining", partitions=len(tps), seconds=seconds)
         self._table.revoke_all(RevokeReason.SHUTDOWN, seconds, monotonic())
         self._flow.pause(tps)
+        self._enough = False  # nobody looks any more
         while self._table.held():
             self._read_mail()
             self._table.tick(monotonic())

@@ -1,9 +1,10 @@
 """Back-pressure: which partitions flow, which are paused in Kafka's client, and when to fetch a little later.
 
-Owned by the consumer thread. What flows is never paused, since a pause throws away what the client had fetched ahead:
-when too much of it waits, the thread leaves the client alone for a moment instead. What does not flow (no lambda, a
-full window, a reader that does not read) is paused once its share of memory is used, or all of it once the whole is,
-and slows nobody down.
+Owned by the consumer thread. A pause throws away what the client had fetched ahead, and a client that has nothing
+more to fetch sleeps. So what a lambda works on is not paused, full as its window may be: once enough waits for all
+who could take more, the thread leaves the client alone, whose own queue is bounded. What stands still (no lambda, a
+window without progress, a reader that does not read) is paused once its share of memory is used, or all of it once
+the whole is, and slows nobody down. What is only slow is paused when as much waits and somebody else could take more.
 """
 
 from collections.abc import Collection
@@ -13,9 +14,12 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition as KafkaPar
 from structlog.typing import FilteringBoundLogger
 
 from sidecar.kafka.inflow import MOST_WAITING_BYTES, RESUME_BELOW, Inflow
-from sidecar.kafka.writing import Writing
+from sidecar.kafka.writing import STUCK_AFTER, Writing
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import State, TopicPartition, short
+
+ENOUGH_BYTES = 8 * 1024 * 1024
+"""Bytes of records that wait for lambdas at work, from which on more would only be in the way."""
 
 WAKE_TIMEOUT = 0.1
 """Seconds that a wake may take; the broker answers within a few milliseconds, and the answer does not matter."""
@@ -41,29 +45,37 @@ class Flow:
         """Much waits that does not flow: the next fetch may already be too much."""
 
     def adjust(self, now: float) -> bool:
-        """Pause and resume what is to be. Returns whether to leave the client alone for a moment."""
+        """Pause and resume what is to be. Returns whether to leave the client alone until the next look."""
         self._writing.tidy()
         share = self._inflow.share(len(self._table.partitions))
-        flowing = standing = 0
+        moving = standing = 0
         stuck: list[TopicPartition] = []
+        slow: list[TopicPartition] = []
         for tp in self._inflow:
             self._table.block(tp, now)
             size = self._inflow.bytes(tp)
-            if self._is_flowing(tp, now):
-                flowing += size
-            else:
+            has_its_share = size > share and tp not in self._inflow.paused
+            if self._stands_still(tp, now):
                 standing += size
-                if size > share and tp not in self._inflow.paused:
+                if has_its_share:
                     stuck.append(tp)
+            else:
+                moving += size
+                if has_its_share and not self._table.partitions[tp].window.room():
+                    slow.append(tp)
         self.tight = standing > MOST_WAITING_BYTES // 2
         if standing > MOST_WAITING_BYTES:
             # A fetch brings thousands of records of one partition, far more than the share of one of many. So not
             # only those that have theirs are paused, but whatever does not flow.
             every = self._table.partitions
-            stuck = [tp for tp in every if tp not in self._inflow.paused and not self._is_flowing(tp, now)]
+            stuck = [tp for tp in every if tp not in self._inflow.paused and self._stands_still(tp, now)]
+        enough = moving > ENOUGH_BYTES and not self._anybody_hungry()
+        if moving > MOST_WAITING_BYTES and not enough:
+            stuck += slow
+            enough = not slow
         self.pause(stuck)
         self._resume(share * RESUME_BELOW, now)
-        return flowing > share * max(1, len(self._table.partitions))
+        return enough
 
     def pause(self, tps: Collection[TopicPartition]) -> None:
         """Fetch nothing more of these."""
@@ -97,7 +109,7 @@ class Flow:
             for tp in self._inflow.paused
             if self._table.partitions[tp].state is State.RUNNING
             and self._inflow.bytes(tp) < low
-            and (not self.tight or self._is_flowing(tp, now))
+            and (not self.tight or not self._stands_still(tp, now))
         ]
         if hungry:
             asleep = len(self._inflow.paused) == len(self._table.partitions)
@@ -106,7 +118,29 @@ class Flow:
             if asleep:  # else the client is at work
                 self.wake(hungry)
 
-    def _is_flowing(self, tp: TopicPartition, now: float) -> bool:
-        """Whether the partition's lambda takes records as fast as they can be written."""
+    def _stands_still(self, tp: TopicPartition, now: float) -> bool:
+        """Whether nobody takes the partition's records: no lambda, or one that does not read, or does not get on."""
         partition = self._table.partitions[tp]
-        return partition.state is State.RUNNING and partition.window.room() > 0 and not self._writing.stuck(tp, now)
+        if partition.state is not State.RUNNING or self._writing.stuck(tp, now):
+            return True
+        return not partition.window.room() and now - partition.moved_at >= STUCK_AFTER
+
+    def _anybody_hungry(self) -> bool:
+        """Whether a lambda could take records, none of its partition are here, and Kafka has some."""
+        return any(
+            partition.state is State.RUNNING
+            and not self._inflow.count(tp)
+            and tp not in self._inflow.paused
+            and partition.window.room() > 0
+            and not self._is_at_the_end(tp)
+            for tp, partition in self._table.partitions.items()
+        )
+
+    def _is_at_the_end(self, tp: TopicPartition) -> bool:
+        """As the client last heard, which is with each fetch."""
+        place = self._inflow.next_offset.get(tp)
+        try:
+            marks = self._consumer.get_watermark_offsets(KafkaPartition(tp.topic, tp.partition), cached=True)
+        except KafkaException:
+            return False
+        return place is not None and 0 <= marks[1] <= place

@@ -51,6 +51,9 @@ class Source(Protocol):
     def read(self) -> bool:
         """Give what is there to ``arrived``. Returns whether anything was."""
 
+    def serve(self) -> None:
+        """Run the callbacks of the client, and read nothing, or next to nothing."""
+
     def wait(self, seconds: float, *, for_letter: bool) -> None:
         """Wait for something to read, or ``for_letter``, and read."""
 
@@ -81,6 +84,12 @@ class MessageSource:
         if batch:
             self._take(batch)
         return bool(batch)
+
+    def serve(self) -> None:
+        """See `Source`. The client gives one record with it."""
+        first = self._consumer.poll(0)
+        if first is not None:
+            self._take([first])
 
     def wait(self, seconds: float, *, for_letter: bool) -> None:
         """See `Source`. `consume(n, timeout)` would wait for n records: a lone one would be late by all of it."""
@@ -138,7 +147,7 @@ class RowSource:
         with suppress(KafkaException):
             self._consumer.resume([one for one in every if (one.topic, one.partition) not in paused])
 
-    def read(self) -> bool:
+    def serve(self) -> None:
         """See `Source`."""
         message = self._consumer.poll(0)
         if message is not None:
@@ -146,6 +155,10 @@ class RowSource:
                 self._fetch_again(message)
             else:
                 self._arrived([], [failure_of(message)])
+
+    def read(self) -> bool:
+        """See `Source`."""
+        self.serve()
         runs, errors = self._source.read()
         if runs or errors:
             self._arrived(

@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
 
-from sidecar.kafka.flow import Flow
+from sidecar.kafka.flow import ENOUGH_BYTES, Flow
 from sidecar.kafka.inflow import MOST_WAITING_BYTES, Inflow
 from sidecar.kafka.writing import STUCK_AFTER, Writing
 from sidecar.logs import get_logger
@@ -22,6 +22,11 @@ class Client:
         self.paused: set[int] = set()
         self.refuses = False
         self.asked: list[int] = []
+        self.ends: dict[int, int] = {}
+
+    def get_watermark_offsets(self, partition: KafkaPartition, *, cached: bool) -> tuple[int, int]:
+        assert cached, "the thread does not wait for an answer"
+        return 0, self.ends.get(partition.partition, -1001)
 
     def pause(self, partitions: list[KafkaPartition]) -> None:
         if self.refuses:
@@ -43,9 +48,9 @@ class Client:
 
 
 class Bench:
-    """Two partitions, or more; P0 has a lambda, the others have none."""
+    """Two partitions, or more; the first ``streams`` have a lambda, the others have none."""
 
-    def __init__(self, window: int = 10_000, partitions: int = 2) -> None:
+    def __init__(self, window: int = 10_000, partitions: int = 2, streams: int = 1) -> None:
         leases = iter("ab")
         self.now = 0.0  # here `now + STUCK_AFTER - now` is exact; a real clock's reading rounds it, at times down
         self.client = Client()
@@ -56,14 +61,15 @@ class Bench:
         self.flow = Flow(self.client, self.table, self.inflow, self.writing, get_logger("test"))  # type: ignore[arg-type]
         tps = [TopicPartition("t", number) for number in range(partitions)]
         self.table.assigned(tps)
-        self.table.available(1, "process", 1 << 20, self.now)
+        for stream in range(1, streams + 1):
+            self.table.available(stream, "process", 1 << 20, self.now)
         for tp in tps:
             self.table.resolved(tp, 0, self.now, committed=True)
-        (assign,) = self.table.commands
-        assert isinstance(assign, Assign)
-        assert assign.partition == P0
-        self.lease = assign.lease
-        self.table.ready(1, assign.lease, self.now)
+        given = [command for command in self.table.commands if isinstance(command, Assign)]
+        assert [assign.partition for assign in given] == tps[:streams]
+        self.lease = given[0].lease
+        for assign in given:
+            self.table.ready(assign.stream, assign.lease, self.now)
 
     def wait(self, partition: int, count: int, size: int = HALF // 2) -> None:
         """So many records of one large size come: together more than a share of memory when there are two."""
@@ -79,6 +85,7 @@ def paused_for_another() -> Bench:
     bench = Bench(window=1)
     bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
     bench.wait(1, 2, size=MOST_WAITING_BYTES)
+    bench.now += STUCK_AFTER
     bench.flow.adjust(bench.now)
     assert bench.client.paused == {0, 1}
     return bench
@@ -121,13 +128,57 @@ def test_it_is_resumed_when_a_lambda_runs_and_little_waits(bench: Bench) -> None
     assert bench.inflow.paused == {P1}
 
 
-def test_a_full_window_pauses_its_partition_only() -> None:
+def test_a_full_window_without_progress_pauses_its_partition_only() -> None:
     bench = Bench(window=1)
     bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
     bench.wait(0, 3)
+    assert bench.flow.adjust(bench.now)
+    assert bench.client.paused == set(), "the lambda may be at work"
+    assert bench.table.partitions[P0].blocked_since == bench.now
+    assert not bench.flow.adjust(bench.now + STUCK_AFTER)
+    assert bench.client.paused == {0}
+
+
+def two_at_work() -> Bench:
+    """Two partitions have a lambda; the window of P0 is full, and far more than its share waits; P1 has nothing."""
+    bench = Bench(window=1, streams=2)
+    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
+    bench.wait(0, 5)
+    return bench
+
+
+def test_what_is_only_slow_is_paused_when_somebody_else_could_take_more() -> None:
+    bench = two_at_work()
     assert not bench.flow.adjust(bench.now)
     assert bench.client.paused == {0}
-    assert bench.table.partitions[P0].blocked_since == bench.now
+
+
+def test_somebody_with_records_or_a_full_window_could_not() -> None:
+    bench = two_at_work()
+    bench.wait(1, 1)
+    assert bench.flow.adjust(bench.now)
+    bench.inflow.drop(P1)
+    bench.table.sent(P1, 0, 0, 1, 10, None, bench.now)
+    assert bench.flow.adjust(bench.now)
+    assert bench.client.paused == set()
+
+
+def test_nor_could_somebody_who_has_come_to_the_end_of_the_log() -> None:
+    bench = two_at_work()
+    bench.inflow.next_offset[P1] = 7
+    bench.client.ends[1] = 7
+    assert bench.flow.adjust(bench.now)
+    bench.client.ends[1] = 8
+    assert not bench.flow.adjust(bench.now)
+
+
+def test_a_little_that_waits_is_no_reason_to_leave_the_client_alone() -> None:
+    bench = Bench(window=1)
+    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
+    bench.wait(0, 1, size=ENOUGH_BYTES // 2)
+    assert not bench.flow.adjust(bench.now)
+    bench.wait(0, 1, size=ENOUGH_BYTES // 2)
+    assert bench.flow.adjust(bench.now)
 
 
 def test_much_that_stands_still_pauses_whatever_does_and_nothing_that_flows() -> None:
