@@ -143,7 +143,13 @@ class ConsumerThread(threading.Thread):
             self._source: Source = (
                 MessageSource(self._consumer, self._config.topics, self.mailbox, self._intake.take)
                 if native is None
-                else RowSource(self._consumer, native.Source(MOST_PER_FETCH), self.mailbox, self._intake.take)
+                else RowSource(
+                    self._consumer,
+                    native.Source(MOST_PER_FETCH),
+                    self.mailbox,
+                    self._intake.take,
+                    self._intake.strayed,
+                )
             )
             self._operator = Operator(
                 self._consumer,

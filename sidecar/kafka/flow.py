@@ -42,7 +42,7 @@ class Flow:
         self._writing = writing
         self._log = log
         self.tight = False
-        """Much waits that does not flow: the next fetch may already be too much."""
+        """Much waits: the next fetch may already be too much."""
 
     def adjust(self, now: float) -> bool:
         """Pause and resume what is to be. Returns whether to leave the client alone until the next look."""
@@ -63,14 +63,15 @@ class Flow:
                 moving += size
                 if has_its_share and not self._table.partitions[tp].window.room():
                     slow.append(tp)
-        self.tight = standing > MOST_WAITING_BYTES // 2
-        if standing > MOST_WAITING_BYTES:
+        waiting = moving + standing
+        self.tight = waiting > MOST_WAITING_BYTES // 2
+        if waiting > MOST_WAITING_BYTES and standing > moving:
             # A fetch brings thousands of records of one partition, far more than the share of one of many. So not
             # only those that have theirs are paused, but whatever does not flow.
             every = self._table.partitions
             stuck = [tp for tp in every if tp not in self._inflow.paused and self._stands_still(tp, now)]
         enough = moving > ENOUGH_BYTES and not self._anybody_hungry()
-        if moving > MOST_WAITING_BYTES and not enough:
+        if waiting > MOST_WAITING_BYTES and not enough:
             stuck += slow
             enough = not slow
         self.pause(stuck)

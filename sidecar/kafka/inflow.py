@@ -77,6 +77,13 @@ class Inflow:
         """Of the first record that waits."""
         return self._waiting[tp].offset(0)
 
+    def begins_at(self, tp: TopicPartition) -> int | None:
+        """The offset of the first record of this partition that was fetched and not sent; None: there is none."""
+        if tp in self._waiting:
+            return self.first_offset(tp)
+        bad = self._bad.get(tp)
+        return None if bad is None else bad.offset
+
     def first(self, tp: TopicPartition) -> Record | None:
         """The first record that waits; it stays. None: it cannot be read, and is undeliverable now."""
         waiting = self._waiting[tp]

@@ -13,7 +13,7 @@ from sidecar.kafka.places import Places
 from sidecar.kafka.records import Failure, Run, Undeliverable
 from sidecar.kafka.sender import Sender
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import TopicPartition
+from sidecar.partitions.vocabulary import Rewind, TopicPartition
 
 UNREADABLE = frozenset(
     {
@@ -55,6 +55,15 @@ class Intake:
         for tp, bad in spoilt.items():
             self._inflow.spoil(tp, bad)
             self._sender.changed.add(tp)
+
+    def strayed(self, tp: TopicPartition, offset: int) -> None:
+        """A record was given away by the client and is not here: fetch again, from the first that is not sent."""
+        partition = self._table.partitions.get(tp)
+        if partition is None or partition.refetch:
+            return  # somebody else's; or it is fetched again anyway
+        begins_at = self._inflow.begins_at(tp)
+        partition.refetch = True
+        self._table.commands.append(Rewind(tp, offset if begins_at is None else begins_at))
 
     def _look_at(self, failure: Failure, spoilt: dict[TopicPartition, Undeliverable]) -> None:
         """An error that came in the place of a record. Decided by its code, never by its text.

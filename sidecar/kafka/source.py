@@ -17,7 +17,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from sidecar.kafka.messages import Sorter, failure_of
 from sidecar.kafka.records import Failure, Run
 from sidecar.kafka.rows import RowRecords
-from sidecar.logs import get_logger
 from sidecar.partitions.vocabulary import TopicPartition
 
 if TYPE_CHECKING:
@@ -116,17 +115,28 @@ class RowSource:
 
     hears_letters = True
 
-    def __init__(self, consumer: Consumer, source: native.Source, mailbox: Mailbox, arrived: Arrived) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        source: native.Source,
+        mailbox: Mailbox,
+        arrived: Arrived,
+        strayed: Callable[[TopicPartition, int], None],
+    ) -> None:
+        """``strayed`` is told of a record, by its offset, that came by another way and must be fetched again."""
         self._consumer = consumer
         self._source = source
         self._arrived = arrived
+        self._strayed = strayed
+        self._closed = False
         self._records: dict[tuple[str, int], tuple[TopicPartition, RowRecords]] = {}
         self._mailbox = mailbox
-        self._log = get_logger(__name__)
         mailbox.bell = source.wake
 
     def lead(self, partitions: Iterable[TopicPartition]) -> None:
         """See `Source`. Also of one that was here before: a topic made anew has new queues."""
+        if self._closed:
+            return  # an assignment that came while the consumer is closed: nothing of it is read
         for tp in partitions:
             rows = self._source.lead(tp)
             if tp not in self._records:
@@ -152,7 +162,10 @@ class RowSource:
         message = self._consumer.poll(0)
         if message is not None:
             if message.error() is None:
-                self._fetch_again(message)
+                # The client has made its partition anew, which nobody has led.
+                tp = TopicPartition(message.topic() or "", message.partition() or 0)
+                self.lead([tp])
+                self._strayed(tp, message.offset() or 0)
             else:
                 self._arrived([], [failure_of(message)])
 
@@ -172,18 +185,9 @@ class RowSource:
         self._source.wait(seconds)
         self.read()
 
-    def _fetch_again(self, message: Message) -> None:
-        """A record came by the consumer's own queue: the client has made its partition anew, which nobody has led.
-
-        What was read of it before, by rows, comes before this record; what comes behind it is thrown away.
-        """
-        at = KafkaPartition(message.topic() or "", message.partition() or 0, message.offset() or 0)
-        self._log.debug("led again", topic=at.topic, partition=at.partition, offset=at.offset)
-        self.lead([TopicPartition(at.topic, at.partition)])
-        self._consumer.seek(at)
-
     def close(self) -> None:
         """See `Source`."""
+        self._closed = True
         self._mailbox.bell = None
         self._source.close()
 

@@ -30,7 +30,12 @@ typedef struct {
     void *_private;
 } rd_kafka_message_t;
 
-enum { RD_KAFKA_RESP_ERR_NO_ERROR = 0, RD_KAFKA_RESP_ERR__FAIL = -196, RD_KAFKA_RESP_ERR__NOENT = -156 };
+enum {
+    RD_KAFKA_RESP_ERR_NO_ERROR = 0,
+    RD_KAFKA_RESP_ERR__NOENT = -156,
+    RD_KAFKA_RESP_ERR__FAIL = -196,
+    RD_KAFKA_RESP_ERR__BAD_MSG = -199
+};
 
 /* Of a timestamp: none, the producer's, the broker's. The protocol of this project has the same numbers. */
 enum { RD_KAFKA_TIMESTAMP_NOT_AVAILABLE = 0, RD_KAFKA_TIMESTAMP_CREATE_TIME = 1, RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME = 2 };

@@ -86,12 +86,20 @@ const uint8_t *entry_read(const uint8_t *at, const uint8_t **data, size_t *len) 
 
 /* --- stretches of bytes ---------------------------------------------------------------------------------------- */
 
+/* The capacity for what is used and more of it. Twice as much, so that growing is rare; where half is free in front
+ * and moving is enough, the same; and less, where most would stay unused. */
+static size_t capacity_for(size_t capacity, size_t wanted) {
+    if (wanted <= capacity / 2 && wanted >= capacity / 8)
+        return capacity;
+    return 2 * wanted;
+}
+
 static int bytes_reserve(bytes_t *bytes, size_t more) {
-    size_t used = bytes->end - bytes->first;
+    size_t used = bytes->end - bytes->first, capacity;
     if (bytes->end + more <= bytes->capacity)
         return 0;
-    if (used + more > bytes->capacity / 2) { /* else half of it is free in front: room enough once moved */
-        size_t capacity = 2 * bytes->capacity > used + more ? 2 * bytes->capacity : used + more;
+    capacity = capacity_for(bytes->capacity, used + more);
+    if (capacity != bytes->capacity) {
         uint8_t *data = malloc(capacity);
         if (data == NULL)
             return -1;
@@ -130,8 +138,8 @@ size_t rows_bytes(const rows_t *rows) {
 int rows_reserve(rows_t *rows, size_t count, size_t values, size_t keys) {
     size_t used = rows_count(rows);
     if (rows->end + count > rows->capacity) {
-        if (used + count > rows->capacity / 2) {
-            size_t capacity = 2 * rows->capacity > used + count ? 2 * rows->capacity : used + count;
+        size_t capacity = capacity_for(rows->capacity, used + count);
+        if (capacity != rows->capacity) {
             row_t *grown = malloc(capacity * sizeof(row_t));
             if (grown == NULL)
                 return -1;

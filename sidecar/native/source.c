@@ -181,12 +181,8 @@ static slot_t *slot_of(source_t *source, const rd_kafka_message_t *message) {
     for (slot_t *slot = *chain(source, message->partition); slot != NULL; slot = slot->next) {
         if (slot->partition != message->partition)
             continue;
-        if (slot->rkt == message->rkt)
+        if (strcmp(slot->topic, rd_kafka_topic_name(message->rkt)) == 0)
             return slot;
-        if (strcmp(slot->topic, rd_kafka_topic_name(message->rkt)) == 0) {
-            slot->rkt = message->rkt;
-            return slot;
-        }
     }
     return NULL;
 }
@@ -204,21 +200,23 @@ static int note_failure(source_t *source, const rd_kafka_message_t *message, int
     return failure->topic == NULL || failure->text == NULL ? -1 : 0;
 }
 
-/* Append a message's headers to the last row. Returns librdkafka's code; -1 in `memory`: there was none. */
-static int read_headers(rows_t *rows, const rd_kafka_message_t *message, int *memory) {
-    rd_kafka_headers_t *headers;
+/* Append a message, whose headers were found (or NULL), to rows that have room for all but those. */
+static int read_message(rows_t *rows, const rd_kafka_message_t *message, const rd_kafka_headers_t *headers) {
     const char *name;
     const void *value;
     size_t len;
-    int code = rd_kafka_message_headers(message, &headers);
-    if (code == RD_KAFKA_RESP_ERR__NOENT)
-        return RD_KAFKA_RESP_ERR_NO_ERROR;
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return code;
+    int stamp;
+    int64_t timestamp = rd_kafka_message_timestamp(message, &stamp);
+    if (stamp == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
+        timestamp = -1;
+    rows_append(rows, message->offset, stamp, timestamp, message->payload, message->len, message->key,
+                message->key_len);
+    if (headers == NULL)
+        return 0;
     for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &len) == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
         if (rows_header(rows, name, value, len) < 0)
-            *memory = -1;
-    return RD_KAFKA_RESP_ERR_NO_ERROR;
+            return -1;
+    return 0;
 }
 
 /* Messages of one partition that follow one another. */
@@ -235,21 +233,17 @@ static int read_run(source_t *source, rd_kafka_message_t **run, size_t count) {
     }
     if (rows_reserve(&slot->rows, count, values, keys) < 0)
         return -1;
-    if (slot->added == 0)
-        source->touched[source->touched_count++] = slot;
     for (size_t i = 0; i < count && memory == 0; i++) {
-        const rd_kafka_message_t *message = run[i];
-        int stamp, code;
-        int64_t timestamp = rd_kafka_message_timestamp(message, &stamp);
-        rows_append(&slot->rows, message->offset, stamp, timestamp, message->payload, message->len, message->key,
-                    message->key_len);
-        code = read_headers(&slot->rows, message, &memory);
-        if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
-            slot->added++;
-        } else {
-            rows_truncate(&slot->rows, rows_count(&slot->rows) - 1);
-            memory |= note_failure(source, message, code);
+        rd_kafka_headers_t *headers = NULL;
+        int code = rd_kafka_message_headers(run[i], &headers);
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR && code != RD_KAFKA_RESP_ERR__NOENT) {
+            /* Whatever the code is, what is wrong is this record: it must not be taken for a passing trouble. */
+            memory = note_failure(source, run[i], RD_KAFKA_RESP_ERR__BAD_MSG);
+            continue;
         }
+        if (slot->added++ == 0)
+            source->touched[source->touched_count++] = slot;
+        memory = read_message(&slot->rows, run[i], code == RD_KAFKA_RESP_ERR__NOENT ? NULL : headers);
     }
     return memory;
 }

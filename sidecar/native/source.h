@@ -12,9 +12,8 @@
 #include "rows.h"
 
 typedef struct slot_s {
-    struct slot_s *next;         /* in the chain of its number */
+    struct slot_s *next; /* in the chain of its number */
     char *topic;
-    const rd_kafka_topic_t *rkt; /* as last met with; spares comparing names */
     int32_t partition;
     rows_t rows;
     size_t added; /* by the read under way */

@@ -33,6 +33,10 @@ class ScriptedConsumer:
         self.delivered = -1
         self.commits: list[int] = []
         self.asked: list[int] = []
+        self.sought: list[int] = []
+
+    def seek(self, place: KafkaPartition) -> None:
+        self.sought.append(place.offset)
 
     def consume(self, _: int, __: float) -> list[Message]:
         batch = self.batches.pop(0) if self.batches else []
@@ -192,3 +196,31 @@ def test_when_all_goes_there_is_nothing_to_wake(bench: Bench) -> None:
     bench.thread._fetch()
     bench.thread._wake_kept()
     assert bench.consumer.asked == []
+
+
+def test_a_record_that_strayed_is_fetched_again_together_with_what_waits(bench: Bench) -> None:
+    bench.consumer.batches = [[record(1), record(2)]]
+    bench.thread._fetch()
+    bench.thread._intake.strayed(P0, 3)
+    bench.thread._sender.work(monotonic())
+    assert bench.table.partitions[P0].window.delivered is None, "nothing goes before it is fetched again"
+    bench.thread._intake.strayed(P0, 4)
+    bench.thread._carry_out()
+    assert bench.consumer.sought == [1]
+    assert bench.thread._inflow.idle(P0)
+    assert not bench.table.partitions[P0].refetch
+
+
+def test_a_record_that_strayed_behind_one_that_cannot_be_read_does_not_hide_it(bench: Bench) -> None:
+    bad = KafkaError(KafkaError._BAD_MSG, "wrong checksum")
+    bench.consumer.batches = [[record(1, bad)]]
+    bench.thread._fetch()
+    bench.thread._intake.strayed(P0, 2)
+    bench.thread._carry_out()
+    assert bench.consumer.sought == [1]
+
+
+def test_a_record_that_strayed_from_a_partition_of_somebody_else_is_theirs(bench: Bench) -> None:
+    bench.thread._intake.strayed(TopicPartition("t", 9), 3)
+    bench.thread._carry_out()
+    assert bench.consumer.sought == []

@@ -139,9 +139,9 @@ def test_a_full_window_without_progress_pauses_its_partition_only() -> None:
     assert bench.client.paused == {0}
 
 
-def two_at_work() -> Bench:
+def two_at_work(partitions: int = 2) -> Bench:
     """Two partitions have a lambda; the window of P0 is full, and far more than its share waits; P1 has nothing."""
-    bench = Bench(window=1, streams=2)
+    bench = Bench(window=1, partitions=partitions, streams=2)
     bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
     bench.wait(0, 5)
     return bench
@@ -193,6 +193,18 @@ def test_much_that_stands_still_pauses_whatever_does_and_nothing_that_flows() ->
     bench.wait(0, 1)
     bench.flow.adjust(bench.now)
     assert bench.client.paused == {*range(1, 40)}
+
+
+def test_what_is_only_slow_counts_with_what_stands_still() -> None:
+    """One partition after the other comes to a halt: each for itself would not be much."""
+    bench = two_at_work(partitions=3)
+    bench.inflow.drop(P0)
+    bench.wait(0, 1, size=MOST_WAITING_BYTES * 3 // 4)
+    assert not bench.flow.adjust(bench.now)
+    assert bench.client.paused == set()
+    bench.wait(2, 1, size=MOST_WAITING_BYTES * 2 // 4)
+    assert not bench.flow.adjust(bench.now)
+    assert bench.client.paused == {0, 2}
 
 
 def test_what_stands_still_with_nothing_waiting_is_resumed_when_there_is_room_again() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka import KafkaError, TopicPartition as KafkaPartition
 from hypothesis import given, settings, strategies as st
 
 from sdk_python.protocol import lambda_pb2 as pb
@@ -168,7 +168,7 @@ def test_a_partition_that_is_led_again_keeps_its_records(shared: Log) -> None:
 def test_a_partition_that_was_stopped_by_us_is_led_again(shared: Log) -> None:
     """Again and again, since it stops in a thread of the client's: to be led too early is to be led nowhere."""
     came: list[Run] = []
-    source = RowSource(shared.consumer, shared.source, Mailbox(), lambda runs, _: came.extend(runs))
+    source = RowSource(shared.consumer, shared.source, Mailbox(), lambda runs, _: came.extend(runs), lambda *_: None)
     source.lead([shared.tp])
     at = KafkaPartition("t", 0)
     for _ in range(50):
@@ -186,19 +186,49 @@ def test_a_partition_that_was_stopped_by_us_is_led_again(shared: Log) -> None:
         came.clear()
 
 
-def test_a_record_that_comes_the_other_way_is_fetched_again(shared: Log) -> None:
+def test_a_record_that_comes_the_other_way_is_told_and_the_next_comes_as_rows(shared: Log) -> None:
     came: list[Run] = []
-    source = RowSource(shared.consumer, shared.source, Mailbox(), lambda runs, _: came.extend(runs))
-    place = KafkaPartition("t", 3, 0)
-    shared.consumer.incremental_assign([place])  # nobody has led it
-    for number in range(3):
-        shared.producer.produce("t", partition=3, value=b"%d" % number)
+    strays: list[tuple[TopicPartition, int]] = []
+    tp = TopicPartition("t", 3)
+    source = RowSource(
+        shared.consumer,
+        shared.source,
+        Mailbox(),
+        lambda runs, _: came.extend(runs),
+        lambda *stray: strays.append(stray),
+    )
+    shared.consumer.incremental_assign([KafkaPartition("t", 3, 0)])  # nobody has led it
+    shared.producer.produce("t", partition=3, value=b"stray")
     shared.producer.flush()
-    while sum(run.added for run in came) < 3:
+    while not strays:
         source.wait(PATIENCE, for_letter=False)
-    assert {run.partition for run in came} == {TopicPartition("t", 3)}
-    frames = frames_of(came[0].records)
-    assert [value for frame in frames for value in content(frame).values] == [b"0", b"1", b"2"]
+    assert strays == [(tp, 0)]
+    shared.producer.produce("t", partition=3, value=b"row")
+    shared.producer.flush()
+    while not came:
+        source.wait(PATIENCE, for_letter=False)
+    assert [(run.partition, run.records.offset(0)) for run in came] == [(tp, 1)]
+
+
+def test_a_record_with_more_headers_than_the_client_reads_is_told_and_those_beside_it_come(shared: Log) -> None:
+    """And in the room that was made for them: the first one frees all when it is taken back."""
+    shared.produce(value=b"bad", headers=[("h", None)] * 100_001)
+    for _ in range(2):
+        shared.produce(value=b"v" * 30_000)
+    shared.producer.flush()
+    failures: list[tuple[str, int, int, int, str]] = []
+    while len(shared.rows) < 2:
+        runs, failed = shared.source.read()
+        assert all(added for _, added in runs)
+        failures += failed
+        if not runs and not failed:
+            shared.source.wait(PATIENCE)
+    [(topic, partition, offset, code, _)] = failures
+    assert (topic, partition, offset) == (*shared.tp, shared.end - 3)
+    assert code == KafkaError._BAD_MSG
+    assert [shared.rows.offset(0), shared.rows.offset(1)] == [shared.end - 2, shared.end - 1]
+    shared.rows.truncate(0)
+    shared.plain.seek(KafkaPartition("t", 0, shared.end))
 
 
 def test_a_wait_ends_when_it_is_told_to(shared: Log) -> None:
