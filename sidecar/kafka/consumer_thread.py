@@ -49,7 +49,8 @@ from sidecar.partitions.vocabulary import (
 WAIT_WRITTEN = 0.001
 WAIT_BUSY = 0.005
 WAIT_IDLE = 0.05
-"""Seconds that a poll may wait: when a writer's note is due, when lambdas hold partitions, when nobody does."""
+"""Seconds that a poll may wait which a letter does not end: when a writer's note is due, when lambdas hold
+partitions, when nobody does. The last is also for a wait that a letter ends, when nothing is to be looked after."""
 
 BRISK = 0.05
 """Seconds after a letter in which the next is expected soon."""
@@ -220,8 +221,9 @@ class ConsumerThread(threading.Thread):
     def _patience(self) -> float:
         if self._sender.changed:
             return 0.0
-        letters_soon = self._writing or (self._table.someone_waits and len(self._table.processes))
-        if letters_soon and not self._source.hears_letters:
+        if self._source.hears_letters:
+            return HOUSEKEEPING if len(self._inflow) else WAIT_IDLE
+        if self._writing or (self._table.someone_waits and len(self._table.processes)):
             return WAIT_WRITTEN
         return WAIT_BUSY if self._table.held() else WAIT_IDLE
 

@@ -1,13 +1,18 @@
-"""The native extension of `sidecar/native`, where it was built."""
+"""The native extension of `sidecar/native`, where it was built and works."""
 
 import os
 from functools import cache
 from types import ModuleType
 
+from confluent_kafka import Consumer, KafkaException
+
 from sidecar.logs import get_logger
 
 SWITCH = "KAFKA_SIDECAR_NATIVE"
 """An environment variable; `0`: do as if there was none."""
+
+PLUGINS = "plugin.library.paths"
+"""The property by which Kafka's client is told of the extension, and the extension of the client."""
 
 
 @cache
@@ -19,7 +24,9 @@ def extension() -> ModuleType | None:
         return None
     try:
         from sidecar.kafka import _native  # noqa: PLC0415 - it may be missing
-    except ImportError as error:
+
+        _try(_native)
+    except (ImportError, KafkaException, RuntimeError) as error:
         log.info(
             "records are read without the native extension, at about half the speed",
             reason=str(error),
@@ -27,3 +34,15 @@ def extension() -> ModuleType | None:
         )
         return None
     return _native
+
+
+def _try(module: ModuleType) -> None:
+    """A client that is made and closed, and connects to nothing: a librdkafka built without plugins refuses it.
+
+    Raises ``KafkaException`` or ``RuntimeError``.
+    """
+    consumer = Consumer({"group.id": "none", "log_level": 0, PLUGINS: str(module.__file__)})
+    try:
+        module.Source(1).close()
+    finally:
+        consumer.close()

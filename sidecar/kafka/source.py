@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
 
+from sidecar.kafka.extension import PLUGINS
 from sidecar.kafka.messages import Sorter, failure_of
 from sidecar.kafka.records import Failure, Run
 from sidecar.kafka.rows import RowRecords
@@ -29,8 +30,6 @@ MOST_PER_FETCH = 4_000
 
 WAIT_FOR_LETTER = 0.001
 """Seconds that a wait for a letter may last while records could come."""
-
-_PLUGINS = "plugin.library.paths"
 
 Arrived = Callable[[Iterable[Run], Iterable[Failure]], None]
 
@@ -196,5 +195,5 @@ def with_plugin(properties: Mapping[str, Property], extension: ModuleType | None
     """``properties``, such that the extension is told of the consumer that is made with them."""
     if extension is None:
         return {**properties}
-    paths = [str(properties[_PLUGINS])] if properties.get(_PLUGINS) else []
-    return {**properties, _PLUGINS: ";".join([*paths, str(extension.__file__)])}
+    paths = [str(properties[PLUGINS])] if properties.get(PLUGINS) else []
+    return {**properties, PLUGINS: ";".join([*paths, str(extension.__file__)])}
