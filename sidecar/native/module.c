@@ -86,32 +86,21 @@ static PyObject *records_before(PyObject *self, PyObject *argument) {
     return PyLong_FromSize_t(rows_before(rows, offset));
 }
 
-static PyObject *records_drop(PyObject *self, PyObject *argument) {
+/* Change the rows by a number, which is below how many there are, or, where `with_all`, that many. */
+static PyObject *change(PyObject *self, PyObject *argument, void (*how)(rows_t *, size_t), int with_all) {
     rows_t *rows = rows_of(self);
-    Py_ssize_t count = PyLong_AsSsize_t(argument);
-    if (PyErr_Occurred() || checked(rows, count, rows_count(rows) + 1) < 0)
+    Py_ssize_t number = PyLong_AsSsize_t(argument);
+    if (PyErr_Occurred() || checked(rows, number, rows_count(rows) + (size_t)with_all) < 0)
         return NULL;
-    rows_drop(rows, (size_t)count);
+    how(rows, (size_t)number);
     Py_RETURN_NONE;
 }
 
-static PyObject *records_truncate(PyObject *self, PyObject *argument) {
-    rows_t *rows = rows_of(self);
-    Py_ssize_t count = PyLong_AsSsize_t(argument);
-    if (PyErr_Occurred() || checked(rows, count, rows_count(rows) + 1) < 0)
-        return NULL;
-    rows_truncate(rows, (size_t)count);
-    Py_RETURN_NONE;
-}
+static PyObject *records_drop(PyObject *self, PyObject *count) { return change(self, count, rows_drop, 1); }
 
-static PyObject *records_remove(PyObject *self, PyObject *argument) {
-    rows_t *rows = rows_of(self);
-    Py_ssize_t index = PyLong_AsSsize_t(argument);
-    if (PyErr_Occurred() || checked(rows, index, rows_count(rows)) < 0)
-        return NULL;
-    rows_remove(rows, (size_t)index);
-    Py_RETURN_NONE;
-}
+static PyObject *records_truncate(PyObject *self, PyObject *count) { return change(self, count, rows_truncate, 1); }
+
+static PyObject *records_remove(PyObject *self, PyObject *index) { return change(self, index, rows_remove, 0); }
 
 static PyObject *offsets_of(const rows_t *rows, const frame_t *frame) {
     PyObject *offsets;
