@@ -2,8 +2,8 @@
 
 A turn: take the letters of the loop, fetch what Kafka has, encode what may be sent, look after commits and pauses,
 hand everything to the loop at once. All calls on the Consumer are made here, rebalance callbacks included (they run
-inside poll and consume). librdkafka does the waiting when there is nothing to do; it has no wake-up call, so how long
-it may wait is bounded by what the loop could be saying meanwhile.
+inside poll and consume). Its `Source` does the waiting when there is nothing to do: for records, events and letters
+alike, or, without the extension, in librdkafka, which no letter wakes, so that how long it may wait is bounded.
 """
 
 import random

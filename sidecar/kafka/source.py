@@ -85,22 +85,24 @@ class MessageSource:
 
     def serve(self) -> None:
         """See `Source`. The client gives one record with it."""
-        first = self._consumer.poll(0)
-        if first is not None:
-            self._take([first])
+        self._poll(0)
 
     def wait(self, seconds: float, *, for_letter: bool) -> None:
         """See `Source`. `consume(n, timeout)` would wait for n records: a lone one would be late by all of it."""
         if for_letter:
             self._mailbox.wait(WAIT_FOR_LETTER)
             return
-        first = self._consumer.poll(seconds)
-        if first is not None:
-            self._take([first])
+        if self._poll(seconds):
             self.read()
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _poll(self, seconds: float) -> bool:
+        first = self._consumer.poll(seconds)
+        if first is not None:
+            self._take([first])
+        return first is not None
 
     def _take(self, batch: list[Message]) -> None:
         failures = [failure_of(message) for message in filter(Message.error, batch)]

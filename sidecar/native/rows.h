@@ -35,7 +35,7 @@ typedef struct {
     size_t size;     /* its bytes, complete */
     size_t body;     /* those behind the frame's own tag and length */
     int gaps, any_key, any_header;
-    size_t packed[7]; /* bytes of each packed column, in the order in which they are written */
+    size_t packed[6]; /* bytes of each packed column, in the order in which they are written */
 } frame_t;
 
 static inline size_t rows_count(const rows_t *rows) { return rows->end - rows->first; }

@@ -177,16 +177,6 @@ slot_t *source_lead(source_t *source, const char *topic, int32_t partition) {
     return slot;
 }
 
-static slot_t *slot_of(source_t *source, const rd_kafka_message_t *message) {
-    for (slot_t *slot = *chain(source, message->partition); slot != NULL; slot = slot->next) {
-        if (slot->partition != message->partition)
-            continue;
-        if (strcmp(slot->topic, rd_kafka_topic_name(message->rkt)) == 0)
-            return slot;
-    }
-    return NULL;
-}
-
 /* --- reading --------------------------------------------------------------------------------------------------- */
 
 static int note_failure(source_t *source, const rd_kafka_message_t *message, int code) {
@@ -221,7 +211,7 @@ static int read_message(rows_t *rows, const rd_kafka_message_t *message, const r
 
 /* Messages of one partition that follow one another. */
 static int read_run(source_t *source, rd_kafka_message_t **run, size_t count) {
-    slot_t *slot = slot_of(source, run[0]);
+    slot_t *slot = find(source, rd_kafka_topic_name(run[0]->rkt), run[0]->partition);
     size_t values = 0, keys = 0;
     int memory = 0;
     if (slot == NULL) { /* not led here by us: told, since it must not be lost in silence */
