@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -139,16 +140,18 @@ def cleanup_policy(address: str, topic: str) -> str:
 
 
 def recorded(paths: Sequence[Path]) -> tuple[list[tuple[str, Json]], dict[str, list[Json]]]:
-    """The raw records of these recordings, in turn, and what each document's operations must be."""
-    raw: list[list[tuple[str, Json]]] = []
+    """The raw records of these recordings, side by side, and what each document's operations must be.
+
+    They begin and end together, whatever their lengths: each part of the records has some of each document.
+    """
+    raw: list[tuple[float, tuple[str, Json]]] = []
     wanted: dict[str, list[Json]] = {}
     for path in paths:
         lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-        raw.append([(line["key"], line["value"]) for line in lines])
+        raw += [(number / len(lines), (line["key"], line["value"])) for number, line in enumerate(lines)]
         deltas = path.with_name(path.name.replace("rawdeltas", "deltas"))
         wanted[lines[0]["key"]] = [json.loads(line) for line in deltas.read_bytes().splitlines()]
-    longest = max(map(len, raw))
-    return [records[index] for index in range(longest) for records in raw if index < len(records)], wanted
+    return [record for _, record in sorted(raw, key=itemgetter(0))], wanted
 
 
 def check_numbers(operations: dict[str, list[Json]], wanted: dict[str, list[Json]], *, again: bool) -> int:
