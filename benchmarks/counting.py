@@ -1,9 +1,10 @@
 """The lambda of the benchmarks: does nothing with a record but count it, and checkpoints all the time.
 
-Settings: ``total`` (records until it is done), ``warm`` (records before the clock starts), ``result`` (a file for the
-figures as JSON), ``warmed`` (a file that appears when the clock starts); and for some rows ``working`` (work as
-`benchmarks.busy` for each record), ``headers`` (how many each record has), ``scores``, ``process`` and ``processes``
-(the processes that share the records; `benchmarks.scores`).
+Settings: ``total`` (records until it is done), ``warm`` and ``lambdas`` (records handled, and partitions with a
+lambda, before the clock starts), ``result`` (a file for the figures as JSON), ``warmed`` (a file that appears when
+the clock starts), ``scores``, ``process`` and ``processes`` (the processes that share the records;
+`benchmarks.scores`); and for some rows ``working`` (work as `benchmarks.busy` for each record), ``headers`` (how
+many each record has).
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.busy import work
+from benchmarks.clock import Clock
 from benchmarks.scores import Scores
 from sdk_python import CloseReason, IContext, Message
 
@@ -28,6 +30,7 @@ class Counter:
         self._context = context
         self._headers = headers
         self._last: Message | None = None
+        self._done: Message | None = None
         self.open = True
         self.start = context.start_offset or 0
         self.count = 0
@@ -43,8 +46,9 @@ class Counter:
         The topics have no gaps: so after ``count`` records the last must have that place, and looking at it now and
         then costs the handler less than comparing each.
         """
-        if self._last is None:
+        if self._last is self._done or self._last is None:
             return
+        self._done = self._last
         if self._last.offset != self.start + self.count - 1 or len(self._last.headers) != self._headers:
             raise RuntimeError(f"after {self.count} records from offset {self.start} on: {self._last}")
         self._context.checkpoint(self._last.offset)
@@ -96,20 +100,19 @@ class CountingFactory:
         note(self._config, "result", result)
 
     async def _result(self) -> Mapping[str, object]:
-        total, warm = int(self._config["total"]), int(self._config["warm"])
-        began, count = 0.0, 0
+        total = int(self._config["total"])
+        clock = Clock(int(self._config["warm"]), int(self._config["lambdas"]))
+        count = 0
         while count < total:
             await asyncio.sleep(LOOK)
             self._checkpoint()
-            self._scores.put(sum(counter.count for counter in self._counters))
-            count = self._scores.all()
-            if not began and count >= warm:
-                began, warm = time.perf_counter(), count
+            self._scores.put(sum(counter.count for counter in self._counters), len(self._counters))
+            count, lambdas = self._scores.all()
+            if clock.look(time.perf_counter(), count, lambdas):
                 note(self._config, "warmed")
-        seconds = time.perf_counter() - began
+        result = clock.result(time.perf_counter(), count)
         self._checkpoint()
-        pieces = [counter.piece() for counter in self._counters if counter.count]
-        return {"seconds": seconds, "measured": count - warm, "records": count, "pieces": pieces}
+        return {**result, "pieces": [counter.piece() for counter in self._counters if counter.count]}
 
     def _checkpoint(self) -> None:
         for counter in self._counters:

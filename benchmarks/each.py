@@ -2,9 +2,6 @@
 
 Settings: ``total`` (records until it is done), ``warm`` (records before the clock starts), ``lambdas`` (lambdas that
 must be there before the clock starts), ``result`` and ``warmed`` (files, as for `benchmarks.counting`).
-
-The figures are those of `benchmarks.counting`, and: seconds and records from the very first record on, in
-which all lambdas are made.
 """
 
 import asyncio
@@ -12,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.clock import Clock
 from benchmarks.counting import LOOK, note
 from sdk_python import IContext, Message
 
@@ -46,27 +44,13 @@ class _Factory:
 
     async def _report(self) -> None:
         total, warm, lambdas = (int(self._config[name]) for name in ("total", "warm", "lambdas"))
-        began, first = 0.0, 0
-        warmed, measured_from = 0.0, 0
-        while True:
+        clock = Clock(warm, lambdas)
+        while self.count < total:
             await asyncio.sleep(LOOK)
-            now, count = time.perf_counter(), self.count
-            if not began and count:
-                began, first = now, count
-            if not warmed and count >= warm and self._lambdas >= lambdas:
-                warmed, measured_from = now, count
+            if clock.look(time.perf_counter(), self.count, self._lambdas):
                 note(self._config, "warmed")
-            if count >= total:
-                break
-        result = {
-            "seconds": now - warmed,
-            "measured": count - measured_from,
-            "records": count,
-            "lambdas": self._lambdas,
-            "whole_seconds": now - began,
-            "whole_measured": count - first,
-        }
-        note(self._config, "result", result)
+        result = clock.result(time.perf_counter(), self.count)
+        note(self._config, "result", {**result, "lambdas": self._lambdas})
 
 
 class _Plugin:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,11 +55,13 @@ class Sidecar:
                 raise RuntimeError(f"the partitions do not run: {self.status()}")
             time.sleep(0.05)
 
-    def serve_with(self, settings: Mapping[str, Any], module: str = "benchmarks.counting") -> subprocess.Popen[bytes]:
-        """A lambda process beside it, with settings of its own."""
+    def serve_with(
+        self, settings: Mapping[str, Any], module: str = "benchmarks.counting", arguments: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
+        """A lambda process beside it, with settings of its own, and more of its command line."""
         log = (self.folder / f"lambda-{uuid.uuid4().hex[:4]}.log").open("wb")
         command = [sys.executable, "-m", "sdk_python.serve", "bench", module, "--address", self.address]
-        command += ["--log-level", "warning"]
+        command += ["--log-level", "warning", *arguments]
         for key, value in settings.items():
             command += ["--set", f"{key}={json.dumps(value)}"]
         process = subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log)

@@ -24,7 +24,7 @@ from benchmarks.report import (
 UNITS = {
     "records_per_second": "records/s",
     "operations_per_second": "operations/s",
-    "with_first_touch": "records/s with first touch",
+    "with_opening": "records/s with opening",
     "cpu_seconds_per_million": "CPU s per million",
     "sidecar_mb": "MB of the sidecar",
     "lambda_mb": "MB of the lambda process",

@@ -118,17 +118,22 @@ def _latency(broker: str, _: Options) -> Iterator[Row]:
 
 
 def _many(broker: str, options: Options) -> Iterator[Row]:
-    records = max(options.records // MANY, 1) * MANY
+    records = max(2 * options.records // MANY, 1) * MANY  # they have to last while 512 are opened
     fill(broker, "few", 8, records)
     fill(broker, "many", MANY, records)
     yield Row(
         "many",
-        f"{records:,} records, {MANY} partitions against 8, the whole path",
+        f"{records:,} records, {MANY} partitions against 8, the whole path; from when all partitions are open, and"
+        " with_opening: from the first record on",
         {
             "few": lambda: throughput.path(broker, "few", records, 8),
             "many": lambda: throughput.path(broker, "many", records, MANY),
         },
-        [Comparison("many", "few", drawn=f"{MANY} partitions ÷ 8, both the path")],
+        [
+            Comparison("many", "few", drawn=f"{MANY} partitions ÷ 8, both the path"),
+            Comparison("many", "few", "with_opening"),
+        ],
+        (RATE, "with_opening"),
     )
     delete_topic(broker, "few")
     delete_topic(broker, "many")
@@ -166,7 +171,7 @@ def _router(broker: str, options: Options) -> Iterator[Row]:
     yield Row(
         "router",
         f"{records:,} records, {router.MANY:,} documents against {router.FEW}, and no router; from when all documents"
-        " are open, and with_first_touch: from the first record",
+        " are open, and with_opening: from the first record",
         {
             "plain": lambda: router.run(broker, few, records, None),
             "few": lambda: router.run(broker, few, records, router.FEW),
@@ -174,11 +179,11 @@ def _router(broker: str, options: Options) -> Iterator[Row]:
         },
         [
             Comparison("many", "few", drawn=f"router: {router.MANY:,} documents ÷ {router.FEW}"),
-            Comparison("many", "few", "with_first_touch"),
+            Comparison("many", "few", "with_opening"),
             Comparison("many", "few", CPU),
             Comparison("few", "plain"),
         ],
-        (RATE, "with_first_touch", "lambda_mb"),
+        (RATE, "with_opening", "lambda_mb"),
     )
     delete_topic(broker, few)
     delete_topic(broker, many)

@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from benchmarks.clock import Clock
 from benchmarks.counting import LOOK, note
 from sdk_python import IContext, Message
 from sdk_python.protocol import lambda_pb2 as pb
@@ -93,17 +94,14 @@ class _Factory:
         """Nothing to close."""
 
     async def _report(self) -> None:
-        total, warm = int(self._config["total"]), int(self._config["warm"])
-        began, most = 0.0, 0
-        while self.saved < total:
+        clock = Clock(int(self._config["warm"]), int(self._config["lambdas"]))
+        most = 0
+        while self.saved < int(self._config["total"]):
             await asyncio.sleep(LOOK)
             most = max(most, sum(len(lambda_.prefix) for lambda_ in self._lambdas))
-            if not began and self.saved >= warm:
-                began, warm = time.perf_counter(), self.saved
+            if clock.look(time.perf_counter(), self.saved, len(self._lambdas)):
                 note(self._config, "warmed")
-        seconds = time.perf_counter() - began
-        result = {"seconds": seconds, "measured": self.saved - warm, "records": self.saved, "most_at_once": most}
-        note(self._config, "result", result)
+        note(self._config, "result", {**clock.result(time.perf_counter(), self.saved), "most_at_once": most})
 
 
 class _Plugin:

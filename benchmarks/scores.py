@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_ONE = struct.Struct("q")
-_ABSENT = -1
+_ONE = struct.Struct("qq")
+_ABSENT = -1, -1
 
 
 def fresh(file: Path, processes: int) -> Path:
     """A file for so many, none of which is there yet."""
-    file.write_bytes(_ONE.pack(_ABSENT) * processes)
+    file.write_bytes(_ONE.pack(*_ABSENT) * processes)
     return file
 
 
@@ -33,27 +33,27 @@ class Scores:
     def __init__(self, file: Path, process: int, processes: int) -> None:
         with file.open("r+b") as opened:
             self._memory = mmap.mmap(opened.fileno(), _ONE.size * processes)
-        self._all = struct.Struct(f"{processes}q")
         self._place = _ONE.size * process
-        self.put(0)
+        self.put(0, 0)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Scores":
         """As a lambda's settings say."""
         return cls(Path(config["scores"]), int(config["process"]), int(config["processes"]))
 
-    def put(self, count: int) -> None:
-        """What this process has done so far."""
-        _ONE.pack_into(self._memory, self._place, count)
+    def put(self, count: int, lambdas: int) -> None:
+        """What this process has done so far, and for how many partitions a lambda is there."""
+        _ONE.pack_into(self._memory, self._place, count, lambdas)
 
-    def all(self) -> int:
-        """What all have done so far."""
-        return sum(self._all.unpack(self._memory))
+    def all(self) -> tuple[int, int]:
+        """The same of all together."""
+        counts, lambdas = zip(*_ONE.iter_unpack(self._memory), strict=True)
+        return sum(counts), sum(lambdas)
 
     def wait_for_all(self) -> None:
         """Until all have begun. Raises ``TimeoutError`` after a minute."""
         deadline = time.monotonic() + 60
-        while _ABSENT in self._all.unpack(self._memory):
+        while _ABSENT in _ONE.iter_unpack(self._memory):
             if time.monotonic() > deadline:
                 raise TimeoutError("not all lambda processes have begun")
             time.sleep(0.002)

@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 
 from benchmarks import machine, scores
 from benchmarks.busy import work
+from benchmarks.clock import Clock
 from benchmarks.counting import Counter, WorkingCounter, note
 from benchmarks.scores import Scores
 from benchmarks.shapes import HEADERS, SHAPES
@@ -80,8 +81,9 @@ def test_a_counter_checkpoints_what_it_has_counted() -> None:
     assert context.checkpoints == []
     for offset in (5, 6, 7):
         one.handler(message(offset))
+    one.checkpoint()
     one.close(CloseReason.STOPPED)
-    assert context.checkpoints == [7]
+    assert context.checkpoints == [7], "nothing came since"
     assert one.piece() == [3, 5, 3]
     assert not one.open
 
@@ -106,6 +108,28 @@ def test_a_counter_notices_that_headers_are_lost() -> None:
         one.checkpoint()
 
 
+def test_the_clock_starts_when_enough_is_handled_and_all_lambdas_are_there() -> None:
+    clock = Clock(warm=10, lambdas=2)
+    assert not clock.look(1.0, 0, 1)
+    assert not clock.look(2.0, 4, 1)
+    assert not clock.look(3.0, 12, 1)
+    assert clock.look(4.0, 20, 2)
+    assert not clock.look(5.0, 30, 2)
+    assert clock.result(6.0, 44) == {
+        "records": 44,
+        "seconds": 2.0,
+        "measured": 24,
+        "whole_seconds": 4.0,
+        "whole_measured": 40,
+    }
+
+
+def test_a_clock_that_never_started_has_measured_nothing() -> None:
+    clock = Clock(warm=0, lambdas=2)
+    assert not clock.look(1.0, 5, 1)
+    assert clock.result(2.0, 9)["measured"] == 0
+
+
 def test_a_working_counter_counts_too() -> None:
     one = counter(Context(), WorkingCounter)
     one.handler(message(0))
@@ -125,9 +149,9 @@ def test_processes_see_each_others_scores(tmp_path: Path) -> None:
     first = Scores.of(config | {"process": 0})
     second = Scores.of(config | {"process": 1})
     first.wait_for_all()
-    second.put(5)
-    first.put(2)
-    assert first.all() == second.all() == 7
+    second.put(5, 1)
+    first.put(2, 3)
+    assert first.all() == second.all() == (7, 4)
     first.close()
     second.close()
 
