@@ -32,6 +32,7 @@ from ._log import log
 from ._message import FrameError
 from ._partition import Host, Partition
 from ._settings import Override, layered
+from ._turns import Turns
 from .protocol import lambda_pb2 as pb
 
 PROTOCOL_VERSION: Final = 1
@@ -43,6 +44,7 @@ _BACKOFF_FIRST: Final = 0.1
 _BACKOFF_MOST: Final = 2.0  # a sidecar that comes back is found within this time
 _REFUSED_FIRST: Final = 5.0
 _REFUSED_MOST: Final = 30.0
+_AVAILABLE: Final = pb.LambdaFrame(available=pb.Available())
 _STABLE: Final = 1.0
 """Seconds after which a stream counts as one that worked, so that the retry after it is immediate again."""
 
@@ -70,6 +72,7 @@ class Client:
         self._options = options or Options()
         self._connection = Connection(endpoint)
         self._sender = CheckpointSender(self._connection.checkpoint)
+        self._turns = Turns()
         self._factory: IPartitionLambdaFactory | None = None
         self._config: Mapping[str, Any] = {}
         self._settings_json: str | None = None
@@ -180,6 +183,9 @@ class Client:
         taken = False
         try:
             await stream.write(self._offer)
+            created = self._factory is not None
+            if created:  # the sidecar reads on when it has written its Welcome: a round trip less for each partition
+                await stream.write(_AVAILABLE)
             try:
                 async with asyncio.timeout(_WELCOME_TIMEOUT):
                     welcome = (await self._expect(stream, "welcome")).welcome
@@ -189,7 +195,8 @@ class Client:
             connected = f"connected to sidecar {welcome.sidecar_version} at {self._endpoint.address}"
             self._say(connected, connected)
             factory = await self._created(welcome)
-            await stream.write(pb.LambdaFrame(available=pb.Available()))
+            if not created:
+                await stream.write(_AVAILABLE)
             assigned = (await self._expect(stream, "assigned")).assigned
             host = Host(
                 lambda_name=self.name,
@@ -198,6 +205,7 @@ class Client:
                 sink=self._sender,
                 error=self._connection.error,
                 produce=self._connection.produce,
+                turns=self._turns,
                 window=welcome.window_messages or 1000,
                 drain_timeout=self._options.drain_timeout,
             )

@@ -8,7 +8,7 @@ Nothing runs per message but the handler and the loop around it:
 - Whether to stop is not asked per message: `stop` empties the list that the loop iterates over, which ends it. `hold`
   does the same, and keeps what the list's iterator has not come to.
 - Time is looked at once per slice. Slices grow while they are quick, so that a handler that takes long yields the
-  event loop after each message, and one that is fast after a few milliseconds.
+  event loop after each message, and one that is fast when the process has had its turn (`Turns`).
 - Which message is being handled is not recorded: the watchdog reads it from the running frame.
 """
 
@@ -21,10 +21,9 @@ from typing import Any, Final
 
 from ._checkpoints import Place
 from ._message import Columns, Message
+from ._turns import Turns
 from .protocol import lambda_pb2 as pb
 
-TURN: Final = 0.005
-"""Seconds that sync handlers may hold the event loop in a row."""
 _MAX_SLICE: Final = 128  # bounds what a handler that turns slow all at once can do to the loop
 _QUICK: Final = 0.001
 _SLOW: Final = 0.002
@@ -43,10 +42,11 @@ class HandlerFailedError(Exception):
 class Dispatcher:
     """Calls one partition's handler with one message after another."""
 
-    def __init__(self, topic: str, partition: int, place: Place) -> None:
+    def __init__(self, topic: str, partition: int, place: Place, turns: Turns) -> None:
         self._topic = topic
         self._partition = partition
         self._place = place
+        self._turns = turns
         self._frames: deque[pb.Batch] = deque()
         self._columns: Columns | None = None  # the frame that slices are taken from, up to here:
         self._position = 0
@@ -57,7 +57,6 @@ class Dispatcher:
         self._stopped = False
         self._news = asyncio.Event()
         self._slice = 1
-        self._turn_began = 0.0
         self.waiting = 0
         """Messages that came and are in no slice yet."""
         self.idle = asyncio.Event()
@@ -126,8 +125,8 @@ class Dispatcher:
             HandlerFailedError: it raised; nothing was called after it.
         """
         loop = asyncio.get_running_loop()
-        self._turn_began = loop.time()
         try:
+            await self._turns.begin(loop)
             while not self._stopped:
                 if self._held or not self._frames:
                     await self._stand(loop)
@@ -138,7 +137,7 @@ class Dispatcher:
                 self.room.set()
                 await self._run_frame(handler, loop)
                 if self._place.urgent and not self._stopped:
-                    await self._yield(loop)  # the sidecar waits for this checkpoint to send on
+                    await self._turns.wait(loop)  # the sidecar waits for this checkpoint to send on
         finally:
             self._stopped = True
             self._current = []
@@ -160,8 +159,8 @@ class Dispatcher:
                 self._slice = min(_MAX_SLICE, self._slice * 2)
             elif now - began > _SLOW:
                 self._slice = max(1, self._slice // 2)
-            if now - self._turn_began > TURN:
-                await self._yield(loop)
+            if self._turns.over(loop):
+                await self._turns.wait(loop)
                 now = loop.time()
             began = now
         self._columns = None
@@ -172,8 +171,8 @@ class Dispatcher:
             remaining = self._remaining = iter(messages)
             while (last := call_each(handler, remaining, self._place)) is not None:
                 await self._finish(*last)
-                if loop.time() - self._turn_began > TURN:
-                    await self._yield(loop)
+                if self._turns.over(loop):
+                    await self._turns.wait(loop)
             while self._rest and self._held:
                 await self._stand(loop)
             messages, self._rest = self._rest, []
@@ -183,7 +182,7 @@ class Dispatcher:
         self.idle.set()
         self._news.clear()
         await self._news.wait()
-        self._turn_began = loop.time()
+        await self._turns.begin(loop)
 
     async def _finish(self, message: Message, pending: Awaitable[object]) -> None:
         """Await what an async handler returned."""
@@ -197,10 +196,6 @@ class Dispatcher:
                 raise  # it is we who are cancelled
             raise HandlerFailedError(message.offset) from error  # something inside the handler was
         self._place.handled = message.offset
-
-    async def _yield(self, loop: asyncio.AbstractEventLoop) -> None:
-        await asyncio.sleep(0)
-        self._turn_began = loop.time()
 
 
 def call_each(

@@ -42,6 +42,7 @@ from ._interfaces import CloseReason, IPartitionLambda, IPartitionLambdaFactory
 from ._log import logger_for
 from ._message import FrameError
 from ._produce import Produced, Producing, Record
+from ._turns import Turns
 from .protocol import lambda_pb2 as pb
 
 _HANDLER_SHARE: Final = 0.7
@@ -88,6 +89,7 @@ class Host:
     sink: Sink
     error: Callable[[pb.ErrorRequest], Awaitable[pb.ErrorResponse]]
     produce: Callable[[pb.ProduceRequest], Awaitable[pb.ProduceResponse]]
+    turns: Turns
     window: int
     drain_timeout: float
 
@@ -122,7 +124,7 @@ class Partition:
         self.place = (assigned.topic, assigned.partition)
         self.log = logger_for(host.lambda_name, assigned.topic, assigned.partition, assigned.lease)
         self.context = PartitionContext(assigned, host.window, host.sink, self)
-        self.dispatcher = Dispatcher(assigned.topic, assigned.partition, self.context)
+        self.dispatcher = Dispatcher(assigned.topic, assigned.partition, self.context, host.turns)
         self.flow = Flow(self.context, self.dispatcher, host.window, self.log)
         self.producing = Producing(assigned.lease, host.produce, self.flow)
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()

@@ -30,6 +30,7 @@ from ._loading import as_plugin
 from ._message import CREATE_TIME, NO_TIMESTAMP, Header, Message, batch_of
 from ._partition import Host, Partition
 from ._settings import read_only
+from ._turns import Turns
 from .protocol import lambda_pb2 as pb
 
 __all__ = ["FakeSidecar", "LambdaError", "Sent"]
@@ -231,6 +232,7 @@ class FakeSidecar:
             sink=_Sink(self._accept),
             error=self._on_error,
             produce=self._on_produce,
+            turns=Turns(),
             window=10_000,
             drain_timeout=self._drain_timeout,
         )

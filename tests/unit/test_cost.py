@@ -11,6 +11,7 @@ import sidecar
 from sdk_python import Message
 from sdk_python._checkpoints import Place
 from sdk_python._dispatch import Dispatcher
+from sdk_python._turns import Turns
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.kafka.encode import encode
 from tests.unit.kafka.test_encode import record
@@ -61,7 +62,7 @@ class _NoSink:
 
 
 async def _dispatch(batch: pb.Batch, count: int) -> None:
-    dispatcher = Dispatcher("t", 0, Place("lease", 10_000, 0, _NoSink()))
+    dispatcher = Dispatcher("t", 0, Place("lease", 10_000, 0, _NoSink()), Turns())
     seen: list[Message] = []
     dispatcher.put(batch, count)
     running = asyncio.create_task(dispatcher.run(seen.append))

@@ -9,6 +9,7 @@ import pytest
 from sdk_python import Message
 from sdk_python._checkpoints import Place
 from sdk_python._dispatch import Dispatcher, HandlerFailedError
+from sdk_python._turns import Turns
 from sdk_python.protocol import lambda_pb2 as pb
 
 
@@ -19,7 +20,7 @@ class NoSink:
 
 
 def dispatcher(*counts: int) -> Dispatcher:
-    made = Dispatcher("t", 0, Place("lease", 1000, 0, NoSink()))
+    made = Dispatcher("t", 0, Place("lease", 1000, 0, NoSink()), Turns())
     first = 0
     for count in counts:
         made.put(pb.Batch(first_offset=first, values=[b"x"] * count), count)

@@ -14,6 +14,7 @@ from hypothesis import given, settings, strategies as st
 from sdk_python import Message
 from sdk_python._checkpoints import Place
 from sdk_python._partition import Host, Partition
+from sdk_python._turns import Turns
 from sdk_python.protocol import lambda_pb2 as pb
 
 STEPS = st.one_of(
@@ -173,7 +174,7 @@ async def play(log: list[int], is_async: bool, steps: list[tuple[str, Any]]) -> 
         raise AssertionError(request)
 
     factory: Any = SimpleNamespace(create=create)
-    host = Host("test", factory, {}, sidecar, no_error, no_error, window=1000, drain_timeout=1.0)
+    host = Host("test", factory, {}, sidecar, no_error, no_error, Turns(), window=1000, drain_timeout=1.0)
     made.partition = Partition(pb.Assigned(lease="lease", topic="t", attempt=1), sidecar, host)
     life = asyncio.create_task(made.partition.run())
     await turns()
