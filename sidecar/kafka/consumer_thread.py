@@ -180,10 +180,7 @@ class ConsumerThread(threading.Thread):
         self._watch_connection()
         now = monotonic()
         self._keep_membership(now)
-        # Nothing is fetched for a partition before its lambda runs for the first time: with many partitions most of
-        # it would be thrown away again. Later, records may wait for the next lambda.
-        new = self._places.work()
-        self._flow.pause([tp for tp in new if self._table.partitions[tp].state is not State.RUNNING])
+        self._place()
         self._fetch()
         self._wake_kept()
         # A rebalance callback inside may have left rewinds; they come before anything is sent. What the fetch brought
@@ -198,6 +195,18 @@ class ConsumerThread(threading.Thread):
         self._commits.work(self._consumer, now)
         self._carry_out()
         self._outbox.flush()
+
+    def _place(self) -> None:
+        """Have partitions begin where they are to.
+
+        Nothing is fetched for one before its lambda runs for the first time: with many partitions most of it would be
+        thrown away again. Later, records may wait for the next lambda. One whose lambda runs already is fetched at
+        once: of a group without a committed offset Kafka's client says so when all have been placed, and so they are
+        placed once more.
+        """
+        begun = self._places.work()
+        self._flow.pause([tp for tp in begun if self._table.partitions[tp].state is not State.RUNNING])
+        self._flow.wake(begun)
 
     def _watch_connection(self) -> None:
         self._connection.work()

@@ -53,6 +53,7 @@ class Places:
         self._stopped = stopped
         self._unresolved: set[TopicPartition] = set()
         self._gone: set[TopicPartition] = set()
+        self._moved: set[TopicPartition] = set()
         self._left_at: dict[TopicPartition, int] = {}
         self._retry_at = 0.0
         self._said = ""
@@ -69,6 +70,7 @@ class Places:
                 self._left_at[tp] = partition.committed
             self._unresolved.discard(tp)
             self._gone.discard(tp)
+            self._moved.discard(tp)
 
     def offset_gone(self, tp: TopicPartition) -> None:
         """The broker does not have the offset that was asked for. It says so once, so it must not be forgotten."""
@@ -77,10 +79,19 @@ class Places:
     def work(self) -> list[TopicPartition]:
         """Resolve what is unresolved. Called each turn; does nothing when there is nothing to do.
 
-        Returns the new partitions whose place is known now.
+        Returns the partitions that the client begins to read anew: new ones whose place is known now, and those that
+        were moved, here or by a rewind.
         """
-        if not (self._unresolved or self._gone) or monotonic() < self._retry_at:
+        if (self._unresolved or self._gone) and monotonic() >= self._retry_at:
+            placed = self._resolve()
+        elif self._moved:
+            placed = []
+        else:
             return []
+        moved, self._moved = self._moved, set()
+        return [*moved.union(placed)]
+
+    def _resolve(self) -> list[TopicPartition]:
         new = [*self._unresolved]
         try:
             if self._unresolved:
@@ -247,6 +258,8 @@ class Places:
             self._consumer.unassign()
             self._stopped(everything)
             self._consumer.assign([KafkaPartition(tp.topic, tp.partition, o) for tp, o in everything.items()])
+            self._moved.update(everything)
+        self._moved.update(offsets)
         self._inflow.next_offset.update(offsets)
         # Whether a moved partition is still paused differs between the protocols; not paused is what is meant.
         stopped = self._inflow.paused.intersection(offsets)

@@ -122,6 +122,7 @@ def test_a_consumer_gets_what_the_design_needs_and_no_default_again() -> None:
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "allow.auto.create.topics": False,
+        "fetch.wait.max.ms": 100,
         "fetch.queue.backoff.ms": 2,
         "fetch.max.bytes": 8_388_608,
         "queued.max.messages.kbytes": 16_384,

@@ -34,8 +34,13 @@ class ScriptedConsumer:
         self.commits: list[int] = []
         self.asked: list[int] = []
         self.sought: list[int] = []
+        self.moves: list[int] = []
+        self.pauses: list[int] = []
+        self.unseekable = False
 
     def seek(self, place: KafkaPartition) -> None:
+        if self.unseekable:
+            raise KafkaException(KafkaError(KafkaError._STATE))
         self.sought.append(place.offset)
 
     def consume(self, _: int, __: float) -> list[Message]:
@@ -59,9 +64,20 @@ class ScriptedConsumer:
         return []
 
     def offsets_for_times(self, partitions: list[KafkaPartition], *, timeout: float) -> list[KafkaPartition]:
+        if partitions[0].offset < 0:  # where the log begins (-2) or ends (-1)
+            return [KafkaPartition(p.topic, p.partition, 3 + p.offset) for p in partitions]
         assert timeout <= 1.0, "the thread waits as long"
         self.asked += [p.partition for p in partitions]
         return partitions
+
+    def incremental_unassign(self, partitions: list[KafkaPartition]) -> None:
+        """Its end of a move; where it begins again is looked at."""
+
+    def incremental_assign(self, partitions: list[KafkaPartition]) -> None:
+        self.moves += [p.offset for p in partitions]
+
+    def pause(self, partitions: list[KafkaPartition]) -> None:
+        self.pauses += [p.partition for p in partitions]
 
     def _noted(self, batch: list[Message]) -> list[Message]:
         for message in batch:
@@ -189,6 +205,28 @@ def test_what_stays_in_a_rebalance_is_fetched_at_once(bench: Bench) -> None:
     assert bench.consumer.asked == [0]
     bench.thread._wake_kept()
     assert bench.consumer.asked == [0], "once is enough"
+
+
+def test_what_is_moved_is_fetched_at_once(bench: Bench) -> None:
+    """Kafka's client is heard late of a place that it did not have: the partition, which runs, is placed anew."""
+    bench.thread._places.offset_gone(P0)
+    bench.thread._place()
+    assert bench.consumer.moves == [1]
+    assert bench.consumer.asked == [0]
+    bench.thread._place()
+    assert bench.consumer.asked == [0], "once is enough"
+    assert bench.consumer.pauses == []
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_what_a_rewind_has_to_assign_is_fetched_at_once_where_a_lambda_runs(bench: Bench, runs: bool) -> None:
+    bench.consumer.unseekable = True
+    bench.thread._places.rewind(P0, 1)
+    assert bench.consumer.moves == [1]
+    if not runs:
+        bench.table.stream_lost(1, monotonic())
+    bench.thread._place()
+    assert (bench.consumer.asked, bench.consumer.pauses) == (([0], []) if runs else ([], [0]))
 
 
 def test_when_all_goes_there_is_nothing_to_wake(bench: Bench) -> None:
