@@ -3,8 +3,8 @@
 Settings: ``total`` (records until it is done), ``warm`` and ``lambdas`` (records handled, and partitions with a
 lambda, before the clock starts), ``result`` (a file for the figures as JSON), ``warmed`` (a file that appears when
 the clock starts), ``scores``, ``process`` and ``processes`` (the processes that share the records;
-`benchmarks.scores`); and for some rows ``working`` (work as `benchmarks.busy` for each record), ``headers`` (how
-many each record has).
+`benchmarks.scores`); and for some rows ``eager`` (a partition begins at once, and not when all have their lambda),
+``working`` (work as `benchmarks.busy` for each record), ``headers`` (how many each record has).
 """
 
 import asyncio
@@ -79,12 +79,16 @@ class CountingFactory:
         self._config = config
         self._scores = scores
         self._counters: list[Counter] = []
+        self._begin = asyncio.Event()
+        if config.get("eager"):
+            self._begin.set()
         self._watch = asyncio.ensure_future(self._report())
 
     async def create(self, _: Mapping[str, Any], context: IContext) -> Counter:
         kind = WorkingCounter if self._config.get("working") else Counter
         counter = kind(context, int(self._config.get("headers", 0)))
         self._counters.append(counter)
+        await self._begin.wait()
         return counter
 
     async def dispose(self) -> None:
@@ -108,6 +112,8 @@ class CountingFactory:
             self._checkpoint()
             self._scores.put(sum(counter.count for counter in self._counters), len(self._counters))
             count, lambdas = self._scores.all()
+            if lambdas >= int(self._config["lambdas"]):
+                self._begin.set()
             if clock.look(time.perf_counter(), count, lambdas):
                 note(self._config, "warmed")
         result = clock.result(time.perf_counter(), count)

@@ -72,7 +72,7 @@ SHAPES: Mapping[str, Shape] = {
     "1kB": Shape("values of 1,000 bytes", 0.5, filled={"values": (b"x" * 1000,)}),
     "1-partition": Shape("1 partition", partitions=1),
     "64-partitions": Shape("64 partitions", partitions=64),
-    "512-partitions": Shape("512 partitions", 2.0, partitions=512),
+    "512-partitions": Shape("512 partitions", partitions=512),
     "lz4": Shape(
         "compressed with lz4, values of JSON, 100 bytes",
         filled={"values": _compressible(), "properties": {"compression.type": "lz4"}},
