@@ -66,11 +66,13 @@ def fill(broker: str, topic: str, operations: int) -> int:
     return count
 
 
-def run(broker: str, topic: str, total: int, sequencer: Mapping[str, object] | None = None) -> Figures:
+def run(
+    broker: str, topic: str, total: int, sequencer: Mapping[str, object] | None = None, processes: int = 1
+) -> Figures:
     """One run end to end: rawdeltas, sidecar, deli in its process, deltas, and its states beside them.
 
-    ``sequencer``: settings of deli's that are not its defaults. The first quarter is not timed. Raises
-    ``RuntimeError`` when what came out is not what `check` wants.
+    ``sequencer``: settings of deli's that are not its defaults. Several ``processes`` share the partitions evenly.
+    The first quarter is not timed. Raises ``RuntimeError`` when what came out is not what `check` wants.
     """
     deltas, state = (f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("deltas", "states"))
     create_topic(broker, deltas, PARTITIONS)
@@ -82,10 +84,12 @@ def run(broker: str, topic: str, total: int, sequencer: Mapping[str, object] | N
         "sequencer": dict(sequencer or {}),
     }
     with sidecar(broker, [topic], settings, produce=[deltas, state, topic]) as host:
-        process = host.serve_with({}, "sdk_python.document_router")
-        figures = timed(broker, deltas, total, [host.process, process])
-        process.send_signal(signal.SIGTERM)
-        if process.wait(30) != 0:
+        share = ["--max-partitions", str(PARTITIONS // processes)]
+        running = [host.serve_with({}, "sdk_python.document_router", share) for _ in range(processes)]
+        figures = timed(broker, deltas, total, [host.process, *running])
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        if any(process.wait(30) != 0 for process in running):
             raise RuntimeError("deli failed")
     check((stored.value or b"" for stored in read_all(broker, deltas)), total)
     return figures

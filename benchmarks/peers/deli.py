@@ -8,6 +8,7 @@ What each keeps beside the numbers is its own: ours has its states in a topic of
 that speaks MongoDB's protocol (FerretDB, through the service's own client). Neither broker nor store is in the CPU
 figures. ``seldom`` and ``each`` say how often a document's state is saved: by the heuristics that the service's
 configuration switches on (after 500 operations), or after each record, which is the default of both programs.
+``ours_by_two`` is our deli in two processes behind the one sidecar.
 
 The other's host reads as far ahead as there is memory, so much of its work is done before the clock starts at a
 quarter of the numbers: ``with_the_start``, which counts from the start of the processes, is the fairer figure.
@@ -42,7 +43,7 @@ from tests.servers.topics import create_topic, end_offsets, read_all
 
 NAME = "node_deli"
 RAW = "rawdeltas"
-ROWS = ("ours-seldom", "node-seldom", "ours-each", "node-each")
+ROWS = ("ours-seldom", "ours_by_two-seldom", "node-seldom", "ours-each", "node-each")
 SAVES: Mapping[str, Mapping[str, object]] = {"seldom": {"checkpointHeuristics": {"enable": True}}, "each": {}}
 """Settings of our deli. The figures of the heuristics are the same in both by default."""
 LONGEST_REST = 60.0
@@ -59,7 +60,7 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
     parser.add_argument("--records", type=int, default=150_000, help="operations of a round (default 150,000)")
-    parser.add_argument("--rows", default=",".join(ROWS[:3]), help=f"with commas; of {', '.join(ROWS)}")
+    parser.add_argument("--rows", default=",".join(ROWS[:4]), help=f"with commas; of {', '.join(ROWS)}")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--prepare", action="store_true", help="only make what is run")
     options = parser.parse_args()
@@ -97,10 +98,11 @@ def _results(wanted: list[str], modules: Path, rounds: int, records: int) -> dic
         for number in range(rounds):
             for row in wanted:
                 whose, _, saves = row.partition("-")
-                if whose == "ours":
-                    figures = sequencing.run(server.address, RAW, total, SAVES[saves])
-                else:
+                if whose == "node":
                     figures = node(server.address, RAW, total, store.url, modules, saves)
+                else:
+                    processes = 1 if whose == "ours" else 2
+                    figures = sequencing.run(server.address, RAW, total, SAVES[saves], processes)
                 runs[row].append(figures)
                 _say(f"  {number + 1} {row}: {', '.join(f'{name} {figures[name]:,.0f}' for name in NAMES)}")
     for line in summary(runs):
