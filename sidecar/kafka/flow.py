@@ -3,8 +3,12 @@
 Owned by the consumer thread. A pause throws away what the client had fetched ahead, and a client that has nothing
 more to fetch sleeps. So what a lambda works on is not paused, full as its window may be: once enough waits for all
 who could take more, the thread leaves the client alone, whose own queue is bounded. What stands still (no lambda, a
-window without progress, a reader that does not read) is paused once its share of memory is used, or all of it once
-the whole is, and slows nobody down. What is only slow is paused when as much waits and somebody else could take more.
+window without progress, a reader that does not read, a dead letter that is not written) is paused once its share of
+memory is used, or all of it once the whole is, and slows nobody down. What is only slow is paused when as much waits
+and somebody else could take more.
+
+The client is left alone only for what moves: that becomes less, and then it is read on. What stands still, or is
+paused, may wait for ever, and somebody else with it.
 """
 
 from collections.abc import Collection
@@ -54,14 +58,15 @@ class Flow:
         for tp in self._inflow:
             self._table.block(tp, now)
             size = self._inflow.bytes(tp)
-            has_its_share = size > share and tp not in self._inflow.paused
-            if self._stands_still(tp, now):
+            if tp in self._inflow.paused:
                 standing += size
-                if has_its_share:
+            elif self._stands_still(tp, now):
+                standing += size
+                if size > share:
                     stuck.append(tp)
             else:
                 moving += size
-                if has_its_share and not self._table.partitions[tp].window.room():
+                if size > share and not self._table.partitions[tp].window.room():
                     slow.append(tp)
         waiting = moving + standing
         self.tight = waiting > MOST_WAITING_BYTES // 2
@@ -73,7 +78,7 @@ class Flow:
         enough = moving > ENOUGH_BYTES and not self._anybody_hungry()
         if waiting > MOST_WAITING_BYTES and not enough:
             stuck += slow
-            enough = not slow
+            enough = moving > ENOUGH_BYTES and not slow
         self.pause(stuck)
         self._resume(share * RESUME_BELOW, now)
         return enough
@@ -124,7 +129,8 @@ class Flow:
         partition = self._table.partitions[tp]
         if partition.state is not State.RUNNING or self._writing.stuck(tp, now):
             return True
-        return not partition.window.room() and now - partition.moved_at >= STUCK_AFTER
+        held_up = not partition.window.room() or bool(partition.dead)
+        return held_up and now - partition.moved_at >= STUCK_AFTER
 
     def _anybody_hungry(self) -> bool:
         """Whether a lambda could take records, none of its partition are here, and Kafka has some."""

@@ -8,7 +8,15 @@ from sidecar.kafka.inflow import MOST_WAITING_BYTES, Inflow
 from sidecar.kafka.writing import STUCK_AFTER, Writing
 from sidecar.logs import get_logger
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import Assign, Limits, Progress, TopicPartition
+from sidecar.partitions.vocabulary import (
+    Assign,
+    DeadLetter,
+    ErrorAction,
+    Failure,
+    Limits,
+    Progress,
+    TopicPartition,
+)
 from tests.unit.kafka.arriving import Arriving
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -205,6 +213,34 @@ def test_what_is_only_slow_counts_with_what_stands_still() -> None:
     bench.wait(2, 1, size=MOST_WAITING_BYTES * 2 // 4)
     assert not bench.flow.adjust(bench.now)
     assert bench.client.paused == {0, 2}
+
+
+def test_whatever_stands_still_does_not_keep_the_others_from_being_read() -> None:
+    """More waits than may, all of it paused: to leave the client alone until it is less would be for ever."""
+    bench = two_at_work()
+    assert not bench.flow.adjust(bench.now + STUCK_AFTER)
+    assert bench.client.paused == {0}
+    assert not bench.flow.adjust(bench.now + STUCK_AFTER)
+    bench.wait(1, 1, size=ENOUGH_BYTES // 2)
+    assert not bench.flow.adjust(bench.now + STUCK_AFTER)
+    bench.wait(1, 1, size=ENOUGH_BYTES)
+    assert bench.flow.adjust(bench.now + STUCK_AFTER)
+
+
+def test_nor_does_what_was_slow_when_it_was_paused() -> None:
+    bench = two_at_work()
+    bench.flow.adjust(bench.now)
+    assert bench.client.paused == {0}
+    assert not bench.flow.adjust(bench.now), "its lambda is at work, but P1 could take more"
+
+
+def test_what_waits_for_its_dead_letter_to_be_written_stands_still() -> None:
+    bench = Bench(streams=2)
+    bench.wait(0, 5)
+    bench.table.partitions[P0].dead[0] = DeadLetter(Failure(ErrorAction.CRITICAL, 0), 1, bench.now, bench.now)
+    assert not bench.flow.adjust(bench.now + STUCK_AFTER)
+    assert bench.client.paused == {0}
+    assert not bench.flow.adjust(bench.now + STUCK_AFTER)
 
 
 def test_what_stands_still_with_nothing_waiting_is_resumed_when_there_is_room_again() -> None:
