@@ -130,10 +130,7 @@ class CountingPlugin:
     """The plugin."""
 
     async def create(self, config: Mapping[str, Any]) -> CountingFactory:
-        scores = Scores.of(config)
-        # Or the first process would have all partitions before the last is there.
-        await asyncio.to_thread(scores.wait_for_all)
-        return CountingFactory(config, scores)
+        return CountingFactory(config, Scores.of(config))
 
 
 def note(config: Mapping[str, Any], setting: str, what: object = True) -> None:

@@ -6,18 +6,16 @@ and when all is done.
 
 import mmap
 import struct
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 _ONE = struct.Struct("qq")
-_ABSENT = -1, -1
 
 
 def fresh(file: Path, processes: int) -> Path:
-    """A file for so many, none of which is there yet."""
-    file.write_bytes(_ONE.pack(*_ABSENT) * processes)
+    """A file for so many, none of which has done anything yet."""
+    file.write_bytes(bytes(_ONE.size * processes))
     return file
 
 
@@ -34,7 +32,6 @@ class Scores:
         with file.open("r+b") as opened:
             self._memory = mmap.mmap(opened.fileno(), _ONE.size * processes)
         self._place = _ONE.size * process
-        self.put(0, 0)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Scores":
@@ -49,14 +46,6 @@ class Scores:
         """The same of all together."""
         counts, lambdas = zip(*_ONE.iter_unpack(self._memory), strict=True)
         return sum(counts), sum(lambdas)
-
-    def wait_for_all(self) -> None:
-        """Until all have begun. Raises ``TimeoutError`` after a minute."""
-        deadline = time.monotonic() + 60
-        while _ABSENT in _ONE.iter_unpack(self._memory):
-            if time.monotonic() > deadline:
-                raise TimeoutError("not all lambda processes have begun")
-            time.sleep(0.002)
 
     def close(self) -> None:
         """Give the memory back."""
