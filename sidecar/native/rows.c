@@ -86,12 +86,14 @@ const uint8_t *entry_read(const uint8_t *at, const uint8_t **data, size_t *len) 
 
 /* --- stretches of bytes ---------------------------------------------------------------------------------------- */
 
-/* The capacity for what is used and more of it. Twice as much, so that growing is rare; where half is free in front
- * and moving is enough, the same; and less, where most would stay unused. */
+/* The capacity for what is used and more of it. A quarter more, so that growing is rare: twice as much held 15 MB more
+ * of 64 partitions that stand still, and was no faster. The same where there is that much room once the free part in
+ * front is closed up; and less, where most would stay unused. */
 static size_t capacity_for(size_t capacity, size_t wanted) {
-    if (wanted <= capacity / 2 && wanted >= capacity / 8)
+    size_t roomy = wanted + wanted / 4;
+    if (roomy <= capacity && wanted >= capacity / 8)
         return capacity;
-    return 2 * wanted;
+    return roomy;
 }
 
 static int bytes_reserve(bytes_t *bytes, size_t more) {
