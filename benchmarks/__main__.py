@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, results as report
-from benchmarks.report import write
+from benchmarks.report import between, write
 from benchmarks.rows import ROWS, Figures, Row
 from benchmarks.shapes import SHAPES
 from tests.servers.kafka import KafkaServer, missing_requirements
 
 HERE = Path(__file__).resolve().parent
+BEGIN, END = "<!-- made by `make benchmark`; do not edit -->", "<!-- made until here -->"
+"""The lines of README.md between which a run writes."""
+
 PACKAGES = ("confluent-kafka", "grpcio", "protobuf")
 
 
@@ -27,7 +30,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     if options.file is not None:
         results = json.loads(options.file.read_text())
-        print(report.markdown(results))
+        print(f"{report.comparisons(results)}\n\n{report.markdown(results)}")
     else:
         options.rows = _rows(options.rows, options.shapes)
         options.shapes = options.shapes or ",".join(SHAPES)
@@ -40,6 +43,8 @@ def main() -> int:
         results = _results(options)
     if options.write:
         write(HERE, report.markdown(results), report.svg(results))
+        readme = HERE / "README.md"
+        readme.write_text(between(readme.read_text(), BEGIN, END, report.comparisons(results)))
     return 0
 
 
@@ -53,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--records", type=int, default=3_000_000, help="for the fast ones (default 3,000,000)")
     parser.add_argument("--kills", type=int, default=100, help="processes that `takeover` kills (default 100)")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
-    parser.add_argument("--write", action="store_true", help="write RESULTS.md and results.svg")
+    parser.add_argument("--write", action="store_true", help="write RESULTS.md, results.svg and README.md's table")
     parser.add_argument("--from", type=Path, dest="file", help="measure nothing: figures from a file of --json")
     return parser
 

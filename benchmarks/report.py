@@ -137,3 +137,15 @@ def write(folder: Path, markdown: str, svg: str) -> None:
     """RESULTS.md, and results.svg which it shows."""
     (folder / "RESULTS.md").write_text(markdown)
     (folder / "results.svg").write_text(svg)
+
+
+def between(text: str, begin: str, end: str, new: str) -> str:
+    """``text`` with ``new`` in the place of what stands between two lines of it.
+
+    Raises ``ValueError`` when it has no such lines in this order.
+    """
+    before, found, rest = text.partition(f"{begin}\n")
+    _, ended, after = rest.partition(f"\n{end}\n")
+    if not found or not ended:
+        raise ValueError(f"no line {begin!r} with a line {end!r} behind it")
+    return f"{before}{begin}\n\n{new}\n\n{end}\n{after}"

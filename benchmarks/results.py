@@ -1,4 +1,4 @@
-"""RESULTS.md and its picture, from the figures of a run; and what is said of a row while it runs."""
+"""RESULTS.md, README.md's table and picture, from the figures of a run; and what is said of a row while it runs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from operator import sub
@@ -43,28 +43,30 @@ _CPU, _MEMORY, _RECORDS = "cpu_seconds_per_million", "memory_mb", "records"
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """The whole of RESULTS.md."""
+    """The whole of RESULTS.md: what each contestant did."""
     rows = results["rows"]
     lines = [
         "# The whole path against the bare loop",
         "",
-        "Made by `make benchmark`; do not edit. [README.md](README.md) says how it is measured.",
+        "Made by `make benchmark`; do not edit. [README.md](README.md) compares, and says how it is measured.",
         "",
-        f"{results['machine']}.",
-        f"{results['date']}. Medians, range in brackets: of interleaved rounds, and where two are compared, of their",
-        "ratios round by round. CPU: of all processes, for a million records. Memory: the highest of each process,",
-        "added up.",
-        "",
-        *busy_note(results["busy"]),
-        f"![{_PICTURE}](results.svg)",
-        "",
-        *table(["row", "compared", "result", "rounds"], [*_compared(rows)], left=2),
-        "",
+        *_header(results),
         *table(["row", "who", "result", "CPU s per million", "memory MB", "records"], [*_measured(rows)], left=3),
         "",
         *table(["row", "what is measured"], [[f"`{name}`", one_line(row["what"])] for name, row in rows.items()], 2),
     ]
     return "\n".join(lines) + "\n"
+
+
+def comparisons(results: Mapping[str, Any]) -> str:
+    """The part of README.md that a run makes: the picture, and how the contestants compare."""
+    lines = [
+        *_header(results),
+        f"![{_PICTURE}](results.svg)",
+        "",
+        *table(["row", "compared", "result", "rounds"], [*_compared(results["rows"])], left=2),
+    ]
+    return "\n".join(lines)
 
 
 def svg(results: Mapping[str, Any]) -> str:
@@ -109,6 +111,17 @@ def summary(row: Mapping[str, Any]) -> Iterator[str]:
         parts = [f"{who} {text}" for who in row["runs"] if (text := _figure(row["runs"][who], figure))]
         if parts:
             yield f"{unit}: {', '.join(parts)}"
+
+
+def _header(results: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{results['machine']}.",
+        f"{results['date']}. Medians, range in brackets: of interleaved rounds, and where two are compared, of their",
+        "ratios round by round. CPU: of all processes, for a million records. Memory: the highest of each process,",
+        "added up.",
+        "",
+        *busy_note(results["busy"]),
+    ]
 
 
 def _compared(rows: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 from benchmarks.report import (
     BUSY,
     Bar,
+    between,
     busy_note,
     linear,
     logarithmic,
@@ -127,3 +128,13 @@ def test_both_files_are_written(tmp_path: Path) -> None:
         "RESULTS.md": "text",
         "results.svg": "<svg/>",
     }
+
+
+def test_between_two_lines_all_is_new() -> None:
+    assert between("a\nB\nold\nolder\nE\nz\n", "B", "E", "new") == "a\nB\n\nnew\n\nE\nz\n"
+
+
+@pytest.mark.parametrize("text", ["a\nE\n", "B\na\n", "E\nB\na\n"])
+def test_without_both_lines_in_order_nothing_is_replaced(text: str) -> None:
+    with pytest.raises(ValueError, match="no line 'B' with a line 'E' behind it"):
+        between(text, "B", "E", "new")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as program, results as report
+from benchmarks.report import between
 from benchmarks.rows import CPU, ROWS, Comparison, Row
 
 PATH = {"round": 0, "records": 100.0, "records_per_second": 500_000.0, CPU: 2.0, "memory_mb": 130.0}
@@ -42,7 +43,7 @@ def results() -> dict[str, Any]:
 
 
 def test_comparisons_have_median_range_and_rounds(results: dict[str, Any]) -> None:
-    lines = report.markdown(results).splitlines()
+    lines = report.comparisons(results).splitlines()
     assert "| `throughput` | path ÷ bare, records/s | 0.60 (0.50 to 0.70) | 2 |" in lines
     assert "| `throughput` | path ÷ bare, CPU s per million | 2.00 (2.00 to 2.00) | 2 |" in lines
     assert "| `latency` | path less bare, ms p50 | 0.50 | 1 |" in lines
@@ -56,7 +57,7 @@ def test_each_contestant_has_its_own_figures(results: dict[str, Any]) -> None:
 
 def test_every_table_has_as_many_cells_in_each_line(results: dict[str, Any]) -> None:
     tables: list[list[int]] = [[]]
-    for line in report.markdown(results).splitlines():
+    for line in f"{report.comparisons(results)}\n\n{report.markdown(results)}".splitlines():
         if line.startswith("|"):
             tables[-1].append(line.replace("\\|", "").count("|"))
         elif tables[-1]:
@@ -67,9 +68,10 @@ def test_every_table_has_as_many_cells_in_each_line(results: dict[str, Any]) -> 
 
 
 def test_machine_date_and_other_work_are_told(results: dict[str, Any]) -> None:
-    assert "a machine.\n2026-01-01." in report.markdown(results)
-    assert "busy" not in report.markdown(results)
-    assert "busy with other work (1.0 cores" in report.markdown(results | {"busy": 1.0})
+    for made in (report.markdown, report.comparisons):
+        assert "a machine.\n2026-01-01." in made(results)
+        assert "busy" not in made(results)
+        assert "busy with other work (1.0 cores" in made(results | {"busy": 1.0})
 
 
 def test_the_picture_has_what_is_to_be_drawn(results: dict[str, Any]) -> None:
@@ -97,12 +99,21 @@ def test_figures_from_a_file_make_the_same_report(
 ) -> None:
     file = tmp_path / "figures.json"
     file.write_text(json.dumps(results))
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# How\n\n{program.BEGIN}\n\nold\n\n{program.END}\n\n- meaning\n")
     monkeypatch.setattr(program, "HERE", tmp_path)
     monkeypatch.setattr("benchmarks.__main__.signal.signal", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--write", "--from", str(file)])
     assert program.main() == 0
     assert (tmp_path / "RESULTS.md").read_text() == report.markdown(results)
     assert (tmp_path / "results.svg").read_text() == report.svg(results)
+    made = report.comparisons(results)
+    assert readme.read_text() == f"# How\n\n{program.BEGIN}\n\n{made}\n\n{program.END}\n\n- meaning\n"
+
+
+def test_the_readme_has_a_place_for_the_comparisons() -> None:
+    text = (program.HERE / "README.md").read_text()
+    assert between(text, program.BEGIN, program.END, "new").count("\nnew\n") == 1
 
 
 @pytest.mark.parametrize(("option", "kind"), [("--rows", "row"), ("--shapes", "shape")])
