@@ -134,7 +134,7 @@ def picture(title: str, bars: Sequence[Bar], scale: Scale) -> str:
 
 
 def write(folder: Path, markdown: str, svg: str) -> None:
-    """RESULTS.md, and results.svg which it shows."""
+    """RESULTS.md, and the picture beside it."""
     (folder / "RESULTS.md").write_text(markdown)
     (folder / "results.svg").write_text(svg)
 
