@@ -12,7 +12,7 @@ from sidecar.partitions.vocabulary import TopicPartition
 
 MOST_WAITING_BYTES = 16 * 1024 * 1024
 """Bytes that may wait in one lambda's sidecar side, all partitions together. With 24 MiB 64 partitions that stand
-still hold 20 MB more, and the others are no faster."""
+still hold some 15 MB more, and the others are no faster."""
 
 LEAST_SHARE_BYTES = 64 * 1024
 RESUME_BELOW = 0.25
