@@ -97,7 +97,8 @@ class PartitionContext(Place):
         partition: int | None = None,
     ) -> asyncio.Future[Produced]:
         """See `IContext.produce`."""
-        return self._owner.on_produce(topic, Record(value, key, headers, partition))
+        # A `Record`, without the class's own Python call: each record that a lambda produces comes by here.
+        return self._owner.on_produce(topic, tuple.__new__(Record, (value, key, headers, partition)))
 
     def produce_many(self, topic: str, records: Iterable[Record]) -> asyncio.Future[list[Produced]]:
         """See `IContext.produce_many`."""

@@ -12,7 +12,8 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, Protocol
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from ._connection import BusyError, LinkError
 from ._errors import ProduceError, ProduceFailure, RefusedError
@@ -73,6 +74,11 @@ class _Waiting(NamedTuple):
     outcome: "asyncio.Future[Produced]"
 
 
+_new: Final = tuple.__new__  # as the class does, without a Python call in between
+_TOPIC: Final = attrgetter("topic")
+_SIZE: Final = attrgetter("size")
+
+
 class Producing:
     """The records of one lease on their way out."""
 
@@ -89,6 +95,7 @@ class Producing:
         self._queue: deque[_Waiting] = deque()
         self._under_way: list[_Waiting] = []
         self._bytes = 0
+        self._records = 0
         self._is_full = False
         self._over = ""
         self._sender: asyncio.Task[None] | None = None
@@ -101,18 +108,21 @@ class Producing:
         """
         outcome: asyncio.Future[Produced] = self._loop.create_future()
         waiting = _checked(topic, record, outcome)
+        size = waiting.size
         if self._over:
             outcome.set_exception(ProduceError(self._over, topic, "stale_lease"))
-        elif waiting.size > MAX_RECORD_BYTES:
-            text = f"{waiting.size} bytes; a record has at most {MAX_RECORD_BYTES} on its way through the sidecar"
+        elif size > MAX_RECORD_BYTES:
+            text = f"{size} bytes; a record has at most {MAX_RECORD_BYTES} on its way through the sidecar"
             outcome.set_exception(ProduceError(text, topic, "too_large"))
-        elif self._bytes + waiting.size > MOST_BYTES:
+        elif self._bytes + size > MOST_BYTES:
             text = f"{self._bytes} bytes wait already; await what is produced before there is more"
             outcome.set_exception(ProduceError(text, topic, "failed"))
         else:
             self._queue.append(waiting)
-            self._bytes += waiting.size
-            self._weigh()
+            self._bytes += size
+            self._records += 1
+            if not self._is_full and (self._bytes > HIGH_BYTES or self._records > HIGH_RECORDS):
+                self._weigh()
             if self._sender is None:
                 self._sender = asyncio.create_task(self._send_all())
         return outcome
@@ -139,7 +149,8 @@ class Producing:
             while self._queue:
                 batch = self._under_way = self._taken()
                 await self._send(batch)
-                self._bytes -= sum(waiting.size for waiting in batch)
+                self._bytes -= sum(map(_SIZE, batch))
+                self._records -= len(batch)
                 self._under_way = []
                 self._weigh()
         finally:
@@ -151,12 +162,14 @@ class Producing:
         batch: list[_Waiting] = []
         topics: set[str] = set()
         size = 0
-        while self._queue and len(batch) < MAX_RECORDS:
-            size += self._queue[0].size
-            topics.add(self._queue[0].topic)
+        queue = self._queue
+        while queue and len(batch) < MAX_RECORDS:
+            waiting = queue[0]
+            size += waiting.size
+            topics.add(waiting.topic)
             if batch and (size > MAX_BYTES or len(topics) > MAX_TOPICS):
                 break
-            batch.append(self._queue.popleft())
+            batch.append(queue.popleft())
         return batch
 
     async def _send(self, batch: list[_Waiting]) -> None:
@@ -180,14 +193,13 @@ class Producing:
             for part in by_topic.values():
                 await self._send(part)
             return
+        places = zip(map(_TOPIC, batch), response.partitions, response.offsets, strict=True)
         errors = response.errors or [""] * len(batch)
-        answers = zip(batch, response.outcomes, response.partitions, response.offsets, errors, strict=True)
-        for waiting, outcome, partition, offset, error in answers:
-            if outcome == pb.PRODUCE_OUTCOME_WRITTEN:
-                if not waiting.outcome.done():  # whoever awaited it may have been cancelled
-                    waiting.outcome.set_result(Produced(waiting.topic, partition, offset))
-            else:
+        for waiting, outcome, place, error in zip(batch, response.outcomes, places, errors, strict=True):
+            if outcome != _WRITTEN:
                 _fail(waiting, ProduceError(error, waiting.topic, _KINDS.get(outcome, "failed")))
+            elif not waiting.outcome.done():  # whoever awaited it may have been cancelled
+                waiting.outcome.set_result(_new(Produced, place))
 
     async def _answer(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
         pause = _RETRY_FIRST
@@ -200,8 +212,8 @@ class Producing:
 
     def _weigh(self) -> None:
         """Tell who calls the handlers, when much waits and when it is gone."""
-        records, share = len(self._queue) + len(self._under_way), 0.5 if self._is_full else 1.0
-        is_full = self._bytes > HIGH_BYTES * share or records > HIGH_RECORDS * share
+        share = 0.5 if self._is_full else 1.0
+        is_full = self._bytes > HIGH_BYTES * share or self._records > HIGH_RECORDS * share
         if is_full != self._is_full:
             self._is_full = is_full
             self._pressure.fill(is_full)
@@ -233,6 +245,7 @@ def put_all(
     return asyncio.ensure_future(together(outcomes))
 
 
+_WRITTEN: Final = pb.PRODUCE_OUTCOME_WRITTEN
 _NOT_ALLOWED: Final = pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED
 
 _KINDS: "Final[Mapping[int, ProduceFailure]]" = {
@@ -252,13 +265,17 @@ def _checked(topic: object, record: Record, outcome: "asyncio.Future[Produced]")
     if not isinstance(topic, str):
         raise TypeError(f"produce(topic): a text, got {type(topic).__name__}")
     _check_name(topic)
-    value, key = _bytes("value", value), _bytes("key", key)
+    if type(value) is not bytes:
+        value = _bytes("value", value)
+    if type(key) is not bytes:
+        key = _bytes("key", key)
     size = _OVERHEAD + (len(value) if value else 0) + (len(key) if key else 0)
     if headers != ():
         headers = [*map(_header, headers)]  # a copy: the lambda may use its list for the next record
         for name, content in headers:
             size += _OVERHEAD + len(name.encode()) + len(content or b"")
-    return _Waiting(topic, key, value, headers, -1 if partition is None else _number(partition), size, outcome)
+    number = -1 if partition is None else _number(partition)
+    return _new(_Waiting, (topic, key, value, headers, number, size, outcome))
 
 
 @lru_cache(maxsize=1000)
@@ -295,20 +312,28 @@ def _header(header: Any) -> tuple[str, bytes | None]:
 
 def _request(lease: str, batch: Sequence[_Waiting]) -> pb.ProduceRequest:
     """The columns of these records; those that are all empty are left out."""
-    topics = {waiting.topic: index for index, waiting in enumerate({w.topic: w for w in batch}.values())}
-    request = pb.ProduceRequest(lease=lease, topics=topics, values=[waiting.value or b"" for waiting in batch])
-    request.null_values.extend(index for index, waiting in enumerate(batch) if waiting.value is None)
+    names, keys, values, headers, partitions, _, _ = zip(*batch, strict=True)
+    topics = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    request = pb.ProduceRequest(lease=lease, topics=topics, values=_filled(values), null_values=_nulls(values))
     if len(topics) > 1:
-        request.topic_indexes.extend(topics[waiting.topic] for waiting in batch)
-    if any(waiting.key is not None for waiting in batch):
-        request.keys.extend(waiting.key or b"" for waiting in batch)
-        request.null_keys.extend(index for index, waiting in enumerate(batch) if waiting.key is None)
-    if any(waiting.partition >= 0 for waiting in batch):
-        request.partitions.extend(waiting.partition for waiting in batch)
-    if any(waiting.headers for waiting in batch):
-        request.header_counts.extend(len(waiting.headers) for waiting in batch)
-        headers = [header for waiting in batch for header in waiting.headers]
-        request.header_names.extend(name for name, _ in headers)
-        request.header_values.extend(value or b"" for _, value in headers)
-        request.null_header_values.extend(index for index, (_, value) in enumerate(headers) if value is None)
+        request.topic_indexes.extend(map(topics.__getitem__, names))
+    if keys.count(None) < len(keys):
+        request.keys.extend(_filled(keys))
+        request.null_keys.extend(_nulls(keys))
+    if max(partitions) >= 0:
+        request.partitions.extend(partitions)
+    if any(headers):
+        request.header_counts.extend(map(len, headers))
+        contents = [value for some in headers for _, value in some]
+        request.header_names.extend(name for some in headers for name, _ in some)
+        request.header_values.extend(_filled(contents))
+        request.null_header_values.extend(_nulls(contents))
     return request
+
+
+def _filled(column: Sequence[bytes | None]) -> Sequence[bytes]:
+    return [entry or b"" for entry in column] if None in column else cast("Sequence[bytes]", column)
+
+
+def _nulls(column: Sequence[bytes | None]) -> Sequence[int]:
+    return [index for index, entry in enumerate(column) if entry is None] if None in column else ()

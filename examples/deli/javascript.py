@@ -7,9 +7,11 @@ are array indices, in lone surrogates, and in taking ``NaN``.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
+
+import orjson
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _INDEX = re.compile(r"0|[1-9]\d{0,9}")
@@ -45,23 +47,30 @@ def stringify(value: Any) -> str:
         raise Malformed("nested too deeply") from error
 
 
-def stringify_some(value: Mapping[str, Any], names: Iterable[str]) -> str:
-    """Write an object of these members of ``value``, in this order. The names are plain words."""
-    try:
-        return "{" + ",".join([f'"{name}":{_write(value[name])}' for name in names if name in value]) + "}"
-    except RecursionError as error:
-        raise Malformed("nested too deeply") from error
+def stringify_some(value: Mapping[str, Any], names: Iterable[str]) -> bytes:
+    """Write an object of these members of ``value``, in this order, in UTF-8. The names are plain words."""
+    some = {name: value[name] for name in names if name in value}
+    if _SAME.issuperset(map(type, some.values())):
+        try:
+            return orjson.dumps(some, option=orjson.OPT_STRICT_INTEGER)
+        except orjson.JSONEncodeError:  # a whole number that no double holds, or half a character
+            pass
+    return stringify(some).encode()
 
 
 def encode(value: Any) -> bytes:
     """Compact JSON in UTF-8, fast: for whole records, where only the value counts."""
     try:
-        text = _compact(value)
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:  # a whole number of more than 64 bits, half a character, nested 255 deep
+        pass
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except ValueError:  # a number beyond all doubles, such as 1e999, which JavaScript writes as null
         text = stringify(value)
     try:
         return text.encode()
-    except UnicodeEncodeError:  # a lone surrogate in some client's text
+    except UnicodeEncodeError:
         return json.dumps(json.loads(text), separators=(",", ":")).encode()
 
 
@@ -76,12 +85,12 @@ def integer(value: Any) -> int | None:
 
 def _write(value: Any) -> str:
     if isinstance(value, str):
-        text = _quoted(value)
+        text = json.encoder.encode_basestring(value)
         return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     if type(value) is int and -_SAFE_INTEGER <= value <= _SAFE_INTEGER:
         return str(value)
     if value is None or isinstance(value, bool):
-        return _compact(value)
+        return _WORDS[value]
     if isinstance(value, (int, float)):
         return _number(value)
     if isinstance(value, Mapping):
@@ -95,19 +104,10 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-def _encoder() -> Callable[[Any], str]:
-    """``JSONEncoder.encode``, without the preparation that it makes anew each time."""
-    encoder = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"), allow_nan=False)
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:  # a Python whose JSON is not written in C
-        return encoder.encode
-    chunks = make(None, encoder.default, _quoted, None, ":", ",", False, False, False)
-    return lambda value: "".join(chunks(value, 0))
-
-
-_quoted = json.encoder.encode_basestring
 _decode = json.JSONDecoder(parse_constant=_refuse).raw_decode
-_compact = _encoder()
+_WORDS = {None: "null", True: "true", False: "false"}
+_SAME = frozenset({str, int, bool, type(None)})
+"""Types of values that JavaScript and a JSON library write alike."""
 
 
 def _keys(value: Mapping[str, Any]) -> list[str]:

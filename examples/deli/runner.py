@@ -140,8 +140,8 @@ class Deli:
         values = []
         for output in outputs:
             match output:
-                case Deltas(messages):
-                    values.append(self._boxcar(messages))
+                case Deltas():
+                    values.append(self._boxcar(output.messages))
                 case RawDeltas(message) | Signal(message):
                     values.append(self._boxcar((message,)))
                 case _:
@@ -194,11 +194,12 @@ class Deli:
 
     def _put(self, topic: str, value: bytes | None, key: bytes, partition: int | None) -> Outcome:
         try:
-            return asyncio.ensure_future(self._context.produce(topic, value, key, partition=partition))
+            outcome = self._context.produce(topic, value, key, (), partition)
         except (TypeError, ValueError) as error:  # a name that no topic has, as the settings may say
-            outcome: Outcome = asyncio.get_running_loop().create_future()
-            outcome.set_exception(error)
-            return outcome
+            failed: Outcome = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
+        return outcome if isinstance(outcome, asyncio.Future) else asyncio.ensure_future(outcome)
 
     def _arrived(self, _: Outcome) -> None:
         """The outcome of the first under way is known, and mostly of many behind it: they went in one call.
@@ -210,7 +211,7 @@ class Deli:
             if not outcome.done():
                 outcome.add_done_callback(self._arrived)
                 break
-            error = _error_of(outcome)
+            error = asyncio.CancelledError() if outcome.cancelled() else outcome.exception()
             if error is not None:
                 self._lost(offset, error)
                 return
@@ -380,7 +381,8 @@ def _boxcar_of(message: Message) -> Boxcar:
     """What the router parsed to find the document, if it did."""
     value = message.value or b""
     # Taken out of it: the router keeps the message until it is saved, and ten thousand parsed records are large.
-    parsed = message.__dict__.pop("boxcar", None) if hasattr(message, "__dict__") else None
+    own = getattr(message, "__dict__", None)
+    parsed = own.pop("boxcar", None) if own else None
     # The router takes NaN and Infinity, which are no JSON.
     if parsed is None or b"NaN" in value or b"Infinity" in value:
         return parse_boxcar(value)

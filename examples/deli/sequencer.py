@@ -58,11 +58,11 @@ def step(session: Session, event: Input, now: int) -> tuple[Session, list[Output
     """
     if session.closed:  # DL-45
         return session, []
+    if isinstance(event, Record):
+        if event.offset <= session.state.log_offset:
+            return _skip(session, event.offset)
+        return _handle(session, event, now)
     match event:
-        case Record(offset) if offset <= session.state.log_offset:
-            return _skip(session, offset)
-        case Record():
-            return _handle(session, event, now)
         case ProduceFailed():
             return _fail(session, event)
         case Close():
@@ -113,10 +113,6 @@ def _handle(session: Session, record: Record, now: int) -> tuple[Session, list[O
     last_is_no_client = turn.last_type == "noClient"
     if last_is_no_client:
         turn.tell_all([Event("noClient")])
-    silent_at = None if no_active_clients else now + session.config.activity_timeout
-    turn.timers = turn.timers.handled(activity=silent_at)  # DL-41
-    if turn.sequenced:
-        _count(turn)
     reason = turn.progress.due(
         session.config,
         now,
@@ -124,9 +120,13 @@ def _handle(session: Session, record: Record, now: int) -> tuple[Session, list[O
         last_is_no_client=last_is_no_client,
         no_active_clients=no_active_clients,
     )
-    if reason is None:
-        turn.set_timer("checkpoint", now + session.config.checkpoint_heuristics.idle_time)
-    else:
+    turn.timers = turn.timers.handled(
+        activity=None if no_active_clients else now + session.config.activity_timeout,  # DL-41
+        checkpoint=now + session.config.checkpoint_heuristics.idle_time if reason is None else None,
+    )
+    if turn.sequenced:
+        _count(turn)
+    if reason is not None:
         turn.save(reason)
     return turn.end()
 

@@ -156,7 +156,7 @@ def load(stored: str | None, local: str | None = None, summary: str | None = Non
 
 def next_hash(message: Mapping[str, Any], last: str) -> str:
     """The rolling hash with this message: a signed CRC-32 in hexadecimal (DL-62)."""
-    crc = zlib.crc32(stringify_some(message, _HASHED).encode(), int(last, 16) & 0xFFFFFFFF)
+    crc = zlib.crc32(stringify_some(message, _HASHED), int(last, 16) & 0xFFFFFFFF)
     return f"{crc - (1 << 32) if crc >= 1 << 31 else crc:x}"
 
 

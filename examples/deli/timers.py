@@ -34,16 +34,20 @@ class Timers:
     @property
     def next_deadline(self) -> int | None:
         """When a ``Tick`` is due."""
-        return min([deadline for deadline in self._deadlines() if deadline is not None], default=None)
+        earliest = None
+        for deadline in self._deadlines():
+            if deadline is not None and (earliest is None or deadline < earliest):
+                earliest = deadline
+        return earliest
 
     def due(self, now: int) -> str | None:
         """The timer that comes first, if its time has come."""
         deadline = self.next_deadline
         return _NAMES[self._deadlines().index(deadline)] if deadline is not None and deadline <= now else None
 
-    def handled(self, activity: int | None) -> "Timers":
+    def handled(self, activity: int | None, checkpoint: int | None) -> "Timers":
         """A record was handled. As `replace`, which takes five times as long."""
-        return Timers(self.read_clients, activity, self.noop, self.checkpoint, self.op_idle, self.op_max)
+        return Timers(self.read_clients, activity, self.noop, checkpoint, self.op_idle, self.op_max)
 
     def _deadlines(self) -> tuple[int | None, ...]:
         return self.read_clients, self.activity, self.noop, self.checkpoint, self.op_idle, self.op_max

@@ -51,18 +51,23 @@ class DocumentMessage(Message):
         A JSON object whose ``type`` is not ``"boxcar"`` is wrapped: itself is the only entry of ``contents``, and
         the ids are its own. None: not a JSON object.
         """
-        if self.value is None:
-            return None
-        try:
-            parsed = _parse(self.value)
-        except (ValueError, RecursionError):  # not UTF-8 is a ValueError too; the other is a million brackets
-            return None
-        if not isinstance(parsed, dict):
-            return None
-        if parsed.get("type") == _BOXCAR:
-            return parsed
-        ids = {name: parsed[name] for name in ("tenantId", "documentId") if name in parsed}
-        return {"type": _BOXCAR, "contents": [parsed], **ids}
+        return _boxcar_of(self.value)
+
+
+def _boxcar_of(value: bytes | None) -> dict[str, Any] | None:
+    """See `DocumentMessage.boxcar`."""
+    if value is None:
+        return None
+    try:
+        parsed = _parse(value)
+    except (ValueError, RecursionError):  # not UTF-8 is a ValueError too; the other is a million brackets
+        return None
+    if not isinstance(parsed, dict):
+        return None
+    if parsed.get("type") == _BOXCAR:
+        return parsed
+    ids = {name: parsed[name] for name in ("tenantId", "documentId") if name in parsed}
+    return {"type": _BOXCAR, "contents": [parsed], **ids}
 
 
 def by_boxcar(message: DocumentMessage) -> DocumentKey | None:
@@ -71,12 +76,15 @@ def by_boxcar(message: DocumentMessage) -> DocumentKey | None:
     An id is a text that is not empty. What has none, null, or something else is of no document: it would be thrown
     together with all others like it in one document called ``null``.
     """
-    boxcar = message.boxcar
+    known = message.__dict__
+    if "boxcar" not in known:
+        known["boxcar"] = _boxcar_of(message.value)  # what the property does, which takes a lock in Python 3.11
+    boxcar: dict[str, Any] | None = known["boxcar"]
     if boxcar is None:
         return None
     tenant, document = boxcar.get("tenantId"), boxcar.get("documentId")
     if isinstance(tenant, str) and isinstance(document, str) and tenant and document:
-        return DocumentKey(tenant, document)
+        return tuple.__new__(DocumentKey, (tenant, document))  # as the class does, without a Python call in between
     if "tenantId" in boxcar and "documentId" in boxcar:
         log.warning(
             "%s/%d: the message at offset %d has tenantId %.100r and documentId %.100r, and is left out",

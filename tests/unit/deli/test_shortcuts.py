@@ -5,10 +5,11 @@ import zlib
 from dataclasses import fields, replace
 from typing import Any
 
+import pytest
 from hypothesis import example, given, strategies as st
 
 from examples.deli.clients import Client, Clients
-from examples.deli.javascript import Malformed, encode, parse, stringify
+from examples.deli.javascript import Malformed, encode, parse, stringify, stringify_some
 from examples.deli.state import State, next_hash
 from examples.deli.timers import Timers
 
@@ -45,8 +46,8 @@ def test_a_client_that_is_heard() -> None:
 
 def test_timers_after_a_record() -> None:
     timers = distinct(Timers)
-    assert timers.handled(1) == replace(timers, activity=1)
-    assert timers.handled(None) == replace(timers, activity=None)
+    assert timers.handled(1, 2) == replace(timers, activity=1, checkpoint=2)
+    assert timers.handled(None, None) == replace(timers, activity=None, checkpoint=None)
 
 
 def plainly_parsed(text: str | bytes) -> Any:
@@ -94,12 +95,20 @@ def test_what_is_no_json(text: str | bytes) -> None:
 
 @given(VALUES)
 def test_what_is_encoded(value: Any) -> None:
-    plain = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    try:
-        expected = plain.encode()
-    except UnicodeEncodeError:
-        expected = json.dumps(value, separators=(",", ":")).encode()
-    assert encode(value) == expected
+    assert repr(json.loads(encode(value))) == repr(json.loads(json.dumps(value)))
+
+
+def test_a_number_beyond_all_doubles_is_null() -> None:
+    assert encode([1e999]) == b"[null]"
+    assert encode([1e999, "\ud800"]) == b'[null,"\\ud800"]'
+
+
+@pytest.mark.parametrize("depth", [250, 260, 500, 900])
+def test_what_is_nested_is_encoded(depth: int) -> None:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    assert encode(value) == b"[" * (depth + 1) + b"]" * (depth + 1)
 
 
 HASHED = (
@@ -108,8 +117,20 @@ HASHED = (
 )
 
 
+# What a message mostly has there, so that both ways of writing it are taken.
+PLAIN = TEXTS | st.integers(-(2**53) - 2, 2**53 + 2) | st.none() | st.booleans()
+
+
+@given(st.dictionaries(st.sampled_from(HASHED), PLAIN))
+@example({"clientId": '\x00\x1f\x7f\b\f\n\r\t"\\/\u2028\u2029é😀'})
+def test_plain_members_are_written_as_all_others(message: dict[str, Any]) -> None:
+    text = stringify({name: message[name] for name in HASHED if name in message})
+    assert stringify_some(message, HASHED) == text.encode()
+
+
 @given(st.dictionaries(st.sampled_from([*HASHED, "contents"]), VALUES), st.integers(-(2**31), 2**31 - 1))
 def test_what_is_hashed(message: dict[str, Any], last: int) -> None:
     text = stringify({name: message[name] for name in HASHED if name in message})
+    assert stringify_some(message, HASHED) == text.encode()
     crc = zlib.crc32(text.encode(), last & 0xFFFFFFFF)
     assert int(next_hash(message, f"{last:x}"), 16) & 0xFFFFFFFF == crc
