@@ -97,6 +97,8 @@ class Clients:
         """With ``client``, new or in the place of the one that has its id."""
         known = client.client_id in self._clients
         clients = {**self._clients, client.client_id: client}
+        if known and len(clients) == 1:
+            return Clients(clients, self._heap)
         heap = [*self._heap]
         if not known:
             heap.append(client.client_id)

@@ -31,7 +31,7 @@ def judge(state: State, raw: RawOperation, config: Config) -> Refused | Dropped 
 
     The service itself is never refused: its messages are dropped instead (DL-36).
     """
-    if config.enable_nack_messages and (content := _active(state, raw)):
+    if state.nack_messages and config.enable_nack_messages and (content := _active(state, raw)):
         return Dropped() if raw.client_id is None else Refused(content, state)
     if raw.client_id is None:
         return None

@@ -133,8 +133,9 @@ def _handle(session: Session, record: Record, now: int) -> tuple[Session, list[O
 
 def _count(turn: Turn) -> None:
     """After a boxcar with sequenced messages: is a summary overdue (DL-39), and is it time to tell (DL-44)?"""
-    turn.state, events = begin_summary_nacks(turn.state, turn.config)
-    turn.tell_all(events)
+    if turn.config.summary_nack_messages.enable:
+        turn.state, events = begin_summary_nacks(turn.state, turn.config)
+        turn.tell_all(events)
     settings = turn.config.op_event
     if not settings.enable:
         return

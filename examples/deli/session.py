@@ -114,7 +114,7 @@ class Turn:
         operation, last_hash = outcome.operation, self.state.last_hash
         if self.config.enable_op_hashing:
             last_hash = next_hash(operation, self.state.last_hash)
-            operation = {**operation, "expHash1": last_hash}
+            operation["expHash1"] = last_hash  # made for this message alone
         if raw.type == "summarize":
             self._tell(Event("summarizeMessage", operation))
         self._deltas(self.document.sequenced(operation))

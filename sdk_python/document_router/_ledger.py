@@ -120,11 +120,24 @@ class Ledger:
 
     def acknowledge(self, lane: Lane, offset: int) -> None:
         """All records of the document up to and including ``offset`` are done."""
-        lane.acknowledged = max(lane.acknowledged, offset)
-        entry = lane.first
+        if offset > lane.acknowledged:
+            lane.acknowledged = offset
+        root, entry = self._root, lane.first
         while entry is not None and entry.offset <= offset:
-            following = entry.following
-            self._finish(entry)
+            before, after, following = entry.before, entry.after, entry.following
+            before.after, after.before = after, before
+            if before is root:
+                # It was the first unfinished one: what it held back is no longer beyond, but within the checkpoint.
+                self.done = entry.run_last
+                self.beyond_count -= entry.run_count
+                self.beyond_size -= entry.run_size
+            else:
+                before.run_count += entry.run_count + 1
+                before.run_size += entry.run_size + entry.size
+                before.run_last = entry.run_last
+                self.beyond_count += 1
+                self.beyond_size += entry.size
+            _unlink(entry)
             entry = following
         lane.first = entry
         if entry is None:
@@ -138,23 +151,6 @@ class Ledger:
             _unlink(entry)
             entry = following
         self._root.before = self._root.after = self._root
-
-    def _finish(self, entry: Entry) -> None:
-        before = entry.before
-        before.after = entry.after
-        entry.after.before = before
-        if before is self._root:
-            # It was the first unfinished one: what it held back is no longer beyond, but within the checkpoint.
-            self.done = entry.run_last
-            self.beyond_count -= entry.run_count
-            self.beyond_size -= entry.run_size
-        else:
-            before.run_count += entry.run_count + 1
-            before.run_size += entry.run_size + entry.size
-            before.run_last = entry.run_last
-            self.beyond_count += 1
-            self.beyond_size += entry.size
-        _unlink(entry)
 
 
 def _unlink(entry: Entry) -> None:
