@@ -55,7 +55,7 @@ class Place:
         """Offset of the last message whose handler returned. Written by the dispatcher, once per slice."""
         self.sealed = False
         self._sink = sink
-        self._half = max(1, window // 2)
+        self._much = max(1, window // 4)
         self._offset = _NONE
         self._beyond = (0, 0)
         self._delivered = _NONE
@@ -63,7 +63,7 @@ class Place:
         self._accepted = _NONE
         self._told: tuple[tuple[int, int], int] = ((0, 0), _NONE)  # beyond and handled as last sent
         self._dirty = False
-        self._urgent_at = (start_offset or 0) + self._half
+        self._urgent_at = (start_offset or 0) + self._much
 
     def checkpoint(self, offset: int) -> None:
         """See `IContext.checkpoint`."""
@@ -90,7 +90,11 @@ class Place:
 
     @property
     def urgent(self) -> bool:
-        """More than half of the window is neither sent nor on its way."""
+        """A quarter of the window is not told yet.
+
+        Until the sidecar knows, and has sent on, as much again may be handled. Told later, all that may be
+        outstanding would be: a single busy partition would wait for each answer.
+        """
         return self._dirty and self._offset >= self._urgent_at
 
     @property
@@ -128,7 +132,7 @@ class Place:
         if offset > self._sent:
             entry.offset = offset
             self._sent = offset
-            self._urgent_at = offset + self._half
+            self._urgent_at = offset + self._much
         if self.handled > _NONE:
             entry.handled = self.handled
         self._told = told

@@ -136,8 +136,6 @@ class Dispatcher:
                 self.waiting -= self._columns.count
                 self.room.set()
                 await self._run_frame(handler, loop)
-                if self._place.urgent and not self._stopped:
-                    await self._turns.wait(loop)  # the sidecar waits for this checkpoint to send on
         finally:
             self._stopped = True
             self._current = []
@@ -159,7 +157,8 @@ class Dispatcher:
                 self._slice = min(_MAX_SLICE, self._slice * 2)
             elif now - began > _SLOW:
                 self._slice = max(1, self._slice // 2)
-            if self._turns.over(loop):
+            # The sidecar may wait for this checkpoint to send on, and a turn is long enough for a whole window.
+            if self._turns.over(loop) or self._place.urgent:
                 await self._turns.wait(loop)
                 now = loop.time()
             began = now

@@ -8,7 +8,8 @@ What each keeps beside the numbers is its own: ours has its states in a topic of
 that speaks MongoDB's protocol (FerretDB, through the service's own client). Neither broker nor store is in the CPU
 figures. ``seldom`` and ``each`` say how often a document's state is saved: by the heuristics that the service's
 configuration switches on (after 500 operations), or after each record, which is the default of both programs.
-``ours_by_two`` is our deli in two processes behind the one sidecar.
+``ours_by_two`` is our deli in two processes behind the one sidecar, ``node_by_two`` two of the other's hosts in one
+group.
 
 The other's host reads as far ahead as there is memory, so much of its work is done before the clock starts at a
 quarter of the numbers: ``with_the_start``, which counts from the start of the processes, is the fairer figure.
@@ -43,7 +44,7 @@ from tests.servers.topics import create_topic, end_offsets, read_all
 
 NAME = "node_deli"
 RAW = "rawdeltas"
-ROWS = ("ours-seldom", "ours_by_two-seldom", "node-seldom", "ours-each", "node-each")
+ROWS = ("ours-seldom", "node-seldom", "ours_by_two-seldom", "node_by_two-seldom", "ours-each", "node-each")
 SAVES: Mapping[str, Mapping[str, object]] = {"seldom": {"checkpointHeuristics": {"enable": True}}, "each": {}}
 """Settings of our deli. The figures of the heuristics are the same in both by default."""
 LONGEST_REST = 60.0
@@ -98,10 +99,10 @@ def _results(wanted: list[str], modules: Path, rounds: int, records: int) -> dic
         for number in range(rounds):
             for row in wanted:
                 whose, _, saves = row.partition("-")
-                if whose == "node":
-                    figures = node(server.address, RAW, total, store.url, modules, saves)
+                processes = 2 if whose.endswith("by_two") else 1
+                if whose.startswith("node"):
+                    figures = node(server.address, RAW, total, store.url, modules, saves, processes)
                 else:
-                    processes = 1 if whose == "ours" else 2
                     figures = sequencing.run(server.address, RAW, total, SAVES[saves], processes)
                 runs[row].append(figures)
                 _say(f"  {number + 1} {row}: {', '.join(f'{name} {figures[name]:,.0f}' for name in NAMES)}")
@@ -124,8 +125,8 @@ def summary(runs: Mapping[str, list[Figures]]) -> list[str]:
     return lines
 
 
-def node(broker: str, topic: str, total: int, store: str, modules: Path, saves: str) -> Figures:
-    """One run of the published deli.
+def node(broker: str, topic: str, total: int, store: str, modules: Path, saves: str, processes: int = 1) -> Figures:
+    """One run of the published deli, in so many of its hosts.
 
     Raises:
         RuntimeError: it failed, what came out is not what `sequencing.check` wants, or it saved no states.
@@ -141,24 +142,30 @@ def node(broker: str, topic: str, total: int, store: str, modules: Path, saves: 
         names = [f"document-{number}" for number in range(DOCUMENTS)]
         database[documents].insert_many([{"documentId": name, "tenantId": TENANT} for name in names])
         command = ["node", str(environments.HERE / NAME / "host.js"), broker, topic, deltas, group, store]
-        process = subprocess.Popen(
-            [*command, documents, checkpoints, saves],
-            env={**os.environ, "NODE_PATH": str(modules)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
+        hosts = [
+            subprocess.Popen(
+                [*command, documents, checkpoints, saves],
+                env={**os.environ, "NODE_PATH": str(modules)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+            for _ in range(processes)
+        ]
         try:
-            figures = sequencing.timed(broker, deltas, total, [process])
+            figures = sequencing.timed(broker, deltas, total, hosts)
             _wait_until_saved(database[checkpoints])
-            process.terminate()
-            _wait(process)
+            for host in hosts:
+                host.terminate()
+            for host in hosts:
+                _wait(host)
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             log.seek(0)
             raise RuntimeError(f"{error}: {log.read().decode(errors='replace')[-1500:]}") from error
         finally:
-            process.kill()
-            process.wait()
+            for host in hosts:
+                host.kill()
+                host.wait()
         for collection in (documents, checkpoints):
             database[collection].drop()
     sequencing.check((stored.value or b"" for stored in read_all(broker, deltas)), total)

@@ -120,8 +120,7 @@ class Ledger:
 
     def acknowledge(self, lane: Lane, offset: int) -> None:
         """All records of the document up to and including ``offset`` are done."""
-        if offset > lane.acknowledged:
-            lane.acknowledged = offset
+        lane.acknowledged = max(lane.acknowledged, offset)
         root, entry = self._root, lane.first
         while entry is not None and entry.offset <= offset:
             before, after, following = entry.before, entry.after, entry.following

@@ -86,18 +86,18 @@ async def test_the_first_goes_at_once_and_later_ones_are_coalesced() -> None:
         call.accept(2)
 
 
-async def test_spacing_holds_unless_half_of_the_window_waits() -> None:
+async def test_spacing_holds_unless_a_quarter_of_the_window_waits() -> None:
     call = Call()
     async with sending(call, spacing=3600) as place:
         one = place(window=100)
         one.checkpoint(0)
         await call.request()
         call.accept()
-        one.checkpoint(49)
+        one.checkpoint(24)
         await turns()
         assert call.requests.empty()
-        one.checkpoint(50)
-        assert (await call.request())["lease"].offset == 50
+        one.checkpoint(25)
+        assert (await call.request())["lease"].offset == 25
         call.accept()
 
 

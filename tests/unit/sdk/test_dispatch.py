@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from sdk_python import Message
 from sdk_python._checkpoints import Place
-from sdk_python._dispatch import Dispatcher, HandlerFailedError
+from sdk_python._dispatch import _MAX_SLICE, Dispatcher, HandlerFailedError
 from sdk_python._turns import Turns
 from sdk_python.protocol import lambda_pb2 as pb
 
@@ -41,6 +42,27 @@ async def test_sync_handlers_get_every_message_in_order() -> None:
     await run_until_idle(made, lambda message: seen.append(message.offset))
     assert seen == list(range(1004))
     assert made._place.handled == 1003
+
+
+async def test_the_loop_has_a_turn_to_tell_of_each_quarter_of_the_window() -> None:
+    """However quick the handler is, and in the middle of a frame: the sidecar has sent what the window allows."""
+    made = dispatcher(1000)
+    place = made._place
+    place.delivered_to(999)
+    told: list[int] = []
+
+    async def tell() -> None:
+        while True:
+            entry = place.take()
+            if entry is not None:
+                told.append(entry.offset)
+            await asyncio.sleep(0)
+
+    sender = asyncio.create_task(tell())
+    await run_until_idle(made, lambda message: place.checkpoint(message.offset))
+    sender.cancel()
+    assert told[-1] >= 750
+    assert max(b - a for a, b in pairwise([0, *told])) <= 250 + _MAX_SLICE
 
 
 async def test_async_handlers_are_awaited_one_after_another() -> None:
