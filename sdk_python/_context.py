@@ -1,13 +1,13 @@
 """The `IContext` of one lambda."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 from typing import Literal, Protocol
 
 from ._checkpoints import Place, Sink
-from ._produce import Produced, Record, put_all
+from ._produce import Headers, Produced, Record, put_all
 from .protocol import lambda_pb2 as pb
 
 Code = Literal["lambda_error", "handler_failed", "create_failed"]
@@ -43,7 +43,14 @@ class Owner(Protocol):
         """``context.pause``. Raises ValueError when the offset cannot be."""
         ...
 
-    def on_produce(self, topic: str, record: Record) -> asyncio.Future[Produced]:
+    def on_produce(
+        self,
+        topic: str,
+        value: bytes | str | None,
+        key: bytes | str | None,
+        headers: Headers,
+        partition: int | None,
+    ) -> asyncio.Future[Produced]:
         """``context.produce`` of one record."""
         ...
 
@@ -93,12 +100,11 @@ class PartitionContext(Place):
         topic: str,
         value: bytes | str | None,
         key: bytes | str | None = None,
-        headers: Sequence[tuple[str, bytes | None]] = (),
+        headers: Headers = (),
         partition: int | None = None,
     ) -> asyncio.Future[Produced]:
         """See `IContext.produce`."""
-        # A `Record`, without the class's own Python call: each record that a lambda produces comes by here.
-        return self._owner.on_produce(topic, tuple.__new__(Record, (value, key, headers, partition)))
+        return self._owner.on_produce(topic, value, key, headers, partition)
 
     def produce_many(self, topic: str, records: Iterable[Record]) -> asyncio.Future[list[Produced]]:
         """See `IContext.produce_many`."""

@@ -41,7 +41,7 @@ from ._flow import Flow
 from ._interfaces import CloseReason, IPartitionLambda, IPartitionLambdaFactory
 from ._log import logger_for
 from ._message import FrameError
-from ._produce import Produced, Producing, Record
+from ._produce import Headers, Produced, Producing
 from ._turns import Turns
 from .protocol import lambda_pb2 as pb
 
@@ -197,9 +197,16 @@ class Partition:
         else:
             self.flow.resume()
 
-    def on_produce(self, topic: str, record: Record) -> asyncio.Future[Produced]:
+    def on_produce(
+        self,
+        topic: str,
+        value: bytes | str | None,
+        key: bytes | str | None,
+        headers: Headers,
+        partition: int | None,
+    ) -> asyncio.Future[Produced]:
         """``context.produce``."""
-        return self.producing.put(topic, record)
+        return self.producing.put(topic, value, key, headers, partition)
 
     def _fail(self, failure: Failure) -> None:
         cause = failure.error if isinstance(failure.error, BaseException) else None

@@ -38,12 +38,15 @@ _RETRY_FIRST: Final = 0.02
 _RETRY_MOST: Final = 1.0
 
 
+Headers = Sequence[tuple[str, bytes | None]]
+
+
 class Record(NamedTuple):
     """A record to produce."""
 
     value: bytes | str | None
     key: bytes | str | None = None
-    headers: Sequence[tuple[str, bytes | None]] = ()
+    headers: Headers = ()
     partition: int | None = None
     """None: by key, as the Java client does (murmur2); without a key any."""
 
@@ -68,7 +71,7 @@ class _Waiting(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+    headers: Headers
     partition: int
     size: int
     outcome: "asyncio.Future[Produced]"
@@ -100,14 +103,21 @@ class Producing:
         self._over = ""
         self._sender: asyncio.Task[None] | None = None
 
-    def put(self, topic: str, record: Record) -> "asyncio.Future[Produced]":
+    def put(
+        self,
+        topic: str,
+        value: bytes | str | None,
+        key: bytes | str | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> "asyncio.Future[Produced]":
         """Produce a record; its outcome is awaitable.
 
         Raises:
             TypeError, ValueError: it is no record.
         """
         outcome: asyncio.Future[Produced] = self._loop.create_future()
-        waiting = _checked(topic, record, outcome)
+        waiting = _checked(topic, value, key, headers, partition, outcome)
         size = waiting.size
         if self._over:
             outcome.set_exception(ProduceError(self._over, topic, "stale_lease"))
@@ -238,10 +248,10 @@ async def together(outcomes: Sequence[Awaitable[Produced]]) -> list[Produced]:
 
 
 def put_all(
-    put: Callable[[str, Record], Awaitable[Produced]], topic: str, records: Iterable[Record]
+    put: Callable[..., Awaitable[Produced]], topic: str, records: Iterable[Record]
 ) -> "asyncio.Task[list[Produced]]":
-    """Produce all of these, each with ``put``; in their order, and all or (by an error in one of them) some."""
-    outcomes = [put(topic, record) for record in records]
+    """Produce all of these, each by ``put`` of its fields; in order, and all or (by an error in one of them) some."""
+    outcomes = [put(topic, *record) for record in records]
     return asyncio.ensure_future(together(outcomes))
 
 
@@ -260,8 +270,14 @@ def _fail(waiting: _Waiting, error: ProduceError) -> None:
         waiting.outcome.set_exception(error)
 
 
-def _checked(topic: object, record: Record, outcome: "asyncio.Future[Produced]") -> _Waiting:
-    value, key, headers, partition = record
+def _checked(
+    topic: object,
+    value: object,
+    key: object,
+    headers: Headers,
+    partition: object,
+    outcome: "asyncio.Future[Produced]",
+) -> _Waiting:
     if not isinstance(topic, str):
         raise TypeError(f"produce(topic): a text, got {type(topic).__name__}")
     _check_name(topic)

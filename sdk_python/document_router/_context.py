@@ -1,13 +1,13 @@
 """The `IContext` of one document's lambda."""
 
 import asyncio
-from collections.abc import Awaitable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Hashable, Iterable
 from typing import Protocol
 
 from sdk_python._context import check_error, check_offset, check_seconds
 from sdk_python._errors import ProduceError
 from sdk_python._interfaces import IContext
-from sdk_python._produce import Produced, Record, put_all
+from sdk_python._produce import Headers, Produced, Record, put_all
 
 from ._keys import ids_of
 
@@ -158,21 +158,26 @@ class DocumentContext:
         topic: str,
         value: bytes | str | None,
         key: bytes | str | None = None,
-        headers: Sequence[tuple[str, bytes | None]] = (),
+        headers: Headers = (),
         partition: int | None = None,
     ) -> Awaitable[Produced]:
         """See `IContext.produce`."""
-        if not self._ended:
-            return self._owner.partition.produce(topic, value, key, headers, partition)
-        return self._put(topic, Record(value, key, headers, partition))
+        return self._put(topic, value, key, headers, partition)
 
     def produce_many(self, topic: str, records: Iterable[Record]) -> Awaitable[list[Produced]]:
         """See `IContext.produce_many`."""
         return put_all(self._put, topic, records)
 
-    def _put(self, topic: str, record: Record) -> Awaitable[Produced]:
+    def _put(
+        self,
+        topic: str,
+        value: bytes | str | None,
+        key: bytes | str | None,
+        headers: Headers,
+        partition: int | None,
+    ) -> Awaitable[Produced]:
         if not self._ended:
-            return self._owner.partition.produce(topic, *record)
+            return self._owner.partition.produce(topic, value, key, headers, partition)
         outcome: asyncio.Future[Produced] = asyncio.get_running_loop().create_future()
         outcome.set_exception(ProduceError("the document's lambda has ended", topic, "stale_lease"))
         return outcome

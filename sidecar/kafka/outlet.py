@@ -162,15 +162,13 @@ class Outlet:
                 if producer is None:
                     producer = self._opened()
                     mixed = None if self._is_alone else self._go_alone
+                topic, key, value, partition, headers = record
                 report = partial(batch.report, index, None if may_be_large and _is_large(record) else mixed)
-                producer.produce(
-                    record.topic,
-                    value=record.value,
-                    key=record.key,
-                    partition=record.partition,
-                    headers=[*record.headers] or None,
-                    on_delivery=report,
-                )
+                # By position: with names the call takes a quarter longer.
+                if headers:
+                    producer.produce(topic, value, key, partition, report, None, 0, [*headers])
+                else:
+                    producer.produce(topic, value, key, partition, report)
                 batch.taken += 1
             except BufferError as full:
                 batch.refuse(index, str(full))

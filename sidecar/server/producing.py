@@ -4,7 +4,7 @@ Every refusal names the field.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.config.lambdas import LambdaConfig
@@ -34,7 +34,8 @@ def outgoing(request: pb.ProduceRequest) -> list[Outgoing]:
     if partitions and min(partitions) < -1:
         raise InvalidFrameError(f"partitions: {min(partitions)} is no partition; -1 is: by key")
     headers = _headers(request, count)
-    return [*map(Outgoing, topics, keys or [None] * count, values, partitions or [-1] * count, headers)]
+    columns = zip(topics, keys or [None] * count, values, partitions or [-1] * count, headers, strict=True)
+    return [*map(tuple.__new__, repeat(Outgoing), columns)]  # as the class does, without a Python call for each
 
 
 def refused_topic(request: pb.ProduceRequest, config: LambdaConfig) -> str:

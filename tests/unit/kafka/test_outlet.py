@@ -53,12 +53,25 @@ class Kafka:
         self._lock = threading.Lock()
         self._waiting: list[tuple[int, Callable[..., None]]] = []
 
-    def produce(self, topic: str, **record: Any) -> None:
-        if refusal := self.refusals.get(record["value"]):
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int,
+        callback: Callable[..., None],
+        on_delivery: None = None,
+        timestamp: int = 0,
+        headers: list[tuple[str, bytes | None]] | None = None,
+    ) -> None:
+        """With the names and in the order of the binding's."""
+        assert (on_delivery, timestamp) == (None, 0)
+        if refusal := self.refusals.get(value or b""):
             raise refusal
         with self._lock:
-            self._waiting.append((len(self.records), record.pop("on_delivery")))
-        self.records.append({"topic": topic, **record})
+            self._waiting.append((len(self.records), callback))
+        record = {"topic": topic, "value": value, "key": key, "partition": partition, "headers": headers}
+        self.records.append(record)
 
     def __len__(self) -> int:
         """As librdkafka counts: a record until its report was served."""

@@ -65,9 +65,9 @@ def value(index: int) -> Record:
 async def test_what_comes_while_a_call_is_under_way_goes_with_the_next(
     sidecar: Sidecar, producing: Producing
 ) -> None:
-    first = producing.put("a", value(0))
+    first = producing.put("a", *value(0))
     assert [*(await sidecar.next_request()).values] == [b"0"]
-    rest = [producing.put("ab"[index % 2], value(index)) for index in range(1, 5)]
+    rest = [producing.put("ab"[index % 2], *value(index)) for index in range(1, 5)]
     sidecar.answers.put_nowait(written)
     assert await first == Produced("a", 7, 0)
     request = await sidecar.next_request()
@@ -85,7 +85,7 @@ async def test_the_columns(sidecar: Sidecar, producing: Producing) -> None:
         Record(None),
         Record("größer", b"", [("i", b"")]),
     ):
-        producing.put("t", record)
+        producing.put("t", *record)
     request = await sidecar.next_request()
     assert request == pb.ProduceRequest(
         lease="lease-1",
@@ -104,8 +104,8 @@ async def test_the_columns(sidecar: Sidecar, producing: Producing) -> None:
 
 
 async def test_a_call_has_at_most_so_many_records_and_bytes(sidecar: Sidecar, producing: Producing) -> None:
-    outcomes = [producing.put("t", Record(b"")) for _ in range(MAX_RECORDS + 1)]
-    outcomes += [producing.put("t", Record(bytes(MAX_BYTES // 2))) for _ in range(3)]
+    outcomes = [producing.put("t", *Record(b"")) for _ in range(MAX_RECORDS + 1)]
+    outcomes += [producing.put("t", *Record(bytes(MAX_BYTES // 2))) for _ in range(3)]
     counts = []
     while not all(outcome.done() for outcome in outcomes):
         counts.append(len((await sidecar.next_request()).values))
@@ -118,9 +118,9 @@ async def test_a_call_has_at_most_so_many_records_and_bytes(sidecar: Sidecar, pr
 
 
 async def test_busy_is_asked_again_and_nothing_overtakes(sidecar: Sidecar, producing: Producing) -> None:
-    outcome = producing.put("t", value(0))
+    outcome = producing.put("t", *value(0))
     await sidecar.next_request()
-    later = producing.put("t", value(1))
+    later = producing.put("t", *value(1))
     sidecar.answers.put_nowait(BusyError("full"))
     assert [*(await sidecar.next_request()).values] == [b"0"]
     sidecar.answers.put_nowait(written)
@@ -130,7 +130,7 @@ async def test_busy_is_asked_again_and_nothing_overtakes(sidecar: Sidecar, produ
 
 
 async def test_each_record_has_its_own_outcome(sidecar: Sidecar, producing: Producing) -> None:
-    outcomes = [producing.put("t", value(index)) for index in range(4)]
+    outcomes = [producing.put("t", *value(index)) for index in range(4)]
     await sidecar.next_request()
     answer = pb.ProduceResponse(
         outcomes=[
@@ -155,9 +155,9 @@ async def test_each_record_has_its_own_outcome(sidecar: Sidecar, producing: Prod
 
 @pytest.mark.parametrize("answer", [LinkError("cut"), lambda _: pb.ProduceResponse()])
 async def test_a_call_that_fails_fails_its_records_only(sidecar: Sidecar, producing: Producing, answer: Any) -> None:
-    lost = producing.put("t", value(0))
+    lost = producing.put("t", *value(0))
     await sidecar.next_request()
-    later = producing.put("t", value(1))
+    later = producing.put("t", *value(1))
     sidecar.answers.put_nowait(answer)
     sidecar.answers.put_nowait(written)
     with pytest.raises(ProduceError) as caught:
@@ -167,11 +167,11 @@ async def test_a_call_that_fails_fails_its_records_only(sidecar: Sidecar, produc
 
 
 async def test_the_end_fails_what_waits_and_what_comes(sidecar: Sidecar, producing: Producing) -> None:
-    outcomes = [producing.put("t", value(0))]
+    outcomes = [producing.put("t", *value(0))]
     await sidecar.next_request()
-    outcomes.append(producing.put("t", value(1)))
+    outcomes.append(producing.put("t", *value(1)))
     producing.end("the stream broke")
-    outcomes.append(producing.put("t", value(2)))
+    outcomes.append(producing.put("t", *value(2)))
     found = await asyncio.gather(*outcomes, return_exceptions=True)
     assert [f.kind for f in found if isinstance(f, ProduceError)] == ["failed", "failed", "stale_lease"]
     await producing.drained()
@@ -182,7 +182,7 @@ async def test_the_end_fails_what_waits_and_what_comes(sidecar: Sidecar, produci
 async def test_pressure(sidecar: Sidecar, producing: Producing, many: Record) -> None:
     outcomes = []
     while not sidecar.full:
-        outcomes.append(producing.put("t", many))
+        outcomes.append(producing.put("t", *many))
     assert len(outcomes) == (8 if many.value else HIGH_RECORDS + 1)
     assert sidecar.full == [True]
     while not all(outcome.done() for outcome in outcomes):
@@ -193,9 +193,9 @@ async def test_pressure(sidecar: Sidecar, producing: Producing, many: Record) ->
 
 async def test_too_large_and_too_much(sidecar: Sidecar, producing: Producing) -> None:
     with pytest.raises(ProduceError, match="at most") as caught:
-        await producing.put("t", Record(bytes(MAX_RECORD_BYTES)))
+        await producing.put("t", *Record(bytes(MAX_RECORD_BYTES)))
     assert caught.value.kind == "too_large"
-    outcomes = [producing.put("t", Record(bytes(1_000_000))) for _ in range(68)]
+    outcomes = [producing.put("t", *Record(bytes(1_000_000))) for _ in range(68)]
     with pytest.raises(ProduceError, match="wait already"):
         await outcomes.pop()
     producing.end("over")

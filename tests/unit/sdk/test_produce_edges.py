@@ -39,7 +39,7 @@ async def sidecar() -> Sidecar:
 
 
 async def test_an_end_before_the_first_call_began(sidecar: Sidecar) -> None:
-    outcome = sidecar.producing.put("t", Record(b"x"))
+    outcome = sidecar.producing.put("t", *Record(b"x"))
     sidecar.producing.end("over")
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(ProduceError, match="over"):
@@ -62,27 +62,27 @@ async def test_an_end_before_the_first_call_began(sidecar: Sidecar) -> None:
     ],
 )
 async def test_what_cannot_be_written_down_is_refused_at_once(sidecar: Sidecar, topic: str, record: Record) -> None:
-    good = [sidecar.producing.put("t", Record(b"1"))]
+    good = [sidecar.producing.put("t", *Record(b"1"))]
     with pytest.raises(ValueError):  # noqa: PT011 - of UTF-8 too, whose words are not ours
-        sidecar.producing.put(topic, record)
-    good.append(sidecar.producing.put("t", Record(b"2")))
+        sidecar.producing.put(topic, *record)
+    good.append(sidecar.producing.put("t", *Record(b"2")))
     assert await asyncio.gather(*good) == [Produced("t", 0, 0), Produced("t", 0, 1)]
 
 
 async def test_a_call_has_no_more_topics_than_the_sidecar_takes(sidecar: Sidecar) -> None:
     names = [f"t{number % 250}" for number in range(500)]
-    await asyncio.gather(*[sidecar.producing.put(name, Record(b"")) for name in names])
+    await asyncio.gather(*[sidecar.producing.put(name, *Record(b"")) for name in names])
     assert [len(request.topics) for request in sidecar.requests] == [MAX_TOPICS] * 5
     assert [request.topics[index] for request in sidecar.requests for index in request.topic_indexes] == names
 
 
 async def test_a_lambda_may_change_its_list_of_headers(sidecar: Sidecar) -> None:
     headers: list[tuple[str, bytes | None]] = [("a", b"1")]
-    first = sidecar.producing.put("t", Record(b"", headers=headers))
+    first = sidecar.producing.put("t", *Record(b"", headers=headers))
     headers[0] = ("b", b"2")
     headers.append(("c", None))
     once: Any = iter([("d", b"3")])
-    second = sidecar.producing.put("t", Record(b"", headers=once))
+    second = sidecar.producing.put("t", *Record(b"", headers=once))
     await asyncio.gather(first, second)
     (request,) = sidecar.requests
     assert [*request.header_counts] == [1, 1]
@@ -95,10 +95,10 @@ async def test_an_answer_of_the_wrong_length_fails_its_records_only(sidecar: Sid
     sidecar.answer = pb.ProduceResponse(
         outcomes=[pb.PRODUCE_OUTCOME_FAILED] * 2, partitions=[-1, -1], offsets=[-1, -1], errors=errors
     )
-    lost = [sidecar.producing.put("t", Record(b"")) for _ in range(2)]
+    lost = [sidecar.producing.put("t", *Record(b"")) for _ in range(2)]
     found = await asyncio.gather(*lost, return_exceptions=True)
     assert [type(one) for one in found] == [ProduceError] * 2
-    assert await sidecar.producing.put("t", Record(b"")) == Produced("t", 0, 0)
+    assert await sidecar.producing.put("t", *Record(b"")) == Produced("t", 0, 0)
     await sidecar.producing.drained()
 
 
@@ -112,7 +112,7 @@ async def test_a_topic_that_is_not_allowed_fails_alone(sidecar: Sidecar) -> None
     )
     sidecar.refused, sidecar.answer = "b", refused
     topics = ["a", "b", "c", "a", "b"]
-    outcomes = [sidecar.producing.put(topic, Record(b"%d" % n)) for n, topic in enumerate(topics)]
+    outcomes = [sidecar.producing.put(topic, *Record(b"%d" % n)) for n, topic in enumerate(topics)]
     found = await asyncio.gather(*outcomes, return_exceptions=True)
     assert [one.kind if isinstance(one, ProduceError) else one for one in found] == [
         Produced("a", 0, 0),
