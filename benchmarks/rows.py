@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import latency, pipelined, pressure, router, sequencing, takeover, throughput
+from benchmarks import latency, pipelined, pressure, producing, router, sequencing, takeover, throughput
 from benchmarks.shapes import SHAPES
 from benchmarks.traffic import fill
 from tests.servers.topics import delete_topic
@@ -221,6 +221,21 @@ def _pipelined(broker: str, _: Options) -> Iterator[Row]:
     delete_topic(broker, "saves")
 
 
+def _producing(broker: str, options: Options) -> Iterator[Row]:
+    records = max(1, options.records // 4)
+    fill(broker, "originals", producing.PARTITIONS, records)
+    yield Row(
+        "producing",
+        f"{records:,} records of 100 bytes with keys, {producing.PARTITIONS} partitions, each produced again",
+        {
+            "bare": lambda: producing.bare(broker, "originals", records),
+            "path": lambda: producing.path(broker, "originals", records),
+        },
+        [Comparison("path", "bare", drawn="each record produced again"), Comparison("path", "bare", CPU)],
+    )
+    delete_topic(broker, "originals")
+
+
 def _sequencing(broker: str, options: Options) -> Iterator[Row]:
     topic = f"rawdeltas-{uuid.uuid4().hex[:8]}"
     total = sequencing.fill(broker, topic, max(1, options.records // 20 // sequencing.DOCUMENTS))
@@ -257,6 +272,7 @@ ROWS: Mapping[str, Callable[[str, Options], Iterator[Row]]] = {
     "pressure": _pressure,
     "router": _router,
     "pipelined": _pipelined,
+    "producing": _producing,
     "sequencing": _sequencing,
     "takeover": _takeover,
 }

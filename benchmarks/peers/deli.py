@@ -154,7 +154,7 @@ def node(broker: str, topic: str, total: int, store: str, modules: Path, saves: 
         ]
         try:
             figures = sequencing.timed(broker, deltas, total, hosts)
-            _wait_until_saved(database[checkpoints])
+            _wait_until_saved(database[checkpoints], database[documents])
             for host in hosts:
                 host.terminate()
             for host in hosts:
@@ -172,12 +172,16 @@ def node(broker: str, topic: str, total: int, store: str, modules: Path, saves: 
     return figures
 
 
-def _wait_until_saved(states: Collection[dict[str, Any]]) -> None:
-    """It goes on when it cannot save, and would only be faster. At the latest it saves when a document rests."""
+def _wait_until_saved(*collections: Collection[dict[str, Any]]) -> None:
+    """It goes on when it cannot save, and would only be faster. At the latest it saves when a document rests.
+
+    A state is in a collection of its own, and with its document from when that rests on.
+    """
     deadline = time.monotonic() + LONGEST_REST
-    while (saved := states.count_documents({"deli": {"$exists": True}})) < DOCUMENTS:
+    is_saved = {"deli": {"$exists": True, "$nin": ["", None]}}
+    while len(saved := {one["documentId"] for part in collections for one in part.find(is_saved)}) < DOCUMENTS:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"the states of {saved} documents were saved, not of {DOCUMENTS}")
+            raise RuntimeError(f"the states of {len(saved)} documents were saved, not of {DOCUMENTS}")
         time.sleep(0.2)
 
 

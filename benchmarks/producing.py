@@ -1,0 +1,141 @@
+"""A lambda that produces each record again, through the sidecar; and the same in one process.
+
+As a plugin: the handler returns at once, and a record is checkpointed when Kafka has its copy.
+
+    python -m benchmarks.producing ADDRESS TOPIC COPY TOTAL     as a loop around a consumer and a producer
+"""
+
+import asyncio
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, Message as KafkaMessage, Producer
+
+from benchmarks.processes import sidecar
+from benchmarks.sequencing import timed
+from sdk_python import IContext, Message, Produced
+from sidecar import tuning
+from sidecar.kafka.properties import outlet_properties
+from tests.servers.topics import create_topic, end_offsets
+
+PARTITIONS = 8
+BATCH = 1000
+Figures = dict[str, float]
+
+
+def path(broker: str, topic: str, total: int) -> Figures:
+    """One run of the sidecar with that lambda. Raises ``RuntimeError`` when there is not a copy of each record."""
+    copy = _copy(broker)
+    with sidecar(broker, [topic], {"copy": copy}, produce=[copy]) as host:
+        process = host.serve_with({}, "benchmarks.producing")
+        figures = timed(broker, copy, total, [host.process, process])
+    return _checked(broker, copy, total, figures)
+
+
+def bare(broker: str, topic: str, total: int) -> Figures:
+    """One run of the loop. Raises as `path`."""
+    copy = _copy(broker)
+    command = [sys.executable, "-m", "benchmarks.producing", broker, topic, copy, str(total)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    try:
+        figures = timed(broker, copy, total, [process])
+    finally:
+        process.terminate()
+        process.wait()
+    return _checked(broker, copy, total, figures)
+
+
+def _copy(broker: str) -> str:
+    name = f"copy-{uuid.uuid4().hex[:8]}"
+    create_topic(broker, name, PARTITIONS)
+    return name
+
+
+def _checked(broker: str, copy: str, total: int, figures: Figures) -> Figures:
+    """Raises ``RuntimeError``. One that came twice would stand in for one that is lost, were it both in a run."""
+    there = sum(end_offsets(broker, copy).values())
+    if there != total:
+        raise RuntimeError(f"{there} copies of {total} records")
+    return {
+        "records": total,
+        "records_per_second": figures["operations_per_second"],
+        "with_opening": figures["with_the_start"],
+        "cpu_seconds_per_million": figures["cpu_seconds_per_million"],
+        "memory_mb": figures["memory_mb"],
+    }
+
+
+class _Lambda:
+    def __init__(self, context: IContext, copy: str) -> None:
+        self._context = context
+        self._copy = copy
+
+    def handler(self, message: Message) -> None:
+        """Outcomes come in the order of the records, so there is no gap below one that is written."""
+        outcome = asyncio.ensure_future(self._context.produce(self._copy, message.value, message.key))
+        outcome.add_done_callback(partial(self._written, message.offset))
+
+    def _written(self, offset: int, outcome: asyncio.Future[Produced]) -> None:
+        error = None if outcome.cancelled() else outcome.exception()
+        if error is not None:
+            self._context.error(error, restart=True)
+        else:
+            self._context.checkpoint(offset)
+
+
+class _Factory:
+    def __init__(self, copy: str) -> None:
+        self._copy = copy
+
+    async def create(self, _: Mapping[str, Any], context: IContext) -> _Lambda:
+        return _Lambda(context, self._copy)
+
+    async def dispose(self) -> None: ...
+
+
+async def create(config: Mapping[str, Any]) -> _Factory:
+    """The plugin is this module."""
+    return _Factory(config["copy"])
+
+
+def main() -> None:
+    """Consume all records, produce each again, and stay until it is ended: what it has used is read meanwhile."""
+    broker, topic, copy, total = *sys.argv[1:4], int(sys.argv[4])
+    consuming = {"group.id": copy, "auto.offset.reset": "earliest", "enable.auto.commit": False}
+    consumer = Consumer({"bootstrap.servers": broker, "fetch.queue.backoff.ms": 2, **consuming})
+    producer = Producer(outlet_properties({"bootstrap.servers": broker}))
+    consumer.subscribe([topic])
+    tuning.tune()
+    consumed = 0
+    while consumed < total:
+        messages = consumer.consume(BATCH, 0.1)
+        for message in messages:
+            _produce(producer, copy, message)
+        consumed += len(messages)
+        producer.poll(0)
+    producer.flush()
+    consumer.close()
+    sys.stdin.read()
+
+
+def _produce(producer: Producer, copy: str, message: KafkaMessage) -> None:
+    while True:
+        try:
+            producer.produce(copy, message.value(), message.key(), -1, _must_be_written)
+        except BufferError:
+            producer.poll(0.01)
+        else:
+            return
+
+
+def _must_be_written(error: KafkaError | None, _: KafkaMessage) -> None:
+    if error is not None:
+        raise SystemExit(f"a record was not written: {error}")
+
+
+if __name__ == "__main__":
+    main()
