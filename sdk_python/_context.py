@@ -7,7 +7,7 @@ from math import inf
 from typing import Literal, Protocol
 
 from ._checkpoints import Place, Sink
-from ._produce import Headers, Produced, Record, put_all
+from ._produce import Headers, Produced, Put, Record, put_all
 from .protocol import lambda_pb2 as pb
 
 Code = Literal["lambda_error", "handler_failed", "create_failed"]
@@ -43,14 +43,8 @@ class Owner(Protocol):
         """``context.pause``. Raises ValueError when the offset cannot be."""
         ...
 
-    def on_produce(
-        self,
-        topic: str,
-        value: bytes | str | None,
-        key: bytes | str | None,
-        headers: Headers,
-        partition: int | None,
-    ) -> asyncio.Future[Produced]:
+    @property
+    def on_produce(self) -> Put:
         """``context.produce`` of one record."""
         ...
 

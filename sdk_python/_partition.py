@@ -41,7 +41,7 @@ from ._flow import Flow
 from ._interfaces import CloseReason, IPartitionLambda, IPartitionLambdaFactory
 from ._log import logger_for
 from ._message import FrameError
-from ._produce import Headers, Produced, Producing
+from ._produce import Producing, Put
 from ._turns import Turns
 from .protocol import lambda_pb2 as pb
 
@@ -127,6 +127,8 @@ class Partition:
         self.dispatcher = Dispatcher(assigned.topic, assigned.partition, self.context, host.turns)
         self.flow = Flow(self.context, self.dispatcher, host.window, self.log)
         self.producing = Producing(assigned.lease, host.produce, self.flow)
+        self.on_produce: Put = self.producing.put
+        """``context.produce``."""
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._host = host
         self._link = link
@@ -196,17 +198,6 @@ class Partition:
             self.log.debug("a resume after the end of the lease is ignored")
         else:
             self.flow.resume()
-
-    def on_produce(
-        self,
-        topic: str,
-        value: bytes | str | None,
-        key: bytes | str | None,
-        headers: Headers,
-        partition: int | None,
-    ) -> asyncio.Future[Produced]:
-        """``context.produce``."""
-        return self.producing.put(topic, value, key, headers, partition)
 
     def _fail(self, failure: Failure) -> None:
         cause = failure.error if isinstance(failure.error, BaseException) else None

@@ -59,6 +59,21 @@ class Produced(NamedTuple):
     offset: int
 
 
+class Put(Protocol):
+    """`Producing.put`, for those in between."""
+
+    def __call__(
+        self,
+        topic: str,
+        value: bytes | str | None,
+        key: bytes | str | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> "asyncio.Future[Produced]":
+        """Produce a record."""
+        ...
+
+
 class Pressure(Protocol):
     """Who calls the handlers."""
 

@@ -162,25 +162,15 @@ class DocumentContext:
         partition: int | None = None,
     ) -> Awaitable[Produced]:
         """See `IContext.produce`."""
-        return self._put(topic, value, key, headers, partition)
-
-    def produce_many(self, topic: str, records: Iterable[Record]) -> Awaitable[list[Produced]]:
-        """See `IContext.produce_many`."""
-        return put_all(self._put, topic, records)
-
-    def _put(
-        self,
-        topic: str,
-        value: bytes | str | None,
-        key: bytes | str | None,
-        headers: Headers,
-        partition: int | None,
-    ) -> Awaitable[Produced]:
         if not self._ended:
             return self._owner.partition.produce(topic, value, key, headers, partition)
         outcome: asyncio.Future[Produced] = asyncio.get_running_loop().create_future()
         outcome.set_exception(ProduceError("the document's lambda has ended", topic, "stale_lease"))
         return outcome
+
+    def produce_many(self, topic: str, records: Iterable[Record]) -> Awaitable[list[Produced]]:
+        """See `IContext.produce_many`."""
+        return put_all(self.produce, topic, records)
 
     def resume(self) -> None:
         """See `IContext.resume`."""
