@@ -35,9 +35,7 @@ class RawOperation:
         if not isinstance(entry, dict) or entry.get("type") != "RawOperation":
             return None
         operation = entry.get("operation")
-        timestamp = entry.get("timestamp")
-        if type(timestamp) is not int:
-            timestamp = integer(timestamp)
+        timestamp = integer(entry.get("timestamp"))
         client_id = entry.get("clientId")
         if not isinstance(operation, dict) or not isinstance(type_ := operation.get("type"), str):
             raise Malformed("an entry without an operation that has a type")

@@ -97,7 +97,7 @@ class Clients:
         """With ``client``, new or in the place of the one that has its id."""
         known = client.client_id in self._clients
         clients = {**self._clients, client.client_id: client}
-        if known and len(clients) == 1:
+        if known and len(clients) == 1:  # alone, it is at the top already
             return Clients(clients, self._heap)
         heap = [*self._heap]
         if not known:
