@@ -82,7 +82,7 @@ def _throughput(broker: str, options: Options) -> Iterator[Row]:
         [
             Comparison("path", "bare", drawn="8 partitions, 100 bytes"),
             Comparison("path", "bare", CPU),
-            Comparison("path", "plain", drawn="the same, bare loop with the interpreter's defaults"),
+            Comparison("path", "plain", drawn="the same ÷ bare loop as by default"),
             Comparison("path", "plain", CPU),
         ],
         (RATE, "sidecar_mb"),
