@@ -125,7 +125,7 @@ class Deli:
         outputs = self._sequencer.feed(event, self._clock())
         try:
             values = self._values(outputs)
-        except RecursionError as error:
+        except (Malformed, RecursionError) as error:
             self._sequencer.session = before
             raise Malformed("nested too deeply") from error
         self._offset = offset
@@ -211,7 +211,7 @@ class Deli:
             if not outcome.done():
                 outcome.add_done_callback(self._arrived)
                 break
-            error = asyncio.CancelledError() if outcome.cancelled() else outcome.exception()
+            error = _error_of(outcome)
             if error is not None:
                 self._lost(offset, error)
                 return

@@ -46,6 +46,19 @@ async def test_a_malformed_record_waits_for_the_state_before_it(world: World) ->
     assert world.numbers() == [1, 2, 3]
 
 
+async def test_what_can_be_read_and_not_written_changes_nothing(world: World) -> None:
+    """Deep, with half a character and a number beyond all doubles: no way of writing JSON takes all three."""
+    world.put("d1", join("A"))
+    sent = json.loads(value_of("d1", op("A", 1, 1, contents="deep")))
+    deep = '{"k":' * 450 + '[1e999,"\\ud800"]' + "}" * 450
+    world.append(json.dumps(sent).replace('"deep"', deep).encode())
+    await world.settled()
+    assert [error.offset for error in world.errors] == [1]
+    assert world.numbers() == [1]
+    assert json.loads(world.stored()["t1", "d1"].text)["sequenceNumber"] == 1
+    assert world.offset_of() == 0
+
+
 async def test_a_malformed_record_with_the_state_not_saved_for_long() -> None:
     async with World(checkpointHeuristics={"enable": True}) as world:
         world.put("d1", join("A"))
