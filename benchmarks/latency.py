@@ -64,8 +64,7 @@ def path(broker: str, partitions: int, rate: int, seconds: float) -> Figures:
             "cpu_seconds_per_million": (host.cpu_seconds() - before) / total * 1e6,
             **host.memory_mb(),
         }
-        process.terminate()
-        process.wait(30)
+        host.end_lambdas()
     return figures
 
 

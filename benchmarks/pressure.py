@@ -3,7 +3,6 @@
 Of one partition: what that does to the others. Of all: how much memory it takes, and whether that grows.
 """
 
-import subprocess
 import time
 import uuid
 from typing import Any
@@ -32,7 +31,7 @@ def run(broker: str, waiting: int) -> Figures:
     topic = f"pressure-{uuid.uuid4().hex[:8]}"
     fill(broker, topic, PARTITIONS, waiting, only=0)
     with sidecar(broker, [topic], {"stuck": 0}) as host:
-        process = host.serve_with({}, "benchmarks.stuck")
+        host.serve_with({}, "benchmarks.stuck")
         host.wait_until_running(PARTITIONS)
         began, before = time.perf_counter(), host.cpu_seconds()
         offered = offer(broker, topic, range(1, PARTITIONS), RATE, SECONDS)
@@ -48,7 +47,7 @@ def run(broker: str, waiting: int) -> Figures:
         if waiting:
             _must_be_stuck(host.status())
         figures |= host.memory_mb()
-        _end(process)
+        host.end_lambdas()
     return figures
 
 
@@ -58,7 +57,7 @@ def standing(broker: str, topic: str) -> Figures:
     Returns the sidecar's memory in MB at its highest, and by how much it grew while nothing moved any more.
     """
     with sidecar(broker, [topic], {"stuck": "all"}) as host:
-        process = host.serve_with({}, "benchmarks.stuck")
+        host.serve_with({}, "benchmarks.stuck")
         host.wait_until_running(STANDING)
         began = time.perf_counter()
         while not all(p.HasField("blocked_since_ms") for p in host.status().partitions):
@@ -73,14 +72,8 @@ def standing(broker: str, topic: str) -> Figures:
             "cpu_seconds_per_hour": (host.cpu_seconds() - used) / STANDS * 3600,
             **host.memory_mb(),
         }
-        _end(process)
+        host.end_lambdas()
     return figures
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    if process.wait(30) != 0:
-        raise RuntimeError("the lambda process failed")
 
 
 def _handled(status: admin_pb2.Lambda) -> int:

@@ -47,6 +47,13 @@ class Sidecar:
         lambda_mb = sum(memory_mb(process.pid, "VmHWM") for process in self.lambdas)
         return {"memory_mb": sidecar_mb + lambda_mb, "sidecar_mb": sidecar_mb, "lambda_mb": lambda_mb}
 
+    def end_lambdas(self) -> None:
+        """End its lambda processes in order. Raises ``RuntimeError`` when one of them fails."""
+        for process in self.lambdas:
+            process.send_signal(signal.SIGTERM)
+        if any(process.wait(30) != 0 for process in self.lambdas):
+            raise RuntimeError("the lambda process failed")
+
     def wait_until_running(self, partitions: int) -> None:
         """Until so many partitions have a lambda. Raises ``RuntimeError`` after 30 s."""
         deadline = time.monotonic() + 30

@@ -33,6 +33,7 @@ def path(broker: str, topic: str, total: int) -> Figures:
     with sidecar(broker, [topic], {"copy": copy}, produce=[copy]) as host:
         process = host.serve_with({}, "benchmarks.producing")
         figures = timed(broker, copy, total, [host.process, process])
+        host.end_lambdas()
     return _checked(broker, copy, total, figures)
 
 

@@ -1,7 +1,6 @@
 """deli: sequenced operations a second, end to end and of the logic alone."""
 
 import json
-import signal
 import subprocess
 import time
 import uuid
@@ -87,10 +86,7 @@ def run(
         share = ["--max-partitions", str(PARTITIONS // processes)]
         running = [host.serve_with({}, "sdk_python.document_router", share) for _ in range(processes)]
         figures = timed(broker, deltas, total, [host.process, *running])
-        for process in running:
-            process.send_signal(signal.SIGTERM)
-        if any(process.wait(30) != 0 for process in running):
-            raise RuntimeError("deli failed")
+        host.end_lambdas()
     check((stored.value or b"" for stored in read_all(broker, deltas)), total)
     return figures
 

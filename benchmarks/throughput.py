@@ -1,6 +1,5 @@
 """Records per second: the bare loop, and the whole path to a handler in another process."""
 
-import signal
 import subprocess
 import sys
 import time
@@ -99,7 +98,7 @@ def measure(
         there = end_offsets(broker, topic)
         if "pieces" in results[0]:
             must_be_each_once([piece for pieces in result["pieces"] for piece in pieces], there)
-        _end(lambdas)
+        host.end_lambdas()
         _wait_until_committed(host, there, partitions)
     return {
         "records": total,
@@ -133,14 +132,6 @@ def _serve(
 ) -> "subprocess.Popen[bytes]":
     files = {name: str(host.folder / f"{name}-{number}") for name in ("warmed", "result")}
     return host.serve_with({**settings, **files, "process": number}, module, arguments)
-
-
-def _end(lambdas: Sequence["subprocess.Popen[bytes]"]) -> None:
-    for process in lambdas:
-        process.send_signal(signal.SIGTERM)
-    for process in lambdas:
-        if process.wait(30) != 0:
-            raise RuntimeError("the lambda process failed")
 
 
 def _wait_until_committed(host: Sidecar, there: Mapping[int, int], partitions: int) -> None:
