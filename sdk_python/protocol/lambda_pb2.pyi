@@ -66,6 +66,7 @@ class ProduceOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRODUCE_OUTCOME_STALE_LEASE: _ClassVar[ProduceOutcome]
     PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED: _ClassVar[ProduceOutcome]
     PRODUCE_OUTCOME_TOO_LARGE: _ClassVar[ProduceOutcome]
+    PRODUCE_OUTCOME_BUSY: _ClassVar[ProduceOutcome]
 TIMESTAMP_TYPE_UNSPECIFIED: TimestampType
 TIMESTAMP_TYPE_CREATE_TIME: TimestampType
 TIMESTAMP_TYPE_LOG_APPEND_TIME: TimestampType
@@ -105,6 +106,7 @@ PRODUCE_OUTCOME_FAILED: ProduceOutcome
 PRODUCE_OUTCOME_STALE_LEASE: ProduceOutcome
 PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED: ProduceOutcome
 PRODUCE_OUTCOME_TOO_LARGE: ProduceOutcome
+PRODUCE_OUTCOME_BUSY: ProduceOutcome
 
 class LambdaFrame(_message.Message):
     __slots__ = ("offer", "available", "ready", "closed", "pause", "resume")
@@ -369,13 +371,15 @@ class ProduceRequest(_message.Message):
     def __init__(self, lease: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., topic_indexes: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., null_keys: _Optional[_Iterable[int]] = ..., null_values: _Optional[_Iterable[int]] = ..., partitions: _Optional[_Iterable[int]] = ..., header_counts: _Optional[_Iterable[int]] = ..., header_names: _Optional[_Iterable[str]] = ..., header_values: _Optional[_Iterable[bytes]] = ..., null_header_values: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ProduceResponse(_message.Message):
-    __slots__ = ("outcomes", "partitions", "offsets", "errors")
+    __slots__ = ("outcomes", "partitions", "offsets", "errors", "retry_after_ms")
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     OFFSETS_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     outcomes: _containers.RepeatedScalarFieldContainer[ProduceOutcome]
     partitions: _containers.RepeatedScalarFieldContainer[int]
     offsets: _containers.RepeatedScalarFieldContainer[int]
     errors: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, outcomes: _Optional[_Iterable[_Union[ProduceOutcome, str]]] = ..., partitions: _Optional[_Iterable[int]] = ..., offsets: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[str]] = ...) -> None: ...
+    retry_after_ms: int
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[ProduceOutcome, str]]] = ..., partitions: _Optional[_Iterable[int]] = ..., offsets: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[str]] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...

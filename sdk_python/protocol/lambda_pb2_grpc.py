@@ -91,8 +91,7 @@ class LambdaHostServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Produce(self, request, context):
-        """Records to write to Kafka, so that a lambda needs no Kafka client. RESOURCE_EXHAUSTED: too much of this lambda's is
-        on its way to the broker, or the call before it of this lease is not answered; nothing was written, ask again.
+        """Records to write to Kafka, so that a lambda needs no Kafka client. What became of each is in the response.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
