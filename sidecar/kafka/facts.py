@@ -1,0 +1,52 @@
+"""What a broker says of topics and of a group's committed offsets, as plain values."""
+
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError
+
+NO_LEADER = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a committed offset belongs to. It is kept in the commit's metadata (`proto/commit.proto`)."""
+
+    topic_id: str
+    """As Kafka's tools show it; empty: unknown."""
+    partitions_at_start: int
+    """How many partitions the topic had when the group began to consume it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A group's committed offset of one partition."""
+
+    offset: int
+    """The next offset to process."""
+    origin: Origin | None
+    """None: another tool made the commit, or the broker keeps no metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """One topic, or why nothing is known of it."""
+
+    id: str = ""
+    """As Kafka's tools show it; empty: the broker gives topics no id."""
+    leaders: tuple[int, ...] = ()
+    """The broker that leads each partition; `NO_LEADER`: none does."""
+    error: KafkaError | None = None
+
+    def has_leader(self, partition: int) -> bool:
+        """Whether a broker serves this partition now."""
+        return partition < len(self.leaders) and self.leaders[partition] != NO_LEADER
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """The ends of one partition's log."""
+
+    earliest: int
+    """The first offset that is left."""
+    latest: int
+    """The offset of the next record to be written."""

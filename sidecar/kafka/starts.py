@@ -1,0 +1,120 @@
+"""Where a partition that Kafka assigned to us is to start: decided from what the broker says, without asking it.
+
+``start`` of the config is where a new *group* starts. A partition that appears later starts at its first record,
+whatever ``start`` says: everything in it was written while the group was there. So a commit's metadata says how many
+partitions the topic had when the group began with it (`Origin`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sidecar.kafka.facts import Commit, Origin, TopicFacts
+from sidecar.partitions.vocabulary import TopicPartition
+
+Edge = Literal["earliest", "latest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The group has a committed offset, and it belongs to this topic."""
+
+    offset: int
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The group has none: begin at an end of the log."""
+
+    at: Edge
+    origin: Origin
+    why: str
+    """For the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The group's offset means nothing here: `on_offset_lost` decides."""
+
+    offset: int
+    """The one that was committed."""
+    origin: Origin
+    why: str
+    """A sentence without its end: what became of the offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """It cannot be said now."""
+
+    why: str
+
+
+Start = Known | Begin | Lost | NotYet
+
+
+def start_of(
+    tp: TopicPartition,
+    commits: Mapping[TopicPartition, Commit],
+    facts: TopicFacts | None,
+    left: Commit | None,
+    start: Edge,
+    *,
+    appeared: bool,
+) -> Start:
+    """Where ``tp`` starts.
+
+    Args:
+        tp: the partition.
+        commits: all committed offsets of the group.
+        facts: what the broker says of the partition's topic; None: nothing.
+        left: the commit when the partition was last ours, if it ever was.
+        start: the config's.
+        appeared: the topic did not exist when this lambda began to look for it.
+    """
+    if facts is None:
+        return NotYet("Kafka has not said yet which partitions the topic has")
+    if facts.error is not None:
+        return NotYet(f"Kafka does not show the topic: {facts.error.str()}")
+    if tp.partition >= len(facts.leaders):
+        return NotYet("Kafka does not show the partition yet")
+    commit = commits.get(tp)
+    origin = Origin(facts.id, _partitions_at_start(tp, commits, facts, appeared=appeared))
+    if commit is not None:
+        before = _another_topic(commit, left, facts)
+        if before:
+            why = f"the topic was deleted and made anew: its id was {before} and is {facts.id} now"
+            return Lost(commit.offset, origin, why)
+        return Known(commit.offset, origin)
+    if left is not None:
+        # Kafka forgets a group's offsets together with the topic.
+        return Lost(left.offset, origin, "the group's committed offset is gone, as when the topic is deleted")
+    if tp.partition >= origin.partitions_at_start:
+        why = "the topic appeared later" if origin.partitions_at_start == 0 else "the partition was added later"
+        return Begin("earliest", origin, f"no committed offset, and {why}: starting at the earliest")
+    return Begin(start, origin, f"no committed offset: starting at the {start}")
+
+
+def _another_topic(commit: Commit, left: Commit | None, facts: TopicFacts) -> str:
+    """The id of the topic to which the committed offset belongs, when that is not this topic's; else empty."""
+    origin = commit.origin or (left.origin if left is not None and left.offset == commit.offset else None)
+    if origin is None or not origin.topic_id or not facts.id or origin.topic_id == facts.id:
+        return ""
+    return origin.topic_id
+
+
+def _partitions_at_start(
+    tp: TopicPartition, commits: Mapping[TopicPartition, Commit], facts: TopicFacts, *, appeared: bool
+) -> int:
+    """How many partitions the topic had when the group began to consume it."""
+    known = [commit for other, commit in commits.items() if other.topic == tp.topic]
+    if not known:
+        return 0 if appeared else len(facts.leaders)
+    if any(_another_topic(commit, None, facts) for commit in known):
+        return 0  # the group consumed the topic's predecessor, and nothing of this one
+    said = [commit.origin.partitions_at_start for commit in known if commit.origin is not None]
+    if said:
+        return min(said)  # one that counted later may have counted partitions that were added since
+    # Made by another tool, or by a version that said nothing: what has no offset was added since.
+    return 1 + max(other.partition for other in commits if other.topic == tp.topic)
