@@ -215,11 +215,11 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Connected:
-    """Whether the lambda's consumer reaches Kafka; told when it changes."""
+class Readiness:
+    """Whether nothing keeps the lambda from consuming; told when it changes."""
 
     lambda_name: str
-    is_connected: bool
+    is_ready: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +230,24 @@ class Exit:
     reason: str
 
 
-Delivery = Send | Connected | Assign | Revoke | Resumed | EndStream | Answer | Exit  # what a thread says to the loop
+Delivery = Send | Readiness | Assign | Revoke | Resumed | EndStream | Answer | Exit  # what a thread says to the loop
 
 
 # --- how things are -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that keeps a lambda from working."""
+
+    kind: str
+    """A stable word, a metric's label: `connection`, `group`, `commit:orders/3`."""
+    text: str
+    """What people read."""
+    since: float
+    """Seconds of the monotonic clock."""
+    blocks: bool = True
+    """Nothing can be consumed meanwhile: the sidecar is not ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +287,7 @@ class LambdaStatus:
 
     connected: bool
     joined: bool
-    problem: str
+    problems: list[Problem]
     records_sent: int
     records_fetched: int
     restarts: int
@@ -285,6 +299,16 @@ class LambdaStatus:
     produced: int = 0
     produce_failures: int = 0
     """Records that the lambda produced: written, and not known to be. The loop adds both, the thread has neither."""
+
+    @property
+    def problem(self) -> str:
+        """All problems as one text; empty: there is none."""
+        return "; ".join(problem.text for problem in self.problems)
+
+    @property
+    def ready(self) -> bool:
+        """Nothing keeps it from consuming."""
+        return not any(problem.blocks for problem in self.problems)
 
 
 # --- the boxes ----------------------------------------------------------------------------------------------------

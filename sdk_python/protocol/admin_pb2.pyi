@@ -54,7 +54,7 @@ class StatusResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., bootstrap_servers: _Optional[str] = ..., lambdas: _Optional[_Iterable[_Union[Lambda, _Mapping]]] = ...) -> None: ...
 
 class Lambda(_message.Message):
-    __slots__ = ("name", "group", "topics", "connected", "joined", "problem", "processes", "partitions", "records_sent", "records_fetched", "restarts", "dead_letters", "hand_overs", "reports")
+    __slots__ = ("name", "group", "topics", "connected", "joined", "problem", "processes", "partitions", "records_sent", "records_fetched", "restarts", "dead_letters", "hand_overs", "reports", "problems")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TOPICS_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +69,7 @@ class Lambda(_message.Message):
     DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
     HAND_OVERS_FIELD_NUMBER: _ClassVar[int]
     REPORTS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     name: str
     group: str
     topics: _containers.RepeatedScalarFieldContainer[str]
@@ -83,7 +84,20 @@ class Lambda(_message.Message):
     dead_letters: int
     hand_overs: int
     reports: int
-    def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., joined: _Optional[bool] = ..., problem: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[Partition, _Mapping]]] = ..., records_sent: _Optional[int] = ..., records_fetched: _Optional[int] = ..., restarts: _Optional[int] = ..., dead_letters: _Optional[int] = ..., hand_overs: _Optional[int] = ..., reports: _Optional[int] = ...) -> None: ...
+    problems: _containers.RepeatedCompositeFieldContainer[Problem]
+    def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., joined: _Optional[bool] = ..., problem: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[Partition, _Mapping]]] = ..., records_sent: _Optional[int] = ..., records_fetched: _Optional[int] = ..., restarts: _Optional[int] = ..., dead_letters: _Optional[int] = ..., hand_overs: _Optional[int] = ..., reports: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ...) -> None: ...
+
+class Problem(_message.Message):
+    __slots__ = ("kind", "text", "since_ms", "blocks")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    text: str
+    since_ms: int
+    blocks: bool
+    def __init__(self, kind: _Optional[str] = ..., text: _Optional[str] = ..., since_ms: _Optional[int] = ..., blocks: _Optional[bool] = ...) -> None: ...
 
 class Process(_message.Message):
     __slots__ = ("process_id", "instance", "pid", "partitions", "spare", "client", "lambda_version")

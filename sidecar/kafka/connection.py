@@ -9,6 +9,11 @@ from time import monotonic
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from structlog.typing import FilteringBoundLogger
 
+from sidecar.kafka.problems import Problems
+
+KIND = "connection"
+"""Of the problem that Kafka cannot be reached."""
+
 FIRST_TIMEOUT = 1.0
 """Seconds that one question for metadata may take while the broker is away: letters wait as long."""
 
@@ -38,22 +43,22 @@ _NO_TOPIC = frozenset(
 class Connection:
     """Is Kafka there? Are the topics?"""
 
-    def __init__(self, consumer: Consumer, topics: Iterable[str], log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, consumer: Consumer, topics: Iterable[str], problems: Problems, log: FilteringBoundLogger
+    ) -> None:
         self._consumer = consumer
         self._topics = [*topics]
+        self._problems = problems
         self._log = log
         self._missing: set[str] = set()
         self._ask_at = 0.0
-        self._said = ""
         self._look = False
-        self.connected = False
+        self._problems.begin(KIND, "not connected to Kafka yet", level="debug")
 
     @property
-    def problem(self) -> str:
-        """Why nothing can be consumed; empty: no problem is known."""
-        if not self.connected:
-            return self._said or "not connected to Kafka yet"
-        return f"missing topics: {', '.join(sorted(self._missing))}" if self._missing else ""
+    def connected(self) -> bool:
+        """Whether Kafka can be reached, as far as is known."""
+        return KIND not in self._problems
 
     def work(self) -> None:
         """Ask, while something is missing. Called each turn; costs nothing when all is well."""
@@ -70,10 +75,7 @@ class Connection:
             return
         self._ask_at = monotonic() + LOOK_FOR_TOPICS
         self._look = False
-        if not self.connected:
-            self.connected = True
-            self._said = ""
-            self._log.info("connected to Kafka")
+        self._problems.end(KIND, "connected to Kafka")
         missing = {
             name
             for metadata in found
@@ -85,6 +87,11 @@ class Connection:
         for topic in sorted(self._missing - missing):
             self._log.info("the topic is there now", topic=topic)
         self._missing = missing
+        if missing:
+            text = f"missing topics: {', '.join(sorted(missing))}"
+            self._problems.begin("topics", text, blocks=False, level="debug")
+        else:
+            self._problems.end("topics", level="debug")
 
     def complain(self, error: KafkaError, topic: str | None) -> None:
         """librdkafka reports an error that is not about one record."""
@@ -100,10 +107,8 @@ class Connection:
 
     def _away(self, error: KafkaError) -> None:
         text = error.str()
-        if self.connected or not self._said:
-            self._log.warning("Kafka cannot be reached; trying on", error=text)
-        self.connected = False
-        self._said = f"Kafka cannot be reached: {text}"
+        event = "Kafka cannot be reached; trying on"
+        self._problems.begin(KIND, f"Kafka cannot be reached: {text}", meaning="away", event=event, error=text)
         self._ask_at = max(self._ask_at, monotonic() + LOOK_FOR_TOPICS / 4)
 
 

@@ -26,6 +26,7 @@ from sidecar.kafka.inflow import Inflow
 from sidecar.kafka.intake import Intake
 from sidecar.kafka.operator import Operator
 from sidecar.kafka.places import Places
+from sidecar.kafka.problems import Problems
 from sidecar.kafka.properties import Property, rebalance_protocol
 from sidecar.kafka.sender import Sender
 from sidecar.kafka.source import MOST_PER_FETCH, MessageSource, RowSource, Source, with_plugin
@@ -106,7 +107,8 @@ class ConsumerThread(threading.Thread):
         if limits.policy is Policy.DEAD_LETTER:
             self._dead_letters = DeadLetters(name, config.group, config.dead_letter_topic, producer, self.mailbox)
         self._postponed: list[mail.Pause | mail.Seek] = []
-        self._told_connected = False
+        self._problems = Problems(self._log)
+        self._told_ready = False
         self._joined = False
         self._stopping = False
         self._in_callback = False
@@ -125,7 +127,7 @@ class ConsumerThread(threading.Thread):
                 {**properties, "on_commit": self._commits.on_commit, "error_cb": self._on_error},
                 logger=ClientLog(get_logger("librdkafka").bind(lambda_=self._lambda)),
             )
-            self._connection = Connection(self._consumer, self._config.topics, self._log)
+            self._connection = Connection(self._consumer, self._config.topics, self._problems, self._log)
             self._writing = Writing(self._table)
             self._flow = Flow(self._consumer, self._table, self._inflow, self._writing, self._log)
             self._sender = Sender(
@@ -210,9 +212,9 @@ class ConsumerThread(threading.Thread):
 
     def _watch_connection(self) -> None:
         self._connection.work()
-        if self._connection.connected != self._told_connected:
-            self._told_connected = self._connection.connected
-            self._outbox.post(mail.Connected(self._lambda, self._told_connected))
+        if self._problems.ready != self._told_ready:
+            self._told_ready = self._problems.ready
+            self._outbox.post(mail.Readiness(self._lambda, self._told_ready))
 
     def _fetch(self) -> None:
         """Take what Kafka's client has; when that is nothing, wait for a first record."""
@@ -439,7 +441,7 @@ class ConsumerThread(threading.Thread):
             self._inflow,
             connected=self._connection.connected,
             joined=self._joined,
-            problem=self._connection.problem,
+            problems=self._problems.now,
             sent=self._sender.sent,
         )
 

@@ -15,14 +15,14 @@ def lambda_status(
     *,
     connected: bool,
     joined: bool,
-    problem: str,
+    problems: list[mail.Problem],
     sent: int,
 ) -> mail.LambdaStatus:
     """A picture of the present moment. Asks nobody: the log's ends are as Kafka's client last heard them."""
     return mail.LambdaStatus(
         connected=connected,
         joined=joined,
-        problem=problem,
+        problems=problems,
         records_sent=sent,
         records_fetched=inflow.fetched,
         restarts=table.restarts,

@@ -82,16 +82,17 @@ class OperateServer:
             start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
             return [f"a consumer thread did not answer within {ASK_TIMEOUT:g} s\n".encode()]
         # Alive is who answers; ready is who can consume. A halted partition is shown, and no reason to be restarted.
-        good = path == "/healthz" or report["connected"]
+        good = path == "/healthz" or report["ready"]
         start_response("200 OK" if good else "503 Service Unavailable", [("Content-Type", "application/json")])
         return [json.dumps(report, indent=2).encode(), b"\n"]
 
 
 def health_report(statuses: Statuses) -> dict[str, object]:
-    """What `/healthz` and `/readyz` show: whether all lambdas are connected, their problems, what is halted."""
+    """What `/healthz` and `/readyz` show: whether all lambdas can consume, their problems, what is halted."""
     return {
+        "ready": all(status.ready for status in statuses.values()),
         "connected": all(status.connected for status in statuses.values()),
-        "problems": {name: status.problem for name, status in statuses.items() if status.problem},
+        "problems": {name: masked(status.problem) for name, status in statuses.items() if status.problem},
         "halted": {
             f"{name}/{partition.tp}": masked(partition.reason[:LONGEST_REASON])
             for name, status in statuses.items()

@@ -27,6 +27,7 @@ _COUNTERS: tuple[tuple[str, str, Callable[[mail.LambdaStatus], int]], ...] = (
 )
 _GAUGES: tuple[tuple[str, str, Callable[[mail.LambdaStatus], float]], ...] = (
     ("connected", "1 while Kafka can be reached.", lambda s: s.connected),
+    ("ready", "1 while nothing keeps the lambda from consuming.", lambda s: s.ready),
     ("processes", "Lambda processes.", lambda s: len(s.processes)),
     ("partitions", "Partitions assigned to this sidecar.", lambda s: len(s.partitions)),
 )
@@ -67,6 +68,13 @@ class StatusCollector(Collector):
             for lambda_name, status in statuses.items():
                 gauge.add_metric([lambda_name], float(value(status)))
             yield gauge
+        problems = GaugeMetricFamily(
+            "kafka_sidecar_problem", "1 while there is a problem of this kind.", labels=["lambda", "kind"]
+        )
+        for lambda_name, status in statuses.items():
+            for problem in status.problems:
+                problems.add_metric([lambda_name, problem.kind], 1.0)
+        yield problems
         for name, text, measure in _PARTITION:
             gauge = GaugeMetricFamily(
                 f"kafka_sidecar_partition_{name}", text, labels=["lambda", "topic", "partition"]

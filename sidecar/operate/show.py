@@ -61,8 +61,8 @@ def _lambda(one: admin_pb2.Lambda, now_ms: int) -> Iterator[str]:
         if count
     )
     yield f"{one.name}: {', '.join(one.topics)} in group {one.group}; {connected}, {joined}{counted}"
-    if one.problem:
-        yield f"  problem: {one.problem}"
+    for problem in one.problems:
+        yield f"  problem: {problem.text} (for {_ago(now_ms - problem.since_ms)})"
     if not one.processes:
         yield "  no lambda process is connected"
     for process in one.processes:

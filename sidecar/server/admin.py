@@ -89,6 +89,15 @@ class Admin:
             connected=status.connected,
             joined=status.joined,
             problem=status.problem,
+            problems=[
+                pb.Problem(
+                    kind=problem.kind,
+                    text=problem.text,
+                    since_ms=_milliseconds(problem.since, wall_clock),
+                    blocks=problem.blocks,
+                )
+                for problem in status.problems
+            ],
             processes=[self._process(process) for process in status.processes],
             partitions=[_partition(partition, wall_clock) for partition in status.partitions],
             records_sent=status.records_sent,

@@ -70,14 +70,14 @@ class LambdaHost:
         *,
         exit: Callable[[str, str], None],  # noqa: A002 - what it asks for
     ) -> None:
-        """``health`` is called when something changes: with whether all lambdas reach Kafka.
+        """``health`` is called when something changes: with whether nothing keeps any lambda from consuming.
 
         ``exit`` is called with a lambda's name and a reason when its config asks for the end of the sidecar.
         """
         self._lambdas = lambdas
         self._health = health
         self._exit = exit
-        self._connected: set[str] = set()
+        self._ready: set[str] = set()
         self._streams: dict[StreamId, Stream] = {}
         self._leases: dict[Lease, Stream] = {}
         self._offering = 0
@@ -110,9 +110,9 @@ class LambdaHost:
             match item:
                 case mail.Answer():
                     mail.settle(item)
-                case mail.Connected(name, is_connected):
-                    (self._connected.add if is_connected else self._connected.discard)(name)
-                    self._health(len(self._connected) == len(self._lambdas))
+                case mail.Readiness(name, is_ready):
+                    (self._ready.add if is_ready else self._ready.discard)(name)
+                    self._health(len(self._ready) == len(self._lambdas))
                 case mail.Exit(name, reason):
                     self._exit(name, reason)
                 case _:

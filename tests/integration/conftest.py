@@ -13,7 +13,7 @@ import pytest
 from tests.integration.harness import Broker, Stage
 from tests.servers import ferretdb
 from tests.servers.ferretdb import FerretServer
-from tests.servers.kafka import KafkaServer, missing_requirements
+from tests.servers.kafka import KafkaCluster, KafkaServer, missing_requirements
 from tests.servers.tansu import TansuServer
 
 REQUIRED = "KAFKA_SIDECAR_REQUIRE_KAFKA"
@@ -26,6 +26,14 @@ def kafka() -> Iterator[Broker]:
     _need(missing_requirements())
     with KafkaServer() as server:
         yield Broker("kafka", server.address)
+
+
+@pytest.fixture
+def two_brokers() -> Iterator[KafkaCluster]:
+    """Real Kafka with two brokers of the test's own: it may kill the second, and start it again."""
+    _need(missing_requirements())
+    with KafkaCluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +68,12 @@ def stage(broker: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
 def kafka_stage(kafka: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
     """A stage on real Kafka."""
     yield from _staged(kafka, tmp_path, request)
+
+
+@pytest.fixture
+def cluster_stage(two_brokers: KafkaCluster, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """A stage on the two brokers of `two_brokers`."""
+    yield from _staged(Broker("kafka", two_brokers.address), tmp_path, request)
 
 
 @pytest.fixture

@@ -292,9 +292,15 @@ class Stage:
 
     # --- records ----------------------------------------------------------------------------------------------
 
-    def create_topic(self, partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
-        """Create the test's topic."""
-        topics.create_topic(self.broker.address, self.topic, partitions, config)
+    def create_topic(
+        self,
+        partitions: int = 1,
+        config: Mapping[str, str] | None = None,
+        *,
+        replicas: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        """Create the test's topic; ``replicas`` as `topics.create_topic` has them."""
+        topics.create_topic(self.broker.address, self.topic, partitions, config, replicas=replicas)
 
     def produce(self, records: Iterable[Record]) -> list[checks.Place]:
         """Produce into the test's topic."""

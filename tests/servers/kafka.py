@@ -1,4 +1,4 @@
-"""Real Apache Kafka for tests: the jars from Maven Central, one KRaft node on free loopback ports."""
+"""Real Apache Kafka for tests: the jars from Maven Central, KRaft nodes on free loopback ports, one or several."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -25,8 +27,6 @@ START_TIMEOUT = 60.0
 _CLUSTER_ID = "kafkaSidecarTests00000"
 
 _SETTINGS: Mapping[str, object] = {
-    "process.roles": "broker,controller",
-    "node.id": 1,
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     # Tests make their topics: one that appears by a mere typing error would hide it.
@@ -124,22 +124,34 @@ def resolve() -> Path:
 
 
 class KafkaServer(ServerProcess):
-    """One Kafka node, broker and controller, in a JVM of its own.
+    """One Kafka node in a JVM of its own: broker and controller, or a further broker of another node's cluster.
 
     `address` is for `bootstrap.servers`, and `log` has warnings and errors.
 
     Args:
         settings: broker settings that are added to, or replace, the ones for fast tests.
         heap_mb: size of the JVM's heap in MiB; benchmarks want 1024.
+        node: the broker's id, as partitions' leaders and replicas name it.
+        joins: the node that is the controller of the cluster that this broker belongs to; None: this node itself.
     """
 
     NAME = "Kafka"
     ERROR = KafkaServerError
     TIMEOUT = START_TIMEOUT
 
-    def __init__(self, settings: Mapping[str, object] | None = None, *, heap_mb: int = 256) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, object] | None = None,
+        *,
+        heap_mb: int = 256,
+        node: int = 1,
+        joins: KafkaServer | None = None,
+    ) -> None:
+        """Starts nothing yet; the ports are chosen."""
         port, self._controller_port = free_ports(2)
         super().__init__(port)
+        self.node = node
+        self._joins = joins
         self._settings = dict(settings or {})
         self._heap_mb = heap_mb
 
@@ -173,18 +185,22 @@ class KafkaServer(ServerProcess):
                 )
             if client is not None:
                 with suppress(KafkaException):
-                    return bool(client.list_topics(timeout=2.0).brokers)
+                    return self.node in client.list_topics(timeout=2.0).brokers
             return False
 
         return answers
 
     def _write_settings(self, folder: Path) -> None:
-        broker, controller = self.address, f"127.0.0.1:{self._controller_port}"
+        listeners = f"PLAINTEXT://{self.address}"
+        controller = self if self._joins is None else self._joins
+        voter = f"127.0.0.1:{controller._controller_port}"
         settings: dict[str, object] = {
             **_SETTINGS,
-            "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{broker}",
-            "controller.quorum.voters": f"1@{controller}",
+            "process.roles": "broker,controller" if controller is self else "broker",
+            "node.id": self.node,
+            "listeners": f"{listeners},CONTROLLER://{voter}" if controller is self else listeners,
+            "advertised.listeners": listeners,
+            "controller.quorum.voters": f"{controller.node}@{voter}",
             "log.dirs": folder / "data",
             **self._settings,
         }
@@ -193,6 +209,52 @@ class KafkaServer(ServerProcess):
         )
         (folder / "server.properties").write_text("".join(lines))
         (folder / "log4j2.properties").write_text(_LOG4J)
+
+
+class KafkaCluster:
+    """Several brokers, of which each can be stopped, killed and started; a context manager.
+
+    The first is the controller too: without it no other broker leads a partition that it did not lead before. So a
+    test kills another one, to see its partitions without a leader (those that have no replica elsewhere) or with a
+    new one. What Kafka keeps for itself, as the groups' offsets, is on all of them and outlives any.
+
+    Args:
+        brokers: how many.
+        settings: as for `KafkaServer`, for all of them.
+    """
+
+    def __init__(self, brokers: int = 2, settings: Mapping[str, object] | None = None) -> None:
+        """Starts nothing yet."""
+        shared = {
+            "offsets.topic.replication.factor": brokers,
+            "transaction.state.log.replication.factor": brokers,
+            "share.coordinator.state.topic.replication.factor": brokers,
+            **(settings or {}),
+        }
+        first = KafkaServer(shared)
+        self.brokers = [first, *(KafkaServer(shared, node=node, joins=first) for node in range(2, brokers + 1))]
+        self._running = ExitStack()
+
+    @property
+    def address(self) -> str:
+        """`bootstrap.servers` with all brokers."""
+        return ",".join(broker.address for broker in self.brokers)
+
+    def broker(self, node: int) -> KafkaServer:
+        """The broker of this id: they count from 1."""
+        return self.brokers[node - 1]
+
+    def __enter__(self) -> Self:
+        with ExitStack() as running:
+            for broker in self.brokers:
+                running.enter_context(broker)
+            self._running = running.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.close()
 
 
 def _java(jars: Path, folder: Path, *, heap_mb: int) -> list[str]:

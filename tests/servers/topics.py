@@ -55,15 +55,34 @@ class Stored(NamedTuple):
     headers: list[tuple[str, bytes | None]] | None
 
 
-def create_topic(address: str, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
+def create_topic(
+    address: str,
+    name: str,
+    partitions: int = 1,
+    config: Mapping[str, str] | None = None,
+    *,
+    replicas: Sequence[Sequence[int]] | None = None,
+) -> None:
     """Create a topic and wait until the broker shows it with all its partitions.
+
+    Args:
+        address: `bootstrap.servers`.
+        name: the topic.
+        partitions: how many, each on one broker of Kafka's choice.
+        config: settings of the topic.
+        replicas: instead of `partitions`: for each partition the ids of the brokers that keep it, the leader first.
 
     Raises:
         KafkaException: the broker refused.
         TimeoutError: it did not show the topic within `TIMEOUT`.
     """
     admin = _admin(address)
-    topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
+    if replicas is None:
+        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
+    else:
+        partitions = len(replicas)
+        wanted = [[*brokers] for brokers in replicas]
+        topic = NewTopic(name, num_partitions=partitions, replica_assignment=wanted, config=dict(config or {}))
     admin.create_topics([topic], operation_timeout=TIMEOUT)[name].result(TIMEOUT)
     # Created in the controller; the broker itself learns of it a moment later.
     _partitions(admin, name, partitions)
@@ -87,6 +106,12 @@ def partition_count(address: str, name: str) -> int:
     """How many partitions a topic has; 0: it is not there."""
     topic = _admin(address).list_topics(timeout=TIMEOUT).topics.get(name)
     return 0 if topic is None else len(topic.partitions)
+
+
+def leaders(address: str, name: str) -> dict[int, int]:
+    """Return the id of the broker that leads each partition; -1: none does. Empty: the topic is not there."""
+    topic = _admin(address).list_topics(timeout=TIMEOUT).topics.get(name)
+    return {} if topic is None else {number: partition.leader for number, partition in topic.partitions.items()}
 
 
 def produce(
@@ -144,8 +169,13 @@ def produce(
     return [stored[index] for index in range(count)]
 
 
-def end_offsets(address: str, topic: str) -> dict[int, int]:
+def end_offsets(address: str, topic: str, partitions: Sequence[int] | None = None) -> dict[int, int]:
     """Return the high watermark of each partition: the offset that the next record will have.
+
+    Args:
+        address: `bootstrap.servers`.
+        topic: the topic.
+        partitions: ask only about these, as where another has no leader.
 
     Raises:
         KafkaException: the broker reported an error.
@@ -153,7 +183,7 @@ def end_offsets(address: str, topic: str) -> dict[int, int]:
     """
     # By a fetch: Tansu answers the direct question with the first offset of the last batch, plus one.
     with closing(_consumer(address, {**_TO_THE_END, "isolation.level": "read_uncommitted"})) as consumer:
-        partitions = _partitions(consumer, topic)
+        partitions = partitions or _partitions(consumer, topic)
         for _ in _messages(consumer, topic, partitions, OFFSET_END):
             pass
         return {
@@ -162,10 +192,18 @@ def end_offsets(address: str, topic: str) -> dict[int, int]:
         }
 
 
-def committed(address: str, group: str, topic: str) -> dict[int, int]:
-    """Return the group's committed offsets of the topic's partitions that have one, without joining it."""
+def committed(address: str, group: str, topic: str, partitions: Sequence[int] | None = None) -> dict[int, int]:
+    """Return the group's committed offsets of the topic's partitions that have one, without joining it.
+
+    Args:
+        address: `bootstrap.servers`.
+        group: the group.
+        topic: the topic.
+        partitions: ask only about these, as where another has no leader.
+    """
     with closing(_consumer(address, {"group.id": group})) as consumer:
-        wanted = [TopicPartition(topic, partition) for partition in _partitions(consumer, topic)]
+        asked = partitions or _partitions(consumer, topic)
+        wanted = [TopicPartition(topic, partition) for partition in asked]
         found = consumer.committed(wanted, TIMEOUT)
     for entry in found:
         if entry.error is not None:
@@ -173,17 +211,23 @@ def committed(address: str, group: str, topic: str) -> dict[int, int]:
     return {entry.partition: entry.offset for entry in found if entry.offset >= 0}
 
 
-def read_all(address: str, topic: str, isolation: Isolation = "read_committed") -> list[Stored]:
+def read_all(
+    address: str, topic: str, isolation: Isolation = "read_committed", partitions: Sequence[int] | None = None
+) -> list[Stored]:
     """Return all records that the topic now has, ordered by partition and offset.
 
-    With `read_committed`, a partition ends for it where the first open transaction begins.
+    Args:
+        address: `bootstrap.servers`.
+        topic: the topic.
+        isolation: with `read_committed`, a partition ends for it where the first open transaction begins.
+        partitions: read only these, as where another has no leader.
 
     Raises:
         KafkaException: the broker reported an error.
         TimeoutError: the broker fell silent for `TIMEOUT` before the end.
     """
     with closing(_consumer(address, {**_TO_THE_END, "isolation.level": isolation})) as consumer:
-        partitions = _partitions(consumer, topic)
+        partitions = partitions or _partitions(consumer, topic)
         records = map(_stored, _messages(consumer, topic, partitions, OFFSET_BEGINNING))
         return sorted(records, key=lambda record: (record.partition, record.offset))
 

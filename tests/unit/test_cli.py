@@ -341,7 +341,12 @@ STATUS = admin_pb2.StatusResponse(
                 ),
             ],
         ),
-        admin_pb2.Lambda(name="scribe", group="s", topics=["a", "b"], problem="the topic a does not exist"),
+        admin_pb2.Lambda(
+            name="scribe",
+            group="s",
+            topics=["a", "b"],
+            problems=[admin_pb2.Problem(kind="topics", text="the topic a does not exist", since_ms=1_060_000)],
+        ),
     ],
 )
 
@@ -360,7 +365,7 @@ def test_status_as_text() -> None:
         f"  rawdeltas/1  {halted}",
         "",
         "scribe: a, b in group s; not connected to Kafka, not in the group",
-        "  problem: the topic a does not exist",
+        "  problem: the topic a does not exist (for 2m)",
         "  no lambda process is connected",
     ]
 

@@ -48,7 +48,7 @@ def status(*partitions: mail.PartitionStatus, **fields: Any) -> mail.LambdaStatu
     given: dict[str, Any] = {
         "connected": True,
         "joined": True,
-        "problem": "",
+        "problems": [],
         "records_sent": 10,
         "records_fetched": 12,
         "restarts": 1,
@@ -121,14 +121,14 @@ async def samples(operator: Operator) -> dict[str, float]:
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 async def test_all_is_well(path: str) -> None:
     async with running() as operator:
-        assert await operator.report(path) == (200, {"connected": True, "problems": {}, "halted": {}})
+        assert await operator.report(path) == (200, {"ready": True, "connected": True, "problems": {}, "halted": {}})
         assert (await operator.get(f"{path}?verbose=1"))[0] == 200
 
 
 async def test_not_connected_is_alive_and_not_ready() -> None:
     async with running() as operator:
-        operator.statuses["scribe"] = status(connected=False, problem="no broker")
-        report = {"connected": False, "problems": {"scribe": "no broker"}, "halted": {}}
+        operator.statuses["scribe"] = status(connected=False, problems=[mail.Problem("connection", "no broker", 1.0)])
+        report = {"ready": False, "connected": False, "problems": {"scribe": "no broker"}, "halted": {}}
         assert await operator.report("/readyz") == (503, report)
         assert await operator.report("/healthz") == (200, report)
 
@@ -137,7 +137,7 @@ async def test_not_connected_is_alive_and_not_ready() -> None:
 async def test_halted_partitions_are_shown_and_no_reason_to_restart(path: str) -> None:
     async with running() as operator:
         operator.statuses["deli"] = status(partition(0), HALTED)
-        report = {"connected": True, "problems": {}, "halted": {"deli/raw/1": "bad record"}}
+        report = {"ready": True, "connected": True, "problems": {}, "halted": {"deli/raw/1": "bad record"}}
         assert await operator.report(path) == (200, report)
 
 
@@ -151,8 +151,10 @@ async def test_the_metrics_of_a_lambda() -> None:
     async with running() as operator:
         counts = {"dead_letters": 4, "hand_overs": 5, "reports": 6, "produced": 7, "produce_failures": 8}
         deli = status(partition(0), HALTED, **counts)
-        operator.statuses = {"deli": deli, "scribe": status(connected=False)}
+        away = mail.Problem("connection", "no broker", 1.0)
+        operator.statuses = {"deli": deli, "scribe": status(connected=False, problems=[away])}
         shown = await samples(operator)
+    assert shown.pop('kafka_sidecar_problem{kind="connection",lambda="scribe"}') == 1
     per_lambda = {name: value for name, value in shown.items() if "topic=" not in name}
     expected = {
         "records_sent_total": (10, 10),
@@ -164,6 +166,7 @@ async def test_the_metrics_of_a_lambda() -> None:
         "produced_records_total": (7, 0),
         "produce_failures_total": (8, 0),
         "connected": (1, 0),
+        "ready": (1, 0),
         "processes": (1, 1),
         "partitions": (2, 0),
     }

@@ -21,6 +21,10 @@ class Recorder:
         lines, self.lines = self.lines, []
         return lines
 
+    def told(self) -> list[tuple[str, str]]:
+        """What was logged since the last look, without what is for debugging only."""
+        return [line for line in self.take() if line[0] != "debug"]
+
     def debug(self, event: str, **fields: object) -> None:
         self._keep("debug", event, fields)
 
@@ -29,6 +33,9 @@ class Recorder:
 
     def warning(self, event: str, **fields: object) -> None:
         self._keep("warning", event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        self._keep("error", event, fields)
 
     def _keep(self, level: str, event: str, fields: dict[str, object]) -> None:
         self.lines.append((level, event))

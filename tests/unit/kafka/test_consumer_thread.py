@@ -99,7 +99,7 @@ class Bench:
         self.consumer = self.thread._consumer = ScriptedConsumer()  # type: ignore[assignment]
         log = get_logger("test")
         thread, consumer = self.thread, self.thread._consumer
-        thread._connection = Connection(consumer, ["t"], log)
+        thread._connection = Connection(consumer, ["t"], thread._problems, log)
         thread._writing = Writing(thread._table)
         thread._flow = Flow(consumer, thread._table, thread._inflow, thread._writing, log)
         thread._places = Places(

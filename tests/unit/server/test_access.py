@@ -62,10 +62,10 @@ async def test_health_is_what_the_sidecar_was_last_told(wire: Wire, client: Clie
     assert await health(client) == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-async def test_it_is_well_when_every_lambda_reaches_kafka(wire: Wire) -> None:
-    wire.host.deliver([mail.Connected("deli", True)])
-    wire.host.deliver([mail.Connected("scribe", True)])
-    wire.host.deliver([mail.Connected("deli", False)])
+async def test_it_is_well_when_every_lambda_is_ready(wire: Wire) -> None:
+    wire.host.deliver([mail.Readiness("deli", True)])
+    wire.host.deliver([mail.Readiness("scribe", True)])
+    wire.host.deliver([mail.Readiness("deli", False)])
     assert wire.health == [False, True, False]
 
 

@@ -30,7 +30,7 @@ def status(**fields: Any) -> mail.LambdaStatus:
     given: dict[str, Any] = {
         "connected": True,
         "joined": True,
-        "problem": "",
+        "problems": [],
         "records_sent": 0,
         "records_fetched": 0,
         "dead_letters": 0,
@@ -194,7 +194,10 @@ async def test_status_shows_every_lambda(lab: Lab) -> None:
     )
     response = call(lab.admin.Status, admin_pb2.StatusRequest())
     processes = [mail.ProcessStatus("p1", 2, True), mail.ProcessStatus("gone", 1, False)]
-    lab.desks["scribe"].answer(await lab.desks["scribe"].expect(mail.Inspect), status(problem="no broker"))
+    lab.desks["scribe"].answer(
+        await lab.desks["scribe"].expect(mail.Inspect),
+        status(problems=[mail.Problem("connection", "no broker", 1.0)]),
+    )
     lab.deli.answer(
         await lab.deli.expect(mail.Inspect),
         status(

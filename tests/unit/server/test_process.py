@@ -221,7 +221,7 @@ async def test_what_a_process_says_of_itself_is_kept_while_it_has_a_stream(lab: 
     assert lab.host.processes == {}
 
 
-async def test_healthy_is_who_has_all_lambdas_connected(lab: Lab) -> None:
-    for name, is_connected in (("deli", True), ("scribe", True), ("deli", False), ("deli", True)):
-        lab.host.deliver([mail.Connected(name, is_connected)])
+async def test_healthy_is_who_has_all_lambdas_ready(lab: Lab) -> None:
+    for name, is_ready in (("deli", True), ("scribe", True), ("deli", False), ("deli", True)):
+        lab.host.deliver([mail.Readiness(name, is_ready)])
     assert lab.health == [False, True, False, True]

@@ -389,7 +389,7 @@ async def test_full_is_said_at_once_however_often(
 
 
 async def test_the_status_counts_what_was_produced(wire: Wire, client: Client, outlet: Bin) -> None:
-    given: dict[str, Any] = {"problem": "", "records_sent": 0, "records_fetched": 0, "dead_letters": 0}
+    given: dict[str, Any] = {"problems": [], "records_sent": 0, "records_fetched": 0, "dead_letters": 0}
     counts: dict[str, Any] = {"hand_overs": 0, "reports": 0, "restarts": 0, "processes": [], "partitions": []}
     for script in wire.desks.values():
         script.answers[mail.Inspect] = mail.LambdaStatus(connected=True, joined=True, **given, **counts)
