@@ -8,12 +8,24 @@ import asyncio
 import os
 import signal
 
+from confluent_kafka.admin import AdminClient
+
 from sidecar import mail, tuning
 from sidecar.config import Config, dial
+from sidecar.config.lambdas import is_pattern
+from sidecar.kafka.connection import ClientLog
 from sidecar.kafka.consumer_thread import ConsumerThread
 from sidecar.kafka.embedded import EmbeddedBroker, EmbeddedBrokerError, EmbeddedBrokerMissing
 from sidecar.kafka.outlet import Outlet
-from sidecar.kafka.properties import consumer_properties, embedded_port, outlet_properties, producer_properties
+from sidecar.kafka.properties import (
+    admin_properties,
+    consumer_properties,
+    embedded_port,
+    outlet_properties,
+    producer_properties,
+)
+from sidecar.kafka.subscription import matcher
+from sidecar.kafka.topic_watch import TopicWatch, Watched
 from sidecar.logs import get_logger
 from sidecar.operate.http import OperateServer
 from sidecar.server.admin import Admin
@@ -63,6 +75,7 @@ class _App:
         self._host: LambdaHost | None = None
         self._operate: OperateServer | None = None
         self._supervisors: list[Supervisor] = []
+        self._watch: TopicWatch | None = None
         self._health_calls: set[asyncio.Task[None]] = set()
         self._tidy: asyncio.Future[None] | None = None
         self._stop = asyncio.Event()
@@ -81,15 +94,21 @@ class _App:
             _log.info("embedded broker started; it keeps nothing", address=bootstrap)
         hosted: dict[str, Hosted] = {}
         self._host = LambdaHost(hosted, self._set_health, exit=self._exit)
+        asking = AdminClient(admin_properties(config.kafka, bootstrap), logger=ClientLog(get_logger("librdkafka")))
+        watched: list[Watched] = []
         for name, one in config.lambdas.items():
             outbox = mail.Outbox(loop, self._host.deliver)
             properties = consumer_properties(config.kafka, one, bootstrap)
             producer = producer_properties(config.kafka, bootstrap)
-            thread = ConsumerThread(name, one, properties, producer, outbox, self._thread_ended)
+            thread = ConsumerThread(
+                name, one, properties, producer, asking, self._look_at_topics, outbox, self._thread_ended
+            )
             self._threads[name], self._ended[name] = thread, asyncio.Event()
             outlet = Outlet(name, outlet_properties(config.kafka, bootstrap))
             hosted[name] = Hosted(one, thread.mailbox, outlet)
             self._outlets.append(outlet)
+            names = tuple(topic for topic in one.topics if not is_pattern(topic))
+            watched.append(Watched(names, matcher(name, one), thread.mailbox))
         admin = Admin(hosted, self._host, bootstrap or config.kafka["bootstrap.servers"])
         self._server = Server(config.server, self._host, admin)
         await self._server.start()
@@ -99,6 +118,8 @@ class _App:
             _log.info("listening for operators", address=f"http://{self._operate.address}")
         tuning.tune()
         self._tidy = asyncio.ensure_future(tuning.tidy())
+        self._watch = TopicWatch(asking, watched)
+        self._watch.start()
         for thread in self._threads.values():
             thread.start()
         environment = self._child_environment(self._server.address)
@@ -124,6 +145,8 @@ class _App:
         for thread in self._threads.values():
             thread.mailbox.put(mail.Stop())
         await self._wait_for_threads()
+        if self._watch is not None:
+            self._watch.stop()
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
         if self._operate is not None:
             await asyncio.to_thread(self._operate.stop)
@@ -148,6 +171,11 @@ class _App:
         if late:
             self.broken = True
             _log.error("a consumer did not leave its group in time; going on without it", seconds=LEAVE_TIMEOUT)
+
+    def _look_at_topics(self) -> None:
+        """Called in a consumer thread."""
+        if self._watch is not None:
+            self._watch.look()
 
     def _signalled(self, number: signal.Signals) -> None:
         if self._stop.is_set():

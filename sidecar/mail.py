@@ -6,10 +6,13 @@ sockets and streams. Letters are immutable; a ``Reply`` is made on the loop and 
 
 import asyncio
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
+from confluent_kafka import KafkaError
+
+from sidecar.kafka.facts import TopicFacts
 from sidecar.partitions.vocabulary import (
     Assign,
     CheckpointOutcome,
@@ -129,6 +132,27 @@ class DeadLettered:
 
 
 @dataclass(frozen=True, slots=True)
+class Topics:
+    """What Kafka says of the lambda's topics now. From the thread that looks at them."""
+
+    facts: Mapping[str, TopicFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicsUnknown:
+    """Kafka was asked about the topics, and did not answer. From the thread that looks at them."""
+
+    error: KafkaError
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Kafka answered a question of the consumer thread, which is to call ``then``. From the thread of the client."""
+
+    then: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Resume:
     """An operator lets a halted or paused partition go on; answered with where, and the offset left out."""
 
@@ -186,6 +210,9 @@ Letter = (
     | PauseLease
     | ResumeLease
     | DeadLettered
+    | Topics
+    | TopicsUnknown
+    | Told
     | Resume
     | Pause
     | Seek

@@ -27,6 +27,22 @@ def topic_name(value: str) -> str:
     return value
 
 
+def is_pattern(topic: str) -> bool:
+    """Whether an entry of `topics` is a regular expression for names, as in librdkafka: it begins with `^`."""
+    return topic.startswith("^")
+
+
+def topic_or_pattern(value: str) -> str:
+    """Check an entry of `topics`: a topic's name, or a pattern."""
+    if not is_pattern(value):
+        return topic_name(value)
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise mistake(f"{value!r} is no regular expression: {error}", "as in ^orders-.*") from None
+    return value
+
+
 def _filled(value: str) -> str:
     if not value.strip():
         raise mistake("expected a text, this one is empty")
@@ -78,6 +94,7 @@ def _directory(value: Path) -> Path:
 
 Text = Annotated[str, AfterValidator(_filled)]
 TopicName = Annotated[str, AfterValidator(topic_name)]
+TopicOrPattern = Annotated[str, AfterValidator(topic_or_pattern)]
 
 
 class CheckpointConfig(Section):
@@ -114,10 +131,12 @@ class FrameConfig(Section):
 class LambdaConfig(Section):
     """One lambda: which topics, in which group, who runs it, and the limits."""
 
-    topics: Annotated[tuple[TopicName, ...], BeforeValidator(_listed)] = Field(
+    topics: Annotated[tuple[TopicOrPattern, ...], BeforeValidator(_listed)] = Field(
         default=(), validation_alias=AliasChoices("topic", "topics")
     )
-    """The topics to consume; in the file either `topic: NAME` or `topics: [NAME, ...]`. Required."""
+    """The topics to consume; in the file either `topic: NAME` or `topics: [NAME, ...]`. Required. One that begins
+    with `^` is a regular expression: all topics whose names it matches from the beginning, also those that appear
+    later."""
 
     group: Text
     """The Kafka consumer group. Required: a guessed one would read everything again after a renaming."""
@@ -241,7 +260,12 @@ def not_json(value: Any, loc: Loc) -> Iterator[Wrong]:
 
 def default_dead_letter_topic(lambda_name: str, topic: str) -> str:
     """Where dead letters of a topic go when the config names no `dead_letter_topic`."""
-    return f"{topic}.{lambda_name}.dead-letter"
+    return topic + dead_letter_suffix(lambda_name)
+
+
+def dead_letter_suffix(lambda_name: str) -> str:
+    """What the default names of a lambda's dead-letter topics end with."""
+    return f".{lambda_name}.dead-letter"
 
 
 def dead_letter_default_mistakes(lambda_name: str, data: Any) -> Iterator[Wrong]:

@@ -12,9 +12,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from structlog.typing import FilteringBoundLogger
 
 from sidecar.kafka.inflow import Inflow
+from sidecar.kafka.origins import Origins
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import TopicPartition
+from sidecar.partitions.vocabulary import State, TopicPartition
 
 NORMAL_LIFE = frozenset(
     {
@@ -30,6 +31,9 @@ NORMAL_LIFE = frozenset(
 """Refusals that happen in every rebalance: somebody else owns the partition, or soon will."""
 
 
+RETRY_PLACE = 0.2
+"""Seconds until the commit of a partition's first place is tried again."""
+
 TRIES = 3
 """Of a commit that is made while its partitions are about to go."""
 
@@ -37,20 +41,29 @@ TRIES = 3
 class Commits:
     """What is to be committed, and what is on its way."""
 
-    def __init__(self, table: PartitionTable, inflow: Inflow, interval: float, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, table: PartitionTable, inflow: Inflow, origins: Origins, interval: float, log: FilteringBoundLogger
+    ) -> None:
         """``interval`` in seconds."""
         self._table = table
         self._inflow = inflow
+        self._origins = origins
         self._interval = interval
         self._log = log
         self._due = 0.0
         self._under_way = False
 
+    def hurry(self) -> None:
+        """Commit with the next turn: a partition waits for it."""
+        self._due = 0.0
+
     def work(self, consumer: Consumer, now: float) -> None:
         """Commit when it is time. Does not wait for the answer: that comes to ``on_commit`` in a later poll."""
         if now < self._due or self._under_way:
             return
-        self._due = now + self._interval
+        # A new place that was refused is tried again sooner: no lambda gets the partition before it is committed.
+        waits = any(p.state is State.RESOLVING and p.touched for p in self._table.partitions.values())
+        self._due = now + (min(RETRY_PLACE, self._interval) if waits else self._interval)
         self.settle(consumer, self._table.partitions.values())
         offsets = self._outstanding(self._table.partitions.values())
         if offsets:
@@ -136,16 +149,18 @@ class Commits:
 
     def _outstanding(self, partitions: Iterable[Partition]) -> list[KafkaPartition]:
         wanted = [(p.tp, p.to_commit()) for p in partitions]
-        return [KafkaPartition(tp.topic, tp.partition, offset) for tp, offset in wanted if offset is not None]
+        return [
+            KafkaPartition(tp.topic, tp.partition, offset, metadata=self._origins.metadata(tp))
+            for tp, offset in wanted
+            if offset is not None
+        ]
 
     def _took(self, answers: Iterable[KafkaPartition]) -> None:
         for answer in answers:
             if answer.error is not None:
                 self._failed(answer.error, 1)
                 continue
-            partition = self._table.partitions.get(TopicPartition(answer.topic, answer.partition))
-            if partition is not None:
-                partition.committed = answer.offset
+            self._table.committed(TopicPartition(answer.topic, answer.partition), answer.offset, monotonic())
 
     def _failed(self, error: KafkaError, count: int) -> None:
         say = self._log.debug if error.code() in NORMAL_LIFE else self._log.warning

@@ -1,24 +1,17 @@
-"""Whether Kafka is there, and whether the topics are: what is said about it, once, and in which words.
+"""Whether Kafka is there: what is said about it, once, and in which words.
 
 Owned by the consumer thread.
 """
 
-from collections.abc import Iterable
-from time import monotonic
+from collections.abc import Callable
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import KafkaError
 from structlog.typing import FilteringBoundLogger
 
 from sidecar.kafka.problems import Problems
 
 KIND = "connection"
 """Of the problem that Kafka cannot be reached."""
-
-FIRST_TIMEOUT = 1.0
-"""Seconds that one question for metadata may take while the broker is away: letters wait as long."""
-
-LOOK_FOR_TOPICS = 1.0
-"""Seconds between questions for a topic that is missing."""
 
 _AWAY = frozenset(
     {
@@ -41,18 +34,13 @@ _NO_TOPIC = frozenset(
 
 
 class Connection:
-    """Is Kafka there? Are the topics?"""
+    """Is Kafka there?"""
 
-    def __init__(
-        self, consumer: Consumer, topics: Iterable[str], problems: Problems, log: FilteringBoundLogger
-    ) -> None:
-        self._consumer = consumer
-        self._topics = [*topics]
+    def __init__(self, problems: Problems, log: FilteringBoundLogger, look: Callable[[], None]) -> None:
+        """``look`` asks for a look at the topics, whose answer is heard by ``reached`` or ``away``."""
         self._problems = problems
         self._log = log
-        self._missing: set[str] = set()
-        self._ask_at = 0.0
-        self._look = False
+        self._look = look
         self._problems.begin(KIND, "not connected to Kafka yet", level="debug")
 
     @property
@@ -60,56 +48,26 @@ class Connection:
         """Whether Kafka can be reached, as far as is known."""
         return KIND not in self._problems
 
-    def work(self) -> None:
-        """Ask, while something is missing. Called each turn; costs nothing when all is well."""
-        if self.connected and not (self._missing or self._look):
-            return
-        if monotonic() < self._ask_at:
-            return
-        try:
-            # Asking by name also makes librdkafka look at the topic again, minutes before its own next refresh.
-            found = [self._consumer.list_topics(topic, timeout=FIRST_TIMEOUT) for topic in self._topics]
-        except KafkaException as error:
-            self._ask_at = monotonic() + LOOK_FOR_TOPICS
-            self._away(error.args[0])
-            return
-        self._ask_at = monotonic() + LOOK_FOR_TOPICS
-        self._look = False
+    def reached(self) -> None:
+        """A broker has answered."""
         self._problems.end(KIND, "connected to Kafka")
-        missing = {
-            name
-            for metadata in found
-            for name, topic in metadata.topics.items()
-            if topic.error is not None and name in self._topics
-        }
-        for topic in sorted(missing - self._missing):
-            self._log.warning("the topic does not exist; it is picked up when it appears", topic=topic)
-        for topic in sorted(self._missing - missing):
-            self._log.info("the topic is there now", topic=topic)
-        self._missing = missing
-        if missing:
-            text = f"missing topics: {', '.join(sorted(missing))}"
-            self._problems.begin("topics", text, blocks=False, level="debug")
-        else:
-            self._problems.end("topics", level="debug")
 
     def complain(self, error: KafkaError, topic: str | None) -> None:
         """librdkafka reports an error that is not about one record."""
         if error.code() in _AWAY:
             if error.code() != KafkaError._TRANSPORT or not self.connected:  # noqa: SLF001 - one broker of many
-                self._away(error)
+                self.away(error)
         elif error.code() in _NO_TOPIC:
-            # Asked once more before anything is said: librdkafka also complains of what is just being made.
-            self._ask_at = 0.0
-            self._look = True
+            # Looked at before anything is said: librdkafka also complains of what is just being made.
+            self._look()
         else:
             self._log.warning("Kafka client", error=error.str(), code=error.name(), topic=topic)
 
-    def _away(self, error: KafkaError) -> None:
+    def away(self, error: KafkaError) -> None:
+        """No broker answers."""
         text = error.str()
         event = "Kafka cannot be reached; trying on"
         self._problems.begin(KIND, f"Kafka cannot be reached: {text}", meaning="away", event=event, error=text)
-        self._ask_at = max(self._ask_at, monotonic() + LOOK_FOR_TOPICS / 4)
 
 
 class ClientLog:

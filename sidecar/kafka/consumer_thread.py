@@ -14,23 +14,29 @@ from contextlib import suppress
 from time import monotonic
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient
 
 from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka.commits import Commits
 from sidecar.kafka.connection import ClientLog, Connection
 from sidecar.kafka.dead_letters import DeadLetters
+from sidecar.kafka.ends import Ends
 from sidecar.kafka.extension import extension
 from sidecar.kafka.flow import Flow
 from sidecar.kafka.inflow import Inflow
+from sidecar.kafka.inquiries import Inquiries
 from sidecar.kafka.intake import Intake
 from sidecar.kafka.operator import Operator
+from sidecar.kafka.origins import Origins
 from sidecar.kafka.places import Places
 from sidecar.kafka.problems import Problems
 from sidecar.kafka.properties import Property, rebalance_protocol
 from sidecar.kafka.sender import Sender
 from sidecar.kafka.source import MOST_PER_FETCH, MessageSource, RowSource, Source, with_plugin
 from sidecar.kafka.status import lambda_status
+from sidecar.kafka.subscription import Subscription
+from sidecar.kafka.target import Target
 from sidecar.kafka.writing import Writing
 from sidecar.logs import get_logger
 from sidecar.partitions.table import PartitionTable
@@ -75,11 +81,14 @@ class ConsumerThread(threading.Thread):
         config: LambdaConfig,
         properties: dict[str, Property],
         producer: dict[str, Property],
+        admin: AdminClient,
+        look: Callable[[], None],
         outbox: mail.Outbox,
         ended: Callable[[str, BaseException | None], None],
     ) -> None:
         """``properties`` are the consumer's, ``producer`` those of a producer to the same broker.
 
+        ``admin`` asks the broker; ``look`` asks for a look at the topics now (`TopicWatch.look`).
         ``ended`` is called in this thread when it ends: with the lambda's name and what broke it, if anything.
         """
         super().__init__(name=f"consumer-{name}", daemon=True)
@@ -102,12 +111,17 @@ class ConsumerThread(threading.Thread):
         )
         self._table = PartitionTable(limits, lambda: secrets.token_urlsafe(18), random.random)
         self._inflow = Inflow()
-        self._commits = Commits(self._table, self._inflow, config.checkpoint.interval, self._log)
+        self._origins = Origins()
+        self._commits = Commits(self._table, self._inflow, self._origins, config.checkpoint.interval, self._log)
+        self._inquiries = Inquiries(admin, config.group, str(properties.get("isolation.level", "")), self.mailbox)
         self._dead_letters: DeadLetters | None = None
         if limits.policy is Policy.DEAD_LETTER:
             self._dead_letters = DeadLetters(name, config.group, config.dead_letter_topic, producer, self.mailbox)
-        self._postponed: list[mail.Pause | mail.Seek] = []
+        self._postponed: list[mail.Pause | mail.Seek | mail.Told | mail.Topics] = []
         self._problems = Problems(self._log)
+        self._subscription = Subscription(config, self._problems, self._log)
+        self._connection = Connection(self._problems, self._log, look)
+        self._subscribed: list[str] = []
         self._told_ready = False
         self._joined = False
         self._stopping = False
@@ -127,9 +141,8 @@ class ConsumerThread(threading.Thread):
                 {**properties, "on_commit": self._commits.on_commit, "error_cb": self._on_error},
                 logger=ClientLog(get_logger("librdkafka").bind(lambda_=self._lambda)),
             )
-            self._connection = Connection(self._consumer, self._config.topics, self._problems, self._log)
             self._writing = Writing(self._table)
-            self._flow = Flow(self._consumer, self._table, self._inflow, self._writing, self._log)
+            self._flow = Flow(self._consumer, self._table, self._inflow, self._writing, self._subscription, self._log)
             self._sender = Sender(
                 self._table, self._inflow, self._writing, self._config, self._outbox, self._dead_letters
             )
@@ -138,13 +151,17 @@ class ConsumerThread(threading.Thread):
                 self._table,
                 self._inflow,
                 self._config,
+                self._subscription,
+                self._inquiries,
+                self._origins,
                 self._log,
                 lambda tps: self._source.lead_again(tps, self._inflow.paused),
                 cooperative=rebalance_protocol(self._properties) == "cooperative",
             )
+            self._ends = Ends(self._consumer, self._table, self._inflow, self._subscription, self._inquiries)
             self._intake = Intake(self._table, self._inflow, self._places, self._connection, self._sender)
             self._source: Source = (
-                MessageSource(self._consumer, self._config.topics, self.mailbox, self._intake.take)
+                MessageSource(self._consumer, self.mailbox, self._intake.take)
                 if native is None
                 else RowSource(
                     self._consumer,
@@ -157,7 +174,7 @@ class ConsumerThread(threading.Thread):
             self._operator = Operator(
                 self._consumer,
                 self._table,
-                self._places,
+                Target(self._consumer, self._inflow, self._subscription, self._inquiries),
                 self._commits,
                 self._outbox,
                 self._config.shutdown_drain,
@@ -179,7 +196,7 @@ class ConsumerThread(threading.Thread):
 
     def _turn(self) -> None:
         self._read_mail()
-        self._watch_connection()
+        self._tell_readiness()
         now = monotonic()
         self._keep_membership(now)
         self._place()
@@ -207,11 +224,12 @@ class ConsumerThread(threading.Thread):
         placed once more.
         """
         begun = self._places.work()
+        if any(self._table.partitions[tp].state is State.RESOLVING for tp in begun):
+            self._commits.hurry()  # their places are to be committed before a lambda gets them
         self._flow.pause([tp for tp in begun if self._table.partitions[tp].state is not State.RUNNING])
         self._flow.wake(begun)
 
-    def _watch_connection(self) -> None:
-        self._connection.work()
+    def _tell_readiness(self) -> None:
         if self._problems.ready != self._told_ready:
             self._told_ready = self._problems.ready
             self._outbox.post(mail.Readiness(self._lambda, self._told_ready))
@@ -247,7 +265,7 @@ class ConsumerThread(threading.Thread):
             self._read(letter)
         self._carry_out()
 
-    def _read(self, letter: mail.Letter) -> None:  # noqa: C901, PLR0912 - one arm a letter
+    def _read(self, letter: mail.Letter) -> None:  # noqa: C901, PLR0912, PLR0915 - one arm a letter
         now = self._last_letter = monotonic()
         table = self._table
         match letter:
@@ -287,6 +305,16 @@ class ConsumerThread(threading.Thread):
                 table.resume_lease(stream, now)
             case mail.DeadLettered():
                 self._sender.kept(letter, now)
+            case mail.Told() | mail.Topics() if self._in_callback:
+                self._postponed.append(letter)  # nothing may be moved now
+            case mail.Told(then):
+                then()
+            case mail.Topics(facts):
+                self._connection.reached()
+                self._subscription.learn(facts, table.partitions)
+                self._places.learned()
+            case mail.TopicsUnknown(unknown):
+                self._connection.away(unknown)
             case mail.Resume():
                 self._operator.resume(letter)
             case mail.Pause() | mail.Seek() if self._in_callback:
@@ -339,19 +367,27 @@ class ConsumerThread(threading.Thread):
     # --- the group --------------------------------------------------------------------------------------------
 
     def _keep_membership(self, now: float) -> None:
-        """Join with the first lambda process, leave some time after the last."""
-        wanted = self._connection.connected and self._table.wants_group(now)
-        if wanted and not self._joined:
-            self._joined = True
-            self._log.info("joining the group", group=self._config.group, topics=[*self._config.topics])
-            self._consumer.subscribe(
-                [*self._config.topics], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-            )
-        elif self._joined and not self._table.wants_group(now):
-            self._joined = False
-            self._log.info("no lambda process: leaving the group", group=self._config.group)
-            self._release([*self._table.partitions], RevokeReason.SHUTDOWN, 0.0)
-            self._consumer.unsubscribe()
+        """Join with the first lambda process, leave some time after the last; follow what a pattern matches."""
+        if not self._table.wants_group(now):
+            if self._joined:
+                self._leave("no lambda process: leaving the group")
+            return
+        topics = self._subscription.topics
+        if not self._connection.connected or topics == self._subscribed:
+            return
+        if not topics:
+            self._leave("no topic matches: leaving the group")
+            return
+        event = "the topics are others now: telling the group" if self._joined else "joining the group"
+        self._joined, self._subscribed = True, topics
+        self._log.info(event, group=self._config.group, topics=topics)
+        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def _leave(self, event: str) -> None:
+        self._joined, self._subscribed = False, []
+        self._log.info(event, group=self._config.group)
+        self._release([*self._table.partitions], RevokeReason.SHUTDOWN, 0.0)
+        self._consumer.unsubscribe()
 
     def _on_assign(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
@@ -360,6 +396,7 @@ class ConsumerThread(threading.Thread):
         self._source.lead(tps)
         self._table.assigned(tps)
         self._places.assigned(tps)
+        self._subscription.assigned(tps)
 
     def _on_revoke(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
@@ -390,7 +427,9 @@ class ConsumerThread(threading.Thread):
 
         Runs inside a rebalance callback, where `consume` would bring nothing: only letters are read.
         """
-        self._table.revoke(tps, reason, seconds, monotonic())
+        eager = rebalance_protocol(self._properties) == "eager"
+        may_return = reason is RevokeReason.REBALANCE and eager
+        self._table.revoke(tps, reason, seconds, monotonic(), may_return=may_return)
         self._in_callback = True
         self._drain(tps)
         self._in_callback = False
@@ -415,6 +454,7 @@ class ConsumerThread(threading.Thread):
         self._places.forget(tps)
         for tp in tps:
             self._inflow.forget(tp)
+            self._ends.forget(tp)
             self._sender.forget(tp)
             self._writing.forget(tp)
 
@@ -433,10 +473,12 @@ class ConsumerThread(threading.Thread):
         self._table.tick(now)
         self._enough = self._flow.adjust(now)
         self._operator.work()
+        self._ends.work(now)
 
     def _status(self) -> mail.LambdaStatus:
         return lambda_status(
-            self._consumer,
+            self._ends,
+            self._subscription,
             self._table,
             self._inflow,
             connected=self._connection.connected,
@@ -471,6 +513,7 @@ class ConsumerThread(threading.Thread):
         seconds = self._config.shutdown_drain
         tps = [*self._table.partitions]
         self._log.info("draining", partitions=len(tps), seconds=seconds)
+        self._places.stop()
         self._table.revoke_all(RevokeReason.SHUTDOWN, seconds, monotonic())
         self._flow.pause(tps)
         self._enough = False  # nobody looks any more

@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition as KafkaPar
 from structlog.typing import FilteringBoundLogger
 
 from sidecar.kafka.inflow import MOST_WAITING_BYTES, RESUME_BELOW, Inflow
+from sidecar.kafka.subscription import Subscription
 from sidecar.kafka.writing import STUCK_AFTER, Writing
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import State, TopicPartition, short
@@ -38,12 +39,14 @@ class Flow:
         table: PartitionTable,
         inflow: Inflow,
         writing: Writing,
+        subscription: Subscription,
         log: FilteringBoundLogger,
     ) -> None:
         self._consumer = consumer
         self._table = table
         self._inflow = inflow
         self._writing = writing
+        self._subscription = subscription
         self._log = log
         self.tight = False
         """Much waits: the next fetch may already be too much."""
@@ -100,7 +103,11 @@ class Flow:
         it when partitions are resumed, neither by us nor by the client itself after a rebalance, for which it had
         paused all. A request does, to the leader of each: this one changes nothing.
         """
-        asked = [KafkaPartition(tp.topic, tp.partition, 0) for tp in tps if tp not in self._inflow.paused]
+        asked = [
+            KafkaPartition(tp.topic, tp.partition, 0)
+            for tp in tps
+            if tp not in self._inflow.paused and self._subscription.has_leader(tp)  # the client waits for a leader
+        ]
         if not asked:
             return
         with suppress(KafkaException):  # then it wakes by itself

@@ -18,7 +18,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition as KafkaPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not marked so
 
 from sidecar import mail
 from sidecar.kafka.facts import NO_LEADER, Commit, Edges, TopicFacts
@@ -70,9 +70,7 @@ class Inquiries:
 
         self._ask(names, lambda: describe(self._admin, names), told)
 
-    def edges(
-        self, tps: Collection[TopicPartition], then: Callable[[Answers[TopicPartition, Edges]], None]
-    ) -> None:
+    def edges(self, tps: Collection[TopicPartition], then: Callable[[Answers[TopicPartition, Edges]], None]) -> None:
         """Where these partitions' logs begin and end. One without a leader keeps the others waiting: leave it out."""
 
         def told(answers: Answers[tuple[TopicPartition, str], int]) -> None:
@@ -95,10 +93,10 @@ class Inquiries:
         def told(answers: Answers[tuple[TopicPartition, str], int]) -> None:
             then({tp: answer for (tp, _), answer in answers.items()})
 
-        self._offsets({(tp, "latest"): OffsetSpec.latest() for tp in tps}, told)
+        self._offsets({(tp, "latest"): _EDGES["latest"]() for tp in tps}, told)
 
     def at_time(self, tp: TopicPartition, timestamp: int, then: Callable[[int | KafkaError], None]) -> None:
-        """The first record with this timestamp (milliseconds since the Unix epoch) or a later one; -1: there is none."""
+        """The first record with this timestamp (ms since the Unix epoch) or a later one; -1: there is none."""
         key = (tp, "timestamp")
         self._offsets({key: OffsetSpec.for_timestamp(timestamp)}, lambda answers: then(answers[key]))
 

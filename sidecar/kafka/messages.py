@@ -5,7 +5,7 @@ and their columns.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
 
@@ -97,10 +97,7 @@ class MessageRecords:
 class Sorter:
     """Sorts messages into their partitions."""
 
-    def __init__(self, topics: Iterable[str]) -> None:
-        """``topics`` are those the lambda consumes; with just one, grouping is cheaper."""
-        names = [*topics]
-        self._only_topic = names[0] if len(names) == 1 else None
+    def __init__(self) -> None:
         self._records: dict[TopicPartition, MessageRecords] = {}
 
     def sort(self, batch: list[Message]) -> Iterator[Run]:
@@ -111,11 +108,6 @@ class Sorter:
             yield Run(tp, records, len(messages))
 
     def _grouped(self, batch: list[Message]) -> Iterator[tuple[TopicPartition, list[Message]]]:
-        topic = self._only_topic
-        if topic is not None:
-            for partition, records in groupby(batch, Message.partition):
-                yield TopicPartition(topic, partition or 0), [*records]
-            return
         keys = zip(map(Message.topic, batch), map(Message.partition, batch), batch, strict=True)
         for (name, partition), rows in groupby(keys, itemgetter(0, 1)):
             yield TopicPartition(name or "", partition or 0), [*map(itemgetter(2), rows)]

@@ -6,11 +6,11 @@ Owned by the consumer thread.
 from dataclasses import dataclass
 from time import monotonic
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer
 
 from sidecar import mail
 from sidecar.kafka.commits import Commits
-from sidecar.kafka.places import Places
+from sidecar.kafka.target import Found, Target
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import OrderRefused, State, TopicPartition
@@ -38,7 +38,7 @@ class Operator:
         self,
         consumer: Consumer,
         table: PartitionTable,
-        places: Places,
+        target: Target,
         commits: Commits,
         outbox: mail.Outbox,
         drain: float,
@@ -46,7 +46,7 @@ class Operator:
         """``drain``: seconds that a lambda may take to finish before its partition is paused."""
         self._consumer = consumer
         self._table = table
-        self._places = places
+        self._target = target
         self._commits = commits
         self._outbox = outbox
         self._drain = drain
@@ -72,22 +72,33 @@ class Operator:
             self._pausing.setdefault(order.partition, []).append(order.reply)
 
     def seek(self, order: mail.Seek) -> None:
-        """Move a partition. The new place is in Kafka before the answer: ``work`` tries on while it is not."""
+        """Move a partition. Kafka is asked where that is; then the new place is committed before the answer."""
         tp = order.partition
         try:
-            self._table.check_seek(tp)
-            offset = self._places.find(tp, order.to)
-            before, state = self._table.seek(tp, offset, monotonic())
+            partition = self._table.check_seek(tp)
         except OrderRefused as refusal:
             self._outbox.post(mail.Answer(order.reply, error=refusal))
-        except KafkaException as error:
-            text = f"Kafka does not say where that is ({error.args[0].str()}); nothing was moved"
-            self._outbox.post(mail.Answer(order.reply, error=OrderRefused(text, "kafka")))
         else:
-            partition, now = self._table.partitions[tp], monotonic()
-            sought = _Sought(partition, order.reply, (offset, before, state), now + COMMIT_TIMEOUT)
-            if not self._answered(sought, now):
-                self._sought.append(sought)
+            self._target.find(tp, order.to, lambda found: self._move(order, partition, found))
+
+    def _move(self, order: mail.Seek, partition: Partition, found: Found) -> None:
+        """Kafka has said where an operator's place is, or it is said why there is none."""
+        tp = order.partition
+        if not isinstance(found, OrderRefused) and self._table.partitions.get(tp) is not partition:
+            text = f"{tp} is not assigned to this sidecar any more; nothing was moved"
+            found = OrderRefused(text, "unknown")
+        if isinstance(found, OrderRefused):
+            self._outbox.post(mail.Answer(order.reply, error=found))
+            return
+        try:
+            before, state = self._table.seek(tp, found, monotonic())
+        except OrderRefused as refusal:
+            self._outbox.post(mail.Answer(order.reply, error=refusal))
+            return
+        now = monotonic()
+        sought = _Sought(partition, order.reply, (found, before, state), now + COMMIT_TIMEOUT)
+        if not self._answered(sought, now):
+            self._sought.append(sought)
 
     def _answered(self, sought: "_Sought", now: float) -> bool:
         """Commit a new place. A rebalance refuses that for a moment, as it refuses any commit."""

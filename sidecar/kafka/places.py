@@ -1,32 +1,48 @@
 """Where each partition starts, and how its reading position is moved.
 
-Owned by the consumer thread, and never called inside a rebalance callback: there the binding itself does the right
-kind of assign for range, cooperative-sticky and KIP-848, and calling one ourselves breaks at least one of them. What
-needs another offset is assigned after the callback.
+Owned by the consumer thread. Positions are never moved inside a rebalance callback: there the binding itself does the
+right kind of assign for range, cooperative-sticky and KIP-848, and calling one ourselves breaks at least one of them.
+What needs another offset is assigned after the callback.
 
 `auto.offset.reset` is `error`, so librdkafka never jumps by itself: a group without a committed offset starts where
 the config says, and a committed offset that no longer exists is said with its numbers before anything moves.
+
+Each partition is resolved by itself. In three steps, of which the first two are questions for which nobody waits:
+what the group has committed and which topics there are; where the logs of those begin and end that have no usable
+offset; then the partition is placed. A new place is committed before the first record is handed out
+(`PartitionTable.resolved`): were it lost with the process, the next start would begin somewhere else.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
-from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, TopicPartition as KafkaPartition
+from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
 from structlog.typing import FilteringBoundLogger
 
 from sidecar.config.lambdas import LambdaConfig
+from sidecar.kafka.facts import Commit, Edges, Origin, TopicFacts
 from sidecar.kafka.inflow import Inflow
-from sidecar.mail import SeekTo
+from sidecar.kafka.inquiries import Inquiries
+from sidecar.kafka.origins import Origins
+from sidecar.kafka.starts import Begin, Known, Lost, NotYet, Start, start_of
+from sidecar.kafka.subscription import Subscription
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import OrderRefused, TopicPartition, short
+from sidecar.partitions.vocabulary import State, TopicPartition, short
 
-REQUEST_TIMEOUT = 2.0
-"""Seconds that a question to the broker may take. It stands in the way of this lambda's records, so it is short."""
 RETRY_AFTER = 0.5
+"""Seconds until a question is asked again that was not answered, or whose answer did not help."""
 
-# ListOffsets takes these in the place of a timestamp (Kafka protocol, ListOffsets request).
-_TIMES = {"earliest": -2, "latest": -1}
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The log does not have the offset that the client asked for."""
+
+
+Reason = Begin | Lost | Gone
+"""Why a partition's log is asked where it begins and ends."""
 
 
 class Places:
@@ -38,6 +54,9 @@ class Places:
         table: PartitionTable,
         inflow: Inflow,
         config: LambdaConfig,
+        subscription: Subscription,
+        inquiries: Inquiries,
+        origins: Origins,
         log: FilteringBoundLogger,
         stopped: Callable[[Collection[TopicPartition]], None],
         *,
@@ -48,93 +67,236 @@ class Places:
         self._table = table
         self._inflow = inflow
         self._config = config
+        self._subscription = subscription
+        self._inquiries = inquiries
+        self._origins = origins
         self._cooperative = cooperative
         self._log = log
         self._stopped = stopped
         self._unresolved: set[TopicPartition] = set()
         self._gone: set[TopicPartition] = set()
         self._moved: set[TopicPartition] = set()
-        self._left_at: dict[TopicPartition, int] = {}
+        self._left: dict[TopicPartition, Commit] = {}
         self._retry_at = 0.0
+        self._asking: object = None
+        """Of the questions that are under way; what answers older ones is not looked at."""
         self._said = ""
 
     def assigned(self, tps: Iterable[TopicPartition]) -> None:
         """Kafka gave these partitions."""
         self._unresolved.update(tps)
+        self._asking = None  # what was asked before does not speak of these
+        self._retry_at = 0.0
 
     def forget(self, tps: Iterable[TopicPartition]) -> None:
         """These are not ours any more."""
         for tp in tps:
             partition = self._table.partitions.get(tp)
             if partition is not None and partition.committed is not None:
-                self._left_at[tp] = partition.committed
+                self._left[tp] = Commit(partition.committed, self._origins.get(tp))
+            self._origins.forget(tp)
             self._unresolved.discard(tp)
             self._gone.discard(tp)
             self._moved.discard(tp)
+
+    def stop(self) -> None:
+        """Nothing is placed any more: everything is being taken back. Answers that still come are not looked at."""
+        self._asking = None
+        self._unresolved.clear()
+        self._gone.clear()
 
     def offset_gone(self, tp: TopicPartition) -> None:
         """The broker does not have the offset that was asked for. It says so once, so it must not be forgotten."""
         self._gone.add(tp)
 
+    def learned(self) -> None:
+        """What is known of the topics is new: `Subscription`. A topic made anew has another id."""
+        for tp, partition in self._table.partitions.items():
+            origin, facts = self._origins.get(tp), self._subscription.facts(tp.topic)
+            if tp in self._unresolved or origin is None or facts is None or not facts.id:
+                continue
+            if origin.topic_id and origin.topic_id != facts.id and not partition.leaves:
+                # The client may have read on in the new topic from the old offset, and its lambda handles that now.
+                self._unresolved.add(tp)
+                self._asking, self._retry_at = None, 0.0
+
     def work(self) -> list[TopicPartition]:
         """Resolve what is unresolved. Called each turn; does nothing when there is nothing to do.
 
-        Returns the partitions that the client begins to read anew: new ones whose place is known now, and those that
-        were moved, here or by a rewind.
+        Returns the partitions that the client begins to read anew: those that were placed or moved, here or by a
+        rewind.
         """
-        if (self._unresolved or self._gone) and monotonic() >= self._retry_at:
-            placed = self._resolve()
-        elif self._moved:
-            placed = []
-        else:
-            return []
+        if (self._unresolved or self._gone) and self._asking is None and monotonic() >= self._retry_at:
+            self._ask()
         moved, self._moved = self._moved, set()
-        return [*moved.union(placed)]
+        return [*moved]
 
-    def _resolve(self) -> list[TopicPartition]:
-        new = [*self._unresolved]
-        try:
-            if self._unresolved:
-                self._resolve_new(new)
-            if self._gone:
-                self._resolve_gone([tp for tp in self._gone if tp not in self._unresolved])
-        except KafkaException as error:
-            self._retry_at = monotonic() + RETRY_AFTER
-            text = error.args[0].str()
-            if text != self._said:
-                self._log.warning("cannot ask Kafka where to start; trying again", error=text)
-            self._said = text
-        else:
+    # --- first question: what the group has committed, and which topics there are ------------------------------
+
+    def _ask(self) -> None:
+        asking = self._asking = object()
+        partitions = {tp: self._table.partitions[tp] for tp in self._unresolved | self._gone}
+
+        def topics_told(facts: Mapping[str, TopicFacts]) -> None:
+            if self._asking is asking:
+                self._inquiries.commits(partial(commits_told, facts))
+
+        def commits_told(
+            facts: Mapping[str, TopicFacts], commits: Mapping[TopicPartition, Commit] | KafkaError
+        ) -> None:
+            # Asked after the topics: an offset that is read now was committed in the topic that is described, or in
+            # a predecessor, never in a successor that nobody has seen.
+            if self._asking is asking:
+                self._asking = None
+                self._judge(partitions, facts, commits)
+
+        self._inquiries.topics(sorted({tp.topic for tp in partitions}), topics_told)
+
+    def _judge(
+        self,
+        partitions: Mapping[TopicPartition, Partition],
+        facts: Mapping[str, TopicFacts],
+        commits: Mapping[TopicPartition, Commit] | KafkaError,
+    ) -> None:
+        self._retry_at = monotonic() + RETRY_AFTER
+        if isinstance(commits, KafkaError):
+            self._wait(partitions, f"cannot ask Kafka for the group's offsets: {commits.str()}")
+            return
+        reasons: dict[TopicPartition, Reason] = {}
+        now = monotonic()
+        for tp, partition in partitions.items():
+            if self._table.partitions.get(tp) is not partition:
+                continue  # gone, and perhaps here again
+            if tp not in self._unresolved:
+                reasons[tp] = Gone()
+                continue
+            fact = facts.get(tp.topic)
+            start = self._start(partition, commits, fact)
+            match start:
+                case Known(offset, origin):
+                    # The client reads from it already, and some of its records may be here.
+                    self._origins[tp] = origin
+                    self._unresolved.discard(tp)
+                    self._left.pop(tp, None)
+                    if partition.state is State.RESOLVING:
+                        self._table.resolved(tp, offset, now, committed=True)
+                case NotYet(why):
+                    self._wait([tp], why)
+                case _ if fact is not None and not fact.has_leader(tp.partition):
+                    self._wait([tp], "no broker leads the partition")
+                case _:
+                    reasons[tp] = start
+        if reasons:
+            asking = self._asking = object()
+            self._inquiries.edges([*reasons], partial(self._place, asking, partitions, reasons))
+        elif not self._unresolved:
             self._said = ""
-        return [tp for tp in new if tp not in self._unresolved]
 
-    def find(self, tp: TopicPartition, to: SeekTo) -> int:
-        """The offset that an operator means.
+    def _start(
+        self, partition: Partition, commits: Mapping[TopicPartition, Commit], facts: TopicFacts | None
+    ) -> Start:
+        tp = partition.tp
+        if facts is not None and self._subscription.is_former(tp.topic, facts.id):
+            return NotYet("the brokers do not agree yet which topic has this name")
+        held = self._origins.get(tp)
+        if partition.state is State.RESOLVING or held is None:
+            return start_of(
+                tp,
+                commits,
+                facts,
+                self._left.get(tp),
+                self._config.start,
+                appeared=tp.topic in self._subscription.appeared,
+            )
+        # The topic was made anew while the partition was ours: whatever was committed is the old topic's.
+        if facts is None or facts.error is not None:
+            return NotYet("the topic was made anew, and is not there")
+        if facts.id == held.topic_id:
+            return Known(partition.resume_at, held)
+        place = partition.resume_at if partition.committed is None else partition.committed
+        why = f"the topic was deleted and made anew: its id was {held.topic_id} and is {facts.id} now"
+        return Lost(max(place, 0), Origin(facts.id, 0), why)
 
-        Raises ``KafkaException``, and ``OrderRefused`` when the log does not have it.
-        """
-        if to.kind == "earliest":
-            return self._edges([tp], "earliest")[tp]
-        # What was fetched already does not lie beyond the end, whatever the broker says (the embedded one errs).
-        end = max(self._edges([tp], "latest")[tp], self._inflow.next_offset.get(tp, 0))
-        match to.kind:
-            case "latest":
-                return end
-            case "timestamp":
-                [answer] = self._consumer.offsets_for_times(
-                    [KafkaPartition(tp.topic, tp.partition, to.value)], timeout=REQUEST_TIMEOUT
-                )
-                if answer.error is not None:
-                    raise KafkaException(answer.error)
-                return answer.offset if answer.offset >= 0 else end
-            case "offset":
-                known = self._consumer.get_watermark_offsets(KafkaPartition(tp.topic, tp.partition), cached=True)
-                end = max(end, known[1])
-                first = self._edges([tp], "earliest")[tp]
-                if not first <= to.value <= end:
-                    text = f"offset {to.value} is not in the log of {tp}, which has {first} to {end}"
-                    raise OrderRefused(text, "range")
-                return to.value
+    def _wait(self, tps: Iterable[TopicPartition], why: str) -> None:
+        """Where these start cannot be said yet; they are asked for again."""
+        if why != self._said:
+            self._log.warning("a partition cannot start yet; asking again", reason=why, partitions=short(tps))
+        self._said = why
+        for tp in tps:
+            if tp in self._table.partitions:
+                self._table.not_resolved(tp, why)
+
+    # --- second question: where the logs begin and end ----------------------------------------------------------
+
+    def _place(
+        self,
+        asking: object,
+        partitions: Mapping[TopicPartition, Partition],
+        reasons: Mapping[TopicPartition, Reason],
+        answers: Mapping[TopicPartition, Edges | KafkaError],
+    ) -> None:
+        if self._asking is not asking:
+            return
+        self._asking = None
+        moves: dict[TopicPartition, int] = {}
+        placed: list[Callable[[], None]] = []
+        said: dict[str, list[TopicPartition]] = {}
+        for tp, reason in reasons.items():
+            edges = answers[tp]
+            if self._table.partitions.get(tp) is not partitions[tp]:
+                continue
+            if isinstance(edges, KafkaError):
+                self._wait([tp], f"cannot ask Kafka where the log begins and ends: {edges.str()}")
+                continue
+            match reason:
+                case Begin(at, origin, why):
+                    moves[tp] = getattr(edges, at)
+                    self._origins[tp] = origin
+                    said.setdefault(why, []).append(tp)
+                    placed.append(partial(self._table.resolved, tp, moves[tp], monotonic(), committed=False))
+                case Lost(offset, origin, why):
+                    text = f"{why}; the group's offset was {offset}, the log has {edges.earliest} to {edges.latest}"
+                    moves[tp] = self._after_loss(edges)
+                    self._origins[tp] = origin
+                    placed.append(partial(self._lose, tp, offset, offset, edges, text))
+                case Gone():
+                    wanted = self._inflow.next_offset.get(tp, partitions[tp].resume_at)
+                    if edges.earliest <= wanted <= edges.latest:
+                        # Heard of an older question: the place is there after all. Read from it again.
+                        moves[tp] = wanted
+                    else:
+                        text = f"offset {wanted} is not in the log, which has {edges.earliest} to {edges.latest}"
+                        moves[tp] = self._after_loss(edges)
+                        place = max(partitions[tp].resume_at, 0)
+                        placed.append(partial(self._lose, tp, wanted, place, edges, text))
+            self._left.pop(tp, None)
+            self._unresolved.discard(tp)
+            self._gone.discard(tp)  # of a partition without a committed offset it is no news
+        for why, tps in said.items():
+            self._log.info(why, partitions=short(tps))
+        self._move(moves)
+        for placing in placed:
+            placing()
+
+    def _after_loss(self, edges: Edges) -> int:
+        return edges.latest if self._config.on_offset_lost == "latest" else edges.earliest
+
+    def _lose(self, tp: TopicPartition, offset: int, place: int, edges: Edges, text: str) -> None:
+        """The place is gone: say so, and do what the config says."""
+        policy = self._config.on_offset_lost
+        self._log.error(
+            "offset lost: " + ("halting" if policy == "halt" else f"going on at the {policy}"),
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=offset,
+            place=place,
+            earliest=edges.earliest,
+            latest=edges.latest,
+            reason=text,
+        )
+        self._table.offset_lost(tp, self._after_loss(edges), monotonic(), text, halt=policy == "halt")
+
+    # --- positions ----------------------------------------------------------------------------------------------
 
     def rewind(self, tp: TopicPartition, offset: int) -> None:
         """Fetch again from ``offset``."""
@@ -148,100 +310,6 @@ class Places:
             reason = str(error.args[0])
             self._log.debug("seek refused, assigning", topic=tp.topic, partition=tp.partition, error=reason)
             self._move({tp: offset})
-
-    def _resolve_new(self, tps: list[TopicPartition]) -> None:
-        asked = [KafkaPartition(tp.topic, tp.partition) for tp in tps]
-        committed = self._consumer.committed(asked, timeout=REQUEST_TIMEOUT)
-        known: dict[TopicPartition, int] = {}
-        none: list[TopicPartition] = []
-        for answer in committed:
-            tp = TopicPartition(answer.topic, answer.partition)
-            if answer.error is not None:
-                raise KafkaException(answer.error)
-            if answer.offset >= 0:
-                known[tp] = answer.offset
-            else:
-                none.append(tp)
-        # Kafka forgets a group's offsets together with the topic: one that we had left with an offset is no new one.
-        lost = [tp for tp in none if tp in self._left_at]
-        self._resolve_lost(lost)
-        starts = self._edges([tp for tp in none if tp not in lost], self._config.start)
-        now = monotonic()
-        # Those with a committed offset are read from it already, and some of their records may be here: the eager
-        # protocol, which moves all at once, must find their places known.
-        for tp, offset in known.items():
-            self._unresolved.discard(tp)
-            self._table.resolved(tp, offset, now, committed=True)
-        self._move(starts)
-        self._unresolved.difference_update(starts)
-        self._gone.difference_update(starts)  # of a partition without a committed offset it is no news
-        if starts:
-            self._log.info(f"no committed offset: starting at the {self._config.start}", partitions=short(starts))
-        for tp, offset in starts.items():
-            self._table.resolved(tp, offset, now, committed=False)
-
-    def _resolve_lost(self, tps: list[TopicPartition]) -> None:
-        """Partitions that had a committed offset when they were ours before, and have none now."""
-        earliest, latest = self._edges(tps, "earliest"), self._edges(tps, "latest")
-        moves = {
-            tp: self._lose(tp, "committed offset", self._left_at[tp], earliest[tp], latest[tp], monotonic())
-            for tp in tps
-        }
-        self._move(moves)
-        self._unresolved.difference_update(tps)
-        self._gone.difference_update(tps)
-        for tp in tps:
-            del self._left_at[tp]
-
-    def _resolve_gone(self, tps: list[TopicPartition]) -> None:
-        earliest, latest = self._edges(tps, "earliest"), self._edges(tps, "latest")
-        now = monotonic()
-        moves: dict[TopicPartition, int] = {}
-        for tp in tps:
-            partition = self._table.partitions[tp]
-            wanted = self._inflow.next_offset.get(tp, partition.resume_at)
-            if earliest[tp] <= wanted <= latest[tp]:
-                # Heard of an older question: the place is there after all. Ask again from it, nothing is lost.
-                moves[tp] = wanted
-            else:
-                moves[tp] = self._lose(tp, "offset", wanted, earliest[tp], latest[tp], now)
-        self._move(moves)
-        self._gone.difference_update(tps)
-
-    def _lose(self, tp: TopicPartition, what: str, wanted: int, earliest: int, latest: int, now: float) -> int:
-        """The place ``wanted`` is gone: say so, and do what the config says. Returns where to read on."""
-        policy = self._config.on_offset_lost
-        self._log.error(
-            "offset lost: " + ("halting" if policy == "halt" else f"going on at the {policy}"),
-            topic=tp.topic,
-            partition=tp.partition,
-            offset=wanted,
-            place=max(self._table.partitions[tp].resume_at, 0) if what == "offset" else wanted,
-            earliest=earliest,
-            latest=latest,
-        )
-        offset = latest if policy == "latest" else earliest
-        self._inflow.drop(tp)
-        numbers = f"offset {wanted} is not in the log, which has {earliest} to {latest}"
-        if what == "committed offset":
-            numbers = (
-                f"the group's offset, {wanted} when it was last ours, is gone; the log has {earliest} to {latest}"
-            )
-        self._table.offset_lost(tp, offset, now, numbers, halt=policy == "halt")
-        return offset
-
-    def _edges(self, tps: Collection[TopicPartition], which: str) -> dict[TopicPartition, int]:
-        """The first (`earliest`) or the next (`latest`) offset of each partition. Raises ``KafkaException``."""
-        if not tps:
-            return {}
-        asked = [KafkaPartition(tp.topic, tp.partition, _TIMES[which]) for tp in tps]
-        answers = self._consumer.offsets_for_times(asked, timeout=REQUEST_TIMEOUT)
-        edges: dict[TopicPartition, int] = {}
-        for answer in answers:
-            if answer.error is not None:
-                raise KafkaException(answer.error)
-            edges[TopicPartition(answer.topic, answer.partition)] = answer.offset
-        return edges
 
     def _move(self, offsets: dict[TopicPartition, int]) -> None:
         """Read these partitions from these offsets."""

@@ -50,6 +50,10 @@ EMBEDDED_FETCH_WAIT_MS = 10
 EMBEDDED_SESSION_MS = 2_000
 EMBEDDED_HEARTBEAT_MS = 500
 
+# A topic or a partition that appears later is consumed when the client looks at the topics again. librdkafka's
+# default is 5 minutes.
+TOPICS_REFRESH_MS = 1_000
+
 DELIVERY_TIMEOUT_MS = 60_000
 """How long a write is tried before it has failed: a broker that restarts is back by then."""
 
@@ -146,14 +150,25 @@ def producer_properties(kafka: Mapping[str, str], bootstrap: str | None = None) 
         kafka: the config's `kafka` section.
         bootstrap: the embedded broker's address, which takes the place of `embedded`.
     """
-    properties: dict[str, Property] = {"client.id": CLIENT_ID}
-    properties |= {name: value for name, value in kafka.items() if name.startswith(SHARED)}
-    if bootstrap is not None:
-        properties["bootstrap.servers"] = bootstrap
+    properties = admin_properties(kafka, bootstrap)
     # What the broker has let in must go out again, whatever its size: the broker's own limit decides, and that is for
     # the batch as it is stored, hence the compression.
     properties |= {"message.max.bytes": LARGEST_MESSAGE, "compression.type": "zstd"}
     properties |= {"enable.idempotence": True, "linger.ms": 0, "message.timeout.ms": DELIVERY_TIMEOUT_MS}
+    return properties
+
+
+def admin_properties(kafka: Mapping[str, str], bootstrap: str | None = None) -> dict[str, Property]:
+    """What the client is made with that only asks: the same brokers, by the same way.
+
+    Args:
+        kafka: the config's `kafka` section.
+        bootstrap: the embedded broker's address, which takes the place of `embedded`.
+    """
+    properties: dict[str, Property] = {"client.id": CLIENT_ID}
+    properties |= {name: value for name, value in kafka.items() if name.startswith(SHARED)}
+    if bootstrap is not None:
+        properties["bootstrap.servers"] = bootstrap
     return properties
 
 
@@ -184,6 +199,7 @@ def _build(kafka: Mapping[str, str], group: str, window_messages: int) -> dict[s
         "allow.auto.create.topics": False,
         "fetch.queue.backoff.ms": FETCH_QUEUE_BACKOFF_MS,
         "fetch.wait.max.ms": FETCH_WAIT_MS,
+        "topic.metadata.refresh.interval.ms": TOPICS_REFRESH_MS,
         "queued.max.messages.kbytes": PREFETCH_KBYTES,
         "queued.min.messages": min(MOST_PREFETCHED, max(FEWEST_PREFETCHED, window_messages)),
     }

@@ -64,9 +64,9 @@ class MessageSource:
 
     hears_letters = False
 
-    def __init__(self, consumer: Consumer, topics: Iterable[str], mailbox: Mailbox, arrived: Arrived) -> None:
+    def __init__(self, consumer: Consumer, mailbox: Mailbox, arrived: Arrived) -> None:
         self._consumer = consumer
-        self._sorter = Sorter(topics)
+        self._sorter = Sorter()
         self._mailbox = mailbox
         self._arrived = arrived
 

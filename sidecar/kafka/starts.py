@@ -54,7 +54,7 @@ class NotYet:
 Start = Known | Begin | Lost | NotYet
 
 
-def start_of(
+def start_of(  # noqa: PLR0911 - one return a case
     tp: TopicPartition,
     commits: Mapping[TopicPartition, Commit],
     facts: TopicFacts | None,

@@ -1,15 +1,16 @@
 """How one lambda is doing, for operators. Called by the consumer thread, of what it owns."""
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition as KafkaPartition
-
 from sidecar import mail
+from sidecar.kafka.ends import Ends
 from sidecar.kafka.inflow import Inflow
+from sidecar.kafka.subscription import Subscription
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import State, TopicPartition
 
 
 def lambda_status(
-    consumer: Consumer,
+    ends: Ends,
+    subscription: Subscription,
     table: PartitionTable,
     inflow: Inflow,
     *,
@@ -18,7 +19,7 @@ def lambda_status(
     problems: list[mail.Problem],
     sent: int,
 ) -> mail.LambdaStatus:
-    """A picture of the present moment. Asks nobody: the log's ends are as Kafka's client last heard them."""
+    """A picture of the present moment. Asks nobody: the log's ends are as last heard."""
     return mail.LambdaStatus(
         connected=connected,
         joined=joined,
@@ -39,11 +40,11 @@ def lambda_status(
                 handled=p.handled,
                 checkpoint=p.checkpoint,
                 committed=p.committed,
-                end=_end(consumer, tp),
+                end=ends.end(tp),
                 outstanding=p.window.outstanding,
                 waiting=inflow.count(tp),
                 attempt=p.attempt,
-                reason=p.reason,
+                reason=p.reason or _without_leader(subscription, tp),
                 failing_offset=p.failing_offset,
                 blocked_since=p.blocked_since,
                 stalled_since=p.moved_at if p.stalled else None,
@@ -54,9 +55,5 @@ def lambda_status(
     )
 
 
-def _end(consumer: Consumer, tp: TopicPartition) -> int | None:
-    try:
-        marks = consumer.get_watermark_offsets(KafkaPartition(tp.topic, tp.partition), cached=True)
-    except KafkaException:
-        return None
-    return marks[1] if marks[1] >= 0 else None
+def _without_leader(subscription: Subscription, tp: TopicPartition) -> str:
+    return "" if subscription.has_leader(tp) else "no broker leads the partition"

@@ -63,7 +63,9 @@ class TopicWatch(threading.Thread):
                 self._look()
             except KafkaException as refusal:
                 self._tell_all(refusal.args[0])
-            except Exception as error:  # whatever it is, the next look may do better, and no lambda may wait in silence
+            except (
+                Exception
+            ) as error:  # whatever it is, the next look may do better, and no lambda may wait in silence
                 self._log.exception("the look at the topics failed; looking again")
                 self._tell_all(KafkaError(KafkaError._FAIL, f"{type(error).__name__}: {error}"))  # noqa: SLF001
             self._wake.wait(max(INTERVAL, SHARE * (monotonic() - began)))

@@ -9,7 +9,7 @@ from typing import cast
 
 from sidecar.partitions.backoff import delay
 from sidecar.partitions.balance import Balance
-from sidecar.partitions.partition import AfterDrain, Partition
+from sidecar.partitions.partition import AfterDrain, Ordered, Partition
 from sidecar.partitions.processes import Processes, Stream
 from sidecar.partitions.vocabulary import (
     Assign,
@@ -57,8 +57,33 @@ class Lives:
         self._empty_since: float | None = None
         self._next_stall_look = 0.0
         self._draining_all = False
+        self._orders: dict[TopicPartition, Ordered] = {}  # of partitions that may come back in the same rebalance
 
     # --- a life begins ----------------------------------------------------------------------------------------
+
+    def _begin(self, partition: Partition, now: float) -> None:
+        """Its place is known and committed: wait for a lambda, or stand still if an operator ordered that before."""
+        order, partition.ordered = partition.ordered, None
+        if order is None:
+            partition.reason = ""
+            self._wait(partition, now)
+            return
+        same_place = order.resume_at == partition.resume_at
+        partition.skip = {offset for offset in order.skip if offset >= partition.resume_at}
+        if order.is_paused:
+            partition.reason = order.reason
+            self._stand_still(partition)
+        elif order.is_halted and same_place:
+            self._halt(partition, order.reason, order.failing_offset)
+        else:
+            partition.reason = ""
+            self._wait(partition, now)
+
+    def _report_end(self, tp: TopicPartition, order: Ordered) -> None:
+        """The partition is not ours any more, and an operator's pause of it ends with that."""
+        if order.is_paused:
+            event = "an operator's pause ended: the partition is not this sidecar's any more"
+            self.commands.append(Report("warning", event, tp, None, {"reason": order.reason}))
 
     def _wait(self, partition: Partition, now: float) -> None:
         partition.state = State.WAITING

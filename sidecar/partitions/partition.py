@@ -30,6 +30,35 @@ class AfterDrain(Enum):
     WAIT = auto()  # another process of this sidecar gets it
 
 
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """What an operator ordered of a partition, or is asked to: it outlives a rebalance that gives it back to us."""
+
+    resume_at: int
+    is_paused: bool
+    is_halted: bool
+    reason: str
+    failing_offset: int | None
+    skip: frozenset[int]
+
+    @classmethod
+    def of(cls, partition: "Partition") -> "Ordered | None":
+        """None: nothing that would have to be kept."""
+        if partition.state is State.RESOLVING:
+            return partition.ordered
+        halted = partition.state is State.HALTED
+        if not (partition.stands_still or halted or partition.skip):
+            return None
+        return cls(
+            partition.resume_at,
+            partition.stands_still,
+            halted,
+            partition.reason,
+            partition.failing_offset,
+            frozenset(partition.skip),
+        )
+
+
 @dataclass(slots=True)
 class Partition:
     """One partition. Only the table that owns it changes its state; what concerns the place is decided here.
@@ -47,6 +76,8 @@ class Partition:
     tp: TopicPartition
     limits: Limits
     state: State = State.RESOLVING
+    ordered: Ordered | None = None
+    """While RESOLVING: what held of it before the rebalance."""
     resume_at: int = -1
     """The next offset to process, and so what is to be committed. -1 while RESOLVING."""
     committed: int | None = None

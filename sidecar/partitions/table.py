@@ -14,7 +14,7 @@ Every method takes the time as an argument, changes the state and appends to ``c
 from collections.abc import Collection, Iterable, Sequence
 
 from sidecar.partitions.orders import Orders
-from sidecar.partitions.partition import AfterDrain, Partition
+from sidecar.partitions.partition import AfterDrain, Ordered, Partition
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
     ClosedReason,
@@ -45,15 +45,41 @@ class PartitionTable(Orders):
     # --- Kafka's side ---------------------------------------------------------------------------------------
 
     def assigned(self, tps: Iterable[TopicPartition]) -> None:
-        """Kafka gave these partitions; where to start is not known yet."""
+        """Kafka gave these partitions; where to start is not known yet.
+
+        With the eager protocol some were ours until a moment ago: what an operator ordered of them still holds.
+        """
+        orders, self._orders = self._orders, {}
         for tp in tps:
-            self.partitions[tp] = Partition(tp, self.limits)
+            self.partitions[tp] = Partition(tp, self.limits, ordered=orders.pop(tp, None))
+        for tp, order in orders.items():
+            self._report_end(tp, order)
+
+    def not_resolved(self, tp: TopicPartition, reason: str) -> None:
+        """Where to start cannot be said yet, and why."""
+        partition = self.partitions[tp]
+        if partition.state is State.RESOLVING:
+            partition.reason = reason
 
     def resolved(self, tp: TopicPartition, offset: int, now: float, *, committed: bool) -> None:
-        """Where to start is known: ``offset`` is the group's committed one, or what the config decided."""
+        """Where to start is known: ``offset`` is the group's committed one, or what the config decided.
+
+        A place that is not committed yet is committed before a lambda gets the first record: `committed`. Were the
+        sidecar killed in between, the next start would decide anew, and begin somewhere else.
+        """
         partition = self.partitions[tp]
         partition.place(offset, committed=committed)
-        self._wait(partition, now)
+        if committed:
+            self._begin(partition, now)
+
+    def committed(self, tp: TopicPartition, offset: int, now: float) -> None:
+        """Kafka has ``offset`` as the partition's committed one."""
+        partition = self.partitions.get(tp)
+        if partition is None:
+            return
+        partition.committed = offset
+        if partition.state is State.RESOLVING and offset == partition.resume_at:
+            self._begin(partition, now)
 
     def offset_lost(self, tp: TopicPartition, offset: int, now: float, reason: str, *, halt: bool = False) -> None:
         """The place is gone from the log; go on at ``offset``, or, with ``halt``, when an operator says so.
@@ -78,14 +104,31 @@ class PartitionTable(Orders):
             partition.reason = paused_for
             self._stand_still(partition)
         else:
-            self._wait(partition, now)
+            self._untime(partition)
+            partition.state = State.RESOLVING  # until the new place is committed
 
-    def revoke(self, tps: Iterable[TopicPartition], reason: RevokeReason, seconds: float, now: float) -> None:
-        """Take these partitions back within ``seconds``: those that nobody holds are gone at once."""
+    def revoke(
+        self,
+        tps: Iterable[TopicPartition],
+        reason: RevokeReason,
+        seconds: float,
+        now: float,
+        *,
+        may_return: bool = False,
+    ) -> None:
+        """Take these partitions back within ``seconds``: those that nobody holds are gone at once.
+
+        ``may_return``: the protocol is the eager one, which takes all partitions away and then says which stay.
+        """
         for tp in tps:
             partition = self.partitions.get(tp)
             if partition is None:
                 continue
+            order = Ordered.of(partition)
+            if order is not None and may_return:
+                self._orders[tp] = order
+            elif order is not None:
+                self._report_end(tp, order)
             if partition.lease is None:
                 self._forget_wait(partition)
                 partition.state, partition.after_drain = State.DRAINING, AfterDrain.RELEASE
@@ -123,6 +166,9 @@ class PartitionTable(Orders):
         """These partitions are already somebody else's: fence at once, wait for nothing, commit nothing."""
         mine = [tp for tp in tps if tp in self.partitions]
         for tp in mine:
+            order = Ordered.of(self.partitions[tp])
+            if order is not None:
+                self._report_end(tp, order)
             if self.partitions[tp].lease is not None:
                 self._fence(self.partitions[tp], RevokeReason.LOST, now)
         self.forget(mine)

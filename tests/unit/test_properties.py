@@ -126,6 +126,7 @@ def test_a_consumer_gets_what_the_design_needs_and_no_default_again() -> None:
         "fetch.queue.backoff.ms": 2,
         "fetch.max.bytes": 8_388_608,
         "queued.max.messages.kbytes": 16_384,
+        "topic.metadata.refresh.interval.ms": 1_000,
         "queued.min.messages": 10_000,
         "partition.assignment.strategy": "cooperative-sticky",
     }

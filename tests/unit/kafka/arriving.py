@@ -1,7 +1,5 @@
 """Records that come, as the binding's messages."""
 
-from collections.abc import Iterable
-
 from confluent_kafka import Message
 
 from sidecar.kafka.inflow import Inflow
@@ -12,9 +10,9 @@ from sidecar.partitions.vocabulary import TopicPartition
 class Arriving:
     """Where messages come from that wait in ``inflow``."""
 
-    def __init__(self, inflow: Inflow, topics: Iterable[str] = ("t",)) -> None:
+    def __init__(self, inflow: Inflow) -> None:
         self._inflow = inflow
-        self._sorter = Sorter(topics)
+        self._sorter = Sorter()
 
     def come(self, messages: list[Message]) -> list[TopicPartition]:
         """They come. Returns the partitions of which any wait, once for each run of messages."""

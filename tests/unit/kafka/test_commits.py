@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from sidecar.kafka.commits import NORMAL_LIFE, Commits
 from sidecar.kafka.inflow import Inflow
+from sidecar.kafka.origins import Origins
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import (
     ClosedReason,
@@ -56,11 +57,11 @@ class World:
         names = iter(f"L{number}" for number in range(1, 100))
         self.table = PartitionTable(Limits(), lambda: next(names), lambda: 1.0)
         self.inflow = Inflow()
-        self.arriving = Arriving(self.inflow, ["words"])
+        self.arriving = Arriving(self.inflow)
         self.recorder = Recorder()
         self.kafka = Kafka()
         self.consumer = cast("Consumer", self.kafka)
-        self.commits = Commits(self.table, self.inflow, INTERVAL, self.recorder.log)
+        self.commits = Commits(self.table, self.inflow, Origins(), INTERVAL, self.recorder.log)
         self.now = 0.0
         self.table.assigned([P0, P1])
         for stream, tp in ((1, P0), (2, P1)):

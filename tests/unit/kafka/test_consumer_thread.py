@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from time import monotonic
+from typing import cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient
 
 from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
-from sidecar.kafka.connection import Connection
 from sidecar.kafka.consumer_thread import ConsumerThread
+from sidecar.kafka.ends import Ends
+from sidecar.kafka.facts import Edges
 from sidecar.kafka.flow import Flow
 from sidecar.kafka.intake import Intake
 from sidecar.kafka.places import Places
@@ -19,6 +22,8 @@ from sidecar.kafka.source import MessageSource
 from sidecar.kafka.writing import Writing
 from sidecar.logs import get_logger
 from sidecar.partitions.vocabulary import Assign, ClosedReason, State, TopicPartition
+
+from .played_inquiries import PlayedInquiries, topic
 
 P0 = TopicPartition("t", 0)
 
@@ -64,8 +69,6 @@ class ScriptedConsumer:
         return []
 
     def offsets_for_times(self, partitions: list[KafkaPartition], *, timeout: float) -> list[KafkaPartition]:
-        if partitions[0].offset < 0:  # where the log begins (-2) or ends (-1)
-            return [KafkaPartition(p.topic, p.partition, 3 + p.offset) for p in partitions]
         assert timeout <= 1.0, "the thread waits as long"
         self.asked += [p.partition for p in partitions]
         return partitions
@@ -95,19 +98,32 @@ class Bench:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         config = LambdaConfig.model_validate({"topic": "t", "group": "g"})
         outbox = mail.Outbox(loop, lambda _: None)
-        self.thread = ConsumerThread("l", config, {}, {}, outbox, lambda *_: None)
+        admin = cast("AdminClient", None)  # nothing asks it: the inquiries are played
+        self.thread = ConsumerThread("l", config, {}, {}, admin, lambda: None, outbox, lambda *_: None)
+        self.broker = PlayedInquiries({"t": topic("id", 1, 1)})
+        self.broker.edges_are = {P0: Edges(1, 2)}
         self.consumer = self.thread._consumer = ScriptedConsumer()  # type: ignore[assignment]
         log = get_logger("test")
         thread, consumer = self.thread, self.thread._consumer
-        thread._connection = Connection(consumer, ["t"], thread._problems, log)
         thread._writing = Writing(thread._table)
-        thread._flow = Flow(consumer, thread._table, thread._inflow, thread._writing, log)
+        thread._flow = Flow(consumer, thread._table, thread._inflow, thread._writing, thread._subscription, log)
         thread._places = Places(
-            consumer, thread._table, thread._inflow, config, log, lambda _: None, cooperative=True
+            consumer,
+            thread._table,
+            thread._inflow,
+            config,
+            thread._subscription,
+            self.broker.as_inquiries,
+            thread._origins,
+            log,
+            lambda _: None,
+            cooperative=True,
         )
+        inquiries = self.broker.as_inquiries
+        thread._ends = Ends(consumer, thread._table, thread._inflow, thread._subscription, inquiries)
         thread._sender = Sender(thread._table, thread._inflow, thread._writing, config, outbox, None)
         thread._intake = Intake(thread._table, thread._inflow, thread._places, thread._connection, thread._sender)
-        thread._source = MessageSource(consumer, ["t"], thread.mailbox, thread._intake.take)
+        thread._source = MessageSource(consumer, thread.mailbox, thread._intake.take)
         self.table = thread._table
         self.table.assigned([P0])
         self.table.resolved(P0, 1, monotonic(), committed=True)

@@ -3,8 +3,11 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
 
+from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka.flow import ENOUGH_BYTES, Flow
 from sidecar.kafka.inflow import MOST_WAITING_BYTES, Inflow
+from sidecar.kafka.problems import Problems
+from sidecar.kafka.subscription import Subscription
 from sidecar.kafka.writing import STUCK_AFTER, Writing
 from sidecar.logs import get_logger
 from sidecar.partitions.table import PartitionTable
@@ -66,7 +69,10 @@ class Bench:
         self.arriving = Arriving(self.inflow)
         self.table = PartitionTable(Limits(window_messages=window), lambda: next(leases), lambda: 0.0)
         self.writing = Writing(self.table)
-        self.flow = Flow(self.client, self.table, self.inflow, self.writing, get_logger("test"))  # type: ignore[arg-type]
+        log = get_logger("test")
+        config = LambdaConfig.model_validate({"topic": "t", "group": "g"})
+        self.subscription = Subscription(config, Problems(log), log)
+        self.flow = Flow(self.client, self.table, self.inflow, self.writing, self.subscription, log)  # type: ignore[arg-type]
         tps = [TopicPartition("t", number) for number in range(partitions)]
         self.table.assigned(tps)
         for stream in range(1, streams + 1):

@@ -19,9 +19,9 @@ def message(offset: int, partition: int = 0, topic: str = "t", value: bytes = b"
 class Bench:
     """What waits, and where it comes from."""
 
-    def __init__(self, *topics: str) -> None:
+    def __init__(self) -> None:
         self.inflow = Inflow()
-        self.come = Arriving(self.inflow, topics or ("t",)).come
+        self.come = Arriving(self.inflow).come
 
     def offsets(self, tp: TopicPartition, most: int = 100) -> list[int]:
         """Of what waits, the first ones."""
@@ -48,7 +48,7 @@ def test_a_batch_is_sorted_into_its_partitions_in_order(bench: Bench) -> None:
 
 
 def test_the_same_partition_number_of_two_topics_is_two_partitions() -> None:
-    bench = Bench("a", "b")
+    bench = Bench()
     assert bench.come([message(0, 0, "a"), message(7, 0, "b")]) == [TopicPartition("a", 0), TopicPartition("b", 0)]
     assert bench.offsets(TopicPartition("b", 0)) == [7]
 

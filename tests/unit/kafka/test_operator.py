@@ -12,9 +12,13 @@ from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka import operator
 from sidecar.kafka.commits import Commits
+from sidecar.kafka.facts import Edges
 from sidecar.kafka.inflow import Inflow
 from sidecar.kafka.operator import Operator
-from sidecar.kafka.places import Places
+from sidecar.kafka.origins import Origins
+from sidecar.kafka.problems import Problems
+from sidecar.kafka.subscription import Subscription
+from sidecar.kafka.target import Target
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import (
     ClosedReason,
@@ -29,6 +33,7 @@ from sidecar.partitions.vocabulary import (
     TopicPartition,
 )
 
+from .played_inquiries import TIMED_OUT, PlayedInquiries, topic
 from .recorder import Recorder
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -37,25 +42,12 @@ FIRST, END = 10, 50
 
 
 class Kafka:
-    """In the place of a consumer: a log from 10 to 50, whose records have their offset times 100 as timestamp."""
+    """In the place of a consumer."""
 
     def __init__(self) -> None:
         self.commits: list[int] = []
-        self.refuses: str = ""
+        self.refuses_commits = False
         self.fetched_end = -1001
-
-    def offsets_for_times(self, asked: list[KafkaPartition], *, timeout: float) -> list[KafkaPartition]:
-        assert timeout > 0
-        if self.refuses == "times":
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        return [KafkaPartition(p.topic, p.partition, self._offset(p.offset)) for p in asked]
-
-    @staticmethod
-    def _offset(time: int) -> int:
-        if time == -2:
-            return FIRST
-        wanted = max(FIRST, -(-time // 100))
-        return END if time == -1 else wanted if wanted < END else -1
 
     def get_watermark_offsets(self, _: KafkaPartition, *, cached: bool) -> tuple[int, int]:
         """What the client knows by itself: nothing, before it has fetched."""
@@ -67,10 +59,16 @@ class Kafka:
 
     def commit(self, *, offsets: list[KafkaPartition], asynchronous: bool) -> list[KafkaPartition]:
         assert not asynchronous
-        if self.refuses == "commit":
+        if self.refuses_commits:
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_MEMBER_ID))
         self.commits += [p.offset for p in offsets]
         return offsets
+
+
+def at_time(timestamp: int) -> int:
+    """Records have their offset times 100 as timestamp."""
+    wanted = max(FIRST, -(-timestamp // 100))
+    return wanted if wanted < END else -1
 
 
 class Bench:
@@ -85,12 +83,16 @@ class Bench:
         consumer = cast("Consumer", self.kafka)
         self.table = PartitionTable(Limits(), lambda: next(leases), lambda: 1.0)
         inflow = Inflow()
-        commits = Commits(self.table, inflow, 1.0, log)
-        places = Places(consumer, self.table, inflow, config, log, lambda _: None, cooperative=True)
+        commits = Commits(self.table, inflow, Origins(), 1.0, log)
+        self.broker = PlayedInquiries()
+        self.broker.edges_are = {P0: Edges(FIRST, END)}
+        self.broker.times = at_time
+        self.subscription = Subscription(config, Problems(log), log)
+        target = Target(consumer, inflow, self.subscription, self.broker.as_inquiries)
         self.answers: list[mail.Answer] = []
         outbox = mail.Outbox(loop, lambda _: None)
         outbox.post = self._post  # type: ignore[method-assign]
-        self.operator = Operator(consumer, self.table, places, commits, outbox, DRAIN)
+        self.operator = Operator(consumer, self.table, target, commits, outbox, DRAIN)
         self.table.assigned([P0])
         self.table.resolved(P0, 20, 0.0, committed=True)
         self.table.available(1, "process", 1 << 20, 0.0)
@@ -248,7 +250,7 @@ def test_what_the_client_has_seen_is_in_the_log_whatever_the_broker_says(bench: 
 
 
 def test_nothing_moves_when_kafka_does_not_answer(bench: Bench) -> None:
-    bench.kafka.refuses = "times"
+    bench.broker.edges_are = {P0: TIMED_OUT}
     bench.seek(mail.SeekTo("earliest"))
     refusal = bench.refusal()
     assert refusal.kind == "kafka"
@@ -257,11 +259,11 @@ def test_nothing_moves_when_kafka_does_not_answer(bench: Bench) -> None:
 
 
 def test_a_commit_that_is_refused_at_first_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.kafka.refuses = "commit"
+    bench.kafka.refuses_commits = True
     bench.seek(mail.SeekTo("offset", 12))
     bench.operator.work()
     assert bench.answers == []
-    bench.kafka.refuses = ""
+    bench.kafka.refuses_commits = False
     monkeypatch.setattr(operator, "monotonic", lambda: monotonic() + operator.RETRY_AFTER)
     bench.operator.work()
     assert bench.answer().value == (12, 20, State.WAITING)
@@ -269,7 +271,7 @@ def test_a_commit_that_is_refused_at_first_is_tried_again(bench: Bench, monkeypa
 
 
 def test_a_place_that_is_not_committed_yet_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.kafka.refuses = "commit"
+    bench.kafka.refuses_commits = True
     bench.seek(mail.SeekTo("offset", 12))
     assert bench.answers == [], "a rebalance may be under way: it is tried again"
     monkeypatch.setattr(operator, "monotonic", lambda: monotonic() + operator.COMMIT_TIMEOUT)
@@ -281,6 +283,23 @@ def test_a_place_that_is_not_committed_yet_is_said(bench: Bench, monkeypatch: py
 
 
 def test_a_seek_of_what_is_not_ours_asks_kafka_nothing(bench: Bench) -> None:
-    bench.kafka.refuses = "times"
     bench.seek(mail.SeekTo("earliest"), P1)
     assert bench.refusal().kind == "unknown"
+    assert bench.broker.asked == []
+
+
+def test_a_seek_where_no_broker_leads_is_refused_at_once(bench: Bench) -> None:
+    bench.subscription.learn({"t": topic("id", -1)}, [P0])
+    bench.seek(mail.SeekTo("earliest"))
+    assert "no broker leads t/0" in str(bench.refusal())
+    assert bench.broker.asked == []
+
+
+def test_a_partition_that_goes_while_kafka_is_asked_is_not_moved(bench: Bench) -> None:
+    bench.broker.holds = True
+    bench.seek(mail.SeekTo("earliest"))
+    bench.table.lost([P0], 0.0)
+    bench.table.assigned([P0])
+    bench.broker.answer()
+    assert bench.refusal().kind == "unknown"
+    assert bench.kafka.commits == []

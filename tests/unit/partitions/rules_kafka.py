@@ -40,9 +40,17 @@ class KafkaRules(Thread):
         tp = self._unresolved()[0]
         account = self.mine[tp]
         account.place = account.reader.position
-        account.state = State.WAITING
-        self.table.resolved(tp, account.place, self.now, committed=account.log.committed is not None)
+        committed = account.log.committed is not None
+        if committed:
+            account.state = State.WAITING
+        self.table.resolved(tp, account.place, self.now, committed=committed)
         self.obey()
+
+    @precondition(lambda self: self._placed())
+    @rule()
+    def place_is_committed(self) -> None:
+        """Kafka has the first place of a partition: only now a lambda may get it."""
+        self._commit(self._placed()[:1])
 
     @precondition(lambda self: self.mine)
     @rule(tp=TP, most=st.integers(1, 9))
@@ -129,7 +137,7 @@ class KafkaRules(Thread):
         if leaves:
             account.held = account.until = None
         else:
-            account.end(State.HALTED if halts else State.PAUSED if still else State.WAITING)
+            account.end(State.HALTED if halts else State.PAUSED if still else State.RESOLVING)
             account.moved(place)
             account.log.lose(place)
         self.obey()

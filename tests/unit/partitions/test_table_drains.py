@@ -173,9 +173,11 @@ def test_a_lost_offset_gets_a_new_lease_at_the_new_place() -> None:
     lab.checkpoint(lease, 3)
     lab.table.offset_lost(P0, 500, lab.now, "gone")
     seen = [entry for entry in lab.seen() if entry[0] != "rewind"]
-    assert seen == [("revoke", 1, RevokeReason.SEEK, 0.0), ("assign", 2, "L2", P0, 500, 1)]
+    assert seen == [("revoke", 1, RevokeReason.SEEK, 0.0)], "nobody gets it before its place is committed"
     assert lab.checkpoint(lease, 9)[0] is STALE
     assert (lab.partition().resume_at, lab.partition().to_commit()) == (500, 500)
+    lab.table.committed(P0, 500, lab.now)
+    assert lab.seen() == [("assign", 2, "L2", P0, 500, 1)]
 
 
 def test_a_lost_offset_does_not_ask_to_fetch_from_the_old_place() -> None:
@@ -210,10 +212,12 @@ def test_a_lost_offset_of_a_partition_that_waits_or_backs_off_moves_it() -> None
     lab = Lab()
     lab.own(P0)
     lab.table.offset_lost(P0, 7, lab.now, "gone")
+    lab.table.committed(P0, 7, lab.now)
     lease = lab.run()
     assert lab.partition().resume_at == 7
     lab.fail(lease)
     lab.table.offset_lost(P0, 9, lab.now, "gone")
+    lab.table.committed(P0, 9, lab.now)
     lab.offer(2)
     assert lab.assigned().start_offset == 9
 
@@ -242,6 +246,8 @@ def test_a_lost_offset_forgets_what_failed_at_the_old_place() -> None:
     lab.run()
     lab.table.undeliverable(P0, 5, "too large", 2.0, lab.now)
     lab.table.offset_lost(P0, 500, lab.now, "gone")
+    assert lab.state() is State.RESOLVING
+    lab.table.committed(P0, 500, lab.now)
     assert lab.state() is State.WAITING
     assert lab.partition().failing_offset is None
 
@@ -250,5 +256,6 @@ def test_a_lost_offset_begins_to_count_attempts_anew() -> None:
     lab = Lab()
     lab.fail(lab.run())
     lab.table.offset_lost(P0, 500, lab.now, "gone")
+    lab.table.committed(P0, 500, lab.now)
     lab.offer(2)
     assert lab.assigned().attempt == 1

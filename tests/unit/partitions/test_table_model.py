@@ -61,6 +61,7 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
             self.logs[tp].append(some)
             self.assigned(0)
             self.resolved()
+        self._commit(self._placed())
         for process in processes:
             self.available(process)
         for _ in range(going):
@@ -74,6 +75,8 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
             if account is None:
                 self.assigned(0)
                 self.resolved()
+            elif account.state is State.RESOLVING and account.place >= 0:
+                self._commit([tp])
             elif account.state is State.WAITING and len(self.crowd.known) < MOST_STREAMS:
                 self.available(process)
             elif account.state is State.STARTING:

@@ -116,7 +116,10 @@ class Thread(World):
             offset = partition.to_commit()
             if offset is not None and not refused:
                 account.log.commit(offset)
-                partition.committed = offset
+                if account.state is State.RESOLVING and offset == account.place:
+                    account.state = State.WAITING
+                self.table.committed(tp, offset, self.now)
+        self.obey()
 
     # --- what several rules do ------------------------------------------------------------------------------------
 
@@ -205,7 +208,11 @@ class Thread(World):
             account.orderly()
 
     def _unresolved(self) -> list[TopicPartition]:
-        return [tp for tp, account in self.mine.items() if account.state is State.RESOLVING]
+        return [tp for tp, account in self.mine.items() if account.state is State.RESOLVING and account.place < 0]
+
+    def _placed(self) -> list[TopicPartition]:
+        """Where they start is known, and not committed yet."""
+        return [tp for tp, account in self.mine.items() if account.state is State.RESOLVING and account.place >= 0]
 
     @staticmethod
     def _released(account: Account) -> bool:
