@@ -315,6 +315,8 @@ class Places:
         """Read these partitions from these offsets."""
         if not offsets:
             return
+        for tp in offsets:
+            self._inflow.drop(tp)  # what waits was read from the old position
         moved = [KafkaPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
         if self._cooperative:
             self._consumer.incremental_unassign([KafkaPartition(p.topic, p.partition) for p in moved])

@@ -328,6 +328,8 @@ class Stage:
     ) -> dict[str, Any]:
         """A sidecar's config with one lambda; ``options`` are the lambda's, ``kafka`` is added to its section."""
         lambda_ = {"topic": self.topic, "group": self.group, "checkpoint": {"interval": "50ms"}, **options}
+        if "topics" in options:
+            del lambda_["topic"]
         lambda_["settings"] = {"history": str(self.history.folder), **options.get("settings", {})}
         return {
             "kafka": {**self.broker.properties, **(kafka or {})},

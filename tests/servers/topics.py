@@ -26,7 +26,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # documented,
     ConfigResource,
     ResourceType,
 )
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 TIMEOUT = 20.0
 """Seconds that any call here may take; a test is over by then in any case."""
@@ -408,3 +408,25 @@ def _stored(message: Message) -> Stored:
         message.value(),
         pairs,
     )
+
+
+def add_partitions(address: str, name: str, total: int) -> None:
+    """Let a topic grow to ``total`` partitions. Raises KafkaException when the broker refuses."""
+    admin = _admin(address)
+    admin.create_partitions([NewPartitions(name, total)])[name].result(TIMEOUT)
+    _partitions(admin, name, total)
+
+
+def commit(address: str, group: str, topic: str, offsets: Mapping[int, int], metadata: str = "") -> None:
+    """Commit offsets by partition for a group that has no members. Raises KafkaException when the broker refuses."""
+    with closing(_consumer(address, {"group.id": group})) as consumer:
+        wanted = [TopicPartition(topic, p, offset, metadata=metadata) for p, offset in offsets.items()]
+        consumer.commit(offsets=wanted, asynchronous=False)
+
+
+def committed_metadata(address: str, group: str, topic: str) -> dict[int, str]:
+    """Return the metadata of the group's committed offsets by partition, where there is one."""
+    with closing(_consumer(address, {"group.id": group})) as consumer:
+        wanted = [TopicPartition(topic, partition) for partition in _partitions(consumer, topic)]
+        answers = consumer.committed(wanted, timeout=TIMEOUT)
+        return {answer.partition: answer.metadata for answer in answers if answer.offset >= 0 and answer.metadata}
