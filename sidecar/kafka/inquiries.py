@@ -25,7 +25,7 @@ from sidecar.kafka.facts import NO_LEADER, Commit, Edges, TopicFacts
 from sidecar.kafka.origins import decode, shown_id
 from sidecar.partitions.vocabulary import TopicPartition
 
-REQUEST_TIMEOUT = 5.0
+REQUEST_TIMEOUT = 3.0
 """Seconds that a question may take. Nobody waits meanwhile; then it is asked again."""
 
 K = TypeVar("K")

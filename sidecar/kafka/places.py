@@ -171,6 +171,8 @@ class Places:
                 reasons[tp] = Gone()
                 continue
             fact = facts.get(tp.topic)
+            if fact is None or (fact.error is not None and fact.error.code() < 0):
+                fact = self._subscription.facts(tp.topic)  # not answered; the last look at the topics was
             start = self._start(partition, commits, fact)
             match start:
                 case Known(offset, origin):

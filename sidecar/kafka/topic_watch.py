@@ -77,13 +77,21 @@ class TopicWatch(threading.Thread):
         wanted = [
             {*one.names, *(filter(one.matches, listed) if one.matches is not None else ())} for one in self._watched
         ]
-        answers = {name: result_of(f) for name, f in describe(self._admin, sorted(set().union(*wanted))).items()}
-        facts = {name: topic_facts(answer) for name, answer in answers.items()}
+        names_of_all = sorted(set().union(*wanted))
+        facts = self._describe(names_of_all)
+        if any(fact.error is not None and _is_away(fact.error) for fact in facts.values()):
+            # The client asks the broker that it takes for the controller, which may be the one that is gone. A list of
+            # the topics comes from any broker, and with it who is there now.
+            self._admin.list_topics(timeout=REQUEST_TIMEOUT)
+            facts = self._describe(names_of_all)
         for one, names in zip(self._watched, wanted, strict=True):
             mine = {name: facts[name] for name in names}
             errors = [fact.error for fact in mine.values()]
             away = next((error for error in errors if error is not None and _is_away(error)), None)
             one.mailbox.put(mail.Topics(mine) if away is None else mail.TopicsUnknown(away))
+
+    def _describe(self, names: list[str]) -> dict[str, TopicFacts]:
+        return {name: topic_facts(result_of(future)) for name, future in describe(self._admin, names).items()}
 
     def _tell_all(self, error: KafkaError) -> None:
         for one in self._watched:

@@ -9,13 +9,11 @@ from tests.servers import topics
 from tests.servers.kafka import KafkaCluster
 from tests.servers.topics import Record
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]  # brokers are started again
 
 
 @pytest.mark.parametrize("protocol", ["cooperative-sticky", "range"])
-def test_a_new_group_runs_what_has_a_leader(
-    two_brokers: KafkaCluster, cluster_stage: Stage, protocol: str
-) -> None:
+def test_a_new_group_runs_what_has_a_leader(two_brokers: KafkaCluster, cluster_stage: Stage, protocol: str) -> None:
     """Of three partitions, that of the broker which is killed before the group begins."""
     stage = cluster_stage
     stage.create_topic(replicas=[[1], [1], [2]])

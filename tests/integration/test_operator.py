@@ -9,7 +9,7 @@ import pytest
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.integration import checks
 from tests.integration.hand_client import hand_client
-from tests.integration.harness import NAME, Sidecar, Stage, Traffic, wait_for
+from tests.integration.harness import NAME, PATIENCE, Sidecar, Stage, Traffic, wait_for
 from tests.servers.topics import Record
 
 
@@ -161,3 +161,30 @@ def test_partition_that_is_not_here(embedded_stage: Stage, command: list[str]) -
     why = refused(sidecar, name, f"{NAME}/{stage.topic}/7", *options)
     assert f"{stage.topic}/7 is not assigned to this sidecar now" in why
     assert "there is no lambda 'eco'" in refused(sidecar, name, f"eco/{stage.topic}/7", *options)
+
+
+@pytest.mark.parametrize("protocol", ["range", "cooperative-sticky"])
+def test_a_pause_holds_while_the_partition_is_ours(kafka_stage: Stage, protocol: str) -> None:
+    """A second member comes and goes: with `range` everything is taken away each time, and given out anew."""
+    stage = kafka_stage
+    stage.create_topic(2)
+    kafka = {"partition.assignment.strategy": protocol}
+    first = stage.sidecar(kafka=kafka)
+    stage.process(first)
+    first.wait_for_state("running", 0)
+    first.wait_for_state("running", 1)
+    for partition in (0, 1):
+        done = first.cli("pause", f"{NAME}/{stage.topic}/{partition}", "--reason", "upgrade")
+        assert done.returncode == 0, done.stderr
+    second = stage.sidecar(label="second", kafka=kafka)
+    stage.process(second, "p2")
+    second.wait_for_log("joining the group")
+    wait_for(lambda: len(first.partitions()) == len(second.partitions()) == 1, "each to have one", 2 * PATIENCE)
+    [kept] = first.partitions()
+    first.wait_for_state("paused", kept)
+    assert first.partitions()[kept].reason == "upgrade"
+    ended = first.wait_for_log("an operator's pause ended: the partition is not this sidecar's any more")
+    assert ended["partition"] != kept
+    stage.produce_numbers(10, 2)
+    wait_for(lambda: len(stage.history.handled(partition=1 - kept)) == 5, "what the second has")
+    assert stage.history.handled(partition=kept) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sdk_python.protocol import admin_pb2
 from tests.integration import checks
 from tests.integration.harness import NAME, Stage, wait_for
@@ -100,3 +102,23 @@ def test_two_lambdas_in_one_sidecar(stage: Stage) -> None:
     assert sidecar.lambda_status().restarts == 0
     wait_for(lambda: not sidecar.lambda_status("second").processes, "the bad one's end to be noticed")
     assert sidecar.terminate() == 0
+
+
+@pytest.mark.kafka  # the embedded broker does not say where a log ends while a batch is fresh
+def test_the_lag_is_right_while_a_partition_stands_still(kafka_stage: Stage) -> None:
+    """Large records and a lambda that never checkpoints: the client stops fetching, and hears no more of the end."""
+    stage = kafka_stage
+    stage.create_topic()
+    sidecar = stage.sidecar(window={"messages": 10})
+    stage.process(sidecar, every=0)
+    sidecar.wait_for_state("running")
+    stage.produce([Record(value=b"x" * 60_000)] * 200)
+    stage.wait_until_handled(10)
+    stage.produce([Record(value=b"x" * 60_000)] * 400)
+
+    def lag() -> int:
+        one = sidecar.partitions()[0]
+        return one.end - one.committed if one.HasField("committed") else -1
+
+    end = stage.end_offsets()[0]
+    wait_for(lambda: lag() == end, lambda: f"{lag()} of {end}")

@@ -5,6 +5,8 @@ The old place exists in the new log, so no offset is out of range: only the topi
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.integration.harness import Sidecar, Stage, wait_for
@@ -28,7 +30,7 @@ def new_offsets(stage: Stage, since: int, partition: int = 0) -> list[int]:
     return sorted({event.offset for event in stage.history.handled()[since:] if event.partition == partition})
 
 
-def begun(stage: Stage, partitions: int = 1, **options: object) -> Sidecar:
+def begun(stage: Stage, partitions: int = 1, **options: Any) -> Sidecar:
     stage.create_topic(partitions)
     sidecar = stage.sidecar(**options)
     stage.process(sidecar)

@@ -49,7 +49,9 @@ def test_a_topic_that_appears_later_is_consumed_from_its_first_record(
 
 @pytest.mark.kafka
 @pytest.mark.parametrize("properties", PROTOCOLS, ids=IDS)
-def test_partitions_that_are_added_start_at_their_first_record(kafka_stage: Stage, properties: dict[str, Any]) -> None:
+def test_partitions_that_are_added_start_at_their_first_record(
+    kafka_stage: Stage, properties: dict[str, Any]
+) -> None:
     """Also with `start: latest`, which is where a new group starts, and when the sidecar was away meanwhile."""
     stage = kafka_stage
     stage.create_topic(2)
