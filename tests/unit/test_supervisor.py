@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from structlog.testing import capture_logs
@@ -70,15 +71,11 @@ async def test_a_signal_has_its_name() -> None:
 async def test_what_the_system_refuses_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory that went away is an OSError, a NUL a ValueError; neither ends the trying."""
     for error in (FileNotFoundError(2, "No such file or directory"), ValueError("embedded null byte")):
-        failing: Callable[[], Exception] = lambda error=error: error  # noqa: E731
-
-        async def refuse(*_: object, failing: Callable[[], Exception] = failing, **__: object) -> None:
-            raise failing()
-
+        refuse = AsyncMock(side_effect=error)
         with monkeypatch.context() as patch:
             patch.setattr(asyncio, "create_subprocess_exec", refuse)
             async with supervised("sh") as (supervisor, faults):
-                await until(lambda: supervisor.exits >= 3)
+                await until(lambda mock=refuse: mock.await_count >= 3)  # type: ignore[misc]
                 assert f"cannot be started: {error}, " in told(supervisor)
                 assert faults == []
 
