@@ -7,6 +7,7 @@ Consumer and its partitions. The two meet in mailboxes (`sidecar.mail`).
 import asyncio
 import os
 import signal
+from time import monotonic
 
 from confluent_kafka.admin import AdminClient
 
@@ -29,10 +30,11 @@ from sidecar.kafka.topic_watch import TopicWatch, Watched
 from sidecar.logs import get_logger
 from sidecar.operate.http import OperateServer
 from sidecar.server.admin import Admin
-from sidecar.server.hosted import Hosted
+from sidecar.server.hosted import Hosted, Own
 from sidecar.server.lambda_host import LambdaHost
 from sidecar.server.server import Server
 from sidecar.supervise.process import Supervisor
+from sidecar.tasks import Tasks
 
 EXIT_OK = 0
 EXIT_BROKEN = 1
@@ -50,7 +52,7 @@ _log = get_logger(__name__)
 
 
 async def run(config: Config) -> int:
-    """Run until SIGTERM or SIGINT, then drain. Returns the process's exit code."""
+    """Run until SIGTERM, SIGINT, SIGHUP or SIGQUIT, then drain. Returns the process's exit code."""
     app = _App(config)
     try:
         await app.start()
@@ -61,6 +63,16 @@ async def run(config: Config) -> int:
     await app.wait()
     await app.stop()
     return EXIT_BROKEN if app.broken else EXIT_OK
+
+
+def _to_drain() -> list[signal.Signals]:
+    """The signals that end us in order.
+
+    SIGHUP and SIGQUIT come from a terminal, which closes or has Ctrl-\\ typed. Whoever started us with one of them
+    ignored, as nohup does, wants us to outlive that.
+    """
+    of_a_terminal = [one for one in (signal.SIGHUP, signal.SIGQUIT) if signal.getsignal(one) is not signal.SIG_IGN]
+    return [signal.SIGTERM, signal.SIGINT, *of_a_terminal]
 
 
 class _App:
@@ -74,17 +86,19 @@ class _App:
         self._server: Server | None = None
         self._host: LambdaHost | None = None
         self._operate: OperateServer | None = None
-        self._supervisors: list[Supervisor] = []
+        self._supervisors: dict[str, Supervisor] = {}
         self._watch: TopicWatch | None = None
-        self._health_calls: set[asyncio.Task[None]] = set()
-        self._tidy: asyncio.Future[None] | None = None
+        self._tasks = Tasks(self._task_died)
+        self._tidy: asyncio.Task[None] | None = None
+        self._faults: list[mail.Problem] = []
+        self._ready = False
         self._stop = asyncio.Event()
         self.broken = False
 
     async def start(self) -> None:
         config = self._config
         loop = self._loop
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _to_drain():
             loop.add_signal_handler(number, self._signalled, number)
         bootstrap = None
         if config.embedded:
@@ -109,23 +123,25 @@ class _App:
             self._outlets.append(outlet)
             names = tuple(topic for topic in one.topics if not is_pattern(topic))
             watched.append(Watched(names, matcher(name, one), thread.mailbox))
-        admin = Admin(hosted, self._host, bootstrap or config.kafka["bootstrap.servers"])
+        admin = Admin(hosted, self._host, bootstrap or config.kafka["bootstrap.servers"], self._own)
         self._server = Server(config.server, self._host, admin)
         await self._server.start()
         _log.info("listening for lambdas", address=self._server.address, lambdas=sorted(hosted))
         if config.operate is not None:
             self._operate = OperateServer(config.operate.endpoint, admin.statuses)
+            await self._operate.start(self._tasks.spawn)
             _log.info("listening for operators", address=f"http://{self._operate.address}")
         tuning.tune()
-        self._tidy = asyncio.ensure_future(tuning.tidy())
+        self._tidy = self._tasks.spawn(tuning.tidy(), name="the collector of garbage")
         self._watch = TopicWatch(asking, watched)
         self._watch.start()
         for thread in self._threads.values():
             thread.start()
-        environment = self._child_environment(self._server.address)
-        self._supervisors = [
-            Supervisor(name, one, environment) for name, one in config.lambdas.items() if one.command is not None
-        ]
+        self._supervisors = {
+            name: Supervisor(name, one, self._child_environment(name, self._server.address), self._tasks)
+            for name, one in config.lambdas.items()
+            if one.command is not None
+        }
 
     async def wait(self) -> None:
         """Until it is to end."""
@@ -140,16 +156,16 @@ class _App:
         """
         if self._host is not None:
             self._host.refuse("the sidecar shuts down; offer again later")
-        for supervisor in self._supervisors:
+        for supervisor in self._supervisors.values():
             supervisor.restart_none()
         for thread in self._threads.values():
             thread.mailbox.put(mail.Stop())
         await self._wait_for_threads()
         if self._watch is not None:
             self._watch.stop()
-        await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
+        await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors.values()))
         if self._operate is not None:
-            await asyncio.to_thread(self._operate.stop)
+            await self._operate.stop()
         await asyncio.gather(*(outlet.stop(WRITE_TIMEOUT) for outlet in self._outlets))
         if self._server is not None:
             await self._server.stop(STOP_GRACE)
@@ -202,13 +218,27 @@ class _App:
 
     def _set_health(self, is_healthy: bool) -> None:
         assert self._server is not None
-        task = asyncio.ensure_future(self._server.healthy(is_healthy))
-        self._health_calls.add(task)  # the loop itself holds tasks only weakly
-        task.add_done_callback(self._health_calls.discard)
+        self._ready = is_healthy
+        self._tasks.spawn(self._server.healthy(is_healthy and not self._faults), name="the health that gRPC tells")
 
-    def _child_environment(self, address: str) -> dict[str, str]:
-        environment = {**os.environ, "KAFKA_SIDECAR_ADDRESS": dial(address)}
-        environment.pop("KAFKA_SIDECAR_ADMIN_TOKEN", None)  # to operate the sidecar is not a lambda's business
+    def _task_died(self, fault: str) -> None:
+        """A part of the sidecar no longer works. It goes on with the rest, is no longer ready, and says so."""
+        self._faults.append(mail.Problem("sidecar", fault, monotonic()))
+        if self._server is not None and not self._stop.is_set():
+            self._set_health(self._ready)
+
+    def _own(self, name: str) -> Own:
+        """What the loop knows of a lambda, and its consumer thread does not."""
+        supervisor = self._supervisors.get(name)
+        if supervisor is None:
+            return Own(self._faults, 0)
+        return Own([*self._faults, *supervisor.problems()], supervisor.exits)
+
+    def _child_environment(self, name: str, address: str) -> dict[str, str]:
+        """Ours without what is none of a lambda's business: to operate the sidecar, and to log in to Kafka."""
+        withheld = self._config.withheld(name) | {"KAFKA_SIDECAR_ADMIN_TOKEN"}
+        environment = {variable: value for variable, value in os.environ.items() if variable not in withheld}
+        environment["KAFKA_SIDECAR_ADDRESS"] = dial(address)
         if self._config.source is not None:
             environment["KAFKA_SIDECAR_CONFIG"] = str(self._config.source.resolve())
         if self._config.server.token is not None:

@@ -9,10 +9,13 @@ from pathlib import Path
 import click
 
 from sidecar import logs
-from sidecar.config import Config, LambdaConfig, describe, load
+from sidecar.capture import reserve_descriptors
+from sidecar.config import Config, ConfigError, LambdaConfig, describe, load
 from sidecar.config.lambdas import default_dead_letter_topic
+from sidecar.config.runnable import as_mistake, cannot_run, doubtful
 from sidecar.operate.commands import COMMANDS
 from sidecar.operate.failures import config_mistakes
+from sidecar.operate.say import say
 from sidecar.version import VERSION
 
 _EPILOG = """
@@ -81,6 +84,7 @@ def main(context: click.Context, path: Path, check: bool, log_format: logs.Forma
 
     Without a command it runs the sidecar.
     """
+    reserve_descriptors()
     context.obj = path
     if context.invoked_subcommand is not None:
         if check:
@@ -88,6 +92,8 @@ def main(context: click.Context, path: Path, check: bool, log_format: logs.Forma
         return
     with config_mistakes():
         config = load(path, os.environ)
+        if check:
+            _check_this_machine(config, path)
     if check:
         _say_what_would_run(config, path)
         return
@@ -98,32 +104,42 @@ def _run(config: Config, path: Path, log_format: logs.Format | None, log_level: 
     from sidecar import app  # noqa: PLC0415 - Kafka's client and gRPC load only when something runs
 
     logs.configure(log_format, log_level)
-    log = logs.get_logger("sidecar.cli")
-    log.info("starting", version=VERSION, file=str(path), config=describe(config))
-    for warning in config.warnings:
-        log.warning(warning)
-    return asyncio.run(app.run(config))
+    with logs.own_stderr():
+        log = logs.get_logger("sidecar.cli")
+        log.info("starting", version=VERSION, file=str(path), config=describe(config))
+        for warning in (*config.warnings, *map(as_mistake, cannot_run(config, os.environ))):
+            log.warning(str(warning))
+        return asyncio.run(app.run(config))
 
 
 for _command in COMMANDS:
     main.add_command(_command)
 
 
+def _check_this_machine(config: Config, path: Path) -> None:
+    """Raises ``ConfigError`` when what the config names is not here."""
+    found = [*map(as_mistake, cannot_run(config, os.environ))]
+    if found:
+        raise ConfigError(path, found)
+    for one in map(as_mistake, doubtful(config, os.environ)):
+        say(f"warning: {one}, unless its process runs elsewhere", err=True)
+
+
 def _say_what_would_run(config: Config, path: Path) -> None:
     """What `--check` prints: a line for each part of the config, without secrets; then the verdict."""
     shown = describe(config)
-    click.echo(f"kafka    {', '.join(f'{name}={value}' for name, value in shown['kafka'].items())}")
+    say(f"kafka    {', '.join(f'{name}={value}' for name, value in shown['kafka'].items())}")
     server = config.server
     secrets = {"tls": server.tls, "token": server.token, "admin token": server.admin_token}
     secured = [name for name, value in secrets.items() if value is not None]
-    click.echo(f"server   {server.listen}{' with ' + ' and '.join(secured) if secured else ''}")
-    click.echo(f"operate  {config.operate.listen if config.operate else 'no HTTP endpoint'}")
+    say(f"server   {server.listen}{' with ' + ' and '.join(secured) if secured else ''}")
+    say(f"operate  {config.operate.listen if config.operate else 'no HTTP endpoint'}")
     for name, one in config.lambdas.items():
         does = f"{_who_runs(one)}{_on_critical(name, one)}"
-        click.echo(f"lambda   {name}: {', '.join(one.topics)} in group {one.group}; {does}")
+        say(f"lambda   {name}: {', '.join(one.topics)} in group {one.group}; {does}")
     for warning in config.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    click.echo(f"{path}: ok")
+        say(f"warning: {warning}", err=True)
+    say(f"{path}: ok")
 
 
 def _who_runs(one: LambdaConfig) -> str:

@@ -12,43 +12,93 @@ Every line has `ts` (UTC, ISO 8601), `level`, `event` and `logger`. Conventional
 Loggers are made at module level with `get_logger(__name__)` and take effect with `configure`; bind values to them
 only after that. What the standard library's `logging` gets, from this process and from libraries, comes out the
 same way. A value whose name says that it is a secret is shown as `****`, and so is a password in a URL.
+
+Logging never raises and never waits: where a line goes is `sidecar.sink`'s business. What a terminal shows has no
+control characters in it, whoever said it. Lines of libraries that come in a flood are counted, not printed.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import sys
-from typing import Literal, TextIO, cast
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from sidecar.capture import Capture, take_apart
+from sidecar.flood import Flood, Kind
 from sidecar.redact import masked
+from sidecar.sink import SINK
+from sidecar.visible import visible, visible_lines
 
 Format = Literal["json", "console"]
 
 FORMATS: tuple[Format, ...] = ("json", "console")
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
+STOP_TIMEOUT = 2.0
+"""Seconds that the last lines get to be written when the process ends."""
+
 _FIRST = ("ts", "level", "event", "logger")
+_SEVERAL_LINES = ("exception", "stack")
 
 
-class _Stderr:
-    """`sys.stderr` as it is when a line is written: loggers are cached, and tests replace it."""
+class _Lines:
+    """What structlog calls with a finished line; its methods have the names of the levels."""
 
-    def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+    def msg(self, line: str) -> None:
+        SINK.write(f"{line}\n")
 
-    def flush(self) -> None:
-        sys.stderr.flush()
-
-
-_STDERR = cast("TextIO", _Stderr())
+    debug = info = warning = error = critical = msg
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+class _NeverRaises(structlog.BoundLoggerBase):
+    """A line that cannot be made, since a value has no text, is a poorer line, and no error of whoever logs."""
+
+    def _process_event(
+        self, method_name: str, event: str | None, event_kw: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        try:
+            args, kw = super()._process_event(method_name, event, event_kw)
+        except structlog.DropEvent:
+            raise
+        except Exception as error:
+            return (_poor_line(method_name, str(event), error),), {}
+        return tuple(args), dict(kw)
+
+
+class _Handler(logging.Handler):
     """The standard library's way to our lines; a class of its own so that `configure` finds it again."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line, unless many of its kind were there just now."""
+        if not _FLOOD.passes((record.name, f"{record.levelname.lower()}: {str(record.msg)[:200]}")):
+            return
+        try:
+            line = self.format(record)
+        except Exception as error:
+            line = _poor_line(record.levelname.lower(), str(record.msg), error)
+        SINK.write(f"{line}\n")
+
+
+def _poor_line(level: str, event: str, error: Exception) -> str:
+    why = f"the rest of this line cannot be shown: {type(error).__name__}"
+    return json.dumps({"level": level, "event": event, "error": why})
+
+
+def _tell_flood(kind: Kind, count: int) -> None:
+    name, text = kind
+    get_logger(name).warning("more lines of this kind were not shown", kind=text, not_shown=count)
+
+
+_FLOOD = Flood(_tell_flood)
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -70,7 +120,7 @@ def configure(log_format: Format | None = None, level: str = "info") -> None:
         raise ValueError(f"unknown log format {log_format!r}: expected {' or '.join(FORMATS)}")
     if level not in LEVELS:
         raise ValueError(f"unknown log level {level!r}: expected one of {', '.join(LEVELS)}")
-    terminal = sys.stderr.isatty()
+    terminal = _is_terminal()
     if log_format is None:
         log_format = "console" if terminal else "json"
     number = getattr(logging, level.upper())
@@ -82,11 +132,11 @@ def configure(log_format: Format | None = None, level: str = "info") -> None:
     # Speed: levels below `number` are methods that return at once, and a logger is put together only once.
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *common, *last],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(_STDERR),
+        wrapper_class=type("Logger", (_NeverRaises, structlog.make_filtering_bound_logger(number)), {}),
+        logger_factory=lambda *_: _Lines(),
         cache_logger_on_first_use=True,
     )
-    handler = _Handler(_STDERR)
+    handler = _Handler()
     foreign: list[Processor] = [structlog.stdlib.ExtraAdder(), structlog.stdlib.add_logger_name, *common]
     after: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=foreign, processors=after))
@@ -95,6 +145,66 @@ def configure(log_format: Format | None = None, level: str = "info") -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(number)
+    _FLOOD.forget()
+    rendered: list[Processor] = [*common, *last]
+    SINK.notice = lambda count: _notice(rendered, count)
+    SINK.tick = _FLOOD.settle
+
+
+@contextmanager
+def own_stderr() -> Iterator[None]:
+    """Have standard error for ourselves: a thread writes our lines, and what others write there makes lines of ours.
+
+    For the process that is a sidecar, after `configure`.
+    """
+    capture = Capture(_captured)
+    SINK.start(capture.descriptor)
+    capture.start()
+    logging.captureWarnings(True)
+    threading.excepthook = _thread_died
+    sys.unraisablehook = _not_raised
+    try:
+        yield
+    finally:
+        threading.excepthook = threading.__excepthook__
+        sys.unraisablehook = sys.__unraisablehook__
+        capture.stop(STOP_TIMEOUT)
+        _FLOOD.settle(all_kinds=True)
+        SINK.stop(STOP_TIMEOUT)
+
+
+def _captured(line: str) -> None:
+    name, level, place, text = take_apart(line)
+    if _FLOOD.passes((name, place or re.sub(r"\d+", "#", text)[:80])):
+        about = {"source": place} if place else {}
+        getattr(get_logger(name), level)(text, **about)
+
+
+def _thread_died(died: threading.ExceptHookArgs) -> None:
+    if died.exc_type is SystemExit:
+        return
+    name = died.thread.name if died.thread is not None else ""
+    get_logger(__name__).error("a thread died", thread=name, exc_info=died.exc_value)
+
+
+def _not_raised(failed: sys.UnraisableHookArgs) -> None:
+    what = failed.err_msg or "an exception that nobody can take"
+    get_logger(__name__).error(what, where=type(failed.object).__name__, exc_info=failed.exc_value)
+
+
+def _notice(processors: list[Processor], count: int) -> str:
+    """The line that says how many are missing: made here, since it does not go through the queue."""
+    event: Any = {"event": f"{count} log lines were dropped", "logger_": __name__, "dropped": count}
+    for processor in processors:
+        event = processor(None, "warning", event)
+    return f"{event}\n"
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # there is none; it is closed
+        return False
 
 
 def mask_secrets(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
@@ -111,7 +221,18 @@ def _last(log_format: Format, *, colors: bool) -> list[Processor]:
     if log_format == "json":
         return [_ordered, structlog.processors.JSONRenderer()]
     plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", exception_formatter=plain)]
+    return [_visible, structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", exception_formatter=plain)]
+
+
+def _visible(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """For a terminal: nobody's text in it moves the cursor, or looks like another line."""
+    del logger, method
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = visible_lines(value, "    ") if key in _SEVERAL_LINES else visible(value)
+        elif not isinstance(value, int | float | None):
+            event[key] = visible(repr(value))
+    return event
 
 
 def _keyword(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

@@ -326,6 +326,8 @@ class LambdaStatus:
     produced: int = 0
     produce_failures: int = 0
     """Records that the lambda produced: written, and not known to be. The loop adds both, the thread has neither."""
+    process_exits: int = 0
+    """How often a process that the sidecar keeps running ended by itself. The loop's too."""
 
     @property
     def problem(self) -> str:

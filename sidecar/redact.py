@@ -81,3 +81,10 @@ class MaskedDict(dict[str, Any]):
 
     def __repr__(self) -> str:
         return repr(masked(dict(self)))
+
+
+class HiddenDict(MaskedDict):
+    """The same for values of which each may be a secret, under any name: it shows the keys alone."""
+
+    def __repr__(self) -> str:
+        return repr(dict.fromkeys(self, MASK))

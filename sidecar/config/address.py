@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+import socket
+from functools import lru_cache
 from typing import NamedTuple
+
+from sidecar.config.units import quoted
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 # What a Unix socket's address can hold on Linux, without the final NUL.
@@ -23,14 +28,23 @@ class Endpoint(NamedTuple):
     """Of the Unix socket, absolute; empty for a host."""
 
     @property
+    def loopback(self) -> bool:
+        """Whether the host, as it is written, is this machine's loopback."""
+        try:
+            return _is_loopback(self.host)
+        except ValueError:
+            return self.host.lower() == "localhost" or self.host.lower().endswith(".localhost")
+
+    @property
     def local(self) -> bool:
-        """Whether only this machine can reach it."""
-        if self.path or self.host == "localhost":
+        """Whether only this machine can reach it. A name is looked up; one that is not known counts as reachable."""
+        if self.path or self.loopback:
             return True
         try:
-            return ipaddress.ip_address(self.host).is_loopback
+            ipaddress.ip_address(self.host)
         except ValueError:
-            return False  # a name: who knows what it resolves to, so it counts as reachable
+            return _resolves_to_loopback(self.host)
+        return False
 
     def __str__(self) -> str:
         if self.path:
@@ -48,20 +62,22 @@ def parse_endpoint(text: str, *, unix: bool = True) -> Endpoint:
     Raises:
         ValueError: it is none of these; the text says what was expected.
     """
-    expected = f"expected host:port{' or unix:///path' if unix else ''}, not {text!r}"
+    expected = f"expected host:port{' or unix:///path' if unix else ''}, not {quoted(text)}"
     if text.startswith("unix:"):
         path = text.removeprefix(_UNIX)
         if not unix:
             raise ValueError(f"{expected}: a Unix socket is not possible here")
         if not text.startswith(f"{_UNIX}/") or len(path) < 2:
             raise ValueError(f"{expected}: a socket's path must be absolute, as in unix:///run/sidecar.sock")
-        if len(path.encode()) > _LONGEST_SOCKET_PATH:
+        if "\0" in path:
+            raise ValueError("expected a socket's path without NUL")
+        if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
             raise ValueError(f"{expected}: a socket's path may have {_LONGEST_SOCKET_PATH} bytes at most")
         return Endpoint("", -1, path)
     host, colon, port = text.rpartition(":")
     if not colon or not host:
         raise ValueError(f"{expected}: {'the host' if colon else 'the port'} is missing")
-    if not (port.isascii() and port.isdecimal() and int(port) <= 65535):
+    if not (is_port(port)):
         raise ValueError(f"{expected}: a port is a number from 0 to 65535")
     if host.startswith("[") and host.endswith("]"):
         return Endpoint(_ipv6(host[1:-1], expected), int(port))
@@ -70,6 +86,11 @@ def parse_endpoint(text: str, *, unix: bool = True) -> Endpoint:
     if not _HOST.fullmatch(host):
         raise ValueError(f"{expected}: {host!r} is neither a name nor an address")
     return Endpoint(host, int(port))
+
+
+def is_port(text: str) -> bool:
+    """Whether this is a number from 0 to 65535."""
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535
 
 
 def dial(listen: str) -> str:
@@ -92,6 +113,22 @@ def dial(listen: str) -> str:
     if address.is_unspecified:
         return str(endpoint._replace(host="::1" if address.version == 6 else "127.0.0.1"))
     return str(endpoint)
+
+
+def _is_loopback(address: str) -> bool:
+    """Raises ``ValueError`` when it is no address."""
+    parsed = ipaddress.ip_address(address)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return (mapped or parsed).is_loopback
+
+
+@lru_cache(maxsize=64)
+def _resolves_to_loopback(name: str) -> bool:
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return bool(found) and all(_is_loopback(str(one[4][0])) for one in found)
 
 
 def _ipv6(text: str, expected: str) -> str:

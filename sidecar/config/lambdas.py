@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -13,9 +14,23 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
 from sidecar.config.base import Loc, Section, Wrong, mistake
 from sidecar.config.units import Bytes, Seconds
-from sidecar.redact import MaskedDict
+from sidecar.redact import HiddenDict
 
-LAMBDA_NAME = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+MOST_INSTANCES = 1_000
+MOST_UINT32 = 2**32 - 1
+MOST_RECORDS = 1_000_000
+"""In a frame; more would be no cheaper, and the whole frame is in memory."""
+
+MOST_FRAME = 1024**3
+"""Bytes of a frame: gRPC and protobuf end at 2 GiB."""
+
+LONGEST_TEXT = 32_767
+"""Bytes of a text in Kafka's protocol, such as a group's name."""
+
+LONGEST_ARGUMENT = 128 * 1024
+"""Bytes, with a NUL at its end, of one argument or environment variable of a program on Linux."""
+
+LAMBDA_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 
 
@@ -46,7 +61,26 @@ def topic_or_pattern(value: str) -> str:
 def _filled(value: str) -> str:
     if not value.strip():
         raise mistake("expected a text, this one is empty")
+    if not _is_passable(value):
+        raise mistake(f"the text {_UNPASSABLE}")
+    if len(value.encode()) > LONGEST_TEXT:
+        raise mistake(f"expected at most {LONGEST_TEXT} bytes of text")
     return value
+
+
+_UNPASSABLE = "has a NUL or half of a surrogate pair in it, which cannot be passed on"
+
+
+def _is_passable(text: str) -> bool:
+    """Whether the system's interfaces, which end a text at NUL, take it as it is."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def _too_long(text: str) -> bool:
+    return len(os.fsencode(text)) >= LONGEST_ARGUMENT
 
 
 def _listed(value: Any) -> Any:
@@ -70,6 +104,11 @@ def _command(value: Any) -> tuple[str, ...]:
         raise mistake("expected a text or a list of texts", "as in: python -m sdk_python.serve deli")
     if not words or not words[0]:
         raise mistake("expected a command, this one is empty")
+    for number, word in enumerate(words):
+        if not _is_passable(word):
+            raise mistake(f"word {number + 1} {_UNPASSABLE}")
+        if _too_long(word):
+            raise mistake(f"word {number + 1} is too long: a program takes {LONGEST_ARGUMENT - 1} bytes in one")
     return words
 
 
@@ -78,15 +117,34 @@ def _environment(value: Any) -> dict[str, str]:
         raise mistake("expected a mapping of names to values")
     made: dict[str, str] = {}
     for name, one in value.items():
-        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
-            raise mistake(f"{name!r} cannot be the name of an environment variable")
+        if not isinstance(name, str) or not name or "=" in name or not _is_passable(name):
+            shown = repr(name.partition("=")[0]) if isinstance(name, str) else repr(name)
+            raise mistake(f"{shown}{_rest(name)} cannot be the name of an environment variable")
         if not isinstance(one, str | int | float):
             raise mistake(f"the value of {name} must be a text, a number or a boolean")
-        made[name] = str(one).lower() if isinstance(one, bool) else str(one)
+        text = str(one).lower() if isinstance(one, bool) else str(one)
+        if not _is_passable(text):
+            raise mistake(f"the value of {name} {_UNPASSABLE}")
+        if _too_long(f"{name}={text}"):
+            raise mistake(f"{name} is too long: a program takes {LONGEST_ARGUMENT - 1} bytes in one variable")
+        made[name] = text
     return made
 
 
+def _a_millisecond(value: float) -> float:
+    if value < 0.001:
+        raise mistake("expected at least 1ms")
+    return value
+
+
+def _rest(name: Any) -> str:
+    """What follows a `=` is probably a value, and may be a secret."""
+    return " with a `=` after it" if isinstance(name, str) and "=" in name else ""
+
+
 def _directory(value: Path) -> Path:
+    if not _is_passable(str(value)):
+        raise mistake(f"the path {_UNPASSABLE}")
     if not value.is_dir():
         raise mistake(f"there is no directory {str(value)!r}", "a relative path starts where the sidecar was started")
     return value
@@ -100,7 +158,7 @@ TopicOrPattern = Annotated[str, AfterValidator(topic_or_pattern)]
 class CheckpointConfig(Section):
     """How checkpoints become commits in Kafka."""
 
-    interval: Annotated[Seconds, Field(gt=0)] = 1.0
+    interval: Annotated[Seconds, Field(gt=0), AfterValidator(_a_millisecond)] = 1.0
     """How often the latest checkpoint of each partition is committed. Default 1s. Shorter: less is handled again
     after a crash of the sidecar. Longer: fewer requests to the broker."""
 
@@ -108,7 +166,7 @@ class CheckpointConfig(Section):
 class WindowConfig(Section):
     """How much of one partition may be outstanding: sent to the lambda, and not checkpointed yet."""
 
-    messages: Annotated[int, Field(ge=1)] = 10_000
+    messages: Annotated[int, Field(ge=1, le=MOST_UINT32)] = 10_000
     """Records. Default 10000. Larger: a slow checkpoint stops the flow later. Smaller: less is handled again
     after a restart of the lambda. One record may always be outstanding."""
 
@@ -120,11 +178,11 @@ class WindowConfig(Section):
 class FrameConfig(Section):
     """How large one frame on the wire may become. A frame never waits to be filled."""
 
-    records: Annotated[int, Field(ge=1)] = 4_000
+    records: Annotated[int, Field(ge=1, le=MOST_RECORDS)] = 4_000
     """Records in a frame at most. Default 4000. Larger: a little cheaper for each record. Smaller: a lambda's
     loop is free for other things more often."""
 
-    bytes: Bytes = 1024 * 1024
+    bytes: Annotated[Bytes, Field(le=MOST_FRAME)] = 1024 * 1024
     """Bytes in a frame at most. Default 1MiB. A soft limit: a larger record goes alone."""
 
 
@@ -148,15 +206,15 @@ class LambdaConfig(Section):
     document_lambda: Text | None = None
     """The module with the lambda of one document, when `plugin` is the document router. Default: none."""
 
-    command: Annotated[tuple[str, ...], BeforeValidator(_command)] | None = None
+    command: Annotated[tuple[str, ...], BeforeValidator(_command)] | None = Field(default=None, repr=False)
     """The lambda process, as words; a text is split as a shell would, but no shell runs. Default: none, then
     somebody else starts it. With it the sidecar starts the process and keeps it running."""
 
-    instances: Annotated[int, Field(ge=1)] = 1
+    instances: Annotated[int, Field(ge=1, le=MOST_INSTANCES)] = 1
     """How many processes of `command` run. Default 1. More: partitions are handled on more cores; more processes
     than partitions stay idle."""
 
-    env: Annotated[dict[str, str], BeforeValidator(_environment), AfterValidator(MaskedDict)] | None = None
+    env: Annotated[dict[str, str], BeforeValidator(_environment), AfterValidator(HiddenDict)] | None = None
     """Environment variables of `command`, besides the sidecar's own. Default: none."""
 
     cwd: Annotated[Path, AfterValidator(_directory)] | None = None
@@ -166,8 +224,8 @@ class LambdaConfig(Section):
     """The topics that the lambda may write to by `context.produce`, or by the call Produce. Default: none. A topic
     that it consumes itself has to be here as well."""
 
-    settings: Annotated[dict[str, Any], BeforeValidator(_none_is_empty), AfterValidator(MaskedDict)] = Field(
-        default_factory=MaskedDict
+    settings: Annotated[dict[str, Any], BeforeValidator(_none_is_empty), AfterValidator(HiddenDict)] = Field(
+        default_factory=HiddenDict
     )
     """What the plugin gets as its config: anything that JSON can hold. Default: empty."""
 
@@ -198,7 +256,7 @@ class LambdaConfig(Section):
     """Where dead letters go. Default: TOPIC.LAMBDA.dead-letter for each topic. Made if it is missing, with the
     topic's number of partitions. Only with `on_critical: dead-letter`."""
 
-    max_restarts: Annotated[int, Field(ge=0)] | None = None
+    max_restarts: Annotated[int, Field(ge=0, le=MOST_UINT32)] | None = None
     """After so many restarts in a row without a new checkpoint the next failure is critical. Default: none, a
     recoverable error stays recoverable: an outage or a deploy must not turn healthy records into dead letters."""
 

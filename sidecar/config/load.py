@@ -12,9 +12,10 @@ from pydantic_core import ErrorDetails
 
 from sidecar.config.address import dial
 from sidecar.config.base import did_you_mean
-from sidecar.config.model import DEFAULT_LISTEN, Config
-from sidecar.config.source import Mistake, Source, dotted, read
-from sidecar.redact import is_secret
+from sidecar.config.listeners import DEFAULT_LISTEN
+from sidecar.config.model import Config
+from sidecar.config.source import Mistake, Source, dotted, is_private, read
+from sidecar.config.units import quoted
 
 TOKEN_VARIABLE = "KAFKA_SIDECAR_TOKEN"  # noqa: S105 - a name, no secret
 """Where the lambdas' token is when the config file has none."""
@@ -26,12 +27,14 @@ class ConfigError(Exception):
     Attributes:
         path: the file.
         mistakes: all of them.
+        lines: the text of each.
     """
 
     def __init__(self, path: Path, mistakes: Iterable[Mistake]) -> None:
         self.path = path
         self.mistakes = tuple(sorted(dict.fromkeys(mistakes), key=lambda m: m.line or 0))
-        super().__init__("\n".join(self._line(mistake) for mistake in self.mistakes))
+        self.lines = tuple(self._line(mistake) for mistake in self.mistakes)
+        super().__init__("\n".join(self.lines))
 
     def _line(self, mistake: Mistake) -> str:
         place = f"{self.path}:{mistake.line}" if mistake.line else str(self.path)
@@ -70,7 +73,9 @@ def load(path: Path | str, environ: Mapping[str, str]) -> Config:
     if source.data is not None:
         reported = {mistake.path for mistake in mistakes}
         try:
-            config = Config.model_validate(_with_token(source.data, environ), context={"file": path})
+            config = Config.model_validate(
+                _with_token(source.data, environ), context={"file": path, "variables": source.variables}
+            )
         except ValidationError as error:
             # A value whose variable is not set is wrong for this one reason only.
             found = (_from_pydantic(one, source) for one in error.errors(include_url=False))
@@ -154,7 +159,7 @@ def _from_pydantic(error: ErrorDetails, source: Source) -> Mistake:
     if error["type"] == "mistake":
         message, hint = context["message"], context["hint"]
     else:
-        message, hint = _explained(error, context, secret=any(is_secret(str(part)) for part in loc))
+        message, hint = _explained(error, context, secret=is_private(loc))
     return Mistake(dotted(loc), message, hint, source.line(loc))
 
 
@@ -170,6 +175,7 @@ _KINDS = {
     "tuple_type": "a list",
     "path_type": "a path",
 }
+_MAPPINGS = frozenset({"dict_type", "mapping_type", "model_type"})
 _HINTS = {
     "string_type": "put it in quotes",
     "model_type": "indent its keys below it",
@@ -177,10 +183,19 @@ _HINTS = {
 }
 
 
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("more than", "gt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
 def _explained(error: ErrorDetails, context: Mapping[str, Any], *, secret: bool) -> tuple[str, str]:
     """What pydantic found, in words for someone who has never seen pydantic; and a hint."""
     kind, value = error["type"], error["input"]
-    shown = "the value" if secret else _shown(value)
+    # A text in the place of a mapping may be all of it in one line, passwords included.
+    secret = secret or (kind in _MAPPINGS and isinstance(value, str) and not value.isalnum())
+    shown = "the value" if secret and isinstance(value, str | int | float) else _shown(value)
     if kind == "missing":
         return "missing: this key is required", ""
     if kind in _KINDS:
@@ -190,9 +205,9 @@ def _explained(error: ErrorDetails, context: Mapping[str, Any], *, secret: bool)
         choices = context["expected"]
         hint = did_you_mean(value, re.findall(r"'([^']*)'", choices)) if isinstance(value, str) else ""
         return f"expected {choices.replace(chr(39), '')}, not {shown}", hint
-    if kind in {"greater_than_equal", "greater_than"}:
-        bound = context["ge"] if kind == "greater_than_equal" else context["gt"]
-        return f"expected {'at least' if kind == 'greater_than_equal' else 'more than'} {bound}, not {shown}", ""
+    if kind in _BOUNDS:
+        words, name = _BOUNDS[kind]
+        return f"expected {words} {context[name]}, not {shown}", ""
     return error["msg"], ""
 
 
@@ -203,5 +218,4 @@ def _shown(value: Any) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return quoted(value)

@@ -13,15 +13,19 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, PrivateAttr, SecretStr
 
 from sidecar.config.address import Endpoint, parse_endpoint
-from sidecar.config.base import Section, Wrong, mistake
+from sidecar.config.base import Loc, Section, Wrong, mistake
 from sidecar.config.lambdas import LAMBDA_NAME, LambdaConfig, dead_letter_default_mistakes, raw_topics
+from sidecar.config.listeners import DEFAULT_LISTEN, DEFAULT_OPERATE, beyond_loopback, listener_mistakes
 from sidecar.kafka.properties import is_embedded, normalised, problems
 from sidecar.redact import MaskedDict, masked
 
-DEFAULT_LISTEN = "127.0.0.1:50051"
+LONGEST_TOKEN = 4_096
+"""Characters: gRPC takes some 8 KiB of headers."""
 
 
 def _readable(value: Path) -> Path:
+    if "\0" in str(value):
+        raise mistake("a path has no NUL in it")
     relative = "a relative path starts where the sidecar was started"
     if not value.is_file():
         raise mistake(f"there is no file {str(value)!r}", relative)
@@ -50,6 +54,8 @@ def _token(value: SecretStr) -> SecretStr:
         raise mistake("the token is empty: everybody would be let in", "delete the key if that is meant")
     if not all("!" <= character <= "~" for character in text):
         raise mistake("a token has visible ASCII characters only", "is there a space or a line end in it?")
+    if len(text) > LONGEST_TOKEN:
+        raise mistake(f"a token has {LONGEST_TOKEN} characters at most", "a header of a call takes no more")
     return value
 
 
@@ -96,6 +102,18 @@ class ServerConfig(Section):
     tls: TlsConfig | None = None
     """Encryption. Default: none."""
 
+    insecure: bool = False
+    """Whether to listen beyond loopback with neither `token` nor `tls`. Default false: refused, since everybody who
+    reaches the address could read and commit the partitions."""
+
+    @classmethod
+    def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
+        """A door that is open to everybody."""
+        if data.get("token") is None and data.get("tls") is None:
+            danger = "everybody who reaches it could read and commit your partitions"
+            remedy = "set server.token or server.tls, or listen on 127.0.0.1 or a Unix socket"
+            yield from beyond_loopback(data, "server", danger, remedy)
+
     @property
     def endpoint(self) -> Endpoint:
         """`listen`, taken apart."""
@@ -105,8 +123,19 @@ class ServerConfig(Section):
 class OperateConfig(Section):
     """The operator's HTTP endpoint: /metrics, /healthz, /readyz and the status page."""
 
-    listen: Annotated[str, AfterValidator(_listen_tcp)] = "127.0.0.1:8080"
-    """`host:port`. Default 127.0.0.1:8080. Port 0: any free one, it is logged. There is no authentication."""
+    listen: Annotated[str, AfterValidator(_listen_tcp)] = DEFAULT_OPERATE
+    """`host:port` or `[ipv6]:port`. Default 127.0.0.1:8080. Port 0: any free one, it is logged. There is no
+    authentication."""
+
+    insecure: bool = False
+    """Whether to listen beyond loopback. Default false: refused, since everybody who reaches the address can read
+    what is there."""
+
+    @classmethod
+    def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
+        """A door that is open to everybody."""
+        danger = "everybody who reaches it could read the state of your lambdas, for there is no authentication"
+        yield from beyond_loopback(data, "operate", danger, "listen on 127.0.0.1")
 
     @property
     def endpoint(self) -> Endpoint:
@@ -132,15 +161,32 @@ class Config(Section):
     """The lambdas by name. At least one."""
 
     _source: Path | None = PrivateAttr(default=None)
+    _variables: Mapping[str, set[Loc]] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, context: Any) -> None:
-        """Keep the file's path, when there is a file."""
-        self._source = context.get("file") if isinstance(context, Mapping) else None
+        """Keep the file's path and its variables, when there is a file."""
+        if isinstance(context, Mapping):
+            self._source = context.get("file")
+            self._variables = context.get("variables") or {}
 
     @property
     def source(self) -> Path | None:
         """The file that this was read from; None when it was made in Python."""
         return self._source
+
+    def withheld(self, lambda_name: str) -> set[str]:
+        """The environment variables that the process of a lambda does not inherit.
+
+        Those from which `kafka` and `server` have their values: passwords of Kafka, tokens of operators. What the
+        lambda's own section names as well it is meant to know.
+        """
+        own = ("lambdas", lambda_name)
+        return {
+            name
+            for name, places in self._variables.items()
+            if any(place[:1] in (("kafka",), ("server",)) for place in places)
+            and not any(place[:2] == own for place in places)
+        }
 
     @property
     def embedded(self) -> bool:
@@ -150,7 +196,7 @@ class Config(Section):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed and probably not meant, one sentence each."""
-        return (*_open_doors(self.server),)
+        return (*_open_doors(self.server),)  # what is not allowed at all is a mistake
 
     @classmethod
     def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
@@ -160,15 +206,23 @@ class Config(Section):
             for problem in problems(kafka):
                 where = ("kafka", problem.name) if problem.name else ("kafka",)
                 yield Wrong(where, problem.message, problem.hint)
+        yield from listener_mistakes(data)
         lambdas = data.get("lambdas")
         if isinstance(lambdas, Mapping):
             yield from _lambda_mistakes(lambdas)
 
 
 def describe(config: Config) -> dict[str, Any]:
-    """The effective config, defaults included, as JSON can hold it, and with every secret as `****`: for logs."""
-    plain = config.model_dump(mode="json")
-    shown: dict[str, Any] = masked(plain)
+    """The effective config, defaults included, as JSON can hold it, for logs.
+
+    Every secret is `****`. Of `settings` and `env` there are the keys, of `command` the program: a value there may be
+    a secret under any name.
+    """
+    shown: dict[str, Any] = masked(config.model_dump(mode="json"))
+    for one in shown["lambdas"].values():
+        one["settings"] = [*one["settings"]]
+        one["env"] = None if one["env"] is None else [*one["env"]]
+        one["command"] = None if one["command"] is None else one["command"][0]
     return shown
 
 
@@ -192,7 +246,7 @@ def _lambda_mistakes(lambdas: Mapping[Any, Any]) -> Iterator[Wrong]:
     consumed: dict[tuple[str, str], str] = {}
     for name, one in lambdas.items():
         if isinstance(name, str) and not LAMBDA_NAME.fullmatch(name):
-            yield Wrong(("lambdas", name), f"{name!r} cannot be a lambda's name", "use a-z A-Z 0-9 . _ - only")
+            yield Wrong(("lambdas", name), f"{name!r} cannot be a lambda's name", "use 1 to 249 of a-z A-Z 0-9 . _ -")
         for wrong in dead_letter_default_mistakes(str(name), one):
             yield wrong._replace(loc=("lambdas", str(name), *wrong.loc))
         group = one.get("group") if isinstance(one, Mapping) else None

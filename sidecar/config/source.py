@@ -10,14 +10,27 @@ from typing import Any
 import yaml
 
 from sidecar.config.base import Loc, did_you_mean
+from sidecar.redact import is_secret
 
 # `$${` is an escaped `${`. A variable ends at the first `}`, so a default cannot contain one.
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<inner>[^}]*)(?P<end>\}?)")
 _INNER = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.ASCII | re.DOTALL)
 
+MOST_LEVELS = 50
+"""Mappings and lists inside each other."""
+
+MOST_VALUES = 20_000
+"""Values in a file, each counted as often as aliases repeat it."""
+
+MOST_TEXT = 4 * 1024 * 1024
+"""Characters of all values, counted likewise: a lambda could not be told more."""
+
+_QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
+
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
 _STR = f"{_TAG}str"
+_PRIVATE = frozenset({"settings", "env", "command"})
 _TOKENS = frozenset({("server", "token"), ("server", "admin_token")})
 _NUMBERS = frozenset({f"{_TAG}int", f"{_TAG}float", f"{_TAG}timestamp"})
 
@@ -42,7 +55,20 @@ class Mistake:
 
 def dotted(loc: Loc) -> str:
     """`("lambdas", "deli", "topics", 1)` as `lambdas.deli.topics[1]`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{key_shown(part)}" for part in loc).removeprefix(".")
+
+
+def is_private(loc: Loc) -> bool:
+    """Whether a value at this place is never shown: a secret by its name, or one of those that may hold secrets."""
+    if loc[:1] == ("lambdas",) and len(loc) > 2 and loc[2] in _PRIVATE:
+        return True
+    return loc in _TOKENS or any(is_secret(str(part)) for part in loc)
+
+
+def key_shown(key: str) -> str:
+    """A key as it may be shown: one that has a `=` in it was meant as a key with its value, which may be a secret."""
+    name, equals, _ = key.partition("=")
+    return f"{name}=****" if equals else key
 
 
 @dataclass
@@ -54,6 +80,8 @@ class Source:
     mistakes: list[Mistake] = field(default_factory=list)
     """Found while reading; the data is usable all the same where YAML could be parsed."""
     root: yaml.Node | None = None
+    variables: dict[str, set[Loc]] = field(default_factory=dict)
+    """The environment variables that the file names, and where."""
 
     def line(self, loc: Loc) -> int | None:
         """The line of a key or an element, from 1; of the closest one around it when it is not there."""
@@ -70,44 +98,87 @@ def read(text: str, environ: Mapping[str, str]) -> Source:
     """Parse a config file. Mistakes are collected, not raised."""
     source = Source()
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         try:
             source.root = loader.get_single_node()
             if source.root is None:
                 source.mistakes.append(Mistake("", "the file is empty", "it needs at least kafka: and lambdas:"))
                 return source
-            _Walk(environ, source.mistakes).visit(source.root, (), ())
+            _Walk(environ, source).visit(source.root, (), ())
             source.data = loader.construct_document(source.root)
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        what = " ".join(part for part in (error.context, error.problem) if part)
+        what = " ".join(_without_quotes(part) for part in (error.context, error.problem) if part)
         source.mistakes.append(Mistake("", f"not valid YAML: {what}", line=mark.line + 1 if mark else None))
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        source.mistakes.append(Mistake("", f"not valid YAML: {error.reason}", line=line))
     except yaml.YAMLError as error:
-        source.mistakes.append(Mistake("", f"not valid YAML: {error}"))
+        source.mistakes.append(Mistake("", f"not valid YAML: {_without_quotes(str(error))}"))
+    except _TooMuch as error:
+        source.mistakes.append(Mistake("", str(error), "write less, or without aliases", error.line))
     except ValueError as error:  # a value that looks like a date and is none, such as 2024-13-01
-        source.mistakes.append(Mistake("", f"not valid YAML: {error}", "put the value in quotes"))
+        source.mistakes.append(
+            Mistake("", f"not valid YAML: {_without_quotes(str(error))}", "put the value in quotes")
+        )
     return source
+
+
+def _without_quotes(text: str) -> str:
+    """A parser's message without what it quotes: that may be a password that begins with `!`, `*` or `&`."""
+    return _QUOTED.sub("...", text)
+
+
+class _TooMuch(Exception):  # noqa: N818 - says what is the case
+    """What the file makes is larger than any config."""
+
+    def __init__(self, text: str, node: yaml.Node) -> None:
+        super().__init__(text)
+        self.line = node.start_mark.line + 1
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, which composes by recursion, with a bound."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._levels = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._levels += 1
+        if self._levels > MOST_LEVELS:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            problem = f"more than {MOST_LEVELS} mappings and lists inside each other"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+        try:
+            node: yaml.Node | None = super().compose_node(parent, index)
+            return node
+        finally:
+            self._levels -= 1
 
 
 class _Walk:
     """One pass over the parsed nodes, before YAML makes values of them."""
 
-    def __init__(self, environ: Mapping[str, str], mistakes: list[Mistake]) -> None:
+    def __init__(self, environ: Mapping[str, str], source: Source) -> None:
         self._environ = environ
-        self._mistakes = mistakes
-        self._seen: set[int] = set()
+        self._source = source
+        self._seen: dict[int, list[str]] = {}
+        self._values = 0
+        self._text = 0
 
     def visit(self, node: yaml.Node, loc: Loc, around: tuple[int, ...]) -> None:
+        """Each node as often as aliases repeat it: what reads the values later goes through all of them."""
         if id(node) in around:
             raise yaml.MarkedYAMLError(problem="an alias contains itself", problem_mark=node.start_mark)
-        if id(node) in self._seen:
-            return  # an alias: visited where its anchor is
-        self._seen.add(id(node))
+        is_new = id(node) not in self._seen
+        names = self._seen.setdefault(id(node), [])
         around = (*around, id(node))
         if isinstance(node, yaml.MappingNode):
-            self._duplicates(node, loc)
+            if is_new:
+                self._duplicates(node, loc)
             for key, value in node.value:
                 inner = loc if key.tag == _MERGE else (*loc, str(key.value))
                 self.visit(value, inner, around)
@@ -118,8 +189,21 @@ class _Walk:
             # Kafka properties and the tokens are texts: a password of 0123 must not become the number 83.
             if node.tag in _NUMBERS and (loc[:1] == ("kafka",) or loc in _TOKENS):
                 node.tag = _STR
-            if node.tag == _STR and "${" in node.value:
-                node.value = self._expanded(node, loc)
+            if is_new and node.tag == _STR and "${" in node.value:
+                node.value = self._expanded(node, loc, names)
+        for name in names:
+            self._source.variables.setdefault(name, set()).add(loc)
+        self._count(node)
+
+    def _count(self, node: yaml.Node) -> None:
+        self._values += 1
+        self._text += len(node.value) if isinstance(node, yaml.ScalarNode) else 0
+        if self._values > MOST_VALUES:
+            raise _TooMuch(
+                f"the file has more than {MOST_VALUES} values, aliases counted as what they stand for", node
+            )
+        if self._text > MOST_TEXT:
+            raise _TooMuch(f"the values of the file have more than {MOST_TEXT} characters", node)
 
     def _duplicates(self, node: yaml.MappingNode, loc: Loc) -> None:
         first: dict[tuple[str, str], int] = {}
@@ -133,16 +217,18 @@ class _Walk:
                 self._report(Mistake(dotted((*loc, key.value)), message, "delete one of them", line))
             first.setdefault(name, line)
 
-    def _expanded(self, node: yaml.ScalarNode, loc: Loc) -> str:
+    def _expanded(self, node: yaml.ScalarNode, loc: Loc, names: list[str]) -> str:
         def one(match: re.Match[str]) -> str:
             if match["inner"] is None:
                 return "${"
             inner = _INNER.fullmatch(match["inner"])
             if not match["end"] or inner is None:
                 hint = "${NAME} or ${NAME:-default}; $${ means ${"
-                self._variable(node, loc, f"{match[0]!r} is no variable", hint)
+                shown = "what begins with ${ here" if is_private(loc) else repr(match[0])
+                self._variable(node, loc, f"{shown} is no variable", hint)
                 return match[0]
             name, default = inner["name"], inner["default"]
+            names.append(name)
             value = self._environ.get(name)
             if default is not None:
                 return value or default  # as in a shell: `:-` covers an empty variable too
@@ -158,7 +244,7 @@ class _Walk:
         self._report(Mistake(dotted(loc), message, hint, node.start_mark.line + 1))
 
     def _report(self, mistake: Mistake) -> None:
-        self._mistakes.append(mistake)
+        self._source.mistakes.append(mistake)
 
 
 def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:

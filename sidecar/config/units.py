@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo
 
 from sidecar.config.base import mistake
 
-_NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", re.ASCII)
+_NUMBER_AND_UNIT = re.compile(r"\s*([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([A-Za-z]*)\s*", re.ASCII)
 
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 _BYTES = {
@@ -25,6 +25,12 @@ _BYTES = {
 }
 
 
+def quoted(value: Any) -> str:
+    """A value in a message, which is no longer for it."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def parse_duration(text: str) -> float:
     """A duration such as `500ms`, `1s`, `1.5m` or `2h`, in seconds. `0` needs no unit.
 
@@ -34,13 +40,13 @@ def parse_duration(text: str) -> float:
     match = _NUMBER_AND_UNIT.fullmatch(text)
     expected = "expected a duration such as 500ms, 1s, 2m or 1h"
     if match is None:
-        raise ValueError(f"{expected}, not {text!r}")
+        raise ValueError(f"{expected}, not {quoted(text)}")
     number, unit = Decimal(match[1]), match[2]
     if unit in _SECONDS:
         return float(number * _SECONDS[unit])
     if not unit and number == 0:
         return 0.0
-    raise ValueError(f"{expected}, not {text!r}: {_about_unit(unit, _SECONDS)}")
+    raise ValueError(f"{expected}, not {quoted(text)}: {_about_unit(unit, _SECONDS)}")
 
 
 def parse_size(text: str) -> int:
@@ -52,13 +58,13 @@ def parse_size(text: str) -> int:
     match = _NUMBER_AND_UNIT.fullmatch(text)
     expected = "expected a size such as 16MiB, 64kB or 4096"
     if match is None:
-        raise ValueError(f"{expected}, not {text!r}")
+        raise ValueError(f"{expected}, not {quoted(text)}")
     factor = _BYTES.get(match[2].lower())
     if factor is None:
-        raise ValueError(f"{expected}, not {text!r}: {_about_unit(match[2], ['B', 'kB', 'KiB', 'MB', 'MiB'])}")
+        raise ValueError(f"{expected}, not {quoted(text)}: {_about_unit(match[2], ['B', 'kB', 'KiB', 'MB', 'MiB'])}")
     size = Decimal(match[1]) * factor
     if size != int(size):
-        raise ValueError(f"{expected}, not {text!r}: that is no whole number of bytes")
+        raise ValueError(f"{expected}, not {quoted(text)}: that is no whole number of bytes")
     return int(size)
 
 
@@ -68,7 +74,7 @@ def _about_unit(unit: str, known: Any) -> str:
 
 def _seconds(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise mistake(f"expected a duration such as 500ms, 1s or 2m, not {value!r}")
+        raise mistake(f"expected a duration such as 500ms, 1s or 2m, not {quoted(value)}")
     # In a file a bare number is ambiguous: 500 might mean milliseconds. In Python it is seconds.
     if isinstance(value, str) or (info.context and "file" in info.context):
         try:
@@ -80,15 +86,21 @@ def _seconds(value: Any, info: ValidationInfo) -> Any:
 
 def _bytes(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise mistake(f"expected a size such as 16MiB, 64kB or 4096, not {value!r}")
+        raise mistake(f"expected a size such as 16MiB, 64kB or 4096, not {quoted(value)}")
     try:
         return parse_size(value) if isinstance(value, str) else value
     except ValueError as error:
         raise mistake(str(error)) from None
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
+LONGEST = 365 * 24 * 3600.0
+"""Seconds. Timers of the system end at some months or years; nothing here is meant to take as long."""
+
+LARGEST = 2**40
+"""Bytes: 1 TiB, more than any machine should hold of one partition."""
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=LONGEST, allow_inf_nan=False)]
 """A duration: text with a unit; seconds as a float once it is read."""
 
-Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1)]
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1, le=LARGEST)]
 """A size: text with a unit, or a number of bytes; bytes as an int once it is read."""

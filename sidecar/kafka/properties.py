@@ -238,7 +238,8 @@ def _refused(name: Any, value: Any) -> Problem | None:
         return Problem(name, "expected a value, not a list", 'write one text with commas: "a,b"')
     if not isinstance(value, Property):
         return Problem(name, f"expected a text, a number or a boolean, not {_kind(value)}")
-    return None
+    is_cut = "\0" in f"{name}{value}"
+    return Problem(name, "has a NUL in it, where Kafka's client library would cut it off") if is_cut else None
 
 
 def _servers(properties: Mapping[Any, Any]) -> list[Problem]:
@@ -251,16 +252,24 @@ def _servers(properties: Mapping[Any, Any]) -> list[Problem]:
         return []
     if is_embedded(servers):
         port = servers.removeprefix(f"{EMBEDDED}:")
-        good = port.isdecimal() and 0 < int(port) < 65536
+        good = _is_port(port)
         return [] if good else [Problem(name, f"{servers!r} has no valid port", "for example embedded:19092")]
     found = []
     for server in servers.split(","):
         _, colon, port = server.strip().rpartition(":")
         if not server.strip():
             found.append(Problem(name, f"an empty entry in {servers!r}", "host:port, separated by commas"))
-        elif colon and not server.strip().endswith("]") and not (port.isdecimal() and 0 < int(port) < 65536):
+        elif server.count(":") > 1 and "[" not in server and "://" not in server:
+            hint = "an IPv6 address needs brackets, as in [::1]:9092"
+            found.append(Problem(name, f"{server.strip()!r} is no host:port", hint))
+        elif colon and not server.strip().endswith("]") and not _is_port(port):
             found.append(Problem(name, f"{server.strip()!r} has no valid port", example))
     return found
+
+
+def _is_port(text: str) -> bool:
+    """One that can be dialled."""
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) < 65536
 
 
 def _embedded(good: Mapping[str, str]) -> list[Problem]:

@@ -13,10 +13,11 @@ import click
 from click.core import ParameterSource
 
 from sidecar.config import ClientSettings, client_settings, dial
-from sidecar.config.model import DEFAULT_LISTEN
+from sidecar.config.listeners import DEFAULT_LISTEN
 from sidecar.operate import tls as operate_tls
 from sidecar.operate.failures import config_mistakes, remote_errors
 from sidecar.operate.place import Place, parse_place
+from sidecar.operate.say import say
 from sidecar.operate.target import Target, parse_target
 
 
@@ -166,7 +167,7 @@ def status(remote: Remote, as_json: bool) -> None:
 
     with remote_errors(remote.address, remote.tls):
         answer = client.status(remote.address, remote.token, remote.tls)
-    click.echo(show.status_json(answer) if as_json else show.status_text(answer, time.time_ns() // 1_000_000))
+    say(show.status_json(answer) if as_json else show.status_text(answer, time.time_ns() // 1_000_000))
 
 
 @click.command()
@@ -188,7 +189,7 @@ def resume(remote: Remote, target: Target, skip: bool) -> None:
 
     with remote_errors(remote.address, remote.tls):
         answer = client.resume(remote.address, remote.token, target, skip, remote.tls)
-    click.echo(answers.resumed(target, answer))
+    say(answers.resumed(target, answer))
 
 
 @click.command()
@@ -209,7 +210,7 @@ def pause(remote: Remote, target: Target, reason: str) -> None:
 
     with remote_errors(remote.address, remote.tls):
         answer = client.pause(remote.address, remote.token, target, reason, remote.tls)
-    click.echo(answers.paused(target, answer))
+    say(answers.paused(target, answer))
 
 
 @click.command()
@@ -241,7 +242,7 @@ def seek(remote: Remote, target: Target, to: Place) -> None:
 
     with remote_errors(remote.address, remote.tls):
         answer = client.seek(remote.address, remote.token, target, to, remote.tls)
-    click.echo(answers.sought(target, to, answer))
+    say(answers.sought(target, to, answer))
 
 
 COMMANDS: tuple[click.Command, ...] = (status, resume, pause, seek)

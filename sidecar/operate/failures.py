@@ -8,7 +8,9 @@ from contextlib import contextmanager
 import click
 
 from sidecar.config import ConfigError
+from sidecar.operate.say import say
 from sidecar.operate.tls import Tls
+from sidecar.visible import visible
 
 EXIT_CONFIG = 2
 """The exit code of a config file or a command line that cannot be used; click uses the same."""
@@ -20,9 +22,10 @@ def config_mistakes() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        click.echo(str(error), err=True)
+        for line in error.lines:
+            say(visible(line), err=True)
         count = len(error.mistakes)
-        click.echo(f"{error.path}: {count} mistake{'' if count == 1 else 's'}, nothing was started", err=True)
+        say(f"{error.path}: {count} mistake{'' if count == 1 else 's'}, nothing was started", err=True)
         raise click.exceptions.Exit(EXIT_CONFIG) from None
 
 
@@ -34,7 +37,7 @@ def remote_errors(address: str, tls: Tls | None) -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        text = _explained(address, tls, error.code(), error.details() or "no reason was given")
+        text = visible(_explained(address, tls, error.code(), error.details() or "no reason was given"))
         raise click.ClickException(text) from None
 
 

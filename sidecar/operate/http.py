@@ -1,30 +1,38 @@
 """The operator's HTTP endpoint: `/metrics`, `/healthz`, `/readyz`.
 
-Served by a thread of its own; what it shows it asks of the event loop, which asks the consumer threads.
+On the event loop, by uvicorn and Starlette. What it shows it asks of the consumer threads.
 """
 
 import asyncio
 import json
-import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+import uvicorn
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from sidecar import mail
 from sidecar.config.address import Endpoint
 from sidecar.logs import get_logger
+from sidecar.operate.connection import LARGEST_HEAD, Connection
+from sidecar.operate.hosts import HostCheck
+from sidecar.operate.listening import listen
 from sidecar.operate.metrics import StatusCollector
 from sidecar.partitions.vocabulary import State
 from sidecar.redact import masked
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
 ASK_TIMEOUT = 5.0
 """Seconds within which the consumer threads must answer; later the sidecar counts as not healthy."""
+
+STOP_GRACE = 1
+"""Seconds that answers under way get when the server stops."""
 
 LONGEST_REASON = 200
 """Characters of a halted partition's reason that are shown: it may be a lambda's exception, and all can read it."""
@@ -33,58 +41,89 @@ Statuses = Mapping[str, mail.LambdaStatus]
 
 
 class OperateServer:
-    """Started and stopped on the loop; each request has a thread, so that a silent connection stops nobody else."""
+    """Made, started and stopped on one loop."""
 
     def __init__(self, endpoint: Endpoint, statuses: Callable[[], Awaitable[Statuses]]) -> None:
-        """``statuses`` is awaited on the loop that makes this object. Raises ``OSError`` when it cannot listen."""
-        self._loop = asyncio.get_running_loop()
+        """``statuses`` is awaited for each request."""
+        self._endpoint = endpoint
         self._ask = statuses
-        registry = CollectorRegistry()
-        registry.register(StatusCollector(self._statuses))
-        self._metrics = make_wsgi_app(registry)
+        self.address = str(endpoint)
+        """Where it listens; with port 0 the real one is known after ``start``."""
+        self._server: _Server | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self, spawn: Callable[..., "asyncio.Task[None]"] = asyncio.create_task) -> None:
+        """Listen and serve, in a task that ``spawn`` makes. Raises ``OSError`` when it cannot listen."""
         try:
-            self._server = make_server(
-                endpoint.host, endpoint.port, self._answer, server_class=_Server, handler_class=_Quiet
-            )
+            sockets = await asyncio.to_thread(listen, self._endpoint)
         except OSError as error:
-            raise OSError(f"cannot listen on {endpoint} (operate.listen in the config): {error.strerror}") from None
-        self.address = str(endpoint._replace(port=self._server.server_port))
-        self._thread = threading.Thread(target=self._server.serve_forever, name="operate", daemon=True)
-        self._thread.start()
+            text = f"cannot listen on {self._endpoint} (operate.listen in the config): {error.strerror}"
+            raise OSError(text) from None
+        self.address = str(self._endpoint._replace(port=sockets[0].getsockname()[1]))
+        config = uvicorn.Config(
+            self._app(),
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",  # what clients do wrong is told to them
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            headers=[("x-content-type-options", "nosniff"), ("cache-control", "no-store")],
+            h11_max_incomplete_event_size=LARGEST_HEAD,
+            timeout_graceful_shutdown=STOP_GRACE,
+        )
+        self._server = _Server(config)
+        self._running = spawn(self._server.serve(sockets), name="the HTTP server for operators")
 
-    def stop(self) -> None:
-        """End the thread. Not to be called while a request waits for the loop: call it in another thread."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    async def stop(self) -> None:
+        """Answers under way have a moment."""
+        if self._server is None or self._running is None:
+            return
+        self._server.should_exit = True
+        await asyncio.wait([self._running])
+        for connection in [*self._server.server_state.connections]:
+            connection.transport.abort()
 
-    def _statuses(self) -> Statuses:
-        async def ask() -> Statuses:
+    def _app(self) -> Starlette:
+        routes = [
+            Route("/metrics", self._metrics),
+            Route("/healthz", self._health),
+            Route("/readyz", self._health),
+        ]
+        middleware = [Middleware(HostCheck, endpoint=self._endpoint)]
+        app = Starlette(
+            routes=routes,
+            middleware=middleware,
+            exception_handlers={HTTPException: _refused, TimeoutError: _silent, mail.GoneError: _silent},
+        )
+        app.router.redirect_slashes = False
+        return app
+
+    async def _statuses(self) -> Statuses:
+        async with asyncio.timeout(ASK_TIMEOUT):
             return await self._ask()
 
-        asked = asyncio.run_coroutine_threadsafe(ask(), self._loop)
-        try:
-            return asked.result(ASK_TIMEOUT)
-        finally:
-            asked.cancel()  # after an answer this does nothing; without one nobody waits for it any more
+    async def _metrics(self, request: Request) -> Response:
+        statuses = await self._statuses()
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
 
-    def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "/")
-        if path not in ("/metrics", "/healthz", "/readyz"):
-            start_response("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"try /metrics, /healthz or /readyz\n"]
-        try:
-            if path == "/metrics":
-                body: Iterable[bytes] = self._metrics(environ, start_response)
-                return body
-            report = health_report(self._statuses())
-        except (TimeoutError, mail.GoneError):
-            start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
-            return [f"a consumer thread did not answer within {ASK_TIMEOUT:g} s\n".encode()]
+        def made() -> bytes:
+            registry = CollectorRegistry()
+            registry.register(StatusCollector(statuses))
+            body: bytes = encode(registry)
+            return body
+
+        # In a thread: with thousands of partitions it takes a while, and streams of records must not wait for it.
+        return Response(await asyncio.to_thread(made), media_type=content_type)
+
+    async def _health(self, request: Request) -> Response:
+        report = health_report(await self._statuses())
         # Alive is who answers; ready is who can consume. A halted partition is shown, and no reason to be restarted.
-        good = path == "/healthz" or report["ready"]
-        start_response("200 OK" if good else "503 Service Unavailable", [("Content-Type", "application/json")])
-        return [json.dumps(report, indent=2).encode(), b"\n"]
+        good = request.url.path == "/healthz" or report["ready"]
+        body = f"{json.dumps(report, indent=2)}\n"
+        return Response(body, 200 if good else 503, media_type="application/json")
 
 
 def health_report(statuses: Statuses) -> dict[str, object]:
@@ -102,15 +141,20 @@ def health_report(statuses: Statuses) -> dict[str, object]:
     }
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-    block_on_close = False
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the sidecar's: it drains first."""
+        yield
 
 
-class _Quiet(WSGIRequestHandler):
-    """Requests are logged like everything else, at level debug."""
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    get_logger(__name__).debug("request refused", path=request.url.path, status=error.status_code)
+    text = "try /metrics, /healthz or /readyz" if error.status_code == 404 else error.detail
+    return PlainTextResponse(f"{text}\n", error.status_code, headers=error.headers)
 
-    timeout = 10.0  # seconds of silence that a connection may cost a thread
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        get_logger(__name__).debug("request", line=format % args)
+async def _silent(_: Request, error: Exception) -> Response:
+    del error
+    return PlainTextResponse(f"a consumer thread did not answer within {ASK_TIMEOUT:g} s\n", 503)

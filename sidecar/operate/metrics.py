@@ -7,6 +7,7 @@ from prometheus_client.registry import Collector
 
 from sidecar import mail
 from sidecar.partitions.vocabulary import State
+from sidecar.sink import SINK
 
 
 def _lag(partition: mail.PartitionStatus) -> int | None:
@@ -23,6 +24,7 @@ _COUNTERS: tuple[tuple[str, str, Callable[[mail.LambdaStatus], int]], ...] = (
     ("hand_overs", "Partitions moved from one process to another for balance.", lambda s: s.hand_overs),
     ("produced_records", "Records that lambdas produced, written to Kafka.", lambda s: s.produced),
     ("produce_failures", "Records that lambdas produced, not known to be written.", lambda s: s.produce_failures),
+    ("process_exits", "Ends of processes that the sidecar keeps running.", lambda s: s.process_exits),
     ("reports", "Errors that lambdas reported without stopping.", lambda s: s.reports),
 )
 _GAUGES: tuple[tuple[str, str, Callable[[mail.LambdaStatus], float]], ...] = (
@@ -47,17 +49,18 @@ _PARTITION: tuple[tuple[str, str, Callable[[mail.PartitionStatus], float | None]
 class StatusCollector(Collector):
     """All metrics of the sidecar."""
 
-    def __init__(self, statuses: Callable[[], Mapping[str, mail.LambdaStatus]]) -> None:
-        """``statuses`` is called in the thread that serves the scrape."""
+    def __init__(self, statuses: Mapping[str, mail.LambdaStatus]) -> None:
         self._statuses = statuses
 
     def describe(self) -> list[Metric]:
-        """Nothing is asked of the lambdas at registration."""
+        """Nothing is to be checked at registration: it is the only one."""
         return []
 
     def collect(self) -> Iterator[Metric]:
         """One scrape."""
-        statuses = self._statuses()
+        dropped = "Log lines that could not be written."
+        yield CounterMetricFamily("kafka_sidecar_log_lines_dropped", dropped, value=SINK.dropped)
+        statuses = self._statuses
         for name, text, count in _COUNTERS:
             counter = CounterMetricFamily(f"kafka_sidecar_{name}", text, labels=["lambda"])
             for lambda_name, status in statuses.items():

@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from sdk_python.protocol import admin_pb2
+from sidecar.visible import visible
 
 _WIDE = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
 _WAITS_FOR_RESUME = (admin_pb2.PARTITION_STATE_HALTED, admin_pb2.PARTITION_STATE_PAUSED)
@@ -41,11 +42,32 @@ def status_text(status: admin_pb2.StatusResponse, now_ms: int) -> str:
         status: what the sidecar answered.
         now_ms: the time, in milliseconds since the Unix epoch, for "since when".
     """
+    status = _all_visible(status)
     up = _ago(now_ms - status.started_at_ms)
     lines = [f"kafka-sidecar {status.version}, up {up}, Kafka at {status.bootstrap_servers}"]
     for one in status.lambdas:
         lines += ["", *_lambda(one, now_ms)]
     return "\n".join(lines)
+
+
+def _all_visible(status: admin_pb2.StatusResponse) -> admin_pb2.StatusResponse:
+    """A copy in which every text, wherever it is, can be shown in one line: most of them are of lambda processes."""
+    copy = admin_pb2.StatusResponse()
+    copy.CopyFrom(status)
+    _make_visible(copy)
+    return copy
+
+
+def _make_visible(message: Message) -> None:
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in value if field.is_repeated else [value]:
+                _make_visible(inner)
+        elif field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+            if field.is_repeated:
+                value[:] = [visible(text) for text in value]
+            else:
+                setattr(message, field.name, visible(value))
 
 
 def _lambda(one: admin_pb2.Lambda, now_ms: int) -> Iterator[str]:

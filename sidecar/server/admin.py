@@ -1,7 +1,7 @@
 """The `Admin` service: what operators' commands ask for. On the event loop."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias, TypeVar, cast
 
@@ -11,7 +11,7 @@ from sdk_python.protocol import admin_pb2 as pb
 from sidecar import mail
 from sidecar.partitions.vocabulary import OrderRefused, State, TopicPartition
 from sidecar.server.frames import InvalidFrameError, cut
-from sidecar.server.hosted import Hosted
+from sidecar.server.hosted import Hosted, Own
 from sidecar.server.lambda_host import LambdaHost
 from sidecar.server.refusals import Context, abort
 from sidecar.version import VERSION
@@ -35,8 +35,15 @@ T = TypeVar("T")
 class Admin:
     """Answers for all lambdas of this sidecar."""
 
-    def __init__(self, lambdas: Mapping[str, Hosted], host: LambdaHost, bootstrap_servers: str) -> None:
-        """``host`` knows what processes say of themselves."""
+    def __init__(
+        self,
+        lambdas: Mapping[str, Hosted],
+        host: LambdaHost,
+        bootstrap_servers: str,
+        own: Callable[[str], Own] = lambda _: Own([], 0),
+    ) -> None:
+        """``host`` knows what processes say of themselves; ``own``, by a lambda's name, what the loop knows of it."""
+        self._own = own
         self._lambdas = lambdas
         self._host = host
         self._bootstrap_servers = bootstrap_servers
@@ -65,7 +72,14 @@ class Admin:
 
     def _counted(self, name: str, status: mail.LambdaStatus) -> mail.LambdaStatus:
         outlet = self._lambdas[name].outlet
-        return replace(status, produced=outlet.written, produce_failures=outlet.failed)
+        own = self._own(name)
+        return replace(
+            status,
+            problems=[*status.problems, *own.problems],
+            produced=outlet.written,
+            produce_failures=outlet.failed,
+            process_exits=own.process_exits,
+        )
 
     async def _status(self, _: pb.StatusRequest, context: Context) -> pb.StatusResponse:
         try:

@@ -1,6 +1,7 @@
 """A lambda of the config, as the server knows it."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
@@ -14,3 +15,11 @@ class Hosted:
     config: LambdaConfig
     mailbox: mail.Mailbox
     outlet: Outlet
+
+
+class Own(NamedTuple):
+    """What the event loop knows of a lambda's state, beside its consumer thread."""
+
+    problems: list[mail.Problem]
+    process_exits: int
+    """How often a process that the sidecar keeps running ended by itself."""

@@ -4,22 +4,27 @@ On the event loop. Each runs behind a guard, so it dies with the sidecar, also w
 line by line into the log. One that ends is started again: at once the first time, then with a growing back-off.
 """
 
+from __future__ import annotations
+
 import asyncio
-import os
 import random
-import sys
+import signal
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import dataclass
 from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
 
+from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.logs import get_logger
 from sidecar.partitions.backoff import delay
+from sidecar.redact import masked
+from sidecar.supervise.environment import with_interpreter_first
 from sidecar.supervise.guard import guarded
+from sidecar.tasks import Tasks
 
 BACKOFF_FIRST = 0.5
 BACKOFF_MOST = 30.0
@@ -32,19 +37,103 @@ STOP_TIMEOUT = 15.0
 LONGEST_LINE = 64 * 1024
 
 
+MOST_PROBLEMS = 3
+"""Processes of one lambda whose trouble is told one by one."""
+
+LONGEST_SHOWN = 200
+"""Characters of a process's last line that are shown."""
+
+
+@dataclass(slots=True)
+class Record:
+    """How it went with one process; times are of the monotonic clock."""
+
+    instance: int
+    program: str
+    exits: int = 0
+    """Since the start."""
+    failures: int = 0
+    """Ends in a row, each soon after the start."""
+    how: str = ""
+    """How it ended last."""
+    last_line: str = ""
+    """The last that it wrote to standard error."""
+    last_end: str = ""
+    """The same of the run that ended last."""
+    since: float = 0.0
+    """When the first of these ends was."""
+    began: float = 0.0
+    next_start: float | None = None
+
+    def begins(self, now: float) -> None:
+        """It is started."""
+        self.began, self.next_start, self.last_line = now, None, ""
+
+    def said(self, line: str) -> None:
+        """A line on its standard error."""
+        if line.strip():
+            self.last_line = line
+
+    def nothing(self, line: str) -> None:
+        """A line on its standard output, which says nothing of its end."""
+
+    def ended(self, how: str, now: float) -> int:
+        """It ended by itself. Returns how often in a row."""
+        self.exits += 1
+        self.failures = 1 if now - self.began > HEALTHY_AFTER else self.failures + 1
+        self.since = now if self.failures == 1 else self.since
+        self.how, self.last_end = how, self.last_line
+        return self.failures
+
+    def problem(self, now: float) -> str:
+        """In a sentence; empty when it runs as it should."""
+        if not self.failures or (self.next_start is None and now - self.began > HEALTHY_AFTER):
+            return ""
+        often = f", {self.failures} times in a row" if self.failures > 1 else ""
+        said = f"; its last line on stderr: {masked(self.last_end[:LONGEST_SHOWN])}" if self.last_end else ""
+        if self.next_start is None:
+            then = f"it runs again for {now - self.began:.0f} s"
+        else:
+            then = f"it starts again in {max(0.0, self.next_start - now):.0f} s"
+        return f"process {self.instance} ({self.program}) {self.how}{often}{said}; {then}"
+
+
 class Supervisor:
     """The processes of one lambda."""
 
-    def __init__(self, name: str, config: LambdaConfig, environment: Mapping[str, str]) -> None:
+    def __init__(self, name: str, config: LambdaConfig, environment: Mapping[str, str], tasks: Tasks) -> None:
         """``environment`` is what every child gets; the config's own variables come on top."""
         assert config.command is not None
         self._command = config.command
         self._cwd = config.cwd
-        self._environment = _with_interpreter_first({**environment, **(config.env or {})})
+        self._environment = with_interpreter_first({**environment, **(config.env or {})})
         self._log = get_logger(__name__).bind(lambda_=name)
         self._stopping = asyncio.Event()
         self._running: dict[int, Process] = {}
-        self._tasks = [asyncio.ensure_future(self._keep(instance)) for instance in range(config.instances)]
+        self._records = [Record(instance, config.command[0]) for instance in range(config.instances)]
+        self._tasks = [
+            tasks.spawn(self._keep(record), name=f"what keeps process {record.instance} of {name} running")
+            for record in self._records
+        ]
+
+    @property
+    def exits(self) -> int:
+        """How often a process ended, or could not be started, although nobody had asked for its end."""
+        return sum(record.exits for record in self._records)
+
+    def problems(self) -> list[mail.Problem]:
+        """Each process that ends again and again. Nothing of the sidecar is blocked by that."""
+        now = monotonic()
+        found = [
+            mail.Problem(f"process:{record.instance}", text, record.since, blocks=False)
+            for record in self._records
+            if (text := record.problem(now))
+        ]
+        if len(found) > MOST_PROBLEMS:
+            text = f"{len(found) - MOST_PROBLEMS} more processes ended"
+            since = min(one.since for one in found[MOST_PROBLEMS:])
+            found[MOST_PROBLEMS:] = [mail.Problem("process:others", text, since, blocks=False)]
+        return found
 
     def restart_none(self) -> None:
         """What ends from now on is not started again."""
@@ -68,21 +157,24 @@ class Supervisor:
             await asyncio.gather(*(process.wait() for process in self._running.values()))
         await asyncio.gather(*done, *late, return_exceptions=True)
 
-    async def _keep(self, instance: int) -> None:
-        failures = 0
+    async def _keep(self, record: Record) -> None:
         while not self._stopping.is_set():
-            began = monotonic()
-            await self._run_once(instance)
+            record.begins(monotonic())
+            how = await self._run_once(record)
             if self._stopping.is_set():
                 return
-            failures = 1 if monotonic() - began > HEALTHY_AFTER else failures + 1
+            failures = record.ended(how, monotonic())
             seconds = 0.0 if failures == 1 else delay(failures - 1, BACKOFF_FIRST, BACKOFF_MOST, random.random)
-            self._log.warning("starting the lambda process again", instance=instance, seconds=round(seconds, 2))
+            record.next_start = monotonic() + seconds
+            self._log.warning(
+                "starting the lambda process again", instance=record.instance, seconds=round(seconds, 2)
+            )
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    async def _run_once(self, instance: int) -> None:
-        log = self._log.bind(instance=instance)
+    async def _run_once(self, record: Record) -> str:
+        """Start it and wait for its end. Returns how it ended, in words."""
+        log = self._log.bind(instance=record.instance)
         try:
             process = await asyncio.create_subprocess_exec(
                 *guarded(self._command),
@@ -94,10 +186,10 @@ class Supervisor:
                 limit=LONGEST_LINE,
                 start_new_session=True,  # Ctrl-C in the terminal is for the sidecar, which then drains first
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:
             log.error("cannot start the lambda process", command=self._command[0], error=str(error))
-            return
-        self._running[instance] = process
+            return f"cannot be started: {error}"
+        self._running[record.instance] = process
         if self._stopping.is_set():  # said while it was being started
             process.terminate()
         log.info("lambda process started", command=self._command[0], guard_pid=process.pid)
@@ -105,31 +197,38 @@ class Supervisor:
             assert process.stdout is not None
             assert process.stderr is not None
             await asyncio.gather(
-                _copy(process.stdout, log.bind(output="stdout")),
-                _copy(process.stderr, log.bind(output="stderr")),
+                _copy(process.stdout, log.bind(output="stdout"), record.nothing),
+                _copy(process.stderr, log.bind(output="stderr"), record.said),
                 process.wait(),
             )
             log.log(20 if self._stopping.is_set() else 30, "lambda process ended", exit_code=process.returncode)
         finally:
             if process.returncode is not None:
-                del self._running[instance]
+                del self._running[record.instance]
+        return f"ended with exit code {process.returncode}{_signal(process.returncode or 0)}"
 
 
-async def _copy(pipe: asyncio.StreamReader, log: FilteringBoundLogger) -> None:
-    """Each line of a child's output as a line of ours; a line over the limit comes in pieces."""
+async def _copy(pipe: asyncio.StreamReader, log: FilteringBoundLogger, heard: Callable[[str], None]) -> None:
+    """Each line of a child's output as a line of ours, and to ``heard``; a line over the limit comes in pieces."""
     while True:
         try:
             line = await pipe.readuntil(b"\n")
         except asyncio.IncompleteReadError as end:
             if end.partial:
-                log.info("lambda output", line=end.partial.decode(errors="replace"))
+                text = end.partial.decode(errors="replace")
+                heard(text)
+                log.info("lambda output", line=text)
             return
         except asyncio.LimitOverrunError:
             line = await pipe.read(LONGEST_LINE)
-        log.info("lambda output", line=line.decode(errors="replace").rstrip("\r\n"))
+        text = line.decode(errors="replace").rstrip("\r\n")
+        heard(text)
+        log.info("lambda output", line=text)
 
 
-def _with_interpreter_first(environment: dict[str, str]) -> dict[str, str]:
-    """`python` in a command means the sidecar's own, whatever virtual environment the shell has active."""
-    directory = str(Path(sys.executable).parent)
-    return {**environment, "PATH": f"{directory}{os.pathsep}{environment.get('PATH', os.defpath)}"}
+def _signal(code: int) -> str:
+    """The guard adds 128 to the number of the signal that ended the command."""
+    try:
+        return f" ({signal.Signals(code - 128).name})"
+    except ValueError:
+        return ""

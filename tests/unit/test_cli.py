@@ -31,7 +31,7 @@ kafka:
   sasl.password: hunter2
 server: {listen: "0.0.0.0:7000", token: "${TOKEN:-hunter3}"}
 lambdas:
-  deli: {topic: rawdeltas, group: deli, command: run --token hunter4, instances: 2, settings: {secret: hunter5}}
+  deli: {topic: rawdeltas, group: deli, command: python --token hunter4, instances: 2, settings: {secret: hunter5}}
   scribe: {topics: [a, b], group: scribe}
 """
 BAD = "kafka: {group.id: x, sasl.password: hunter2}\nlambdas: {deli: {topc: t, group: g}}\n"
@@ -124,7 +124,7 @@ def test_check_says_what_would_run_and_starts_nothing(invoke: Invoke, ran: list[
         "kafka    bootstrap.servers=localhost:9092, sasl.username=me, sasl.password=****",
         "server   0.0.0.0:7000 with token",
         "operate  no HTTP endpoint",
-        "lambda   deli: rawdeltas in group deli; the sidecar starts run 2 times",
+        "lambda   deli: rawdeltas in group deli; the sidecar starts python 2 times",
         "lambda   scribe: a, b in group scribe; its process dials in",
         "config.yaml: ok",
     ]
@@ -145,7 +145,7 @@ def test_check_says_what_a_critical_error_does_where_that_is_not_to_halt(invoke:
 
 
 def test_check_shows_the_warnings(invoke: Invoke) -> None:
-    Path("config.yaml").write_text(GOOD.replace(', token: "${TOKEN:-hunter3}"', ""))
+    Path("config.yaml").write_text(GOOD.replace('token: "${TOKEN:-hunter3}"', "insecure: true"))
     result = invoke("--check")
     assert result.exit_code == 0
     assert result.stderr.startswith("warning: server.listen: everybody who reaches 0.0.0.0:7000")
@@ -178,7 +178,9 @@ def test_without_a_config_it_says_how_to_give_one(invoke: Invoke, ran: list[Conf
     assert ran == []
 
 
-def test_it_runs_the_app_and_exits_with_its_code(invoke: Invoke, ran: list[Config]) -> None:
+def test_it_runs_the_app_and_exits_with_its_code(
+    invoke: Invoke, ran: list[Config], capfd: pytest.CaptureFixture[str]
+) -> None:
     Path("elsewhere.yaml").write_text(GOOD)
     result = invoke("--log-format", "json", KAFKA_SIDECAR_CONFIG="elsewhere.yaml", TOKEN="hunter6")
     assert result.exit_code == 3
@@ -186,7 +188,7 @@ def test_it_runs_the_app_and_exits_with_its_code(invoke: Invoke, ran: list[Confi
     assert config.server.token is not None
     assert config.server.token.get_secret_value() == "hunter6"
     assert result.stdout == ""
-    (line,) = [json.loads(line) for line in result.stderr.splitlines()]
+    (line,) = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert (line["event"], line["file"]) == ("starting", "elsewhere.yaml")
     assert line["config"]["lambdas"]["deli"]["window"] == {"messages": 10_000, "bytes": 16_777_216}
     assert "hunter" not in result.output

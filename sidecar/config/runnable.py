@@ -1,0 +1,119 @@
+"""What `--check` looks up besides the file itself: whether what the config names is on this machine.
+
+A sidecar starts without it: a program may be there a moment later, and a plugin may be on another machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import ssl
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from sidecar.config.base import Wrong
+from sidecar.config.lambdas import LambdaConfig
+from sidecar.config.model import Config, TlsConfig
+from sidecar.config.source import Mistake, dotted
+from sidecar.supervise.environment import with_interpreter_first
+
+_FILE = ("file", "beside the config file and in the working directory")
+_MODULE = ("module", "in the working directory and on Python's path")
+SERVE = "sdk_python.serve"
+
+
+def cannot_run(config: Config, environ: Mapping[str, str]) -> Iterator[Wrong]:
+    """What cannot work when the sidecar is started here and now."""
+    if config.server.tls is not None:
+        yield from _tls(config.server.tls)
+    yield from _socket(config)
+    for name, one in config.lambdas.items():
+        yield from _program(name, one, environ)
+        if _serves(one):
+            yield from _plugins(config, name, one, environ)
+
+
+def doubtful(config: Config, environ: Mapping[str, str]) -> Iterator[Wrong]:
+    """What is not here and may well be where it is needed."""
+    for name, one in config.lambdas.items():
+        if not _serves(one):
+            yield from _plugins(config, name, one, environ)
+
+
+def as_mistake(wrong: Wrong) -> Mistake:
+    """With its place in words."""
+    return Mistake(dotted(wrong.loc), wrong.message, wrong.hint)
+
+
+def _serves(one: LambdaConfig) -> bool:
+    """Whether its plugin is loaded here, by the Python SDK."""
+    return one.command is not None and SERVE in one.command
+
+
+def _tls(tls: TlsConfig) -> Iterator[Wrong]:
+    try:
+        # An empty password, or OpenSSL would ask for one on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
+    except (ssl.SSLError, ValueError, OSError) as error:
+        reason = getattr(error, "reason", None) or error
+        message = f"the certificate {tls.certificate} and the key {tls.key} cannot be used: {reason}"
+        yield Wrong(("server", "tls"), message, "they must be PEM, and the key the certificate's own, not encrypted")
+    if tls.client_ca is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(tls.client_ca)
+        except (ssl.SSLError, OSError):
+            yield Wrong(
+                ("server", "tls", "client_ca"), f"{tls.client_ca} has no usable certificate", "it must be PEM"
+            )
+
+
+def _socket(config: Config) -> Iterator[Wrong]:
+    path = config.server.endpoint.path
+    if not path:
+        return
+    where = ("server", "listen")
+    if not Path(path).parent.is_dir():
+        yield Wrong(where, f"there is no directory {str(Path(path).parent)!r} for the socket", "make it")
+    elif Path(path).exists() and not Path(path).is_socket():
+        yield Wrong(where, f"{path} is there, and no socket", "name another path, or delete it")
+
+
+def _program(name: str, one: LambdaConfig, environ: Mapping[str, str]) -> Iterator[Wrong]:
+    if one.command is None:
+        return
+    program = one.command[0]
+    path = with_interpreter_first({**environ, **(one.env or {})})["PATH"]
+    # A name with a slash is relative to the directory in which it runs.
+    found = shutil.which(str((one.cwd or Path.cwd()) / program) if "/" in program else program, path=path)
+    if found is None:
+        hint = "is it installed, executable and in PATH?" if "/" not in program else "is it there, and executable?"
+        yield Wrong(("lambdas", name, "command"), f"the program {program!r} cannot be found", hint)
+
+
+def _plugins(config: Config, name: str, one: LambdaConfig, environ: Mapping[str, str]) -> Iterator[Wrong]:
+    for key, text in (("plugin", one.plugin), ("document_lambda", one.document_lambda)):
+        if text is not None and not _is_there(text, config, one, environ):
+            kind, where = _FILE if _is_file(text) else _MODULE
+            yield Wrong(("lambdas", name, key), f"the {kind} {text!r} cannot be found", f"looked for {where}")
+
+
+def _is_file(text: str) -> bool:
+    return text.endswith(".py")
+
+
+def _is_there(text: str, config: Config, one: LambdaConfig, environ: Mapping[str, str]) -> bool:
+    """Where the Python SDK looks. Nothing is imported: that would run the plugin's code."""
+    here = one.cwd or Path.cwd()
+    if _is_file(text):
+        beside = here if config.source is None else config.source.resolve().parent
+        return any((folder / text).is_file() for folder in (beside, here))
+    more = {**environ, **(one.env or {})}.get("PYTHONPATH", "").split(os.pathsep)
+    places = [str(here), *filter(None, more), *filter(None, sys.path)]
+    for part in text.split("."):
+        spec = PathFinder.find_spec(part, places)
+        if spec is None:
+            return False
+        places = [*(spec.submodule_search_locations or ())]
+    return True

@@ -1,0 +1,14 @@
+"""The environment in which a command of the config is looked for, and runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def with_interpreter_first(environment: Mapping[str, str]) -> dict[str, str]:
+    """`python` in a command means the sidecar's own, whatever virtual environment the shell has active."""
+    directory = str(Path(sys.executable).parent)
+    return {**environment, "PATH": f"{directory}{os.pathsep}{environment.get('PATH', os.defpath)}"}
