@@ -80,8 +80,8 @@ class TopicWatch(threading.Thread):
         names_of_all = sorted(set().union(*wanted))
         facts = self._describe(names_of_all)
         if any(fact.error is not None and _is_away(fact.error) for fact in facts.values()):
-            # The client asks the broker that it takes for the controller, which may be the one that is gone. A list of
-            # the topics comes from any broker, and with it who is there now.
+            # The client asks the broker that it takes for the controller, which may be the one that is gone. A list
+            # of the topics comes from any broker, and with it who is there now.
             self._admin.list_topics(timeout=REQUEST_TIMEOUT)
             facts = self._describe(names_of_all)
         for one, names in zip(self._watched, wanted, strict=True):

@@ -129,7 +129,7 @@ def test_mistakes_of_a_lambda(tmp_path: Path, body: str, expected: str) -> None:
         ("", "topic: missing: a lambda needs something to consume"),
         ("topic: 'a b'", "topic: 'a b' cannot be a topic"),
         ("topic: ..", "topic: '..' cannot be a topic"),
-        ("topic: ^deltas", "topic: '^deltas' cannot be a topic"),
+        ("topic: ^deltas(", "topic: '^deltas(' is no regular expression"),
         (f"topic: {'a' * 250}", f"topic: '{'a' * 250}' cannot be a topic"),
         ("topic: 5", "topic: expected a text, not 5; put it in quotes"),
         ("topic: [a, b]", "topic: expected one name, not a list"),
