@@ -10,11 +10,11 @@ Everything here belongs to the event loop's thread, so nothing can happen betwee
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from ._connection import LinkError
-from ._errors import RefusedError
+from ._errors import RefusedError, clip
 from .protocol import lambda_pb2 as pb
 
 log = logging.getLogger("kafka_sidecar.sdk")
@@ -25,9 +25,15 @@ HANDLED_INTERVAL: Final = 1.0
 """Seconds between reports of handled offsets that moved without a checkpoint."""
 MAX_ENTRIES: Final = 10_000
 """Entries that one CheckpointRequest may carry."""
+MAX_NAMES: Final = 10
+"""Names of what is skipped that one entry may carry; the sidecar refuses a request with more, or with longer ones."""
+MAX_NAME_BYTES: Final = 256
 _RETRY_FIRST: Final = 0.05
 _RETRY_MOST: Final = 1.0
 _NONE: Final = -1
+_NOTHING: Final = (0, (), 0)
+Skipped = tuple[int, tuple[str, ...], int]
+"""How many messages, what, and of how many things: see `IContext.skipped`."""
 
 
 class Sink(Protocol):
@@ -58,10 +64,12 @@ class Place:
         self._much = max(1, window // 4)
         self._offset = _NONE
         self._beyond = (0, 0)
+        self._skipped: Skipped = _NOTHING
         self._delivered = _NONE
         self._sent = _NONE  # the last offset in a request, whatever became of it
         self._accepted = _NONE
-        self._told: tuple[tuple[int, int], int] = ((0, 0), _NONE)  # beyond and handled as last sent
+        # Beyond, handled and skipped as last sent. None: nothing of it is known to have arrived.
+        self._told: tuple[tuple[int, int], int, Skipped] | None = ((0, 0), _NONE, _NOTHING)
         self._dirty = False
         self._urgent_at = (start_offset or 0) + self._much
 
@@ -86,6 +94,13 @@ class Place:
             raise ValueError(f"completed_beyond(count, size): numbers are not negative, got {beyond}")
         if beyond != self._beyond and not self.sealed:
             self._beyond = beyond
+            self._mark()
+
+    def skipped(self, count: int, skipping: Sequence[str] = (), skipping_count: int | None = None) -> None:
+        """See `IContext.skipped`."""
+        skipped = checked_skipped(count, skipping, skipping_count)
+        if skipped != self._skipped and not self.sealed:
+            self._skipped = skipped
             self._mark()
 
     @property
@@ -116,14 +131,14 @@ class Place:
 
     def handled_moved(self) -> None:
         """Once a second: have `handled` sent when it moved without a checkpoint."""
-        if self.handled != self._told[1] and not self.sealed:
+        if (self._told is None or self.handled != self._told[1]) and not self.sealed:
             self._mark()
 
     def take(self) -> pb.CheckpointEntry | None:
         """What there is to send, as sent; None when there is nothing."""
         self._dirty = False
         offset = min(self._offset, self._delivered)
-        told = (self._beyond, self.handled)
+        told = (self._beyond, self.handled, self._skipped)
         if self.sealed or (offset <= self._sent and told == self._told):
             return None
         entry = pb.CheckpointEntry(
@@ -135,13 +150,14 @@ class Place:
             self._urgent_at = offset + self._much
         if self.handled > _NONE:
             entry.handled = self.handled
+        self._tell_skipped(entry)
         self._told = told
         return entry
 
     def failed(self) -> None:
         """The request did not come through: what it carried is to be sent again."""
         self._sent = self._accepted
-        self._told = ((0, 0), _NONE)
+        self._told = None
         if not self.sealed:
             self._mark()
 
@@ -185,7 +201,16 @@ class Place:
         entry = pb.CheckpointEntry(lease=self.lease, offset=offset)
         if self.handled > _NONE:
             entry.handled = self.handled
+        self._tell_skipped(entry)
         return entry
+
+    def _tell_skipped(self, entry: pb.CheckpointEntry) -> None:
+        """In one entry with the offset: so both count, or neither, and what comes again is not counted twice."""
+        if self._skipped is not _NOTHING:
+            count, names, things = self._skipped
+            entry.skipped = count
+            entry.skipping.extend(names)
+            entry.skipping_count = things
 
     def _mark(self) -> None:
         if not self._dirty:
@@ -303,6 +328,16 @@ class CheckpointSender:
 def _check_results(response: pb.CheckpointResponse, count: int) -> None:
     if len(response.results) != count:
         raise LinkError(f"{len(response.results)} results for {count} checkpoints")
+
+
+def checked_skipped(count: int, skipping: Sequence[str], skipping_count: int | None) -> Skipped:
+    """The arguments of `IContext.skipped`, as an entry may carry them. Raises TypeError and ValueError."""
+    if isinstance(skipping, str | bytes) or not all(isinstance(name, str) for name in skipping):
+        raise TypeError(f"skipped(skipping): expected a sequence of texts, got {skipping!r:.100}")
+    things = len(skipping) if skipping_count is None else _checked("skipped(skipping_count)", skipping_count)
+    if min(_checked("skipped(count)", count), things) < 0:
+        raise ValueError(f"skipped(count, skipping, skipping_count): not negative, got {count}, {things}")
+    return count, tuple(clip(name, MAX_NAME_BYTES) for name in skipping[-MAX_NAMES:]), things
 
 
 def _checked(name: str, value: object) -> int:

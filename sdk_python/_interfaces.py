@@ -83,6 +83,19 @@ class IContext(Protocol):
         """
         ...
 
+    def skipped(self, count: int, skipping: Sequence[str] = (), skipping_count: int | None = None) -> None:
+        """Say that the checkpoint has passed ``count`` messages that were not handled, in total so far.
+
+        For operators: ``status``, a metric and the sidecar's log tell it. ``skipping`` names what is being skipped
+        now, such as documents that cannot be processed, the latest last; the last 10 are told.
+        ``skipping_count``: how many there are; None: as many as there are names. All replace what was said before.
+
+        Raises:
+            TypeError: a number is not an int, or ``skipping`` not a sequence of texts.
+            ValueError: a number is negative.
+        """
+        ...
+
     def error(self, error: BaseException | str, restart: bool, offset: int | None = None) -> None:
         """Say that this lambda cannot go on. Its handler is not called again; only the first error counts.
 

@@ -89,6 +89,10 @@ class FakeSidecar:
         """Every checkpoint that counted, in order."""
         self.completed_beyond = (0, 0)
         """The latest numbers the lambda gave: messages and bytes."""
+        self.skipped = 0
+        """How many messages the lambdas passed without handling them, all leases together."""
+        self.skipping: tuple[str, ...] = ()
+        """Names of what the lambda skips: the latest 10."""
         self.errors: list[LambdaError] = []
         """Every error and report, in order."""
         self.sent: list[Sent] = []
@@ -105,6 +109,7 @@ class FakeSidecar:
         self._log: list[Message] = []
         self._attempt = 0
         self._leases = 0
+        self._skipped_before = 0  # by earlier leases
         self._factory: IPartitionLambdaFactory | None = None
         self._partition: Partition | None = None
         self._life: asyncio.Task[None] | None = None
@@ -214,6 +219,7 @@ class FakeSidecar:
             raise RuntimeError("the partition has a lambda: restart() or rebalance() ends it first")
         self._leases += 1
         self._attempt += 1
+        self._skipped_before, self.skipping = self.skipped, ()
         start = self._start if self.checkpoint is None else self.checkpoint + 1
         assigned = pb.Assigned(
             lease=f"lease-{self._leases}",
@@ -280,6 +286,8 @@ class FakeSidecar:
 
     def _accept(self, entry: pb.CheckpointEntry) -> None:
         self.completed_beyond = (entry.completed_beyond, entry.completed_beyond_bytes)
+        self.skipped = max(self.skipped, self._skipped_before + entry.skipped)
+        self.skipping = tuple(entry.skipping)
         if entry.HasField("offset") and entry.offset > (-1 if self.checkpoint is None else self.checkpoint):
             self.checkpoints.append(entry.offset)
             self._attempt = 0

@@ -306,6 +306,10 @@ class PartitionStatus:
     blocked_since: float | None
     stalled_since: float | None
     resumes_at: float | None
+    skipped: int = 0
+    skipping: tuple[str, ...] = ()
+    skipping_count: int = 0
+    """Of the records that were passed without being handled: how many, of what now, and of how many things."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +327,7 @@ class LambdaStatus:
     reports: int
     processes: list[ProcessStatus]
     partitions: list[PartitionStatus]
+    skipped: int = 0
     produced: int = 0
     produce_failures: int = 0
     """Records that the lambda produced: written, and not known to be. The loop adds both, the thread has neither."""

@@ -1,9 +1,10 @@
 """The `IContext` of one document's lambda."""
 
 import asyncio
-from collections.abc import Awaitable, Hashable, Iterable
+from collections.abc import Awaitable, Hashable, Iterable, Sequence
 from typing import Protocol
 
+from sdk_python._checkpoints import checked_skipped
 from sdk_python._context import check_error, check_offset, check_seconds
 from sdk_python._errors import ProduceError
 from sdk_python._interfaces import IContext
@@ -16,9 +17,9 @@ class IDocumentContext(IContext, Protocol):
     """An `IContext` whose partition is one document's part of it. Offsets are those of the partition.
 
     What differs: `pause` pauses the whole partition; ``error(restart=True)`` makes this document's lambda anew and
-    the others go on; ``error(restart=False)`` is reported, and with ``offset`` the document is corrupt;
-    `completed_beyond` does nothing, since the router counts itself; a checkpoint above the document's last message
-    is ignored with a warning.
+    the others go on; ``error(restart=False)`` is reported, and with ``offset`` the document is corrupt, as when its
+    handler raises; `completed_beyond` does nothing, since the router counts itself, and `skipped` counts for the
+    partition, without its names; a checkpoint above the document's last message is ignored with a warning.
     """
 
     @property
@@ -56,6 +57,10 @@ class Owner(Protocol):
 
     def on_checkpoint(self, offset: int) -> None:
         """``context.checkpoint``."""
+        ...
+
+    def on_skipped(self, count: int) -> None:
+        """``context.skipped``."""
         ...
 
     def on_error(self, error: BaseException | str, restart: bool, offset: int | None) -> None:
@@ -129,6 +134,12 @@ class DocumentContext:
         """See `IDocumentContext`: checked, and nothing else."""
         if min(_int(count), _int(size)) < 0:
             raise ValueError(f"completed_beyond(count, size): numbers are not negative, got {count}, {size}")
+
+    def skipped(self, count: int, skipping: Sequence[str] = (), skipping_count: int | None = None) -> None:
+        """See `IDocumentContext`: the document's own count is one part of the partition's."""
+        count, _, _ = checked_skipped(count, skipping, skipping_count)
+        if not self._ended:
+            self._owner.on_skipped(count)
 
     def error(self, error: BaseException | str, restart: bool, offset: int | None = None) -> None:
         """See `IDocumentContext`."""

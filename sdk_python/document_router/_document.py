@@ -9,6 +9,7 @@ The worker looks at what is wanted, in this order, and nothing else decides:
 
 - a handler that runs is awaited;
 - ``_reason``: the document ends. Its lambda is closed, with this reason;
+- the partition failed: nothing is begun, the end comes soon;
 - ``_broken``: its lambda cannot go on. It is closed with ERROR; a document that is not corrupt gets a new one after a
   back-off, and its unfinished messages again, which the ledger has kept;
 - there is no lambda: it is made;
@@ -49,7 +50,18 @@ class Document:
 
     __slots__ = (
         *("_after", "_attempt", "_broken", "_context", "_handler", "_lambda", "_reason", "_router", "_running"),
-        *("_waiting", "corrupt", "deadline", "interruptible", "key", "lane", "scheduled", "timeout", "worker"),
+        *(
+            "_skipped",
+            "_waiting",
+            "corrupt",
+            "deadline",
+            "interruptible",
+            "key",
+            "lane",
+            "scheduled",
+            "timeout",
+            "worker",
+        ),
     )
 
     def __init__(self, router: Router, key: Hashable, after: asyncio.Task[None] | None = None) -> None:
@@ -57,7 +69,7 @@ class Document:
         self.key = key
         self.lane = Lane()
         self.corrupt = False
-        """Its messages count as done as they come, until it is forgotten: at idleness, or with the lease."""
+        """Its messages are skipped as they come, until it is forgotten: at idleness, or with the lease."""
         self.timeout = router.activity_timeout
         self.deadline = 0.0
         """When it is idle."""
@@ -73,6 +85,7 @@ class Document:
         self._waiting: deque[Message] | None = None  # an empty deque has 600 bytes, and most documents rest
         self._running: tuple[int, Awaitable[object]] | None = None
         self._attempt = 0  # of lambdas since the last checkpoint
+        self._skipped = 0  # as the present lambda told
         self._broken = False
         self._after = after
         self._reason: CloseReason | None = None
@@ -81,6 +94,11 @@ class Document:
     def partition(self) -> IContext:
         """The context of the partition."""
         return self._router.context
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return name_of(self.key)
 
     @property
     def busy(self) -> bool:
@@ -125,14 +143,24 @@ class Document:
             self._attempt = 0
             self._router.acknowledge(lane, offset)
 
+    def on_skipped(self, count: int) -> None:
+        """``context.skipped``."""
+        more, self._skipped = count - self._skipped, max(count, self._skipped)
+        if more > 0:
+            self._router.skip(more)
+
     def on_error(self, error: BaseException | str, restart: bool, offset: int | None) -> None:
         """``context.error``."""
         if restart:
             self._break(error, offset)
         elif offset is None:
             self._router.report(self.key, error, None, often=False)
-        else:
+        elif any(message.offset == offset for message in self.lane.unfinished(offset)):
             self._corrupt(error, offset)
+        else:
+            # Were it told, the record of another document could become a dead letter.
+            self._warn("error(offset=%d) names none of its unfinished messages", offset)
+            self._corrupt(error, None)
 
     def on_report(self, error: BaseException | str, offset: int | None) -> None:
         """``context.report``."""
@@ -164,7 +192,9 @@ class Document:
         assert handler is not None
         try:
             pending = handler(message)
-        except (Exception, asyncio.CancelledError) as error:
+        except (SystemExit, KeyboardInterrupt):
+            raise  # they end the process, and not a document
+        except BaseException as error:  # noqa: BLE001, RUF100  whatever leaves a handler is told
             # Nothing is awaited here, so a cancellation is none of this task: it is one that the handler came upon.
             self._failed(error, message.offset)
             return
@@ -186,6 +216,10 @@ class Document:
         except asyncio.CancelledError as error:
             if not self._interrupted():
                 self._failed(error, offset)  # something inside the handler was cancelled
+        except (SystemExit, KeyboardInterrupt, GeneratorExit):
+            raise  # they end the process, or this task
+        except BaseException as error:  # noqa: BLE001, RUF100  as in `_call`
+            self._failed(error, offset)
         finally:
             self.interruptible = False
 
@@ -210,22 +244,17 @@ class Document:
 
     # ---------------------------------------------------------------------------------------------- failing
 
-    def _corrupt(self, error: BaseException | str, offset: int) -> None:
-        """All its messages count as done, those that wait and those to come; the partition goes on."""
-        if self.corrupt or self._reason is not None:
-            # Of a partition that is taken away nothing is left out: its next owner meets the same failure.
-            log.info("document %r failed at offset %d at its end: %s", self.key, offset, message_of(error))
+    def _corrupt(self, error: BaseException | str, offset: int | None) -> None:
+        """It cannot process the message at ``offset``: its lambda is done with, and the router does what is set."""
+        if self.corrupt or self._reason is not None or self._router.failed:
+            # Of a partition that is taken away or has failed nothing is left out: whoever has it next meets the same
+            # failure, since this message is not done.
+            log.info("document %r failed at offset %s at its end: %s", self.key, offset, message_of(error))
             if self._context is not None:
                 self._context.end()
             return
-        cause = error if isinstance(error, BaseException) else None
-        where = (self.partition.topic, self.partition.partition)
-        text = "%s/%d: document %r is corrupt from offset %d on: %s"
-        log.error(text, *where, self.key, offset, message_of(error), exc_info=cause)
-        self.corrupt = True
         self._stop_lambda()
-        self._router.report(self.key, error, offset, often=False)
-        self._router.acknowledge(self.lane, self.lane.head)
+        self._router.give_up(self, error, offset)
 
     def _break(self, error: BaseException | str, offset: int | None) -> None:
         """The lambda cannot go on: another takes its place, and its unfinished messages come again."""
@@ -257,6 +286,8 @@ class Document:
                 elif self._reason is not None:
                     _forget_cancellations()
                     await self._close(self._reason)
+                    return
+                elif router.failed:
                     return
                 elif self._broken:
                     await self._recover()
@@ -297,6 +328,7 @@ class Document:
         first = self.lane.first
         self._attempt += 1
         context = self._context = DocumentContext(self, None if first is None else first.offset, self._attempt)
+        self._skipped = 0
         self.interruptible = True
         try:
             if self._after is not None:
@@ -314,7 +346,8 @@ class Document:
             if self._broken:
                 log.info("create of document %r failed after its error: %s", self.key, message_of(error))
             elif getattr(error, "corrupt", False) is True:
-                self._corrupt(error, self.lane.head if first is None else first.offset)
+                unfinished = self.lane.first  # `create` may have made a checkpoint
+                self._corrupt(error, None if unfinished is None else unfinished.offset)
             else:
                 # Not corrupt, whatever it is: a database that is away, or a deploy, is no reason to skip messages.
                 self._break(error, None if first is None else first.offset)
@@ -368,7 +401,7 @@ class Document:
                 context.end()
 
     def _warn(self, text: str, *arguments: object) -> None:
-        where = (self.partition.topic, self.partition.partition, name_of(self.key))
+        where = (self.partition.topic, self.partition.partition, self.name)
         log.warning("%s/%d: document %r: %s", *where, text % arguments)
 
 

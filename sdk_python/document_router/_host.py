@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class CorruptDocument(Exception):  # noqa: N818  named for what it says about the document
     """Raised by ``IPartitionLambdaFactory.create``: this document can never be opened; do not try again.
 
+    It is corrupt from its first record on that is not done; the setting ``corrupt_documents`` decides what follows.
+
     Any exception with an attribute ``corrupt = True`` says the same.
     """
 
@@ -27,7 +29,9 @@ class Router(Protocol):
     factory: IPartitionLambdaFactory
     activity_timeout: float
     held: bool
-    """The partition is paused: no handler call begins."""
+    """No handler call begins: the partition is paused, or it failed."""
+    failed: bool
+    """The partition's lambda has said that it cannot go on, and is closed soon: nothing is begun any more."""
     working: int
     """Documents of the partition that have a worker; they share the event loop."""
 
@@ -37,6 +41,14 @@ class Router(Protocol):
 
     def acknowledge(self, lane: Lane, offset: int) -> None:
         """Messages of the document are done."""
+        ...
+
+    def skip(self, count: int) -> None:
+        """A document's lambda has skipped so many messages by itself."""
+        ...
+
+    def give_up(self, document: "Document", error: BaseException | str, offset: int | None) -> None:
+        """The document cannot process the record at ``offset``, and gets nothing more; None: nobody knows which."""
         ...
 
     def pause(self, reason: str, retry_after: float | None) -> None:

@@ -25,7 +25,10 @@ from sdk_python._message import Message
 class Entry:
     """A record that is not done, and the run of done ones behind it."""
 
-    __slots__ = ("after", "before", "following", "message", "offset", "run_count", "run_last", "run_size", "size")
+    __slots__ = (
+        *("after", "before", "following", "message", "offset", "run_count", "run_last", "run_size", "run_skipped"),
+        "size",
+    )
 
     before: "Entry"
     after: "Entry"
@@ -38,6 +41,7 @@ class Entry:
         """The next one of the same document."""
         self.run_count = 0
         self.run_size = 0
+        self.run_skipped = 0
         self.run_last = offset
 
 
@@ -71,9 +75,11 @@ class Ledger:
 
     - Every record up to and including ``done`` is done, and ``done`` never decreases.
     - ``beyond_count`` and ``beyond_size`` are those of the done records behind ``done``.
+    - ``skipped`` counts the records up to ``done`` that no lambda was done with. One behind it comes again after a
+      restart, and may be handled then.
     """
 
-    __slots__ = ("_root", "beyond_count", "beyond_size", "done", "head")
+    __slots__ = ("_root", "beyond_count", "beyond_size", "done", "head", "skipped")
 
     def __init__(self) -> None:
         # Closes the list to a ring, so that no step asks whether there is a record before or after.
@@ -85,6 +91,7 @@ class Ledger:
         """Everything up to and including this one is done; -1: nothing."""
         self.beyond_count = 0
         self.beyond_size = 0
+        self.skipped = 0
 
     @property
     def pending(self) -> bool:
@@ -106,17 +113,28 @@ class Ledger:
         lane.head = self.head = offset
 
     def skip(self, offset: int, size: int) -> None:
-        """A record that is done as it comes; ``offset`` is above all before."""
+        """A record comes that no lambda gets: it is done at once. ``offset`` is above all before."""
         self.head = offset
         last = self._root.before
         if last is self._root:
             self.done = offset
+            self.skipped += 1
             return
         last.run_count += 1
         last.run_size += size
+        last.run_skipped += 1
         last.run_last = offset
         self.beyond_count += 1
         self.beyond_size += size
+
+    def give_up(self, lane: Lane) -> None:
+        """No lambda gets, or gets done with, the records of the document that are not done: they are skipped."""
+        entry = lane.first
+        while entry is not None:
+            # Counted in its own run: it is within the checkpoint when the run is.
+            entry.run_skipped += 1
+            entry = entry.following
+        self.acknowledge(lane, lane.head)
 
     def acknowledge(self, lane: Lane, offset: int) -> None:
         """All records of the document up to and including ``offset`` are done."""
@@ -128,11 +146,13 @@ class Ledger:
             if before is root:
                 # It was the first unfinished one: what it held back is no longer beyond, but within the checkpoint.
                 self.done = entry.run_last
+                self.skipped += entry.run_skipped
                 self.beyond_count -= entry.run_count
                 self.beyond_size -= entry.run_size
             else:
                 before.run_count += entry.run_count + 1
                 before.run_size += entry.run_size + entry.size
+                before.run_skipped += entry.run_skipped
                 before.run_last = entry.run_last
                 self.beyond_count += 1
                 self.beyond_size += entry.size

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 from sdk_python._errors import SettingsError
 
@@ -13,7 +13,7 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Times in seconds."""
+    """The times are seconds."""
 
     activity_timeout: float = 600.0
     """A document without messages for so long is closed. A lambda's own ``activity_timeout`` comes first."""
@@ -22,18 +22,25 @@ class Options:
     drain_timeout: float = 1.0
     """How long a running handler or ``create`` may go on when the partition is closed, before it is cancelled."""
 
+    corrupt_documents: "CorruptDocuments" = "fail"
+    """What becomes of a document whose lambda fails critically: the partition fails at that record, and the lambda's
+    policy decides; or only the document is skipped."""
+
     def overridden(self, settings: Mapping[str, Any]) -> "Options":
         """These, where ``settings`` says nothing else.
 
         Raises:
-            SettingsError: a time is none.
+            SettingsError: a time is none, or a word is not one of those.
         """
-        names = [name for name in TIMES if name in settings]
-        given = {name: seconds(f"{SECTION}.{name}", settings[name]) for name in names}
+        given: dict[str, Any] = {name: settings[name] for name in NAMES if name in settings}
+        for name, value in given.items():
+            path = f"{SECTION}.{name}"
+            given[name] = corrupt_documents(path, value) if name == "corrupt_documents" else seconds(path, value)
         return replace(self, **given)
 
 
-TIMES: Final = tuple(field.name for field in fields(Options))
+CorruptDocuments = Literal["fail", "skip"]
+NAMES: Final = tuple(field.name for field in fields(Options))
 SECTION: Final = "document_router"
 
 
@@ -44,7 +51,7 @@ def own_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
         SettingsError: it is no mapping, or has a name that is none of the router's.
     """
     own = config.get(SECTION, {})
-    known = ("key", *TIMES)
+    known = ("key", *NAMES)
     if not isinstance(own, Mapping):
         raise SettingsError(f"{SECTION}: expected a mapping with {', '.join(known)}, got {own!r}")
     for name in own:
@@ -67,3 +74,16 @@ def seconds(name: str, value: Any) -> float:
     if found is None or not 0 < found < inf:
         raise SettingsError(f"{name}: expected a time such as 500ms, 60s or 10m, got {value!r}")
     return found
+
+
+def corrupt_documents(name: str, value: Any) -> CorruptDocuments:
+    """``fail`` or ``skip``.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    for word in get_args(CorruptDocuments):
+        if value == word:
+            found: CorruptDocuments = word
+            return found
+    raise SettingsError(f"{name}: expected fail or skip, got {value!r}")

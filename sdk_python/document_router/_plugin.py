@@ -11,7 +11,7 @@ from sdk_python._interfaces import IContext, IPartitionLambdaFactory, IPlugin
 from sdk_python._loading import as_plugin, find_plugin, load_plugin, version_of
 
 from ._keys import KeyFunction, key_function
-from ._options import Options, own_settings, seconds
+from ._options import CorruptDocuments, Options, corrupt_documents as checked_word, own_settings, seconds
 from ._router import Clock, Router
 
 DOCUMENT_LAMBDA_VARIABLE: Final = "documentLambda"  # as the seed's nconf spells it
@@ -26,6 +26,7 @@ def document_router(
     activity_timeout: float | str = 600.0,
     activity_check_interval: float | str = 60.0,
     drain_timeout: float | str = 1.0,
+    corrupt_documents: CorruptDocuments = "fail",
 ) -> "DocumentRouter":
     """A plugin that gives each document of a partition a lambda of its own.
 
@@ -42,18 +43,22 @@ def document_router(
         activity_timeout: a document without messages for so long is closed.
         activity_check_interval: how often that is looked at.
         drain_timeout: how long a running handler may go on when the partition is closed.
+        corrupt_documents: what a record does that a document's lambda cannot process. ``fail``: the partition fails
+            there, and the lambda's ``on_critical`` decides. ``skip``: only its document stops; the records of it
+            that are skipped are counted and told.
 
     The settings ``document_lambda`` and, under ``document_router``, those of the other names come before the
     arguments. Times are seconds, or texts such as ``10m``.
 
     Raises:
         PluginError: there is no such lambda or key function.
-        SettingsError: a time is none.
+        SettingsError: a time is none, or a word not one of those.
     """
     options = Options(
         seconds("activity_timeout", activity_timeout),
         seconds("activity_check_interval", activity_check_interval),
         seconds("drain_timeout", drain_timeout),
+        checked_word("corrupt_documents", corrupt_documents),
     )
     inner = None if document_lambda is None else _found(document_lambda)
     return DocumentRouter(inner, key_function(key), options)

@@ -4,11 +4,12 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Callable, Hashable, Mapping
-from itertools import count
+from itertools import count, islice
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final
 
+from sdk_python._checkpoints import MAX_NAMES
 from sdk_python._errors import message_of
 from sdk_python._interfaces import CloseReason, IContext, IPartitionLambdaFactory
 from sdk_python._message import Message
@@ -44,7 +45,9 @@ class Router:
         self.factory = factory
         self.activity_timeout = options.activity_timeout
         self.held = False
+        self.failed = False
         self.working = 0
+        self._where = f"{context.topic}/{context.partition}"
         self._settings = settings
         self._key = key
         self._options = options
@@ -54,10 +57,14 @@ class Router:
         self._documents: dict[Hashable, Document] = {}
         self._closing: dict[Hashable, asyncio.Task[None]] = {}
         self._stalled: dict[Document, None] = {}
+        self._corrupt: dict[Document, None] = {}
+        self._corrupt_names: tuple[str, ...] = ()
+        self._skipped_by_lambdas = 0
+        self._homeless = False  # it was said that there are messages of no document
         self._sleepers: set[asyncio.Future[None]] = set()
         self._ended = False
         self._told_done = -1
-        self._told_count = self._told_size = 0
+        self._told_count = self._told_size = self._told_skipped = 0
         self._replayed_to = -1  # messages up to here may come twice, after a pause
         self._next_report = self._clock()
         # When documents are looked at for idleness. Not moved with each message: one that is looked at too early is
@@ -71,6 +78,8 @@ class Router:
     def handler(self, message: Message) -> None:
         """Route one message. Synchronous: a document that is slow holds up no other."""
         if self.held:
+            if self.failed:
+                return  # none is to come
             self._release()
         ledger = self._ledger
         offset = message.offset
@@ -82,6 +91,9 @@ class Router:
         record_key, value = message.key, message.value
         size = (len(record_key) if record_key else 0) + (len(value) if value else 0)
         if key is None:
+            if not self._homeless:
+                self._homeless = True
+                log.info("%s, offset %d: of no document, and skipped, as all such will be", self._where, offset)
             ledger.skip(offset, size)
             self._publish()
             return
@@ -119,6 +131,8 @@ class Router:
         if count != self._told_count or size != self._told_size:
             self._told_count, self._told_size = count, size
             self.context.completed_beyond(count, size)
+        if ledger.skipped != self._told_skipped:
+            self._tell_skipped()
         done = ledger.done
         if done != self._told_done:
             self._told_done = done
@@ -126,8 +140,7 @@ class Router:
 
     def _came_before(self, offset: int) -> None:
         if offset > self._replayed_to:
-            where = (self.context.topic, self.context.partition)
-            log.warning("%s/%d: offset %d comes after %d: dropped", *where, offset, self._ledger.head)
+            log.warning("%s: offset %d comes after %d: dropped", self._where, offset, self._ledger.head)
 
     # ---------------------------------------------------------------------------------------------- pausing
 
@@ -153,6 +166,43 @@ class Router:
         for document in stalled:
             document.wake()
 
+    # ---------------------------------------------------------------------------------------------- failing
+
+    def give_up(self, document: Document, error: BaseException | str, offset: int | None) -> None:
+        """See `Router.give_up` of the host: the partition fails there, or all of the document is skipped."""
+        skips = self._options.corrupt_documents == "skip"
+        where = self._where if offset is None else f"{self._where}, offset {offset}"
+        then = "all its messages are skipped" if skips else "the partition fails there"
+        cause = error if isinstance(error, BaseException) else None
+        text = "%s: document %r is corrupt, %s: %s"
+        log.error(text, where, document.key, then, message_of(error), exc_info=cause)
+        if not skips:
+            # No await lies between this and the end of the lease: what other documents checkpoint from here on does
+            # not count, and another one that fails meanwhile does so again in the next lease.
+            self.held = self.failed = True
+            self.context.error(_named(document.key, error), False, offset)
+            return
+        document.corrupt = True
+        self._corrupt[document] = None
+        self.report(document.key, error, offset, often=False)
+        self._ledger.give_up(document.lane)
+        self._corrupt_changed()
+        self._publish()
+
+    def skip(self, count: int) -> None:
+        """A document's lambda has skipped so many messages by itself."""
+        self._skipped_by_lambdas += count
+        self._tell_skipped()
+
+    def _corrupt_changed(self) -> None:
+        self._corrupt_names = tuple(document.name for document in islice(reversed(self._corrupt), MAX_NAMES))[::-1]
+        self._tell_skipped()
+
+    def _tell_skipped(self) -> None:
+        self._told_skipped = self._ledger.skipped
+        count = self._told_skipped + self._skipped_by_lambdas
+        self.context.skipped(count, self._corrupt_names, len(self._corrupt))
+
     # ---------------------------------------------------------------------------------------------- reports
 
     def report(self, key: Hashable, error: BaseException | str, offset: int | None, *, often: bool) -> None:
@@ -162,13 +212,7 @@ class Router:
             if now < self._next_report:
                 return
             self._next_report = now + REPORT_SPACING
-        name = f"document {name_of(key)}"
-        if isinstance(error, BaseException):
-            if name not in getattr(error, "__notes__", ()):
-                error.add_note(name)  # the error's type and text stay what they are
-        else:
-            error = f"{name}: {message_of(error)}"
-        self.context.report(error, offset)
+        self.context.report(_named(key, error), offset)
 
     # ------------------------------------------------------------------------------------------------- time
 
@@ -216,6 +260,9 @@ class Router:
     def _close_document(self, document: Document) -> None:
         key = document.key
         del self._documents[key]
+        if document.corrupt:
+            del self._corrupt[document]
+            self._corrupt_changed()
         task = document.end(CloseReason.IDLE)
         if task is not None:
             self._closing[key] = task
@@ -270,6 +317,16 @@ class Router:
             # Closing takes what it takes, and the partition's own deadline bounds it; who ignores a cancellation
             # is cancelled again.
             _, running = await asyncio.wait(running, timeout=_CANCEL_GRACE)
+
+
+def _named(key: Hashable, error: BaseException | str) -> BaseException | str:
+    """The error, with the document's name."""
+    name = f"document {name_of(key)}"
+    if isinstance(error, str):
+        return f"{name}: {message_of(error)}"
+    if name not in getattr(error, "__notes__", ()):
+        error.add_note(name)  # the error's type and text stay what they are
+    return error
 
 
 def _wake(wake: asyncio.Future[None]) -> None:

@@ -24,41 +24,41 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0b\x61\x64min.proto\x12\x16kafka_sidecar.admin.v1\"\x0f\n\rStatusRequest\"\x84\x01\n\x0eStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x15\n\rstarted_at_ms\x18\x02 \x01(\x03\x12\x19\n\x11\x62ootstrap_servers\x18\x03 \x01(\t\x12/\n\x07lambdas\x18\x04 \x03(\x0b\x32\x1e.kafka_sidecar.admin.v1.Lambda\"\x83\x03\n\x06Lambda\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0e\n\x06topics\x18\x03 \x03(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x0e\n\x06joined\x18\x05 \x01(\x08\x12\x0f\n\x07problem\x18\x06 \x01(\t\x12\x32\n\tprocesses\x18\x07 \x03(\x0b\x32\x1f.kafka_sidecar.admin.v1.Process\x12\x35\n\npartitions\x18\x08 \x03(\x0b\x32!.kafka_sidecar.admin.v1.Partition\x12\x14\n\x0crecords_sent\x18\t \x01(\x04\x12\x17\n\x0frecords_fetched\x18\n \x01(\x04\x12\x10\n\x08restarts\x18\x0b \x01(\x04\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x0c \x01(\x04\x12\x12\n\nhand_overs\x18\r \x01(\x04\x12\x0f\n\x07reports\x18\x0e \x01(\x04\x12\x31\n\x08problems\x18\x0f \x03(\x0b\x32\x1f.kafka_sidecar.admin.v1.Problem\"G\n\x07Problem\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x10\n\x08since_ms\x18\x03 \x01(\x03\x12\x0e\n\x06\x62locks\x18\x04 \x01(\x08\"\x87\x01\n\x07Process\x12\x12\n\nprocess_id\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\x12\n\npartitions\x18\x04 \x01(\r\x12\r\n\x05spare\x18\x05 \x01(\x08\x12\x0e\n\x06\x63lient\x18\x06 \x01(\t\x12\x16\n\x0elambda_version\x18\x07 \x01(\t\"\xb5\x04\n\tPartition\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x35\n\x05state\x18\x03 \x01(\x0e\x32&.kafka_sidecar.admin.v1.PartitionState\x12\x12\n\nprocess_id\x18\x04 \x01(\t\x12\x16\n\tdelivered\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07handled\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x17\n\ncheckpoint\x18\x07 \x01(\x03H\x02\x88\x01\x01\x12\x16\n\tcommitted\x18\x08 \x01(\x03H\x03\x88\x01\x01\x12\x10\n\x03\x65nd\x18\t \x01(\x03H\x04\x88\x01\x01\x12\x13\n\x0boutstanding\x18\n \x01(\x04\x12\x0f\n\x07waiting\x18\x0b \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x0c \x01(\r\x12\x0e\n\x06reason\x18\r \x01(\t\x12\x1b\n\x0e\x66\x61iling_offset\x18\x0e \x01(\x03H\x05\x88\x01\x01\x12\x1d\n\x10\x62locked_since_ms\x18\x0f \x01(\x03H\x06\x88\x01\x01\x12\x1d\n\x10stalled_since_ms\x18\x10 \x01(\x03H\x07\x88\x01\x01\x12\x1a\n\rresumes_at_ms\x18\x11 \x01(\x03H\x08\x88\x01\x01\x42\x0c\n\n_deliveredB\n\n\x08_handledB\r\n\x0b_checkpointB\x0c\n\n_committedB\x06\n\x04_endB\x11\n\x0f_failing_offsetB\x13\n\x11_blocked_since_msB\x13\n\x11_stalled_since_msB\x10\n\x0e_resumes_at_ms\"T\n\rResumeRequest\x12\x13\n\x0blambda_name\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x0c\n\x04skip\x18\x04 \x01(\x08\"G\n\x0eResumeResponse\x12\x13\n\x0b\x66rom_offset\x18\x01 \x01(\x03\x12\x14\n\x07skipped\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_skipped\"U\n\x0cPauseRequest\x12\x13\n\x0blambda_name\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\"$\n\rPauseResponse\x12\x13\n\x0b\x66rom_offset\x18\x01 \x01(\x03\"\xa2\x01\n\x0bSeekRequest\x12\x13\n\x0blambda_name\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x10\n\x06offset\x18\x04 \x01(\x03H\x00\x12\x16\n\x0ctimestamp_ms\x18\x05 \x01(\x03H\x00\x12,\n\x04\x65\x64ge\x18\x06 \x01(\x0e\x32\x1c.kafka_sidecar.admin.v1.EdgeH\x00\x42\x04\n\x02to\"j\n\x0cSeekResponse\x12\x13\n\x0b\x66rom_offset\x18\x01 \x01(\x03\x12\x0e\n\x06was_at\x18\x02 \x01(\x03\x12\x35\n\x05state\x18\x03 \x01(\x0e\x32&.kafka_sidecar.admin.v1.PartitionState*\x9f\x02\n\x0ePartitionState\x12\x1f\n\x1bPARTITION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17PARTITION_STATE_WAITING\x10\x01\x12\x1c\n\x18PARTITION_STATE_STARTING\x10\x02\x12\x1b\n\x17PARTITION_STATE_RUNNING\x10\x03\x12\x1c\n\x18PARTITION_STATE_DRAINING\x10\x04\x12\x1f\n\x1bPARTITION_STATE_BACKING_OFF\x10\x05\x12\x1a\n\x16PARTITION_STATE_HALTED\x10\x06\x12\x1d\n\x19PARTITION_STATE_RESOLVING\x10\x07\x12\x1a\n\x16PARTITION_STATE_PAUSED\x10\x08*@\n\x04\x45\x64ge\x12\x14\n\x10\x45\x44GE_UNSPECIFIED\x10\x00\x12\x11\n\rEDGE_EARLIEST\x10\x01\x12\x0f\n\x0b\x45\x44GE_LATEST\x10\x02\x32\xe2\x02\n\x05\x41\x64min\x12W\n\x06Status\x12%.kafka_sidecar.admin.v1.StatusRequest\x1a&.kafka_sidecar.admin.v1.StatusResponse\x12W\n\x06Resume\x12%.kafka_sidecar.admin.v1.ResumeRequest\x1a&.kafka_sidecar.admin.v1.ResumeResponse\x12T\n\x05Pause\x12$.kafka_sidecar.admin.v1.PauseRequest\x1a%.kafka_sidecar.admin.v1.PauseResponse\x12Q\n\x04Seek\x12#.kafka_sidecar.admin.v1.SeekRequest\x1a$.kafka_sidecar.admin.v1.SeekResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0b\x61\x64min.proto\x12\x16kafka_sidecar.admin.v1\"\x0f\n\rStatusRequest\"\x84\x01\n\x0eStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x15\n\rstarted_at_ms\x18\x02 \x01(\x03\x12\x19\n\x11\x62ootstrap_servers\x18\x03 \x01(\t\x12/\n\x07lambdas\x18\x04 \x03(\x0b\x32\x1e.kafka_sidecar.admin.v1.Lambda\"\x9c\x03\n\x06Lambda\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0e\n\x06topics\x18\x03 \x03(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x0e\n\x06joined\x18\x05 \x01(\x08\x12\x0f\n\x07problem\x18\x06 \x01(\t\x12\x32\n\tprocesses\x18\x07 \x03(\x0b\x32\x1f.kafka_sidecar.admin.v1.Process\x12\x35\n\npartitions\x18\x08 \x03(\x0b\x32!.kafka_sidecar.admin.v1.Partition\x12\x14\n\x0crecords_sent\x18\t \x01(\x04\x12\x17\n\x0frecords_fetched\x18\n \x01(\x04\x12\x10\n\x08restarts\x18\x0b \x01(\x04\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x0c \x01(\x04\x12\x12\n\nhand_overs\x18\r \x01(\x04\x12\x0f\n\x07reports\x18\x0e \x01(\x04\x12\x31\n\x08problems\x18\x0f \x03(\x0b\x32\x1f.kafka_sidecar.admin.v1.Problem\x12\x17\n\x0fskipped_records\x18\x10 \x01(\x04\"G\n\x07Problem\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x10\n\x08since_ms\x18\x03 \x01(\x03\x12\x0e\n\x06\x62locks\x18\x04 \x01(\x08\"\x87\x01\n\x07Process\x12\x12\n\nprocess_id\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\x12\n\npartitions\x18\x04 \x01(\r\x12\r\n\x05spare\x18\x05 \x01(\x08\x12\x0e\n\x06\x63lient\x18\x06 \x01(\t\x12\x16\n\x0elambda_version\x18\x07 \x01(\t\"\xf8\x04\n\tPartition\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x35\n\x05state\x18\x03 \x01(\x0e\x32&.kafka_sidecar.admin.v1.PartitionState\x12\x12\n\nprocess_id\x18\x04 \x01(\t\x12\x16\n\tdelivered\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07handled\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x17\n\ncheckpoint\x18\x07 \x01(\x03H\x02\x88\x01\x01\x12\x16\n\tcommitted\x18\x08 \x01(\x03H\x03\x88\x01\x01\x12\x10\n\x03\x65nd\x18\t \x01(\x03H\x04\x88\x01\x01\x12\x13\n\x0boutstanding\x18\n \x01(\x04\x12\x0f\n\x07waiting\x18\x0b \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x0c \x01(\r\x12\x0e\n\x06reason\x18\r \x01(\t\x12\x1b\n\x0e\x66\x61iling_offset\x18\x0e \x01(\x03H\x05\x88\x01\x01\x12\x1d\n\x10\x62locked_since_ms\x18\x0f \x01(\x03H\x06\x88\x01\x01\x12\x1d\n\x10stalled_since_ms\x18\x10 \x01(\x03H\x07\x88\x01\x01\x12\x1a\n\rresumes_at_ms\x18\x11 \x01(\x03H\x08\x88\x01\x01\x12\x17\n\x0fskipped_records\x18\x12 \x01(\x04\x12\x10\n\x08skipping\x18\x13 \x03(\t\x12\x16\n\x0eskipping_count\x18\x14 \x01(\rB\x0c\n\n_deliveredB\n\n\x08_handledB\r\n\x0b_checkpointB\x0c\n\n_committedB\x06\n\x04_endB\x11\n\x0f_failing_offsetB\x13\n\x11_blocked_since_msB\x13\n\x11_stalled_since_msB\x10\n\x0e_resumes_at_ms\"T\n\rResumeRequest\x12\x13\n\x0blambda_name\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x0c\n\x04skip\x18\x04 \x01(\x08\"G\n\x0eResumeResponse\x12\x13\n\x0b\x66rom_offset\x18\x01 \x01(\x03\x12\x14\n\x07skipped\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_skipped\"U\n\x0cPauseRequest\x12\x13\n\x0blambda_name\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\"$\n\rPauseResponse\x12\x13\n\x0b\x66rom_offset\x18\x01 \x01(\x03\"\xa2\x01\n\x0bSeekRequest\x12\x13\n\x0blambda_name\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x10\n\x06offset\x18\x04 \x01(\x03H\x00\x12\x16\n\x0ctimestamp_ms\x18\x05 \x01(\x03H\x00\x12,\n\x04\x65\x64ge\x18\x06 \x01(\x0e\x32\x1c.kafka_sidecar.admin.v1.EdgeH\x00\x42\x04\n\x02to\"j\n\x0cSeekResponse\x12\x13\n\x0b\x66rom_offset\x18\x01 \x01(\x03\x12\x0e\n\x06was_at\x18\x02 \x01(\x03\x12\x35\n\x05state\x18\x03 \x01(\x0e\x32&.kafka_sidecar.admin.v1.PartitionState*\x9f\x02\n\x0ePartitionState\x12\x1f\n\x1bPARTITION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17PARTITION_STATE_WAITING\x10\x01\x12\x1c\n\x18PARTITION_STATE_STARTING\x10\x02\x12\x1b\n\x17PARTITION_STATE_RUNNING\x10\x03\x12\x1c\n\x18PARTITION_STATE_DRAINING\x10\x04\x12\x1f\n\x1bPARTITION_STATE_BACKING_OFF\x10\x05\x12\x1a\n\x16PARTITION_STATE_HALTED\x10\x06\x12\x1d\n\x19PARTITION_STATE_RESOLVING\x10\x07\x12\x1a\n\x16PARTITION_STATE_PAUSED\x10\x08*@\n\x04\x45\x64ge\x12\x14\n\x10\x45\x44GE_UNSPECIFIED\x10\x00\x12\x11\n\rEDGE_EARLIEST\x10\x01\x12\x0f\n\x0b\x45\x44GE_LATEST\x10\x02\x32\xe2\x02\n\x05\x41\x64min\x12W\n\x06Status\x12%.kafka_sidecar.admin.v1.StatusRequest\x1a&.kafka_sidecar.admin.v1.StatusResponse\x12W\n\x06Resume\x12%.kafka_sidecar.admin.v1.ResumeRequest\x1a&.kafka_sidecar.admin.v1.ResumeResponse\x12T\n\x05Pause\x12$.kafka_sidecar.admin.v1.PauseRequest\x1a%.kafka_sidecar.admin.v1.PauseResponse\x12Q\n\x04Seek\x12#.kafka_sidecar.admin.v1.SeekRequest\x1a$.kafka_sidecar.admin.v1.SeekResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PARTITIONSTATE']._serialized_start=1918
-  _globals['_PARTITIONSTATE']._serialized_end=2205
-  _globals['_EDGE']._serialized_start=2207
-  _globals['_EDGE']._serialized_end=2271
+  _globals['_PARTITIONSTATE']._serialized_start=2010
+  _globals['_PARTITIONSTATE']._serialized_end=2297
+  _globals['_EDGE']._serialized_start=2299
+  _globals['_EDGE']._serialized_end=2363
   _globals['_STATUSREQUEST']._serialized_start=39
   _globals['_STATUSREQUEST']._serialized_end=54
   _globals['_STATUSRESPONSE']._serialized_start=57
   _globals['_STATUSRESPONSE']._serialized_end=189
   _globals['_LAMBDA']._serialized_start=192
-  _globals['_LAMBDA']._serialized_end=579
-  _globals['_PROBLEM']._serialized_start=581
-  _globals['_PROBLEM']._serialized_end=652
-  _globals['_PROCESS']._serialized_start=655
-  _globals['_PROCESS']._serialized_end=790
-  _globals['_PARTITION']._serialized_start=793
-  _globals['_PARTITION']._serialized_end=1358
-  _globals['_RESUMEREQUEST']._serialized_start=1360
-  _globals['_RESUMEREQUEST']._serialized_end=1444
-  _globals['_RESUMERESPONSE']._serialized_start=1446
-  _globals['_RESUMERESPONSE']._serialized_end=1517
-  _globals['_PAUSEREQUEST']._serialized_start=1519
-  _globals['_PAUSEREQUEST']._serialized_end=1604
-  _globals['_PAUSERESPONSE']._serialized_start=1606
-  _globals['_PAUSERESPONSE']._serialized_end=1642
-  _globals['_SEEKREQUEST']._serialized_start=1645
-  _globals['_SEEKREQUEST']._serialized_end=1807
-  _globals['_SEEKRESPONSE']._serialized_start=1809
-  _globals['_SEEKRESPONSE']._serialized_end=1915
-  _globals['_ADMIN']._serialized_start=2274
-  _globals['_ADMIN']._serialized_end=2628
+  _globals['_LAMBDA']._serialized_end=604
+  _globals['_PROBLEM']._serialized_start=606
+  _globals['_PROBLEM']._serialized_end=677
+  _globals['_PROCESS']._serialized_start=680
+  _globals['_PROCESS']._serialized_end=815
+  _globals['_PARTITION']._serialized_start=818
+  _globals['_PARTITION']._serialized_end=1450
+  _globals['_RESUMEREQUEST']._serialized_start=1452
+  _globals['_RESUMEREQUEST']._serialized_end=1536
+  _globals['_RESUMERESPONSE']._serialized_start=1538
+  _globals['_RESUMERESPONSE']._serialized_end=1609
+  _globals['_PAUSEREQUEST']._serialized_start=1611
+  _globals['_PAUSEREQUEST']._serialized_end=1696
+  _globals['_PAUSERESPONSE']._serialized_start=1698
+  _globals['_PAUSERESPONSE']._serialized_end=1734
+  _globals['_SEEKREQUEST']._serialized_start=1737
+  _globals['_SEEKREQUEST']._serialized_end=1899
+  _globals['_SEEKRESPONSE']._serialized_start=1901
+  _globals['_SEEKRESPONSE']._serialized_end=2007
+  _globals['_ADMIN']._serialized_start=2366
+  _globals['_ADMIN']._serialized_end=2720
 # @@protoc_insertion_point(module_scope)

@@ -54,7 +54,7 @@ class StatusResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., bootstrap_servers: _Optional[str] = ..., lambdas: _Optional[_Iterable[_Union[Lambda, _Mapping]]] = ...) -> None: ...
 
 class Lambda(_message.Message):
-    __slots__ = ("name", "group", "topics", "connected", "joined", "problem", "processes", "partitions", "records_sent", "records_fetched", "restarts", "dead_letters", "hand_overs", "reports", "problems")
+    __slots__ = ("name", "group", "topics", "connected", "joined", "problem", "processes", "partitions", "records_sent", "records_fetched", "restarts", "dead_letters", "hand_overs", "reports", "problems", "skipped_records")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TOPICS_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +70,7 @@ class Lambda(_message.Message):
     HAND_OVERS_FIELD_NUMBER: _ClassVar[int]
     REPORTS_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_RECORDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     group: str
     topics: _containers.RepeatedScalarFieldContainer[str]
@@ -85,7 +86,8 @@ class Lambda(_message.Message):
     hand_overs: int
     reports: int
     problems: _containers.RepeatedCompositeFieldContainer[Problem]
-    def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., joined: _Optional[bool] = ..., problem: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[Partition, _Mapping]]] = ..., records_sent: _Optional[int] = ..., records_fetched: _Optional[int] = ..., restarts: _Optional[int] = ..., dead_letters: _Optional[int] = ..., hand_overs: _Optional[int] = ..., reports: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ...) -> None: ...
+    skipped_records: int
+    def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., joined: _Optional[bool] = ..., problem: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[Partition, _Mapping]]] = ..., records_sent: _Optional[int] = ..., records_fetched: _Optional[int] = ..., restarts: _Optional[int] = ..., dead_letters: _Optional[int] = ..., hand_overs: _Optional[int] = ..., reports: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., skipped_records: _Optional[int] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("kind", "text", "since_ms", "blocks")
@@ -118,7 +120,7 @@ class Process(_message.Message):
     def __init__(self, process_id: _Optional[str] = ..., instance: _Optional[str] = ..., pid: _Optional[int] = ..., partitions: _Optional[int] = ..., spare: _Optional[bool] = ..., client: _Optional[str] = ..., lambda_version: _Optional[str] = ...) -> None: ...
 
 class Partition(_message.Message):
-    __slots__ = ("topic", "partition", "state", "process_id", "delivered", "handled", "checkpoint", "committed", "end", "outstanding", "waiting", "attempt", "reason", "failing_offset", "blocked_since_ms", "stalled_since_ms", "resumes_at_ms")
+    __slots__ = ("topic", "partition", "state", "process_id", "delivered", "handled", "checkpoint", "committed", "end", "outstanding", "waiting", "attempt", "reason", "failing_offset", "blocked_since_ms", "stalled_since_ms", "resumes_at_ms", "skipped_records", "skipping", "skipping_count")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +138,9 @@ class Partition(_message.Message):
     BLOCKED_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
     STALLED_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
     RESUMES_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    SKIPPING_FIELD_NUMBER: _ClassVar[int]
+    SKIPPING_COUNT_FIELD_NUMBER: _ClassVar[int]
     topic: str
     partition: int
     state: PartitionState
@@ -153,7 +158,10 @@ class Partition(_message.Message):
     blocked_since_ms: int
     stalled_since_ms: int
     resumes_at_ms: int
-    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[_Union[PartitionState, str]] = ..., process_id: _Optional[str] = ..., delivered: _Optional[int] = ..., handled: _Optional[int] = ..., checkpoint: _Optional[int] = ..., committed: _Optional[int] = ..., end: _Optional[int] = ..., outstanding: _Optional[int] = ..., waiting: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ..., failing_offset: _Optional[int] = ..., blocked_since_ms: _Optional[int] = ..., stalled_since_ms: _Optional[int] = ..., resumes_at_ms: _Optional[int] = ...) -> None: ...
+    skipped_records: int
+    skipping: _containers.RepeatedScalarFieldContainer[str]
+    skipping_count: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[_Union[PartitionState, str]] = ..., process_id: _Optional[str] = ..., delivered: _Optional[int] = ..., handled: _Optional[int] = ..., checkpoint: _Optional[int] = ..., committed: _Optional[int] = ..., end: _Optional[int] = ..., outstanding: _Optional[int] = ..., waiting: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ..., failing_offset: _Optional[int] = ..., blocked_since_ms: _Optional[int] = ..., stalled_since_ms: _Optional[int] = ..., resumes_at_ms: _Optional[int] = ..., skipped_records: _Optional[int] = ..., skipping: _Optional[_Iterable[str]] = ..., skipping_count: _Optional[int] = ...) -> None: ...
 
 class ResumeRequest(_message.Message):
     __slots__ = ("lambda_name", "topic", "partition", "skip")

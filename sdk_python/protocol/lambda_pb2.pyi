@@ -287,18 +287,24 @@ class CheckpointRequest(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ...) -> None: ...
 
 class CheckpointEntry(_message.Message):
-    __slots__ = ("lease", "offset", "completed_beyond", "completed_beyond_bytes", "handled")
+    __slots__ = ("lease", "offset", "completed_beyond", "completed_beyond_bytes", "handled", "skipped", "skipping", "skipping_count")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_BEYOND_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_BEYOND_BYTES_FIELD_NUMBER: _ClassVar[int]
     HANDLED_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    SKIPPING_FIELD_NUMBER: _ClassVar[int]
+    SKIPPING_COUNT_FIELD_NUMBER: _ClassVar[int]
     lease: str
     offset: int
     completed_beyond: int
     completed_beyond_bytes: int
     handled: int
-    def __init__(self, lease: _Optional[str] = ..., offset: _Optional[int] = ..., completed_beyond: _Optional[int] = ..., completed_beyond_bytes: _Optional[int] = ..., handled: _Optional[int] = ...) -> None: ...
+    skipped: int
+    skipping: _containers.RepeatedScalarFieldContainer[str]
+    skipping_count: int
+    def __init__(self, lease: _Optional[str] = ..., offset: _Optional[int] = ..., completed_beyond: _Optional[int] = ..., completed_beyond_bytes: _Optional[int] = ..., handled: _Optional[int] = ..., skipped: _Optional[int] = ..., skipping: _Optional[_Iterable[str]] = ..., skipping_count: _Optional[int] = ...) -> None: ...
 
 class CheckpointResponse(_message.Message):
     __slots__ = ("results",)

@@ -30,6 +30,7 @@ def lambda_status(
         dead_letters=table.dead_letters,
         hand_overs=table.balance.count,
         reports=table.reports,
+        skipped=table.skipped,
         processes=[mail.ProcessStatus(*process) for process in table.processes],
         partitions=[
             mail.PartitionStatus(
@@ -49,6 +50,9 @@ def lambda_status(
                 blocked_since=p.blocked_since,
                 stalled_since=p.moved_at if p.stalled else None,
                 resumes_at=p.due if p.state is State.PAUSED else None,
+                skipped=p.skipped,
+                skipping=p.skipping,
+                skipping_count=p.skipping_count,
             )
             for tp, p in sorted(table.partitions.items())
         ],

@@ -26,12 +26,18 @@ _COUNTERS: tuple[tuple[str, str, Callable[[mail.LambdaStatus], int]], ...] = (
     ("produce_failures", "Records that lambdas produced, not known to be written.", lambda s: s.produce_failures),
     ("process_exits", "Ends of processes that the sidecar keeps running.", lambda s: s.process_exits),
     ("reports", "Errors that lambdas reported without stopping.", lambda s: s.reports),
+    ("skipped_records", "Records passed without being handled, as lambdas tell.", lambda s: s.skipped),
 )
 _GAUGES: tuple[tuple[str, str, Callable[[mail.LambdaStatus], float]], ...] = (
     ("connected", "1 while Kafka can be reached.", lambda s: s.connected),
     ("ready", "1 while nothing keeps the lambda from consuming.", lambda s: s.ready),
     ("processes", "Lambda processes.", lambda s: len(s.processes)),
     ("partitions", "Partitions assigned to this sidecar.", lambda s: len(s.partitions)),
+    (
+        "corrupt_documents",
+        "Documents whose records are skipped, as lambdas tell.",
+        lambda s: sum(p.skipping_count for p in s.partitions),
+    ),
 )
 _PARTITION: tuple[tuple[str, str, Callable[[mail.PartitionStatus], float | None]], ...] = (
     ("lag", "Records written and not yet committed.", _lag),

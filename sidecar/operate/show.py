@@ -79,6 +79,7 @@ def _lambda(one: admin_pb2.Lambda, now_ms: int) -> Iterator[str]:
             (one.dead_letters, "dead letter", "dead letters"),
             (one.hand_overs, "hand-over", "hand-overs"),
             (one.reports, "reported error", "reported errors"),
+            (one.skipped_records, "skipped record", "skipped records"),
         )
         if count
     )
@@ -123,6 +124,10 @@ def _notes(name: str, one: admin_pb2.Partition, now_ms: int) -> Iterator[str]:
         yield one.reason
     if one.HasField("failing_offset"):
         yield f"fails at offset {one.failing_offset}"
+    if one.skipping_count:
+        first = "the latest: " if one.skipping_count > len(one.skipping) else ""
+        documents = _many(one.skipping_count, "corrupt document", "corrupt documents")
+        yield f"skips {documents} ({first}{', '.join(reversed(one.skipping))}), {one.skipped_records} records so far"
     if one.HasField("blocked_since_ms"):
         yield f"window full for {_ago(now_ms - one.blocked_since_ms)}"
     if one.HasField("stalled_since_ms"):

@@ -13,6 +13,7 @@ from sidecar.partitions.partition import AfterDrain, Ordered, Partition
 from sidecar.partitions.processes import Processes, Stream
 from sidecar.partitions.vocabulary import (
     Assign,
+    CheckpointOutcome,
     Command,
     DeadLetter,
     EndReason,
@@ -25,6 +26,7 @@ from sidecar.partitions.vocabulary import (
     Level,
     Limits,
     Policy,
+    Progress,
     Report,
     Resumed,
     Revoke,
@@ -49,6 +51,7 @@ class Lives:
         self.restarts = 0
         self.dead_letters = 0
         self.reports = 0
+        self.skipped = 0
         self._new_lease = new_lease
         self._jitter = jitter
         self._leases: dict[Lease, Partition] = {}
@@ -121,6 +124,20 @@ class Lives:
             self.balance.begun(partition, heir_id)
             self._report("info", "partition is handed over to another process", partition)
             self._drain(partition, RevokeReason.HAND_OVER, AfterDrain.WAIT, self.limits.hand_over_drain, now)
+
+    # --- a life goes on ---------------------------------------------------------------------------------------
+
+    def _progress(self, partition: Partition, progress: Progress, now: float) -> CheckpointOutcome:
+        """A checkpoint came under the living lease."""
+        outcome = partition.progress(progress, now)
+        if outcome is not CheckpointOutcome.BEYOND_DELIVERED:
+            more, names = partition.skips(progress)
+            self.skipped += more
+            if names:
+                counts = {"skipping": partition.skipping_count, "skipped": partition.skipped}
+                event = "documents are corrupt: their records are skipped"
+                self._report("warning", event, partition, documents=names, **counts)
+        return outcome
 
     # --- a life is interrupted --------------------------------------------------------------------------------
 

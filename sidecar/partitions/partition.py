@@ -117,6 +117,13 @@ class Partition:
     """Offsets that are left out, by an operator or because they are dead letters by now: dropped when they come."""
     dead: dict[int, DeadLetter] = field(default_factory=dict)
     """Offsets whose records are to become dead letters when they come."""
+    skipped: int = 0
+    """Records that its lambdas passed without handling them, since it is ours."""
+    lease_skipped: int = 0
+    """Those of the present lease."""
+    skipping: tuple[str, ...] = ()
+    """Names of what the present lambda skips; ``skipping_count`` may be more."""
+    skipping_count: int = 0
     blocked_since: float | None = None
     blocked_reported: bool = False
     moved_at: float = 0.0
@@ -164,6 +171,8 @@ class Partition:
         self.in_flight = 0
         self.blocked_since = None
         self.blocked_reported = False
+        self.lease_skipped = self.skipping_count = 0
+        self.skipping = ()  # another lambda begins with all of it again
         self.window = Window(self.limits, self.resume_at)
         return self.resume_at if self.refetch else None
 
@@ -235,6 +244,19 @@ class Partition:
         self.recovered()
         self._passed(self.resume_at)
         return accepted
+
+    def skips(self, progress: Progress) -> tuple[int, tuple[str, ...]]:
+        """What the lambda says that it skips. Returns how many records that are new, and the names that are new.
+
+        What comes from the wire is not trusted: no more records than offsets were passed under the lease.
+        """
+        count = min(progress.skipped, self.resume_at - self.window.start)
+        more = max(0, count - self.lease_skipped)
+        self.lease_skipped += more
+        self.skipped += more
+        names = tuple(name for name in progress.skipping if name not in self.skipping)
+        self.skipping, self.skipping_count = progress.skipping, progress.skipping_count
+        return more, names
 
     def is_well(self, now: float) -> bool:
         """Its lambda has run for a while and owes nothing: what failed before says nothing of what fails now.

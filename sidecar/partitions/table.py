@@ -215,7 +215,7 @@ class PartitionTable(Orders):
             self.processes.leaves(known.process_id)
         if partition is not None:
             if last is not None:
-                partition.progress(last, now)
+                self._progress(partition, last, now)
             declined = reason is ClosedReason.DECLINED and partition.state is State.STARTING
             unasked = reason is ClosedReason.REVOKED and partition.state is not State.DRAINING
             if (declined or unasked) and known is not None:
@@ -241,7 +241,7 @@ class PartitionTable(Orders):
         partition = self._leases.get(lease)
         if partition is None:
             return CheckpointOutcome.STALE_LEASE, None
-        outcome = partition.progress(progress, now)
+        outcome = self._progress(partition, progress, now)
         delivered = partition.window.delivered if outcome is CheckpointOutcome.BEYOND_DELIVERED else None
         return outcome, delivered
 
@@ -255,10 +255,10 @@ class PartitionTable(Orders):
             self.reports += 1
             self._report("warning", "lambda reported an error", partition, **fields)
             if last is not None:
-                partition.progress(last, now)
+                self._progress(partition, last, now)
             return ErrorOutcome.REPORTED, 0.0
         if last is not None and (failure.offset is None or last.offset is None or last.offset < failure.offset):
-            partition.progress(last, now)
+            self._progress(partition, last, now)
         reason = f"{failure.code or failure.type or 'error'}: {failure.message}"
         stream = self._stream_of(partition)
         creating = partition.state is State.STARTING

@@ -175,6 +175,9 @@ class Progress:
     completed_beyond: int = 0
     completed_beyond_bytes: int = 0
     handled: int | None = None
+    skipped: int = 0
+    skipping: tuple[str, ...] = ()
+    skipping_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,15 +35,15 @@ class Window:
     """
 
     __slots__ = (
-        *("_beyond", "_beyond_bytes", "_bytes", "_frames", "_limits", "_low", "_start"),
-        *("delivered", "furthest", "records"),
+        *("_beyond", "_beyond_bytes", "_bytes", "_frames", "_limits", "_low"),
+        *("delivered", "furthest", "records", "start"),
     )
 
     def __init__(self, limits: Limits, start: int) -> None:
         """``start`` is the offset where the lease starts."""
         self._limits = limits
         self._frames: deque[_Frame] = deque()
-        self._start = start
+        self.start = start
         self._low = start  # everything below is done; the span is measured from here
         self._bytes = 0
         self._beyond = 0
@@ -121,7 +121,7 @@ class Window:
         if frames:
             self.delivered = frames[-1].last
         else:
-            self.delivered = self._low - 1 if self._low > self._start else None
+            self.delivered = self._low - 1 if self._low > self.start else None
         # Which of them were completed is not known: count what is void as such first, so that the window stays tight.
         voided, voided_bytes = records - self.records, size_before - self._bytes
         self.completed(max(0, self._beyond - voided), max(0, self._beyond_bytes - voided_bytes))

@@ -120,6 +120,7 @@ class Admin:
             dead_letters=status.dead_letters,
             hand_overs=status.hand_overs,
             reports=status.reports,
+            skipped_records=status.skipped,
         )
 
     def _process(self, process: mail.ProcessStatus) -> pb.Process:
@@ -234,4 +235,7 @@ def _partition(status: mail.PartitionStatus, wall_clock: float) -> pb.Partition:
         blocked_since_ms=_milliseconds(status.blocked_since, wall_clock),
         stalled_since_ms=_milliseconds(status.stalled_since, wall_clock),
         resumes_at_ms=_milliseconds(status.resumes_at, wall_clock),
+        skipped_records=status.skipped,
+        skipping=status.skipping,
+        skipping_count=status.skipping_count,
     )

@@ -22,6 +22,8 @@ from sidecar.partitions.vocabulary import (
 
 PROTOCOL_VERSION = 1
 MOST_ENTRIES = 10_000
+MOST_NAMES = 10
+MOST_NAME_BYTES = 256
 DEFAULT_MESSAGE_BYTES = 4 * 1024 * 1024
 SMALLEST_MESSAGE_BYTES = 1024
 
@@ -76,7 +78,23 @@ def progress(entry: pb.CheckpointEntry) -> Progress:
     handled = entry.handled if entry.HasField("handled") else None
     if handled is not None and handled < 0:
         raise _negative("handled", handled)
-    return Progress(offset, entry.completed_beyond, entry.completed_beyond_bytes, handled)
+    if not entry.skipped and not entry.skipping:
+        return Progress(offset, entry.completed_beyond, entry.completed_beyond_bytes, handled)
+    names = tuple(entry.skipping)
+    if len(names) > MOST_NAMES:
+        raise InvalidFrameError(f"skipping: {len(names)} names, at most {MOST_NAMES}; skipping_count says how many")
+    for index, name in enumerate(names):
+        if len(name) * 4 > MOST_NAME_BYTES and len(name.encode()) > MOST_NAME_BYTES:
+            raise InvalidFrameError(f"skipping[{index}]: longer than {MOST_NAME_BYTES} bytes")
+    return Progress(
+        offset,
+        entry.completed_beyond,
+        entry.completed_beyond_bytes,
+        handled,
+        entry.skipped,
+        names,
+        max(entry.skipping_count, len(names)),
+    )
 
 
 def last_checkpoint(message: pb.Closed | pb.ErrorRequest, path: str) -> Progress | None:
@@ -104,7 +122,7 @@ def checkpoints(
             lease = entry.lease
             if not lease:
                 raise InvalidFrameError("lease: missing")  # noqa: TRY301 - the path is added to all
-            if lease in known or entry.offset < 0 or entry.handled < 0:
+            if lease in known or entry.offset < 0 or entry.handled < 0 or entry.skipping:
                 found.append((index, lease, progress(entry)))
     except InvalidFrameError as error:
         raise InvalidFrameError(f"entries[{index}].{error}") from None

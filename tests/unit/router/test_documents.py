@@ -7,7 +7,7 @@ import time
 import pytest
 
 from sdk_python import CloseReason, Message
-from sdk_python.document_router import CorruptDocument, DocumentMessage, _router
+from sdk_python.document_router import DocumentMessage, _router
 from tests.unit.waiting import until
 
 from .world import Inner, World, boxcar, message, settle
@@ -63,40 +63,6 @@ async def test_messages_wait_for_a_slow_create() -> None:
     gate.set()
     await settle()
     assert world.take() == ["create(t/A)", "A.handler(0)", "A.handler(1)", "A.handler(2)"]
-    await world.router.close(CloseReason.STOPPED)
-
-
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_a_handler_that_raises_makes_its_document_corrupt(asynchronous: bool) -> None:
-    world = World()
-
-    def sync(inner: Inner, got: Message) -> None:
-        if inner.name == "A" and got.offset == 2:
-            raise ValueError("boom")
-
-    async def later(inner: Inner, got: Message) -> None:
-        await asyncio.sleep(0)
-        sync(inner, got)
-
-    world.factory.handle = later if asynchronous else sync
-    for offset, document in enumerate("ABAABA"):
-        await world.feed(offset, document)
-    old = world.context("A")
-    out = world.take()
-    assert "A.close(error)" in out
-    assert "A.handler(3)" not in out
-    assert "B.handler(4)" in out
-    assert world.partition.done == 0  # B's 1 is not done
-    assert world.partition.beyond[0] == 3  # A's 2, 3 and 5 are, and 0 is within the checkpoint
-    ((error, failed_at),) = world.partition.reports
-    assert isinstance(error, ValueError)
-    assert (str(error), failed_at) == ("boom", 2)
-    assert error.__notes__ == ["document t/A"]
-    old.checkpoint(5)
-    old.error("late", restart=True)
-    world.context("B").checkpoint(4)
-    assert world.partition.done == 5
-    assert len(world.partition.reports) == 1
     await world.router.close(CloseReason.STOPPED)
 
 
@@ -250,23 +216,6 @@ async def test_attempts_count_and_what_many_documents_meet_is_reported_once() ->
     await world.router.close(CloseReason.STOPPED)
 
 
-@pytest.mark.parametrize("how", ["class", "attribute"])
-async def test_only_an_exception_that_says_so_makes_a_document_corrupt_in_create(how: str) -> None:
-    error: Exception = CorruptDocument("no such state") if how == "class" else OSError("no such state")
-    if how == "attribute":
-        error.corrupt = True  # type: ignore[attr-defined]
-    world = World()
-
-    def creating(_: Inner) -> None:
-        raise error
-
-    world.factory.creating = creating
-    await world.feed(0, "A")
-    await world.feed(1, "A")
-    assert world.take() == ["ERR no such state", "CP 0", "CP 1"]
-    await world.router.close(CloseReason.STOPPED)
-
-
 async def test_error_without_restart() -> None:
     world = World()
     for offset in range(3):
@@ -278,11 +227,6 @@ async def test_error_without_restart() -> None:
     assert world.take() == ["ERR document t/A: odd", "ERR document t/A: oops"]
     await world.feed(3, "A")
     assert world.take() == ["A.handler(3)"]
-    context.error("poison", restart=False, offset=3)
-    await settle()
-    assert world.take() == ["ERR document t/A: poison", "CP 3", "A.close(error)"]
-    await world.feed(4, "A")
-    assert world.take() == ["CP 4"]
     await world.router.close(CloseReason.STOPPED)
 
 

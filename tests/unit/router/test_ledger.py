@@ -18,6 +18,7 @@ class Model:
 
     records: list[tuple[int, int, str | None]] = field(default_factory=list)
     done: set[int] = field(default_factory=set)
+    skipped: set[int] = field(default_factory=set)
 
     def checkpoint(self) -> int:
         last = -1
@@ -42,10 +43,11 @@ records = st.tuples(
     st.integers(1, 4),  # the distance to the record before: offsets have gaps
     st.integers(0, 1000),
 )
+given_up = st.tuples(st.just("give up"), st.sampled_from(NAMES), st.just(0), st.just(0))
 checkpoints = st.tuples(st.just("checkpoint"), st.sampled_from(NAMES), st.integers(-1, 60), st.just(0))
 
 
-@given(st.lists(st.one_of(records, checkpoints), max_size=120))
+@given(st.lists(st.one_of(records, checkpoints, given_up), max_size=120))
 @settings(max_examples=400, deadline=None)
 def test_equals_a_recount(steps: list[tuple[str, str | None, int, int]]) -> None:
     ledger, model = Ledger(), Model()
@@ -57,17 +59,24 @@ def test_equals_a_recount(steps: list[tuple[str, str | None, int, int]]) -> None
             assert name is not None
             ledger.acknowledge(lanes[name], number)
             model.done.update(o for o, _, owner in model.records if owner == name and o <= number)
+        elif kind == "give up":
+            assert name is not None
+            ledger.give_up(lanes[name])
+            model.skipped.update(model.unfinished(name))
+            model.done.update(model.unfinished(name))
         else:
             offset += number
             model.records.append((offset, size, name))
             if name is None:
                 ledger.skip(offset, size)
                 model.done.add(offset)
+                model.skipped.add(offset)
             else:
                 ledger.add(lanes[name], offset, size, message(offset, b""))
         assert ledger.done == model.checkpoint()
         assert ledger.done >= before
         assert (ledger.beyond_count, ledger.beyond_size) == model.beyond()
+        assert ledger.skipped == sum(skipped <= ledger.done for skipped in model.skipped)
         assert ledger.pending == any(o not in model.done for o, _, _ in model.records)
         for owner, lane in lanes.items():
             assert [m.offset for m in lane.unfinished()] == model.unfinished(owner)

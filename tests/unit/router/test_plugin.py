@@ -231,14 +231,63 @@ async def test_a_corrupt_document_and_its_report() -> None:
         inner.context.checkpoint(got.offset)
 
     plugin.factory.handle = handle
-    async with FakeSidecar(document_router(plugin)) as sidecar:
+    async with FakeSidecar(document_router(plugin, corrupt_documents="skip")) as sidecar:
         await sidecar.feed(boxcar("A"), boxcar("B"), boxcar("A"))
         await sidecar.checkpointed(2)
         await settle()
+        assert (sidecar.skipped, sidecar.skipping) == (2, ("t/A",))
         (error,) = sidecar.errors
         assert (error.action, error.offset, error.message, error.type) == ("report", 0, "boom", "ValueError")
         assert "document t/A" in error.stack
         assert sidecar.running
+        await sidecar.restart()
+        assert (sidecar.skipped, sidecar.skipping) == (2, ()), "the count outlives the lease"
+        await sidecar.feed(boxcar("A"), "no boxcar")
+        await sidecar.checkpointed(4)
+        assert (sidecar.skipped, sidecar.skipping) == (4, ("t/A",))
+
+
+async def test_a_corrupt_document_fails_its_partition_by_default() -> None:
+    plugin = Plugin()
+
+    def handle(inner: Inner, got: Message) -> None:
+        if inner.name == "A":
+            raise ValueError("boom")
+        inner.context.checkpoint(got.offset)
+
+    plugin.factory.handle = handle
+    async with FakeSidecar(document_router(plugin)) as sidecar:
+        await sidecar.feed(boxcar("B"), boxcar("A"), boxcar("B"), boxcar("A"))
+        await sidecar.ended()
+        (error,) = sidecar.errors
+        assert (error.action, error.offset, error.message, error.type) == ("critical", 1, "boom", "ValueError")
+        assert "document t/A" in error.stack
+        assert (sidecar.checkpoint, sidecar.skipped) == (0, 0)
+        assert not sidecar.running
+
+
+@pytest.mark.parametrize("value", ["fail", "skip"])
+async def test_the_setting_comes_before_the_argument(value: str) -> None:
+    plugin = Plugin()
+
+    def handle(_: Inner, __: Message) -> None:
+        raise ValueError("boom")
+
+    plugin.factory.handle = handle
+    other: Any = "skip" if value == "fail" else "fail"
+    settings = {"document_router": {"corrupt_documents": value}}
+    async with FakeSidecar(document_router(plugin, corrupt_documents=other), settings=settings) as sidecar:
+        await sidecar.feed(boxcar("A"))
+        assert (sidecar.skipped, sidecar.running) == ((1, True) if value == "skip" else (0, False))
+
+
+@pytest.mark.parametrize("value", ["ignore", "Skip", "", True, None, 1, ["skip"]])
+async def test_what_corrupt_documents_cannot_be(value: Any) -> None:
+    with pytest.raises(SettingsError, match=r"^corrupt_documents: expected fail or skip, got "):
+        document_router(Plugin(), corrupt_documents=value)
+    settings = {"document_router": {"corrupt_documents": value}}
+    with pytest.raises(SettingsError, match=r"^document_router\.corrupt_documents: expected fail or skip, got "):
+        await document_router(Plugin()).create(settings)
 
 
 async def test_idle_by_a_clock_and_settings() -> None:

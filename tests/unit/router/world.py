@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from sdk_python import CREATE_TIME, CloseReason, IContext, Message, Produced
@@ -37,10 +37,14 @@ class Recorder:
         self.out = out
         self.done = -1
         self.beyond = (0, 0)
+        self.skips: tuple[int, tuple[str, ...], int | None] = (0, (), 0)
+        self.errors: list[tuple[BaseException | str, bool, int | None]] = []
         self.reports: list[tuple[BaseException | str, int | None]] = []
         self.pauses: list[tuple[str, float | None, int | None]] = []
 
     def checkpoint(self, offset: int) -> None:
+        if self.errors:
+            return  # as in a partition: what comes after its error does not count
         assert offset > self.done
         self.done = offset
         self.out.append(f"CP {offset}")
@@ -49,7 +53,12 @@ class Recorder:
         self.beyond = (count, size)
 
     def error(self, error: BaseException | str, restart: bool, offset: int | None = None) -> None:
-        raise AssertionError(f"the router failed: {error}, {restart}, {offset}")
+        assert not self.errors, "it has said that it cannot go on"
+        self.errors.append((error, restart, offset))
+        self.out.append(f"FAIL {offset}: {error}")
+
+    def skipped(self, count: int, skipping: Sequence[str] = (), skipping_count: int | None = None) -> None:
+        self.skips = (count, tuple(skipping), skipping_count)
 
     def report(self, error: BaseException | str, offset: int | None = None) -> None:
         self.reports.append((error, offset))
@@ -118,15 +127,25 @@ class Factory:
 class World:
     """A router between a `Recorder` and a `Factory`; all three write to ``out``."""
 
-    def __init__(self, key: KeyFunction = by_boxcar, **options: float) -> None:
+    def __init__(self, key: KeyFunction = by_boxcar, **options: Any) -> None:
         self.out: list[str] = []
         self.partition = Recorder(self.out)
         self.factory = Factory(self.out)
         self.clock = Clock()
         # The real timer stays out of the way: `tick` looks for idle documents when the clock says so.
         self.interval = options.pop("activity_check_interval", 60.0)
-        made = Options(**{"activity_check_interval": 1e6, **options})
-        self.router = Router(self.partition, self.factory, {"color": "red"}, key, made, self.clock)
+        self.options = Options(**{"activity_check_interval": 1e6, **options})
+        self.key = key
+        self.router = self._router()
+
+    def _router(self) -> Router:
+        return Router(self.partition, self.factory, {"color": "red"}, self.key, self.options, self.clock)
+
+    def begin_again(self) -> None:
+        """The next lease of the partition, behind the checkpoint."""
+        done, self.partition = self.partition.done, Recorder(self.out)
+        self.partition.done = done
+        self.router = self._router()
 
     def put(self, offset: int, document: str, text: str | None = None) -> None:
         """Route one boxcar, or ``text``."""
