@@ -31,6 +31,7 @@ MAX_NAME_BYTES: Final = 256
 _RETRY_FIRST: Final = 0.05
 _RETRY_MOST: Final = 1.0
 _NONE: Final = -1
+_MOST: Final = 2**32 - 1  # what the wire takes
 _NOTHING: Final = (0, (), 0)
 Skipped = tuple[int, tuple[str, ...], int]
 """How many messages, what, and of how many things: see `IContext.skipped`."""
@@ -150,7 +151,7 @@ class Place:
             self._urgent_at = offset + self._much
         if self.handled > _NONE:
             entry.handled = self.handled
-        self._tell_skipped(entry)
+        self._tell_skipped(entry, offset)
         self._told = told
         return entry
 
@@ -201,14 +202,17 @@ class Place:
         entry = pb.CheckpointEntry(lease=self.lease, offset=offset)
         if self.handled > _NONE:
             entry.handled = self.handled
-        self._tell_skipped(entry)
+        self._tell_skipped(entry, offset)
         return entry
 
-    def _tell_skipped(self, entry: pb.CheckpointEntry) -> None:
-        """In one entry with the offset: so both count, or neither, and what comes again is not counted twice."""
+    def _tell_skipped(self, entry: pb.CheckpointEntry, offset: int) -> None:
+        """In one entry with the offset: so both count, or neither, and what comes again is not counted twice.
+
+        For the same reason not when the offset is that of what was delivered, and the lambda's is above it.
+        """
         if self._skipped is not _NOTHING:
             count, names, things = self._skipped
-            entry.skipped = count
+            entry.skipped = count if offset == self._offset else 0
             entry.skipping.extend(names)
             entry.skipping_count = things
 
@@ -337,7 +341,7 @@ def checked_skipped(count: int, skipping: Sequence[str], skipping_count: int | N
     things = len(skipping) if skipping_count is None else _checked("skipped(skipping_count)", skipping_count)
     if min(_checked("skipped(count)", count), things) < 0:
         raise ValueError(f"skipped(count, skipping, skipping_count): not negative, got {count}, {things}")
-    return count, tuple(clip(name, MAX_NAME_BYTES) for name in skipping[-MAX_NAMES:]), things
+    return min(count, _MOST), tuple(clip(name, MAX_NAME_BYTES) for name in skipping[-MAX_NAMES:]), min(things, _MOST)
 
 
 def _checked(name: str, value: object) -> int:

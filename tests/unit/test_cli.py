@@ -385,21 +385,31 @@ def test_status_says_what_stands_still_and_what_was_counted() -> None:
         joined=True,
         dead_letters=1,
         hand_overs=2,
+        skipped_records=40,
         processes=[admin_pb2.Process(process_id="p", partitions=4, client="py 1", lambda_version="2.3")],
         partitions=[
             partition(0, state=paused, reason="migration"),
             partition(1, state=paused, reason="slow down", resumes_at_ms=1_012_000),
             partition(2, state=admin_pb2.PARTITION_STATE_RUNNING, stalled_since_ms=640_000, outstanding=7),
+            partition(3, skipped_records=30, skipping=["t/a"], skipping_count=1),
+            partition(4, skipped_records=10, skipping=[f"t/{name}" for name in "abcdefghij"], skipping_count=12),
         ],
     )
     shown = status_text(admin_pb2.StatusResponse(lambdas=[one]), 1_000_000).splitlines()[2:]
-    assert shown[0] == "deli: t in group g; connected, in the group; 1 dead letter; 2 hand-overs"
+    assert shown[0] == "deli: t in group g; connected, in the group; 1 dead letter; 2 hand-overs; 40 skipped records"
     assert shown[1] == "  process p (py 1), lambda version 2.3: 4 partitions"
+    latest = ", ".join(f"t/{name}" for name in "jihgfedcba")
     assert [(*line.split()[:2], line.split("  ")[-1]) for line in shown[3:]] == [
         ("t/0", "paused", "migration; kafka-sidecar resume deli/t/0"),
         ("t/1", "paused", "slow down; goes on by itself in 12s"),
         ("t/2", "running", "no checkpoint for 6m, 7 unacknowledged"),
+        ("t/3", "unspecified", "skips 1 corrupt document (t/a), 30 records so far"),
+        ("t/4", "unspecified", f"skips 12 corrupt documents (the latest: {latest}), 10 records so far"),
     ]
+    as_json = json.loads(status_json(admin_pb2.StatusResponse(lambdas=[one])))["lambdas"][0]
+    assert as_json["skipped_records"] == 40
+    skips = [(p["skipped_records"], p["skipping"], p["skipping_count"]) for p in as_json["partitions"]]
+    assert skips[2:4] == [(0, [], 0), (30, ["t/a"], 1)]
     assert '"lambda_version": "2.3"' in status_json(admin_pb2.StatusResponse(lambdas=[one]))
 
 

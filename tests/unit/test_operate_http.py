@@ -174,8 +174,10 @@ async def test_the_metrics_of_a_lambda() -> None:
             "produced": 7,
             "produce_failures": 8,
             "process_exits": 9,
+            "skipped": 10,
         }
-        deli = status(partition(0), HALTED, **counts)
+        skips = partition(2, skipping=("a", "b"), skipping_count=2), partition(3, skipping=("c",), skipping_count=11)
+        deli = status(partition(0), HALTED, *skips, **counts)
         away = mail.Problem("connection", "no broker", 1.0)
         operator.statuses = {"deli": deli, "scribe": status(connected=False, problems=[away])}
         shown = await samples(operator)
@@ -192,10 +194,12 @@ async def test_the_metrics_of_a_lambda() -> None:
         "reports_total": (6, 0),
         "produced_records_total": (7, 0),
         "produce_failures_total": (8, 0),
+        "skipped_records_total": (10, 0),
+        "corrupt_documents": (13, 0),
         "connected": (1, 0),
         "ready": (1, 0),
         "processes": (1, 1),
-        "partitions": (2, 0),
+        "partitions": (4, 0),
     }
     assert per_lambda == {
         f'kafka_sidecar_{name}{{lambda="{one}"}}': value

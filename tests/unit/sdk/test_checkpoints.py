@@ -242,3 +242,89 @@ async def test_nothing_at_or_above_a_failure_is_kept(failing: int, last: int | N
         one.checkpoint(2)
         one.checkpoint(20)
         assert one.take() is None
+
+
+async def test_what_is_skipped_is_told_with_the_place() -> None:
+    call = Call()
+    async with sending(call) as place:
+        one = place()
+        one.skipped(2, [f"{number}" for number in range(12)])
+        one.checkpoint(4)
+        entry = (await call.request())["lease"]
+        assert (entry.offset, entry.skipped, entry.skipping_count) == (4, 2, 12)
+        assert list(entry.skipping) == [f"{number}" for number in range(2, 12)]
+        call.accept()
+        one.skipped(2, [f"{number}" for number in range(12)])
+        one.checkpoint(5)
+        assert len((await call.request())["lease"].skipping) == 10, "each entry has what is so now"
+        call.accept()
+        one.skipped(2, ())
+        entry = (await call.request())["lease"]
+        assert (entry.HasField("offset"), entry.skipped, list(entry.skipping), entry.skipping_count) == (
+            False,
+            2,
+            [],
+            0,
+        )
+        call.answers.put_nowait(LinkError("away"))
+        entry = (await call.request())["lease"]
+        assert (entry.skipped, list(entry.skipping)) == (2, []), "that nothing is skipped any more is news as well"
+        call.accept()
+
+
+async def test_what_is_skipped_goes_with_the_last_checkpoint() -> None:
+    async with sending(Call()) as place:
+        one = place()
+        one.skipped(3, ["a"], 7)
+        one.checkpoint(4)
+        entry = one.seal()
+        assert entry is not None
+        assert (entry.offset, entry.skipped, list(entry.skipping), entry.skipping_count) == (4, 3, ["a"], 7)
+
+
+async def test_no_record_that_comes_again_is_counted_as_skipped() -> None:
+    """The lambda's checkpoint is above what was delivered: so may be what it counts."""
+    call = Call()
+    async with sending(call) as place:
+        one = place(delivered=4)
+        one.skipped(3, ["a"])
+        one.checkpoint(6)
+        entry = (await call.request())["lease"]
+        assert (entry.offset, entry.skipped, list(entry.skipping)) == (4, 0, ["a"])
+        call.accept()
+        one.delivered_to(9)
+        entry = (await call.request())["lease"]
+        assert (entry.offset, entry.skipped) == (6, 3)
+        call.accept()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("x" * 300, "x" * 256), ("é" * 200, "é" * 128), ("a" + "é" * 200, "a" + "é" * 127), ("a\ud800b", "a\\ud800b")],
+)
+async def test_names_fit_the_wire(name: str, told: str) -> None:
+    call = Call()
+    async with sending(call) as place:
+        place().skipped(2**80, [name], 2**80)
+        entry = (await call.request())["lease"]
+        assert list(entry.skipping) == [told]
+        assert entry.skipping_count == 2**32 - 1
+        call.accept()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ((-1,), ValueError),
+        ((1, (), -1), ValueError),
+        ((True,), TypeError),
+        ((1.0,), TypeError),
+        ((1, "names"), TypeError),
+        ((1, [None]), TypeError),
+        ((1, (), "1"), TypeError),
+    ],
+)
+async def test_what_skipped_does_not_take(arguments: Any, kind: type[Exception]) -> None:
+    async with sending(Call()) as place:
+        with pytest.raises(kind, match=r"^skipped\("):
+            place().skipped(*arguments)

@@ -53,6 +53,7 @@ def test_the_signatures() -> None:
 
     assert names(sdk_python.IContext.checkpoint) == ["self", "offset"]
     assert names(sdk_python.IContext.completed_beyond) == ["self", "count", "size"]
+    assert names(sdk_python.IContext.skipped) == ["self", "count", "skipping", "skipping_count"]
     assert names(sdk_python.IContext.error) == ["self", "error", "restart", "offset"]
     assert names(sdk_python.IContext.report) == ["self", "error", "offset"]
     assert names(sdk_python.IContext.pause) == ["self", "reason", "retry_after", "offset"]
@@ -69,6 +70,7 @@ def test_the_signatures() -> None:
         "attempt",
         "checkpoint",
         "completed_beyond",
+        "skipped",
         "error",
         "report",
         "produce",

@@ -58,7 +58,14 @@ async def test_checkpoints_of_several_lambdas_are_answered_in_the_requests_order
     request = pb.CheckpointRequest(
         entries=[
             pb.CheckpointEntry(lease="s1", offset=1, handled=4),
-            pb.CheckpointEntry(lease="d1", offset=2, completed_beyond=3, completed_beyond_bytes=90),
+            pb.CheckpointEntry(
+                lease="d1",
+                offset=2,
+                completed_beyond=3,
+                completed_beyond_bytes=90,
+                skipped=2,
+                skipping=["t/a", "t/b"],
+            ),
             pb.CheckpointEntry(lease="nobody's", offset=3),
             pb.CheckpointEntry(lease="d2"),
             pb.CheckpointEntry(lease="s1", offset=0),
@@ -71,7 +78,10 @@ async def test_checkpoints_of_several_lambdas_are_answered_in_the_requests_order
         scribe, [(CheckpointOutcome.ACCEPTED_DRAINING, None), (CheckpointOutcome.IGNORED_LOWER, None)]
     )
     deli = await lab.deli.expect(mail.Checkpoints)
-    assert deli.entries == [("d1", Progress(2, 3, 90)), ("d2", Progress(None))]
+    assert deli.entries == [
+        ("d1", Progress(2, 3, 90, None, 2, ("t/a", "t/b"), 2)),
+        ("d2", Progress(None)),
+    ]
     lab.deli.answer(deli, [(CheckpointOutcome.BEYOND_DELIVERED, 0), (CheckpointOutcome.ACCEPTED, None)])
     assert list((await response).results) == [
         pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED_DRAINING),
@@ -191,6 +201,9 @@ async def test_status_shows_every_lambda(lab: Lab) -> None:
         blocked_since=time.monotonic() - 60,
         stalled_since=time.monotonic() - 30,
         resumes_at=time.monotonic() + 90,
+        skipped=6,
+        skipping=("t/a",),
+        skipping_count=3,
     )
     response = call(lab.admin.Status, admin_pb2.StatusRequest())
     processes = [mail.ProcessStatus("p1", 2, True), mail.ProcessStatus("gone", 1, False)]
@@ -207,6 +220,7 @@ async def test_status_shows_every_lambda(lab: Lab) -> None:
             dead_letters=2,
             hand_overs=3,
             reports=4,
+            skipped=5,
             processes=processes,
             partitions=[partition],
         ),
@@ -217,6 +231,7 @@ async def test_status_shows_every_lambda(lab: Lab) -> None:
     assert (deli.name, deli.group, list(deli.topics), deli.problem) == ("deli", "deli-group", ["raw"], "")
     assert (deli.records_sent, deli.records_fetched, deli.restarts) == (9, 12, 1)
     assert (deli.dead_letters, deli.hand_overs, deli.reports) == (2, 3, 4)
+    assert deli.skipped_records == 5
     assert (scribe.name, list(scribe.topics), scribe.problem) == ("scribe", ["deltas", "more"], "no broker")
     assert list(deli.processes) == [
         admin_pb2.Process(
@@ -233,5 +248,6 @@ async def test_status_shows_every_lambda(lab: Lab) -> None:
     (seen,) = deli.partitions
     assert (seen.state, seen.reason, seen.failing_offset) == (admin_pb2.PARTITION_STATE_HALTED, "too bad", 8)
     assert (seen.HasField("delivered"), seen.HasField("handled"), seen.committed, seen.end) == (False, True, 8, 20)
+    assert (seen.skipped_records, [*seen.skipping], seen.skipping_count) == (6, ["t/a"], 3)
     for at_ms, ago in ((seen.blocked_since_ms, 60), (seen.stalled_since_ms, 30), (seen.resumes_at_ms, -90)):
         assert abs(at_ms / 1000 - (time.time() - ago)) < 5

@@ -175,6 +175,16 @@ async def test_unknown_fields_arms_and_capabilities_are_ignored(wire: Wire, clie
         ("Checkpoint", pb.CheckpointRequest(entries=[entry("L1", -1)]), "entries[0].offset: -1 is negative"),
         ("Checkpoint", pb.CheckpointRequest(entries=[entry("L9", handled=-2)]), "entries[0].handled: -2 is negative"),
         ("Checkpoint", pb.CheckpointRequest(entries=[entry("L", 1)] * 10_001), "entries: 10001, at most 10000"),
+        (
+            "Checkpoint",
+            pb.CheckpointRequest(entries=[entry("L1", 1, skipping=["x"] * 11)]),
+            "entries[0].skipping: 11 names, at most 10",
+        ),
+        (
+            "Checkpoint",
+            pb.CheckpointRequest(entries=[entry("L9", 1, skipping=["x" * 256, "é" * 128 + "x"])]),
+            "entries[0].skipping[1]: longer than 256 bytes",
+        ),
         ("Error", GARBAGE, "ErrorRequest: 14 bytes that are not this message"),
         ("Error", pb.ErrorRequest(action=pb.ERROR_ACTION_RESTART), "lease: missing"),
         ("Error", pb.ErrorRequest(lease="L1"), "action: 0 is none of RESTART, CRITICAL, REPORT"),
@@ -184,6 +194,13 @@ async def test_unknown_fields_arms_and_capabilities_are_ignored(wire: Wire, clie
             "Error",
             pb.ErrorRequest(lease="L1", action=pb.ERROR_ACTION_RESTART, last_checkpoint=entry("", -1)),
             "last_checkpoint.offset: -1 is negative",
+        ),
+        (
+            "Error",
+            pb.ErrorRequest(
+                lease="L1", action=pb.ERROR_ACTION_RESTART, last_checkpoint=entry("", 1, skipping=["x" * 257])
+            ),
+            "last_checkpoint.skipping[0]: longer than 256 bytes",
         ),
     ],
 )
