@@ -173,7 +173,8 @@ class Router:
         skips = self._options.corrupt_documents == "skip"
         where = self._where if offset is None else f"{self._where}, offset {offset}"
         then = "all its messages are skipped" if skips else "the partition fails there"
-        cause = error if isinstance(error, BaseException) else None
+        # A partition that fails logs the cause with its traceback itself.
+        cause = error if skips and isinstance(error, BaseException) else None
         text = "%s: document %r is corrupt, %s: %s"
         log.error(text, where, document.key, then, message_of(error), exc_info=cause)
         if not skips:
