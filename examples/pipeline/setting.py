@@ -75,6 +75,7 @@ def config(names: Names, kafka: str, recorded: bool) -> dict[str, Any]:
                 "produce": names.topics,
                 "command": [python, "-m", "sdk_python.serve", "deli"],
                 "settings": {
+                    "document_router": {"corrupt_documents": "skip"},
                     "kafka": {"bootstrap.servers": kafka},
                     "deltas": names.deltas,
                     "state": names.state,
