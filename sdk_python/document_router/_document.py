@@ -39,6 +39,8 @@ log = logging.getLogger("kafka_sidecar.sdk")
 
 FIRST_BACKOFF: Final = 0.5
 MOST_BACKOFF: Final = 30.0
+_EXITS: Final = (SystemExit, KeyboardInterrupt)
+"""They ask for the end of the process. A task that ends with one would end the event loop with it, undrained."""
 _TURN: Final = 0.005
 """Seconds that sync handlers may hold the event loop in a row, as in the SDK's dispatcher: those of all documents of
 a partition together. Were it those of each, then what a hundred busy ones produce would wait half a second in each
@@ -192,8 +194,8 @@ class Document:
         assert handler is not None
         try:
             pending = handler(message)
-        except (SystemExit, KeyboardInterrupt):
-            raise  # they end the process, and not a document
+        except _EXITS:
+            raise  # whoever called knows whom to tell
         except BaseException as error:  # noqa: BLE001, RUF100  whatever leaves a handler is told
             # Nothing is awaited here, so a cancellation is none of this task: it is one that the handler came upon.
             self._failed(error, message.offset)
@@ -205,20 +207,23 @@ class Document:
     def _call_next(self, waiting: deque[Message]) -> None:
         message = waiting.popleft()
         if message.offset > self.lane.acknowledged:  # else its lambda has said that it knows it
-            self._call(message)
+            try:
+                self._call(message)
+            except _EXITS as error:
+                self._router.leave(error, message.offset)
 
     async def _finish_running(self, offset: int, pending: Awaitable[object]) -> None:
         self.interruptible = True
         try:
             await pending
-        except Exception as error:
-            self._failed(error, offset)
         except asyncio.CancelledError as error:
             if not self._interrupted():
                 self._failed(error, offset)  # something inside the handler was cancelled
-        except (SystemExit, KeyboardInterrupt, GeneratorExit):
-            raise  # they end the process, or this task
-        except BaseException as error:  # noqa: BLE001, RUF100  as in `_call`
+        except _EXITS as error:
+            self._router.leave(error, offset)
+        except BaseException as error:
+            if _ends_here(error, self.worker):
+                raise
             self._failed(error, offset)
         finally:
             self.interruptible = False
@@ -340,7 +345,12 @@ class Document:
                 raise PluginError(f"factory.create returned {made!r}, which has no handler(message)")  # noqa: TRY301
             own = getattr(made, "activity_timeout", None)
             timeout = self._router.activity_timeout if own is None else float(own)
-        except (Exception, asyncio.CancelledError) as error:
+        except _EXITS as error:
+            self._router.leave(error, None)
+            return
+        except BaseException as error:
+            if _ends_here(error, self.worker):
+                raise
             if isinstance(error, asyncio.CancelledError) and self._interrupted():
                 return
             if self._broken:
@@ -379,8 +389,8 @@ class Document:
         if close is not None:
             try:
                 pending = close(reason)
-            except (Exception, asyncio.CancelledError):
-                log.exception("document %r: close(%s) failed", self.key, reason)
+            except BaseException as error:  # noqa: BLE001, RUF100  as in `_call`
+                self._close_failed(error)
         if pending is not None and isawaitable(pending):
             return pending
         if context is not None:
@@ -391,18 +401,33 @@ class Document:
         context = self._context
         try:
             await closing
-        except (Exception, asyncio.CancelledError):
+        except BaseException as error:
             task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if _ends_here(error, self.worker) or (task is not None and task.cancelling()):
                 raise
-            log.exception("document %r: close failed", self.key)
+            self._close_failed(error)
         finally:
             if context is not None:
                 context.end()
 
+    def _close_failed(self, error: BaseException) -> None:
+        log.error("document %r: close failed", self.key, exc_info=error)
+        if isinstance(error, _EXITS):
+            self._router.leave(error, None)
+
     def _warn(self, text: str, *arguments: object) -> None:
         where = (self.partition.topic, self.partition.partition, self.name)
         log.warning("%s/%d: document %r: %s", *where, text % arguments)
+
+
+def _ends_here(error: BaseException, worker: asyncio.Task[None] | None) -> bool:
+    """The end of a coroutine that nobody runs any more, thrown into it; a handler may raise such a thing as well."""
+    if not isinstance(error, GeneratorExit):
+        return False
+    try:
+        return asyncio.current_task() is not worker
+    except RuntimeError:  # no loop runs
+        return True
 
 
 def _forget_cancellations() -> None:

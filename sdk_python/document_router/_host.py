@@ -51,6 +51,10 @@ class Router(Protocol):
         """The document cannot process the record at ``offset``, and gets nothing more; None: nobody knows which."""
         ...
 
+    def leave(self, error: BaseException, offset: int | None) -> None:
+        """A lambda asks for the end of the process (``sys.exit``), at the record at ``offset`` if it was at one."""
+        ...
+
     def pause(self, reason: str, retry_after: float | None) -> None:
         """Pause the partition."""
         ...

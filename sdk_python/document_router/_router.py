@@ -190,6 +190,11 @@ class Router:
         self._corrupt_changed()
         self._publish()
 
+    def leave(self, error: BaseException, offset: int | None) -> None:
+        """A lambda asks for the end of the process: nothing more is begun, and what it was at comes again."""
+        self.held = self.failed = True
+        self.context.error(error, True, offset)
+
     def skip(self, count: int) -> None:
         """A document's lambda has skipped so many messages by itself."""
         self._skipped_by_lambdas += count

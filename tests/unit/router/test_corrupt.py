@@ -37,7 +37,7 @@ def failing(at: int, *, asynchronous: bool = False, error: BaseException | None 
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-@pytest.mark.parametrize("kind", [ValueError, asyncio.CancelledError, Stop])
+@pytest.mark.parametrize("kind", [ValueError, asyncio.CancelledError, GeneratorExit, Stop])
 async def test_the_partition_fails_at_that_record(asynchronous: bool, kind: type[BaseException]) -> None:
     world, error = World(), kind("boom")
     world.factory.handle = failing(2, asynchronous=asynchronous, error=error)
@@ -195,6 +195,43 @@ def _creating(how: str) -> Any:
         raise error
 
     return creating
+
+
+@pytest.mark.parametrize("where", ["handler", "queue", "awaited", "create", "close"])
+async def test_who_asks_for_the_end_of_the_process_gets_no_corrupt_document(where: str) -> None:
+    world, error, gate = World(), SystemExit(3), asyncio.Event()
+
+    def leave(*_: object) -> None:
+        raise error
+
+    async def later(*_: object) -> None:
+        await gate.wait()
+        raise error
+
+    if where == "create":
+        world.factory.creating = leave
+    elif where == "close":
+        world.factory.closing = later
+    await world.feed(0, "A")
+    match where:
+        case "handler":
+            world.factory.handle = leave
+            with pytest.raises(SystemExit):  # the dispatcher calls it, and knows what to do
+                world.put(1, "A")
+        case "queue" | "awaited":
+            world.factory.handle = lambda inner, _: later() if inner.name == "A" or where == "awaited" else leave()
+            await world.feed(1, "A" if where == "awaited" else "B")
+        case "close":
+            await world.tick(700)
+            world.context("A").checkpoint(0)
+            await world.tick(700)
+    gate.set()
+    await settle()
+    expected = {"handler": [], "queue": [(error, True, 1)], "awaited": [(error, True, 1)]}
+    assert world.partition.errors == expected.get(where, [(error, True, None)])
+    assert not any(document.corrupt for document in world.router._documents.values())
+    await world.router.close(CloseReason.STOPPED)
+    assert len(asyncio.all_tasks()) == 1
 
 
 # --- skip -----------------------------------------------------------------------------------------------------
