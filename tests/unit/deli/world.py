@@ -39,7 +39,7 @@ class World(FakeSidecar):
     def __init__(self, signals: bool = False, **config: Any) -> None:
         self.seconds = 0.0
         """The router's clock."""
-        router = DocumentRouter(cast("Any", self), by_boxcar, Options(), lambda: self.seconds)
+        router = DocumentRouter(cast("Any", self), by_boxcar, Options(corrupt_documents="skip"), lambda: self.seconds)
         super().__init__(router, topic=RAW, partition=0, drain_timeout=2.0)
         self.topics = Topics(signals=SIGNALS if signals else None)
         self.config = Config.from_settings(config)
