@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from sidecar.operate import client
 from sidecar.operate.show import status_text
+from sidecar.operate.target import Target
 from tests.integration import checks
 from tests.integration.dead import CONNECT, OURS, added, dead_topic, places_of, read_dead, sources
 from tests.integration.harness import NAME, PATIENCE, Program, Sidecar, Stage, wait_for
@@ -18,7 +20,7 @@ EACH = 40
 """Records of each document."""
 POISON = [(0, 6), (0, 7), (0, 60)]
 """Of a, of b just after it, and of a again."""
-LONG = 4 * PATIENCE
+LONG = max(PATIENCE, 60.0)
 
 pytestmark = pytest.mark.parametrize("slowly", [0, 0.002], ids=["sync", "async"])
 
@@ -68,7 +70,8 @@ def test_the_partition_halts_at_the_record(stage: Stage, slowly: float) -> None:
         assert "cannot read message" in halted.reason
         # Everything before the first record that is not done, and nothing after it.
         assert 0 <= (stage.committed().get(0) or 0) <= halted.failing_offset
-        assert sidecar.cli("resume", f"{NAME}/{stage.topic}/0", "--skip").returncode == 0
+        resumed = client.resume(sidecar.address, None, Target(NAME, stage.topic, 0), skip=True)
+        assert resumed.skipped == halted.failing_offset
         wait_for(lambda halted=halted: sidecar.partitions()[0].failing_offset != halted.failing_offset, "it to go on")  # type: ignore[misc]
     stage.wait_until_handled(len(stage.produced) - len(POISON), LONG)
     stage.wait_until_caught_up(LONG)
