@@ -8,7 +8,7 @@ are array indices, in lone surrogates, and in taking ``NaN``.
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
 from itertools import repeat
@@ -121,18 +121,21 @@ def without_deep(value: Any) -> bool:
 
 def stringify(value: Any) -> str:
     """Write ``value`` as ``JSON.stringify`` does."""
-    return _write(value, _rounded)
+    return _write(value, _rounded, _keys)
 
 
-def stringify_some(value: Mapping[str, Any], names: Iterable[str]) -> bytes:
-    """Write an object of these members of ``value``, in this order, in UTF-8. The names are plain words."""
+def stringify_some(value: Mapping[str, Any], names: Sequence[str]) -> bytes:
+    """Write ``value`` as ``JSON.stringify(value, names)`` does, in UTF-8. The names are plain words.
+
+    Of each object only the members of these names are written, in this order: of ``value`` and of all in it.
+    """
     some = {name: value[name] for name in names if name in value}
     if _SAME.issuperset(map(type, some.values())):
         try:
             return orjson.dumps(some, option=orjson.OPT_STRICT_INTEGER)
         except orjson.JSONEncodeError:  # a whole number that no double holds, or half a character
             pass
-    return stringify(some).encode()
+    return _write(some, _rounded, lambda inner: [name for name in names if name in inner]).encode()
 
 
 def encode(value: Any) -> bytes:
@@ -145,11 +148,8 @@ def encode(value: Any) -> bytes:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except UnicodeEncodeError:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-    except (
-        ValueError,
-        RecursionError,
-    ):  # a number beyond all doubles, such as 1e999, which JavaScript writes as null
-        return _write(value, _kept).encode()
+    except (ValueError, RecursionError):  # a number beyond all doubles: JavaScript writes 1e999 as null
+        return _write(value, _kept, list).encode()
 
 
 def integer(value: Any) -> int | None:
@@ -205,7 +205,9 @@ def _double(value: int | float) -> float:
         return math.copysign(math.inf, value)
 
 
-def _write(root: Any, write_number: Callable[[int | float], str]) -> str:
+def _write(
+    root: Any, write_number: Callable[[int | float], str], keys: Callable[[Mapping[str, Any]], Iterable[str]]
+) -> str:
     """Without a call for each level: what could be read can be written, at any depth that this can be called at."""
     pieces: list[str] = []
     levels: list[tuple[Iterator[tuple[str, Any]], str]] = [(iter([("", root)]), "")]
@@ -224,7 +226,7 @@ def _write(root: Any, write_number: Callable[[int | float], str]) -> str:
         comma = ","
         if isinstance(value, Mapping):
             pieces.append("{")
-            levels.append((_members(value), "}"))
+            levels.append((_members(value, keys(value)), "}"))
             comma = ""
         elif isinstance(value, list | tuple):
             pieces.append("[")
@@ -237,8 +239,8 @@ def _write(root: Any, write_number: Callable[[int | float], str]) -> str:
     return "".join(pieces)
 
 
-def _members(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    return ((f"{_string(key)}:", value[key]) for key in _keys(value))
+def _members(value: Mapping[str, Any], keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    return ((f"{_string(key)}:", value[key]) for key in keys)
 
 
 def _scalar(value: Any, write_number: Callable[[int | float], str]) -> str:

@@ -79,18 +79,18 @@ def joining(data: Any) -> tuple[str, Mapping[str, Any]]:
             what it sends counts as the service's (DL-17).
     """
     detail = data.get("detail") if isinstance(data, Mapping) else None
-    if not isinstance(detail, Mapping):
+    if detail is None:
         raise Malformed("a join without the client's detail")
     client_id = data.get("clientId")
     if not isinstance(client_id, str) or not client_id:
         raise Malformed("a join without a clientId")
-    return client_id, detail
+    return client_id, detail if isinstance(detail, Mapping) else {}  # a text or a number has no such members
 
 
 def join_signal(state: State, data: Any, reference: int, document: Document, now: int) -> tuple[State, Json]:
     """Tell that a client came."""
-    client_id, detail = joining(data)
-    content = {"type": "join", "content": {"clientId": client_id, "client": detail}}
+    client_id, _ = joining(data)
+    content = {"type": "join", "content": {"clientId": client_id, "client": data["detail"]}}
     return _signal(state, content, reference, document, now)
 
 

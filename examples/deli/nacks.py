@@ -107,8 +107,8 @@ def _behind(state: State, raw: RawOperation) -> Refused | None:
         nack=True,
     )
     marked = replace(state, clients=clients)
-    shown = _shown(raw.operation.get("referenceSequenceNumber")) if reference is None else reference
-    return _bad_request(marked, f"Refseq {shown} < {state.minimum_sequence_number}")
+    shown = _shown(raw.operation.get("referenceSequenceNumber") if reference is None else reference)
+    return _bad_request(marked, f"Refseq {shown} < {_shown(state.minimum_sequence_number)}")
 
 
 def _shown(reference: Any) -> str:

@@ -138,7 +138,7 @@ class Deli:
             self._do(outputs, values, self._offset)
 
     def _decide(self, event: Input) -> tuple[Sequence[Output], Sequence[bytes]]:
-        """What is to be done for ``event``, and the values of the records in it. Whatever it raises: nothing was done."""
+        """What is to be done for ``event``, and the values of the records in it. If it raises, nothing was done."""
         before = self._sequencer.session
         outputs = self._sequencer.feed(event, self._clock())
         try:

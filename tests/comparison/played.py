@@ -71,29 +71,31 @@ class Player:
 
     def play(self, step: Step) -> Answer:
         """What comes of it. After a step that cannot be done, `malformed` says why."""
-        what, argument, gap = [*step, None, None][:3]
         try:
-            match what:
-                case "put":
-                    return self._put(argument, gap or 0)
-                case "loop":
-                    return self._put([self.loop.pop(0)]) if self.loop else []
-                case "again":
-                    return self._handle(*self._log[-1 - argument]) if argument < len(self._log) else []
-                case "advance":
-                    return self._advance(self.now + argument)
-                case "hang":
-                    self._hangs = True
-                    return []
-                case "saved" | "unsaved":
-                    self._hangs = argument
-                    return self._written(what == "saved") if self._hanging else []
-                case "restart":
-                    return self._restart()
+            return self._played(*step)
         except Malformed as error:
             self.malformed = error
             return [{"kind": "thrown", "error": str(error)}]
-        raise ValueError(f"no step {what}")
+
+    def _played(self, what: str, argument: Any = None, gap: int = 0) -> Answer:
+        answer: Answer = []
+        match what:
+            case "put":
+                answer = self._put(argument, gap)
+            case "loop" if self.loop:
+                answer = self._put([self.loop.pop(0)])
+            case "again" if argument < len(self._log):
+                answer = self._handle(*self._log[-1 - argument])
+            case "advance":
+                answer = self._advance(self.now + argument)
+            case "hang":
+                self._hangs = True
+            case "saved" | "unsaved":
+                self._hangs = argument
+                answer = self._written(what == "saved") if self._hanging else []
+            case "restart":
+                answer = self._restart()
+        return answer
 
     def _open(self) -> Answer:
         state = State.from_json(self.stored)

@@ -120,7 +120,7 @@ class _Story:
         client = state.clients.get(name)
         number = numbers[name] = numbers.get(name, client.client_sequence_number if client else 0) + 1
         lowest = client.reference_sequence_number if client else 0
-        reference = rng.randint(min(lowest, state.sequence_number), state.sequence_number)
+        reference = rng.randint(max(0, min(lowest, state.sequence_number)), max(state.sequence_number, 0))
         if rng.random() < 0.08:
             number += rng.choice((-2, -1, 1, 2))
             del numbers[name]
@@ -190,7 +190,8 @@ class _Story:
         kind = rng.choices(("updateDSN", "nackMessages", "extendClient", "lambdaStartResult"), (5, 4, 3, 1))[0]
         contents: Any = {"lambdaName": "Scribe"}
         if kind == "updateDSN":
-            number = rng.randint(max(state.durable_sequence_number - 2, 0), state.sequence_number)
+            known = min(state.durable_sequence_number, state.sequence_number)
+            number = rng.randint(max(known - 2, 0), state.sequence_number)
             contents = {"durableSequenceNumber": number, "clearCache": rng.random() < 0.3}
         elif kind == "extendClient":
             contents = rng.choice(({"clientId": name}, {"clientIds": [name, "Z"]}, {"clientIds": []}))
