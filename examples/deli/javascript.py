@@ -33,6 +33,7 @@ _DEEPEST_WRITTEN = 4 * DEEPEST
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _INDEX = re.compile(r"0|[1-9]\d{0,9}")
 _SAFE_INTEGER = 2**53
+_BEYOND = 2**1024
 _WITH_BASE = re.compile(r"0(?:[xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
 _BASES = {"x": 16, "o": 8, "b": 2}
 _DECIMAL = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
@@ -153,9 +154,9 @@ def encode(value: Any) -> bytes:
 
 
 def integer(value: Any) -> int | None:
-    """``value`` if it is a whole number, else None."""
+    """``value`` if it is a whole number, else None. One beyond all doubles is none: JavaScript has no such."""
     if type(value) is int:
-        return value
+        return value if -_BEYOND < value < _BEYOND else None
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return None
@@ -202,7 +203,7 @@ def _double(value: int | float) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _write(

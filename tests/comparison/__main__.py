@@ -49,7 +49,9 @@ def record(seed: str) -> None:
     """Write some sessions, and documents, with the published ones' answers."""
     sessions: list[Json] = []
     for (kind, mutating), count in zip(KINDS.items(), (70, 30), strict=True):
-        sessions += [{**made, "answers": theirs} for _, made, _, theirs in _deli(kind, mutating, count, seed)]
+        sessions += [
+            {**made, "kind": kind, "answers": theirs} for _, made, _, theirs in _deli(kind, mutating, count, seed)
+        ]
     sizes = {"deli": recorded.write("deli", sessions)}
     sizes["router"] = recorded.write("router", [{**made, "answers": out} for _, made, out in _router(40, seed)])
     contents = {name: documents.made(name, count, seed) for name, count in documents.LENGTHS.items()}
@@ -60,9 +62,10 @@ def record(seed: str) -> None:
         click.echo(f"tests/recorded/{name}.jsonl.xz: {size:,} bytes")
 
 
-def _deli(
-    kind: str, mutating: float, count: int, seed: str
-) -> Iterator[tuple[str, Json, list[Answer], list[Answer]]]:
+Compared = tuple[str, Json, list[Answer], list[Answer]]
+
+
+def _deli(kind: str, mutating: float, count: int, seed: str) -> Iterator[Compared]:
     for start in range(0, count, AT_ONCE):
         names = [f"{seed}-{kind}-{number}" for number in range(start, min(start + AT_ONCE, count))]
         made = [session(name, mutating=mutating) for name in names]

@@ -24,7 +24,7 @@ TELLING = (
     *("sequenceNumber", "minimumSequenceNumber", "type", "clientId", "clientSequenceNumber"),
     *("referenceSequenceNumber", "timestamp", "expHash1"),
 )
-"""What is kept of a sequenced operation. The hash covers the rest but for the contents, which go through as they are."""
+"""What is kept of a sequenced operation. The hash covers the rest, but for what goes through as it is."""
 
 
 class _Document:
@@ -114,9 +114,8 @@ def session(contents: list[list[Json]]) -> Json:
 
 def recorded(name: str, contents: list[list[Json]], answers: list[Answer]) -> Json:
     """A document as it is stored: its records, and what must come of them."""
-    messages = [
-        one for answer in answers for output in answer if output["kind"] == "deltas" for one in output["msgs"]
-    ]
+    outputs = [output for answer in answers for output in answer if output["kind"] == "deltas"]
+    messages = [message for output in outputs for message in output["msgs"]]
     refused = [message for message in messages if message["type"] != "SequencedOperation"]
     if refused:
         raise ValueError(f"{name}: {refused[0]}")

@@ -37,20 +37,12 @@ OF_A_CLIENT = ("clientSequenceNumber", "referenceSequenceNumber", "type", "conte
 """What a client can write as it likes, with all else in its ``operation``."""
 
 
-def mutated(rng: random.Random, entry: dict[str, Any], by_clients: bool = True) -> dict[str, Any]:
-    """The entry with one value that it should not have: a client's in its operation, the service's anywhere.
-
-    Args:
-        rng: Says which.
-        entry: Is not changed.
-        by_clients: Whether a client's message may be mutated.
-    """
+def mutated(rng: random.Random, entry: dict[str, Any]) -> dict[str, Any]:
+    """A copy with one value that it should not have: a client's in its operation, the service's also in its data."""
     entry = copy.deepcopy(entry)
     operation = entry["operation"]
     if entry["clientId"]:
-        if by_clients:
-            names = (*OF_A_CLIENT, "serverMetadata", "compression", "another")
-            _put(operation, rng.choice(names), rng.choice(VALUES))
+        _put(operation, rng.choice((*OF_A_CLIENT, "serverMetadata", "compression", "another")), rng.choice(VALUES))
         return entry
     if "data" in operation and rng.random() < 0.8:
         operation["data"] = _data(rng, operation["data"])
@@ -70,7 +62,10 @@ def _put(where: Any, name: Any, value: Any) -> None:
 
 def _data(rng: random.Random, text: str) -> Any:
     """Any value in the JSON, or the text itself, is another one."""
-    holder = [json.loads(text)]
+    try:
+        holder = [json.loads(text)]
+    except (TypeError, ValueError):  # mutated before
+        return text
     where: Any = holder
     name: Any = 0
     while isinstance(where[name], (dict, list)) and where[name] and rng.random() < 0.8:

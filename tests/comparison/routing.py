@@ -113,8 +113,8 @@ def difference(steps: Sequence[Step], ours: Sequence[list[str]], theirs: Sequenc
     """What is wrong, if something is.
 
     Handlers are called alike, and lambdas made and closed. Ours checkpoints at least as far as theirs, and never a
-    message that is not done: theirs takes a document's own last checkpoint for its place, ours the last message before
-    the document's first that is not done.
+    message that is not done: theirs takes a document's own last checkpoint for its place, ours the last message
+    before the document's first that is not done.
     """
     lowest = _Lowest()
     our_place = their_place = -1

@@ -75,6 +75,8 @@ class _Story:
     def __init__(self, rng: random.Random, mutating: float) -> None:
         self.rng = rng
         self.mutating = mutating
+        self.of_clients_only = rng.random() < 0.5
+        """A message of the service that is not understood ends a session, often soon."""
         self.config = _config(rng)
         self.signals = rng.random() < 0.5
         self.state: Json = {"clients": [], "durableSequenceNumber": 0, "logOffset": -1, "sequenceNumber": 0}
@@ -109,7 +111,12 @@ class _Story:
     def _entries(self, count: int) -> list[Any]:
         numbers: dict[str, int] = {}
         entries = [self._entry(numbers) for _ in range(count)]
-        return [mutated(self.rng, entry) if self.rng.random() < self.mutating else entry for entry in entries]
+        return [
+            mutated(self.rng, entry)
+            if self.rng.random() < self.mutating and (entry["clientId"] or not self.of_clients_only)
+            else entry
+            for entry in entries
+        ]
 
     def _entry(self, numbers: dict[str, int]) -> Json:
         rng, state = self.rng, self.player.state
