@@ -35,8 +35,8 @@ def main(count: int, seed: str) -> bool:
                 _show(name, made, ours, theirs, differs[0])
         _say(f"deli, {count} {kind} sessions", found)
     found = Counter[str]()
-    for name, steps, theirs in _router(count, seed):
-        wrong = routing.difference(steps["steps"], asyncio.run(routing.play(steps["steps"])), theirs)
+    for name, routed, lines in _router(count, seed):
+        wrong = routing.difference(routed["steps"], asyncio.run(routing.play(routed["steps"])), lines)
         found["alike" if wrong is None else ""] += 1
         if wrong is not None:
             well = False

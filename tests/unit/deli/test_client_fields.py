@@ -1,6 +1,7 @@
 """What a client writes into its own message: it is sequenced, refused or dropped, and no document ends by it."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -116,7 +117,7 @@ def test_what_is_nested_deep_is_sequenced(levels: int, inner: str) -> None:
 def test_what_is_nested_too_deeply_is_refused(levels: int, field: str) -> None:
     sequencer_ = sequencer()
     sequencer_.feed(record(0, join("A")), NOW)
-    outputs = sequencer_.feed(record(1, op("A", 1, 0, **{field: "DEEP"}), DEEP=deep(levels)), NOW)
+    outputs = sequencer_.feed(record(1, operation(field, "DEEP"), DEEP=deep(levels)), NOW)
     assert refusals(outputs) == [(400, "Op is nested too deeply")]
     [message] = deltas(sequencer_.feed(record(2, op("A", 1, 0)), NOW))
     assert message["operation"]["sequenceNumber"] == 2
@@ -215,7 +216,7 @@ def test_an_extension_of_no_list(contents: Json) -> None:
 @pytest.mark.parametrize("kind", [None, 5, [], {}, ["updateDSN"]])
 def test_a_control_message_of_an_odd_type_is_an_event(kind: Any) -> None:
     feed = Feeder()
-    assert [output.name for output in feed(control(kind, {})) if hasattr(output, "name")] == ["controlMessage"]  # type: ignore[arg-type]
+    assert [output.name for output in feed(control(kind, {})) if hasattr(output, "name")] == ["controlMessage"]
 
 
 @pytest.mark.parametrize("scopes", [5, True, {"a": 1}])
@@ -245,4 +246,5 @@ def test_number() -> None:
     assert (number("0b11"), number("0o17"), number(" +1.5e1 "), number("-Infinity")) == (3, 15, 15, float("-inf"))
     assert number("9" * 5_000) == number("0x" + "f" * 5_000) == float("inf")
     assert number(json.loads(deep(0, '"4"'))) == 4
-    assert all(number(value) != number(value) for value in ("1 2", "1_0", "\u0661", "--1", "0x", [False], {}, ["x"]))
+    none: list[Any] = ["1 2", "1_0", "\u0661", "--1", "0x", [False], {}, ["x"]]
+    assert all(map(math.isnan, map(number, none)))

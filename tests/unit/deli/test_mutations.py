@@ -137,7 +137,7 @@ async def _play(seed: int, heuristics: bool, fails: bool) -> None:
                 _break(made, rng)
             return made
 
-        world.create = create  # type: ignore[method-assign]
+        world.create = create  # type: ignore[method-assign, assignment]
         for entries in records:
             if rng.random() < 0.3:
                 world.append(rng.choice(BAD))
