@@ -68,6 +68,8 @@ async def test_what_is_hard_to_read_or_to_write_is_told_to_its_client(
     assert world.errors == []
     nacks = [one["operation"]["content"]["message"] for one in world.messages() if one["type"] == "Nack"]
     assert nacks == (["Op is nested too deeply"] if is_deep else [])
+    [second] = [one["operation"] for one in world.messages() if one["operation"]["sequenceNumber"] == 2]
+    assert (second["contents"] == {"k": "v"}) is is_deep, "the one after it"
     assert world.numbers() == [1, 2, 3]
     assert world.offset_of() == 2
     await world.rebalance()
