@@ -21,8 +21,7 @@ OUR_FAULTS: Mapping[str, str] = {
 
 THEIR_FAULTS: Mapping[str, str] = {
     "traces.push is not a function": "a client's traces that are no list",
-    "is not valid JSON": "a client's data that is no JSON",
-    "in JSON": "a client's data that is no JSON",
+    "SyntaxError": "a client's data that is no JSON",
     "Cannot create property 'noClient'": "server metadata that can have no members",
     "includes is not a function": "scopes that are no list",
 }
