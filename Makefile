@@ -13,7 +13,10 @@ FAULTS ?= 200
 SEED ?=
 MINUTES ?= 30
 
-.PHONY: help demo pipeline test lint types chaos soak benchmark benchmark-peers proto lock clean
+SESSIONS ?= 500
+RECORD ?=
+
+.PHONY: help demo pipeline test lint types chaos soak benchmark benchmark-peers compare-deli proto lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 17
@@ -47,6 +50,9 @@ benchmark: $(VENV)/ready  ## the whole path against a bare consumer loop, on rea
 
 benchmark-peers: $(VENV)/ready  ## what people would use instead, on the same broker in the same run (npm, go)
 	$(BIN)/python -m benchmarks.peers --write
+
+compare-deli: $(VENV)/ready  ## our deli and router against the published ones, random sessions (npm; SESSIONS=500 SEED=7; RECORD=1)
+	$(BIN)/python -m tests.comparison --sessions $(SESSIONS) $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record)
 
 proto: $(VENV)/ready  ## generate sdk_python/protocol from proto/
 	$(BIN)/python tools/generate_protocol.py

@@ -3,7 +3,17 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from examples.deli.javascript import Malformed, encode as encode_json, integer, parse
+from examples.deli.javascript import (
+    UNDEFINED,
+    Malformed,
+    Parsed,
+    encode as encode_json,
+    integer,
+    parse,
+    read,
+    truthy,
+    without_deep,
+)
 from examples.deli.values import value
 
 Json = dict[str, Any]
@@ -23,46 +33,63 @@ class RawOperation:
     entry: Json
     operation: Json
     type: str
+    """Empty if its type is no text: then it is none of the types that have rules of their own."""
     timestamp: int
     client_sequence_number: int | None
     """Its place in its client's row; None if that is no number."""
     reference_sequence_number: int | None
     """The last sequence number that its client had seen; None if that is no number."""
+    fault: str | None = None
+    """Why a client's message can have no number, whatever the state is."""
 
     @classmethod
-    def of(cls, entry: Any) -> "RawOperation | None":
-        """The operation in an entry of a boxcar; None for an entry of another type, which is ignored (DL-5)."""
+    def of(cls, entry: Any, is_deep: bool = False) -> "RawOperation | None":
+        """The operation in an entry of a boxcar; None for an entry of another type, which is ignored (DL-5).
+
+        Args:
+            entry: Of the boxcar.
+            is_deep: Parts of it are left out, see `Boxcar.deep`.
+
+        Raises:
+            Malformed: the service's own message cannot be understood. A client's never is: what it can write itself
+                must not make the document corrupt for all, so such a message has a ``fault``.
+        """
         if not isinstance(entry, dict) or entry.get("type") != "RawOperation":
             return None
         operation = entry.get("operation")
         timestamp = integer(entry.get("timestamp"))
         client_id = entry.get("clientId")
-        if not isinstance(operation, dict) or not isinstance(type_ := operation.get("type"), str):
-            raise Malformed("an entry without an operation that has a type")
-        if timestamp is None:
-            raise Malformed("an entry without a timestamp")
         if client_id is not None and not isinstance(client_id, str):
             raise Malformed("a clientId that is no string")
+        fault = "Op is nested too deeply" if is_deep and client_id else None
+        if not isinstance(operation, dict):
+            operation, fault = {}, "Op is no object"
+        if timestamp is None:
+            timestamp, fault = 0, "Op without a timestamp"
+        if fault is not None and not client_id:
+            raise Malformed(fault)
+        type_ = operation.get("type")
         # DL-17: an empty clientId counts as none.
         return cls(
             client_id or None,
             entry,
             operation,
-            type_,
+            type_ if isinstance(type_, str) else "",
             timestamp,
             integer(operation.get("clientSequenceNumber")),
             integer(operation.get("referenceSequenceNumber")),
+            fault,
         )
 
     def data(self) -> Any:
-        """The parsed ``data`` of a message of the service (DL-6); None where it has none.
+        """The parsed ``data`` of a message of the service (DL-6); `UNDEFINED` where it has none.
 
         What a client claims to be such a message is refused anyway (DL-9) and not parsed: one client's garbage must
         not make the document corrupt for all.
         """
         text = self.operation.get("data")
-        if self.client_id is not None or self.type not in _WITH_DATA or not text:
-            return None
+        if self.client_id is not None or self.type not in _WITH_DATA or not truthy(text):
+            return UNDEFINED
         if not isinstance(text, str):
             raise Malformed(f"the data of a {self.type} is no string")
         return parse(text)
@@ -75,10 +102,13 @@ class Boxcar:
     contents: tuple[Any, ...]
     tenant_id: str = ""
     document_id: str = ""
+    deep: frozenset[int] = frozenset()
+    """The entries that were nested too deeply, by their places in ``contents``; null is where the depth was."""
 
     def operations(self) -> Iterable[RawOperation]:
         """Its operations, in order."""
-        return [operation for operation in map(RawOperation.of, self.contents) if operation is not None]
+        found = [RawOperation.of(entry, index in self.deep) for index, entry in enumerate(self.contents)]
+        return [operation for operation in found if operation is not None]
 
 
 def parse_boxcar(value: bytes | str) -> Boxcar:
@@ -87,26 +117,30 @@ def parse_boxcar(value: bytes | str) -> Boxcar:
     Raises:
         Malformed: no JSON, or no object. The service skips such a record in silence; here somebody hears of it.
     """
-    message = parse(value)
+    message, is_deep = read(value)
     if not isinstance(message, dict):
         raise Malformed("the value is no object")
-    return boxcar_of(message)
+    return boxcar_of(message, is_deep)
 
 
-def boxcar_of(message: Mapping[str, Any]) -> Boxcar:
+def boxcar_of(message: Mapping[str, Any], is_deep: bool = False) -> Boxcar:
     """A boxcar from a record's value that is parsed already.
+
+    Args:
+        message: The value.
+        is_deep: See `Parsed`.
 
     Raises:
         Malformed: as `parse_boxcar`.
     """
     tenant_id, document_id = message.get("tenantId") or "", message.get("documentId") or ""
     if message.get("type") != "boxcar":  # a message alone
-        return Boxcar((message,), tenant_id, document_id)
-    contents = message.get("contents")
-    if not isinstance(contents, list):
+        contents: Any = [message]
+    elif not isinstance(contents := message.get("contents"), list):
         raise Malformed("a boxcar without contents")
-    entries = [parse(entry) if isinstance(entry, str) else entry for entry in contents]
-    return Boxcar(tuple(entries), tenant_id, document_id)
+    entries = [read(entry) if isinstance(entry, str) else Parsed(entry, is_deep) for entry in contents]
+    deep = [index for index, entry in enumerate(entries) if entry.is_deep and without_deep(entry.value)]
+    return Boxcar(tuple(entry.value for entry in entries), tenant_id, document_id, frozenset(deep))
 
 
 def encode_boxcar(messages: Iterable[Mapping[str, Any]], tenant_id: str, document_id: str) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from examples.deli.javascript import UNDEFINED, Malformed, truthy, whole
 from examples.deli.values import value
 
 
@@ -23,7 +24,8 @@ class Client:
     nack: bool = False
     """It was refused; all it sends is, until it joins again."""
     can_evict: bool = True
-    server_metadata: Any = None
+    server_metadata: Any = UNDEFINED
+    """What the service gave it with its join; null is something too."""
 
     def heard(self, number: int, reference: int, time: int) -> "Client":
         """After a message of its own that was not refused. As `replace`, which takes five times as long."""
@@ -41,20 +43,27 @@ class Client:
             "referenceSequenceNumber": self.reference_sequence_number,
             "scopes": [*self.scopes],
         }
-        return stored if self.server_metadata is None else stored | {"serverMetadata": self.server_metadata}
+        return stored if self.server_metadata is UNDEFINED else stored | {"serverMetadata": self.server_metadata}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Client":
-        """From what was stored."""
+        """From what was stored.
+
+        Raises:
+            Malformed: it is no client.
+        """
+        client_id, scopes = stored["clientId"], stored.get("scopes")
+        if not isinstance(client_id, str):
+            raise Malformed("a stored client whose id is no text")
         return cls(
-            client_id=stored["clientId"],
-            client_sequence_number=stored["clientSequenceNumber"],
-            reference_sequence_number=stored["referenceSequenceNumber"],
-            last_update=stored["lastUpdate"],
-            scopes=tuple(stored.get("scopes") or ()),
-            nack=bool(stored.get("nack")),
-            can_evict=bool(stored.get("canEvict", True)),
-            server_metadata=stored.get("serverMetadata"),
+            client_id=client_id,
+            client_sequence_number=whole(stored, "clientSequenceNumber"),
+            reference_sequence_number=whole(stored, "referenceSequenceNumber"),
+            last_update=whole(stored, "lastUpdate"),
+            scopes=tuple(scopes) if isinstance(scopes, list) else (),
+            nack=truthy(stored.get("nack")),
+            can_evict=truthy(stored.get("canEvict", True)),
+            server_metadata=stored.get("serverMetadata", UNDEFINED),
         )
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from examples.deli.clients import Reader
 from examples.deli.config import Config
-from examples.deli.javascript import Malformed
+from examples.deli.javascript import UNDEFINED, Malformed, truthy
 from examples.deli.messages import Event
-from examples.deli.state import State
+from examples.deli.state import State, check_nack_messages
 from examples.deli.summaries import set_nack_messages, update_durable
 from examples.deli.values import value
 
@@ -25,11 +25,10 @@ class Controlled:
 
 def control(state: State, readers: Mapping[str, Reader], data: Any, config: Config, now: int) -> Controlled:
     """Do what a control message says. One of an unknown type is an event, for whoever sent it."""
-    if not isinstance(data, Mapping):
+    if data is None or data is UNDEFINED:
         raise Malformed("a control message without data")
-    contents = data.get("contents")
-    kind = data.get("type")
-    if kind not in {"updateDSN", "nackMessages", "extendClient"}:
+    kind, contents = (data.get("type"), data.get("contents")) if isinstance(data, Mapping) else (None, None)
+    if kind not in ("updateDSN", "nackMessages", "extendClient"):  # no set: it may have no hash
         return Controlled(state, readers, (Event("controlMessage", data),))
     if not isinstance(contents, Mapping):
         raise Malformed(f"a control message {kind} without contents")
@@ -45,7 +44,7 @@ def _update_dsn(
 ) -> Controlled:
     updated, events = update_durable(state, contents.get("durableSequenceNumber"), config)
     # Without an event the number was lower than the one known, and the rest of the message is as old.
-    clear = bool(events and contents.get("clearCache") and state.no_active_clients)
+    clear = bool(events) and truthy(contents.get("clearCache")) and state.no_active_clients
     return Controlled(updated, readers, tuple(events), clear)
 
 
@@ -53,8 +52,8 @@ def _nack_messages(state: State, readers: Mapping[str, Reader], contents: Mappin
     identifier = contents.get("identifier")
     if not isinstance(identifier, str):
         raise Malformed("nackMessages without an identifier")
-    if "content" in contents and not isinstance(contents["content"], Mapping):
-        raise Malformed("nackMessages whose content is no object")
+    if "content" in contents:
+        check_nack_messages(contents)
     state, event = set_nack_messages(state, identifier, dict(contents) if "content" in contents else None)
     return Controlled(state, readers, (event,))
 
@@ -69,7 +68,9 @@ def _extend_client(
     """
     named = contents.get("clientIds")
     if named is None:
-        named = [contents["clientId"]] if contents.get("clientId") else []
+        named = [contents.get("clientId")]
+    if not isinstance(named, list | str):
+        raise Malformed("extendClient whose clientIds are no list")
     known = [name for name in named if isinstance(name, str) and name in readers]
     extended = {name: Reader(readers[name].mode, expiry) for name in known}
     events = (Event("extendClients", tuple(known)),) if known else ()

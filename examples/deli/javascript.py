@@ -6,56 +6,137 @@ are array indices, in lone surrogates, and in taking ``NaN``.
 """
 
 import json
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, NoReturn
+from enum import Enum
+from itertools import repeat
+from typing import Any, Final, NamedTuple
 
 import orjson
+
+from sdk_python.document_router.nesting import is_flat, prune
+
+DEEPEST: Final = 500
+"""Levels of arrays and objects in a record. What is nested deeper is left out.
+
+Python's parser takes some hundred more, but how many depends on the calls above it: the same record would have a
+number in one process and none in the next.
+"""
+
+_MOST_DIGITS = 400
+"""Whole numbers of more digits are beyond all doubles. Python refuses to read those of more than 4300."""
+
+_DEEPEST_WRITTEN = 4 * DEEPEST
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _INDEX = re.compile(r"0|[1-9]\d{0,9}")
 _SAFE_INTEGER = 2**53
+_BEYOND = 2**1024
+_WITH_BASE = re.compile(r"0(?:[xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
+_BASES = {"x": 16, "o": 8, "b": 2}
+_DECIMAL = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
 
 
 class Malformed(Exception):  # noqa: N818 (it is what the record is, for the reader of a log)
     """A record that cannot be understood. Nothing of it was done, and the state is the one before it."""
 
 
-def parse(text: str | bytes) -> Any:
-    """Parse JSON, strictly."""
+class Undefined(Enum):
+    """A member that is not there. One that is null is another thing to JavaScript."""
+
+    UNDEFINED = 0
+
+
+UNDEFINED: Final = Undefined.UNDEFINED
+
+
+class Parsed(NamedTuple):
+    """A JSON value."""
+
+    value: Any
+    is_deep: bool = False
+    """Parts of it are nested deeper than `DEEPEST`: `TOO_DEEP` is in their place."""
+
+
+class _TooDeep(Enum):
+    TOO_DEEP = 0
+
+
+TOO_DEEP: Final = _TooDeep.TOO_DEEP
+
+
+def read(text: str | bytes) -> Parsed:
+    """Parse JSON, strictly.
+
+    Raises:
+        Malformed: it is none.
+    """
     try:
-        # Most is UTF-8 without space around it. All else fails here or ends early, and is left to `json.loads`: other
+        # Most is UTF-8 without space around it. All else fails here or ends early, and is read with more care: other
         # encodings have a mark or zero bytes, and JSON in UTF-8 has neither.
         string = text if isinstance(text, str) else text.decode()
-        value, end = _decode(string)
-        if end == len(string):
-            return value
-    except (ValueError, RecursionError):
+        if is_flat(string, DEEPEST):
+            value, end = _decode(string)
+            if end == len(string):
+                return Parsed(value)
+    except ValueError:
         pass
     try:
-        return json.loads(text, parse_constant=_refuse)
+        string = text if isinstance(text, str) else text.decode(json.detect_encoding(text), "surrogatepass")
+        pruned = prune(string, DEEPEST, "NaN")
+        if pruned == string:
+            return Parsed(json.loads(string, parse_constant=_refuse, parse_int=_integer))
+        # NaN where the sender wrote it is taken for a part left out. It is refused in another way then, no worse.
+        return Parsed(json.loads(pruned, parse_constant=_left_out, parse_int=_integer), is_deep=True)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"no JSON: {error}") from error
 
 
+def parse(text: str | bytes) -> Any:
+    """`read`, with null for what is nested too deeply."""
+    value, is_deep = read(text)
+    if not is_deep:
+        return value
+    wrapped = [value]
+    without_deep(wrapped)
+    return wrapped[0]
+
+
+def without_deep(value: Any) -> bool:
+    """Put null in the place of each `TOO_DEEP` in ``value``. Answers whether there was one."""
+    found = False
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        entries = one.items() if isinstance(one, dict) else enumerate(one) if isinstance(one, list) else ()
+        for name, entry in [*entries]:
+            if entry is TOO_DEEP:
+                one[name] = None
+                found = True
+            elif isinstance(entry, (dict, list)):
+                waiting.append(entry)
+    return found
+
+
 def stringify(value: Any) -> str:
     """Write ``value`` as ``JSON.stringify`` does."""
-    try:
-        return _write(value)
-    except RecursionError as error:
-        raise Malformed("nested too deeply") from error
+    return _write(value, _rounded, _keys)
 
 
-def stringify_some(value: Mapping[str, Any], names: Iterable[str]) -> bytes:
-    """Write an object of these members of ``value``, in this order, in UTF-8. The names are plain words."""
+def stringify_some(value: Mapping[str, Any], names: Sequence[str]) -> bytes:
+    """Write ``value`` as ``JSON.stringify(value, names)`` does, in UTF-8. The names are plain words.
+
+    Of each object only the members of these names are written, in this order: of ``value`` and of all in it.
+    """
     some = {name: value[name] for name in names if name in value}
     if _SAME.issuperset(map(type, some.values())):
         try:
             return orjson.dumps(some, option=orjson.OPT_STRICT_INTEGER)
         except orjson.JSONEncodeError:  # a whole number that no double holds, or half a character
             pass
-    return stringify(some).encode()
+    return _write(some, _rounded, lambda inner: [name for name in names if name in inner]).encode()
 
 
 def encode(value: Any) -> bytes:
@@ -65,42 +146,140 @@ def encode(value: Any) -> bytes:
     except orjson.JSONEncodeError:  # a whole number of more than 64 bits, half a character, nested 255 deep
         pass
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError:  # a number beyond all doubles, such as 1e999, which JavaScript writes as null
-        text = stringify(value)
-    try:
-        return text.encode()
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except UnicodeEncodeError:
-        return json.dumps(json.loads(text), separators=(",", ":")).encode()
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    except (ValueError, RecursionError):  # a number beyond all doubles: JavaScript writes 1e999 as null
+        return _write(value, _kept, list).encode()
 
 
 def integer(value: Any) -> int | None:
-    """``value`` if it is a whole number, else None."""
+    """``value`` if it is a whole number, else None. One beyond all doubles is none: JavaScript has no such."""
     if type(value) is int:
-        return value
+        return value if -_BEYOND < value < _BEYOND else None
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return None
 
 
-def _write(value: Any) -> str:
+def whole(stored: Mapping[str, Any], name: str) -> int:
+    """The whole number of this name.
+
+    Raises:
+        Malformed: it is none, or not there.
+    """
+    found = integer(stored.get(name))
+    if found is None:
+        raise Malformed(f"{name} is no whole number")
+    return found
+
+
+def number(value: Any) -> float:
+    """What JavaScript makes of ``value`` where it compares it with a number: 7 of "7", and NaN of most."""
+    inner = value
+    while isinstance(inner, list) and len(inner) == 1:
+        [inner] = inner
+    if inner is None or inner == []:
+        return 0
+    if isinstance(inner, str):
+        return _number_in(inner.strip())
+    if not isinstance(inner, (int, float)) or (isinstance(inner, bool) and inner is not value):
+        return math.nan
+    return _double(inner)
+
+
+def truthy(value: Any) -> bool:
+    """Whether ``value`` counts as true: empty arrays and objects do."""
+    return (bool(value) and value is not UNDEFINED) or isinstance(value, (dict, list))
+
+
+def _number_in(text: str) -> float:
+    if _WITH_BASE.fullmatch(text):
+        return _double(int(text[2:], _BASES[text[1].lower()]))
+    return float(text or 0) if _DECIMAL.fullmatch(text or "0") else math.nan
+
+
+def _double(value: int | float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _write(
+    root: Any, write_number: Callable[[int | float], str], keys: Callable[[Mapping[str, Any]], Iterable[str]]
+) -> str:
+    """Without a call for each level: what could be read can be written, at any depth that this can be called at."""
+    pieces: list[str] = []
+    levels: list[tuple[Iterator[tuple[str, Any]], str]] = [(iter([("", root)]), "")]
+    comma = ""
+    while levels:
+        entries, end = levels[-1]
+        entry = next(entries, None)
+        if entry is None:
+            levels.pop()
+            pieces.append(end)
+            comma = ","
+            continue
+        name, value = entry
+        pieces.append(comma)
+        pieces.append(name)
+        comma = ","
+        if isinstance(value, Mapping):
+            pieces.append("{")
+            levels.append((_members(value, keys(value)), "}"))
+            comma = ""
+        elif isinstance(value, list | tuple):
+            pieces.append("[")
+            levels.append((zip(repeat(""), value, strict=False), "]"))
+            comma = ""
+        else:
+            pieces.append(_scalar(value, write_number))
+        if len(levels) > _DEEPEST_WRITTEN:
+            raise Malformed("nested too deeply")
+    return "".join(pieces)
+
+
+def _members(value: Mapping[str, Any], keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    return ((f"{_string(key)}:", value[key]) for key in keys)
+
+
+def _scalar(value: Any, write_number: Callable[[int | float], str]) -> str:
     if isinstance(value, str):
-        text = json.encoder.encode_basestring(value)
-        return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    if type(value) is int and -_SAFE_INTEGER <= value <= _SAFE_INTEGER:
-        return str(value)
+        return _string(value)
     if value is None or isinstance(value, bool):
         return _WORDS[value]
     if isinstance(value, (int, float)):
-        return _number(value)
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_write(key)}:{_write(value[key])}" for key in _keys(value)) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_write, value)) + "]"
+        return write_number(value)
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-def _refuse(constant: str) -> NoReturn:
+def _string(value: str) -> str:
+    text = json.encoder.encode_basestring(value)
+    return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _rounded(value: int | float) -> str:
+    """A number as JavaScript writes it."""
+    if type(value) is int and -_SAFE_INTEGER <= value <= _SAFE_INTEGER:
+        return str(value)
+    return _number(value)
+
+
+def _kept(value: int | float) -> str:
+    """The same, but for whole numbers, which keep all their digits."""
+    return str(value) if type(value) is int else _number(value)
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+
+
+def _left_out(constant: str) -> Any:
+    return TOO_DEEP if constant == "NaN" else _refuse(constant)
+
+
+def _refuse(constant: str) -> Any:
     raise ValueError(constant)
 
 

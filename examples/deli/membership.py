@@ -7,7 +7,7 @@ from typing import Any
 from examples.deli.boxcar import Json, RawOperation
 from examples.deli.clients import Client, Reader
 from examples.deli.config import Config
-from examples.deli.javascript import Malformed, stringify
+from examples.deli.javascript import UNDEFINED, Malformed, stringify, truthy
 from examples.deli.messages import Document
 from examples.deli.state import State
 from examples.deli.values import value
@@ -56,14 +56,17 @@ def join(
         state, signal = join_signal(state, data, state.sequence_number, document, now)
         return Membership(state, added(readers, data, config, now), signal=signal)
     known = state.clients.get(client_id)
+    metadata, scopes = raw.operation.get("serverMetadata", UNDEFINED), detail.get("scopes")
+    if known and not truthy(metadata):
+        metadata = known.server_metadata
     client = Client(
         client_id=client_id,
         client_sequence_number=0,
         reference_sequence_number=state.minimum_sequence_number,
         last_update=raw.timestamp,
-        scopes=known.scopes if known else tuple(detail.get("scopes") or ()),
+        scopes=known.scopes if known else tuple(scopes) if isinstance(scopes, list) else (),
         can_evict=known.can_evict if known else True,
-        server_metadata=raw.operation.get("serverMetadata") or (known.server_metadata if known else None),
+        server_metadata=metadata,
     )
     return Membership(replace(state, clients=state.clients.put(client)), readers, sequenced=known is None)
 
@@ -76,18 +79,18 @@ def joining(data: Any) -> tuple[str, Mapping[str, Any]]:
             what it sends counts as the service's (DL-17).
     """
     detail = data.get("detail") if isinstance(data, Mapping) else None
-    if not isinstance(detail, Mapping):
+    if detail is None:
         raise Malformed("a join without the client's detail")
     client_id = data.get("clientId")
     if not isinstance(client_id, str) or not client_id:
         raise Malformed("a join without a clientId")
-    return client_id, detail
+    return client_id, detail if isinstance(detail, Mapping) else {}  # a text or a number has no such members
 
 
 def join_signal(state: State, data: Any, reference: int, document: Document, now: int) -> tuple[State, Json]:
     """Tell that a client came."""
-    client_id, detail = joining(data)
-    content = {"type": "join", "content": {"clientId": client_id, "client": detail}}
+    client_id, _ = joining(data)
+    content = {"type": "join", "content": {"clientId": client_id, "client": data["detail"]}}
     return _signal(state, content, reference, document, now)
 
 
@@ -96,18 +99,19 @@ def leave_signal(state: State, client_id: str, reference: int, document: Documen
     return _signal(state, {"type": "leave", "content": client_id}, reference, document, now)
 
 
-def announces(config: Config, operation: Json) -> bool:
+def announces(config: Config, type_: str, metadata: Any) -> bool:
     """Whether a sequenced join or leave is told by a signal too (DL-37)."""
-    if not config.signals or operation["type"] not in {"join", "leave"}:
+    if not config.signals or type_ not in {"join", "leave"}:
         return False
-    metadata = operation.get("serverMetadata")
-    return config.enable_write_client_signals or bool(isinstance(metadata, Mapping) and metadata.get("createSignal"))
+    asked_for = isinstance(metadata, Mapping) and truthy(metadata.get("createSignal"))
+    return config.enable_write_client_signals or asked_for
 
 
 def added(readers: Mapping[str, Reader], data: Any, config: Config, now: int) -> dict[str, Reader]:
     """With the client that joined. It expires unless somebody extends it (DL-42)."""
     client_id, detail = joining(data)
-    return {**readers, client_id: Reader(str(detail.get("mode")), now + config.client_timeout)}
+    mode = "read" if detail.get("mode") == "read" else "write"
+    return {**readers, client_id: Reader(mode, now + config.client_timeout)}
 
 
 def without(readers: Mapping[str, Reader], client_id: Any) -> dict[str, Reader]:

@@ -3,7 +3,6 @@
 Outputs come in the order in which they are to be done. ``SaveState`` waits until everything before it is in Kafka.
 """
 
-from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, TypeAlias
 
@@ -156,12 +155,12 @@ class Document:
             "operation": operation,
         }
 
-    def nack(self, client_id: str, operation: Mapping[str, Any], content: Json, msn: int, now: int) -> Json:
+    def nack(self, client_id: str, operation: Any, content: Json, msn: int, now: int) -> Json:
         """A refusal (DL-36): its number is the minimum sequence number."""
         return {
             "clientId": client_id,
             "documentId": self.document_id,
-            "operation": {"content": content, "operation": dict(operation), "sequenceNumber": msn},
+            "operation": {"content": content, "operation": operation, "sequenceNumber": msn},
             "tenantId": self.tenant_id,
             "timestamp": now,
             "type": "Nack",

@@ -7,10 +7,14 @@ from typing import Any
 from examples.deli.boxcar import SERVICE_TYPES, Json, RawOperation
 from examples.deli.clients import Client
 from examples.deli.config import Config
+from examples.deli.javascript import UNDEFINED, number, stringify, truthy
 from examples.deli.state import State
 from examples.deli.values import value
 
 SUMMARY_SCOPE = "summary:write"
+
+_LONGEST_SHOWN = 40
+"""Characters of a reference that is no number."""
 
 
 @value
@@ -31,10 +35,12 @@ def judge(state: State, raw: RawOperation, config: Config) -> Refused | Dropped 
 
     The service itself is never refused: its messages are dropped instead (DL-36).
     """
-    if state.nack_messages and config.enable_nack_messages and (content := _active(state, raw)):
+    if state.nack_messages and config.enable_nack_messages and (content := _active(state, raw)) is not None:
         return Dropped() if raw.client_id is None else Refused(content, state)
     if raw.client_id is None:
         return None
+    if raw.fault is not None:
+        return _bad_request(state, raw.fault)
     client = state.clients.get(raw.client_id)
     return (
         _out_of_order(state, raw, client)
@@ -51,7 +57,7 @@ def _active(state: State, raw: RawOperation) -> Json | None:
     """
     for contents in state.nack_messages.values():
         of_the_service = raw.type in SERVICE_TYPES or raw.client_id is None
-        if contents.get("allowSystemMessages") and of_the_service:
+        if truthy(contents.get("allowSystemMessages")) and of_the_service:
             continue
         client = state.clients.get(raw.client_id)
         if client and any(scope in client.scopes for scope in contents.get("allowedScopes") or ()):
@@ -60,10 +66,9 @@ def _active(state: State, raw: RawOperation) -> Json | None:
     return None
 
 
-def _content(stored: Mapping[str, Any]) -> Json:
-    content = {name: stored[name] for name in ("code", "type", "message") if name in stored}
-    retry_after = stored.get("retryAfter")
-    return content if retry_after is None else content | {"retryAfter": retry_after}
+def _content(stored: Any) -> Json:
+    members = stored if isinstance(stored, Mapping) else {}
+    return {name: members[name] for name in ("code", "type", "message", "retryAfter") if name in members}
 
 
 def _out_of_order(state: State, raw: RawOperation, client: Client | None) -> Refused | Dropped | None:
@@ -71,10 +76,11 @@ def _out_of_order(state: State, raw: RawOperation, client: Client | None) -> Ref
     if client is None:
         return None
     expected = client.client_sequence_number + 1
-    number = raw.client_sequence_number
-    if number is None or number < expected:
-        return Dropped()
-    return _bad_request(state, "Gap detected in incoming op") if number > expected else None
+    if raw.client_sequence_number == expected:
+        return None
+    # What is no whole number is compared as JavaScript does: 2.5 and "7" can be a gap.
+    sent = raw.operation.get("clientSequenceNumber", UNDEFINED)
+    return _bad_request(state, "Gap detected in incoming op") if number(sent) > expected else Dropped()
 
 
 def _not_allowed(state: State, raw: RawOperation, client: Client | None) -> Refused | None:
@@ -101,8 +107,14 @@ def _behind(state: State, raw: RawOperation) -> Refused | None:
         nack=True,
     )
     marked = replace(state, clients=clients)
-    shown = raw.operation.get("referenceSequenceNumber") if reference is None else reference
-    return _bad_request(marked, f"Refseq {shown} < {state.minimum_sequence_number}")
+    shown = _shown(raw.operation.get("referenceSequenceNumber") if reference is None else reference)
+    return _bad_request(marked, f"Refseq {shown} < {_shown(state.minimum_sequence_number)}")
+
+
+def _shown(reference: Any) -> str:
+    """A word for it: the nack carries the message already, and twice would be too large for Kafka."""
+    text = "None" if reference is None else stringify(reference)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _no_scope(state: State, raw: RawOperation, client: Client | None) -> Refused | None:

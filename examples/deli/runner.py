@@ -14,7 +14,7 @@ from functools import partial
 from examples.deli.boxcar import Boxcar, boxcar_of, encode_boxcar, parse_boxcar
 from examples.deli.checkpoints import Saves
 from examples.deli.config import Config
-from examples.deli.javascript import Malformed, encode, parse
+from examples.deli.javascript import DEEPEST, Malformed, encode, parse
 from examples.deli.messages import (
     Checkpoint,
     Close,
@@ -104,9 +104,17 @@ class Deli:
     def handler(self, message: Message) -> Awaitable[None] | None:
         """See `IPartitionLambda.handler`. Raises ``Malformed``: the document is corrupt, and the others go on."""
         try:
-            self._feed(Record(message.offset, _boxcar_of(message)), message.offset)
+            outputs, values = self._decide(Record(message.offset, _boxcar_of(message)))
         except Malformed as error:
             return self._corrupt(error)
+        except Exception as error:
+            # A fault of ours. For the document it is the same: what came before has to be saved first, or its numbers
+            # would be given again.
+            log.exception("%s: the record at offset %d is not understood", self._context, message.offset)
+            malformed = Malformed(f"{type(error).__name__}: {error}")
+            malformed.__cause__ = error
+            return self._corrupt(malformed)
+        self._do(outputs, values, message.offset)
         return None
 
     def close(self, reason: CloseReason) -> Awaitable[None] | None:
@@ -119,21 +127,44 @@ class Deli:
 
     # ------------------------------------------------------------------------------------------ the sequencer
 
-    def _feed(self, event: Input, offset: int) -> None:
-        """Raises ``Malformed``: nothing was done."""
+    def _feed(self, event: Input) -> None:
+        """Time, or a failed produce. Whatever is wrong is not a record's: another begins at what is saved."""
+        try:
+            outputs, values = self._decide(event)
+        except Exception as error:
+            log.exception("%s: failed", self._context)
+            self._give_up(error)
+        else:
+            self._do(outputs, values, self._offset)
+
+    def _decide(self, event: Input) -> tuple[Sequence[Output], Sequence[bytes]]:
+        """What is to be done for ``event``, and the values of the records in it. If it raises, nothing was done."""
         before = self._sequencer.session
         outputs = self._sequencer.feed(event, self._clock())
         try:
-            values = self._values(outputs)
-        except (Malformed, RecursionError) as error:
+            return outputs, self._values(outputs)
+        except BaseException:
             self._sequencer.session = before
-            raise Malformed("nested too deeply") from error
+            raise
+
+    def _do(self, outputs: Sequence[Output], values: Sequence[bytes], offset: int) -> None:
+        """Do it. The state has it already: where that fails half-way, nothing may be saved any more."""
         self._offset = offset
-        self._act(outputs, values)
+        try:
+            self._act(outputs, values)
+        except Exception as error:
+            log.exception("%s: not all of the record at offset %d was produced", self._context, offset)
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._failed = True
+        self._settle()
+        self._end()
+        self._context.error(error, restart=True)
 
     def _tick(self) -> None:
         self._timer = None
-        self._feed(Tick(), self._offset)
+        self._feed(Tick())
 
     def _values(self, outputs: Sequence[Output]) -> list[bytes]:
         """The values of the records among them; all are made before the first one is on its way."""
@@ -232,7 +263,7 @@ class Deli:
             self._end()
             return
         too_large = isinstance(error, ProduceError) and error.kind == "too_large"
-        self._feed(ProduceFailed(str(error), offset, too_large), self._offset)
+        self._feed(ProduceFailed(str(error), offset, too_large))
 
     # ------------------------------------------------------------------------------------------------ saving
 
@@ -383,8 +414,8 @@ def _boxcar_of(message: Message) -> Boxcar:
     # Taken out of it: the router keeps the message until it is saved, and ten thousand parsed records are large.
     own = getattr(message, "__dict__", None)
     parsed = own.pop("boxcar", None) if own else None
-    # The router takes NaN and Infinity, which are no JSON.
-    if parsed is None or b"NaN" in value or b"Infinity" in value:
+    # The router takes NaN and Infinity, which are no JSON, and does not say how deep it is nested.
+    if parsed is None or b"NaN" in value or b"Infinity" in value or value.count(b"[") + value.count(b"{") > DEEPEST:
         return parse_boxcar(value)
     return boxcar_of(parsed)
 

@@ -6,7 +6,6 @@
 
 from dataclasses import replace
 
-from examples.deli.boxcar import RawOperation
 from examples.deli.checkpoints import Progress
 from examples.deli.config import Config
 from examples.deli.messages import (
@@ -104,9 +103,8 @@ def _handle(session: Session, record: Record, now: int) -> tuple[Session, list[O
     turn = Turn(session, now)
     # DL-48: first, so that it is in all that is sent.
     turn.state = turn.state.handling(record.offset)
-    for entry in record.boxcar.contents:
-        if raw := RawOperation.of(entry):
-            turn.sequence(raw)
+    for raw in record.boxcar.operations():
+        turn.sequence(raw)
     turn.end_batch()
     no_active_clients = turn.state.no_active_clients
     turn.progress = turn.progress.handled(record.offset, no_active_clients)

@@ -7,7 +7,7 @@ from examples.deli.boxcar import Json, RawOperation
 from examples.deli.checkpoints import Progress
 from examples.deli.clients import Reader
 from examples.deli.config import Config
-from examples.deli.javascript import stringify
+from examples.deli.javascript import UNDEFINED, stringify
 from examples.deli.membership import added, announces, join_signal, leave_signal, without
 from examples.deli.messages import Deltas, Document, Event, Output, RawDeltas, Reason, SaveState, Signal
 from examples.deli.noops import Send
@@ -121,13 +121,13 @@ class Turn:
         self.sequenced += 1
         # DL-34
         self.state = self.state.told(last_hash, operation["minimumSequenceNumber"])
-        if announces(self.config, operation):
-            self._announce(operation, outcome)
+        if announces(self.config, raw.type, operation.get("serverMetadata")):
+            self._announce(raw.type, operation, outcome)
 
-    def _announce(self, operation: Json, outcome: Sequenced) -> None:
+    def _announce(self, type_: str, operation: Json, outcome: Sequenced) -> None:
         """The signal of a write client's join or leave (DL-37)."""
         reference = operation["sequenceNumber"] - 1
-        if operation["type"] == "join":
+        if type_ == "join":
             self.state, signal = join_signal(self.state, outcome.data, reference, self.document, self.now)
             self.readers = added(self.readers, outcome.data, self.config, self.now)
         else:
@@ -158,9 +158,9 @@ class Turn:
         message = self.document.raw(type_, self.now, self.config.enable_traces, **extra)
         self.outputs.append(RawDeltas(message))
 
-    def send_away(self, client_id: str, server_metadata: object = None) -> None:
+    def send_away(self, client_id: str, server_metadata: object = UNDEFINED) -> None:
         """Make a client leave."""
-        metadata = {} if server_metadata is None else {"serverMetadata": server_metadata}
+        metadata = {} if server_metadata is UNDEFINED else {"serverMetadata": server_metadata}
         self.to_itself("leave", data=stringify(client_id), **metadata)
 
     def evict_idle_client(self, time: int) -> None:

@@ -6,10 +6,12 @@ from dataclasses import field, replace
 from typing import Any
 
 from examples.deli.clients import Client, Clients
-from examples.deli.javascript import Malformed, parse, stringify_some
+from examples.deli.javascript import Malformed, parse, stringify_some, truthy, whole
 from examples.deli.values import value
 
 FIRST_HASH = "00000000"
+
+_DURABLE = "durableSequenceNumber"
 
 _HASHED = (
     *("clientId", "sequenceNumber", "minimumSequenceNumber", "clientSequenceNumber", "referenceSequenceNumber"),
@@ -116,18 +118,22 @@ class State:
         try:
             clients = Clients()
             for client in stored.get("clients") or ():
-                clients = clients.put(Client.from_json(client))
-            sequence_number = int(stored["sequenceNumber"])
+                if truthy(client.get("clientId")):  # else it could never leave
+                    clients = clients.put(Client.from_json(client))
+            sequence_number = whole(stored, "sequenceNumber")
+            # A state of the service may be without these (the first as null, too).
+            given = {name: value for name, value in stored.items() if value is not None or name == _DURABLE}
+            counts = {_DURABLE: 0, "lastSentMSN": 0, "signalClientConnectionNumber": 0, **given}
             int(last_hash := stored.get("expHash1") or FIRST_HASH, 16)  # what is no number shows itself now
             lowest = clients.lowest
             return cls(
                 sequence_number=sequence_number,
                 minimum_sequence_number=lowest.reference_sequence_number if lowest else sequence_number,
-                last_sent_msn=stored.get("lastSentMSN") or 0,
-                durable_sequence_number=stored.get("durableSequenceNumber") or 0,
-                log_offset=int(stored["logOffset"]),
+                last_sent_msn=whole(counts, "lastSentMSN"),
+                durable_sequence_number=whole(counts, _DURABLE),
+                log_offset=whole(stored, "logOffset"),
                 last_hash=last_hash,
-                signal_client_connection_number=stored.get("signalClientConnectionNumber") or 0,
+                signal_client_connection_number=whole(counts, "signalClientConnectionNumber"),
                 clients=clients,
                 nack_messages=_nack_messages(stored.get("nackMessages")),
             )
@@ -160,7 +166,22 @@ def next_hash(message: Mapping[str, Any], last: str) -> str:
     return f"{crc - (1 << 32) if crc >= 1 << 31 else crc:x}"
 
 
+def check_nack_messages(contents: Any) -> None:
+    """Find out now what would be wrong with the next message of a client.
+
+    Raises:
+        Malformed: these contents of nackMessages cannot be used.
+    """
+    if not isinstance(contents, Mapping) or contents.get("content") is None:
+        raise Malformed("nackMessages whose content is null, or none")
+    if not isinstance(scopes := contents.get("allowedScopes"), list | str) and truthy(scopes):
+        raise Malformed("nackMessages whose allowedScopes are no list")
+
+
 def _nack_messages(stored: Any) -> dict[str, Mapping[str, Any]]:
     if isinstance(stored, Mapping):  # the form of older states: one, by itself
-        return {stored["identifier"]: stored} if stored.get("identifier") else {}
-    return dict(stored or ())
+        stored = [(stored["identifier"], stored)] if stored.get("identifier") else ()
+    active: dict[str, Mapping[str, Any]] = dict(stored or ())
+    for contents in active.values():
+        check_nack_messages(contents)
+    return active

@@ -38,8 +38,9 @@ def acknowledged(state: State, ack: Any, config: Config) -> tuple[State, list[Ev
 
 def set_nack_messages(state: State, identifier: str, contents: Json | None) -> tuple[State, Event]:
     """Refuse messages from now on, or (without contents) no longer (DL-25)."""
-    active = {name: each for name, each in state.nack_messages.items() if name != identifier or contents}
-    if contents:
+    ends = contents is None
+    active = {name: each for name, each in state.nack_messages.items() if name != identifier or not ends}
+    if contents is not None:
         active[identifier] = contents  # one that is replaced keeps its place
     return replace(state, nack_messages=active), Event("updatedNackMessages", (identifier, contents))
 

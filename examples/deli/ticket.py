@@ -7,7 +7,7 @@ from examples.deli.boxcar import Json, RawOperation
 from examples.deli.clients import Reader
 from examples.deli.config import Config
 from examples.deli.control import control
-from examples.deli.javascript import stringify
+from examples.deli.javascript import UNDEFINED, stringify
 from examples.deli.membership import join, leave
 from examples.deli.messages import Document, Event
 from examples.deli.nacks import Dropped, Refused, judge
@@ -25,7 +25,7 @@ class Sequenced:
 
     operation: Json
     send: Send
-    data: Any = None
+    data: Any = UNDEFINED
     clear_cache: bool = False
 
 
@@ -71,7 +71,7 @@ def ticket(
     if isinstance(verdict, Refused):
         assert raw.client_id is not None
         msn = verdict.state.minimum_sequence_number
-        nack = document.nack(raw.client_id, raw.operation, verdict.content, msn, now)
+        nack = document.nack(raw.client_id, raw.entry.get("operation"), verdict.content, msn, now)
         return Ticket(verdict.state, readers, Nacked(nack))
     if raw.client_id is None and raw.type in {"join", "leave"}:
         if raw.type == "join":
@@ -125,7 +125,7 @@ def _number_and_reference(state: State, raw: RawOperation) -> tuple[State, Any]:
         number += 1
     reference: Any
     if raw.client_id is None:
-        reference = raw.operation.get("referenceSequenceNumber")
+        reference = raw.operation.get("referenceSequenceNumber", UNDEFINED)
     else:
         reference = raw.reference_sequence_number
         if reference == -1:
@@ -145,26 +145,33 @@ def _operation(state: State, raw: RawOperation, reference: Any, data: Any, confi
     for name in ("clientSequenceNumber", "contents", "metadata"):
         if name in source:
             operation[name] = source[name]
-    metadata = source.get("serverMetadata")
+    if "serverMetadata" in source:
+        operation["serverMetadata"] = source["serverMetadata"]
     if raw.type == "leave" and config.enable_leave_op_no_client_server_metadata and state.no_active_clients:
-        metadata = {**(metadata if isinstance(metadata, Mapping) else {}), "noClient": True}  # DL-38
-    if metadata is not None or "serverMetadata" in source:
-        operation["serverMetadata"] = metadata
+        operation["serverMetadata"] = _of_the_last_client(source.get("serverMetadata"))
     operation["minimumSequenceNumber"] = state.minimum_sequence_number
-    if reference is not None:  # the service's own message may come without; null would be another hash
+    if reference is not UNDEFINED:  # the service's own message may come without; null would be another hash
         operation["referenceSequenceNumber"] = reference
     operation["sequenceNumber"] = state.sequence_number
     operation["timestamp"] = raw.timestamp
     if "traces" in source:
         operation["traces"] = _traces(source["traces"], config, now)
-    operation["type"] = raw.type
+    if "type" in source:  # of a client, it may be anything
+        operation["type"] = source["type"]
     if "compression" in source:
         operation["compression"] = source["compression"]
     if raw.type in {"summarize", "noClient"}:
         operation["additionalContent"] = additional_content(state, now)
-    elif data is not None:
+    elif data is not UNDEFINED:
         operation["data"] = stringify(data)
     return operation
+
+
+def _of_the_last_client(metadata: Any) -> Any:
+    """DL-38. An array has no such member in JSON, and what can have none gives way."""
+    if isinstance(metadata, list):
+        return metadata
+    return {**(metadata if isinstance(metadata, Mapping) else {}), "noClient": True}
 
 
 def _traces(traces: Any, config: Config, now: int) -> Any:

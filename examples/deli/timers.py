@@ -1,14 +1,16 @@
 """The deadlines of a sequencer. It has no clock: whoever runs it sends a ``Tick`` when the earliest one comes."""
 
-from dataclasses import fields
-
 from examples.deli.config import Config
 from examples.deli.values import value
 
 
 @value
 class Timers:
-    """Wall-clock deadlines in milliseconds; None: not running. At the same time, the first one here goes first."""
+    """Wall-clock deadlines in milliseconds; None: not running.
+
+    Of those at the same time, the one that was started first goes first, as the service's do: with its own settings
+    that is the one that takes longest, see `_deadlines`.
+    """
 
     read_clients: int | None = None
     """Look for read clients that expired (DL-42). The only one that runs for ever."""
@@ -50,7 +52,7 @@ class Timers:
         return Timers(self.read_clients, activity, self.noop, checkpoint, self.op_idle, self.op_max)
 
     def _deadlines(self) -> tuple[int | None, ...]:
-        return self.read_clients, self.activity, self.noop, self.checkpoint, self.op_idle, self.op_max
+        return self.read_clients, self.op_max, self.activity, self.op_idle, self.checkpoint, self.noop
 
 
-_NAMES = tuple(entry.name for entry in fields(Timers))
+_NAMES = ("read_clients", "op_max", "activity", "op_idle", "checkpoint", "noop")  # of `_deadlines`

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import bson
+from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.errors import BSONError
 
@@ -20,6 +21,8 @@ LARGEST = 16 * 1024 * 1024
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LEAST, _MOST = -(2**63), 2**63 - 1
+_ANY_DATE: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+"""Python's own dates end with the year 9999."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,14 @@ def operations_of(value: bytes | None, offset: int) -> list[Operation]:
     """
     if value is None:
         raise Malformed("a record without a value")
-    entries = parse_boxcar(value).contents
-    return [
-        _operation(entry, offset)
-        for entry in entries
-        if isinstance(entry, Mapping) and entry.get("type") == "SequencedOperation"
-    ]
+    boxcar = parse_boxcar(value)
+    found = []
+    for index, entry in enumerate(boxcar.contents):
+        if isinstance(entry, Mapping) and entry.get("type") == "SequencedOperation":
+            if index in boxcar.deep:
+                raise Malformed("a sequenced operation that is nested too deeply to be read")
+            found.append(_operation(entry, offset))
+    return found
 
 
 def same(ours: bytes, stored: bytes) -> bool:
@@ -61,7 +66,7 @@ def same(ours: bytes, stored: bytes) -> bool:
 
 
 def _essence(encoded: bytes) -> dict[str, Any]:
-    document = bson.decode(encoded)
+    document = bson.decode(encoded, _ANY_DATE)
     for name in ("_id", "mongoTimestamp"):
         document.pop(name, None)
     operation = document.get("operation")
@@ -78,10 +83,12 @@ def _operation(entry: Mapping[str, Any], offset: int) -> Operation:
     number, timestamp = integer(operation.get("sequenceNumber")), integer(operation.get("timestamp"))
     if number is None or timestamp is None:
         raise Malformed("a sequenced operation without a sequenceNumber or a timestamp")
+    if not (_LEAST <= number <= _MOST and _LEAST <= timestamp <= _MOST):
+        raise Malformed("a sequenced operation whose sequenceNumber or timestamp has more than 64 bits")
     # SC-2. The driver gives no _id to a document that is encoded already.
     stored = {
-        "_id": bson.ObjectId(),
         **entry,
+        "_id": bson.ObjectId(),
         "operation": {**operation, "traces": []},
         "mongoTimestamp": DatetimeMS(timestamp),
     }

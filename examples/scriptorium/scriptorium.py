@@ -56,6 +56,10 @@ class ScriptoriumLambda:
             operations = operations_of(message.value, message.offset)
         except Malformed as error:
             return self._refuse(error)
+        except Exception as error:
+            # A fault of ours, but the record is the same at every attempt: those before it must not wait for it.
+            log.exception("the record at offset %d is not understood", message.offset)
+            return self._refuse(Malformed(f"{type(error).__name__}: {error}"))
         reached = self._batches.add(message.offset, operations)
         if reached is not None:
             self._context.checkpoint(reached)

@@ -13,7 +13,7 @@ from typing import Any
 from bson.raw_bson import RawBSONDocument
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.errors import BulkWriteError, ConfigurationError, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, ConfigurationError, DocumentTooLarge, OperationFailure, PyMongoError
 
 from examples.scriptorium.operations import Operation, same
 from examples.scriptorium.settings import Settings
@@ -27,8 +27,9 @@ DUPLICATE = 11000
 _CANNOT = {115, 238}
 """CommandNotSupported, NotImplemented: such as an expiry, of FerretDB."""
 _OTHER_OPTIONS = {85, 86}
-_THE_DOCUMENTS_OWN = {2, 9, 14, 22, 52, 57, 121, 10334, 17280}
-"""Write errors that the same document meets at every attempt: a bad value, key or type, or a validator's no."""
+_THE_DOCUMENTS_OWN = {2, 9, 14, 15, 22, 52, 53, 57, 121, 10334, 17280}
+"""Write errors that the same document meets at every attempt: a bad value, key or type, nested too deeply (15), or a
+validator's no."""
 
 
 class Away(Exception):  # noqa: N818  named for what the database is
@@ -107,6 +108,9 @@ class Store:
             except BulkWriteError as error:
                 duplicates = duplicates_in(error.details, operations)
                 await self._compare(duplicates, different)
+            except DocumentTooLarge as error:  # no PyMongoError; this server's limit is lower than `LARGEST`
+                largest = max(operations, key=lambda operation: len(operation.encoded))
+                raise Refused(largest, str(error)) from error
         except PyMongoError as error:
             self._prepared = False  # the server that comes back may be another one, with nothing in it
             raise Away(describe(error)) from error

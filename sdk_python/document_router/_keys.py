@@ -10,6 +10,8 @@ from sdk_python._errors import PluginError
 from sdk_python._loading import load_module
 from sdk_python._message import Message
 
+from .nesting import prune
+
 log = logging.getLogger("kafka_sidecar.sdk")
 
 KeyFunction = Callable[["DocumentMessage"], Hashable | None]
@@ -26,6 +28,9 @@ class DocumentKey(NamedTuple):
 
 
 _JSON: Final = json.JSONDecoder()
+
+_DIGITS: Final = 300
+"""Integers of more digits are beyond all doubles, or nearly; Python refuses to read those of some thousand."""
 
 
 def _parse(value: bytes) -> Any:
@@ -49,7 +54,8 @@ class DocumentMessage(Message):
         """The value, parsed once for the router and the lambda: a boxcar, or what one is made of it as in the seed.
 
         A JSON object whose ``type`` is not ``"boxcar"`` is wrapped: itself is the only entry of ``contents``, and
-        the ids are its own. None: not a JSON object.
+        the ids are its own. None: not a JSON object, or one that Python cannot read: nested in many hundred levels,
+        or with a number of thousands of digits.
         """
         return _boxcar_of(self.value)
 
@@ -62,12 +68,34 @@ def _boxcar_of(value: bytes | None) -> dict[str, Any] | None:
         parsed = _parse(value)
     except (ValueError, RecursionError):  # not UTF-8 is a ValueError too; the other is a million brackets
         return None
+    return _as_boxcar(parsed)
+
+
+def _as_boxcar(parsed: Any) -> dict[str, Any] | None:
     if not isinstance(parsed, dict):
         return None
     if parsed.get("type") == _BOXCAR:
         return parsed
     ids = {name: parsed[name] for name in ("tenantId", "documentId") if name in parsed}
     return {"type": _BOXCAR, "contents": [parsed], **ids}
+
+
+def _outline_of(value: bytes | None) -> dict[str, Any] | None:
+    """The boxcar without what is in it, when the whole cannot be read: its document's lambda has to hear of it.
+
+    One client can send contents that Python's parser gives up at. Left out, they would be lost in silence.
+    """
+    if value is None:
+        return None
+    try:
+        text = value.decode("utf-8", "surrogatepass").strip(" \t\n\r\ufeff")
+        return _as_boxcar(json.loads(prune(text, 1, "null"), parse_int=_integer))
+    except ValueError:
+        return None
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _DIGITS else float(digits)
 
 
 def by_boxcar(message: DocumentMessage) -> DocumentKey | None:
@@ -80,6 +108,8 @@ def by_boxcar(message: DocumentMessage) -> DocumentKey | None:
     if "boxcar" not in known:
         known["boxcar"] = _boxcar_of(message.value)  # what the property does, which takes a lock in Python 3.11
     boxcar: dict[str, Any] | None = known["boxcar"]
+    if boxcar is None:
+        boxcar = _outline_of(message.value)
     if boxcar is None:
         return None
     tenant, document = boxcar.get("tenantId"), boxcar.get("documentId")

@@ -11,10 +11,10 @@ import pytest
 
 from tests.integration.deli import DeliStage, boxcar, check_numbers, cleanup_policy, join, operation, recorded
 from tests.integration.harness import Program, Stage, wait_for
+from tests.recorded import all_documents
 from tests.servers.topics import create_topic, delete_topic, partition_count
-from tests.unit.deli.shared import shared_data
 
-FILES = sorted(shared_data("fluid").glob("*.rawdeltas.jsonl"))
+FILES = all_documents()
 KILLS = 20
 LOGGED = 0.1
 """Seconds by which the time in a line of the log may be late."""

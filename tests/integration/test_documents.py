@@ -8,24 +8,20 @@ import signal
 import pytest
 
 from tests.integration import checks
-from tests.integration.harness import ROOT, Stage
+from tests.integration.harness import Stage
 from tests.integration.lambdas.writer import hash_of
+from tests.recorded import all_documents
 from tests.servers.topics import Record
 
-FOLDER = ROOT.parent / "shared" / "data" / "fluid"
 PARTITIONS = 2
 SLOWLY = 0.001
 """Seconds that a handler takes, where the test has to get in between."""
-
-pytestmark = pytest.mark.skipif(
-    not FOLDER.is_dir(), reason=f"the recorded documents are not here ({FOLDER.relative_to(ROOT.parent)})"
-)
 
 
 def recorded() -> list[Record]:
     """Every line of every recording, as the service would have put it on its topic; documents take turns."""
     documents: list[list[Record]] = []
-    for path in sorted(FOLDER.glob("*.rawdeltas.jsonl")):
+    for path in all_documents():
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         documents.append([Record(line["key"].encode(), _compact(line["value"])) for line in lines])
     longest = max(map(len, documents))

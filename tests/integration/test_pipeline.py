@@ -15,16 +15,14 @@ from pymongo import MongoClient
 from tests.integration.conftest import _need
 from tests.integration.harness import Broker, wait_for
 from tests.integration.test_demo import Demo
+from tests.recorded import documents
 from tests.servers import ferretdb, kafka as kafka_server
 from tests.servers.ferretdb import FerretServer
-from tests.unit.deli.shared import DATA
 
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by /proc"),
 ]
-
-RECORDED = DATA / "fluid"
 
 
 @pytest.fixture
@@ -76,15 +74,14 @@ def test_the_database_dies_and_comes_back(folder: Path, kafka: Broker, ferret: F
     wait_for(lambda: not run.processes(), lambda: f"still running: {run.processes()}")
 
 
-@pytest.mark.skipif(not RECORDED.exists(), reason=f"no recorded data at {RECORDED}")
 def test_recorded_documents_on_its_own_servers(folder: Path) -> None:
     _need(kafka_server.missing_requirements())
     _need(ferretdb.missing_requirements())
-    run = pipeline(folder, "--recorded", str(RECORDED))
+    run = pipeline(folder, "--recorded", str(documents()))
     try:
         assert run.ended() == 0, run.text()
         check(run)
-        paths = [*RECORDED.glob("*.rawdeltas.jsonl")]
+        paths = [*documents().glob("*.rawdeltas.jsonl")]
         assert run.summary("records sent") == sum(len(path.read_bytes().splitlines()) for path in paths)
         wanted = [path.with_name(path.name.replace("rawdeltas", "deltas")) for path in paths]
         # Not fewer: what deli sends itself at a recording's end, such as a noClient, is not in it.

@@ -4,23 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from examples.deli import Boxcar, Config, Document, Output, Record, Sequencer, State, Tick
 
 DATA = Path(__file__).parents[3] / "../shared/data"
+"""Recordings of another origin, on machines that have them."""
+
 NOW = 1_700_000_000_000
 """Where the wall clock of a test starts."""
 
 Json = dict[str, Any]
-
-
-def shared_data(name: str) -> Path:
-    """The folder or file of this name; the test is skipped where there is none."""
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"no recorded data at {path}", allow_module_level=True)
-    return path
 
 
 def sequencer(state: State | None = None, now: int = NOW, **settings: Any) -> Sequencer:

@@ -9,9 +9,10 @@ import pytest
 
 from examples.deli import Checkpoint, Deltas, Document, Record, Saves, SaveState, Sequencer, State, load, parse_boxcar
 from examples.deli.config import Config
-from tests.unit.deli.shared import NOW, Json, shared_data
+from tests.recorded import all_documents
+from tests.unit.deli.shared import NOW, Json
 
-FILES = sorted(shared_data("fluid").glob("*.rawdeltas.jsonl"))
+FILES = all_documents()
 
 
 def records(path: Path) -> list[Record]:

@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from examples.deli import Config
+from examples.deli import Config, Record, Tick
 from examples.deli.runner import Deli
 from examples.deli.settings import Topics
 from examples.deli.store import latest
@@ -46,17 +46,94 @@ async def test_a_malformed_record_waits_for_the_state_before_it(world: World) ->
     assert world.numbers() == [1, 2, 3]
 
 
-async def test_what_can_be_read_and_not_written_changes_nothing(world: World) -> None:
-    """Deep, with half a character and a number beyond all doubles: no way of writing JSON takes all three."""
+@pytest.mark.parametrize(
+    ("contents", "is_deep"),
+    [
+        ('{"k":' * 450 + '[1e999,"\\ud800"]' + "}" * 450, False),
+        ("[" * 970 + "]" * 970, True),
+        ("[" * 978 + "]" * 978, True),
+        ('{"k":' * 100_000 + "1" + "}" * 100_000, True),
+        ("9" * 5_000, False),
+    ],
+    ids=["odd", "970", "978", "100000", "digits"],
+)
+async def test_what_is_hard_to_read_or_to_write_is_told_to_its_client(
+    world: World, contents: str, is_deep: bool
+) -> None:
+    """The router finds the document, and the client hears of it: a number, or a nack."""
     world.put("d1", join("A"))
-    sent = json.loads(value_of("d1", op("A", 1, 1, contents="deep")))
-    deep = '{"k":' * 450 + '[1e999,"\\ud800"]' + "}" * 450
-    world.append(json.dumps(sent).replace('"deep"', deep).encode())
+    world.append(value_of("d1", op("A", 1, 1, contents="X")).replace(b'"X"', contents.encode()))
+    world.put("d1", op("A", 1, 1), op("A", 2, 1))
     await world.settled()
-    assert [error.offset for error in world.errors] == [1]
-    assert world.numbers() == [1]
-    assert json.loads(world.stored()["t1", "d1"].text)["sequenceNumber"] == 1
-    assert world.offset_of() == 0
+    assert world.errors == []
+    nacks = [one["operation"]["content"]["message"] for one in world.messages() if one["type"] == "Nack"]
+    assert nacks == (["Op is nested too deeply"] if is_deep else [])
+    [second] = [one["operation"] for one in world.messages() if one["operation"]["sequenceNumber"] == 2]
+    assert (second["contents"] == {"k": "v"}) is is_deep, "the one after it"
+    assert world.numbers() == [1, 2, 3]
+    assert world.offset_of() == 2
+    await world.rebalance()
+    world.put("d1", op("A", 3, 1))
+    await world.settled()
+    assert sorted(set(world.numbers())) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("fault", [TypeError("a fault"), RecursionError(), OverflowError(), KeyError("x")])
+async def test_a_fault_of_the_logic_waits_for_the_state_before_it(fault: Exception) -> None:
+    """Numbers that were given and not saved would be given again after a rebalance."""
+    async with World(checkpointHeuristics={"enable": True}) as world:
+        world.put("d1", join("A"))
+        world.put("d1", op("A", 1, 1))
+        await world.settled()
+        assert world.offset_of() == -1
+        sequencer = world.delis[-1]._sequencer
+        feed = sequencer.feed
+
+        def failing(event: Any, now: int) -> Any:
+            if isinstance(event, Record):
+                raise fault
+            return feed(event, now)
+
+        sequencer.feed = failing  # type: ignore[method-assign]
+        world.put("d1", op("A", 2, 1))
+        await world.settled()
+        assert world.offset_of() == 1
+        assert type(fault).__name__ in world.errors[-1].message
+        await world.rebalance()
+        world.put("d1", op("A", 3, 1, contents="another"))
+        await world.settled()
+        by_number = {one["operation"]["sequenceNumber"]: one for one in world.messages() if one["type"] != "Nack"}
+        assert len(by_number) == len(set(world.numbers()))
+        assert world.numbers()[:2] == [1, 2]
+        assert world.numbers().count(1) == world.numbers().count(2) == 1
+
+
+async def test_a_fault_when_time_goes_on_begins_at_what_is_saved() -> None:
+    context = Context()
+    deli = Deli(cast("IDocumentContext", context), Config(), Topics(), {}, lambda: NOW)
+
+    feed = deli._sequencer.feed
+
+    def failing(event: Any, now: int) -> Any:
+        if isinstance(event, Tick):
+            raise TypeError("a fault")
+        return feed(event, now)
+
+    deli._sequencer.feed = failing  # type: ignore[method-assign]
+    deli._tick()
+    assert [(str(error), restart) for error, restart, _ in context.errors] == [("a fault", True)]
+
+
+async def test_a_fault_half_way_saves_nothing() -> None:
+    """Some of a record's numbers are out: whoever is next gives them again, with the same contents."""
+    context = Context()
+    deli = Deli(cast("IDocumentContext", context), Config(), Topics(), {}, lambda: NOW)
+    context.refuse = RuntimeError("a fault")
+    deli.handler(context.message(0, value_of("d1", join("A"))))
+    assert [(str(error), restart) for error, restart, _ in context.errors] == [("a fault", True)]
+    context.refuse = None
+    deli.handler(context.message(1, value_of("d1", op("A", 1, 0))))
+    assert context.calls == []
 
 
 async def test_a_malformed_record_with_the_state_not_saved_for_long() -> None:

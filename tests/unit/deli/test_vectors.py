@@ -28,9 +28,9 @@ from examples.deli import (
     State,
     parse_boxcar,
 )
-from tests.unit.deli.shared import Json, shared_data, tick_until
+from tests.unit.deli.shared import DATA, Json, tick_until
 
-SCENARIOS: list[Json] = json.loads(shared_data("vectors/deli.json").read_text())
+SCENARIOS: list[Json] = json.loads((DATA / "vectors/deli.json").read_text())
 
 SAFER = {
     ("D55", 0): (

@@ -18,6 +18,7 @@ from sdk_python.document_router import DocumentKey, DocumentMessage, DocumentRou
 from sdk_python.document_router._keys import by_boxcar, by_record_key, ids_of, key_function, name_of
 from sdk_python.document_router._options import Options, seconds
 from sdk_python.testing import FakeSidecar
+from tests.recorded import documents
 
 from .test_pause import Plugin
 from .world import Clock, Inner, boxcar, message, settle
@@ -317,14 +318,10 @@ async def test_the_example_of_the_documentation(capsys: pytest.CaptureFixture[st
     assert "'documentId': 'A'" in capsys.readouterr().out
 
 
-RECORDED = Path(__file__).parents[3] / "../shared/data/fluid"
-
-
-@pytest.mark.skipif(not RECORDED.exists(), reason=f"no recorded documents at {RECORDED}")
 async def test_recorded_documents_side_by_side() -> None:
-    """Three real documents in one partition, a record of each in turn: each arrives whole and in its order."""
+    """Three recorded documents in one partition, a record of each in turn: each arrives whole and in its order."""
     streams = []
-    for path in sorted(RECORDED.glob("*.rawdeltas.jsonl")):
+    for path in sorted(documents().glob("*.rawdeltas.jsonl")):
         with path.open(encoding="utf-8") as file:
             streams.append([json.loads(line) for line in islice(file, 200)])
     plugin = Plugin()

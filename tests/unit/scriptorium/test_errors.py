@@ -44,3 +44,10 @@ def test_a_document_that_is_never_stored(bulk: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="operation 2 of tenant/doc cannot be stored: code 121") as caught:
         duplicates_in(bulk, OPERATIONS)
     assert caught.value.offset == 102
+
+
+@pytest.mark.parametrize("code", [15, 53])
+def test_what_no_outage_explains(code: int) -> None:
+    """Nested too deeply for the server, or an id that can be none: tried again for ever, it would hold up all."""
+    with pytest.raises(Refused):
+        duplicates_in(details((2, code)), OPERATIONS)

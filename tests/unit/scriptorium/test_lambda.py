@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from examples.scriptorium.operations import Operation
+from examples.scriptorium import scriptorium
+from examples.scriptorium.operations import Operation, operations_of
 from examples.scriptorium.scriptorium import ScriptoriumLambda
 from examples.scriptorium.settings import Settings
 from examples.scriptorium.store import Away, Different, Refused
@@ -227,3 +228,26 @@ async def test_close(down: bool) -> None:
         await revoked
         assert sidecar.checkpoint == (None if down else 0)
         assert store.numbers == ([] if down else [0])
+
+
+async def test_a_fault_of_ours_is_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read before it is stored first, as with any record that cannot be."""
+
+    def reading(value: bytes | None, offset: int) -> list[Operation]:
+        if value == BAD:
+            raise OverflowError("a fault")
+        return operations_of(value, offset)
+
+    monkeypatch.setattr(scriptorium, "operations_of", reading)
+    store = Double()
+    async with FakeSidecar(store) as sidecar:
+        store.open.clear()
+        fed = asyncio.create_task(sidecar.feed(boxcar(sequenced(1)), BAD))
+        await until(lambda: store.tried, "an insert")
+        assert sidecar.errors == []
+        store.open.set()
+        await fed
+        await sidecar.ended()
+        (error,) = sidecar.errors
+    assert (error.action, error.offset, sidecar.checkpoint) == ("critical", 1, 0)
+    assert "OverflowError: a fault" in error.message

@@ -47,12 +47,22 @@ def test_old_records_have_text_in_their_contents() -> None:
         boxcar(sequenced(1, timestamp=None)),
         boxcar(sequenced(1, contents={"a\0b": 1})),
         boxcar(sequenced(1, contents="x" * LARGEST)),
+        boxcar(sequenced(2**63)),
+        boxcar(sequenced(1, timestamp=2**63)),
+        boxcar(sequenced(1, timestamp=1e300)),
+        boxcar(sequenced(1, contents="DEEP")).replace(b'"DEEP"', b"[" * 2_000 + b"]" * 2_000),
     ],
     ids=lambda value: None if value is None else value[:20].decode(),
 )
 def test_malformed(value: bytes | None) -> None:
     with pytest.raises(Malformed):
         operations_of(value, 0)
+
+
+def test_a_date_that_python_has_not() -> None:
+    ours = encoded(sequenced(1, timestamp=10**18))
+    assert same(ours, encoded(sequenced(1, timestamp=10**18)))
+    assert not same(ours, encoded(sequenced(1, timestamp=10**18 + 1)))
 
 
 def test_traces_go_and_a_date_comes() -> None:

@@ -1,0 +1,42 @@
+"""JSON that is nested deeper than its reader can follow.
+
+Python's JSON parser calls itself for each level and gives up at some hundred: where exactly depends on the calls
+above it. Here no level costs a call.
+"""
+
+import re
+from typing import Final
+
+_TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+def is_flat(text: str, levels: int) -> bool:
+    """Whether ``text`` has so few brackets that it cannot be nested deeper than ``levels``. A quick look."""
+    return text.count("[") + text.count("{") <= levels
+
+
+def prune(text: str, levels: int, instead: str) -> str:
+    """``text`` with ``instead`` for each array or object that is nested deeper than ``levels``.
+
+    What is left out is not looked at: it may be no JSON.
+
+    Raises:
+        ValueError: the brackets do not match.
+    """
+    kept: list[str] = []
+    start = depth = 0
+    for token in _TOKEN.finditer(text):
+        mark = text[token.start()]
+        if mark in "[{":
+            depth += 1
+            if depth == levels + 1:
+                kept.append(text[start : token.start()])
+        elif mark in "]}":
+            if depth == levels + 1:
+                kept.append(instead)
+                start = token.end()
+            depth -= 1
+    if depth:
+        raise ValueError("the brackets do not match")
+    kept.append(text[start:])
+    return "".join(kept)

@@ -1,0 +1,32 @@
+"""The published packages, played in Node."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers import environments
+from tests.comparison.played import comparable
+
+HERE = Path(__file__).resolve().parent
+
+
+def answers(program: str, sessions: Iterable[dict[str, Any]]) -> Iterator[Any]:
+    """What the program of this name in `original` answers to each session.
+
+    Raises:
+        environments.NotToBeHadError: the packages cannot be installed.
+        RuntimeError: the program failed.
+    """
+    node = shutil.which("node")
+    if node is None:
+        raise environments.NotToBeHadError("no `node` on the PATH")
+    command = [node, str(HERE / "original" / f"{program}.js"), str(environments.node("node_deli"))]
+    lines = "".join(f"{json.dumps(session)}\n" for session in sessions)
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{program}.js: {done.stderr.strip()[-2000:]}")
+    for line in done.stdout.split("\n")[:-1]:  # not `splitlines`, which knows more ends of lines
+        yield comparable(json.loads(line))
