@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from pymongo import MongoClient
 
-from tests.integration.conftest import _need
+from tests.integration.conftest import need
 from tests.integration.harness import Broker, wait_for
 from tests.integration.test_demo import Demo
 from tests.servers import ferretdb, kafka as kafka_server
@@ -76,10 +76,11 @@ def test_the_database_dies_and_comes_back(folder: Path, kafka: Broker, ferret: F
     wait_for(lambda: not run.processes(), lambda: f"still running: {run.processes()}")
 
 
+@pytest.mark.ferret
 @pytest.mark.skipif(not RECORDED.exists(), reason=f"no recorded data at {RECORDED}")
 def test_recorded_documents_on_its_own_servers(folder: Path) -> None:
-    _need(kafka_server.missing_requirements())
-    _need(ferretdb.missing_requirements())
+    need(kafka_server.missing_requirements())
+    need(ferretdb.missing_requirements())
     run = pipeline(folder, "--recorded", str(RECORDED))
     try:
         assert run.ended() == 0, run.text()
