@@ -22,6 +22,7 @@ _TOOLS = {
     "two_brokers": prepare.KAFKA,
     "ferret": prepare.FERRETDB,
     "image": prepare.WHEELS,
+    "installed": prepare.WHEELS,
 }
 """What a test needs, by its markers and fixtures."""
 

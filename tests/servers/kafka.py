@@ -21,7 +21,7 @@ from tests.servers.process import ServerProcess, free_ports, is_open, last_lines
 VERSION = "4.3.1"
 POM = Path(__file__).with_name("pom.xml")
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / f"kafka-{VERSION}"
-START_TIMEOUT = 60.0
+START_TIMEOUT = 180.0
 """Seconds; a start takes about 3, several at once on a busy machine far more."""
 
 _CLUSTER_ID = "kafkaSidecarTests00000"
