@@ -34,7 +34,7 @@ pipeline: $(VENV)/ready  ## with scriptorium and a store, on real Kafka (KAFKA=h
 test: unit integration  ## all tests: the two tiers below, one after the other
 
 unit: $(VENV)/ready  ## what needs neither server nor network: a minute
-	$(PYTEST) -n $(JOBS) tests/unit
+	$(PYTEST) -n $(JOBS) --dist worksteal tests/unit
 
 integration: tools  ## the behaviour suite over the embedded broker and real Kafka: some ten minutes
 	$(PYTEST) $(BESIDE) -m "not alone" tests/integration; first=$$?; \

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -55,6 +56,11 @@ def wait_for(what: Callable[[], T], about: str | Callable[[], str], timeout: flo
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout:g} s: {about if isinstance(about, str) else about()}")
         time.sleep(_POLL)
+
+
+def written(line: Line) -> float:
+    """When a line of the sidecar's log was written, in seconds since the epoch."""
+    return datetime.fromisoformat(line["ts"]).timestamp()
 
 
 @dataclass(frozen=True)
