@@ -57,7 +57,8 @@ def find_what_is_planted(recorded: Path, seed: int) -> None:
     """A run that was right, made wrong in every way that there is."""
     random = Random(seed)
     facts = folder.load(recorded)
-    facts = facts.only(random.sample([*facts.records], 3))  # the machine is slow, and three are as good as eight
+    # Three are as good as all of them, and the machine is slow. Not those that came late: little happened there.
+    facts = facts.only(random.sample(range(schedule.PARTITIONS), 3))
     nowhere = set()
     for planted, check in plant.PLANTS.items():
         changed = planted(facts, random)
