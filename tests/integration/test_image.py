@@ -238,7 +238,7 @@ def test_kafka_starts_with_what_compose_sets(compose_kafka: tuple[str, str]) -> 
     """Either listener leads back to itself, and a topic that is written to has its eight partitions."""
     inner, outer = (Producer({"bootstrap.servers": address}) for address in compose_kafka)
     for producer, address in zip((inner, outer), compose_kafka, strict=True):
-        brokers = producer.list_topics(timeout=10.0).brokers.values()
+        brokers = producer.list_topics(timeout=60.0).brokers.values()
         assert [f"{broker.host}:{broker.port}" for broker in brokers] == [address]
     outer.produce("rawdeltas", b"an operation", b"a document")
     assert outer.flush(20.0) == 0

@@ -65,7 +65,7 @@ def test_the_database_dies_and_comes_back(folder: Path, kafka: Broker, ferret: F
         # The broker shows a topic's end a moment after it was acknowledged.
         topics = AdminClient({"bootstrap.servers": kafka.address}).list_topics
         wait_for(
-            lambda: not [name for name in topics(timeout=10).topics if name.startswith("pipeline-")], "no topics"
+            lambda: not [name for name in topics(timeout=60).topics if name.startswith("pipeline-")], "no topics"
         )
         with MongoClient[dict[str, object]](ferret.url) as client:
             assert client["kafka_sidecar_pipeline"].list_collection_names() == []

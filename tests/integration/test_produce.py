@@ -150,8 +150,8 @@ def test_a_topic_that_takes_less_than_a_batch(kafka_stage: Stage) -> None:
     stage.produce(Record(value=os.urandom(3_000 if n in large else 100) + b" %d" % n) for n in range(500))
     sidecar = stage.sidecar(produce=out)
     stage.process(sidecar, module="producer", out=[out], tolerates=["too_large"])
-    stage.wait_until_handled(timeout=40)  # each record is a request of its own
-    stage.wait_until_caught_up(timeout=40)
+    stage.wait_until_handled()  # each record is a request of its own
+    stage.wait_until_caught_up()
     sidecar.wait_for_log("a topic takes no batch as large as ours")
     failed = [event for event in stage.history.events("failing") if event.reason.startswith("too_large")]
     assert {event.offset for event in failed} == large
@@ -277,7 +277,7 @@ def test_a_broker_that_hangs_and_dies_loses_nothing_and_doubles_nothing(
     assert count < 30_000, "it is in the middle of it"
     own_kafka.kill()
     own_kafka.start()
-    stage.wait_until_handled(timeout=40)
+    stage.wait_until_handled()
     stage.wait_until_caught_up()
     source, copies = read_all(stage.broker.address, stage.topic), read_all(stage.broker.address, out)
     restarted = len(stage.history.events("created")) > 3
@@ -311,5 +311,5 @@ def test_memory_is_bounded_while_the_broker_hangs(own_stage: Stage, own_kafka: K
     print(f"grown by {grown} MiB while {stage.history.count()} of 500 were handled")
     assert stage.history.count() < 200, "the lambda does not go on without the broker"
     assert max(grown.values()) < 64
-    stage.wait_until_handled(timeout=40)
+    stage.wait_until_handled()
     assert end_offsets(stage.broker.address, out) == {0: 2_500}

@@ -184,7 +184,7 @@ def test_lost_partitions_are_fenced_and_commit_nothing(kafka_stage: Stage, proto
     stage.wait_until_handled()
     first.signal(signal.SIGSTOP)
     second, _ = start_pair(stage, "b", kafka, every=0)
-    wait_for(lambda: running(second) == {*range(PARTITIONS)}, "the second to have all", 30.0)
+    wait_for(lambda: running(second) == {*range(PARTITIONS)}, "the second to have all")
     wait_for(lambda: len(stage.history.handled("for-b")) == PARTITIONS * 20, "all of them again")
     first.signal(signal.SIGCONT)
     first.wait_for_log("partitions lost")

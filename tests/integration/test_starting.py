@@ -11,7 +11,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.integration import checks
-from tests.integration.harness import NAME, Broker, Program, Sidecar, Stage, wait_for, written
+from tests.integration.harness import NAME, PATIENCE, Broker, Program, Sidecar, Stage, wait_for, written
 from tests.servers.tansu import TansuServer
 from tests.servers.topics import delete_topic
 
@@ -169,7 +169,7 @@ def test_topic_is_made_anew(kafka_stage: Stage) -> None:
 def topic_is_there(stage: Stage) -> bool:
     """Whether the broker still shows the topic."""
     admin = AdminClient({"bootstrap.servers": stage.broker.address})
-    return stage.topic in admin.list_topics(timeout=10).topics
+    return stage.topic in admin.list_topics(timeout=PATIENCE).topics
 
 
 @pytest.mark.alone
