@@ -26,7 +26,7 @@ SEEDS = [20, *([int(os.environ[SEED])] if os.environ.get(SEED) else [])]
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_everything_holds_under_faults(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     need(missing_requirements())
