@@ -11,7 +11,7 @@ COPY requirements/dev.txt ./
 RUN python -m pip download --quiet --require-hashes --no-deps --only-binary :all: --dest wheels --requirement dev.txt
 # Of these only what the project asks for is installed, and the build backend comes from among them as well:
 # with --no-index nothing else can get in.
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY sidecar ./sidecar
 COPY sdk_python ./sdk_python
 RUN python -m pip --python /opt/kafka-sidecar/bin/python install --quiet --no-index --find-links wheels ".[examples]"

@@ -1,5 +1,5 @@
 # The main job:    make demo            (SECONDS=10 ends by itself)
-# The tests:       make test
+# The tests:       make test       (make unit: those that need no server)
 # Everything CI runs is here too; `make help` lists it.
 
 PYTHON ?= python3
@@ -12,11 +12,17 @@ RECORDED ?=
 FAULTS ?= 200
 SEED ?=
 MINUTES ?= 30
+# How many tests run beside each other. Each process of the integration tests has servers of its own: four have enough.
+JOBS ?= auto
+PYTEST = $(BIN)/python -m pytest -q
+BESIDE = -n $(JOBS) --maxprocesses 4 --dist loadfile
 
 SESSIONS ?= 500
 RECORD ?=
 
-.PHONY: help demo pipeline test lint types chaos soak benchmark benchmark-peers compare-deli proto lock clean
+.PHONY: help demo pipeline test unit integration tools lint types chaos soak benchmark benchmark-peers compare-deli proto lock clean
+# Tiers follow each other: two at a time would take the time from each other's tests.
+.NOTPARALLEL:
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 17
@@ -28,9 +34,17 @@ pipeline: $(VENV)/ready  ## with scriptorium and a store, on real Kafka (KAFKA=h
 	@$(BIN)/python -m examples.pipeline $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(if $(KAFKA),--kafka $(KAFKA)) $(if $(MONGO),--mongo '$(MONGO)') $(if $(RECORDED),--recorded '$(RECORDED)')
 
-test: $(VENV)/ready  ## unit tests, and the behaviour suite over the embedded broker and real Kafka
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone"; first=$$?; \
-	$(BIN)/python -m pytest -q -m alone && exit $$first
+test: unit integration  ## all tests: the two tiers below, one after the other
+
+unit: $(VENV)/ready  ## what needs neither server nor network: a minute
+	$(PYTEST) -n $(JOBS) --dist worksteal tests/unit
+
+integration: tools  ## the behaviour suite over the embedded broker and real Kafka: some ten minutes
+	$(PYTEST) $(BESIDE) -m "not alone" tests/integration; first=$$?; \
+	$(PYTEST) -m alone tests/integration && exit $$first
+
+tools: $(VENV)/ready  ## fetch and build what the integration tests run on (Kafka, FerretDB), once
+	@$(BIN)/python -m tests.servers.prepare
 
 lint: $(VENV)/ready  ## ruff: rules and format
 	$(BIN)/ruff check

@@ -19,6 +19,7 @@ from tests.chaos.operating import Operator
 from tests.chaos.schedule import PARTITIONS, Schedule, Step
 from tests.chaos.traffic import Traffic
 from tests.chaos.world import GROUP, TOPIC, Options, World, group_state
+from tests.integration.checks import caught_up
 from tests.servers import topics
 
 Say = Callable[[str], None]
@@ -161,6 +162,9 @@ class Run:
             self.traffic.ask(int(step.target), **wish)
         elif step.verb == "seek":
             self.operator.seek(int(step.target), step.amount)
+        elif step.verb == "grow":
+            if self.world.grow(step.amount):
+                self.traffic.grow(step.amount)
         else:
             self.world.do(step.verb, step.target)
         if sum(self._done.values()) < step.fault:
@@ -200,7 +204,7 @@ class Run:
 
         def drained() -> bool:
             try:
-                return topics.committed(address, GROUP, TOPIC) == topics.end_offsets(address, TOPIC)
+                return caught_up(topics.committed(address, GROUP, TOPIC), topics.end_offsets(address, TOPIC))
             except (KafkaException, TimeoutError):
                 return False
 

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from random import Random
 
 Verb = str
-"""start, kill, terminate, freeze, thaw (of a process); raise, restart, seek (of a partition)."""
+"""start, kill, terminate, freeze, thaw (of a process); raise, restart, seek (of a partition); grow (of the topic)."""
 
 SIDECARS = ("a", "b", "c")
 PARTITIONS = 8
+"""At the beginning."""
+MOST_PARTITIONS = 14
+"""The topic grows, a partition or two at a time, to so many."""
 MOST_PROCESSES = 3
 """Lambda processes that one sidecar has at most."""
 SESSION = 3.0
@@ -40,6 +43,7 @@ WEIGHTS: Mapping[str, float] = {
     "handler-raise": 8,
     "handler-restart": 8,
     "seek": 6,
+    "topic-grow": 3,
 }
 """How often each kind of fault is drawn, where it is possible."""
 
@@ -53,11 +57,11 @@ class Step:
     at: float
     verb: Verb
     target: str
-    """`broker`, a sidecar (`a`), a lambda process (`a/1`), or a partition's number."""
+    """`broker`, `topic`, a sidecar (`a`), a lambda process (`a/1`), or a partition's number."""
     fault: int
     kind: str
     amount: int = 0
-    """How often a handler fails, or how far back a seek goes."""
+    """How often a handler fails, how far back a seek goes, or how many partitions there are from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class _Plan:
     """Sidecars that have left."""
     busy: dict[str, float] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
+    partitions: int = PARTITIONS
 
     def free(self, target: str) -> bool:
         return self.busy.get(target, 0.0) <= self.now
@@ -145,12 +150,16 @@ def _steps(plan: _Plan, kind: str, number: int) -> Iterator[Step]:
         yield from _sidecar(plan, kind, what, number)
     elif family == "broker":
         yield from _broker(plan, kind, what, number)
+    elif family == "topic":
+        if plan.free("broker") and plan.partitions < MOST_PARTITIONS:
+            plan.partitions = min(MOST_PARTITIONS, plan.partitions + plan.random.randint(1, 2))
+            yield Step(plan.now, what, "topic", number, kind, plan.partitions)
     elif family == "handler":
-        target, times = str(plan.random.randrange(PARTITIONS)), plan.random.randint(1, 3)
+        target, times = str(plan.random.randrange(plan.partitions)), plan.random.randint(1, 3)
         yield Step(plan.now, what, target, number, kind, 1 if what == "raise" else times)
     elif plan.free("broker"):
         yield Step(
-            plan.now, "seek", str(plan.random.randrange(PARTITIONS)), number, kind, plan.random.randint(1, 200)
+            plan.now, "seek", str(plan.random.randrange(plan.partitions)), number, kind, plan.random.randint(1, 200)
         )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from tests.chaos.journal import Journal
 from tests.chaos.world import TOPIC
@@ -21,12 +23,13 @@ class Traffic:
         """``rate``: records a second, in all partitions together."""
         self._journal = Journal(folder / "history" / "producer.jsonl")
         self._partitions = partitions
+        self._wanted = partitions
         self._interval = partitions / rate
         # The broker may be away for long, and what is produced once must not be given up.
         settings = {"enable.idempotence": True, "acks": "all", "linger.ms": 5, "message.timeout.ms": 300_000}
         quick = {"reconnect.backoff.max.ms": 500, "retry.backoff.ms": 50, "log_level": 0}
         self._producer = Producer({"bootstrap.servers": address, **settings, **quick})
-        self._asked: dict[int, list[dict[str, Any]]] = {number: [] for number in range(partitions)}
+        self._asked: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
         self._reports: list[dict[str, Any]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traffic")
@@ -40,6 +43,10 @@ class Traffic:
     def ask(self, partition: int, **what: Any) -> None:
         """Put a wish to fail into the partition's next record."""
         self._asked[partition].append(what)
+
+    def grow(self, partitions: int) -> None:
+        """Write into so many partitions from now on, as soon as the broker shows them."""
+        self._wanted = partitions
 
     def stop(self, patience: float = 60.0) -> int:
         """End; returns how many records got no answer."""
@@ -58,6 +65,8 @@ class Traffic:
         try:
             while not self._stop.wait(max(0.0, due - time.monotonic())):
                 due = max(due + self._interval, time.monotonic() - 1.0)
+                if self._partitions < self._wanted:
+                    self._look_for_more()
                 for partition in range(self._partitions):
                     wish = self._asked[partition].pop(0) if self._asked[partition] else {}
                     value = json.dumps({"n": number, **wish}).encode()
@@ -68,6 +77,12 @@ class Traffic:
         except BaseException as error:
             self.error = error
             raise
+
+    def _look_for_more(self) -> None:
+        """Asking is also what tells the producer of them: it takes no record for one that it does not know."""
+        with suppress(KafkaException):
+            found = self._producer.list_topics(TOPIC, timeout=1.0).topics[TOPIC].partitions
+            self._partitions = max(self._partitions, min(self._wanted, len(found)))
 
     def _produce(self, partition: int, value: bytes) -> None:
         while not self._stop.is_set():

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
 
 from tests.chaos.journal import Journal
 from tests.integration.harness import NAME, Program, Sidecar
@@ -127,6 +129,18 @@ class World:
                 one.frozen = False
                 one.program.signal(signal.SIGCONT)
                 self.journal.write("thawed", slot=target, label=one.label)
+
+    def grow(self, partitions: int) -> bool:
+        """Give the topic so many partitions, where the broker is there. Returns whether it did."""
+        if not self._broker_up:
+            return False
+        admin = AdminClient({"bootstrap.servers": self.kafka.address, "log_level": 0})
+        try:
+            admin.create_partitions([NewPartitions(TOPIC, partitions)])[TOPIC].result(10.0)
+        except KafkaException:
+            return False  # it came back a moment ago, and is not ready for it
+        self.journal.write("grown", partitions=partitions)
+        return True
 
     def look(self) -> list[str]:
         """Take note of processes that ended; returns the slots of those that nobody had told to."""

@@ -11,19 +11,42 @@ from pathlib import Path
 import pytest
 
 from tests.integration.harness import Broker, Stage
-from tests.servers import ferretdb
+from tests.servers import ferretdb, prepare
 from tests.servers.ferretdb import FerretServer
 from tests.servers.kafka import KafkaCluster, KafkaServer, missing_requirements
+from tests.servers.prepare import REQUIRED
 from tests.servers.tansu import TansuServer
 
-REQUIRED = "KAFKA_SIDECAR_REQUIRE_KAFKA"
-"""Environment variable: a machine without real Kafka fails the suite instead of skipping half of it."""
+_TOOLS = {
+    "kafka": prepare.KAFKA,
+    "two_brokers": prepare.KAFKA,
+    "ferret": prepare.FERRETDB,
+    "image": prepare.WHEELS,
+    "installed": prepare.WHEELS,
+}
+"""What a test needs, by its markers and fixtures."""
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetch and build what the chosen tests need before the first of them, whose time it would take.
+
+    What cannot be had is told, and told again by the fixture that needs it.
+    """
+    if session.config.option.collectonly:
+        return
+    needed = [
+        tool
+        for name, tool in _TOOLS.items()
+        if any(name in item.keywords or name in getattr(item, "fixturenames", ()) for item in session.items)
+    ]
+    for problem in prepare.prepare(dict.fromkeys(needed), print):
+        print(problem)
 
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Broker]:
     """Real Kafka, for what the embedded broker cannot do."""
-    _need(missing_requirements())
+    need(missing_requirements())
     with KafkaServer() as server:
         yield Broker("kafka", server.address)
 
@@ -31,7 +54,7 @@ def kafka() -> Iterator[Broker]:
 @pytest.fixture
 def two_brokers() -> Iterator[KafkaCluster]:
     """Real Kafka with two brokers of the test's own: it may kill the second, and start it again."""
-    _need(missing_requirements())
+    need(missing_requirements())
     with KafkaCluster() as cluster:
         yield cluster
 
@@ -46,7 +69,7 @@ def embedded() -> Iterator[Broker]:
 @pytest.fixture(scope="session")
 def ferret() -> Iterator[FerretServer]:
     """A database that speaks MongoDB's protocol. A test that stops it starts it again."""
-    _need(ferretdb.missing_requirements())
+    need(ferretdb.missing_requirements())
     with FerretServer() as server:
         yield server
 
@@ -93,7 +116,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def _need(missing: str | None) -> None:
+def need(missing: str | None) -> None:
+    """Skip the test where this machine lacks something, or fail it where it must not."""
     if missing is not None:
         if os.environ.get(REQUIRED):
             pytest.fail(f"{REQUIRED} is set: {missing}", pytrace=False)

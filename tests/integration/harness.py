@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -36,8 +37,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LAMBDAS = "tests.integration.lambdas."
 NAME = "echo"
 """The lambda's name in the sidecar's config, where a test has only one."""
-PATIENCE = 15.0
-"""Seconds that a test waits for anything; a busy machine needs some of it."""
+PATIENCE = 60.0
+"""Seconds that a test waits for anything. Only what never comes takes that long; a busy machine needs some of it."""
 _POLL = 0.02
 
 T = TypeVar("T")
@@ -55,6 +56,11 @@ def wait_for(what: Callable[[], T], about: str | Callable[[], str], timeout: flo
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout:g} s: {about if isinstance(about, str) else about()}")
         time.sleep(_POLL)
+
+
+def written(line: Line) -> float:
+    """When a line of the sidecar's log was written, in seconds since the epoch."""
+    return datetime.fromisoformat(line["ts"]).timestamp()
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,9 @@ class Broker:
 class Program:
     """A process behind a guard; what it writes is kept line by line."""
 
-    def __init__(self, label: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, label: str, command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path = ROOT
+    ) -> None:
         self.label = label
         self.lines: list[Line] = []
         self._changed = threading.Condition()
@@ -88,7 +96,7 @@ class Program:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            cwd=ROOT,
+            cwd=cwd,
             env={**clean, **(environment or {})},
             start_new_session=True,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,11 @@ class Event:
     pid: int = -1
     hash: str | None = None
     record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def utc(self) -> float:
+        """The same moment in seconds since the epoch, as logs and records have it."""
+        return self.at + time.time() - time.monotonic()
 
 
 class History:

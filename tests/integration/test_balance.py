@@ -17,8 +17,10 @@ pytestmark = pytest.mark.alone
 PARTITIONS = 8
 EVERY = 0.02
 """Seconds between two records of a partition."""
-GAP = 2.0
-"""The longest that a partition may stand still, in seconds; the machine is busy. Without a failure it is a tenth."""
+GAP = 4.0
+"""The longest that a partition may stand still, in seconds; the machine is busy. Without a failure it is a tenth.
+
+A partition that waited for trust (5 s), for the end of a drain (10 s) or for a silent peer (10 s) stands longer."""
 FLAPS = 30.0
 """Seconds for which a process is killed and started again."""
 

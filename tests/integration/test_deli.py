@@ -66,7 +66,7 @@ def test_recorded_documents(stage: Stage) -> None:
     deli = DeliStage(stage, settings={"sequencer": AS_RECORDED})
     process = deli.process()
     deli.feed(records)
-    wait_for(lambda: enough(deli, wanted), "all numbers", 60.0)
+    wait_for(lambda: enough(deli, wanted), "all numbers")
     assert process.terminate() == 0
     assert check_numbers(deli.operations(), wanted, again=False) == 0
     assert partition_count(stage.broker.address, deli.state) == 2
@@ -91,12 +91,12 @@ def test_recorded_documents_and_kills(kafka_stage: Stage) -> None:
         with deli.trickle(records[first:behind], 0.005):
             if number < KILLS:
                 # What the one before it wrote late is not this one's: it has to be at work itself.
-                wait_for(lambda: "states of" in process.text(), process.text, 30.0)  # noqa: B023
-                wait_for(lambda: deli.written() >= goal, f"{goal} operations", 30.0)  # noqa: B023
+                wait_for(lambda: "states of" in process.text(), process.text)  # noqa: B023
+                wait_for(lambda: deli.written() >= goal, f"{goal} operations")  # noqa: B023
                 if not seldom:
-                    wait_for(deli.has_got_on, lambda: f"each partition to get on: {deli.sidecar.status()}", 30.0)
+                    wait_for(deli.has_got_on, lambda: f"each partition to get on: {deli.sidecar.status()}")
                 process.kill()
-    wait_for(lambda: enough(deli, wanted), "all numbers", 60.0)
+    wait_for(lambda: enough(deli, wanted), "all numbers")
     repeated = check_numbers(deli.operations(), wanted, again=True)
     assert repeated >= KILLS / 2, "each kill of one that saves seldom has numbers given again"
 
@@ -111,7 +111,7 @@ def test_a_quiet_document_and_five_hundred_records_of_others(stage: Stage) -> No
     records = [("quiet", boxcar("quiet", join("q"))), ("busy", boxcar("busy", join("b")))]
     records += [("busy", boxcar("busy", operation("b", number))) for number in range(1, 500)]
     deli.feed([*records, ("quiet", boxcar("quiet", operation("q", 1)))])
-    wait_for(lambda: len(deli.operations().get("quiet", [])) == 2, "the quiet document's second record", 30.0)
+    wait_for(lambda: len(deli.operations().get("quiet", [])) == 2, "the quiet document's second record")
     made = deli.operations()
     assert [op["sequenceNumber"] for op in made["quiet"]] == [1, 2]
     assert [op["sequenceNumber"] for op in made["busy"]] == [*range(1, 501)]
@@ -129,24 +129,24 @@ def test_two_sidecars_and_each_way_to_go(kafka_stage: Stage) -> None:
     process = deli.process("deli-1")
     pieces = iter(records[len(records) * n // 5 : len(records) * (n + 1) // 5] for n in range(5))
     deli.feed(next(pieces))
-    wait_for(partial(reached, deli, 20), "some operations", 30.0)
+    wait_for(partial(reached, deli, 20), "some operations")
 
     second = deli.start("sidecar-2")
     other = deli.process("deli-2", second)
     deli.feed(next(pieces))
-    wait_for(lambda: len(second.partitions()) == 1, "a partition each", 30.0)
+    wait_for(lambda: len(second.partitions()) == 1, "a partition each")
     deli.feed(next(pieces))
-    wait_for(lambda: "states of" in other.text(), other.text, 30.0)
+    wait_for(lambda: "states of" in other.text(), other.text)
 
     assert process.terminate() == 0
     process = deli.process("deli-1-again")
     deli.feed(next(pieces))
-    wait_for(lambda: "states of" in process.text(), process.text, 30.0)
+    wait_for(lambda: "states of" in process.text(), process.text)
 
     second.kill()
     second = deli.start("sidecar-2")
     deli.feed(next(pieces))
-    wait_for(lambda: enough(deli, wanted), "all numbers", 60.0)
+    wait_for(lambda: enough(deli, wanted), "all numbers")
     check_numbers(deli.operations(), wanted, again=True)
     assert process.terminate() == 0
     assert other.terminate() == 0
@@ -170,7 +170,7 @@ def test_the_topic_of_the_states(kafka_stage: Stage) -> None:
     assert fourth - first >= 0.5 * 3.5 - LOGGED, "tried again and again"
     delete_topic(broker, deli.state)
 
-    wait_for(lambda: len(deli.operations().get("d", [])) == 1, "a number, with a topic that deli made", 40.0)
+    wait_for(lambda: len(deli.operations().get("d", [])) == 1, "a number, with a topic that deli made")
     assert partition_count(broker, deli.state) == 3
     assert cleanup_policy(broker, deli.state) == "compact"
     assert process.terminate() == 0
@@ -198,7 +198,7 @@ def test_documents_that_are_closed_at_rest_go_on(stage: Stage) -> None:
             entries = [join(client), operation(client, 1, -1), gone]
             deli.feed((document, boxcar(document, *entries)) for document in documents)
             wanted += 4 * len(documents)  # with the noClient that deli sends itself
-            wait_for(partial(reached, deli, wanted), f"{wanted} operations", 30.0)
+            wait_for(partial(reached, deli, wanted), f"{wanted} operations")
             wait_for(partial(at_rest, process), process.text)
         assert len(process.log("opened")) >= 2 * len(documents), "each document once for each client"
         assert process.terminate() == 0

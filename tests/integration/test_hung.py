@@ -14,7 +14,7 @@ import pytest
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.integration import checks
 from tests.integration.hand_client import HandClient, hand_client
-from tests.integration.harness import Sidecar, Stage, Traffic, wait_for
+from tests.integration.harness import PATIENCE, Sidecar, Stage, Traffic, wait_for
 from tests.integration.proxy import Proxy
 from tests.servers import topics
 
@@ -24,7 +24,7 @@ PARTITIONS = 8
 EVERY = 0.05
 NOTICED = 15.0
 """Seconds within which a peer that hangs is noticed."""
-LATE = 20.0
+LATE = PATIENCE
 """How long a test waits for that: an assertion with the time tells more than a wait that is over."""
 
 
@@ -246,7 +246,7 @@ def test_one_message_that_takes_long_is_no_hang(embedded_stage: Stage) -> None:
     stage.create_topic(2)  # only now: one for each
     stage.produce_numbers(20, 2)
     wait_for(lambda: len(stage.history.handled()) == 10, lambda: f"{len(stage.history.handled())} of 10")
-    stage.wait_until_handled(timeout=2 * LATE)
+    stage.wait_until_handled(timeout=LATE)
     stage.wait_until_caught_up()
     events = stage.history.events()
     checks.all_handled_once(stage.produced, events)

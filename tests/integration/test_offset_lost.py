@@ -17,7 +17,7 @@ POLICIES = ["earliest", "latest", "halt"]
 def topic_is_there(stage: Stage) -> bool:
     """Whether the broker still shows the topic."""
     admin = AdminClient({"bootstrap.servers": stage.broker.address})
-    return stage.topic in admin.list_topics(timeout=10).topics
+    return stage.topic in admin.list_topics(timeout=60).topics
 
 
 def resume(sidecar: Sidecar, stage: Stage) -> None:

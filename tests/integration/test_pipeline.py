@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from pymongo import MongoClient
 
-from tests.integration.conftest import _need
+from tests.integration.conftest import need
 from tests.integration.harness import Broker, wait_for
 from tests.integration.test_demo import Demo
 from tests.recorded import documents
@@ -63,7 +63,7 @@ def test_the_database_dies_and_comes_back(folder: Path, kafka: Broker, ferret: F
         # The broker shows a topic's end a moment after it was acknowledged.
         topics = AdminClient({"bootstrap.servers": kafka.address}).list_topics
         wait_for(
-            lambda: not [name for name in topics(timeout=10).topics if name.startswith("pipeline-")], "no topics"
+            lambda: not [name for name in topics(timeout=60).topics if name.startswith("pipeline-")], "no topics"
         )
         with MongoClient[dict[str, object]](ferret.url) as client:
             assert client["kafka_sidecar_pipeline"].list_collection_names() == []
@@ -74,9 +74,10 @@ def test_the_database_dies_and_comes_back(folder: Path, kafka: Broker, ferret: F
     wait_for(lambda: not run.processes(), lambda: f"still running: {run.processes()}")
 
 
+@pytest.mark.ferret
 def test_recorded_documents_on_its_own_servers(folder: Path) -> None:
-    _need(kafka_server.missing_requirements())
-    _need(ferretdb.missing_requirements())
+    need(kafka_server.missing_requirements())
+    need(ferretdb.missing_requirements())
     run = pipeline(folder, "--recorded", str(documents()))
     try:
         assert run.ended() == 0, run.text()

@@ -1,22 +1,31 @@
 """What the README and the docs show works as written there."""
 
 import json
+import os
 import re
 import shlex
+import shutil
+import signal
 import socket
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import venv
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+import pytest
 import yaml
 
 from sidecar.config import load
 from tests.integration.deli import boxcar, join, operation
-from tests.integration.harness import Program, Stage, wait_for
+from tests.integration.harness import PATIENCE, Program, wait_for
+from tests.servers import wheels
+from tests.servers.process import free_ports
 from tests.servers.topics import Record, create_topic, produce, read_all
+
+pytestmark = pytest.mark.timeout(600)  # whichever test is first installs the project
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text()
@@ -42,36 +51,92 @@ def as_file(config: object) -> Iterator[Path]:
         yield Path(file.name)
 
 
+def output(text: str, command: Sequence[str]) -> list[str]:
+    """The lines that a console block shows after a command: what it writes."""
+    for block in blocks(text, "console"):
+        lines = block.splitlines()
+        for number, line in enumerate(lines):
+            if line.startswith("$ ") and shlex.split(line[2:], comments=True) == command:
+                after = [*lines[number + 1 :], "$ "]
+                return after[: next(index for index, one in enumerate(after) if one.startswith("$ "))]
+    raise AssertionError(f"the text has no command {command}")
+
+
+_, _, INSTALL, RUN, WRITE, SERVE = commands(README)
+"""The commands of the page that make its first lambda run; the two before them are `make`."""
+
+
 def test_code_comes_before_line_35_and_the_commands_are_these() -> None:
     first_code = next(number for number, line in enumerate(README.splitlines(), 1) if line.startswith("```python"))
     assert first_code < 35
-    assert commands(README) == [
-        ["make", "demo"],  # test_demo.py
-        ["make", "test"],  # runs this
-        ["kafka-sidecar", "--config", "config.yaml"],
-        ["python", "-m", "sdk_python.serve", "words", "words.py"],
-    ]
+    assert len(blocks(README, "python")[0].splitlines()) <= 14
+    assert commands(README)[:2] == [["make", "demo"], ["make", "test"]]  # test_demo.py; and that runs this
+    assert INSTALL == ["pip", "install", ".[embedded]"]
+    assert RUN == ["kafka-sidecar", "--config", "config.yaml"]
+    assert WRITE[:2] == ["python", "-c"]
+    assert SERVE == ["python", "-m", "sdk_python.serve", "words"]
 
 
-def serve_and_catch_up(stage: Stage, config: dict[str, Any], lambda_command: list[str]) -> None:
-    """Run the config, its topic replaced by one of our own, and a lambda process, until all is committed."""
-    config["lambdas"]["words"] |= {"topic": stage.topic, "group": stage.group}
-    stage.create_topic(2)
-    stage.produce([Record(value=b"the quick brown fox", partition=n % 2) for n in range(10)])
-    config = {**config, "server": {"listen": f"unix://{stage.folder}/readme.sock"}}
-    sidecar = stage.sidecar(config)
-    stage.program("words", [*lambda_command, "--address", sidecar.address])
-    stage.wait_until_caught_up()
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment in which the page's `pip install` was done in a clone, without a network: the folder."""
+    folder = tmp_path_factory.mktemp("stranger")
+    clone, environment = folder / "clone", folder / "venv"
+    clone.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, clone)
+    for name in ("sidecar", "sdk_python"):
+        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    venv.create(environment, with_pip=False)
+    pip = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python"), "--quiet"]
+    fetched = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels.fetch())}
+    done = subprocess.run(
+        [*pip, *INSTALL[1:]], cwd=clone, env={**os.environ, **fetched}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return environment
 
 
-def test_the_lambda_and_the_config_of_the_readme_run(stage: Stage) -> None:
-    (python,) = blocks(README, "python")
-    (configuration,) = blocks(README, "yaml")
-    module = stage.folder / "words.py"
-    module.write_text(python)
-    config = yaml.safe_load(configuration)
-    config["kafka"] = stage.broker.properties
-    serve_and_catch_up(stage, config, [sys.executable, "-m", "sdk_python.serve", "words", str(module)])
+def test_the_first_lambda_of_the_page_shows_what_the_page_shows(installed: Path, tmp_path: Path) -> None:
+    """As somebody does who has nothing but the page: the files, the commands in their order, and what one sees.
+
+    Only the port is another one, and the sidecar's address a socket, since a test may share the machine.
+    """
+    (python,), (configuration,) = blocks(README, "python"), blocks(README, "yaml")
+    port = str(free_ports(1)[0])
+    (tmp_path / "words.py").write_text(python)
+    assert ":9092 " in configuration
+    listen = f"server: {{listen: 'unix://{tmp_path}/s.sock'}}\n"
+    (tmp_path / "config.yaml").write_text(configuration.replace(":9092 ", f":{port} ") + listen)
+    environment = {"PATH": f"{installed / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+
+    def command(words: Sequence[str]) -> list[str]:
+        return [str(installed / "bin" / words[0]), *(word.replace(":9092", f":{port}") for word in words[1:])]
+
+    sidecar = Program("sidecar", command(RUN), environment, tmp_path)
+    programs = [sidecar]
+    try:
+        sidecar.wait_for_log("listening for lambdas")
+        subprocess.run(command(WRITE), cwd=tmp_path, check=True, timeout=PATIENCE)
+        words = Program("words", command(SERVE), environment, tmp_path)
+        programs.append(words)
+        shown = output(README, SERVE)
+        assert shown, "the page shows what one sees"
+        for line in shown:
+            words.wait_for_log(line)
+        subprocess.run(command(WRITE), cwd=tmp_path, check=True, timeout=PATIENCE)
+        words.wait_for_log("[('the', 4), ('fox', 2)]")
+        assert words.terminate() == 0
+        sidecar.signal(signal.SIGINT)
+        assert sidecar.ended() == 0
+    finally:
+        for program in programs:
+            program.close()
+
+
+def test_what_is_installed_has_the_licence(installed: Path) -> None:
+    (licence,) = installed.glob("lib/python*/site-packages/kafka_sidecar-*.dist-info/licenses/LICENSE")
+    assert licence.read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
 def test_the_example_config_runs_as_it_is_but_for_ports(tmp_path: Path) -> None:
@@ -134,6 +199,8 @@ def test_what_the_docs_link_to_is_there() -> None:
     for path in [
         ROOT / "README.md",
         ROOT / "CHANGELOG.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "SECURITY.md",
         *(ROOT / "docs").iterdir(),
         ROOT / "benchmarks" / "README.md",
     ]:

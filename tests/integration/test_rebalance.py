@@ -10,7 +10,7 @@ import pytest
 
 from sdk_python.protocol import admin_pb2
 from tests.integration import checks
-from tests.integration.harness import Program, Sidecar, Stage, Traffic, wait_for
+from tests.integration.harness import Program, Sidecar, Stage, Traffic, wait_for, written
 
 pytestmark = [pytest.mark.kafka, pytest.mark.alone]
 
@@ -87,7 +87,8 @@ def test_slow_drain(kafka_stage: Stage, protocol: str) -> None:
         for partition in kept:
             during = [e for e in stage.history.handled("for-a", partition) if joins <= e.at <= back]
             gap = checks.longest_gap(during)
-            assert gap < DRAIN + 0.5, f"partition {partition}, which stays, stood still for {gap:.2f} s"
+            # While three drains of 1.5 s each, one after the other, would take longer than this.
+            assert gap < 2 * DRAIN, f"partition {partition}, which stays, stood still for {gap:.2f} s"
             assert len({event.lease for event in during}) == 1, "its lambda has noticed nothing"
 
 
@@ -102,11 +103,12 @@ def test_one_of_two_sidecars_ends(kafka_stage: Stage, protocol: str) -> None:
     with Traffic(stage, PARTITIONS, 0.02):
         wait_until_shared(first, second)
         wait_for(lambda: len(stage.history.handled("for-b")) > 100, "the second to flow")
-        began = time.monotonic()
         assert second.terminate() == 0
+        left = written(second.wait_for_log("left the group"))
         wait_for(lambda: running(first) == {*range(PARTITIONS)}, "the first to have all")
-        took = time.monotonic() - began
-    assert took < 2 * 1.0 + 1.0, f"two heartbeats of 1 s and a second: it took {took:.1f} s"
+        took = stage.history.events("created", process="for-a")[-1].utc - left
+    # Two heartbeats of 1 s, on a busy machine more. By its session's end alone it would be missed after 45 s.
+    assert took < 15.0, f"the first had all {took:.1f} s after the second had left"
     stage.wait_until_handled()
     stage.wait_until_caught_up()
     assert first_process.terminate() == 0
@@ -149,7 +151,7 @@ def test_static_member_comes_back_without_a_rebalance(kafka_stage: Stage) -> Non
     """Kafka keeps the partitions of a static member for a session's time: its sibling is left in peace."""
     stage = kafka_stage
     stage.create_topic(PARTITIONS)
-    kafka = {**PROTOCOLS["cooperative-sticky"], "session.timeout.ms": 10_000}
+    kafka = {**PROTOCOLS["cooperative-sticky"], "session.timeout.ms": 45_000}
     first, _ = start_pair(stage, "a", {**kafka, "group.instance.id": "a"})
     second, _ = start_pair(stage, "b", {**kafka, "group.instance.id": "b"})
     wait_until_shared(first, second)
@@ -182,7 +184,7 @@ def test_lost_partitions_are_fenced_and_commit_nothing(kafka_stage: Stage, proto
     stage.wait_until_handled()
     first.signal(signal.SIGSTOP)
     second, _ = start_pair(stage, "b", kafka, every=0)
-    wait_for(lambda: running(second) == {*range(PARTITIONS)}, "the second to have all", 30.0)
+    wait_for(lambda: running(second) == {*range(PARTITIONS)}, "the second to have all")
     wait_for(lambda: len(stage.history.handled("for-b")) == PARTITIONS * 20, "all of them again")
     first.signal(signal.SIGCONT)
     first.wait_for_log("partitions lost")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
+from tests.integration.conftest import need
 from tests.integration.harness import wait_for
 from tests.servers.kafka import KafkaCluster, KafkaServer, missing_requirements
 from tests.servers.topics import (
@@ -20,16 +19,11 @@ from tests.servers.topics import (
     read_all,
 )
 
-pytestmark = [
-    pytest.mark.kafka,
-    pytest.mark.skipif(
-        missing_requirements() is not None and not os.environ.get("KAFKA_SIDECAR_REQUIRE_KAFKA"),
-        reason=str(missing_requirements()),
-    ),
-]
+pytestmark = pytest.mark.kafka
 
 
 def test_keeps_its_data_and_address_over_stop_and_kill() -> None:
+    need(missing_requirements())
     with KafkaServer() as server:
         address = server.address
         create_topic(address, "orders", 2)

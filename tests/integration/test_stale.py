@@ -12,7 +12,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -39,6 +39,9 @@ KAFKA = {
 }
 
 
+LEAVES = "no lambda process: leaving the group"
+
+
 class Place:
     """The group's committed offsets, as an admin client reads them."""
 
@@ -49,17 +52,17 @@ class Place:
         self._group = stage.group
         self.looks = 0
 
-    async def offsets(self) -> set[int]:
-        """All that there are, of all partitions."""
+    async def offsets(self) -> dict[int, int]:
+        """All that there are, by partition."""
         asked = self._admin.list_consumer_group_offsets(self._request)[self._group]
         found = await asyncio.wrap_future(asked)
         self.looks += 1
-        return {one.offset for one in found.topic_partitions or () if one.offset >= 0}
+        return {one.partition: one.offset for one in found.topic_partitions or () if one.offset >= 0}
 
-    async def must_be_at_the_start(self) -> None:
-        """Where the sidecars began."""
-        offsets = await self.offsets()
-        assert offsets <= {0}, f"committed offsets moved: {offsets}"
+    async def must_be_at_the_start(self, but: Collection[int] = ()) -> None:
+        """Where the sidecars began, all partitions but those."""
+        moved = {number: offset for number, offset in (await self.offsets()).items() if offset and number not in but}
+        assert not moved, f"committed offsets moved: {moved}"
 
 
 async def until(what: Callable[[], object], about: str, timeout: float = PATIENCE) -> None:
@@ -86,8 +89,9 @@ async def paused_processes(paused: Paused, *sidecars: Sidecar) -> AsyncIterator[
 class Storm:
     """Members come and go, so that partitions move all the time."""
 
-    def __init__(self, stage: Stage, everywhere: dict[str, PausedProcesses]) -> None:
+    def __init__(self, stage: Stage, sidecars: Sequence[Sidecar], everywhere: dict[str, PausedProcesses]) -> None:
         self._stage = stage
+        self._sidecars = sidecars
         self._everywhere = everywhere
         self.blows = 0
 
@@ -97,10 +101,11 @@ class Storm:
         if self.blows % 3:
             await asyncio.to_thread(self._a_member_comes_and_goes)
             return
-        leaver = self._everywhere[random.choice([*self._everywhere])]
-        await leaver.stop()
-        await asyncio.sleep(0.5)  # longer than `leave_group_after`: its sidecar has left
-        leaver.start()
+        leaver = random.choice(self._sidecars)
+        left = len(leaver.log(LEAVES))
+        await self._everywhere[leaver.label].stop()
+        await until(lambda: len(leaver.log(LEAVES)) > left, f"{leaver.label} to leave")
+        self._everywhere[leaver.label].start()
 
     def _a_member_comes_and_goes(self) -> None:
         properties = {"bootstrap.servers": self._stage.broker.address, "group.id": self._stage.group}
@@ -135,20 +140,36 @@ async def try_dead(everywhere: dict[str, PausedProcesses], dead: list[Held], out
         outcomes["checkpoint"] += len(some)
 
 
-async def living_lease_counts(everywhere: dict[str, PausedProcesses], paused: Paused, place: Place) -> None:
-    """The same words under a living lease are taken: so it was the lease that made the difference."""
+async def living_leases_count(everywhere: dict[str, PausedProcesses], paused: Paused, place: Place) -> None:
+    """The same words under a living lease are taken: so it was the lease that made the difference.
+
+    One at each sidecar that has some. When it is committed, a commit has gone by that would have had what a dead
+    lease said there before.
+    """
+    taken: set[int] = set()
+    for name, processes in everywhere.items():
+        taken |= await living_lease_counts(name, processes, paused, place)
+    assert taken, "somebody has partitions"
+    await place.must_be_at_the_start(but=taken)
+
+
+async def living_lease_counts(name: str, processes: PausedProcesses, paused: Paused, place: Place) -> set[int]:
+    """A checkpoint under a living lease at this sidecar; returns its partition, none where the sidecar has none."""
     deadline = time.monotonic() + PATIENCE
     while True:
         await until(lambda: all(held.delivered >= 0 for held in paused.holders.values()), "all to have records again")
-        held = paused.holders[0]
-        told = await everywhere[held.sidecar].checkpoint([(held.lease, held.delivered)])
+        held = next((held for held in paused.holders.values() if held.sidecar == name), None)
+        if held is None:
+            return set()
+        told = await processes.checkpoint([(held.lease, held.delivered)])
         if told[0] in {pb.CHECKPOINT_OUTCOME_ACCEPTED, pb.CHECKPOINT_OUTCOME_ACCEPTED_DRAINING}:
             break
         # The last rebalances of the storm go on for a moment, and may just have ended this lease too.
         assert told == [pb.CHECKPOINT_OUTCOME_STALE_LEASE]
         assert time.monotonic() < deadline, "no lease lives"
-    while held.delivered + 1 not in await place.offsets():
+    while (await place.offsets()).get(held.partition) != held.delivered + 1:
         assert time.monotonic() < deadline, "the living lease's checkpoint is not committed"
+    return {held.partition}
 
 
 def start_three(stage: Stage) -> list[Sidecar]:
@@ -162,14 +183,14 @@ def start_three(stage: Stage) -> list[Sidecar]:
     return started
 
 
-@pytest.mark.timeout(60 + COUNT)
+@pytest.mark.timeout(300 + 3 * COUNT)
 async def test_dead_leases_in_a_rebalance_storm(kafka_stage: Stage) -> None:
     sidecars = start_three(kafka_stage)
     paused, outcomes, place = Paused(), Counter[str](), Place(kafka_stage)
     began = time.monotonic()
     async with paused_processes(paused, *sidecars) as everywhere:
         await until(lambda: len(paused.holders) == PARTITIONS, "all partitions to be taken")
-        storm = Storm(kafka_stage, everywhere)
+        storm = Storm(kafka_stage, sidecars, everywhere)
         moved = 0
         while moved < COUNT:
             blow = asyncio.create_task(storm.blow())
@@ -181,14 +202,13 @@ async def test_dead_leases_in_a_rebalance_storm(kafka_stage: Stage) -> None:
                 moved += sum(old.sidecar != new.sidecar for old, new in dead)
                 await asyncio.sleep(0.02)
             await blow
-        await asyncio.sleep(0.2)  # some commit intervals
         await place.must_be_at_the_start()
         took = time.monotonic() - began
         print(
             f"{outcomes.total()} dead leases refused ({dict(outcomes)}), {moved} with their partition at another "
             f"sidecar, {storm.blows} changes of the group, {place.looks} looks at the offsets, {took:.0f} s"
         )
-        await living_lease_counts(everywhere, paused, place)
+        await living_leases_count(everywhere, paused, place)
     assert outcomes.total() >= moved >= COUNT
     assert outcomes["checkpoint"] > 0
     assert outcomes["error"] > 0
@@ -213,7 +233,8 @@ async def test_a_sidecar_that_was_away_commits_nothing_of_it(kafka_stage: Stage)
         mine = [held for held in paused.holders.values() if held.sidecar == "away"]
         sidecars[0].signal(signal.SIGSTOP)
         await until(lambda: all(held.sidecar == "here" for held in paused.holders.values()), "the other to have all")
-        # In the sockets when it wakes, before it can have heard of Kafka.
+        # In the sockets when it wakes, before it can have heard of Kafka. Nothing tells that it is there; were it
+        # later, the sidecar might know by then, and its answer would be another of those below.
         said = asyncio.create_task(everywhere["away"].checkpoint([(held.lease, held.delivered) for held in mine]))
         await asyncio.sleep(0.1)
         sidecars[0].signal(signal.SIGCONT)
@@ -231,5 +252,5 @@ async def test_a_sidecar_that_was_away_commits_nothing_of_it(kafka_stage: Stage)
         await place.must_be_at_the_start()
         told = await everywhere["away"].checkpoint([(held.lease, held.delivered) for held in mine])
         assert {*told} == {pb.CHECKPOINT_OUTCOME_STALE_LEASE}
-        await living_lease_counts(everywhere, paused, place)
+        await living_leases_count(everywhere, paused, place)
         print(f"woken with {outcomes}")

@@ -11,7 +11,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.integration import checks
-from tests.integration.harness import NAME, Broker, Program, Sidecar, Stage, wait_for
+from tests.integration.harness import NAME, PATIENCE, Broker, Program, Sidecar, Stage, wait_for, written
 from tests.servers.tansu import TansuServer
 from tests.servers.topics import delete_topic
 
@@ -169,7 +169,7 @@ def test_topic_is_made_anew(kafka_stage: Stage) -> None:
 def topic_is_there(stage: Stage) -> bool:
     """Whether the broker still shows the topic."""
     admin = AdminClient({"bootstrap.servers": stage.broker.address})
-    return stage.topic in admin.list_topics(timeout=10).topics
+    return stage.topic in admin.list_topics(timeout=PATIENCE).topics
 
 
 @pytest.mark.alone
@@ -185,12 +185,12 @@ def test_embedded_broker_of_the_config(embedded: Broker, tmp_path: Path) -> None
         stage.create_topic(2)
         stage.produce_numbers(10, 2)
         stage.process(sidecar)
-        sidecar.wait_for_log("joining the group")
-        joined = time.monotonic()
-        stage.wait_until_handled(timeout=40)
-        took = time.monotonic() - joined
+        joins = sidecar.wait_for_log("joining the group")
+        stage.wait_until_handled()
+        took = stage.history.handled()[-1].utc - written(joins)
         stage.wait_until_caught_up()
-        assert took < 5.0, f"from joining to the last of ten records it took {took:.1f} s"
+        # It is 1 s, on a busy machine some. With the client's own session a join takes 23 s there.
+        assert took < 15.0, f"from joining to the last of ten records it took {took:.1f} s"
         assert sidecar.terminate() == 0
     finally:
         stage.close()
@@ -210,9 +210,11 @@ def test_membership_follows_the_lambda_processes(stage: Stage) -> None:
     stage.wait_until_caught_up()
     assert sidecar.lambda_status().joined
     assert process.terminate() == 0
-    gone = time.monotonic()
-    sidecar.wait_for_log("no lambda process: leaving the group")
-    assert 0.5 < time.monotonic() - gone < 3.0
+    leaves = sidecar.wait_for_log("no lambda process: leaving the group")
+    stayed = written(leaves) - stage.history.events("closed")[-1].utc
+    assert 0.69 < stayed < 30.0, (
+        f"700 ms from the end of the last lambda on, and not the default of 60 s: {stayed:.2f} s"
+    )
     wait_for(lambda: not sidecar.lambda_status().partitions, "no partitions")
     wait_for(lambda: not sidecar.lambda_status().joined, "it to have left")
     stage.produce_numbers(5, first=5)

@@ -21,7 +21,7 @@ from tests.servers.process import ServerProcess, free_ports, is_open, last_lines
 VERSION = "4.3.1"
 POM = Path(__file__).with_name("pom.xml")
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / f"kafka-{VERSION}"
-START_TIMEOUT = 60.0
+START_TIMEOUT = 180.0
 """Seconds; a start takes about 3, several at once on a busy machine far more."""
 
 _CLUSTER_ID = "kafkaSidecarTests00000"
@@ -91,7 +91,7 @@ def missing_requirements() -> str | None:
     found = re.search(r'version "(\d+)', said)
     if found is None or int(found[1]) < 17:
         return f"real Kafka needs Java 17 or newer: {java} is {said.splitlines()[0] if said else 'unknown'}"
-    if not _resolved() and shutil.which("mvn") is None:
+    if not is_resolved() and shutil.which("mvn") is None:
         return "real Kafka needs `mvn` on the PATH once, to fetch its jars from Maven Central"
     return None
 
@@ -102,12 +102,12 @@ def resolve() -> Path:
     Raises:
         KafkaServerError: Maven failed.
     """
-    if _resolved():
+    if is_resolved():
         return CACHE
     CACHE.parent.mkdir(parents=True, exist_ok=True)
     with CACHE.with_name(f"{CACHE.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # parallel test runs: one fetches, the others wait for it
-        if _resolved():
+        if is_resolved():
             return CACHE
         shutil.rmtree(CACHE, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=CACHE.parent, prefix=f"{CACHE.name}.part.") as part:
@@ -266,6 +266,7 @@ def _java(jars: Path, folder: Path, *, heap_mb: int) -> list[str]:
     return [*java, "-cp", f"{jars}/*"]
 
 
-def _resolved() -> bool:
+def is_resolved() -> bool:
+    """Whether Kafka's jars are here, as the pom now asks for them."""
     copy = CACHE / POM.name
     return copy.is_file() and copy.read_bytes() == POM.read_bytes()

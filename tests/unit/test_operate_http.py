@@ -18,7 +18,7 @@ from sidecar.operate import connection, http as operate
 from sidecar.partitions.vocabulary import State, TopicPartition
 from tests.unit.waiting import until
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 ANY_PORT = Endpoint("127.0.0.1", 0)
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-async def until(what: Callable[[], object], about: str = "what the test waits for", timeout: float = 10.0) -> None:
+async def until(what: Callable[[], object], about: str = "what the test waits for", timeout: float = 60.0) -> None:
     """Ask again and again until it is so; AssertionError when that is late."""
     try:
         async with asyncio.timeout(timeout):

@@ -210,7 +210,7 @@ async def test_close_does_not_wait_for_a_save_that_will_not_be(world: World) -> 
     closing = world.delis[0].close(CloseReason.IDLE)
     assert closing is not None
     world.gate.set()
-    await asyncio.wait_for(closing, 10.0)
+    await asyncio.wait_for(closing, 60)
     assert world.offset_of() == -1
 
 

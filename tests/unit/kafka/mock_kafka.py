@@ -10,7 +10,7 @@ from sidecar.kafka import _native
 from sidecar.kafka.rows import RowRecords
 from sidecar.partitions.vocabulary import TopicPartition
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds until a record that was produced must have been read; it takes a millisecond."""
 
 

@@ -21,7 +21,7 @@ from sidecar.kafka.properties import outlet_properties
 
 from .played_producer import Kafka, kafka_error
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 WRITTEN, FAILED, TOO_LARGE = 1, 2, 5
 
 FEW_RECORDS = 4 * CHUNK

@@ -14,7 +14,7 @@ from sdk_python._function import partition_lambda
 from sdk_python.protocol import lambda_pb2 as pb
 from sdk_python.protocol.lambda_pb2_grpc import LambdaHostServicer, add_LambdaHostServicer_to_server
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds until a test that waits for something fails; nothing takes that long."""
 
 

@@ -396,7 +396,7 @@ async def test_the_first_refusal_ends_the_client(host: Host) -> None:
     host.refuse = (grpc.StatusCode.NOT_FOUND, "no lambda 'counter'; there is: deli")
     with pytest.raises(RefusedError, match="there is: deli") as caught:
         async with running_client(host, Recording()) as client:
-            await asyncio.wait_for(client._stopping.wait(), 10)
+            await asyncio.wait_for(client._stopping.wait(), 60)
     assert caught.value.code == "NOT_FOUND"
 
 
@@ -444,7 +444,7 @@ async def test_the_example_by_hand_speaks_the_contract(host: Host) -> None:
     await host.until(lambda: host.checkpoints == [6])
     stream.revoke()
     assert (await stream.closed()).reason == pb.CLOSED_REASON_REVOKED
-    output, _ = await asyncio.wait_for(process.communicate(), 10)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert (output, process.returncode) == (b"b'a'\nb'b'\n", 0)
 
 

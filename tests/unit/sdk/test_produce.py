@@ -35,7 +35,7 @@ class Sidecar:
         return made
 
     async def next_request(self) -> pb.ProduceRequest:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self.asked.wait()
         self.asked.clear()
         return self.requests[-1]

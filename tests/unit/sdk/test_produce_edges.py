@@ -9,7 +9,7 @@ from sdk_python import Produced, ProduceError, Record
 from sdk_python._produce import MAX_TOPICS, Producing
 from sdk_python.protocol import lambda_pb2 as pb
 
-PATIENCE = 5.0
+PATIENCE = 60.0
 
 
 class Sidecar:

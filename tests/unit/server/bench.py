@@ -17,7 +17,7 @@ from sidecar.server.hosted import Hosted
 from sidecar.server.lambda_host import SERVICE, LambdaHost
 from sidecar.server.server import Server
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds until a test that waits for something fails; nothing takes that long."""
 
 BROKER = "broker:9092"

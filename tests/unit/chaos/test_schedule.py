@@ -22,12 +22,18 @@ def test_schedules_make_sense(seed: int) -> None:
     assert [step.at for step in plan.steps] == sorted(step.at for step in plan.steps)
     down: set[str] = set()
     lambdas = {*plan.lambdas}
+    partitions = schedule.PARTITIONS
     for step in plan.steps:
         sidecars_down = {one for one in down if one in schedule.SIDECARS}
         assert len(sidecars_down) < len(schedule.SIDECARS), "one sidecar always stays"
         if step.verb in ("kill", "terminate", "freeze"):
             assert step.target not in down, "no fault meets what is down already"
             down.add(step.target)
+        elif step.verb == "grow":
+            assert partitions < step.amount <= schedule.MOST_PARTITIONS
+            partitions = step.amount
+        elif step.verb in ("raise", "restart", "seek"):
+            assert int(step.target) < partitions, "a partition that is there"
         elif step.verb in ("start", "thaw"):
             assert step.target in down or step.kind == "lambda-join"
             down.discard(step.target)

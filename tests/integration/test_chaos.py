@@ -17,7 +17,7 @@ from tests.chaos import checker, folder, plant, schedule
 from tests.chaos.operating import can
 from tests.chaos.runner import Run
 from tests.chaos.world import Options
-from tests.integration.conftest import REQUIRED
+from tests.integration.conftest import need
 from tests.servers.kafka import missing_requirements
 
 FAULTS = 50
@@ -26,14 +26,10 @@ SEEDS = [20, *([int(os.environ[SEED])] if os.environ.get(SEED) else [])]
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_everything_holds_under_faults(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    missing = missing_requirements()
-    if missing is not None:
-        if os.environ.get(REQUIRED):
-            pytest.fail(f"{REQUIRED} is set: {missing}", pytrace=False)
-        pytest.skip(missing)
+    need(missing_requirements())
     without = [] if can("seek") else ["seek"]
     run = Run(tmp_path / "run", schedule.make(seed, FAULTS, pause=1.2, without=without), Options(8), 150.0, print)
     try:
@@ -61,7 +57,8 @@ def find_what_is_planted(recorded: Path, seed: int) -> None:
     """A run that was right, made wrong in every way that there is."""
     random = Random(seed)
     facts = folder.load(recorded)
-    facts = facts.only(random.sample([*facts.records], 3))  # the machine is slow, and three are as good as eight
+    # Three are as good as all of them, and the machine is slow. Not those that came late: little happened there.
+    facts = facts.only(random.sample(range(schedule.PARTITIONS), 3))
     nowhere = set()
     for planted, check in plant.PLANTS.items():
         changed = planted(facts, random)

@@ -45,7 +45,7 @@ def program(folder: Path, source: str) -> Path:
 def accepts(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()
+        socket.create_connection((host, int(port)), timeout=60).close()
     except ConnectionRefusedError:
         return False
     return True
@@ -191,12 +191,12 @@ def test_ends_when_its_parent_is_killed() -> None:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         host, _, port = address.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             os.kill(process.pid, signal.SIGKILL)
             # The connection ends with the broker.
             poll = select.poll()
             poll.register(connection, select.POLLIN)
-            assert poll.poll(10_000)
+            assert poll.poll(60_000)
             assert connection.recv(1) == b""
 
 
