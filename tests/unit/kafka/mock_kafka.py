@@ -47,8 +47,8 @@ class Log:
         wanted, said = len(self.rows) + count, []
         while len(self.rows) < wanted:
             assert self.consumer.poll(0) is None, "everything but records comes this way, and there is nothing else"
-            runs, failures = self.source.read()
-            assert failures == []
+            runs, failures, strays = self.source.read()
+            assert failures == strays == []
             said += runs
             if not runs:
                 self.source.wait(PATIENCE)

@@ -7,16 +7,16 @@ from types import ModuleType
 import pytest
 
 from sidecar.kafka import _native
-from sidecar.kafka.extension import PLUGINS, SWITCH, extension
-from sidecar.kafka.source import with_plugin
+from sidecar.kafka.extension import SWITCH, _extension, extension
+from sidecar.kafka.source import PLUGINS, with_plugin
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv(SWITCH, raising=False)
-    extension.cache_clear()
+    _extension.cache_clear()
     yield
-    extension.cache_clear()
+    _extension.cache_clear()
 
 
 def test_it_was_built_and_works() -> None:

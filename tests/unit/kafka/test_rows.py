@@ -218,8 +218,9 @@ def test_a_record_with_more_headers_than_the_client_reads_is_told_and_those_besi
     shared.producer.flush()
     failures: list[tuple[str, int, int, int, str]] = []
     while len(shared.rows) < 2:
-        runs, failed = shared.source.read()
+        runs, failed, strays = shared.source.read()
         assert all(added for _, added in runs)
+        assert strays == []
         failures += failed
         if not runs and not failed:
             shared.source.wait(PATIENCE)
