@@ -14,9 +14,11 @@ SWITCH = "KAFKA_SIDECAR_NATIVE"
 """An environment variable; `0`: do as if there was none."""
 
 TESTED = ("2.16", "2.16")
-"""The first and the last minor version of librdkafka that the extension was tested with. With another one it is used
-too, where records are proven to arrive, and the log says so: what a version might change is how queues behave, and that
-is what is proven."""
+"""The first and the last minor version of librdkafka that the extension was tested with.
+
+With another one it is used too, where records are proven to arrive, and the log says so: what a version might change
+is how queues behave, and that is what is proven.
+"""
 
 _REASON = "records are read without the native extension, at about half the speed"
 _lock = threading.Lock()

@@ -45,16 +45,15 @@ class UnprovenError(Exception):
     """The records did not arrive as they should; the text says what happened."""
 
 
-def prove(native: ModuleType) -> None:
-    """Read a few records by the extension.
+def prove(native: ModuleType, patience: float = PATIENCE) -> None:
+    """Read a few records by the extension, within ``patience`` seconds.
 
     Raises:
         UnprovenError: they did not arrive, or not as they were written.
         KafkaException: Kafka's client does not take the extension.
         RuntimeError: the extension does not get its client.
     """
-    deadline = monotonic() + PATIENCE
-    with _broker() as (producer, address), _reader(native, address, _too_late_after(deadline)) as reader:
+    with _broker() as (producer, address), _reader(native, address, _countdown(patience)) as reader:
         reader.begin(0)
         for record in _RECORDS[:-1]:
             _write(producer, record)
@@ -75,6 +74,7 @@ class _Reader:
         self.source = RowSource(consumer, source, Mailbox(), self._arrived, self._strayed)
 
     def begin(self, offset: int) -> None:
+        """As with an assignment."""
         self.source.lead([_TP])
         self._consumer.incremental_assign([KafkaPartition(*_TP, offset)])
 
@@ -147,13 +147,14 @@ def _write(producer: Producer, record: Record) -> None:
     )
 
 
-def _too_late_after(deadline: float) -> Callable[[], float]:
-    """Seconds that are left; raises ``UnprovenError`` when there are none."""
+def _countdown(patience: float) -> Callable[[], float]:
+    """Tells the seconds that are left from now on; raises ``UnprovenError`` when there are none."""
+    deadline = monotonic() + patience
 
     def left() -> float:
         seconds = deadline - monotonic()
         if seconds <= 0:
-            raise UnprovenError(f"a record that was written had not arrived after {PATIENCE:.0f} s")
+            raise UnprovenError(f"a record that was written had not arrived after {patience:g} s")
         return seconds
 
     return left

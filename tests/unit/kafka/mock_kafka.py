@@ -20,8 +20,9 @@ class Log:
     def __init__(self) -> None:
         self.producer = Producer({"test.mock.num.brokers": 1, "linger.ms": 0})
         [broker] = self.producer.list_topics("t", timeout=PATIENCE).brokers.values()
+        self.address = f"{broker.host}:{broker.port}"
         common: dict[str, Any] = {
-            "bootstrap.servers": f"{broker.host}:{broker.port}",
+            "bootstrap.servers": self.address,
             "group.id": "g",
             "auto.offset.reset": "error",
             "enable.auto.commit": False,
