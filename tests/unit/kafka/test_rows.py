@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition as KafkaPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
 from hypothesis import given, settings, strategies as st
 
 from sdk_python.protocol import lambda_pb2 as pb
@@ -208,6 +208,49 @@ def test_a_record_that_comes_the_other_way_is_told_and_the_next_comes_as_rows(sh
     while not came:
         source.wait(PATIENCE, for_letter=False)
     assert [(run.partition, run.records.offset(0)) for run in came] == [(tp, 1)]
+
+
+def test_a_record_that_the_extension_did_not_read_is_told_and_its_partition_is_led(shared: Log) -> None:
+    class Straying:
+        """The real one, and a record of a partition that nobody has led: librdkafka gives none."""
+
+        wake, lead = shared.source.wake, shared.source.lead
+
+        def read(self) -> Any:
+            assert shared.source.read() == ([], [], [])
+            return [], [], [("t", 2, 7)]
+
+    strays: list[tuple[TopicPartition, int]] = []
+    led: list[TopicPartition] = []
+    source = RowSource(shared.consumer, Straying(), Mailbox(), lambda *_: None, lambda *stray: strays.append(stray))  # type: ignore[arg-type]
+    lead = source.lead
+    source.lead = lambda tps: (led.extend(tps), lead(led))[1]  # type: ignore[method-assign]
+    assert source.read()
+    assert strays == [(TopicPartition("t", 2), 7)]
+    assert led == [TopicPartition("t", 2)]
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [{"security.protocol": "ssl", "ssl.ca.location": "/nonexistent"}, {"session.timeout.ms": 600_000}],
+    ids=["late", "early"],
+)
+def test_a_consumer_that_could_not_be_made_is_not_taken(properties: dict[str, Any]) -> None:
+    """librdkafka tells of a client before it is complete, and frees it where that fails."""
+    common = {
+        "group.id": "g",
+        "log_level": 0,
+        "max.poll.interval.ms": 1_000,
+        "plugin.library.paths": _native.__file__,
+    }
+    common |= {"session.timeout.ms": 1_000}
+    with pytest.raises(KafkaException, match="Failed to create consumer"):
+        Consumer(common | properties)
+    with pytest.raises(RuntimeError, match="no consumer"):
+        _native.Source(1)
+    Consumer(common).close()
+    with pytest.raises(RuntimeError, match="no consumer"):
+        _native.Source(1)
 
 
 def test_a_record_with_more_headers_than_the_client_reads_is_told_and_those_beside_it_come(shared: Log) -> None:
