@@ -75,7 +75,8 @@ $(VENV)/ready: requirements/dev.txt pyproject.toml $(wildcard sidecar/native/*)
 	@touch $@
 
 # What the C code is tested with, and by: the rows with random lives, the source with a played librdkafka, and both with
-# the real one. Python itself leaks a little at its end, which is not looked at.
+# the real one. Python itself leaks a little at its end, which is not looked at. A sanitizer reports on file descriptor 2,
+# which pytest must leave alone.
 SANITIZERS = address,undefined
 NATIVE_TESTS = tests/unit/native tests/unit/kafka/test_rows.py tests/unit/kafka/test_header_names.py \
   tests/unit/kafka/test_proof.py
@@ -87,4 +88,4 @@ sanitize: $(VENV)/ready  ## the C code's tests under ASan and UBSan, with a fixe
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	  KAFKA_SIDECAR_SANITIZERS=$(SANITIZERS) KAFKA_SIDECAR_FUZZ_ROUNDS=$(ROUNDS) \
-	  $(BIN)/python -m pytest -q --timeout 600 -p tests.unit.native.sanitized $(NATIVE_TESTS)
+	  $(BIN)/python -m pytest -q --capture=sys --timeout 600 -p tests.unit.native.sanitized $(NATIVE_TESTS)

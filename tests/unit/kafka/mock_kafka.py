@@ -49,7 +49,8 @@ class Log:
         while len(self.rows) < wanted:
             assert self.consumer.poll(0) is None, "everything but records comes this way, and there is nothing else"
             runs, failures, strays = self.source.read()
-            assert failures == strays == []
+            assert failures == []
+            assert strays == []
             said += runs
             if not runs:
                 self.source.wait(PATIENCE)

@@ -70,7 +70,7 @@ def test_the_binding_in_the_global_scope() -> None:
 def test_a_client_of_a_second_library_is_refused(tmp_path: Path) -> None:
     """It could not be told from one of the first's, and would be given to functions that are not its own."""
     ours = ctypes.CDLL(confluent_kafka.cimpl.__file__)
-    other = ctypes.CDLL(shutil.copy(bundled(), tmp_path))
+    other = ctypes.CDLL(str(shutil.copy(bundled(), tmp_path)))
     assert _refusal(ours) == "", "the first one decides"
     assert "two copies of librdkafka" in _refusal(other)
     assert _refusal(ours) == ""

@@ -211,20 +211,24 @@ def test_a_record_that_comes_the_other_way_is_told_and_the_next_comes_as_rows(sh
 
 
 def test_a_record_that_the_extension_did_not_read_is_told_and_its_partition_is_led(shared: Log) -> None:
+    led: list[TopicPartition] = []
+    strays: list[tuple[TopicPartition, int]] = []
+
     class Straying:
         """The real one, and a record of a partition that nobody has led: librdkafka gives none."""
 
-        wake, lead = shared.source.wake, shared.source.lead
+        wake = shared.source.wake
+
+        def lead(self, tp: TopicPartition) -> _native.Records:
+            led.append(tp)
+            return shared.source.lead(tp)
 
         def read(self) -> Any:
             assert shared.source.read() == ([], [], [])
             return [], [], [("t", 2, 7)]
 
-    strays: list[tuple[TopicPartition, int]] = []
-    led: list[TopicPartition] = []
-    source = RowSource(shared.consumer, Straying(), Mailbox(), lambda *_: None, lambda *stray: strays.append(stray))  # type: ignore[arg-type]
-    lead = source.lead
-    source.lead = lambda tps: (led.extend(tps), lead(led))[1]  # type: ignore[method-assign]
+    played: Any = Straying()
+    source = RowSource(shared.consumer, played, Mailbox(), lambda *_: None, lambda *stray: strays.append(stray))
     assert source.read()
     assert strays == [(TopicPartition("t", 2), 7)]
     assert led == [TopicPartition("t", 2)]

@@ -35,7 +35,7 @@ def _use(made: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     sys.modules[_NAME] = module
-    sidecar.kafka._native = module  # type: ignore[assignment]
+    vars(sidecar.kafka)["_native"] = module
 
 
 if not os.environ.get(SANITIZERS):

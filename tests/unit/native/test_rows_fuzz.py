@@ -77,7 +77,7 @@ class Life:
     def reserved(self, made: list[Row]) -> bool:
         values, keys = sum(len(row.value or b"") for row in made), sum(len(row.key or b"") for row in made)
         with_luck = self.runs_out_soon()
-        done = self.library.rows_reserve(self.at, len(made), values, keys) == 0
+        done: bool = self.library.rows_reserve(self.at, len(made), values, keys) == 0
         self.memory.value = -1
         assert done or with_luck
         return done
@@ -85,7 +85,7 @@ class Life:
     def headed(self, header: tuple[bytes, bytes | None]) -> bool:
         name, value = header
         with_luck = self.runs_out_soon()
-        done = self.library.rows_header(self.at, name, len(name), value, len(value or b"")) == 0
+        done: bool = self.library.rows_header(self.at, name, len(name), value, len(value or b"")) == 0
         self.memory.value = -1
         assert done or with_luck
         return done
@@ -195,7 +195,7 @@ def batch_of(rows: list[Row]) -> pb.Batch:
 
 @pytest.fixture
 def seeds() -> Iterator[int]:
-    return iter(range(int(os.environ.get(ROUNDS, "150"))))
+    return iter(range(int(os.environ.get(ROUNDS, "100"))))
 
 
 def test_whatever_is_done_to_the_rows(library: ctypes.CDLL, seeds: Iterator[int]) -> None:

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -83,14 +84,31 @@ def test_a_client_that_is_no_more_is_not_taken(library: ctypes.CDLL) -> None:
     assert library.source_open(source, 10) == -1
 
 
-def test_the_newest_client_of_the_thread_is_taken_and_once(library: ctypes.CDLL) -> None:
-    with opened(library) as source:
-        library.played_make(CLIENT + 1)
-        assert ctypes.c_void_p.from_buffer(source).value == CLIENT
-    with opened(library) as source:
-        assert ctypes.c_void_p.from_buffer(source).value == CLIENT
-    library.played_destroy(CLIENT + 1)
+def client_of(source: ctypes.Array[ctypes.c_char]) -> int | None:
+    return ctypes.c_void_p.from_buffer(source).value
+
+
+def test_the_newest_client_of_the_thread_is_taken_and_each_once(library: ctypes.CDLL) -> None:
+    for client in (CLIENT + 1, CLIENT + 2, CLIENT + 3):
+        library.played_make(client)
+    with opened(library) as source:  # makes one more
+        assert client_of(source) == CLIENT
+    library.played_destroy(CLIENT + 2)
+    for client in (CLIENT + 3, CLIENT + 1):
+        source = ctypes.create_string_buffer(library.played_sizeof_source())
+        assert library.source_open(source, 1) == 0
+        assert client_of(source) == client
+        library.source_close(source)
     assert library.source_open(ctypes.create_string_buffer(library.played_sizeof_source()), 1) == -1
+
+
+def test_a_client_that_another_thread_has_made_is_not_taken(library: ctypes.CDLL) -> None:
+    with ThreadPoolExecutor(1) as other:
+        other.submit(library.played_make, CLIENT).result()
+        source = ctypes.create_string_buffer(library.played_sizeof_source())
+        assert library.source_open(source, 1) == -1
+        assert other.submit(library.source_open, source, 1).result() == 0
+    library.source_close(source)
 
 
 def test_a_client_whose_end_would_not_be_heard_of_is_not_taken(library: ctypes.CDLL) -> None:
