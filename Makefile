@@ -89,3 +89,10 @@ sanitize: $(VENV)/ready  ## the C code's tests under ASan and UBSan, with a fixe
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	  KAFKA_SIDECAR_SANITIZERS=$(SANITIZERS) KAFKA_SIDECAR_FUZZ_ROUNDS=$(ROUNDS) \
 	  $(BIN)/python -m pytest -q --capture=sys --timeout 600 -p tests.unit.native.sanitized $(NATIVE_TESTS)
+
+# What is different without the extension is the way of records from Kafka's client into frames: so the tests of that way,
+# on real Kafka alone.
+FALLBACK_TESTS = lossless gaps dead_letters dead_letters_refused offset_lost pause pressure policies rebalance stale
+
+fallback: $(VENV)/ready  ## the behaviour suite where the extension could not be built: what concerns the way of records
+	KAFKA_SIDECAR_NATIVE=0 $(BIN)/python -m pytest -q -k "not embedded" $(FALLBACK_TESTS:%=tests/integration/test_%.py)

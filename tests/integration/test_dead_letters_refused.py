@@ -22,7 +22,7 @@ from tests.integration.dead import (
     start_failing,
 )
 from tests.integration.hand_client import hand_client
-from tests.integration.harness import NAME, PATIENCE, Broker, Stage, wait_for
+from tests.integration.harness import NAME, PATIENCE, Broker, Stage, needs_extension, wait_for
 from tests.servers.kafka import KafkaServer
 from tests.servers.topics import (
     Record,
@@ -169,6 +169,7 @@ def test_header_name_that_is_no_text_cannot_be_kept(stage: Stage) -> None:
     assert sidecar.lambda_status().dead_letters == 1
 
 
+@needs_extension
 @pytest.mark.parametrize(
     ("name", "why"), [(b"\xff\xfe", "a header name is not UTF-8"), (b"a\0b", "a header name has a NUL")]
 )

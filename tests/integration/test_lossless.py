@@ -18,7 +18,7 @@ from sdk_python import CREATE_TIME, LOG_APPEND_TIME
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.integration import checks
 from tests.integration.hand_client import hand_client
-from tests.integration.harness import NAME, Sidecar, Stage, wait_for
+from tests.integration.harness import NAME, Sidecar, Stage, needs_extension, wait_for
 from tests.integration.lambdas.writer import as_text
 from tests.servers.topics import Record, produce_non_utf8_header, read_all
 
@@ -123,6 +123,7 @@ def wait_until_halted(sidecar: Sidecar, offset: int, count: int) -> str:
     return halted.reason
 
 
+@needs_extension
 @pytest.mark.parametrize("hostile", [b"\xff\xfe", b"a\0b"], ids=["no text", "with a NUL"])
 def test_header_name_that_is_no_text_or_has_a_nul(stage: Stage, hostile: bytes) -> None:
     """Bytes to Kafka and to the contract."""
