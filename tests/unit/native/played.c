@@ -102,7 +102,7 @@ typedef struct {
 } played_t;
 
 int played_messages; /* that are not destroyed */
-int played_layout;   /* bytes by which a header's value lies elsewhere than the real library has it */
+int played_layout;   /* by which a header is kept otherwise than by the real library */
 
 static rd_kafka_message_t *waiting[MOST];
 static size_t waiting_count;
@@ -140,7 +140,9 @@ void played_header(const char *name, size_t name_len, const void *value, size_t 
         value_len = 0;
     made->name_len = name_len;
     made->value_len = value_len;
-    made->serialized = length_size(name_len) + name_len + length_size(value_len) + value_len + (size_t)played_layout;
+    made->serialized = length_size(name_len) + name_len + length_size(value_len) + value_len;
+    if (value == NULL) /* which lies nowhere */
+        made->serialized += (size_t)played_layout;
     memcpy(made->name, name, name_len);
     made->name[name_len] = 0;
     made->value = value == NULL ? NULL : made->name + name_len + 1 + played_layout;
