@@ -87,3 +87,26 @@ $(VENV)/ready: requirements/dev.txt pyproject.toml $(wildcard sidecar/native/*)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+# What the C code is tested with, and by: the rows with random lives, the source with a played librdkafka, and both with
+# the real one. Python itself leaks a little at its end, which is not looked at. A sanitizer reports on file descriptor 2,
+# which pytest must leave alone.
+SANITIZERS = address,undefined
+NATIVE_TESTS = tests/unit/native tests/unit/kafka/test_rows.py tests/unit/kafka/test_header_names.py \
+  tests/unit/kafka/test_proof.py
+ROUNDS ?= 1000
+
+.PHONY: sanitize fallback
+
+sanitize: $(VENV)/ready  ## the C code's tests under ASan and UBSan, with a fixed number of random inputs (ROUNDS=1000)
+	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+	  KAFKA_SIDECAR_SANITIZERS=$(SANITIZERS) KAFKA_SIDECAR_FUZZ_ROUNDS=$(ROUNDS) \
+	  $(BIN)/python -m pytest -q --capture=sys --timeout 600 -p tests.unit.native.sanitized $(NATIVE_TESTS)
+
+# What is different without the extension is the way of records from Kafka's client into frames: so the tests of that way,
+# on real Kafka alone.
+FALLBACK_TESTS = lossless gaps dead_letters dead_letters_refused offset_lost pause pressure policies rebalance stale
+
+fallback: $(VENV)/ready  ## the behaviour suite where the extension could not be built: what concerns the way of records
+	KAFKA_SIDECAR_NATIVE=0 $(BIN)/python -m pytest -q -k "not embedded" $(FALLBACK_TESTS:%=tests/integration/test_%.py)

@@ -26,12 +26,17 @@ class Source:
     """The records of the consumer that this thread has just made, with this module's file as a plugin of it."""
 
     def __init__(self, most: int) -> None:
-        """``most``: records of one read. Raises ``RuntimeError`` when there is no such consumer."""
+        """``most``: records of one read. Raises ``RuntimeError`` when there is no such consumer, or it is in no
+        group."""
     def lead(self, partition: tuple[str, int], /) -> Records:
-        """Lead a partition's records here, from before it is assigned. Again, for one that is here: the same."""
-    def read(self) -> tuple[list[tuple[tuple[str, int], int]], list[tuple[str, int, int, int, str]]]:
-        """What is there: each partition that got records, with how many; then topic, partition, offset, code and text
-        of each error."""
+        """Lead a partition's records here, from before it is assigned. Again, for one that is here: the same.
+        Raises ``RuntimeError`` when the client has no queue for it."""
+    def read(
+        self,
+    ) -> tuple[list[tuple[tuple[str, int], int]], list[tuple[str, int, int, int, str]], list[tuple[str, int, int]]]:
+        """What is there: each partition that got records, with how many; topic, partition, offset, code and text of
+        each error; topic, partition and offset of records that were not read, the first of each run of them, because
+        nobody has led their partition. Raises ``RuntimeError`` when the client refuses, ``MemoryError``."""
     def wait(self, seconds: float, /) -> None:
         """Until there may be something to read or to poll, or `wake` was called since the last wait."""
     def wake(self) -> None:

@@ -187,11 +187,14 @@ def added_headers(
 
 
 def _named(headers: list[tuple[bytes, bytes | None]]) -> list[tuple[str, bytes | None]]:
-    """The binding takes names as text only."""
+    """The binding takes names as text only, and cuts them at a NUL without a word."""
     try:
-        return [(name.decode(), value) for name, value in headers]
+        named = [(name.decode(), value) for name, value in headers]
     except UnicodeDecodeError:
         raise ValueError("a header name is not UTF-8, which the Kafka client cannot write") from None
+    if any("\0" in name for name, _ in named):
+        raise ValueError("a header name has a NUL, where the Kafka client would cut it")
+    return named
 
 
 def _limits_of(admin: AdminClient, source: str) -> dict[str, str]:

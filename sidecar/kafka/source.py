@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
 
-from sidecar.kafka.extension import PLUGINS
 from sidecar.kafka.messages import Sorter, failure_of
 from sidecar.kafka.records import Failure, Run
 from sidecar.kafka.rows import RowRecords
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from sidecar.kafka import _native as native
     from sidecar.kafka.properties import Property
     from sidecar.mail import Mailbox
+
+PLUGINS = "plugin.library.paths"
+"""The property by which Kafka's client is told of the extension, and the extension of the client."""
 
 MOST_PER_FETCH = 4_000
 """Records of one read: a quarter more throughput than 1,000, because frames grow with it."""
@@ -147,7 +149,7 @@ class RowSource:
         """See `Source`.
 
         A partition stops in a thread of the client's, and forgets with it where its records were to go. So it is led
-        only when it has stopped: a pause is answered by the same thread, behind that (and a resume of what is not
+        only when it has stopped: a pause is answered by the same thread, after that (and a resume of what is not
         paused by nobody, at once). And before it starts again: meanwhile a topic that was made anew may get a new
         partition in the client, which would be led then and not the one that is read.
         """
@@ -163,23 +165,22 @@ class RowSource:
         message = self._consumer.poll(0)
         if message is not None:
             if message.error() is None:
-                # The client has made its partition anew, which nobody has led.
-                tp = TopicPartition(message.topic() or "", message.partition() or 0)
-                self.lead([tp])
-                self._strayed(tp, message.offset() or 0)
+                self._stray(message.topic() or "", message.partition() or 0, message.offset() or 0)
             else:
                 self._arrived([], [failure_of(message)])
 
     def read(self) -> bool:
         """See `Source`."""
         self.serve()
-        runs, errors = self._source.read()
+        runs, errors, strays = self._source.read()
         if runs or errors:
             self._arrived(
                 [Run(*self._records[tp], added) for tp, added in runs],
                 [Failure(topic, at, offset, KafkaError(code, text)) for topic, at, offset, code, text in errors],
             )
-        return bool(runs or errors)
+        for stray in strays:
+            self._stray(*stray)
+        return bool(runs or errors or strays)
 
     def wait(self, seconds: float, *, for_letter: bool) -> None:  # noqa: ARG002 - it ends for either
         """See `Source`."""
@@ -191,6 +192,12 @@ class RowSource:
         self._closed = True
         self._mailbox.bell = None
         self._source.close()
+
+    def _stray(self, topic: str, partition: int, offset: int) -> None:
+        """A record of a partition that nobody has led: the client has made it anew, for one."""
+        tp = TopicPartition(topic, partition)
+        self.lead([tp])
+        self._strayed(tp, offset)
 
 
 def with_plugin(properties: Mapping[str, Property], extension: ModuleType | None) -> dict[str, Property]:

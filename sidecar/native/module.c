@@ -1,7 +1,8 @@
 /* The Python module: `Source` and `Records`. Types are in _native.pyi, beside what uses them.
  *
  * Both belong to the thread that owns the consumer; `Source.wake` alone may be called from any. The interpreter's
- * lock is given up where work grows with the number of records.
+ * lock is given up where work grows with the number of records. `Source.wake` relies on that lock: an interpreter
+ * without one has no limited API, so that this is not built for it.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -13,14 +14,14 @@
 enum { UNLOCKED_FROM = 8 * 1024 }; /* bytes of a frame: smaller ones are made sooner than the lock comes back */
 
 typedef struct {
-    PyObject ob_base;
+    PyObject_HEAD
     source_t source;
     int is_open;
     PyObject *all; /* the Records that were made, which live as long */
 } SourceObject;
 
 typedef struct {
-    PyObject ob_base;
+    PyObject_HEAD
     slot_t *slot; /* of its source; NULL once that is closed */
     PyObject *partition;
 } RecordsObject;
@@ -229,6 +230,11 @@ static PyType_Spec records_spec = {
 
 /* --- Source ------------------------------------------------------------------------------------------------------ */
 
+static const char *why_not_opened(int code) {
+    return code == -1 ? "this thread has made no consumer with this library as its plugin"
+                      : "the consumer is in no group, and so has no queue of events";
+}
+
 static PyObject *source_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
     static char *names[] = {"most", NULL};
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
@@ -244,18 +250,17 @@ static PyObject *source_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     self = (SourceObject *)allocate(type, 0);
     if (self == NULL)
         return NULL;
-    opened = source_open(&self->source, (size_t)most);
-    self->is_open = opened == 0;
     self->all = PyList_New(0);
-    if (opened == -1)
-        PyErr_SetString(PyExc_RuntimeError, "this thread has made no consumer with this library as its plugin");
-    else if (opened < 0)
+    opened = self->all == NULL ? -2 : source_open(&self->source, (size_t)most);
+    self->is_open = opened == 0;
+    if (self->is_open)
+        return (PyObject *)self;
+    if (opened == -2)
         PyErr_NoMemory();
-    if (opened < 0 || self->all == NULL) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    return (PyObject *)self;
+    else
+        PyErr_SetString(PyExc_RuntimeError, why_not_opened(opened));
+    Py_DECREF(self);
+    return NULL;
 }
 
 static void close_source(SourceObject *self) {
@@ -285,19 +290,23 @@ static source_t *open_source(PyObject *self) {
     return NULL;
 }
 
-static RecordsObject *records_of(SourceObject *self, slot_t *slot, PyObject *partition) {
-    RecordsObject *records = (RecordsObject *)PyType_GenericAlloc(records_type, 0);
+/* The Records of a slot, made with its first use: before anything is led to it, since what is read needs them. */
+static PyObject *records_of(SourceObject *self, slot_t *slot, PyObject *partition) {
+    RecordsObject *records = slot->owner;
+    if (records != NULL)
+        return (PyObject *)records;
+    records = (RecordsObject *)PyType_GenericAlloc(records_type, 0);
     if (records == NULL)
         return NULL;
     records->partition = Py_NewRef(partition);
-    records->slot = slot;
     if (PyList_Append(self->all, (PyObject *)records) < 0) { /* the list holds it from here on */
         Py_DECREF(records);
         return NULL;
     }
     Py_DECREF(records);
+    records->slot = slot;
     slot->owner = records;
-    return records;
+    return (PyObject *)records;
 }
 
 static PyObject *source_lead_method(PyObject *self, PyObject *partition) {
@@ -305,14 +314,20 @@ static PyObject *source_lead_method(PyObject *self, PyObject *partition) {
     const char *topic;
     int number;
     slot_t *slot;
+    PyObject *records;
     if (source == NULL || !PyArg_ParseTuple(partition, "si:lead", &topic, &number))
         return NULL;
-    slot = source_lead(source, topic, number);
+    slot = source_slot(source, topic, number);
     if (slot == NULL)
         return PyErr_NoMemory();
-    if (slot->owner == NULL && records_of((SourceObject *)self, slot, partition) == NULL)
+    records = records_of((SourceObject *)self, slot, partition);
+    if (records == NULL)
         return NULL;
-    return Py_NewRef((PyObject *)slot->owner);
+    if (source_lead(source, slot) < 0) {
+        PyErr_Format(PyExc_RuntimeError, "Kafka's client has no queue for partition %d of %s", number, topic);
+        return NULL;
+    }
+    return Py_NewRef(records);
 }
 
 static PyObject *touched_of(const source_t *source) {
@@ -326,22 +341,34 @@ static PyObject *touched_of(const source_t *source) {
     return touched;
 }
 
-static PyObject *failures_of(const source_t *source) {
-    PyObject *failures = PyList_New((Py_ssize_t)source->failure_count);
+static PyObject *failure_of(const failure_t *one) {
+    PyObject *text;
+    if (one->code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return Py_BuildValue("siL", one->topic, (int)one->partition, (long long)one->offset);
+    text = PyUnicode_DecodeUTF8(one->text, (Py_ssize_t)strlen(one->text), "replace");
+    if (text == NULL)
+        return NULL;
+    return Py_BuildValue("siLiN", one->topic, (int)one->partition, (long long)one->offset, one->code, text);
+}
+
+/* Those of the last read, or its strays. */
+static PyObject *failures_of(const source_t *source, int strays) {
+    PyObject *failures = PyList_New(0);
     for (size_t i = 0; failures != NULL && i < source->failure_count; i++) {
-        const failure_t *one = &source->failures[i];
-        PyObject *text = PyUnicode_DecodeUTF8(one->text, (Py_ssize_t)strlen(one->text), "replace");
-        PyObject *failure = text == NULL ? NULL : Py_BuildValue("siLiN", one->topic, (int)one->partition,
-                                                                (long long)one->offset, one->code, text);
-        if (failure == NULL || PyList_SetItem(failures, (Py_ssize_t)i, failure) < 0)
+        PyObject *failure;
+        if ((source->failures[i].code == RD_KAFKA_RESP_ERR_NO_ERROR) != strays)
+            continue;
+        failure = failure_of(&source->failures[i]);
+        if (failure == NULL || PyList_Append(failures, failure) < 0)
             Py_CLEAR(failures);
+        Py_XDECREF(failure);
     }
     return failures;
 }
 
 static PyObject *source_read_method(PyObject *self, PyObject *unused) {
     source_t *source = open_source(self);
-    PyObject *touched, *failures;
+    PyObject *touched, *failures, *strays;
     int result;
     (void)unused;
     if (source == NULL)
@@ -349,15 +376,22 @@ static PyObject *source_read_method(PyObject *self, PyObject *unused) {
     Py_BEGIN_ALLOW_THREADS
     result = source_read(source);
     Py_END_ALLOW_THREADS
-    if (result < 0)
+    if (result == -1)
         return PyErr_NoMemory();
-    touched = touched_of(source);
-    failures = touched == NULL ? NULL : failures_of(source);
-    if (failures == NULL) {
-        Py_XDECREF(touched);
+    if (result < 0) {
+        PyErr_Format(PyExc_RuntimeError, "Kafka's client refuses to read its queue: %s",
+                     rdkafka.err2str(source->refusal));
         return NULL;
     }
-    return Py_BuildValue("NN", touched, failures);
+    touched = touched_of(source);
+    failures = touched == NULL ? NULL : failures_of(source, 0);
+    strays = failures == NULL ? NULL : failures_of(source, 1);
+    if (strays == NULL) {
+        Py_XDECREF(touched);
+        Py_XDECREF(failures);
+        return NULL;
+    }
+    return Py_BuildValue("NNN", touched, failures, strays);
 }
 
 static PyObject *source_wait_method(PyObject *self, PyObject *argument) {
@@ -409,19 +443,6 @@ static PyType_Spec source_spec = {
 
 /* --- the module -------------------------------------------------------------------------------------------------- */
 
-static int load(void) {
-    PyObject *binding = PyImport_ImportModule("confluent_kafka.cimpl");
-    PyObject *path = binding == NULL ? NULL : PyModule_GetFilenameObject(binding);
-    PyObject *encoded = path == NULL ? NULL : PyUnicode_EncodeFSDefault(path);
-    const char *missing = encoded == NULL ? NULL : rdkafka_load(PyBytes_AsString(encoded));
-    if (missing != NULL)
-        PyErr_Format(PyExc_ImportError, "not found in the binding's librdkafka: %s", missing);
-    Py_XDECREF(encoded);
-    Py_XDECREF(path);
-    Py_XDECREF(binding);
-    return PyErr_Occurred() ? -1 : 0;
-}
-
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "_native",
@@ -431,8 +452,6 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__native(void) {
     PyObject *module, *source_type;
-    if (load() < 0)
-        return NULL;
     module = PyModule_Create(&definition);
     records_type = (PyTypeObject *)PyType_FromSpec(&records_spec);
     source_type = PyType_FromSpec(&source_spec);

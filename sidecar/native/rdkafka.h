@@ -1,8 +1,11 @@
 /* The part of librdkafka's public C interface that is used here.
  *
- * The binding's wheel carries librdkafka itself and no header, so what is needed is declared anew: names, types and
- * numbers are those of rdkafka.h, which promises to keep them. Nothing is linked: each function is looked up in the
- * library that the binding has loaded, since two copies of it could not share a client.
+ * The binding's wheel carries librdkafka itself and no header, so what is needed is declared anew: types and numbers are
+ * those of rdkafka.h, which promises to keep them. Nothing is linked: each function is looked up in the library that
+ * the binding's clients are made by, since two copies of it could not share a client.
+ *
+ * No name of librdkafka's is defined here: where that library is in the process's global scope, a variable of ours with
+ * the name of one of its functions would be that function.
  */
 #ifndef SIDECAR_RDKAFKA_H
 #define SIDECAR_RDKAFKA_H
@@ -42,33 +45,45 @@ enum { RD_KAFKA_TIMESTAMP_NOT_AVAILABLE = 0, RD_KAFKA_TIMESTAMP_CREATE_TIME = 1,
 
 typedef rd_kafka_resp_err_t rd_kafka_interceptor_f_on_new_t(
     rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque, char *errstr, size_t errstr_size);
+typedef rd_kafka_resp_err_t rd_kafka_interceptor_f_on_destroy_t(rd_kafka_t *rk, void *opaque);
 
+/* Each without its prefix `rd_kafka_`. */
 #define RDKAFKA_FUNCTIONS(F)                                                                                         \
-    F(rd_kafka_resp_err_t, rd_kafka_conf_interceptor_add_on_new,                                                     \
+    F(rd_kafka_resp_err_t, conf_interceptor_add_on_new,                                                              \
       (rd_kafka_conf_t *, const char *, rd_kafka_interceptor_f_on_new_t *, void *))                                  \
-    F(rd_kafka_queue_t *, rd_kafka_queue_new, (rd_kafka_t *))                                                        \
-    F(rd_kafka_queue_t *, rd_kafka_queue_get_consumer, (rd_kafka_t *))                                               \
-    F(rd_kafka_queue_t *, rd_kafka_queue_get_partition, (rd_kafka_t *, const char *, int32_t))                       \
-    F(void, rd_kafka_queue_forward, (rd_kafka_queue_t *, rd_kafka_queue_t *))                                        \
-    F(void, rd_kafka_queue_cb_event_enable,                                                                          \
-      (rd_kafka_queue_t *, void (*)(rd_kafka_t *, void *), void *))                                                  \
-    F(void, rd_kafka_queue_destroy, (rd_kafka_queue_t *))                                                            \
-    F(ssize_t, rd_kafka_consume_batch_queue, (rd_kafka_queue_t *, int, rd_kafka_message_t **, size_t))               \
-    F(void, rd_kafka_message_destroy, (rd_kafka_message_t *))                                                        \
-    F(int64_t, rd_kafka_message_timestamp, (const rd_kafka_message_t *, int *))                                      \
-    F(rd_kafka_resp_err_t, rd_kafka_message_headers, (const rd_kafka_message_t *, rd_kafka_headers_t **))            \
-    F(rd_kafka_resp_err_t, rd_kafka_header_get_all,                                                                  \
+    F(rd_kafka_resp_err_t, interceptor_add_on_destroy,                                                               \
+      (rd_kafka_t *, const char *, rd_kafka_interceptor_f_on_destroy_t *, void *))                                   \
+    F(rd_kafka_resp_err_t, last_error, (void))                                                                       \
+    F(rd_kafka_queue_t *, queue_new, (rd_kafka_t *))                                                                 \
+    F(rd_kafka_queue_t *, queue_get_consumer, (rd_kafka_t *))                                                        \
+    F(rd_kafka_queue_t *, queue_get_partition, (rd_kafka_t *, const char *, int32_t))                                \
+    F(void, queue_forward, (rd_kafka_queue_t *, rd_kafka_queue_t *))                                                 \
+    F(void, queue_cb_event_enable, (rd_kafka_queue_t *, void (*)(rd_kafka_t *, void *), void *))                     \
+    F(void, queue_destroy, (rd_kafka_queue_t *))                                                                     \
+    F(ssize_t, consume_batch_queue, (rd_kafka_queue_t *, int, rd_kafka_message_t **, size_t))                        \
+    F(void, message_destroy, (rd_kafka_message_t *))                                                                 \
+    F(int64_t, message_timestamp, (const rd_kafka_message_t *, int *))                                               \
+    F(rd_kafka_resp_err_t, message_headers, (const rd_kafka_message_t *, rd_kafka_headers_t **))                     \
+    F(rd_kafka_resp_err_t, header_get_all,                                                                           \
       (const rd_kafka_headers_t *, size_t, const char **, const void **, size_t *))                                  \
-    F(const char *, rd_kafka_topic_name, (const rd_kafka_topic_t *))                                                 \
-    F(const char *, rd_kafka_err2str, (rd_kafka_resp_err_t))
+    F(const char *, topic_name, (const rd_kafka_topic_t *))                                                          \
+    F(const char *, err2str, (rd_kafka_resp_err_t))
 
-/* One pointer for each, filled by rdkafka_load. */
-#define RDKAFKA_DECLARE(result, name, arguments) extern result(*name) arguments;
-RDKAFKA_FUNCTIONS(RDKAFKA_DECLARE)
-#undef RDKAFKA_DECLARE
+#define RDKAFKA_POINTER(result, name, arguments) result(*name) arguments;
+typedef struct {
+    RDKAFKA_FUNCTIONS(RDKAFKA_POINTER)
+} rdkafka_t;
+#undef RDKAFKA_POINTER
 
-/* Look the functions up in the library that `path`, the binding's own module, depends on. Returns NULL, or what is
- * missing (valid until the next call). To be called once, before anything else. */
-const char *rdkafka_load(const char *path);
+/* Filled by rdkafka_load. */
+extern rdkafka_t rdkafka;
+
+/* Look the functions up in the library that the code at `address` is of. Returns NULL, or what is wrong (valid for as
+ * long as the process lives). The first time decides: afterwards another library is refused. From any thread. */
+const char *rdkafka_load(const void *address);
+
+/* The length of a header's name, of which `header_get_all` gives the beginning alone: a name may hold NULs. Returns -1
+ * where this library keeps headers in another way than those that this is known of. */
+ssize_t rdkafka_header_name(const char *name, const void *value, size_t value_len);
 
 #endif

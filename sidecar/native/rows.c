@@ -179,10 +179,9 @@ row_t *rows_append(rows_t *rows, int64_t offset, int stamp, int64_t timestamp, c
     return row;
 }
 
-int rows_header(rows_t *rows, const char *name, const void *value, size_t value_len) {
+int rows_header(rows_t *rows, const char *name, size_t name_len, const void *value, size_t value_len) {
     row_t *row = rows->rows + rows->end - 1;
     bytes_t *headers = &rows->headers;
-    size_t name_len = strlen(name);
     uint8_t *start, *at;
     if (bytes_reserve(headers, name_len + (value == NULL ? 0 : value_len) + 2 * ENTRY_OVERHEAD) < 0)
         return -1;
@@ -220,13 +219,16 @@ void rows_drop(rows_t *rows, size_t count) {
         rows_emptied(rows);
 }
 
+void rows_retract(rows_t *rows) {
+    const row_t *row = rows->rows + --rows->end;
+    rows->values.end -= row->value;
+    rows->keys.end -= row->key;
+    rows->headers.end -= row->headers;
+}
+
 void rows_truncate(rows_t *rows, size_t count) {
-    while (rows_count(rows) > count) {
-        const row_t *row = rows->rows + --rows->end;
-        rows->values.end -= row->value;
-        rows->keys.end -= row->key;
-        rows->headers.end -= row->headers;
-    }
+    while (rows_count(rows) > count)
+        rows_retract(rows);
     if (rows->first == rows->end)
         rows_emptied(rows);
 }

@@ -1,6 +1,6 @@
 /* The records of one partition that wait, in the form in which they are sent.
  *
- * Each record is copied once, when it is read: its value, key and headers go behind those of the records before it,
+ * Each record is copied once, when it is read: its value, key and headers go after those of the records before it,
  * with their tags and lengths as protobuf has them. A frame of any run of records is then a few copies of whole
  * stretches. Knows nothing of Python, threads or Kafka's client.
  */
@@ -33,7 +33,7 @@ typedef struct {
 typedef struct {
     size_t count;    /* records of the frame */
     size_t size;     /* its bytes, complete */
-    size_t body;     /* those behind the frame's own tag and length */
+    size_t body;     /* those after the frame's own tag and length */
     int gaps, any_key, any_header;
     size_t packed[6]; /* bytes of each packed column, in the order in which they are written */
 } frame_t;
@@ -52,10 +52,13 @@ row_t *rows_append(rows_t *rows, int64_t offset, int stamp, int64_t timestamp, c
                    const void *key, size_t key_len);
 
 /* Append a header to the last record. Returns 0, or -1 without memory. */
-int rows_header(rows_t *rows, const char *name, const void *value, size_t value_len);
+int rows_header(rows_t *rows, const char *name, size_t name_len, const void *value, size_t value_len);
+
+/* Take the last record back, and keep the room that was made for it and for more. */
+void rows_retract(rows_t *rows);
 
 void rows_drop(rows_t *rows, size_t count);     /* the first ones */
-void rows_truncate(rows_t *rows, size_t count); /* all behind the first so many */
+void rows_truncate(rows_t *rows, size_t count); /* all after the first so many */
 void rows_remove(rows_t *rows, size_t index);   /* one */
 void rows_free(rows_t *rows);
 

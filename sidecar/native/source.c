@@ -2,27 +2,78 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 /* --- the consumer's handle ------------------------------------------------------------------------------------- */
 
-static _Thread_local rd_kafka_t *made; /* by this thread, and not yet taken */
+/* A client that was made and that no source has taken yet. */
+typedef struct made_s {
+    struct made_s *next;
+    rd_kafka_t *client;
+    pthread_t by;
+} made_t;
 
-static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque, char *errstr,
-                                  size_t errstr_size) {
-    (void)conf, (void)opaque, (void)errstr, (void)errstr_size;
-    made = rk;
+static made_t *made; /* the newest first */
+static pthread_mutex_t made_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Remove the newest that is `client`, or, where that is NULL, that this thread has made. Returns it, or NULL. */
+static rd_kafka_t *take_made(rd_kafka_t *client) {
+    made_t **at, *found;
+    pthread_mutex_lock(&made_lock);
+    for (at = &made; *at != NULL; at = &(*at)->next)
+        if (client != NULL ? (*at)->client == client : pthread_equal((*at)->by, pthread_self()))
+            break;
+    found = *at;
+    if (found != NULL)
+        *at = found->next;
+    pthread_mutex_unlock(&made_lock);
+    client = found == NULL ? NULL : found->client;
+    free(found);
+    return client;
+}
+
+static rd_kafka_resp_err_t on_destroy(rd_kafka_t *rk, void *opaque) {
+    /* Also of one whose making failed after on_new was called. In whichever thread. */
+    (void)opaque;
+    take_made(rk);
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-/* What librdkafka calls in each of `plugin.library.paths`: the one way to a client that somebody else makes. */
-rd_kafka_resp_err_t conf_init(rd_kafka_conf_t *conf, void **opaque, char *errstr, size_t errstr_size) {
-    (void)opaque, (void)errstr, (void)errstr_size;
-    if (rd_kafka_conf_interceptor_add_on_new == NULL)
-        return RD_KAFKA_RESP_ERR__FAIL; /* loaded by somebody else's program */
-    return rd_kafka_conf_interceptor_add_on_new(conf, "kafka-sidecar", on_new, NULL);
+static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque, char *errstr,
+                                  size_t errstr_size) {
+    made_t *one = malloc(sizeof *one);
+    rd_kafka_resp_err_t error;
+    (void)conf, (void)opaque, (void)errstr, (void)errstr_size;
+    if (one == NULL)
+        return RD_KAFKA_RESP_ERR__FAIL;
+    error = rdkafka.interceptor_add_on_destroy(rk, "kafka-sidecar", on_destroy, NULL);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) { /* else it would be here when it is no more */
+        free(one);
+        return error;
+    }
+    pthread_mutex_lock(&made_lock);
+    *one = (made_t){.next = made, .client = rk, .by = pthread_self()};
+    made = one;
+    pthread_mutex_unlock(&made_lock);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* What librdkafka calls in each of `plugin.library.paths`: the one way to a client that somebody else makes.
+ *
+ * Whose code has called is the library that makes this client. The binding's module depends on one, but with another
+ * in the process's global scope (LD_PRELOAD) it is that one's functions that it has got. */
+__attribute__((visibility("default"))) rd_kafka_resp_err_t conf_init(rd_kafka_conf_t *conf, void **opaque, char *errstr,
+                                                                     size_t errstr_size) {
+    const char *wrong = rdkafka_load(__builtin_return_address(0));
+    (void)opaque;
+    if (wrong != NULL) {
+        snprintf(errstr, errstr_size, "%s", wrong);
+        return RD_KAFKA_RESP_ERR__FAIL;
+    }
+    return rdkafka.conf_interceptor_add_on_new(conf, "kafka-sidecar", on_new, NULL);
 }
 
 /* --- waiting --------------------------------------------------------------------------------------------------- */
@@ -87,22 +138,24 @@ static void buffers_free(source_t *source) {
 }
 
 int source_open(source_t *source, size_t most) {
-    rd_kafka_t *rk = made;
+    rd_kafka_t *rk = take_made(NULL);
     *source = (source_t){.client = rk, .most = most};
     if (rk == NULL)
         return -1;
-    made = NULL;
+    source->events = rdkafka.queue_get_consumer(rk);
+    if (source->events == NULL)
+        return -3;
     source->batch = malloc(most * sizeof *source->batch);
     source->touched = malloc(most * sizeof *source->touched);
     source->failures = malloc(most * sizeof *source->failures);
     if (source->batch == NULL || source->touched == NULL || source->failures == NULL || bell_open(source) < 0) {
+        rdkafka.queue_destroy(source->events);
         buffers_free(source);
         return -2;
     }
-    source->records = rd_kafka_queue_new(rk);
-    source->events = rd_kafka_queue_get_consumer(rk);
-    rd_kafka_queue_cb_event_enable(source->records, on_event, source);
-    rd_kafka_queue_cb_event_enable(source->events, on_event, source);
+    source->records = rdkafka.queue_new(rk);
+    rdkafka.queue_cb_event_enable(source->records, on_event, source);
+    rdkafka.queue_cb_event_enable(source->events, on_event, source);
     return 0;
 }
 
@@ -116,10 +169,10 @@ static void failures_clear(source_t *source) {
 
 void source_close(source_t *source) {
     /* Disabled under each queue's lock, under which the callback runs too: afterwards none runs, and none will. */
-    rd_kafka_queue_cb_event_enable(source->records, NULL, NULL);
-    rd_kafka_queue_cb_event_enable(source->events, NULL, NULL);
-    rd_kafka_queue_destroy(source->events);
-    rd_kafka_queue_destroy(source->records);
+    rdkafka.queue_cb_event_enable(source->records, NULL, NULL);
+    rdkafka.queue_cb_event_enable(source->events, NULL, NULL);
+    rdkafka.queue_destroy(source->events);
+    rdkafka.queue_destroy(source->records);
     for (size_t i = 0; i < SOURCE_CHAINS; i++) {
         slot_t *slot = source->chains[i];
         while (slot != NULL) {
@@ -164,88 +217,97 @@ static slot_t *make(source_t *source, const char *topic, int32_t partition) {
     return slot;
 }
 
-slot_t *source_lead(source_t *source, const char *topic, int32_t partition) {
-    rd_kafka_queue_t *queue = rd_kafka_queue_get_partition(source->client, topic, partition);
+slot_t *source_slot(source_t *source, const char *topic, int32_t partition) {
     slot_t *slot = find(source, topic, partition);
+    return slot == NULL ? make(source, topic, partition) : slot;
+}
+
+int source_lead(source_t *source, const slot_t *slot) {
+    rd_kafka_queue_t *queue = rdkafka.queue_get_partition(source->client, slot->topic, slot->partition);
     if (queue == NULL)
-        return NULL;
-    if (slot == NULL)
-        slot = make(source, topic, partition);
-    if (slot != NULL)
-        rd_kafka_queue_forward(queue, source->records);
-    rd_kafka_queue_destroy(queue);
-    return slot;
+        return -1;
+    rdkafka.queue_forward(queue, source->records);
+    rdkafka.queue_destroy(queue);
+    return 0;
 }
 
 /* --- reading --------------------------------------------------------------------------------------------------- */
 
+/* Note an error that came in the place of a record, or that is a record's; or, with the code of none, a stray: a record
+ * that is not read. */
 static int note_failure(source_t *source, const rd_kafka_message_t *message, int code) {
-    const char *topic = message->rkt == NULL ? "" : rd_kafka_topic_name(message->rkt);
+    const char *topic = message->rkt == NULL ? "" : rdkafka.topic_name(message->rkt);
     failure_t *failure = &source->failures[source->failure_count];
     *failure = (failure_t){.partition = message->partition, .offset = message->offset, .code = code};
     failure->topic = strdup(topic);
     failure->text = message->err && message->payload != NULL ? strndup(message->payload, message->len)
-                                                             : strdup(rd_kafka_err2str(code));
+                                                             : strdup(rdkafka.err2str(code));
     source->failure_count++;
     return failure->topic == NULL || failure->text == NULL ? -1 : 0;
 }
 
-/* Append a message, whose headers were found (or NULL), to rows that have room for all but those. */
+/* Append a message, whose headers were found (or NULL), to rows that have room for all but those. Returns 0, or, with
+ * nothing appended, -1 without memory and 1 when a header cannot be read. */
 static int read_message(rows_t *rows, const rd_kafka_message_t *message, const rd_kafka_headers_t *headers) {
     const char *name;
     const void *value;
     size_t len;
     int stamp;
-    int64_t timestamp = rd_kafka_message_timestamp(message, &stamp);
+    int64_t timestamp = rdkafka.message_timestamp(message, &stamp);
     if (stamp == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
         timestamp = -1;
     rows_append(rows, message->offset, stamp, timestamp, message->payload, message->len, message->key,
                 message->key_len);
     if (headers == NULL)
         return 0;
-    for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &len) == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
-        if (rows_header(rows, name, value, len) < 0)
-            return -1;
+    for (size_t i = 0; rdkafka.header_get_all(headers, i, &name, &value, &len) == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
+        ssize_t name_len = rdkafka_header_name(name, value, len);
+        if (name_len < 0 || rows_header(rows, name, (size_t)name_len, value, len) < 0) {
+            rows_retract(rows);
+            return name_len < 0 ? 1 : -1;
+        }
+    }
     return 0;
 }
 
 /* Messages of one partition that follow one another. */
 static int read_run(source_t *source, rd_kafka_message_t **run, size_t count) {
-    slot_t *slot = find(source, rd_kafka_topic_name(run[0]->rkt), run[0]->partition);
+    slot_t *slot = find(source, rdkafka.topic_name(run[0]->rkt), run[0]->partition);
     size_t values = 0, keys = 0;
-    int memory = 0;
-    if (slot == NULL) { /* not led here by us: told, since it must not be lost in silence */
-        return note_failure(source, run[0], RD_KAFKA_RESP_ERR__FAIL);
-    }
+    if (slot == NULL || slot->owner == NULL) /* nobody has led it here: it is fetched again, from its first record on */
+        return note_failure(source, run[0], RD_KAFKA_RESP_ERR_NO_ERROR);
     for (size_t i = 0; i < count; i++) {
         values += run[i]->len;
         keys += run[i]->key_len;
     }
     if (rows_reserve(&slot->rows, count, values, keys) < 0)
         return -1;
-    for (size_t i = 0; i < count && memory == 0; i++) {
+    for (size_t i = 0; i < count; i++) {
         rd_kafka_headers_t *headers = NULL;
-        int code = rd_kafka_message_headers(run[i], &headers);
-        if (code != RD_KAFKA_RESP_ERR_NO_ERROR && code != RD_KAFKA_RESP_ERR__NOENT) {
-            /* Whatever the code is, what is wrong is this record: it must not be taken for a passing trouble. */
-            memory = note_failure(source, run[i], RD_KAFKA_RESP_ERR__BAD_MSG);
-            continue;
-        }
-        if (slot->added++ == 0)
+        int code = rdkafka.message_headers(run[i], &headers), result = 1;
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR__NOENT)
+            result = read_message(&slot->rows, run[i], code == RD_KAFKA_RESP_ERR__NOENT ? NULL : headers);
+        /* Whatever the code is, what is wrong is this record: it must not be taken for a passing trouble. */
+        if (result < 0 || (result > 0 && note_failure(source, run[i], RD_KAFKA_RESP_ERR__BAD_MSG) < 0))
+            return -1;
+        if (result == 0 && slot->added++ == 0)
             source->touched[source->touched_count++] = slot;
-        memory = read_message(&slot->rows, run[i], code == RD_KAFKA_RESP_ERR__NOENT ? NULL : headers);
     }
-    return memory;
+    return 0;
 }
 
 int source_read(source_t *source) {
-    ssize_t count = rd_kafka_consume_batch_queue(source->records, 0, source->batch, source->most);
+    ssize_t count = rdkafka.consume_batch_queue(source->records, 0, source->batch, source->most);
     rd_kafka_message_t **batch = source->batch;
     int result = 0;
     failures_clear(source);
     for (size_t i = 0; i < source->touched_count; i++)
         source->touched[i]->added = 0;
     source->touched_count = 0;
+    if (count < 0) {
+        source->refusal = rdkafka.last_error();
+        return -2;
+    }
     for (ssize_t first = 0, end; first < count; first = end) {
         for (end = first + 1; end < count && !batch[first]->err && !batch[end]->err; end++)
             if (batch[end]->partition != batch[first]->partition || batch[end]->rkt != batch[first]->rkt)
@@ -254,7 +316,7 @@ int source_read(source_t *source) {
             result = batch[first]->err ? note_failure(source, batch[first], batch[first]->err)
                                        : read_run(source, batch + first, (size_t)(end - first));
         for (ssize_t i = first; i < end; i++)
-            rd_kafka_message_destroy(batch[i]);
+            rdkafka.message_destroy(batch[i]);
     }
     return result;
 }

@@ -17,14 +17,14 @@ typedef struct slot_s {
     int32_t partition;
     rows_t rows;
     size_t added; /* by the read under way */
-    void *owner;  /* whose slot it is, to the caller; NULL at first */
+    void *owner;  /* whose slot it is, to the caller; NULL at first, and nothing is read into it then */
 } slot_t;
 
 typedef struct {
     char *topic;
     int32_t partition;
     int64_t offset;
-    int code;
+    int code; /* of a stray: no error */
     char *text;
 } failure_t;
 
@@ -40,21 +40,26 @@ typedef struct {
     size_t touched_count;
     failure_t *failures; /* of the last read */
     size_t failure_count;
+    int refusal; /* why the last read was refused: librdkafka's code */
     pthread_mutex_t lock; /* of `woken`, which other threads set */
     pthread_cond_t bell;
     int woken;
 } source_t;
 
 /* To be called in the thread that has just made a consumer with this library among its `plugin.library.paths`.
- * Returns 0; -1: no such consumer; -2: no memory. Reads take at most `most` records. */
+ * Returns 0; -1: no such consumer; -2: no memory; -3: the client is in no group. Reads take at most `most` records. */
 int source_open(source_t *source, size_t most);
 void source_close(source_t *source);
 
-/* Lead a partition's records here. Before it is assigned, else some go the other way. Of one that was led before the
- * slot is the same, but its queue may be another. NULL: without memory. */
-slot_t *source_lead(source_t *source, const char *topic, int32_t partition);
+/* The slot of a partition, the same each time. NULL: without memory. */
+slot_t *source_slot(source_t *source, const char *topic, int32_t partition);
 
-/* Take what is there, waiting for nothing. Returns 0, or -1 without memory: what was taken is lost then. */
+/* Lead a partition's records to its slot. Before it is assigned, else some go the other way. Again and again, since its
+ * queue may be another. Returns 0, or -1 where the client has no queue for it. */
+int source_lead(source_t *source, const slot_t *slot);
+
+/* Take what is there, waiting for nothing. Returns 0; -1 without memory: what was taken is lost then; -2 when librdkafka
+ * refuses. */
 int source_read(source_t *source);
 
 /* Wait until something may be there to read or to poll, or `source_wake` was called since the last wait. */

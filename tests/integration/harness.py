@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import grpc
+import pytest
 import yaml
 from confluent_kafka import Message, Producer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -40,6 +41,11 @@ NAME = "echo"
 PATIENCE = 60.0
 """Seconds that a test waits for anything. Only what never comes takes that long; a busy machine needs some of it."""
 _POLL = 0.02
+
+needs_extension = pytest.mark.skipif(
+    os.environ.get(extension.SWITCH) == "0", reason="the sidecar does without its extension, whose own this is"
+)
+"""For what the binding's messages cannot give, when the suite runs without the extension (`make fallback`)."""
 
 T = TypeVar("T")
 Line = dict[str, Any]

@@ -22,7 +22,7 @@ from tests.integration.dead import (
     start_failing,
 )
 from tests.integration.hand_client import hand_client
-from tests.integration.harness import NAME, PATIENCE, Broker, Stage, wait_for
+from tests.integration.harness import NAME, PATIENCE, Broker, Stage, needs_extension, wait_for
 from tests.servers.kafka import KafkaServer
 from tests.servers.topics import (
     Record,
@@ -169,18 +169,22 @@ def test_header_name_that_is_no_text_cannot_be_kept(stage: Stage) -> None:
     assert sidecar.lambda_status().dead_letters == 1
 
 
-def test_header_name_that_is_no_text_is_handled_but_cannot_be_kept(embedded_stage: Stage) -> None:
+@needs_extension
+@pytest.mark.parametrize(
+    ("name", "why"), [(b"\xff\xfe", "a header name is not UTF-8"), (b"a\0b", "a header name has a NUL")]
+)
+def test_header_name_that_is_handled_but_cannot_be_kept(embedded_stage: Stage, name: bytes, why: str) -> None:
     """Where the extension reads it, and only the binding's producer cannot write it."""
     stage = embedded_stage
     stage.create_topic()
     stage.produce_numbers(5)
-    stage.produced.append(produce_non_utf8_header(stage.broker.address, stage.topic, 0, value=b"hostile"))
+    stage.produced.append(produce_non_utf8_header(stage.broker.address, stage.topic, 0, value=b"hostile", name=name))
     stage.produce_numbers(3)
     sidecar, _ = start_failing(stage, [(0, 5)])
     sidecar.wait_for_log("record becomes a dead letter", offset=5)
     halted = sidecar.wait_for_state("halted")
     assert halted.failing_offset == 5
-    assert "a header name is not UTF-8" in halted.reason
+    assert why in halted.reason
     assert sidecar.cli("resume", f"{NAME}/{stage.topic}/0", "--skip").returncode == 0
     check_left_out(stage, [(0, 5)])
 

@@ -18,7 +18,7 @@ from sdk_python import CREATE_TIME, LOG_APPEND_TIME
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.integration import checks
 from tests.integration.hand_client import hand_client
-from tests.integration.harness import NAME, Sidecar, Stage, wait_for
+from tests.integration.harness import NAME, Sidecar, Stage, needs_extension, wait_for
 from tests.integration.lambdas.writer import as_text
 from tests.servers.topics import Record, produce_non_utf8_header, read_all
 
@@ -105,12 +105,12 @@ def test_a_topic_changes_its_timestamp_type(kafka_stage: Stage) -> None:
         assert got[0, offset] == sent(record._replace(timestamp=stored[offset]), LOG_APPEND_TIME)
 
 
-def produce_with_hostile(stage: Stage) -> None:
-    """Two partitions with twelve records each; in partition 0 the one at offset 5 has a name that is no text."""
+def produce_with_hostile(stage: Stage, name: bytes = b"\xff\xfe") -> None:
+    """Two partitions with twelve records each; in partition 0 the one at offset 5 has a header of this name."""
     stage.create_topic(2)
     numbers = range(12)
     stage.produce(Record(b"k", b"%d" % n, [("n", b"%d" % n)], 0, YEAR_2020 + n) for n in numbers[:5])
-    assert produce_non_utf8_header(stage.broker.address, stage.topic, 0, value=b"hostile") == (0, 5)
+    assert produce_non_utf8_header(stage.broker.address, stage.topic, 0, value=b"hostile", name=name) == (0, 5)
     stage.produce(Record(b"k", b"%d" % n, [("n", b"%d" % n)], 0, YEAR_2020 + n) for n in numbers[6:])
     stage.produce(Record(b"k", b"%d" % n, [], 1, YEAR_2020 + n) for n in numbers)
 
@@ -123,16 +123,18 @@ def wait_until_halted(sidecar: Sidecar, offset: int, count: int) -> str:
     return halted.reason
 
 
-def test_header_name_that_is_no_text(stage: Stage) -> None:
+@needs_extension
+@pytest.mark.parametrize("hostile", [b"\xff\xfe", b"a\0b"], ids=["no text", "with a NUL"])
+def test_header_name_that_is_no_text_or_has_a_nul(stage: Stage, hostile: bytes) -> None:
     """Bytes to Kafka and to the contract."""
-    produce_with_hostile(stage)
+    produce_with_hostile(stage, hostile)
     stage.produced.append((0, 5))
     stage.process(stage.sidecar(), full=True)
     stage.wait_until_handled()
     stage.wait_until_caught_up()
     checks.all_handled_once(stage.produced, stage.history.events())
     [(name, _)] = seen(stage)[0, 5]["headers"]
-    assert name.encode(errors="surrogateescape") == b"\xff\xfe"
+    assert name.encode(errors="surrogateescape") == hostile
 
 
 def test_header_name_that_the_binding_cannot_read(stage: Stage) -> None:

@@ -20,8 +20,9 @@ class Log:
     def __init__(self) -> None:
         self.producer = Producer({"test.mock.num.brokers": 1, "linger.ms": 0})
         [broker] = self.producer.list_topics("t", timeout=PATIENCE).brokers.values()
+        self.address = f"{broker.host}:{broker.port}"
         common: dict[str, Any] = {
-            "bootstrap.servers": f"{broker.host}:{broker.port}",
+            "bootstrap.servers": self.address,
             "group.id": "g",
             "auto.offset.reset": "error",
             "enable.auto.commit": False,
@@ -47,8 +48,9 @@ class Log:
         wanted, said = len(self.rows) + count, []
         while len(self.rows) < wanted:
             assert self.consumer.poll(0) is None, "everything but records comes this way, and there is nothing else"
-            runs, failures = self.source.read()
+            runs, failures, strays = self.source.read()
             assert failures == []
+            assert strays == []
             said += runs
             if not runs:
                 self.source.wait(PATIENCE)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition as KafkaPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
 from hypothesis import given, settings, strategies as st
 
 from sdk_python.protocol import lambda_pb2 as pb
@@ -210,6 +210,53 @@ def test_a_record_that_comes_the_other_way_is_told_and_the_next_comes_as_rows(sh
     assert [(run.partition, run.records.offset(0)) for run in came] == [(tp, 1)]
 
 
+def test_a_record_that_the_extension_did_not_read_is_told_and_its_partition_is_led(shared: Log) -> None:
+    led: list[TopicPartition] = []
+    strays: list[tuple[TopicPartition, int]] = []
+
+    class Straying:
+        """The real one, and a record of a partition that nobody has led: librdkafka gives none."""
+
+        wake = shared.source.wake
+
+        def lead(self, tp: TopicPartition) -> _native.Records:
+            led.append(tp)
+            return shared.source.lead(tp)
+
+        def read(self) -> Any:
+            assert shared.source.read() == ([], [], [])
+            return [], [], [("t", 2, 7)]
+
+    played: Any = Straying()
+    source = RowSource(shared.consumer, played, Mailbox(), lambda *_: None, lambda *stray: strays.append(stray))
+    assert source.read()
+    assert strays == [(TopicPartition("t", 2), 7)]
+    assert led == [TopicPartition("t", 2)]
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [{"security.protocol": "ssl", "ssl.ca.location": "/nonexistent"}, {"session.timeout.ms": 600_000}],
+    ids=["late", "early"],
+)
+def test_a_consumer_that_could_not_be_made_is_not_taken(properties: dict[str, Any]) -> None:
+    """librdkafka tells of a client before it is complete, and frees it where that fails."""
+    common = {
+        "group.id": "g",
+        "log_level": 0,
+        "max.poll.interval.ms": 1_000,
+        "plugin.library.paths": _native.__file__,
+    }
+    common |= {"session.timeout.ms": 1_000}
+    with pytest.raises(KafkaException, match="Failed to create consumer"):
+        Consumer(common | properties)
+    with pytest.raises(RuntimeError, match="no consumer"):
+        _native.Source(1)
+    Consumer(common).close()
+    with pytest.raises(RuntimeError, match="no consumer"):
+        _native.Source(1)
+
+
 def test_a_record_with_more_headers_than_the_client_reads_is_told_and_those_beside_it_come(shared: Log) -> None:
     """And in the room that was made for them: the first one frees all when it is taken back."""
     shared.produce(value=b"bad", headers=[("h", None)] * 100_001)
@@ -218,8 +265,9 @@ def test_a_record_with_more_headers_than_the_client_reads_is_told_and_those_besi
     shared.producer.flush()
     failures: list[tuple[str, int, int, int, str]] = []
     while len(shared.rows) < 2:
-        runs, failed = shared.source.read()
+        runs, failed, strays = shared.source.read()
         assert all(added for _, added in runs)
+        assert strays == []
         failures += failed
         if not runs and not failed:
             shared.source.wait(PATIENCE)

@@ -1,0 +1,110 @@
+"""The C files of `sidecar/native` as a library that Python calls, with a librdkafka that a test plays.
+
+They are compiled for the test, with a sanitizer where `SANITIZERS` says so (`make sanitize`), and without Python's
+part, which `tests/unit/kafka/test_rows.py` has with the real librdkafka.
+"""
+
+import ctypes
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+SANITIZERS = "KAFKA_SIDECAR_SANITIZERS"
+"""An environment variable: what the C is compiled with, as `-fsanitize` takes it."""
+
+ROUNDS = "KAFKA_SIDECAR_FUZZ_ROUNDS"
+"""Another: how many random lives the rows are led through."""
+
+_HERE = Path(__file__).parent
+_NATIVE = _HERE.parents[2] / "sidecar" / "native"
+
+_WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow")
+
+
+def compiler() -> str | None:
+    """The C compiler, if there is one."""
+    return shutil.which(os.environ.get("CC", "cc"))
+
+
+def command() -> list[str]:
+    """The compiler and its options."""
+    made = [compiler() or "cc", "-fPIC", "-std=c11", "-g", "-O1", "-D_GNU_SOURCE", f"-I{_NATIVE}", *_WARNINGS]
+    sanitizers = os.environ.get(SANITIZERS)
+    if sanitizers:
+        made += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-Werror"]
+    return made
+
+
+def sources(*names: str) -> list[str]:
+    """Files of the extension: these, or all that know nothing of Python."""
+    return [str(_NATIVE / f"{name}.c") for name in names or ("rdkafka", "rows", "source")]
+
+
+def compiled(folder: Path) -> ctypes.CDLL:
+    """The library, made in this folder."""
+    made, objects = str(folder / "played.so"), []
+    for source in sources():
+        objects.append(str(folder / Path(source).with_suffix(".o").name))
+        failing = ["-include", str(_HERE / "failing.h")]
+        subprocess.run([*command(), *failing, "-c", source, "-o", objects[-1]], check=True)
+    libraries = ["-lm", "-ldl", "-lpthread"]
+    subprocess.run([*command(), "-shared", str(_HERE / "played.c"), *objects, "-o", made, *libraries], check=True)
+    return _typed(ctypes.CDLL(made))
+
+
+def _typed(library: ctypes.CDLL) -> ctypes.CDLL:
+    size, pointer, text, number = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64
+    signatures: dict[str, tuple[object, tuple[object, ...]]] = {
+        "rows_bytes": (size, (pointer,)),
+        "rows_reserve": (ctypes.c_int, (pointer, size, size, size)),
+        "rows_append": (pointer, (pointer, number, ctypes.c_int, number, text, size, text, size)),
+        "rows_header": (ctypes.c_int, (pointer, text, size, text, size)),
+        "rows_retract": (None, (pointer,)),
+        "rows_drop": (None, (pointer, size)),
+        "rows_truncate": (None, (pointer, size)),
+        "rows_remove": (None, (pointer, size)),
+        "rows_free": (None, (pointer,)),
+        "rows_before": (size, (pointer, number)),
+        "source_open": (ctypes.c_int, (pointer, size)),
+        "source_close": (None, (pointer,)),
+        "source_slot": (pointer, (pointer, text, ctypes.c_int32)),
+        "source_lead": (ctypes.c_int, (pointer, pointer)),
+        "source_read": (ctypes.c_int, (pointer,)),
+        "played_make": (ctypes.c_int, (pointer,)),
+        "played_destroy": (None, (pointer,)),
+        "played_message": (
+            None,
+            (text, ctypes.c_int32, number, ctypes.c_int, text, size, text, size, ctypes.c_int),
+        ),
+        "played_header": (None, (text, size, text, size)),
+        "played_sizeof_source": (size, ()),
+        "played_sizeof_rows": (size, ()),
+        "played_count": (size, (pointer,)),
+        "played_offset": (number, (pointer, size)),
+        "played_rows": (pointer, (pointer,)),
+        "played_added": (size, (pointer,)),
+        "played_own": (None, (pointer, pointer)),
+        "played_touched": (size, (pointer,)),
+        "played_failures": (size, (pointer,)),
+        "played_failure": (ctypes.POINTER(Failure), (pointer, size)),
+        "played_refused": (ctypes.c_int, (pointer,)),
+        "played_frame": (pointer, (pointer, size, size, *[ctypes.POINTER(size)] * 2, ctypes.POINTER(ctypes.c_int))),
+        "played_free": (None, (pointer,)),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+class Failure(ctypes.Structure):
+    """`failure_t`."""
+
+    _fields_ = (
+        ("topic", ctypes.c_char_p),
+        ("partition", ctypes.c_int32),
+        ("offset", ctypes.c_int64),
+        ("code", ctypes.c_int),
+        ("text", ctypes.c_char_p),
+    )

@@ -1,0 +1,190 @@
+"""Reading from a librdkafka that does what the real one never did: nothing is lost in silence, nothing crashes."""
+
+import ctypes
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from confluent_kafka import KafkaError
+
+TOPIC = b"t"
+NOT_READ = 0
+CLIENT = 0x1000
+"""The client's handle, which nobody looks into."""
+
+
+def flag(library: ctypes.CDLL, name: str, value: int) -> None:
+    ctypes.c_int.in_dll(library, f"played_{name}").value = value
+
+
+def memory(library: ctypes.CDLL, allocations: int) -> None:
+    ctypes.c_long.in_dll(library, "played_memory").value = allocations
+
+
+@contextmanager
+def opened(library: ctypes.CDLL, most: int = 10) -> Iterator[ctypes.Array[ctypes.c_char]]:
+    source = ctypes.create_string_buffer(library.played_sizeof_source())
+    assert library.played_make(CLIENT) == 0
+    assert library.source_open(source, most) == 0
+    try:
+        yield source
+    finally:
+        memory(library, -1)
+        library.source_close(source)
+
+
+def led(library: ctypes.CDLL, source: ctypes.Array[ctypes.c_char], partition: int = 0) -> int:
+    slot: int = library.source_slot(source, TOPIC, partition)
+    library.played_own(slot, slot)
+    assert library.source_lead(source, slot) == 0
+    return slot
+
+
+def message(library: ctypes.CDLL, offset: int, partition: int = 0, err: int = 0, code: int = 0) -> None:
+    library.played_message(TOPIC, partition, offset, err, b"value", 5, b"key", 3, code)
+
+
+def failures(library: ctypes.CDLL, source: ctypes.Array[ctypes.c_char]) -> list[tuple[bytes, int, int, int]]:
+    noted = [library.played_failure(source, index).contents for index in range(library.played_failures(source))]
+    return [(one.topic, one.partition, one.offset, one.code) for one in noted]
+
+
+def offsets(library: ctypes.CDLL, slot: int) -> list[int]:
+    rows = library.played_rows(slot)
+    return [library.played_offset(rows, index) for index in range(library.played_count(rows))]
+
+
+def test_a_refused_read_is_not_taken_for_nothing(library: ctypes.CDLL) -> None:
+    with opened(library) as source:
+        slot = led(library, source)
+        message(library, 0)
+        flag(library, "refusal", -150)
+        assert library.source_read(source) == -2
+        assert library.played_refused(source) == -150
+        assert (library.played_touched(source), failures(library, source)) == (0, [])
+        flag(library, "refusal", 0)
+        assert library.source_read(source) == 0
+        assert offsets(library, slot) == [0]
+
+
+def test_a_client_without_a_group_is_refused(library: ctypes.CDLL) -> None:
+    flag(library, "no_events", 1)
+    source = ctypes.create_string_buffer(library.played_sizeof_source())
+    assert library.played_make(CLIENT) == 0
+    assert library.source_open(source, 10) == -3
+
+
+def test_a_client_that_is_no_more_is_not_taken(library: ctypes.CDLL) -> None:
+    source = ctypes.create_string_buffer(library.played_sizeof_source())
+    library.played_make(CLIENT)
+    library.played_make(CLIENT + 1)
+    library.played_destroy(CLIENT)
+    library.played_destroy(CLIENT + 1)
+    assert library.source_open(source, 10) == -1
+
+
+def client_of(source: ctypes.Array[ctypes.c_char]) -> int | None:
+    return ctypes.c_void_p.from_buffer(source).value
+
+
+def test_the_newest_client_of_the_thread_is_taken_and_each_once(library: ctypes.CDLL) -> None:
+    for client in (CLIENT + 1, CLIENT + 2, CLIENT + 3):
+        library.played_make(client)
+    with opened(library) as source:  # makes one more
+        assert client_of(source) == CLIENT
+    library.played_destroy(CLIENT + 2)
+    for client in (CLIENT + 3, CLIENT + 1):
+        source = ctypes.create_string_buffer(library.played_sizeof_source())
+        assert library.source_open(source, 1) == 0
+        assert client_of(source) == client
+        library.source_close(source)
+    assert library.source_open(ctypes.create_string_buffer(library.played_sizeof_source()), 1) == -1
+
+
+def test_a_client_that_another_thread_has_made_is_not_taken(library: ctypes.CDLL) -> None:
+    with ThreadPoolExecutor(1) as other:
+        other.submit(library.played_make, CLIENT).result()
+        source = ctypes.create_string_buffer(library.played_sizeof_source())
+        assert library.source_open(source, 1) == -1
+        assert other.submit(library.source_open, source, 1).result() == 0
+    library.source_close(source)
+
+
+def test_a_client_whose_end_would_not_be_heard_of_is_not_taken(library: ctypes.CDLL) -> None:
+    flag(library, "no_destroy", 1)
+    library.played_make(CLIENT)
+    assert library.source_open(ctypes.create_string_buffer(library.played_sizeof_source()), 1) == -1
+
+
+def test_a_partition_without_a_queue_is_refused(library: ctypes.CDLL) -> None:
+    with opened(library) as source:
+        slot = library.source_slot(source, TOPIC, 0)
+        flag(library, "no_partition", 1)
+        assert library.source_lead(source, slot) == -1
+
+
+def test_records_that_nobody_has_led_are_told_by_their_first(library: ctypes.CDLL) -> None:
+    with opened(library) as source:
+        slot = led(library, source)
+        unowned = library.source_slot(source, TOPIC, 7)
+        for offset in (3, 4, 5):
+            message(library, offset, partition=1)
+        message(library, 0)
+        message(library, 9, partition=7)
+        assert library.source_read(source) == 0
+        assert failures(library, source) == [(TOPIC, 1, 3, NOT_READ), (TOPIC, 7, 9, NOT_READ)]
+        assert offsets(library, slot) == [0]
+        assert offsets(library, unowned) == []
+
+
+def test_a_record_whose_headers_cannot_be_read_is_told_and_those_beside_it_come(library: ctypes.CDLL) -> None:
+    with opened(library) as source:
+        slot = led(library, source)
+        message(library, 0, code=KafkaError._INVALID_ARG)
+        message(library, 1, code=KafkaError._NOENT)
+        message(library, 2)
+        library.played_header(b"n", 1, b"v", 1)
+        flag(library, "layout", 8)
+        for offset in (3, 4):
+            message(library, offset)
+            library.played_header(b"n", 1, b"v" if offset == 3 else None, 1)
+        flag(library, "layout", 0)
+        message(library, 5, err=KafkaError._BAD_MSG)
+        message(library, 6)
+        assert library.source_read(source) == 0
+        assert failures(library, source) == [(TOPIC, 0, n, KafkaError._BAD_MSG) for n in (0, 3, 4, 5)]
+        assert offsets(library, slot) == [1, 2, 6]
+        assert library.played_added(slot) == 3
+
+
+@pytest.mark.parametrize("without", range(40))
+def test_memory_runs_out_at_any_place(library: ctypes.CDLL, without: int) -> None:
+    """What was taken is lost then, and whoever reads hears of it; nothing is half there, and nothing leaks."""
+    library.played_make(CLIENT)
+    source = ctypes.create_string_buffer(library.played_sizeof_source())
+    memory(library, without)
+    if library.source_open(source, 10) != 0:
+        memory(library, -1)
+        assert without < 3
+        return
+    slots = [library.source_slot(source, TOPIC, partition) for partition in (0, 1)]
+    for slot in filter(None, slots):
+        library.played_own(slot, slot)
+    allocations = ctypes.c_long.in_dll(library, "played_memory").value
+    memory(library, -1)
+    for offset in range(3):
+        message(library, offset)
+        for index in range(3):
+            library.played_header(b"n" * 40, 40, b"v" * 300 if index else None, 300)
+        message(library, offset, partition=1)
+        message(library, offset, partition=5)
+        message(library, offset, partition=1, err=KafkaError._BAD_MSG)
+    memory(library, allocations)
+    result = library.source_read(source)
+    memory(library, -1)
+    assert library.source_read(source) == 0, "nothing is left of it"
+    assert result in (0, -1)
+    if result == 0 and None not in slots:
+        assert [offsets(library, slot) for slot in slots] == [[0, 1, 2]] * 2
+    library.source_close(source)
