@@ -14,6 +14,7 @@ from tests.integration.harness import Broker, Stage
 from tests.servers import ferretdb
 from tests.servers.ferretdb import FerretServer
 from tests.servers.kafka import KafkaCluster, KafkaServer, missing_requirements
+from tests.servers.secured import SecuredKafka
 from tests.servers.tansu import TansuServer
 
 REQUIRED = "KAFKA_SIDECAR_REQUIRE_KAFKA"
@@ -34,6 +35,14 @@ def two_brokers() -> Iterator[KafkaCluster]:
     _need(missing_requirements())
     with KafkaCluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def secured() -> Iterator[SecuredKafka]:
+    """Real Kafka that asks for passwords and TLS, and for rights."""
+    _need(missing_requirements())
+    with SecuredKafka() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
