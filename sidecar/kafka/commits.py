@@ -2,7 +2,7 @@
 
 Owned by the consumer thread, which owns the partitions as well: to decide on a commit and to make it is one step.
 A failed commit is simply still to be done at the next interval, while the partition is ours; when it is not, it is
-gone with the partition, whatever the code was.
+gone with the partition, whatever the code was. What is said of refusals is in `commit_refusals`.
 """
 
 from collections.abc import Iterable
@@ -11,25 +11,13 @@ from time import monotonic
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
 from structlog.typing import FilteringBoundLogger
 
+from sidecar.kafka.client_errors import OF_ONE_PARTITION
+from sidecar.kafka.commit_refusals import CommitRefusals, tps_of
 from sidecar.kafka.inflow import Inflow
 from sidecar.kafka.origins import Origins
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import State, TopicPartition
-
-NORMAL_LIFE = frozenset(
-    {
-        KafkaError.ILLEGAL_GENERATION,
-        KafkaError.UNKNOWN_MEMBER_ID,
-        KafkaError.REBALANCE_IN_PROGRESS,
-        KafkaError.FENCED_INSTANCE_ID,
-        KafkaError.STALE_MEMBER_EPOCH,
-        KafkaError._NO_OFFSET,  # noqa: SLF001 - the binding names its own codes with an underscore
-        KafkaError._ASSIGNMENT_LOST,  # noqa: SLF001
-    }
-)
-"""Refusals that happen in every rebalance: somebody else owns the partition, or soon will."""
-
 
 RETRY_PLACE = 0.2
 """Seconds until the commit of a partition's first place is tried again."""
@@ -42,16 +30,24 @@ class Commits:
     """What is to be committed, and what is on its way."""
 
     def __init__(
-        self, table: PartitionTable, inflow: Inflow, origins: Origins, interval: float, log: FilteringBoundLogger
+        self,
+        table: PartitionTable,
+        inflow: Inflow,
+        origins: Origins,
+        interval: float,
+        refusals: CommitRefusals,
+        log: FilteringBoundLogger,
     ) -> None:
         """``interval`` in seconds."""
         self._table = table
         self._inflow = inflow
         self._origins = origins
         self._interval = interval
+        self._refusals = refusals
         self._log = log
         self._due = 0.0
-        self._under_way = False
+        self._under_way: set[TopicPartition] = set()
+        """One commit of each partition at a time, so that they arrive in their order."""
 
     def hurry(self) -> None:
         """Commit with the next turn: a partition waits for it."""
@@ -59,23 +55,28 @@ class Commits:
 
     def work(self, consumer: Consumer, now: float) -> None:
         """Commit when it is time. Does not wait for the answer: that comes to ``on_commit`` in a later poll."""
-        if now < self._due or self._under_way:
+        if now < self._due:
             return
         # A new place that was refused is tried again sooner: no lambda gets the partition before it is committed.
         waits = any(p.state is State.RESOLVING and p.touched for p in self._table.partitions.values())
         self._due = now + (min(RETRY_PLACE, self._interval) if waits else self._interval)
-        self.settle(consumer, self._table.partitions.values())
-        offsets = self._outstanding(self._table.partitions.values())
-        if offsets:
-            self._send(consumer, offsets)
+        partitions = [
+            p
+            for p in self._table.partitions.values()
+            if p.tp not in self._under_way and not self._refusals.waits(p.tp, now)
+        ]
+        self.settle(consumer, partitions)
+        self._send(consumer, self._outstanding(partitions))
 
     def now(self, consumer: Consumer, tps: Iterable[TopicPartition]) -> None:
         """Commit these partitions and wait for the answer: they are about to be somebody else's."""
         partitions = [p for p in map(self._table.partitions.get, tps) if p is not None]
         self.settle(consumer, partitions)
-        offsets = self._outstanding(partitions)
-        if not offsets:
-            return
+        for request in self._refusals.requests(self._outstanding(partitions)):
+            self._commit(consumer, request)
+
+    def _commit(self, consumer: Consumer, offsets: list[KafkaPartition]) -> None:
+        """Commit and wait. What is refused in part is halved, until what is refused is alone."""
         for attempt in range(1, TRIES + 1):
             try:
                 answers = consumer.commit(offsets=offsets, asynchronous=False)
@@ -83,8 +84,13 @@ class Commits:
                 error = refusal.args[0]
                 # With KIP-848 the member's epoch may move while a drain runs; asked again, the client knows it.
                 again = error.retriable() or error.code() == KafkaError.STALE_MEMBER_EPOCH
+                if error.code() in OF_ONE_PARTITION and len(offsets) > 1:
+                    middle = len(offsets) // 2
+                    self._commit(consumer, offsets[:middle])
+                    self._commit(consumer, offsets[middle:])
+                    return
                 if not again or attempt == TRIES:
-                    self._failed(error, len(offsets))
+                    self._refusals.failed(error, offsets)
                     return
             else:
                 self._took(answers or [])
@@ -117,19 +123,28 @@ class Commits:
 
     def on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
         """librdkafka's answer to a commit that nobody waits for. Runs inside poll, and inside close."""
-        self._under_way = False
-        if error is not None:
-            self._failed(error, len(partitions))
-        else:
+        self._under_way.difference_update(tps_of(partitions) if partitions else [*self._under_way])
+        if error is None:
             self._took(partitions)
+        elif self._refusals.in_part(error, partitions):
+            self._due = 0.0
+        else:
+            self._refusals.failed(error, partitions)
+
+    def abandon(self) -> None:
+        """The client has failed for good: nothing that is under way is answered."""
+        self._under_way.clear()
+        self._due = 0.0
 
     def _send(self, consumer: Consumer, offsets: list[KafkaPartition]) -> None:
-        self._under_way = True
-        try:
-            consumer.commit(offsets=offsets, asynchronous=True)
-        except KafkaException as error:
-            self._under_way = False
-            self._failed(error.args[0], len(offsets))
+        for request in self._refusals.requests(offsets):
+            tps = tps_of(request)
+            self._under_way.update(tps)
+            try:
+                consumer.commit(offsets=request, asynchronous=True)
+            except KafkaException as error:
+                self._under_way.difference_update(tps)
+                self._refusals.failed(error.args[0], request)
 
     def settle(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
         """Move idle partitions to the client's position, past what is in the log and not for us.
@@ -148,20 +163,22 @@ class Commits:
                 self._table.partitions[tp].settle(position.offset)
 
     def _outstanding(self, partitions: Iterable[Partition]) -> list[KafkaPartition]:
-        wanted = [(p.tp, p.to_commit()) for p in partitions]
+        wanted = [(p.tp, self._place(p)) for p in partitions]
         return [
             KafkaPartition(tp.topic, tp.partition, offset, metadata=self._origins.metadata(tp))
             for tp, offset in wanted
             if offset is not None
         ]
 
+    def _place(self, partition: Partition) -> int | None:
+        place = partition.to_commit()
+        return partition.committed if place is None and self._refusals.is_forbidden(partition.tp) else place
+
     def _took(self, answers: Iterable[KafkaPartition]) -> None:
         for answer in answers:
             if answer.error is not None:
-                self._failed(answer.error, 1)
+                self._refusals.failed(answer.error, [answer])
                 continue
-            self._table.committed(TopicPartition(answer.topic, answer.partition), answer.offset, monotonic())
-
-    def _failed(self, error: KafkaError, count: int) -> None:
-        say = self._log.debug if error.code() in NORMAL_LIFE else self._log.warning
-        say("commit refused; tried again while the partitions are ours", error=error.str(), partitions=count)
+            tp = TopicPartition(answer.topic, answer.partition)
+            self._refusals.took(tp)
+            self._table.committed(tp, answer.offset, monotonic())

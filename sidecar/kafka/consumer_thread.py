@@ -9,34 +9,29 @@ alike, or, without the extension, in librdkafka, which no letter wakes, so that 
 import random
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
+from confluent_kafka import KafkaException, TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
 from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
+from sidecar.kafka.commit_refusals import CommitRefusals
 from sidecar.kafka.commits import Commits
 from sidecar.kafka.connection import ClientLog, Connection
+from sidecar.kafka.consuming import Consuming, Kept, begin
 from sidecar.kafka.dead_letters import DeadLetters
-from sidecar.kafka.ends import Ends
-from sidecar.kafka.extension import extension
-from sidecar.kafka.flow import Flow
 from sidecar.kafka.inflow import Inflow
 from sidecar.kafka.inquiries import Inquiries
-from sidecar.kafka.intake import Intake
-from sidecar.kafka.operator import Operator
 from sidecar.kafka.origins import Origins
-from sidecar.kafka.places import Places
 from sidecar.kafka.problems import Problems
 from sidecar.kafka.properties import Property, rebalance_protocol
+from sidecar.kafka.rebuild import Rebuild
 from sidecar.kafka.sender import Sender
-from sidecar.kafka.source import MOST_PER_FETCH, MessageSource, RowSource, Source, with_plugin
 from sidecar.kafka.status import lambda_status
 from sidecar.kafka.subscription import Subscription
-from sidecar.kafka.target import Target
 from sidecar.kafka.writing import Writing
 from sidecar.logs import get_logger
 from sidecar.partitions.table import PartitionTable
@@ -64,6 +59,9 @@ BRISK = 0.05
 
 HOUSEKEEPING = 0.01
 """Seconds between looks at pauses, deadlines and full windows."""
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds that clients which failed get at the end to be closed."""
 
 FINISH_TIMEOUT = 5.0
 """Seconds that the last commit may take; with the broker away it would take as long as a session timeout."""
@@ -112,18 +110,43 @@ class ConsumerThread(threading.Thread):
         self._table = PartitionTable(limits, lambda: secrets.token_urlsafe(18), random.random)
         self._inflow = Inflow()
         self._origins = Origins()
-        self._commits = Commits(self._table, self._inflow, self._origins, config.checkpoint.interval, self._log)
+        self._problems = Problems(self._log)
+        self._refusals = CommitRefusals(self._table, self._problems, self._log)
+        self._commits = Commits(
+            self._table, self._inflow, self._origins, config.checkpoint.interval, self._refusals, self._log
+        )
         self._inquiries = Inquiries(admin, config.group, str(properties.get("isolation.level", "")), self.mailbox)
         self._dead_letters: DeadLetters | None = None
         if limits.policy is Policy.DEAD_LETTER:
             self._dead_letters = DeadLetters(name, config.group, config.dead_letter_topic, producer, self.mailbox)
         self._postponed: list[mail.Pause | mail.Seek | mail.Told | mail.Topics] = []
-        self._problems = Problems(self._log)
         self._subscription = Subscription(config, self._problems, self._log)
-        self._connection = Connection(self._problems, self._log, look)
+        client_log = ClientLog(get_logger("librdkafka").bind(lambda_=name))
+        self._connection = Connection(self._problems, self._log, look, self._inquiries.ends, client_log)
         self._subscribed: list[str] = []
+        self._writing = Writing(self._table)
+        self._sender = Sender(self._table, self._inflow, self._writing, config, outbox, self._dead_letters)
+        self._kept = Kept(
+            config=config,
+            properties=properties,
+            table=self._table,
+            inflow=self._inflow,
+            origins=self._origins,
+            inquiries=self._inquiries,
+            subscription=self._subscription,
+            connection=self._connection,
+            client_log=client_log,
+            commits=self._commits,
+            refusals=self._refusals,
+            writing=self._writing,
+            sender=self._sender,
+            problems=self._problems,
+            mailbox=self.mailbox,
+            outbox=outbox,
+            log=self._log,
+        )
+        self._rebuild = Rebuild(self._problems, random.random)
         self._told_ready = False
-        self._joined = False
         self._stopping = False
         self._in_callback = False
         self._stood_still: list[TopicPartition] = []
@@ -135,54 +158,14 @@ class ConsumerThread(threading.Thread):
     def run(self) -> None:
         """The thread's life. What it does not expect ends it, and ``ended`` says so."""
         try:
-            native = extension()
-            properties = with_plugin(self._properties, native)
-            self._consumer = Consumer(
-                {**properties, "on_commit": self._commits.on_commit, "error_cb": self._on_error},
-                logger=ClientLog(get_logger("librdkafka").bind(lambda_=self._lambda)),
-            )
-            self._writing = Writing(self._table)
-            self._flow = Flow(self._consumer, self._table, self._inflow, self._writing, self._subscription, self._log)
-            self._sender = Sender(
-                self._table, self._inflow, self._writing, self._config, self._outbox, self._dead_letters
-            )
-            self._places = Places(
-                self._consumer,
-                self._table,
-                self._inflow,
-                self._config,
-                self._subscription,
-                self._inquiries,
-                self._origins,
-                self._log,
-                lambda tps: self._source.lead_again(tps, self._inflow.paused),
-                cooperative=rebalance_protocol(self._properties) == "cooperative",
-            )
-            self._ends = Ends(self._consumer, self._table, self._inflow, self._subscription, self._inquiries)
-            self._intake = Intake(self._table, self._inflow, self._places, self._connection, self._sender)
-            self._source: Source = (
-                MessageSource(self._consumer, self.mailbox, self._intake.take)
-                if native is None
-                else RowSource(
-                    self._consumer,
-                    native.Source(MOST_PER_FETCH),
-                    self.mailbox,
-                    self._intake.take,
-                    self._intake.strayed,
-                )
-            )
-            self._operator = Operator(
-                self._consumer,
-                self._table,
-                Target(self._consumer, self._inflow, self._subscription, self._inquiries),
-                self._commits,
-                self._outbox,
-                self._config.shutdown_drain,
-            )
+            self._client: Consuming = begin(self._kept)
             if self._dead_letters is not None:
                 self._dead_letters.start()
             while not self._stopping:
-                self._turn()
+                if self._rebuild.waits:
+                    self._rest()
+                else:
+                    self._turn_or_fail()
             self._shut_down()
         except BaseException as error:  # whatever it is, the process must hear of it
             self._log.exception("the consumer thread broke")
@@ -194,10 +177,22 @@ class ConsumerThread(threading.Thread):
 
     # --- a turn -----------------------------------------------------------------------------------------------
 
+    def _turn_or_fail(self) -> None:
+        """A turn; then, where the client has failed for good, an end to it."""
+        faults = self._client.faults
+        try:
+            self._turn()
+        except KafkaException as error:
+            if not faults.note(error.args[0]):
+                raise
+        if faults.fatal is not None:
+            self._give_up_client()
+
     def _turn(self) -> None:
         self._read_mail()
-        self._tell_readiness()
         now = monotonic()
+        self._connection.work(now)
+        self._tell_readiness()
         self._keep_membership(now)
         self._place()
         self._fetch()
@@ -208,10 +203,10 @@ class ConsumerThread(threading.Thread):
         now = monotonic()
         self._sender.work(now)
         self._outbox.flush()  # before the housekeeping: records do not wait for it
-        if now >= self._next_look or (self._flow.tight and self._inflow.fetched != self._fetched):
+        if now >= self._next_look or (self._client.flow.tight and self._inflow.fetched != self._fetched):
             self._next_look = now + HOUSEKEEPING
             self._look_around(now)
-        self._commits.work(self._consumer, now)
+        self._commits.work(self._client.consumer, now)
         self._carry_out()
         self._outbox.flush()
 
@@ -223,11 +218,11 @@ class ConsumerThread(threading.Thread):
         once: of a group without a committed offset Kafka's client says so when all have been placed, and so they are
         placed once more.
         """
-        begun = self._places.work()
+        begun = self._client.places.work()
         if any(self._table.partitions[tp].state is State.RESOLVING for tp in begun):
             self._commits.hurry()  # their places are to be committed before a lambda gets them
-        self._flow.pause([tp for tp in begun if self._table.partitions[tp].state is not State.RUNNING])
-        self._flow.wake(begun)
+        self._client.flow.pause([tp for tp in begun if self._table.partitions[tp].state is not State.RUNNING])
+        self._client.flow.wake(begun)
 
     def _tell_readiness(self) -> None:
         if self._problems.ready != self._told_ready:
@@ -237,20 +232,20 @@ class ConsumerThread(threading.Thread):
     def _fetch(self) -> None:
         """Take what Kafka's client has; when that is nothing, wait for a first record."""
         if self._enough:
-            self._source.serve()  # a rebalance does not wait for lambdas
+            self._client.source.serve()  # a rebalance does not wait for lambdas
             self._outbox.flush()
             self.mailbox.wait(max(0.0, self._next_look - monotonic()))
             return
-        if not self._source.read() and self.mailbox.empty():
+        if not self._client.source.read() and self.mailbox.empty():
             self._outbox.flush()  # what was answered so far must not wait with us
             # Records wait, for the checkpoint of a lambda at work?
             for_letter = len(self._inflow) > 0 and monotonic() - self._last_letter < BRISK
-            self._source.wait(self._patience(), for_letter=for_letter)
+            self._client.source.wait(self._patience(), for_letter=for_letter)
 
     def _patience(self) -> float:
         if self._sender.changed:
             return 0.0
-        if self._source.hears_letters:
+        if self._client.source.hears_letters:
             return HOUSEKEEPING if len(self._inflow) else WAIT_IDLE
         if self._writing or (self._table.someone_waits and len(self._table.processes)):
             return WAIT_WRITTEN
@@ -310,19 +305,19 @@ class ConsumerThread(threading.Thread):
             case mail.Told(then):
                 then()
             case mail.Topics(facts):
-                self._connection.reached()
+                self._connection.reached(facts)
                 self._subscription.learn(facts, table.partitions)
-                self._places.learned()
+                self._client.places.learned()
             case mail.TopicsUnknown(unknown):
                 self._connection.away(unknown)
             case mail.Resume():
-                self._operator.resume(letter)
+                self._client.operator.resume(letter)
             case mail.Pause() | mail.Seek() if self._in_callback:
                 self._postponed.append(letter)  # neither positions nor who holds what may be moved now
             case mail.Pause():
-                self._operator.pause(letter)
+                self._client.operator.pause(letter)
             case mail.Seek():
-                self._operator.seek(letter)
+                self._client.operator.seek(letter)
             case mail.Inspect(inspect_reply):
                 self._outbox.post(mail.Answer(inspect_reply, self._status()))
             case mail.Stop():
@@ -337,7 +332,7 @@ class ConsumerThread(threading.Thread):
                     self._table.commands.append(command)
                 case Rewind(tp, offset):
                     try:
-                        self._places.rewind(tp, offset)
+                        self._client.places.rewind(tp, offset)
                         self._table.rewound(tp)
                     except KafkaException as error:
                         self._log.warning(
@@ -368,37 +363,40 @@ class ConsumerThread(threading.Thread):
 
     def _keep_membership(self, now: float) -> None:
         """Join with the first lambda process, leave some time after the last; follow what a pattern matches."""
-        if not self._table.wants_group(now):
-            if self._joined:
-                self._leave("no lambda process: leaving the group")
-            return
+        client = self._client
         topics = self._subscription.topics
+        client.membership.work(now, waits=self._connection.connected and self._subscription.something_there)
+        if not self._table.wants_group(now):
+            if client.membership.subscribed:
+                self._leave("no lambda process: leaving the group")
+            elif self._connection.connected:
+                self._rebuild.works()  # as far as it is asked to
+            return
         if not self._connection.connected or topics == self._subscribed:
             return
         if not topics:
             self._leave("no topic matches: leaving the group")
             return
-        event = "the topics are others now: telling the group" if self._joined else "joining the group"
-        self._joined, self._subscribed = True, topics
-        self._log.info(event, group=self._config.group, topics=topics)
-        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        self._subscribed = topics
+        client.subscribe(topics, assigned=self._on_assign, revoked=self._on_revoke, lost=self._on_lost)
 
     def _leave(self, event: str) -> None:
-        self._joined, self._subscribed = False, []
+        self._subscribed = []
+        self._client.membership.leave()
         self._log.info(event, group=self._config.group)
         self._release([*self._table.partitions], RevokeReason.SHUTDOWN, 0.0)
-        self._consumer.unsubscribe()
+        self._client.consumer.unsubscribe()
 
-    def _on_assign(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
+    def _on_assign(self, partitions: list[KafkaPartition]) -> None:
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
         self._log.info("partitions assigned", partitions=short(tps))
         self._stood_still = [*self._table.partitions]
-        self._source.lead(tps)
+        self._client.source.lead(tps)
         self._table.assigned(tps)
-        self._places.assigned(tps)
+        self._client.places.assigned(tps)
         self._subscription.assigned(tps)
 
-    def _on_revoke(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
+    def _on_revoke(self, partitions: list[KafkaPartition]) -> None:
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
         if any(tp in self._table.partitions for tp in tps):
             self._log.info("partitions revoked", partitions=short(tps))
@@ -409,11 +407,15 @@ class ConsumerThread(threading.Thread):
         """After a rebalance, in which the client had stopped what stays as well."""
         if self._stood_still:
             kept, self._stood_still = self._stood_still, []
-            self._flow.wake(kept)
+            self._client.flow.wake(kept)
 
-    def _on_lost(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
+    def _on_lost(self, partitions: list[KafkaPartition]) -> None:
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
         self._log.warning("partitions lost", partitions=short(tps))
+        self._lose(tps)
+
+    def _lose(self, tps: list[TopicPartition]) -> None:
+        """These are not ours any more: whoever holds them is told, nothing is waited for, nothing committed."""
         self._forget(tps)
         self._table.lost(tps, monotonic())
         self._stood_still = []
@@ -433,7 +435,7 @@ class ConsumerThread(threading.Thread):
         self._in_callback = True
         self._drain(tps)
         self._in_callback = False
-        self._commits.now(self._consumer, tps)
+        self._commits.now(self._client.consumer, tps)
         self._forget(tps)
         self._table.forget(tps)
 
@@ -450,39 +452,71 @@ class ConsumerThread(threading.Thread):
                 self._read(letter)
             self._table.tick(monotonic())
 
-    def _forget(self, tps: Iterable[TopicPartition]) -> None:
-        self._places.forget(tps)
+    def _forget(self, tps: list[TopicPartition]) -> None:
+        self._client.places.forget(tps)
+        self._refusals.forget(tps)
         for tp in tps:
             self._inflow.forget(tp)
-            self._ends.forget(tp)
+            self._client.ends.forget(tp)
             self._sender.forget(tp)
             self._writing.forget(tp)
 
     # --- what goes wrong --------------------------------------------------------------------------------------
 
-    def _on_error(self, error: KafkaError) -> None:
-        """librdkafka's own callback: about connections, not about one partition."""
-        if error.fatal():
-            self._log.error("fatal error of the Kafka client", error=error.str())
-        self._connection.complain(error, None)
+    def _give_up_client(self) -> None:
+        """The client has failed for good: end it, and what it held. Another is made after a while."""
+        error = self._client.faults.fatal
+        assert error is not None
+        self._rebuild.failed(error.str(), self._client.began_at)
+        # First, so that nothing below comes to it, and none of its callbacks comes in between.
+        self._rebuild.closing(self._client.abandon())
+        self._in_callback = False
+        self._commits.abandon()
+        if self._table.partitions:
+            self._lose([*self._table.partitions])
+        self._client.places.stop()
+        self._client.operator.give_up()
+        self._client.membership.leave()
+        self._subscribed = []
+        self._enough = False
+        self._outbox.flush()
+
+    def _rest(self) -> None:
+        """A turn without a client: letters are read, lambdas that come wait."""
+        self._read_mail()
+        now = monotonic()
+        self._connection.work(now)
+        self._tell_readiness()
+        self._table.tick(now)
+        self._carry_out()
+        self._outbox.flush()
+        if now >= self._rebuild.due:
+            try:
+                self._client = begin(self._kept)
+            except KafkaException as error:  # a file that the properties name is gone, for instance
+                self._rebuild.failed(error.args[0].str(), now)
+            else:
+                self._rebuild.done()
+        else:
+            self.mailbox.wait(min(WAIT_IDLE, self._rebuild.due - now))
 
     # --- now and then -----------------------------------------------------------------------------------------
 
     def _look_around(self, now: float) -> None:
         self._fetched = self._inflow.fetched
         self._table.tick(now)
-        self._enough = self._flow.adjust(now)
-        self._operator.work()
-        self._ends.work(now)
+        self._enough = self._client.flow.adjust(now)
+        self._client.operator.work()
+        self._client.ends.work(now)
 
     def _status(self) -> mail.LambdaStatus:
         return lambda_status(
-            self._ends,
+            self._client.ends,
             self._subscription,
             self._table,
             self._inflow,
             connected=self._connection.connected,
-            joined=self._joined,
+            joined=self._client.membership.joined,
             problems=self._problems.now,
             sent=self._sender.sent,
         )
@@ -494,18 +528,16 @@ class ConsumerThread(threading.Thread):
         for partition in self._table.partitions.values():
             partition.refetch = True  # what was in hand when it broke is lost here: no position may be committed
         with suppress(Exception):
-            self._commits.now(self._consumer, [*self._table.partitions])
+            self._commits.now(self._client.consumer, [*self._table.partitions])
         with suppress(Exception):
-            self._source.close()
-        with suppress(Exception):
-            self._consumer.close()
+            self._client.close()
         for order in self._postponed:
             self.mailbox.put(order)  # answered, with what else is there, when the mailbox is closed
         self._table.forget([*self._table.partitions])
         if self._dead_letters is not None:
             self._dead_letters.stop()
         with suppress(Exception):  # it may have broken before there was one
-            self._operator.work()
+            self._client.operator.work()
         self._outbox.flush()
 
     def _shut_down(self) -> None:
@@ -513,9 +545,9 @@ class ConsumerThread(threading.Thread):
         seconds = self._config.shutdown_drain
         tps = [*self._table.partitions]
         self._log.info("draining", partitions=len(tps), seconds=seconds)
-        self._places.stop()
+        self._client.places.stop()
         self._table.revoke_all(RevokeReason.SHUTDOWN, seconds, monotonic())
-        self._flow.pause(tps)
+        self._client.flow.pause(tps)
         self._enough = False  # nobody looks any more
         while self._table.held():
             self._read_mail()
@@ -526,14 +558,14 @@ class ConsumerThread(threading.Thread):
             # that no position beyond it is committed.
             self._fetch()
         tps = [*self._table.partitions]
-        self._commits.finish(self._consumer, tps, FINISH_TIMEOUT)
+        self._commits.finish(self._client.consumer, tps, FINISH_TIMEOUT)
         self._forget(tps)
         self._table.forget(tps)
-        self._source.close()
-        self._consumer.close()
+        self._client.close()
+        self._rebuild.wait_for_closed(CLOSE_TIMEOUT)
         if self._dead_letters is not None:
             self._dead_letters.stop()
-        self._operator.work()
+        self._client.operator.work()
         self._read_mail()  # whoever still asks gets an answer: stale lease
         self._outbox.flush()
         self._log.info("left the group", group=self._config.group)

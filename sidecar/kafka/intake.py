@@ -5,10 +5,13 @@ Owned by the consumer thread.
 
 from collections.abc import Iterable
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
+from sidecar.kafka.client_errors import NO_ANSWER, NO_TOPIC, Faults
+from sidecar.kafka.commit_refusals import CommitRefusals
 from sidecar.kafka.connection import Connection
 from sidecar.kafka.inflow import Inflow
+from sidecar.kafka.membership import Membership
 from sidecar.kafka.places import Places
 from sidecar.kafka.records import Failure, Run, Undeliverable
 from sidecar.kafka.sender import Sender
@@ -32,13 +35,24 @@ class Intake:
     """The way in of one lambda's records."""
 
     def __init__(
-        self, table: PartitionTable, inflow: Inflow, places: Places, connection: Connection, sender: Sender
+        self,
+        table: PartitionTable,
+        inflow: Inflow,
+        places: Places,
+        connection: Connection,
+        membership: Membership,
+        sender: Sender,
+        refusals: CommitRefusals,
+        faults: Faults,
     ) -> None:
         self._table = table
         self._inflow = inflow
         self._places = places
         self._connection = connection
+        self._membership = membership
         self._sender = sender
+        self._refusals = refusals
+        self._faults = faults
 
     def take(self, runs: Iterable[Run], failures: Iterable[Failure]) -> None:
         """Let what came wait for its partitions."""
@@ -71,8 +85,8 @@ class Intake:
         A record that the client cannot read goes into ``spoilt``, the first of each partition.
         """
         topic, partition, offset, error = failure
-        if error.fatal():
-            raise KafkaException(error)
+        if self._faults.note(error):
+            return  # the thread does what is to be done, with what came before
         if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and partition is not None:  # noqa: SLF001
             tp = TopicPartition(topic, partition)
             if tp in self._table.partitions:
@@ -85,4 +99,9 @@ class Intake:
                     reason = f"the Kafka client cannot read the record: {error.str()}"
                     spoilt.setdefault(held.tp, Undeliverable(0, offset, reason))
                 return
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED and topic is not None:
+            self._refusals.forbidden(topic, error)
+        if topic is None and error.code() not in NO_ANSWER and error.code() not in NO_TOPIC:
+            self._membership.refused(error)  # what is about no topic is about the group
+            return
         self._connection.complain(error, topic)

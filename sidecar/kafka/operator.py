@@ -119,6 +119,12 @@ class Operator:
         self._outbox.post(mail.Answer(sought.reply, error=OrderRefused(text, "kafka")))
         return True
 
+    def give_up(self) -> None:
+        """The client is gone, and with it all that it held: whoever still waits is told."""
+        for sought in self._sought:
+            sought.next_try = 0.0
+        self.work()
+
     def work(self) -> None:
         """Answer the pauses whose partitions stand still or are gone, and the seeks that are committed."""
         now = monotonic()

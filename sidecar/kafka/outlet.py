@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from sidecar.kafka.client_errors import is_fatal
 from sidecar.kafka.connection import ClientLog
 from sidecar.kafka.properties import Property
 from sidecar.logs import get_logger
@@ -175,7 +176,7 @@ class Outlet:
             except KafkaException as refusal:  # its outcome is known at once
                 error: KafkaError = refusal.args[0]
                 batch.refuse(index, error.str(), too_large=error.code() in _TOO_LARGE)
-                if error.code() == KafkaError._FATAL and producer is not None:  # noqa: SLF001 - the binding's name
+                if is_fatal(error) and producer is not None:
                     self._renew(producer, error)
                     producer = None
 

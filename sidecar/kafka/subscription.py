@@ -39,6 +39,11 @@ class Subscription:
         matched = {name for name, fact in self._facts.items() if name not in self._named and not is_missing(fact)}
         return [*self._named, *sorted(matched)]
 
+    @property
+    def something_there(self) -> bool:
+        """Whether one of the topics is there, as far as is known: Kafka's client joins no group for none."""
+        return any(fact.error is None for fact in self._facts.values())
+
     def facts(self, topic: str) -> TopicFacts | None:
         """What Kafka said last of this topic; None: nothing yet."""
         return self._facts.get(topic)

@@ -4,6 +4,7 @@ Owned by the consumer thread, which asks Kafka and does not wait.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition as KafkaPartition
@@ -51,8 +52,10 @@ class Target:
     def _offset(self, tp: TopicPartition, to: SeekTo, edges: Edges, at_time: int) -> Found:
         """``at_time``: the answer for a timestamp; -1: no record is that new."""
         # What was fetched already does not lie beyond the end, whatever the broker says (the embedded one errs).
-        known = self._consumer.get_watermark_offsets(KafkaPartition(tp.topic, tp.partition), cached=True)
-        end = max(edges.latest, known[1], self._inflow.next_offset.get(tp, 0))
+        known = -1
+        with suppress(RuntimeError):  # a client that failed for good is closed, and nothing is moved then
+            known = self._consumer.get_watermark_offsets(KafkaPartition(tp.topic, tp.partition), cached=True)[1]
+        end = max(edges.latest, known, self._inflow.next_offset.get(tp, 0))
         match to.kind:
             case "earliest":
                 return edges.earliest

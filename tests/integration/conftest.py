@@ -15,6 +15,7 @@ from tests.servers import ferretdb, prepare
 from tests.servers.ferretdb import FerretServer
 from tests.servers.kafka import KafkaCluster, KafkaServer, missing_requirements
 from tests.servers.prepare import REQUIRED
+from tests.servers.secured import SecuredKafka
 from tests.servers.tansu import TansuServer
 
 _TOOLS = {
@@ -57,6 +58,14 @@ def two_brokers() -> Iterator[KafkaCluster]:
     need(missing_requirements())
     with KafkaCluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def secured() -> Iterator[SecuredKafka]:
+    """Real Kafka that asks for passwords and TLS, and for rights."""
+    _need(missing_requirements())
+    with SecuredKafka() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,11 @@ from typing import cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
 
-from sidecar.kafka.commits import NORMAL_LIFE, Commits
+from sidecar.kafka.commit_refusals import AGAIN_AND_AGAIN, APART_EVERY, NORMAL_LIFE, STRANGE_AFTER, CommitRefusals
+from sidecar.kafka.commits import Commits
 from sidecar.kafka.inflow import Inflow
 from sidecar.kafka.origins import Origins
+from sidecar.kafka.problems import Problems
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import (
     ClosedReason,
@@ -61,8 +63,10 @@ class World:
         self.recorder = Recorder()
         self.kafka = Kafka()
         self.consumer = cast("Consumer", self.kafka)
-        self.commits = Commits(self.table, self.inflow, Origins(), INTERVAL, self.recorder.log)
         self.now = 0.0
+        self.problems = Problems(self.recorder.log, lambda: self.now)
+        self.refusals = CommitRefusals(self.table, self.problems, self.recorder.log, lambda: self.now)
+        self.commits = Commits(self.table, self.inflow, Origins(), INTERVAL, self.refusals, self.recorder.log)
         self.table.assigned([P0, P1])
         for stream, tp in ((1, P0), (2, P1)):
             self.table.resolved(tp, 0, 0.0, committed=True)
@@ -276,3 +280,122 @@ def test_what_a_revoke_takes_away_during_the_last_commit_is_not_committed_again(
     world.kafka.poll = poll
     world.commits.finish(world.consumer, [P0, P1], 5.0)
     assert [offsets for offsets, _ in world.kafka.commits] == [{P0: 6, P1: 8}, {P0: 6}]
+
+
+# --- what is refused --------------------------------------------------------------------------------------------
+
+GONE = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, "gone")
+NO_RIGHT = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED, "not authorised")
+BUSY = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS, "loading")
+
+
+def both(world: World) -> None:
+    """Something to commit in both partitions."""
+    world.fetch(0, 9)
+    world.fetch(0, 9, P1)
+    world.checkpoint(5)
+    world.checkpoint(7, "L2")
+
+
+def test_what_is_refused_in_part_is_committed_apart_so_that_each_has_its_own_answer(world: World) -> None:
+    """librdkafka tells of the whole request as refused."""
+    both(world)
+    assert world.work() == {P0: 6, P1: 8}
+    world.answer({P0: 6, P1: 8}, GONE)
+    assert world.recorder.told() == [], "nobody knows yet which it is"
+    assert world.work(0.0) == {P1: 8}
+    assert [offsets for offsets, _ in world.kafka.commits[-2:]] == [{P0: 6}, {P1: 8}]
+    world.answer({P1: 8}, GONE)
+    world.answer({P0: 6})
+    assert world.table.partitions[P0].committed == 6
+    assert [level for level, _ in world.recorder.told()] == ["warning"]
+    (problem,) = world.problems.now
+    assert (problem.kind, problem.blocks) == ("commit:words/1", False)
+    world.checkpoint(6)
+    assert world.work() == {P0: 7}, "the healthy one does not wait for the other"
+    world.answer({P0: 7})
+    assert world.work(APART_EVERY) == {P1: 8}
+    world.answer({P1: 8})
+    assert world.problems.now == []
+    assert world.recorder.told() == [("info", "commits are taken again")]
+
+
+def test_the_same_where_the_answer_is_waited_for(world: World) -> None:
+    both(world)
+    commit = world.kafka.commit
+
+    def refusing(*, offsets: list[KafkaPartition], asynchronous: bool) -> list[KafkaPartition] | None:
+        world.kafka.refuses = GONE if any(p.partition == 1 for p in offsets) else None
+        return commit(offsets=offsets, asynchronous=asynchronous)
+
+    world.kafka.commit = refusing  # type: ignore[method-assign]
+    world.commits.now(world.consumer, [P0, P1])
+    assert (world.table.partitions[P0].committed, world.table.partitions[P1].committed) == (6, 0)
+    assert [problem.kind for problem in world.problems.now] == ["commit:words/1"]
+
+
+def test_what_is_refused_for_all_is_one_problem_and_blocks_at_once_for_want_of_a_right(world: World) -> None:
+    both(world)
+    for _ in range(5):
+        world.answer(world.work() or {}, NO_RIGHT)
+    assert [level for level, _ in world.recorder.told()] == ["warning"]
+    assert [(problem.kind, problem.blocks) for problem in world.problems.now] == [("commits", True)]
+    world.answer(world.work() or {})
+    assert world.recorder.told() == [("info", "commits are taken again")]
+    assert world.problems.ready
+
+
+def test_a_hiccup_blocks_nothing_and_again_and_again_does(world: World) -> None:
+    both(world)
+    world.answer(world.work() or {}, BUSY)
+    assert world.problems.ready
+    while world.now < AGAIN_AND_AGAIN + 2:
+        world.answer(world.work() or {}, BUSY)
+    assert not world.problems.ready
+
+
+def test_normal_life_that_does_not_end_is_a_problem(world: World) -> None:
+    both(world)
+    stale = KafkaError(KafkaError.ILLEGAL_GENERATION, "stale")
+    world.answer(world.work() or {}, stale)
+    assert world.problems.now == []
+    while world.now < STRANGE_AFTER + 2:
+        world.answer(world.work() or {}, stale)
+    assert [problem.kind for problem in world.problems.now] == ["commits"]
+
+
+def test_a_partition_that_goes_takes_its_problem_along(world: World) -> None:
+    both(world)
+    world.answer(world.work() or {}, GONE)
+    world.work(0.0)
+    world.answer({P1: 8}, GONE)
+    assert [problem.kind for problem in world.problems.now] == ["commit:words/1"]
+    world.refusals.forget([P1])
+    assert world.problems.now == []
+
+
+def test_a_topic_that_may_not_be_read_is_committed_again_until_it_may(world: World) -> None:
+    """To commit needs the right to read, so the answer tells of it, also where nothing is to be committed."""
+    assert world.work() is None
+    refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not authorised")
+    world.refusals.forbidden("words", refused)
+    assert not world.problems.ready
+    assert world.work(APART_EVERY) == {P0: 0, P1: 0}
+    world.answer({P0: 0, P1: 0}, refused)
+    assert world.work(0.0) == {P1: 0}
+    world.answer({P0: 0}, refused)
+    world.answer({P1: 0}, refused)
+    assert not world.problems.ready
+    world.work(APART_EVERY)
+    world.answer({P0: 0})
+    world.answer({P1: 0})
+    assert world.problems.ready
+    assert world.work() is None
+
+
+def test_a_client_that_was_given_up_answers_nothing(world: World) -> None:
+    both(world)
+    world.work()
+    assert world.work() is None, "it is under way"
+    world.commits.abandon()
+    assert world.work() == {P0: 6, P1: 8}

@@ -1,31 +1,30 @@
 """What must hold whatever librdkafka does inside one call: driven turn by turn, without the thread running."""
 
 import asyncio
+import sys
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from time import monotonic
 from typing import cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
 from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
+from sidecar.kafka.client_errors import Faults
 from sidecar.kafka.consumer_thread import ConsumerThread
-from sidecar.kafka.ends import Ends
+from sidecar.kafka.consuming import Consuming
 from sidecar.kafka.facts import Edges
-from sidecar.kafka.flow import Flow
-from sidecar.kafka.intake import Intake
-from sidecar.kafka.places import Places
-from sidecar.kafka.sender import Sender
-from sidecar.kafka.source import MessageSource
-from sidecar.kafka.writing import Writing
-from sidecar.logs import get_logger
+from sidecar.kafka.properties import Property
 from sidecar.partitions.vocabulary import Assign, ClosedReason, State, TopicPartition
 
 from .played_inquiries import PlayedInquiries, topic
 
 P0 = TopicPartition("t", 0)
+PATIENCE = 10.0
 
 
 class ScriptedConsumer:
@@ -42,11 +41,21 @@ class ScriptedConsumer:
         self.moves: list[int] = []
         self.pauses: list[int] = []
         self.unseekable = False
+        self.closed = threading.Event()
 
     def seek(self, place: KafkaPartition) -> None:
         if self.unseekable:
             raise KafkaException(KafkaError(KafkaError._STATE))
         self.sought.append(place.offset)
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def subscribe(self, topics: list[str], **callbacks: object) -> None:
+        """What comes of it is the test's."""
+
+    def consumer_group_metadata(self) -> bytes:
+        return b"CGMDv2:" + (1).to_bytes(4, sys.byteorder)
 
     def consume(self, _: int, __: float) -> list[Message]:
         batch = self.batches.pop(0) if self.batches else []
@@ -99,31 +108,14 @@ class Bench:
         config = LambdaConfig.model_validate({"topic": "t", "group": "g"})
         outbox = mail.Outbox(loop, lambda _: None)
         admin = cast("AdminClient", None)  # nothing asks it: the inquiries are played
-        self.thread = ConsumerThread("l", config, {}, {}, admin, lambda: None, outbox, lambda *_: None)
+        properties: dict[str, Property] = {"partition.assignment.strategy": "cooperative-sticky"}
+        self.thread = ConsumerThread("l", config, properties, {}, admin, lambda: None, outbox, lambda *_: None)
         self.broker = PlayedInquiries({"t": topic("id", 1, 1)})
         self.broker.edges_are = {P0: Edges(1, 2)}
-        self.consumer = self.thread._consumer = ScriptedConsumer()  # type: ignore[assignment]
-        log = get_logger("test")
-        thread, consumer = self.thread, self.thread._consumer
-        thread._writing = Writing(thread._table)
-        thread._flow = Flow(consumer, thread._table, thread._inflow, thread._writing, thread._subscription, log)
-        thread._places = Places(
-            consumer,
-            thread._table,
-            thread._inflow,
-            config,
-            thread._subscription,
-            self.broker.as_inquiries,
-            thread._origins,
-            log,
-            lambda _: None,
-            cooperative=True,
-        )
-        inquiries = self.broker.as_inquiries
-        thread._ends = Ends(consumer, thread._table, thread._inflow, thread._subscription, inquiries)
-        thread._sender = Sender(thread._table, thread._inflow, thread._writing, config, outbox, None)
-        thread._intake = Intake(thread._table, thread._inflow, thread._places, thread._connection, thread._sender)
-        thread._source = MessageSource(consumer, thread.mailbox, thread._intake.take)
+        self.consumer = ScriptedConsumer()
+        thread = self.thread
+        kept = replace(thread._kept, inquiries=self.broker.as_inquiries)
+        thread._client = Consuming(kept, cast("Consumer", self.consumer), None, Faults())
         self.table = thread._table
         self.table.assigned([P0])
         self.table.resolved(P0, 1, monotonic(), committed=True)
@@ -137,7 +129,7 @@ class Bench:
     def revoked(self) -> None:
         """Kafka takes the partition; its lambda closes without a new checkpoint."""
         self.thread.mailbox.put(mail.Closed(1, ClosedReason.REVOKED, None))
-        self.thread._on_revoke(self.thread._consumer, [KafkaPartition("t", 0)])
+        self.thread._on_revoke([KafkaPartition("t", 0)])
 
 
 @pytest.fixture
@@ -166,21 +158,36 @@ def test_a_record_that_comes_during_the_last_commit_is_not_committed(bench: Benc
     partition = bench.table.partitions[P0]
     partition.touched, partition.committed = True, None
     bench.consumer.polled = [record(1)]
-    bench.thread._commits.finish(bench.thread._consumer, [P0], 0.01)
+    bench.thread._commits.finish(bench.thread._client.consumer, [P0], 0.01)
     bench.revoked()
     assert bench.consumer.delivered == 1
     assert {*bench.consumer.commits} == {1}
 
 
 def test_what_was_in_hand_when_the_thread_broke_is_not_committed(bench: Bench) -> None:
-    fatal = KafkaError(KafkaError._FATAL, "fenced", fatal=True)
-    bench.consumer.batches = [[record(1), record(2, fatal)]]
-    with pytest.raises(KafkaException):
-        bench.thread._fetch()
-    assert bench.thread._inflow.idle(P0)
+    bench.consumer.batches = [[record(1)]]
+    bench.thread._fetch()
+    bench.thread._inflow.drop(P0)  # it broke where it had them in hand
     bench.thread._leave_broken()
     bench.revoked()
     assert bench.consumer.commits == []
+
+
+@pytest.mark.parametrize("flagged", [True, False])
+def test_a_client_that_failed_for_good_is_given_up_with_all_that_it_held(bench: Bench, flagged: bool) -> None:
+    """The binding makes an error of this code that does not call itself fatal."""
+    fatal = KafkaError(KafkaError._FATAL, "fenced", fatal=flagged)
+    bench.consumer.batches = [[record(1), record(2, fatal)]]
+    bench.thread._problems.end("connection")
+    bench.thread._turn_or_fail()
+    assert not bench.table.partitions
+    assert bench.thread._inflow.idle(P0)
+    assert bench.consumer.commits == []
+    assert bench.consumer.closed.wait(PATIENCE)
+    (problem,) = bench.thread._problems.now
+    assert (problem.kind, problem.blocks) == ("client", True)
+    assert "fenced" in problem.text
+    assert bench.thread._rebuild.waits
 
 
 def test_records_of_a_partition_that_went_inside_the_call_are_dropped(bench: Bench) -> None:
@@ -215,7 +222,7 @@ def test_once_left_out_it_is_no_news(bench: Bench) -> None:
 
 
 def test_what_stays_in_a_rebalance_is_fetched_at_once(bench: Bench) -> None:
-    bench.consumer.inside = lambda: bench.thread._on_assign(bench.thread._consumer, [KafkaPartition("t", 1)])
+    bench.consumer.inside = lambda: bench.thread._on_assign([KafkaPartition("t", 1)])
     bench.thread._fetch()
     bench.thread._wake_kept()
     assert bench.consumer.asked == [0]
@@ -225,7 +232,7 @@ def test_what_stays_in_a_rebalance_is_fetched_at_once(bench: Bench) -> None:
 
 def test_what_is_moved_is_fetched_at_once(bench: Bench) -> None:
     """Kafka's client is heard late of a place that it did not have: the partition, which runs, is placed anew."""
-    bench.thread._places.offset_gone(P0)
+    bench.thread._client.places.offset_gone(P0)
     bench.thread._place()
     assert bench.consumer.moves == [1]
     assert bench.consumer.asked == [0]
@@ -237,7 +244,7 @@ def test_what_is_moved_is_fetched_at_once(bench: Bench) -> None:
 @pytest.mark.parametrize("runs", [True, False])
 def test_what_a_rewind_has_to_assign_is_fetched_at_once_where_a_lambda_runs(bench: Bench, runs: bool) -> None:
     bench.consumer.unseekable = True
-    bench.thread._places.rewind(P0, 1)
+    bench.thread._client.places.rewind(P0, 1)
     assert bench.consumer.moves == [1]
     if not runs:
         bench.table.stream_lost(1, monotonic())
@@ -255,10 +262,10 @@ def test_when_all_goes_there_is_nothing_to_wake(bench: Bench) -> None:
 def test_a_record_that_strayed_is_fetched_again_together_with_what_waits(bench: Bench) -> None:
     bench.consumer.batches = [[record(1), record(2)]]
     bench.thread._fetch()
-    bench.thread._intake.strayed(P0, 3)
+    bench.thread._client.intake.strayed(P0, 3)
     bench.thread._sender.work(monotonic())
     assert bench.table.partitions[P0].window.delivered is None, "nothing goes before it is fetched again"
-    bench.thread._intake.strayed(P0, 4)
+    bench.thread._client.intake.strayed(P0, 4)
     bench.thread._carry_out()
     assert bench.consumer.sought == [1]
     assert bench.thread._inflow.idle(P0)
@@ -269,12 +276,12 @@ def test_a_record_that_strayed_behind_one_that_cannot_be_read_does_not_hide_it(b
     bad = KafkaError(KafkaError._BAD_MSG, "wrong checksum")
     bench.consumer.batches = [[record(1, bad)]]
     bench.thread._fetch()
-    bench.thread._intake.strayed(P0, 2)
+    bench.thread._client.intake.strayed(P0, 2)
     bench.thread._carry_out()
     assert bench.consumer.sought == [1]
 
 
 def test_a_record_that_strayed_from_a_partition_of_somebody_else_is_theirs(bench: Bench) -> None:
-    bench.thread._intake.strayed(TopicPartition("t", 9), 3)
+    bench.thread._client.intake.strayed(TopicPartition("t", 9), 3)
     bench.thread._carry_out()
     assert bench.consumer.sought == []

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka import operator
+from sidecar.kafka.commit_refusals import CommitRefusals
 from sidecar.kafka.commits import Commits
 from sidecar.kafka.facts import Edges
 from sidecar.kafka.inflow import Inflow
@@ -83,7 +84,7 @@ class Bench:
         consumer = cast("Consumer", self.kafka)
         self.table = PartitionTable(Limits(), lambda: next(leases), lambda: 1.0)
         inflow = Inflow()
-        commits = Commits(self.table, inflow, Origins(), 1.0, log)
+        commits = Commits(self.table, inflow, Origins(), 1.0, CommitRefusals(self.table, Problems(log), log), log)
         self.broker = PlayedInquiries()
         self.broker.edges_are = {P0: Edges(FIRST, END)}
         self.broker.times = at_time

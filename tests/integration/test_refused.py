@@ -1,0 +1,344 @@
+"""What Kafka refuses is told where people look: in the log once, in the status and in the health until it is over."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaError
+from confluent_kafka.admin import AdminClient
+
+from sidecar import mail
+from sidecar.kafka.client_errors import Faults, WatchedConsumer
+from sidecar.kafka.connection import ClientLog, Connection
+from sidecar.kafka.inquiries import Inquiries
+from sidecar.kafka.problems import Problems
+from sidecar.kafka.properties import admin_properties
+from sidecar.kafka.topic_watch import TopicWatch, Watched
+from tests.integration.harness import NAME, Broker, Sidecar, Stage, wait_for
+from tests.servers import topics
+from tests.servers.process import free_ports
+from tests.servers.secured import UNKNOWN_HOST, SecuredKafka
+from tests.unit.kafka.recorder import Recorder
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+PATIENCE = 60.0
+CANNOT = ("warning", "Kafka cannot be reached; trying on")
+
+
+@pytest.fixture
+def stage(secured: SecuredKafka, tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(Broker("kafka", secured.address), tmp_path, f"refused-{uuid.uuid4().hex[:6]}")
+    yield made
+    made.close()
+
+
+def kinds(sidecar: Sidecar) -> set[str]:
+    """Of the lambda's problems."""
+    sidecar.wait_for_log("listening for lambdas", timeout=PATIENCE)
+    return {problem.kind for problem in sidecar.lambda_status().problems}
+
+
+def eventually_well(sidecar: Sidecar) -> None:
+    """Until there is no problem left, and everybody says so."""
+    wait_for(lambda: not kinds(sidecar), lambda: f"no problem, there is {sidecar.lambda_status().problem}", PATIENCE)
+    wait_for(lambda: sidecar.health() == "SERVING", "it to be well", PATIENCE)
+
+
+# --- the way to Kafka -------------------------------------------------------------------------------------------
+
+
+class Way:
+    """A connection by real clients, turn by turn."""
+
+    def __init__(self, properties: dict[str, Any], *names: str) -> None:
+        self.recorder = Recorder()
+        self.problems = Problems(self.recorder.log)
+        self.looks = 0
+        client_log = ClientLog(self.recorder.log)
+        everything = {**properties, "group.id": "way", "error_cb": self._complain}
+        self._consumer = WatchedConsumer(everything, Faults(), client_log)
+        self._mailbox = mail.Mailbox()
+        admin = AdminClient(dict(admin_properties(properties)), logger=ClientLog(self.recorder.log))
+        self._watch = TopicWatch(admin, [Watched(names, None, self._mailbox)])
+        ask = Inquiries(admin, "way", "", self._mailbox).ends
+        self.connection = Connection(self.problems, self.recorder.log, self._watch.look, ask, client_log)
+        self._watch.start()
+
+    def turn(self) -> bool:
+        """One turn, as of the consumer thread. Returns whether anything was said."""
+        while (letter := self._mailbox.take()) is not None:
+            match letter:
+                case mail.Topics(facts):
+                    self.looks += 1
+                    self.connection.reached(facts)
+                case mail.TopicsUnknown(error):
+                    self.looks += 1
+                    self.connection.away(error)
+                case mail.Told(then):
+                    then()
+        self.connection.work(monotonic())
+        self._consumer.poll(0.05)
+        return bool([line for line in self.recorder.lines if line[0] != "debug"])
+
+    def until_looked_again(self, times: int) -> None:
+        """So many looks more."""
+        wanted = self.looks + times
+
+        def looked() -> bool:
+            self.turn()
+            return self.looks >= wanted
+
+        wait_for(looked, "another look", PATIENCE)
+
+    def close(self) -> None:
+        self._watch.stop()
+        self._watch.join()
+        self._consumer.close()
+
+    def _complain(self, error: KafkaError) -> None:
+        self.connection.complain(error, None)
+
+
+def ways(secured: SecuredKafka) -> dict[str, tuple[dict[str, str], str]]:
+    """How a client may fail, and what must be read."""
+    tls = {"bootstrap.servers": secured.tls, "security.protocol": "ssl"}
+    return {
+        "a wrong password": (secured.client("wrong"), "Authentication failed: Invalid username or password"),
+        "a mechanism that is not offered": (
+            {**secured.client(), "sasl.mechanism": "SCRAM-SHA-256"},
+            "supported mechanisms: PLAIN",
+        ),
+        "an authority that is not trusted": (tls, "certificate verify failed"),
+        "TLS to a plain listener": (
+            {**tls, "bootstrap.servers": secured.address, "ssl.ca.location": str(secured.authority)},
+            "connecting to a PLAINTEXT broker listener?",
+        ),
+        "no TLS to a listener of TLS": ({"bootstrap.servers": secured.tls}, "security.protocol"),
+        "no password to a listener of passwords": ({"bootstrap.servers": secured.sasl}, "security.protocol"),
+        "an address that cannot be resolved": ({"bootstrap.servers": f"{UNKNOWN_HOST}:9092"}, UNKNOWN_HOST),
+        "an advertised address that cannot be resolved": ({"bootstrap.servers": secured.lost}, UNKNOWN_HOST),
+        "nobody there": ({"bootstrap.servers": f"127.0.0.1:{free_ports(1)[0]}"}, "Connection refused"),
+    }
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "a wrong password",
+        "a mechanism that is not offered",
+        "an authority that is not trusted",
+        "TLS to a plain listener",
+        "no TLS to a listener of TLS",
+        "no password to a listener of passwords",
+        "an address that cannot be resolved",
+        "an advertised address that cannot be resolved",
+        "nobody there",
+    ],
+)
+def test_the_reason_is_the_first_and_only_line(stage: Stage, secured: SecuredKafka, what: str) -> None:
+    stage.create_topic()
+    properties, reason = ways(secured)[what]
+    way = Way(properties, stage.topic)
+    try:
+        wait_for(way.turn, "something to be said", PATIENCE)
+        way.until_looked_again(4)
+        assert way.recorder.told() == [CANNOT]
+        (problem,) = way.problems.now
+        assert (problem.kind, problem.blocks) == ("connection", True)
+        assert reason in problem.text
+        assert "alices-secret" not in problem.text
+    finally:
+        way.close()
+
+
+@pytest.mark.parametrize("by", ["password", "TLS"])
+def test_who_has_what_is_asked_for_is_connected(stage: Stage, secured: SecuredKafka, by: str) -> None:
+    stage.create_topic()
+    secured.allow([stage.topic])
+    tls = {"bootstrap.servers": secured.tls, "security.protocol": "ssl", "ssl.ca.location": str(secured.authority)}
+    way = Way(secured.client() if by == "password" else tls, stage.topic)
+    try:
+        wait_for(way.turn, "something to be said", PATIENCE)
+        assert way.recorder.told() == [("info", "connected to Kafka")]
+        assert way.problems.ready
+    finally:
+        way.close()
+
+
+def test_everybody_can_see_why_kafka_cannot_be_reached(stage: Stage, secured: SecuredKafka) -> None:
+    (port,) = free_ports(1)
+    config = stage.config(kafka=secured.client("wrong"))
+    sidecar = stage.sidecar({**config, "operate": {"listen": f"127.0.0.1:{port}"}})
+    line = sidecar.wait_for_log("Kafka cannot be reached", timeout=PATIENCE)
+    assert "Authentication failed" in line["error"]
+    assert sidecar.health() == "NOT_SERVING"
+    shown = sidecar.cli("status", "--address", sidecar.address).stdout
+    assert "Authentication failed" in shown
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE)
+    with refused.value as answer:
+        assert (answer.code, json.load(answer)["ready"]) == (503, False)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE) as answer:
+        assert "Authentication failed" in json.load(answer)["problems"][NAME]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
+        assert f'kafka_sidecar_problem{{kind="connection",lambda="{NAME}"}} 1.0' in answer.read().decode()
+    assert sidecar.terminate(PATIENCE) == 0
+
+
+# --- the group --------------------------------------------------------------------------------------------------
+
+
+def test_a_session_that_the_broker_does_not_allow_is_no_membership(stage: Stage) -> None:
+    stage.create_topic()
+    sidecar = stage.sidecar(kafka={"session.timeout.ms": 100, "heartbeat.interval.ms": 50})
+    stage.process(sidecar)
+    wait_for(lambda: "group" in kinds(sidecar), "the group to be a problem", PATIENCE)
+    status = sidecar.lambda_status()
+    assert status.connected
+    assert not status.joined
+    assert "session.timeout.ms must lie within" in status.problem
+    assert sidecar.health() == "NOT_SERVING"
+    assert "not in the group" in sidecar.cli("status", "--address", sidecar.address).stdout
+    assert sidecar.terminate(PATIENCE) == 0
+    assert len(sidecar.log("Kafka refuses us in the group")) == 1, "said once"
+
+
+def test_members_that_share_no_protocol_keep_us_out_until_they_go(stage: Stage) -> None:
+    stage.create_topic()
+    other = Consumer(
+        {
+            "bootstrap.servers": stage.broker.address,
+            "group.id": stage.group,
+            "partition.assignment.strategy": "roundrobin",
+        }
+    )
+    assigned: list[object] = []
+    other.subscribe([stage.topic], on_assign=lambda *_: assigned.append(1))
+
+    def others_turn() -> bool:
+        other.poll(0.01)  # keeps it a member
+        return bool(assigned)
+
+    wait_for(others_turn, "the other to be a member", PATIENCE)
+    sidecar = stage.sidecar()
+    stage.process(sidecar)
+    wait_for(lambda: others_turn() and "group" in kinds(sidecar), "the group to be a problem", PATIENCE)
+    assert "partition.assignment.strategy" in sidecar.lambda_status().problem
+    assert not sidecar.lambda_status().joined
+    other.close()
+    stage.produce_numbers(5)
+    stage.wait_until_handled(timeout=PATIENCE)
+    eventually_well(sidecar)
+    assert sidecar.lambda_status().joined
+
+
+def test_a_member_without_partitions_is_in_the_group(stage: Stage) -> None:
+    """One partition for two: whoever has none is a member all the same."""
+    stage.create_topic()
+    for protocol in ("classic", "consumer"):
+        options: dict[str, Any] = {"kafka": {"group.protocol": protocol}, "group": f"{stage.group}-{protocol}"}
+        both = [stage.sidecar(label=f"{protocol}{number}", **options) for number in (1, 2)]
+        for number, sidecar in enumerate(both):
+            stage.process(sidecar, f"p-{protocol}-{number}")
+        for sidecar in both:
+            sidecar.wait_for_log("listening for lambdas", timeout=PATIENCE)
+            wait_for(lambda one=sidecar: one.lambda_status().joined, "it to be a member", PATIENCE)  # type: ignore[misc]
+            eventually_well(sidecar)
+        wait_for(lambda pair=both: sum(len(s.partitions()) for s in pair) == 1, "one to have it", PATIENCE)  # type: ignore[misc]
+        for sidecar in both:
+            assert sidecar.terminate(PATIENCE) == 0
+
+
+# --- rights -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize("right", ["group", "topic"])
+def test_a_right_that_is_missing_or_taken_away_is_seen(
+    stage: Stage, secured: SecuredKafka, protocol: str, right: str
+) -> None:
+    stage.create_topic()
+    of: dict[str, Any] = {"groups": [stage.group]} if right == "group" else {"topics": [stage.topic]}
+    secured.allow([stage.topic], [stage.group])
+    secured.forbid(**of)
+    sidecar = stage.sidecar(kafka={**secured.client(), "group.protocol": protocol})
+    stage.process(sidecar)
+    wait_for(lambda: kinds(sidecar) - {"connection"}, "a problem", PATIENCE)
+    problem = sidecar.lambda_status().problem
+    assert "uthorization failed" in problem
+
+    secured.allow(**of)
+    stage.produce_numbers(5)
+    stage.wait_until_handled(timeout=PATIENCE)
+    eventually_well(sidecar)
+
+    secured.forbid(**of)
+    stage.produce_numbers(5, first=5)
+    wait_for(lambda: kinds(sidecar), "a problem again", PATIENCE)
+    assert "uthorization failed" in sidecar.lambda_status().problem
+    wait_for(lambda: sidecar.health() == "NOT_SERVING", "it to be seen", PATIENCE)
+
+    secured.allow(**of)
+    stage.wait_until_handled(timeout=PATIENCE)
+    stage.wait_until_caught_up(timeout=PATIENCE)
+    eventually_well(sidecar)
+    assert sidecar.terminate(PATIENCE) == 0
+
+
+def test_a_right_to_read_that_comes_back_is_seen_although_nothing_is_written(
+    stage: Stage, secured: SecuredKafka
+) -> None:
+    """Kafka's client says once that it may not read, and never that it may again."""
+    stage.create_topic()
+    secured.allow([stage.topic], [stage.group])
+    sidecar = stage.sidecar(kafka=secured.client())
+    stage.process(sidecar)
+    stage.produce_numbers(5)
+    stage.wait_until_handled(timeout=PATIENCE)
+    stage.wait_until_caught_up(timeout=PATIENCE)
+    secured.forbid([stage.topic])
+    wait_for(lambda: f"commit:{stage.topic}/0" in kinds(sidecar), "a problem", PATIENCE)
+    assert sidecar.health() == "NOT_SERVING"
+    secured.allow([stage.topic])
+    eventually_well(sidecar)
+
+
+# --- topics -----------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_topic_hides_nothing_of_the_other(stage: Stage) -> None:
+    gone = f"{stage.topic}-gone"
+    stage.create_topic()
+    topics.create_topic(stage.broker.address, gone, 1)
+    config = stage.config()
+    lambda_ = config["lambdas"][NAME]
+    del lambda_["topic"]
+    lambda_["topics"] = [stage.topic, gone]
+    sidecar = stage.sidecar(config)
+    stage.process(sidecar)
+    stage.produce_numbers(5)
+    topics.produce(stage.broker.address, gone, [topics.Record(value=b"x", partition=0)])
+    stage.wait_until_handled(6, timeout=PATIENCE)
+    topics.delete_topic(stage.broker.address, gone)
+    stage.produce_numbers(5, first=5)
+    wait_for(lambda: gone in sidecar.lambda_status().problem, "the status to name it", PATIENCE)
+    stage.wait_until_caught_up(timeout=PATIENCE)
+
+    def healthy() -> bool:
+        of = [one for one in sidecar.lambda_status().partitions if one.topic == stage.topic]
+        return len(of) == 1 and of[0].committed == 10
+
+    wait_for(healthy, "COMMITTED of the healthy one", PATIENCE)
+    assert sidecar.health() == "SERVING", "the other goes on"
+    assert len(sidecar.log("the topic does not exist", topic=gone)) <= 1
+    assert len(sidecar.log("commit refused", topic=gone)) <= 1
+    assert not sidecar.log("commit refused", topic=stage.topic)
