@@ -59,8 +59,8 @@ class LinkError(Exception):
     """A stream or call broke; the text is what gRPC or the sidecar says about it."""
 
 
-class BusyError(LinkError):
-    """The sidecar has no room for this call now, and did nothing."""
+class TooLargeError(LinkError):
+    """gRPC refuses the message for its size, as it will again; nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,7 @@ class Connection:
         """Call Produce. It takes as long as Kafka does, a minute at most.
 
         Raises:
-            BusyError: ask again later.
+            TooLargeError: the request is larger than the sidecar, or something in between, takes.
             LinkError, RefusedError: it failed; nothing is known of its outcome.
         """
         try:
@@ -229,7 +229,7 @@ class Connection:
             )
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                raise BusyError(error.details()) from None
+                raise TooLargeError(f"larger than a call may be: {error.details()}") from None
             raise _translated(error) from None
         return response
 

@@ -54,12 +54,14 @@ class ProduceError(SdkError):
         kind: ``"too_large"``: the broker, or the sidecar, refuses its size, as it will again. ``"not_allowed"``: the
             lambda's ``produce`` in the sidecar's config does not list the topic. ``"stale_lease"``: the partition is
             not this lambda's any more. ``"failed"``: anything else; it may have been written all the same.
+        reason: why, in words.
         topic: where it was to go.
         results: of ``produce_many``, what became of each record, in their order; otherwise empty.
     """
 
     def __init__(self, text: str, topic: str, kind: ProduceFailure) -> None:
         super().__init__(f"not written to {topic} ({kind}): {text}")
+        self.reason = text
         self.topic = topic
         self.kind: ProduceFailure = kind
         self.results: Sequence[object] = ()

@@ -36,11 +36,12 @@ from ._checkpoints import Sink
 from ._connection import LinkError
 from ._context import Failure, PartitionContext, Pause
 from ._dispatch import Dispatcher, Handler, HandlerFailedError
-from ._errors import PluginError, RefusedError, message_of, stack_of, type_of
+from ._errors import PluginError, ProduceError, RefusedError, message_of, stack_of, type_of
 from ._flow import Flow
 from ._interfaces import CloseReason, IPartitionLambda, IPartitionLambdaFactory
 from ._log import logger_for
 from ._message import FrameError
+from ._outcomes import Outcomes
 from ._produce import Producing, Put
 from ._turns import Turns
 from .protocol import lambda_pb2 as pb
@@ -126,7 +127,9 @@ class Partition:
         self.context = PartitionContext(assigned, host.window, host.sink, self)
         self.dispatcher = Dispatcher(assigned.topic, assigned.partition, self.context, host.turns)
         self.flow = Flow(self.context, self.dispatcher, host.window, self.log)
-        self.producing = Producing(assigned.lease, host.produce, self.flow)
+        self.outcomes = Outcomes(self.context.passed, self._not_received)
+        """Of what it produces: no checkpoint passes a failure that nobody received."""
+        self.producing = Producing(assigned.lease, host.produce, self.flow, self.outcomes)
         self.on_produce: Put = self.producing.put
         """``context.produce``."""
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
@@ -199,6 +202,17 @@ class Partition:
         else:
             self.flow.resume()
 
+    def _not_received(self, error: BaseException) -> None:
+        """What the lambda produced was not written, and nobody awaited its outcome."""
+        if isinstance(error, ProduceError):
+            told = ProduceError(f"{error.reason}; nobody awaited its outcome", error.topic, error.kind)
+            told.__cause__ = error
+            error = told
+        if self.ending.done():
+            self.log.error("no checkpoint that was called after it is told: %s", message_of(error))
+        else:
+            self._fail(Failure(error, pb.ERROR_ACTION_RESTART, None, "produce_failed"))
+
     def _fail(self, failure: Failure) -> None:
         cause = failure.error if isinstance(failure.error, BaseException) else None
         where = "" if failure.offset is None else f" at offset {failure.offset}"
@@ -266,7 +280,10 @@ class Partition:
         in_time = await finished(closing, deadline.left(_CLOSE_SHARE))
         # What it produced has to arrive before the partition is another's.
         await finished(asyncio.create_task(self.producing.drained()), deadline.left(_WRITTEN_SHARE))
-        self.producing.end("the partition's lambda has ended")
+        held = self.producing.end("the partition's lambda has ended")
+        if held and acknowledged and not isinstance(ending, Failure):
+            what = "what was produced before the checkpoint at offset %d is not known to be written: it is not told"
+            self.log.error(what, held[-1])
         if acknowledged:
             await self._say_closed(ending)
         return None if in_time else closing

@@ -94,7 +94,7 @@ class FakeSidecar:
         self.sent: list[Sent] = []
         """Every record that the lambda produced, in order."""
         self.produce_error: str | None = None
-        """While it is a text, no record is written: each fails with it."""
+        """While it is a text, no record is written: each fails with it. One that nobody awaits fails the lambda."""
         self._ends: Counter[tuple[str, int]] = Counter()
         self._plugin = as_plugin(plugin, "plugin")
         self._config: Mapping[str, Any] = read_only(settings or {})
@@ -182,6 +182,8 @@ class FakeSidecar:
         while not partition.ending.done() and (partition.flow.full or not partition.dispatcher.idle.is_set()):
             await partition.producing.drained()
             await self._first_of(self._link.drained(partition), life)
+        # Checkpoints wait for the outcome of what was produced before them.
+        await self._first_of(partition.outcomes.settled(), life)
         if partition.ending.done():
             await asyncio.wait({life})
 
