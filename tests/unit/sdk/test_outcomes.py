@@ -11,8 +11,7 @@ from sdk_python._produce import MAX_RECORD_BYTES
 from sdk_python.document_router import document_router
 from sdk_python.protocol import lambda_pb2 as pb
 from sdk_python.testing import FakeSidecar
-
-from ..waiting import until
+from tests.unit.waiting import until
 
 Act = Callable[[Message, IContext], Any]
 
