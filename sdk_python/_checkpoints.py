@@ -8,16 +8,14 @@ Everything here belongs to the event loop's thread, so nothing can happen betwee
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from ._connection import LinkError
 from ._errors import RefusedError
+from ._log import log
 from .protocol import lambda_pb2 as pb
-
-log = logging.getLogger("kafka_sidecar.sdk")
 
 SPACING: Final = 0.01
 """Seconds between the starts of two Checkpoint calls, unless a lease is in a hurry."""

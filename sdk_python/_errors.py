@@ -79,7 +79,7 @@ def message_of(error: BaseException | str) -> str:
     """The text of an error for people; never raises, whatever the exception's ``__str__`` does."""
     try:
         text = str(error) or repr(error)
-    except Exception:  # noqa: BLE001, RUF100  a broken __str__ must not hide the failure itself
+    except BaseException:  # noqa: BLE001, RUF100  a broken __str__ must not hide the failure itself
         text = f"<{type(error).__name__} without a readable text>"
     return clip(text, MAX_MESSAGE_BYTES)
 
@@ -99,6 +99,6 @@ def stack_of(error: BaseException | str) -> str:
         return ""
     try:
         text = "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001, RUF100  as above
+    except BaseException:  # noqa: BLE001, RUF100  as above
         text = "".join(traceback.format_tb(error.__traceback__))
     return clip(text, MAX_STACK_BYTES, keep_end=True)

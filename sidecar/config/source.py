@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import yaml
 
+from sdk_python._expansion import read_scalar
 from sidecar.config.base import Loc, did_you_mean
-
-# `$${` is an escaped `${`. A variable ends at the first `}`, so a default cannot contain one.
-_VARIABLE = re.compile(r"\$\$\{|\$\{(?P<inner>[^}]*)(?P<end>\}?)")
-_INNER = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.ASCII | re.DOTALL)
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
-_STR = f"{_TAG}str"
-_TOKENS = frozenset({("server", "token"), ("server", "admin_token")})
-_NUMBERS = frozenset({f"{_TAG}int", f"{_TAG}float", f"{_TAG}timestamp"})
 
 
 @dataclass(frozen=True)
@@ -115,11 +109,7 @@ class _Walk:
             for index, value in enumerate(node.value):
                 self.visit(value, (*loc, index), around)
         elif isinstance(node, yaml.ScalarNode):
-            # Kafka properties and the tokens are texts: a password of 0123 must not become the number 83.
-            if node.tag in _NUMBERS and (loc[:1] == ("kafka",) or loc in _TOKENS):
-                node.tag = _STR
-            if node.tag == _STR and "${" in node.value:
-                node.value = self._expanded(node, loc)
+            read_scalar(node, loc, self._environ, partial(self._variable, node, loc))
 
     def _duplicates(self, node: yaml.MappingNode, loc: Loc) -> None:
         first: dict[tuple[str, str], int] = {}
@@ -133,28 +123,8 @@ class _Walk:
                 self._report(Mistake(dotted((*loc, key.value)), message, "delete one of them", line))
             first.setdefault(name, line)
 
-    def _expanded(self, node: yaml.ScalarNode, loc: Loc) -> str:
-        def one(match: re.Match[str]) -> str:
-            if match["inner"] is None:
-                return "${"
-            inner = _INNER.fullmatch(match["inner"])
-            if not match["end"] or inner is None:
-                hint = "${NAME} or ${NAME:-default}; $${ means ${"
-                self._variable(node, loc, f"{match[0]!r} is no variable", hint)
-                return match[0]
-            name, default = inner["name"], inner["default"]
-            value = self._environ.get(name)
-            if default is not None:
-                return value or default  # as in a shell: `:-` covers an empty variable too
-            if value is None:
-                hint = did_you_mean(name, self._environ) or f"set it, or give a default: ${{{name}:-...}}"
-                self._variable(node, loc, f"the environment variable {name} is not set", hint)
-                return match[0]
-            return value
-
-        return _VARIABLE.sub(one, str(node.value))
-
-    def _variable(self, node: yaml.Node, loc: Loc, message: str, hint: str) -> None:
+    def _variable(self, node: yaml.Node, loc: Loc, name: str, message: str, hint: str) -> None:
+        hint = (did_you_mean(name, self._environ) if name else "") or hint
         self._report(Mistake(dotted(loc), message, hint, node.start_mark.line + 1))
 
     def _report(self, mistake: Mistake) -> None:
