@@ -79,12 +79,22 @@ def children_end_by_signals() -> None:
     """Forked children get back what SIGTERM and SIGINT do by default: ours are for this process.
 
     With ours, ``multiprocessing.Pool`` and ``Process.terminate`` would wait for ever for a child that only notes that
-    it is to drain.
+    it is to drain. A signal may come to a child before it can do anything: it has the parent's handlers then, and
+    Python forgets what it noted before the fork was over. So they are blocked meanwhile, and wait.
     """
+    ours = (signal.SIGTERM, signal.SIGINT)
+    masks: dict[int, set[int]] = {}  # of each thread that forks
+
+    def before() -> None:
+        masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, ours)
+
+    def in_parent() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(threading.get_ident(), ()))
 
     def in_child() -> None:
         signal.set_wakeup_fd(-1)  # it is the parent's loop that would wake
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        in_parent()
 
-    os.register_at_fork(after_in_child=in_child)
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)

@@ -93,7 +93,7 @@ class Client:
         self.on_stop: Callable[[], None] = lambda: None
         """Called when the end begins."""
         self.late = False
-        """A lambda did not end within the drain timeout."""
+        """A lambda's code did not end within the drain timeout, not even when it was cancelled."""
         self.left: list[str] = []
         """What did not end within the drain timeout, in words."""
         self._said = ""
@@ -159,8 +159,8 @@ class Client:
                 lives[task].log.error("did not end within the drain timeout")
                 task.cancel()
             if late:
-                self.late = True
                 await asyncio.wait(late, timeout=whole.left(_LATE_SHARE))
+            self.late = bool(late) or any(partition.stuck for partition in lives.values())
             self.left += [partition.left_behind(late=task in late) for task, partition in lives.items()]
         if self._factory is not None:
             disposing = asyncio.create_task(self._dispose(self._factory))

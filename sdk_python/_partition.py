@@ -146,6 +146,8 @@ class Partition:
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self.cut = ""
         """What ran on when its time was over."""
+        self.stuck = False
+        """That did not end when it was cancelled either."""
         self._host = host
         self._link = link
         self._link_over = asyncio.Event()
@@ -384,6 +386,7 @@ class Partition:
             # The next loop turn at least: a task that was cancelled has to be let run to notice.
             if not await finished(task, max(deadline.left(_CANCEL_SHARE), 0.1)):
                 self.log.error("the running handler ignores its cancellation")
+                self.stuck = True
 
     async def _close(self, lambda_: IPartitionLambda | None, reason: CloseReason) -> None:
         close = getattr(lambda_, "close", None)

@@ -183,15 +183,11 @@ class _Process:
         client = self._client = Client(self._name, self._plugin, self._endpoint, self._options)
         client.on_stop = self._ending
         self._bound.left = lambda: client.left_now
-        here = os.getpid()
 
         def on_signal(number: int, _: FrameType | None) -> None:
             # Not loop.add_signal_handler: that waits for the loop; a blocked one would take the second signal too.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            if os.getpid() != here:
-                os.kill(os.getpid(), number)  # a child, in the moment before it got its own handlers
-                return
             self._ending()
             loop.call_soon_threadsafe(client.stop)
             log.info("%s: drains after %s; a second signal ends at once", self._name, signal.Signals(number).name)
