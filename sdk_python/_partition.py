@@ -204,7 +204,9 @@ class Partition:
         if self.ending.done():
             self.log.info("an error after the end of the lease is not reported: %s", message_of(failure.error))
         elif failure.action != pb.ERROR_ACTION_REPORT:
-            self._fail(failure)
+            # An exit that somebody caught and passes on, as the document router does, is still one.
+            cause = failure.error
+            self._left(cause, failure) if isinstance(cause, BaseException) else self._fail(failure)
         elif len(self._reports) < _MAX_REPORTS:
             task = asyncio.create_task(self._send_report(failure))
             self._reports.add(task)

@@ -108,7 +108,7 @@ def test_factories_and_lambdas() -> None:
         def close(self) -> None: ...  # type: ignore[override]
 
     class Yields(Good):
-        async def handler(self, message: Any) -> Any:  # type: ignore[override]
+        async def handler(self, message: Any) -> Any:
             yield message
 
     class Nothing: ...

@@ -111,6 +111,10 @@ async def test_whatever_leaves_a_handler_is_critical_and_told(host: Host, tmp_pa
         ("def handle(message, context):\n    context.checkpoint(message.offset)\n    sys.exit('why')", 1),
         ("def handle(message, context):\n    context.checkpoint(message.offset)\n    raise KeyboardInterrupt", 130),
         (
+            "def handle(message, context):\n    context.checkpoint(5)\n    context.error(SystemExit(3), True)",
+            3,
+        ),
+        (
             (
                 "async def handle(message, context):\n    context.checkpoint(message.offset)\n"
                 "    async with asyncio.TaskGroup() as group:\n        group.create_task(leave())\n"
