@@ -3,6 +3,11 @@
 ``python -m sdk_python.serve NAME MODULE`` serves one; `sdk_python.testing` tests one without Kafka.
 """
 
+import os as _os
+
+# Before gRPC is imported: with its fork handlers some children that a lambda forks die of SIGSEGV.
+_os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 from ._errors import PluginError, ProduceError, RefusedError, SdkError, SettingsError
 from ._function import partition_lambda
 from ._interfaces import CloseReason, IContext, IPartitionLambda, IPartitionLambdaFactory, IPlugin

@@ -8,16 +8,14 @@ Everything here belongs to the event loop's thread, so nothing can happen betwee
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from ._connection import LinkError
 from ._errors import RefusedError, clip
+from ._log import log
 from .protocol import lambda_pb2 as pb
-
-log = logging.getLogger("kafka_sidecar.sdk")
 
 SPACING: Final = 0.01
 """Seconds between the starts of two Checkpoint calls, unless a lease is in a hurry."""
@@ -53,6 +51,14 @@ class Sink(Protocol):
         ...
 
 
+class Gate(Protocol):
+    """What may hold a checkpoint back: `Outcomes`."""
+
+    def admits(self, offset: int) -> bool:
+        """Whether it may be told now; otherwise `Place.passed` comes for it, or nothing."""
+        ...
+
+
 class Place:
     """What one lease has processed. Offsets here are -1 for "none"."""
 
@@ -61,6 +67,8 @@ class Place:
         self.handled = _NONE
         """Offset of the last message whose handler returned. Written by the dispatcher, once per slice."""
         self.sealed = False
+        self.gate: Gate | None = None
+        """From the first record on that the lambda produces."""
         self._sink = sink
         self._much = max(1, window // 4)
         self._offset = _NONE
@@ -82,11 +90,19 @@ class Place:
             if offset < 0:
                 raise ValueError(f"checkpoint(offset): an offset is not negative, got {offset}")
             return
+        if self.gate is not None and not self.gate.admits(offset):
+            return
         self._offset = offset
         if not self._dirty:
             self._mark()
         elif offset >= self._urgent_at:
             self._sink.hurry()
+
+    def passed(self, offset: int) -> None:
+        """A checkpoint that was held back may be told."""
+        gate, self.gate = self.gate, None
+        self.checkpoint(offset)
+        self.gate = gate
 
     def completed_beyond(self, count: int, size: int) -> None:
         """See `IContext.completed_beyond`."""

@@ -22,11 +22,13 @@ from importlib import metadata
 from logging import INFO, WARNING
 from typing import Any, Final
 
-from ._awaiting import settle
+from ._awaiting import Deadline, finished, settle
 from ._checkpoints import CheckpointSender
 from ._connection import MAX_MESSAGE_BYTES, Connection, Endpoint, LinkError, Stream
-from ._errors import PluginError, RefusedError, clip
+from ._errors import RefusedError, SettingsError, clip, message_of, type_of
+from ._fitting import checked_factory
 from ._interfaces import IPartitionLambdaFactory, IPlugin
+from ._leaving import exit_in, is_ours
 from ._loading import version_of
 from ._log import log
 from ._message import FrameError
@@ -39,6 +41,13 @@ PROTOCOL_VERSION: Final = 1
 DRAIN_TIMEOUT: Final = 10.0
 """Seconds for handlers, closes and dispose when the process is asked to stop."""
 
+_PARTITION_SHARE: Final = 0.8
+_LIVES_SHARE: Final = 0.85
+_LATE_SHARE: Final = 0.9
+_DISPOSE_SHARE: Final = 0.95
+_DISPOSE_LEAST: Final = 0.2
+_SAY_AGAIN: Final = 60.0
+_SAY_CHANGES: Final = 5.0
 _WELCOME_TIMEOUT: Final = 30.0
 _BACKOFF_FIRST: Final = 0.1
 _BACKOFF_MOST: Final = 2.0  # a sidecar that comes back is found within this time
@@ -79,19 +88,41 @@ class Client:
         self._lives: dict[asyncio.Task[None], Partition] = {}
         self._latest: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
+        self.leaving: BaseException | None = None
+        """What the lambda's code raised to end this process: `run` returns, and its caller ends with it."""
+        self.on_stop: Callable[[], None] = lambda: None
+        """Called when the end begins."""
+        self.late = False
+        """A lambda's code did not end within the drain timeout, not even when it was cancelled."""
+        self.left: list[str] = []
+        """What did not end within the drain timeout, in words."""
         self._said = ""
+        self._said_at = float("-inf")
         self._welcomed = False
         self._offer = _offer(name, version_of(plugin, os.environ))
 
     def stop(self) -> None:
         """Drain and end; `run` returns when it is done. May be called again."""
+        self.on_stop()
         self._stopping.set()
+
+    @property
+    def left_now(self) -> list[str]:
+        """What has not ended yet, in words; may be asked in any thread."""
+        return [*self.left, *(partition.left_behind(late=True) for partition in [*self._lives.values()])]
+
+    def leave(self, error: BaseException) -> None:
+        """The lambda's code asks for the end of the process: drain, and keep with what it asked."""
+        if self.leaving is None:
+            self.leaving = error
+        self.stop()
 
     async def run(self) -> None:
         """Serve until `stop`, or until cancelled, which drains as well.
 
         Raises:
             RefusedError: the sidecar refused the very first Offer.
+            SettingsError: there is no TLS with it, and will be none with these settings.
             PluginError: what ``plugin.create`` returned does not fit the interfaces.
             Exception: whatever ``plugin.create`` raised.
         """
@@ -117,26 +148,37 @@ class Client:
 
     async def _drain(self) -> None:
         """1. end all partitions, in parallel; 2. dispose; both within the drain timeout."""
-        end = time.monotonic() + self._options.drain_timeout
+        whole = Deadline(self._options.drain_timeout)
         if self._lives:
             log.info("%s: drains %d partitions", self.name, len(self._lives))
-            for partition in self._lives.values():
+            lives = dict(self._lives)
+            for partition in lives.values():
                 partition.stop()
-            _, late = await asyncio.wait(set(self._lives), timeout=self._options.drain_timeout)
+            _, late = await asyncio.wait(set(lives), timeout=whole.left(_LIVES_SHARE))
             for task in late:
-                self._lives[task].log.error("did not end within the drain timeout")
+                lives[task].log.error("did not end within the drain timeout")
                 task.cancel()
             if late:
-                await asyncio.wait(late, timeout=1.0)
-        if self._factory is None:
-            return
+                await asyncio.wait(late, timeout=whole.left(_LATE_SHARE))
+            self.late = bool(late) or any(partition.stuck for partition in lives.values())
+            self.left += [partition.left_behind(late=task in late) for task, partition in lives.items()]
+        if self._factory is not None:
+            disposing = asyncio.create_task(self._dispose(self._factory))
+            if not await finished(disposing, max(_DISPOSE_LEAST, whole.left(_DISPOSE_SHARE))):
+                log.error("%s: dispose did not end within the drain timeout", self.name)
+                self.left.append("dispose")
+                disposing.cancel()
+        self.left = [what for what in self.left if what]
+
+    async def _dispose(self, factory: IPartitionLambdaFactory) -> None:
         try:
-            async with asyncio.timeout(max(0.5, end - time.monotonic())):
-                await settle(self._factory.dispose())
-        except TimeoutError:
-            log.error("%s: dispose did not end within the drain timeout", self.name)
-        except Exception:
+            await settle(factory.dispose())
+        except BaseException as error:
+            if is_ours(error, asyncio.current_task()):
+                raise
             log.exception("%s: dispose failed", self.name)
+            if (leaving := exit_in(error)) is not None:
+                self.leave(leaving)
 
     # ------------------------------------------------------------------------------------------- offering
 
@@ -154,8 +196,10 @@ class Client:
                 failures = 0 if time.monotonic() - began > _STABLE else failures
                 delay = min(_REFUSED_MOST, _REFUSED_FIRST * 2**failures)
             except (LinkError, FrameError) as error:
-                waits = f"waits for the sidecar at {self._endpoint.address}"
-                self._say(waits, f"{waits} ({error})", loud=self._welcomed)
+                why, never = self._endpoint.why(error)
+                if never and not self._welcomed:
+                    raise SettingsError(why) from None
+                self._say_waits(why)
                 failures = 0 if time.monotonic() - began > _STABLE else failures
                 # The first retry is immediate: mostly the sidecar was restarted, or an idle connection was cut.
                 delay = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2 ** (failures - 1)) if failures else 0.0
@@ -207,7 +251,8 @@ class Client:
                 produce=self._connection.produce,
                 turns=self._turns,
                 window=welcome.window_messages or 1000,
-                drain_timeout=self._options.drain_timeout,
+                drain_timeout=self._options.drain_timeout * _PARTITION_SHARE,
+                leave=self.leave,
             )
             self._begin(Partition(assigned, stream, host))
             taken = True
@@ -234,10 +279,21 @@ class Client:
             return self._factory
         self._settings_json = welcome.settings_json
         self._config = layered(welcome.settings_json, self._options.environment, self._options.assignments)
-        factory: IPartitionLambdaFactory = await settle(self._plugin.create(self._config))
-        for method in ("create", "dispose"):
-            if not callable(getattr(factory, method, None)):
-                raise PluginError(f"plugin.create returned {factory!r}, which has no {method}()")
+        try:
+            factory = checked_factory(await settle(self._plugin.create(self._config)))
+        except BaseException as error:
+            if is_ours(error, asyncio.current_task()):
+                raise
+            if (leaving := exit_in(error)) is not None:
+                # Not raised: a task that ends with SystemExit ends the event loop with it.
+                log.warning("%s: %s in plugin.create: this process ends", self.name, type_of(leaving), exc_info=error)
+                self.leave(leaving)
+                await asyncio.get_running_loop().create_future()  # `run` cancels it
+            if isinstance(error, asyncio.CancelledError):
+                raise RuntimeError(  # noqa: TRY004  no wrong type
+                    f"plugin.create was cancelled from inside: {message_of(error)}"
+                ) from error
+            raise
         self._factory = factory
         self._options.on_created()
         return factory
@@ -256,10 +312,19 @@ class Client:
         if not task.cancelled() and (error := task.exception()) is not None:
             partition.log.error("a fault of the SDK, not of the lambda", exc_info=error)
 
+    def _say_waits(self, why: str) -> None:
+        """Log why there is no sidecar: when that changes, and now and then as long as it is so."""
+        now = time.monotonic()
+        since = now - self._said_at
+        if since < (_SAY_AGAIN if why == self._said else _SAY_CHANGES):
+            return
+        self._said, self._said_at = why, now
+        log.warning("%s: waits for the sidecar at %s: %s", self.name, self._endpoint.address, why)
+
     def _say(self, state: str, text: str, *, loud: bool = False) -> None:
         """Log what this client waits for, once per change of ``state``."""
         if state != self._said:
-            self._said = state
+            self._said, self._said_at = state, float("-inf")
             log.log(WARNING if loud else INFO, "%s: %s", self.name, text)
 
 

@@ -1,20 +1,25 @@
 """The few fields of the sidecar's config file that a lambda process needs: where the sidecar is, what to load.
 
-Everything else in the file is the sidecar's business, and is not looked at here.
+Everything else in the file is the sidecar's business, and is not looked at here. What is read is read by the rules of
+the sidecar (`_expansion`).
 """
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from ._errors import SettingsError
+from ._expansion import read_scalar
 
 CONFIG_VARIABLE: Final = "KAFKA_SIDECAR_CONFIG"
+ADDRESS_VARIABLE: Final = "KAFKA_SIDECAR_ADDRESS"
+TOKEN_VARIABLE: Final = "KAFKA_SIDECAR_TOKEN"  # noqa: S105  a name, no secret
+_Loc = tuple[object, ...]
 _DEFAULT: Final = Path("config.yaml")
-_VARIABLE: Final = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_MOST_LEVELS: Final = 100  # a config file has six
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,15 @@ class LambdaConfig:
     document_lambda: str | None = None
     address: str | None = None
     token: str | None = None
+    tls: bool = False
+    """The sidecar encrypts."""
+    certificate: Path | None = None
+    """The sidecar's own, where it encrypts."""
+
+    def beside(self, file: str) -> str:
+        """The path of a file that the config names: beside the config, or else in the working directory."""
+        found = self.path.parent / file
+        return str(found) if found.is_file() else file
 
 
 def find_config(option: str | None, environ: Mapping[str, str]) -> Path | None:
@@ -36,65 +50,88 @@ def find_config(option: str | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def read_config(path: Path, name: str, environ: Mapping[str, str] = os.environ) -> LambdaConfig:
-    """What the file says about the lambda ``name``.
+    """What the file says about the lambda ``name``, but for what the environment says, which comes before it.
 
     Raises:
         SettingsError: the file cannot be read, or does not have this lambda.
     """
-    document = _parse(path)
+    document, broken = _parse(path, environ)
     lambdas = document.get("lambdas")
     if not isinstance(lambdas, dict) or name not in lambdas:
         known = ", ".join(map(str, lambdas)) if isinstance(lambdas, dict) and lambdas else "none"
         raise SettingsError(f"lambda {name!r} is not in {path}; it has: {known}")
 
-    def text(section: object, where: str, key: str) -> str | None:
-        value = section.get(key) if isinstance(section, dict) else None
+    def text(section: object, *where: str) -> str | None:
+        value = section.get(where[-1]) if isinstance(section, dict) else None
         if value is None:
             return None
+        if where in broken:
+            raise SettingsError(f"{path}: {'.'.join(where)}: {broken[where]}")
         if not isinstance(value, str):
-            raise SettingsError(f"{path}: {where}.{key}: expected text, got {type(value).__name__}")
-        return expand(value, f"{path}: {where}.{key}", environ)
+            raise SettingsError(f"{path}: {'.'.join(where)}: expected text, got {type(value).__name__}")
+        return value
 
     here, server = lambdas[name], document.get("server")
-    return LambdaConfig(
+    tls = server.get("tls") if isinstance(server, dict) else None
+    certificate = text(tls, "server", "tls", "certificate")
+    made = LambdaConfig(
         path=path,
-        plugin=text(here, f"lambdas.{name}", "plugin"),
-        document_lambda=text(here, f"lambdas.{name}", "document_lambda"),
-        address=text(server, "server", "listen"),
-        token=text(server, "server", "token"),
+        plugin=text(here, "lambdas", name, "plugin"),
+        document_lambda=text(here, "lambdas", name, "document_lambda"),
+        address=environ.get(ADDRESS_VARIABLE) or text(server, "server", "listen"),
+        token=environ.get(TOKEN_VARIABLE) or text(server, "server", "token"),
+        tls=tls is not None,
     )
+    if certificate is None:
+        return made
+    # As the sidecar has it, a relative path starts in the working directory; this process may have another.
+    there = Path(certificate) if Path(certificate).is_file() else Path(made.beside(certificate))
+    return replace(made, certificate=there)
 
 
-def expand(value: str, where: str, environ: Mapping[str, str]) -> str:
-    """``${VAR}`` and ``${VAR:-default}``; a default is used where the variable is absent or empty.
-
-    Raises:
-        SettingsError: a variable without a default is not set.
-    """
-
-    def found(match: re.Match[str]) -> str:
-        variable, default = match.groups()
-        result = environ.get(variable) or default
-        if result is None and variable not in environ:
-            raise SettingsError(f"{where}: environment variable {variable} is not set")
-        return result or ""
-
-    return _VARIABLE.sub(found, value)
-
-
-def _parse(path: Path) -> dict[Any, Any]:
+def _parse(path: Path, environ: Mapping[str, str]) -> tuple[dict[Any, Any], dict[_Loc, str]]:
+    """What is in the file, and what is wrong with variables in it by the place of each."""
     try:
         import yaml  # noqa: PLC0415  only who reads a config file needs it
     except ModuleNotFoundError:
         raise SettingsError(
             f"reading {path} needs PyYAML: pip install PyYAML, or name the plugin and the address on the command line"
         ) from None
+    broken: dict[_Loc, str] = {}
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        try:
+            root = loader.get_single_node()
+            _expand(root, (), environ, broken, set())
+            document = None if root is None else loader.construct_document(root)
+        finally:
+            loader.dispose()
     except FileNotFoundError:
         raise SettingsError(f"there is no config file {path} (in {Path.cwd()})") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
     if not isinstance(document, dict):
         raise SettingsError(f"{path} is no mapping with `lambdas:` in it")
-    return document
+    return document, broken
+
+
+def _expand(node: Any, loc: _Loc, environ: Mapping[str, str], broken: dict[_Loc, str], seen: set[int]) -> None:
+    """Expand the variables below a node of YAML. A mistake in what this process does not read is none of its."""
+    if node is None or id(node) in seen:
+        return  # an alias: expanded where its anchor is
+    if len(loc) > _MOST_LEVELS:
+        raise ValueError(f"it is nested more than {_MOST_LEVELS} levels deep")
+    seen.add(id(node))
+    if isinstance(node.value, str):
+        read_scalar(node, loc, environ, partial(_note, broken, loc))
+    elif node.id == "mapping":
+        for key, value in node.value:
+            merged = key.tag.endswith(":merge")
+            _expand(value, loc if merged else (*loc, key.value), environ, broken, seen)
+    else:
+        for index, value in enumerate(node.value):
+            _expand(value, (*loc, index), environ, broken, seen)
+
+
+def _note(broken: dict[_Loc, str], loc: _Loc, _: str, message: str, hint: str) -> None:
+    broken[loc] = f"{message}; {hint}"

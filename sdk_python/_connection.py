@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from ._errors import RefusedError
 from ._message import FrameError
+from ._tls import Tls, about_handshake, is_connecting, never_works
 from .protocol import lambda_pb2 as pb
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
@@ -58,9 +59,12 @@ _REFUSALS: Final = frozenset(
 class LinkError(Exception):
     """A stream or call broke; the text is what gRPC or the sidecar says about it."""
 
+    details = ""
+    """What gRPC says, without the status; empty where it says nothing."""
 
-class BusyError(LinkError):
-    """The sidecar has no room for this call now, and did nothing."""
+
+class TooLargeError(LinkError):
+    """gRPC refuses the message for its size, as it will again; nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +74,8 @@ class Endpoint:
     address: str
     """``host:port`` or ``unix:///path``."""
     token: str | None = None
-    tls_ca: bytes | None = None
-    """PEM of the authorities to trust. With a certificate but without this: the system's."""
-    tls_cert: bytes | None = None
-    tls_key: bytes | None = None
+    tls: Tls | None = None
+    """None: not encrypted."""
 
     def __repr__(self) -> str:  # no secrets in logs
         return f"Endpoint({self.address!r})"
@@ -90,10 +92,25 @@ class Endpoint:
 
     def channel(self) -> grpc.aio.Channel:
         """A channel with a connection of its own."""
-        if self.tls_ca is None and self.tls_cert is None:
+        tls = self.tls
+        if tls is None:
             return grpc.aio.insecure_channel(self.target, options=_OPTIONS)
-        credentials = grpc.ssl_channel_credentials(self.tls_ca, self.tls_key, self.tls_cert)
-        return grpc.aio.secure_channel(self.target, credentials, options=_OPTIONS)
+        named = () if tls.name is None else (("grpc.ssl_target_name_override", tls.name),)
+        credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
+        return grpc.aio.secure_channel(self.target, credentials, options=(*_OPTIONS, *named))
+
+    def why(self, error: Exception) -> tuple[str, bool]:
+        """Why the sidecar cannot be reached, and what helps; whether it is so until somebody mends the settings."""
+        details = error.details if isinstance(error, LinkError) else ""
+        about = about_handshake(self.address, self.tls, details)
+        if about:
+            return about, never_works(details)
+        if is_connecting(details):
+            return (
+                f"no sidecar answers at {self.address} ({details}); does it run? --address says where to dial",
+                False,
+            )
+        return str(error), False
 
 
 class Stream:
@@ -220,7 +237,7 @@ class Connection:
         """Call Produce. It takes as long as Kafka does, a minute at most.
 
         Raises:
-            BusyError: ask again later.
+            TooLargeError: the request is larger than the sidecar, or something in between, takes.
             LinkError, RefusedError: it failed; nothing is known of its outcome.
         """
         try:
@@ -229,7 +246,7 @@ class Connection:
             )
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                raise BusyError(error.details()) from None
+                raise TooLargeError(f"larger than a call may be: {error.details()}") from None
             raise _translated(error) from None
         return response
 
@@ -244,4 +261,6 @@ def _translated(error: grpc.aio.AioRpcError) -> Exception:
     code, details = error.code(), error.details() or "no reason given"
     if code in _REFUSALS:
         return RefusedError(code.name, details)
-    return LinkError(f"{code.name}: {details}")
+    broken = LinkError(f"{code.name}: {details}")
+    broken.details = details
+    return broken

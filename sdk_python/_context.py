@@ -7,10 +7,11 @@ from math import inf
 from typing import Literal, Protocol
 
 from ._checkpoints import Place, Sink
+from ._outcomes import Outcomes
 from ._produce import Headers, Produced, Put, Record, put_all
 from .protocol import lambda_pb2 as pb
 
-Code = Literal["lambda_error", "handler_failed", "create_failed"]
+Code = Literal["lambda_error", "handler_failed", "create_failed", "produce_failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,11 @@ class Owner(Protocol):
     @property
     def on_produce(self) -> Put:
         """``context.produce`` of one record."""
+        ...
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """Those of what it produces."""
         ...
 
     def on_resume(self) -> None:
@@ -98,11 +104,12 @@ class PartitionContext(Place):
         partition: int | None = None,
     ) -> asyncio.Future[Produced]:
         """See `IContext.produce`."""
+        self.gate = self._owner.outcomes
         return self._owner.on_produce(topic, value, key, headers, partition)
 
     def produce_many(self, topic: str, records: Iterable[Record]) -> asyncio.Future[list[Produced]]:
         """See `IContext.produce_many`."""
-        return put_all(self._owner.on_produce, topic, records)
+        return put_all(self.produce, topic, records, self._owner.outcomes)
 
     def resume(self) -> None:
         """See `IContext.resume`."""

@@ -17,9 +17,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from inspect import isawaitable
 from operator import length_hint
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Final
 
 from ._checkpoints import Place
+from ._leaving import is_ours
 from ._message import Columns, Message
 from ._turns import Turns
 from .protocol import lambda_pb2 as pb
@@ -32,7 +34,7 @@ Handler = Callable[[Message], Any]
 
 
 class HandlerFailedError(Exception):
-    """A handler raised, or the awaitable it returned did. The cause is the exception."""
+    """A handler raised, or the awaitable it returned did. The cause is what it raised, of whatever kind."""
 
     def __init__(self, offset: int) -> None:
         super().__init__(f"the handler failed at offset {offset}")
@@ -57,6 +59,8 @@ class Dispatcher:
         self._stopped = False
         self._news = asyncio.Event()
         self._slice = 1
+        self._task: asyncio.Task[object] | None = None
+        self._awaited: int | None = None  # the offset whose handler is awaited
         self.waiting = 0
         """Messages that came and are in no slice yet."""
         self.idle = asyncio.Event()
@@ -77,6 +81,15 @@ class Dispatcher:
         if self._columns is not None and self._position < self._columns.count:
             return self._columns.offset(self._position)
         return self._frames[0].first_offset if self._frames else None
+
+    @property
+    def working_on(self) -> int | None:
+        """The message whose handler runs, as far as it can be told; may be asked in any thread."""
+        if self._awaited is not None:
+            return self._awaited
+        current = self._current
+        index = len(current) - length_hint(self._remaining) - 1
+        return current[index].offset if 0 <= index < len(current) else None
 
     def put(self, batch: pb.Batch, count: int) -> None:
         """Queue a frame of ``count`` messages. After `stop` it is dropped: its messages come again elsewhere."""
@@ -125,6 +138,7 @@ class Dispatcher:
             HandlerFailedError: it raised; nothing was called after it.
         """
         loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
         try:
             await self._turns.begin(loop)
             while not self._stopped:
@@ -185,15 +199,15 @@ class Dispatcher:
 
     async def _finish(self, message: Message, pending: Awaitable[object]) -> None:
         """Await what an async handler returned."""
+        self._awaited = message.offset
         try:
             await pending
-        except Exception as error:
+        except BaseException as error:
+            if is_ours(error, self._task):
+                raise
             raise HandlerFailedError(message.offset) from error
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise  # it is we who are cancelled
-            raise HandlerFailedError(message.offset) from error  # something inside the handler was
+        finally:
+            self._awaited = None
         self._place.handled = message.offset
 
 
@@ -205,9 +219,11 @@ def call_each(
     try:
         for message in messages:
             result = handler(message)
-            if result is not None and isawaitable(result):
-                return message, result
-    except (Exception, asyncio.CancelledError) as error:
+            if result is not None:
+                if isawaitable(result):
+                    return message, result
+                refuse_generator(result)
+    except BaseException as error:
         # Nothing is awaited here, so a cancellation is none of this task: it is one that the handler came upon.
         if message is None:
             raise
@@ -215,3 +231,11 @@ def call_each(
     if message is not None:
         place.handled = message.offset
     return None
+
+
+def refuse_generator(result: object) -> None:
+    """Raises TypeError: the handler made a generator, whose code nobody would run."""
+    if isinstance(result, AsyncGeneratorType | GeneratorType):
+        raise TypeError(
+            f"the handler returned {result!r}, and nothing of it has run: take `yield` out of it, or loop over it"
+        )

@@ -54,12 +54,14 @@ class ProduceError(SdkError):
         kind: ``"too_large"``: the broker, or the sidecar, refuses its size, as it will again. ``"not_allowed"``: the
             lambda's ``produce`` in the sidecar's config does not list the topic. ``"stale_lease"``: the partition is
             not this lambda's any more. ``"failed"``: anything else; it may have been written all the same.
+        reason: why, in words.
         topic: where it was to go.
         results: of ``produce_many``, what became of each record, in their order; otherwise empty.
     """
 
     def __init__(self, text: str, topic: str, kind: ProduceFailure) -> None:
         super().__init__(f"not written to {topic} ({kind}): {text}")
+        self.reason = text
         self.topic = topic
         self.kind: ProduceFailure = kind
         self.results: Sequence[object] = ()
@@ -77,7 +79,7 @@ def message_of(error: BaseException | str) -> str:
     """The text of an error for people; never raises, whatever the exception's ``__str__`` does."""
     try:
         text = str(error) or repr(error)
-    except Exception:  # noqa: BLE001, RUF100  a broken __str__ must not hide the failure itself
+    except BaseException:  # noqa: BLE001, RUF100  a broken __str__ must not hide the failure itself
         text = f"<{type(error).__name__} without a readable text>"
     return clip(text, MAX_MESSAGE_BYTES)
 
@@ -97,6 +99,6 @@ def stack_of(error: BaseException | str) -> str:
         return ""
     try:
         text = "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001, RUF100  as above
+    except BaseException:  # noqa: BLE001, RUF100  as above
         text = "".join(traceback.format_tb(error.__traceback__))
     return clip(text, MAX_STACK_BYTES, keep_end=True)

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import update_wrapper
 from typing import Any, cast
 
+from ._fitting import misfit
 from ._interfaces import IContext, IPartitionLambda
 from ._message import Message
 
@@ -26,7 +27,8 @@ def partition_lambda(function: WithContext | MessageOnly) -> "FunctionPlugin":
     The function stays callable, for unit tests.
 
     Raises:
-        TypeError: it takes neither one nor two positional arguments.
+        TypeError: it is no function of one or two arguments, or one that would do nothing: a generator, with `yield`
+            in it, a class, or the coroutine that an async function answers when it is called.
     """
     return FunctionPlugin(function)
 
@@ -68,14 +70,27 @@ class _FunctionLambda:
 
 
 def _takes_context(function: WithContext | MessageOnly) -> bool:
+    given: Any = function
+    if inspect.iscoroutine(given) or inspect.isasyncgen(given) or inspect.isgenerator(given):
+        name = given.__qualname__
+        if inspect.iscoroutine(given):
+            given.close()  # nobody awaits it, and Python would warn of that
+        raise TypeError(f"@partition_lambda goes on a function, and {name} was called already: leave out its ()")
+    if inspect.isclass(function):
+        raise TypeError(
+            f"@partition_lambda goes on a function, not on the class {function.__qualname__}: a plugin class needs "
+            "no decorator, it has `async def create(self, config)`"
+        )
     if not callable(function):
         raise TypeError(f"@partition_lambda goes on a function, not on {function!r}")
-    signature = inspect.signature(function)
-    for arguments in (2, 1):
-        try:
-            signature.bind(*range(arguments))
-        except TypeError:
-            continue
-        return arguments == 2
     name = getattr(function, "__qualname__", repr(function))
-    raise TypeError(f"@partition_lambda: {name}{signature} must take (message, context), or (message) alone")
+    write = "def handle(message, context)` or `async def handle(message, context)"
+    wrong = [misfit(function, arguments, write) for arguments in (2, 1)]
+    if all(wrong):
+        if "yield" in wrong[0]:
+            raise TypeError(f"@partition_lambda: {name} {wrong[0]}")
+        signature = inspect.signature(function)
+        raise TypeError(
+            f"@partition_lambda: {name}{signature} must take (message, context), or (message) alone: write `{write}`"
+        )
+    return not wrong[0]

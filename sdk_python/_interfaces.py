@@ -134,7 +134,9 @@ class IContext(Protocol):
         some megabytes wait to be written, the handler is not called. At the lambda's end, those under way are
         awaited within its deadline.
 
-        Awaiting raises `ProduceError`: the record was not written, or is not known to be.
+        Awaiting raises `ProduceError`: the record was not written, or is not known to be. A failure that nobody
+        awaits fails the lambda, as ``error(restart=True)`` does, and no checkpoint that is called after this passes
+        it. So a checkpoint waits until the outcome of all that was produced before it is known.
 
         Raises:
             TypeError: an argument has another type.

@@ -9,9 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, cast
 
-from ._errors import PluginError
+from ._errors import PluginError, message_of, type_of
+from ._fitting import checked_plugin
 from ._function import FunctionPlugin
 from ._interfaces import IPlugin
+from ._leaving import EXITS
 
 VERSION_VARIABLE: Final = "KAFKA_SIDECAR_LAMBDA_VERSION"
 
@@ -45,7 +47,7 @@ def find_plugin(module: ModuleType) -> IPlugin:
     if hasattr(module, "plugin"):
         return as_plugin(module.plugin, f"{name}.plugin")
     if callable(getattr(module, "create", None)):
-        return cast("IPlugin", module)
+        return checked_plugin(module, f"module {name}")
     found = {key: value for key, value in vars(module).items() if _is_candidate(value, name)}
     instances = {key: value for key, value in found.items() if not inspect.isclass(value)}
     # An instance of a class defined beside it is what its author wants served, not a second one of that class.
@@ -70,16 +72,18 @@ def as_plugin(value: Any, where: str) -> IPlugin:
     if inspect.isclass(value):
         try:
             value = value()
-        except Exception as error:
-            raise PluginError(f"{where} cannot be made without arguments: {error}") from error
-    if inspect.isfunction(value):
+        except EXITS:
+            raise
+        except BaseException as error:
+            raise PluginError(f"{where} cannot be made without arguments: {_text(error)}") from error
+    if inspect.isfunction(value) or inspect.iscoroutine(value) or inspect.isasyncgen(value):
         try:
-            return FunctionPlugin(value)
+            return FunctionPlugin(cast("Any", value))
         except TypeError as error:
             raise PluginError(f"{where}: {error}") from error
     if not callable(getattr(value, "create", None)):
         raise PluginError(f"{where} is no plugin, it has no `create(config)`: {HOW}")
-    return cast("IPlugin", value)
+    return checked_plugin(value, where)
 
 
 def version_of(plugin: IPlugin, environ: Mapping[str, str]) -> str:
@@ -128,8 +132,10 @@ def _from_name(name: str) -> ModuleType:
                 f"there is no module {name!r} (no {error.name!r} in {Path.cwd()} or on the Python path)"
             ) from None
         raise PluginError(f"module {name} cannot be imported: {error}") from error
-    except Exception as error:
-        raise PluginError(f"module {name} cannot be imported: {type(error).__name__}: {error}") from error
+    except EXITS:
+        raise  # the module asks for the end of the process
+    except BaseException as error:
+        raise PluginError(f"module {name} cannot be imported: {_text(error)}") from error
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -146,7 +152,13 @@ def _from_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise PluginError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        sys.modules.pop(name, None)
+        if isinstance(error, EXITS):
+            raise  # the module asks for the end of the process
+        raise PluginError(f"{path} cannot be imported: {_text(error)}") from error
     return module
+
+
+def _text(error: BaseException) -> str:
+    return f"{type_of(error)}: {message_of(error)}"

@@ -36,11 +36,14 @@ from ._checkpoints import Sink
 from ._connection import LinkError
 from ._context import Failure, PartitionContext, Pause
 from ._dispatch import Dispatcher, Handler, HandlerFailedError
-from ._errors import PluginError, RefusedError, message_of, stack_of, type_of
+from ._errors import ProduceError, RefusedError, message_of, stack_of, type_of
+from ._fitting import checked_lambda
 from ._flow import Flow
 from ._interfaces import CloseReason, IPartitionLambda, IPartitionLambdaFactory
+from ._leaving import exit_in, is_ours
 from ._log import logger_for
 from ._message import FrameError
+from ._outcomes import Outcomes
 from ._produce import Producing, Put
 from ._turns import Turns
 from .protocol import lambda_pb2 as pb
@@ -92,6 +95,8 @@ class Host:
     turns: Turns
     window: int
     drain_timeout: float
+    leave: Callable[[BaseException], None]
+    """The lambda's code asks for the end of the process (``sys.exit``): drain, and then end with this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,13 @@ class Lost:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What left ``factory.create``."""
+
+    error: BaseException
+
+
 Ending = Revoked | Failure | Stopped | Lost
 
 
@@ -126,10 +138,16 @@ class Partition:
         self.context = PartitionContext(assigned, host.window, host.sink, self)
         self.dispatcher = Dispatcher(assigned.topic, assigned.partition, self.context, host.turns)
         self.flow = Flow(self.context, self.dispatcher, host.window, self.log)
-        self.producing = Producing(assigned.lease, host.produce, self.flow)
+        self.outcomes = Outcomes(self.context.passed, self._not_received)
+        """Of what it produces: no checkpoint passes a failure that nobody received."""
+        self.producing = Producing(assigned.lease, host.produce, self.flow, self.outcomes)
         self.on_produce: Put = self.producing.put
         """``context.produce``."""
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self.cut = ""
+        """What ran on when its time was over."""
+        self.stuck = False
+        """That did not end when it was cancelled either."""
         self._host = host
         self._link = link
         self._link_over = asyncio.Event()
@@ -141,6 +159,15 @@ class Partition:
     def stop(self) -> None:
         """End in order (SIGTERM): the running handler may finish, then close and Closed."""
         self._end(Stopped())
+
+    def left_behind(self, *, late: bool) -> str:
+        """What of it did not end in time, in words; empty: nothing."""
+        if not late and not self.cut:
+            return ""
+        topic, partition = self.place
+        offset = self.dispatcher.working_on
+        what = self.cut or ("its close" if offset is None else f"the handler at offset {offset}")
+        return f"{topic}/{partition}: {what}"
 
     async def run(self, after: asyncio.Task[None] | None = None) -> None:
         """Live. ``after`` is an earlier life of the same partition here: its close is awaited before ours begins.
@@ -177,7 +204,9 @@ class Partition:
         if self.ending.done():
             self.log.info("an error after the end of the lease is not reported: %s", message_of(failure.error))
         elif failure.action != pb.ERROR_ACTION_REPORT:
-            self._fail(failure)
+            # An exit that somebody caught and passes on, as the document router does, is still one.
+            cause = failure.error
+            self._left(cause, failure) if isinstance(cause, BaseException) else self._fail(failure)
         elif len(self._reports) < _MAX_REPORTS:
             task = asyncio.create_task(self._send_report(failure))
             self._reports.add(task)
@@ -198,6 +227,17 @@ class Partition:
             self.log.debug("a resume after the end of the lease is ignored")
         else:
             self.flow.resume()
+
+    def _not_received(self, error: BaseException) -> None:
+        """What the lambda produced was not written, and nobody awaited its outcome."""
+        if isinstance(error, ProduceError):
+            told = ProduceError(f"{error.reason}; nobody awaited its outcome", error.topic, error.kind)
+            told.__cause__ = error
+            error = told
+        if self.ending.done():
+            self.log.error("no checkpoint that was called after it is told: %s", message_of(error))
+        else:
+            self._fail(Failure(error, pb.ERROR_ACTION_RESTART, None, "produce_failed"))
 
     def _fail(self, failure: Failure) -> None:
         cause = failure.error if isinstance(failure.error, BaseException) else None
@@ -266,7 +306,10 @@ class Partition:
         in_time = await finished(closing, deadline.left(_CLOSE_SHARE))
         # What it produced has to arrive before the partition is another's.
         await finished(asyncio.create_task(self.producing.drained()), deadline.left(_WRITTEN_SHARE))
-        self.producing.end("the partition's lambda has ended")
+        held = self.producing.end("the partition's lambda has ended")
+        if held and acknowledged and not isinstance(ending, Failure):
+            what = "what was produced before the checkpoint at offset %d is not known to be written: it is not told"
+            self.log.error(what, held[-1])
         if acknowledged:
             await self._say_closed(ending)
         return None if in_time else closing
@@ -285,31 +328,44 @@ class Partition:
             deadline = ending.deadline if isinstance(ending, Revoked) else Deadline(self._host.drain_timeout)
             await self._let_finish(task, deadline, at_once=isinstance(ending, Lost))
         if not task.done() or task.cancelled():
-            if not self.ending.done():
-                self._fail(Failure("create was cancelled", pb.ERROR_ACTION_RESTART, None, "create_failed"))
+            return None  # it was cancelled by us, at the end of its time
+        made = task.result()
+        if isinstance(made, _Left):
+            self._left(made.error, Failure(made.error, pb.ERROR_ACTION_RESTART, None, "create_failed"))
             return None
-        error = task.exception()
-        if error is not None:
-            self._fail(Failure(error, pb.ERROR_ACTION_RESTART, None, "create_failed"))
-            return None
-        return task.result()
+        return made
+
+    def _left(self, error: BaseException, failure: Failure) -> None:
+        """Something left the lambda's code: it has failed, unless it asks for the end of the process."""
+        leaving = exit_in(error)
+        if leaving is None:
+            self._fail(failure)
+            return
+        where = "" if failure.offset is None else f" at offset {failure.offset}"
+        self.log.warning("%s%s: this process drains and ends", type_of(leaving), where, exc_info=error)
+        # What was checkpointed before it counts, the message itself too where it was; otherwise that comes again.
+        self._host.leave(leaving)
+        self.stop()
 
     async def _until_ending(self, task: asyncio.Task[Any]) -> None:
         both: set[asyncio.Future[Any]] = {task, self.ending}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _make(self) -> IPartitionLambda:
-        lambda_: IPartitionLambda = await settle(self._host.factory.create(self._host.config, self.context))
-        if not callable(getattr(lambda_, "handler", None)):
-            raise PluginError(f"factory.create returned {lambda_!r}, which has no handler(message)")
-        return lambda_
+    async def _make(self) -> "IPartitionLambda | _Left":
+        try:
+            made = await settle(self._host.factory.create(self._host.config, self.context))
+            return checked_lambda(made)
+        except BaseException as error:
+            if is_ours(error, asyncio.current_task()):
+                raise
+            return _Left(error)  # not raised: a task that ends with SystemExit ends the event loop with it
 
     async def _dispatch(self, handler: Handler) -> None:
         try:
             await self.dispatcher.run(handler)
         except HandlerFailedError as failed:
             cause = failed.__cause__ or failed
-            self._fail(Failure(cause, pb.ERROR_ACTION_CRITICAL, failed.offset, "handler_failed"))
+            self._left(cause, Failure(cause, pb.ERROR_ACTION_CRITICAL, failed.offset, "handler_failed"))
         except Exception:
             self.log.exception("a fault of the SDK, not of the lambda")
         finally:
@@ -322,11 +378,17 @@ class Partition:
         if not at_once and await finished(task, deadline.left(_HANDLER_SHARE)):
             return
         if not task.done():
-            self.log.log(DEBUG if at_once else WARNING, "cancelled: it was still running when its time was over")
+            offset = self.dispatcher.working_on
+            what = "create" if offset is None else f"the handler at offset {offset}"
+            level = DEBUG if at_once else WARNING
+            self.log.log(level, "cancelled %s: it was still running when its time was over", what)
+            if not at_once:
+                self.cut = what
             task.cancel()
             # The next loop turn at least: a task that was cancelled has to be let run to notice.
             if not await finished(task, max(deadline.left(_CANCEL_SHARE), 0.1)):
                 self.log.error("the running handler ignores its cancellation")
+                self.stuck = True
 
     async def _close(self, lambda_: IPartitionLambda | None, reason: CloseReason) -> None:
         close = getattr(lambda_, "close", None)
@@ -334,8 +396,12 @@ class Partition:
             return
         try:
             await settle(close(reason))
-        except Exception:
+        except BaseException as error:
+            if is_ours(error, asyncio.current_task()):
+                raise
             self.log.exception("close(%s) failed", reason)
+            if (leaving := exit_in(error)) is not None:
+                self._host.leave(leaving)
 
     async def _insist(self, closing: asyncio.Task[None]) -> None:
         """A close that outlived its deadline: the sidecar was told, but this process waits, so that no second

@@ -15,8 +15,9 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol, cast
 
-from ._connection import BusyError, LinkError
+from ._connection import LinkError, TooLargeError
 from ._errors import ProduceError, ProduceFailure, RefusedError
+from ._outcomes import Outcome, Outcomes, all_of
 from .protocol import lambda_pb2 as pb
 
 MAX_RECORDS: Final = 10_000
@@ -34,8 +35,8 @@ HIGH_RECORDS: Final = 20_000
 MOST_BYTES: Final = 64 * 1024 * 1024
 """What comes beyond fails: it comes from code that nobody's back-pressure reaches."""
 _OVERHEAD: Final = 32  # of a record on the wire
-_RETRY_FIRST: Final = 0.02
-_RETRY_MOST: Final = 1.0
+_BUSY_LEAST: Final = 0.005
+"""Seconds before what a busy sidecar did not take is sent again, where it names no time."""
 
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -89,7 +90,7 @@ class _Waiting(NamedTuple):
     headers: Headers
     partition: int
     size: int
-    outcome: "asyncio.Future[Produced]"
+    outcome: Outcome[Produced]
 
 
 _new: Final = tuple.__new__  # as the class does, without a Python call in between
@@ -105,7 +106,9 @@ class Producing:
         lease: str,
         call: Callable[[pb.ProduceRequest], Awaitable[pb.ProduceResponse]],
         pressure: Pressure,
+        outcomes: Outcomes,
     ) -> None:
+        self.outcomes = outcomes
         self._lease = lease
         self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 makes a system call of it
         self._call = call
@@ -125,24 +128,27 @@ class Producing:
         key: bytes | str | None = None,
         headers: Headers = (),
         partition: int | None = None,
-    ) -> "asyncio.Future[Produced]":
+    ) -> Outcome[Produced]:
         """Produce a record; its outcome is awaitable.
 
         Raises:
             TypeError, ValueError: it is no record.
         """
-        outcome: asyncio.Future[Produced] = self._loop.create_future()
+        outcome: Outcome[Produced] = Outcome(loop=self._loop)
         waiting = _checked(topic, value, key, headers, partition, outcome)
         size = waiting.size
         if self._over:
-            outcome.set_exception(ProduceError(self._over, topic, "stale_lease"))
+            self._refuse(waiting, self._over, "stale_lease")
         elif size > MAX_RECORD_BYTES:
             text = f"{size} bytes; a record has at most {MAX_RECORD_BYTES} on its way through the sidecar"
-            outcome.set_exception(ProduceError(text, topic, "too_large"))
+            self._refuse(waiting, text, "too_large")
         elif self._bytes + size > MOST_BYTES:
             text = f"{self._bytes} bytes wait already; await what is produced before there is more"
-            outcome.set_exception(ProduceError(text, topic, "failed"))
+            self._refuse(waiting, text, "failed")
         else:
+            outcomes = outcome.of = self.outcomes  # as `Outcomes.add`, without a call for each record
+            outcomes.put = outcome.number = outcomes.put + 1
+            outcomes.under_way += 1
             self._queue.append(waiting)
             self._bytes += size
             self._records += 1
@@ -157,17 +163,25 @@ class Producing:
         while self._sender is not None:
             await asyncio.wait({self._sender})
 
-    def end(self, why: str) -> None:
-        """Take nothing more. What has no outcome yet fails."""
+    def end(self, why: str) -> list[int]:
+        """Take nothing more. What has no outcome yet fails. Answers the checkpoints that waited for outcomes."""
+        held = self.outcomes.end()
         if self._over:
-            return
+            return held
         self._over = why
         if self._sender is not None:
             self._sender.cancel()
             self._sender = None  # one that has not begun never comes to its own end
-        for waiting in (*self._under_way, *self._queue):
-            _fail(waiting, ProduceError(why, waiting.topic, "failed"))
+        _fail_all((*self._under_way, *self._queue), why)
         self._queue.clear()
+        return held
+
+    def _refuse(self, waiting: _Waiting, text: str, kind: ProduceFailure) -> None:
+        """It fails before it was on its way."""
+        error = ProduceError(text, waiting.topic, kind)
+        waiting.outcome.set_exception(error)
+        self.outcomes.add(waiting.outcome)
+        self.outcomes.failed(waiting.outcome, error)
 
     async def _send_all(self) -> None:
         try:
@@ -176,12 +190,26 @@ class Producing:
                 await self._send(batch)
                 self._bytes -= sum(map(_SIZE, batch))
                 self._records -= len(batch)
-                self._under_way = []
+                self._settle(batch)
                 self._weigh()
         finally:
             self._sender = None
-            for waiting in self._under_way:  # only when it was cancelled, or failed itself
-                _fail(waiting, ProduceError("the call was given up", waiting.topic, "failed"))
+            if self._under_way:  # only when it was cancelled, or failed itself
+                _fail_all(self._under_way, "the call was given up")
+                self._settle(self._under_way)
+
+    def _settle(self, batch: list[_Waiting]) -> None:
+        """The outcomes of these are known."""
+        known: dict[Outcomes, tuple[int, int]] = {}
+        if self.outcomes.shared:
+            for waiting in batch:
+                outcomes = waiting.outcome.of
+                known[outcomes] = (waiting.outcome.number, known.get(outcomes, (0, 0))[1] + 1)
+        else:
+            known[self.outcomes] = (batch[-1].outcome.number, len(batch))
+        batch.clear()  # an outcome that nobody holds has to be gone before it is asked whether it was received
+        for outcomes, (number, count) in known.items():
+            outcomes.known_to(number, count)
 
     def _taken(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -200,15 +228,15 @@ class Producing:
     async def _send(self, batch: list[_Waiting]) -> None:
         try:
             response = await self._answer(_request(self._lease, batch))
+        except TooLargeError as refused:
+            await self._send_halves(batch, str(refused))
+            return
         except (LinkError, RefusedError) as broken:
-            for waiting in batch:
-                _fail(waiting, ProduceError(str(broken), waiting.topic, "failed"))
+            _fail_all(batch, str(broken))
             return
         columns = (response.outcomes, response.partitions, response.offsets, response.errors or batch)
         if {*map(len, columns)} != {len(batch)}:
-            for waiting in batch:
-                text = f"the sidecar answered for {len(response.outcomes)} of {len(batch)} records"
-                _fail(waiting, ProduceError(text, waiting.topic, "failed"))
+            _fail_all(batch, f"the sidecar answered for {len(response.outcomes)} of {len(batch)} records")
             return
         if len({waiting.topic for waiting in batch}) > 1 and {*response.outcomes} == {_NOT_ALLOWED}:
             # Nothing was written, for the sake of one topic: the others' records shall not fail with it.
@@ -222,18 +250,27 @@ class Producing:
         errors = response.errors or [""] * len(batch)
         for waiting, outcome, place, error in zip(batch, response.outcomes, places, errors, strict=True):
             if outcome != _WRITTEN:
-                _fail(waiting, ProduceError(error, waiting.topic, _KINDS.get(outcome, "failed")))
+                text = error or f"the sidecar's answer is {pb.ProduceOutcome.Name(outcome)}"
+                _fail(waiting, ProduceError(text, waiting.topic, _KINDS.get(outcome, "failed")))
             elif not waiting.outcome.done():  # whoever awaited it may have been cancelled
                 waiting.outcome.set_result(_new(Produced, place))
 
+    async def _send_halves(self, batch: list[_Waiting], refused: str) -> None:
+        """What was too large as a whole may do in parts. Sent again as it is, it would be refused for ever."""
+        if len(batch) == 1:
+            _fail(batch[0], ProduceError(refused, batch[0].topic, "too_large"))
+            return
+        middle = len(batch) // 2
+        await self._send(batch[:middle])
+        await self._send(batch[middle:])
+
     async def _answer(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
-        pause = _RETRY_FIRST
+        """The answer to this request, sent again as long as the sidecar is busy: for the lease's life, if need be."""
         while True:
-            try:
-                return await self._call(request)
-            except BusyError:
-                await asyncio.sleep(pause)
-                pause = min(_RETRY_MOST, pause * 2)
+            response = await self._call(request)
+            if not response.outcomes or response.outcomes[0] != _BUSY or {*response.outcomes} != {_BUSY}:
+                return response
+            await asyncio.sleep(max(_BUSY_LEAST, response.retry_after_ms / 1000))
 
     def _weigh(self) -> None:
         """Tell who calls the handlers, when much waits and when it is gone."""
@@ -244,33 +281,15 @@ class Producing:
             self._pressure.fill(is_full)
 
 
-async def together(outcomes: Sequence[Awaitable[Produced]]) -> list[Produced]:
-    """Where all of these are.
-
-    Raises:
-        ProduceError: of the first that failed, with all outcomes in ``results``.
-    """
-    results: list[Produced | ProduceError] = []
-    for outcome in await asyncio.gather(*outcomes, return_exceptions=True):
-        if isinstance(outcome, BaseException) and not isinstance(outcome, ProduceError):
-            raise outcome
-        results.append(outcome)
-    failed = next((result for result in results if isinstance(result, ProduceError)), None)
-    if failed is not None:
-        failed.results = results
-        raise failed
-    return [result for result in results if isinstance(result, Produced)]
-
-
 def put_all(
-    put: Callable[..., Awaitable[Produced]], topic: str, records: Iterable[Record]
-) -> "asyncio.Task[list[Produced]]":
+    put: Callable[..., Awaitable[Produced]], topic: str, records: Iterable[Record], outcomes: Outcomes
+) -> Outcome[list[Produced]]:
     """Produce all of these, each by ``put`` of its fields; in order, and all or (by an error in one of them) some."""
-    outcomes = [put(topic, *record) for record in records]
-    return asyncio.ensure_future(together(outcomes))
+    return all_of(outcomes, [asyncio.ensure_future(put(topic, *record)) for record in records])
 
 
 _WRITTEN: Final = pb.PRODUCE_OUTCOME_WRITTEN
+_BUSY: Final = pb.PRODUCE_OUTCOME_BUSY
 _NOT_ALLOWED: Final = pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED
 
 _KINDS: "Final[Mapping[int, ProduceFailure]]" = {
@@ -281,8 +300,15 @@ _KINDS: "Final[Mapping[int, ProduceFailure]]" = {
 
 
 def _fail(waiting: _Waiting, error: ProduceError) -> None:
-    if not waiting.outcome.done():
-        waiting.outcome.set_exception(error)
+    outcome = waiting.outcome
+    if not outcome.done():
+        outcome.set_exception(error)
+    outcome.of.failed(outcome, error)
+
+
+def _fail_all(batch: Iterable[_Waiting], why: str) -> None:
+    for waiting in batch:
+        _fail(waiting, ProduceError(why, waiting.topic, "failed"))
 
 
 def _checked(
@@ -291,7 +317,7 @@ def _checked(
     key: object,
     headers: Headers,
     partition: object,
-    outcome: "asyncio.Future[Produced]",
+    outcome: Outcome[Produced],
 ) -> _Waiting:
     if not isinstance(topic, str):
         raise TypeError(f"produce(topic): a text, got {type(topic).__name__}")

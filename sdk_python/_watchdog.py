@@ -5,7 +5,6 @@ few times a second, and which message is being handled is read from the loop thr
 """
 
 import asyncio
-import logging
 import sys
 import threading
 import time
@@ -14,9 +13,8 @@ from types import CodeType, FrameType, TracebackType
 from typing import Final
 
 from ._dispatch import Dispatcher, call_each
+from ._log import log
 from ._message import Message
-
-log = logging.getLogger("kafka_sidecar.sdk")
 
 LIMIT: Final = 1.0
 """Seconds that the loop may be blocked before a warning."""

@@ -1,7 +1,8 @@
 """Serve a lambda: ``python -m sdk_python.serve NAME [MODULE]``, or `run` from a program of your own.
 
-Exit codes: 0 after SIGTERM or SIGINT and a drain, 1 when the plugin failed to start, 2 when something that was asked
-for cannot be: an option, a config, a plugin, or an Offer that the sidecar refuses at the start.
+Exit codes: 0 after SIGTERM or SIGINT and a drain, 1 when the plugin failed to start or a lambda did not end in time,
+2 when something that was asked for cannot be: an option, a config, a plugin, TLS, or an Offer that is refused at the
+start. What a lambda gives to ``sys.exit`` is the code after a drain.
 """
 
 import argparse
@@ -16,23 +17,27 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from ._bound import Bound, children_end_by_signals
 from ._client import DRAIN_TIMEOUT, Client, Options
-from ._config import CONFIG_VARIABLE, LambdaConfig, find_config, read_config
+from ._config import ADDRESS_VARIABLE, CONFIG_VARIABLE, TOKEN_VARIABLE, LambdaConfig, find_config, read_config
 from ._connection import Endpoint
-from ._errors import PluginError, RefusedError, SettingsError
+from ._errors import PluginError, RefusedError, SettingsError, message_of, type_of
 from ._interfaces import IPlugin
+from ._leaving import EXITS, exit_code
 from ._loading import VERSION_VARIABLE, as_plugin, load_plugin
+from ._log import log
 from ._settings import ENVIRONMENT_PREFIX, Override, from_environment, parse_assignment
+from ._stderr import StderrHandler
+from ._tls import Files, Tls, from_files
 from ._watchdog import Watchdog
 
 __all__ = ["run", "main"]
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:50051"
-ADDRESS_VARIABLE: Final = "KAFKA_SIDECAR_ADDRESS"
-TOKEN_VARIABLE: Final = "KAFKA_SIDECAR_TOKEN"  # noqa: S105  a name, no secret
+CA_VARIABLE: Final = "KAFKA_SIDECAR_CA"
+CERTIFICATE_VARIABLE: Final = "KAFKA_SIDECAR_CERT"
+KEY_VARIABLE: Final = "KAFKA_SIDECAR_KEY"
 DOCUMENT_LAMBDA_VARIABLE: Final = "documentLambda"  # as the seed's nconf spells it
-
-log = logging.getLogger("kafka_sidecar.sdk")
 
 
 async def run(
@@ -41,6 +46,11 @@ async def run(
     *,
     address: str = DEFAULT_ADDRESS,
     token: str | None = None,
+    tls: bool = False,
+    tls_ca: str | Path | None = None,
+    tls_cert: str | Path | None = None,
+    tls_key: str | Path | None = None,
+    tls_name: str | None = None,
     settings: Mapping[str, Any] | None = None,
     max_partitions: int | None = None,
     drain_timeout: float = DRAIN_TIMEOUT,
@@ -53,72 +63,152 @@ async def run(
     Args:
         plugin: an `IPlugin`, its class, or a function with ``@partition_lambda``.
         address: ``host:port`` or ``unix:///path``.
+        tls: encrypt, and trust the system's authorities. Each of the following encrypts too.
+        tls_ca: PEM file of the authorities that may have signed the sidecar's certificate.
+        tls_cert, tls_key: PEM files of this process's certificate and its key.
+        tls_name: under which the sidecar's certificate is checked; None: the name in ``address``.
         max_partitions: at the same time in this process; None: as many as the sidecar gives.
         drain_timeout: seconds for handlers, ``close`` and ``dispose`` at the end.
 
     Raises:
         RefusedError: the sidecar refused the first Offer.
+        SettingsError: a file for TLS cannot be used, or there is no TLS with the sidecar.
         PluginError: the plugin does not fit the interfaces.
+        SystemExit, KeyboardInterrupt: the lambda's code raised it, and everything is drained.
     """
     options = Options(
         max_partitions=max_partitions,
         drain_timeout=drain_timeout,
         assignments=[((key,), value) for key, value in (settings or {}).items()],
     )
-    client = Client(name, as_plugin(plugin, "plugin"), Endpoint(address, token), options)
+    encrypted = tls or tls_name is not None
+    files = Files(*(None if path is None else Path(path) for path in (tls_ca, tls_cert, tls_key)))
+    endpoint = Endpoint(address, token, _tls(files, tls_name, None) if encrypted or any(files) else None)
+    client = Client(name, as_plugin(plugin, "plugin"), endpoint, options)
     with Watchdog(name):
         await client.run()
+    if client.leaving is not None:
+        raise client.leaving
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; answers the exit code."""
+    code, bound = _main(arguments)
+    bound.disarm()  # the caller's process goes on
+    return code
+
+
+def _main(arguments: Sequence[str] | None) -> tuple[int, Bound]:
+    """The exit code, and what sees that the process ends with it, which has begun."""
     options = _parser().parse_args(arguments)
+    stderr = StderrHandler()
     logging.basicConfig(
-        level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", handlers=[stderr]
     )
+    bound = Bound(options.name, options.drain_timeout, stderr)
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, which a console script or `python -P` does not
     try:
-        config = _config(options)
-        plugin = load_plugin(_module(options, config))
-        client_options = Options(
-            max_partitions=options.max_partitions,
-            drain_timeout=options.drain_timeout,
-            environment=[*_document_lambda(config), *from_environment(os.environ)],
-            assignments=[parse_assignment(text) for text in options.set],
-            on_created=_spare_the_collector,
-        )
-        endpoint = _endpoint(options, config)
-        asyncio.run(_serve(options.name, plugin, endpoint, client_options))
+        code = _served(options, bound)
     except (SettingsError, RefusedError, PluginError) as error:
         if error.__cause__ is not None and isinstance(error, PluginError):
             log.info("the plugin's own traceback", exc_info=error.__cause__)
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except Exception:
-        log.exception("%s: the plugin could not be started", options.name)
-        return 1
-    return 0
+        stderr.say(f"error: {error}")
+        code = 2
+    except EXITS as error:
+        # Raised by the plugin's module while it was loaded, or by the lambda's code, and all is drained.
+        if isinstance(error, SystemExit) and isinstance(error.code, str):
+            stderr.say(error.code)
+        code = exit_code(error)
+        stderr.say(f"{options.name}: ends with exit code {code}, since its code raised {type_of(error)}")
+    except BaseException as error:  # noqa: BLE001, RUF100  whatever a plugin raises
+        log.error("%s: the plugin could not be started: %s", options.name, message_of(error), exc_info=error)
+        code = 1
+    bound.code = code
+    bound.begin()
+    return code, bound
 
 
-async def _serve(name: str, plugin: IPlugin, endpoint: Endpoint, options: Options) -> None:
-    client = Client(name, plugin, endpoint, options)
-    loop = asyncio.get_running_loop()
+def _served(options: argparse.Namespace, bound: Bound) -> int:
+    config = _config(options)
+    plugin = load_plugin(_module(options, config))
+    client_options = Options(
+        max_partitions=options.max_partitions,
+        drain_timeout=options.drain_timeout,
+        environment=[*_document_lambda(config), *from_environment(os.environ)],
+        assignments=[parse_assignment(text) for text in options.set],
+        on_created=_spare_the_collector,
+    )
+    process = _Process(options.name, plugin, _endpoint(options, config), client_options, bound)
+    with asyncio.Runner() as runner:
+        process.run(runner.get_loop())
+        bound.begin()
+    if process.leaving is not None:
+        raise process.leaving
+    return bound.code
 
-    def on_signal(number: int, _: FrameType | None) -> None:
-        # Not loop.add_signal_handler: that waits for the loop, and a blocked one would take the second signal too.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        log.info("%s: drains after %s; a second signal ends at once", name, signal.Signals(number).name)
-        loop.call_soon_threadsafe(client.stop)
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        with Watchdog(name):
-            await client.run()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+class _Process:
+    """One client in an event loop of its own, from the first signal handler to the last."""
+
+    def __init__(self, name: str, plugin: IPlugin, endpoint: Endpoint, options: Options, bound: Bound) -> None:
+        self.leaving: BaseException | None = None
+        """By what the lambda's code has ended this process."""
+        self._name = name
+        self._plugin = plugin
+        self._endpoint = endpoint
+        self._options = options
+        self._bound = bound
+        self._client: Client | None = None
+
+    def run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve until a signal, or until the lambda's code asks for the end. Raises as `Client.run`."""
+        children_end_by_signals()
+        serving = loop.create_task(self._serve(loop))
+        while not serving.done():
+            try:
+                loop.run_until_complete(serving)
+            except EXITS as error:
+                # Out of a task or a timer of the lambda's own, through the event loop: it is started again to drain.
+                if serving.done():
+                    raise
+                log.warning("%s: %s: this process drains and ends", self._name, type_of(error), exc_info=error)
+                self.leaving = self.leaving or error
+                self._ending()
+                if self._client is not None:
+                    self._client.stop()
+        serving.result()
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        client = self._client = Client(self._name, self._plugin, self._endpoint, self._options)
+        client.on_stop = self._ending
+        self._bound.left = lambda: client.left_now
+
+        def on_signal(number: int, _: FrameType | None) -> None:
+            # Not loop.add_signal_handler: that waits for the loop; a blocked one would take the second signal too.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            self._ending()
+            loop.call_soon_threadsafe(client.stop)
+            log.info("%s: drains after %s; a second signal ends at once", self._name, signal.Signals(number).name)
+
+        before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            with Watchdog(self._name):
+                await client.run()
+            self.leaving = self.leaving or client.leaving
+            self._bound.code = 0 if self.leaving is None else exit_code(self.leaving)
+            if client.late:
+                self._bound.code = self._bound.code or 1
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _ending(self) -> None:
+        """The end has begun. Until all has ended in order, it is cut short with this code."""
+        leaving = self.leaving or (self._client.leaving if self._client is not None else None)
+        self._bound.code = 1 if leaving is None else exit_code(leaving)
+        self._bound.begin()
 
 
 def _spare_the_collector() -> None:
@@ -143,7 +233,10 @@ def _module(options: argparse.Namespace, config: LambdaConfig | None) -> str:
     if options.module is not None:
         return str(options.module)
     if config is not None and config.plugin is not None:
-        return config.plugin
+        folder = str(config.path.resolve().parent)
+        if folder != str(Path.cwd()) and folder not in sys.path:
+            sys.path.insert(0, folder)  # a module too is looked up beside the config, then in the working directory
+        return _plugin_file(config, config.plugin)
     how = f"give its module: python -m sdk_python.serve {options.name} MODULE"
     if config is None:
         raise SettingsError(
@@ -153,35 +246,55 @@ def _module(options: argparse.Namespace, config: LambdaConfig | None) -> str:
     raise SettingsError(f"{config.path} names no plugin for {options.name!r} (lambdas.{options.name}.plugin): {how}")
 
 
+def _plugin_file(config: LambdaConfig, plugin: str) -> str:
+    if not plugin.endswith(".py"):
+        return plugin
+    found = config.beside(plugin)
+    if not Path(found).is_file():
+        raise SettingsError(
+            f"{config.path}: there is no file {plugin}, neither beside the config nor in {Path.cwd()}"
+        )
+    return found
+
+
 def _document_lambda(config: LambdaConfig | None) -> list[Override]:
     """For the document router, which finds it in its settings."""
-    name = os.environ.get(DOCUMENT_LAMBDA_VARIABLE) or (config.document_lambda if config is not None else None)
+    name = os.environ.get(DOCUMENT_LAMBDA_VARIABLE)
+    if not name and config is not None and config.document_lambda is not None:
+        name = _plugin_file(config, config.document_lambda)
     return [(("document_lambda",), name)] if name else []
 
 
 def _endpoint(options: argparse.Namespace, config: LambdaConfig | None) -> Endpoint:
+    """Where to dial and how: by the options, else by the environment, else by the config file."""
     configured = config or LambdaConfig(Path())
     address = options.address or os.environ.get(ADDRESS_VARIABLE) or configured.address or DEFAULT_ADDRESS
     if not address.startswith("unix:") and not address.rpartition(":")[2].isdecimal():
         raise SettingsError(f"address {address!r}: expected host:port or unix:///path")
-    if (options.tls_cert is None) != (options.tls_key is None):
-        raise SettingsError("--tls-cert and --tls-key go together")
+
+    def path(option: str | None, variable: str) -> Path | None:
+        named = option or os.environ.get(variable)
+        return Path(named) if named else None
+
+    files = Files(
+        path(options.tls_ca, CA_VARIABLE),
+        path(options.tls_cert, CERTIFICATE_VARIABLE),
+        path(options.tls_key, KEY_VARIABLE),
+    )
+    asked = options.tls or options.tls_name is not None or any(files)
+    pinned = None if options.tls else configured.certificate
     return Endpoint(
         address=address,
         token=options.token or os.environ.get(TOKEN_VARIABLE) or configured.token,
-        tls_ca=_pem("--tls-ca", options.tls_ca),
-        tls_cert=_pem("--tls-cert", options.tls_cert),
-        tls_key=_pem("--tls-key", options.tls_key),
+        tls=_tls(files, options.tls_name, pinned) if asked or configured.tls else None,
     )
 
 
-def _pem(option: str, path: str | None) -> bytes | None:
-    if path is None:
-        return None
+def _tls(files: Files, name: str | None, pinned: Path | None) -> Tls:
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{option}: {error}") from error
+        return from_files(files, pinned, name)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _at_least(least: float, kind: type[int] | type[float]) -> Any:
@@ -209,9 +322,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--address", help=f"of the sidecar; default: ${ADDRESS_VARIABLE}, server.listen, or {DEFAULT_ADDRESS}")
     add("--set", metavar="KEY=VALUE", action="append", default=[], help="override a setting; a.b=1 goes a level down")
     add("--token", help=f"default: ${TOKEN_VARIABLE}, which other users of the machine do not see")
-    add("--tls-ca", metavar="FILE", help="PEM of the authorities that may have signed the sidecar's certificate")
-    add("--tls-cert", metavar="FILE", help="PEM of this process's certificate")
-    add("--tls-key", metavar="FILE", help="PEM of its key")
+    add("--tls", action="store_true", help="encrypt, and trust the system's authorities")
+    trusted = "default, where the config's server.tls is set: that very certificate"
+    ca = f"encrypt, and trust the authorities in this PEM file; default: ${CA_VARIABLE}; {trusted}"
+    add("--tls-ca", "--ca", metavar="FILE", help=ca)
+    add("--tls-cert", "--cert", metavar="FILE", help=f"PEM of this process's certificate; ${CERTIFICATE_VARIABLE}")
+    add("--tls-key", "--key", metavar="FILE", help=f"PEM of its key; ${KEY_VARIABLE}")
+    add("--tls-name", metavar="NAME", help="in the sidecar's certificate; default: the one that is dialled")
     add("--max-partitions", metavar="N", type=_at_least(1, int), help="at the same time in this process")
     add("--drain-timeout", metavar="SECONDS", type=_at_least(0, float), default=DRAIN_TIMEOUT, help="%(default)s")
     add("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="%(default)s")
@@ -219,4 +336,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_main(None)[0])  # Python joins what threads are left; the bound has begun

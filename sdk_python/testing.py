@@ -25,6 +25,7 @@ from typing import Any, Literal
 from ._awaiting import settle
 from ._checkpoints import Place
 from ._connection import LinkError
+from ._fitting import checked_factory
 from ._interfaces import IPartitionLambdaFactory, IPlugin
 from ._loading import as_plugin
 from ._message import CREATE_TIME, NO_TIMESTAMP, Header, Message, batch_of
@@ -97,8 +98,10 @@ class FakeSidecar:
         """Every error and report, in order."""
         self.sent: list[Sent] = []
         """Every record that the lambda produced, in order."""
+        self.leaving: BaseException | None = None
+        """The ``SystemExit`` or ``KeyboardInterrupt`` by which the lambda ended its process, after a drain."""
         self.produce_error: str | None = None
-        """While it is a text, no record is written: each fails with it."""
+        """While it is a text, no record is written: each fails with it. One that nobody awaits fails the lambda."""
         self._ends: Counter[tuple[str, int]] = Counter()
         self._plugin = as_plugin(plugin, "plugin")
         self._config: Mapping[str, Any] = read_only(settings or {})
@@ -119,7 +122,7 @@ class FakeSidecar:
         self._moved = asyncio.Event()
 
     async def __aenter__(self) -> "FakeSidecar":
-        self._factory = await settle(self._plugin.create(self._config))
+        self._factory = checked_factory(await settle(self._plugin.create(self._config)))
         await self.assign()
         return self
 
@@ -187,6 +190,8 @@ class FakeSidecar:
         while not partition.ending.done() and (partition.flow.full or not partition.dispatcher.idle.is_set()):
             await partition.producing.drained()
             await self._first_of(self._link.drained(partition), life)
+        # Checkpoints wait for the outcome of what was produced before them.
+        await self._first_of(partition.outcomes.settled(), life)
         if partition.ending.done():
             await asyncio.wait({life})
 
@@ -241,6 +246,7 @@ class FakeSidecar:
             turns=Turns(),
             window=10_000,
             drain_timeout=self._drain_timeout,
+            leave=self._left,
         )
         self._partition = Partition(assigned, self._link, host)
         self._life = asyncio.create_task(self._partition.run())
@@ -283,6 +289,9 @@ class FakeSidecar:
             await asyncio.wait({self._life})
 
     # ------------------------------------------------------------------------------------------- inside
+
+    def _left(self, error: BaseException) -> None:
+        self.leaving = error
 
     def _accept(self, entry: pb.CheckpointEntry) -> None:
         self.completed_beyond = (entry.completed_beyond, entry.completed_beyond_bytes)

@@ -8,6 +8,7 @@ from sdk_python._checkpoints import checked_skipped
 from sdk_python._context import check_error, check_offset, check_seconds
 from sdk_python._errors import ProduceError
 from sdk_python._interfaces import IContext
+from sdk_python._outcomes import Outcome, Outcomes
 from sdk_python._produce import Headers, Produced, Record, put_all
 
 from ._keys import ids_of
@@ -83,13 +84,14 @@ class Owner(Protocol):
 class DocumentContext:
     """Checks what the lambda says, and passes it on until `end`: what comes late from an ended lambda is ignored."""
 
-    __slots__ = ("_ended", "_owner", "attempt", "start_offset")
+    __slots__ = ("_ended", "_outcomes", "_owner", "attempt", "start_offset")
 
     def __init__(self, owner: Owner, start_offset: int | None, attempt: int) -> None:
         self.start_offset = start_offset
         self.attempt = attempt
         self._owner = owner
         self._ended = False
+        self._outcomes: Outcomes | None = None  # of what it produces; most documents produce nothing
 
     def __repr__(self) -> str:
         return f"<context of document {self._owner.key!r} in {self.topic}/{self.partition}>"
@@ -97,6 +99,8 @@ class DocumentContext:
     def end(self) -> None:
         """The lambda is over: nothing that it says counts from now on."""
         self._ended = True
+        if self._outcomes is not None:
+            self._outcomes.end()
 
     @property
     def topic(self) -> str:
@@ -127,7 +131,7 @@ class DocumentContext:
         """See `IContext.checkpoint`."""
         if type(offset) is not int or offset < 0:
             check_offset(_int(offset))
-        if not self._ended:
+        if not self._ended and (self._outcomes is None or self._outcomes.admits(offset)):
             self._owner.on_checkpoint(offset)
 
     def completed_beyond(self, count: int, size: int) -> None:
@@ -173,15 +177,27 @@ class DocumentContext:
         partition: int | None = None,
     ) -> Awaitable[Produced]:
         """See `IContext.produce`."""
+        outcomes = self._own_outcomes()
         if not self._ended:
-            return self._owner.partition.produce(topic, value, key, headers, partition)
-        outcome: asyncio.Future[Produced] = asyncio.get_running_loop().create_future()
+            produced = self._owner.partition.produce(topic, value, key, headers, partition)
+            outcomes.adopt(produced)
+            return produced
+        outcome: Outcome[Produced] = Outcome(loop=asyncio.get_running_loop())
+        outcomes.add(outcome)
         outcome.set_exception(ProduceError("the document's lambda has ended", topic, "stale_lease"))
         return outcome
 
     def produce_many(self, topic: str, records: Iterable[Record]) -> Awaitable[list[Produced]]:
         """See `IContext.produce_many`."""
-        return put_all(self.produce, topic, records)
+        return put_all(self.produce, topic, records, self._own_outcomes())
+
+    def _own_outcomes(self) -> Outcomes:
+        """What the document produced, which holds back its own checkpoints and fails itself alone."""
+        if self._outcomes is None:
+            self._outcomes = Outcomes(self._owner.on_checkpoint, lambda error: self.error(error, restart=True))
+            if self._ended:
+                self._outcomes.end()
+        return self._outcomes
 
     def resume(self) -> None:
         """See `IContext.resume`."""

@@ -18,7 +18,7 @@ from sidecar.config.source import Mistake, Source, dotted, is_private, read
 from sidecar.config.units import quoted
 
 TOKEN_VARIABLE = "KAFKA_SIDECAR_TOKEN"  # noqa: S105 - a name, no secret
-"""Where the lambdas' token is when the config file has none."""
+"""The lambdas' token. It comes before the config file's, for the sidecar as for lambdas and commands."""
 
 
 class ConfigError(Exception):
@@ -86,13 +86,13 @@ def load(path: Path | str, environ: Mapping[str, str]) -> Config:
 
 
 def _with_token(data: Any, environ: Mapping[str, str]) -> Any:
-    """The token from the environment, where the file has none: it is the place for a secret."""
+    """The token from the environment comes before the file's: it is the place for a secret."""
     token = environ.get(TOKEN_VARIABLE)
     if not token or not isinstance(data, dict):
         return data
     server = data.get("server")
     server = {} if server is None else server
-    if not isinstance(server, dict) or server.get("token") is not None:
+    if not isinstance(server, dict):
         return data
     return {**data, "server": {**server, "token": token}}
 

@@ -92,7 +92,7 @@ class ServerConfig(Section):
     A Unix socket is reached only by those whom its directory lets in."""
 
     token: Annotated[SecretStr, AfterValidator(_token)] | None = None
-    """What each call must carry as `authorization: Bearer TOKEN`. Default: `$KAFKA_SIDECAR_TOKEN`, and without it
+    """What each call must carry as `authorization: Bearer TOKEN`. `$KAFKA_SIDECAR_TOKEN` comes before it. Default:
     none, then everybody who reaches the address may take partitions."""
 
     admin_token: Annotated[SecretStr, AfterValidator(_token)] | None = None

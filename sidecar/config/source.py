@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import yaml
 
+from sdk_python._expansion import keep_text, read_scalar
 from sidecar.config.base import Loc, did_you_mean
 from sidecar.redact import is_secret
-
-# `$${` is an escaped `${`. A variable ends at the first `}`, so a default cannot contain one.
-_VARIABLE = re.compile(r"\$\$\{|\$\{(?P<inner>[^}]*)(?P<end>\}?)")
-_INNER = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.ASCII | re.DOTALL)
 
 MOST_LEVELS = 50
 """Mappings and lists inside each other."""
@@ -29,10 +27,8 @@ _QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
-_STR = f"{_TAG}str"
 _PRIVATE = frozenset({"settings", "env", "command"})
 _TOKENS = frozenset({("server", "token"), ("server", "admin_token")})
-_NUMBERS = frozenset({f"{_TAG}int", f"{_TAG}float", f"{_TAG}timestamp"})
 
 
 @dataclass(frozen=True)
@@ -186,11 +182,9 @@ class _Walk:
             for index, value in enumerate(node.value):
                 self.visit(value, (*loc, index), around)
         elif isinstance(node, yaml.ScalarNode):
-            # Kafka properties and the tokens are texts: a password of 0123 must not become the number 83.
-            if node.tag in _NUMBERS and (loc[:1] == ("kafka",) or loc in _TOKENS):
-                node.tag = _STR
-            if is_new and node.tag == _STR and "${" in node.value:
-                node.value = self._expanded(node, loc, names)
+            keep_text(node, loc)
+            if is_new:
+                names += read_scalar(node, loc, self._environ, partial(self._variable, node, loc))
         for name in names:
             self._source.variables.setdefault(name, set()).add(loc)
         self._count(node)
@@ -217,30 +211,11 @@ class _Walk:
                 self._report(Mistake(dotted((*loc, key.value)), message, "delete one of them", line))
             first.setdefault(name, line)
 
-    def _expanded(self, node: yaml.ScalarNode, loc: Loc, names: list[str]) -> str:
-        def one(match: re.Match[str]) -> str:
-            if match["inner"] is None:
-                return "${"
-            inner = _INNER.fullmatch(match["inner"])
-            if not match["end"] or inner is None:
-                hint = "${NAME} or ${NAME:-default}; $${ means ${"
-                shown = "what begins with ${ here" if is_private(loc) else repr(match[0])
-                self._variable(node, loc, f"{shown} is no variable", hint)
-                return match[0]
-            name, default = inner["name"], inner["default"]
-            names.append(name)
-            value = self._environ.get(name)
-            if default is not None:
-                return value or default  # as in a shell: `:-` covers an empty variable too
-            if value is None:
-                hint = did_you_mean(name, self._environ) or f"set it, or give a default: ${{{name}:-...}}"
-                self._variable(node, loc, f"the environment variable {name} is not set", hint)
-                return match[0]
-            return value
-
-        return _VARIABLE.sub(one, str(node.value))
-
-    def _variable(self, node: yaml.Node, loc: Loc, message: str, hint: str) -> None:
+    def _variable(self, node: yaml.Node, loc: Loc, name: str, message: str, hint: str) -> None:
+        """``name``: of the variable; empty where what is written names none, which may be a secret."""
+        if not name and is_private(loc):
+            message = "what begins with ${ here is no variable"
+        hint = (did_you_mean(name, self._environ) if name else "") or hint
         self._report(Mistake(dotted(loc), message, hint, node.start_mark.line + 1))
 
     def _report(self, mistake: Mistake) -> None:

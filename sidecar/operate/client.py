@@ -4,10 +4,10 @@ from typing import Any
 
 import grpc
 
+from sdk_python._tls import Tls
 from sdk_python.protocol import admin_pb2 as pb, admin_pb2_grpc
 from sidecar.operate.place import Place
 from sidecar.operate.target import Target
-from sidecar.operate.tls import Tls
 
 TIMEOUT = 10.0
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, cast
 import click
 from click.core import ParameterSource
 
+from sdk_python._tls import Files, Tls, from_files
 from sidecar.config import ClientSettings, client_settings, dial
 from sidecar.config.listeners import DEFAULT_LISTEN
-from sidecar.operate import tls as operate_tls
 from sidecar.operate.failures import config_mistakes, remote_errors
 from sidecar.operate.place import Place, parse_place
 from sidecar.operate.say import say
@@ -26,7 +26,7 @@ class Remote(NamedTuple):
 
     address: str
     token: str | None
-    tls: operate_tls.Tls | None
+    tls: Tls | None
 
 
 def _parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str], Any]:
@@ -111,7 +111,7 @@ def _asks_a_sidecar(command: Callable[..., None]) -> Callable[..., None]:
         # A failed handshake is told in one sentence of ours; gRPC would write a line of its own before it.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         settings = _settings(context, address, token)
-        files = operate_tls.Files(ca, certificate, key)
+        files = Files(ca, certificate, key)
         command(_remote(settings, tls, files), **arguments)
 
     made: Callable[..., None] = with_remote
@@ -137,15 +137,15 @@ def _settings(context: click.Context, address: str | None, token: str | None) ->
     return settings._replace(token=token) if token else settings
 
 
-def _remote(settings: ClientSettings, system: bool, files: operate_tls.Files) -> Remote:
+def _remote(settings: ClientSettings, system: bool, files: Files) -> Remote:
     """``system``: trust the system's authorities, whatever the config file has."""
     if not (settings.tls or system or any(files)):
         return Remote(settings.address, settings.token, None)
     try:
-        tls = operate_tls.from_files(files, None if system else settings.certificate)
+        made = from_files(files, None if system else settings.certificate)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    return Remote(settings.address, settings.token, tls)
+    return Remote(settings.address, settings.token, made)
 
 
 _target = click.argument("target", metavar="LAMBDA/TOPIC/PARTITION", callback=_parsed(parse_target))

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import click
 
+from sdk_python._tls import Tls, about_handshake, is_connecting
 from sidecar.config import ConfigError
 from sidecar.operate.say import say
-from sidecar.operate.tls import Tls
 from sidecar.visible import visible
 
 EXIT_CONFIG = 2
@@ -58,40 +58,8 @@ def _explained(address: str, tls: Tls | None, code: object, details: str) -> str
         return f"the sidecar at {address} does not know this command: is it an older version? ({details})"
     if code is not grpc.StatusCode.UNAVAILABLE:
         return f"the sidecar at {address} refuses: {details}"
-    if not _is_connecting(details):
+    if not is_connecting(details):
         return f"the sidecar at {address} says: {details}"
-    return _about_handshake(address, tls, details) or (
+    return about_handshake(address, tls, details) or (
         f"no sidecar answers at {address} ({details}); does it run? --address says where to dial"
     )
-
-
-def _is_connecting(details: str) -> bool:
-    """Whether the call got nowhere. The same code comes from the sidecar itself, when Kafka does not answer it."""
-    return any(text in details for text in ("failed to connect", "resolution failed", "refused"))
-
-
-def _about_handshake(address: str, tls: Tls | None, details: str) -> str:
-    """What went wrong with TLS and what helps; empty when it was something else."""
-    closed = "Socket closed" in details or "onnection reset" in details
-    if tls is None:
-        # A server of TLS hangs up on a client without, and says nothing.
-        remedy = "if its server.tls is set, give --tls-ca FILE with its authority, or --tls for the system's"
-        return f"{address} closed the connection before it answered; {remedy} ({details})" if closed else ""
-    if "Hostname Verification" in details or "not in peer certificate" in details:
-        what = "the certificate is for another name"
-        remedy = "dial a name that is in it: --address NAME:PORT"
-    elif "CERTIFICATE_VERIFY_FAILED" in details:
-        what = "the certificate is not trusted"
-        remedy = f"trusted is {tls.trusts}; --tls-ca FILE names the authority that signed it"
-    elif "WRONG_VERSION_NUMBER" in details:
-        what = "the other side does not speak TLS"
-        remedy = "leave out --tls, --tls-ca, --tls-cert and their variables"
-    elif closed and tls.certificate is None:
-        what = "it closed the connection"
-        remedy = "where server.tls.client_ca is set it asks for a client certificate: give --tls-cert and --tls-key"
-    elif closed or "handshake" in details:
-        what = "the handshake failed"
-        remedy = "compare --tls-ca, --tls-cert and --tls-key with server.tls of its config"
-    else:
-        return ""
-    return f"no TLS with {address}: {what}; {remedy} ({details})"

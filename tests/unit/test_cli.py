@@ -17,12 +17,12 @@ from click.testing import CliRunner, Result
 
 import sidecar
 import sidecar.operate
+from sdk_python._tls import Tls
 from sdk_python.protocol import admin_pb2
 from sidecar.cli import main
 from sidecar.config import Config
 from sidecar.operate.commands import COMMANDS
 from sidecar.operate.show import status_json, status_text
-from sidecar.operate.tls import Tls
 
 GOOD = """
 kafka:

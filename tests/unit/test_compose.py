@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sdk_python import serve
+from sdk_python import _config
 from sdk_python._client import DRAIN_TIMEOUT
 from sidecar.app import LEAVE_TIMEOUT, STOP_GRACE
 from sidecar.config import load
@@ -184,9 +184,9 @@ def variables_of_the_config() -> set[str]:
 def test_each_variable_is_one_that_somebody_reads() -> None:
     read = variables_of_the_config()
     assert environment("sidecar").keys() == {"KAFKA", "LISTEN", "MONGO", "KAFKA_SIDECAR_TOKEN"}
-    assert environment("sidecar").keys() - {serve.TOKEN_VARIABLE} <= read  # the sidecar takes that one by itself
+    assert environment("sidecar").keys() - {_config.TOKEN_VARIABLE} <= read  # the sidecar takes that one by itself
     for name in LAMBDAS:
-        assert environment(name).keys() == {serve.ADDRESS_VARIABLE, serve.TOKEN_VARIABLE}
+        assert environment(name).keys() == {_config.ADDRESS_VARIABLE, _config.TOKEN_VARIABLE}
 
 
 def test_the_config_says_in_the_network_of_compose_what_it_should() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from sdk_python import _tls as operate_tls
 from sdk_python.protocol import admin_pb2 as pb
-from sidecar.operate import tls as operate_tls
 
 from .operator_lab import TARGET, Admin, Invoke, Serve
 

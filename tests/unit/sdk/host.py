@@ -81,8 +81,9 @@ class HostStream:
 class Host(LambdaHostServicer):
     """The server. ``async with host() as it`` starts it on a free port."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.port = 0
+        self._credentials = credentials
         self.offers: asyncio.Queue[HostStream] = asyncio.Queue()
         self.streams: list[HostStream] = []
         self.requests: list[pb.CheckpointRequest] = []
@@ -112,7 +113,11 @@ class Host(LambdaHostServicer):
             ]
         )
         add_LambdaHostServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        where = f"127.0.0.1:{self.port}"
+        if self._credentials is None:
+            self.port = self._server.add_insecure_port(where)
+        else:
+            self.port = self._server.add_secure_port(where, self._credentials)
         await self._server.start()
 
     async def stop(self) -> None:
@@ -191,8 +196,8 @@ class Host(LambdaHostServicer):
 
 
 @asynccontextmanager
-async def running_host() -> AsyncIterator[Host]:
-    host = Host()
+async def running_host(credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[Host]:
+    host = Host(credentials)
     await host.start()
     try:
         yield host

@@ -174,7 +174,18 @@ async def play(log: list[int], is_async: bool, steps: list[tuple[str, Any]]) -> 
         raise AssertionError(request)
 
     factory: Any = SimpleNamespace(create=create)
-    host = Host("test", factory, {}, sidecar, no_error, no_error, Turns(), window=1000, drain_timeout=1.0)
+    host = Host(
+        "test",
+        factory,
+        {},
+        sidecar,
+        no_error,
+        no_error,
+        Turns(),
+        window=1000,
+        leave=lambda _: None,
+        drain_timeout=1.0,
+    )
     made.partition = Partition(pb.Assigned(lease="lease", topic="t", attempt=1), sidecar, host)
     life = asyncio.create_task(made.partition.run())
     await turns()

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sdk_python import IContext, Message, Produced, ProduceError, Record
-from sdk_python._connection import BusyError, LinkError
+from sdk_python._connection import LinkError, TooLargeError
+from sdk_python._outcomes import Outcomes
 from sdk_python._produce import HIGH_BYTES, HIGH_RECORDS, MAX_BYTES, MAX_RECORD_BYTES, MAX_RECORDS, Producing
 from sdk_python.protocol import lambda_pb2 as pb
 from sdk_python.testing import FakeSidecar, Sent
@@ -21,6 +22,8 @@ class Sidecar:
         self.full: list[bool] = []
         self.answers: asyncio.Queue[Any] = asyncio.Queue()
         self.asked = asyncio.Event()
+        self.passed: list[int] = []
+        self.failures: list[BaseException] = []
 
     def fill(self, is_full: bool) -> None:
         self.full.append(is_full)
@@ -48,6 +51,17 @@ def written(request: pb.ProduceRequest) -> pb.ProduceResponse:
     )
 
 
+def busy(request: pb.ProduceRequest) -> pb.ProduceResponse:
+    count = len(request.values)
+    return pb.ProduceResponse(
+        outcomes=[pb.PRODUCE_OUTCOME_BUSY] * count,
+        partitions=[-1] * count,
+        offsets=[-1] * count,
+        errors=["too much is on its way"] * count,
+        retry_after_ms=1,
+    )
+
+
 @pytest.fixture
 async def sidecar() -> Sidecar:
     return Sidecar()
@@ -55,7 +69,7 @@ async def sidecar() -> Sidecar:
 
 @pytest.fixture
 async def producing(sidecar: Sidecar) -> Producing:
-    return Producing("lease-1", sidecar.call, sidecar)
+    return Producing("lease-1", sidecar.call, sidecar, Outcomes(sidecar.passed.append, sidecar.failures.append))
 
 
 def value(index: int) -> Record:
@@ -121,12 +135,34 @@ async def test_busy_is_asked_again_and_nothing_overtakes(sidecar: Sidecar, produ
     outcome = producing.put("t", *value(0))
     await sidecar.next_request()
     later = producing.put("t", *value(1))
-    sidecar.answers.put_nowait(BusyError("full"))
+    sidecar.answers.put_nowait(busy)
     assert [*(await sidecar.next_request()).values] == [b"0"]
     sidecar.answers.put_nowait(written)
     sidecar.answers.put_nowait(written)
     await asyncio.gather(outcome, later)
     assert [[*request.values] for request in sidecar.requests] == [[b"0"], [b"0"], [b"1"]]
+
+
+@pytest.mark.parametrize(("bad", "calls"), [({3}, 7), (set(), 1), (set(range(8)), 15)])
+async def test_what_grpc_refuses_for_its_size_is_split_and_a_record_alone_is_too_large(
+    sidecar: Sidecar, producing: Producing, bad: set[int], calls: int
+) -> None:
+    """It says RESOURCE_EXHAUSTED, as it will again."""
+
+    def answer(request: pb.ProduceRequest) -> pb.ProduceResponse:
+        if bad & {int(value) for value in request.values}:
+            raise TooLargeError("larger than max")
+        return written(request)
+
+    outcomes = [producing.put("t", *value(index)) for index in range(8)]
+    for _ in range(calls):
+        sidecar.answers.put_nowait(answer)
+    found = await asyncio.gather(*outcomes, return_exceptions=True)
+    assert {n for n, one in enumerate(found) if isinstance(one, ProduceError) and one.kind == "too_large"} == bad
+    assert len(sidecar.requests) == calls
+    alone = [value for request in sidecar.requests for value in request.values if len(request.values) < 8]
+    assert [int(one) for one in dict.fromkeys(alone)] == (list(range(8)) if bad else [])  # none overtook another
+    assert not sidecar.failures
 
 
 async def test_each_record_has_its_own_outcome(sidecar: Sidecar, producing: Producing) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sdk_python import Produced, ProduceError, Record
+from sdk_python._outcomes import Outcomes
 from sdk_python._produce import MAX_TOPICS, Producing
 from sdk_python.protocol import lambda_pb2 as pb
 
@@ -19,7 +20,7 @@ class Sidecar:
         self.requests: list[pb.ProduceRequest] = []
         self.answer: pb.ProduceResponse | None = None
         self.refused = ""
-        self.producing = Producing("L1", self.call, self)
+        self.producing = Producing("L1", self.call, self, Outcomes(lambda _: None, lambda _: None))
 
     def fill(self, is_full: bool) -> None:
         """How much waits is no matter here."""

@@ -60,6 +60,10 @@ def test_the_signatures() -> None:
     assert names(sdk_python.IContext.resume) == ["self"]
     assert names(sdk_python.IContext.produce) == ["self", "topic", "value", "key", "headers", "partition"]
     assert names(sdk_python.IContext.produce_many) == ["self", "topic", "records"]
+    assert names(sdk_python.serve.run) == [
+        *("name", "plugin", "address", "token", "tls", "tls_ca", "tls_cert", "tls_key", "tls_name"),
+        *("settings", "max_partitions", "drain_timeout"),
+    ]
     assert sdk_python.Record._fields == ("value", "key", "headers", "partition")
     assert sdk_python.Produced._fields == ("topic", "partition", "offset")
     assert [name for name in vars(sdk_python.IContext) if not name.startswith("_")] == [

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from sdk_python import Message, RefusedError, SettingsError, partition_lambda
-from sdk_python._config import expand, read_config
+from sdk_python._config import read_config
 from sdk_python._connection import Endpoint
 from sdk_python.protocol import lambda_pb2 as pb
 from sdk_python.serve import main, run
@@ -112,7 +112,6 @@ def test_config_fields_with_variables(tmp_path: Path) -> None:
     assert config.document_lambda == "examples.deli"
     with pytest.raises(SettingsError, match="TOKEN_FOR_TEST is not set"):
         read_config(path, "deli", {})
-    assert expand("${A:-x}${B}", "w", {"A": "", "B": ""}) == "x"
 
 
 def test_addresses_to_listen_on_are_dialled_on_loopback() -> None:

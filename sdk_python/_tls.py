@@ -1,4 +1,7 @@
-"""How operators' commands make sure that they talk to their sidecar: what they trust, and what they show."""
+"""How lambdas and operators' commands make sure that they talk to their sidecar: what they trust, and what they show.
+
+Both have the same options, so a failure is put into the same words.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ _COMMON_NAME = b"\x55\x04\x03"
 
 
 class Tls(NamedTuple):
-    """Encryption of a command's call; everything is PEM."""
+    """Encryption of a call; everything is PEM."""
 
     ca: bytes | None = None
     """The authorities to trust; None: the system's."""
     certificate: bytes | None = None
-    """What the command shows of itself; None: nothing."""
+    """What the client shows of itself; None: nothing."""
     key: bytes | None = None
     """The certificate's."""
     name: str | None = None
@@ -39,12 +42,13 @@ class Files(NamedTuple):
     key: Path | None = None
 
 
-def from_files(files: Files, pinned: Path | None = None) -> Tls:
+def from_files(files: Files, pinned: Path | None = None, name: str | None = None) -> Tls:
     """Read and check the files, so that a mistake in one has its name instead of a failed handshake.
 
     Args:
         files: of the command line; they come first.
-        pinned: the server's own certificate, which the command found in the server's config.
+        pinned: the server's own certificate, which the client found in the server's config.
+        name: under which the certificate is checked; None: the one that is dialled, or any with ``pinned``.
 
     Raises:
         ValueError: a file cannot be used; the text says which and why.
@@ -55,10 +59,10 @@ def from_files(files: Files, pinned: Path | None = None) -> Tls:
     if files.ca is not None:
         ca = _read(files.ca)
         _check_authorities(ca, str(files.ca))
-        return shown._replace(ca=ca, trusts=str(files.ca))
+        return shown._replace(ca=ca, trusts=str(files.ca), name=name)
     if pinned is None:
-        return shown
-    # The command runs where the config is, so the file is the very certificate that the sidecar shows. To trust this
+        return shown._replace(name=name)
+    # The client runs where the config is, so the file is the very certificate that the sidecar shows. To trust this
     # one and no other is the strictest check there is: no authority could sign another that passes. So the name in it
     # decides nothing any more, and may differ from the loopback address that is dialled. The chain behind it in the
     # file is left out: it would let in all that its authorities have signed.
@@ -67,8 +71,46 @@ def from_files(files: Files, pinned: Path | None = None) -> Tls:
         raise ValueError(f"{pinned}, server.tls.certificate of the config, has no PEM certificate; give --tls-ca")
     _check_authorities(match[0].encode(), str(pinned))
     trusts = f"only the certificate in {pinned} (was it renewed since the sidecar started?)"
-    name = certificate_name(ssl.PEM_cert_to_DER_cert(match[0]))
+    name = name or certificate_name(ssl.PEM_cert_to_DER_cert(match[0]))
     return shown._replace(ca=match[0].encode(), name=name, trusts=trusts)
+
+
+def is_connecting(details: str) -> bool:
+    """Whether the call got nowhere. The same code comes from the sidecar itself, when Kafka does not answer it."""
+    return any(text in details for text in ("failed to connect", "resolution failed", "refused"))
+
+
+def about_handshake(address: str, tls: Tls | None, details: str) -> str:
+    """What went wrong with TLS and what helps; empty when it was something else."""
+    closed = "Socket closed" in details or "onnection reset" in details
+    if tls is None:
+        # A server of TLS hangs up on a client without, and says nothing.
+        remedy = "if its server.tls is set, give --tls-ca FILE with its authority, or --tls for the system's"
+        return f"{address} closed the connection before it answered; {remedy} ({details})" if closed else ""
+    if "Hostname Verification" in details or "not in peer certificate" in details:
+        what = "the certificate is for another name"
+        remedy = "dial a name that is in it: --address NAME:PORT"
+    elif "CERTIFICATE_VERIFY_FAILED" in details:
+        what = "the certificate is not trusted"
+        remedy = f"trusted is {tls.trusts}; --tls-ca FILE names the authority that signed it"
+    elif "WRONG_VERSION_NUMBER" in details:
+        what = "the other side does not speak TLS"
+        remedy = "leave out --tls, --tls-ca, --tls-cert and their variables"
+    elif closed and tls.certificate is None:
+        what = "it closed the connection"
+        remedy = "where server.tls.client_ca is set it asks for a client certificate: give --tls-cert and --tls-key"
+    elif closed or "handshake" in details:
+        what = "the handshake failed"
+        remedy = "compare --tls-ca, --tls-cert and --tls-key with server.tls of its config"
+    else:
+        return ""
+    return f"no TLS with {address}: {what}; {remedy} ({details})"
+
+
+def never_works(details: str) -> bool:
+    """Whether a failed handshake fails again until somebody mends the settings of one side."""
+    texts = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification", "not in peer certificate", "WRONG_VERSION_NUMBER")
+    return any(text in details for text in texts)
 
 
 def certificate_name(der: bytes) -> str | None:

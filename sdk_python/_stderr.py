@@ -1,0 +1,100 @@
+"""Log lines on stderr that never fail and never wait: a lambda goes on whether anybody reads its log or not.
+
+What cannot be written (the reader went away, the disk is full, the pipe is full since nobody reads it) is dropped and
+counted, and the count is said when writing works again.
+"""
+
+import errno
+import io
+import logging
+import os
+import select
+import sys
+import threading
+from typing import Final, TextIO
+
+_CHUNK: Final = 4096
+"""A pipe that can be written at all takes so much (PIPE_BUF) at once."""
+_PATIENCE_MS: Final = 200
+"""For a reader that is slow; one that has been found too slow is not waited for again until it reads."""
+
+
+class StderrHandler(logging.Handler):
+    """Writes to the file that stderr is, or to what stands in for it, such as in a test."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__()
+        self._stream = sys.stderr if stream is None else stream
+        self._descriptor = _descriptor_of(self._stream)
+        self._dropped = 0
+        self._why = ""
+        self._in_a_line = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        try:
+            text = self.format(record)
+        except Exception as error:  # noqa: BLE001, RUF100  arguments that do not fit the text, or a broken __str__
+            text = f"a log line of {record.pathname}:{record.lineno} cannot be put together: {type(error).__name__}"
+        self._line(text)
+
+    def say(self, text: str) -> None:
+        """Write a line that is no log line, such as how this process ends."""
+        # It may be the last words of a process that hangs in a line of another thread.
+        if self.lock is None or self.lock.acquire(timeout=0.5):
+            try:
+                self._line(text)
+            finally:
+                if self.lock is not None:
+                    self.lock.release()
+
+    def _line(self, text: str) -> None:
+        try:
+            if self._dropped:
+                lines = "1 log line was" if self._dropped == 1 else f"{self._dropped} log lines were"
+                self._write(f"{lines} dropped here, since stderr could not be written: {self._why}\n")
+                self._dropped = 0
+            self._write(f"{text}\n")
+        except (OSError, ValueError) as error:  # ValueError: a closed stream
+            self._dropped += 1
+            self._why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+    def _write(self, text: str) -> None:
+        if self._descriptor is None:
+            if self._stream is None:
+                raise ValueError("there is no stderr")
+            self._stream.write(text)
+            self._stream.flush()
+            return
+        if self._in_a_line:
+            text = f"\n{text}"  # the one before it was cut
+        data = text.encode("utf-8", "backslashreplace")
+        while data:
+            self._wait()
+            written = os.write(self._descriptor, data[:_CHUNK])
+            data = data[written:]
+            self._in_a_line = bool(data)
+
+    def _wait(self) -> None:
+        """Raises OSError when what is written would have to wait."""
+        assert self._descriptor is not None
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        patience = 0 if self._dropped else _PATIENCE_MS
+        if not poll.poll(patience):
+            raise BlockingIOError(errno.EAGAIN, "nobody reads it")
+
+
+def _descriptor_of(stream: TextIO | None) -> int | None:
+    if stream is None:  # closed when the process began; what has its number now is something else
+        return None
+    try:
+        return stream.fileno()
+    except (AttributeError, OSError, ValueError, io.UnsupportedOperation):
+        return None
+
+
+def threads_left() -> list[str]:
+    """The names of the threads for which Python waits at its end."""
+    mine = (threading.main_thread(), threading.current_thread())
+    return [thread.name for thread in threading.enumerate() if thread not in mine and not thread.daemon]
