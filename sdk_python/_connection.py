@@ -231,6 +231,8 @@ class Connection:
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
                 raise BusyError(error.details()) from None
             raise _translated(error) from None
+        if pb.PRODUCE_OUTCOME_BUSY in response.outcomes:
+            raise BusyError("too much is on its way to Kafka")
         return response
 
     async def close(self) -> None:

@@ -356,7 +356,7 @@ def _request(lease: str, batch: Sequence[_Waiting]) -> pb.ProduceRequest:
     if any(headers):
         request.header_counts.extend(map(len, headers))
         contents = [value for some in headers for _, value in some]
-        request.header_names.extend(name for some in headers for name, _ in some)
+        request.header_names.extend(name.encode() for some in headers for name, _ in some)
         request.header_values.extend(_filled(contents))
         request.null_header_values.extend(_nulls(contents))
     return request

@@ -91,7 +91,9 @@ class LambdaHostServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Produce(self, request, context):
-        """Records to write to Kafka, so that a lambda needs no Kafka client. What became of each is in the response.
+        """Records to write to Kafka, so that a lambda needs no Kafka client. What became of each is in the response: a record
+        that cannot be written stops no other. INVALID_ARGUMENT is for a request that is malformed, such as columns of
+        different lengths; RESOURCE_EXHAUSTED, from gRPC itself, for a message of more than 1 MiB: do not send it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,8 @@ USELESS_ENTRIES = 100
 USELESS_TEXT = 4096
 """So many characters of a report, which all go to the log, cost as much as a call."""
 
-_FULL = "values: too much that this lambda produces is on its way to Kafka; nothing was written, ask again soon"
+_FULL = "too much that this lambda produces is on its way to Kafka; nothing was written, ask again soon"
+_ONE_AT_A_TIME = "the call Produce before this one, of the same lease, is under way: one at a time keeps their order"
 
 Served: TypeAlias = Callable[[object, Context], Awaitable[bytes]]
 
@@ -70,8 +71,6 @@ class Calls:
                 status, text = refused.status, str(refused)
             except InvalidFrameError as error:
                 status, text = grpc.StatusCode.INVALID_ARGUMENT, str(error)
-            except FullError:  # no fault of the client
-                await abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, _FULL)
             except mail.GoneError as error:
                 await abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
             else:
@@ -147,21 +146,24 @@ class Calls:
     async def _produce(self, data: bytes) -> tuple[bytes, float]:
         request = frames.parse(pb.ProduceRequest, data)
         records = producing.outgoing(request)
+        count = len(records)
         stream = self._leases.get(request.lease)
         if stream is None or not stream.alive:
             stale = "the lease is dead: the partition is not this lambda's any more"
-            return producing.nothing_written(request, pb.PRODUCE_OUTCOME_STALE_LEASE, stale), 1.0
+            return producing.nothing_written(count, pb.PRODUCE_OUTCOME_STALE_LEASE, stale), 1.0
         hosted = self._lambdas[stream.lambda_name]
         if refused := producing.refused_topic(request, hosted.config):
-            return producing.nothing_written(request, pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, refused), 1.0
-        if stream.producing:
-            text = "lease: a call Produce with it is under way; one at a time, so that its records keep their order"
-            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+            return producing.nothing_written(count, pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, refused), 1.0
+        busy = pb.PRODUCE_OUTCOME_BUSY
+        if stream.producing:  # only a client that does not wait asks so often: it is answered later
+            return producing.nothing_written(count, busy, _ONE_AT_A_TIME, producing.BUSY_LEASE_MS), 1.0
         size = len(data)
         del data, request
         stream.producing = True
         try:
             return producing.response(await hosted.outlet.write(records, size)), 0.0
+        except FullError:  # no fault of the client
+            return producing.nothing_written(count, busy, _FULL, producing.BUSY_FULL_MS), 0.0
         finally:
             stream.producing = False
 

@@ -152,7 +152,7 @@ def test_a_topic_that_takes_less_than_a_batch(kafka_stage: Stage) -> None:
     stage.process(sidecar, module="producer", out=[out], tolerates=["too_large"])
     stage.wait_until_handled()  # each record is a request of its own
     stage.wait_until_caught_up()
-    sidecar.wait_for_log("a topic takes no batch as large as ours")
+    sidecar.wait_for_log("a topic takes no batch as ours are")
     failed = [event for event in stage.history.events("failing") if event.reason.startswith("too_large")]
     assert {event.offset for event in failed} == large
     source, copies = (values(read_all(stage.broker.address, topic), 0) for topic in (stage.topic, out))
