@@ -143,7 +143,7 @@ class DeadLetters(threading.Thread):
     def _produce(self, index: int, job: _Job, topic: str) -> None:
         record = job.record
         added = added_headers(job.tp, record, job.letter, self._lambda, self._group, monotonic())
-        headers = [*own_headers(record.headers), *added]
+        headers: list[tuple[str, str | bytes | None]] = [*own_headers(record.headers), *added]
         producer, admin = self._clients()
         if topic not in self._partitions:
             self._partitions[topic] = prepared(admin, topic, job.tp.topic, self._log)
