@@ -87,9 +87,7 @@ class Arrivals(grpc.aio.ServerInterceptor):
         if context.peer():
             raise InvalidFrameError(f"{what}: {where} ended before it")
         # gRPC has ended it, and told the client so; what is left of it is a line in our log.
-        text = (
-            f"{what}: did not come whole; one has at most {MOST_RECEIVED} bytes, and gRPC refuses a larger one itself"
-        )
+        text = f"{what}: did not come whole; gRPC itself refuses what has more than {MOST_RECEIVED} bytes"
         raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
 
     # --- what is not ours: health, reflection, and the operators' calls ---------------------------------------------
