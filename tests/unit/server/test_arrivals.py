@@ -279,9 +279,7 @@ async def test_an_offer_too_many_is_logged_with_whose_it_is(wire: Wire, client: 
     assert (line["status"], line["lambda_"], line["process"]) == ("RESOURCE_EXHAUSTED", "deli", "p1")
 
 
-async def test_a_caller_that_cancels_is_not_taken_for_one_that_sends_too_much(
-    wire: Wire, client: Client, log: Log
-) -> None:
+async def test_a_caller_that_cancels_has_not_sent_too_much(wire: Wire, client: Client, log: Log) -> None:
     call = withheld(client, f"{HOST}/Produce")
     await until(lambda: len(wire.host.arrivals.calls) == 1)
     call.cancel()
