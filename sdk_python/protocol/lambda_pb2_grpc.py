@@ -66,8 +66,9 @@ class LambdaHostServicer:
         FAILED_PRECONDITION  the protocol version is too old; the text names the oldest that is served
         UNAUTHENTICATED      token missing or wrong
         DEADLINE_EXCEEDED    no Offer, no Ready or no Closed in time
-        RESOURCE_EXHAUSTED   more streams wait for a partition than one process, or all together, may keep; or more
-        frames wait for the client than for one that reads ahead
+        RESOURCE_EXHAUSTED   more streams wait for a partition than one process, or all together, may keep (then those
+        without Available go first), or are open without an Offer; or more frames wait for the
+        client than for one that reads ahead; or, from gRPC itself, a message of more than 1 MiB
         UNAVAILABLE          the sidecar shuts down, or the process did not read: offer again later, with back-off
         OK ends it after Closed.
         """
