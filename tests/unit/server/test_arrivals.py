@@ -200,7 +200,8 @@ async def test_watches_make_room(wire: Wire, client: Client) -> None:
     wire.host.arrivals.watches.most = 3
     held = []
     for number in range(3):
-        call: Any = client.channel.unary_stream(WATCH)(health_pb2.HealthCheckRequest().SerializeToString())
+        watch: Any = client.channel.unary_stream(WATCH)
+        call = watch(health_pb2.HealthCheckRequest().SerializeToString())
         assert await call.read()
         held.append(call)
         await until(lambda count=number + 1: len(wire.host.arrivals.watches) == count)
