@@ -311,7 +311,12 @@ async def withheld(attack: Attack) -> None:
 
 async def watches(attack: Attack) -> None:
     """2,000 calls that watch the health, which needs no token, and never ends."""
-    await _held_open(attack, 50, lambda channel: channel.unary_stream("/grpc.health.v1.Health/Watch")(b""))
+
+    def watch(channel: grpc.aio.Channel) -> Any:
+        watched: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        return watched(b"")
+
+    await _held_open(attack, 50, watch)
 
 
 async def idle(attack: Attack) -> None:
@@ -334,7 +339,7 @@ async def offers(attack: Attack) -> None:
     most = 1024 * 1024 - 4096
     unknown = b"\xfa\x7f" + _varint(most) + bytes(most)  # field 2047
     capabilities = ["c" * 1000] * 1000
-    kinds = itertools.cycle(
+    kinds: Iterator[Callable[[], bytes]] = itertools.cycle(
         [
             lambda: frame(offer=pb.Offer.FromString(offer().SerializeToString() + unknown)),
             lambda: frame(offer=offer(capabilities=capabilities)),
