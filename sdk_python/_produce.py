@@ -330,7 +330,7 @@ def _checked(
     if headers != ():
         headers = [*map(_header, headers)]  # a copy: the lambda may use its list for the next record
         for name, content in headers:
-            size += _OVERHEAD + len(name.encode()) + len(content or b"")
+            size += _OVERHEAD + len(_name(name)) + len(content or b"")
     number = -1 if partition is None else _number(partition)
     return _new(_Waiting, (topic, key, value, headers, number, size, outcome))
 
@@ -361,10 +361,13 @@ def _bytes(what: str, value: object) -> bytes | None:
 def _header(header: Any) -> tuple[str, bytes | None]:
     match header:
         case (str() as name, bytes() | None as content):
-            if "\0" in name:
-                raise ValueError(f"produce(headers): a name has no NUL, got {name!r}")
             return name, content
     raise TypeError(f"produce(headers): pairs of a text and bytes or None, got {header!r}")
+
+
+def _name(name: str) -> bytes:
+    """As `Message.headers` has it. What cannot be written the sidecar refuses, and that record alone."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _request(lease: str, batch: Sequence[_Waiting]) -> pb.ProduceRequest:
@@ -382,7 +385,7 @@ def _request(lease: str, batch: Sequence[_Waiting]) -> pb.ProduceRequest:
     if any(headers):
         request.header_counts.extend(map(len, headers))
         contents = [value for some in headers for _, value in some]
-        request.header_names.extend(name for some in headers for name, _ in some)
+        request.header_names.extend(_name(name) for some in headers for name, _ in some)
         request.header_values.extend(_filled(contents))
         request.null_header_values.extend(_nulls(contents))
     return request

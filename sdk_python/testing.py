@@ -372,7 +372,7 @@ def _sent(request: pb.ProduceRequest) -> list[Sent]:
     indexes = request.topic_indexes or [0] * count
     headers = iter(
         zip(
-            request.header_names,
+            [name.decode("utf-8", "surrogateescape") for name in request.header_names],
             column(request.header_values, set(request.null_header_values), 0),
             strict=True,
         )

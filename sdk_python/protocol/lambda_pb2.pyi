@@ -371,10 +371,10 @@ class ProduceRequest(_message.Message):
     null_values: _containers.RepeatedScalarFieldContainer[int]
     partitions: _containers.RepeatedScalarFieldContainer[int]
     header_counts: _containers.RepeatedScalarFieldContainer[int]
-    header_names: _containers.RepeatedScalarFieldContainer[str]
+    header_names: _containers.RepeatedScalarFieldContainer[bytes]
     header_values: _containers.RepeatedScalarFieldContainer[bytes]
     null_header_values: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, lease: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., topic_indexes: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., null_keys: _Optional[_Iterable[int]] = ..., null_values: _Optional[_Iterable[int]] = ..., partitions: _Optional[_Iterable[int]] = ..., header_counts: _Optional[_Iterable[int]] = ..., header_names: _Optional[_Iterable[str]] = ..., header_values: _Optional[_Iterable[bytes]] = ..., null_header_values: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, lease: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., topic_indexes: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., null_keys: _Optional[_Iterable[int]] = ..., null_values: _Optional[_Iterable[int]] = ..., partitions: _Optional[_Iterable[int]] = ..., header_counts: _Optional[_Iterable[int]] = ..., header_names: _Optional[_Iterable[bytes]] = ..., header_values: _Optional[_Iterable[bytes]] = ..., null_header_values: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ProduceResponse(_message.Message):
     __slots__ = ("outcomes", "partitions", "offsets", "errors", "retry_after_ms")

@@ -66,8 +66,9 @@ class LambdaHostServicer:
         FAILED_PRECONDITION  the protocol version is too old; the text names the oldest that is served
         UNAUTHENTICATED      token missing or wrong
         DEADLINE_EXCEEDED    no Offer, no Ready or no Closed in time
-        RESOURCE_EXHAUSTED   more streams wait for a partition than one process, or all together, may keep; or more
-        frames wait for the client than for one that reads ahead
+        RESOURCE_EXHAUSTED   more streams wait for a partition than one process, or all together, may keep (then those
+        without Available go first), or are open without an Offer; or more frames wait for the
+        client than for one that reads ahead; or, from gRPC itself, a message of more than 1 MiB
         UNAVAILABLE          the sidecar shuts down, or the process did not read: offer again later, with back-off
         OK ends it after Closed.
         """
@@ -91,7 +92,9 @@ class LambdaHostServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Produce(self, request, context):
-        """Records to write to Kafka, so that a lambda needs no Kafka client. What became of each is in the response.
+        """Records to write to Kafka, so that a lambda needs no Kafka client. What became of each is in the response: a record
+        that cannot be written stops no other. INVALID_ARGUMENT is for a request that is malformed, such as columns of
+        different lengths; RESOURCE_EXHAUSTED, from gRPC itself, for a message of more than 1 MiB: do not send it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

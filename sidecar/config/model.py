@@ -6,6 +6,7 @@ Every section is immutable. Where a value is a duration it is in seconds, where 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,8 @@ from sidecar.redact import MaskedDict, masked
 
 LONGEST_TOKEN = 4_096
 """Characters: gRPC takes some 8 KiB of headers."""
+
+_MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
 
 
 def _readable(value: Path) -> Path:
@@ -59,6 +62,15 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _mode(value: Any) -> Any:
+    example = 'for example "0660": its owner and its group may connect'
+    if not isinstance(value, str):
+        raise mistake("expected a mode in octal digits, in quotes", example)
+    if not _MODE.fullmatch(value):
+        raise mistake(f"{value!r} is no mode in octal digits", example)
+    return value
+
+
 def _none_is_empty(value: Any) -> Any:
     return {} if value is None else value
 
@@ -89,7 +101,11 @@ class ServerConfig(Section):
 
     listen: Annotated[str, AfterValidator(_listen)] = DEFAULT_LISTEN
     """`host:port`, `[ipv6]:port` or `unix:///path`. Default 127.0.0.1:50051. Port 0: any free one, it is logged.
-    A Unix socket is reached only by those whom its directory lets in."""
+    A Unix socket is reached only by those whom `socket_mode` and its directory let in."""
+
+    socket_mode: Annotated[str, BeforeValidator(_mode)] = "0660"
+    """The mode of a Unix socket, in octal digits and in quotes. Default "0660": its owner and its group may connect,
+    and nobody else. Without a Unix socket it means nothing."""
 
     token: Annotated[SecretStr, AfterValidator(_token)] | None = None
     """What each call must carry as `authorization: Bearer TOKEN`. `$KAFKA_SIDECAR_TOKEN` comes before it. Default:
@@ -118,6 +134,11 @@ class ServerConfig(Section):
     def endpoint(self) -> Endpoint:
         """`listen`, taken apart."""
         return parse_endpoint(self.listen)
+
+    @property
+    def mode(self) -> int:
+        """`socket_mode` as a number."""
+        return int(self.socket_mode, 8)
 
 
 class OperateConfig(Section):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 from time import monotonic
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -42,11 +42,32 @@ _POLL_OLD = 0.01
 BATCH_BYTES = 1_000_000
 """librdkafka's own limit for what goes in one batch. What is as large goes alone."""
 
+MOST_NAME = 80
+"""Characters of a topic's name in an error that may be said of many records."""
+
 _NOT_SENT = "not sent"
-_MIXED = "a batch was too large for the topic, by this record or others in it; produced again, each goes alone"
+_MIXED = "the topic refused a batch, for this record or others in it; produced again, each goes alone"
 _ENDED = "the sidecar has ended"
+_NEVER = f"more than {MOST_RECORDS} records or {MOST_BYTES} bytes in one request: it can never be on its way"
 
 _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
+_OF_ITS_BATCH = _TOO_LARGE | {
+    KafkaError.INVALID_RECORD,
+    KafkaError._INVALID_DIFFERENT_RECORD,  # noqa: SLF001 - the binding names librdkafka's codes with an underscore
+}
+"""What is said of all records of a batch, and may be the fault of one: a size, or no key where the topic is
+compacted."""
+
+NOWHERE = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    }
+)
+"""There is no such topic or, which librdkafka does not always tell apart, no such partition in it."""
+
+Headers: TypeAlias = "Sequence[tuple[str, bytes | None]]"
 
 
 class Outgoing(NamedTuple):
@@ -57,7 +78,9 @@ class Outgoing(NamedTuple):
     value: bytes | None
     partition: int
     """-1: by key."""
-    headers: "Sequence[tuple[str, bytes | None]]"
+    headers: Headers
+    refusal: str = ""
+    """Why it cannot be written at all; empty: it is tried."""
 
 
 class Outcome(IntEnum):
@@ -119,6 +142,9 @@ class Outlet:
         Raises:
             FullError: try again later.
         """
+        if size > MOST_BYTES or len(records) > MOST_RECORDS:  # later would be never
+            self.failed += len(records)
+            return _nothing(len(records), _NEVER, Outcome.TOO_LARGE)
         if self._under_way and (self._bytes + size > MOST_BYTES or self._records + len(records) > MOST_RECORDS):
             raise FullError
         if self._ending.is_set():
@@ -158,12 +184,15 @@ class Outlet:
         for index, record in enumerate(records):
             if index and index % CHUNK == 0:
                 await asyncio.sleep(0)
+            topic, key, value, partition, headers, refusal = record
+            if refusal:
+                batch.refuse(index, refusal)
+                continue
             try:
                 # All of them by one producer, as long as that works: so they keep their order.
                 if producer is None:
                     producer = self._opened()
                     mixed = None if self._is_alone else self._go_alone
-                topic, key, value, partition, headers = record
                 report = partial(batch.report, index, None if may_be_large and _is_large(record) else mixed)
                 # By position: with names the call takes a quarter longer.
                 if headers:
@@ -173,21 +202,23 @@ class Outlet:
                 batch.taken += 1
             except BufferError as full:
                 batch.refuse(index, str(full))
-            except KafkaException as refusal:  # its outcome is known at once
-                error: KafkaError = refusal.args[0]
-                batch.refuse(index, error.str(), too_large=error.code() in _TOO_LARGE)
+            except KafkaException as refused:  # its outcome is known at once
+                error: KafkaError = refused.args[0]
+                batch.refuse(index, _why(error, topic, partition), too_large=error.code() in _TOO_LARGE)
                 if is_fatal(error) and producer is not None:
                     self._renew(producer, error)
                     producer = None
+            except Exception as refused:  # what the binding itself does not take; it must not stop the others
+                batch.refuse(index, f"the Kafka client does not take it: {refused}")
 
     def _go_alone(self) -> None:
-        """In the thread: from the next call on."""
+        """From the next call on. In the thread."""
         self._alone = True
 
     def _opened(self) -> Producer:
         """Made with the first record, since many a lambda produces none."""
         if self._alone and not self._is_alone:
-            self._log.warning("a topic takes no batch as large as ours: records go one by one, which is slower")
+            self._log.warning("a topic takes no batch as ours are: records go one by one, which is slower")
             self._is_alone = True
             if self._producer is not None:
                 self._old.append(self._producer)  # what it has under way is another call's
@@ -253,8 +284,18 @@ def _flush(producer: Producer, timeout: float) -> int:
     return len(producer)
 
 
-def _nothing(count: int, why: str) -> Written:
-    return Written([Outcome.FAILED] * count, [-1] * count, [-1] * count, [why] * count)
+def _nothing(count: int, why: str, outcome: Outcome = Outcome.FAILED) -> Written:
+    return Written([outcome] * count, [-1] * count, [-1] * count, [why] * count)
+
+
+def _why(error: KafkaError, topic: str | None, partition: int | None) -> str:
+    """What is wrong with a record that is for this topic and partition (-1 or None: any)."""
+    if error.code() not in NOWHERE:
+        return error.str()
+    name = f"the topic {(topic or '')[:MOST_NAME]!r}"
+    if partition is None or partition < 0:
+        return f"{name} does not exist: make it, the sidecar does not ({error.str()})"
+    return f"{name} does not exist, or has no partition {partition} ({error.str()})"
 
 
 class _Batch:
@@ -290,8 +331,9 @@ class _Batch:
     ) -> None:
         """What became of a record. In the thread.
 
-        librdkafka fails all of a batch that is too large, and splits none. So where there may have been others in it,
-        the record may well be taken alone: that is no refusal of its size, and ``mixed`` is called.
+        librdkafka fails all of a batch that is too large, or that a topic does not take for one record in it, and
+        splits none. So where there may have been others in it, the record may well be taken alone: that is no refusal
+        of it, and ``mixed`` is called.
         """
         if error is None:
             result = self.result
@@ -300,11 +342,12 @@ class _Batch:
             result.partitions[index] = message.partition() or 0
             result.offsets[index] = message.offset() or 0
             result.errors[index] = ""
-        elif error.code() in _TOO_LARGE and mixed is not None:
+        elif error.code() in _OF_ITS_BATCH and mixed is not None:
             mixed()
             self.refuse(index, _MIXED)
         else:
-            self.refuse(index, error.str(), too_large=error.code() in _TOO_LARGE)
+            why = _why(error, message.topic(), message.partition())
+            self.refuse(index, why, too_large=error.code() in _TOO_LARGE)
         self._reported += 1
         if self._reported == self._expected:
             self._loop.call_soon_threadsafe(self._look)

@@ -57,6 +57,12 @@ TOPICS_REFRESH_MS = 1_000
 DELIVERY_TIMEOUT_MS = 60_000
 """How long a write is tried before it has failed: a broker that restarts is back by then."""
 
+TOPIC_MISSING_MS = 5_000
+"""How long a topic that the broker does not know is waited for, before a write to it has failed: one that was just
+made is known to all brokers by then. librdkafka's default of 30 s is for clusters with ZooKeeper."""
+
+_MAKES_TOPICS = "allow.auto.create.topics"
+
 OUTLET_LINGER_MS = 1
 """How long a record that a lambda produces waits for others: they come together as a rule."""
 
@@ -155,7 +161,8 @@ def producer_properties(kafka: Mapping[str, str], bootstrap: str | None = None) 
     # the batch as it is stored, hence the compression.
     properties |= {"message.max.bytes": LARGEST_MESSAGE, "compression.type": "zstd"}
     properties |= {"enable.idempotence": True, "linger.ms": 0, "message.timeout.ms": DELIVERY_TIMEOUT_MS}
-    return properties
+    # A topic that the broker makes for a write has its defaults: of partitions, of how long it keeps records.
+    return properties | {_MAKES_TOPICS: False, "topic.metadata.propagation.max.ms": TOPIC_MISSING_MS}
 
 
 def admin_properties(kafka: Mapping[str, str], bootstrap: str | None = None) -> dict[str, Property]:
@@ -176,9 +183,12 @@ def outlet_properties(kafka: Mapping[str, str], bootstrap: str | None = None) ->
     """What the producer for a lambda's own records is made with: as `producer_properties`, and fit for many.
 
     Keys go to the partitions that the Java client gives them. The broker's limit is for what is stored, so the
-    batches stay below the default of it, and are compressed by what costs the least.
+    batches stay below the default of it, and are compressed by what costs the least. Who wants the broker to make
+    topics says so, for consumers as for this.
     """
     properties = producer_properties(kafka, bootstrap)
+    if _MAKES_TOPICS in kafka:
+        properties[_MAKES_TOPICS] = kafka[_MAKES_TOPICS]
     return properties | {"partitioner": "murmur2_random", "linger.ms": OUTLET_LINGER_MS, "compression.type": "lz4"}
 
 

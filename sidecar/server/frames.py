@@ -4,6 +4,7 @@ What comes from a lambda process is not trusted. Every refusal names the field.
 """
 
 from collections.abc import Container, Iterable
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from google.protobuf.message import DecodeError, Message
@@ -48,18 +49,41 @@ def parse(kind: type[M], data: bytes) -> M:
         ) from None
 
 
-def checked_offer(offer: pb.Offer) -> pb.Offer:
-    """The offer, when it says what it must. Raises ``InvalidFrameError``."""
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What a lambda process says of itself: all that is kept of its Offer.
+
+    Of the message itself nothing is: it may be 1 MiB of what nobody reads, for as long as the stream waits.
+    """
+
+    lambda_name: str
+    process_id: str
+    instance: str
+    client: str
+    """Name, version and language of the SDK, for operators."""
+    max_message_bytes: int
+    protocol_version: int = PROTOCOL_VERSION
+    pid: int = 0
+    lambda_version: str = ""
+
+
+def offered(data: bytes) -> Offered:
+    """The Offer that the first message of a stream is, when it says what it must. Raises ``InvalidFrameError``."""
+    frame = parse(pb.LambdaFrame, data)
+    if frame.WhichOneof("frame") != "offer":
+        raise InvalidFrameError("offer: must be the first frame of a stream")
+    offer = frame.offer
     if not offer.lambda_name:
         raise InvalidFrameError("offer.lambda_name: missing; it names the lambda in the sidecar's config")
+    client = offer.client
     for field, value, most in (
         ("lambda_name", offer.lambda_name, 256),
         ("process_id", offer.process_id, 128),
         ("instance", offer.instance, 256),
         ("lambda_version", offer.lambda_version, 256),
-        ("client.name", offer.client.name, 256),
-        ("client.version", offer.client.version, 256),
-        ("client.language", offer.client.language, 256),
+        ("client.name", client.name, 256),
+        ("client.version", client.version, 256),
+        ("client.language", client.language, 256),
     ):
         if len(value.encode()) > most:
             raise InvalidFrameError(f"offer.{field}: longer than {most} bytes")
@@ -67,7 +91,16 @@ def checked_offer(offer: pb.Offer) -> pb.Offer:
         raise InvalidFrameError("offer.process_id: missing; it is random, and the same on all streams of a process")
     if offer.max_message_bytes and offer.max_message_bytes < SMALLEST_MESSAGE_BYTES:
         raise InvalidFrameError(f"offer.max_message_bytes: below {SMALLEST_MESSAGE_BYTES}")
-    return offer
+    return Offered(
+        offer.lambda_name,
+        offer.process_id,
+        offer.instance or offer.process_id,
+        f"{client.name} {client.version} {client.language}".strip(),
+        offer.max_message_bytes or DEFAULT_MESSAGE_BYTES,
+        offer.protocol_version,
+        offer.pid,
+        offer.lambda_version,
+    )
 
 
 def progress(entry: pb.CheckpointEntry) -> Progress:

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -20,27 +21,31 @@ from sidecar.config.lambdas import LambdaConfig
 from sidecar.logs import get_logger
 from sidecar.partitions.vocabulary import Assign, EndReason, EndStream, Lease, Resumed, Revoke, RevokeReason, StreamId
 from sidecar.server import frames
+from sidecar.server.arrivals import Arrivals
 from sidecar.server.calls import Calls
-from sidecar.server.frames import InvalidFrameError
+from sidecar.server.frames import InvalidFrameError, Offered
 from sidecar.server.hosted import Hosted
 from sidecar.server.reading import Reader
 from sidecar.server.refusals import Context, Refusals, Refused, abort, is_one_connection
+from sidecar.server.silent import Silent
 from sidecar.server.stream import Stream
 from sidecar.version import VERSION
-
-OFFER_TIMEOUT = 10.0
-"""Seconds within which a stream must say what it offers."""
 
 MOST_SPARES = 4
 """Streams without a partition that a process may have per lambda: it needs one, and while it connects anew two."""
 
 MOST_WITHOUT_PARTITION = 1_000
-"""Streams over all that have yet to make their offer, and streams over all that wait for a partition."""
+"""Streams over all that wait for a partition. Where there are more, those that do not say Available make room."""
 
 LEAST_SHARE = 100
 """Each lambda has its share of the latter, and never less than this: one cannot take the place of the others."""
 
 SERVICE = "kafka_sidecar.v1.LambdaHost"
+
+_MADE_ROOM = (
+    "{} streams wait for a partition of {!r}; this one, the oldest without Available of those with the most, makes "
+    "room; offer again, with back-off"
+)
 
 _log = get_logger(__name__)
 _END_STATUS = {
@@ -80,13 +85,15 @@ class LambdaHost:
         self._ready: set[str] = set()
         self._streams: dict[StreamId, Stream] = {}
         self._leases: dict[Lease, Stream] = {}
-        self._offering = 0
         self._spares: Counter[str] = Counter()
         self._spares_of_process: Counter[tuple[str, str]] = Counter()
         self._ids = itertools.count(1)
+        self._unavailable: dict[str, Silent[Stream]] = {}
+        """By lambda, the streams that have yet to say Available: a load may take long, or be none."""
         self._refusing = ""
         self.refusals = Refusals()
-        self._calls = Calls(lambdas, self._leases, self.refusals)
+        self.arrivals = Arrivals(self.refusals)
+        self._calls = Calls(lambdas, self._leases, self.refusals, self.arrivals)
         self.processes: dict[str, ProcessInfo] = {}
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -140,13 +147,15 @@ class LambdaHost:
     # --- the stream -------------------------------------------------------------------------------------------
 
     async def _process(self, _: object, context: Context) -> None:
-        stream: Stream | None = None
+        peer = context.peer()
+        about: dict[str, object] = {}
         try:
-            offer = await self._read_offer(context)
-            if is_one_connection(context.peer()):
-                await self.refusals.late(context.peer(), 0.0)
-            stream = self._begin(offer)
-            await self._serve(context, stream)
+            offer = frames.offered(await self.arrivals.offer(context))
+            about = {"lambda_": offer.lambda_name, "process": offer.process_id}
+            self._check(offer)
+            if is_one_connection(peer):
+                await self.refusals.late(peer, 0.0)
+            await self._serve(context, self._begin(offer, peer))
         except InvalidFrameError as error:
             status, text = grpc.StatusCode.INVALID_ARGUMENT, str(error)
         except Refused as refused:
@@ -155,10 +164,9 @@ class LambdaHost:
             return
         if status is grpc.StatusCode.UNAVAILABLE:  # no fault of the client
             await abort(context, status, text)
-        about = {} if stream is None else {"lambda_": stream.lambda_name, "process": stream.process_id}
-        await self.refusals.refuse(context, status, text, about)
+        await self.refusals.refuse(context, status, text, about, peer=peer)
 
-    def _begin(self, offer: pb.Offer) -> Stream:
+    def _begin(self, offer: Offered, peer: str) -> Stream:
         """A stream for an offer that is taken. Raises ``Refused``."""
         name, process = offer.lambda_name, offer.process_id
         if self._spares_of_process[name, process] >= MOST_SPARES:
@@ -168,18 +176,27 @@ class LambdaHost:
                 "keep one, and open the next when it is assigned",
             )
         share = max(LEAST_SHARE, MOST_WITHOUT_PARTITION // len(self._lambdas))
+        unavailable = self._unavailable.setdefault(name, Silent(share))
         if self._spares[name] >= share:
-            raise Refused(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"offer.lambda_name: {share} streams wait for a partition of {name!r} already; "
-                "start fewer processes, or offer again later",
-            )
-        stream = Stream(next(self._ids), offer)
+            silent = unavailable.victim()
+            if silent is None:
+                raise Refused(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    f"offer.lambda_name: {share} streams wait for a partition of {name!r} already; "
+                    "start fewer processes, or offer again later",
+                )
+            silent.end(grpc.StatusCode.RESOURCE_EXHAUSTED, _MADE_ROOM.format(share, name))
+        stream = Stream(next(self._ids), offer, peer)
+        unavailable.add(stream.who, stream)
         self._spares[name] += 1
         self._spares_of_process[name, process] += 1
         self._streams[stream.id] = stream
         self._count(offer, 1)
         return stream
+
+    def _available(self, stream: Stream) -> None:
+        """It has said so, or is over."""
+        self._unavailable[stream.lambda_name].remove(stream.who, stream)
 
     def _not_spare(self, stream: Stream) -> None:
         """The stream gets a partition, or ends without one."""
@@ -197,7 +214,8 @@ class LambdaHost:
         tasks: list[asyncio.Future[Any]] = []
         try:
             await context.write(_welcome(hosted.config))
-            reader = asyncio.ensure_future(Reader(context, stream, hosted.mailbox).read_all())
+            reading = Reader(context, stream, hosted.mailbox, partial(self._available, stream))
+            reader = asyncio.ensure_future(reading.read_all())
             tasks.append(reader)
             tasks.append(
                 asyncio.ensure_future(
@@ -215,10 +233,11 @@ class LambdaHost:
         finally:
             for task in tasks:
                 task.cancel()
+            self._available(stream)
             self._not_spare(stream)
             del self._streams[stream.id]
             if stream.lease is None:
-                self.refusals.charge(context.peer())  # one that comes and goes is the dearest of all
+                self.refusals.charge(stream.peer)  # one that comes and goes is the dearest of all
             else:
                 del self._leases[stream.lease]
             self._count(stream.offer, -1)
@@ -234,26 +253,8 @@ class LambdaHost:
             if stream.process_id == process_id:
                 stream.end(grpc.StatusCode.UNAVAILABLE, "the process did not read for some seconds; offer again")
 
-    async def _read_offer(self, context: Context) -> pb.Offer:
-        """Raises ``InvalidFrameError`` and ``Refused``."""
-        if self._offering >= MOST_WITHOUT_PARTITION:
-            text = f"offer: {MOST_WITHOUT_PARTITION} streams have yet to say theirs; offer again later"
-            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
-        self._offering += 1
-        try:
-            async with asyncio.timeout(OFFER_TIMEOUT):
-                data = await context.read()
-        except TimeoutError:
-            text = f"offer: did not come within {OFFER_TIMEOUT:g} s"
-            raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, text) from None
-        finally:
-            self._offering -= 1
-        if not isinstance(data, bytes):
-            raise InvalidFrameError("offer: the stream ended before it")
-        frame = frames.parse(pb.LambdaFrame, data)
-        if frame.WhichOneof("frame") != "offer":
-            raise InvalidFrameError("offer: must be the first frame of a stream")
-        offer = frames.checked_offer(frame.offer)
+    def _check(self, offer: Offered) -> None:
+        """Whether there is what it asks for. Raises ``Refused``."""
         if self._refusing:
             raise Refused(grpc.StatusCode.UNAVAILABLE, self._refusing)
         if offer.protocol_version < frames.PROTOCOL_VERSION:
@@ -268,13 +269,10 @@ class LambdaHost:
                 f"offer.lambda_name: the sidecar's config has no lambda {offer.lambda_name!r}; "
                 f"it has: {', '.join(sorted(self._lambdas))}",
             )
-        return offer
 
-    def _count(self, offer: pb.Offer, by: int) -> None:
-        client = f"{offer.client.name} {offer.client.version} {offer.client.language}".strip()
+    def _count(self, offer: Offered, by: int) -> None:
         info = self.processes.setdefault(
-            offer.process_id,
-            ProcessInfo(offer.instance or offer.process_id, offer.pid, client, offer.lambda_version),
+            offer.process_id, ProcessInfo(offer.instance, offer.pid, offer.client, offer.lambda_version)
         )
         info.streams += by
         if info.streams == 0:

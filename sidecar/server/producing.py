@@ -1,6 +1,7 @@
 """The call Produce between the wire and the outlet: columns to records, and outcomes back. Not trusted.
 
-Every refusal names the field.
+A request whose columns do not fit together is refused, and the refusal names the field. A record that cannot be
+written is refused by itself: it may be a copy of what somebody else has written, and must stop no other.
 """
 
 from collections.abc import Sequence
@@ -8,18 +9,24 @@ from itertools import pairwise, repeat
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.config.lambdas import LambdaConfig
-from sidecar.kafka.outlet import Outgoing, Written
+from sidecar.kafka.header_names import writable
+from sidecar.kafka.outlet import Headers, Outgoing, Written
 from sidecar.server.frames import InvalidFrameError, cut
 
 MOST_RECORDS = 10_000
 MOST_TOPICS = 100
 
 MOST_ERROR = 200
-"""Bytes of a text that is said of every record of a request: ten thousand times, and in one answer."""
+"""Bytes of a text that is said of a record: ten thousand times, perhaps, and in one answer."""
+
+BUSY_FULL_MS = 100
+BUSY_LEASE_MS = 20
+"""Milliseconds until a request is worth sending again: when too much is on its way, and when only the call before it
+is. Asking again costs a message of up to 1 MiB."""
 
 
 def outgoing(request: pb.ProduceRequest) -> list[Outgoing]:
-    """The records of a request, in its order. Raises ``InvalidFrameError``."""
+    """The records of a request, in its order. Those that cannot be written say so. Raises ``InvalidFrameError``."""
     if not request.lease:
         raise InvalidFrameError("lease: missing")
     count = len(request.values)
@@ -31,10 +38,13 @@ def outgoing(request: pb.ProduceRequest) -> list[Outgoing]:
     partitions: Sequence[int] = request.partitions
     if len(partitions) not in (0, count):
         raise _one_each("partitions", len(partitions), count)
+    refusals = [""] * count
     if partitions and min(partitions) < -1:
-        raise InvalidFrameError(f"partitions: {min(partitions)} is no partition; -1 is: by key")
-    headers = _headers(request, count)
-    columns = zip(topics, keys or [None] * count, values, partitions or [-1] * count, headers, strict=True)
+        for index, partition in enumerate(partitions):
+            if partition < -1:
+                refusals[index] = f"partition {partition} does not exist; -1 is: by key"
+    headers = _headers(request, count, refusals)
+    columns = zip(topics, keys or [None] * count, values, partitions or [-1] * count, headers, refusals, strict=True)
     return [*map(tuple.__new__, repeat(Outgoing), columns)]  # as the class does, without a Python call for each
 
 
@@ -50,7 +60,7 @@ def refused_topic(request: pb.ProduceRequest, config: LambdaConfig) -> str:
 
 def response(written: Written) -> bytes:
     """The answer when the outcomes are known."""
-    errors = written.errors if any(written.errors) else []
+    errors = [cut(error, MOST_ERROR) for error in written.errors] if any(written.errors) else []
     return pb.ProduceResponse(
         outcomes=written.outcomes,  # type: ignore[arg-type]  # the numbers are those of the enum
         partitions=written.partitions,
@@ -59,11 +69,14 @@ def response(written: Written) -> bytes:
     ).SerializeToString()
 
 
-def nothing_written(request: pb.ProduceRequest, outcome: pb.ProduceOutcome, error: str) -> bytes:
-    """The answer when none of the records was looked at."""
-    count, error = len(request.values), cut(error, MOST_ERROR)
+def nothing_written(count: int, outcome: pb.ProduceOutcome, error: str, retry_after_ms: int = 0) -> bytes:
+    """The answer when nothing was done with any of the ``count`` records."""
     return pb.ProduceResponse(
-        outcomes=[outcome] * count, partitions=[-1] * count, offsets=[-1] * count, errors=[error] * count
+        outcomes=[outcome] * count,
+        partitions=[-1] * count,
+        offsets=[-1] * count,
+        errors=[cut(error, MOST_ERROR)] * count,
+        retry_after_ms=retry_after_ms,
     ).SerializeToString()
 
 
@@ -97,7 +110,8 @@ def _nullable(
     return made
 
 
-def _headers(request: pb.ProduceRequest, count: int) -> Sequence[Sequence[tuple[str, bytes | None]]]:
+def _headers(request: pb.ProduceRequest, count: int, refusals: list[str]) -> Sequence[Headers]:
+    """The headers of each record. Why one cannot be written goes into ``refusals``."""
     counts, names = request.header_counts, request.header_names
     if not counts:
         if names or request.header_values or request.null_header_values:
@@ -109,14 +123,16 @@ def _headers(request: pb.ProduceRequest, count: int) -> Sequence[Sequence[tuple[
         raise InvalidFrameError(f"header_names: {len(names)}, but header_counts add up to {sum(counts)}")
     if len(request.header_values) != len(names):
         raise _one_each("header_values", len(request.header_values), len(names), "header")
-    if "\0" in "".join(names):
-        raise InvalidFrameError("header_names: one has a NUL, where Kafka's client would cut it")
     values = _nullable("header_values", request.header_values, request.null_header_values, len(names), per="header")
     pairs = [*zip(names, values, strict=True)]
-    made: list[Sequence[tuple[str, bytes | None]]] = []
+    made: list[Headers] = []
     first = 0
-    for number in counts:
-        made.append(pairs[first : first + number])
+    for index, number in enumerate(counts):
+        try:
+            made.append([(writable(name), value) for name, value in pairs[first : first + number]])
+        except ValueError as reason:
+            refusals[index] = str(reason)
+            made.append(())
         first += number
     return made
 

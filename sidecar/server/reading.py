@@ -1,6 +1,7 @@
 """What a lambda sends on its `Process` stream, frame by frame: checked for its order, and told to the thread."""
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 
 from sdk_python.protocol import lambda_pb2 as pb
@@ -43,8 +44,12 @@ class _Pace:
 class Reader:
     """Reads one stream after its Offer, in the order that the contract asks for."""
 
-    def __init__(self, context: Context, stream: Stream, mailbox: mail.Mailbox) -> None:
+    def __init__(
+        self, context: Context, stream: Stream, mailbox: mail.Mailbox, on_available: Callable[[], None]
+    ) -> None:
+        """``on_available`` is called when the stream is."""
         self._context = context
+        self._on_available = on_available
         self._stream = stream
         self._mailbox = mailbox
         self._available = False
@@ -59,7 +64,9 @@ class Reader:
                 return
             if self._told(frames.parse(pb.LambdaFrame, data)):
                 return
-            await pace.wait(SPARE_RATE if self._stream.lease is None else LEASE_RATE, len(data))
+            size = len(data)
+            del data  # it may be large, and the next one late
+            await pace.wait(SPARE_RATE if self._stream.lease is None else LEASE_RATE, size)
 
     def _told(self, frame: pb.LambdaFrame) -> bool:
         """Tell the thread what a frame says; returns whether it was the last one."""
@@ -67,8 +74,8 @@ class Reader:
         kind = frame.WhichOneof("frame")
         if kind == "available" and not self._available:
             self._available = True
-            most = stream.offer.max_message_bytes or frames.DEFAULT_MESSAGE_BYTES
-            self._mailbox.put(mail.Available(stream.id, stream.process_id, most))
+            self._on_available()
+            self._mailbox.put(mail.Available(stream.id, stream.process_id, stream.offer.max_message_bytes))
         elif kind == "ready" and stream.lease is not None and not self._ready:
             self._ready = True
             self._mailbox.put(mail.Ready(stream.id, frame.ready.lease))

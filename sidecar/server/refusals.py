@@ -74,11 +74,21 @@ class Refusals:
         self._hidden: dict[tuple[str, str], int] = {}
 
     async def refuse(
-        self, context: Context, status: grpc.StatusCode, text: str, about: Mapping[str, object] | None = None
+        self,
+        context: Context,
+        status: grpc.StatusCode,
+        text: str,
+        about: Mapping[str, object] | None = None,
+        *,
+        peer: str = "",
     ) -> NoReturn:
-        """End the call with this status, later if the peer had many refusals; ``about`` is for the log."""
-        self.note(context.peer(), status.name, error=text, **(about or {}))
-        await self.late(context.peer())
+        """End the call with this status, later if the peer had many refusals.
+
+        ``about`` is for the log. ``peer``: as it was when the call began; one that is over has none any more.
+        """
+        peer = peer or context.peer()
+        self.note(peer, status.name, error=text, **(about or {}))
+        await self.late(peer)
         await abort(context, status, text)
 
     async def late(self, who: str, cost: float = 1.0) -> None:
@@ -104,7 +114,7 @@ class Refusals:
 
     def note(self, peer: str, kind: str, **about: object) -> None:
         """Log a refusal, unless one of its kind was logged for this host just now; then it is only counted."""
-        host = _host(peer)
+        host = host_of(peer)
         if len(self._hidden) >= MOST_KINDS:
             host = "many hosts"
         key = (host, kind)
@@ -126,6 +136,6 @@ def is_one_connection(peer: str) -> bool:
     return peer.startswith("ipv")
 
 
-def _host(peer: str) -> str:
-    """Without the port, which each connection has another of."""
+def host_of(peer: str) -> str:
+    """Without the port, which each connection has another of; of a Unix socket all are one."""
     return peer.rpartition(":")[0] if is_one_connection(peer) else peer

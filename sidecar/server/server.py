@@ -1,6 +1,5 @@
 """The gRPC server: where it listens, with which services, limits and credentials."""
 
-import socket
 import ssl
 
 import grpc
@@ -9,12 +8,9 @@ from grpc_reflection.v1alpha import reflection
 
 from sdk_python.protocol import admin_pb2, lambda_pb2
 from sidecar.config.model import ServerConfig, TlsConfig
-from sidecar.server import admin, lambda_host
+from sidecar.server import admin, lambda_host, unix_socket
 from sidecar.server.access import TokenCheck
-
-MOST_RECEIVED = 1024 * 1024
-"""Bytes of one message from a lambda. The contract's largest are 10,000 checkpoints of at most 75 bytes each, and an
-error of 42 KiB, whose texts may be longer than they are kept."""
+from sidecar.server.arrivals import MOST_RECEIVED
 
 MOST_STREAMS = 128
 """Calls and streams under way on one connection; the contract says at most 64. Those beyond wait in the client."""
@@ -34,6 +30,9 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
     # It lets a fast client send far ahead of our reading, megabytes on each connection; honest ones send little.
     ("grpc.http2.bdp_probe", 0),
+    # A connection that says nothing ends: one without the first bytes of HTTP/2 or TLS, and one without any call.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 60_000),
     ("grpc.so_reuseport", 0),  # two sidecars on one port would share its calls by chance: refuse the second
 ]
 
@@ -43,7 +42,9 @@ class Server:
 
     def __init__(self, config: ServerConfig, host: lambda_host.LambdaHost, admin_service: admin.Admin) -> None:
         is_open = config.token is None and config.admin_token is None
-        interceptors = [] if is_open else [TokenCheck(config, host.refusals)]
+        interceptors: list[grpc.aio.ServerInterceptor] = [host.arrivals]
+        if not is_open:
+            interceptors.append(TokenCheck(config, host.refusals))
         self._server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
         self._server.add_generic_rpc_handlers((host.handler(), admin_service.handler()))
         self._health = health.aio.HealthServicer()
@@ -57,28 +58,26 @@ class Server:
     async def start(self) -> None:
         """Listen. Raises ``OSError`` naming the address when that is not possible."""
         endpoint = self._config.endpoint
-        target = f"unix:{endpoint.path}" if endpoint.path else str(endpoint)
-        if endpoint.path and _answers(endpoint.path):
-            # gRPC would take the path over, and the other server would never get a call again.
-            raise self._occupied()
         credentials = None if self._config.tls is None else _credentials(self._config.tls)
-        try:
-            if credentials is None:
-                port = self._server.add_insecure_port(target)
-            else:
-                port = self._server.add_secure_port(target, credentials)
-        except RuntimeError:
-            raise self._occupied() from None
-        if not endpoint.path:
-            self.address = str(endpoint._replace(port=port))
+        if endpoint.path:
+            with unix_socket.made(endpoint.path, self._config.mode, self._config.listen):
+                self._listen(f"unix:{endpoint.path}", credentials)
+        else:
+            self.address = str(endpoint._replace(port=self._listen(str(endpoint), credentials)))
         await self.healthy(False)
         await self._server.start()
 
-    def _occupied(self) -> OSError:
-        return OSError(
-            f"cannot listen on {self._config.listen}: the address is in use or not of this machine; "
-            "server.listen in the config says where to listen"
-        )
+    def _listen(self, target: str, credentials: grpc.ServerCredentials | None) -> int:
+        """Returns the port, where there is one."""
+        try:
+            if credentials is None:
+                return self._server.add_insecure_port(target)
+            return self._server.add_secure_port(target, credentials)
+        except RuntimeError:
+            raise OSError(
+                f"cannot listen on {self._config.listen}: the address is in use or not of this machine; "
+                "server.listen in the config says where to listen"
+            ) from None
 
     async def healthy(self, is_healthy: bool) -> None:
         """What `grpc.health.v1` answers, for the whole server."""
@@ -91,16 +90,6 @@ class Server:
 
 
 _FILES = (lambda_pb2.DESCRIPTOR, admin_pb2.DESCRIPTOR)
-
-
-def _answers(path: str) -> bool:
-    """Whether somebody listens on this Unix socket; one that a killed server left behind is nobody."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-        return True
 
 
 def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:

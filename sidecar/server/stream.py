@@ -8,6 +8,8 @@ import grpc
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.partitions.vocabulary import Lease, StreamId
+from sidecar.server.frames import Offered
+from sidecar.server.refusals import is_one_connection
 
 PROBE_EVERY = 3.0
 PROBE_TIMEOUT = 7.0
@@ -31,8 +33,11 @@ class Stream:
     bounded here.
     """
 
-    def __init__(self, stream_id: StreamId, offer: pb.Offer) -> None:
+    def __init__(self, stream_id: StreamId, offer: Offered, peer: str = "") -> None:
         self.id = stream_id
+        self.peer = peer
+        self.who = peer if is_one_connection(peer) else offer.process_id
+        """Whose it is as far as that can be told: of a Unix socket's connections there is nothing to tell them by."""
         self.offer = offer
         self.lambda_name = offer.lambda_name
         self.process_id = offer.process_id
@@ -45,6 +50,11 @@ class Stream:
         """Set when the sidecar ends the stream by itself: with the status and its text."""
         self._queue: deque[tuple[bytes, bool]] = deque()
         self._filled = asyncio.Event()
+
+    @property
+    def about(self) -> dict[str, object]:
+        """Whose it is, for the log."""
+        return {"lambda_": self.lambda_name, "process": self.process_id}
 
     @property
     def alive(self) -> bool:

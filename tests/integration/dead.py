@@ -16,6 +16,7 @@ OURS = "__kafka_sidecar.errors."
 ADDED = [
     *(f"{CONNECT}{name}" for name in ("topic", "partition", "offset")),
     *(f"{CONNECT}exception.{name}" for name in ("class.name", "message", "stacktrace")),
+    *(f"{OURS}{name}" for name in ("timestamp", "timestamp.type")),
     *(f"{OURS}{name}" for name in ("code", "attempts", "first.failure", "last.failure")),
     *(f"{OURS}{name}" for name in ("lambda", "lambda.version", "group")),
 ]

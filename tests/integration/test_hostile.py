@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from confluent_kafka import Producer
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.integration.hand_client import hand_client
 from tests.integration.harness import NAME, PATIENCE, Broker, Program, Sidecar, Stage, wait_for
+from tests.integration.hostile.attacker import TAKE_PLACES
 from tests.integration.hostile.counter import NUMBER
 from tests.servers.topics import Record, create_topic, produce
 
@@ -107,11 +108,14 @@ class Arena:
         return pages * 4096
 
     def attacked(self, kind: str) -> Attacked:
-        """Attack for the length of a window, and look at what the good lambda does meanwhile."""
+        """Attack for the length of a window, and look at what the good lambda does meanwhile.
+
+        Where the attack would keep others out, a new process gets in meanwhile.
+        """
         wait_for(self.keeps_up, lambda: f"the good lambda to keep up: {self.handled()} of {self.traffic.offered}")
         before = self.memory()
         attacker = self._attacker(kind)
-        ratio = self._ratio(WINDOW)
+        ratio = self._ratio(WINDOW, self.serves if kind in TAKE_PLACES else None)
         growth = self.memory() - before
         attacker.wait_for_log("report")
         report = attacker.log("report")[0]
@@ -127,10 +131,12 @@ class Arena:
         finally:
             worker.close()
 
-    def _ratio(self, seconds: float) -> float:
+    def _ratio(self, seconds: float, meanwhile: Callable[[], None] | None = None) -> float:
         """Of what is offered in the next ``seconds`` the part that the good lambda has handled at their end."""
-        before = self.traffic.offered
-        time.sleep(seconds)
+        before, end = self.traffic.offered, time.monotonic() + seconds
+        if meanwhile is not None:
+            meanwhile()
+        time.sleep(max(0.0, end - time.monotonic()))
         offered, handled = self.traffic.offered, self.handled()
         return (handled - before) / (offered - before)
 
@@ -138,7 +144,7 @@ class Arena:
         module = "tests.integration.hostile.attacker"
         command = [sys.executable, "-m", module, kind, self.sidecar.address, str(WINDOW + 0.5)]
         attacker = self.stage.program(kind, command)
-        attacker.wait_for_log("attacking")
+        attacker.wait_for_log("attacking", timeout=2 * PATIENCE)
         return attacker
 
     def serves(self) -> None:
@@ -232,6 +238,11 @@ REFUSED: dict[str, tuple[set[str], list[str]]] = {
         {"RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"},
         ["SERVER: Received message larger than max (16777216 vs. 1048576)", "offer.instance: longer than 256 bytes"],
     ),
+    "silent": ({"RESOURCE_EXHAUSTED"}, ["offer: 32 streams of this connection have yet to make theirs"]),
+    "withheld": ({"RESOURCE_EXHAUSTED"}, ["message: 1000 others wait too; this one, the oldest"]),
+    "watches": (set(), []),  # which begins when the first had to go
+    "idle": ({"HELD"}, []),
+    "offers": ({"HELD"}, []),
 }
 """What the attacker does and hears, by attack: its own count, statuses and outcomes, and how texts begin."""
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,15 @@ from tests.integration.hand_client import hand_client
 from tests.integration.harness import NAME, Broker, Program, Stage, Traffic, wait_for
 from tests.integration.test_lossless import RECORDS
 from tests.servers.kafka import KafkaServer
-from tests.servers.topics import Record, Stored, create_topic, end_offsets, produce, read_all
+from tests.servers.topics import (
+    Record,
+    Stored,
+    create_topic,
+    end_offsets,
+    produce,
+    produce_non_utf8_header,
+    read_all,
+)
 
 JAVA: dict[bytes, int] = {
     b"21": -973932308,
@@ -140,6 +149,65 @@ def test_what_is_not_written_is_the_lambdas_to_handle(stage: Stage) -> None:
     assert sidecar.lambda_status().restarts == 0
 
 
+def test_what_cannot_be_written_stops_no_other(stage: Stage) -> None:
+    """A lambda that copies what it reads: names that Kafka has, and its client cannot write."""
+    stage.create_topic()
+    out = out_topic(stage)
+    stage.produce_numbers(2)
+    stage.produced.append(produce_non_utf8_header(stage.broker.address, stage.topic, value=b"hostile"))
+    stage.produce_numbers(2, first=2)
+    sidecar = stage.sidecar(produce=out)
+    stage.process(sidecar, module="producer", out=[out], tolerates=["failed"])
+    stage.wait_until_handled()
+    stage.wait_until_caught_up()
+    failed = {event.offset: event.reason for event in stage.history.events("failing")}
+    assert [*failed] == [2]
+    assert failed[2].startswith("failed: ")
+    assert failed[2].endswith(": a header name is not UTF-8, which the Kafka client cannot write")
+    assert values(read_all(stage.broker.address, out), 0) == [b"0", b"1", b"2", b"3"]
+    assert sidecar.lambda_status().restarts == 0
+
+
+def test_each_record_that_cannot_be_written_has_its_own_outcome(stage: Stage) -> None:
+    """Of one call, in every way that Kafka's client refuses one; the others are there, in order."""
+    stage.create_topic()
+    out = out_topic(stage, 2)
+    bad: dict[int, tuple[dict[str, Any], str]] = {
+        1: ({"name": b"a\0b"}, "a header name has a NUL"),
+        3: ({"name": b"\xff"}, "a header name is not UTF-8"),
+        5: ({"partition": 2}, "has no partition 2"),
+        7: ({"partition": 2**31 - 1}, "has no partition 2147483647"),
+        9: ({"partition": -2}, "partition -2 does not exist"),
+        11: ({"partition": -(2**31)}, "partition -2147483648 does not exist"),
+    }
+    rows = [bad[number][0] if number in bad else {} for number in range(13)]
+    sidecar = stage.sidecar(produce=out)
+    sidecar.wait_until_listening()
+    with hand_client(sidecar.address) as client:
+        client.offer(NAME)
+        client.take()
+        request = pb.ProduceRequest(
+            lease=client.lease,
+            topics=[out],
+            values=[b"%d" % number for number in range(13)],
+            partitions=[row.get("partition", 0) for row in rows],
+            header_counts=[1] * 13,
+            header_names=[row.get("name", "größe".encode()) for row in rows],
+            header_values=[b""] * 13,
+        )
+        # Twice: when the client does not know the topic yet it takes what it refuses later.
+        answers = [client.stub.Produce(request, timeout=15) for _ in range(2)]
+    good = [number for number in range(13) if number not in bad]
+    for answer in answers:
+        assert [number for number, one in enumerate(answer.outcomes) if one == pb.PRODUCE_OUTCOME_WRITTEN] == good
+        for number, (_, text) in bad.items():
+            assert answer.outcomes[number] == pb.PRODUCE_OUTCOME_FAILED
+            assert text in answer.errors[number]
+    stored = read_all(stage.broker.address, out)
+    assert [record.value for record in stored] == [b"%d" % number for number in good] * 2
+    assert stored[0].headers == [("größe", b"")]
+
+
 @pytest.mark.kafka
 def test_a_topic_that_takes_less_than_a_batch(kafka_stage: Stage) -> None:
     """Nothing is refused for the company it came in, and what is too large is found out, by itself."""
@@ -152,7 +220,7 @@ def test_a_topic_that_takes_less_than_a_batch(kafka_stage: Stage) -> None:
     stage.process(sidecar, module="producer", out=[out], tolerates=["too_large"])
     stage.wait_until_handled()  # each record is a request of its own
     stage.wait_until_caught_up()
-    sidecar.wait_for_log("a topic takes no batch as large as ours")
+    sidecar.wait_for_log("a topic takes no batch as ours are")
     failed = [event for event in stage.history.events("failing") if event.reason.startswith("too_large")]
     assert {event.offset for event in failed} == large
     source, copies = (values(read_all(stage.broker.address, topic), 0) for topic in (stage.topic, out))

@@ -102,6 +102,14 @@ def alter_topic(address: str, name: str, config: Mapping[str, str]) -> None:
     admin.incremental_alter_configs([resource])[resource].result(TIMEOUT)
 
 
+def topic_config(address: str, name: str) -> dict[str, str]:
+    """All settings of a topic, defaults included. Raises KafkaException when the broker refuses."""
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    admin = _admin(address)
+    found = admin.describe_configs([resource])[resource].result(TIMEOUT)
+    return {key: entry.value for key, entry in found.items() if entry.value is not None}
+
+
 def partition_count(address: str, name: str) -> int:
     """How many partitions a topic has; 0: it is not there."""
     topic = _admin(address).list_topics(timeout=TIMEOUT).topics.get(name)

@@ -183,7 +183,7 @@ def variables_of_the_config() -> set[str]:
 
 def test_each_variable_is_one_that_somebody_reads() -> None:
     read = variables_of_the_config()
-    assert environment("sidecar").keys() == {"KAFKA", "LISTEN", "MONGO", "KAFKA_SIDECAR_TOKEN"}
+    assert environment("sidecar").keys() == {"KAFKA", "MAKE_TOPICS", "LISTEN", "MONGO", "KAFKA_SIDECAR_TOKEN"}
     assert environment("sidecar").keys() - {_config.TOKEN_VARIABLE} <= read  # the sidecar takes that one by itself
     for name in LAMBDAS:
         assert environment(name).keys() == {_config.ADDRESS_VARIABLE, _config.TOKEN_VARIABLE}

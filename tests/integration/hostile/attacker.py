@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import os
 import random
 import sys
@@ -23,6 +24,7 @@ import grpc
 from sdk_python.protocol import lambda_pb2 as pb
 
 HOST = "/kafka_sidecar.v1.LambdaHost/"
+STATUS = "/kafka_sidecar.admin.v1.Admin/Status"
 CONNECTIONS = 4
 AT_ONCE = 64
 """Calls under way, over all connections: enough to keep a core busy."""
@@ -38,13 +40,25 @@ _OPTIONS = (
 class Attack:
     """One attack: its connections, its end, and what came of it."""
 
-    def __init__(self, address: str, seconds: float, channels: list[grpc.aio.Channel]) -> None:
+    def __init__(
+        self, address: str, seconds: float, channels: list[grpc.aio.Channel], limit: asyncio.Timeout
+    ) -> None:
+        """``limit`` ends the attack."""
         self.address = address
-        self._end = monotonic() + seconds
+        self._seconds = seconds
+        self._limit = limit
+        self._end = math.inf
         self._channels = itertools.cycle(channels)
         self.statuses: Counter[str] = Counter()
         self.texts: dict[str, None] = {}
         """The texts of refusals, each once, in the order of their coming; the first of them."""
+
+    def begun(self) -> None:
+        """From now on it lasts as long as it is to last; it may have taken a while to be all there."""
+        if self._end == math.inf:
+            self._end = monotonic() + self._seconds
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
+            print("attacking", flush=True)
 
     async def over(self) -> None:
         """When the attack is over."""
@@ -282,10 +296,108 @@ async def huge(attack: Attack) -> None:
     await attack.many(one, 16)
 
 
+async def silent(attack: Attack) -> None:
+    """2,000 streams that never offer, over 40 connections, and each that ends makes way for another."""
+    await _held_open(attack, 50, lambda channel: channel.stream_stream(HOST + "Process")())
+
+
+async def withheld(attack: Attack) -> None:
+    """2,000 calls whose message never comes, of each method, those that need no token too."""
+    methods = itertools.cycle(
+        [*(HOST + name for name in ("Checkpoint", "Error", "Produce")), STATUS, "/grpc.health.v1.Health/Check"]
+    )
+    await _held_open(attack, 50, lambda channel: channel.stream_unary(next(methods))())
+
+
+async def watches(attack: Attack) -> None:
+    """2,000 calls that watch the health, which needs no token, and never ends."""
+
+    def watch(channel: grpc.aio.Channel) -> Any:
+        watched: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        return watched(b"")
+
+    await _held_open(attack, 50, watch)
+
+
+async def idle(attack: Attack) -> None:
+    """3,000 connections without any call, half of them without a byte."""
+    hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and empty SETTINGS
+    host, _, port = attack.address.rpartition(":")
+    held = []
+    for number in range(3_000):
+        _, writer = held_one = await asyncio.open_connection(host, int(port))
+        held.append(held_one)
+        if number % 2:
+            writer.write(hello)
+        attack.statuses["HELD"] += 1
+    attack.begun()
+    await attack.over()
+
+
+async def offers(attack: Attack) -> None:
+    """400 streams with an Offer of 1 MiB each, and a frame of as much of what nobody knows; then they wait."""
+    most = 1024 * 1024 - 4096
+    unknown = b"\xfa\x7f" + _varint(most) + bytes(most)  # field 2047
+    capabilities = ["c" * 1000] * 1000
+    kinds: Iterator[Callable[[], bytes]] = itertools.cycle(
+        [
+            lambda: frame(offer=pb.Offer.FromString(offer().SerializeToString() + unknown)),
+            lambda: frame(offer=offer(capabilities=capabilities)),
+        ]
+    )
+    held: list[Any] = []
+
+    async def one(channel: grpc.aio.Channel) -> None:
+        call: Any = channel.stream_stream(HOST + "Process")()
+        try:
+            await call.write(next(kinds)())
+            await call.read()
+            await call.write(unknown)
+            held.append(call)
+            attack.statuses["HELD"] += 1
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await attack.ended(call)
+
+    async with AsyncExitStack() as stack:
+        channels = [await stack.enter_async_context(dial(attack.address)) for _ in range(10)]
+        for _ in range(40):
+            await asyncio.gather(*(one(channel) for channel in channels))
+        attack.begun()
+        await attack.over()
+
+
+async def _held_open(attack: Attack, each: int, opened: Callable[[grpc.aio.Channel], Any]) -> None:
+    """On each of 40 connections so many calls that say nothing; one that ends makes way for another."""
+
+    async def again(channel: grpc.aio.Channel) -> None:
+        while attack.goes_on():
+            await attack.ended(opened(channel))
+            attack.begun()  # one had to go: all places are taken
+
+    async with AsyncExitStack() as stack:
+        channels = [await stack.enter_async_context(dial(attack.address)) for _ in range(40)]
+        await asyncio.gather(*(again(channel) for channel in channels for _ in range(each)))
+
+
+def _varint(number: int) -> bytes:
+    data = bytearray()
+    while number > 0x7F:
+        data.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*data, number])
+
+
 ATTACKS: dict[str, Callable[[Attack], Awaitable[None]]] = {
     attack.__name__: attack
-    for attack in (noise, strangers, spares, come_and_go, flood, deaf, checkpoints, errors, huge)
+    for attack in (
+        *(noise, strangers, spares, come_and_go, flood, deaf, checkpoints, errors, huge),
+        *(silent, withheld, watches, idle, offers),
+    )
 }
+
+
+TAKE_PLACES = frozenset({"silent", "withheld", "watches", "idle", "offers"})
+"""Attacks that hold what is limited; they have begun when they hold all that they can get."""
 
 
 @asynccontextmanager
@@ -299,10 +411,11 @@ async def main(kind: str, address: str, seconds: float) -> None:
     """Attack, and tell what came of it."""
     async with AsyncExitStack() as stack:
         channels = [await stack.enter_async_context(dial(address)) for _ in range(CONNECTIONS)]
-        attack = Attack(address, seconds, channels)
-        print("attacking", flush=True)
         with suppress(TimeoutError):  # what is answered late is not waited for
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(None) as limit:
+                attack = Attack(address, seconds, channels, limit)
+                if kind not in TAKE_PLACES:
+                    attack.begun()
                 await ATTACKS[kind](attack)
         print(json.dumps({"event": "report", "statuses": attack.statuses, "texts": [*attack.texts]}), flush=True)
         os._exit(0)  # as a hostile client goes: it closes nothing, and does not wait

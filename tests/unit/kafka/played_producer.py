@@ -50,10 +50,10 @@ class Kafka:
         assert (on_delivery, timestamp) == (None, 0)
         if refusal := self.refusals.get(value or b""):
             raise refusal
+        record = {"topic": topic, "value": value, "key": key, "partition": partition, "headers": headers}
         with self._lock:
             self._waiting.append((len(self.records), callback))
-        record = {"topic": topic, "value": value, "key": key, "partition": partition, "headers": headers}
-        self.records.append(record)
+            self.records.append(record)
 
     def __len__(self) -> int:
         """As librdkafka counts: a record until its report was served."""
@@ -92,7 +92,10 @@ class Kafka:
             count = len(self._waiting) if count is None else count
             told, self._waiting = self._waiting[:count], self._waiting[count:]
             for number, report in told:
-                message: Any = SimpleNamespace(partition=lambda: 3, offset=lambda number=number: 100 + number)
+                topic = self.records[number]["topic"]
+                message: Any = SimpleNamespace(
+                    topic=lambda topic=topic: topic, partition=lambda: 3, offset=lambda number=number: 100 + number
+                )
                 self._reports.append(lambda report=report, message=message: report(error, message))  # type: ignore[misc]
         self._rings.set()
 

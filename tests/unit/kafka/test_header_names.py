@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar.kafka.dead_letters import _named
+from sidecar.kafka.dead_letters import own_headers
 from tests.servers.c_producer import produce_headers
 from tests.unit.kafka.mock_kafka import Log, log
 
@@ -71,4 +71,4 @@ def test_a_topic_with_a_nul_is_refused_and_not_cut(shared: Log) -> None:
 @pytest.mark.parametrize("name", [b"a\0b", b"\0", b"a\0"])
 def test_the_binding_writes_no_such_name_and_a_dead_letter_is_not_cut(name: bytes) -> None:
     with pytest.raises(ValueError, match="NUL"):
-        _named([(b"fine", b"v"), (name, b"v")])
+        own_headers([(b"fine", b"v"), (name, b"v")])

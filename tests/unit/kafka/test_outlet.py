@@ -114,6 +114,71 @@ async def test_each_record_has_its_own_failure(
     await outlet.stop(1)
 
 
+@pytest.mark.parametrize(
+    ("code", "partition", "text"),
+    [
+        (KafkaError._UNKNOWN_TOPIC, -1, "the topic 'out' does not exist: make it, the sidecar does not"),
+        (KafkaError._UNKNOWN_PARTITION, 9, "the topic 'out' does not exist, or has no partition 9"),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, 9, "the topic 'out' does not exist, or has no partition 9"),
+    ],
+)
+async def test_a_place_that_does_not_exist_is_named(outlet: Outlet, code: int, partition: int, text: str) -> None:
+    opened: Any = outlet._opened()
+    opened.refusals[b"x"] = KafkaException(kafka_error(code))
+    made = await writing(outlet, [Outgoing("out", None, b"x", partition, ())])
+    assert made.outcomes == [FAILED]
+    assert made.errors == [f"{text} (why)"]
+    await outlet.stop(1)
+
+
+async def test_a_report_names_the_place_too(outlet: Outlet, kafka: type[Kafka]) -> None:
+    task = writing(outlet, records(b"1"))
+    await turns()
+    kafka.made[0].tell(kafka_error(KafkaError._UNKNOWN_PARTITION))
+    assert (await task).errors == ["the topic 'out' does not exist, or has no partition 3 (why)"]
+    await outlet.stop(1)
+
+
+@pytest.mark.parametrize("refusal", [ValueError("embedded null"), OverflowError("too big"), TypeError("no text")])
+async def test_what_the_binding_does_not_take_stops_no_other(
+    outlet: Outlet, kafka: type[Kafka], refusal: Exception
+) -> None:
+    opened: Any = outlet._opened()
+    opened.refusals[b"2"] = refusal
+    unwritable = Outgoing("out", None, b"3", -1, (), "a header name has a NUL")
+    task = writing(outlet, [*records(b"1", b"2"), unwritable, *records(b"4")])
+    await turns()
+    assert [record["value"] for record in opened.records] == [b"1", b"4"]
+    opened.tell()
+    made = await task
+    assert made.outcomes == [WRITTEN, FAILED, FAILED, WRITTEN]
+    assert made.errors == ["", f"the Kafka client does not take it: {refusal}", "a header name has a NUL", ""]
+    assert (outlet._bytes, outlet._records, outlet.written, outlet.failed) == (0, 0, 2, 2)
+    await outlet.stop(1)
+
+
+@pytest.mark.parametrize("code", [KafkaError.INVALID_RECORD, KafkaError._INVALID_DIFFERENT_RECORD])
+async def test_a_batch_that_is_invalid_says_nothing_of_one_record(
+    outlet: Outlet, kafka: type[Kafka], code: int
+) -> None:
+    """One without a key, where the topic is compacted: the broker refuses all that came with it."""
+    task = writing(outlet, records(b"1", b"2"))
+    await turns()
+    kafka.made[0].tell(kafka_error(code))
+    made = await task
+    assert made.outcomes == [FAILED] * 2
+    assert "each goes alone" in made.errors[0]
+    again = writing(outlet, records(b"1", b"2"))
+    await turns()
+    _, second = kafka.made
+    assert second.properties == {"client.id": "x", "batch.size": 1}
+    second.tell(kafka_error(KafkaError.INVALID_RECORD), count=1)
+    second.tell()
+    made = await again
+    assert (made.outcomes, made.errors) == ([FAILED, WRITTEN], ["why", ""])
+    await outlet.stop(1)
+
+
 @pytest.mark.parametrize("refusal", [BufferError("full"), KafkaException(KafkaError(KafkaError._QUEUE_FULL, "full"))])
 async def test_all_refused_at_once(outlet: Outlet, refusal: Exception) -> None:
     opened: Any = outlet._opened()
@@ -285,6 +350,22 @@ async def test_how_much_may_be_under_way(
     producer.tell()
     assert (await second).outcomes == [WRITTEN] * count
     assert (outlet._bytes, outlet._records) == (0, 0)
+    await outlet.stop(1)
+
+
+@pytest.mark.parametrize(("size", "count"), [(MOST_BYTES + 1, 1), (10, FEW_RECORDS + 1)])
+async def test_what_never_fits_is_not_tried_for_ever(
+    outlet: Outlet, kafka: type[Kafka], monkeypatch: pytest.MonkeyPatch, size: int, count: int
+) -> None:
+    monkeypatch.setattr(module, "MOST_RECORDS", FEW_RECORDS)
+    first = writing(outlet, records(b"1"))
+    await turns()
+    made = await writing(outlet, records(*[b"2"] * count), size)
+    assert {*made.outcomes} == {TOO_LARGE}
+    assert {*made.partitions} == {-1}
+    assert outlet.failed == count
+    kafka.made[0].tell()
+    await first
     await outlet.stop(1)
 
 

@@ -110,7 +110,7 @@ async def test_the_columns(sidecar: Sidecar, producing: Producing) -> None:
         null_keys=[1],
         partitions=[3, -1, -1],
         header_counts=[2, 0, 1],
-        header_names=["h", "h", "i"],
+        header_names=[b"h", b"h", b"i"],
         header_values=[b"1", b"", b""],
         null_header_values=[1],
     )

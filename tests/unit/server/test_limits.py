@@ -82,22 +82,13 @@ async def test_a_lambda_has_its_share_of_all_streams_that_wait(
     await wire.available(client, "scribe")
 
 
-async def test_streams_that_say_nothing_are_counted_too(
-    wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lambda_host, "MOST_WITHOUT_PARTITION", 0)
-    status, text = await client.process().ended()
-    assert (status, text) == (EXHAUSTED, "offer: 0 streams have yet to say theirs; offer again later")
-    monkeypatch.undo()
-    await wire.works(client)
-
-
 async def test_counts_end_with_their_streams(wire: Wire, client: Client) -> None:
     for _ in range(3 * lambda_host.MOST_SPARES):
         await wire.works(client)
     assert not wire.host._spares_of_process
     assert not wire.host._spares["deli"]
-    assert not wire.host._offering
+    assert not len(wire.host.arrivals.streams)
+    assert not any(map(len, wire.host._unavailable.values()))
 
 
 async def test_a_client_that_never_reads_what_it_asks_for_is_ended(

@@ -1,9 +1,17 @@
 """Where the server listens, and what it says when it cannot."""
 
+import os
+import re
 import socket
+import stat
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+
+from sidecar.config import ServerConfig
+from sidecar.server import unix_socket
 
 from .server_lab import Lab, running_lab
 
@@ -39,11 +47,73 @@ async def test_a_socket_that_a_killed_server_left_behind_is_replaced(tmp_path: P
         await lab.running()
 
 
-async def test_a_socket_in_a_directory_that_is_not_there(tmp_path: Path) -> None:
-    address = f"unix://{tmp_path}/none/s.sock"
-    with pytest.raises(OSError, match=f"^cannot listen on {address}: "):
+async def must_not_start(address: str, text: str) -> None:
+    with pytest.raises(OSError, match=f"^cannot listen on {re.escape(address)}: {text}"):
         async with running_lab(listen=address):
             pass
+
+
+async def test_a_socket_in_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    await must_not_start(f"unix://{tmp_path}/none/s.sock", f"there is no directory {tmp_path}/none; make it first")
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "symlink"])
+async def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "s.sock"
+    if kind == "file":
+        path.write_text("mine")
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "elsewhere.sock")
+    before = path.lstat()
+    await must_not_start(f"unix://{path}", "there is something that is no socket")
+    assert path.lstat() == before
+
+
+async def test_a_server_that_accepts_nothing_at_the_moment_lives(tmp_path: Path) -> None:
+    """A stopped process, whose queue of connections is full: a look must neither hang nor take its place."""
+    path = tmp_path / "s.sock"
+    with socket.socket(socket.AF_UNIX) as stopped, ExitStack() as stack:
+        stopped.bind(str(path))
+        stopped.listen(0)
+        waiting = socket.socket(socket.AF_UNIX)
+        while True:
+            stack.enter_context(waiting)
+            waiting.setblocking(False)
+            if waiting.connect_ex(str(path)):
+                break
+            waiting = socket.socket(socket.AF_UNIX)
+        await must_not_start(f"unix://{path}", "the address is in use: another server has it, which accepts nothing")
+
+
+@pytest.mark.parametrize("mode", ["0660", "0600", "0666", "600", None])
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+async def test_the_sockets_mode(tmp_path: Path, mode: str | None, umask: int) -> None:
+    """Whatever the umask is, and from the moment on that the socket is there."""
+    path = tmp_path / "s.sock"
+    before = os.umask(umask)
+    try:
+        async with running_lab(listen=f"unix://{path}", **({} if mode is None else {"socket_mode": mode})) as lab:
+            assert stat.S_IMODE(path.stat().st_mode) == int(mode or "0660", 8)
+            await lab.running()
+        assert os.umask(umask) == umask, "it is as before"
+    finally:
+        os.umask(before)
+
+
+def test_nobody_gets_in_before_the_mode_is_set(tmp_path: Path) -> None:
+    """Between the bind and a chmod there would be a moment."""
+    path = tmp_path / "s.sock"
+    with socket.socket(socket.AF_UNIX) as bound, unix_socket.made(str(path), 0o600, "here"):
+        bound.bind(str(path))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("mode", ["0o660", "rw", "", "0888", "66", "17777", "-660", 660, 0o660, None, True])
+def test_what_is_no_mode(mode: object) -> None:
+    with pytest.raises(ValidationError, match=r"expected a mode|no mode"):
+        ServerConfig.model_validate({"socket_mode": mode})
 
 
 async def test_a_file_that_is_no_certificate_is_not_called_an_address_in_use(tmp_path: Path) -> None:

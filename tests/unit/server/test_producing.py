@@ -15,7 +15,7 @@ from sdk_python.protocol import lambda_pb2 as pb
 from sidecar import mail
 from sidecar.kafka.outlet import FullError, Outgoing, Outlet, Written
 from sidecar.partitions.vocabulary import ErrorOutcome, Revoke, RevokeReason
-from sidecar.server import frames
+from sidecar.server import frames, producing
 from sidecar.server.admin import Admin
 from sidecar.server.frames import InvalidFrameError
 from sidecar.server.hosted import Hosted
@@ -92,20 +92,18 @@ MALFORMED: list[tuple[str, dict[str, Any]]] = [
     ("null_values: not ascending", {**TWO, "null_values": [0, 4_000_000_000]}),
     ("null_values: entry 0 of values is not empty", {**TWO, "null_values": [0, 1]}),
     ("partitions: 1 entries", {**TWO, "partitions": [0]}),
-    ("partitions: -2 is no partition", {**TWO, "partitions": [0, -2]}),
-    ("header_counts: missing", {"header_names": ["a"], "header_values": [b""]}),
-    ("header_counts: missing", {"header_names": ["a"]}),
+    ("header_counts: missing", {"header_names": [b"a"], "header_values": [b""]}),
+    ("header_counts: missing", {"header_names": [b"a"]}),
     ("header_counts: missing", {"header_values": [b"a"]}),
     ("header_counts: missing", {"null_header_values": [0]}),
     ("header_counts: 1 entries", {**TWO, "header_counts": [0]}),
     ("header_names: 0, but header_counts add up to 1", {"header_counts": [1]}),
     ("header_names: 1, but header_counts add up to 8589934590", {**TWO, "header_counts": [2**32 - 1] * 2} | {
-        "header_names": ["a"], "header_values": [b""]}),
-    ("header_names: one has a NUL", {"header_counts": [1], "header_names": ["a\0b"], "header_values": [b""]}),
-    ("header_values: 0 entries, one per header would be 1", {"header_counts": [1], "header_names": ["a"]}),
+        "header_names": [b"a"], "header_values": [b""]}),
+    ("header_values: 0 entries, one per header would be 1", {"header_counts": [1], "header_names": [b"a"]}),
     (
         "null_header_values: entry 0 of header_values is not empty",
-        {"header_counts": [1], "header_names": ["a"], "header_values": [b"x"], "null_header_values": [0]},
+        {"header_counts": [1], "header_names": [b"a"], "header_values": [b"x"], "null_header_values": [0]},
     ),
 ]  # fmt: skip
 
@@ -138,7 +136,7 @@ def test_columns_become_records() -> None:
             null_values=[1],
             partitions=[3, -1, 0],
             header_counts=[2, 0, 1],
-            header_names=["h", "h", "ü"],
+            header_names=[b"h", b"h", "ü".encode()],
             header_values=[b"1", b"", b""],
             null_header_values=[2],
         )
@@ -150,6 +148,46 @@ def test_columns_become_records() -> None:
     ]
 
 
+NAMES: list[tuple[bytes, str]] = [
+    (b"a\0b", "a header name has a NUL"),
+    (b"\0", "a header name has a NUL"),
+    (b"\xff\xfe", "a header name is not UTF-8"),
+    ("ü".encode()[:1], "a header name is not UTF-8"),
+    (b"\xed\xb3\xbf", "a header name is not UTF-8"),  # a lone surrogate, at which the binding ends the process
+]
+
+
+@pytest.mark.parametrize(("name", "text"), NAMES)
+def test_a_record_that_cannot_be_written_is_refused_by_itself(name: bytes, text: str) -> None:
+    made = outgoing(
+        request(
+            values=[b"1", b"2", b"3", b"4"],
+            partitions=[0, 0, 0, -2],
+            header_counts=[1, 2, 1, 0],
+            header_names=[b"h", b"h", name, b"h"],
+            header_values=[b"1", b"2", b"3", b"4"],
+        )
+    )
+    refusals = [record.refusal for record in made]
+    assert (refusals[0], refusals[2]) == ("", "")
+    assert refusals[1].startswith(text)
+    assert refusals[3] == "partition -2 does not exist; -1 is: by key"
+    assert [record.headers for record in made] == [[("h", b"1")], (), [("h", b"4")], []]
+
+
+@pytest.mark.parametrize(("name", "text"), NAMES)
+async def test_a_name_that_cannot_be_written_does_not_stop_the_others(
+    wire: Wire, client: Client, outlet: Bin, name: bytes, text: str
+) -> None:
+    await wire.assigned(client, "L1")
+    asked = request(values=[b"1", b"2"], header_counts=[0, 1], header_names=[name], header_values=[b""])
+    await produced(client, asked)
+    ((records, _),) = outlet.got
+    assert [record.value for record in records] == [b"1", b"2"]
+    assert records[0].refusal == ""
+    assert records[1].refusal.startswith(text)
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 contents = st.none() | st.binary(max_size=8)
 records = st.builds(
@@ -159,6 +197,7 @@ records = st.builds(
     value=contents,
     partition=st.integers(-1, 2**31 - 1),
     headers=st.lists(st.tuples(texts, contents), max_size=3),
+    refusal=st.just(""),
 )
 
 
@@ -184,7 +223,7 @@ requests = st.builds(
     null_values=counts,
     partitions=st.lists(st.integers(-2, 2), max_size=4),
     header_counts=counts,
-    header_names=st.lists(st.text(st.sampled_from("a\0"), max_size=2), max_size=4),
+    header_names=st.lists(st.sampled_from([b"", b"a", b"\0", b"\xff"]), max_size=4),
     header_values=binaries,
     null_header_values=counts,
 )
@@ -200,7 +239,10 @@ def test_any_columns_are_records_or_refused(asked: pb.ProduceRequest) -> None:
         named = str(refusal).partition(":")[0]
     else:
         assert [record.value or b"" for record in made] == [*asked.values]
-        assert sum(len(record.headers) for record in made) == len(asked.header_names)
+        good = [record for record in made if not record.refusal]
+        bad_names = sum(b"\0" in name or b"\xff" in name for name in asked.header_names)
+        assert all(record.partition >= -1 for record in good)
+        assert bad_names or sum(len(record.headers) for record in made) == len(asked.header_names)
     assert not named or named in pb.ProduceRequest.DESCRIPTOR.fields_by_name
 
 
@@ -221,7 +263,7 @@ def test_the_answer_to_many_records_stays_small(topic: str) -> None:
     asked = request(topics=[topic], values=[b""] * MOST_RECORDS)
     config = lambda_config("deli").model_copy(update={"produce": tuple("y" * 200 + str(n) for n in range(9))})
     text = refused_topic(asked, config)
-    answer = nothing_written(asked, pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, text)
+    answer = nothing_written(len(asked.values), pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, text)
     assert len(answer) < 4 * 1024 * 1024
     errors = pb.ProduceResponse.FromString(answer).errors
     assert len(errors) == MOST_RECORDS
@@ -331,9 +373,11 @@ async def test_one_call_of_a_lease_at_a_time(wire: Wire, client: Client, outlet:
     await wire.assigned(client, "L1")
     await wire.assigned(client, "L2", process_id="p2")
     first = await begun(client, outlet, request(values=[b"1"]))
-    code, text = await client.refused("Produce", request(values=[b"2"]))
-    assert code is Code.RESOURCE_EXHAUSTED
-    assert text.startswith("lease: a call Produce with it is under way")
+    answer = await produced(client, request(values=[b"2", b"2"]))
+    assert [*answer.outcomes] == [pb.PRODUCE_OUTCOME_BUSY] * 2
+    assert ([*answer.partitions], [*answer.offsets]) == ([-1, -1], [-1, -1])
+    assert answer.retry_after_ms == producing.BUSY_LEASE_MS
+    assert answer.errors[0].startswith("the call Produce before this one")
     assert outlet.values == [b"1"]
     # Another lease is no business of this one.
     other = await begun(client, outlet, request("L2", values=[b"3"]))
@@ -350,19 +394,18 @@ async def test_a_caller_that_goes_does_not_block_the_next(wire: Wire, client: Cl
     outlet.open.set()
     async with asyncio.timeout(PATIENCE):
         while True:  # the server hears of it a moment later
-            try:
-                await produced(client, request(values=[b"2"]))
+            answer = await produced(client, request(values=[b"2"]))
+            if answer.outcomes[0] != pb.PRODUCE_OUTCOME_BUSY:
                 break
-            except grpc.aio.AioRpcError as busy:
-                assert busy.code() is Code.RESOURCE_EXHAUSTED  # noqa: PT017 - any other is the failure
-                await asyncio.sleep(0)
     assert outlet.values == [b"1", b"2"]
 
 
 async def test_a_failure_inside_does_not_block_the_next(wire: Wire, client: Client, outlet: Bin) -> None:
     await wire.assigned(client, "L1")
-    outlet.failure = FullError()
+    outlet.failure = ZeroDivisionError()
     await client.refused("Produce", request())
+    outlet.failure = FullError()
+    assert [*(await produced(client, request())).outcomes] == [pb.PRODUCE_OUTCOME_BUSY]
     outlet.failure = None
     await produced(client, request())
 
@@ -382,9 +425,10 @@ async def test_full_is_said_at_once_however_often(
 
     monkeypatch.setattr(wire.host.refusals, "charge", counting)
     for _ in range(100):
-        code, text = await client.refused("Produce", request())
-        assert code is Code.RESOURCE_EXHAUSTED
-        assert text.startswith("values: too much")
+        answer = await produced(client, request(values=[b"1", b"2"]))
+        assert [*answer.outcomes] == [pb.PRODUCE_OUTCOME_BUSY] * 2
+        assert answer.retry_after_ms == producing.BUSY_FULL_MS
+        assert answer.errors[1].startswith("too much that this lambda produces")
     assert not charged
 
 

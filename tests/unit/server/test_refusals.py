@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar import mail
 from sidecar.partitions.vocabulary import Assign
-from sidecar.server import calls, lambda_host
+from sidecar.server import arrivals
 from sidecar.server.frames import InvalidFrameError, parse
 
 from .bench import offer
@@ -69,7 +69,7 @@ async def test_a_stream_that_ends_before_its_offer(client: Client) -> None:
 
 
 async def test_a_stream_that_does_not_offer_in_time(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lambda_host, "OFFER_TIMEOUT", 0.01)
+    monkeypatch.setattr(arrivals, "OFFER_TIMEOUT", 0.01)
     status, text = await client.process().ended()
     assert status is Code.DEADLINE_EXCEEDED
     assert text.startswith("offer: did not come within")
@@ -226,14 +226,14 @@ async def test_a_call_that_ends_before_its_message(client: Client) -> None:
     call: Any = client.channel.stream_unary(f"{HOST}/Checkpoint")()
     await call.done_writing()
     assert await call.code() is Code.INVALID_ARGUMENT
-    assert await call.details() == "the call ended before its message"
+    assert await call.details() == "message: the call ended before it"
 
 
 async def test_a_call_whose_message_does_not_come(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "REQUEST_TIMEOUT", 0.01)
+    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT", 0.01)
     call: Any = client.channel.stream_unary(f"{HOST}/Checkpoint")()
     assert await call.code() is Code.DEADLINE_EXCEEDED
-    assert await call.details() == "the message did not come within 0.01 s"
+    assert await call.details() == "message: did not come within 0.01 s"
     monkeypatch.undo()
 
 
