@@ -2,7 +2,7 @@
 
 That librdkafka takes the extension as a plugin says little: what the extension relies on beside is how a consumer's
 queues behave, which librdkafka does not promise. So records go all the way once, in each process, before the first
-lambda's do: through librdkafka's own mock cluster, the client, and the `RowSource` that lambdas have. About 30 ms.
+lambda's do: through librdkafka's own mock cluster, the client, and the `RowSource` that lambdas have. Some 20 ms.
 """
 
 from collections.abc import Callable, Iterator
