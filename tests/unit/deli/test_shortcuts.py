@@ -117,6 +117,13 @@ HASHED = (
 )
 
 
+def _some(value: Any) -> Any:
+    """What JSON.stringify writes of a value, given these names: of each object, also of those within, only these."""
+    if isinstance(value, list):
+        return [*map(_some, value)]
+    return {name: _some(value[name]) for name in HASHED if name in value} if isinstance(value, dict) else value
+
+
 # What a message mostly has there, so that both ways of writing it are taken.
 PLAIN = TEXTS | st.integers(-(2**53) - 2, 2**53 + 2) | st.none() | st.booleans()
 
@@ -124,13 +131,19 @@ PLAIN = TEXTS | st.integers(-(2**53) - 2, 2**53 + 2) | st.none() | st.booleans()
 @given(st.dictionaries(st.sampled_from(HASHED), PLAIN))
 @example({"clientId": '\x00\x1f\x7f\b\f\n\r\t"\\/\u2028\u2029é😀'})
 def test_plain_members_are_written_as_all_others(message: dict[str, Any]) -> None:
-    text = stringify({name: message[name] for name in HASHED if name in message})
-    assert stringify_some(message, HASHED) == text.encode()
+    assert stringify_some(message, HASHED) == stringify(_some(message)).encode()
 
 
 @given(st.dictionaries(st.sampled_from([*HASHED, "contents"]), VALUES), st.integers(-(2**31), 2**31 - 1))
 def test_what_is_hashed(message: dict[str, Any], last: int) -> None:
-    text = stringify({name: message[name] for name in HASHED if name in message})
+    text = stringify(_some(message))
     assert stringify_some(message, HASHED) == text.encode()
     crc = zlib.crc32(text.encode(), last & 0xFFFFFFFF)
     assert int(next_hash(message, f"{last:x}"), 16) & 0xFFFFFFFF == crc
+
+
+def test_of_objects_in_it_only_the_same_members_are_hashed() -> None:
+    """Hashes of the published sequencer for what a client may send as its type."""
+    assert stringify_some({"type": {"a": 1, "data": [2, {"type": 3, "b": 4}], "clientId": None}}, HASHED) == (
+        b'{"type":{"clientId":null,"data":[2,{"type":3}]}}'
+    )
