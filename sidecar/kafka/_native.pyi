@@ -35,8 +35,9 @@ class Source:
         self,
     ) -> tuple[list[tuple[tuple[str, int], int]], list[tuple[str, int, int, int, str]], list[tuple[str, int, int]]]:
         """What is there: each partition that got records, with how many; topic, partition, offset, code and text of
-        each error; topic, partition and offset of records that were not read, the first of each run of them, because
-        nobody has led their partition. Raises ``RuntimeError`` when the client refuses, ``MemoryError``."""
+        each error (what the client itself complains of has no topic); topic, partition and offset of records that
+        were not read, the first of each run of them, because nobody has led their partition. Raises ``RuntimeError``
+        when the client refuses, ``MemoryError``."""
     def wait(self, seconds: float, /) -> None:
         """Until there may be something to read or to poll, or `wake` was called since the last wait."""
     def wake(self) -> None:

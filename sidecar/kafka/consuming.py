@@ -104,7 +104,7 @@ class Consuming:
         self.source: Source = (
             MessageSource(consumer, kept.mailbox, self.intake.take)
             if native is None
-            else RowSource(consumer, native, kept.mailbox, self.intake.take, self.intake.strayed)
+            else RowSource(consumer, native, kept.mailbox, self.intake.take, self.intake.strayed, self.on_error)
         )
         self.operator = Operator(
             consumer,
@@ -184,7 +184,9 @@ def begin(kept: Kept) -> Consuming:
     def on_error(error: KafkaError) -> None:
         made.on_error(error)
 
-    callbacks: dict[str, Any] = {"on_commit": on_commit, "error_cb": on_error}
+    callbacks: dict[str, Any] = {"on_commit": on_commit}
+    if native is None:
+        callbacks["error_cb"] = on_error  # else it is the source that hears of errors: see `RowSource`
     consumer = WatchedConsumer({**with_plugin(kept.properties, native), **callbacks}, faults, kept.client_log)
     made = Consuming(kept, consumer, None if native is None else native.Source(MOST_PER_FETCH), faults)
     return made

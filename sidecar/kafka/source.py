@@ -125,12 +125,18 @@ class RowSource:
         mailbox: Mailbox,
         arrived: Arrived,
         strayed: Callable[[TopicPartition, int], None],
+        complained: Callable[[KafkaError], None] | None = None,
     ) -> None:
-        """``strayed`` is told of a record, by its offset, that came by another way and must be fetched again."""
+        """``strayed`` is told of a record, by its offset, that came by another way and must be fetched again.
+
+        ``complained`` takes the place of the consumer's `error_cb`, which must not be set: a partition whose topic is
+        gone complains where the records are read, and the binding ends the process when its own is called there.
+        """
         self._consumer = consumer
         self._source = source
         self._arrived = arrived
         self._strayed = strayed
+        self._complained = complained
         self._closed = False
         self._records: dict[tuple[str, int], tuple[TopicPartition, RowRecords]] = {}
         self._mailbox = mailbox
@@ -173,6 +179,9 @@ class RowSource:
         """See `Source`."""
         self.serve()
         runs, errors, strays = self._source.read()
+        if errors and not all(topic for topic, *_ in errors):
+            self._complain([KafkaError(code, text) for topic, _, _, code, text in errors if not topic])
+            errors = [error for error in errors if error[0]]
         if runs or errors:
             self._arrived(
                 [Run(*self._records[tp], added) for tp, added in runs],
@@ -192,6 +201,11 @@ class RowSource:
         self._closed = True
         self._mailbox.bell = None
         self._source.close()
+
+    def _complain(self, complaints: list[KafkaError]) -> None:
+        if self._complained is not None:
+            for complaint in complaints:
+                self._complained(complaint)
 
     def _stray(self, topic: str, partition: int, offset: int) -> None:
         """A record of a partition that nobody has led: the client has made it anew, for one."""

@@ -35,6 +35,7 @@ typedef struct {
 
 enum {
     RD_KAFKA_RESP_ERR_NO_ERROR = 0,
+    RD_KAFKA_RESP_ERR__FATAL = -150,
     RD_KAFKA_RESP_ERR__NOENT = -156,
     RD_KAFKA_RESP_ERR__FAIL = -196,
     RD_KAFKA_RESP_ERR__BAD_MSG = -199
@@ -47,12 +48,15 @@ typedef rd_kafka_resp_err_t rd_kafka_interceptor_f_on_new_t(
     rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque, char *errstr, size_t errstr_size);
 typedef rd_kafka_resp_err_t rd_kafka_interceptor_f_on_destroy_t(rd_kafka_t *rk, void *opaque);
 
+typedef void rd_kafka_error_f_t(rd_kafka_t *rk, int err, const char *reason, void *opaque);
+
 /* Each without its prefix `rd_kafka_`. */
 #define RDKAFKA_FUNCTIONS(F)                                                                                         \
     F(rd_kafka_resp_err_t, conf_interceptor_add_on_new,                                                              \
       (rd_kafka_conf_t *, const char *, rd_kafka_interceptor_f_on_new_t *, void *))                                  \
     F(rd_kafka_resp_err_t, interceptor_add_on_destroy,                                                               \
       (rd_kafka_t *, const char *, rd_kafka_interceptor_f_on_destroy_t *, void *))                                   \
+    F(void, conf_set_error_cb, (rd_kafka_conf_t *, rd_kafka_error_f_t *))                                            \
     F(rd_kafka_resp_err_t, last_error, (void))                                                                       \
     F(rd_kafka_queue_t *, queue_new, (rd_kafka_t *))                                                                 \
     F(rd_kafka_queue_t *, queue_get_consumer, (rd_kafka_t *))                                                        \

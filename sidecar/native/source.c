@@ -61,6 +61,76 @@ static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, v
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+/* --- what the client complains of ------------------------------------------------------------------------------- */
+
+static source_t *open_sources;
+static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void note_complaint(source_t *source, int code, const char *reason) {
+    failure_t complaint = {.partition = -1, .offset = -1, .code = code}, *at;
+    if (source->complaint_count == SOURCE_COMPLAINTS) {
+        if (code != RD_KAFKA_RESP_ERR__FATAL) /* they repeat, up to twenty times a second; this one does not */
+            return;
+        at = &source->complaints[SOURCE_COMPLAINTS - 1];
+        free(at->topic);
+        free(at->text);
+        source->complaint_count--;
+    }
+    complaint.topic = strdup("");
+    complaint.text = strdup(reason == NULL ? rdkafka.err2str(code) : reason);
+    if (complaint.topic == NULL || complaint.text == NULL) {
+        free(complaint.topic);
+        free(complaint.text);
+        return;
+    }
+    source->complaints[source->complaint_count++] = complaint;
+}
+
+/* librdkafka's error callback, in the thread that polls or reads. Not the binding's own: that ends the process when it
+ * is called outside of the binding's calls, and a partition whose topic is gone complains in `source_read`. */
+static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque) {
+    source_t *source;
+    (void)opaque;
+    pthread_mutex_lock(&open_lock);
+    for (source = open_sources; source != NULL && source->client != rk; source = source->next_open)
+        ;
+    if (source != NULL) /* else the client is being closed, and nobody listens */
+        note_complaint(source, code, reason);
+    pthread_mutex_unlock(&open_lock);
+}
+
+static void complaints_open(source_t *source) {
+    pthread_mutex_lock(&open_lock);
+    source->next_open = open_sources;
+    open_sources = source;
+    pthread_mutex_unlock(&open_lock);
+}
+
+static void complaints_close(source_t *source) {
+    source_t **at;
+    pthread_mutex_lock(&open_lock);
+    for (at = &open_sources; *at != source; at = &(*at)->next_open)
+        ;
+    *at = source->next_open;
+    pthread_mutex_unlock(&open_lock);
+    for (size_t i = 0; i < source->complaint_count; i++) {
+        free(source->complaints[i].topic);
+        free(source->complaints[i].text);
+    }
+}
+
+/* Move them behind the failures of a read, for which there is room. */
+static void take_complaints(source_t *source) {
+    pthread_mutex_lock(&open_lock);
+    memcpy(source->failures + source->failure_count, source->complaints,
+           source->complaint_count * sizeof *source->complaints);
+    source->failure_count += source->complaint_count;
+    source->complaint_count = 0;
+    pthread_mutex_unlock(&open_lock);
+}
+
+/* --- the plugin ------------------------------------------------------------------------------------------------- */
+
 /* What librdkafka calls in each of `plugin.library.paths`: the one way to a client that somebody else makes.
  *
  * Whose code has called is the library that makes this client. The binding's module depends on one, but with another
@@ -73,6 +143,7 @@ __attribute__((visibility("default"))) rd_kafka_resp_err_t conf_init(rd_kafka_co
         snprintf(errstr, errstr_size, "%s", wrong);
         return RD_KAFKA_RESP_ERR__FAIL;
     }
+    rdkafka.conf_set_error_cb(conf, on_error); /* whoever makes the client may set another afterwards */
     return rdkafka.conf_interceptor_add_on_new(conf, "kafka-sidecar", on_new, NULL);
 }
 
@@ -147,7 +218,7 @@ int source_open(source_t *source, size_t most) {
         return -3;
     source->batch = malloc(most * sizeof *source->batch);
     source->touched = malloc(most * sizeof *source->touched);
-    source->failures = malloc(most * sizeof *source->failures);
+    source->failures = malloc((most + SOURCE_COMPLAINTS) * sizeof *source->failures);
     if (source->batch == NULL || source->touched == NULL || source->failures == NULL || bell_open(source) < 0) {
         rdkafka.queue_destroy(source->events);
         buffers_free(source);
@@ -156,6 +227,7 @@ int source_open(source_t *source, size_t most) {
     source->records = rdkafka.queue_new(rk);
     rdkafka.queue_cb_event_enable(source->records, on_event, source);
     rdkafka.queue_cb_event_enable(source->events, on_event, source);
+    complaints_open(source);
     return 0;
 }
 
@@ -173,6 +245,7 @@ void source_close(source_t *source) {
     rdkafka.queue_cb_event_enable(source->events, NULL, NULL);
     rdkafka.queue_destroy(source->events);
     rdkafka.queue_destroy(source->records);
+    complaints_close(source);
     for (size_t i = 0; i < SOURCE_CHAINS; i++) {
         slot_t *slot = source->chains[i];
         while (slot != NULL) {
@@ -318,5 +391,6 @@ int source_read(source_t *source) {
         for (ssize_t i = first; i < end; i++)
             rdkafka.message_destroy(batch[i]);
     }
+    take_complaints(source);
     return result;
 }

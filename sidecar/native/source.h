@@ -28,9 +28,9 @@ typedef struct {
     char *text;
 } failure_t;
 
-enum { SOURCE_CHAINS = 1024 };
+enum { SOURCE_CHAINS = 1024, SOURCE_COMPLAINTS = 64 };
 
-typedef struct {
+typedef struct source_s {
     rd_kafka_t *client;
     rd_kafka_queue_t *records, *events;
     slot_t *chains[SOURCE_CHAINS];
@@ -40,6 +40,9 @@ typedef struct {
     size_t touched_count;
     failure_t *failures; /* of the last read */
     size_t failure_count;
+    failure_t complaints[SOURCE_COMPLAINTS]; /* of the client, since the last read */
+    size_t complaint_count;
+    struct source_s *next_open;
     int refusal; /* why the last read was refused: librdkafka's code */
     pthread_mutex_t lock; /* of `woken`, which other threads set */
     pthread_cond_t bell;
@@ -58,7 +61,8 @@ slot_t *source_slot(source_t *source, const char *topic, int32_t partition);
  * queue may be another. Returns 0, or -1 where the client has no queue for it. */
 int source_lead(source_t *source, const slot_t *slot);
 
-/* Take what is there, waiting for nothing. Returns 0; -1 without memory: what was taken is lost then; -2 when librdkafka
+/* Take what is there, waiting for nothing. Among the failures is what the client itself has complained of: those have no
+ * topic. Returns 0; -1 without memory: what was taken is lost then; -2 when librdkafka
  * refuses. */
 int source_read(source_t *source);
 

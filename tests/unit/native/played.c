@@ -35,6 +35,7 @@ int played_queues;                                                            /*
 
 static rd_kafka_interceptor_f_on_new_t *on_new;
 static rd_kafka_interceptor_f_on_destroy_t *on_destroy;
+static rd_kafka_error_f_t *on_error;
 
 rd_kafka_resp_err_t conf_init(rd_kafka_conf_t *conf, void **opaque, char *errstr, size_t errstr_size);
 
@@ -43,6 +44,11 @@ rd_kafka_resp_err_t rd_kafka_conf_interceptor_add_on_new(rd_kafka_conf_t *conf, 
     (void)conf, (void)name, (void)opaque;
     on_new = called;
     return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+void rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, rd_kafka_error_f_t *called) {
+    (void)conf;
+    on_error = called;
 }
 
 rd_kafka_resp_err_t rd_kafka_interceptor_add_on_destroy(rd_kafka_t *rk, const char *name,
@@ -61,6 +67,8 @@ int played_make(void *client) {
         on_new(client, NULL, NULL, text, sizeof text);
     return result;
 }
+
+void played_complain(void *client, int code, const char *reason) { on_error(client, code, reason, NULL); }
 
 void played_destroy(void *client) { on_destroy(client, NULL); }
 

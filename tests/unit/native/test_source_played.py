@@ -188,3 +188,51 @@ def test_memory_runs_out_at_any_place(library: ctypes.CDLL, without: int) -> Non
     if result == 0 and None not in slots:
         assert [offsets(library, slot) for slot in slots] == [[0, 1, 2]] * 2
     library.source_close(source)
+
+
+# --- what the client complains of -------------------------------------------------------------------------------
+
+COMPLAINTS = 64
+FATAL = -150
+
+
+def test_complaints_come_with_the_next_read_and_once(library: ctypes.CDLL) -> None:
+    with opened(library) as source:
+        slot = led(library, source)
+        library.played_complain(CLIENT, -195, b"connection refused")
+        library.played_complain(CLIENT, 3, None)
+        message(library, 0)
+        assert library.source_read(source) == 0
+        assert failures(library, source) == [(b"", -1, -1, -195), (b"", -1, -1, 3)]
+        assert offsets(library, slot) == [0]
+        assert library.source_read(source) == 0
+        assert failures(library, source) == []
+        library.played_complain(CLIENT, -195, b"nobody reads it any more")
+
+
+def test_a_flood_of_complaints_is_bounded_and_hides_no_fatal_one(library: ctypes.CDLL) -> None:
+    with opened(library) as source:
+        for _ in range(3 * COMPLAINTS):
+            library.played_complain(CLIENT, -195, b"connection refused")
+        library.played_complain(CLIENT, FATAL, b"fenced")
+        assert library.source_read(source) == 0
+        codes = [code for _, _, _, code in failures(library, source)]
+        assert codes == [-195] * (COMPLAINTS - 1) + [FATAL]
+
+
+def test_complaints_are_of_one_client(library: ctypes.CDLL) -> None:
+    with opened(library) as source:
+        library.played_complain(CLIENT + 1, -195, b"somebody else's")
+        assert library.source_read(source) == 0
+        assert failures(library, source) == []
+    library.played_complain(CLIENT, -195, b"of a source that is closed")
+
+
+def test_a_complaint_without_memory_is_lost_and_nothing_else(library: ctypes.CDLL) -> None:
+    with opened(library) as source:
+        for allocations in (0, 1):
+            memory(library, allocations)
+            library.played_complain(CLIENT, -195, b"connection refused")
+            memory(library, -1)
+        assert library.source_read(source) == 0
+        assert failures(library, source) == []
