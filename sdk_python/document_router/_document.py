@@ -25,22 +25,23 @@ from inspect import isawaitable
 from typing import Any, Final
 
 from sdk_python._awaiting import settle
-from sdk_python._errors import PluginError, message_of
+from sdk_python._dispatch import refuse_generator
+from sdk_python._errors import message_of
+from sdk_python._fitting import checked_lambda
 from sdk_python._interfaces import CloseReason, IContext, IPartitionLambda
+from sdk_python._leaving import exit_in, is_ours
 from sdk_python._message import Message
 from sdk_python._watchdog import calls_handlers
 
 from ._context import DocumentContext
 from ._host import Router
 from ._keys import name_of
-from ._ledger import Lane
+from ._ledger import Entry, Lane
 
 log = logging.getLogger("kafka_sidecar.sdk")
 
 FIRST_BACKOFF: Final = 0.5
 MOST_BACKOFF: Final = 30.0
-_EXITS: Final = (SystemExit, KeyboardInterrupt)
-"""They ask for the end of the process. A task that ends with one would end the event loop with it, undrained."""
 _TURN: Final = 0.005
 """Seconds that sync handlers may hold the event loop in a row, as in the SDK's dispatcher: those of all documents of
 a partition together. Were it those of each, then what a hundred busy ones produce would wait half a second in each
@@ -194,22 +195,27 @@ class Document:
         assert handler is not None
         try:
             pending = handler(message)
-        except _EXITS:
-            raise  # whoever called knows whom to tell
-        except BaseException as error:  # noqa: BLE001, RUF100  whatever leaves a handler is told
+            if pending is None:
+                return
+            if not isawaitable(pending):
+                refuse_generator(pending)
+                return
+        except BaseException as error:
+            if exit_in(error) is not None:
+                raise  # whoever called knows whom to tell
             # Nothing is awaited here, so a cancellation is none of this task: it is one that the handler came upon.
             self._failed(error, message.offset)
             return
-        if pending is not None and isawaitable(pending):
-            self._running = (message.offset, pending)
-            self.wake()
+        self._running = (message.offset, pending)
+        self.wake()
 
     def _call_next(self, waiting: deque[Message]) -> None:
         message = waiting.popleft()
         if message.offset > self.lane.acknowledged:  # else its lambda has said that it knows it
             try:
                 self._call(message)
-            except _EXITS as error:
+            except BaseException as error:  # noqa: BLE001, RUF100
+                # Not raised: a task that ends with SystemExit ends the event loop with it, undrained.
                 self._router.leave(error, message.offset)
 
     async def _finish_running(self, offset: int, pending: Awaitable[object]) -> None:
@@ -219,12 +225,13 @@ class Document:
         except asyncio.CancelledError as error:
             if not self._interrupted():
                 self._failed(error, offset)  # something inside the handler was cancelled
-        except _EXITS as error:
-            self._router.leave(error, offset)
         except BaseException as error:
-            if _ends_here(error, self.worker):
+            if is_ours(error, self.worker):
                 raise
-            self._failed(error, offset)
+            if exit_in(error) is not None:
+                self._router.leave(error, offset)
+            else:
+                self._failed(error, offset)
         finally:
             self.interruptible = False
 
@@ -339,28 +346,20 @@ class Document:
             if self._after is not None:
                 await asyncio.wait({self._after})
                 self._after = None
-            made = await settle(self._router.factory.create(self._router.config_of(self.key), context))
-            handler = getattr(made, "handler", None)
-            if not callable(handler):
-                raise PluginError(f"factory.create returned {made!r}, which has no handler(message)")  # noqa: TRY301
+            made = checked_lambda(
+                await settle(self._router.factory.create(self._router.config_of(self.key), context))
+            )
+            handler = made.handler
             own = getattr(made, "activity_timeout", None)
             timeout = self._router.activity_timeout if own is None else float(own)
-        except _EXITS as error:
-            self._router.leave(error, None)
+        except asyncio.CancelledError as error:
+            if not self._interrupted():
+                self._create_failed(error, first)
             return
         except BaseException as error:
-            if _ends_here(error, self.worker):
+            if is_ours(error, self.worker):
                 raise
-            if isinstance(error, asyncio.CancelledError) and self._interrupted():
-                return
-            if self._broken:
-                log.info("create of document %r failed after its error: %s", self.key, message_of(error))
-            elif getattr(error, "corrupt", False) is True:
-                unfinished = self.lane.first  # `create` may have made a checkpoint
-                self._corrupt(error, None if unfinished is None else unfinished.offset)
-            else:
-                # Not corrupt, whatever it is: a database that is away, or a deploy, is no reason to skip messages.
-                self._break(error, None if first is None else first.offset)
+            self._create_failed(error, first)
             return
         finally:
             self.interruptible = False
@@ -370,6 +369,18 @@ class Document:
             if timeout != self.timeout:
                 self.timeout = timeout
                 self._router.schedule(self, timeout)
+
+    def _create_failed(self, error: BaseException, first: Entry | None) -> None:
+        if exit_in(error) is not None:
+            self._router.leave(error, None)
+        elif self._broken:
+            log.info("create of document %r failed after its error: %s", self.key, message_of(error))
+        elif getattr(error, "corrupt", False) is True:
+            unfinished = self.lane.first  # `create` may have made a checkpoint
+            self._corrupt(error, None if unfinished is None else unfinished.offset)
+        else:
+            # Not corrupt, whatever it is: a database that is away, or a deploy, is no reason to skip messages.
+            self._break(error, None if first is None else first.offset)
 
     # ---------------------------------------------------------------------------------------------- closing
 
@@ -402,8 +413,7 @@ class Document:
         try:
             await closing
         except BaseException as error:
-            task = asyncio.current_task()
-            if _ends_here(error, self.worker) or (task is not None and task.cancelling()):
+            if is_ours(error, self.worker):
                 raise
             self._close_failed(error)
         finally:
@@ -412,22 +422,12 @@ class Document:
 
     def _close_failed(self, error: BaseException) -> None:
         log.error("document %r: close failed", self.key, exc_info=error)
-        if isinstance(error, _EXITS):
+        if exit_in(error) is not None:
             self._router.leave(error, None)
 
     def _warn(self, text: str, *arguments: object) -> None:
         where = (self.partition.topic, self.partition.partition, self.name)
         log.warning("%s/%d: document %r: %s", *where, text % arguments)
-
-
-def _ends_here(error: BaseException, worker: asyncio.Task[None] | None) -> bool:
-    """The end of a coroutine that nobody runs any more, thrown into it; a handler may raise such a thing as well."""
-    if not isinstance(error, GeneratorExit):
-        return False
-    try:
-        return asyncio.current_task() is not worker
-    except RuntimeError:  # no loop runs
-        return True
 
 
 def _forget_cancellations() -> None:

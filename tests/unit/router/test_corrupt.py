@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -55,6 +56,23 @@ async def test_the_partition_fails_at_that_record(asynchronous: bool, kind: type
     await world.router.close(CloseReason.ERROR)
     assert sorted(world.take()) == ["A.close(error)", "B.close(error)"]
     assert (world.partition.done, world.partition.skips) == (-1, (0, (), 0))
+
+
+@pytest.mark.parametrize("kind", ["generator", "async generator"])
+async def test_a_handler_whose_code_nobody_would_run(kind: str) -> None:
+    def generator(*_: object) -> Iterator[None]:
+        yield None
+
+    async def later(*_: object) -> AsyncIterator[None]:
+        yield None
+
+    world = World()
+    world.factory.handle = generator if kind == "generator" else later
+    await world.feed(0, "A")
+    ((error, restart, offset),) = world.partition.errors
+    assert "nothing of it has run" in str(error)
+    assert (restart, offset) == (False, 0)
+    await world.router.close(CloseReason.ERROR)
 
 
 async def test_only_the_first_of_several_is_told() -> None:
@@ -199,7 +217,8 @@ def _creating(how: str) -> Any:
 
 @pytest.mark.parametrize("where", ["handler", "queue", "awaited", "create", "close"])
 async def test_who_asks_for_the_end_of_the_process_gets_no_corrupt_document(where: str) -> None:
-    world, error, gate = World(), SystemExit(3), asyncio.Event()
+    world, gate = World(), asyncio.Event()
+    error = SystemExit(3) if where != "queue" else BaseExceptionGroup("several", [OSError("away"), SystemExit(3)])
 
     def leave(*_: object) -> None:
         raise error
