@@ -138,6 +138,8 @@ def boxcar_of(message: Mapping[str, Any], is_deep: bool = False) -> Boxcar:
         contents: Any = [message]
     elif not isinstance(contents := message.get("contents"), list):
         raise Malformed("a boxcar without contents")
+    if not is_deep and not any(isinstance(entry, str) for entry in contents):
+        return Boxcar(tuple(contents), tenant_id, document_id)
     entries = [read(entry) if isinstance(entry, str) else Parsed(entry, is_deep) for entry in contents]
     deep = [index for index, entry in enumerate(entries) if entry.is_deep and without_deep(entry.value)]
     return Boxcar(tuple(entry.value for entry in entries), tenant_id, document_id, frozenset(deep))

@@ -7,6 +7,7 @@ import asyncio
 import copy
 import json
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -129,12 +130,12 @@ async def _play(seed: int, heuristics: bool, fails: bool) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
     async with World(**config) as world:
         original = world.create
+        faulty = {offset: rng.choice(FAULTS) for offset in range(100) if fails and rng.random() < 0.2}
 
         async def create(settings: Any, context: Any = None) -> Any:
-            """One of the lambdas has a fault of its own, besides."""
             made = await original(settings, context)
-            if fails and context is not None and rng.random() < 0.5:
-                _break(made, rng)
+            if context is not None:
+                _break(made, faulty)
             return made
 
         world.create = create  # type: ignore[method-assign, assignment]
@@ -162,18 +163,17 @@ async def _play(seed: int, heuristics: bool, fails: bool) -> None:
     assert not faults
 
 
-def _break(made: Any, rng: random.Random) -> None:
-    """From some record on the logic raises what it never should."""
+FAULTS = (TypeError("a fault"), RecursionError(), KeyError("x"), OverflowError())
+
+
+def _break(made: Any, faulty: Mapping[int, Exception]) -> None:
+    """At these offsets the logic raises what it never should; at the next attempt it does again."""
     feed = made._sequencer.feed
-    good = rng.randrange(6)
 
     def failing(event: Any, now: int) -> Any:
-        nonlocal good
-        good -= isinstance(event, Record)
-        if good < 0 and isinstance(event, Record):
-            raise rng.choice(
-                (TypeError("a fault"), RecursionError(), KeyError("x"), OverflowError(), AttributeError())
-            )
+        done = made._sequencer.session.state.log_offset
+        if isinstance(event, Record) and event.offset > done and event.offset in faulty:
+            raise faulty[event.offset]
         return feed(event, now)
 
     made._sequencer.feed = failing
