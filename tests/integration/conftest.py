@@ -63,7 +63,7 @@ def two_brokers() -> Iterator[KafkaCluster]:
 @pytest.fixture(scope="session")
 def secured() -> Iterator[SecuredKafka]:
     """Real Kafka that asks for passwords and TLS, and for rights."""
-    _need(missing_requirements())
+    need(missing_requirements())
     with SecuredKafka() as server:
         yield server
 
