@@ -82,7 +82,7 @@ def test_who_is_fenced_tells_its_lambdas_and_comes_back(kafka_stage: Stage) -> N
     first.wait_for_log("Kafka's client failed for good", timeout=PATIENCE)
     assert "fenced" in first.log("Kafka's client failed for good")[0]["error"]
     second.signal(signal.SIGKILL)
-    p2.close()
+    p2.kill()
     wait_for(lambda: not kinds(first), "the first to be a member again", PATIENCE)
     stage.produce_numbers(10, 2, first=10)
     stage.wait_until_handled(timeout=PATIENCE)
