@@ -129,7 +129,7 @@ class Arena:
         try:
             return min(1.0, self._ratio(WINDOW))
         finally:
-            worker.close()
+            worker.kill()
 
     def _ratio(self, seconds: float, meanwhile: Callable[[], None] | None = None) -> float:
         """Of what is offered in the next ``seconds`` the part that the good lambda has handled at their end."""
