@@ -106,7 +106,7 @@ sanitize: $(VENV)/ready  ## the C code's tests under ASan and UBSan, with a fixe
 
 # What is different without the extension is the way of records from Kafka's client into frames: so the tests of that way,
 # on real Kafka alone.
-FALLBACK_TESTS = lossless gaps dead_letters dead_letters_refused offset_lost pause pressure policies rebalance stale
+FALLBACK_TESTS = lossless gaps dead_letters offset_lost topic_anew pause policies rebalance
 
-fallback: $(VENV)/ready  ## the behaviour suite where the extension could not be built: what concerns the way of records
-	KAFKA_SIDECAR_NATIVE=0 $(BIN)/python -m pytest -q -k "not embedded" $(FALLBACK_TESTS:%=tests/integration/test_%.py)
+fallback: tools  ## the behaviour suite where the extension could not be built: what concerns the way of records
+	KAFKA_SIDECAR_NATIVE=0 $(PYTEST) $(BESIDE) -k "not embedded" $(FALLBACK_TESTS:%=tests/integration/test_%.py)
