@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0c\x63ommit.proto\x12\x17kafka_sidecar.commit.v1\"?\n\x0e\x43ommitMetadata\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x1b\n\x13partitions_at_start\x18\x02 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0c\x63ommit.proto\x12\x17kafka_sidecar.commit.v1\"T\n\x0e\x43ommitMetadata\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x1b\n\x13partitions_at_start\x18\x02 \x01(\r\x12\x13\n\x0b\x62\x65gan_at_ms\x18\x03 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'commit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMMITMETADATA']._serialized_start=41
-  _globals['_COMMITMETADATA']._serialized_end=104
+  _globals['_COMMITMETADATA']._serialized_end=125
 # @@protoc_insertion_point(module_scope)

@@ -15,6 +15,8 @@ class Origin:
     """As Kafka's tools show it; empty: unknown."""
     partitions_at_start: int
     """How many partitions the topic had when the group began to consume it."""
+    began_at: int = 0
+    """When that was, in milliseconds since the Unix epoch; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)

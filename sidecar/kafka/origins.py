@@ -41,7 +41,9 @@ class Origins:
 def encode(origin: Origin) -> str:
     """The metadata of a commit."""
     message = commit_pb2.CommitMetadata(
-        topic_id=_bytes(origin.topic_id), partitions_at_start=origin.partitions_at_start
+        topic_id=_bytes(origin.topic_id),
+        partitions_at_start=origin.partitions_at_start,
+        began_at_ms=origin.began_at,
     )
     return PREFIX + base64.b64encode(message.SerializeToString()).decode()
 
@@ -56,7 +58,9 @@ def decode(metadata: str | None) -> Origin | None:
     except (binascii.Error, DecodeError, ValueError):
         return None
     topic_id = message.topic_id if len(message.topic_id) == 16 else b""
-    return Origin(shown_id(base64.b64encode(topic_id).decode()), message.partitions_at_start)
+    return Origin(
+        shown_id(base64.b64encode(topic_id).decode()), message.partitions_at_start, max(0, message.began_at_ms)
+    )
 
 
 def shown_id(text: str) -> str:

@@ -16,7 +16,7 @@ offset; then the partition is placed. A new place is committed before the first 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
 from structlog.typing import FilteringBoundLogger
@@ -208,7 +208,9 @@ class Places:
                 facts,
                 self._left.get(tp),
                 self._config.start,
+                round(time() * 1000),
                 appeared=tp.topic in self._subscription.appeared,
+                alike=self._subscription.alike(tp.topic),
             )
         # The topic was made anew while the partition was ours: whatever was committed is the old topic's.
         if facts is None or facts.error is not None:
@@ -217,7 +219,7 @@ class Places:
             return Known(partition.resume_at, held)
         place = partition.resume_at if partition.committed is None else partition.committed
         why = f"the topic was deleted and made anew: its id was {held.topic_id} and is {facts.id} now"
-        return Lost(max(place, 0), Origin(facts.id, 0), why)
+        return Lost(max(place, 0), Origin(facts.id, 0, round(time() * 1000)), why)
 
     def _wait(self, tps: Iterable[TopicPartition], why: str) -> None:
         """Where these start cannot be said yet; they are asked for again."""

@@ -5,7 +5,7 @@ whatever ``start`` says: everything in it was written while the group was there.
 partitions the topic had when the group began with it (`Origin`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,9 @@ from sidecar.kafka.facts import Commit, Origin, TopicFacts
 from sidecar.partitions.vocabulary import TopicPartition
 
 Edge = Literal["earliest", "latest"]
+
+SAME_START_MS = 60_000
+"""Within this time of a group's beginning its members find the topics that were there at the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,10 @@ def start_of(  # noqa: PLR0911 - one return a case
     facts: TopicFacts | None,
     left: Commit | None,
     start: Edge,
+    now: int,
     *,
     appeared: bool,
+    alike: Collection[str] = (),
 ) -> Start:
     """Where ``tp`` starts.
 
@@ -71,7 +76,10 @@ def start_of(  # noqa: PLR0911 - one return a case
         facts: what the broker says of the partition's topic; None: nothing.
         left: the commit when the partition was last ours, if it ever was.
         start: the config's.
+        now: the time, in milliseconds since the Unix epoch.
         appeared: the topic did not exist when this lambda began to look for it.
+        alike: the topics that the same pattern matches. Where the group began with one of them long ago, it would
+            have begun with this one too, had it been there: so it appeared later, while nobody looked.
     """
     if facts is None:
         return NotYet("Kafka has not said yet which partitions the topic has")
@@ -80,7 +88,11 @@ def start_of(  # noqa: PLR0911 - one return a case
     if tp.partition >= len(facts.leaders):
         return NotYet("Kafka does not show the partition yet")
     commit = commits.get(tp)
-    origin = Origin(facts.id, _partitions_at_start(tp, commits, facts, appeared=appeared))
+    appeared = appeared or any(
+        other.topic in alike and known.origin is not None and 0 < known.origin.began_at < now - SAME_START_MS
+        for other, known in commits.items()
+    )
+    origin = _origin(tp, commits, facts, now, appeared=appeared)
     if commit is not None:
         before = _another_topic(commit, left, facts)
         if before:
@@ -104,17 +116,19 @@ def _another_topic(commit: Commit, left: Commit | None, facts: TopicFacts) -> st
     return origin.topic_id
 
 
-def _partitions_at_start(
-    tp: TopicPartition, commits: Mapping[TopicPartition, Commit], facts: TopicFacts, *, appeared: bool
-) -> int:
-    """How many partitions the topic had when the group began to consume it."""
+def _origin(
+    tp: TopicPartition, commits: Mapping[TopicPartition, Commit], facts: TopicFacts, now: int, *, appeared: bool
+) -> Origin:
+    """When the group began to consume the topic, and with how many partitions."""
     known = [commit for other, commit in commits.items() if other.topic == tp.topic]
     if not known:
-        return 0 if appeared else len(facts.leaders)
+        return Origin(facts.id, 0 if appeared else len(facts.leaders), now)
     if any(_another_topic(commit, None, facts) for commit in known):
-        return 0  # the group consumed the topic's predecessor, and nothing of this one
-    said = [commit.origin.partitions_at_start for commit in known if commit.origin is not None]
+        return Origin(facts.id, 0, now)  # the group consumed the topic's predecessor, and nothing of this one
+    said = [commit.origin for commit in known if commit.origin is not None]
     if said:
-        return min(said)  # one that counted later may have counted partitions that were added since
+        # One that counted later may have counted partitions that were added since.
+        began_at = min((origin.began_at for origin in said if origin.began_at), default=0)
+        return Origin(facts.id, min(origin.partitions_at_start for origin in said), began_at)
     # Made by another tool, or by a version that said nothing: what has no offset was added since.
-    return 1 + max(other.partition for other in commits if other.topic == tp.topic)
+    return Origin(facts.id, 1 + max(other.partition for other in commits if other.topic == tp.topic))

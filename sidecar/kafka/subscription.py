@@ -44,6 +44,11 @@ class Subscription:
         """Whether one of the topics is there, as far as is known: Kafka's client joins no group for none."""
         return any(fact.error is None for fact in self._facts.values())
 
+    def alike(self, topic: str) -> list[str]:
+        """The other topics that a pattern matches, where ``topic`` is one of those."""
+        matched = [name for name in self.topics if name not in self._named]
+        return [name for name in matched if name != topic] if topic in matched else []
+
     def facts(self, topic: str) -> TopicFacts | None:
         """What Kafka said last of this topic; None: nothing yet."""
         return self._facts.get(topic)

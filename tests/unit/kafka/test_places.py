@@ -97,6 +97,12 @@ class World:
         self.places.learned()
 
 
+def belongs_to(world: World) -> tuple[str, int] | None:
+    """Of the first partition: the topic's id, and its partitions when the group began."""
+    origin = world.origins.get(P0)
+    return None if origin is None else (origin.topic_id, origin.partitions_at_start)
+
+
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
@@ -208,7 +214,7 @@ def test_an_offset_of_the_topic_before_is_lost(monkeypatch: pytest.MonkeyPatch, 
     assert world.client.moves == [{0: place}]
     assert world.states() == [State.RESOLVING], "first its place is committed"
     assert world.table.partitions[P0].to_commit() == place
-    assert world.origins.get(P0) == Origin(ID, 0)
+    assert belongs_to(world) == (ID, 0)
     assert world.recorder.told() == [("error", f"offset lost: going on at the {policy}")]
     fields = world.recorder.fields[-1]
     assert (fields["offset"], fields["earliest"], fields["latest"]) == (20, 5, 50)
@@ -226,7 +232,7 @@ def test_a_topic_made_anew_while_its_lambda_runs_is_read_from_its_beginning(worl
     assert world.client.moves == [{0: 5}]
     assert world.states() == [State.RESOLVING]
     assert world.table.partitions[P0].lease is None
-    assert world.origins.get(P0) == Origin(OTHER, 0)
+    assert belongs_to(world) == (OTHER, 0)
     world.made_anew()
     world.work()
     assert len(world.client.moves) == 1, "it is said once"

@@ -8,10 +8,11 @@ from hypothesis import given, strategies as st
 
 from sidecar.kafka.facts import Commit, Origin, TopicFacts
 from sidecar.kafka.origins import PREFIX, decode, encode
-from sidecar.kafka.starts import Begin, Edge, Known, Lost, NotYet, Start, start_of
+from sidecar.kafka.starts import SAME_START_MS, Begin, Edge, Known, Lost, NotYet, Start, start_of
 from sidecar.partitions.vocabulary import TopicPartition
 
 OLD, NEW = "AAAAAAAAAAAAAAAAAAAAAQ", "AAAAAAAAAAAAAAAAAAAAAg"
+NOW = 1_700_000_000_000
 P = [TopicPartition("t", number) for number in range(5)]
 
 
@@ -27,8 +28,9 @@ def start(
     left: Commit | None = None,
     rule: Edge = "latest",
     appeared: bool = False,
+    alike: tuple[str, ...] = (),
 ) -> Start:
-    return start_of(tp, commits, known, left, rule, appeared=appeared)
+    return start_of(tp, commits, known, left, rule, NOW, appeared=appeared, alike=alike)
 
 
 def test_a_committed_offset_of_this_topic_counts() -> None:
@@ -40,7 +42,7 @@ def test_a_committed_offset_of_this_topic_counts() -> None:
 def test_start_is_where_a_new_group_starts(rule: Edge) -> None:
     begin = start(P[1], {}, facts(2), rule=rule)
     assert isinstance(begin, Begin)
-    assert (begin.at, begin.origin) == (rule, Origin(NEW, 2))
+    assert (begin.at, begin.origin) == (rule, Origin(NEW, 2, NOW))
 
 
 def test_a_partition_that_was_added_starts_at_its_first_record() -> None:
@@ -75,7 +77,7 @@ def test_beside_commits_of_another_tool_a_higher_partition_was_added() -> None:
 def test_a_topic_that_appeared_later_starts_at_its_first_record_in_all_partitions() -> None:
     begin = start(P[0], {}, facts(2), appeared=True)
     assert isinstance(begin, Begin)
-    assert (begin.at, begin.origin) == ("earliest", Origin(NEW, 0))
+    assert (begin.at, begin.origin) == ("earliest", Origin(NEW, 0, NOW))
     after_a_restart = start(P[1], {P[0]: Commit(5, begin.origin)}, facts(2))
     assert isinstance(after_a_restart, Begin)
     assert after_a_restart.at == "earliest"
@@ -87,13 +89,34 @@ def test_commits_of_other_topics_say_nothing_of_this_one() -> None:
     assert begin.at == "latest"
 
 
+@pytest.mark.parametrize(
+    ("began_at", "at"), [(NOW - 2 * SAME_START_MS, "earliest"), (NOW - SAME_START_MS // 2, "latest"), (0, "latest")]
+)
+def test_a_topic_beside_others_of_its_pattern_appeared_later_where_the_group_began_long_ago(
+    began_at: int, at: Edge
+) -> None:
+    """While nobody looked. Members that begin together find each other's first commits."""
+    commits = {TopicPartition("t-1", 0): Commit(7, Origin(OLD, 1, began_at))}
+    begin = start(P[0], commits, facts(2), alike=("t-1",))
+    assert isinstance(begin, Begin)
+    assert begin.at == at
+    named = start(P[0], commits, facts(2))
+    assert isinstance(named, Begin)
+    assert named.at == "latest", "it was added to the config"
+
+
+def test_when_the_group_began_is_kept_from_the_first_of_its_commits() -> None:
+    commits = {P[0]: Commit(7, Origin(NEW, 2, 5)), P[1]: Commit(7, Origin(NEW, 2, 9))}
+    assert start(P[1], commits, facts(2)) == Known(7, Origin(NEW, 2, 5))
+
+
 def test_an_offset_of_the_topic_before_it_was_made_anew_is_lost() -> None:
     lost = start(P[0], {P[0]: Commit(20, Origin(OLD, 1))}, facts(1))
     assert isinstance(lost, Lost)
     assert lost.offset == 20
     assert OLD in lost.why
     assert NEW in lost.why
-    assert lost.origin == Origin(NEW, 0)
+    assert lost.origin == Origin(NEW, 0, NOW)
 
 
 def test_where_the_broker_keeps_no_metadata_what_we_left_tells() -> None:
@@ -133,9 +156,9 @@ def test_what_kafka_does_not_show_cannot_start_yet(known: TopicFacts | None) -> 
 # --- the metadata of commits ------------------------------------------------------------------------------------
 
 
-@given(st.binary(min_size=16, max_size=16).filter(any), st.integers(0, 2**32 - 1))
-def test_what_is_written_is_read_again(topic_id: bytes, partitions: int) -> None:
-    origin = Origin(base64.urlsafe_b64encode(topic_id).rstrip(b"=").decode(), partitions)
+@given(st.binary(min_size=16, max_size=16).filter(any), st.integers(0, 2**32 - 1), st.integers(0, 2**62))
+def test_what_is_written_is_read_again(topic_id: bytes, partitions: int, began_at: int) -> None:
+    origin = Origin(base64.urlsafe_b64encode(topic_id).rstrip(b"=").decode(), partitions, began_at)
     metadata = encode(origin)
     assert decode(metadata) == origin
     assert len(metadata) < 100, "Kafka takes 4,096"
