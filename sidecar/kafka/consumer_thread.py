@@ -20,6 +20,7 @@ from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.kafka.commit_refusals import CommitRefusals
 from sidecar.kafka.commits import Commits
+from sidecar.kafka.committed import CommittedOffsets
 from sidecar.kafka.connection import ClientLog, Connection
 from sidecar.kafka.consuming import Consuming, Kept, begin
 from sidecar.kafka.dead_letters import DeadLetters
@@ -27,7 +28,7 @@ from sidecar.kafka.inflow import Inflow
 from sidecar.kafka.inquiries import Inquiries
 from sidecar.kafka.origins import Origins
 from sidecar.kafka.problems import Problems
-from sidecar.kafka.properties import Property, rebalance_protocol
+from sidecar.kafka.properties import Property, offsets_properties, rebalance_protocol
 from sidecar.kafka.rebuild import Rebuild
 from sidecar.kafka.sender import Sender
 from sidecar.kafka.status import lambda_status
@@ -115,13 +116,15 @@ class ConsumerThread(threading.Thread):
         self._commits = Commits(
             self._table, self._inflow, self._origins, config.checkpoint.interval, self._refusals, self._log
         )
-        self._inquiries = Inquiries(admin, config.group, str(properties.get("isolation.level", "")), self.mailbox)
+        client_log = ClientLog(get_logger("librdkafka").bind(lambda_=name))
+        self._offsets = CommittedOffsets(name, offsets_properties(properties), self.mailbox, client_log)
+        isolation = str(properties.get("isolation.level", ""))
+        self._inquiries = Inquiries(admin, self._offsets, isolation, self.mailbox)
         self._dead_letters: DeadLetters | None = None
         if limits.policy is Policy.DEAD_LETTER:
             self._dead_letters = DeadLetters(name, config.group, config.dead_letter_topic, producer, self.mailbox)
         self._postponed: list[mail.Pause | mail.Seek | mail.Told | mail.Topics] = []
         self._subscription = Subscription(config, self._problems, self._log)
-        client_log = ClientLog(get_logger("librdkafka").bind(lambda_=name))
         self._connection = Connection(self._problems, self._log, look, self._inquiries.ends, client_log)
         self._subscribed: list[str] = []
         self._writing = Writing(self._table)
@@ -159,6 +162,7 @@ class ConsumerThread(threading.Thread):
         """The thread's life. What it does not expect ends it, and ``ended`` says so."""
         try:
             self._client: Consuming = begin(self._kept)
+            self._offsets.start()
             if self._dead_letters is not None:
                 self._dead_letters.start()
             while not self._stopping:
@@ -534,6 +538,7 @@ class ConsumerThread(threading.Thread):
         for order in self._postponed:
             self.mailbox.put(order)  # answered, with what else is there, when the mailbox is closed
         self._table.forget([*self._table.partitions])
+        self._offsets.stop()
         if self._dead_letters is not None:
             self._dead_letters.stop()
         with suppress(Exception):  # it may have broken before there was one
@@ -563,6 +568,7 @@ class ConsumerThread(threading.Thread):
         self._table.forget(tps)
         self._client.close()
         self._rebuild.wait_for_closed(CLOSE_TIMEOUT)
+        self._offsets.stop()
         if self._dead_letters is not None:
             self._dead_letters.stop()
         self._client.operator.work()

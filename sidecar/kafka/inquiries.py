@@ -11,7 +11,6 @@ from itertools import count
 from typing import Any, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -21,8 +20,9 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not marked so
 
 from sidecar import mail
+from sidecar.kafka.committed import CommittedOffsets
 from sidecar.kafka.facts import NO_LEADER, Commit, Edges, TopicFacts
-from sidecar.kafka.origins import decode, shown_id
+from sidecar.kafka.origins import shown_id
 from sidecar.partitions.vocabulary import TopicPartition
 
 REQUEST_TIMEOUT = 3.0
@@ -37,30 +37,22 @@ Answers = Mapping[K, V | KafkaError]
 class Inquiries:
     """What one lambda's consumer thread asks. Answers come in that thread, never inside a rebalance callback."""
 
-    def __init__(self, admin: AdminClient, group: str, isolation: str, mailbox: mail.Mailbox) -> None:
+    def __init__(self, admin: AdminClient, offsets: CommittedOffsets, isolation: str, mailbox: mail.Mailbox) -> None:
         """``isolation``: the consumer's `isolation.level`, which says where its log ends."""
         self._admin = admin
-        self._group = group
+        self._offsets_of_group = offsets
         self._isolation = (
             IsolationLevel.READ_UNCOMMITTED if isolation == "read_uncommitted" else IsolationLevel.READ_COMMITTED
         )
         self._mailbox = mailbox
 
-    def commits(self, then: Callable[[Mapping[TopicPartition, Commit] | KafkaError], None]) -> None:
-        """All committed offsets of the group."""
-
-        def ask() -> Mapping[str, Future[Any]]:
-            # Stable: while a transaction holds offsets of the group, nobody knows where it is.
-            futures = self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(self._group)], require_stable=True, request_timeout=REQUEST_TIMEOUT
-            )
-            return {"": next(iter(futures.values()))}
-
-        def told(answers: Answers[str, Any]) -> None:
-            answer = answers[""]
-            then(answer if isinstance(answer, KafkaError) else _commits(answer.topic_partitions))
-
-        self._ask([""], ask, told)
+    def commits(
+        self,
+        tps: Collection[TopicPartition],
+        then: Callable[[Mapping[TopicPartition, Commit] | KafkaError], None],
+    ) -> None:
+        """The group's committed offsets of these partitions, where it has one."""
+        self._offsets_of_group.ask(tps, then)
 
     def topics(self, names: Collection[str], then: Callable[[Mapping[str, TopicFacts]], None]) -> None:
         """What the broker says of these topics."""
@@ -176,13 +168,3 @@ def result_of(future: Future[Any]) -> Any:
     if isinstance(failure, KafkaException):
         return failure.args[0]
     return KafkaError(KafkaError._FAIL, str(failure))  # noqa: SLF001 - librdkafka's code for what has no other
-
-
-def _commits(answers: Iterable[KafkaPartition]) -> Mapping[TopicPartition, Commit] | KafkaError:
-    commits: dict[TopicPartition, Commit] = {}
-    for answer in answers:
-        if answer.error is not None:
-            return answer.error
-        if answer.offset >= 0:
-            commits[TopicPartition(answer.topic, answer.partition)] = Commit(answer.offset, decode(answer.metadata))
-    return commits

@@ -139,7 +139,7 @@ class Places:
 
         def topics_told(facts: Mapping[str, TopicFacts]) -> None:
             if self._asking is asking:
-                self._inquiries.commits(partial(commits_told, facts))
+                self._inquiries.commits(self._concerned(facts), partial(commits_told, facts))
 
         def commits_told(
             facts: Mapping[str, TopicFacts], commits: Mapping[TopicPartition, Commit] | KafkaError
@@ -151,6 +151,19 @@ class Places:
                 self._judge(partitions, facts, commits)
 
         self._inquiries.topics(sorted({tp.topic for tp in partitions}), topics_told)
+
+    def _concerned(self, facts: Mapping[str, TopicFacts]) -> list[TopicPartition]:
+        """The partitions whose commits say something about how the group began with these topics."""
+        alike = {name for topic in facts for name in self._subscription.alike(topic)}
+        known = {name: self._subscription.facts(name) for name in alike | facts.keys()} | {
+            name: fact for name, fact in facts.items() if fact.error is None
+        }
+        return [
+            TopicPartition(name, number)
+            for name, fact in known.items()
+            if fact is not None
+            for number in range(len(fact.leaders))
+        ]
 
     def _judge(
         self,

@@ -179,6 +179,16 @@ def admin_properties(kafka: Mapping[str, str], bootstrap: str | None = None) -> 
     return properties
 
 
+def offsets_properties(consumer: Mapping[str, Property]) -> dict[str, Property]:
+    """What a client is made with that asks for a group's committed offsets and is no member of it.
+
+    Args:
+        consumer: the properties of the group's consumer.
+    """
+    wanted = ("group.id", "client.id", "isolation.level")
+    return {name: value for name, value in consumer.items() if name in wanted or name.startswith(SHARED)}
+
+
 def outlet_properties(kafka: Mapping[str, str], bootstrap: str | None = None) -> dict[str, Property]:
     """What the producer for a lambda's own records is made with: as `producer_properties`, and fit for many.
 

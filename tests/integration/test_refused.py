@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from sidecar import mail
 from sidecar.kafka.client_errors import Faults, WatchedConsumer
+from sidecar.kafka.committed import CommittedOffsets
 from sidecar.kafka.connection import ClientLog, Connection
 from sidecar.kafka.inquiries import Inquiries
 from sidecar.kafka.problems import Problems
@@ -69,7 +70,8 @@ class Way:
         self._mailbox = mail.Mailbox()
         admin = AdminClient(dict(admin_properties(properties)), logger=ClientLog(self.recorder.log))
         self._watch = TopicWatch(admin, [Watched(names, None, self._mailbox)])
-        ask = Inquiries(admin, "way", "", self._mailbox).ends
+        offsets = CommittedOffsets("way", {}, self._mailbox, client_log)  # not started: nothing asks it
+        ask = Inquiries(admin, offsets, "", self._mailbox).ends
         self.connection = Connection(self.problems, self.recorder.log, self._watch.look, ask, client_log)
         self._watch.start()
 

@@ -5,12 +5,14 @@ Within the patience of a test, which is far less than the 5 minutes after which 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.harness import NAME, Sidecar, Stage, wait_for
+from tests.integration.harness import NAME, PATIENCE, Broker, Sidecar, Stage, wait_for
 from tests.servers import topics
+from tests.servers.kafka import KafkaServer
 from tests.servers.topics import Record
 
 PROTOCOLS: list[dict[str, Any]] = [{}, {"partition.assignment.strategy": "range"}, {"group.protocol": "consumer"}]
@@ -136,3 +138,25 @@ def test_one_topic_of_two_never_had_a_commit_and_is_new_to_the_group(kafka_stage
     sidecar_at_rest(stage, label="again", topics=[stage.topic, added], start="latest")
     topics.produce(stage.broker.address, added, [Record(value=b"new")] * 2)
     wait_for(lambda: handled(stage) == [(added, 0, 3), (added, 0, 4)], lambda: f"{handled(stage)}")
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(300)  # a broker of its own is started twice
+def test_what_is_assigned_after_a_restart_of_the_broker_starts(tmp_path: Path, kafka: Broker) -> None:
+    """Whatever was asked of the broker while it was away, what is asked after that is answered."""
+    assert kafka.name == "kafka", "the jars are there"
+    with KafkaServer() as server:
+        stage = Stage(Broker("kafka", server.address), tmp_path, "restarted")
+        try:
+            stage.create_topic()
+            sidecar = sidecar_at_rest(stage)
+            server.kill()
+            wait_for(lambda: "Kafka" in sidecar.lambda_status().problem, "it to be noticed", 2 * PATIENCE)
+            server.start()
+            topics.add_partitions(stage.broker.address, stage.topic, 3)
+            stage.produce([Record(value=b"v", partition=p) for p in (0, 1, 2)])
+            stage.wait_until_handled(timeout=4 * PATIENCE)
+            stage.wait_until_caught_up(2 * PATIENCE)
+            wait_for(lambda: sidecar.lambda_status().problem == "", "no problem to be left", 2 * PATIENCE)
+        finally:
+            stage.close()

@@ -34,9 +34,14 @@ class PlayedInquiries:
     def topics(self, names: Collection[str], then: Callable[[Mapping[str, TopicFacts]], None]) -> None:
         self._asks("topics", partial(then, {name: self.facts[name] for name in names}))
 
-    def commits(self, then: Callable[[Mapping[TopicPartition, Commit] | KafkaError], None]) -> None:
+    def commits(
+        self,
+        tps: Collection[TopicPartition],
+        then: Callable[[Mapping[TopicPartition, Commit] | KafkaError], None],
+    ) -> None:
         now = self.commits_are
-        self._asks("commits", partial(then, now if isinstance(now, KafkaError) else dict(now)))
+        answer = now if isinstance(now, KafkaError) else {tp: now[tp] for tp in tps if tp in now}
+        self._asks("commits", partial(then, answer))
 
     def edges(
         self,
