@@ -21,7 +21,9 @@ INTERVAL = 1.0
 """Seconds between two looks."""
 
 SHARE = 10
-"""A look at thousands of topics takes time: the next comes after this many times as long, at the soonest."""
+MAX_INTERVAL = 5.0
+"""A look at thousands of topics takes time: the next comes after `SHARE` times as long, and after `MAX_INTERVAL` seconds
+at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +61,20 @@ class TopicWatch(threading.Thread):
         while not self._stopped:
             self._wake.clear()
             began = monotonic()
+            answered = False
             try:
-                self._look()
+                answered = self._look()
             except KafkaException as refusal:
                 self._tell_all(refusal.args[0])
-            except (
-                Exception
-            ) as error:  # whatever it is, the next look may do better, and no lambda may wait in silence
+            except Exception as error:  # whatever it is, the next look may do better
                 self._log.exception("the look at the topics failed; looking again")
                 self._tell_all(KafkaError(KafkaError._FAIL, f"{type(error).__name__}: {error}"))  # noqa: SLF001
-            self._wake.wait(max(INTERVAL, SHARE * (monotonic() - began)))
+            # One that was not answered took long because nobody is there: whoever comes back is to be seen at once.
+            took = monotonic() - began if answered else 0.0
+            self._wake.wait(min(MAX_INTERVAL, max(INTERVAL, SHARE * took)))
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
+        """Returns whether Kafka answered."""
         listed: list[str] = []
         if any(one.matches is not None for one in self._watched):
             listed = [*self._admin.list_topics(timeout=REQUEST_TIMEOUT).topics]
@@ -89,6 +93,7 @@ class TopicWatch(threading.Thread):
             errors = [fact.error for fact in mine.values()]
             away = next((error for error in errors if error is not None and _is_away(error)), None)
             one.mailbox.put(mail.Topics(mine) if away is None else mail.TopicsUnknown(away))
+        return not any(fact.error is not None and _is_away(fact.error) for fact in facts.values())
 
     def _describe(self, names: list[str]) -> dict[str, TopicFacts]:
         return {name: topic_facts(result_of(future)) for name, future in describe(self._admin, names).items()}
