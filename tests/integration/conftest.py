@@ -17,6 +17,7 @@ from tests.servers.kafka import KafkaCluster, KafkaServer, missing_requirements
 from tests.servers.prepare import REQUIRED
 from tests.servers.secured import SecuredKafka
 from tests.servers.tansu import TansuServer
+from tests.unit.sdk.conftest import host  # noqa: F401  # the fixture: a sidecar that does what the test says
 
 _TOOLS = {
     "kafka": prepare.KAFKA,

@@ -113,13 +113,13 @@ def frames_of(messages: list[Message], soft: int = SOFT, hard: int = HARD) -> li
 
 
 @given(records())
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_every_field_of_every_record_arrives(messages: list[Message]) -> None:
     assert [row for frame in frames_of(messages) for row in rows_of(frame)] == [*map(expected, messages)]
 
 
 @given(records(), st.integers(1, 2_000))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_no_frame_is_larger_than_the_soft_limit_but_for_a_record_alone(messages: list[Message], soft: int) -> None:
     frames = frames_of(messages, soft)
     assert all(len(frame.data) <= soft or frame.count == 1 for frame in frames)

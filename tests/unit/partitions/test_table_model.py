@@ -7,7 +7,7 @@ their writer, settles and commits. After each step the table is compared with th
 the invariants of the core's docstrings. What Kafka does is in ``rules_kafka``, what processes do in ``rules_lambda``,
 the rest in ``rules_operator``.
 
-Runs 200 examples of 50 steps, always the same. A longer, random run, which makes at least 1,000,000 steps in examples
+Runs 100 examples of 50 steps, always the same. A longer, random run, which makes at least 1,000,000 steps in examples
 of 100 and says how many:
 ``KAFKA_SIDECAR_MODEL_STEPS=100 python -m pytest -s tests/unit/partitions/test_table_model.py --timeout=0``
 """
@@ -235,7 +235,7 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
 
 TestTableModel = TableMachine.TestCase
 TestTableModel.settings = settings(
-    max_examples=-(-ALL_STEPS // STEPS) if STEPS else 200,
+    max_examples=-(-ALL_STEPS // STEPS) if STEPS else 100,
     stateful_step_count=STEPS or 50,
     derandomize=not STEPS,
     deadline=None,

@@ -17,11 +17,10 @@ from sdk_python._config import read_config
 from sdk_python._connection import Endpoint
 from sdk_python.serve import main, run
 from sidecar.config import client_settings, load
+from tests.unit.sdk.host import PATIENCE, Host, running_host
 from tests.unit.server.test_access import authority, signed
 
-from .host import PATIENCE, Host, running_host
-
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PLUGIN = "from sdk_python import partition_lambda\n@partition_lambda\ndef handle(m, c): c.checkpoint(m.offset)\n"
 
 

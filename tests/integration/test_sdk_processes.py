@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from sdk_python.protocol import lambda_pb2 as pb
+from tests.unit.sdk.host import Host, HostStream
 
-from .host import Host, HostStream
-
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
 """A process starts, forks and ends within it on a busy machine; nothing waits for it to be over."""
 
