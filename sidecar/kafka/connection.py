@@ -154,7 +154,8 @@ class Connection:
         if rank == 0 and now - self._down_since < REASON_WITHIN:
             return  # the reason may follow
         self._down, self._one = False, None
-        text, remedy = error.str(), REASONS.get(error.code(), "")
+        unknown = "look at bootstrap.servers and security.protocol" if rank == 1 else ""
+        text, remedy = error.str(), REASONS.get(error.code(), unknown)
         if rank == 0 and self._client_log.failure:
             # Connections come about and end at once: a listener of TLS or of passwords does so with who has neither.
             text = self._client_log.failure

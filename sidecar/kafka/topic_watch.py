@@ -22,8 +22,8 @@ INTERVAL = 1.0
 
 SHARE = 10
 MAX_INTERVAL = 5.0
-"""A look at thousands of topics takes time: the next comes after `SHARE` times as long, and after `MAX_INTERVAL` seconds
-at the latest."""
+"""A look at thousands of topics takes time: the next comes after `SHARE` times as long, and after `MAX_INTERVAL`
+seconds at the latest."""
 
 
 @dataclass(frozen=True, slots=True)

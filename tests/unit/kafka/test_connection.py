@@ -28,6 +28,8 @@ CONNECTED = ("info", "connected to Kafka")
 
 Answers = Mapping[TopicPartition, int | KafkaError]
 
+UNKNOWN = "look at bootstrap.servers and security.protocol"
+
 
 class World:
     """A connection, the brokers that it asks, its log and its clock."""
@@ -93,7 +95,7 @@ def test_connected_is_said_once_and_then_nobody_is_asked(world: World) -> None:
 
 def test_a_broker_that_is_away_is_said_once(world: World) -> None:
     assert world.complain(ONE_AWAY, AWAY) == [CANNOT]
-    assert world.problem == "Kafka cannot be reached: connection refused"
+    assert world.problem == f"Kafka cannot be reached: connection refused; {UNKNOWN}"
     for _ in range(20):
         world.connection.away(NO_ANSWER)
         assert world.complain(AWAY, ONE_AWAY, AWAY) == []
@@ -138,7 +140,7 @@ def test_an_old_reason_gives_way(world: World) -> None:
     assert world.complain(REFUSED, AWAY) == [CANNOT]
     world.now += REASON_LASTS + 1
     assert world.complain(ONE_AWAY, AWAY) == [CANNOT]
-    assert world.problem == "Kafka cannot be reached: connection refused"
+    assert world.problem == f"Kafka cannot be reached: connection refused; {UNKNOWN}"
 
 
 def test_all_brokers_down_is_away_and_one_of_many_is_not(world: World) -> None:
