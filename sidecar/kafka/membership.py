@@ -129,7 +129,8 @@ class Membership:
         if known is None:
             known = 1 if self._assigned else -1
         changed, self._generation = known != self._generation, known
-        if known > 0:
+        # The embedded broker's first generation is 0, which Kafka's client also says of no generation at all.
+        if known > 0 or (known == 0 and self._assigned):
             # A refusal of a member that stays one (a heartbeat, a question for its offsets) is over when none comes
             # any more, or when the broker took it anew.
             if changed or now - self._refused_at >= QUIET:

@@ -146,3 +146,17 @@ def test_who_leaves_is_not_in_the_group_and_has_no_problem_with_it(world: World)
     world.membership.leave()
     assert (world.membership.subscribed, world.membership.joined) == (False, False)
     assert world.problems.ready
+
+
+def test_a_first_generation_of_0_is_one_where_partitions_were_assigned(world: World) -> None:
+    """The embedded broker counts from 0, and Kafka's client says 0 of no generation as well."""
+    world.client.generation = 0
+    world.work()
+    assert not world.membership.joined
+    world.membership.assigned()
+    world.work(UNEXPLAINED + 1)
+    assert world.membership.joined
+    assert world.problems.ready
+    world.client.generation = -1
+    world.work()
+    assert not world.membership.joined
