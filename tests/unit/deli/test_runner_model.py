@@ -180,7 +180,7 @@ async def _play(steps: list[str], seed: int, config: Mapping[str, Any]) -> None:
     assert not faults
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(STEPS, st.integers(0, 2**32), st.booleans(), st.booleans())
 def test_the_same_numbers_after_whatever_happens(
     steps: list[str], seed: int, heuristics: bool, batches: bool

@@ -48,7 +48,7 @@ checkpoints = st.tuples(st.just("checkpoint"), st.sampled_from(NAMES), st.intege
 
 
 @given(st.lists(st.one_of(records, checkpoints, given_up), max_size=120))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_equals_a_recount(steps: list[tuple[str, str | None, int, int]]) -> None:
     ledger, model = Ledger(), Model()
     lanes = {name: Lane() for name in NAMES}

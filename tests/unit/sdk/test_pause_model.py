@@ -209,7 +209,7 @@ async def play(log: list[int], is_async: bool, steps: list[tuple[str, Any]]) -> 
     assert sidecar.incoming[-1].HasField("closed")
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 @given(
     gaps=st.lists(st.integers(1, 3), min_size=1, max_size=25),
     is_async=st.booleans(),
