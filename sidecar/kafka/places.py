@@ -195,6 +195,9 @@ class Places:
                     self._left.pop(tp, None)
                     if partition.state is State.RESOLVING:
                         self._table.resolved(tp, offset, now, committed=True)
+                        # Read anew as well: of an earlier assignment it may be paused in the client still, which
+                        # nobody would know of.
+                        self._moved.add(tp)
                 case NotYet(why):
                     self._wait([tp], why)
                 case _ if fact is not None and not fact.has_leader(tp.partition):

@@ -118,7 +118,7 @@ def use(monkeypatch: pytest.MonkeyPatch, made: World) -> World:
 def test_a_committed_offset_is_where_it_starts_and_the_client_is_there_already(world: World) -> None:
     world.broker.commits_are = {P0: Commit(7, Origin(ID, 2))}
     world.assigned(P0)
-    assert world.work() == set()
+    assert world.work() == {P0}, "it begins to be read, and may be paused in the client from before"
     assert world.table.partitions[P0].resume_at == 7
     assert world.states() == [State.WAITING]
     assert world.client.moves == []
