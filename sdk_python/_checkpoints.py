@@ -43,7 +43,7 @@ class Sink(Protocol):
         ...
 
     def hurry(self) -> None:
-        """A place is far behind: do not wait for the spacing."""
+        """Much is handled and not told: do not wait for the spacing."""
         ...
 
     def forget(self, place: "Place") -> None:
@@ -135,7 +135,7 @@ class Place:
         return self._offset
 
     def delivered_to(self, offset: int) -> None:
-        """A frame came that ends with ``offset``, or what is behind it comes again.
+        """A frame came that ends with ``offset``, or what is after it comes again.
 
         A lambda with a store of its own may know more than was delivered since the restart. Everything up to its
         offset includes everything up to the last delivered one, so that is what is sent, again with each frame:

@@ -80,7 +80,7 @@ class Flow:
         self._place.delivered_to(last)
         self._dispatcher.put(batch, count)
         # The window bounds what comes. Only a lambda that checkpoints far ahead of its handler opens it wider;
-        # then what waits here is bounded by not reading on. Not in a pause: its end is behind what is not read, and
+        # then what waits here is bounded by not reading on. Not in a pause: its end comes after what is not read, and
         # the sidecar sends no more than it had sent.
         dispatcher = self._dispatcher
         while dispatcher.waiting > self._most_waiting and not dispatcher.held and not self._ended:

@@ -73,7 +73,7 @@ class IContext(Protocol):
     def completed_beyond(self, count: int, size: int) -> None:
         """Say that ``count`` messages after the checkpoint are done too, with ``size`` bytes of keys and values.
 
-        They no longer fill the window, so one message that takes long does not stop those behind it. The numbers
+        They no longer fill the window, so one message that takes long does not stop those after it. The numbers
         replace those given before and stay until replaced: call it again when the checkpoint has caught up. After a
         restart these messages come again.
 
@@ -100,7 +100,7 @@ class IContext(Protocol):
         """Say that this lambda cannot go on. Its handler is not called again; only the first error counts.
 
         ``restart=True``: recoverable, such as a database that is away. The partition's lambda is made again after a
-        back-off, and gets the messages behind the last checkpoint. ``restart=False``: critical, the lambda's
+        back-off, and gets the messages after the last checkpoint. ``restart=False``: critical, the lambda's
         ``on_critical`` policy in the sidecar's config decides. ``offset`` is the message that failed; without it no
         message can be skipped or become a dead letter.
 

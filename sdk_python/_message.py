@@ -46,7 +46,7 @@ class FrameError(Exception):
 def check_batch(batch: pb.Batch) -> tuple[int, int, int]:
     """Number of records, first and last offset of a frame whose columns fit together.
 
-    Frames come over a socket: each list is checked once against the number of records, so that nothing behind this
+    Frames come over a socket: each list is checked once against the number of records, so that nothing after this
     meets a list that is too short.
 
     Raises:

@@ -5,7 +5,7 @@
     async with FakeSidecar(plugin, settings={"collection": "words"}) as sidecar:
         await sidecar.feed(b"one", b"two")
         assert sidecar.checkpoints == [0, 1]
-        await sidecar.rebalance()  # closes the lambda and makes a new one behind the checkpoint
+        await sidecar.rebalance()  # closes the lambda and makes a new one after the checkpoint
 
 A lambda that called ``context.pause`` stays so, whatever its ``retry_after``, until it resumes or the test does.
 
@@ -196,7 +196,7 @@ class FakeSidecar:
             await asyncio.wait({life})
 
     async def checkpointed(self, offset: int, timeout: float = 5.0) -> None:
-        """Wait until the lambda's checkpoint is at ``offset`` or behind it.
+        """Wait until the lambda's checkpoint is at ``offset`` or after it.
 
         Raises:
             TimeoutError: it did not come within ``timeout`` seconds.
@@ -217,7 +217,7 @@ class FakeSidecar:
                 await asyncio.wait({self._life})
 
     async def assign(self) -> None:
-        """Make a lambda for the partition, behind the last checkpoint, and feed it what comes after."""
+        """Make a lambda that goes on after the last checkpoint, and feed it the messages from there on."""
         if self._factory is None:
             raise RuntimeError("use it as: async with FakeSidecar(...) as sidecar")
         if self._life is not None and not self._life.done():
@@ -263,7 +263,7 @@ class FakeSidecar:
         await self.handled()
 
     async def restart(self) -> None:
-        """A new lambda behind the last checkpoint, as after an error or a crash. A running one loses its stream."""
+        """A new lambda after the last checkpoint, as after an error or a crash. A running one loses its stream."""
         if self._partition is not None and self._life is not None:
             self._link.break_off()
             await asyncio.wait({self._life})

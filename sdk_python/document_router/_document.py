@@ -334,7 +334,7 @@ class Document:
         # At random, or all documents whose database was away would come back at the same moment.
         delay = min(MOST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(max(self._attempt - 1, 0), 10))
         await self._router.rest(delay * random.uniform(0.5, 1.0))  # noqa: S311  no secret
-        # What came meanwhile stands behind the others: the worker was there, so `take` only queued it.
+        # What came meanwhile stands after the others: the worker was there, so `take` only queued it.
 
     async def _create(self) -> None:
         first = self.lane.first

@@ -23,7 +23,7 @@ from sdk_python._message import Message
 
 
 class Entry:
-    """A record that is not done, and the run of done ones behind it."""
+    """A record that is not done, and the run of done ones after it."""
 
     __slots__ = (
         *("after", "before", "following", "message", "offset", "run_count", "run_last", "run_size", "run_skipped"),
@@ -74,8 +74,8 @@ class Ledger:
     Invariants:
 
     - Every record up to and including ``done`` is done, and ``done`` never decreases.
-    - ``beyond_count`` and ``beyond_size`` are those of the done records behind ``done``.
-    - ``skipped`` counts the records up to ``done`` that no lambda was done with. One behind it comes again after a
+    - ``beyond_count`` and ``beyond_size`` are those of the done records after ``done``.
+    - ``skipped`` counts the records up to ``done`` that no lambda was done with. One after it comes again after a
       restart, and may be handled then.
     """
 

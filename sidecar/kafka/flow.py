@@ -111,7 +111,7 @@ class Flow:
         if not asked:
             return
         with suppress(KafkaException):  # then it wakes by itself
-            self._consumer.assignment()  # answered behind the client's own resumes: they are in force
+            self._consumer.assignment()  # answered after the client's own resumes: they are in force
             self._consumer.offsets_for_times(asked, timeout=WAKE_TIMEOUT)
 
     def _resume(self, low: float, now: float) -> None:

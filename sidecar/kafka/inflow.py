@@ -54,7 +54,7 @@ class Inflow:
         return 0 if waiting is None else waiting.size
 
     def add(self, run: Run) -> bool:
-        """Records came. Returns whether they wait: behind an undeliverable one they are dropped, to be fetched again
+        """Records came. Returns whether they wait: after an undeliverable one they are dropped, to be fetched again
         when that is settled."""
         self.fetched += run.added
         if run.partition in self._bad:

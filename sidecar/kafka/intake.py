@@ -28,7 +28,7 @@ UNREADABLE = frozenset(
         KafkaError.MSG_SIZE_TOO_LARGE,
     }
 )
-"""Errors about one record, which librdkafka reports and then goes on behind."""
+"""Errors about one record, which librdkafka reports and then goes on after it."""
 
 
 class Intake:

@@ -38,7 +38,7 @@ class MessageRecords:
         return _offset(self._messages[-1]) + 1
 
     def extend(self, messages: list[Message]) -> None:
-        """These come behind the others; without errors, at least one."""
+        """These come after the others; without errors, at least one."""
         self._messages += messages
         sample = messages[::SAMPLE]
         self.size += (sum(map(len, sample)) // len(sample) + MESSAGE_OVERHEAD) * len(messages)

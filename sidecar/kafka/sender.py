@@ -71,7 +71,7 @@ class Sender:
                 self._table.undeliverable(tp, bad.offset, bad.reason, self._config.rebalance_drain, now)
         for tp in served & self._queue.keys():
             del self._queue[tp]
-            self._queue[tp] = None  # behind those that had no turn
+            self._queue[tp] = None  # after those that had no turn
 
     def kept(self, answer: mail.DeadLettered, now: float) -> None:
         """The dead-letter topic has the record, or does not take it."""

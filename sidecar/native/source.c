@@ -119,7 +119,7 @@ static void complaints_close(source_t *source) {
     }
 }
 
-/* Move them behind the failures of a read, for which there is room. */
+/* Move them after the failures of a read, for which there is room. */
 static void take_complaints(source_t *source) {
     pthread_mutex_lock(&open_lock);
     memcpy(source->failures + source->failure_count, source->complaints,

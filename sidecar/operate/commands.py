@@ -221,7 +221,7 @@ def pause(remote: Remote, target: Target, reason: str) -> None:
     callback=_parsed(parse_place),
     metavar="OFFSET|TIMESTAMP|earliest|latest",
     help="An offset; a time in ISO 8601, which is local time without a zone; @ and milliseconds since the epoch; "
-    "earliest: the oldest record that is left; latest: behind the newest.",
+    "earliest: the oldest record that is left; latest: after the newest.",
 )
 @_asks_a_sidecar
 def seek(remote: Remote, target: Target, to: Place) -> None:

@@ -251,7 +251,7 @@ class Lives:
             self.restarts += 1
             self._report("warning", "record becomes a dead letter", partition, reason=reason, **failure.fields())
             if partition.state is State.DRAINING and partition.after_drain is AfterDrain.HALT:
-                partition.after_drain = AfterDrain.WAIT  # what halts it lies behind, and is met again
+                partition.after_drain = AfterDrain.WAIT  # what halts it comes after this, and is met again
                 partition.failing_offset, partition.reason = None, ""
             self._end_lease(partition)
             self._after(partition, now, lease, reason)

@@ -119,7 +119,7 @@ class Processes:
         process.ill_until = max(process.ill_until, now + penalty)
 
     def succeeded(self, process_id: str) -> None:
-        """A lambda was created there; what failed before may still keep it behind the others for its time."""
+        """A lambda was created there; what failed before may still let it come after the others for its time."""
         if process := self._processes.get(process_id):
             process.failures = 0
 
