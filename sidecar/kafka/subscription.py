@@ -29,15 +29,12 @@ class Subscription:
         self._facts: Mapping[str, TopicFacts] = {}
         self._looked = False
         self._unusable: dict[str, str] = {}
+        self._ids: dict[str, str] = {}  # the last of each topic, also of one that is gone
         self._former: set[tuple[str, str]] = set()  # topics by name and id that others took the place of
+        self.topics = [*self._named]
+        """What to subscribe to: each topic that is named, and each that is there and matches a pattern."""
         self.appeared: set[str] = set()
         """Topics that were not there when this lambda began to look: their first record is where they start."""
-
-    @property
-    def topics(self) -> list[str]:
-        """What to subscribe to: each topic that is named, and each that is there and matches a pattern."""
-        matched = {name for name, fact in self._facts.items() if name not in self._named and not is_missing(fact)}
-        return [*self._named, *sorted(matched)]
 
     @property
     def something_there(self) -> bool:
@@ -74,11 +71,13 @@ class Subscription:
 
     def learn(self, facts: Mapping[str, TopicFacts], held: Iterable[TopicPartition]) -> None:
         """What Kafka says of the topics now; ``held`` are the partitions that are ours."""
-        facts = {n: self._facts[n] if self.is_former(n, fact.id) else fact for n, fact in facts.items()}
+        unknown = TopicFacts()
+        facts = {n: self._facts.get(n, unknown) if self.is_former(n, f.id) else f for n, f in facts.items()}
         for name, fact in facts.items():
             before = self._facts.get(name)
-            if before is not None and before.id and fact.id and before.id != fact.id:
-                self._former.add((name, before.id))
+            if fact.id and fact.id != self._ids.setdefault(name, fact.id):
+                self._former.add((name, self._ids[name]))
+                self._ids[name] = fact.id
             was_there = before is not None and not is_missing(before)
             if self._looked and not was_there and not is_missing(fact):
                 self.appeared.add(name)
@@ -88,6 +87,8 @@ class Subscription:
         self._look_at_leaders(held)
 
     def _look_at_topics(self) -> None:
+        matched = {name for name, fact in self._facts.items() if name not in self._named and not is_missing(fact)}
+        self.topics = [*self._named, *sorted(matched)]
         unusable = {
             name: "does not exist" if is_missing(fact) else fact.error.str()
             for name, fact in self._facts.items()

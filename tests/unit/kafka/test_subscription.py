@@ -93,6 +93,27 @@ def test_a_broker_that_still_shows_the_topic_before_is_not_believed() -> None:
     assert facts.id == "new"
 
 
+def test_nor_is_one_that_shows_it_after_the_topic_was_seen_to_be_gone() -> None:
+    world = World("a")
+    world.learn(a=topic("old", 1))
+    world.learn(a=MISSING)
+    world.learn(a=topic("new", 1))
+    world.learn(a=topic("old", 1))
+    world.learn(a=topic("new", 1))
+    facts = world.subscription.facts("a")
+    assert facts is not None
+    assert facts.id == "new"
+
+
+def test_a_topic_before_that_a_pattern_matches_once_more_is_nothing_known() -> None:
+    world = World("^a")
+    world.learn(a=topic("old", 1))
+    world.learn(a=topic("new", 1))
+    world.learn()
+    world.learn(a=topic("old", 1))
+    assert world.subscription.facts("a") == TopicFacts()
+
+
 def test_what_matches_a_pattern_is_subscribed_to_while_it_is_there() -> None:
     world = World("named", "^orders-")
     world.learn(named=MISSING)
