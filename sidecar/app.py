@@ -13,7 +13,6 @@ from confluent_kafka.admin import AdminClient
 
 from sidecar import mail, tuning
 from sidecar.config import Config, dial
-from sidecar.config.lambdas import is_pattern
 from sidecar.kafka.connection import ClientLog
 from sidecar.kafka.consumer_thread import ConsumerThread
 from sidecar.kafka.embedded import EmbeddedBroker, EmbeddedBrokerError, EmbeddedBrokerMissing
@@ -25,8 +24,8 @@ from sidecar.kafka.properties import (
     outlet_properties,
     producer_properties,
 )
-from sidecar.kafka.subscription import matcher
-from sidecar.kafka.topic_watch import TopicWatch, Watched
+from sidecar.kafka.subscription import watched
+from sidecar.kafka.topic_watch import TopicWatch
 from sidecar.logs import get_logger
 from sidecar.operate.http import OperateServer
 from sidecar.server.admin import Admin
@@ -109,7 +108,6 @@ class _App:
         hosted: dict[str, Hosted] = {}
         self._host = LambdaHost(hosted, self._set_health, exit=self._exit)
         asking = AdminClient(admin_properties(config.kafka, bootstrap), logger=ClientLog(get_logger("librdkafka")))
-        watched: list[Watched] = []
         for name, one in config.lambdas.items():
             outbox = mail.Outbox(loop, self._host.deliver)
             properties = consumer_properties(config.kafka, one, bootstrap)
@@ -121,8 +119,6 @@ class _App:
             outlet = Outlet(name, outlet_properties(config.kafka, bootstrap))
             hosted[name] = Hosted(one, thread.mailbox, outlet)
             self._outlets.append(outlet)
-            names = tuple(topic for topic in one.topics if not is_pattern(topic))
-            watched.append(Watched(names, matcher(name, one), thread.mailbox))
         admin = Admin(hosted, self._host, bootstrap or config.kafka["bootstrap.servers"], self._own)
         self._server = Server(config.server, self._host, admin)
         await self._server.start()
@@ -133,7 +129,9 @@ class _App:
             _log.info("listening for operators", address=f"http://{self._operate.address}")
         tuning.tune()
         self._tidy = self._tasks.spawn(tuning.tidy(), name="the collector of garbage")
-        self._watch = TopicWatch(asking, watched)
+        self._watch = TopicWatch(
+            asking, [watched(name, one, self._threads[name].mailbox) for name, one in config.lambdas.items()]
+        )
         self._watch.start()
         for thread in self._threads.values():
             thread.start()

@@ -11,7 +11,8 @@ from structlog.typing import FilteringBoundLogger
 from sidecar.config.lambdas import LambdaConfig, dead_letter_suffix, is_pattern
 from sidecar.kafka.facts import TopicFacts
 from sidecar.kafka.problems import Problems
-from sidecar.kafka.topic_watch import is_missing
+from sidecar.kafka.topic_watch import Watched, is_missing
+from sidecar.mail import Mailbox
 from sidecar.partitions.vocabulary import TopicPartition, short
 
 TOPICS, LEADERS = "topics", "leaders"
@@ -22,8 +23,7 @@ class Subscription:
     """The topics of one lambda."""
 
     def __init__(self, config: LambdaConfig, problems: Problems, log: FilteringBoundLogger) -> None:
-        self._named = [topic for topic in config.topics if not is_pattern(topic)]
-        self._patterns = [topic for topic in config.topics if is_pattern(topic)]
+        self._named, self._patterns = _split(config)
         self._problems = problems
         self._log = log
         self._facts: Mapping[str, TopicFacts] = {}
@@ -120,6 +120,11 @@ class Subscription:
             self._problems.end(LEADERS, "every partition has a leader again")
 
 
+def watched(lambda_name: str, config: LambdaConfig, mailbox: Mailbox) -> Watched:
+    """What the topic watch is to look for, for this lambda."""
+    return Watched(tuple(_split(config)[0]), matcher(lambda_name, config), mailbox)
+
+
 def matcher(lambda_name: str, config: LambdaConfig) -> Callable[[str], bool] | None:
     """Whether a topic matches one of the lambda's patterns; None: it has none.
 
@@ -127,7 +132,7 @@ def matcher(lambda_name: str, config: LambdaConfig) -> Callable[[str], bool] | N
     itself writes as dead letters is no match, or a failing record would come back to it for ever; nor are Kafka's
     internal topics.
     """
-    patterns = [re.compile(topic) for topic in config.topics if is_pattern(topic)]
+    patterns = [re.compile(pattern) for pattern in _split(config)[1]]
     if not patterns:
         return None
     suffix = dead_letter_suffix(lambda_name)
@@ -137,3 +142,9 @@ def matcher(lambda_name: str, config: LambdaConfig) -> Callable[[str], bool] | N
         return not ours and not name.startswith("__") and any(pattern.match(name) for pattern in patterns)
 
     return matches
+
+
+def _split(config: LambdaConfig) -> tuple[list[str], list[str]]:
+    """The topics that are named, and the patterns."""
+    named = [topic for topic in config.topics if not is_pattern(topic)]
+    return named, [topic for topic in config.topics if is_pattern(topic)]
