@@ -206,7 +206,10 @@ class Partition:
         elif failure.action != pb.ERROR_ACTION_REPORT:
             # An exit that somebody caught and passes on, as the document router does, is still one.
             cause = failure.error
-            self._left(cause, failure) if isinstance(cause, BaseException) else self._fail(failure)
+            if isinstance(cause, BaseException):
+                self._left(cause, failure)
+            else:
+                self._fail(failure)
         elif len(self._reports) < _MAX_REPORTS:
             task = asyncio.create_task(self._send_report(failure))
             self._reports.add(task)
