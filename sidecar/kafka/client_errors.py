@@ -29,14 +29,17 @@ REASONS = {
 }
 """Those that say why a broker cannot be reached, and what helps."""
 
-NO_TOPIC = frozenset(
+NOWHERE = frozenset(
     {
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
         KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
-        KafkaError.TOPIC_EXCEPTION,
     }
 )
+"""There is no such topic or, which librdkafka does not always tell apart, no such partition in it."""
+
+NO_TOPIC = NOWHERE | {KafkaError.TOPIC_EXCEPTION}
+"""The same, or a name that no topic can have."""
 
 OF_ONE_PARTITION = frozenset(
     {

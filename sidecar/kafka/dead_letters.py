@@ -24,10 +24,10 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from sidecar.config.lambdas import default_dead_letter_topic
+from sidecar.kafka.client_errors import NOWHERE
 from sidecar.kafka.connection import ClientLog
 from sidecar.kafka.dead_letter_topic import prepared
 from sidecar.kafka.header_names import writable
-from sidecar.kafka.outlet import NOWHERE
 from sidecar.kafka.properties import Property
 from sidecar.kafka.records import Record
 from sidecar.logs import get_logger

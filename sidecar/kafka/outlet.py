@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from sidecar.kafka.client_errors import is_fatal
+from sidecar.kafka.client_errors import NOWHERE, is_fatal
 from sidecar.kafka.connection import ClientLog
 from sidecar.kafka.properties import Property
 from sidecar.logs import get_logger
@@ -57,15 +57,6 @@ _OF_ITS_BATCH = _TOO_LARGE | {
 }
 """What is said of all records of a batch, and may be the fault of one: a size, or no key where the topic is
 compacted."""
-
-NOWHERE = frozenset(
-    {
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
-        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
-    }
-)
-"""There is no such topic or, which librdkafka does not always tell apart, no such partition in it."""
 
 Headers: TypeAlias = "Sequence[tuple[str, bytes | None]]"
 
