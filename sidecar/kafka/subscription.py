@@ -97,8 +97,11 @@ class Subscription:
         if self._patterns and not self.topics:
             unusable |= dict.fromkeys(self._patterns, "no topic matches")
         for topic in sorted(unusable.keys() - self._unusable.keys()):
-            said = "the topic does not exist" if unusable[topic] == "does not exist" else unusable[topic]
-            self._log.warning(f"{said}; it is picked up when it appears", topic=topic)
+            if unusable[topic] == "does not exist":
+                self._log.warning("the topic does not exist; it is picked up when it appears", topic=topic)
+            else:
+                why = unusable[topic]
+                self._log.warning("the topic cannot be read; tried again each second", topic=topic, why=why)
         for topic in sorted(self._unusable.keys() - unusable.keys()):
             self._log.info("the topic is there now", topic=topic)
         self._unusable = unusable
@@ -106,7 +109,10 @@ class Subscription:
             missing = sorted(name for name, why in unusable.items() if why == "does not exist")
             texts = [f"missing topics: {', '.join(missing)}"] if missing else []
             texts += [f"topic {name}: {why}" for name, why in sorted(unusable.items()) if name not in missing]
-            self._problems.begin(TOPICS, "; ".join(texts), blocks=False, level="debug")
+            # One that is missing may come tomorrow. One that is refused is not ready, whichever way its refusal was
+            # met: by a commit, by a fetch or, as here, in its metadata.
+            refused = len(missing) < len(unusable.keys() - set(self._patterns))
+            self._problems.begin(TOPICS, "; ".join(texts), blocks=refused, level="debug")
         else:
             self._problems.end(TOPICS, level="debug")
 

@@ -7,60 +7,6 @@
 #include <string.h>
 #include <time.h>
 
-/* --- the consumer's handle ------------------------------------------------------------------------------------- */
-
-/* A client that was made and that no source has taken yet. */
-typedef struct made_s {
-    struct made_s *next;
-    rd_kafka_t *client;
-    pthread_t by;
-} made_t;
-
-static made_t *made; /* the newest first */
-static pthread_mutex_t made_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* Remove the newest that is `client`, or, where that is NULL, that this thread has made. Returns it, or NULL. */
-static rd_kafka_t *take_made(rd_kafka_t *client) {
-    made_t **at, *found;
-    pthread_mutex_lock(&made_lock);
-    for (at = &made; *at != NULL; at = &(*at)->next)
-        if (client != NULL ? (*at)->client == client : pthread_equal((*at)->by, pthread_self()))
-            break;
-    found = *at;
-    if (found != NULL)
-        *at = found->next;
-    pthread_mutex_unlock(&made_lock);
-    client = found == NULL ? NULL : found->client;
-    free(found);
-    return client;
-}
-
-static rd_kafka_resp_err_t on_destroy(rd_kafka_t *rk, void *opaque) {
-    /* Also of one whose making failed after on_new was called. In whichever thread. */
-    (void)opaque;
-    take_made(rk);
-    return RD_KAFKA_RESP_ERR_NO_ERROR;
-}
-
-static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque, char *errstr,
-                                  size_t errstr_size) {
-    made_t *one = malloc(sizeof *one);
-    rd_kafka_resp_err_t error;
-    (void)conf, (void)opaque, (void)errstr, (void)errstr_size;
-    if (one == NULL)
-        return RD_KAFKA_RESP_ERR__FAIL;
-    error = rdkafka.interceptor_add_on_destroy(rk, "kafka-sidecar", on_destroy, NULL);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) { /* else it would be here when it is no more */
-        free(one);
-        return error;
-    }
-    pthread_mutex_lock(&made_lock);
-    *one = (made_t){.next = made, .client = rk, .by = pthread_self()};
-    made = one;
-    pthread_mutex_unlock(&made_lock);
-    return RD_KAFKA_RESP_ERR_NO_ERROR;
-}
-
 /* --- what the client complains of ------------------------------------------------------------------------------- */
 
 static source_t *open_sources;
@@ -129,6 +75,63 @@ static void take_complaints(source_t *source) {
     pthread_mutex_unlock(&open_lock);
 }
 
+/* --- the consumer's handle ------------------------------------------------------------------------------------- */
+
+/* A client that was made and that no source has taken yet. */
+typedef struct made_s {
+    struct made_s *next;
+    rd_kafka_t *client;
+    pthread_t by;
+} made_t;
+
+static made_t *made; /* the newest first */
+static pthread_mutex_t made_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Remove the newest that is `client`, or, where that is NULL, that this thread has made. Returns it, or NULL. */
+static rd_kafka_t *take_made(rd_kafka_t *client) {
+    made_t **at, *found;
+    pthread_mutex_lock(&made_lock);
+    for (at = &made; *at != NULL; at = &(*at)->next)
+        if (client != NULL ? (*at)->client == client : pthread_equal((*at)->by, pthread_self()))
+            break;
+    found = *at;
+    if (found != NULL)
+        *at = found->next;
+    pthread_mutex_unlock(&made_lock);
+    client = found == NULL ? NULL : found->client;
+    free(found);
+    return client;
+}
+
+static rd_kafka_resp_err_t on_destroy(rd_kafka_t *rk, void *opaque) {
+    /* Also of one whose making failed after on_new was called. In whichever thread. */
+    (void)opaque;
+    take_made(rk);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque, char *errstr,
+                                  size_t errstr_size) {
+    made_t *one = malloc(sizeof *one);
+    rd_kafka_resp_err_t error;
+    (void)opaque, (void)errstr, (void)errstr_size;
+    if (one == NULL)
+        return RD_KAFKA_RESP_ERR__FAIL;
+    error = rdkafka.interceptor_add_on_destroy(rk, "kafka-sidecar", on_destroy, NULL);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) { /* else it would be here when it is no more */
+        free(one);
+        return error;
+    }
+    pthread_mutex_lock(&made_lock);
+    *one = (made_t){.next = made, .client = rk, .by = pthread_self()};
+    made = one;
+    pthread_mutex_unlock(&made_lock);
+    /* This is the client's own configuration, before it has a thread. Not earlier, in conf_init: the binding sets its
+     * callback after that, also where nobody has asked for one. */
+    rdkafka.conf_set_error_cb((rd_kafka_conf_t *)(uintptr_t)conf, on_error);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
 /* --- the plugin ------------------------------------------------------------------------------------------------- */
 
 /* What librdkafka calls in each of `plugin.library.paths`: the one way to a client that somebody else makes.
@@ -143,7 +146,6 @@ __attribute__((visibility("default"))) rd_kafka_resp_err_t conf_init(rd_kafka_co
         snprintf(errstr, errstr_size, "%s", wrong);
         return RD_KAFKA_RESP_ERR__FAIL;
     }
-    rdkafka.conf_set_error_cb(conf, on_error); /* whoever makes the client may set another afterwards */
     return rdkafka.conf_interceptor_add_on_new(conf, "kafka-sidecar", on_new, NULL);
 }
 

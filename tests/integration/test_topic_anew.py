@@ -49,7 +49,8 @@ def test_while_the_sidecar_runs(kafka_stage: Stage, protocol: str) -> None:
     made_anew(stage)
     wait_for(lambda: new_offsets(stage, since) == [*range(NEW)], lambda: f"{new_offsets(stage, since)}")
     line = sidecar.wait_for_log("offset lost: going on at the earliest")
-    assert line["offset"] == OLD
+    # The new topic may have been read on from the old place before its id was seen: that is done again, too.
+    assert line["offset"] in range(OLD, NEW + 1)
     stage.wait_until_caught_up()
 
 

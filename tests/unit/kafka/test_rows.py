@@ -1,5 +1,6 @@
 """The native rows: the same frames as from the binding's messages, whatever the records hold and is done to them."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -277,6 +278,24 @@ def test_a_record_with_more_headers_than_the_client_reads_is_told_and_those_besi
     assert [shared.rows.offset(0), shared.rows.offset(1)] == [shared.end - 2, shared.end - 1]
     shared.rows.truncate(0)
     shared.plain.seek(KafkaPartition("t", 0, shared.end))
+
+
+def test_what_the_client_complains_of_comes_with_the_records_and_not_by_the_bindings_own_callback() -> None:
+    """The binding sets that one in every client, and ends the process where a read outside of its calls needs it."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+    properties = {"bootstrap.servers": address, "group.id": "g", "log_level": 0}
+    consumer = Consumer(properties | {"plugin.library.paths": _native.__file__})
+    source = _native.Source(1)
+    complaints: list[tuple[str, int, int, int, str]] = []
+    while not complaints:
+        source.wait(PATIENCE)
+        assert consumer.poll(0) is None
+        _, complaints, _ = source.read()
+    assert {(topic, partition) for topic, partition, *_ in complaints} == {("", -1)}
+    assert {code for *_, code, _ in complaints} <= {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}
+    source.close()
+    consumer.close()
 
 
 def test_a_wait_ends_when_it_is_told_to(shared: Log) -> None:

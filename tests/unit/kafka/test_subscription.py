@@ -59,8 +59,19 @@ def test_a_topic_that_goes_is_said_too() -> None:
 
 def test_a_topic_that_is_refused_is_said_with_the_reason() -> None:
     world = World("a")
-    world.learn(a=REFUSED)
+    assert world.learn(a=REFUSED) == [("warning", "the topic cannot be read; tried again each second")]
     assert world.problems.texts == ["topic a: not authorized"]
+    assert not world.problems.ready
+    world.learn(a=MISSING)
+    assert world.problems.ready, "it may come tomorrow"
+
+
+def test_a_topic_that_is_refused_beside_a_pattern_that_nothing_matches_blocks_too() -> None:
+    world = World("a", "^orders-")
+    world.learn(a=REFUSED)
+    assert not world.problems.ready
+    world.learn(a=topic("A", 1))
+    assert world.problems.ready
 
 
 def test_a_topic_of_which_partitions_were_assigned_is_there_whatever_the_last_look_saw() -> None:

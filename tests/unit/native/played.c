@@ -63,6 +63,7 @@ int played_make(void *client) {
     char text[512];
     void *opaque;
     volatile int result = conf_init(NULL, &opaque, text, sizeof text);
+    rd_kafka_conf_set_error_cb(NULL, NULL); /* it does so always, after all that it was given */
     if (result == RD_KAFKA_RESP_ERR_NO_ERROR)
         on_new(client, NULL, NULL, text, sizeof text);
     return result;
