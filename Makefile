@@ -77,10 +77,10 @@ lock: $(VENV)/ready  ## pin what pyproject.toml asks for, newest versions, in re
 	  --no-annotate --no-header -q --upgrade -o requirements/dev.txt
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) build *.egg-info sidecar/kafka/*.so .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info sidecar/records/*.so .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Made anew when what is pinned or compiled, or the project's own metadata, has changed.
-$(VENV)/ready: requirements/dev.txt pyproject.toml $(wildcard sidecar/native/*)
+$(VENV)/ready: requirements/dev.txt pyproject.toml $(wildcard sidecar/records/native/*)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed; {sys.executable} is {v.major}.{v.minor}. Name another with: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) ..."
@@ -92,8 +92,8 @@ $(VENV)/ready: requirements/dev.txt pyproject.toml $(wildcard sidecar/native/*)
 # the real one. Python itself leaks a little at its end, which is not looked at. A sanitizer reports on file descriptor 2,
 # which pytest must leave alone.
 SANITIZERS = address,undefined
-NATIVE_TESTS = tests/unit/native tests/unit/kafka/test_rows.py tests/unit/kafka/test_header_names.py \
-  tests/unit/kafka/test_proof.py
+NATIVE_TESTS = tests/unit/native tests/unit/records/test_rows.py tests/unit/records/test_header_names.py \
+  tests/unit/records/test_proof.py
 ROUNDS ?= 1000
 
 .PHONY: sanitize fallback

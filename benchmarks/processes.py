@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 
 from sdk_python.protocol import admin_pb2
-from sidecar.operate import client
+from sidecar.commands import client
 
 ROOT = Path(__file__).resolve().parent.parent
 _TICKS = os.sysconf("SC_CLK_TCK")

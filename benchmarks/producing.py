@@ -19,7 +19,7 @@ from benchmarks.processes import sidecar
 from benchmarks.sequencing import timed
 from sdk_python import IContext, Message, Produced
 from sidecar import tuning
-from sidecar.kafka.properties import outlet_properties
+from sidecar.config.kafka_properties import outlet_properties
 from tests.servers.topics import create_topic, end_offsets
 
 PARTITIONS = 8

@@ -11,27 +11,30 @@ from time import monotonic
 
 from confluent_kafka.admin import AdminClient
 
-from sidecar import mail, tuning
+from sidecar import tuning
+from sidecar.cluster.client_log import ClientLog
+from sidecar.cluster.topic_watch import TopicWatch
 from sidecar.config import Config, dial
-from sidecar.kafka.connection import ClientLog
-from sidecar.kafka.consumer_thread import ConsumerThread
-from sidecar.kafka.embedded import EmbeddedBroker, EmbeddedBrokerError, EmbeddedBrokerMissing
-from sidecar.kafka.outlet import Outlet
-from sidecar.kafka.properties import (
+from sidecar.config.kafka_properties import (
     admin_properties,
     consumer_properties,
     embedded_port,
     outlet_properties,
     producer_properties,
 )
-from sidecar.kafka.subscription import watched
-from sidecar.kafka.topic_watch import TopicWatch
+from sidecar.consuming.consumer_thread import ConsumerThread
+from sidecar.consuming.subscription import watched
+from sidecar.embedded import EmbeddedBroker, EmbeddedBrokerError, EmbeddedBrokerMissing
 from sidecar.logs import get_logger
+from sidecar.mail import letters
+from sidecar.mail.boxes import Outbox
 from sidecar.operate.http import OperateServer
+from sidecar.producing.lambda_producer import Outlet
 from sidecar.server.admin import Admin
-from sidecar.server.hosted import Hosted, Own
 from sidecar.server.lambda_host import LambdaHost
+from sidecar.server.runtime import Hosted, Own
 from sidecar.server.server import Server
+from sidecar.status import Problem
 from sidecar.supervise.process import Supervisor
 from sidecar.tasks import Tasks
 
@@ -89,7 +92,7 @@ class _App:
         self._watch: TopicWatch | None = None
         self._tasks = Tasks(self._task_died)
         self._tidy: asyncio.Task[None] | None = None
-        self._faults: list[mail.Problem] = []
+        self._faults: list[Problem] = []
         self._ready = False
         self._stop = asyncio.Event()
         self.broken = False
@@ -109,7 +112,7 @@ class _App:
         self._host = LambdaHost(hosted, self._set_health, exit=self._exit)
         asking = AdminClient(admin_properties(config.kafka, bootstrap), logger=ClientLog(get_logger("librdkafka")))
         for name, one in config.lambdas.items():
-            outbox = mail.Outbox(loop, self._host.deliver)
+            outbox = Outbox(loop, self._host.deliver)
             properties = consumer_properties(config.kafka, one, bootstrap)
             producer = producer_properties(config.kafka, bootstrap)
             thread = ConsumerThread(
@@ -157,7 +160,7 @@ class _App:
         for supervisor in self._supervisors.values():
             supervisor.restart_none()
         for thread in self._threads.values():
-            thread.mailbox.put(mail.Stop())
+            thread.mailbox.put(letters.Stop())
         await self._wait_for_threads()
         if self._watch is not None:
             self._watch.stop()
@@ -221,7 +224,7 @@ class _App:
 
     def _task_died(self, fault: str) -> None:
         """A part of the sidecar no longer works. It goes on with the rest, is no longer ready, and says so."""
-        self._faults.append(mail.Problem("sidecar", fault, monotonic()))
+        self._faults.append(Problem("sidecar", fault, monotonic()))
         if self._server is not None and not self._stop.is_set():
             self._set_health(self._ready)
 

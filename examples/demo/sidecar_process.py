@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from sdk_python.protocol import admin_pb2 as pb
-from sidecar.operate import client
+from sidecar.commands import client
 from sidecar.supervise.guard import guarded
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ from typing import Any
 
 from sidecar.config.address import Endpoint, parse_endpoint
 from sidecar.config.base import Loc, Wrong
-from sidecar.kafka.properties import is_embedded
+from sidecar.config.kafka_properties import is_embedded
 
 DEFAULT_LISTEN = "127.0.0.1:50051"
 DEFAULT_OPERATE = "127.0.0.1:8080"

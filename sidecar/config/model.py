@@ -15,9 +15,9 @@ from pydantic import AfterValidator, BeforeValidator, PrivateAttr, SecretStr
 
 from sidecar.config.address import Endpoint, parse_endpoint
 from sidecar.config.base import Loc, Section, Wrong, mistake
+from sidecar.config.kafka_properties import is_embedded, normalised, problems
 from sidecar.config.lambdas import LAMBDA_NAME, LambdaConfig, dead_letter_default_mistakes, raw_topics
 from sidecar.config.listeners import DEFAULT_LISTEN, DEFAULT_OPERATE, beyond_loopback, listener_mistakes
-from sidecar.kafka.properties import is_embedded, normalised, problems
 from sidecar.redact import MaskedDict, masked
 
 LONGEST_TOKEN = 4_096

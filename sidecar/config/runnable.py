@@ -14,10 +14,10 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from sidecar.config.base import Wrong
+from sidecar.config.environment import with_interpreter_first
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.config.model import Config, TlsConfig
 from sidecar.config.source import Mistake, dotted
-from sidecar.supervise.environment import with_interpreter_first
 
 _FILE = ("file", "beside the config file and in the working directory")
 _MODULE = ("module", "in the working directory and on Python's path")

@@ -18,15 +18,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sidecar import mail
 from sidecar.config.address import Endpoint
 from sidecar.logs import get_logger
+from sidecar.mail.boxes import GoneError
 from sidecar.operate.connection import LARGEST_HEAD, Connection
 from sidecar.operate.hosts import HostCheck
 from sidecar.operate.listening import listen
 from sidecar.operate.metrics import StatusCollector
 from sidecar.partitions.vocabulary import State
 from sidecar.redact import masked
+from sidecar.status import LambdaStatus
 
 ASK_TIMEOUT = 5.0
 """Seconds within which the consumer threads must answer; later the sidecar counts as not healthy."""
@@ -37,7 +38,7 @@ STOP_GRACE = 1
 LONGEST_REASON = 200
 """Characters of a halted partition's reason that are shown: it may be a lambda's exception, and all can read it."""
 
-Statuses = Mapping[str, mail.LambdaStatus]
+Statuses = Mapping[str, LambdaStatus]
 
 
 class OperateServer:
@@ -96,7 +97,7 @@ class OperateServer:
         app = Starlette(
             routes=routes,
             middleware=middleware,
-            exception_handlers={HTTPException: _refused, TimeoutError: _silent, mail.GoneError: _silent},
+            exception_handlers={HTTPException: _refused, TimeoutError: _silent, GoneError: _silent},
         )
         app.router.redirect_slashes = False
         return app

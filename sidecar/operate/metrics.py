@@ -5,18 +5,18 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from sidecar import mail
 from sidecar.partitions.vocabulary import State
 from sidecar.sink import SINK
+from sidecar.status import LambdaStatus, PartitionStatus
 
 
-def _lag(partition: mail.PartitionStatus) -> int | None:
+def _lag(partition: PartitionStatus) -> int | None:
     if partition.end is None or partition.committed is None:
         return None
     return max(0, partition.end - partition.committed)
 
 
-_COUNTERS: tuple[tuple[str, str, Callable[[mail.LambdaStatus], int]], ...] = (
+_COUNTERS: tuple[tuple[str, str, Callable[[LambdaStatus], int]], ...] = (
     ("records_sent", "Records sent to lambdas.", lambda s: s.records_sent),
     ("records_fetched", "Records fetched from Kafka; more than sent: fetched again.", lambda s: s.records_fetched),
     ("restarts", "Leases that ended by an error, a failed create or a broken stream.", lambda s: s.restarts),
@@ -28,7 +28,7 @@ _COUNTERS: tuple[tuple[str, str, Callable[[mail.LambdaStatus], int]], ...] = (
     ("reports", "Errors that lambdas reported without stopping.", lambda s: s.reports),
     ("skipped_records", "Records passed without being handled, as lambdas tell.", lambda s: s.skipped),
 )
-_GAUGES: tuple[tuple[str, str, Callable[[mail.LambdaStatus], float]], ...] = (
+_GAUGES: tuple[tuple[str, str, Callable[[LambdaStatus], float]], ...] = (
     ("connected", "1 while Kafka can be reached.", lambda s: s.connected),
     ("ready", "1 while nothing keeps the lambda from consuming.", lambda s: s.ready),
     ("processes", "Lambda processes.", lambda s: len(s.processes)),
@@ -39,7 +39,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[mail.LambdaStatus], float]], ...] = (
         lambda s: sum(p.skipping_count for p in s.partitions),
     ),
 )
-_PARTITION: tuple[tuple[str, str, Callable[[mail.PartitionStatus], float | None]], ...] = (
+_PARTITION: tuple[tuple[str, str, Callable[[PartitionStatus], float | None]], ...] = (
     ("lag", "Records written and not yet committed.", _lag),
     ("outstanding", "Records sent, neither checkpointed nor completed beyond.", lambda p: p.outstanding),
     ("waiting", "Records fetched and not yet sent.", lambda p: p.waiting),
@@ -55,7 +55,7 @@ _PARTITION: tuple[tuple[str, str, Callable[[mail.PartitionStatus], float | None]
 class StatusCollector(Collector):
     """All metrics of the sidecar."""
 
-    def __init__(self, statuses: Mapping[str, mail.LambdaStatus]) -> None:
+    def __init__(self, statuses: Mapping[str, LambdaStatus]) -> None:
         self._statuses = statuses
 
     def describe(self) -> list[Metric]:

@@ -8,12 +8,14 @@ from typing import TypeAlias, TypeVar, cast
 import grpc
 
 from sdk_python.protocol import admin_pb2 as pb
-from sidecar import mail
+from sidecar.mail import letters
+from sidecar.mail.boxes import GoneError
 from sidecar.partitions.vocabulary import OrderRefused, State, TopicPartition
 from sidecar.server.frames import InvalidFrameError, cut
-from sidecar.server.hosted import Hosted, Own
 from sidecar.server.lambda_host import LambdaHost
 from sidecar.server.refusals import Context, abort
+from sidecar.server.runtime import Hosted, Own
+from sidecar.status import LambdaStatus, PartitionStatus, ProcessStatus
 from sidecar.version import VERSION
 
 SERVICE = "kafka_sidecar.admin.v1.Admin"
@@ -62,15 +64,15 @@ class Admin:
             },
         )
 
-    async def statuses(self) -> dict[str, mail.LambdaStatus]:
+    async def statuses(self) -> dict[str, LambdaStatus]:
         """How each lambda is doing, asked of its consumer thread; what it produced is the loop's own."""
-        replies: dict[str, mail.Reply[mail.LambdaStatus]] = {}
+        replies: dict[str, letters.Reply[LambdaStatus]] = {}
         for name, hosted in self._lambdas.items():
-            replies[name] = mail.Reply()
-            hosted.mailbox.put(mail.Inspect(replies[name]))
+            replies[name] = letters.Reply()
+            hosted.mailbox.put(letters.Inspect(replies[name]))
         return {name: self._counted(name, await reply.future) for name, reply in replies.items()}
 
-    def _counted(self, name: str, status: mail.LambdaStatus) -> mail.LambdaStatus:
+    def _counted(self, name: str, status: LambdaStatus) -> LambdaStatus:
         outlet = self._lambdas[name].outlet
         own = self._own(name)
         return replace(
@@ -84,7 +86,7 @@ class Admin:
     async def _status(self, _: pb.StatusRequest, context: Context) -> pb.StatusResponse:
         try:
             statuses = await self.statuses()
-        except mail.GoneError as error:
+        except GoneError as error:
             await abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
         return pb.StatusResponse(
             version=VERSION,
@@ -93,7 +95,7 @@ class Admin:
             lambdas=[self._lambda(name, status) for name, status in statuses.items()],
         )
 
-    def _lambda(self, name: str, status: mail.LambdaStatus) -> pb.Lambda:
+    def _lambda(self, name: str, status: LambdaStatus) -> pb.Lambda:
         config = self._lambdas[name].config
         wall_clock = time.time() - time.monotonic()
         return pb.Lambda(
@@ -123,7 +125,7 @@ class Admin:
             skipped_records=status.skipped,
         )
 
-    def _process(self, process: mail.ProcessStatus) -> pb.Process:
+    def _process(self, process: ProcessStatus) -> pb.Process:
         info = self._host.processes.get(process.process_id)
         return pb.Process(
             process_id=process.process_id,
@@ -137,15 +139,15 @@ class Admin:
 
     async def _resume(self, request: pb.ResumeRequest, context: Context) -> pb.ResumeResponse:
         hosted = await self._hosted(request, context)
-        reply: mail.Reply[tuple[int, int | None]] = mail.Reply()
-        hosted.mailbox.put(mail.Resume(_place(request), request.skip, reply))
+        reply: letters.Reply[tuple[int, int | None]] = letters.Reply()
+        hosted.mailbox.put(letters.Resume(_place(request), request.skip, reply))
         from_offset, skipped = await _answer(reply, context)
         return pb.ResumeResponse(from_offset=from_offset, skipped=skipped)
 
     async def _pause(self, request: pb.PauseRequest, context: Context) -> pb.PauseResponse:
         hosted = await self._hosted(request, context)
-        reply: mail.Reply[int] = mail.Reply()
-        hosted.mailbox.put(mail.Pause(_place(request), cut(request.reason, MOST_REASON), reply))
+        reply: letters.Reply[int] = letters.Reply()
+        hosted.mailbox.put(letters.Pause(_place(request), cut(request.reason, MOST_REASON), reply))
         from_offset = await _answer(reply, context)
         return pb.PauseResponse(from_offset=from_offset)
 
@@ -155,8 +157,8 @@ class Admin:
             to = _seek_to(request)
         except InvalidFrameError as error:
             await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        reply: mail.Reply[tuple[int, int, State]] = mail.Reply()
-        hosted.mailbox.put(mail.Seek(_place(request), to, reply))
+        reply: letters.Reply[tuple[int, int, State]] = letters.Reply()
+        hosted.mailbox.put(letters.Seek(_place(request), to, reply))
         from_offset, was_at, state = await _answer(reply, context)
         return pb.SeekResponse(from_offset=from_offset, was_at=was_at, state=cast("pb.PartitionState", state))
 
@@ -179,34 +181,34 @@ def _place(request: OnePartition) -> TopicPartition:
     return TopicPartition(request.topic, request.partition)
 
 
-def _seek_to(request: pb.SeekRequest) -> mail.SeekTo:
+def _seek_to(request: pb.SeekRequest) -> letters.SeekTo:
     """Raises ``InvalidFrameError``."""
     match request.WhichOneof("to"):
         case "offset":
             if request.offset < 0:
                 raise InvalidFrameError(f"offset: {request.offset} is negative")
-            return mail.SeekTo("offset", request.offset)
+            return letters.SeekTo("offset", request.offset)
         case "timestamp_ms":
             if request.timestamp_ms < 0:
                 raise InvalidFrameError(f"timestamp_ms: {request.timestamp_ms} is negative")
-            return mail.SeekTo("timestamp", request.timestamp_ms)
+            return letters.SeekTo("timestamp", request.timestamp_ms)
         case "edge" if request.edge == pb.EDGE_EARLIEST:
-            return mail.SeekTo("earliest")
+            return letters.SeekTo("earliest")
         case "edge" if request.edge == pb.EDGE_LATEST:
-            return mail.SeekTo("latest")
+            return letters.SeekTo("latest")
         case "edge":
             raise InvalidFrameError(f"edge: {request.edge} is none of EARLIEST, LATEST")
         case _:
             raise InvalidFrameError("to: missing; it is one of offset, timestamp_ms, edge")
 
 
-async def _answer(reply: mail.Reply[T], context: Context) -> T:
+async def _answer(reply: letters.Reply[T], context: Context) -> T:
     """What the thread says, or the end of the call with why not."""
     try:
         return await reply.future
     except OrderRefused as refusal:
         await abort(context, _REFUSALS[refusal.kind], str(refusal))
-    except mail.GoneError as error:
+    except GoneError as error:
         await abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
 
 
@@ -215,7 +217,7 @@ def _milliseconds(monotonic: float | None, wall_clock: float) -> int | None:
     return None if monotonic is None else round((monotonic + wall_clock) * 1000)
 
 
-def _partition(status: mail.PartitionStatus, wall_clock: float) -> pb.Partition:
+def _partition(status: PartitionStatus, wall_clock: float) -> pb.Partition:
     """``wall_clock``: what is to be added to a monotonic time, in seconds."""
     return pb.Partition(
         topic=status.tp.topic,

@@ -12,14 +12,15 @@ from typing import TypeAlias, cast
 import grpc
 
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar import mail
-from sidecar.kafka.outlet import FullError
+from sidecar.mail import letters
+from sidecar.mail.boxes import GoneError
 from sidecar.partitions.vocabulary import CheckpointOutcome, ErrorAction, ErrorOutcome, Lease, Progress
+from sidecar.producing.lambda_producer import FullError
 from sidecar.server import frames, producing
 from sidecar.server.arrivals import Arrivals
 from sidecar.server.frames import InvalidFrameError
-from sidecar.server.hosted import Hosted
 from sidecar.server.refusals import Context, Refusals, Refused, abort, host_of, is_one_connection
+from sidecar.server.runtime import Hosted
 from sidecar.server.stream import Stream
 
 CHUNK = 500
@@ -76,7 +77,7 @@ class Calls:
                 status, text = refused.status, str(refused)
             except InvalidFrameError as error:
                 status, text = grpc.StatusCode.INVALID_ARGUMENT, str(error)
-            except mail.GoneError as error:
+            except GoneError as error:
                 await abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
             else:
                 if useless:
@@ -143,10 +144,10 @@ class Calls:
                 indexes.append(index)
                 known.append((lease, progress))
                 useful.add(lease)
-        replies: dict[str, mail.Reply[list[tuple[CheckpointOutcome, int | None]]]] = {}
+        replies: dict[str, letters.Reply[list[tuple[CheckpointOutcome, int | None]]]] = {}
         for name, (_, known) in living.items():
-            replies[name] = mail.Reply()
-            self._lambdas[name].mailbox.put(mail.Checkpoints(known, replies[name]))
+            replies[name] = letters.Reply()
+            self._lambdas[name].mailbox.put(letters.Checkpoints(known, replies[name]))
         for name, (indexes, _) in living.items():
             for index, result in zip(indexes, await replies[name].future, strict=True):
                 results[index] = _result(*result)
@@ -167,8 +168,8 @@ class Calls:
         else:
             # Before it is told, not after: each one is a line in the log, and a caller may go away and come again.
             await self._refusals.late(stream.process_id, 1 + len(failure.message + failure.stack) / USELESS_TEXT)
-        reply: mail.Reply[tuple[ErrorOutcome, float]] = mail.Reply()
-        self._lambdas[stream.lambda_name].mailbox.put(mail.Failed(lease, failure, last, reply))
+        reply: letters.Reply[tuple[ErrorOutcome, float]] = letters.Reply()
+        self._lambdas[stream.lambda_name].mailbox.put(letters.Failed(lease, failure, last, reply))
         outcome, seconds = await reply.future
         response = pb.ErrorResponse(outcome=cast("pb.ErrorOutcome", outcome), retry_after_ms=round(seconds * 1000))
         return response.SerializeToString(), 0.0

@@ -16,17 +16,18 @@ from typing import Any
 import grpc
 
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar import mail
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.logs import get_logger
+from sidecar.mail import letters
+from sidecar.mail.boxes import settle
 from sidecar.partitions.vocabulary import Assign, EndReason, EndStream, Lease, Resumed, Revoke, RevokeReason, StreamId
 from sidecar.server import frames
 from sidecar.server.arrivals import Arrivals
 from sidecar.server.calls import Calls
 from sidecar.server.frames import InvalidFrameError, Offered
-from sidecar.server.hosted import Hosted
 from sidecar.server.reading import Reader
 from sidecar.server.refusals import Context, Refusals, Refused, abort, is_one_connection
+from sidecar.server.runtime import Hosted
 from sidecar.server.silent import Silent
 from sidecar.server.stream import Stream
 from sidecar.version import VERSION
@@ -111,25 +112,25 @@ class LambdaHost:
             if stream.lease is None:
                 stream.end(grpc.StatusCode.UNAVAILABLE, reason)
 
-    def deliver(self, items: list[mail.Delivery]) -> None:
+    def deliver(self, items: list[letters.Delivery]) -> None:
         """What a consumer thread has to say, in its order. Called on the loop."""
         for item in items:
             match item:
-                case mail.Answer():
-                    mail.settle(item)
-                case mail.Readiness(name, is_ready):
+                case letters.Answer():
+                    settle(item)
+                case letters.Readiness(name, is_ready):
                     (self._ready.add if is_ready else self._ready.discard)(name)
                     self._health(len(self._ready) == len(self._lambdas))
-                case mail.Exit(name, reason):
+                case letters.Exit(name, reason):
                     self._exit(name, reason)
                 case _:
                     stream = self._streams.get(item.stream)
                     if stream is not None:  # else it ended meanwhile; the thread hears of it
                         self._tell(stream, item)
 
-    def _tell(self, stream: Stream, item: mail.Send | Assign | Revoke | Resumed | EndStream) -> None:
+    def _tell(self, stream: Stream, item: letters.Send | Assign | Revoke | Resumed | EndStream) -> None:
         match item:
-            case mail.Send(_, data):
+            case letters.Send(_, data):
                 stream.push(data, is_batch=True)
             case Assign():
                 self._not_spare(stream)
@@ -220,7 +221,7 @@ class LambdaHost:
             tasks.append(
                 asyncio.ensure_future(
                     stream.write_all(
-                        context, lambda stream_id: hosted.mailbox.put(mail.Written(stream_id)), self._hung
+                        context, lambda stream_id: hosted.mailbox.put(letters.Written(stream_id)), self._hung
                     )
                 )
             )
@@ -242,7 +243,7 @@ class LambdaHost:
                 del self._leases[stream.lease]
             self._count(stream.offer, -1)
             # After Closed this is no news to the thread; in every other case it is how it learns.
-            hosted.mailbox.put(mail.StreamLost(stream.id))
+            hosted.mailbox.put(letters.StreamLost(stream.id))
 
     def _hung(self, process_id: str) -> None:
         """The process takes nothing any more: its partitions are for others. It may offer again when it wakes."""

@@ -9,8 +9,8 @@ from itertools import pairwise, repeat
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.config.lambdas import LambdaConfig
-from sidecar.kafka.header_names import writable
-from sidecar.kafka.outlet import Headers, Outgoing, Written
+from sidecar.producing.lambda_producer import Headers, Outgoing, Written
+from sidecar.records.header_names import writable
 from sidecar.server.frames import InvalidFrameError, cut
 
 MOST_RECORDS = 10_000

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from time import monotonic
 
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar import mail
+from sidecar.mail import letters
+from sidecar.mail.boxes import Mailbox
 from sidecar.partitions.vocabulary import ClosedReason
 from sidecar.server import frames
 from sidecar.server.frames import InvalidFrameError
@@ -44,9 +45,7 @@ class _Pace:
 class Reader:
     """Reads one stream after its Offer, in the order that the contract asks for."""
 
-    def __init__(
-        self, context: Context, stream: Stream, mailbox: mail.Mailbox, on_available: Callable[[], None]
-    ) -> None:
+    def __init__(self, context: Context, stream: Stream, mailbox: Mailbox, on_available: Callable[[], None]) -> None:
         """``on_available`` is called when the stream is."""
         self._context = context
         self._on_available = on_available
@@ -75,17 +74,17 @@ class Reader:
         if kind == "available" and not self._available:
             self._available = True
             self._on_available()
-            self._mailbox.put(mail.Available(stream.id, stream.process_id, stream.offer.max_message_bytes))
+            self._mailbox.put(letters.Available(stream.id, stream.process_id, stream.offer.max_message_bytes))
         elif kind == "ready" and stream.lease is not None and not self._ready:
             self._ready = True
-            self._mailbox.put(mail.Ready(stream.id, frame.ready.lease))
+            self._mailbox.put(letters.Ready(stream.id, frame.ready.lease))
         elif kind == "pause" and self._ready:
-            self._mailbox.put(mail.PauseLease(stream.id, frames.pausing(frame.pause)))
+            self._mailbox.put(letters.PauseLease(stream.id, frames.pausing(frame.pause)))
         elif kind == "resume" and self._ready:
-            self._mailbox.put(mail.ResumeLease(stream.id))
+            self._mailbox.put(letters.ResumeLease(stream.id))
         elif kind == "closed":
             last = frames.last_checkpoint(frame.closed, "closed.last_checkpoint")
-            self._mailbox.put(mail.Closed(stream.id, ClosedReason(frame.closed.reason), last))
+            self._mailbox.put(letters.Closed(stream.id, ClosedReason(frame.closed.reason), last))
             return True
         elif kind is not None:
             raise InvalidFrameError(

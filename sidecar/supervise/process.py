@@ -17,12 +17,12 @@ from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
 
-from sidecar import mail
+from sidecar.config.environment import with_interpreter_first
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.logs import get_logger
 from sidecar.partitions.backoff import delay
 from sidecar.redact import masked
-from sidecar.supervise.environment import with_interpreter_first
+from sidecar.status import Problem
 from sidecar.supervise.guard import guarded
 from sidecar.tasks import Tasks
 
@@ -121,18 +121,18 @@ class Supervisor:
         """How often a process ended, or could not be started, although nobody had asked for its end."""
         return sum(record.exits for record in self._records)
 
-    def problems(self) -> list[mail.Problem]:
+    def problems(self) -> list[Problem]:
         """Each process that ends again and again. Nothing of the sidecar is blocked by that."""
         now = monotonic()
         found = [
-            mail.Problem(f"process:{record.instance}", text, record.since, blocks=False)
+            Problem(f"process:{record.instance}", text, record.since, blocks=False)
             for record in self._records
             if (text := record.problem(now))
         ]
         if len(found) > MOST_PROBLEMS:
             text = f"{len(found) - MOST_PROBLEMS} more processes ended"
             since = min(one.since for one in found[MOST_PROBLEMS:])
-            found[MOST_PROBLEMS:] = [mail.Problem("process:others", text, since, blocks=False)]
+            found[MOST_PROBLEMS:] = [Problem("process:others", text, since, blocks=False)]
         return found
 
     def restart_none(self) -> None:

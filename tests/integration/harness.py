@@ -26,8 +26,8 @@ from confluent_kafka import Message, Producer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sdk_python.protocol import admin_pb2
-from sidecar.kafka import extension
-from sidecar.operate import client
+from sidecar.commands import client
+from sidecar.records import extension
 from sidecar.supervise import guard
 from tests.integration import checks
 from tests.integration.history import History

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.operate import client
-from sidecar.operate.show import status_text
-from sidecar.operate.target import Target
+from sidecar.commands import client
+from sidecar.commands.show import status_text
+from sidecar.commands.target import Target
 from tests.integration import checks
 from tests.integration.dead import CONNECT, OURS, added, dead_topic, places_of, read_dead, sources
 from tests.integration.harness import NAME, PATIENCE, Program, Sidecar, Stage, wait_for

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.kafka import embedded
-from sidecar.kafka.embedded import EmbeddedBroker, EmbeddedBrokerError, EmbeddedBrokerMissing, find_broker
+from sidecar import embedded
+from sidecar.embedded import EmbeddedBroker, EmbeddedBrokerError, EmbeddedBrokerMissing, find_broker
 from tests.servers.tansu import TansuServer
 from tests.servers.topics import Record, create_topic, end_offsets, produce, read_all
 
@@ -181,7 +181,7 @@ async def test_what_is_meant_for_others_in_the_environment_does_not_reach_the_br
 def test_ends_when_its_parent_is_killed() -> None:
     parent = (
         "import asyncio, signal\n"
-        "from sidecar.kafka.embedded import EmbeddedBroker\n"
+        "from sidecar.embedded import EmbeddedBroker\n"
         "broker = EmbeddedBroker()\n"
         "asyncio.run(broker.start())\n"
         "print(broker.address, flush=True)\n"

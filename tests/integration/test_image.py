@@ -120,7 +120,7 @@ def test_the_environment_has_what_the_project_needs_and_no_tools(image: Image) -
 
 
 def test_the_extension_was_compiled_for_it(image: Image) -> None:
-    assert image.run(["python", "-c", "import sidecar.kafka._native as n; print(n.__file__)"]).stdout.strip()
+    assert image.run(["python", "-c", "import sidecar.records._native as n; print(n.__file__)"]).stdout.strip()
 
 
 def test_all_versions_are_the_pinned_ones(image: Image) -> None:

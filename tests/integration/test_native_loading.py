@@ -11,11 +11,11 @@ from pathlib import Path
 import confluent_kafka.cimpl
 import pytest
 
-from sidecar.kafka import _native
+from sidecar.records import _native
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the names of libraries are found as Linux has them")
 
-EXTENSION = "from sidecar.kafka.extension import extension; assert extension() is not None, 'the fallback is used'"
+EXTENSION = "from sidecar.records.extension import extension; assert extension() is not None, 'the fallback is used'"
 BINDING = "import confluent_kafka"
 _INTERPOSED = "LD_PRELOAD"
 

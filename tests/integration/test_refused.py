@@ -15,19 +15,21 @@ import pytest
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka.admin import AdminClient
 
-from sidecar import mail
-from sidecar.kafka.client_errors import Faults, WatchedConsumer
-from sidecar.kafka.committed import CommittedOffsets
-from sidecar.kafka.connection import ClientLog, Connection
-from sidecar.kafka.inquiries import Inquiries
-from sidecar.kafka.problems import Problems
-from sidecar.kafka.properties import admin_properties
-from sidecar.kafka.topic_watch import TopicWatch, Watched
+from sidecar.cluster.client_log import ClientLog
+from sidecar.cluster.committed import CommittedOffsets
+from sidecar.cluster.errors import Faults, WatchedConsumer
+from sidecar.cluster.inquiries import Inquiries
+from sidecar.cluster.topic_watch import TopicWatch, Watched
+from sidecar.config.kafka_properties import admin_properties
+from sidecar.consuming.connection import Connection
+from sidecar.consuming.problems import Problems
+from sidecar.mail import letters
+from sidecar.mail.boxes import Mailbox
 from tests.integration.harness import NAME, Broker, Sidecar, Stage, wait_for
 from tests.servers import topics
 from tests.servers.process import free_ports
 from tests.servers.secured import UNKNOWN_HOST, SecuredKafka
-from tests.unit.kafka.recorder import Recorder
+from tests.unit.consuming.recorder import Recorder
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -67,7 +69,7 @@ class Way:
         client_log = ClientLog(self.recorder.log)
         everything = {**properties, "group.id": "way", "error_cb": self._complain}
         self._consumer = WatchedConsumer(everything, Faults(), client_log)
-        self._mailbox = mail.Mailbox()
+        self._mailbox = Mailbox()
         admin = AdminClient(dict(admin_properties(properties)), logger=ClientLog(self.recorder.log))
         self._watch = TopicWatch(admin, [Watched(names, None, self._mailbox)])
         offsets = CommittedOffsets("way", {}, self._mailbox, client_log)  # not started: nothing asks it
@@ -79,13 +81,13 @@ class Way:
         """One turn, as of the consumer thread. Returns whether anything was said."""
         while (letter := self._mailbox.take()) is not None:
             match letter:
-                case mail.Topics(facts):
+                case letters.Topics(facts):
                     self.looks += 1
                     self.connection.reached(facts)
-                case mail.TopicsUnknown(error):
+                case letters.TopicsUnknown(error):
                     self.looks += 1
                     self.connection.away(error)
-                case mail.Told(then):
+                case letters.Told(then):
                     then()
         self.connection.work(monotonic())
         self._consumer.poll(0.05)

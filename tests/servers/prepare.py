@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from sidecar.kafka.embedded import EmbeddedBrokerMissing, find_broker
+from sidecar.embedded import EmbeddedBrokerMissing, find_broker
 from tests.servers import ferretdb, kafka, wheels
 
 REQUIRED = "KAFKA_SIDECAR_REQUIRE_KAFKA"

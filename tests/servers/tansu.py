@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from sidecar.kafka.embedded import EmbeddedBroker
+from sidecar.embedded import EmbeddedBroker
 
 
 class TansuServer(EmbeddedBroker):

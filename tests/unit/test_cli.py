@@ -20,9 +20,9 @@ import sidecar.operate
 from sdk_python._tls import Tls
 from sdk_python.protocol import admin_pb2
 from sidecar.cli import main
+from sidecar.commands.operator import COMMANDS
+from sidecar.commands.show import status_json, status_text
 from sidecar.config import Config
-from sidecar.operate.commands import COMMANDS
-from sidecar.operate.show import status_json, status_text
 
 GOOD = """
 kafka:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.config import Config, ConfigError, load
-from sidecar.kafka.properties import check, embedded_port, is_embedded, outlet_properties, producer_properties
+from sidecar.config.kafka_properties import check, embedded_port, is_embedded, outlet_properties, producer_properties
 
 SERVERS = {"bootstrap.servers": "localhost:9092"}
 

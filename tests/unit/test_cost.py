@@ -1,4 +1,4 @@
-"""What a record costs on its way, in the interpreter's instructions and not in time: the path stays one of columns.
+"""What a record costs in the SDK, in the interpreter's instructions and not in time: the path stays one of columns.
 
 Counted are the instructions that run in this project's own files for 1,000 more records, those of C code are not.
 """
@@ -7,42 +7,20 @@ import asyncio
 from collections.abc import Callable
 
 import sdk_python
-import sidecar
 from sdk_python import Message
 from sdk_python._checkpoints import Place
 from sdk_python._dispatch import Dispatcher
 from sdk_python._turns import Turns
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar.kafka.encode import encode
-from tests.unit.kafka.test_encode import record
 from tests.unit.tracing import steps
 
-PACKAGES = (sdk_python, sidecar)
-LARGE = 1 << 30
+PACKAGES = (sdk_python,)
 
 
 def each(work: Callable[[int], Callable[[], object]]) -> float:
     """What one more record costs; ``work`` prepares so many records."""
     few, many = work(1_000), work(2_000)
     return (steps("opcode", PACKAGES, many) - steps("opcode", PACKAGES, few)) / 1_000
-
-
-def test_the_sidecar_frames_a_record() -> None:
-    """From the client's message objects to a serialized frame: only the timestamps are taken one by one."""
-
-    def work(count: int) -> Callable[[], object]:
-        records = [record(offset) for offset in range(count)]
-        return lambda: encode(records, LARGE, LARGE)
-
-    assert each(work) < 10
-
-
-def test_the_sidecar_frames_a_record_with_headers() -> None:
-    def work(count: int) -> Callable[[], object]:
-        records = [record(offset, headers=[("name", b"value")]) for offset in range(count)]
-        return lambda: encode(records, LARGE, LARGE)
-
-    assert each(work) < 60
 
 
 def test_the_sdk_calls_a_handler() -> None:

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from sidecar import mail
 from sidecar.config import Endpoint, parse_endpoint
 from sidecar.operate import connection, http as operate
 from sidecar.partitions.vocabulary import State, TopicPartition
+from sidecar.status import LambdaStatus, PartitionStatus, Problem, ProcessStatus
 from tests.unit.waiting import until
 
 PATIENCE = 60.0
 ANY_PORT = Endpoint("127.0.0.1", 0)
 
 
-def partition(number: int, **fields: Any) -> mail.PartitionStatus:
+def partition(number: int, **fields: Any) -> PartitionStatus:
     given: dict[str, Any] = {
         "tp": TopicPartition("raw", number),
         "state": State.RUNNING,
@@ -41,10 +41,10 @@ def partition(number: int, **fields: Any) -> mail.PartitionStatus:
         "stalled_since": None,
         "resumes_at": None,
     }
-    return mail.PartitionStatus(**{**given, **fields})
+    return PartitionStatus(**{**given, **fields})
 
 
-def status(*partitions: mail.PartitionStatus, **fields: Any) -> mail.LambdaStatus:
+def status(*partitions: PartitionStatus, **fields: Any) -> LambdaStatus:
     given: dict[str, Any] = {
         "connected": True,
         "joined": True,
@@ -55,9 +55,9 @@ def status(*partitions: mail.PartitionStatus, **fields: Any) -> mail.LambdaStatu
         "dead_letters": 0,
         "hand_overs": 0,
         "reports": 0,
-        "processes": [mail.ProcessStatus("p1", len(partitions), True)],
+        "processes": [ProcessStatus("p1", len(partitions), True)],
     }
-    return mail.LambdaStatus(**{**given, **fields}, partitions=list(partitions))
+    return LambdaStatus(**{**given, **fields}, partitions=list(partitions))
 
 
 HALTED = partition(1, state=State.HALTED, reason="bad record", failing_offset=8, blocked_since=5.0)
@@ -68,7 +68,7 @@ class Operator:
     """A running endpoint, what it shows, and how it is asked."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.statuses: dict[str, mail.LambdaStatus] = {"deli": status(partition(0))}
+        self.statuses: dict[str, LambdaStatus] = {"deli": status(partition(0))}
         self.answers = asyncio.Event()
         self.answers.set()
         self.server = operate.OperateServer(endpoint, self._ask)
@@ -145,7 +145,7 @@ async def test_all_is_well(path: str) -> None:
 
 async def test_not_connected_is_alive_and_not_ready() -> None:
     async with running() as operator:
-        operator.statuses["scribe"] = status(connected=False, problems=[mail.Problem("connection", "no broker", 1.0)])
+        operator.statuses["scribe"] = status(connected=False, problems=[Problem("connection", "no broker", 1.0)])
         report = {"ready": False, "connected": False, "problems": {"scribe": "no broker"}, "halted": {}}
         assert await operator.report("/readyz") == (503, report)
         assert await operator.report("/healthz") == (200, report)
@@ -178,7 +178,7 @@ async def test_the_metrics_of_a_lambda() -> None:
         }
         skips = partition(2, skipping=("a", "b"), skipping_count=2), partition(3, skipping=("c",), skipping_count=11)
         deli = status(partition(0), HALTED, *skips, **counts)
-        away = mail.Problem("connection", "no broker", 1.0)
+        away = Problem("connection", "no broker", 1.0)
         operator.statuses = {"deli": deli, "scribe": status(connected=False, problems=[away])}
         shown = await samples(operator)
     assert shown.pop('kafka_sidecar_problem{kind="connection",lambda="scribe"}') == 1
@@ -457,6 +457,6 @@ async def test_what_blocks_nothing_leaves_it_ready() -> None:
     """A process that crashes is a problem; a part of the sidecar that died makes it not ready."""
     async with running() as operator:
         for blocks, expected in ((False, [200, 200]), (True, [200, 503])):
-            problem = mail.Problem("process:0", "it crashed", 1.0, blocks=blocks)
+            problem = Problem("process:0", "it crashed", 1.0, blocks=blocks)
             operator.statuses = {"deli": status(partition(0), problems=[problem])}
             assert [(await operator.get(path))[0] for path in ("/healthz", "/readyz")] == expected

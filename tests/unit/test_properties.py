@@ -4,8 +4,8 @@ import pytest
 from confluent_kafka import Consumer
 
 from sidecar.config import LambdaConfig, WindowConfig
-from sidecar.kafka.names import OFTEN_USED, OWNED
-from sidecar.kafka.properties import check, consumer_properties, rebalance_protocol
+from sidecar.config.kafka_names import OFTEN_USED, OWNED
+from sidecar.config.kafka_properties import check, consumer_properties, rebalance_protocol
 
 SERVERS = {"bootstrap.servers": "localhost:9092"}
 EMBEDDED = {"bootstrap.servers": "embedded"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.operate.target import Target, parse_target
+from sidecar.commands.target import Target, parse_target
 
 
 @pytest.mark.parametrize(

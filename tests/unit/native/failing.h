@@ -1,4 +1,4 @@
-/* Included before each file of sidecar/native: memory that runs out when a test says so. */
+/* Included before each file of sidecar/records/native: memory that runs out when a test says so. */
 #ifndef PLAYED_FAILING_H
 #define PLAYED_FAILING_H
 

@@ -1,7 +1,7 @@
-"""The C files of `sidecar/native` as a library that Python calls, with a librdkafka that a test plays.
+"""The C files of `sidecar/records/native` as a library that Python calls, with a librdkafka that a test plays.
 
 They are compiled for the test, with a sanitizer where `SANITIZERS` says so (`make sanitize`), and without Python's
-part, which `tests/unit/kafka/test_rows.py` has with the real librdkafka.
+part, which `tests/unit/records/test_rows.py` has with the real librdkafka.
 """
 
 import ctypes

@@ -1,7 +1,7 @@
 /* A librdkafka that a test plays, for what the real one never does: to refuse a read, to have no queue, to give records of
  * a partition that nobody has led, to keep headers in another way. And the rows, where Python can call them.
  *
- * The functions have their real names, so that sidecar/native finds them as it finds the real ones.
+ * The functions have their real names, so that sidecar/records/native finds them as it finds the real ones.
  */
 #include <stdio.h>
 #include <stdlib.h>

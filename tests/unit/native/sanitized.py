@@ -1,4 +1,4 @@
-"""A plugin for pytest: `sidecar.kafka._native` is compiled with sanitizers and used instead of the installed one.
+"""A plugin for pytest: `sidecar.records._native` is compiled with sanitizers and used instead of the installed one.
 
 For `make sanitize`, which also loads the sanitizers' own libraries into Python.
 """
@@ -12,10 +12,10 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-import sidecar.kafka
+import sidecar.records
 from tests.unit.native.library import SANITIZERS, command, sources
 
-_NAME = "sidecar.kafka._native"
+_NAME = "sidecar.records._native"
 
 
 def _compiled(folder: Path) -> Path:
@@ -35,7 +35,7 @@ def _use(made: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     sys.modules[_NAME] = module
-    vars(sidecar.kafka)["_native"] = module
+    vars(sidecar.records)["_native"] = module
 
 
 if not os.environ.get(SANITIZERS):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sidecar.operate.place import Place, parse_place
+from sidecar.commands.place import Place, parse_place
 
 MOMENT = 1_795_529_100_000
 """2026-11-24T14:05:00Z"""

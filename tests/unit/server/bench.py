@@ -8,13 +8,14 @@ import grpc
 import grpc.aio
 
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar import mail
 from sidecar.config import LambdaConfig, ServerConfig
-from sidecar.kafka.outlet import Outlet
+from sidecar.mail import letters
+from sidecar.mail.boxes import Mailbox
 from sidecar.partitions.vocabulary import Assign, Lease, StreamId, TopicPartition
+from sidecar.producing.lambda_producer import Outlet
 from sidecar.server.admin import Admin
-from sidecar.server.hosted import Hosted
 from sidecar.server.lambda_host import SERVICE, LambdaHost
+from sidecar.server.runtime import Hosted
 from sidecar.server.server import Server
 
 PATIENCE = 60.0
@@ -22,12 +23,12 @@ PATIENCE = 60.0
 
 BROKER = "broker:9092"
 
-L = TypeVar("L", bound=mail.Letter)
-Deliver = Callable[[list[mail.Delivery]], None]
+L = TypeVar("L", bound=letters.Letter)
+Deliver = Callable[[list[letters.Delivery]], None]
 Metadata = Sequence[tuple[str, str]]
 
 
-class Desk(mail.Mailbox):
+class Desk(Mailbox):
     """Where the letters to one lambda's consumer thread arrive: the test waits on the loop for them."""
 
     def __init__(self, deliver: Deliver) -> None:
@@ -35,7 +36,7 @@ class Desk(mail.Mailbox):
         self._deliver = deliver
         self._rings = asyncio.Event()
 
-    def put(self, letter: mail.Letter) -> None:
+    def put(self, letter: letters.Letter) -> None:
         super().put(letter)
         self._rings.set()
 
@@ -50,7 +51,7 @@ class Desk(mail.Mailbox):
 
     def answer(self, letter: Any, value: object = None, error: Exception | None = None) -> None:
         """To a letter that wants one; at once."""
-        self._deliver([mail.Answer(letter.reply, value, error)])
+        self._deliver([letters.Answer(letter.reply, value, error)])
 
 
 DeskT = TypeVar("DeskT", bound=Desk)
@@ -116,7 +117,7 @@ class Bench(Generic[DeskT]):
     def deli(self) -> DeskT:
         return self.desks["deli"]
 
-    def _deliver(self, items: list[mail.Delivery]) -> None:
+    def _deliver(self, items: list[letters.Delivery]) -> None:
         self.host.deliver(items)  # looked up late: the host is made of the desks
 
     def dial(self, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
@@ -134,7 +135,7 @@ class Bench(Generic[DeskT]):
         await call.say(offer=offer(lambda_name=name, **fields))
         await call.expect("welcome")
         await call.say(available=pb.Available())
-        call.id = (await self.desks[name].expect(mail.Available)).stream
+        call.id = (await self.desks[name].expect(letters.Available)).stream
 
     async def given(
         self, call: Call, name: str, lease: Lease, where: TopicPartition, start: int, generation: int
@@ -143,7 +144,7 @@ class Bench(Generic[DeskT]):
         self.host.deliver([Assign(call.id, lease, where, start, generation)])
         assert (await call.expect("assigned")).lease == lease
         await call.say(ready=pb.Ready(lease=lease))
-        assert await self.desks[name].expect(mail.Ready) == mail.Ready(call.id, lease)
+        assert await self.desks[name].expect(letters.Ready) == letters.Ready(call.id, lease)
 
 
 def offer(**fields: Any) -> pb.Offer:

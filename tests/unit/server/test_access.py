@@ -11,8 +11,8 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from sdk_python.protocol import admin_pb2, lambda_pb2 as pb
-from sidecar import mail
 from sidecar.config import TlsConfig
+from sidecar.mail import letters
 
 from .bench import PATIENCE, offer
 from .wire import Client, Wire, entry, running
@@ -63,9 +63,9 @@ async def test_health_is_what_the_sidecar_was_last_told(wire: Wire, client: Clie
 
 
 async def test_it_is_well_when_every_lambda_is_ready(wire: Wire) -> None:
-    wire.host.deliver([mail.Readiness("deli", True)])
-    wire.host.deliver([mail.Readiness("scribe", True)])
-    wire.host.deliver([mail.Readiness("deli", False)])
+    wire.host.deliver([letters.Readiness("deli", True)])
+    wire.host.deliver([letters.Readiness("scribe", True)])
+    wire.host.deliver([letters.Readiness("deli", False)])
     assert wire.health == [False, True, False]
 
 
@@ -144,7 +144,7 @@ BY = {
 )
 async def test_which_token_opens_which_door(tokens: dict[str, str], lambdas: set[str], operators: set[str]) -> None:
     async with running(**tokens) as wire, wire.client() as client:
-        wire.deli.answers[mail.Pause] = 3
+        wire.deli.answers[letters.Pause] = 3
         pause = admin_pb2.PauseRequest(lambda_name="deli", topic="words")
         for who, metadata in BY.items():
             if who in lambdas:
@@ -155,7 +155,7 @@ async def test_which_token_opens_which_door(tokens: dict[str, str], lambdas: set
                 assert "KAFKA_SIDECAR_TOKEN" in text
             if who in operators:
                 assert admin_pb2.PauseResponse.FromString(await client.unary(PAUSE, pause, metadata)).from_offset == 3
-                await wire.deli.expect(mail.Pause)
+                await wire.deli.expect(letters.Pause)
             else:
                 status, text = await client.refused(PAUSE, pause, metadata)
                 assert status is UNAUTHENTICATED

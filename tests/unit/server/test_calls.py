@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sdk_python.protocol import admin_pb2, lambda_pb2 as pb
-from sidecar import mail
+from sidecar.mail import letters
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
     ClosedReason,
@@ -18,6 +18,7 @@ from sidecar.partitions.vocabulary import (
     State,
     TopicPartition,
 )
+from sidecar.status import LambdaStatus, PartitionStatus, Problem, ProcessStatus
 from sidecar.version import VERSION
 
 from .bench import PATIENCE
@@ -26,7 +27,7 @@ from .server_lab import Lab
 STALE = pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_STALE_LEASE)
 
 
-def status(**fields: Any) -> mail.LambdaStatus:
+def status(**fields: Any) -> LambdaStatus:
     given: dict[str, Any] = {
         "connected": True,
         "joined": True,
@@ -40,7 +41,7 @@ def status(**fields: Any) -> mail.LambdaStatus:
         "processes": [],
         "partitions": [],
     }
-    return mail.LambdaStatus(**{**given, **fields})
+    return LambdaStatus(**{**given, **fields})
 
 
 def call(method: Any, request: Any) -> asyncio.Future[Any]:
@@ -72,12 +73,12 @@ async def test_checkpoints_of_several_lambdas_are_answered_in_the_requests_order
         ]
     )
     response = call(lab.calls.Checkpoint, request)
-    scribe = await lab.desks["scribe"].expect(mail.Checkpoints)
+    scribe = await lab.desks["scribe"].expect(letters.Checkpoints)
     assert scribe.entries == [("s1", Progress(1, 0, 0, 4)), ("s1", Progress(0))]
     lab.desks["scribe"].answer(
         scribe, [(CheckpointOutcome.ACCEPTED_DRAINING, None), (CheckpointOutcome.IGNORED_LOWER, None)]
     )
-    deli = await lab.deli.expect(mail.Checkpoints)
+    deli = await lab.deli.expect(letters.Checkpoints)
     assert deli.entries == [
         ("d1", Progress(2, 3, 90, None, 2, ("t/a", "t/b"), 2)),
         ("d2", Progress(None)),
@@ -97,8 +98,8 @@ async def test_a_lambda_that_is_slow_to_answer_does_not_keep_others_waiting(lab:
     await lab.running("scribe", "s1")
     entries = [pb.CheckpointEntry(lease=lease, offset=6) for lease in ("d1", "s1")]
     response = call(lab.calls.Checkpoint, pb.CheckpointRequest(entries=entries))
-    deli = await lab.deli.expect(mail.Checkpoints)
-    scribe = await lab.desks["scribe"].expect(mail.Checkpoints)  # and deli has not answered yet
+    deli = await lab.deli.expect(letters.Checkpoints)
+    scribe = await lab.desks["scribe"].expect(letters.Checkpoints)  # and deli has not answered yet
     lab.desks["scribe"].answer(scribe, [(CheckpointOutcome.ACCEPTED, None)])
     lab.deli.answer(deli, [(CheckpointOutcome.IGNORED_LOWER, None)])
     outcomes = [pb.CHECKPOINT_OUTCOME_IGNORED_LOWER, pb.CHECKPOINT_OUTCOME_ACCEPTED]
@@ -123,10 +124,10 @@ async def test_a_lease_dies_with_its_stream(lab: Lab, how: str) -> None:
     stream = await lab.running(lease="mine")
     if how == "closed":
         await stream.say(closed=pb.Closed(reason=pb.CLOSED_REASON_STOPPED))
-        assert await lab.deli.expect(mail.Closed) == mail.Closed(stream.id, ClosedReason.STOPPED, None)
+        assert await lab.deli.expect(letters.Closed) == letters.Closed(stream.id, ClosedReason.STOPPED, None)
     else:
         stream.cancel()
-    await lab.deli.expect(mail.StreamLost)
+    await lab.deli.expect(letters.StreamLost)
     request = pb.CheckpointRequest(entries=[pb.CheckpointEntry(lease="mine", offset=9)])
     assert list((await call(lab.calls.Checkpoint, request)).results) == [STALE]
 
@@ -135,7 +136,7 @@ async def test_an_answer_to_a_caller_that_has_gone(lab: Lab) -> None:
     await lab.running(lease="mine")
     request = pb.CheckpointRequest(entries=[pb.CheckpointEntry(lease="mine", offset=9)])
     begun = lab.calls.Checkpoint(request)
-    letter = await lab.deli.expect(mail.Checkpoints)
+    letter = await lab.deli.expect(letters.Checkpoints)
     gone = asyncio.Event()
     letter.reply.future.add_done_callback(lambda _: gone.set())
     begun.cancel()
@@ -143,7 +144,7 @@ async def test_an_answer_to_a_caller_that_has_gone(lab: Lab) -> None:
         await gone.wait()
     lab.deli.answer(letter, [(CheckpointOutcome.ACCEPTED, None)])
     response = call(lab.calls.Checkpoint, request)
-    lab.deli.answer(await lab.deli.expect(mail.Checkpoints), [(CheckpointOutcome.ACCEPTED, None)])
+    lab.deli.answer(await lab.deli.expect(letters.Checkpoints), [(CheckpointOutcome.ACCEPTED, None)])
     assert (await response).results[0].outcome == pb.CHECKPOINT_OUTCOME_ACCEPTED
 
 
@@ -161,7 +162,7 @@ async def test_an_error_is_routed_and_answered(lab: Lab) -> None:
         last_checkpoint=pb.CheckpointEntry(offset=7),
     )
     response = call(lab.calls.Error, request)
-    letter = await lab.desks["scribe"].expect(mail.Failed)
+    letter = await lab.desks["scribe"].expect(letters.Failed)
     cut = Failure(ErrorAction.CRITICAL, 8, "E7", "m" * 8192, "ValueError", "s" * 32_768)
     assert (letter.lease, letter.failure, letter.last) == ("s1", cut, Progress(7))
     lab.desks["scribe"].answer(letter, (ErrorOutcome.RESTARTING, 1.25))
@@ -172,7 +173,7 @@ async def test_an_error_is_routed_and_answered(lab: Lab) -> None:
 async def test_an_error_that_tells_only_what_it_must(lab: Lab) -> None:
     await lab.running(lease="d1")
     response = call(lab.calls.Error, pb.ErrorRequest(lease="d1", action=pb.ERROR_ACTION_REPORT))
-    letter = await lab.deli.expect(mail.Failed)
+    letter = await lab.deli.expect(letters.Failed)
     assert (letter.failure, letter.last) == (Failure(ErrorAction.REPORT), None)
     lab.deli.answer(letter, (ErrorOutcome.REPORTED, 0.0))
     assert await response == pb.ErrorResponse(outcome=pb.ERROR_OUTCOME_REPORTED)
@@ -184,7 +185,7 @@ async def test_an_error_that_tells_only_what_it_must(lab: Lab) -> None:
 async def test_status_shows_every_lambda(lab: Lab) -> None:
     client = pb.Client(name="sdk", version="1", language="go")
     await lab.spare(process_id="p1", instance="pod-1", pid=17, client=client, lambda_version="7.1")
-    partition = mail.PartitionStatus(
+    partition = PartitionStatus(
         tp=TopicPartition("raw", 3),
         state=State.HALTED,
         process_id="",
@@ -206,13 +207,13 @@ async def test_status_shows_every_lambda(lab: Lab) -> None:
         skipping_count=3,
     )
     response = call(lab.admin.Status, admin_pb2.StatusRequest())
-    processes = [mail.ProcessStatus("p1", 2, True), mail.ProcessStatus("gone", 1, False)]
+    processes = [ProcessStatus("p1", 2, True), ProcessStatus("gone", 1, False)]
     lab.desks["scribe"].answer(
-        await lab.desks["scribe"].expect(mail.Inspect),
-        status(problems=[mail.Problem("connection", "no broker", 1.0)]),
+        await lab.desks["scribe"].expect(letters.Inspect),
+        status(problems=[Problem("connection", "no broker", 1.0)]),
     )
     lab.deli.answer(
-        await lab.deli.expect(mail.Inspect),
+        await lab.deli.expect(letters.Inspect),
         status(
             records_sent=9,
             records_fetched=12,

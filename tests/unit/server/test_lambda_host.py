@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar import mail
+from sidecar.mail import letters
 from sidecar.partitions.vocabulary import (
     Assign,
     CheckpointOutcome,
@@ -33,17 +33,17 @@ async def test_an_offset_of_zero_is_an_offset(wire: Wire, client: Client) -> Non
     wire.deli.say(Assign(stream, "L1", P0, 0, 1))
     assert (await call.expect("assigned")).HasField("start_offset")
     await call.say(closed=pb.Closed(reason=pb.CLOSED_REASON_STOPPED, last_checkpoint=entry("", 0)))
-    assert (await wire.deli.expect(mail.Closed)).last == Progress(0)
+    assert (await wire.deli.expect(letters.Closed)).last == Progress(0)
 
 
 async def test_a_delivery_to_a_stream_that_has_ended_is_nothing(wire: Wire, client: Client) -> None:
     call, stream = await wire.available(client)
     await call.half_close()
-    await wire.deli.expect(mail.StreamLost)
+    await wire.deli.expect(letters.StreamLost)
     wire.host.deliver(
         [
             Assign(stream, "L1", P0, 0, 1),
-            mail.Send(stream, b""),
+            letters.Send(stream, b""),
             Revoke(stream, RevokeReason.LOST, 0.0),
             EndStream(stream, EndReason.TOO_LATE, "too late"),
         ]
@@ -56,7 +56,7 @@ async def test_a_delivery_to_a_stream_that_has_ended_is_nothing(wire: Wire, clie
 async def test_a_connection_that_is_gone_loses_all_its_streams(wire: Wire) -> None:
     async with wire.client() as other:
         streams = {(await wire.available(other))[1] for _ in range(3)}
-    assert {(await wire.deli.expect(mail.StreamLost)).stream for _ in range(3)} == streams
+    assert {(await wire.deli.expect(letters.StreamLost)).stream for _ in range(3)} == streams
 
 
 async def test_every_field_of_an_entry_arrives(wire: Wire, client: Client) -> None:
@@ -78,34 +78,34 @@ async def test_many_calls_at_once_get_their_own_answers(wire: Wire, client: Clie
 
 async def test_long_texts_of_an_error_are_cut(wire: Wire, client: Client) -> None:
     await wire.assigned(client, "L1")
-    wire.deli.answers[mail.Failed] = (ErrorOutcome.REPORTED, 0.0)
+    wire.deli.answers[letters.Failed] = (ErrorOutcome.REPORTED, 0.0)
     long = "x" * 100_000
     request = pb.ErrorRequest(
         lease="L1", action=pb.ERROR_ACTION_REPORT, code=long, message=long, type=long, stack=long
     )
     await client.unary("Error", request)
-    failure = (await wire.deli.expect(mail.Failed)).failure
+    failure = (await wire.deli.expect(letters.Failed)).failure
     assert [*map(len, (failure.code, failure.message, failure.type, failure.stack))] == [128, 8192, 256, 32768]
     assert failure.offset is None
 
 
 async def test_texts_are_cut_by_bytes_and_between_characters(wire: Wire, client: Client) -> None:
     await wire.assigned(client, "L1")
-    wire.deli.answers[mail.Failed] = (ErrorOutcome.REPORTED, 0.0)
+    wire.deli.answers[letters.Failed] = (ErrorOutcome.REPORTED, 0.0)
     odd = "x" + "ß" * 20_000
     request = pb.ErrorRequest(lease="L1", action=pb.ERROR_ACTION_REPORT, code=odd, message="€" * 9_000, stack=odd)
     await client.unary("Error", request)
-    failure = (await wire.deli.expect(mail.Failed)).failure
+    failure = (await wire.deli.expect(letters.Failed)).failure
     assert (failure.code, failure.message) == ("x" + "ß" * 63, "€" * 2730)
     assert failure.stack == "x" + "ß" * 16_383
 
 
 async def test_an_error_carries_the_version_of_its_lambda(wire: Wire, client: Client) -> None:
-    wire.deli.answers[mail.Failed] = (ErrorOutcome.DEAD_LETTERED, 0.0)
+    wire.deli.answers[letters.Failed] = (ErrorOutcome.DEAD_LETTERED, 0.0)
     await wire.assigned(client, "L1", lambda_version="7.1")
     answer = await client.unary("Error", pb.ErrorRequest(lease="L1", action=pb.ERROR_ACTION_CRITICAL, offset=3))
     assert pb.ErrorResponse.FromString(answer).outcome == pb.ERROR_OUTCOME_DEAD_LETTERED
-    assert (await wire.deli.expect(mail.Failed)).failure == Failure(ErrorAction.CRITICAL, 3, version="7.1")
+    assert (await wire.deli.expect(letters.Failed)).failure == Failure(ErrorAction.CRITICAL, 3, version="7.1")
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,13 @@ async def test_an_error_carries_the_version_of_its_lambda(wire: Wire, client: Cl
 async def test_a_pause_and_its_end(wire: Wire, client: Client, pause: pb.Pause, pausing: Pausing) -> None:
     call, stream = await wire.assigned(client, "L1")
     await call.say(pause=pause)
-    assert await wire.deli.expect(mail.PauseLease) == mail.PauseLease(stream, pausing)
+    assert await wire.deli.expect(letters.PauseLease) == letters.PauseLease(stream, pausing)
     await call.say(resume=pb.Resume())
-    assert await wire.deli.expect(mail.ResumeLease) == mail.ResumeLease(stream)
+    assert await wire.deli.expect(letters.ResumeLease) == letters.ResumeLease(stream)
     wire.deli.say(Resumed(stream, pause.number, 17))
     assert await call.expect("resumed") == pb.Resumed(number=pause.number, from_offset=17)
 
 
 async def test_the_end_of_the_sidecar_is_asked_for(wire: Wire) -> None:
-    wire.host.deliver([mail.Exit("deli", "words/0: too bad")])
+    wire.host.deliver([letters.Exit("deli", "words/0: too bad")])
     assert wire.exits == [("deli", "words/0: too bad")]

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar import mail
+from sidecar.mail import letters
 from sidecar.partitions.vocabulary import Assign, CheckpointOutcome, ErrorOutcome, Resumed
 from sidecar.server import calls, lambda_host, reading, refusals, stream
 from sidecar.server.refusals import FREE, LONGEST, RATE, Refusals
@@ -60,7 +60,7 @@ async def test_a_process_keeps_few_streams_that_wait(wire: Wire, client: Client)
     await wire.available(client)
     # So does one that ends.
     spares[1][0].cancel()
-    assert await wire.deli.expect(mail.StreamLost) == mail.StreamLost(spares[1][1])
+    assert await wire.deli.expect(letters.StreamLost) == letters.StreamLost(spares[1][1])
     await wire.available(client)
 
 
@@ -198,8 +198,8 @@ async def test_a_connection_whose_streams_come_and_go_is_welcome_later(
     # One that has had a partition is not meant.
     call, stream_id = await wire.assigned(client, "L1")
     await call.say(closed=pb.Closed(reason=pb.CLOSED_REASON_STOPPED))
-    await wire.deli.expect(mail.Closed)
-    assert await wire.deli.expect(mail.StreamLost) == mail.StreamLost(stream_id)
+    await wire.deli.expect(letters.Closed)
+    assert await wire.deli.expect(letters.StreamLost) == letters.StreamLost(stream_id)
     await wire.works(client)
     assert slept == [1 / RATE, 2 / RATE, 2 / RATE]
 
@@ -214,7 +214,7 @@ async def test_calls_without_use_are_answered_late_and_others_are_not(
 
     await wire.assigned(client, "L1")
     monkeypatch.setattr(wire.host.refusals, "late", late)
-    wire.deli.answers[mail.Failed] = (ErrorOutcome.REPORTED, 0.0)
+    wire.deli.answers[letters.Failed] = (ErrorOutcome.REPORTED, 0.0)
     await client.checkpoint(entry("L1", 1))
     await client.checkpoint(entry("L1", 1), entry("dead", 1))
     assert costs == []
@@ -233,18 +233,18 @@ async def test_calls_without_use_are_answered_late_and_others_are_not(
 async def test_large_requests_that_wait_are_few(wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "MOST_LARGE", 1)
     await wire.assigned(client, "L1")
-    letters: asyncio.Queue[mail.Letter] = asyncio.Queue()
-    monkeypatch.setattr(wire.deli, "put", letters.put_nowait)
+    put: asyncio.Queue[letters.Letter] = asyncio.Queue()
+    monkeypatch.setattr(wire.deli, "put", put.put_nowait)
     request = pb.CheckpointRequest(entries=[entry("L1", 1)] * (calls.CHUNK + 1))
     begun = asyncio.ensure_future(client.unary("Checkpoint", request))
     async with asyncio.timeout(PATIENCE):
-        letter = await letters.get()
-    assert isinstance(letter, mail.Checkpoints)
+        letter = await put.get()
+    assert isinstance(letter, letters.Checkpoints)
     assert await client.refused("Checkpoint", request) == (
         EXHAUSTED,
         "entries: 1 calls with more than 500 of them wait already; keep one call under way",
     )
-    wire.deli.say(mail.Answer(letter.reply, [(CheckpointOutcome.ACCEPTED, None)] * len(letter.entries)))
+    wire.deli.say(letters.Answer(letter.reply, [(CheckpointOutcome.ACCEPTED, None)] * len(letter.entries)))
     assert len(pb.CheckpointResponse.FromString(await begun).results) == calls.CHUNK + 1
     monkeypatch.undo()
     assert len(await client.checkpoint(*request.entries)) == calls.CHUNK + 1

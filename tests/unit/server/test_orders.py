@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from sdk_python.protocol import admin_pb2 as pb
-from sidecar import mail
+from sidecar.mail import letters
 from sidecar.partitions.vocabulary import OrderRefused, RefusalKind, State, TopicPartition
 
 from .bench import PATIENCE
@@ -16,9 +16,9 @@ from .server_lab import Lab
 RAW_3 = TopicPartition("raw", 3)
 WHERE: dict[str, Any] = {"lambda_name": "deli", "topic": "raw", "partition": 3}
 ORDERS: list[tuple[str, type[Any], type[Any]]] = [
-    ("Resume", pb.ResumeRequest, mail.Resume),
-    ("Pause", pb.PauseRequest, mail.Pause),
-    ("Seek", pb.SeekRequest, mail.Seek),
+    ("Resume", pb.ResumeRequest, letters.Resume),
+    ("Pause", pb.PauseRequest, letters.Pause),
+    ("Seek", pb.SeekRequest, letters.Seek),
 ]
 
 
@@ -45,19 +45,19 @@ def order(kind: type[Any], **fields: Any) -> Any:
 
 async def test_resume(lab: Lab) -> None:
     response = call(lab.admin.Resume, order(pb.ResumeRequest, skip=True))
-    letter = await lab.deli.expect(mail.Resume)
+    letter = await lab.deli.expect(letters.Resume)
     assert (letter.partition, letter.skip) == (RAW_3, True)
     lab.deli.answer(letter, (9, 8))
     assert await response == pb.ResumeResponse(from_offset=9, skipped=8)
     response = call(lab.admin.Resume, order(pb.ResumeRequest))
-    lab.deli.answer(await lab.deli.expect(mail.Resume), (0, None))
+    lab.deli.answer(await lab.deli.expect(letters.Resume), (0, None))
     assert not (await response).HasField("skipped")
 
 
 @pytest.mark.parametrize(("said", "told"), [("", ""), ("a deploy", "a deploy"), ("€" * 1000, "€" * 341)])
 async def test_pause(lab: Lab, said: str, told: str) -> None:
     response = call(lab.admin.Pause, order(pb.PauseRequest, reason=said))
-    letter = await lab.deli.expect(mail.Pause)
+    letter = await lab.deli.expect(letters.Pause)
     assert (letter.partition, letter.reason) == (RAW_3, told)
     lab.deli.answer(letter, 9)
     assert await response == pb.PauseResponse(from_offset=9)
@@ -66,17 +66,17 @@ async def test_pause(lab: Lab, said: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("to", "told"),
     [
-        ({"offset": 0}, mail.SeekTo("offset", 0)),
-        ({"offset": 7}, mail.SeekTo("offset", 7)),
-        ({"timestamp_ms": 0}, mail.SeekTo("timestamp", 0)),
-        ({"timestamp_ms": 1_700_000_000_000}, mail.SeekTo("timestamp", 1_700_000_000_000)),
-        ({"edge": pb.EDGE_EARLIEST}, mail.SeekTo("earliest")),
-        ({"edge": pb.EDGE_LATEST}, mail.SeekTo("latest")),
+        ({"offset": 0}, letters.SeekTo("offset", 0)),
+        ({"offset": 7}, letters.SeekTo("offset", 7)),
+        ({"timestamp_ms": 0}, letters.SeekTo("timestamp", 0)),
+        ({"timestamp_ms": 1_700_000_000_000}, letters.SeekTo("timestamp", 1_700_000_000_000)),
+        ({"edge": pb.EDGE_EARLIEST}, letters.SeekTo("earliest")),
+        ({"edge": pb.EDGE_LATEST}, letters.SeekTo("latest")),
     ],
 )
-async def test_seek(lab: Lab, to: dict[str, Any], told: mail.SeekTo) -> None:
+async def test_seek(lab: Lab, to: dict[str, Any], told: letters.SeekTo) -> None:
     response = call(lab.admin.Seek, pb.SeekRequest(**WHERE, **to))
-    letter = await lab.deli.expect(mail.Seek)
+    letter = await lab.deli.expect(letters.Seek)
     assert (letter.partition, letter.to) == (RAW_3, told)
     lab.deli.answer(letter, (5, 2, State.PAUSED))
     assert await response == pb.SeekResponse(from_offset=5, was_at=2, state=pb.PARTITION_STATE_PAUSED)

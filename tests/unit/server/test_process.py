@@ -7,8 +7,8 @@ import grpc
 import pytest
 
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar import mail
 from sidecar.config import LambdaConfig
+from sidecar.mail import letters
 from sidecar.partitions.vocabulary import (
     Assign,
     ClosedReason,
@@ -42,7 +42,7 @@ async def test_from_the_offer_to_the_records(lab: Lab) -> None:
     assert lab.deli.empty(), "a process counts only when its resources are loaded"
 
     await stream.say(available=pb.Available())
-    available = await lab.deli.expect(mail.Available)
+    available = await lab.deli.expect(letters.Available)
     assert (available.process_id, available.max_message_bytes) == ("p1", frames.DEFAULT_MESSAGE_BYTES)
 
     lab.host.deliver([Assign(available.stream, "lease-1", TopicPartition("raw", 7), 40, 2)])
@@ -50,12 +50,12 @@ async def test_from_the_offer_to_the_records(lab: Lab) -> None:
     assert assigned == pb.Assigned(lease="lease-1", topic="raw", partition=7, start_offset=40, attempt=2)
 
     await stream.say(ready=pb.Ready(lease="lease-1"))
-    assert await lab.deli.expect(mail.Ready) == mail.Ready(available.stream, "lease-1")
+    assert await lab.deli.expect(letters.Ready) == letters.Ready(available.stream, "lease-1")
 
     data = batch(40, [b"one", b"two"])
-    lab.host.deliver([mail.Send(available.stream, data)])
+    lab.host.deliver([letters.Send(available.stream, data)])
     assert await stream.read() == data
-    assert await lab.deli.expect(mail.Written) == mail.Written(available.stream)
+    assert await lab.deli.expect(letters.Written) == letters.Written(available.stream)
     assert lab.deli.empty(), "only the writing of records is told"
 
 
@@ -72,16 +72,16 @@ async def test_the_size_that_the_client_can_receive(lab: Lab) -> None:
     stream = lab.stream()
     await stream.say(offer=offer(max_message_bytes=5000))
     await stream.say(available=pb.Available())
-    assert (await lab.deli.expect(mail.Available)).max_message_bytes == 5000
+    assert (await lab.deli.expect(letters.Available)).max_message_bytes == 5000
 
 
 async def test_frames_leave_in_order_and_each_batch_is_told(lab: Lab) -> None:
     stream = await lab.running()
     sent = [batch(5 + number, [b"%d" % number]) for number in range(20)]
-    lab.host.deliver([mail.Send(stream.id, data) for data in sent])
+    lab.host.deliver([letters.Send(stream.id, data) for data in sent])
     assert [await stream.read() for _ in sent] == sent
     for _ in sent:
-        await lab.deli.expect(mail.Written)
+        await lab.deli.expect(letters.Written)
 
 
 @pytest.mark.parametrize(("seconds", "deadline_ms"), [(2.5, 2500), (-0.1, 0)])
@@ -96,10 +96,10 @@ async def test_closed_carries_the_last_checkpoint(lab: Lab) -> None:
     stream = await lab.running()
     last = pb.CheckpointEntry(offset=9, completed_beyond=2, completed_beyond_bytes=30, handled=12)
     await stream.say(closed=pb.Closed(reason=pb.CLOSED_REASON_REVOKED, last_checkpoint=last))
-    closed = await lab.deli.expect(mail.Closed)
-    assert closed == mail.Closed(stream.id, ClosedReason.REVOKED, Progress(9, 2, 30, 12))
+    closed = await lab.deli.expect(letters.Closed)
+    assert closed == letters.Closed(stream.id, ClosedReason.REVOKED, Progress(9, 2, 30, 12))
     assert await stream.ended() == OK
-    assert await lab.deli.expect(mail.StreamLost) == mail.StreamLost(stream.id)
+    assert await lab.deli.expect(letters.StreamLost) == letters.StreamLost(stream.id)
 
 
 async def test_closed_without_news_and_with_an_unknown_reason(lab: Lab) -> None:
@@ -107,7 +107,7 @@ async def test_closed_without_news_and_with_an_unknown_reason(lab: Lab) -> None:
     data = pb.LambdaFrame(closed=pb.Closed()).SerializeToString()
     assert data == b"\x22\x00"
     await stream.send(b"\x22\x02\x08\x63")  # reason: 99
-    assert await lab.deli.expect(mail.Closed) == mail.Closed(stream.id, ClosedReason.UNSPECIFIED, None)
+    assert await lab.deli.expect(letters.Closed) == letters.Closed(stream.id, ClosedReason.UNSPECIFIED, None)
     assert await stream.ended() == OK
 
 
@@ -116,15 +116,15 @@ async def test_declined_instead_of_ready(lab: Lab) -> None:
     lab.host.deliver([Assign(stream.id, "lease-1", TopicPartition("raw", 0), 0, 1)])
     await stream.expect("assigned")
     await stream.say(closed=pb.Closed(reason=pb.CLOSED_REASON_DECLINED))
-    assert (await lab.deli.expect(mail.Closed)).reason is ClosedReason.DECLINED
+    assert (await lab.deli.expect(letters.Closed)).reason is ClosedReason.DECLINED
     assert await stream.ended() == OK
 
 
 async def test_a_client_that_breaks_off(lab: Lab) -> None:
     stream = await lab.running()
     stream.cancel()
-    assert await lab.deli.expect(mail.StreamLost) == mail.StreamLost(stream.id)
-    lab.host.deliver([mail.Send(stream.id, b""), Revoke(stream.id, RevokeReason.LOST, 0.0)])
+    assert await lab.deli.expect(letters.StreamLost) == letters.StreamLost(stream.id)
+    lab.host.deliver([letters.Send(stream.id, b""), Revoke(stream.id, RevokeReason.LOST, 0.0)])
     assert lab.deli.empty(), "what is sent to a stream that is gone changes nothing"
 
 
@@ -132,7 +132,7 @@ async def test_a_client_that_ends_its_side_without_closed(lab: Lab) -> None:
     stream = await lab.running()
     await stream.half_close()
     assert await stream.ended() == OK
-    assert await lab.deli.expect(mail.StreamLost) == mail.StreamLost(stream.id)
+    assert await lab.deli.expect(letters.StreamLost) == letters.StreamLost(stream.id)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ async def test_the_sidecar_ends_a_stream(lab: Lab, reason: EndReason, status: gr
     stream = await lab.running()
     lab.host.deliver([EndStream(stream.id, reason, "ready: did not come"), EndStream(stream.id, reason, "again")])
     assert await stream.ended() == (status, "ready: did not come")
-    assert await lab.deli.expect(mail.StreamLost) == mail.StreamLost(stream.id)
+    assert await lab.deli.expect(letters.StreamLost) == letters.StreamLost(stream.id)
 
 
 async def test_refusing_ends_spares_and_spares_those_that_have_a_partition(lab: Lab) -> None:
@@ -154,7 +154,7 @@ async def test_refusing_ends_spares_and_spares_those_that_have_a_partition(lab: 
     lab.host.refuse("the sidecar shuts down")
     refusal = (grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
     assert await spare.ended() == refusal
-    assert await lab.deli.expect(mail.StreamLost) == mail.StreamLost(spare.id)
+    assert await lab.deli.expect(letters.StreamLost) == letters.StreamLost(spare.id)
     late = lab.stream()
     await late.say(offer=offer())
     assert await late.ended() == refusal
@@ -217,11 +217,11 @@ async def test_what_a_process_says_of_itself_is_kept_while_it_has_a_stream(lab: 
     assert lab.host.processes == {"p1": lambda_host.ProcessInfo("pod-1", 17, "sdk 1.2 python 3", "7.1", streams=2)}
     for stream in (first, second):
         stream.cancel()
-        await lab.deli.expect(mail.StreamLost)
+        await lab.deli.expect(letters.StreamLost)
     assert lab.host.processes == {}
 
 
 async def test_healthy_is_who_has_all_lambdas_ready(lab: Lab) -> None:
     for name, is_ready in (("deli", True), ("scribe", True), ("deli", False), ("deli", True)):
-        lab.host.deliver([mail.Readiness(name, is_ready)])
+        lab.host.deliver([letters.Readiness(name, is_ready)])
     assert lab.health == [False, True, False, True]

@@ -12,14 +12,15 @@ from hypothesis import given, settings, strategies as st
 
 from sdk_python._produce import _request, _Waiting
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar import mail
-from sidecar.kafka.outlet import FullError, Outgoing, Outlet, Written
+from sidecar.mail import letters
 from sidecar.partitions.vocabulary import ErrorOutcome, Revoke, RevokeReason
+from sidecar.producing.lambda_producer import FullError, Outgoing, Outlet, Written
 from sidecar.server import frames, producing
 from sidecar.server.admin import Admin
 from sidecar.server.frames import InvalidFrameError
-from sidecar.server.hosted import Hosted
 from sidecar.server.producing import MOST_RECORDS, MOST_TOPICS, nothing_written, outgoing, refused_topic
+from sidecar.server.runtime import Hosted
+from sidecar.status import LambdaStatus
 
 from .bench import BROKER, PATIENCE
 from .wire import Client, Wire, lambda_config
@@ -303,17 +304,17 @@ async def test_a_lease_whose_stream_is_over(wire: Wire, client: Client, outlet: 
     call, _ = await wire.assigned(client, "L1")
     if how == "closed":
         await call.say(closed=pb.Closed(reason=pb.CLOSED_REASON_STOPPED))
-        await wire.deli.expect(mail.Closed)
+        await wire.deli.expect(letters.Closed)
     else:
         call.cancel()
-    await wire.deli.expect(mail.StreamLost)
+    await wire.deli.expect(letters.StreamLost)
     await must_be_stale(client, outlet)
 
 
 @pytest.mark.parametrize("action", [pb.ERROR_ACTION_RESTART, pb.ERROR_ACTION_CRITICAL, pb.ERROR_ACTION_REPORT])
 async def test_after_an_error_nothing_is_written(wire: Wire, client: Client, outlet: Bin, action: Any) -> None:
     await wire.assigned(client, "L1")
-    wire.deli.answers[mail.Failed] = (ErrorOutcome.RESTARTING, 1.0)
+    wire.deli.answers[letters.Failed] = (ErrorOutcome.RESTARTING, 1.0)
     await client.unary("Error", pb.ErrorRequest(lease="L1", action=action))
     if action == pb.ERROR_ACTION_REPORT:
         await produced(client, request())
@@ -436,7 +437,7 @@ async def test_the_status_counts_what_was_produced(wire: Wire, client: Client, o
     given: dict[str, Any] = {"problems": [], "records_sent": 0, "records_fetched": 0, "dead_letters": 0}
     counts: dict[str, Any] = {"hand_overs": 0, "reports": 0, "restarts": 0, "processes": [], "partitions": []}
     for script in wire.desks.values():
-        script.answers[mail.Inspect] = mail.LambdaStatus(connected=True, joined=True, **given, **counts)
+        script.answers[letters.Inspect] = LambdaStatus(connected=True, joined=True, **given, **counts)
     outlet.written, outlet.failed = 7, 3
     statuses = await Admin(wire.hosted, wire.host, BROKER).statuses()
     assert (statuses["deli"].produced, statuses["deli"].produce_failures) == (7, 3)

@@ -9,7 +9,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar import mail
+from sidecar.mail import letters
 from sidecar.partitions.vocabulary import Assign
 from sidecar.server import arrivals
 from sidecar.server.frames import InvalidFrameError, parse
@@ -112,7 +112,7 @@ async def test_a_frame_out_of_order_or_without_sense(
     status, told = await call.ended()
     assert status is Code.INVALID_ARGUMENT
     assert told.startswith(text)
-    assert await wire.deli.expect(mail.StreamLost) == mail.StreamLost(stream)
+    assert await wire.deli.expect(letters.StreamLost) == letters.StreamLost(stream)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ async def test_a_frame_after_ready_that_makes_no_sense(
     status, told = await call.ended()
     assert status is Code.INVALID_ARGUMENT
     assert told.startswith(text)
-    assert await wire.deli.expect(mail.StreamLost) == mail.StreamLost(stream)
+    assert await wire.deli.expect(letters.StreamLost) == letters.StreamLost(stream)
 
 
 @pytest.mark.parametrize("frame", [pb.LambdaFrame(pause=pb.Pause(number=1)), pb.LambdaFrame(resume=pb.Resume())])
@@ -143,7 +143,7 @@ async def test_a_pause_before_ready_is_out_of_order(wire: Wire, client: Client, 
     status, told = await call.ended()
     assert status is Code.INVALID_ARGUMENT
     assert told.startswith(f"{frame.WhichOneof('frame')}: out of order")
-    assert await wire.deli.expect(mail.StreamLost) == mail.StreamLost(stream)
+    assert await wire.deli.expect(letters.StreamLost) == letters.StreamLost(stream)
 
 
 # --- what comes from a newer client -----------------------------------------------------------------------------
@@ -158,9 +158,9 @@ async def test_unknown_fields_arms_and_capabilities_are_ignored(wire: Wire, clie
     assert (welcome.protocol_version, list(welcome.capabilities)) == (1, [])
     await call.send(unknown_field)  # an arm that this version does not know
     await call.say(available=pb.Available())
-    stream = (await wire.deli.expect(mail.Available)).stream
+    stream = (await wire.deli.expect(letters.Available)).stream
     await call.half_close()
-    assert await wire.deli.expect(mail.StreamLost) == mail.StreamLost(stream)
+    assert await wire.deli.expect(letters.StreamLost) == letters.StreamLost(stream)
     assert await client.unary("Checkpoint", unknown_field) == b""
 
 
@@ -265,7 +265,7 @@ async def test_random_bytes_at_every_stage(wire: Wire, client: Client, start: st
         if status is Code.INVALID_ARGUMENT:
             assert text.startswith(("LambdaFrame: ", "offer", "available", "ready"))
         if start != "offer":
-            await wire.deli.expect(mail.StreamLost)
+            await wire.deli.expect(letters.StreamLost)
 
 
 @given(st.binary(max_size=200), st.sampled_from([pb.LambdaFrame, pb.CheckpointRequest, pb.ErrorRequest]))

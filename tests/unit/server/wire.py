@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar import mail
 from sidecar.config import FrameConfig, LambdaConfig, ServerConfig, WindowConfig
+from sidecar.mail import letters
 from sidecar.partitions.vocabulary import CheckpointOutcome, Lease, Progress, StreamId, TopicPartition
 from sidecar.server.lambda_host import SERVICE
 
@@ -29,24 +29,24 @@ class Script(Desk):
         super().__init__(deliver)
         self.checkpoints: list[list[tuple[Lease, Progress]]] = []
         self.answer_checkpoints: Answering = lambda entries: [(CheckpointOutcome.ACCEPTED, None)] * len(entries)
-        self.answers: dict[type[mail.Letter], object] = {}
+        self.answers: dict[type[letters.Letter], object] = {}
 
-    def put(self, letter: mail.Letter) -> None:
+    def put(self, letter: letters.Letter) -> None:
         """A letter came; what is to be said to it goes out in the loop's next turn."""
         match letter:
-            case mail.Checkpoints(entries, reply):
+            case letters.Checkpoints(entries, reply):
                 self.checkpoints.append(entries)
-                self.say(mail.Answer(reply, self.answer_checkpoints(entries)))
+                self.say(letters.Answer(reply, self.answer_checkpoints(entries)))
                 return
-            case mail.Failed() | mail.Resume() | mail.Pause() | mail.Seek() | mail.Inspect():
+            case letters.Failed() | letters.Resume() | letters.Pause() | letters.Seek() | letters.Inspect():
                 answer = self.answers[type(letter)]
                 if isinstance(answer, Exception):
-                    self.say(mail.Answer(letter.reply, error=answer))
+                    self.say(letters.Answer(letter.reply, error=answer))
                 else:
-                    self.say(mail.Answer(letter.reply, answer))
+                    self.say(letters.Answer(letter.reply, answer))
         super().put(letter)
 
-    def say(self, *items: mail.Delivery) -> None:
+    def say(self, *items: letters.Delivery) -> None:
         asyncio.get_running_loop().call_soon(self._deliver, list(items))
 
 
@@ -106,7 +106,7 @@ class Wire(Bench[Script]):
         """The server is as well as ever: a whole handshake on a new stream."""
         call, stream = await self.available(client)
         await call.half_close()
-        assert await self.deli.expect(mail.StreamLost) == mail.StreamLost(stream)
+        assert await self.deli.expect(letters.StreamLost) == letters.StreamLost(stream)
         assert (await call.ended())[0] is grpc.StatusCode.OK
 
 

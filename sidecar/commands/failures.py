@@ -1,0 +1,65 @@
+"""How a command ends that cannot do what it should: what it says, and its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from sdk_python._tls import Tls, about_handshake, is_connecting
+from sidecar.commands.say import say
+from sidecar.config import ConfigError
+from sidecar.visible import visible
+
+EXIT_CONFIG = 2
+"""The exit code of a config file or a command line that cannot be used; click uses the same."""
+
+
+@contextmanager
+def config_mistakes() -> Iterator[None]:
+    """A config file that cannot be used: all its mistakes on stderr, and the exit code for it."""
+    try:
+        yield
+    except ConfigError as error:
+        for line in error.lines:
+            say(visible(line), err=True)
+        count = len(error.mistakes)
+        say(f"{error.path}: {count} mistake{'' if count == 1 else 's'}, nothing was started", err=True)
+        raise click.exceptions.Exit(EXIT_CONFIG) from None
+
+
+@contextmanager
+def remote_errors(address: str, tls: Tls | None) -> Iterator[None]:
+    """What the sidecar at `address` refused, or that it is not there, as one sentence and exit code 1."""
+    import grpc  # noqa: PLC0415 - gRPC loads only when it is needed
+
+    try:
+        yield
+    except grpc.RpcError as error:
+        text = visible(_explained(address, tls, error.code(), error.details() or "no reason was given"))
+        raise click.ClickException(text) from None
+
+
+def _explained(address: str, tls: Tls | None, code: object, details: str) -> str:
+    import grpc  # noqa: PLC0415 - gRPC loads only when it is needed
+
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return (
+            f"the sidecar at {address} refuses the token ({details}); --token, $KAFKA_SIDECAR_ADMIN_TOKEN or "
+            "$KAFKA_SIDECAR_TOKEN sets it: the server.admin_token of the sidecar's config, else its server.token"
+        )
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return (
+            f"no answer from {address} in time ({details}); does a sidecar run there? If it does, what was asked may "
+            "still come to pass: kafka-sidecar status shows it"
+        )
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return f"the sidecar at {address} does not know this command: is it an older version? ({details})"
+    if code is not grpc.StatusCode.UNAVAILABLE:
+        return f"the sidecar at {address} refuses: {details}"
+    if not is_connecting(details):
+        return f"the sidecar at {address} says: {details}"
+    return about_handshake(address, tls, details) or (
+        f"no sidecar answers at {address} ({details}); does it run? --address says where to dial"
+    )

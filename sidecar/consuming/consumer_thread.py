@@ -1,0 +1,567 @@
+"""The thread of one lambda: it owns the Consumer and the partitions' state, and runs the path of every record.
+
+A turn: take the letters of the loop, fetch what Kafka has, encode what may be sent, look after commits and pauses,
+hand everything to the loop at once. All calls on the Consumer are made here, rebalance callbacks included (they run
+inside poll and consume). Its `Source` does the waiting when there is nothing to do: for records, events and letters
+alike, or, without the extension, in librdkafka, which no letter wakes, so that how long it may wait is bounded.
+"""
+
+import random
+import secrets
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+
+from confluent_kafka import KafkaException, TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient
+
+from sidecar.cluster.client_log import ClientLog
+from sidecar.cluster.committed import CommittedOffsets
+from sidecar.cluster.inquiries import Inquiries
+from sidecar.cluster.origins import Origins
+from sidecar.config.kafka_properties import Property, offsets_properties, rebalance_protocol
+from sidecar.config.lambdas import LambdaConfig
+from sidecar.consuming.client import Consuming, Kept, begin
+from sidecar.consuming.commit_refusals import CommitRefusals
+from sidecar.consuming.commits import Commits
+from sidecar.consuming.connection import Connection
+from sidecar.consuming.fetch_buffer import Inflow
+from sidecar.consuming.in_flight import Writing
+from sidecar.consuming.problems import Problems
+from sidecar.consuming.rebuild import Rebuild
+from sidecar.consuming.sender import Sender
+from sidecar.consuming.status import lambda_status
+from sidecar.consuming.subscription import Subscription
+from sidecar.logs import get_logger
+from sidecar.mail import letters
+from sidecar.mail.boxes import Mailbox, Outbox
+from sidecar.partitions.table import PartitionTable
+from sidecar.partitions.vocabulary import (
+    Exit,
+    Limits,
+    Policy,
+    Report,
+    Resumed,
+    RevokeReason,
+    Rewind,
+    State,
+    TopicPartition,
+    short,
+)
+from sidecar.producing.dead_letters import DeadLetters
+from sidecar.status import LambdaStatus
+
+WAIT_IDLE = 0.05
+"""Seconds that a wait for records or a letter lasts when nothing is to be looked after."""
+
+HOUSEKEEPING = 0.01
+"""Seconds between looks at pauses, deadlines and full windows."""
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds that clients which failed get at the end to be closed."""
+
+FINISH_TIMEOUT = 5.0
+"""Seconds that the last commit may take; with the broker away it would take as long as a session timeout."""
+
+
+class ConsumerThread(threading.Thread):
+    """Consumes one lambda's topics and serves its partitions.
+
+    Everything but ``mailbox`` belongs to the thread itself.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: LambdaConfig,
+        properties: dict[str, Property],
+        producer: dict[str, Property],
+        admin: AdminClient,
+        look: Callable[[], None],
+        outbox: Outbox,
+        ended: Callable[[str, BaseException | None], None],
+    ) -> None:
+        """``properties`` are the consumer's, ``producer`` those of a producer to the same broker.
+
+        ``admin`` asks the broker; ``look`` asks for a look at the topics now (`TopicWatch.look`).
+        ``ended`` is called in this thread when it ends: with the lambda's name and what broke it, if anything.
+        """
+        super().__init__(name=f"consumer-{name}", daemon=True)
+        self.mailbox = Mailbox()
+        self._lambda = name
+        self._config = config
+        self._properties = properties
+        self._outbox = outbox
+        self._ended = ended
+        self._log = get_logger(__name__).bind(lambda_=name)
+        limits = Limits(
+            window_messages=config.window.messages,
+            window_bytes=config.window.bytes,
+            window_span=max(1_000_000, 100 * config.window.messages),
+            leave_group_after=config.leave_group_after,
+            stall_after=config.stall_after,
+            policy=Policy(config.on_critical),
+            max_restarts=config.max_restarts,
+            hand_over_drain=config.shutdown_drain,
+        )
+        self._table = PartitionTable(limits, lambda: secrets.token_urlsafe(18), random.random)
+        self._inflow = Inflow()
+        self._origins = Origins()
+        self._problems = Problems(self._log)
+        self._refusals = CommitRefusals(self._table, self._problems, self._log)
+        self._commits = Commits(
+            self._table, self._inflow, self._origins, config.checkpoint.interval, self._refusals, self._log
+        )
+        client_log = ClientLog(get_logger("librdkafka").bind(lambda_=name))
+        self._offsets = CommittedOffsets(name, offsets_properties(properties), self.mailbox, client_log)
+        isolation = str(properties.get("isolation.level", ""))
+        self._inquiries = Inquiries(admin, self._offsets, isolation, self.mailbox)
+        self._dead_letters: DeadLetters | None = None
+        if limits.policy is Policy.DEAD_LETTER:
+            self._dead_letters = DeadLetters(name, config.group, config.dead_letter_topic, producer, self.mailbox)
+        self._postponed: list[letters.Pause | letters.Seek | letters.Told | letters.Topics] = []
+        self._subscription = Subscription(config, self._problems, self._log)
+        self._connection = Connection(self._problems, self._log, look, self._inquiries.ends, client_log)
+        self._subscribed: list[str] = []
+        self._writing = Writing(self._table)
+        self._sender = Sender(self._table, self._inflow, self._writing, config, outbox, self._dead_letters)
+        self._kept = Kept(
+            config=config,
+            properties=properties,
+            table=self._table,
+            inflow=self._inflow,
+            origins=self._origins,
+            inquiries=self._inquiries,
+            subscription=self._subscription,
+            connection=self._connection,
+            client_log=client_log,
+            commits=self._commits,
+            refusals=self._refusals,
+            writing=self._writing,
+            sender=self._sender,
+            problems=self._problems,
+            mailbox=self.mailbox,
+            outbox=outbox,
+            log=self._log,
+        )
+        self._rebuild = Rebuild(self._problems, random.random)
+        self._told_ready = False
+        self._stopping = False
+        self._in_callback = False
+        self._stood_still: list[TopicPartition] = []
+        self._enough = False
+        self._next_look = 0.0
+        self._fetched = 0  # records, at the last look
+
+    def run(self) -> None:
+        """The thread's life. What it does not expect ends it, and ``ended`` says so."""
+        try:
+            self._client: Consuming = begin(self._kept)
+            self._offsets.start()
+            if self._dead_letters is not None:
+                self._dead_letters.start()
+            while not self._stopping:
+                if self._rebuild.waits:
+                    self._rest()
+                else:
+                    self._turn_or_fail()
+            self._shut_down()
+        except BaseException as error:  # whatever it is, the process must hear of it
+            self._log.exception("the consumer thread broke")
+            self._outbox.flush()
+            self._leave_broken()
+            self._ended(self._lambda, error)
+        else:
+            self._ended(self._lambda, None)
+
+    # --- a turn -----------------------------------------------------------------------------------------------
+
+    def _turn_or_fail(self) -> None:
+        """A turn; then, where the client has failed for good, an end to it."""
+        faults = self._client.faults
+        try:
+            self._turn()
+        except KafkaException as error:
+            if not faults.note(error.args[0]):
+                raise
+        if faults.fatal is not None:
+            self._give_up_client()
+
+    def _turn(self) -> None:
+        self._read_mail()
+        now = monotonic()
+        self._connection.work(now)
+        self._tell_readiness()
+        self._keep_membership(now)
+        self._place()
+        self._fetch()
+        self._wake_kept()
+        # A rebalance callback inside may have left rewinds; they come before anything is sent. What the fetch brought
+        # for such a partition is from before, and is dropped with the rest that waits.
+        self._carry_out()
+        now = monotonic()
+        self._sender.work(now)
+        self._outbox.flush()  # before the housekeeping: records do not wait for it
+        if now >= self._next_look or (self._client.flow.tight and self._inflow.fetched != self._fetched):
+            self._next_look = now + HOUSEKEEPING
+            self._look_around(now)
+        self._commits.work(self._client.consumer, now)
+        self._carry_out()
+        self._outbox.flush()
+
+    def _place(self) -> None:
+        """Have partitions begin where they are to.
+
+        Nothing is fetched for one before its lambda runs for the first time: with many partitions most of it would be
+        thrown away again. Later, records may wait for the next lambda. One whose lambda runs already is fetched at
+        once: of a group without a committed offset Kafka's client says so when all have been placed, and so they are
+        placed once more.
+        """
+        begun = self._client.places.work()
+        if any(self._table.partitions[tp].state is State.RESOLVING for tp in begun):
+            self._commits.hurry()  # their places are to be committed before a lambda gets them
+        self._client.flow.pause([tp for tp in begun if self._table.partitions[tp].state is not State.RUNNING])
+        self._client.flow.wake(begun)
+
+    def _tell_readiness(self) -> None:
+        if self._problems.ready != self._told_ready:
+            self._told_ready = self._problems.ready
+            self._outbox.post(letters.Readiness(self._lambda, self._told_ready))
+
+    def _fetch(self) -> None:
+        """Take what Kafka's client has; when that is nothing, wait for a first record."""
+        if self._enough:
+            self._client.source.serve()  # a rebalance does not wait for lambdas
+            self._outbox.flush()
+            self.mailbox.wait(max(0.0, self._next_look - monotonic()))
+            return
+        if not self._client.source.read() and self.mailbox.empty():
+            self._outbox.flush()  # what was answered so far must not wait with us
+            self._client.source.wait(self._patience())
+
+    def _patience(self) -> float:
+        if self._sender.changed:
+            return 0.0
+        return HOUSEKEEPING if len(self._inflow) else WAIT_IDLE
+
+    # --- letters ----------------------------------------------------------------------------------------------
+
+    def _read_mail(self) -> None:
+        while self._postponed:
+            self._read(self._postponed.pop(0))
+        while (letter := self.mailbox.take()) is not None:
+            self._read(letter)
+        self._carry_out()
+
+    def _read(self, letter: letters.Letter) -> None:  # noqa: C901, PLR0912, PLR0915 - one arm a letter
+        now = monotonic()
+        table = self._table
+        match letter:
+            case letters.Written(stream):
+                tp = table.written(stream)
+                if tp is not None:
+                    self._writing.written(tp, now)
+                    self._sender.changed.add(tp)
+            case letters.Checkpoints(entries, reply):
+                results = []
+                for lease, progress in entries:
+                    results.append(table.checkpoint(lease, progress, now))
+                    held = table.partition_of_lease(lease)
+                    if held is not None:
+                        self._sender.changed.add(held)
+                self._outbox.post(letters.Answer(reply, results))
+            case letters.Available(stream, process_id, max_message_bytes):
+                table.available(stream, process_id, max_message_bytes, now)
+            case letters.Ready(stream, lease):
+                table.ready(stream, lease, now)
+                held = table.partition_of_lease(lease)
+                if held is not None:
+                    self._sender.changed.add(held)
+                    self._next_look = 0.0  # it may be paused
+            case letters.Closed(stream, reason, last):
+                table.closed(stream, reason, last, now)
+            case letters.StreamLost(stream):
+                table.stream_lost(stream, now)
+            case letters.Failed(lease, failure, last, error_reply):
+                self._outbox.post(letters.Answer(error_reply, table.error(lease, failure, last, now)))
+                held = table.partition_of_lease(lease)
+                if held is not None:  # it lives on after a report, whose checkpoint may have made room
+                    self._sender.changed.add(held)
+            case letters.PauseLease(stream, pausing):
+                table.pause_lease(stream, pausing, now)
+            case letters.ResumeLease(stream):
+                table.resume_lease(stream, now)
+            case letters.DeadLettered():
+                self._sender.kept(letter, now)
+            case letters.Told() | letters.Topics() if self._in_callback:
+                self._postponed.append(letter)  # nothing may be moved now
+            case letters.Told(then):
+                then()
+            case letters.Topics(facts):
+                self._connection.reached(facts)
+                self._subscription.learn(facts, table.partitions)
+                self._client.places.learned()
+            case letters.TopicsUnknown(unknown):
+                self._connection.away(unknown)
+            case letters.Resume():
+                self._client.operator.resume(letter)
+            case letters.Pause() | letters.Seek() if self._in_callback:
+                self._postponed.append(letter)  # neither positions nor who holds what may be moved now
+            case letters.Pause():
+                self._client.operator.pause(letter)
+            case letters.Seek():
+                self._client.operator.seek(letter)
+            case letters.Inspect(inspect_reply):
+                self._outbox.post(letters.Answer(inspect_reply, self._status()))
+            case letters.Stop():
+                self._stopping = True
+
+    def _carry_out(self) -> None:
+        """Do what the partitions ask for. Inside a rebalance callback positions cannot be moved: rewinds wait."""
+        commands, self._table.commands = self._table.commands, []
+        for index, command in enumerate(commands):
+            match command:
+                case Rewind() if self._in_callback:
+                    self._table.commands.append(command)
+                case Rewind(tp, offset):
+                    try:
+                        self._client.places.rewind(tp, offset)
+                        self._table.rewound(tp)
+                    except KafkaException as error:
+                        self._log.warning(
+                            "rewind refused; trying again", partition=str(tp), error=error.args[0].str()
+                        )
+                        later = [*commands[index + 1 :], *self._table.commands]
+                        if not any(isinstance(c, Rewind) and c.partition == tp for c in later):
+                            self._table.commands.append(command)  # else a later one says where it is to be
+                case Report(level, event, about, lease, fields):
+                    where: dict[str, object] = (
+                        {} if about is None else {"topic": about.topic, "partition": about.partition}
+                    )
+                    if lease is not None:
+                        where["lease"] = lease
+                    getattr(self._log, level)(event, **where, **fields)
+                case Exit(reason):
+                    self._outbox.post(letters.Exit(self._lambda, reason))
+                case Resumed(stream):
+                    known = self._table.processes.get(stream)
+                    if known is not None and known.partition is not None:
+                        self._sender.changed.add(known.partition)
+                        self._next_look = 0.0  # it may be paused in Kafka's client
+                    self._outbox.post(command)
+                case _:
+                    self._outbox.post(command)
+
+    # --- the group --------------------------------------------------------------------------------------------
+
+    def _keep_membership(self, now: float) -> None:
+        """Join with the first lambda process, leave some time after the last; follow what a pattern matches."""
+        client = self._client
+        topics = self._subscription.topics
+        client.membership.work(now, waits=self._connection.connected and self._subscription.something_there)
+        if not self._table.wants_group(now):
+            if client.membership.subscribed:
+                self._leave("no lambda process: leaving the group")
+            elif self._connection.connected:
+                self._rebuild.works()  # as far as it is asked to
+            return
+        if not self._connection.connected or topics == self._subscribed:
+            return
+        if not topics:
+            self._leave("no topic matches: leaving the group")
+            return
+        self._subscribed = topics
+        client.subscribe(topics, assigned=self._on_assign, revoked=self._on_revoke, lost=self._on_lost)
+
+    def _leave(self, event: str) -> None:
+        self._subscribed = []
+        self._client.membership.leave()
+        self._log.info(event, group=self._config.group)
+        self._release([*self._table.partitions], RevokeReason.SHUTDOWN, 0.0)
+        self._client.consumer.unsubscribe()
+
+    def _on_assign(self, partitions: list[KafkaPartition]) -> None:
+        tps = [TopicPartition(p.topic, p.partition) for p in partitions]
+        self._log.info("partitions assigned", partitions=short(tps))
+        self._stood_still = [*self._table.partitions]
+        self._client.source.lead(tps)
+        self._table.assigned(tps)
+        self._client.places.assigned(tps)
+        self._subscription.assigned(tps)
+
+    def _on_revoke(self, partitions: list[KafkaPartition]) -> None:
+        tps = [TopicPartition(p.topic, p.partition) for p in partitions]
+        if any(tp in self._table.partitions for tp in tps):
+            self._log.info("partitions revoked", partitions=short(tps))
+            self._release(tps, RevokeReason.REBALANCE, self._config.rebalance_drain)
+            self._stood_still = [*self._table.partitions]
+
+    def _wake_kept(self) -> None:
+        """After a rebalance, in which the client had stopped what stays as well."""
+        if self._stood_still:
+            kept, self._stood_still = self._stood_still, []
+            self._client.flow.wake(kept)
+
+    def _on_lost(self, partitions: list[KafkaPartition]) -> None:
+        tps = [TopicPartition(p.topic, p.partition) for p in partitions]
+        self._log.warning("partitions lost", partitions=short(tps))
+        self._lose(tps)
+
+    def _lose(self, tps: list[TopicPartition]) -> None:
+        """These are not ours any more: whoever holds them is told, nothing is waited for, nothing committed."""
+        self._forget(tps)
+        self._table.lost(tps, monotonic())
+        self._stood_still = []
+        self._in_callback = True
+        self._carry_out()
+        self._in_callback = False
+        self._outbox.flush()
+
+    def _release(self, tps: list[TopicPartition], reason: RevokeReason, seconds: float) -> None:
+        """Drain these partitions, commit them, forget them.
+
+        Runs inside a rebalance callback, where `consume` would bring nothing: only letters are read.
+        """
+        eager = rebalance_protocol(self._properties) == "eager"
+        may_return = reason is RevokeReason.REBALANCE and eager
+        self._table.revoke(tps, reason, seconds, monotonic(), may_return=may_return)
+        self._in_callback = True
+        self._drain(tps)
+        self._in_callback = False
+        self._commits.now(self._client.consumer, tps)
+        self._forget(tps)
+        self._table.forget(tps)
+
+    def _drain(self, tps: list[TopicPartition]) -> None:
+        """Wait until no lambda holds any of these; the table's own deadlines bound it."""
+        while True:
+            self._carry_out()
+            self._outbox.flush()
+            if not self._table.held(tps):
+                return
+            due = self._table.next_due(monotonic())
+            letter = self.mailbox.take(max(0.0, due - monotonic()) if due is not None else WAIT_IDLE)
+            if letter is not None:
+                self._read(letter)
+            self._table.tick(monotonic())
+
+    def _forget(self, tps: list[TopicPartition]) -> None:
+        self._client.places.forget(tps)
+        self._refusals.forget(tps)
+        for tp in tps:
+            self._inflow.forget(tp)
+            self._client.ends.forget(tp)
+            self._sender.forget(tp)
+            self._writing.forget(tp)
+
+    # --- what goes wrong --------------------------------------------------------------------------------------
+
+    def _give_up_client(self) -> None:
+        """The client has failed for good: end it, and what it held. Another is made after a while."""
+        error = self._client.faults.fatal
+        assert error is not None
+        self._rebuild.failed(error.str(), self._client.began_at)
+        # First, so that nothing below comes to it, and none of its callbacks comes in between.
+        self._rebuild.closing(self._client.abandon())
+        self._in_callback = False
+        self._commits.abandon()
+        if self._table.partitions:
+            self._lose([*self._table.partitions])
+        self._client.places.stop()
+        self._client.operator.give_up()
+        self._client.membership.leave()
+        self._subscribed = []
+        self._enough = False
+        self._outbox.flush()
+
+    def _rest(self) -> None:
+        """A turn without a client: letters are read, lambdas that come wait."""
+        self._read_mail()
+        now = monotonic()
+        self._connection.work(now)
+        self._tell_readiness()
+        self._table.tick(now)
+        self._carry_out()
+        self._outbox.flush()
+        if now >= self._rebuild.due:
+            try:
+                self._client = begin(self._kept)
+            except KafkaException as error:  # a file that the properties name is gone, for instance
+                self._rebuild.failed(error.args[0].str(), now)
+            else:
+                self._rebuild.done()
+        else:
+            self.mailbox.wait(min(WAIT_IDLE, self._rebuild.due - now))
+
+    # --- now and then -----------------------------------------------------------------------------------------
+
+    def _look_around(self, now: float) -> None:
+        self._fetched = self._inflow.fetched
+        self._table.tick(now)
+        self._enough = self._client.flow.adjust(now)
+        self._client.operator.work()
+        self._client.ends.work(now)
+
+    def _status(self) -> LambdaStatus:
+        return lambda_status(
+            self._client.ends,
+            self._subscription,
+            self._table,
+            self._inflow,
+            connected=self._connection.connected,
+            joined=self._client.membership.joined,
+            problems=self._problems.now,
+            sent=self._sender.sent,
+        )
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def _leave_broken(self) -> None:
+        """Commit what is known to be done and leave the group, if that still works."""
+        for partition in self._table.partitions.values():
+            partition.refetch = True  # what was in hand when it broke is lost here: no position may be committed
+        with suppress(Exception):
+            self._commits.now(self._client.consumer, [*self._table.partitions])
+        with suppress(Exception):
+            self._client.close()
+        for order in self._postponed:
+            self.mailbox.put(order)  # answered, with what else is there, when the mailbox is closed
+        self._table.forget([*self._table.partitions])
+        self._offsets.stop()
+        if self._dead_letters is not None:
+            self._dead_letters.stop()
+        with suppress(Exception):  # it may have broken before there was one
+            self._client.operator.work()
+        self._outbox.flush()
+
+    def _shut_down(self) -> None:
+        """1. give nothing out, take everything back, still polling; 2. commit; 3. leave the group."""
+        seconds = self._config.shutdown_drain
+        tps = [*self._table.partitions]
+        self._log.info("draining", partitions=len(tps), seconds=seconds)
+        self._client.places.stop()
+        self._table.revoke_all(RevokeReason.SHUTDOWN, seconds, monotonic())
+        self._client.flow.pause(tps)
+        self._enough = False  # nobody looks any more
+        while self._table.held():
+            self._read_mail()
+            self._table.tick(monotonic())
+            self._carry_out()
+            self._outbox.flush()
+            # Keeps the membership alive (`max.poll.interval.ms`). What still comes waits like any other record, so
+            # that no position beyond it is committed.
+            self._fetch()
+        tps = [*self._table.partitions]
+        self._commits.finish(self._client.consumer, tps, FINISH_TIMEOUT)
+        self._forget(tps)
+        self._table.forget(tps)
+        self._client.close()
+        self._rebuild.wait_for_closed(CLOSE_TIMEOUT)
+        self._offsets.stop()
+        if self._dead_letters is not None:
+            self._dead_letters.stop()
+        self._client.operator.work()
+        self._read_mail()  # whoever still asks gets an answer: stale lease
+        self._outbox.flush()
+        self._log.info("left the group", group=self._config.group)

@@ -1,0 +1,107 @@
+"""What comes from Kafka's client: errors are told from records, and records wait for their partitions.
+
+Owned by the consumer thread.
+"""
+
+from collections.abc import Iterable
+
+from confluent_kafka import KafkaError
+
+from sidecar.cluster.errors import NO_ANSWER, NO_TOPIC, Faults
+from sidecar.consuming.commit_refusals import CommitRefusals
+from sidecar.consuming.connection import Connection
+from sidecar.consuming.fetch_buffer import Inflow
+from sidecar.consuming.membership import Membership
+from sidecar.consuming.positions import Places
+from sidecar.consuming.sender import Sender
+from sidecar.partitions.table import PartitionTable
+from sidecar.partitions.vocabulary import Rewind, TopicPartition
+from sidecar.records.records import Failure, Run, Undeliverable
+
+UNREADABLE = frozenset(
+    {
+        KafkaError._BAD_MSG,  # noqa: SLF001 - the binding names librdkafka's codes with an underscore
+        KafkaError._BAD_COMPRESSION,  # noqa: SLF001
+        KafkaError._NOT_IMPLEMENTED,  # noqa: SLF001
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+    }
+)
+"""Errors about one record, which librdkafka reports and then goes on after it."""
+
+
+class Intake:
+    """The way in of one lambda's records."""
+
+    def __init__(
+        self,
+        table: PartitionTable,
+        inflow: Inflow,
+        places: Places,
+        connection: Connection,
+        membership: Membership,
+        sender: Sender,
+        refusals: CommitRefusals,
+        faults: Faults,
+    ) -> None:
+        self._table = table
+        self._inflow = inflow
+        self._places = places
+        self._connection = connection
+        self._membership = membership
+        self._sender = sender
+        self._refusals = refusals
+        self._faults = faults
+
+    def take(self, runs: Iterable[Run], failures: Iterable[Failure]) -> None:
+        """Let what came wait for its partitions."""
+        spoilt: dict[TopicPartition, Undeliverable] = {}
+        for failure in failures:
+            self._look_at(failure, spoilt)
+        for run in runs:
+            if self._inflow.add(run):
+                if run.partition in self._table.partitions:
+                    self._sender.changed.add(run.partition)
+                else:
+                    # Taken away inside this very call, after librdkafka had put the record into its answer.
+                    self._inflow.forget(run.partition)
+        for tp, bad in spoilt.items():
+            self._inflow.spoil(tp, bad)
+            self._sender.changed.add(tp)
+
+    def strayed(self, tp: TopicPartition, offset: int) -> None:
+        """A record was given away by the client and is not here: fetch again, from the first that is not sent."""
+        partition = self._table.partitions.get(tp)
+        if partition is None or partition.refetch:
+            return  # somebody else's; or it is fetched again anyway
+        begins_at = self._inflow.begins_at(tp)
+        partition.refetch = True
+        self._table.commands.append(Rewind(tp, offset if begins_at is None else begins_at))
+
+    def _look_at(self, failure: Failure, spoilt: dict[TopicPartition, Undeliverable]) -> None:
+        """An error that came in the place of a record. Decided by its code, never by its text.
+
+        A record that the client cannot read goes into ``spoilt``, the first of each partition.
+        """
+        topic, partition, offset, error = failure
+        if self._faults.note(error):
+            return  # the thread does what is to be done, with what came before
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and partition is not None:  # noqa: SLF001
+            tp = TopicPartition(topic, partition)
+            if tp in self._table.partitions:
+                self._places.offset_gone(tp)
+            return
+        if error.code() in UNREADABLE and topic is not None and partition is not None:
+            held = self._table.partitions.get(TopicPartition(topic, partition))
+            if held is not None and offset is not None and offset >= 0:
+                if offset not in held.skip:
+                    reason = f"the Kafka client cannot read the record: {error.str()}"
+                    spoilt.setdefault(held.tp, Undeliverable(offset, reason))
+                return
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED and topic is not None:
+            self._refusals.forbidden(topic, error)
+        if topic is None and error.code() not in NO_ANSWER and error.code() not in NO_TOPIC:
+            self._membership.refused(error)  # what is about no topic is about the group
+            return
+        self._connection.complain(error, topic)

@@ -1,0 +1,134 @@
+"""Where a partition that Kafka assigned to us is to start: decided from what the broker says, without asking it.
+
+``start`` of the config is where a new *group* starts. A partition that appears later starts at its first record,
+whatever ``start`` says: everything in it was written while the group was there. So a commit's metadata says how many
+partitions the topic had when the group began with it (`Origin`).
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sidecar.mail.facts import Commit, Origin, TopicFacts
+from sidecar.partitions.vocabulary import TopicPartition
+
+Edge = Literal["earliest", "latest"]
+
+SAME_START_MS = 60_000
+"""Within this time of a group's beginning its members find the topics that were there at the beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The group has a committed offset, and it belongs to this topic."""
+
+    offset: int
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The group has none: begin at an end of the log."""
+
+    at: Edge
+    origin: Origin
+    why: str
+    """For the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The group's offset means nothing here: `on_offset_lost` decides."""
+
+    offset: int
+    """The one that was committed."""
+    origin: Origin
+    why: str
+    """A sentence without its end: what became of the offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """It cannot be said now."""
+
+    why: str
+
+
+Start = Known | Begin | Lost | NotYet
+
+
+def start_of(  # noqa: PLR0911 - one return a case
+    tp: TopicPartition,
+    commits: Mapping[TopicPartition, Commit],
+    facts: TopicFacts | None,
+    left: Commit | None,
+    start: Edge,
+    now: int,
+    *,
+    appeared: bool,
+    alike: Collection[str] = (),
+) -> Start:
+    """Where ``tp`` starts.
+
+    Args:
+        tp: the partition.
+        commits: all committed offsets of the group.
+        facts: what the broker says of the partition's topic; None: nothing.
+        left: the commit when the partition was last ours, if it ever was.
+        start: the config's.
+        now: the time, in milliseconds since the Unix epoch.
+        appeared: the topic did not exist when this lambda began to look for it.
+        alike: the topics that the same pattern matches. Where the group began with one of them long ago, it would
+            have begun with this one too, had it been there: so it appeared later, while nobody looked.
+    """
+    if facts is None:
+        return NotYet("Kafka has not said yet which partitions the topic has")
+    if facts.error is not None:
+        return NotYet(f"Kafka does not show the topic: {facts.error.str()}")
+    if tp.partition >= len(facts.leaders):
+        return NotYet("Kafka does not show the partition yet")
+    commit = commits.get(tp)
+    appeared = appeared or any(
+        other.topic in alike and known.origin is not None and 0 < known.origin.began_at < now - SAME_START_MS
+        for other, known in commits.items()
+    )
+    origin = _origin(tp, commits, facts, now, appeared=appeared)
+    if commit is not None:
+        before = _another_topic(commit, left, facts)
+        if before:
+            why = f"the topic was deleted and made anew: its id was {before} and is {facts.id} now"
+            return Lost(commit.offset, origin, why)
+        return Known(commit.offset, origin)
+    if left is not None:
+        # Kafka forgets a group's offsets together with the topic.
+        return Lost(left.offset, origin, "the group's committed offset is gone, as when the topic is deleted")
+    if tp.partition >= origin.partitions_at_start:
+        why = "the topic appeared later" if origin.partitions_at_start == 0 else "the partition was added later"
+        return Begin("earliest", origin, f"no committed offset, and {why}: starting at the earliest")
+    return Begin(start, origin, f"no committed offset: starting at the {start}")
+
+
+def _another_topic(commit: Commit, left: Commit | None, facts: TopicFacts) -> str:
+    """The id of the topic to which the committed offset belongs, when that is not this topic's; else empty."""
+    origin = commit.origin or (left.origin if left is not None and left.offset == commit.offset else None)
+    if origin is None or not origin.topic_id or not facts.id or origin.topic_id == facts.id:
+        return ""
+    return origin.topic_id
+
+
+def _origin(
+    tp: TopicPartition, commits: Mapping[TopicPartition, Commit], facts: TopicFacts, now: int, *, appeared: bool
+) -> Origin:
+    """When the group began to consume the topic, and with how many partitions."""
+    known = [commit for other, commit in commits.items() if other.topic == tp.topic]
+    if not known:
+        return Origin(facts.id, 0 if appeared else len(facts.leaders), now)
+    if any(_another_topic(commit, None, facts) for commit in known):
+        return Origin(facts.id, 0, now)  # the group consumed the topic's predecessor, and nothing of this one
+    said = [commit.origin for commit in known if commit.origin is not None]
+    if said:
+        # One that counted later may have counted partitions that were added since.
+        began_at = min((origin.began_at for origin in said if origin.began_at), default=0)
+        return Origin(facts.id, min(origin.partitions_at_start for origin in said), began_at)
+    # Made by another tool, or by a version that said nothing: what has no offset was added since.
+    return Origin(facts.id, 1 + max(other.partition for other in commits if other.topic == tp.topic))

@@ -1,0 +1,1 @@
+"""What is written to Kafka: the records of lambdas, and dead letters."""

@@ -1,0 +1,222 @@
+"""Dead letters: records that a lambda cannot process, kept in a topic of their own, with key, value and headers.
+
+One thread for each lambda with the policy `dead-letter`. It owns a producer and an admin client, whose calls wait
+for the broker; the consumer thread gives it one record at a time of each partition and goes on with the others. The
+answer comes as a letter into the consumer thread's mailbox, once the broker has confirmed the write or it has failed
+for good: the partition stands still until then.
+"""
+
+import queue
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic, time
+
+from confluent_kafka import (
+    TIMESTAMP_CREATE_TIME,
+    TIMESTAMP_LOG_APPEND_TIME,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+)
+from confluent_kafka.admin import AdminClient
+
+from sidecar.cluster.client_log import ClientLog
+from sidecar.cluster.errors import NOWHERE
+from sidecar.config.kafka_properties import Property
+from sidecar.config.lambdas import default_dead_letter_topic
+from sidecar.logs import get_logger
+from sidecar.mail.boxes import Mailbox
+from sidecar.mail.letters import DeadLettered
+from sidecar.partitions.vocabulary import DeadLetter, TopicPartition
+from sidecar.producing.dead_letter_topic import prepared
+from sidecar.records.header_names import writable
+from sidecar.records.records import Record
+
+_CONNECT = "__connect.errors."
+_OURS = "__kafka_sidecar.errors."
+_OURS_BYTES = _OURS.encode()
+_REPLACED = frozenset(
+    f"{_CONNECT}{name}".encode()
+    for name in (
+        *("topic", "partition", "offset"),
+        *("exception.class.name", "exception.message", "exception.stacktrace"),
+    )
+)
+_TYPES = {TIMESTAMP_CREATE_TIME: "create_time", TIMESTAMP_LOG_APPEND_TIME: "log_append_time"}
+"""What a record's timestamp means, as a header says it; without a timestamp it is empty."""
+
+_GONE = NOWHERE | {KafkaError.UNKNOWN_TOPIC_ID}
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    tp: TopicPartition
+    record: Record
+    letter: DeadLetter
+
+
+class DeadLetters(threading.Thread):
+    """Writes one lambda's dead letters. Everything but ``write`` and ``stop`` belongs to the thread itself."""
+
+    def __init__(
+        self, lambda_name: str, group: str, topic: str | None, properties: Mapping[str, Property], mailbox: Mailbox
+    ) -> None:
+        """``topic``: where they go; None: `TOPIC.LAMBDA.dead-letter`. ``properties`` are a producer's."""
+        super().__init__(name=f"dead-letters-{lambda_name}", daemon=True)
+        self._lambda = lambda_name
+        self._group = group
+        self._topic = topic
+        self._properties = properties
+        self._mailbox = mailbox
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._partitions: dict[str, int] = {}
+        self._outcomes: dict[int, str] = {}
+        """What went wrong, by the job's number; empty: it is written."""
+        self._gone: set[int] = set()
+        """Those whose topic or partition was not there."""
+        self._producer: Producer | None = None
+        self._admin: AdminClient | None = None
+        self._log = get_logger(__name__).bind(lambda_=lambda_name)
+        self._client_log = ClientLog(get_logger("librdkafka").bind(lambda_=lambda_name))
+
+    def write(self, tp: TopicPartition, record: Record, letter: DeadLetter) -> None:
+        """Keep this record. Called by the consumer thread; the answer is a `DeadLettered` in its mailbox."""
+        self._jobs.put(_Job(tp, record, letter))
+
+    def stop(self) -> None:
+        """End after what is under way. What is not answered then is met again by the partition's next owner."""
+        self._jobs.put(None)
+
+    def run(self) -> None:
+        """Write what comes, until ``stop``."""
+        ended = False
+        while not ended:
+            jobs = [self._jobs.get()]
+            while not self._jobs.empty():
+                jobs.append(self._jobs.get())
+            ended = None in jobs
+            self._write_all([job for job in jobs if job is not None])
+
+    def _write_all(self, jobs: list[_Job]) -> None:
+        """Write what is there at once: one wait for the broker is for all of them."""
+        self._try(dict(enumerate(jobs)))
+        if self._gone:
+            # The topic was deleted, or made anew with fewer partitions, since it was looked at: once more, from
+            # where it is looked at and made. In order: of a partition there is one job at a time.
+            self._log.warning("the topic for dead letters is not as it was; looking at it anew")
+            self._try({index: jobs[index] for index in sorted(self._gone)})
+        for index, job in enumerate(jobs):
+            error = self._outcomes.get(index, "the producer did not say what became of it")
+            self._mailbox.put(DeadLettered(job.tp, job.record.offset, job.letter, error))
+        self._outcomes.clear()
+
+    def _try(self, jobs: dict[int, _Job]) -> None:
+        """Write these, by their numbers; what became of each is in ``_outcomes``."""
+        self._gone.clear()
+        for index, job in jobs.items():
+            self._outcomes.pop(index, None)
+            self._begin(index, job)
+        if self._producer is not None:
+            self._producer.flush()
+        if any(self._outcomes.get(index, "unknown") for index in jobs):
+            # The topic may be gone, and a producer that failed for good would fail for ever.
+            self._producer, self._admin = None, None
+            self._partitions.clear()
+
+    def _begin(self, index: int, job: _Job) -> None:
+        """Give one record to the producer; what went wrong is known at once or comes with ``flush``."""
+        topic = self._topic or default_dead_letter_topic(self._lambda, job.tp.topic)
+        try:
+            self._produce(index, job, topic)
+        except KafkaException as refusal:
+            self._failed(index, refusal.args[0], topic)
+        except Exception as failure:  # whatever it is, the partition must hear of it, and halt
+            self._outcomes[index] = f"{type(failure).__name__}: {failure}"
+
+    def _failed(self, index: int, error: KafkaError, topic: str) -> None:
+        self._outcomes[index] = f"{error.str()} (topic {topic})"
+        if error.code() in _GONE:
+            self._gone.add(index)
+
+    def _produce(self, index: int, job: _Job, topic: str) -> None:
+        record = job.record
+        added = added_headers(job.tp, record, job.letter, self._lambda, self._group, monotonic())
+        headers: list[tuple[str, str | bytes | None]] = [*own_headers(record.headers), *added]
+        producer, admin = self._clients()
+        if topic not in self._partitions:
+            self._partitions[topic] = prepared(admin, topic, job.tp.topic, self._log)
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is None:
+                self._outcomes[index] = ""
+            else:
+                self._failed(index, error, topic)
+
+        # Without a timestamp, which is now: the topic's retention goes by it, and the record may be old.
+        producer.produce(
+            topic,
+            value=record.value,
+            key=record.key,
+            headers=headers,
+            # The same partition, so that what belongs together stays so; a topic of the user's may have fewer.
+            partition=job.tp.partition if job.tp.partition < self._partitions[topic] else -1,
+            on_delivery=delivered,
+        )
+
+    def _clients(self) -> tuple[Producer, AdminClient]:
+        """Made with the first dead letter, since most lambdas never have one, and anew after a failure."""
+        if self._producer is None or self._admin is None:
+            self._producer = Producer(dict(self._properties), logger=self._client_log)
+            self._admin = AdminClient(dict(self._properties), logger=self._client_log)
+        return self._producer, self._admin
+
+
+def added_headers(
+    tp: TopicPartition, record: Record, letter: DeadLetter, lambda_name: str, group: str, now: float
+) -> list[tuple[str, bytes]]:
+    """What a dead letter says of its record and its failure, beside the record's own headers.
+
+    The names are Kafka Connect's where it has one (KIP-298), else ours: `own_headers` knows them all. ``now`` is of
+    the clock that ``letter``'s times are of.
+    """
+    failure = letter.failure
+    wall = time() - now
+    texts = {
+        f"{_CONNECT}topic": tp.topic,
+        f"{_CONNECT}partition": str(tp.partition),
+        f"{_CONNECT}offset": str(record.offset),
+        f"{_CONNECT}exception.class.name": failure.type,
+        f"{_CONNECT}exception.message": failure.message,
+        f"{_CONNECT}exception.stacktrace": failure.stack,
+        f"{_OURS}timestamp": str(record.timestamp) if record.timestamp_type in _TYPES else "",
+        f"{_OURS}timestamp.type": _TYPES.get(record.timestamp_type, ""),
+        f"{_OURS}code": failure.code,
+        f"{_OURS}attempts": str(letter.attempts),
+        f"{_OURS}first.failure": _instant(letter.first_failed_at + wall),
+        f"{_OURS}last.failure": _instant(letter.last_failed_at + wall),
+        f"{_OURS}lambda": lambda_name,
+        f"{_OURS}lambda.version": failure.version,
+        f"{_OURS}group": group,
+    }
+    return [(name, text.encode()) for name, text in texts.items()]
+
+
+def own_headers(headers: Iterable[tuple[bytes, bytes | None]]) -> list[tuple[str, bytes | None]]:
+    """A record's headers, without those of ours that it has from an earlier life as a dead letter.
+
+    Raises:
+        ValueError: one cannot be written as it is.
+    """
+    return [(writable(name), value) for name, value in headers if not _is_ours(name.lower())]
+
+
+def _is_ours(name: bytes) -> bool:
+    """Kafka Connect's own headers of the kind are not, but for those that we write as well."""
+    return name.startswith(_OURS_BYTES) or name in _REPLACED
+
+
+def _instant(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,1 @@
+"""Records and their encodings: read from the client, buffered, made into frames."""

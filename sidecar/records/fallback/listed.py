@@ -1,0 +1,62 @@
+"""Records as a list of Python objects: slower than rows, and simple enough to check them against."""
+
+from bisect import bisect_left
+from operator import attrgetter
+
+from sidecar.records.fallback.encode import encode, size_of
+from sidecar.records.records import Frame, Record, Undeliverable
+
+MEMORY_OVERHEAD = 300
+"""Bytes of memory that a record takes beside its key, value and headers: objects, and their places in lists."""
+
+
+class ListedRecords:
+    """See `Records`."""
+
+    def __init__(self) -> None:
+        self._records: list[Record] = []
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def size(self) -> int:
+        """See `Records`."""
+        return sum(size_of(record) + MEMORY_OVERHEAD for record in self._records)
+
+    @property
+    def next_offset(self) -> int:
+        """See `Records`."""
+        return self._records[-1].offset + 1
+
+    def append(self, record: Record) -> None:
+        """It comes after the others."""
+        self._records.append(record)
+
+    def offset(self, index: int) -> int:
+        """See `Records`."""
+        return self._records[index].offset
+
+    def before(self, offset: int) -> int:
+        """See `Records`."""
+        return bisect_left(self._records, offset, key=attrgetter("offset"))
+
+    def first(self) -> Record:
+        """See `Records`."""
+        return self._records[0]
+
+    def drop(self, count: int) -> None:
+        """See `Records`."""
+        del self._records[:count]
+
+    def truncate(self, count: int) -> None:
+        """See `Records`."""
+        del self._records[count:]
+
+    def remove(self, index: int) -> None:
+        """See `Records`."""
+        del self._records[index]
+
+    def frame(self, most: int, soft_limit: int, hard_limit: int) -> Frame | Undeliverable:
+        """See `Records`."""
+        return encode(self._records[:most], soft_limit, hard_limit)

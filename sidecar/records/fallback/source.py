@@ -1,0 +1,96 @@
+"""Records by the binding's messages, where the extension could not be built."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from confluent_kafka import Consumer, KafkaError, Message
+
+from sidecar.partitions.vocabulary import TopicPartition
+from sidecar.records.fallback.listed import ListedRecords
+from sidecar.records.records import Failure, Record, Run
+from sidecar.records.source import MOST_PER_FETCH, Arrived, failure_of
+
+if TYPE_CHECKING:
+    from sidecar.mail.boxes import Mailbox
+
+SLICE = 0.005
+"""Seconds of one poll: Kafka's client has no wake-up call, so a letter is heard only between two of them."""
+
+
+class MessageSource:
+    """See `Source`. Each message is read once, when it comes, and dropped."""
+
+    def __init__(self, consumer: Consumer, mailbox: Mailbox, arrived: Arrived) -> None:
+        self._consumer = consumer
+        self._mailbox = mailbox
+        self._arrived = arrived
+        self._records: dict[TopicPartition, ListedRecords] = {}
+
+    def lead(self, partitions: Iterable[TopicPartition]) -> None:
+        """They come by themselves."""
+
+    def lead_again(self, partitions: Collection[TopicPartition], paused: Collection[TopicPartition]) -> None:
+        """They come by themselves."""
+
+    def read(self) -> bool:
+        """See `Source`."""
+        batch = self._consumer.consume(MOST_PER_FETCH, 0)
+        self._take(batch)
+        return bool(batch)
+
+    def serve(self) -> None:
+        """See `Source`. The client gives one record with it."""
+        self._poll(0)
+
+    def wait(self, seconds: float) -> None:
+        """See `Source`. `consume(n, timeout)` would wait for n records: a lone one would be late by all of it."""
+        until = monotonic() + seconds
+        while not self._poll(max(0.0, min(SLICE, until - monotonic()))):
+            if monotonic() >= until or not self._mailbox.empty():
+                return
+        self.read()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _poll(self, seconds: float) -> bool:
+        first = self._consumer.poll(seconds)
+        if first is not None:
+            self._take([first])
+        return first is not None
+
+    def _take(self, batch: list[Message]) -> None:
+        added: dict[TopicPartition, int] = {}
+        failures: list[Failure] = []
+        for message in batch:
+            record = failure_of(message) if message.error() is not None else read_message(message)
+            if isinstance(record, Failure):
+                failures.append(record)
+                continue
+            tp = TopicPartition(message.topic() or "", message.partition() or 0)
+            self._records.setdefault(tp, ListedRecords()).append(record)
+            added[tp] = added.get(tp, 0) + 1
+        if batch:
+            self._arrived([Run(tp, self._records[tp], count) for tp, count in added.items()], failures)
+
+
+def read_message(message: Message) -> Record | Failure:
+    """The record; or, where the binding cannot read a header's name, the error in its place.
+
+    A name that is not UTF-8 makes the first ``headers()`` raise SystemError; a second call on the same message would
+    return a tuple that crashes the process when touched, and so would a first one that the interpreter has
+    specialised: so it goes through ``map``, once.
+    """
+    offset = message.offset() or 0
+    try:
+        [headers] = map(Message.headers, [message])
+    except (SystemError, UnicodeError):
+        error = KafkaError(KafkaError._BAD_MSG, "a header's name is not UTF-8")  # noqa: SLF001 - the binding's name
+        return Failure(message.topic(), message.partition(), offset, error)
+    kind, timestamp = message.timestamp()
+    pairs = cast("list[tuple[str, bytes | None]]", headers or [])
+    given = [(name.encode(), value) for name, value in pairs]
+    return Record(offset, message.value(), message.key(), given, kind, timestamp)

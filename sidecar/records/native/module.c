@@ -1,0 +1,467 @@
+/* The Python module: `Source` and `Records`. Types are in _native.pyi, beside what uses them.
+ *
+ * Both belong to the thread that owns the consumer; `Source.wake` alone may be called from any. The interpreter's
+ * lock is given up where work grows with the number of records. `Source.wake` relies on that lock: an interpreter
+ * without one has no limited API, so that this is not built for it.
+ */
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+#include <string.h>
+
+#include "source.h"
+
+enum { UNLOCKED_FROM = 8 * 1024 }; /* bytes of a frame: smaller ones are made sooner than the lock comes back */
+
+typedef struct {
+    PyObject_HEAD
+    source_t source;
+    int is_open;
+    PyObject *all; /* the Records that were made, which live as long */
+} SourceObject;
+
+typedef struct {
+    PyObject_HEAD
+    slot_t *slot; /* of its source; NULL once that is closed */
+    PyObject *partition;
+} RecordsObject;
+
+static PyTypeObject *records_type;
+
+/* --- Records ----------------------------------------------------------------------------------------------------- */
+
+static rows_t none; /* what there is once the source is closed */
+
+static rows_t *rows_of(PyObject *self) {
+    slot_t *slot = ((RecordsObject *)self)->slot;
+    return slot == NULL ? &none : &slot->rows;
+}
+
+static int checked(const rows_t *rows, Py_ssize_t index, size_t end) {
+    if (index >= 0 && (size_t)index < end)
+        return 0;
+    PyErr_Format(PyExc_IndexError, "index %zd of %zu", index, rows_count(rows));
+    return -1;
+}
+
+static void records_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc free_object = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    Py_XDECREF(((RecordsObject *)self)->partition);
+    free_object(self);
+    Py_DECREF(type);
+}
+
+static Py_ssize_t records_len(PyObject *self) {
+    rows_t *rows = rows_of(self);
+    return (Py_ssize_t)rows_count(rows);
+}
+
+static PyObject *records_size(PyObject *self, void *closure) {
+    rows_t *rows = rows_of(self);
+    (void)closure;
+    return PyLong_FromSize_t(rows_bytes(rows));
+}
+
+static PyObject *records_next_offset(PyObject *self, void *closure) {
+    rows_t *rows = rows_of(self);
+    (void)closure;
+    if (checked(rows, 0, rows_count(rows)) < 0)
+        return NULL;
+    return PyLong_FromLongLong(rows_at(rows, rows_count(rows) - 1)->offset + 1);
+}
+
+static PyObject *records_offset(PyObject *self, PyObject *argument) {
+    rows_t *rows = rows_of(self);
+    Py_ssize_t index = PyLong_AsSsize_t(argument);
+    if (PyErr_Occurred() || checked(rows, index, rows_count(rows)) < 0)
+        return NULL;
+    return PyLong_FromLongLong(rows_at(rows, (size_t)index)->offset);
+}
+
+static PyObject *records_before(PyObject *self, PyObject *argument) {
+    rows_t *rows = rows_of(self);
+    int64_t offset = PyLong_AsLongLong(argument);
+    if (PyErr_Occurred())
+        return NULL;
+    return PyLong_FromSize_t(rows_before(rows, offset));
+}
+
+/* Change the rows by a number, which is below how many there are, or, where `with_all`, that many. */
+static PyObject *change(PyObject *self, PyObject *argument, void (*how)(rows_t *, size_t), int with_all) {
+    rows_t *rows = rows_of(self);
+    Py_ssize_t number = PyLong_AsSsize_t(argument);
+    if (PyErr_Occurred() || checked(rows, number, rows_count(rows) + (size_t)with_all) < 0)
+        return NULL;
+    how(rows, (size_t)number);
+    Py_RETURN_NONE;
+}
+
+static PyObject *records_drop(PyObject *self, PyObject *count) { return change(self, count, rows_drop, 1); }
+
+static PyObject *records_truncate(PyObject *self, PyObject *count) { return change(self, count, rows_truncate, 1); }
+
+static PyObject *records_remove(PyObject *self, PyObject *index) { return change(self, index, rows_remove, 0); }
+
+static PyObject *offsets_of(const rows_t *rows, const frame_t *frame) {
+    PyObject *offsets;
+    if (!frame->gaps)
+        Py_RETURN_NONE;
+    offsets = PyList_New((Py_ssize_t)frame->count);
+    for (size_t i = 0; offsets != NULL && i < frame->count; i++) {
+        PyObject *offset = PyLong_FromLongLong(rows_at(rows, i)->offset);
+        if (offset == NULL || PyList_SetItem(offsets, (Py_ssize_t)i, offset) < 0)
+            Py_CLEAR(offsets);
+    }
+    return offsets;
+}
+
+static PyObject *records_frame(PyObject *self, PyObject *arguments) {
+    rows_t *rows = rows_of(self);
+    Py_ssize_t most, limit;
+    frame_t frame;
+    PyObject *data, *offsets;
+    uint8_t *to;
+    if (!PyArg_ParseTuple(arguments, "nn:frame", &most, &limit))
+        return NULL;
+    if (most < 1 || limit < 0 || rows_count(rows) == 0) {
+        PyErr_SetString(PyExc_ValueError, "a frame has at least one record");
+        return NULL;
+    }
+    if ((size_t)most > rows_count(rows))
+        most = (Py_ssize_t)rows_count(rows);
+    Py_BEGIN_ALLOW_THREADS
+    frame_plan(rows, (size_t)most, (size_t)limit, &frame);
+    Py_END_ALLOW_THREADS
+    data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)frame.size);
+    if (data == NULL)
+        return NULL;
+    to = (uint8_t *)PyBytes_AsString(data);
+    if (frame.size < UNLOCKED_FROM) {
+        frame_write(rows, &frame, to);
+    } else { /* nobody else knows of these bytes yet, or touches these rows */
+        Py_BEGIN_ALLOW_THREADS
+        frame_write(rows, &frame, to);
+        Py_END_ALLOW_THREADS
+    }
+    offsets = offsets_of(rows, &frame);
+    if (offsets == NULL) {
+        Py_DECREF(data);
+        return NULL;
+    }
+    return Py_BuildValue("NLLnN", data, (long long)rows_at(rows, 0)->offset,
+                         (long long)rows_at(rows, frame.count - 1)->offset, (Py_ssize_t)frame.count, offsets);
+}
+
+static PyObject *entry(const uint8_t **at, int is_null) {
+    const uint8_t *data;
+    size_t len;
+    *at = entry_read(*at, &data, &len);
+    if (is_null)
+        Py_RETURN_NONE;
+    return PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)len);
+}
+
+static PyObject *headers_of(const row_t *row, const uint8_t *at) {
+    PyObject *headers = PyList_New(row->header_count);
+    for (uint32_t i = 0; headers != NULL && i < row->header_count; i++) {
+        PyObject *name = entry(&at, 0), *value = entry(&at, entry_is_null(at));
+        PyObject *header = name == NULL || value == NULL ? NULL : PyTuple_Pack(2, name, value);
+        Py_XDECREF(name);
+        Py_XDECREF(value);
+        if (header == NULL || PyList_SetItem(headers, i, header) < 0)
+            Py_CLEAR(headers);
+    }
+    return headers;
+}
+
+static PyObject *records_first(PyObject *self, PyObject *unused) {
+    rows_t *rows = rows_of(self);
+    const uint8_t *key_at, *value_at;
+    const row_t *row;
+    PyObject *key, *value, *headers;
+    (void)unused;
+    if (checked(rows, 0, rows_count(rows)) < 0)
+        return NULL;
+    row = rows_at(rows, 0);
+    key_at = rows->keys.data + rows->keys.first;
+    value_at = rows->values.data + rows->values.first;
+    key = entry(&key_at, row->null_key);
+    value = entry(&value_at, row->null_value);
+    headers = headers_of(row, row->header_count ? rows->headers.data + rows->headers.first : NULL);
+    if (key == NULL || value == NULL || headers == NULL) {
+        Py_XDECREF(key);
+        Py_XDECREF(value);
+        Py_XDECREF(headers);
+        return NULL;
+    }
+    return Py_BuildValue("LNNNiL", (long long)row->offset, value, key, headers, (int)row->stamp,
+                         (long long)row->timestamp);
+}
+
+static PyMethodDef records_methods[] = {
+    {"offset", records_offset, METH_O, NULL},
+    {"before", records_before, METH_O, NULL},
+    {"drop", records_drop, METH_O, NULL},
+    {"truncate", records_truncate, METH_O, NULL},
+    {"remove", records_remove, METH_O, NULL},
+    {"frame", records_frame, METH_VARARGS, NULL},
+    {"first", records_first, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef records_attributes[] = {
+    {"size", records_size, NULL, NULL, NULL},
+    {"next_offset", records_next_offset, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot records_slots[] = {
+    {Py_tp_dealloc, records_dealloc},   {Py_tp_methods, records_methods}, {Py_tp_getset, records_attributes},
+    {Py_sq_length, records_len},        {0, NULL},
+};
+
+static PyType_Spec records_spec = {
+    .name = "sidecar.records._native.Records",
+    .basicsize = sizeof(RecordsObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = records_slots,
+};
+
+/* --- Source ------------------------------------------------------------------------------------------------------ */
+
+static const char *why_not_opened(int code) {
+    return code == -1 ? "this thread has made no consumer with this library as its plugin"
+                      : "the consumer is in no group, and so has no queue of events";
+}
+
+static PyObject *source_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
+    static char *names[] = {"most", NULL};
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    SourceObject *self;
+    Py_ssize_t most;
+    int opened;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "n:Source", names, &most))
+        return NULL;
+    if (most < 1) {
+        PyErr_SetString(PyExc_ValueError, "a read takes at least one record");
+        return NULL;
+    }
+    self = (SourceObject *)allocate(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->all = PyList_New(0);
+    opened = self->all == NULL ? -2 : source_open(&self->source, (size_t)most);
+    self->is_open = opened == 0;
+    if (self->is_open)
+        return (PyObject *)self;
+    if (opened == -2)
+        PyErr_NoMemory();
+    else
+        PyErr_SetString(PyExc_RuntimeError, why_not_opened(opened));
+    Py_DECREF(self);
+    return NULL;
+}
+
+static void close_source(SourceObject *self) {
+    if (!self->is_open)
+        return;
+    self->is_open = 0;
+    for (Py_ssize_t i = 0; i < PyList_Size(self->all); i++)
+        ((RecordsObject *)PyList_GetItem(self->all, i))->slot = NULL;
+    Py_BEGIN_ALLOW_THREADS
+    source_close(&self->source);
+    Py_END_ALLOW_THREADS
+}
+
+static void source_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc free_object = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    close_source((SourceObject *)self);
+    Py_XDECREF(((SourceObject *)self)->all);
+    free_object(self);
+    Py_DECREF(type);
+}
+
+static source_t *open_source(PyObject *self) {
+    if (((SourceObject *)self)->is_open)
+        return &((SourceObject *)self)->source;
+    PyErr_SetString(PyExc_RuntimeError, "the source is closed");
+    return NULL;
+}
+
+/* The Records of a slot, made with its first use: before anything is led to it, since what is read needs them. */
+static PyObject *records_of(SourceObject *self, slot_t *slot, PyObject *partition) {
+    RecordsObject *records = slot->owner;
+    if (records != NULL)
+        return (PyObject *)records;
+    records = (RecordsObject *)PyType_GenericAlloc(records_type, 0);
+    if (records == NULL)
+        return NULL;
+    records->partition = Py_NewRef(partition);
+    if (PyList_Append(self->all, (PyObject *)records) < 0) { /* the list holds it from here on */
+        Py_DECREF(records);
+        return NULL;
+    }
+    Py_DECREF(records);
+    records->slot = slot;
+    slot->owner = records;
+    return (PyObject *)records;
+}
+
+static PyObject *source_lead_method(PyObject *self, PyObject *partition) {
+    source_t *source = open_source(self);
+    const char *topic;
+    int number;
+    slot_t *slot;
+    PyObject *records;
+    if (source == NULL || !PyArg_ParseTuple(partition, "si:lead", &topic, &number))
+        return NULL;
+    slot = source_slot(source, topic, number);
+    if (slot == NULL)
+        return PyErr_NoMemory();
+    records = records_of((SourceObject *)self, slot, partition);
+    if (records == NULL)
+        return NULL;
+    if (source_lead(source, slot) < 0) {
+        PyErr_Format(PyExc_RuntimeError, "Kafka's client has no queue for partition %d of %s", number, topic);
+        return NULL;
+    }
+    return Py_NewRef(records);
+}
+
+static PyObject *touched_of(const source_t *source) {
+    PyObject *touched = PyList_New((Py_ssize_t)source->touched_count);
+    for (size_t i = 0; touched != NULL && i < source->touched_count; i++) {
+        const slot_t *slot = source->touched[i];
+        PyObject *pair = Py_BuildValue("On", ((RecordsObject *)slot->owner)->partition, (Py_ssize_t)slot->added);
+        if (pair == NULL || PyList_SetItem(touched, (Py_ssize_t)i, pair) < 0)
+            Py_CLEAR(touched);
+    }
+    return touched;
+}
+
+static PyObject *failure_of(const failure_t *one) {
+    PyObject *text;
+    if (one->code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return Py_BuildValue("siL", one->topic, (int)one->partition, (long long)one->offset);
+    text = PyUnicode_DecodeUTF8(one->text, (Py_ssize_t)strlen(one->text), "replace");
+    if (text == NULL)
+        return NULL;
+    return Py_BuildValue("siLiN", one->topic, (int)one->partition, (long long)one->offset, one->code, text);
+}
+
+/* Those of the last read, or its strays. */
+static PyObject *failures_of(const source_t *source, int strays) {
+    PyObject *failures = PyList_New(0);
+    for (size_t i = 0; failures != NULL && i < source->failure_count; i++) {
+        PyObject *failure;
+        if ((source->failures[i].code == RD_KAFKA_RESP_ERR_NO_ERROR) != strays)
+            continue;
+        failure = failure_of(&source->failures[i]);
+        if (failure == NULL || PyList_Append(failures, failure) < 0)
+            Py_CLEAR(failures);
+        Py_XDECREF(failure);
+    }
+    return failures;
+}
+
+static PyObject *source_read_method(PyObject *self, PyObject *unused) {
+    source_t *source = open_source(self);
+    PyObject *touched, *failures, *strays;
+    int result;
+    (void)unused;
+    if (source == NULL)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    result = source_read(source);
+    Py_END_ALLOW_THREADS
+    if (result == -1)
+        return PyErr_NoMemory();
+    if (result < 0) {
+        PyErr_Format(PyExc_RuntimeError, "Kafka's client refuses to read its queue: %s",
+                     rdkafka.err2str(source->refusal));
+        return NULL;
+    }
+    touched = touched_of(source);
+    failures = touched == NULL ? NULL : failures_of(source, 0);
+    strays = failures == NULL ? NULL : failures_of(source, 1);
+    if (strays == NULL) {
+        Py_XDECREF(touched);
+        Py_XDECREF(failures);
+        return NULL;
+    }
+    return Py_BuildValue("NNN", touched, failures, strays);
+}
+
+static PyObject *source_wait_method(PyObject *self, PyObject *argument) {
+    source_t *source = open_source(self);
+    double seconds = PyFloat_AsDouble(argument);
+    if (source == NULL || PyErr_Occurred())
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    source_wait(source, seconds);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *source_wake_method(PyObject *self, PyObject *unused) {
+    (void)unused;
+    if (((SourceObject *)self)->is_open) /* closed under the interpreter's lock, which this thread has */
+        source_wake(&((SourceObject *)self)->source);
+    Py_RETURN_NONE;
+}
+
+static PyObject *source_close_method(PyObject *self, PyObject *unused) {
+    (void)unused;
+    close_source((SourceObject *)self);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef source_methods[] = {
+    {"lead", source_lead_method, METH_O, NULL},
+    {"read", source_read_method, METH_NOARGS, NULL},
+    {"wait", source_wait_method, METH_O, NULL},
+    {"wake", source_wake_method, METH_NOARGS, NULL},
+    {"close", source_close_method, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot source_slots[] = {
+    {Py_tp_new, source_new},
+    {Py_tp_dealloc, source_dealloc},
+    {Py_tp_methods, source_methods},
+    {0, NULL},
+};
+
+static PyType_Spec source_spec = {
+    .name = "sidecar.records._native.Source",
+    .basicsize = sizeof(SourceObject),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = source_slots,
+};
+
+/* --- the module -------------------------------------------------------------------------------------------------- */
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_native",
+    .m_doc = "Kafka's records without a Python object for each.",
+    .m_size = -1,
+};
+
+PyMODINIT_FUNC PyInit__native(void) {
+    PyObject *module, *source_type;
+    module = PyModule_Create(&definition);
+    records_type = (PyTypeObject *)PyType_FromSpec(&records_spec);
+    source_type = PyType_FromSpec(&source_spec);
+    if (module == NULL || records_type == NULL || source_type == NULL
+        || PyModule_AddObjectRef(module, "Records", (PyObject *)records_type) < 0
+        || PyModule_AddObjectRef(module, "Source", source_type) < 0) {
+        Py_XDECREF(module);
+        Py_XDECREF(source_type);
+        return NULL;
+    }
+    Py_DECREF(source_type);
+    return module;
+}

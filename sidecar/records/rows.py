@@ -1,0 +1,50 @@
+"""Records as rows of the native extension, where it could be built.
+
+Values, keys and headers lie there in the form in which they are sent, so that a frame is a few copies of whole
+stretches, made without the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sidecar.records.records import Frame, Record, Undeliverable, too_large
+
+if TYPE_CHECKING:
+    from sidecar.records import _native
+
+
+class RowRecords:
+    """See `Records`. Once the source is closed there are none."""
+
+    def __init__(self, rows: _native.Records) -> None:
+        self._rows = rows
+        self.offset = rows.offset
+        self.before = rows.before
+        self.drop = rows.drop
+        self.truncate = rows.truncate
+        self.remove = rows.remove
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def size(self) -> int:
+        """See `Records`."""
+        return self._rows.size
+
+    @property
+    def next_offset(self) -> int:
+        """See `Records`."""
+        return self._rows.next_offset
+
+    def first(self) -> Record:
+        """See `Records`."""
+        return Record(*self._rows.first())
+
+    def frame(self, most: int, soft_limit: int, hard_limit: int) -> Frame | Undeliverable:
+        """See `Records`."""
+        data, first, last, count, offsets = self._rows.frame(most, min(soft_limit, hard_limit))
+        if len(data) > hard_limit:
+            return too_large(first, len(data), hard_limit)
+        return Frame(data, first, last, count, offsets)

@@ -1,1 +1,0 @@
-"""Tests of what stands around the Kafka client: no broker."""
