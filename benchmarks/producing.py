@@ -19,7 +19,7 @@ from benchmarks.processes import sidecar
 from benchmarks.sequencing import timed
 from sdk_python import IContext, Message, Produced
 from sidecar import tuning
-from sidecar.config.kafka_properties import outlet_properties
+from sidecar.config.kafka_properties import lambda_producer_properties
 from tests.servers.topics import create_topic, end_offsets
 
 PARTITIONS = 8
@@ -108,7 +108,7 @@ def main() -> None:
     broker, topic, copy, total = *sys.argv[1:4], int(sys.argv[4])
     consuming = {"group.id": copy, "auto.offset.reset": "earliest", "enable.auto.commit": False}
     consumer = Consumer({"bootstrap.servers": broker, "fetch.queue.backoff.ms": 2, **consuming})
-    producer = Producer(outlet_properties({"bootstrap.servers": broker}))
+    producer = Producer(lambda_producer_properties({"bootstrap.servers": broker}))
     consumer.subscribe([topic])
     tuning.tune()
     consumed = 0

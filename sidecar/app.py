@@ -19,7 +19,7 @@ from sidecar.config.kafka_properties import (
     admin_properties,
     consumer_properties,
     embedded_port,
-    outlet_properties,
+    lambda_producer_properties,
     producer_properties,
 )
 from sidecar.consuming.consumer_thread import ConsumerThread
@@ -29,10 +29,10 @@ from sidecar.logs import get_logger
 from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
 from sidecar.operate.http import OperateServer
-from sidecar.producing.lambda_producer import Outlet
+from sidecar.producing.lambda_producer import LambdaProducer
 from sidecar.server.admin import Admin
 from sidecar.server.lambda_host import LambdaHost
-from sidecar.server.runtime import Hosted, Own
+from sidecar.server.runtime import LambdaRuntime, Own
 from sidecar.server.server import Server
 from sidecar.status import Problem
 from sidecar.supervise.process import Supervisor
@@ -84,7 +84,7 @@ class _App:
         self._broker: EmbeddedBroker | None = None
         self._threads: dict[str, ConsumerThread] = {}
         self._ended: dict[str, asyncio.Event] = {}
-        self._outlets: list[Outlet] = []
+        self._lambda_producers: list[LambdaProducer] = []
         self._server: Server | None = None
         self._host: LambdaHost | None = None
         self._operate: OperateServer | None = None
@@ -108,7 +108,7 @@ class _App:
             await self._broker.start()
             bootstrap = self._broker.address
             _log.info("embedded broker started; it keeps nothing", address=bootstrap)
-        hosted: dict[str, Hosted] = {}
+        hosted: dict[str, LambdaRuntime] = {}
         self._host = LambdaHost(hosted, self._set_health, exit=self._exit)
         asking = AdminClient(admin_properties(config.kafka, bootstrap), logger=ClientLog(get_logger("librdkafka")))
         for name, one in config.lambdas.items():
@@ -119,9 +119,9 @@ class _App:
                 name, one, properties, producer, asking, self._look_at_topics, outbox, self._thread_ended
             )
             self._threads[name], self._ended[name] = thread, asyncio.Event()
-            outlet = Outlet(name, outlet_properties(config.kafka, bootstrap))
-            hosted[name] = Hosted(one, thread.mailbox, outlet)
-            self._outlets.append(outlet)
+            lambda_producer = LambdaProducer(name, lambda_producer_properties(config.kafka, bootstrap))
+            hosted[name] = LambdaRuntime(one, thread.mailbox, lambda_producer)
+            self._lambda_producers.append(lambda_producer)
         admin = Admin(hosted, self._host, bootstrap or config.kafka["bootstrap.servers"], self._own)
         self._server = Server(config.server, self._host, admin)
         await self._server.start()
@@ -167,7 +167,7 @@ class _App:
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors.values()))
         if self._operate is not None:
             await self._operate.stop()
-        await asyncio.gather(*(outlet.stop(WRITE_TIMEOUT) for outlet in self._outlets))
+        await asyncio.gather(*(lambda_producer.stop(WRITE_TIMEOUT) for lambda_producer in self._lambda_producers))
         if self._server is not None:
             await self._server.stop(STOP_GRACE)
         if self._broker is not None:

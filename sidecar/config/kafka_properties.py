@@ -189,7 +189,7 @@ def offsets_properties(consumer: Mapping[str, Property]) -> dict[str, Property]:
     return {name: value for name, value in consumer.items() if name in wanted or name.startswith(SHARED)}
 
 
-def outlet_properties(kafka: Mapping[str, str], bootstrap: str | None = None) -> dict[str, Property]:
+def lambda_producer_properties(kafka: Mapping[str, str], bootstrap: str | None = None) -> dict[str, Property]:
     """What the producer for a lambda's own records is made with: as `producer_properties`, and fit for many.
 
     Keys go to the partitions that the Java client gives them. The broker's limit is for what is stored, so the

@@ -22,17 +22,17 @@ from sidecar.cluster.inquiries import Inquiries
 from sidecar.cluster.origins import Origins
 from sidecar.config.kafka_properties import Property, rebalance_protocol
 from sidecar.config.lambdas import LambdaConfig
-from sidecar.consuming.back_pressure import Flow
+from sidecar.consuming.back_pressure import BackPressure
 from sidecar.consuming.commit_refusals import CommitRefusals
 from sidecar.consuming.commits import Commits
 from sidecar.consuming.connection import Connection
 from sidecar.consuming.ends import Ends
-from sidecar.consuming.fetch_buffer import Inflow
-from sidecar.consuming.in_flight import Writing
+from sidecar.consuming.fetch_buffer import FetchBuffer
+from sidecar.consuming.in_flight import InFlight
 from sidecar.consuming.intake import Intake
 from sidecar.consuming.membership import Membership
 from sidecar.consuming.operator import Operator
-from sidecar.consuming.positions import Places
+from sidecar.consuming.positions import Positions
 from sidecar.consuming.problems import Problems
 from sidecar.consuming.sender import Sender
 from sidecar.consuming.subscription import Subscription
@@ -57,7 +57,7 @@ class Kept:
     properties: Mapping[str, Property]
     """The consumer's."""
     table: PartitionTable
-    inflow: Inflow
+    buffer: FetchBuffer
     origins: Origins
     inquiries: Inquiries
     subscription: Subscription
@@ -65,7 +65,7 @@ class Kept:
     client_log: ClientLog
     commits: Commits
     refusals: CommitRefusals
-    writing: Writing
+    in_flight: InFlight
     sender: Sender
     problems: Problems
     mailbox: Mailbox
@@ -86,32 +86,39 @@ class Consuming:
         self._abandoned = False
         log = kept.log
         self.membership = Membership(consumer, kept.config.group, kept.problems, log)
-        self.flow = Flow(consumer, kept.table, kept.inflow, kept.writing, kept.subscription, log)
-        self.places = Places(
+        self.back_pressure = BackPressure(consumer, kept.table, kept.buffer, kept.in_flight, kept.subscription, log)
+        self.positions = Positions(
             consumer,
             kept.table,
-            kept.inflow,
+            kept.buffer,
             kept.config,
             kept.subscription,
             kept.inquiries,
             kept.origins,
             log,
-            lambda tps: self.source.lead_again(tps, kept.inflow.paused),
+            lambda tps: self.source.lead_again(tps, kept.buffer.paused),
             cooperative=rebalance_protocol(kept.properties) == "cooperative",
         )
-        self.ends = Ends(consumer, kept.table, kept.inflow, kept.subscription, kept.inquiries)
+        self.ends = Ends(consumer, kept.table, kept.buffer, kept.subscription, kept.inquiries)
         self.intake = Intake(
-            kept.table, kept.inflow, self.places, kept.connection, self.membership, kept.sender, kept.refusals, faults
+            kept.table,
+            kept.buffer,
+            self.positions,
+            kept.connection,
+            self.membership,
+            kept.sender,
+            kept.refusals,
+            faults,
         )
         self.source: Source = (
             MessageSource(consumer, kept.mailbox, self.intake.take)
             if native is None
-            else RowSource(consumer, native, kept.mailbox, self.intake.take, self.intake.strayed, self.on_error)
+            else RowSource(consumer, native, kept.mailbox, self.intake.take, self.intake.misrouted, self.on_error)
         )
         self.operator = Operator(
             consumer,
             kept.table,
-            Target(consumer, kept.inflow, kept.subscription, kept.inquiries),
+            Target(consumer, kept.buffer, kept.subscription, kept.inquiries),
             kept.commits,
             kept.outbox,
             kept.config.shutdown_drain,

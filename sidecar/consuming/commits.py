@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from sidecar.cluster.errors import OF_ONE_PARTITION
 from sidecar.cluster.origins import Origins
 from sidecar.consuming.commit_refusals import CommitRefusals, tps_of
-from sidecar.consuming.fetch_buffer import Inflow
+from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import State, TopicPartition
@@ -32,7 +32,7 @@ class Commits:
     def __init__(
         self,
         table: PartitionTable,
-        inflow: Inflow,
+        buffer: FetchBuffer,
         origins: Origins,
         interval: float,
         refusals: CommitRefusals,
@@ -40,7 +40,7 @@ class Commits:
     ) -> None:
         """``interval`` in seconds."""
         self._table = table
-        self._inflow = inflow
+        self._buffer = buffer
         self._origins = origins
         self._interval = interval
         self._refusals = refusals
@@ -118,7 +118,7 @@ class Commits:
                 # For the next owner. The client's position is beyond it, and a revoke inside a later poll settles.
                 dropped = TopicPartition(message.topic() or "", message.partition() or 0)
                 if dropped in self._table.partitions:
-                    self._table.partitions[dropped].refetch = True
+                    self._table.partitions[dropped].rewind_pending = True
         self._log.warning("the last commit did not get through in time; some records will be handled again")
 
     def on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
@@ -153,13 +153,13 @@ class Commits:
         assignment it is invalid until a record or a marker has passed.
         """
         idle = [
-            KafkaPartition(p.tp.topic, p.tp.partition) for p in partitions if p.caught_up and self._inflow.idle(p.tp)
+            KafkaPartition(p.tp.topic, p.tp.partition) for p in partitions if p.caught_up and self._buffer.idle(p.tp)
         ]
         if not idle:
             return
         for position in consumer.position(idle):
             tp = TopicPartition(position.topic, position.partition)
-            if position.error is None and position.offset >= self._inflow.next_offset.get(tp, 0):
+            if position.error is None and position.offset >= self._buffer.next_offset.get(tp, 0):
                 self._table.partitions[tp].settle(position.offset)
 
     def _outstanding(self, partitions: Iterable[Partition]) -> list[KafkaPartition]:

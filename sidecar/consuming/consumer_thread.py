@@ -26,8 +26,8 @@ from sidecar.consuming.client import Consuming, Kept, begin
 from sidecar.consuming.commit_refusals import CommitRefusals
 from sidecar.consuming.commits import Commits
 from sidecar.consuming.connection import Connection
-from sidecar.consuming.fetch_buffer import Inflow
-from sidecar.consuming.in_flight import Writing
+from sidecar.consuming.fetch_buffer import FetchBuffer
+from sidecar.consuming.in_flight import InFlight
 from sidecar.consuming.problems import Problems
 from sidecar.consuming.rebuild import Rebuild
 from sidecar.consuming.sender import Sender
@@ -106,12 +106,12 @@ class ConsumerThread(threading.Thread):
             hand_over_drain=config.shutdown_drain,
         )
         self._table = PartitionTable(limits, lambda: secrets.token_urlsafe(18), random.random)
-        self._inflow = Inflow()
+        self._buffer = FetchBuffer()
         self._origins = Origins()
         self._problems = Problems(self._log)
         self._refusals = CommitRefusals(self._table, self._problems, self._log)
         self._commits = Commits(
-            self._table, self._inflow, self._origins, config.checkpoint.interval, self._refusals, self._log
+            self._table, self._buffer, self._origins, config.checkpoint.interval, self._refusals, self._log
         )
         client_log = ClientLog(get_logger("librdkafka").bind(lambda_=name))
         self._offsets = CommittedOffsets(name, offsets_properties(properties), self.mailbox, client_log)
@@ -124,13 +124,13 @@ class ConsumerThread(threading.Thread):
         self._subscription = Subscription(config, self._problems, self._log)
         self._connection = Connection(self._problems, self._log, look, self._inquiries.ends, client_log)
         self._subscribed: list[str] = []
-        self._writing = Writing(self._table)
-        self._sender = Sender(self._table, self._inflow, self._writing, config, outbox, self._dead_letters)
+        self._in_flight = InFlight(self._table)
+        self._sender = Sender(self._table, self._buffer, self._in_flight, config, outbox, self._dead_letters)
         self._kept = Kept(
             config=config,
             properties=properties,
             table=self._table,
-            inflow=self._inflow,
+            buffer=self._buffer,
             origins=self._origins,
             inquiries=self._inquiries,
             subscription=self._subscription,
@@ -138,7 +138,7 @@ class ConsumerThread(threading.Thread):
             client_log=client_log,
             commits=self._commits,
             refusals=self._refusals,
-            writing=self._writing,
+            in_flight=self._in_flight,
             sender=self._sender,
             problems=self._problems,
             mailbox=self.mailbox,
@@ -203,7 +203,7 @@ class ConsumerThread(threading.Thread):
         now = monotonic()
         self._sender.work(now)
         self._outbox.flush()  # before the housekeeping: records do not wait for it
-        if now >= self._next_look or (self._client.flow.tight and self._inflow.fetched != self._fetched):
+        if now >= self._next_look or (self._client.back_pressure.tight and self._buffer.fetched != self._fetched):
             self._next_look = now + HOUSEKEEPING
             self._look_around(now)
         self._commits.work(self._client.consumer, now)
@@ -218,11 +218,13 @@ class ConsumerThread(threading.Thread):
         once: of a group without a committed offset Kafka's client says so when all have been placed, and so they are
         placed once more.
         """
-        begun = self._client.places.work()
+        begun = self._client.positions.work()
         if any(self._table.partitions[tp].state is State.RESOLVING for tp in begun):
             self._commits.hurry()  # their places are to be committed before a lambda gets them
-        self._client.flow.pause([tp for tp in begun if self._table.partitions[tp].state is not State.RUNNING])
-        self._client.flow.wake(begun)
+        self._client.back_pressure.pause(
+            [tp for tp in begun if self._table.partitions[tp].state is not State.RUNNING]
+        )
+        self._client.back_pressure.wake(begun)
 
     def _tell_readiness(self) -> None:
         if self._problems.ready != self._told_ready:
@@ -243,7 +245,7 @@ class ConsumerThread(threading.Thread):
     def _patience(self) -> float:
         if self._sender.changed:
             return 0.0
-        return HOUSEKEEPING if len(self._inflow) else WAIT_IDLE
+        return HOUSEKEEPING if len(self._buffer) else WAIT_IDLE
 
     # --- letters ----------------------------------------------------------------------------------------------
 
@@ -261,7 +263,7 @@ class ConsumerThread(threading.Thread):
             case letters.Written(stream):
                 tp = table.written(stream)
                 if tp is not None:
-                    self._writing.written(tp, now)
+                    self._in_flight.written(tp, now)
                     self._sender.changed.add(tp)
             case letters.Checkpoints(entries, reply):
                 results = []
@@ -301,7 +303,7 @@ class ConsumerThread(threading.Thread):
             case letters.Topics(facts):
                 self._connection.reached(facts)
                 self._subscription.learn(facts, table.partitions)
-                self._client.places.learned()
+                self._client.positions.learned()
             case letters.TopicsUnknown(unknown):
                 self._connection.away(unknown)
             case letters.Resume():
@@ -326,7 +328,7 @@ class ConsumerThread(threading.Thread):
                     self._table.commands.append(command)
                 case Rewind(tp, offset):
                     try:
-                        self._client.places.rewind(tp, offset)
+                        self._client.positions.rewind(tp, offset)
                         self._table.rewound(tp)
                     except KafkaException as error:
                         self._log.warning(
@@ -387,7 +389,7 @@ class ConsumerThread(threading.Thread):
         self._stood_still = [*self._table.partitions]
         self._client.source.lead(tps)
         self._table.assigned(tps)
-        self._client.places.assigned(tps)
+        self._client.positions.assigned(tps)
         self._subscription.assigned(tps)
 
     def _on_revoke(self, partitions: list[KafkaPartition]) -> None:
@@ -401,7 +403,7 @@ class ConsumerThread(threading.Thread):
         """After a rebalance, in which the client had stopped what stays as well."""
         if self._stood_still:
             kept, self._stood_still = self._stood_still, []
-            self._client.flow.wake(kept)
+            self._client.back_pressure.wake(kept)
 
     def _on_lost(self, partitions: list[KafkaPartition]) -> None:
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
@@ -447,13 +449,13 @@ class ConsumerThread(threading.Thread):
             self._table.tick(monotonic())
 
     def _forget(self, tps: list[TopicPartition]) -> None:
-        self._client.places.forget(tps)
+        self._client.positions.forget(tps)
         self._refusals.forget(tps)
         for tp in tps:
-            self._inflow.forget(tp)
+            self._buffer.forget(tp)
             self._client.ends.forget(tp)
             self._sender.forget(tp)
-            self._writing.forget(tp)
+            self._in_flight.forget(tp)
 
     # --- what goes wrong --------------------------------------------------------------------------------------
 
@@ -468,7 +470,7 @@ class ConsumerThread(threading.Thread):
         self._commits.abandon()
         if self._table.partitions:
             self._lose([*self._table.partitions])
-        self._client.places.stop()
+        self._client.positions.stop()
         self._client.operator.give_up()
         self._client.membership.leave()
         self._subscribed = []
@@ -497,9 +499,9 @@ class ConsumerThread(threading.Thread):
     # --- now and then -----------------------------------------------------------------------------------------
 
     def _look_around(self, now: float) -> None:
-        self._fetched = self._inflow.fetched
+        self._fetched = self._buffer.fetched
         self._table.tick(now)
-        self._enough = self._client.flow.adjust(now)
+        self._enough = self._client.back_pressure.adjust(now)
         self._client.operator.work()
         self._client.ends.work(now)
 
@@ -508,7 +510,7 @@ class ConsumerThread(threading.Thread):
             self._client.ends,
             self._subscription,
             self._table,
-            self._inflow,
+            self._buffer,
             connected=self._connection.connected,
             joined=self._client.membership.joined,
             problems=self._problems.now,
@@ -520,7 +522,9 @@ class ConsumerThread(threading.Thread):
     def _leave_broken(self) -> None:
         """Commit what is known to be done and leave the group, if that still works."""
         for partition in self._table.partitions.values():
-            partition.refetch = True  # what was in hand when it broke is lost here: no position may be committed
+            partition.rewind_pending = (
+                True  # what was in hand when it broke is lost here: no position may be committed
+            )
         with suppress(Exception):
             self._commits.now(self._client.consumer, [*self._table.partitions])
         with suppress(Exception):
@@ -540,9 +544,9 @@ class ConsumerThread(threading.Thread):
         seconds = self._config.shutdown_drain
         tps = [*self._table.partitions]
         self._log.info("draining", partitions=len(tps), seconds=seconds)
-        self._client.places.stop()
+        self._client.positions.stop()
         self._table.revoke_all(RevokeReason.SHUTDOWN, seconds, monotonic())
-        self._client.flow.pause(tps)
+        self._client.back_pressure.pause(tps)
         self._enough = False  # nobody looks any more
         while self._table.held():
             self._read_mail()

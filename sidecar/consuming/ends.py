@@ -11,7 +11,7 @@ from functools import partial
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
 
 from sidecar.cluster.inquiries import Inquiries
-from sidecar.consuming.fetch_buffer import Inflow
+from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.subscription import Subscription
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
@@ -28,13 +28,13 @@ class Ends:
         self,
         consumer: Consumer,
         table: PartitionTable,
-        inflow: Inflow,
+        buffer: FetchBuffer,
         subscription: Subscription,
         inquiries: Inquiries,
     ) -> None:
         self._consumer = consumer
         self._table = table
-        self._inflow = inflow
+        self._buffer = buffer
         self._subscription = subscription
         self._inquiries = inquiries
         self._asked: dict[TopicPartition, int] = {}
@@ -69,7 +69,7 @@ class Ends:
     def _is_fetched(self, partition: Partition) -> bool:
         """Whether the client asks for its records just now, and so hears where the log ends."""
         tp = partition.tp
-        return partition.state is State.RUNNING and self._inflow.idle(tp) and tp not in self._inflow.paused
+        return partition.state is State.RUNNING and self._buffer.idle(tp) and tp not in self._buffer.paused
 
     def _told(
         self, asked: Mapping[TopicPartition, Partition], answers: Mapping[TopicPartition, int | KafkaError]

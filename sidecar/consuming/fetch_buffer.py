@@ -19,7 +19,7 @@ RESUME_BELOW = 0.25
 """A paused partition is resumed when less than this part of its share waits."""
 
 
-class Inflow:
+class FetchBuffer:
     """What waits."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Inflow:
         if not len(waiting):
             del self._waiting[tp]
 
-    def spoil(self, tp: TopicPartition, bad: Undeliverable) -> None:
+    def mark_undeliverable(self, tp: TopicPartition, bad: Undeliverable) -> None:
         """The record at ``bad.offset`` is undeliverable, whether it is here or never was: keep those before it."""
         known = self._bad.get(tp)
         if known is not None and known.offset <= bad.offset:

@@ -23,7 +23,7 @@ class _Frames:
     sizes: deque[int] = field(default_factory=deque)
 
 
-class Writing:
+class InFlight:
     """Which partitions have frames on their way, since when, and how many bytes."""
 
     def __init__(self, table: PartitionTable) -> None:

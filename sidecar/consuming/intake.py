@@ -10,9 +10,9 @@ from confluent_kafka import KafkaError
 from sidecar.cluster.errors import NO_ANSWER, NO_TOPIC, Faults
 from sidecar.consuming.commit_refusals import CommitRefusals
 from sidecar.consuming.connection import Connection
-from sidecar.consuming.fetch_buffer import Inflow
+from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.membership import Membership
-from sidecar.consuming.positions import Places
+from sidecar.consuming.positions import Positions
 from sidecar.consuming.sender import Sender
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import Rewind, TopicPartition
@@ -37,8 +37,8 @@ class Intake:
     def __init__(
         self,
         table: PartitionTable,
-        inflow: Inflow,
-        places: Places,
+        buffer: FetchBuffer,
+        positions: Positions,
         connection: Connection,
         membership: Membership,
         sender: Sender,
@@ -46,8 +46,8 @@ class Intake:
         faults: Faults,
     ) -> None:
         self._table = table
-        self._inflow = inflow
-        self._places = places
+        self._buffer = buffer
+        self._positions = positions
         self._connection = connection
         self._membership = membership
         self._sender = sender
@@ -56,33 +56,33 @@ class Intake:
 
     def take(self, runs: Iterable[Run], failures: Iterable[Failure]) -> None:
         """Let what came wait for its partitions."""
-        spoilt: dict[TopicPartition, Undeliverable] = {}
+        undeliverable: dict[TopicPartition, Undeliverable] = {}
         for failure in failures:
-            self._look_at(failure, spoilt)
+            self._look_at(failure, undeliverable)
         for run in runs:
-            if self._inflow.add(run):
+            if self._buffer.add(run):
                 if run.partition in self._table.partitions:
                     self._sender.changed.add(run.partition)
                 else:
                     # Taken away inside this very call, after librdkafka had put the record into its answer.
-                    self._inflow.forget(run.partition)
-        for tp, bad in spoilt.items():
-            self._inflow.spoil(tp, bad)
+                    self._buffer.forget(run.partition)
+        for tp, bad in undeliverable.items():
+            self._buffer.mark_undeliverable(tp, bad)
             self._sender.changed.add(tp)
 
-    def strayed(self, tp: TopicPartition, offset: int) -> None:
+    def misrouted(self, tp: TopicPartition, offset: int) -> None:
         """A record was given away by the client and is not here: fetch again, from the first that is not sent."""
         partition = self._table.partitions.get(tp)
-        if partition is None or partition.refetch:
+        if partition is None or partition.rewind_pending:
             return  # somebody else's; or it is fetched again anyway
-        begins_at = self._inflow.begins_at(tp)
-        partition.refetch = True
+        begins_at = self._buffer.begins_at(tp)
+        partition.rewind_pending = True
         self._table.commands.append(Rewind(tp, offset if begins_at is None else begins_at))
 
-    def _look_at(self, failure: Failure, spoilt: dict[TopicPartition, Undeliverable]) -> None:
+    def _look_at(self, failure: Failure, undeliverable: dict[TopicPartition, Undeliverable]) -> None:
         """An error that came in the place of a record. Decided by its code, never by its text.
 
-        A record that the client cannot read goes into ``spoilt``, the first of each partition.
+        A record that the client cannot read goes into ``undeliverable``, the first of each partition.
         """
         topic, partition, offset, error = failure
         if self._faults.note(error):
@@ -90,14 +90,14 @@ class Intake:
         if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and partition is not None:  # noqa: SLF001
             tp = TopicPartition(topic, partition)
             if tp in self._table.partitions:
-                self._places.offset_gone(tp)
+                self._positions.offset_gone(tp)
             return
         if error.code() in UNREADABLE and topic is not None and partition is not None:
             held = self._table.partitions.get(TopicPartition(topic, partition))
             if held is not None and offset is not None and offset >= 0:
                 if offset not in held.skip:
                     reason = f"the Kafka client cannot read the record: {error.str()}"
-                    spoilt.setdefault(held.tp, Undeliverable(offset, reason))
+                    undeliverable.setdefault(held.tp, Undeliverable(offset, reason))
                 return
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED and topic is not None:
             self._refusals.forbidden(topic, error)

@@ -24,7 +24,7 @@ from structlog.typing import FilteringBoundLogger
 from sidecar.cluster.inquiries import Inquiries
 from sidecar.cluster.origins import Origins
 from sidecar.config.lambdas import LambdaConfig
-from sidecar.consuming.fetch_buffer import Inflow
+from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.starts import Begin, Known, Lost, NotYet, Start, start_of
 from sidecar.consuming.subscription import Subscription
 from sidecar.mail.facts import Commit, Edges, Origin, TopicFacts
@@ -45,14 +45,14 @@ Reason = Begin | Lost | Gone
 """Why a partition's log is asked where it begins and ends."""
 
 
-class Places:
+class Positions:
     """The reading positions of one lambda's partitions."""
 
     def __init__(
         self,
         consumer: Consumer,
         table: PartitionTable,
-        inflow: Inflow,
+        buffer: FetchBuffer,
         config: LambdaConfig,
         subscription: Subscription,
         inquiries: Inquiries,
@@ -65,7 +65,7 @@ class Places:
         """``stopped`` is told of partitions that were unassigned by us, and are about to be assigned again."""
         self._consumer = consumer
         self._table = table
-        self._inflow = inflow
+        self._buffer = buffer
         self._config = config
         self._subscription = subscription
         self._inquiries = inquiries
@@ -280,7 +280,7 @@ class Places:
                     self._origins[tp] = origin
                     placed.append(partial(self._lose, tp, offset, offset, edges, text))
                 case Gone():
-                    wanted = self._inflow.next_offset.get(tp, partitions[tp].resume_at)
+                    wanted = self._buffer.next_offset.get(tp, partitions[tp].resume_at)
                     if edges.earliest <= wanted <= edges.latest:
                         # Heard of an older question: the place is there after all. Read from it again.
                         moves[tp] = wanted
@@ -320,11 +320,11 @@ class Places:
 
     def rewind(self, tp: TopicPartition, offset: int) -> None:
         """Fetch again from ``offset``."""
-        self._inflow.drop(tp)
+        self._buffer.drop(tp)
         try:
             # Ends when librdkafka has thrown away what it had fetched, so nothing older can come after it.
             self._consumer.seek(KafkaPartition(tp.topic, tp.partition, offset))
-            self._inflow.next_offset[tp] = offset
+            self._buffer.next_offset[tp] = offset
         except KafkaException as error:
             # Not fetched from yet: there is nothing to seek in. An assignment with an offset does the same.
             reason = str(error.args[0])
@@ -336,7 +336,7 @@ class Places:
         if not offsets:
             return
         for tp in offsets:
-            self._inflow.drop(tp)  # what waits was read from the old position
+            self._buffer.drop(tp)  # what waits was read from the old position
         moved = [KafkaPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
         if self._cooperative:
             self._consumer.incremental_unassign([KafkaPartition(p.topic, p.partition) for p in moved])
@@ -350,13 +350,13 @@ class Places:
             self._consumer.assign([KafkaPartition(tp.topic, tp.partition, o) for tp, o in everything.items()])
             self._moved.update(everything)
         self._moved.update(offsets)
-        self._inflow.next_offset.update(offsets)
+        self._buffer.next_offset.update(offsets)
         # Whether a moved partition is still paused differs between the protocols; not paused is what is meant.
-        stopped = self._inflow.paused.intersection(offsets)
+        stopped = self._buffer.paused.intersection(offsets)
         if stopped:
             self._consumer.resume([KafkaPartition(tp.topic, tp.partition) for tp in stopped])
-            self._inflow.paused.difference_update(stopped)
+            self._buffer.paused.difference_update(stopped)
 
     def _place_of(self, partition: Partition) -> int:
-        offset = self._inflow.next_offset.get(partition.tp, partition.resume_at)
+        offset = self._buffer.next_offset.get(partition.tp, partition.resume_at)
         return offset if offset >= 0 else OFFSET_STORED

@@ -4,8 +4,8 @@ Owned by the consumer thread.
 """
 
 from sidecar.config.lambdas import LambdaConfig
-from sidecar.consuming.fetch_buffer import Inflow
-from sidecar.consuming.in_flight import Writing
+from sidecar.consuming.fetch_buffer import FetchBuffer
+from sidecar.consuming.in_flight import InFlight
 from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
 from sidecar.partitions.partition import Partition
@@ -25,20 +25,20 @@ class Sender:
     def __init__(
         self,
         table: PartitionTable,
-        inflow: Inflow,
-        writing: Writing,
+        buffer: FetchBuffer,
+        in_flight: InFlight,
         config: LambdaConfig,
         outbox: Outbox,
         dead_letters: DeadLetters | None,
     ) -> None:
         """``dead_letters``: None where the policy is another."""
         self._table = table
-        self._inflow = inflow
-        self._writing = writing
+        self._buffer = buffer
+        self._in_flight = in_flight
         self._config = config
         self._outbox = outbox
         self._dead_letters = dead_letters
-        self._being_kept: dict[TopicPartition, DeadLetter] = {}
+        self._dead_letters_under_way: dict[TopicPartition, DeadLetter] = {}
         self.changed: set[TopicPartition] = set()
         """Partitions of which something may go that could not before. What may not go now comes here again when
         something has changed: a frame was written, a checkpoint made room, records came."""
@@ -53,22 +53,22 @@ class Sender:
         """
         self._queue.update(dict.fromkeys(self.changed))
         self.changed = set()
-        if self._writing.crowded(now):
+        if self._in_flight.crowded(now):
             return
         candidates, self._queue = self._queue, {}
         served: set[TopicPartition] = set()
         for tp in candidates:
             most = self._table.may_send(tp)
-            while most and self._inflow.count(tp):
-                if self._writing.crowded(now):
+            while most and self._buffer.count(tp):
+                if self._in_flight.crowded(now):
                     self._queue[tp] = None
                     break
                 if not self._send_frame(tp, most, now):
                     break
                 served.add(tp)
                 most = self._table.may_send(tp)
-            bad = self._inflow.bad(tp)
-            if most and bad is not None and not self._inflow.count(tp):
+            bad = self._buffer.bad(tp)
+            if most and bad is not None and not self._buffer.count(tp):
                 self._table.undeliverable(tp, bad.offset, bad.reason, self._config.rebalance_drain, now)
         for tp in served & self._queue.keys():
             del self._queue[tp]
@@ -77,8 +77,8 @@ class Sender:
     def kept(self, answer: letters.DeadLettered, now: float) -> None:
         """The dead-letter topic has the record, or does not take it."""
         tp = answer.partition
-        if self._being_kept.get(tp) is answer.letter:
-            del self._being_kept[tp]
+        if self._dead_letters_under_way.get(tp) is answer.letter:
+            del self._dead_letters_under_way[tp]
         self._table.dead_lettered(tp, answer.offset, answer.letter, answer.error, self._config.rebalance_drain, now)
         self.changed.add(tp)
 
@@ -86,29 +86,29 @@ class Sender:
         """The partition is not ours any more."""
         self.changed.discard(tp)
         self._queue.pop(tp, None)
-        self._being_kept.pop(tp, None)
+        self._dead_letters_under_way.pop(tp, None)
 
     def _send_frame(self, tp: TopicPartition, most: int, now: float) -> bool:
         """One frame of at most ``most`` of the records that wait. Returns whether there may be another."""
         partition = self._table.partitions[tp]
         if partition.skip:
-            self._inflow.leave_out(tp, partition.skip)
-        if partition.dead and self._inflow.count(tp):
+            self._buffer.leave_out(tp, partition.skip)
+        if partition.dead and self._buffer.count(tp):
             most = min(most, self._before_the_dead(partition, now))
-        if not most or not self._inflow.count(tp):
+        if not most or not self._buffer.count(tp):
             return False
         assert partition.stream is not None
         stream = self._table.processes.get(partition.stream)
         assert stream is not None
         limits = self._config.frame
-        frame = self._inflow.frame(tp, min(most, limits.records), limits.bytes, stream.max_message_bytes)
+        frame = self._buffer.frame(tp, min(most, limits.records), limits.bytes, stream.max_message_bytes)
         if isinstance(frame, Undeliverable):
             if not self._becomes_dead(tp, frame, now):
-                self._inflow.spoil(tp, frame)
+                self._buffer.mark_undeliverable(tp, frame)
             return True
-        self._inflow.taken(tp, frame.count)
+        self._buffer.taken(tp, frame.count)
         self._table.sent(tp, frame.first, frame.last, frame.count, len(frame.data), frame.offsets, now)
-        self._writing.sent(tp, len(frame.data), now)
+        self._in_flight.sent(tp, len(frame.data), now)
         self.sent += frame.count
         self._outbox.post(letters.Send(stream.id, frame.data))
         if len(frame.data) >= AT_ONCE_BYTES:
@@ -131,16 +131,16 @@ class Sender:
         tp = partition.tp
         if partition.dead:
             offset = min(partition.dead)
-            count = self._inflow.before(tp, offset)
+            count = self._buffer.before(tp, offset)
             if count:
                 return count
-            if self._inflow.first_offset(tp) == offset:
+            if self._buffer.first_offset(tp) == offset:
                 letter = partition.dead[offset]
-                if self._being_kept.get(tp) is not letter and self._dead_letters is not None:
-                    self._being_kept[tp] = letter
+                if self._dead_letters_under_way.get(tp) is not letter and self._dead_letters is not None:
+                    self._dead_letters_under_way[tp] = letter
                     partition.reason = f"waits for the dead letter of offset {offset} to be written"
-                    self._dead_letters.write(tp, self._inflow.first(tp), letter)
+                    self._dead_letters.write(tp, self._buffer.first(tp), letter)
                 return 0
             self._table.no_such_record(tp, offset, self._config.rebalance_drain, now)
             return 0
-        return self._inflow.count(tp)
+        return self._buffer.count(tp)

@@ -1,7 +1,7 @@
 """How one lambda is doing, for operators. Called by the consumer thread, of what it owns."""
 
 from sidecar.consuming.ends import Ends
-from sidecar.consuming.fetch_buffer import Inflow
+from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.subscription import Subscription
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import State, TopicPartition
@@ -12,7 +12,7 @@ def lambda_status(
     ends: Ends,
     subscription: Subscription,
     table: PartitionTable,
-    inflow: Inflow,
+    buffer: FetchBuffer,
     *,
     connected: bool,
     joined: bool,
@@ -25,7 +25,7 @@ def lambda_status(
         joined=joined,
         problems=problems,
         records_sent=sent,
-        records_fetched=inflow.fetched,
+        records_fetched=buffer.fetched,
         restarts=table.restarts,
         dead_letters=table.dead_letters,
         hand_overs=table.balance.count,
@@ -43,12 +43,12 @@ def lambda_status(
                 committed=p.committed,
                 end=ends.end(tp),
                 outstanding=p.window.outstanding,
-                waiting=inflow.count(tp),
+                waiting=buffer.count(tp),
                 attempt=p.attempt,
                 reason=p.reason or _without_leader(subscription, tp),
                 failing_offset=p.failing_offset,
                 blocked_since=p.blocked_since,
-                stalled_since=p.moved_at if p.stalled else None,
+                stalled_since=p.last_progress_at if p.stalled else None,
                 resumes_at=p.due if p.state is State.PAUSED else None,
                 skipped=p.skipped,
                 skipping=p.skipping,

@@ -10,7 +10,7 @@ from functools import partial
 from confluent_kafka import Consumer, KafkaError, TopicPartition as KafkaPartition
 
 from sidecar.cluster.inquiries import Inquiries
-from sidecar.consuming.fetch_buffer import Inflow
+from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.subscription import Subscription
 from sidecar.mail.facts import Edges
 from sidecar.mail.letters import SeekTo
@@ -23,9 +23,11 @@ Found = int | OrderRefused
 class Target:
     """Finds offsets."""
 
-    def __init__(self, consumer: Consumer, inflow: Inflow, subscription: Subscription, inquiries: Inquiries) -> None:
+    def __init__(
+        self, consumer: Consumer, buffer: FetchBuffer, subscription: Subscription, inquiries: Inquiries
+    ) -> None:
         self._consumer = consumer
-        self._inflow = inflow
+        self._buffer = buffer
         self._subscription = subscription
         self._inquiries = inquiries
 
@@ -55,7 +57,7 @@ class Target:
         known = -1
         with suppress(RuntimeError):  # a client that failed for good is closed, and nothing is moved then
             known = self._consumer.get_watermark_offsets(KafkaPartition(tp.topic, tp.partition), cached=True)[1]
-        end = max(edges.latest, known, self._inflow.next_offset.get(tp, 0))
+        end = max(edges.latest, known, self._buffer.next_offset.get(tp, 0))
         match to.kind:
             case "earliest":
                 return edges.earliest

@@ -1,9 +1,9 @@
 """When a partition moves from one process to another, so that one that joined later gets its share.
 
-Only at a difference of two or more, one at a time, and only what has stayed for a while, to a process that has been
-there for a while. A hand-over that fails (the heir cannot create its lambda, or falls over soon) makes all of them
-wait, longer each time: a process that flaps comes under a new name with each start, so nothing else could be held
-against it.
+A partition moves only at a difference of two or more, one at a time, when it has stayed for a while, and to a process
+that has been there for a while. A hand-over fails when the new process cannot create its lambda or soon fails. Then
+all hand-overs wait, longer each time: a process that flaps has a new name after each start, so nothing else tells it
+apart.
 """
 
 from collections.abc import Collection
@@ -40,13 +40,13 @@ class Balance:
     def choose(
         self, partitions: Collection[Partition], processes: Processes, now: float
     ) -> tuple[Partition, str] | None:
-        """The partition that should change its process now, and the id of its heir; None: none should."""
+        """The partition that should change its process now, and the id of its new process; None: none should."""
         if self.moving is not None or now < max(self._not_before, self._watching_until) or len(processes) < 2:
             return None
-        heir = processes.heir(now, self._limits.minimum_stay)
-        if heir is None:
+        handover_target = processes.handover_target(now, self._limits.minimum_stay)
+        if handover_target is None:
             return None
-        heir_id, held = heir
+        heir_id, held = handover_target
         givers = {name: count for name, count, _ in processes if count - held >= 2}
         settled = [
             partition
@@ -66,11 +66,11 @@ class Balance:
         self.count += 1
         self.moving = partition
         partition.handed_over = True
-        partition.heir = heir_id
+        partition.handover_target = heir_id
 
     def arrived(self, partition: Partition, now: float) -> None:
         """The partition has a lambda that is ready."""
-        partition.heir = ""
+        partition.handover_target = ""
         if self.moving is not partition:
             partition.handed_over = False
             return
@@ -80,11 +80,11 @@ class Balance:
             self._watching_until = now + self._limits.minimum_stay
 
     def ended(self, partition: Partition, now: float) -> None:
-        """The partition's lease ended, and not because the sidecar wanted it: was that its heir?"""
+        """The partition's lease ended, and not because the sidecar wanted it: was its new process the cause?"""
         if not partition.handed_over:
             return
         partition.handed_over = False
-        partition.heir = ""
+        partition.handover_target = ""
         if self.moving is partition:
             self.moving = None
         if partition.running_since is not None and now - partition.running_since >= PROOF:
@@ -101,7 +101,7 @@ class Balance:
 
     def gone(self, partition: Partition) -> None:
         """The partition is not ours any more, or stands still."""
-        partition.heir = ""
+        partition.handover_target = ""
         if self.moving is partition:
             self.moving = None
 

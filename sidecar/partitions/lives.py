@@ -103,7 +103,7 @@ class Lives:
         while self._waiting and not self._draining_all:
             tp = next(iter(self._waiting))
             partition = self.partitions[tp]
-            stream = self.processes.choose(now, partition.heir)
+            stream = self.processes.choose(now, partition.handover_target)
             if stream is None:
                 return
             del self._waiting[tp]
@@ -148,7 +148,7 @@ class Lives:
         number, partition.pausing = partition.pausing.number, None
         partition.state = State.RUNNING
         partition.reason = ""
-        partition.moved_at = now
+        partition.last_progress_at = now
         self._untime(partition)
         self.commands.append(Resumed(partition.stream, number, partition.next_offset))
         self._report("info", "partition goes on after its lambda's pause", partition)

@@ -36,7 +36,7 @@ class Orders(Lives):
         if skipped is not None:
             partition.skip.add(skipped)
             # What was fetched since may end before it: one that Kafka's client cannot read.
-            partition.refetch = True
+            partition.rewind_pending = True
             self.commands.append(Rewind(tp, partition.resume_at))
         self._report("info", "partition resumed by an operator", partition, skipped=skipped)
         partition.failures = 0
@@ -81,7 +81,7 @@ class Orders(Lives):
         self._report("info", "partition moved by an operator", partition, offset=offset, before=before)
         partition.place(offset, committed=False)
         # Until the client is there, its position says nothing; what it fetched from the old place is void.
-        partition.refetch = True
+        partition.rewind_pending = True
         self.commands.append(Rewind(tp, offset))
         if halts:
             self._halt(partition, reason, None)

@@ -90,7 +90,7 @@ class Partition:
     process_id: str = ""
     window: Window = field(init=False)
     in_flight: int = 0
-    refetch: bool = False
+    rewind_pending: bool = False
     """Records from ``resume_at`` on were fetched, and are here no more: until Kafka's client is back at
     ``resume_at``, its position says nothing about what is done."""
     checkpoint: int | None = None
@@ -104,7 +104,7 @@ class Partition:
     """When the present lease said Ready."""
     handed_over: bool = False
     """The present lease, or the next one, comes from a hand-over."""
-    heir: str = ""
+    handover_target: str = ""
     """The process that is to get it, while it is being handed over."""
     due: float | None = None
     """When the present state has lasted too long, or BACKING_OFF or a lambda's pause is over."""
@@ -126,7 +126,7 @@ class Partition:
     skipping_count: int = 0
     blocked_since: float | None = None
     blocked_reported: bool = False
-    moved_at: float = 0.0
+    last_progress_at: float = 0.0
     """When something became outstanding while nothing was, or the last progress after that."""
     stalled: bool = False
 
@@ -145,7 +145,7 @@ class Partition:
         self.dead.clear()
         self.reason = ""
         self.recovered()
-        self.refetch = False
+        self.rewind_pending = False
         self.touched = not committed
         self.committed = offset if committed else None
         self.window = Window(self.limits, offset)
@@ -163,7 +163,7 @@ class Partition:
     def end_lease(self) -> int | None:
         """The lease is dead. Returns the offset to fetch again from, or None when nothing was outstanding."""
         if self.window.records > 0:
-            self.refetch = True
+            self.rewind_pending = True
         self.lease = self.stream = self.due = self.pausing = None
         self.running_since = None
         self.process_id = ""
@@ -174,12 +174,12 @@ class Partition:
         self.lease_skipped = self.skipping_count = 0
         self.skipping = ()  # another lambda begins with all of it again
         self.window = Window(self.limits, self.resume_at)
-        return self.resume_at if self.refetch else None
+        return self.resume_at if self.rewind_pending else None
 
     def sent(self, first: int, last: int, count: int, size: int, offsets: Sequence[int] | None, now: float) -> None:
         """A frame was handed to the stream."""
         if self.window.outstanding == 0:
-            self.moved_at = now
+            self.last_progress_at = now
         self.window.sent(first, last, count, size, offsets)
         self.in_flight += 1
 
@@ -193,7 +193,7 @@ class Partition:
         if window.delivered is None or offset > window.delivered:
             return None
         window.rewind(offset)
-        self.refetch = True
+        self.rewind_pending = True
         return offset
 
     @property
@@ -219,7 +219,7 @@ class Partition:
         outstanding = self.window.outstanding
         outcome = self._progress(progress)
         if self.window.outstanding < outstanding:
-            self.moved_at = now
+            self.last_progress_at = now
         return outcome
 
     def _progress(self, progress: Progress) -> CheckpointOutcome:
@@ -292,7 +292,7 @@ class Partition:
     def stall(self, now: float) -> bool:
         """Note whether records are outstanding without progress for too long. True once when that begins."""
         waits = self.state is State.RUNNING and self.window.outstanding > 0
-        stalled = waits and now - self.moved_at > self.limits.stall_after
+        stalled = waits and now - self.last_progress_at > self.limits.stall_after
         begins = stalled and not self.stalled
         self.stalled = stalled
         return begins
@@ -320,7 +320,7 @@ class Partition:
         return (
             self.state in (State.RUNNING, State.WAITING, State.DRAINING, State.PAUSED)
             and self.window.records == 0
-            and not self.refetch
+            and not self.rewind_pending
             and self.failing_offset is None
         )
 

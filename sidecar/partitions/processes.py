@@ -40,7 +40,7 @@ class Process:
     since: float = 0.0
     partitions: int = 0
     failures: int = 0
-    ill_until: float = 0.0
+    penalised_until: float = 0.0
     quarantine: float = 0.0
     leaving: bool = False
 
@@ -116,7 +116,7 @@ class Processes:
         else:
             process.failures += 1
         penalty = min(MOST_PENALTY, PENALTY * 2.0 ** min(max(process.failures, 1) - 1, 32))
-        process.ill_until = max(process.ill_until, now + penalty)
+        process.penalised_until = max(process.penalised_until, now + penalty)
 
     def succeeded(self, process_id: str) -> None:
         """A lambda was created there; what failed before may still let it come after the others for its time."""
@@ -137,19 +137,20 @@ class Processes:
         return min((s.fenced_until for s in self._fenced.values() if s.fenced_until is not None), default=None)
 
     def choose(self, now: float, heir_id: str = "") -> Stream | None:
-        """The spare stream that gets the next partition: of its heir, else of the process with the fewest.
+        """The spare stream that gets the next partition.
 
-        One that failed lately comes last, or the broken process, always the emptiest, would attract everything.
+        That of the process to which it is handed over, if any, else of the process with the fewest partitions. A
+        process that failed lately comes last: a broken one always has the fewest, and would attract everything.
         """
         fit = [stream for stream in self._spares.values() if self._takes(stream, now)]
 
         def rank(stream: Stream) -> tuple[bool, bool, int, int]:
             process = self._processes[stream.process_id]
-            return stream.process_id != heir_id, now < process.ill_until, process.partitions, stream.order
+            return stream.process_id != heir_id, now < process.penalised_until, process.partitions, stream.order
 
         return min(fit, key=rank, default=None)
 
-    def heir(self, now: float, minimum_stay: float) -> tuple[str, int] | None:
+    def handover_target(self, now: float, minimum_stay: float) -> tuple[str, int] | None:
         """The process that should get a partition of another: its id, and how many it holds.
 
         Of those that have a spare stream, are healthy, and have been there for a while, the one with the fewest.
@@ -158,7 +159,7 @@ class Processes:
             (process.partitions, stream.order, stream.process_id)
             for stream in self._spares.values()
             if self._takes(stream, now)
-            and (process := self._processes[stream.process_id]).ill_until <= now
+            and (process := self._processes[stream.process_id]).penalised_until <= now
             and now - process.since >= minimum_stay
         ]
         if not fit:

@@ -93,7 +93,7 @@ class PartitionTable(Orders):
             leaves = partition.leaves
             self._fence(partition, RevokeReason.SEEK, now, rewind=False)
             if leaves:
-                partition.refetch = True  # nothing may be settled on the client's position any more
+                partition.rewind_pending = True  # nothing may be settled on the client's position any more
                 return  # somebody else's soon, who will find the same
         self._forget_wait(partition)
         partition.place(offset, committed=False)
@@ -174,7 +174,7 @@ class PartitionTable(Orders):
         self.forget(mine)
 
     @property
-    def someone_waits(self) -> bool:
+    def has_waiting(self) -> bool:
         """Partitions wait for a stream."""
         return bool(self._waiting)
 
@@ -305,7 +305,7 @@ class PartitionTable(Orders):
 
     def rewound(self, tp: TopicPartition) -> None:
         """Kafka's client was told to fetch again from where ``Rewind`` said."""
-        self.partitions[tp].refetch = False
+        self.partitions[tp].rewind_pending = False
 
     def partition_of_lease(self, lease: Lease) -> TopicPartition | None:
         """The partition of a living lease."""
@@ -320,7 +320,7 @@ class PartitionTable(Orders):
         if (
             partition is None
             or partition.state is not State.RUNNING
-            or partition.refetch  # what would come now lies beyond what is to be fetched again
+            or partition.rewind_pending  # what would come now lies beyond what is to be fetched again
             or partition.in_flight >= self.limits.frames_in_flight
         ):
             return 0
@@ -389,7 +389,7 @@ class PartitionTable(Orders):
             self._halt_at(partition, offset, reason, seconds, now)
         elif partition.state not in (State.DRAINING, State.HALTED):
             self._forget_wait(partition)
-            partition.refetch = True
+            partition.rewind_pending = True
             self.commands.append(Rewind(tp, partition.resume_at))
             self._halt(partition, reason, offset)
 
@@ -403,7 +403,7 @@ class PartitionTable(Orders):
 
     def _halt_at(self, partition: Partition, offset: int, reason: str, seconds: float, now: float) -> None:
         """Take back what runs, then halt at ``offset``."""
-        partition.refetch = True
+        partition.rewind_pending = True
         if partition.state is State.DRAINING:
             if partition.after_drain is not AfterDrain.RELEASE:
                 partition.after_drain, partition.reason, partition.failing_offset = AfterDrain.HALT, reason, offset
@@ -478,5 +478,5 @@ class PartitionTable(Orders):
                     outstanding=partition.window.outstanding,
                     checkpoint=partition.checkpoint,
                     handled=partition.handled,
-                    seconds=round(now - partition.moved_at),
+                    seconds=round(now - partition.last_progress_at),
                 )

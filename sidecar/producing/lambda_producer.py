@@ -1,8 +1,8 @@
 """What lambdas produce: one lambda's records on their way to Kafka.
 
-The loop owns an outlet and gives the records to librdkafka, which only queues them. A thread polls the producer,
-since that is how librdkafka tells what became of them: `_Batch.report` is called in it. The two share a batch's
-lists, and each entry is written by one of them, once.
+The loop owns a lambda producer and gives the records to librdkafka, which only queues them. A thread polls
+librdkafka's producer, since that is how it tells what became of them: `_Batch.report` is called in that thread. The
+two share a batch's lists, and each entry is written by one of them, once.
 
 Order: what one batch holds is queued in its order, and the producer is idempotent, so a retry changes nothing. The
 caller has one batch of a lease under way at a time.
@@ -100,7 +100,7 @@ class FullError(Exception):
     """So much is on its way to Kafka that this has to wait; nothing of it was taken."""
 
 
-class Outlet:
+class LambdaProducer:
     """See the module. Made and used on the loop."""
 
     def __init__(self, lambda_name: str, properties: Mapping[str, Property]) -> None:

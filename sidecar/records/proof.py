@@ -71,7 +71,7 @@ class _Reader:
         self._left = left
         self._runs: list[Run] = []
         self._wrong: list[str] = []
-        self.source = RowSource(consumer, source, Mailbox(), self._arrived, self._strayed)
+        self.source = RowSource(consumer, source, Mailbox(), self._arrived, self._misrouted)
 
     def begin(self, offset: int) -> None:
         """As with an assignment."""
@@ -100,7 +100,7 @@ class _Reader:
         self._runs += runs
         self._wrong += [f"a record could not be read: {failure.error.str()}" for failure in failures]
 
-    def _strayed(self, tp: TopicPartition, offset: int) -> None:
+    def _misrouted(self, tp: TopicPartition, offset: int) -> None:
         self._wrong.append(f"the record at {tp.topic}/{tp.partition}, offset {offset}, came by the binding's queue")
 
 

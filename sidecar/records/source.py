@@ -63,10 +63,10 @@ class RowSource:
         source: native.Source,
         mailbox: Mailbox,
         arrived: Arrived,
-        strayed: Callable[[TopicPartition, int], None],
+        misrouted: Callable[[TopicPartition, int], None],
         complained: Callable[[KafkaError], None] | None = None,
     ) -> None:
-        """``strayed`` is told of a record, by its offset, that came by another way and must be fetched again.
+        """``misrouted`` is told of a record, by its offset, that came by another way and must be fetched again.
 
         ``complained`` takes the place of the consumer's `error_cb`, which must not be set: a partition whose topic is
         gone complains where the records are read, and the binding ends the process when its own is called there.
@@ -74,7 +74,7 @@ class RowSource:
         self._consumer = consumer
         self._source = source
         self._arrived = arrived
-        self._strayed = strayed
+        self._misrouted = misrouted
         self._complained = complained
         self._closed = False
         self._records: dict[tuple[str, int], tuple[TopicPartition, RowRecords]] = {}
@@ -150,7 +150,7 @@ class RowSource:
         """A record of a partition that nobody has led: the client has made it anew, for one."""
         tp = TopicPartition(topic, partition)
         self.lead([tp])
-        self._strayed(tp, offset)
+        self._misrouted(tp, offset)
 
 
 def failure_of(message: Message) -> Failure:

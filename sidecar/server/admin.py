@@ -14,7 +14,7 @@ from sidecar.partitions.vocabulary import OrderRefused, State, TopicPartition
 from sidecar.server.frames import InvalidFrameError, cut
 from sidecar.server.lambda_host import LambdaHost
 from sidecar.server.refusals import Context, abort
-from sidecar.server.runtime import Hosted, Own
+from sidecar.server.runtime import LambdaRuntime, Own
 from sidecar.status import LambdaStatus, PartitionStatus, ProcessStatus
 from sidecar.version import VERSION
 
@@ -39,7 +39,7 @@ class Admin:
 
     def __init__(
         self,
-        lambdas: Mapping[str, Hosted],
+        lambdas: Mapping[str, LambdaRuntime],
         host: LambdaHost,
         bootstrap_servers: str,
         own: Callable[[str], Own] = lambda _: Own([], 0),
@@ -73,13 +73,13 @@ class Admin:
         return {name: self._counted(name, await reply.future) for name, reply in replies.items()}
 
     def _counted(self, name: str, status: LambdaStatus) -> LambdaStatus:
-        outlet = self._lambdas[name].outlet
+        lambda_producer = self._lambdas[name].lambda_producer
         own = self._own(name)
         return replace(
             status,
             problems=[*status.problems, *own.problems],
-            produced=outlet.written,
-            produce_failures=outlet.failed,
+            produced=lambda_producer.written,
+            produce_failures=lambda_producer.failed,
             process_exits=own.process_exits,
         )
 
@@ -162,7 +162,7 @@ class Admin:
         from_offset, was_at, state = await _answer(reply, context)
         return pb.SeekResponse(from_offset=from_offset, was_at=was_at, state=cast("pb.PartitionState", state))
 
-    async def _hosted(self, request: OnePartition, context: Context) -> Hosted:
+    async def _hosted(self, request: OnePartition, context: Context) -> LambdaRuntime:
         """The lambda of a request about one partition, whose other fields make sense."""
         hosted = self._lambdas.get(request.lambda_name)
         if hosted is None:

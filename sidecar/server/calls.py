@@ -20,7 +20,7 @@ from sidecar.server import frames, producing
 from sidecar.server.arrivals import Arrivals
 from sidecar.server.frames import InvalidFrameError
 from sidecar.server.refusals import Context, Refusals, Refused, abort, host_of, is_one_connection
-from sidecar.server.runtime import Hosted
+from sidecar.server.runtime import LambdaRuntime
 from sidecar.server.stream import Stream
 
 CHUNK = 500
@@ -49,7 +49,11 @@ class Calls:
     """All calls that carry a lease."""
 
     def __init__(
-        self, lambdas: Mapping[str, Hosted], leases: Mapping[Lease, Stream], refusals: Refusals, arrivals: Arrivals
+        self,
+        lambdas: Mapping[str, LambdaRuntime],
+        leases: Mapping[Lease, Stream],
+        refusals: Refusals,
+        arrivals: Arrivals,
     ) -> None:
         """``leases`` are those that have a stream."""
         self._lambdas = lambdas
@@ -192,7 +196,7 @@ class Calls:
         del data, request
         stream.producing = True
         try:
-            return producing.response(await hosted.outlet.write(records, size)), 0.0
+            return producing.response(await hosted.lambda_producer.write(records, size)), 0.0
         except FullError:  # no fault of the client
             return producing.nothing_written(count, busy, _FULL, producing.BUSY_FULL_MS), 0.0
         finally:

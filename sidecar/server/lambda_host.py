@@ -27,7 +27,7 @@ from sidecar.server.calls import Calls
 from sidecar.server.frames import InvalidFrameError, Offered
 from sidecar.server.reading import Reader
 from sidecar.server.refusals import Context, Refusals, Refused, abort, is_one_connection
-from sidecar.server.runtime import Hosted
+from sidecar.server.runtime import LambdaRuntime
 from sidecar.server.silent import Silent
 from sidecar.server.stream import Stream
 from sidecar.version import VERSION
@@ -71,7 +71,7 @@ class LambdaHost:
 
     def __init__(
         self,
-        lambdas: Mapping[str, Hosted],
+        lambdas: Mapping[str, LambdaRuntime],
         health: Callable[[bool], None],
         *,
         exit: Callable[[str, str], None],  # noqa: A002 - what it asks for

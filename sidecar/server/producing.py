@@ -1,4 +1,4 @@
-"""The call Produce between the wire and the outlet: columns to records, and outcomes back. Not trusted.
+"""The call Produce, between the wire and the lambda producer: columns to records, and outcomes back. Not trusted.
 
 A request whose columns do not fit together is refused, and the refusal names the field. A record that cannot be
 written is refused by itself: it may be a copy of what somebody else has written, and must stop no other.

@@ -5,17 +5,17 @@ from typing import NamedTuple
 
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.mail.boxes import Mailbox
-from sidecar.producing.lambda_producer import Outlet
+from sidecar.producing.lambda_producer import LambdaProducer
 from sidecar.status import Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Hosted:
+class LambdaRuntime:
     """Its config, the way to its consumer thread, and where what it produces goes."""
 
     config: LambdaConfig
     mailbox: Mailbox
-    outlet: Outlet
+    lambda_producer: LambdaProducer
 
 
 class Own(NamedTuple):

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from sidecar.config import Config, ConfigError, load
-from sidecar.config.kafka_properties import check, embedded_port, is_embedded, outlet_properties, producer_properties
+from sidecar.config.kafka_properties import (
+    check,
+    embedded_port,
+    is_embedded,
+    lambda_producer_properties,
+    producer_properties,
+)
 
 SERVERS = {"bootstrap.servers": "localhost:9092"}
 
@@ -77,7 +83,7 @@ def test_the_embedded_brokers_limits_hold_with_a_port_too() -> None:
 
 def test_an_outlet_gets_what_order_and_the_java_clients_partitions_need() -> None:
     kafka = {**SERVERS, "security.protocol": "SSL", "fetch.min.bytes": "5", "session.timeout.ms": "6000"}
-    made = outlet_properties(kafka)
+    made = lambda_producer_properties(kafka)
     assert made == {
         **producer_properties(kafka),
         "partitioner": "murmur2_random",
@@ -87,4 +93,4 @@ def test_an_outlet_gets_what_order_and_the_java_clients_partitions_need() -> Non
     assert made["enable.idempotence"] is True
     assert made["security.protocol"] == "SSL"
     assert "fetch.min.bytes" not in made
-    assert outlet_properties(SERVERS, "127.0.0.1:7")["bootstrap.servers"] == "127.0.0.1:7"
+    assert lambda_producer_properties(SERVERS, "127.0.0.1:7")["bootstrap.servers"] == "127.0.0.1:7"

@@ -1,12 +1,14 @@
 """Who is paused, who is resumed, and when the client is left alone."""
 
+from typing import cast
+
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
 
 from sidecar.config.lambdas import LambdaConfig
-from sidecar.consuming.back_pressure import ENOUGH_BYTES, Flow
-from sidecar.consuming.fetch_buffer import MOST_WAITING_BYTES, Inflow
-from sidecar.consuming.in_flight import STUCK_AFTER, Writing
+from sidecar.consuming.back_pressure import ENOUGH_BYTES, BackPressure
+from sidecar.consuming.fetch_buffer import MOST_WAITING_BYTES, FetchBuffer
+from sidecar.consuming.in_flight import STUCK_AFTER, InFlight
 from sidecar.consuming.problems import Problems
 from sidecar.consuming.subscription import Subscription
 from sidecar.logs import get_logger
@@ -65,14 +67,15 @@ class Bench:
         leases = iter("ab")
         self.now = 0.0  # here `now + STUCK_AFTER - now` is exact; a real clock's reading rounds it, at times down
         self.client = Client()
-        self.inflow = Inflow()
-        self.arriving = Arriving(self.inflow)
+        self.buffer = FetchBuffer()
+        self.arriving = Arriving(self.buffer)
         self.table = PartitionTable(Limits(window_messages=window), lambda: next(leases), lambda: 0.0)
-        self.writing = Writing(self.table)
+        self.in_flight = InFlight(self.table)
         log = get_logger("test")
         config = LambdaConfig.model_validate({"topic": "t", "group": "g"})
         self.subscription = Subscription(config, Problems(log), log)
-        self.flow = Flow(self.client, self.table, self.inflow, self.writing, self.subscription, log)  # type: ignore[arg-type]
+        client = cast("Consumer", self.client)
+        self.back_pressure = BackPressure(client, self.table, self.buffer, self.in_flight, self.subscription, log)
         tps = [TopicPartition("t", number) for number in range(partitions)]
         self.table.assigned(tps)
         for stream in range(1, streams + 1):
@@ -88,7 +91,7 @@ class Bench:
     def wait(self, partition: int, count: int, size: int = HALF // 2) -> None:
         """So many records of one large size come: together more than a share of memory when there are two."""
         value = b"x" * size
-        first = self.inflow.next_offset.get(TopicPartition("t", partition), 0)
+        first = self.buffer.next_offset.get(TopicPartition("t", partition), 0)
         self.arriving.come(
             [Message(topic="t", partition=partition, offset=first + n, value=value) for n in range(count)]
         )
@@ -100,7 +103,7 @@ def paused_for_another() -> Bench:
     bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
     bench.wait(1, 2, size=MOST_WAITING_BYTES)
     bench.now += STUCK_AFTER
-    bench.flow.adjust(bench.now)
+    bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {0, 1}
     return bench
 
@@ -112,44 +115,44 @@ def bench() -> Bench:
 
 def test_a_partition_without_a_lambda_is_paused_when_its_share_is_used(bench: Bench) -> None:
     bench.wait(1, 1)
-    assert not bench.flow.adjust(bench.now)
+    assert not bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == set()
     bench.wait(1, 2)
-    assert not bench.flow.adjust(bench.now)
+    assert not bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {1}
 
 
 def test_a_partition_that_flows_is_never_paused_but_the_client_is_left_alone(bench: Bench) -> None:
     bench.wait(0, 5)
-    assert bench.flow.adjust(bench.now)
+    assert bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == set()
 
 
 def test_a_reader_that_does_not_read_is_one_that_does_not_flow(bench: Bench) -> None:
     bench.wait(0, 3)
     bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
-    bench.writing.sent(P0, 10, bench.now)
-    bench.flow.adjust(bench.now + STUCK_AFTER / 2)
+    bench.in_flight.sent(P0, 10, bench.now)
+    bench.back_pressure.adjust(bench.now + STUCK_AFTER / 2)
     assert bench.client.paused == set()
-    bench.flow.adjust(bench.now + STUCK_AFTER)
+    bench.back_pressure.adjust(bench.now + STUCK_AFTER)
     assert bench.client.paused == {0}
 
 
 def test_it_is_resumed_when_a_lambda_runs_and_little_waits(bench: Bench) -> None:
-    bench.flow.pause([P0, P1])
-    bench.flow.adjust(bench.now)
+    bench.back_pressure.pause([P0, P1])
+    bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {1}  # nobody runs there
-    assert bench.inflow.paused == {P1}
+    assert bench.buffer.paused == {P1}
 
 
 def test_a_full_window_without_progress_pauses_its_partition_only() -> None:
     bench = Bench(window=1)
     bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
     bench.wait(0, 3)
-    assert bench.flow.adjust(bench.now)
+    assert bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == set(), "the lambda may be at work"
     assert bench.table.partitions[P0].blocked_since == bench.now
-    assert not bench.flow.adjust(bench.now + STUCK_AFTER)
+    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER)
     assert bench.client.paused == {0}
 
 
@@ -163,140 +166,140 @@ def two_at_work(partitions: int = 2) -> Bench:
 
 def test_what_is_only_slow_is_paused_when_somebody_else_could_take_more() -> None:
     bench = two_at_work()
-    assert not bench.flow.adjust(bench.now)
+    assert not bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {0}
 
 
 def test_somebody_with_records_or_a_full_window_could_not() -> None:
     bench = two_at_work()
     bench.wait(1, 1)
-    assert bench.flow.adjust(bench.now)
-    bench.inflow.drop(P1)
+    assert bench.back_pressure.adjust(bench.now)
+    bench.buffer.drop(P1)
     bench.table.sent(P1, 0, 0, 1, 10, None, bench.now)
-    assert bench.flow.adjust(bench.now)
+    assert bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == set()
 
 
 def test_nor_could_somebody_who_has_come_to_the_end_of_the_log() -> None:
     bench = two_at_work()
-    bench.inflow.next_offset[P1] = 7
+    bench.buffer.next_offset[P1] = 7
     bench.client.ends[1] = 7
-    assert bench.flow.adjust(bench.now)
+    assert bench.back_pressure.adjust(bench.now)
     bench.client.ends[1] = 8
-    assert not bench.flow.adjust(bench.now)
+    assert not bench.back_pressure.adjust(bench.now)
 
 
 def test_a_little_that_waits_is_no_reason_to_leave_the_client_alone() -> None:
     bench = Bench(window=1)
     bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
     bench.wait(0, 1, size=ENOUGH_BYTES // 2)
-    assert not bench.flow.adjust(bench.now)
+    assert not bench.back_pressure.adjust(bench.now)
     bench.wait(0, 1, size=ENOUGH_BYTES // 2)
-    assert bench.flow.adjust(bench.now)
+    assert bench.back_pressure.adjust(bench.now)
 
 
 def test_much_that_stands_still_pauses_whatever_does_and_nothing_that_flows() -> None:
     bench = Bench(partitions=40)  # but for the first they have no lambda
     for partition in range(1, 7):
         bench.wait(partition, 1, size=MOST_WAITING_BYTES // 10)
-    bench.flow.adjust(bench.now)
-    assert bench.flow.tight
+    bench.back_pressure.adjust(bench.now)
+    assert bench.back_pressure.tight
     assert bench.client.paused == {*range(1, 7)}  # each has its share
     for partition in range(7, 12):
         bench.wait(partition, 1, size=MOST_WAITING_BYTES // 10)
     bench.wait(0, 1)
-    bench.flow.adjust(bench.now)
+    bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {*range(1, 40)}
 
 
 def test_what_is_only_slow_counts_with_what_stands_still() -> None:
     """One partition after the other comes to a halt: each for itself would not be much."""
     bench = two_at_work(partitions=3)
-    bench.inflow.drop(P0)
+    bench.buffer.drop(P0)
     bench.wait(0, 1, size=MOST_WAITING_BYTES * 3 // 4)
-    assert not bench.flow.adjust(bench.now)
+    assert not bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == set()
     bench.wait(2, 1, size=MOST_WAITING_BYTES * 2 // 4)
-    assert not bench.flow.adjust(bench.now)
+    assert not bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {0, 2}
 
 
 def test_whatever_stands_still_does_not_keep_the_others_from_being_read() -> None:
     """More waits than may, all of it paused: to leave the client alone until it is less would be for ever."""
     bench = two_at_work()
-    assert not bench.flow.adjust(bench.now + STUCK_AFTER)
+    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER)
     assert bench.client.paused == {0}
-    assert not bench.flow.adjust(bench.now + STUCK_AFTER)
+    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER)
     bench.wait(1, 1, size=ENOUGH_BYTES // 2)
-    assert not bench.flow.adjust(bench.now + STUCK_AFTER)
+    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER)
     bench.wait(1, 1, size=ENOUGH_BYTES)
-    assert bench.flow.adjust(bench.now + STUCK_AFTER)
+    assert bench.back_pressure.adjust(bench.now + STUCK_AFTER)
 
 
 def test_nor_does_what_was_slow_when_it_was_paused() -> None:
     bench = two_at_work()
-    bench.flow.adjust(bench.now)
+    bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {0}
-    assert not bench.flow.adjust(bench.now), "its lambda is at work, but P1 could take more"
+    assert not bench.back_pressure.adjust(bench.now), "its lambda is at work, but P1 could take more"
 
 
 def test_what_waits_for_its_dead_letter_to_be_written_stands_still() -> None:
     bench = Bench(streams=2)
     bench.wait(0, 5)
     bench.table.partitions[P0].dead[0] = DeadLetter(Failure(ErrorAction.CRITICAL, 0), 1, bench.now, bench.now)
-    assert not bench.flow.adjust(bench.now + STUCK_AFTER)
+    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER)
     assert bench.client.paused == {0}
-    assert not bench.flow.adjust(bench.now + STUCK_AFTER)
+    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER)
 
 
 def test_what_stands_still_with_nothing_waiting_is_resumed_when_there_is_room_again() -> None:
     bench = paused_for_another()
-    bench.flow.adjust(bench.now)
+    bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {0, 1}
-    bench.inflow.drop(P1)
-    bench.flow.adjust(bench.now)
+    bench.buffer.drop(P1)
+    bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {1}  # nobody runs there
 
 
 def test_what_was_paused_for_others_is_resumed_when_its_own_window_opens() -> None:
     bench = paused_for_another()
     bench.table.checkpoint(bench.lease, Progress(0, 0, 0, 0), bench.now)
-    bench.flow.adjust(bench.now)
+    bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {1}
 
 
 def test_a_refused_pause_is_tried_again(bench: Bench) -> None:
     bench.client.refuses = True
     bench.wait(1, 3)
-    bench.flow.adjust(bench.now)
-    assert bench.inflow.paused == set()
+    bench.back_pressure.adjust(bench.now)
+    assert bench.buffer.paused == set()
     bench.client.refuses = False
-    bench.flow.adjust(bench.now)
-    assert bench.inflow.paused == {P1}
+    bench.back_pressure.adjust(bench.now)
+    assert bench.buffer.paused == {P1}
 
 
 def test_a_client_with_nothing_to_fetch_is_woken_when_it_has_again(bench: Bench) -> None:
-    bench.flow.pause([P0, P1])
-    bench.flow.adjust(bench.now)
+    bench.back_pressure.pause([P0, P1])
+    bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {1}
     assert bench.client.asked == [0]
 
 
 def test_a_client_that_fetches_others_needs_no_waking(bench: Bench) -> None:
-    bench.flow.pause([P0])
-    bench.flow.adjust(bench.now)
+    bench.back_pressure.pause([P0])
+    bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == set()
     assert bench.client.asked == []
 
 
 def test_only_what_is_not_paused_is_woken(bench: Bench) -> None:
-    bench.flow.pause([P1])
-    bench.flow.wake([P0, P1])
-    bench.flow.wake([P1])
+    bench.back_pressure.pause([P1])
+    bench.back_pressure.wake([P0, P1])
+    bench.back_pressure.wake([P1])
     assert bench.client.asked == [0]
 
 
 def test_when_nobody_can_be_asked_it_wakes_by_itself(bench: Bench) -> None:
     bench.client.refuses = True
-    bench.flow.wake([P0])
+    bench.back_pressure.wake([P0])
     assert bench.client.asked == []

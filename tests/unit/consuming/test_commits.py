@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from sidecar.cluster.origins import Origins
 from sidecar.consuming.commit_refusals import AGAIN_AND_AGAIN, APART_EVERY, NORMAL_LIFE, STRANGE_AFTER, CommitRefusals
 from sidecar.consuming.commits import Commits
-from sidecar.consuming.fetch_buffer import Inflow
+from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.problems import Problems
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import (
@@ -58,15 +58,15 @@ class World:
     def __init__(self) -> None:
         names = iter(f"L{number}" for number in range(1, 100))
         self.table = PartitionTable(Limits(), lambda: next(names), lambda: 1.0)
-        self.inflow = Inflow()
-        self.arriving = Arriving(self.inflow)
+        self.buffer = FetchBuffer()
+        self.arriving = Arriving(self.buffer)
         self.recorder = Recorder()
         self.kafka = Kafka()
         self.consumer = cast("Consumer", self.kafka)
         self.now = 0.0
         self.problems = Problems(self.recorder.log, lambda: self.now)
         self.refusals = CommitRefusals(self.table, self.problems, self.recorder.log, lambda: self.now)
-        self.commits = Commits(self.table, self.inflow, Origins(), INTERVAL, self.refusals, self.recorder.log)
+        self.commits = Commits(self.table, self.buffer, Origins(), INTERVAL, self.refusals, self.recorder.log)
         self.table.assigned([P0, P1])
         for stream, tp in ((1, P0), (2, P1)):
             self.table.resolved(tp, 0, 0.0, committed=True)
@@ -80,7 +80,7 @@ class World:
         self.arriving.come(made)
         self.kafka.positions[tp] = last + 1
         if send:
-            self.inflow.taken(tp, len(made))
+            self.buffer.taken(tp, len(made))
             self.table.sent(tp, first, last, len(made), 10, None, self.now)
 
     def checkpoint(self, offset: int, lease: str = "L1") -> None:

@@ -168,7 +168,7 @@ def test_a_record_that_comes_during_the_last_commit_is_not_committed(bench: Benc
 def test_what_was_in_hand_when_the_thread_broke_is_not_committed(bench: Bench) -> None:
     bench.consumer.batches = [[record(1)]]
     bench.thread._fetch()
-    bench.thread._inflow.drop(P0)  # it broke where it had them in hand
+    bench.thread._buffer.drop(P0)  # it broke where it had them in hand
     bench.thread._leave_broken()
     bench.revoked()
     assert bench.consumer.commits == []
@@ -182,7 +182,7 @@ def test_a_client_that_failed_for_good_is_given_up_with_all_that_it_held(bench: 
     bench.thread._problems.end("connection")
     bench.thread._turn_or_fail()
     assert not bench.table.partitions
-    assert bench.thread._inflow.idle(P0)
+    assert bench.thread._buffer.idle(P0)
     assert bench.consumer.commits == []
     assert bench.consumer.closed.wait(PATIENCE)
     (problem,) = bench.thread._problems.now
@@ -195,7 +195,7 @@ def test_records_of_a_partition_that_went_inside_the_call_are_dropped(bench: Ben
     bench.consumer.batches = [[record(1), record(2)]]
     bench.consumer.inside = bench.revoked
     bench.thread._fetch()
-    assert bench.thread._inflow.idle(P0)
+    assert bench.thread._buffer.idle(P0)
     assert bench.thread._sender.changed == set()
 
 
@@ -233,7 +233,7 @@ def test_what_stays_in_a_rebalance_is_fetched_at_once(bench: Bench) -> None:
 
 def test_what_is_moved_is_fetched_at_once(bench: Bench) -> None:
     """Kafka's client is heard late of a place that it did not have: the partition, which runs, is placed anew."""
-    bench.thread._client.places.offset_gone(P0)
+    bench.thread._client.positions.offset_gone(P0)
     bench.thread._place()
     assert bench.consumer.moves == [1]
     assert bench.consumer.asked == [0]
@@ -245,7 +245,7 @@ def test_what_is_moved_is_fetched_at_once(bench: Bench) -> None:
 @pytest.mark.parametrize("runs", [True, False])
 def test_what_a_rewind_has_to_assign_is_fetched_at_once_where_a_lambda_runs(bench: Bench, runs: bool) -> None:
     bench.consumer.unseekable = True
-    bench.thread._client.places.rewind(P0, 1)
+    bench.thread._client.positions.rewind(P0, 1)
     assert bench.consumer.moves == [1]
     if not runs:
         bench.table.stream_lost(1, monotonic())
@@ -263,26 +263,26 @@ def test_when_all_goes_there_is_nothing_to_wake(bench: Bench) -> None:
 def test_a_record_that_strayed_is_fetched_again_together_with_what_waits(bench: Bench) -> None:
     bench.consumer.batches = [[record(1), record(2)]]
     bench.thread._fetch()
-    bench.thread._client.intake.strayed(P0, 3)
+    bench.thread._client.intake.misrouted(P0, 3)
     bench.thread._sender.work(monotonic())
     assert bench.table.partitions[P0].window.delivered is None, "nothing goes before it is fetched again"
-    bench.thread._client.intake.strayed(P0, 4)
+    bench.thread._client.intake.misrouted(P0, 4)
     bench.thread._carry_out()
     assert bench.consumer.sought == [1]
-    assert bench.thread._inflow.idle(P0)
-    assert not bench.table.partitions[P0].refetch
+    assert bench.thread._buffer.idle(P0)
+    assert not bench.table.partitions[P0].rewind_pending
 
 
 def test_a_record_that_strayed_behind_one_that_cannot_be_read_does_not_hide_it(bench: Bench) -> None:
     bad = KafkaError(KafkaError._BAD_MSG, "wrong checksum")
     bench.consumer.batches = [[record(1, bad)]]
     bench.thread._fetch()
-    bench.thread._client.intake.strayed(P0, 2)
+    bench.thread._client.intake.misrouted(P0, 2)
     bench.thread._carry_out()
     assert bench.consumer.sought == [1]
 
 
 def test_a_record_that_strayed_from_a_partition_of_somebody_else_is_theirs(bench: Bench) -> None:
-    bench.thread._client.intake.strayed(TopicPartition("t", 9), 3)
+    bench.thread._client.intake.misrouted(TopicPartition("t", 9), 3)
     bench.thread._carry_out()
     assert bench.consumer.sought == []

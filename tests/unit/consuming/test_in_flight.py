@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.consuming.in_flight import MOST_BYTES, STUCK_AFTER, Writing
+from sidecar.consuming.in_flight import MOST_BYTES, STUCK_AFTER, InFlight
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import Assign, Limits, TopicPartition
 
@@ -16,7 +16,7 @@ class Bench:
     def __init__(self) -> None:
         leases = iter("abcd")
         self.table = PartitionTable(Limits(), lambda: next(leases), lambda: 0.0)
-        self.writing = Writing(self.table)
+        self.in_flight = InFlight(self.table)
         self.offset = 0
         self.table.assigned([P0, P1])
         for tp in (P0, P1):
@@ -36,13 +36,13 @@ class Bench:
     def sent(self, tp: TopicPartition, size: int, now: float = NOW) -> None:
         """A frame goes."""
         self.table.sent(tp, self.offset, self.offset, 1, size, None, now)
-        self.writing.sent(tp, size, now)
+        self.in_flight.sent(tp, size, now)
         self.offset += 1
 
     def written(self, tp: TopicPartition, now: float = NOW) -> None:
         """A frame was written."""
         assert self.table.written(self.stream[tp]) == tp
-        self.writing.written(tp, now)
+        self.in_flight.written(tp, now)
 
 
 @pytest.fixture
@@ -52,41 +52,41 @@ def bench() -> Bench:
 
 def test_it_is_crowded_from_the_limit_on_until_a_frame_is_written(bench: Bench) -> None:
     bench.sent(P0, MOST_BYTES - 1)
-    assert not bench.writing.crowded(NOW)
+    assert not bench.in_flight.crowded(NOW)
     bench.sent(P1, 1)
-    assert bench.writing.crowded(NOW)
+    assert bench.in_flight.crowded(NOW)
     bench.written(P1)
-    assert not bench.writing.crowded(NOW)
-    assert len(bench.writing) == 1
+    assert not bench.in_flight.crowded(NOW)
+    assert len(bench.in_flight) == 1
 
 
 def test_who_does_not_read_crowds_out_nobody(bench: Bench) -> None:
     bench.sent(P0, MOST_BYTES)
-    assert bench.writing.crowded(NOW)
-    assert not bench.writing.stuck(P0, NOW)
+    assert bench.in_flight.crowded(NOW)
+    assert not bench.in_flight.stuck(P0, NOW)
     later = NOW + STUCK_AFTER
-    assert bench.writing.stuck(P0, later)
-    assert not bench.writing.crowded(later)
+    assert bench.in_flight.stuck(P0, later)
+    assert not bench.in_flight.crowded(later)
     bench.sent(P1, MOST_BYTES, later)
-    assert bench.writing.crowded(later)
+    assert bench.in_flight.crowded(later)
 
 
 def test_each_frame_that_leaves_shows_that_somebody_reads(bench: Bench) -> None:
     bench.sent(P0, 1)
     bench.sent(P0, 1)
     bench.written(P0, NOW + 1)
-    assert not bench.writing.stuck(P0, NOW + 1)
-    assert bench.writing.stuck(P0, NOW + 1 + 2 * STUCK_AFTER)
+    assert not bench.in_flight.stuck(P0, NOW + 1)
+    assert bench.in_flight.stuck(P0, NOW + 1 + 2 * STUCK_AFTER)
     bench.written(P0, NOW + 2)
-    assert len(bench.writing) == 0
+    assert len(bench.in_flight) == 0
 
 
 def test_what_a_stream_left_behind_is_forgotten(bench: Bench) -> None:
     bench.sent(P0, MOST_BYTES)
     bench.table.stream_lost(bench.stream[P0], NOW)
-    bench.writing.tidy()
-    assert not bench.writing.crowded(NOW)
-    assert len(bench.writing) == 0
+    bench.in_flight.tidy()
+    assert not bench.in_flight.crowded(NOW)
+    assert len(bench.in_flight) == 0
 
 
 def test_a_new_stream_begins_at_nothing_even_before_that(bench: Bench) -> None:
@@ -95,6 +95,6 @@ def test_a_new_stream_begins_at_nothing_even_before_that(bench: Bench) -> None:
     bench.table.tick(NOW + 60)
     bench.run(3)
     bench.sent(P0, 1)
-    assert not bench.writing.crowded(NOW)
+    assert not bench.in_flight.crowded(NOW)
     bench.written(P0)
-    assert len(bench.writing) == 0
+    assert len(bench.in_flight) == 0

@@ -13,7 +13,7 @@ from sidecar.config.lambdas import LambdaConfig
 from sidecar.consuming import operator
 from sidecar.consuming.commit_refusals import CommitRefusals
 from sidecar.consuming.commits import Commits
-from sidecar.consuming.fetch_buffer import Inflow
+from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.operator import Operator
 from sidecar.consuming.problems import Problems
 from sidecar.consuming.subscription import Subscription
@@ -84,13 +84,13 @@ class Bench:
         self.kafka = Kafka()
         consumer = cast("Consumer", self.kafka)
         self.table = PartitionTable(Limits(), lambda: next(leases), lambda: 1.0)
-        inflow = Inflow()
-        commits = Commits(self.table, inflow, Origins(), 1.0, CommitRefusals(self.table, Problems(log), log), log)
+        buffer = FetchBuffer()
+        commits = Commits(self.table, buffer, Origins(), 1.0, CommitRefusals(self.table, Problems(log), log), log)
         self.broker = PlayedInquiries()
         self.broker.edges_are = {P0: Edges(FIRST, END)}
         self.broker.times = at_time
         self.subscription = Subscription(config, Problems(log), log)
-        target = Target(consumer, inflow, self.subscription, self.broker.as_inquiries)
+        target = Target(consumer, buffer, self.subscription, self.broker.as_inquiries)
         self.answers: list[letters.Answer] = []
         outbox = Outbox(loop, lambda _: None)
         outbox.post = self._post  # type: ignore[method-assign]

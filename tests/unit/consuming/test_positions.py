@@ -7,9 +7,9 @@ from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException,
 
 from sidecar.cluster.origins import Origins
 from sidecar.config.lambdas import LambdaConfig
-from sidecar.consuming import positions as places
-from sidecar.consuming.fetch_buffer import Inflow
-from sidecar.consuming.positions import Places
+from sidecar.consuming import positions
+from sidecar.consuming.fetch_buffer import FetchBuffer
+from sidecar.consuming.positions import Positions
 from sidecar.consuming.problems import Problems
 from sidecar.consuming.subscription import Subscription
 from sidecar.mail.facts import Commit, Edges, Origin
@@ -63,12 +63,12 @@ class World:
         config = LambdaConfig.model_validate({"topic": "t", "group": "g", **options})
         self.subscription = Subscription(config, Problems(self.recorder.log), self.recorder.log)
         self.subscription.learn(self.broker.facts, [])
-        self.inflow = Inflow()
+        self.buffer = FetchBuffer()
         self.origins = Origins()
-        self.places = Places(
+        self.positions = Positions(
             cast("Consumer", self.client),
             self.table,
-            self.inflow,
+            self.buffer,
             config,
             self.subscription,
             self.broker.as_inquiries,
@@ -80,12 +80,12 @@ class World:
 
     def assigned(self, *tps: TopicPartition) -> None:
         self.table.assigned(tps)
-        self.places.assigned(tps)
+        self.positions.assigned(tps)
 
-    def work(self, seconds: float = places.RETRY_AFTER) -> set[TopicPartition]:
+    def work(self, seconds: float = positions.RETRY_AFTER) -> set[TopicPartition]:
         """Time passes; which are read anew."""
         self.now += seconds
-        return {*self.places.work()}
+        return {*self.positions.work()}
 
     def states(self) -> list[State]:
         return [self.table.partitions[tp].state for tp in (P0, P1) if tp in self.table.partitions]
@@ -94,7 +94,7 @@ class World:
         """The topic has another id now, and that was seen."""
         self.broker.facts["t"] = topic(OTHER, 1, 1)
         self.subscription.learn(self.broker.facts, self.table.partitions)
-        self.places.learned()
+        self.positions.learned()
 
 
 def belongs_to(world: World) -> tuple[str, int] | None:
@@ -106,12 +106,12 @@ def belongs_to(world: World) -> tuple[str, int] | None:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(places, "monotonic", lambda: made.now)
+    monkeypatch.setattr(positions, "monotonic", lambda: made.now)
     return made
 
 
 def use(monkeypatch: pytest.MonkeyPatch, made: World) -> World:
-    monkeypatch.setattr(places, "monotonic", lambda: made.now)
+    monkeypatch.setattr(positions, "monotonic", lambda: made.now)
     return made
 
 
@@ -183,7 +183,7 @@ def test_an_answer_for_a_partition_that_went_and_came_again_is_not_taken(world: 
     world.broker.commits_are = {P0: Commit(7, Origin(ID, 2))}
     world.assigned(P0)
     world.work()
-    world.places.forget([P0])
+    world.positions.forget([P0])
     world.table.forget([P0])
     world.broker.commits_are = {P0: Commit(9, Origin(ID, 2))}
     world.assigned(P0)
@@ -199,7 +199,7 @@ def test_an_answer_after_the_end_began_changes_nothing(world: World) -> None:
     world.assigned(P0)
     world.work()
     world.table.revoke_all(RevokeReason.SHUTDOWN, 1.0, world.now)
-    world.places.stop()
+    world.positions.stop()
     world.broker.answer()
     assert world.states() == [State.DRAINING]
     assert world.client.moves == []
@@ -263,7 +263,7 @@ def test_an_offset_that_the_log_has_after_all_is_read_again(world: World) -> Non
     world.broker.commits_are = {P0: Commit(20, Origin(ID, 1))}
     world.assigned(P0)
     world.work()
-    world.places.offset_gone(P0)
+    world.positions.offset_gone(P0)
     world.work()
     assert world.client.moves == [{0: 20}]
     assert world.recorder.told() == []
@@ -273,7 +273,7 @@ def test_an_offset_that_the_log_does_not_have_is_lost(world: World) -> None:
     world.broker.commits_are = {P0: Commit(3, Origin(ID, 1))}
     world.assigned(P0)
     world.work()
-    world.places.offset_gone(P0)
+    world.positions.offset_gone(P0)
     world.work()
     assert world.client.moves == [{0: 5}]
     assert world.recorder.told() == [("error", "offset lost: going on at the earliest")]
@@ -286,6 +286,6 @@ def test_the_eager_protocol_moves_all_and_keeps_the_others_where_they_are(monkey
     world.assigned(P0, P1)
     world.work()
     world.client.seekable = False
-    world.places.rewind(P0, 17)
+    world.positions.rewind(P0, 17)
     assert world.client.moves == [{0: 17, 1: OFFSET_STORED}]
     assert world.work(0) == {P0, P1}

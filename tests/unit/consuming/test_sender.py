@@ -9,8 +9,8 @@ from confluent_kafka import Message
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.config.lambdas import LambdaConfig
-from sidecar.consuming.fetch_buffer import Inflow
-from sidecar.consuming.in_flight import Writing
+from sidecar.consuming.fetch_buffer import FetchBuffer
+from sidecar.consuming.in_flight import InFlight
 from sidecar.consuming.sender import Sender
 from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
@@ -55,15 +55,15 @@ class Bench:
         leases = iter(f"L{number}" for number in range(1, 100))
         config = LambdaConfig.model_validate({"topic": "t", "group": "g", "frame": {"records": 4}})
         self.table = PartitionTable(Limits(policy=policy), lambda: next(leases), lambda: 0.0)
-        self.inflow = Inflow()
-        self.arriving = Arriving(self.inflow)
+        self.buffer = FetchBuffer()
+        self.arriving = Arriving(self.buffer)
         self.keeper = Keeper()
         self.posted: list[letters.Delivery] = []
         outbox = Outbox(loop, lambda _: None)
         outbox.post = self._post  # type: ignore[method-assign]
         kept = cast("DeadLetters", self.keeper) if policy is Policy.DEAD_LETTER else None
-        self.writing = Writing(self.table)
-        self.sender = Sender(self.table, self.inflow, self.writing, config, outbox, kept)
+        self.in_flight = InFlight(self.table)
+        self.sender = Sender(self.table, self.buffer, self.in_flight, config, outbox, kept)
         self.table.assigned([P0])
         self.table.resolved(P0, 0, NOW, committed=True)
         self.streams = 0
@@ -102,7 +102,7 @@ class Bench:
                 frames.append([*batch.offsets] or [*range(first, first + len(batch.values))])
                 tp = self.table.written(one.stream)
                 if tp is not None:
-                    self.writing.written(tp, NOW)
+                    self.in_flight.written(tp, NOW)
                     self.sender.changed.add(tp)
             if not self.sender.changed:
                 return frames
@@ -112,7 +112,7 @@ class Bench:
         """A critical error; what waits is fetched again, by the next lambda."""
         failure = Failure(ErrorAction.CRITICAL, offset)
         outcome, _ = self.table.error(lease, failure, None, NOW)
-        self.inflow.drop(P0)
+        self.buffer.drop(P0)
         self.table.rewound(P0)
         return outcome
 
@@ -136,7 +136,7 @@ def bench(loop: asyncio.AbstractEventLoop) -> Bench:
 def test_frames_go_in_order_and_bounded(bench: Bench) -> None:
     bench.fetch(0, 1, 2, 3, 4, 7, 9)
     assert bench.work() == [[0, 1, 2, 3], [4, 7, 9]]
-    assert (bench.sender.sent, bench.inflow.idle(P0)) == (7, True)
+    assert (bench.sender.sent, bench.buffer.idle(P0)) == (7, True)
 
 
 def test_what_comes_before_a_dead_record_goes_then_it_is_kept_and_nothing_beyond_goes(bench: Bench) -> None:
@@ -147,7 +147,7 @@ def test_what_comes_before_a_dead_record_goes_then_it_is_kept_and_nothing_beyond
     bench.fetch(*range(9))
     assert bench.work() == [[0, 1, 2, 3], [4]]
     assert [offset for offset, _ in bench.keeper.given] == [5]
-    assert not bench.inflow.idle(P0)  # it stays, so that no position beyond it is committed
+    assert not bench.buffer.idle(P0)  # it stays, so that no position beyond it is committed
     bench.fetch(9)
     assert bench.work() == []
     assert len(bench.keeper.given) == 1  # given once
@@ -178,7 +178,7 @@ def test_one_that_is_the_last_leaves_nothing_behind(bench: Bench) -> None:
     bench.table.checkpoint(lease, Progress(0), NOW)
     bench.answer()
     assert bench.work() == []
-    assert bench.inflow.idle(P0)
+    assert bench.buffer.idle(P0)
     bench.table.partitions[P0].settle(2)
     assert bench.table.partitions[P0].resume_at == 2
 
@@ -209,7 +209,7 @@ def test_it_is_not_given_twice_when_the_lambda_restarts_meanwhile(bench: Bench) 
     bench.fetch(0, 1, 2)
     assert bench.work() == [[0]]
     bench.table.stream_lost(2, NOW)
-    bench.inflow.drop(P0)
+    bench.buffer.drop(P0)
     bench.table.rewound(P0)
     bench.run()
     bench.fetch(0, 1, 2)
@@ -227,7 +227,7 @@ def test_a_partition_that_came_back_decides_anew(bench: Bench) -> None:
     bench.fetch(0, 1)
     bench.work()
     bench.table.lost([P0], NOW)
-    bench.inflow.forget(P0)
+    bench.buffer.forget(P0)
     bench.sender.forget(P0)
     bench.table.assigned([P0])
     bench.table.resolved(P0, 0, NOW, committed=True)
@@ -250,7 +250,7 @@ def test_an_answer_for_a_partition_that_is_gone_is_nothing(bench: Bench) -> None
     bench.fetch(0)
     bench.work()
     bench.table.lost([P0], NOW)
-    bench.inflow.forget(P0)
+    bench.buffer.forget(P0)
     bench.sender.forget(P0)
     bench.answer()
     assert bench.work() == []
@@ -303,4 +303,4 @@ def test_nothing_goes_to_a_partition_that_is_taken_back(bench: Bench) -> None:
     bench.fetch(0)
     bench.table.revoke([P0], RevokeReason.REBALANCE, 1.0, NOW)
     assert bench.work() == []
-    assert bench.inflow.count(P0) == 1
+    assert bench.buffer.count(P0) == 1

@@ -8,9 +8,9 @@ from confluent_kafka import Message
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.config.lambdas import LambdaConfig
-from sidecar.consuming import in_flight as writing
-from sidecar.consuming.fetch_buffer import Inflow
-from sidecar.consuming.in_flight import STUCK_AFTER, Writing
+from sidecar.consuming import in_flight
+from sidecar.consuming.fetch_buffer import FetchBuffer
+from sidecar.consuming.in_flight import STUCK_AFTER, InFlight
 from sidecar.consuming.sender import Sender
 from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
@@ -30,13 +30,13 @@ class Bench:
         leases = iter(f"L{number}" for number in range(100))
         config = LambdaConfig.model_validate({"topic": "t", "group": "g", "frame": {"records": RECORDS_A_FRAME}})
         self.table = PartitionTable(Limits(), lambda: next(leases), lambda: 0.0)
-        self.inflow = Inflow()
-        self.arriving = Arriving(self.inflow)
-        self.writing = Writing(self.table)
+        self.buffer = FetchBuffer()
+        self.arriving = Arriving(self.buffer)
+        self.in_flight = InFlight(self.table)
         self.posted: list[letters.Delivery] = []
         outbox = Outbox(loop, self.posted.extend)
         outbox.post = self.posted.append  # type: ignore[method-assign, assignment]
-        self.sender = Sender(self.table, self.inflow, self.writing, config, outbox, None)
+        self.sender = Sender(self.table, self.buffer, self.in_flight, config, outbox, None)
         tps = [TopicPartition("t", number) for number in range(PARTITIONS)]
         self.table.assigned(tps)
         for tp in tps:
@@ -72,13 +72,13 @@ class Bench:
         stream = next(stream for stream, known in self.partition_of.items() if known == partition)
         tp = self.table.written(stream)
         assert tp is not None
-        self.writing.written(tp, NOW)
+        self.in_flight.written(tp, NOW)
         self.sender.changed.add(tp)
 
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setattr(writing, "MOST_BYTES", 1)  # room for one frame
+    monkeypatch.setattr(in_flight, "MOST_BYTES", 1)  # room for one frame
     loop = asyncio.new_event_loop()
     yield Bench(loop)
     loop.close()

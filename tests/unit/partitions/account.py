@@ -74,7 +74,7 @@ class Account:
     dead: dict[int, Letter] = field(default_factory=dict)
     moving: bool = False
     """It changes its process for balance: from its Revoke to the Ready of its next lease, or its failure."""
-    heir: str = ""
+    handover_target: str = ""
     """The process that it moves to."""
     behind: bool = False
     """A rewind waits for the end of a callback."""

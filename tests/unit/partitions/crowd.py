@@ -29,7 +29,7 @@ class Health:
 
     since: float
     failures: int = 0
-    ill_until: float = -1.0
+    penalised_until: float = -1.0
     quarantined_until: float = -1.0
     ending: bool = False
 
@@ -66,7 +66,7 @@ class Crowd:
         else:
             health.failures += 1
         penalty = min(MOST_PENALTY, PENALTY * 2.0 ** max(0, health.failures - 1))
-        health.ill_until = max(health.ill_until, now + penalty)
+        health.penalised_until = max(health.penalised_until, now + penalty)
 
     def held(self, process: str) -> int:
         """How many partitions are with it."""
@@ -79,17 +79,22 @@ class Crowd:
             if line.spare and health.quarantined_until <= now and not health.ending:
                 yield line
 
-    def rank(self, line: Line, now: float, heir: str = "") -> tuple[bool, bool, int]:
-        """The heir comes first, and one that is ill last; else the one with the fewest."""
-        return line.process != heir, now < self.health[line.process].ill_until, self.held(line.process)
+    def rank(self, line: Line, now: float, handover_target: str = "") -> tuple[bool, bool, int]:
+        """The handover_target comes first, and one that is ill last; else the one with the fewest."""
+        return (
+            line.process != handover_target,
+            now < self.health[line.process].penalised_until,
+            self.held(line.process),
+        )
 
-    def check_hand_over(self, giver: str, heir: str, now: float, minimum_stay: float) -> None:
-        """The heir is healthy, has a spare stream, stayed for a while, has the fewest, and at least two less."""
+    def check_hand_over(self, giver: str, handover_target: str, now: float, minimum_stay: float) -> None:
+        """It is healthy, has a spare stream, stayed for a while, has the fewest, and at least two less."""
         fit = {
             line.process
             for line in self.eligible(now)
-            if now >= self.health[line.process].ill_until and now - self.health[line.process].since >= minimum_stay
+            if now >= self.health[line.process].penalised_until
+            and now - self.health[line.process].since >= minimum_stay
         }
-        assert heir in fit
-        assert self.held(heir) == min(map(self.held, fit))
-        assert self.held(giver) - self.held(heir) >= 2
+        assert handover_target in fit
+        assert self.held(handover_target) == min(map(self.held, fit))
+        assert self.held(giver) - self.held(handover_target) >= 2

@@ -76,7 +76,7 @@ def test_pause_takes_the_partition_back_and_keeps_it_still() -> None:
     assert lab.seen() == [("rewind", P0, 5)]
     lab.wait(10_000.0)
     assert (lab.state(), lab.partition().lease, lab.partition().reason) == (State.PAUSED, None, "upgrade")
-    assert not lab.table.someone_waits
+    assert not lab.table.has_waiting
 
 
 def test_a_lambda_that_does_not_finish_is_not_waited_for() -> None:

@@ -64,7 +64,7 @@ def test_resume_goes_on_behind_the_last_delivered_record() -> None:
 def test_with_an_offset_it_goes_on_there() -> None:
     lab = paused(5)
     assert lab.commands(Rewind) == [Rewind(P0, 5)]
-    assert lab.partition().refetch
+    assert lab.partition().rewind_pending
     lab.table.rewound(P0)
     assert lab.partition().window.records == 3
     lab.table.resume_lease(1, lab.now)

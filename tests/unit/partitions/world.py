@@ -134,9 +134,9 @@ class World:
         assert not self.stopping
         assert (assign.start_offset, assign.attempt) == (account.place, account.attempt)
         if self.leaving is None:
-            heir = account.heir if account.moving else ""
-            ranks = [self.crowd.rank(other, self.now, heir) for other in self.crowd.eligible(self.now)]
-            assert self.crowd.rank(line, self.now, heir) == min(ranks)
+            handover_target = account.handover_target if account.moving else ""
+            ranks = [self.crowd.rank(other, self.now, handover_target) for other in self.crowd.eligible(self.now)]
+            assert self.crowd.rank(line, self.now, handover_target) == min(ranks)
         self.leases[assign.lease] = assign.partition
         account.state = State.STARTING
         account.held = Held(assign.lease, assign.stream, assign.start_offset)
@@ -155,8 +155,8 @@ class World:
         assert not self.stopping
         assert seconds == self.limits.hand_over_drain
         assert self.now - account.held.ready_at >= self.limits.minimum_stay
-        account.heir = self.table.partitions[self.leases[account.held.lease]].heir
-        self.crowd.check_hand_over(line.process, account.heir, self.now, self.limits.minimum_stay)
+        account.handover_target = self.table.partitions[self.leases[account.held.lease]].handover_target
+        self.crowd.check_hand_over(line.process, account.handover_target, self.now, self.limits.minimum_stay)
         account.drain(self.now, seconds, "wait")
         account.moving = True
 

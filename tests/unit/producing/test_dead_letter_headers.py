@@ -6,7 +6,7 @@ from time import monotonic
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, TIMESTAMP_NOT_AVAILABLE, Producer
 
-from sidecar.config.kafka_properties import outlet_properties, producer_properties
+from sidecar.config.kafka_properties import lambda_producer_properties, producer_properties
 from sidecar.partitions.vocabulary import DeadLetter, ErrorAction, Failure, TopicPartition
 from sidecar.producing.dead_letter_topic import settings
 from sidecar.producing.dead_letters import added_headers, own_headers
@@ -189,7 +189,7 @@ def test_no_topic_is_made_by_a_write_unless_somebody_asks_for_it(asked: str | No
     """And dead letters never do: their topic is made before."""
     kafka = SHARED if asked is None else {**SHARED, "allow.auto.create.topics": asked}
     assert producer_properties(kafka)["allow.auto.create.topics"] is False
-    assert outlet_properties(kafka)["allow.auto.create.topics"] == (False if asked is None else asked)
+    assert lambda_producer_properties(kafka)["allow.auto.create.topics"] == (False if asked is None else asked)
 
 
 def test_librdkafka_takes_them() -> None:

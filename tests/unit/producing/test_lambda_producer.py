@@ -1,4 +1,4 @@
-"""The outlet: what it makes of each way in which librdkafka answers, and how much it takes.
+"""The lambda_producer: what it makes of each way in which librdkafka answers, and how much it takes.
 
 Most of it over a producer that the test plays; what that one cannot know, over librdkafka itself without a broker.
 """
@@ -15,9 +15,17 @@ import confluent_kafka.cimpl
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from sidecar.config.kafka_properties import outlet_properties
+from sidecar.config.kafka_properties import lambda_producer_properties
 from sidecar.producing import lambda_producer as module
-from sidecar.producing.lambda_producer import BATCH_BYTES, CHUNK, MOST_BYTES, FullError, Outgoing, Outlet, Written
+from sidecar.producing.lambda_producer import (
+    BATCH_BYTES,
+    CHUNK,
+    MOST_BYTES,
+    FullError,
+    LambdaProducer,
+    Outgoing,
+    Written,
+)
 
 from .played_producer import Kafka, kafka_error
 
@@ -36,18 +44,18 @@ def kafka(monkeypatch: pytest.MonkeyPatch) -> type[Kafka]:
 
 
 @pytest.fixture
-async def outlet(kafka: type[Kafka]) -> Outlet:
-    return Outlet("deli", {"client.id": "x"})
+async def lambda_producer(kafka: type[Kafka]) -> LambdaProducer:
+    return LambdaProducer("deli", {"client.id": "x"})
 
 
 def records(*values: bytes) -> list[Outgoing]:
     return [Outgoing("out", b"k", value, -1, ()) for value in values]
 
 
-def writing(outlet: Outlet, wanted: list[Outgoing], size: int = 10) -> asyncio.Task[Written]:
+def writing(lambda_producer: LambdaProducer, wanted: list[Outgoing], size: int = 10) -> asyncio.Task[Written]:
     async def write() -> Written:
         async with asyncio.timeout(PATIENCE):
-            return await outlet.write(wanted, size)
+            return await lambda_producer.write(wanted, size)
 
     return asyncio.create_task(write())
 
@@ -60,8 +68,8 @@ async def turns(count: int = 3) -> None:
 # --- what becomes of a record ---------------------------------------------------------------------------------------
 
 
-async def test_written(outlet: Outlet, kafka: type[Kafka]) -> None:
-    task = writing(outlet, [Outgoing("a", None, b"", 2, [("h", None)]), Outgoing("b", b"", None, -1, ())])
+async def test_written(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+    task = writing(lambda_producer, [Outgoing("a", None, b"", 2, [("h", None)]), Outgoing("b", b"", None, -1, ())])
     await turns()
     (producer,) = kafka.made
     assert producer.properties == {"client.id": "x"}
@@ -75,9 +83,9 @@ async def test_written(outlet: Outlet, kafka: type[Kafka]) -> None:
     assert not task.done()
     producer.tell()
     assert await task == Written([WRITTEN] * 2, [3, 3], [100, 101], ["", ""])
-    assert (outlet.written, outlet.failed) == (2, 0)
+    assert (lambda_producer.written, lambda_producer.failed) == (2, 0)
     assert producer.threads == {"produced-deli"}
-    await outlet.stop(1)
+    await lambda_producer.stop(1)
 
 
 @pytest.mark.parametrize(
@@ -92,13 +100,13 @@ async def test_written(outlet: Outlet, kafka: type[Kafka]) -> None:
 )
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_each_record_has_its_own_failure(
-    outlet: Outlet, kafka: type[Kafka], code: int, outcome: int, at_once: bool
+    lambda_producer: LambdaProducer, kafka: type[Kafka], code: int, outcome: int, at_once: bool
 ) -> None:
-    outlet._alone = True
-    opened: Any = outlet._opened()
+    lambda_producer._alone = True
+    opened: Any = lambda_producer._opened()
     if at_once:
         opened.refusals[b"2"] = KafkaException(kafka_error(code))
-    task = writing(outlet, records(b"1", b"2", b"3"))
+    task = writing(lambda_producer, records(b"1", b"2", b"3"))
     await turns()
     opened.tell(count=1)
     if not at_once:
@@ -109,9 +117,9 @@ async def test_each_record_has_its_own_failure(
     assert made.errors == ["", "why", ""]
     assert made.partitions == [3, -1, 3]
     assert made.offsets[1] == -1
-    assert (outlet.written, outlet.failed) == (2, 1)
+    assert (lambda_producer.written, lambda_producer.failed) == (2, 1)
     assert kafka.made == [opened]
-    await outlet.stop(1)
+    await lambda_producer.stop(1)
 
 
 @pytest.mark.parametrize(
@@ -122,53 +130,60 @@ async def test_each_record_has_its_own_failure(
         (KafkaError.UNKNOWN_TOPIC_OR_PART, 9, "the topic 'out' does not exist, or has no partition 9"),
     ],
 )
-async def test_a_place_that_does_not_exist_is_named(outlet: Outlet, code: int, partition: int, text: str) -> None:
-    opened: Any = outlet._opened()
+async def test_a_place_that_does_not_exist_is_named(
+    lambda_producer: LambdaProducer, code: int, partition: int, text: str
+) -> None:
+    opened: Any = lambda_producer._opened()
     opened.refusals[b"x"] = KafkaException(kafka_error(code))
-    made = await writing(outlet, [Outgoing("out", None, b"x", partition, ())])
+    made = await writing(lambda_producer, [Outgoing("out", None, b"x", partition, ())])
     assert made.outcomes == [FAILED]
     assert made.errors == [f"{text} (why)"]
-    await outlet.stop(1)
+    await lambda_producer.stop(1)
 
 
-async def test_a_report_names_the_place_too(outlet: Outlet, kafka: type[Kafka]) -> None:
-    task = writing(outlet, records(b"1"))
+async def test_a_report_names_the_place_too(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+    task = writing(lambda_producer, records(b"1"))
     await turns()
     kafka.made[0].tell(kafka_error(KafkaError._UNKNOWN_PARTITION))
     assert (await task).errors == ["the topic 'out' does not exist, or has no partition 3 (why)"]
-    await outlet.stop(1)
+    await lambda_producer.stop(1)
 
 
 @pytest.mark.parametrize("refusal", [ValueError("embedded null"), OverflowError("too big"), TypeError("no text")])
 async def test_what_the_binding_does_not_take_stops_no_other(
-    outlet: Outlet, kafka: type[Kafka], refusal: Exception
+    lambda_producer: LambdaProducer, kafka: type[Kafka], refusal: Exception
 ) -> None:
-    opened: Any = outlet._opened()
+    opened: Any = lambda_producer._opened()
     opened.refusals[b"2"] = refusal
     unwritable = Outgoing("out", None, b"3", -1, (), "a header name has a NUL")
-    task = writing(outlet, [*records(b"1", b"2"), unwritable, *records(b"4")])
+    task = writing(lambda_producer, [*records(b"1", b"2"), unwritable, *records(b"4")])
     await turns()
     assert [record["value"] for record in opened.records] == [b"1", b"4"]
     opened.tell()
     made = await task
     assert made.outcomes == [WRITTEN, FAILED, FAILED, WRITTEN]
     assert made.errors == ["", f"the Kafka client does not take it: {refusal}", "a header name has a NUL", ""]
-    assert (outlet._bytes, outlet._records, outlet.written, outlet.failed) == (0, 0, 2, 2)
-    await outlet.stop(1)
+    assert (lambda_producer._bytes, lambda_producer._records, lambda_producer.written, lambda_producer.failed) == (
+        0,
+        0,
+        2,
+        2,
+    )
+    await lambda_producer.stop(1)
 
 
 @pytest.mark.parametrize("code", [KafkaError.INVALID_RECORD, KafkaError._INVALID_DIFFERENT_RECORD])
 async def test_a_batch_that_is_invalid_says_nothing_of_one_record(
-    outlet: Outlet, kafka: type[Kafka], code: int
+    lambda_producer: LambdaProducer, kafka: type[Kafka], code: int
 ) -> None:
     """One without a key, where the topic is compacted: the broker refuses all that came with it."""
-    task = writing(outlet, records(b"1", b"2"))
+    task = writing(lambda_producer, records(b"1", b"2"))
     await turns()
     kafka.made[0].tell(kafka_error(code))
     made = await task
     assert made.outcomes == [FAILED] * 2
     assert "each goes alone" in made.errors[0]
-    again = writing(outlet, records(b"1", b"2"))
+    again = writing(lambda_producer, records(b"1", b"2"))
     await turns()
     _, second = kafka.made
     assert second.properties == {"client.id": "x", "batch.size": 1}
@@ -176,40 +191,42 @@ async def test_a_batch_that_is_invalid_says_nothing_of_one_record(
     second.tell()
     made = await again
     assert (made.outcomes, made.errors) == ([FAILED, WRITTEN], ["why", ""])
-    await outlet.stop(1)
+    await lambda_producer.stop(1)
 
 
 @pytest.mark.parametrize("refusal", [BufferError("full"), KafkaException(KafkaError(KafkaError._QUEUE_FULL, "full"))])
-async def test_all_refused_at_once(outlet: Outlet, refusal: Exception) -> None:
-    opened: Any = outlet._opened()
+async def test_all_refused_at_once(lambda_producer: LambdaProducer, refusal: Exception) -> None:
+    opened: Any = lambda_producer._opened()
     opened.refusals[b"x"] = refusal
-    made = await writing(outlet, records(b"x", b"x"))
+    made = await writing(lambda_producer, records(b"x", b"x"))
     assert (made.outcomes, made.errors) == ([FAILED] * 2, ["full"] * 2)
-    assert (outlet._bytes, outlet._records, outlet._under_way) == (0, 0, set())
-    await outlet.stop(1)
+    assert (lambda_producer._bytes, lambda_producer._records, lambda_producer._under_way) == (0, 0, set())
+    await lambda_producer.stop(1)
 
 
 async def test_a_producer_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    outlet = Outlet("deli", {"acks": "maybe"})
-    made = await writing(outlet, records(b"x"))
+    lambda_producer = LambdaProducer("deli", {"acks": "maybe"})
+    made = await writing(lambda_producer, records(b"x"))
     assert made.outcomes == [FAILED]
     assert "acks" in made.errors[0]
-    await outlet.stop(1)
+    await lambda_producer.stop(1)
 
 
-async def test_a_batch_that_is_too_large_says_nothing_of_one_record(outlet: Outlet, kafka: type[Kafka]) -> None:
+async def test_a_batch_that_is_too_large_says_nothing_of_one_record(
+    lambda_producer: LambdaProducer, kafka: type[Kafka]
+) -> None:
     """librdkafka fails all of it. What is produced again goes alone, and then the answer is about that record."""
     too_large = kafka_error(KafkaError.MSG_SIZE_TOO_LARGE)
     large = Outgoing("out", b"k", bytes(BATCH_BYTES - 1), -1, ())
-    task = writing(outlet, [*records(b"1", b"2"), large], BATCH_BYTES + 4)
-    beside = writing(outlet, records(*[b"x"] * (2 * CHUNK)))
+    task = writing(lambda_producer, [*records(b"1", b"2"), large], BATCH_BYTES + 4)
+    beside = writing(lambda_producer, records(*[b"x"] * (2 * CHUNK)))
     await turns(2)
     first = kafka.made[0]
     first.tell(too_large, count=3)
     made = await task
     assert made.outcomes == [FAILED, FAILED, TOO_LARGE]
     assert "each goes alone" in made.errors[0]
-    again = writing(outlet, records(b"1", b"2"))
+    again = writing(lambda_producer, records(b"1", b"2"))
     await turns()
     _, second = kafka.made
     assert second.properties == {"client.id": "x", "batch.size": 1}
@@ -220,22 +237,24 @@ async def test_a_batch_that_is_too_large_says_nothing_of_one_record(outlet: Outl
     second.tell(too_large, count=1)
     second.tell()
     assert (await again).outcomes == [TOO_LARGE, WRITTEN]
-    third = writing(outlet, records(b"3"))
+    third = writing(lambda_producer, records(b"3"))
     await turns()
     second.tell()
     await third
     assert kafka.made == [first, second]
-    await outlet.stop(1)
+    await lambda_producer.stop(1)
 
 
-async def test_an_old_producer_is_polled_while_a_call_still_uses_it(outlet: Outlet, kafka: type[Kafka]) -> None:
+async def test_an_old_producer_is_polled_while_a_call_still_uses_it(
+    lambda_producer: LambdaProducer, kafka: type[Kafka]
+) -> None:
     """It is empty for a moment, between two parts of that call."""
-    queueing = writing(outlet, records(*[b"x"] * (2 * CHUNK)))
+    queueing = writing(lambda_producer, records(*[b"x"] * (2 * CHUNK)))
     await turns(1)
     (first,) = kafka.made
     assert len(first.records) == CHUNK
-    outlet._alone = True
-    outlet._opened()
+    lambda_producer._alone = True
+    lambda_producer._opened()
     first.tell()
     deadline = time.monotonic() + PATIENCE
     while len(first) and time.monotonic() < deadline:  # the loop stands still, as it may; the thread does not
@@ -249,9 +268,9 @@ async def test_an_old_producer_is_polled_while_a_call_still_uses_it(outlet: Outl
     first.tell()
     assert {*(await queueing).outcomes} == {WRITTEN}
     async with asyncio.timeout(PATIENCE):
-        while outlet._old:  # noqa: ASYNC110 - the thread that ends it rings no bell
+        while lambda_producer._old:  # noqa: ASYNC110 - the thread that ends it rings no bell
             await asyncio.sleep(0)
-    await outlet.stop(1)
+    await lambda_producer.stop(1)
 
 
 # --- a producer that fails for good --------------------------------------------------------------------------------
@@ -259,8 +278,8 @@ async def test_an_old_producer_is_polled_while_a_call_still_uses_it(outlet: Outl
 FATAL = KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "sequence", True)
 
 
-async def test_a_fatal_failure_that_the_thread_hears_of(outlet: Outlet, kafka: type[Kafka]) -> None:
-    task = writing(outlet, records(b"1", b"2"))
+async def test_a_fatal_failure_that_the_thread_hears_of(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+    task = writing(lambda_producer, records(b"1", b"2"))
     await turns()
     first = kafka.made[0]
     first.tell(count=1)
@@ -269,21 +288,21 @@ async def test_a_fatal_failure_that_the_thread_hears_of(outlet: Outlet, kafka: t
     assert first.purged
     assert made.outcomes in ([WRITTEN, FAILED], [FAILED, FAILED])
     assert made.errors[1] == "purged"
-    again = writing(outlet, records(b"3"))
+    again = writing(lambda_producer, records(b"3"))
     await turns()
     _, second = kafka.made
     second.tell()
     assert (await again).outcomes == [WRITTEN]
-    await outlet.stop(1)
+    await lambda_producer.stop(1)
 
 
-async def test_a_fatal_failure_that_a_record_hears_of(outlet: Outlet, kafka: type[Kafka]) -> None:
+async def test_a_fatal_failure_that_a_record_hears_of(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
     """The binding's exception has another code then, and does not call itself fatal."""
-    before = writing(outlet, records(b"0"))
+    before = writing(lambda_producer, records(b"0"))
     await turns()
     first = kafka.made[0]
     first.refusals[b"1"] = KafkaException(KafkaError(KafkaError._FATAL, "Local: Fatal error"))
-    task = writing(outlet, records(b"1", b"2"))
+    task = writing(lambda_producer, records(b"1", b"2"))
     await turns()
     assert (await before).outcomes == [FAILED]
     _, second = kafka.made
@@ -291,29 +310,31 @@ async def test_a_fatal_failure_that_a_record_hears_of(outlet: Outlet, kafka: typ
     made = await task
     assert made.outcomes == [FAILED, WRITTEN]
     # News of the old one do no harm to the new one.
-    outlet._renew(first, FATAL)  # type: ignore[arg-type]
+    lambda_producer._renew(first, FATAL)  # type: ignore[arg-type]
     assert [*kafka.made] == [first, second]
-    assert outlet._opened() is second  # type: ignore[comparison-overlap]
-    await outlet.stop(1)
-    assert not outlet._old or not len(first)
+    assert lambda_producer._opened() is second  # type: ignore[comparison-overlap]
+    await lambda_producer.stop(1)
+    assert not lambda_producer._old or not len(first)
 
 
 async def test_librdkafkas_own_fatal_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    outlet = Outlet("deli", outlet_properties({"bootstrap.servers": "127.0.0.1:1", "log_level": "0"}))
-    task = writing(outlet, records(b"1", b"2"))
+    lambda_producer = LambdaProducer(
+        "deli", lambda_producer_properties({"bootstrap.servers": "127.0.0.1:1", "log_level": "0"})
+    )
+    task = writing(lambda_producer, records(b"1", b"2"))
     await turns()
-    first = outlet._producer
+    first = lambda_producer._producer
     assert isinstance(first, Producer)
     library = ctypes.CDLL(confluent_kafka.cimpl.__file__)
     handle = ctypes.c_void_p.from_address(id(first) + 2 * ctypes.sizeof(ctypes.c_void_p))
     library.rd_kafka_test_fatal_error(handle, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, b"by the test")
     made = await task
     assert made.outcomes == [FAILED, FAILED]
-    later = writing(outlet, records(b"3"))
+    later = writing(lambda_producer, records(b"3"))
     await turns()
-    assert outlet._producer not in (None, first)
+    assert lambda_producer._producer not in (None, first)
     assert not later.done()
-    await outlet.stop(0)
+    await lambda_producer.stop(0)
     assert (await later).errors == ["the sidecar has ended"]
 
 
@@ -330,13 +351,18 @@ async def test_librdkafkas_own_fatal_failure(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 async def test_how_much_may_be_under_way(
-    outlet: Outlet, kafka: type[Kafka], monkeypatch: pytest.MonkeyPatch, size: int, count: int, fits: bool
+    lambda_producer: LambdaProducer,
+    kafka: type[Kafka],
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+    count: int,
+    fits: bool,
 ) -> None:
     monkeypatch.setattr(module, "MOST_RECORDS", FEW_RECORDS)
-    first = writing(outlet, records(b"1"))
+    first = writing(lambda_producer, records(b"1"))
     await turns()
     (producer,) = kafka.made
-    second = writing(outlet, records(*[b"2"] * count), size)
+    second = writing(lambda_producer, records(*[b"2"] * count), size)
     if not fits:
         with pytest.raises(FullError):
             await second
@@ -344,36 +370,38 @@ async def test_how_much_may_be_under_way(
         # What arrives makes room, and one alone is taken however large it is.
         producer.tell()
         await first
-        second = writing(outlet, records(*[b"2"] * count), size)
+        second = writing(lambda_producer, records(*[b"2"] * count), size)
     await turns(3 + count // CHUNK)
     assert len(producer.records) == 1 + count
     producer.tell()
     assert (await second).outcomes == [WRITTEN] * count
-    assert (outlet._bytes, outlet._records) == (0, 0)
-    await outlet.stop(1)
+    assert (lambda_producer._bytes, lambda_producer._records) == (0, 0)
+    await lambda_producer.stop(1)
 
 
 @pytest.mark.parametrize(("size", "count"), [(MOST_BYTES + 1, 1), (10, FEW_RECORDS + 1)])
 async def test_what_never_fits_is_not_tried_for_ever(
-    outlet: Outlet, kafka: type[Kafka], monkeypatch: pytest.MonkeyPatch, size: int, count: int
+    lambda_producer: LambdaProducer, kafka: type[Kafka], monkeypatch: pytest.MonkeyPatch, size: int, count: int
 ) -> None:
     monkeypatch.setattr(module, "MOST_RECORDS", FEW_RECORDS)
-    first = writing(outlet, records(b"1"))
+    first = writing(lambda_producer, records(b"1"))
     await turns()
-    made = await writing(outlet, records(*[b"2"] * count), size)
+    made = await writing(lambda_producer, records(*[b"2"] * count), size)
     assert {*made.outcomes} == {TOO_LARGE}
     assert {*made.partitions} == {-1}
-    assert outlet.failed == count
+    assert lambda_producer.failed == count
     kafka.made[0].tell()
     await first
-    await outlet.stop(1)
+    await lambda_producer.stop(1)
 
 
 # --- whoever asked goes away ----------------------------------------------------------------------------------------
 
 
-async def test_a_caller_that_goes_while_its_records_are_queued(outlet: Outlet, kafka: type[Kafka]) -> None:
-    task = writing(outlet, records(*[b"x"] * (3 * CHUNK)))
+async def test_a_caller_that_goes_while_its_records_are_queued(
+    lambda_producer: LambdaProducer, kafka: type[Kafka]
+) -> None:
+    task = writing(lambda_producer, records(*[b"x"] * (3 * CHUNK)))
     await turns(2)
     (producer,) = kafka.made
     queued = len(producer.records)
@@ -382,34 +410,36 @@ async def test_a_caller_that_goes_while_its_records_are_queued(outlet: Outlet, k
     await asyncio.wait({task})
     assert task.cancelled()
     assert len(producer.records) == queued
-    (batch,) = outlet._under_way
+    (batch,) = lambda_producer._under_way
     assert not batch.done.done()
     producer.tell()
     async with asyncio.timeout(PATIENCE):
         made = await batch.done
     assert made.outcomes == [WRITTEN] * queued + [FAILED] * (3 * CHUNK - queued)
-    assert (outlet._bytes, outlet._records, outlet._under_way) == (0, 0, set())
-    assert (outlet.written, outlet.failed) == (queued, 3 * CHUNK - queued)
-    await outlet.stop(1)
+    assert (lambda_producer._bytes, lambda_producer._records, lambda_producer._under_way) == (0, 0, set())
+    assert (lambda_producer.written, lambda_producer.failed) == (queued, 3 * CHUNK - queued)
+    await lambda_producer.stop(1)
 
 
-async def test_a_caller_that_goes_while_its_records_are_on_their_way(outlet: Outlet, kafka: type[Kafka]) -> None:
-    task = writing(outlet, records(b"x"))
+async def test_a_caller_that_goes_while_its_records_are_on_their_way(
+    lambda_producer: LambdaProducer, kafka: type[Kafka]
+) -> None:
+    task = writing(lambda_producer, records(b"x"))
     await turns()
     task.cancel()
     await asyncio.wait({task})
-    (batch,) = outlet._under_way
+    (batch,) = lambda_producer._under_way
     kafka.made[0].tell()
     async with asyncio.timeout(PATIENCE):
         await batch.done
-    assert not outlet._under_way
-    await outlet.stop(1)
+    assert not lambda_producer._under_way
+    await lambda_producer.stop(1)
 
 
-async def test_every_report_counts_whoever_is_faster(outlet: Outlet, kafka: type[Kafka]) -> None:
+async def test_every_report_counts_whoever_is_faster(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
     """The thread reports while the loop still queues, in many batches at once: none waits for ever."""
     stopping = threading.Event()
-    outlet._opened()
+    lambda_producer._opened()
     (producer,) = kafka.made
 
     def tell_all() -> None:
@@ -419,78 +449,80 @@ async def test_every_report_counts_whoever_is_faster(outlet: Outlet, kafka: type
     teller = threading.Thread(target=tell_all)
     teller.start()
     try:
-        tasks = [writing(outlet, records(*[b"x"] * number)) for number in range(1, 60) for _ in range(5)]
+        tasks = [writing(lambda_producer, records(*[b"x"] * number)) for number in range(1, 60) for _ in range(5)]
         for task in tasks:
             made = await task
             assert {*made.outcomes} == {WRITTEN}
     finally:
         stopping.set()
         teller.join()
-    assert (outlet._bytes, outlet._records, outlet._under_way) == (0, 0, set())
-    await outlet.stop(1)
+    assert (lambda_producer._bytes, lambda_producer._records, lambda_producer._under_way) == (0, 0, set())
+    await lambda_producer.stop(1)
 
 
 # --- the end --------------------------------------------------------------------------------------------------------
 
 
-async def test_nothing_produced_nothing_started(outlet: Outlet, kafka: type[Kafka]) -> None:
-    await outlet.stop(1)
+async def test_nothing_produced_nothing_started(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+    await lambda_producer.stop(1)
     assert not kafka.made
-    assert outlet._reports is None
+    assert lambda_producer._reports is None
 
 
-async def test_the_end_waits_for_what_is_under_way(outlet: Outlet, kafka: type[Kafka]) -> None:
-    task = writing(outlet, records(b"x"))
+async def test_the_end_waits_for_what_is_under_way(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+    task = writing(lambda_producer, records(b"x"))
     await turns()
     (producer,) = kafka.made
     producer.tell()
-    await outlet.stop(5)
+    await lambda_producer.stop(5)
     assert (await task).outcomes == [WRITTEN]
     assert len(producer.flushed_in) == 1
     assert 0 < producer.flushed_in[0] <= 5
-    assert outlet._reports is not None
-    assert not outlet._reports.is_alive()
+    assert lambda_producer._reports is not None
+    assert not lambda_producer._reports.is_alive()
 
 
-async def test_the_end_with_records_left(outlet: Outlet, kafka: type[Kafka]) -> None:
-    tasks = [writing(outlet, records(b"1", b"2")), writing(outlet, records(b"3"))]
+async def test_the_end_with_records_left(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+    tasks = [writing(lambda_producer, records(b"1", b"2")), writing(lambda_producer, records(b"3"))]
     await turns()
     (producer,) = kafka.made
     producer.tell(count=1)
-    await outlet.stop(0)
+    await lambda_producer.stop(0)
     first, second = await asyncio.gather(*tasks)
     assert (first.outcomes, first.errors) == ([WRITTEN, FAILED], ["", "the sidecar has ended"])
     assert second.errors == ["the sidecar has ended"]
-    assert not outlet._under_way
-    assert (outlet.written, outlet.failed) == (1, 2)
+    assert not lambda_producer._under_way
+    assert (lambda_producer.written, lambda_producer.failed) == (1, 2)
 
 
-async def test_after_the_end_nothing_is_taken(outlet: Outlet, kafka: type[Kafka]) -> None:
-    await outlet.stop(1)
-    made = await writing(outlet, records(b"x", b"y"))
+async def test_after_the_end_nothing_is_taken(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+    await lambda_producer.stop(1)
+    made = await writing(lambda_producer, records(b"x", b"y"))
     assert (made.outcomes, made.errors) == ([FAILED] * 2, ["the sidecar has ended"] * 2)
     assert not kafka.made
 
 
-async def test_the_end_while_the_producer_is_a_failed_one(outlet: Outlet, kafka: type[Kafka]) -> None:
+async def test_the_end_while_the_producer_is_a_failed_one(
+    lambda_producer: LambdaProducer, kafka: type[Kafka]
+) -> None:
     """It failed and no record came since: what is left of it is told all the same."""
-    task = writing(outlet, records(b"x"))
+    task = writing(lambda_producer, records(b"x"))
     await turns()
     (producer,) = kafka.made
-    outlet._renew(producer, FATAL)  # type: ignore[arg-type]
-    await outlet.stop(1)
+    lambda_producer._renew(producer, FATAL)  # type: ignore[arg-type]
+    await lambda_producer.stop(1)
     assert (await task).outcomes == [FAILED]
-    assert outlet._reports is not None
-    assert not outlet._reports.is_alive()
+    assert lambda_producer._reports is not None
+    assert not lambda_producer._reports.is_alive()
 
 
-async def test_the_end_of_a_producer_that_fails_in_it(outlet: Outlet, kafka: type[Kafka]) -> None:
-    task = writing(outlet, records(b"x"))
+async def test_the_end_of_a_producer_that_fails_in_it(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+    task = writing(lambda_producer, records(b"x"))
     await turns()
     (producer,) = kafka.made
-    outlet._ending.set()
-    assert outlet._reports is not None
-    await asyncio.to_thread(outlet._reports.join)
+    lambda_producer._ending.set()
+    assert lambda_producer._reports is not None
+    await asyncio.to_thread(lambda_producer._reports.join)
     producer.fail(FATAL)
-    await outlet.stop(1)
+    await lambda_producer.stop(1)
     assert (await task).errors == ["the sidecar has ended"]

@@ -4,7 +4,7 @@ from itertools import groupby
 
 from confluent_kafka import Message
 
-from sidecar.consuming.fetch_buffer import Inflow
+from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.partitions.vocabulary import TopicPartition
 from sidecar.records.fallback.listed import ListedRecords
 from sidecar.records.fallback.source import read_message
@@ -19,10 +19,10 @@ def read(message: Message) -> Record:
 
 
 class Arriving:
-    """Where messages come from that wait in ``inflow``."""
+    """Where messages come from that wait in ``buffer``."""
 
-    def __init__(self, inflow: Inflow) -> None:
-        self._inflow = inflow
+    def __init__(self, buffer: FetchBuffer) -> None:
+        self._buffer = buffer
         self._records: dict[TopicPartition, ListedRecords] = {}
 
     def come(self, messages: list[Message]) -> list[TopicPartition]:
@@ -33,6 +33,6 @@ class Arriving:
             run = [*map(read, group)]
             for record in run:
                 records.append(record)
-            if self._inflow.add(Run(tp, records, len(run))):
+            if self._buffer.add(Run(tp, records, len(run))):
                 waiting.append(tp)
         return waiting

@@ -12,10 +12,10 @@ from sidecar.config import LambdaConfig, ServerConfig
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
 from sidecar.partitions.vocabulary import Assign, Lease, StreamId, TopicPartition
-from sidecar.producing.lambda_producer import Outlet
+from sidecar.producing.lambda_producer import LambdaProducer
 from sidecar.server.admin import Admin
 from sidecar.server.lambda_host import SERVICE, LambdaHost
-from sidecar.server.runtime import Hosted
+from sidecar.server.runtime import LambdaRuntime
 from sidecar.server.server import Server
 
 PATIENCE = 60.0
@@ -107,7 +107,9 @@ class Bench(Generic[DeskT]):
         self, config: ServerConfig, lambdas: Mapping[str, LambdaConfig], desk: Callable[[Deliver], DeskT]
     ) -> None:
         self.desks = {name: desk(self._deliver) for name in lambdas}
-        self.hosted = {name: Hosted(one, self.desks[name], Outlet(name, {})) for name, one in lambdas.items()}
+        self.hosted = {
+            name: LambdaRuntime(one, self.desks[name], LambdaProducer(name, {})) for name, one in lambdas.items()
+        }
         self.health: list[bool] = []
         self.exits: list[tuple[str, str]] = []
         self.host = LambdaHost(self.hosted, self.health.append, exit=lambda *why: self.exits.append(why))

@@ -1,4 +1,4 @@
-"""The call Produce: what is refused and why, what an outlet gets of it, and what each outcome is called."""
+"""The call Produce: what is refused and why, what an lambda_producer gets of it, and what each outcome is called."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sdk_python._produce import _request, _Waiting
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.mail import letters
 from sidecar.partitions.vocabulary import ErrorOutcome, Revoke, RevokeReason
-from sidecar.producing.lambda_producer import FullError, Outgoing, Outlet, Written
+from sidecar.producing.lambda_producer import FullError, LambdaProducer, Outgoing, Written
 from sidecar.server import frames, producing
 from sidecar.server.admin import Admin
 from sidecar.server.frames import InvalidFrameError
 from sidecar.server.producing import MOST_RECORDS, MOST_TOPICS, nothing_written, outgoing, refused_topic
-from sidecar.server.runtime import Hosted
+from sidecar.server.runtime import LambdaRuntime
 from sidecar.status import LambdaStatus
 
 from .bench import BROKER, PATIENCE
@@ -29,8 +29,8 @@ ALLOWED = ("out", "more")
 Code = grpc.StatusCode
 
 
-class Bin(Outlet):
-    """An outlet that keeps what it gets, and answers when the test lets it."""
+class Bin(LambdaProducer):
+    """An lambda_producer that keeps what it gets, and answers when the test lets it."""
 
     def __init__(self) -> None:
         super().__init__("deli", {})
@@ -55,10 +55,10 @@ class Bin(Outlet):
 
 
 @pytest.fixture
-async def outlet(wire: Wire) -> Bin:
+async def lambda_producer(wire: Wire) -> Bin:
     made = Bin()
     config = lambda_config("deli").model_copy(update={"produce": ALLOWED})
-    wire.hosted["deli"] = Hosted(config, wire.deli, made)
+    wire.hosted["deli"] = LambdaRuntime(config, wire.deli, made)
     return made
 
 
@@ -111,13 +111,13 @@ MALFORMED: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("text", "fields"), MALFORMED)
 async def test_malformed_columns_are_refused_by_name(
-    wire: Wire, client: Client, outlet: Bin, text: str, fields: dict[str, Any]
+    wire: Wire, client: Client, lambda_producer: Bin, text: str, fields: dict[str, Any]
 ) -> None:
     await wire.assigned(client, "L1")
     code, details = await client.refused("Produce", request(**fields))
     assert code is Code.INVALID_ARGUMENT
     assert text in details
-    assert not outlet.got
+    assert not lambda_producer.got
     assert (await produced(client, request())).outcomes == [pb.PRODUCE_OUTCOME_WRITTEN]
 
 
@@ -178,12 +178,12 @@ def test_a_record_that_cannot_be_written_is_refused_by_itself(name: bytes, text:
 
 @pytest.mark.parametrize(("name", "text"), NAMES)
 async def test_a_name_that_cannot_be_written_does_not_stop_the_others(
-    wire: Wire, client: Client, outlet: Bin, name: bytes, text: str
+    wire: Wire, client: Client, lambda_producer: Bin, name: bytes, text: str
 ) -> None:
     await wire.assigned(client, "L1")
     asked = request(values=[b"1", b"2"], header_counts=[0, 1], header_names=[name], header_values=[b""])
     await produced(client, asked)
-    ((records, _),) = outlet.got
+    ((records, _),) = lambda_producer.got
     assert [record.value for record in records] == [b"1", b"2"]
     assert records[0].refusal == ""
     assert records[1].refusal.startswith(text)
@@ -274,33 +274,33 @@ def test_the_answer_to_many_records_stays_small(topic: str) -> None:
 # --- leases -------------------------------------------------------------------------------------------------------
 
 
-async def test_records_go_to_the_lambdas_outlet(wire: Wire, client: Client, outlet: Bin) -> None:
+async def test_records_go_to_the_lambdas_outlet(wire: Wire, client: Client, lambda_producer: Bin) -> None:
     await wire.assigned(client, "L1")
     asked = request(values=[b"a", b"b"], keys=[b"k", b""], null_keys=[1], topics=["more"])
     answer = await produced(client, asked)
     assert answer == pb.ProduceResponse(outcomes=[1, 1], partitions=[0, 0], offsets=[0, 1])  # type: ignore[list-item]
-    assert outlet.got == [
+    assert lambda_producer.got == [
         ([Outgoing("more", b"k", b"a", -1, ()), Outgoing("more", None, b"b", -1, ())], asked.ByteSize())
     ]
 
 
-async def must_be_stale(client: Client, outlet: Bin, lease: str = "L1") -> None:
-    before = len(outlet.got)
+async def must_be_stale(client: Client, lambda_producer: Bin, lease: str = "L1") -> None:
+    before = len(lambda_producer.got)
     answer = await produced(client, request(lease, values=[b"a", b"b"], topics=["nowhere"]))
     assert [*answer.outcomes] == [pb.PRODUCE_OUTCOME_STALE_LEASE] * 2
     assert ([*answer.partitions], [*answer.offsets]) == ([-1, -1], [-1, -1])
     assert all("lease is dead" in error for error in answer.errors)
-    assert len(outlet.got) == before
+    assert len(lambda_producer.got) == before
 
 
-async def test_a_lease_that_nobody_has(wire: Wire, client: Client, outlet: Bin) -> None:
+async def test_a_lease_that_nobody_has(wire: Wire, client: Client, lambda_producer: Bin) -> None:
     await wire.assigned(client, "L1")
-    await must_be_stale(client, outlet, "L2")
-    await must_be_stale(client, outlet, "l1")
+    await must_be_stale(client, lambda_producer, "L2")
+    await must_be_stale(client, lambda_producer, "l1")
 
 
 @pytest.mark.parametrize("how", ["closed", "cancelled"])
-async def test_a_lease_whose_stream_is_over(wire: Wire, client: Client, outlet: Bin, how: str) -> None:
+async def test_a_lease_whose_stream_is_over(wire: Wire, client: Client, lambda_producer: Bin, how: str) -> None:
     call, _ = await wire.assigned(client, "L1")
     if how == "closed":
         await call.say(closed=pb.Closed(reason=pb.CLOSED_REASON_STOPPED))
@@ -308,45 +308,49 @@ async def test_a_lease_whose_stream_is_over(wire: Wire, client: Client, outlet: 
     else:
         call.cancel()
     await wire.deli.expect(letters.StreamLost)
-    await must_be_stale(client, outlet)
+    await must_be_stale(client, lambda_producer)
 
 
 @pytest.mark.parametrize("action", [pb.ERROR_ACTION_RESTART, pb.ERROR_ACTION_CRITICAL, pb.ERROR_ACTION_REPORT])
-async def test_after_an_error_nothing_is_written(wire: Wire, client: Client, outlet: Bin, action: Any) -> None:
+async def test_after_an_error_nothing_is_written(
+    wire: Wire, client: Client, lambda_producer: Bin, action: Any
+) -> None:
     await wire.assigned(client, "L1")
     wire.deli.answers[letters.Failed] = (ErrorOutcome.RESTARTING, 1.0)
     await client.unary("Error", pb.ErrorRequest(lease="L1", action=action))
     if action == pb.ERROR_ACTION_REPORT:
         await produced(client, request())
-        assert outlet.values == [b"x"]
+        assert lambda_producer.values == [b"x"]
     else:
-        await must_be_stale(client, outlet)
+        await must_be_stale(client, lambda_producer)
 
 
 @pytest.mark.parametrize("reason", RevokeReason)
 async def test_a_drain_may_still_write_but_for_what_is_lost(
-    wire: Wire, client: Client, outlet: Bin, reason: RevokeReason
+    wire: Wire, client: Client, lambda_producer: Bin, reason: RevokeReason
 ) -> None:
     call, stream = await wire.assigned(client, "L1")
     wire.deli.say(Revoke(stream, reason, 5.0))
     await call.expect("revoked")
     if reason in (RevokeReason.LOST, RevokeReason.SEEK):
-        await must_be_stale(client, outlet)
+        await must_be_stale(client, lambda_producer)
     else:
         await produced(client, request())
-        assert outlet.values == [b"x"]
+        assert lambda_producer.values == [b"x"]
 
 
 @pytest.mark.parametrize("topics", [["other"], ["out", "other"], ["out", ""], ["Out"]])
-async def test_a_topic_that_is_not_allowed(wire: Wire, client: Client, outlet: Bin, topics: list[str]) -> None:
+async def test_a_topic_that_is_not_allowed(
+    wire: Wire, client: Client, lambda_producer: Bin, topics: list[str]
+) -> None:
     call, _ = await wire.assigned(client, "L1")
     answer = await produced(client, request(topics=topics, values=[b"a", b"b"]))
     assert [*answer.outcomes] == [pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED] * 2
     assert f"{topics[-1]!r} is not in `produce`" in answer.errors[1]
     assert "allows: out, more" in answer.errors[1]
-    assert not outlet.got
+    assert not lambda_producer.got
     await produced(client, request())
-    assert outlet.values == [b"x"]
+    assert lambda_producer.values == [b"x"]
     call.cancel()
 
 
@@ -360,63 +364,63 @@ async def test_a_lambda_that_may_produce_nothing(wire: Wire, client: Client) -> 
 # --- one at a time ------------------------------------------------------------------------------------------------
 
 
-async def begun(client: Client, outlet: Bin, asked: pb.ProduceRequest) -> asyncio.Task[pb.ProduceResponse]:
-    """A call that the outlet has, and keeps."""
-    outlet.came.clear()
-    outlet.open.clear()
+async def begun(client: Client, lambda_producer: Bin, asked: pb.ProduceRequest) -> asyncio.Task[pb.ProduceResponse]:
+    """A call that the lambda_producer has, and keeps."""
+    lambda_producer.came.clear()
+    lambda_producer.open.clear()
     task = asyncio.create_task(produced(client, asked))
     async with asyncio.timeout(PATIENCE):
-        await outlet.came.wait()
+        await lambda_producer.came.wait()
     return task
 
 
-async def test_one_call_of_a_lease_at_a_time(wire: Wire, client: Client, outlet: Bin) -> None:
+async def test_one_call_of_a_lease_at_a_time(wire: Wire, client: Client, lambda_producer: Bin) -> None:
     await wire.assigned(client, "L1")
     await wire.assigned(client, "L2", process_id="p2")
-    first = await begun(client, outlet, request(values=[b"1"]))
+    first = await begun(client, lambda_producer, request(values=[b"1"]))
     answer = await produced(client, request(values=[b"2", b"2"]))
     assert [*answer.outcomes] == [pb.PRODUCE_OUTCOME_BUSY] * 2
     assert ([*answer.partitions], [*answer.offsets]) == ([-1, -1], [-1, -1])
     assert answer.retry_after_ms == producing.BUSY_LEASE_MS
     assert answer.errors[0].startswith("the call Produce before this one")
-    assert outlet.values == [b"1"]
+    assert lambda_producer.values == [b"1"]
     # Another lease is no business of this one.
-    other = await begun(client, outlet, request("L2", values=[b"3"]))
-    outlet.open.set()
+    other = await begun(client, lambda_producer, request("L2", values=[b"3"]))
+    lambda_producer.open.set()
     await asyncio.gather(first, other)
     await produced(client, request(values=[b"4"]))
-    assert outlet.values == [b"1", b"3", b"4"]
+    assert lambda_producer.values == [b"1", b"3", b"4"]
 
 
-async def test_a_caller_that_goes_does_not_block_the_next(wire: Wire, client: Client, outlet: Bin) -> None:
+async def test_a_caller_that_goes_does_not_block_the_next(wire: Wire, client: Client, lambda_producer: Bin) -> None:
     await wire.assigned(client, "L1")
-    first = await begun(client, outlet, request(values=[b"1"]))
+    first = await begun(client, lambda_producer, request(values=[b"1"]))
     first.cancel()
-    outlet.open.set()
+    lambda_producer.open.set()
     async with asyncio.timeout(PATIENCE):
         while True:  # the server hears of it a moment later
             answer = await produced(client, request(values=[b"2"]))
             if answer.outcomes[0] != pb.PRODUCE_OUTCOME_BUSY:
                 break
-    assert outlet.values == [b"1", b"2"]
+    assert lambda_producer.values == [b"1", b"2"]
 
 
-async def test_a_failure_inside_does_not_block_the_next(wire: Wire, client: Client, outlet: Bin) -> None:
+async def test_a_failure_inside_does_not_block_the_next(wire: Wire, client: Client, lambda_producer: Bin) -> None:
     await wire.assigned(client, "L1")
-    outlet.failure = ZeroDivisionError()
+    lambda_producer.failure = ZeroDivisionError()
     await client.refused("Produce", request())
-    outlet.failure = FullError()
+    lambda_producer.failure = FullError()
     assert [*(await produced(client, request())).outcomes] == [pb.PRODUCE_OUTCOME_BUSY]
-    outlet.failure = None
+    lambda_producer.failure = None
     await produced(client, request())
 
 
 async def test_full_is_said_at_once_however_often(
-    wire: Wire, client: Client, outlet: Bin, monkeypatch: pytest.MonkeyPatch
+    wire: Wire, client: Client, lambda_producer: Bin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is no fault of the client, so it costs none of its patience, and makes no line in the log."""
     await wire.assigned(client, "L1")
-    outlet.failure = FullError()
+    lambda_producer.failure = FullError()
     charged: list[object] = []
     charge = wire.host.refusals.charge
 
@@ -433,12 +437,12 @@ async def test_full_is_said_at_once_however_often(
     assert not charged
 
 
-async def test_the_status_counts_what_was_produced(wire: Wire, client: Client, outlet: Bin) -> None:
+async def test_the_status_counts_what_was_produced(wire: Wire, client: Client, lambda_producer: Bin) -> None:
     given: dict[str, Any] = {"problems": [], "records_sent": 0, "records_fetched": 0, "dead_letters": 0}
     counts: dict[str, Any] = {"hand_overs": 0, "reports": 0, "restarts": 0, "processes": [], "partitions": []}
     for script in wire.desks.values():
         script.answers[letters.Inspect] = LambdaStatus(connected=True, joined=True, **given, **counts)
-    outlet.written, outlet.failed = 7, 3
+    lambda_producer.written, lambda_producer.failed = 7, 3
     statuses = await Admin(wire.hosted, wire.host, BROKER).statuses()
     assert (statuses["deli"].produced, statuses["deli"].produce_failures) == (7, 3)
     assert (statuses["scribe"].produced, statuses["scribe"].produce_failures) == (0, 0)
