@@ -117,8 +117,7 @@ class Commits:
             if message is not None and message.error() is None:
                 # For the next owner. The client's position is beyond it, and a revoke inside a later poll settles.
                 dropped = TopicPartition(message.topic() or "", message.partition() or 0)
-                if dropped in self._table.partitions:
-                    self._table.partitions[dropped].rewind_pending = True
+                self._table.dropped([dropped])
         self._log.warning("the last commit did not get through in time; some records will be handled again")
 
     def on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
@@ -160,7 +159,7 @@ class Commits:
         for position in consumer.position(idle):
             tp = TopicPartition(position.topic, position.partition)
             if position.error is None and position.offset >= self._buffer.next_offset.get(tp, 0):
-                self._table.partitions[tp].settle(position.offset)
+                self._table.settled(tp, position.offset)
 
     def _outstanding(self, partitions: Iterable[Partition]) -> list[KafkaPartition]:
         wanted = [(p.tp, self._place(p)) for p in partitions]

@@ -321,11 +321,11 @@ class ConsumerThread(threading.Thread):
 
     def _carry_out(self) -> None:
         """Do what the partitions ask for. Inside a rebalance callback positions cannot be moved: rewinds wait."""
-        commands, self._table.commands = self._table.commands, []
+        commands = self._table.take_commands()
         for index, command in enumerate(commands):
             match command:
                 case Rewind() if self._in_callback:
-                    self._table.commands.append(command)
+                    self._table.not_rewound(command, commands[index + 1 :])
                 case Rewind(tp, offset):
                     try:
                         self._client.positions.rewind(tp, offset)
@@ -334,9 +334,7 @@ class ConsumerThread(threading.Thread):
                         self._log.warning(
                             "rewind refused; trying again", partition=str(tp), error=error.args[0].str()
                         )
-                        later = [*commands[index + 1 :], *self._table.commands]
-                        if not any(isinstance(c, Rewind) and c.partition == tp for c in later):
-                            self._table.commands.append(command)  # else a later one says where it is to be
+                        self._table.not_rewound(command, commands[index + 1 :])
                 case Report(level, event, about, lease, fields):
                     where: dict[str, object] = (
                         {} if about is None else {"topic": about.topic, "partition": about.partition}
@@ -521,10 +519,8 @@ class ConsumerThread(threading.Thread):
 
     def _leave_broken(self) -> None:
         """Commit what is known to be done and leave the group, if that still works."""
-        for partition in self._table.partitions.values():
-            partition.rewind_pending = (
-                True  # what was in hand when it broke is lost here: no position may be committed
-            )
+        # What was in hand when it broke is lost here: no position may be committed.
+        self._table.dropped([*self._table.partitions])
         with suppress(Exception):
             self._commits.now(self._client.consumer, [*self._table.partitions])
         with suppress(Exception):

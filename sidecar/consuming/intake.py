@@ -15,7 +15,7 @@ from sidecar.consuming.membership import Membership
 from sidecar.consuming.positions import Positions
 from sidecar.consuming.sender import Sender
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import Rewind, TopicPartition
+from sidecar.partitions.vocabulary import TopicPartition
 from sidecar.records.records import Failure, Run, Undeliverable
 
 UNREADABLE = frozenset(
@@ -72,12 +72,8 @@ class Intake:
 
     def misrouted(self, tp: TopicPartition, offset: int) -> None:
         """A record was given away by the client and is not here: fetch again, from the first that is not sent."""
-        partition = self._table.partitions.get(tp)
-        if partition is None or partition.rewind_pending:
-            return  # somebody else's; or it is fetched again anyway
         begins_at = self._buffer.begins_at(tp)
-        partition.rewind_pending = True
-        self._table.commands.append(Rewind(tp, offset if begins_at is None else begins_at))
+        self._table.misrouted(tp, offset if begins_at is None else begins_at)
 
     def _look_at(self, failure: Failure, undeliverable: dict[TopicPartition, Undeliverable]) -> None:
         """An error that came in the place of a record. Decided by its code, never by its text.

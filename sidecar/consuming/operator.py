@@ -57,7 +57,7 @@ class Operator:
     def resume(self, order: letters.Resume) -> None:
         """Let a partition go on."""
         try:
-            answer = self._table.resume(order.partition, monotonic(), skip=order.skip)
+            answer = self._table.operator.resume(order.partition, monotonic(), skip=order.skip)
         except OrderRefused as refusal:
             self._outbox.post(letters.Answer(order.reply, error=refusal))
         else:
@@ -66,7 +66,7 @@ class Operator:
     def pause(self, order: letters.Pause) -> None:
         """Begin to pause a partition; ``work`` answers when it stands still."""
         try:
-            self._table.pause(order.partition, order.reason, self._drain, monotonic())
+            self._table.operator.pause(order.partition, order.reason, self._drain, monotonic())
         except OrderRefused as refusal:
             self._outbox.post(letters.Answer(order.reply, error=refusal))
         else:
@@ -76,7 +76,7 @@ class Operator:
         """Move a partition. Kafka is asked where that is; then the new place is committed before the answer."""
         tp = order.partition
         try:
-            partition = self._table.check_seek(tp)
+            partition = self._table.operator.check_seek(tp)
         except OrderRefused as refusal:
             self._outbox.post(letters.Answer(order.reply, error=refusal))
         else:
@@ -92,7 +92,7 @@ class Operator:
             self._outbox.post(letters.Answer(order.reply, error=found))
             return
         try:
-            before, state = self._table.seek(tp, found, monotonic())
+            before, state = self._table.operator.seek(tp, found, monotonic())
         except OrderRefused as refusal:
             self._outbox.post(letters.Answer(order.reply, error=refusal))
             return

@@ -138,7 +138,7 @@ class Sender:
                 letter = partition.dead[offset]
                 if self._dead_letters_under_way.get(tp) is not letter and self._dead_letters is not None:
                     self._dead_letters_under_way[tp] = letter
-                    partition.reason = f"waits for the dead letter of offset {offset} to be written"
+                    self._table.waits_for_dead_letter(tp, offset)
                     self._dead_letters.write(tp, self._buffer.first(tp), letter)
                 return 0
             self._table.no_such_record(tp, offset, self._config.rebalance_drain, now)

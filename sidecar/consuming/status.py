@@ -26,11 +26,11 @@ def lambda_status(
         problems=problems,
         records_sent=sent,
         records_fetched=buffer.fetched,
-        restarts=table.restarts,
-        dead_letters=table.dead_letters,
+        restarts=table.counts.restarts,
+        dead_letters=table.counts.dead_letters,
         hand_overs=table.balance.count,
-        reports=table.reports,
-        skipped=table.skipped,
+        reports=table.counts.reports,
+        skipped=table.counts.skipped,
         processes=[ProcessStatus(*process) for process in table.processes],
         partitions=[
             PartitionStatus(

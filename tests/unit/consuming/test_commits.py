@@ -257,7 +257,7 @@ def test_the_position_does_not_pass_a_record_that_cannot_be_delivered(world: Wor
     world.table.closed(1, ClosedReason.REVOKED, None, world.now)
     world.answer({P0: 10})
     assert world.work() is None
-    world.table.resume(P0, world.now, skip=False)
+    world.table.operator.resume(P0, world.now, skip=False)
     assert world.work() is None
 
 

@@ -153,7 +153,7 @@ def test_what_comes_before_a_dead_record_goes_then_it_is_kept_and_nothing_beyond
     assert len(bench.keeper.given) == 1  # given once
     bench.answer()
     assert bench.work() == [[6, 7, 8, 9]]
-    assert bench.table.dead_letters == 1
+    assert bench.table.counts.dead_letters == 1
 
 
 def test_one_at_the_head_is_kept_at_once(bench: Bench) -> None:

@@ -112,7 +112,7 @@ class Lab:
 
     def commands(self, kind: type[C]) -> list[C]:
         """The commands of this kind since the last look; all others are forgotten."""
-        commands, self.table.commands = self.table.commands, []
+        commands = self.table.take_commands()
         return [command for command in commands if isinstance(command, kind)]
 
     def assigned(self) -> Assign:
@@ -123,7 +123,7 @@ class Lab:
     def seen(self) -> list[tuple[object, ...]]:
         """What is asked for, short and without reports, since the last look."""
         short: list[tuple[object, ...]] = []
-        commands, self.table.commands = self.table.commands, []
+        commands = self.table.take_commands()
         for command in commands:
             match command:
                 case Assign(stream, lease, tp, start, attempt):

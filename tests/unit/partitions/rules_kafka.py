@@ -98,7 +98,7 @@ class KafkaRules(Thread):
         self.obey()
         self.time_goes(DRAIN)
         self._release(list(self.mine))
-        self.table._draining_all = False  # a new start, in place of a new table
+        self.table._moves.draining_all = False  # a new start, in place of a new table
         self.stopping = False
 
     def revoked(self, tp: TopicPartition, reason: RevokeReason, seconds: float) -> None:

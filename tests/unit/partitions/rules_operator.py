@@ -43,10 +43,10 @@ class OperatorRules(Thread):
         possible = account is not None and account.state in stopped and (account.failing is not None or not skip)
         if account is None or not possible:
             with pytest.raises(OrderRefused) as caught:
-                self.table.resume(tp, self.now, skip=skip)
+                self.table.operator.resume(tp, self.now, skip=skip)
             assert caught.value.kind == refused(account)
             return
-        where, skipped = self.table.resume(tp, self.now, skip=skip)
+        where, skipped = self.table.operator.resume(tp, self.now, skip=skip)
         if account.held is not None:
             account.check_next(where)
             assert skipped is None
@@ -66,10 +66,10 @@ class OperatorRules(Thread):
         account = self.mine.get(tp)
         if account is None or account.state in (State.HALTED, State.RESOLVING, State.DRAINING):
             with pytest.raises(OrderRefused) as caught:
-                self.table.pause(tp, "", DRAIN, self.now)
+                self.table.operator.pause(tp, "", DRAIN, self.now)
             assert caught.value.kind == refused(account)
             return
-        self.table.pause(tp, "", DRAIN, self.now)
+        self.table.operator.pause(tp, "", DRAIN, self.now)
         if account.held is None:
             account.end(State.PAUSED)
         else:
@@ -84,12 +84,12 @@ class OperatorRules(Thread):
         place = round(part * self.logs[tp].end)
         if account is None or account.state is State.RESOLVING or account.leaves:
             with pytest.raises(OrderRefused) as caught:
-                self.table.seek(tp, place, self.now)
+                self.table.operator.seek(tp, place, self.now)
             assert caught.value.kind == refused(account)
             return
         halted = account.state is State.HALTED or (account.state is State.DRAINING and account.after == "halt")
         state = State.HALTED if halted else State.PAUSED if account.stands_still else State.WAITING
-        before, after = self.table.seek(tp, place, self.now)
+        before, after = self.table.operator.seek(tp, place, self.now)
         assert before == account.place
         assert after is state or (state is State.WAITING and after is State.STARTING)
         if account.held is not None:

@@ -276,9 +276,9 @@ def test_a_rebalance_an_operator_and_a_lost_partition_end_the_move() -> None:
             lab.table.forget([P0])
         elif ends == "pause":
             with pytest.raises(OrderRefused, match="draining"):
-                lab.table.pause(P0, "", 1.0, lab.now)
+                lab.table.operator.pause(P0, "", 1.0, lab.now)
             lab.close(1, ClosedReason.REVOKED)
-            lab.table.pause(P0, "", 1.0, lab.now)
+            lab.table.operator.pause(P0, "", 1.0, lab.now)
             lab.close(9, ClosedReason.REVOKED)
             lab.offer(10, "b")
         else:

@@ -130,7 +130,7 @@ def test_back_off_doubles_up_to_its_most_and_attempts_count() -> None:
         lab.ready(stream, lease)
     assert seconds == [1.0, 2.0, 4.0, 5.0, 5.0]
     assert attempts == [2, 3, 4, 5, 6]
-    assert lab.table.restarts == 5
+    assert lab.table.counts.restarts == 5
 
 
 def test_a_checkpoint_ends_the_counting() -> None:
@@ -290,7 +290,7 @@ def test_a_decline_counts_no_attempt() -> None:
     lab.seen()
     lab.close(1, ClosedReason.DECLINED)
     assert lab.seen() == [("assign", 2, "L2", P0, 0, 1)]
-    assert lab.table.restarts == 0
+    assert lab.table.counts.restarts == 0
 
 
 def test_a_redeploy_waits_without_back_off_and_keeps_the_place() -> None:
@@ -302,7 +302,7 @@ def test_a_redeploy_waits_without_back_off_and_keeps_the_place() -> None:
     assert lab.seen() == [("rewind", P0, 7)]
     lab.offer(2, "the next version")
     assert lab.seen() == [("assign", 2, "L2", P0, 7, 1)]
-    assert lab.table.restarts == 0
+    assert lab.table.counts.restarts == 0
 
 
 def test_closed_before_assigned_arrived_is_a_redeploy_too() -> None:

@@ -95,10 +95,10 @@ def test_what_leaves_is_the_next_owners() -> None:
 
 def test_one_that_is_being_paused_pauses_and_keeps_the_decision() -> None:
     lab = sent()
-    lab.table.pause(P0, "", DRAIN, lab.now)
+    lab.table.operator.pause(P0, "", DRAIN, lab.now)
     assert lab.fail("L1", CRITICAL, offset=5)[0] is ErrorOutcome.DEAD_LETTERED
     assert lab.state() is State.PAUSED
-    lab.table.resume(P0, lab.now, skip=False)
+    lab.table.operator.resume(P0, lab.now, skip=False)
     assert {*lab.partition().dead} == {5}
 
 
@@ -137,9 +137,9 @@ def test_once_written_it_is_left_out_and_counted() -> None:
     lab, letter = failed()
     answer(lab, letter)
     assert (lab.partition().skip, lab.partition().dead) == ({5}, {})
-    assert lab.table.dead_letters == 1
+    assert lab.table.counts.dead_letters == 1
     answer(lab, letter)
-    assert lab.table.dead_letters == 1
+    assert lab.table.counts.dead_letters == 1
 
 
 def test_a_checkpoint_behind_it_ends_the_matter() -> None:
@@ -165,9 +165,9 @@ def test_when_it_cannot_be_written_the_lambda_finishes_and_the_partition_halts()
     partition = lab.partition()
     assert (lab.state(), partition.resume_at, partition.failing_offset) == (State.HALTED, 5, 5)
     assert partition.reason == "the dead letter for offset 5 cannot be written: no room"
-    assert (partition.skip, lab.table.dead_letters) == (set(), 0)
+    assert (partition.skip, lab.table.counts.dead_letters) == (set(), 0)
     assert lab.seen() == [("rewind", P0, 5)]
-    assert lab.table.resume(P0, lab.now, skip=True) == (5, 5)
+    assert lab.table.operator.resume(P0, lab.now, skip=True) == (5, 5)
 
 
 @pytest.mark.parametrize("state", [State.WAITING, State.PAUSED])
@@ -175,7 +175,7 @@ def test_it_halts_at_once_where_nobody_holds_it(state: State) -> None:
     lab, letter = failed()
     lab.lose(2)
     if state is State.PAUSED:
-        lab.table.pause(P0, "", DRAIN, lab.now)
+        lab.table.operator.pause(P0, "", DRAIN, lab.now)
     assert lab.state() is state
     answer(lab, letter, error="no room")
     assert (lab.state(), lab.partition().failing_offset) == (State.HALTED, 5)
@@ -191,7 +191,7 @@ def test_while_it_is_taken_back_it_halts_afterwards_unless_it_leaves() -> None:
         if leaves:
             lab.table.revoke([P0], RevokeReason.REBALANCE, DRAIN, lab.now)
         else:
-            lab.table.pause(P0, "", DRAIN, lab.now)
+            lab.table.operator.pause(P0, "", DRAIN, lab.now)
         answer(lab, letter, error="no room")
         lab.close(2, ClosedReason.REVOKED)
         assert lab.state() is (State.DRAINING if leaves else State.HALTED)
@@ -199,7 +199,7 @@ def test_while_it_is_taken_back_it_halts_afterwards_unless_it_leaves() -> None:
 
 def test_an_answer_for_what_was_moved_or_came_back_changes_nothing() -> None:
     lab, letter = failed()
-    lab.table.seek(P0, 3, lab.now)
+    lab.table.operator.seek(P0, 3, lab.now)
     answer(lab, letter)
     assert (lab.partition().skip, lab.partition().dead) == (set(), {})
     lab, letter = failed()
@@ -212,7 +212,7 @@ def test_an_answer_for_what_was_moved_or_came_back_changes_nothing() -> None:
 
 def test_only_the_decision_that_stands_is_answered() -> None:
     lab, first = failed()
-    lab.table.seek(P0, 2, lab.now)
+    lab.table.operator.seek(P0, 2, lab.now)
     lab.ready(2, "L2")
     lab.offer(3)
     lease = lab.partition().lease
@@ -234,7 +234,7 @@ def test_where_the_log_has_no_such_record_the_partition_halts() -> None:
     lab, letter = failed()
     lab.table.no_such_record(P0, 5, DRAIN, lab.now)
     answer(lab, letter)
-    assert (lab.partition().skip, lab.partition().dead, lab.table.dead_letters) == (set(), {}, 0)
+    assert (lab.partition().skip, lab.partition().dead, lab.table.counts.dead_letters) == (set(), {}, 0)
 
 
 # --- a record that cannot be delivered --------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def rebalance(lab: Lab, tps: list[TopicPartition], back: list[TopicPartition], a
 def paused(reason: str = "upgrade") -> Lab:
     lab = Lab()
     lab.own(P0, P1)
-    lab.table.pause(P0, reason, 1.0, lab.now)
+    lab.table.operator.pause(P0, reason, 1.0, lab.now)
     lab.commands(Report)
     return lab
 
@@ -35,7 +35,7 @@ def test_a_pause_holds_where_the_partition_stays() -> None:
     assert lab.state() is State.PAUSED
     assert lab.partition().reason == "upgrade"
     assert lab.state(P1) is State.STARTING
-    lab.table.resume(P0, lab.now, skip=False)
+    lab.table.operator.resume(P0, lab.now, skip=False)
     lab.offer(2)
     assert lab.state() is State.STARTING
 
@@ -43,7 +43,7 @@ def test_a_pause_holds_where_the_partition_stays() -> None:
 def test_a_pause_that_is_just_being_carried_out_holds_too() -> None:
     lab = Lab()
     lab.run()
-    lab.table.pause(P0, "upgrade", 1.0, lab.now)
+    lab.table.operator.pause(P0, "upgrade", 1.0, lab.now)
     rebalance(lab, [P0], [P0])
     assert lab.state() is State.PAUSED
 
@@ -92,7 +92,7 @@ def test_what_halted_waits_for_its_operator_still() -> None:
     rebalance(lab, [P0], [P0], at=4)
     assert lab.state() is State.HALTED
     assert lab.partition().failing_offset == 4
-    assert lab.table.resume(P0, lab.now, skip=True) == (4, 4)
+    assert lab.table.operator.resume(P0, lab.now, skip=True) == (4, 4)
 
 
 def test_what_halted_is_tried_where_somebody_moved_its_place() -> None:
@@ -103,7 +103,7 @@ def test_what_halted_is_tried_where_somebody_moved_its_place() -> None:
 
 def test_an_offset_that_is_to_be_left_out_is_left_out_still() -> None:
     lab = halted()
-    lab.table.resume(P0, lab.now, skip=True)
+    lab.table.operator.resume(P0, lab.now, skip=True)
     rebalance(lab, [P0], [P0], at=4)
     assert lab.partition().skip == {4}
     rebalance(lab, [P0], [P0], at=5)

@@ -90,7 +90,7 @@ def test_an_error_while_draining_ends_the_drain_only() -> None:
 def test_resume_goes_on_at_the_checkpoint_with_a_new_lease() -> None:
     lab = halted()
     lab.seen()
-    assert lab.table.resume(P0, lab.now, skip=False) == (2, None)
+    assert lab.table.operator.resume(P0, lab.now, skip=False) == (2, None)
     assert lab.seen() == [("assign", 2, "L2", P0, 2, 1)]
     assert (lab.partition().reason, lab.partition().failing_offset) == ("", None)
     assert lab.partition().skip == set()
@@ -98,7 +98,7 @@ def test_resume_goes_on_at_the_checkpoint_with_a_new_lease() -> None:
 
 def test_resume_with_skip_leaves_the_failing_offset_out_until_a_checkpoint_is_past_it() -> None:
     lab = halted()
-    assert lab.table.resume(P0, lab.now, skip=True) == (2, 4)
+    assert lab.table.operator.resume(P0, lab.now, skip=True) == (2, 4)
     assert lab.partition().skip == {4}
     lab.ready(2, "L2")
     lab.table.sent(P0, 2, 6, 4, 40, [2, 3, 5, 6], lab.now)
@@ -110,7 +110,7 @@ def test_resume_with_skip_leaves_the_failing_offset_out_until_a_checkpoint_is_pa
 
 def test_a_skip_outlives_a_restart_before_it() -> None:
     lab = halted()
-    lab.table.resume(P0, lab.now, skip=True)
+    lab.table.operator.resume(P0, lab.now, skip=True)
     lab.ready(2, "L2")
     lab.table.sent(P0, 2, 5, 3, 30, [2, 3, 5], lab.now)
     lab.fail("L2")
@@ -127,7 +127,7 @@ def test_resume_forgets_the_failures() -> None:
     lab.ready(2, "L2")
     lab.fail("L2", CRITICAL)
     lab.offer(3)
-    lab.table.resume(P0, lab.now, skip=False)
+    lab.table.operator.resume(P0, lab.now, skip=False)
     assert lab.partition().attempt == 1
     lab.ready(3, "L3")
     assert lab.fail("L3")[1] == first
@@ -135,7 +135,7 @@ def test_resume_forgets_the_failures() -> None:
 
 def refusal(lab: Lab, number: int = 0, *, skip: bool = False) -> OrderRefused:
     with pytest.raises(OrderRefused) as caught:
-        lab.table.resume((P0, P1, P2)[number], lab.now, skip=skip)
+        lab.table.operator.resume((P0, P1, P2)[number], lab.now, skip=skip)
     return caught.value
 
 
@@ -160,7 +160,7 @@ def test_resume_with_skip_is_refused_when_no_offset_is_known() -> None:
     assert text.startswith("words/0 halted without naming a failing offset (db: no such key)")
     assert text.endswith("resume without --skip")
     assert lab.state() is State.HALTED
-    assert lab.table.resume(P0, lab.now, skip=False) == (2, None)
+    assert lab.table.operator.resume(P0, lab.now, skip=False) == (2, None)
 
 
 # --- undeliverable ----------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def test_it_halts_when_the_stream_breaks_or_the_lambda_fails_meanwhile() -> None
 def test_it_can_be_skipped() -> None:
     lab = undeliverable()
     lab.close(1, ClosedReason.REVOKED, last=4)
-    assert lab.table.resume(P0, lab.now, skip=True) == (5, 5)
+    assert lab.table.operator.resume(P0, lab.now, skip=True) == (5, 5)
     assert lab.partition().skip == {5}
 
 

@@ -32,7 +32,7 @@ def running() -> Lab:
 
 
 def pause(lab: Lab, reason: str = "upgrade") -> None:
-    lab.table.pause(P0, reason, DRAIN, lab.now)
+    lab.table.operator.pause(P0, reason, DRAIN, lab.now)
 
 
 def halted() -> Lab:
@@ -151,8 +151,8 @@ def test_resume_ends_it_and_forgets_the_failures() -> None:
     lab = backing_off()
     pause(lab)
     with pytest.raises(OrderRefused, match="is paused, so there is none to skip"):
-        lab.table.resume(P0, lab.now, skip=True)
-    assert lab.table.resume(P0, lab.now, skip=False) == (2, None)
+        lab.table.operator.resume(P0, lab.now, skip=True)
+    assert lab.table.operator.resume(P0, lab.now, skip=False) == (2, None)
     assert lab.seen() == [("assign", 2, "L2", P0, 2, 1)]
 
 
@@ -178,7 +178,7 @@ def test_a_lost_offset_does_not_end_an_operators_pause() -> None:
 
 def test_seek_kills_the_lease_and_goes_on_there_with_another() -> None:
     lab = running()
-    assert lab.table.seek(P0, 50, lab.now) == (2, State.STARTING)
+    assert lab.table.operator.seek(P0, 50, lab.now) == (2, State.STARTING)
     assert lab.seen() == [
         ("revoke", 1, RevokeReason.SEEK, 0.0),
         ("rewind", P0, 50),
@@ -190,7 +190,7 @@ def test_seek_kills_the_lease_and_goes_on_there_with_another() -> None:
 
 def test_nothing_is_sent_and_no_position_counts_until_the_client_is_there() -> None:
     lab = running()
-    lab.table.seek(P0, 1, lab.now)
+    lab.table.operator.seek(P0, 1, lab.now)
     lab.ready(2, "L2")
     assert lab.table.may_send(P0) == 0
     lab.partition().settle(10)
@@ -201,9 +201,9 @@ def test_nothing_is_sent_and_no_position_counts_until_the_client_is_there() -> N
 
 def test_it_may_go_back_and_what_was_known_of_the_old_place_is_forgotten() -> None:
     lab = halted()
-    lab.table.resume(P0, lab.now, skip=True)
+    lab.table.operator.resume(P0, lab.now, skip=True)
     assert lab.partition().skip == {4}
-    lab.table.seek(P0, 0, lab.now)
+    lab.table.operator.seek(P0, 0, lab.now)
     partition = lab.partition()
     assert (partition.resume_at, partition.checkpoint, partition.skip, partition.attempt) == (0, None, set(), 1)
     assert partition.to_commit() == 0
@@ -211,15 +211,15 @@ def test_it_may_go_back_and_what_was_known_of_the_old_place_is_forgotten() -> No
 
 def test_a_halted_partition_stays_halted_and_has_no_failing_offset_any_more() -> None:
     lab = halted()
-    assert lab.table.seek(P0, 7, lab.now) == (2, State.HALTED)
+    assert lab.table.operator.seek(P0, 7, lab.now) == (2, State.HALTED)
     assert (lab.state(), lab.partition().failing_offset, lab.partition().resume_at) == (State.HALTED, None, 7)
-    assert lab.table.resume(P0, lab.now, skip=False) == (7, None)
+    assert lab.table.operator.resume(P0, lab.now, skip=False) == (7, None)
 
 
 def test_a_paused_partition_stays_paused_also_while_it_is_taken_back() -> None:
     lab = running()
     pause(lab)
-    assert lab.table.seek(P0, 7, lab.now) == (2, State.PAUSED)
+    assert lab.table.operator.seek(P0, 7, lab.now) == (2, State.PAUSED)
     assert (lab.state(), lab.partition().reason) == (State.PAUSED, "upgrade")
     lab.close(1, ClosedReason.REVOKED, last=9)
     assert (lab.state(), lab.partition().resume_at) == (State.PAUSED, 7)
@@ -228,21 +228,21 @@ def test_a_paused_partition_stays_paused_also_while_it_is_taken_back() -> None:
 def test_one_that_is_about_to_halt_halts() -> None:
     lab = running()
     lab.table.undeliverable(P0, 10, "too large", DRAIN, lab.now)
-    assert lab.table.seek(P0, 11, lab.now) == (2, State.HALTED)
+    assert lab.table.operator.seek(P0, 11, lab.now) == (2, State.HALTED)
     lab.wait(60.0)
     assert lab.state() is State.HALTED
 
 
 def test_a_lambdas_own_pause_ends_with_its_lease() -> None:
     lab = held_by_its_lambda()
-    assert lab.table.seek(P0, 3, lab.now) == (2, State.STARTING)
+    assert lab.table.operator.seek(P0, 3, lab.now) == (2, State.STARTING)
     lab.wait(1.0)
     assert lab.state() is State.STARTING
 
 
 def test_a_back_off_ends() -> None:
     lab = backing_off()
-    assert lab.table.seek(P0, 3, lab.now) == (2, State.STARTING)
+    assert lab.table.operator.seek(P0, 3, lab.now) == (2, State.STARTING)
     lab.wait(1.0)
     assert lab.state() is State.STARTING
 
@@ -258,7 +258,7 @@ def test_a_hand_over_under_way_goes_on_from_the_new_place() -> None:
     lab.wait(6.0)
     assert lab.state() is State.DRAINING
     lab.seen()
-    lab.table.seek(P0, 5, lab.now)
+    lab.table.operator.seek(P0, 5, lab.now)
     assert lab.seen()[-1] == ("assign", 9, "L3", P0, 5, 1)
 
 
@@ -269,8 +269,8 @@ def test_seek_is_refused_where_the_place_is_not_ours_to_move(state: str) -> None
         lab.table.assigned([P1])
     lab.table.revoke([P0], RevokeReason.REBALANCE, DRAIN, lab.now)
     with pytest.raises(OrderRefused, match=f"cannot be moved while it is {state}"):
-        lab.table.seek(P1 if state == "resolving" else P0, 3, lab.now)
+        lab.table.operator.seek(P1 if state == "resolving" else P0, 3, lab.now)
     lab = Lab()
     with pytest.raises(OrderRefused) as caught:
-        lab.table.check_seek(P0)
+        lab.table.operator.check_seek(P0)
     assert caught.value.kind == "unknown"

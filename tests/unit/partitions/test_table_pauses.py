@@ -190,7 +190,7 @@ def test_what_ends_its_lease_fetches_from_its_place_not_from_the_pauses() -> Non
 
 def test_an_operator_may_end_it() -> None:
     lab = paused(5)
-    assert lab.table.resume(P0, lab.now, skip=False) == (5, None)
+    assert lab.table.operator.resume(P0, lab.now, skip=False) == (5, None)
     assert resumed(lab) == (1, 5)
     assert lab.state() is State.RUNNING
 

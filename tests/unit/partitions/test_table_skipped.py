@@ -22,7 +22,7 @@ def said(offset: int | None, skipped: int, *names: str, count: int | None = None
 def counts(lab: Lab) -> tuple[int, int, tuple[str, ...], int]:
     """Of the table; of the partition."""
     partition = lab.partition()
-    return lab.table.skipped, partition.skipped, partition.skipping, partition.skipping_count
+    return lab.table.counts.skipped, partition.skipped, partition.skipping, partition.skipping_count
 
 
 def named(lab: Lab) -> list[object]:
@@ -77,7 +77,7 @@ def test_the_count_outlives_the_lease_and_the_names_do_not() -> None:
     lab.table.closed(2, ClosedReason.REVOKED, said(9, 4, "a"), lab.now)
     assert counts(lab) == (7, 7, (), 0), "with the last checkpoint too"
     lab.table.forget([P0])
-    assert lab.table.skipped == 7
+    assert lab.table.counts.skipped == 7
 
 
 def test_the_last_checkpoint_of_an_error_counts_when_it_lies_below() -> None:

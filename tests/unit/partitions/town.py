@@ -127,7 +127,7 @@ class Town:
 
     def _obey(self) -> None:
         while self.table.commands:
-            commands, self.table.commands = self.table.commands, []
+            commands = self.table.take_commands()
             for command in commands:
                 match command:
                     case Assign(stream):

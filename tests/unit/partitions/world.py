@@ -95,7 +95,7 @@ class World:
     def obey(self) -> None:
         """Carry out what the table asks for; what is ``told`` must be among it, and nothing like it beside that."""
         self.sound = False
-        commands, self.table.commands = self.table.commands, []
+        commands = self.table.take_commands()
         for command in commands:
             match command:
                 case Assign():

@@ -1,7 +1,7 @@
 """What an operator may order, one partition at a time."""
 
-from sidecar.partitions.lives import Lives
 from sidecar.partitions.partition import AfterDrain, Partition
+from sidecar.partitions.transitions import Transitions
 from sidecar.partitions.vocabulary import (
     OrderRefused,
     RevokeReason,
@@ -11,8 +11,13 @@ from sidecar.partitions.vocabulary import (
 )
 
 
-class Orders(Lives):
+class OperatorActions:
     """Resume, pause and seek."""
+
+    def __init__(self, moves: Transitions) -> None:
+        self.partitions = moves.partitions
+        self.commands = moves.commands
+        self._moves = moves
 
     def resume(self, tp: TopicPartition, now: float, *, skip: bool) -> tuple[int, int | None]:
         """Let a halted or paused partition go on. Returns where, and the offset that will be left out.
@@ -30,7 +35,7 @@ class Orders(Lives):
             )
         if partition.pausing is not None:
             at = partition.next_offset
-            self._go_on(partition, now)
+            self._moves.go_on(partition, now)
             return at, None
         skipped = partition.failing_offset if skip else None
         if skipped is not None:
@@ -38,14 +43,14 @@ class Orders(Lives):
             # What was fetched since may end before it: one that Kafka's client cannot read.
             partition.rewind_pending = True
             self.commands.append(Rewind(tp, partition.resume_at))
-        self._report("info", "partition resumed by an operator", partition, skipped=skipped)
+        self._moves.report("info", "partition resumed by an operator", partition, skipped=skipped)
         partition.failures = 0
         partition.attempt = 1
         partition.first_failed_at = None
         partition.failing_offset = None
         partition.reason = ""
         partition.touched = True  # a place that was found lost is taken by the operator's word
-        self._wait(partition, now)
+        self._moves.wait(partition, now)
         return partition.resume_at, skipped
 
     def pause(self, tp: TopicPartition, reason: str, seconds: float, now: float) -> None:
@@ -56,13 +61,13 @@ class Orders(Lives):
         partition = self._ordered(tp)
         if partition.state in (State.HALTED, State.RESOLVING, State.DRAINING):
             raise OrderRefused(f"{tp} cannot be paused while it is {_words(partition.state)}")
-        self._report("info", "partition paused by an operator", partition, reason=reason)
+        self._moves.report("info", "partition paused by an operator", partition, reason=reason)
         partition.reason = reason or "paused by an operator"
         if partition.lease is not None:
-            self._drain(partition, RevokeReason.PAUSED, AfterDrain.PAUSE, seconds, now)
+            self._moves.drain(partition, RevokeReason.PAUSED, AfterDrain.PAUSE, seconds, now)
         else:
-            self._forget_wait(partition)
-            self._stand_still(partition)
+            self._moves.forget_wait(partition)
+            self._moves.stand_still(partition)
 
     def seek(self, tp: TopicPartition, offset: int, now: float) -> tuple[int, State]:
         """Go on at ``offset``, which is in the log. Returns the old place, and the state; commit the new one at once.
@@ -76,20 +81,20 @@ class Orders(Lives):
         still = partition.stands_still
         before, reason = partition.resume_at, partition.reason
         if partition.lease is not None:
-            self._fence(partition, RevokeReason.SEEK, now, rewind=False)
-        self._forget_wait(partition)
-        self._report("info", "partition moved by an operator", partition, offset=offset, before=before)
+            self._moves.fence(partition, RevokeReason.SEEK, now, rewind=False)
+        self._moves.forget_wait(partition)
+        self._moves.report("info", "partition moved by an operator", partition, offset=offset, before=before)
         partition.place(offset, committed=False)
         # Until the client is there, its position says nothing; what it fetched from the old place is void.
         partition.rewind_pending = True
         self.commands.append(Rewind(tp, offset))
         if halts:
-            self._halt(partition, reason, None)
+            self._moves.halt(partition, reason, None)
         elif still:
             partition.reason = reason
-            self._stand_still(partition)
+            self._moves.stand_still(partition)
         else:
-            self._wait(partition, now)
+            self._moves.wait(partition, now)
         return before, partition.state
 
     def check_seek(self, tp: TopicPartition) -> Partition:

@@ -1,10 +1,11 @@
-"""How the partitions of one lambda move through their states: what the events in `table` have in common.
+"""How the partitions of one lambda move through their states: the steps that several events share.
 
 A life is from Assign to the end of the lease. What follows it is decided here: wait for the next lambda, back off,
 stand still, or leave.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 from sidecar.partitions.backoff import delay
@@ -38,8 +39,21 @@ from sidecar.partitions.vocabulary import (
 )
 
 
-class Lives:
-    """The partitions, the streams that can take them, and the steps between their states."""
+@dataclass(slots=True)
+class Counts:
+    """Of all partitions of one lambda, since the start."""
+
+    restarts: int = 0
+    dead_letters: int = 0
+    reports: int = 0
+    skipped: int = 0
+
+
+class Transitions:
+    """The partitions, the streams that can take them, and the steps between their states.
+
+    Shared by `PartitionTable` and `OperatorActions`, whose methods are the events; nobody else calls it.
+    """
 
     def __init__(self, limits: Limits, new_lease: Callable[[], Lease], jitter: Callable[[], float]) -> None:
         """``new_lease`` gives an unguessable name at each call; ``jitter`` a number from 0 to 1."""
@@ -48,100 +62,96 @@ class Lives:
         self.balance = Balance(limits)
         self.partitions: dict[TopicPartition, Partition] = {}
         self.commands: list[Command] = []
-        self.restarts = 0
-        self.dead_letters = 0
-        self.reports = 0
-        self.skipped = 0
+        self.counts = Counts()
         self._new_lease = new_lease
         self._jitter = jitter
-        self._leases: dict[Lease, Partition] = {}
-        self._waiting: dict[TopicPartition, None] = {}  # in the order in which they began to wait
-        self._timed: dict[TopicPartition, Partition] = {}
-        self._empty_since: float | None = None
-        self._next_stall_look = 0.0
-        self._draining_all = False
-        self._orders: dict[TopicPartition, Ordered] = {}  # of partitions that may come back in the same rebalance
+        self.leases: dict[Lease, Partition] = {}
+        self.waiting: dict[TopicPartition, None] = {}  # in the order in which they began to wait
+        self.timed: dict[TopicPartition, Partition] = {}
+        self.empty_since: float | None = None
+        self.draining_all = False
+        self.orders: dict[TopicPartition, Ordered] = {}  # of partitions that may come back in the same rebalance
 
     # --- a life begins ----------------------------------------------------------------------------------------
 
-    def _begin(self, partition: Partition, now: float) -> None:
+    def begin(self, partition: Partition, now: float) -> None:
         """Its place is known and committed: wait for a lambda, or stand still if an operator ordered that before."""
         order, partition.ordered = partition.ordered, None
         if order is None:
             partition.reason = ""
-            self._wait(partition, now)
+            self.wait(partition, now)
             return
         same_place = order.resume_at == partition.resume_at
         partition.skip = {offset for offset in order.skip if offset >= partition.resume_at}
         if order.is_paused:
             partition.reason = order.reason
-            self._stand_still(partition)
+            self.stand_still(partition)
         elif order.is_halted and same_place:
-            self._halt(partition, order.reason, order.failing_offset)
+            self.halt(partition, order.reason, order.failing_offset)
         else:
             partition.reason = ""
-            self._wait(partition, now)
+            self.wait(partition, now)
 
-    def _report_end(self, tp: TopicPartition, order: Ordered) -> None:
+    def report_end(self, tp: TopicPartition, order: Ordered) -> None:
         """The partition is not ours any more, and an operator's pause of it ends with that."""
         if order.is_paused:
             event = "an operator's pause ended: the partition is not this sidecar's any more"
             self.commands.append(Report("warning", event, tp, None, {"reason": order.reason}))
 
-    def _wait(self, partition: Partition, now: float) -> None:
+    def wait(self, partition: Partition, now: float) -> None:
         partition.state = State.WAITING
-        self._untime(partition)
-        self._waiting[partition.tp] = None
-        self._match(now)
+        self.untime(partition)
+        self.waiting[partition.tp] = None
+        self.match(now)
 
-    def _forget_wait(self, partition: Partition) -> None:
-        self._waiting.pop(partition.tp, None)
+    def forget_wait(self, partition: Partition) -> None:
+        self.waiting.pop(partition.tp, None)
         if partition.state is State.BACKING_OFF:
-            self._untime(partition)
+            self.untime(partition)
 
-    def _match(self, now: float) -> None:
-        while self._waiting and not self._draining_all:
-            tp = next(iter(self._waiting))
+    def match(self, now: float) -> None:
+        while self.waiting and not self.draining_all:
+            tp = next(iter(self.waiting))
             partition = self.partitions[tp]
             stream = self.processes.choose(now, partition.handover_target)
             if stream is None:
                 return
-            del self._waiting[tp]
+            del self.waiting[tp]
             lease = self._new_lease()
             partition.begin(lease, stream.id, stream.process_id, now + self.limits.ready_timeout)
-            self._timed[tp] = partition
-            self._leases[lease] = partition
+            self.timed[tp] = partition
+            self.leases[lease] = partition
             self.processes.give(stream, tp)
             self.commands.append(Assign(stream.id, lease, tp, partition.resume_at, partition.attempt))
 
-    def _hand_over(self, now: float) -> None:
+    def hand_over(self, now: float) -> None:
         """Give a process that came later its share, a partition at a time."""
-        if self._waiting or self._draining_all:
+        if self.waiting or self.draining_all:
             return
         chosen = self.balance.choose(self.partitions.values(), self.processes, now)
         if chosen is not None:
             partition, heir_id = chosen
             self.balance.begun(partition, heir_id)
-            self._report("info", "partition is handed over to another process", partition)
-            self._drain(partition, RevokeReason.HAND_OVER, AfterDrain.WAIT, self.limits.hand_over_drain, now)
+            self.report("info", "partition is handed over to another process", partition)
+            self.drain(partition, RevokeReason.HAND_OVER, AfterDrain.WAIT, self.limits.hand_over_drain, now)
 
     # --- a life goes on ---------------------------------------------------------------------------------------
 
-    def _progress(self, partition: Partition, progress: Progress, now: float) -> CheckpointOutcome:
+    def progress(self, partition: Partition, progress: Progress, now: float) -> CheckpointOutcome:
         """A checkpoint came under the living lease."""
         outcome = partition.progress(progress, now)
         if outcome is not CheckpointOutcome.BEYOND_DELIVERED:
             more, names = partition.skips(progress)
-            self.skipped += more
+            self.counts.skipped += more
             if names:
                 counts = {"skipping": partition.skipping_count, "skipped": partition.skipped}
                 event = "documents are corrupt: their records are skipped"
-                self._report("warning", event, partition, documents=names, **counts)
+                self.report("warning", event, partition, documents=names, **counts)
         return outcome
 
     # --- a life is interrupted --------------------------------------------------------------------------------
 
-    def _go_on(self, partition: Partition, now: float) -> None:
+    def go_on(self, partition: Partition, now: float) -> None:
         """The pause that its lambda asked for is over."""
         assert partition.pausing is not None
         assert partition.stream is not None
@@ -149,39 +159,37 @@ class Lives:
         partition.state = State.RUNNING
         partition.reason = ""
         partition.last_progress_at = now
-        self._untime(partition)
+        self.untime(partition)
         self.commands.append(Resumed(partition.stream, number, partition.next_offset))
-        self._report("info", "partition goes on after its lambda's pause", partition)
+        self.report("info", "partition goes on after its lambda's pause", partition)
 
     # --- a life ends ------------------------------------------------------------------------------------------
 
-    def _drain(
-        self, partition: Partition, reason: RevokeReason, then: AfterDrain, seconds: float, now: float
-    ) -> None:
-        stream = self._stream_of(partition)
+    def drain(self, partition: Partition, reason: RevokeReason, then: AfterDrain, seconds: float, now: float) -> None:
+        stream = self.stream_of(partition)
         partition.state = State.DRAINING
         partition.pausing = None
         partition.after_drain = then
         partition.due = now + seconds
-        self._timed[partition.tp] = partition
+        self.timed[partition.tp] = partition
         self.commands.append(Revoke(stream.id, reason, seconds))
 
-    def _fence(self, partition: Partition, reason: RevokeReason, now: float, *, rewind: bool = True) -> None:
+    def fence(self, partition: Partition, reason: RevokeReason, now: float, *, rewind: bool = True) -> None:
         """End the lease now; the stream gets some time to say Closed."""
-        stream = self._stream_of(partition)
+        stream = self.stream_of(partition)
         self.commands.append(Revoke(stream.id, reason, 0.0))
-        self._end_lease(partition, rewind=rewind)
+        self.end_lease(partition, rewind=rewind)
         self.processes.fence(stream, now + self.limits.close_timeout)
 
-    def _end_lease(self, partition: Partition, *, rewind: bool = True) -> None:
+    def end_lease(self, partition: Partition, *, rewind: bool = True) -> None:
         assert partition.lease is not None
-        del self._leases[partition.lease]
-        self._timed.pop(partition.tp, None)
+        del self.leases[partition.lease]
+        self.timed.pop(partition.tp, None)
         offset = partition.end_lease()
         if offset is not None and rewind and not partition.leaves:
             self.commands.append(Rewind(partition.tp, offset))
 
-    def _released(
+    def released(
         self,
         partition: Partition,
         now: float,
@@ -200,47 +208,47 @@ class Lives:
         if partition.state is not State.DRAINING:
             self.balance.ended(partition, now)
         if orderly or partition.state is State.DRAINING:
-            self._end_lease(partition)
-            self._after(partition, now, lease, why)
+            self.end_lease(partition)
+            self.after(partition, now, lease, why)
             return ErrorOutcome.RESTARTING, 0.0
         limits = self.limits
         if partition.is_well(now):
             partition.recovered()
         if limits.max_restarts is not None and partition.failures >= limits.max_restarts:
             said = failure or Failure(ErrorAction.CRITICAL, code="max_restarts", message=why)
-            return self._critical(partition, said, f"{limits.max_restarts} restarts did not help: {why}", now), 0.0
+            return self.critical(partition, said, f"{limits.max_restarts} restarts did not help: {why}", now), 0.0
         partition.failed(now)
-        self.restarts += 1
-        self._end_lease(partition)
+        self.counts.restarts += 1
+        self.end_lease(partition)
         partition.reason = why
         if immediate and partition.failures == 1:
-            self._report("warning", "partition restarts at once", partition, lease=lease, reason=why)
-            self._wait(partition, now)
+            self.report("warning", "partition restarts at once", partition, lease=lease, reason=why)
+            self.wait(partition, now)
             return ErrorOutcome.RESTARTING, 0.0
         seconds = delay(partition.failures, limits.backoff_first, limits.backoff_most, self._jitter)
         partition.state = State.BACKING_OFF
         partition.due = now + seconds
-        self._timed[partition.tp] = partition
+        self.timed[partition.tp] = partition
         waits = {"attempt": partition.attempt, "seconds": round(seconds, 3)}
-        self._report("warning", "partition backs off", partition, lease=lease, reason=why, **waits)
+        self.report("warning", "partition backs off", partition, lease=lease, reason=why, **waits)
         return ErrorOutcome.RESTARTING, seconds
 
-    def _after(self, partition: Partition, now: float, lease: Lease | None, why: str) -> None:
+    def after(self, partition: Partition, now: float, lease: Lease | None, why: str) -> None:
         """What was to be after the drain; without one, wait for the next lambda."""
         then = partition.after_drain if partition.state is State.DRAINING else AfterDrain.WAIT
         match then:
             case AfterDrain.RELEASE:
                 self.balance.gone(partition)
             case AfterDrain.HALT:
-                self._halt(partition, partition.reason, partition.failing_offset)
+                self.halt(partition, partition.reason, partition.failing_offset)
             case AfterDrain.PAUSE:
-                self._stand_still(partition)
+                self.stand_still(partition)
             case AfterDrain.WAIT:
                 partition.reason = ""
-                self._report("info", "partition waits for a lambda", partition, lease=lease, reason=why)
-                self._wait(partition, now)
+                self.report("info", "partition waits for a lambda", partition, lease=lease, reason=why)
+                self.wait(partition, now)
 
-    def _critical(self, partition: Partition, failure: Failure, reason: str, now: float) -> ErrorOutcome:
+    def critical(self, partition: Partition, failure: Failure, reason: str, now: float) -> ErrorOutcome:
         """The policy decides. A dead letter needs a record that the lambda was given and has not checkpointed."""
         lease, policy = partition.lease, self.limits.policy
         letter = DeadLetter(failure, partition.attempt, partition.first_failed_at or now, now)
@@ -248,53 +256,53 @@ class Lives:
             # Written when it comes again, after the rewind: what lies before it is not processed yet.
             partition.dead[failure.offset] = letter
             partition.attempt, partition.failures, partition.first_failed_at = 1, 0, None
-            self.restarts += 1
-            self._report("warning", "record becomes a dead letter", partition, reason=reason, **failure.fields())
+            self.counts.restarts += 1
+            self.report("warning", "record becomes a dead letter", partition, reason=reason, **failure.fields())
             if partition.state is State.DRAINING and partition.after_drain is AfterDrain.HALT:
                 partition.after_drain = AfterDrain.WAIT  # what halts it comes after this, and is met again
                 partition.failing_offset, partition.reason = None, ""
-            self._end_lease(partition)
-            self._after(partition, now, lease, reason)
+            self.end_lease(partition)
+            self.after(partition, now, lease, reason)
             return ErrorOutcome.DEAD_LETTERED
         if policy is Policy.DEAD_LETTER:
             reason = f"{reason} (no dead letter: the error names no record that is under way)"
         event = "partition halted: critical error of the lambda"
-        self._report("error", event, partition, reason=reason, **failure.fields())
-        self._end_lease(partition)
-        self._halt(partition, reason, failure.offset)
-        return self._exit_or_halt(partition, reason)
+        self.report("error", event, partition, reason=reason, **failure.fields())
+        self.end_lease(partition)
+        self.halt(partition, reason, failure.offset)
+        return self.exit_or_halt(partition, reason)
 
-    def _exit_or_halt(self, partition: Partition, reason: str) -> ErrorOutcome:
+    def exit_or_halt(self, partition: Partition, reason: str) -> ErrorOutcome:
         if self.limits.policy is not Policy.EXIT:
             return ErrorOutcome.HALTED
         self.commands.append(Exit(f"{partition.tp}: {reason}"))
         return ErrorOutcome.EXITING
 
-    def _halt(self, partition: Partition, reason: str, offset: int | None) -> None:
+    def halt(self, partition: Partition, reason: str, offset: int | None) -> None:
         self.balance.gone(partition)
         partition.state = State.HALTED
-        self._untime(partition)
+        self.untime(partition)
         partition.reason = reason
         partition.failing_offset = offset
 
-    def _stand_still(self, partition: Partition) -> None:
+    def stand_still(self, partition: Partition) -> None:
         """Paused by an operator: nobody holds it."""
         self.balance.gone(partition)
         partition.state = State.PAUSED
-        self._untime(partition)
+        self.untime(partition)
 
     # --- streams ----------------------------------------------------------------------------------------------
 
-    def _end(self, stream: Stream, text: str) -> None:
+    def end(self, stream: Stream, text: str) -> None:
         self.commands.append(EndStream(stream.id, EndReason.TOO_LATE, text))
 
-    def _remove(self, stream: Stream, now: float) -> None:
+    def remove(self, stream: Stream, now: float) -> None:
         self.processes.remove(stream)
         if len(self.processes) == 0:
-            self._empty_since = now
-        self._match(now)
+            self.empty_since = now
+        self.match(now)
 
-    def _partition_of(self, stream: StreamId) -> Partition | None:
+    def partition_of(self, stream: StreamId) -> Partition | None:
         known = self.processes.get(stream)
         if known is None or known.partition is None:
             return None
@@ -302,7 +310,7 @@ class Lives:
         # After a rebalance the same partition may be here again under another stream.
         return partition if partition is not None and partition.stream == stream else None
 
-    def _stream_of(self, partition: Partition) -> Stream:
+    def stream_of(self, partition: Partition) -> Stream:
         assert partition.stream is not None
         stream = self.processes.get(partition.stream)
         assert stream is not None
@@ -310,10 +318,10 @@ class Lives:
 
     # --- small things -----------------------------------------------------------------------------------------
 
-    def _untime(self, partition: Partition) -> None:
+    def untime(self, partition: Partition) -> None:
         partition.due = None
-        self._timed.pop(partition.tp, None)
+        self.timed.pop(partition.tp, None)
 
-    def _report(self, level: Level, event: str, partition: Partition, /, **fields: object) -> None:
+    def report(self, level: Level, event: str, partition: Partition, /, **fields: object) -> None:
         lease = fields.pop("lease", partition.lease)
         self.commands.append(Report(level, event, partition.tp, cast("Lease | None", lease), fields))
