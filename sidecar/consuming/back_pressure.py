@@ -138,7 +138,7 @@ class BackPressure:
         if partition.state is not State.RUNNING or self._in_flight.stuck(tp, now):
             return True
         held_up = not partition.window.room() or bool(partition.dead)
-        return held_up and now - partition.last_progress_at >= STUCK_AFTER
+        return held_up and now - partition.held.last_progress_at >= STUCK_AFTER
 
     def _anybody_hungry(self) -> bool:
         """Whether a lambda could take records, none of its partition are here, and Kafka has some."""

@@ -58,7 +58,7 @@ class Commits:
         if now < self._due:
             return
         # A new place that was refused is tried again sooner: no lambda gets the partition before it is committed.
-        waits = any(p.state is State.RESOLVING and p.touched for p in self._table.partitions.values())
+        waits = any(p.state is State.RESOLVING and p.position.uncommitted for p in self._table.partitions.values())
         self._due = now + (min(RETRY_PLACE, self._interval) if waits else self._interval)
         partitions = [
             p
@@ -170,8 +170,8 @@ class Commits:
         ]
 
     def _place(self, partition: Partition) -> int | None:
-        place = partition.to_commit()
-        return partition.committed if place is None and self._refusals.is_forbidden(partition.tp) else place
+        place = partition.position.to_commit()
+        return partition.position.committed if place is None and self._refusals.is_forbidden(partition.tp) else place
 
     def _took(self, answers: Iterable[KafkaPartition]) -> None:
         for answer in answers:

@@ -38,7 +38,7 @@ class InFlight:
 
     def sent(self, tp: TopicPartition, size: int, now: float) -> None:
         """A frame was handed to the loop."""
-        if self._table.partitions[tp].in_flight == 1:
+        if self._table.partitions[tp].held.in_flight == 1:
             self.forget(tp)  # what is left of a stream that ended before it could say so
         frames = self._frames.setdefault(tp, _Frames(now))
         frames.sizes.append(size)
@@ -62,8 +62,10 @@ class InFlight:
 
     def tidy(self) -> None:
         """Forget frames of streams that ended before they could say so."""
-        for tp in [tp for tp in self._frames if not self._table.partitions[tp].in_flight]:
-            self.forget(tp)
+        for tp in [*self._frames]:
+            holding = self._table.partitions[tp].holding
+            if holding is None or not holding.in_flight:
+                self.forget(tp)
 
     def stuck(self, tp: TopicPartition, now: float) -> bool:
         """Whether the partition's lambda does not read."""

@@ -108,7 +108,7 @@ class Operator:
         ours = self._table.partitions.get(partition.tp) is partition
         if ours:
             self._commits.now(self._consumer, [partition.tp])
-        if partition.to_commit() is None:
+        if partition.position.to_commit() is None:
             self._outbox.post(letters.Answer(sought.reply, sought.answer))
             return True
         if ours and now < sought.until:
@@ -136,7 +136,7 @@ class Operator:
                 continue
             answer: int | None = None
             if partition is not None and partition.stands_still:
-                answer = partition.resume_at
+                answer = partition.position.resume_at
             for reply in self._pausing.pop(tp):
                 if answer is not None:
                     self._outbox.post(letters.Answer(reply, answer))

@@ -92,8 +92,8 @@ class Positions:
         """These are not ours any more."""
         for tp in tps:
             partition = self._table.partitions.get(tp)
-            if partition is not None and partition.committed is not None:
-                self._left[tp] = Commit(partition.committed, self._origins.get(tp))
+            if partition is not None and partition.position.committed is not None:
+                self._left[tp] = Commit(partition.position.committed, self._origins.get(tp))
             self._origins.forget(tp)
             self._unresolved.discard(tp)
             self._gone.discard(tp)
@@ -232,8 +232,8 @@ class Positions:
         if facts is None or facts.error is not None:
             return NotYet("the topic was made anew, and is not there")
         if facts.id == held.topic_id:
-            return Known(partition.resume_at, held)
-        place = partition.resume_at if partition.committed is None else partition.committed
+            return Known(partition.position.resume_at, held)
+        place = partition.position.resume_at if partition.position.committed is None else partition.position.committed
         why = f"the topic was deleted and made anew: its id was {held.topic_id} and is {facts.id} now"
         return Lost(max(place, 0), Origin(facts.id, 0, round(time() * 1000)), why)
 
@@ -280,14 +280,14 @@ class Positions:
                     self._origins[tp] = origin
                     placed.append(partial(self._lose, tp, offset, offset, edges, text))
                 case Gone():
-                    wanted = self._buffer.next_offset.get(tp, partitions[tp].resume_at)
+                    wanted = self._buffer.next_offset.get(tp, partitions[tp].position.resume_at)
                     if edges.earliest <= wanted <= edges.latest:
                         # Heard of an older question: the place is there after all. Read from it again.
                         moves[tp] = wanted
                     else:
                         text = f"offset {wanted} is not in the log, which has {edges.earliest} to {edges.latest}"
                         moves[tp] = self._after_loss(edges)
-                        place = max(partitions[tp].resume_at, 0)
+                        place = max(partitions[tp].position.resume_at, 0)
                         placed.append(partial(self._lose, tp, wanted, place, edges, text))
             self._left.pop(tp, None)
             self._unresolved.discard(tp)
@@ -358,5 +358,5 @@ class Positions:
             self._buffer.paused.difference_update(stopped)
 
     def _place_of(self, partition: Partition) -> int:
-        offset = self._buffer.next_offset.get(partition.tp, partition.resume_at)
+        offset = self._buffer.next_offset.get(partition.tp, partition.position.resume_at)
         return offset if offset >= 0 else OFFSET_STORED

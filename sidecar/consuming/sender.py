@@ -97,8 +97,7 @@ class Sender:
             most = min(most, self._before_the_dead(partition, now))
         if not most or not self._buffer.count(tp):
             return False
-        assert partition.stream is not None
-        stream = self._table.processes.get(partition.stream)
+        stream = self._table.processes.get(partition.held.stream)
         assert stream is not None
         limits = self._config.frame
         frame = self._buffer.frame(tp, min(most, limits.records), limits.bytes, stream.max_message_bytes)

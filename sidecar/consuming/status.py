@@ -3,6 +3,7 @@
 from sidecar.consuming.ends import Ends
 from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.subscription import Subscription
+from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import State, TopicPartition
 from sidecar.status import LambdaStatus, PartitionStatus, Problem, ProcessStatus
@@ -33,29 +34,33 @@ def lambda_status(
         skipped=table.counts.skipped,
         processes=[ProcessStatus(*process) for process in table.processes],
         partitions=[
-            PartitionStatus(
-                tp=tp,
-                state=p.state,
-                process_id=p.process_id,
-                delivered=p.window.delivered,
-                handled=p.handled,
-                checkpoint=p.checkpoint,
-                committed=p.committed,
-                end=ends.end(tp),
-                outstanding=p.window.outstanding,
-                waiting=buffer.count(tp),
-                attempt=p.attempt,
-                reason=p.reason or _without_leader(subscription, tp),
-                failing_offset=p.failing_offset,
-                blocked_since=p.blocked_since,
-                stalled_since=p.last_progress_at if p.stalled else None,
-                resumes_at=p.due if p.state is State.PAUSED else None,
-                skipped=p.skipped,
-                skipping=p.skipping,
-                skipping_count=p.skipping_count,
-            )
-            for tp, p in sorted(table.partitions.items())
+            _partition(p, ends.end(tp), buffer.count(tp), subscription) for tp, p in sorted(table.partitions.items())
         ],
+    )
+
+
+def _partition(p: Partition, end: int | None, waiting: int, subscription: Subscription) -> PartitionStatus:
+    holding, position, trouble = p.holding, p.position, p.trouble
+    return PartitionStatus(
+        tp=p.tp,
+        state=p.state,
+        process_id="" if holding is None else holding.process_id,
+        delivered=None if holding is None else holding.window.delivered,
+        handled=position.handled,
+        checkpoint=position.checkpoint,
+        committed=position.committed,
+        end=end,
+        outstanding=0 if holding is None else holding.window.outstanding,
+        waiting=waiting,
+        attempt=trouble.attempt,
+        reason=trouble.reason or _without_leader(subscription, p.tp),
+        failing_offset=trouble.failing_offset,
+        blocked_since=None if holding is None else holding.blocked_since,
+        stalled_since=holding.last_progress_at if holding is not None and holding.stalled else None,
+        resumes_at=p.due if p.state is State.PAUSED else None,
+        skipped=p.skipped,
+        skipping=() if holding is None else holding.skipping,
+        skipping_count=0 if holding is None else holding.skipping_count,
     )
 
 

@@ -7,6 +7,7 @@ apart.
 """
 
 from collections.abc import Collection
+from operator import itemgetter
 
 from sidecar.partitions.backoff import delay
 from sidecar.partitions.partition import Partition
@@ -49,17 +50,18 @@ class Balance:
         heir_id, held = handover_target
         givers = {name: count for name, count, _ in processes if count - held >= 2}
         settled = [
-            partition
+            (-givers[holding.process_id], holding.window.outstanding, partition)
             for partition in partitions
-            if partition.process_id in givers
+            if (holding := partition.holding) is not None
+            and holding.process_id in givers
             and partition.state is State.RUNNING
-            and partition.running_since is not None
-            and now - partition.running_since >= self._limits.minimum_stay
+            and holding.running_since is not None
+            and now - holding.running_since >= self._limits.minimum_stay
         ]
         if not settled:
             return None
         # Of the process with the most, the one that is done soonest.
-        return min(settled, key=lambda one: (-givers[one.process_id], one.window.outstanding)), heir_id
+        return min(settled, key=itemgetter(0, 1))[2], heir_id
 
     def begun(self, partition: Partition, heir_id: str) -> None:
         """It is being drained."""
@@ -87,7 +89,8 @@ class Balance:
         partition.handover_target = ""
         if self.moving is partition:
             self.moving = None
-        if partition.running_since is not None and now - partition.running_since >= PROOF:
+        ready_at = partition.held.running_since
+        if ready_at is not None and now - ready_at >= PROOF:
             return
         if now < self._not_before:
             return  # one process that falls over takes all that it was given with it: that is one failure

@@ -27,31 +27,31 @@ class OperatorActions:
         partition = self._ordered(tp)
         if partition.state not in (State.HALTED, State.PAUSED):
             raise OrderRefused(f"{tp} is neither halted nor paused, it is {_words(partition.state)}")
-        if skip and partition.failing_offset is None:
-            why = f"halted without naming a failing offset ({partition.reason})"
+        if skip and partition.trouble.failing_offset is None:
+            why = f"halted without naming a failing offset ({partition.trouble.reason})"
             raise OrderRefused(
                 f"{tp} {'is paused' if partition.state is State.PAUSED else why}, so there is none to skip; "
                 "resume without --skip"
             )
-        if partition.pausing is not None:
+        if partition.holding is not None:  # paused by its lambda
             at = partition.next_offset
             self._moves.go_on(partition, now)
             return at, None
-        skipped = partition.failing_offset if skip else None
+        skipped = partition.trouble.failing_offset if skip else None
         if skipped is not None:
             partition.skip.add(skipped)
             # What was fetched since may end before it: one that Kafka's client cannot read.
-            partition.rewind_pending = True
-            self.commands.append(Rewind(tp, partition.resume_at))
+            partition.position.rewind_pending = True
+            self.commands.append(Rewind(tp, partition.position.resume_at))
         self._moves.report("info", "partition resumed by an operator", partition, skipped=skipped)
-        partition.failures = 0
-        partition.attempt = 1
-        partition.first_failed_at = None
-        partition.failing_offset = None
-        partition.reason = ""
-        partition.touched = True  # a place that was found lost is taken by the operator's word
+        partition.trouble.failures = 0
+        partition.trouble.attempt = 1
+        partition.trouble.first_failed_at = None
+        partition.trouble.failing_offset = None
+        partition.trouble.reason = ""
+        partition.position.uncommitted = True  # a place that was found lost is taken by the operator's word
         self._moves.wait(partition, now)
-        return partition.resume_at, skipped
+        return partition.position.resume_at, skipped
 
     def pause(self, tp: TopicPartition, reason: str, seconds: float, now: float) -> None:
         """Take the partition from its lambda within ``seconds``, and keep it still until ``resume``.
@@ -62,7 +62,7 @@ class OperatorActions:
         if partition.state in (State.HALTED, State.RESOLVING, State.DRAINING):
             raise OrderRefused(f"{tp} cannot be paused while it is {_words(partition.state)}")
         self._moves.report("info", "partition paused by an operator", partition, reason=reason)
-        partition.reason = reason or "paused by an operator"
+        partition.trouble.reason = reason or "paused by an operator"
         if partition.lease is not None:
             self._moves.drain(partition, RevokeReason.PAUSED, AfterDrain.PAUSE, seconds, now)
         else:
@@ -79,19 +79,19 @@ class OperatorActions:
         draining = partition.state is State.DRAINING
         halts = partition.state is State.HALTED or (draining and partition.after_drain is AfterDrain.HALT)
         still = partition.stands_still
-        before, reason = partition.resume_at, partition.reason
+        before, reason = partition.position.resume_at, partition.trouble.reason
         if partition.lease is not None:
             self._moves.fence(partition, RevokeReason.SEEK, now, rewind=False)
         self._moves.forget_wait(partition)
         self._moves.report("info", "partition moved by an operator", partition, offset=offset, before=before)
         partition.place(offset, committed=False)
         # Until the client is there, its position says nothing; what it fetched from the old place is void.
-        partition.rewind_pending = True
+        partition.position.rewind_pending = True
         self.commands.append(Rewind(tp, offset))
         if halts:
             self._moves.halt(partition, reason, None)
         elif still:
-            partition.reason = reason
+            partition.trouble.reason = reason
             self._moves.stand_still(partition)
         else:
             self._moves.wait(partition, now)

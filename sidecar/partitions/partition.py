@@ -1,4 +1,4 @@
-"""What is known of one partition while this sidecar owns it."""
+"""What is known of one partition while this sidecar owns it: where it is, who holds it, what went wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -50,23 +50,128 @@ class Ordered:
         if not (partition.stands_still or halted or partition.skip):
             return None
         return cls(
-            partition.resume_at,
+            partition.position.resume_at,
             partition.stands_still,
             halted,
-            partition.reason,
-            partition.failing_offset,
+            partition.trouble.reason,
+            partition.trouble.failing_offset,
             frozenset(partition.skip),
         )
 
 
 @dataclass(slots=True)
+class Position:
+    """Where a partition is."""
+
+    resume_at: int = -1
+    """The next offset to process, and so what is to be committed. -1 while RESOLVING."""
+    committed: int | None = None
+    """What Kafka is known to have: the next offset to process."""
+    uncommitted: bool = False
+    """``resume_at`` says more than Kafka knows: it came from a checkpoint, or is where a new group starts."""
+    rewind_pending: bool = False
+    """Records from ``resume_at`` on were fetched, and are here no more: until Kafka's client is back at
+    ``resume_at``, its position says nothing about what is done."""
+    checkpoint: int | None = None
+    """The last offset that was checkpointed."""
+    handled: int | None = None
+    """The last offset whose handler returned, under the present or the last lease."""
+
+    def to_commit(self) -> int | None:
+        """The offset that Kafka does not know yet, or None."""
+        return self.resume_at if self.uncommitted and self.resume_at != self.committed else None
+
+
+@dataclass(slots=True)
+class Trouble:
+    """What went wrong with a partition since its last progress."""
+
+    attempt: int = 1
+    failures: int = 0
+    first_failed_at: float | None = None
+    """The first failure since the last progress."""
+    failing_offset: int | None = None
+    reason: str = ""
+    """Why it does not run, for people."""
+
+    def failed(self, now: float) -> None:
+        """The lambda failed: one more attempt without progress."""
+        self.failures += 1
+        self.attempt += 1
+        self.first_failed_at = now if self.first_failed_at is None else self.first_failed_at
+
+    def recovered(self) -> None:
+        """There was progress: attempts are counted anew."""
+        self.attempt = 1
+        self.failures = 0
+        self.first_failed_at = None
+
+
+@dataclass(slots=True)
+class Holding:
+    """Who holds a partition, and what it owes: from Assign to the end of the lease."""
+
+    lease: Lease
+    stream: StreamId
+    process_id: str
+    window: Window
+    in_flight: int = 0
+    """Frames that were handed to the stream and are not written yet."""
+    running_since: float | None = None
+    """When the lease said Ready."""
+    pausing: Pausing | None = None
+    """In PAUSED: what the lambda asked for."""
+    last_progress_at: float = 0.0
+    """When something became outstanding while nothing was, or the last progress after that."""
+    stalled: bool = False
+    blocked_since: float | None = None
+    blocked_reported: bool = False
+    skipped: int = 0
+    """Records that the lambda passed without handling them."""
+    skipping: tuple[str, ...] = ()
+    """Names of what it skips; ``skipping_count`` may be more."""
+    skipping_count: int = 0
+
+    def sent(self, first: int, last: int, count: int, size: int, offsets: Sequence[int] | None, now: float) -> None:
+        """A frame was handed to the stream."""
+        if self.window.outstanding == 0:
+            self.last_progress_at = now
+        self.window.sent(first, last, count, size, offsets)
+        self.in_flight += 1
+
+    def pause(self, pausing: Pausing) -> None:
+        """The lambda asked for it: what it owes is not looked at meanwhile."""
+        self.pausing = pausing
+        self.stalled = False
+        self.blocked_since, self.blocked_reported = None, False
+
+    def block(self, now: float, report_after: float) -> bool:
+        """Records wait: note since when the window is full. Returns True once when that is worth a report."""
+        self.unblock()
+        if self.window.room() > 0:
+            return False
+        if self.blocked_since is None:
+            self.blocked_since = now
+        elif not self.blocked_reported and now - self.blocked_since > report_after:
+            self.blocked_reported = True
+            return True
+        return False
+
+    def unblock(self) -> None:
+        """The window may have room again."""
+        if self.window.room() > 0:
+            self.blocked_since = None
+            self.blocked_reported = False
+
+
+@dataclass(slots=True)
 class Partition:
-    """One partition. Only the table that owns it changes its state; what concerns the place is decided here.
+    """One partition. Only the table that owns it changes its state; what concerns its position is decided here.
 
     Invariants:
 
-    - There is a lease, and with it a stream, in STARTING, RUNNING, DRAINING, and in PAUSED while ``pausing`` says
-      that the lambda asked for it; in DRAINING it may be gone already.
+    - Somebody holds it in STARTING, RUNNING, DRAINING, and in PAUSED while the lambda asked for that; in DRAINING the
+      lease may be over already.
     - ``resume_at`` never moves back under one owner, except by an operator's or a lost offset's ``place``.
     - A checkpoint moves ``resume_at`` only under the living lease, only upward, never above what was delivered.
     - A record in ``dead`` is never delivered, and nothing beyond it is before it is written as a dead letter; then it
@@ -78,122 +183,78 @@ class Partition:
     state: State = State.RESOLVING
     ordered: Ordered | None = None
     """While RESOLVING: what held of it before the rebalance."""
-    resume_at: int = -1
-    """The next offset to process, and so what is to be committed. -1 while RESOLVING."""
-    committed: int | None = None
-    """What Kafka is known to have: the next offset to process."""
-    touched: bool = False
-    """``resume_at`` says more than Kafka knows: it came from a checkpoint or from a resolved place."""
-
-    lease: Lease | None = None
-    stream: StreamId | None = None
-    process_id: str = ""
-    window: Window = field(init=False)
-    in_flight: int = 0
-    rewind_pending: bool = False
-    """Records from ``resume_at`` on were fetched, and are here no more: until Kafka's client is back at
-    ``resume_at``, its position says nothing about what is done."""
-    checkpoint: int | None = None
-    handled: int | None = None
-
-    attempt: int = 1
-    failures: int = 0
-    first_failed_at: float | None = None
-    """The first failure since the last progress."""
-    running_since: float | None = None
-    """When the present lease said Ready."""
+    position: Position = field(default_factory=Position)
+    holding: Holding | None = None
+    """None: nobody holds it."""
+    trouble: Trouble = field(default_factory=Trouble)
+    due: float | None = None
+    """When the present state has lasted too long, or BACKING_OFF or a lambda's pause is over."""
+    after_drain: AfterDrain = AfterDrain.RELEASE
     handed_over: bool = False
     """The present lease, or the next one, comes from a hand-over."""
     handover_target: str = ""
     """The process that is to get it, while it is being handed over."""
-    due: float | None = None
-    """When the present state has lasted too long, or BACKING_OFF or a lambda's pause is over."""
-    after_drain: AfterDrain = AfterDrain.RELEASE
-    reason: str = ""
-    failing_offset: int | None = None
-    pausing: Pausing | None = None
-    """What the lambda that holds it in PAUSED asked for."""
     skip: set[int] = field(default_factory=set)
     """Offsets that are left out, by an operator or because they are dead letters by now: dropped when they come."""
     dead: dict[int, DeadLetter] = field(default_factory=dict)
     """Offsets whose records are to become dead letters when they come."""
     skipped: int = 0
     """Records that its lambdas passed without handling them, since it is ours."""
-    lease_skipped: int = 0
-    """Those of the present lease."""
-    skipping: tuple[str, ...] = ()
-    """Names of what the present lambda skips; ``skipping_count`` may be more."""
-    skipping_count: int = 0
-    blocked_since: float | None = None
-    blocked_reported: bool = False
-    last_progress_at: float = 0.0
-    """When something became outstanding while nothing was, or the last progress after that."""
-    stalled: bool = False
 
-    def __post_init__(self) -> None:
-        self.window = Window(self.limits, self.resume_at)
+    @property
+    def lease(self) -> Lease | None:
+        """Of who holds it."""
+        return None if self.holding is None else self.holding.lease
+
+    @property
+    def window(self) -> Window:
+        """Of who holds it; an empty one when nobody does."""
+        return Window(self.limits, self.position.resume_at) if self.holding is None else self.holding.window
+
+    @property
+    def held(self) -> Holding:
+        """Who holds it; somebody must."""
+        assert self.holding is not None
+        return self.holding
 
     def place(self, offset: int, *, committed: bool) -> None:
         """Where to go on from is known anew: ``committed`` when Kafka said so, else it is to be committed.
 
-        What was known of the old place means nothing here.
+        Nobody holds it, and what was known of the old position means nothing here.
         """
-        self.resume_at = offset
-        self.checkpoint = None
-        self.failing_offset = None
+        assert self.holding is None
+        handled = self.position.handled
+        self.position = Position(offset, offset if committed else None, uncommitted=not committed, handled=handled)
+        self.trouble = Trouble()
         self.skip.clear()
         self.dead.clear()
-        self.reason = ""
-        self.recovered()
-        self.rewind_pending = False
-        self.touched = not committed
-        self.committed = offset if committed else None
-        self.window = Window(self.limits, offset)
 
     def begin(self, lease: Lease, stream: StreamId, process_id: str, due: float) -> None:
         """A stream takes it: STARTING."""
         self.state = State.STARTING
-        self.lease, self.stream, self.process_id = lease, stream, process_id
+        self.holding = Holding(lease, stream, process_id, Window(self.limits, self.position.resume_at))
+        self.position.handled = None
         self.due = due
-        self.in_flight = 0
-        self.handled = None
-        self.running_since = None
-        self.window = Window(self.limits, self.resume_at)
 
     def end_lease(self) -> int | None:
         """The lease is dead. Returns the offset to fetch again from, or None when nothing was outstanding."""
         if self.window.records > 0:
-            self.rewind_pending = True
-        self.lease = self.stream = self.due = self.pausing = None
-        self.running_since = None
-        self.process_id = ""
-        self.stalled = False
-        self.in_flight = 0
-        self.blocked_since = None
-        self.blocked_reported = False
-        self.lease_skipped = self.skipping_count = 0
-        self.skipping = ()  # another lambda begins with all of it again
-        self.window = Window(self.limits, self.resume_at)
-        return self.resume_at if self.rewind_pending else None
-
-    def sent(self, first: int, last: int, count: int, size: int, offsets: Sequence[int] | None, now: float) -> None:
-        """A frame was handed to the stream."""
-        if self.window.outstanding == 0:
-            self.last_progress_at = now
-        self.window.sent(first, last, count, size, offsets)
-        self.in_flight += 1
+            self.position.rewind_pending = True
+        self.holding = None
+        self.due = None
+        return self.position.resume_at if self.position.rewind_pending else None
 
     def deliver_again(self, offset: int) -> int | None:
-        """Under the same lease, from ``offset`` on, as near to it as place and delivery allow.
+        """Under the same lease, from ``offset`` on, as near to it as checkpoint and delivery allow.
 
         Returns where to fetch again from, or None when nothing of it was delivered.
         """
-        window = self.window
-        offset = max(offset, self.resume_at)
+        window = self.held.window
+        offset = max(offset, self.position.resume_at)
         if window.delivered is None or offset > window.delivered:
             return None
         window.rewind(offset)
-        self.rewind_pending = True
+        self.position.rewind_pending = True
         return offset
 
     @property
@@ -206,43 +267,44 @@ class Partition:
         """Paused by an operator, or just being taken back for that."""
         if self.state is State.DRAINING:
             return self.after_drain is AfterDrain.PAUSE
-        return self.state is State.PAUSED and self.lease is None
+        return self.state is State.PAUSED and self.holding is None
 
     @property
     def next_offset(self) -> int:
         """The next record that is sent under the present lease has this offset or a higher one."""
-        delivered = self.window.delivered
-        return self.resume_at if delivered is None else max(self.resume_at, delivered + 1)
+        resume_at, delivered = self.position.resume_at, self.window.delivered
+        return resume_at if delivered is None else max(resume_at, delivered + 1)
 
     def progress(self, progress: Progress, now: float) -> CheckpointOutcome:
         """A checkpoint came under the living lease."""
-        outstanding = self.window.outstanding
-        outcome = self._progress(progress)
-        if self.window.outstanding < outstanding:
-            self.last_progress_at = now
+        holding = self.held
+        outstanding = holding.window.outstanding
+        outcome = self._progress(progress, holding)
+        if holding.window.outstanding < outstanding:
+            holding.last_progress_at = now
         return outcome
 
-    def _progress(self, progress: Progress) -> CheckpointOutcome:
+    def _progress(self, progress: Progress, holding: Holding) -> CheckpointOutcome:
+        position, window, offset = self.position, holding.window, progress.offset
         if progress.handled is not None:
-            self.handled = progress.handled
-        offset, window = progress.offset, self.window
+            position.handled = progress.handled
         accepted = CheckpointOutcome.ACCEPTED_DRAINING if self.state is State.DRAINING else CheckpointOutcome.ACCEPTED
-        if offset is None or offset == self.checkpoint or offset + 1 == self.resume_at:
+        if offset is None or offset == position.checkpoint or offset + 1 == position.resume_at:
             window.completed(progress.completed_beyond, progress.completed_beyond_bytes)
-            self._unblock()
+            holding.unblock()
             return accepted
-        if offset < self.resume_at:
+        if offset < position.resume_at:
             return CheckpointOutcome.IGNORED_LOWER
         if window.delivered is None or offset > window.delivered:
             return CheckpointOutcome.BEYOND_DELIVERED
         window.checkpoint(offset)
         window.completed(progress.completed_beyond, progress.completed_beyond_bytes)
-        self._unblock()
-        self.resume_at = offset + 1
-        self.checkpoint = offset
-        self.touched = True
-        self.recovered()
-        self._passed(self.resume_at)
+        holding.unblock()
+        position.resume_at = offset + 1
+        position.checkpoint = offset
+        position.uncommitted = True
+        self.trouble.recovered()
+        self._passed(position.resume_at)
         return accepted
 
     def skips(self, progress: Progress) -> tuple[int, tuple[str, ...]]:
@@ -250,12 +312,13 @@ class Partition:
 
         What comes from the wire is not trusted: no more records than offsets were passed under the lease.
         """
-        count = min(progress.skipped, self.resume_at - self.window.start)
-        more = max(0, count - self.lease_skipped)
-        self.lease_skipped += more
+        holding = self.held
+        count = min(progress.skipped, self.position.resume_at - holding.window.start)
+        more = max(0, count - holding.skipped)
+        holding.skipped += more
         self.skipped += more
-        names = tuple(name for name in progress.skipping if name not in self.skipping)
-        self.skipping, self.skipping_count = progress.skipping, progress.skipping_count
+        names = tuple(name for name in progress.skipping if name not in holding.skipping)
+        holding.skipping, holding.skipping_count = progress.skipping, progress.skipping_count
         return more, names
 
     def is_well(self, now: float) -> bool:
@@ -263,56 +326,30 @@ class Partition:
 
         Without this a partition to which nothing is written would count its failures for ever.
         """
-        ran = self.running_since is not None and now - self.running_since >= WELL_AFTER
-        return ran and self.window.records == 0
+        since = None if self.holding is None else self.holding.running_since
+        return since is not None and now - since >= WELL_AFTER and self.window.records == 0
 
-    def recovered(self) -> None:
-        """There was progress: attempts are counted anew."""
-        self.attempt = 1
-        self.failures = 0
-        self.first_failed_at = None
-
-    def _passed(self, place: int) -> None:
+    def _passed(self, offset: int) -> None:
         if self.skip:
-            self.skip = {offset for offset in self.skip if offset >= place}
+            self.skip = {one for one in self.skip if one >= offset}
         if self.dead:
-            self.dead = {offset: letter for offset, letter in self.dead.items() if offset >= place}
-
-    def failed(self, now: float) -> None:
-        """The lambda failed: one more attempt without progress."""
-        self.failures += 1
-        self.attempt += 1
-        self.first_failed_at = now if self.first_failed_at is None else self.first_failed_at
+            self.dead = {one: letter for one, letter in self.dead.items() if one >= offset}
 
     def is_delivered(self, offset: int | None) -> bool:
         """``offset`` is one that the present lease was given, and has not checkpointed."""
         furthest = self.window.furthest
-        return offset is not None and furthest is not None and self.resume_at <= offset <= furthest
+        return offset is not None and furthest is not None and self.position.resume_at <= offset <= furthest
 
     def stall(self, now: float) -> bool:
         """Note whether records are outstanding without progress for too long. True once when that begins."""
-        waits = self.state is State.RUNNING and self.window.outstanding > 0
-        stalled = waits and now - self.last_progress_at > self.limits.stall_after
-        begins = stalled and not self.stalled
-        self.stalled = stalled
-        return begins
-
-    def block(self, now: float) -> bool:
-        """Records wait: note since when the window is full. Returns True once when that is worth a report."""
-        self._unblock()
-        if self.window.room() > 0:
+        holding = self.holding
+        if holding is None:
             return False
-        if self.blocked_since is None:
-            self.blocked_since = now
-        elif not self.blocked_reported and now - self.blocked_since > self.limits.blocked_report_after:
-            self.blocked_reported = True
-            return True
-        return False
-
-    def _unblock(self) -> None:
-        if self.window.room() > 0:
-            self.blocked_since = None
-            self.blocked_reported = False
+        waits = self.state is State.RUNNING and holding.window.outstanding > 0
+        stalled = waits and now - holding.last_progress_at > self.limits.stall_after
+        begins = stalled and not holding.stalled
+        holding.stalled = stalled
+        return begins
 
     @property
     def caught_up(self) -> bool:
@@ -320,8 +357,8 @@ class Partition:
         return (
             self.state in (State.RUNNING, State.WAITING, State.DRAINING, State.PAUSED)
             and self.window.records == 0
-            and not self.rewind_pending
-            and self.failing_offset is None
+            and not self.position.rewind_pending
+            and self.trouble.failing_offset is None
         )
 
     def settle(self, position: int) -> None:
@@ -330,11 +367,7 @@ class Partition:
         At a transaction's end this lies above checkpoint + 1, since the marker has an offset of its own; without
         it the lag would never reach 0.
         """
-        if position > self.resume_at and self.caught_up:
-            self.resume_at = position
-            self.touched = True
+        if position > self.position.resume_at and self.caught_up:
+            self.position.resume_at = position
+            self.position.uncommitted = True
             self._passed(position)
-
-    def to_commit(self) -> int | None:
-        """The offset that Kafka does not know yet, or None."""
-        return self.resume_at if self.touched and self.resume_at != self.committed else None

@@ -80,7 +80,7 @@ class PartitionTable:
         """Where to start cannot be said yet, and why."""
         partition = self.partitions[tp]
         if partition.state is State.RESOLVING:
-            partition.reason = reason
+            partition.trouble.reason = reason
 
     def resolved(self, tp: TopicPartition, offset: int, now: float, *, committed: bool) -> None:
         """Where to start is known: ``offset`` is the group's committed one, or what the config decided.
@@ -98,8 +98,8 @@ class PartitionTable:
         partition = self.partitions.get(tp)
         if partition is None:
             return
-        partition.committed = offset
-        if partition.state is State.RESOLVING and offset == partition.resume_at:
+        partition.position.committed = offset
+        if partition.state is State.RESOLVING and offset == partition.position.resume_at:
             self._moves.begin(partition, now)
 
     def offset_lost(self, tp: TopicPartition, offset: int, now: float, reason: str, *, halt: bool = False) -> None:
@@ -109,20 +109,22 @@ class PartitionTable:
         the lease dies at once.
         """
         partition = self.partitions[tp]
-        halted, still, paused_for = partition.state is State.HALTED, partition.stands_still, partition.reason
+        halted, still, paused_for = partition.state is State.HALTED, partition.stands_still, partition.trouble.reason
         if partition.lease is not None:
             leaves = partition.leaves
             self._moves.fence(partition, RevokeReason.SEEK, now, rewind=False)
             if leaves:
-                partition.rewind_pending = True  # nothing may be settled on the client's position any more
+                partition.position.rewind_pending = True  # nothing may be settled on the client's position any more
                 return  # somebody else's soon, who will find the same
         self._moves.forget_wait(partition)
         partition.place(offset, committed=False)
         if halt or halted:
-            partition.touched = False  # were the new place committed, nobody would hear of the loss again
+            partition.position.uncommitted = (
+                False  # were the new place committed, nobody would hear of the loss again
+            )
             self._moves.halt(partition, reason, None)
         elif still:
-            partition.reason = paused_for
+            partition.trouble.reason = paused_for
             self._moves.stand_still(partition)
         else:
             self._moves.untime(partition)
@@ -222,10 +224,10 @@ class PartitionTable:
             self.commands.append(EndStream(stream, EndReason.PROTOCOL, "ready.lease: not the lease of Assigned"))
         elif partition.state is State.STARTING:
             partition.state = State.RUNNING
-            partition.reason = ""
-            partition.running_since = now
+            partition.trouble.reason = ""
+            partition.held.running_since = now
             self._moves.untime(partition)
-            self.processes.succeeded(partition.process_id)
+            self.processes.succeeded(partition.held.process_id)
             self.balance.arrived(partition, now)
 
     def closed(self, stream: StreamId, reason: ClosedReason, last: Progress | None, now: float) -> None:
@@ -305,10 +307,8 @@ class PartitionTable:
             return
         self._moves.untime(partition)
         partition.state = State.PAUSED
-        partition.pausing = pausing
-        partition.reason = pausing.reason or "paused by its lambda"
-        partition.stalled = False
-        partition.blocked_since, partition.blocked_reported = None, False
+        partition.held.pause(pausing)
+        partition.trouble.reason = pausing.reason or "paused by its lambda"
         if pausing.retry_after is not None:
             partition.due = now + pausing.retry_after
             self._moves.timed[partition.tp] = partition
@@ -316,7 +316,9 @@ class PartitionTable:
         if again is not None:
             self.commands.append(Rewind(partition.tp, again))
         waits = {"again_from": again, "seconds": pausing.retry_after}
-        self._moves.report("warning", "partition paused by its lambda", partition, reason=partition.reason, **waits)
+        self._moves.report(
+            "warning", "partition paused by its lambda", partition, reason=partition.trouble.reason, **waits
+        )
 
     def resume_lease(self, stream: StreamId, now: float) -> None:
         """The lambda wants records again."""
@@ -326,7 +328,7 @@ class PartitionTable:
 
     def rewound(self, tp: TopicPartition) -> None:
         """Kafka's client was told to fetch again from where ``Rewind`` said."""
-        self.partitions[tp].rewind_pending = False
+        self.partitions[tp].position.rewind_pending = False
 
     def not_rewound(self, rewind: Rewind, later: Sequence[Command]) -> None:
         """It could not be carried out: it is asked for again, unless one of the ``later`` commands replaces it."""
@@ -346,8 +348,8 @@ class PartitionTable:
         if (
             partition is None
             or partition.state is not State.RUNNING
-            or partition.rewind_pending  # what would come now lies beyond what is to be fetched again
-            or partition.in_flight >= self.limits.frames_in_flight
+            or partition.position.rewind_pending  # what would come now lies beyond what is to be fetched again
+            or partition.held.in_flight >= self.limits.frames_in_flight
         ):
             return 0
         return partition.window.room()
@@ -363,14 +365,14 @@ class PartitionTable:
         now: float,
     ) -> None:
         """A frame of ``count`` records and ``size`` bytes was handed to the stream."""
-        self.partitions[tp].sent(first, last, count, size, offsets, now)
+        self.partitions[tp].held.sent(first, last, count, size, offsets, now)
 
     def written(self, stream: StreamId) -> TopicPartition | None:
         """A frame left. Returns the partition that may get the next, or None when the stream has none."""
         partition = self._moves.partition_of(stream)
         if partition is None:
             return None
-        partition.in_flight -= 1
+        partition.held.in_flight -= 1
         return partition.tp
 
     def undeliverable(
@@ -385,7 +387,7 @@ class PartitionTable:
         self._moves.report("error", "record cannot be delivered", partition, offset=offset, reason=reason)
         failure = Failure(ErrorAction.CRITICAL, offset, "undeliverable", reason)
         if readable and self.limits.policy is Policy.DEAD_LETTER:
-            partition.dead[offset] = DeadLetter(failure, partition.attempt, now, now)
+            partition.dead[offset] = DeadLetter(failure, partition.trouble.attempt, now, now)
             return True
         self._halt_at(partition, offset, reason, seconds, now)
         self._moves.exit_or_halt(partition, reason)
@@ -406,7 +408,7 @@ class PartitionTable:
             self.counts.dead_letters += 1
             partition.skip.add(offset)
             if partition.state is State.RUNNING:
-                partition.reason = ""
+                partition.trouble.reason = ""
             self._moves.report("warning", "dead letter written", partition, offset=offset)
             return
         reason = f"the dead letter for offset {offset} cannot be written: {error}"
@@ -415,8 +417,8 @@ class PartitionTable:
             self._halt_at(partition, offset, reason, seconds, now)
         elif partition.state not in (State.DRAINING, State.HALTED):
             self._moves.forget_wait(partition)
-            partition.rewind_pending = True
-            self.commands.append(Rewind(tp, partition.resume_at))
+            partition.position.rewind_pending = True
+            self.commands.append(Rewind(tp, partition.position.resume_at))
             self._moves.halt(partition, reason, offset)
 
     def no_such_record(self, tp: TopicPartition, offset: int, seconds: float, now: float) -> None:
@@ -429,31 +431,35 @@ class PartitionTable:
 
     def _halt_at(self, partition: Partition, offset: int, reason: str, seconds: float, now: float) -> None:
         """Take back what runs, then halt at ``offset``."""
-        partition.rewind_pending = True
+        partition.position.rewind_pending = True
         if partition.state is State.DRAINING:
             if partition.after_drain is not AfterDrain.RELEASE:
-                partition.after_drain, partition.reason, partition.failing_offset = AfterDrain.HALT, reason, offset
+                partition.after_drain, partition.trouble.reason, partition.trouble.failing_offset = (
+                    AfterDrain.HALT,
+                    reason,
+                    offset,
+                )
             return
-        partition.reason, partition.failing_offset = reason, offset
+        partition.trouble.reason, partition.trouble.failing_offset = reason, offset
         self._moves.drain(partition, RevokeReason.HALTED, AfterDrain.HALT, seconds, now)
 
     def waits_for_dead_letter(self, tp: TopicPartition, offset: int) -> None:
         """The next record was given to the writer of dead letters."""
-        self.partitions[tp].reason = f"waits for the dead letter of offset {offset} to be written"
+        self.partitions[tp].trouble.reason = f"waits for the dead letter of offset {offset} to be written"
 
     def misrouted(self, tp: TopicPartition, offset: int) -> None:
         """The record at ``offset`` was given away by Kafka's client and is not here: fetch again from it on."""
         partition = self.partitions.get(tp)
-        if partition is None or partition.rewind_pending:
+        if partition is None or partition.position.rewind_pending:
             return  # somebody else's; or it is fetched again anyway
-        partition.rewind_pending = True
+        partition.position.rewind_pending = True
         self.commands.append(Rewind(tp, offset))
 
     def dropped(self, tps: Iterable[TopicPartition]) -> None:
         """Fetched records of these were dropped for good: the client's position says nothing about what is done."""
         for tp in tps:
             if tp in self.partitions:
-                self.partitions[tp].rewind_pending = True
+                self.partitions[tp].position.rewind_pending = True
 
     def settled(self, tp: TopicPartition, position: int) -> None:
         """Nothing of it waits, and Kafka's client stands at ``position``."""
@@ -464,15 +470,16 @@ class PartitionTable:
         partition = self.partitions.get(tp)
         if partition is None or partition.state is not State.RUNNING:
             return
-        if partition.block(now):
+        holding = partition.held
+        if holding.block(now, self.limits.blocked_report_after):
             self._moves.report(
                 "warning",
                 "no checkpoint: the window is full, the partition stands still",
                 partition,
-                outstanding=partition.window.outstanding,
-                checkpoint=partition.checkpoint,
-                delivered=partition.window.delivered,
-                seconds=round(now - (partition.blocked_since or now)),
+                outstanding=holding.window.outstanding,
+                checkpoint=partition.position.checkpoint,
+                delivered=holding.window.delivered,
+                seconds=round(now - (holding.blocked_since or now)),
             )
 
     # --- the clock --------------------------------------------------------------------------------------------
@@ -524,7 +531,7 @@ class PartitionTable:
                     "partition is stalled: records are unacknowledged, and no checkpoint comes",
                     partition,
                     outstanding=partition.window.outstanding,
-                    checkpoint=partition.checkpoint,
-                    handled=partition.handled,
-                    seconds=round(now - partition.last_progress_at),
+                    checkpoint=partition.position.checkpoint,
+                    handled=partition.position.handled,
+                    seconds=round(now - partition.held.last_progress_at),
                 )

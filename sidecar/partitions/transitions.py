@@ -78,18 +78,18 @@ class Transitions:
         """Its place is known and committed: wait for a lambda, or stand still if an operator ordered that before."""
         order, partition.ordered = partition.ordered, None
         if order is None:
-            partition.reason = ""
+            partition.trouble.reason = ""
             self.wait(partition, now)
             return
-        same_place = order.resume_at == partition.resume_at
-        partition.skip = {offset for offset in order.skip if offset >= partition.resume_at}
+        same_place = order.resume_at == partition.position.resume_at
+        partition.skip = {offset for offset in order.skip if offset >= partition.position.resume_at}
         if order.is_paused:
-            partition.reason = order.reason
+            partition.trouble.reason = order.reason
             self.stand_still(partition)
         elif order.is_halted and same_place:
             self.halt(partition, order.reason, order.failing_offset)
         else:
-            partition.reason = ""
+            partition.trouble.reason = ""
             self.wait(partition, now)
 
     def report_end(self, tp: TopicPartition, order: Ordered) -> None:
@@ -122,7 +122,9 @@ class Transitions:
             self.timed[tp] = partition
             self.leases[lease] = partition
             self.processes.give(stream, tp)
-            self.commands.append(Assign(stream.id, lease, tp, partition.resume_at, partition.attempt))
+            self.commands.append(
+                Assign(stream.id, lease, tp, partition.position.resume_at, partition.trouble.attempt)
+            )
 
     def hand_over(self, now: float) -> None:
         """Give a process that came later its share, a partition at a time."""
@@ -144,7 +146,7 @@ class Transitions:
             more, names = partition.skips(progress)
             self.counts.skipped += more
             if names:
-                counts = {"skipping": partition.skipping_count, "skipped": partition.skipped}
+                counts = {"skipping": partition.held.skipping_count, "skipped": partition.skipped}
                 event = "documents are corrupt: their records are skipped"
                 self.report("warning", event, partition, documents=names, **counts)
         return outcome
@@ -153,14 +155,14 @@ class Transitions:
 
     def go_on(self, partition: Partition, now: float) -> None:
         """The pause that its lambda asked for is over."""
-        assert partition.pausing is not None
-        assert partition.stream is not None
-        number, partition.pausing = partition.pausing.number, None
+        holding = partition.held
+        assert holding.pausing is not None
+        number, holding.pausing = holding.pausing.number, None
         partition.state = State.RUNNING
-        partition.reason = ""
-        partition.last_progress_at = now
+        partition.trouble.reason = ""
+        holding.last_progress_at = now
         self.untime(partition)
-        self.commands.append(Resumed(partition.stream, number, partition.next_offset))
+        self.commands.append(Resumed(holding.stream, number, partition.next_offset))
         self.report("info", "partition goes on after its lambda's pause", partition)
 
     # --- a life ends ------------------------------------------------------------------------------------------
@@ -168,7 +170,7 @@ class Transitions:
     def drain(self, partition: Partition, reason: RevokeReason, then: AfterDrain, seconds: float, now: float) -> None:
         stream = self.stream_of(partition)
         partition.state = State.DRAINING
-        partition.pausing = None
+        partition.held.pausing = None
         partition.after_drain = then
         partition.due = now + seconds
         self.timed[partition.tp] = partition
@@ -213,23 +215,23 @@ class Transitions:
             return ErrorOutcome.RESTARTING, 0.0
         limits = self.limits
         if partition.is_well(now):
-            partition.recovered()
-        if limits.max_restarts is not None and partition.failures >= limits.max_restarts:
+            partition.trouble.recovered()
+        if limits.max_restarts is not None and partition.trouble.failures >= limits.max_restarts:
             said = failure or Failure(ErrorAction.CRITICAL, code="max_restarts", message=why)
             return self.critical(partition, said, f"{limits.max_restarts} restarts did not help: {why}", now), 0.0
-        partition.failed(now)
+        partition.trouble.failed(now)
         self.counts.restarts += 1
         self.end_lease(partition)
-        partition.reason = why
-        if immediate and partition.failures == 1:
+        partition.trouble.reason = why
+        if immediate and partition.trouble.failures == 1:
             self.report("warning", "partition restarts at once", partition, lease=lease, reason=why)
             self.wait(partition, now)
             return ErrorOutcome.RESTARTING, 0.0
-        seconds = delay(partition.failures, limits.backoff_first, limits.backoff_most, self._jitter)
+        seconds = delay(partition.trouble.failures, limits.backoff_first, limits.backoff_most, self._jitter)
         partition.state = State.BACKING_OFF
         partition.due = now + seconds
         self.timed[partition.tp] = partition
-        waits = {"attempt": partition.attempt, "seconds": round(seconds, 3)}
+        waits = {"attempt": partition.trouble.attempt, "seconds": round(seconds, 3)}
         self.report("warning", "partition backs off", partition, lease=lease, reason=why, **waits)
         return ErrorOutcome.RESTARTING, seconds
 
@@ -240,27 +242,27 @@ class Transitions:
             case AfterDrain.RELEASE:
                 self.balance.gone(partition)
             case AfterDrain.HALT:
-                self.halt(partition, partition.reason, partition.failing_offset)
+                self.halt(partition, partition.trouble.reason, partition.trouble.failing_offset)
             case AfterDrain.PAUSE:
                 self.stand_still(partition)
             case AfterDrain.WAIT:
-                partition.reason = ""
+                partition.trouble.reason = ""
                 self.report("info", "partition waits for a lambda", partition, lease=lease, reason=why)
                 self.wait(partition, now)
 
     def critical(self, partition: Partition, failure: Failure, reason: str, now: float) -> ErrorOutcome:
         """The policy decides. A dead letter needs a record that the lambda was given and has not checkpointed."""
         lease, policy = partition.lease, self.limits.policy
-        letter = DeadLetter(failure, partition.attempt, partition.first_failed_at or now, now)
+        letter = DeadLetter(failure, partition.trouble.attempt, partition.trouble.first_failed_at or now, now)
         if policy is Policy.DEAD_LETTER and failure.offset is not None and partition.is_delivered(failure.offset):
             # Written when it comes again, after the rewind: what lies before it is not processed yet.
             partition.dead[failure.offset] = letter
-            partition.attempt, partition.failures, partition.first_failed_at = 1, 0, None
+            partition.trouble.attempt, partition.trouble.failures, partition.trouble.first_failed_at = 1, 0, None
             self.counts.restarts += 1
             self.report("warning", "record becomes a dead letter", partition, reason=reason, **failure.fields())
             if partition.state is State.DRAINING and partition.after_drain is AfterDrain.HALT:
                 partition.after_drain = AfterDrain.WAIT  # what halts it comes after this, and is met again
-                partition.failing_offset, partition.reason = None, ""
+                partition.trouble.failing_offset, partition.trouble.reason = None, ""
             self.end_lease(partition)
             self.after(partition, now, lease, reason)
             return ErrorOutcome.DEAD_LETTERED
@@ -282,8 +284,8 @@ class Transitions:
         self.balance.gone(partition)
         partition.state = State.HALTED
         self.untime(partition)
-        partition.reason = reason
-        partition.failing_offset = offset
+        partition.trouble.reason = reason
+        partition.trouble.failing_offset = offset
 
     def stand_still(self, partition: Partition) -> None:
         """Paused by an operator: nobody holds it."""
@@ -308,11 +310,11 @@ class Transitions:
             return None
         partition = self.partitions.get(known.partition)
         # After a rebalance the same partition may be here again under another stream.
-        return partition if partition is not None and partition.stream == stream else None
+        holding = None if partition is None else partition.holding
+        return partition if holding is not None and holding.stream == stream else None
 
     def stream_of(self, partition: Partition) -> Stream:
-        assert partition.stream is not None
-        stream = self.processes.get(partition.stream)
+        stream = self.processes.get(partition.held.stream)
         assert stream is not None
         return stream
 

@@ -151,7 +151,7 @@ def test_a_full_window_without_progress_pauses_its_partition_only() -> None:
     bench.wait(0, 3)
     assert bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == set(), "the lambda may be at work"
-    assert bench.table.partitions[P0].blocked_since == bench.now
+    assert bench.table.partitions[P0].held.blocked_since == bench.now
     assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER)
     assert bench.client.paused == {0}
 

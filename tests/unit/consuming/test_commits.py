@@ -177,7 +177,7 @@ def test_a_drain_waits_for_the_answer_and_commits_only_what_is_drained(world: Wo
     world.checkpoint(4, "L2")
     world.commits.now(world.consumer, [P0, TopicPartition("other", 0)])
     assert world.kafka.commits == [({P0: 5}, False)]
-    assert world.table.partitions[P0].committed == 5
+    assert world.table.partitions[P0].position.committed == 5
     world.commits.now(world.consumer, [P0])
     assert len(world.kafka.commits) == 1
 
@@ -187,7 +187,7 @@ def test_a_drain_that_cannot_commit_goes_on(world: World) -> None:
     world.checkpoint(4)
     world.kafka.refuses = KafkaError(KafkaError.ILLEGAL_GENERATION, "too late")
     world.commits.now(world.consumer, [P0])
-    assert world.table.partitions[P0].committed == 0
+    assert world.table.partitions[P0].position.committed == 0
 
 
 def test_a_drain_that_ends_with_records_outstanding_commits_the_checkpoint(world: World) -> None:
@@ -307,7 +307,7 @@ def test_what_is_refused_in_part_is_committed_apart_so_that_each_has_its_own_ans
     assert [offsets for offsets, _ in world.kafka.commits[-2:]] == [{P0: 6}, {P1: 8}]
     world.answer({P1: 8}, GONE)
     world.answer({P0: 6})
-    assert world.table.partitions[P0].committed == 6
+    assert world.table.partitions[P0].position.committed == 6
     assert [level for level, _ in world.recorder.told()] == ["warning"]
     (problem,) = world.problems.now
     assert (problem.kind, problem.blocks) == ("commit:words/1", False)
@@ -330,7 +330,7 @@ def test_the_same_where_the_answer_is_waited_for(world: World) -> None:
 
     world.kafka.commit = refusing  # type: ignore[method-assign]
     world.commits.now(world.consumer, [P0, P1])
-    assert (world.table.partitions[P0].committed, world.table.partitions[P1].committed) == (6, 0)
+    assert (world.table.partitions[P0].position.committed, world.table.partitions[P1].position.committed) == (6, 0)
     assert [problem.kind for problem in world.problems.now] == ["commit:words/1"]
 
 

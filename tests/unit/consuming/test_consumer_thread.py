@@ -157,7 +157,7 @@ def test_what_is_not_for_us_is_committed_by_a_revoke(bench: Bench) -> None:
 
 def test_a_record_that_comes_during_the_last_commit_is_not_committed(bench: Bench) -> None:
     partition = bench.table.partitions[P0]
-    partition.touched, partition.committed = True, None
+    partition.position.uncommitted, partition.position.committed = True, None
     bench.consumer.polled = [record(1)]
     bench.thread._commits.finish(bench.thread._client.consumer, [P0], 0.01)
     bench.revoked()
@@ -206,9 +206,9 @@ def test_a_record_that_the_client_cannot_read_halts_its_partition_behind_what_ca
     bench.thread._sender.work(monotonic())
     partition = bench.table.partitions[P0]
     assert partition.window.delivered == 1
-    assert partition.failing_offset == 2
+    assert partition.trouble.failing_offset == 2
     assert partition.state is State.DRAINING
-    assert "wrong checksum" in partition.reason
+    assert "wrong checksum" in partition.trouble.reason
     assert not partition.caught_up
 
 
@@ -270,7 +270,7 @@ def test_a_record_that_strayed_is_fetched_again_together_with_what_waits(bench: 
     bench.thread._carry_out()
     assert bench.consumer.sought == [1]
     assert bench.thread._buffer.idle(P0)
-    assert not bench.table.partitions[P0].rewind_pending
+    assert not bench.table.partitions[P0].position.rewind_pending
 
 
 def test_a_record_that_strayed_behind_one_that_cannot_be_read_does_not_hide_it(bench: Bench) -> None:

@@ -233,7 +233,7 @@ def test_the_clients_old_position_is_not_taken_for_the_new_place(bench: Bench) -
     bench.table.closed(1, ClosedReason.STOPPED, Progress(29), 0.0)  # caught up, and the client stands at 30
     bench.seek(letters.SeekTo("offset", 12))
     assert bench.kafka.commits == [12]
-    assert bench.table.partitions[P0].resume_at == 12
+    assert bench.table.partitions[P0].position.resume_at == 12
 
 
 @pytest.mark.parametrize("offset", [0, FIRST - 1, END + 1])
@@ -281,7 +281,7 @@ def test_a_place_that_is_not_committed_yet_is_said(bench: Bench, monkeypatch: py
     refusal = bench.refusal()
     assert refusal.kind == "kafka"
     assert "was moved to 12, but that is not committed yet" in str(refusal)
-    assert bench.table.partitions[P0].to_commit() == 12
+    assert bench.table.partitions[P0].position.to_commit() == 12
 
 
 def test_a_seek_of_what_is_not_ours_asks_kafka_nothing(bench: Bench) -> None:

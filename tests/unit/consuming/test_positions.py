@@ -119,7 +119,7 @@ def test_a_committed_offset_is_where_it_starts_and_the_client_is_there_already(w
     world.broker.commits_are = {P0: Commit(7, Origin(ID, 2))}
     world.assigned(P0)
     assert world.work() == {P0}, "it begins to be read, and may be paused in the client from before"
-    assert world.table.partitions[P0].resume_at == 7
+    assert world.table.partitions[P0].position.resume_at == 7
     assert world.states() == [State.WAITING]
     assert world.client.moves == []
     assert world.origins.get(P0) == Origin(ID, 2)
@@ -130,7 +130,7 @@ def test_a_new_groups_place_is_committed_before_a_lambda_gets_it(world: World) -
     assert world.work(0) == {P0, P1}
     assert world.client.moves == [{0: 5, 1: 5}]
     assert world.states() == [State.RESOLVING, State.RESOLVING]
-    assert [world.table.partitions[tp].to_commit() for tp in (P0, P1)] == [5, 5]
+    assert [world.table.partitions[tp].position.to_commit() for tp in (P0, P1)] == [5, 5]
     world.table.committed(P0, 5, world.now)
     assert world.states() == [State.WAITING, State.RESOLVING]
     assert world.recorder.told()[-1] == ("info", "no committed offset: starting at the earliest")
@@ -142,23 +142,23 @@ def test_one_without_a_leader_does_not_keep_the_other_from_starting(world: World
     world.work()
     world.table.committed(P0, 5, world.now)
     assert world.states() == [State.WAITING, State.RESOLVING]
-    assert world.table.partitions[P1].reason == "no broker leads the partition"
+    assert world.table.partitions[P1].trouble.reason == "no broker leads the partition"
     world.broker.facts["t"] = topic(ID, 1, 1)
     world.work()
-    assert world.table.partitions[P1].resume_at == 5
+    assert world.table.partitions[P1].position.resume_at == 5
 
 
 def test_one_that_is_refused_does_not_keep_the_other_from_starting(world: World) -> None:
     world.broker.edges_are[P1] = TIMED_OUT
     world.assigned(P0, P1)
     world.work()
-    assert [world.table.partitions[tp].resume_at for tp in (P0, P1)] == [5, -1]
-    assert "timed out" in world.table.partitions[P1].reason
+    assert [world.table.partitions[tp].position.resume_at for tp in (P0, P1)] == [5, -1]
+    assert "timed out" in world.table.partitions[P1].trouble.reason
     world.work(0.01)
     assert world.broker.asked.count("edges") == 1, "not at once again"
     world.broker.edges_are[P1] = Edges(5, 50)
     world.work()
-    assert world.table.partitions[P1].resume_at == 5
+    assert world.table.partitions[P1].position.resume_at == 5
 
 
 def test_a_committed_offset_needs_no_leader(world: World) -> None:
@@ -175,7 +175,7 @@ def test_a_group_whose_offsets_cannot_be_asked_for_is_said_once(world: World) ->
     for _ in range(3):
         world.work()
     assert world.recorder.told() == [("warning", "a partition cannot start yet; asking again")]
-    assert "cannot ask Kafka for the group's offsets" in world.table.partitions[P0].reason
+    assert "cannot ask Kafka for the group's offsets" in world.table.partitions[P0].trouble.reason
 
 
 def test_an_answer_for_a_partition_that_went_and_came_again_is_not_taken(world: World) -> None:
@@ -191,7 +191,7 @@ def test_an_answer_for_a_partition_that_went_and_came_again_is_not_taken(world: 
     assert world.states() == [State.RESOLVING]
     world.work()
     world.broker.answer()
-    assert world.table.partitions[P0].resume_at == 9
+    assert world.table.partitions[P0].position.resume_at == 9
 
 
 def test_an_answer_after_the_end_began_changes_nothing(world: World) -> None:
@@ -213,7 +213,7 @@ def test_an_offset_of_the_topic_before_is_lost(monkeypatch: pytest.MonkeyPatch, 
     world.work()
     assert world.client.moves == [{0: place}]
     assert world.states() == [State.RESOLVING], "first its place is committed"
-    assert world.table.partitions[P0].to_commit() == place
+    assert world.table.partitions[P0].position.to_commit() == place
     assert belongs_to(world) == (ID, 0)
     assert world.recorder.told() == [("error", f"offset lost: going on at the {policy}")]
     fields = world.recorder.fields[-1]
@@ -246,7 +246,7 @@ def test_a_topic_made_anew_halts_where_the_config_says_so(monkeypatch: pytest.Mo
     world.made_anew()
     world.work(0)
     assert world.states() == [State.HALTED]
-    assert world.table.partitions[P0].to_commit() is None, "the next start must see the loss again"
+    assert world.table.partitions[P0].position.to_commit() is None, "the next start must see the loss again"
 
 
 def test_a_topic_that_is_gone_is_waited_for(world: World) -> None:
@@ -256,7 +256,7 @@ def test_a_topic_that_is_gone_is_waited_for(world: World) -> None:
     assert world.states() == [State.RESOLVING]
     world.broker.facts["t"] = topic(ID, 1, 1)
     world.work()
-    assert world.table.partitions[P0].resume_at == 5
+    assert world.table.partitions[P0].position.resume_at == 5
 
 
 def test_an_offset_that_the_log_has_after_all_is_read_again(world: World) -> None:

@@ -180,7 +180,7 @@ def test_one_that_is_the_last_leaves_nothing_behind(bench: Bench) -> None:
     assert bench.work() == []
     assert bench.buffer.idle(P0)
     bench.table.partitions[P0].settle(2)
-    assert bench.table.partitions[P0].resume_at == 2
+    assert bench.table.partitions[P0].position.resume_at == 2
 
 
 def test_two_of_them_one_after_the_other(bench: Bench) -> None:
@@ -266,7 +266,7 @@ def test_a_failing_offset_between_records_halts(bench: Bench) -> None:
     assert bench.work() == [[0, 4]]
     assert bench.keeper.given == []
     partition = bench.table.partitions[P0]
-    assert (partition.dead, partition.state, partition.failing_offset) == ({}, State.DRAINING, 5)
+    assert (partition.dead, partition.state, partition.trouble.failing_offset) == ({}, State.DRAINING, 5)
 
 
 def test_when_it_cannot_be_written_nothing_beyond_it_goes(bench: Bench) -> None:
@@ -296,7 +296,7 @@ def test_with_another_policy_it_halts(loop: asyncio.AbstractEventLoop, policy: P
     bench.fetch(0, 1, 2, large=1)
     assert bench.work() == [[0]]
     partition = bench.table.partitions[P0]
-    assert (partition.state, partition.failing_offset) == (State.DRAINING, 1)
+    assert (partition.state, partition.trouble.failing_offset) == (State.DRAINING, 1)
 
 
 def test_nothing_goes_to_a_partition_that_is_taken_back(bench: Bench) -> None:

@@ -72,7 +72,7 @@ class Lab:
     def send(self, first: int, last: int, tp: TopicPartition = P0, *, written: bool = True) -> None:
         """One frame of consecutive records goes out."""
         self.table.sent(tp, first, last, last - first + 1, 10 * (last - first + 1), None, self.now)
-        stream = self.partition(tp).stream
+        stream = self.partition(tp).held.stream
         if written and stream is not None:
             self.table.written(stream)
 

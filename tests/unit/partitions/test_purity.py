@@ -6,10 +6,14 @@ from inspect import getmembers, isfunction
 from pathlib import Path
 
 import sidecar
-from sidecar.partitions.partition import Partition
+from sidecar.partitions.partition import Holding, Partition, Position, Trouble
+from sidecar.partitions.window import Window
 
-FIELDS = {field.name for field in fields(Partition)}
-METHODS = {name for name, _ in getmembers(Partition, isfunction)}
+KINDS = (Partition, Position, Trouble, Holding)
+FIELDS = {field.name for kind in KINDS for field in fields(kind)}
+PARTS = {"position", "trouble", "holding", "held", "window"}
+QUERIES = {"to_commit", "is_delivered", "is_well", "room"}
+CHANGES = {name for kind in (*KINDS, Window) for name, _ in getmembers(kind, isfunction)} - QUERIES
 SETS = {"skip", "dead"}
 OUTSIDE = [
     path
@@ -19,10 +23,12 @@ OUTSIDE = [
 
 
 def is_partition(node: ast.expr) -> bool:
-    """By the names that this project gives to one: `partition`, `p`, `held`, `...partitions[tp]`."""
+    """A partition or a part of one, by its usual names: `partition`, `p`, `partitions[tp]`."""
+    if isinstance(node, ast.Attribute) and node.attr in PARTS:
+        return is_partition(node.value)
     if isinstance(node, ast.Subscript):
         return isinstance(node.value, ast.Attribute) and node.value.attr == "partitions"
-    return isinstance(node, ast.Name) and node.id in ("partition", "p", "held")
+    return isinstance(node, ast.Name) and node.id in ("partition", "p", "held", "holding")
 
 
 def through_the_wall(source: str) -> list[int]:
@@ -33,7 +39,7 @@ def through_the_wall(source: str) -> list[int]:
             lines += [target.lineno for target in assigned_to(node) if is_inside(target)]
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             of = node.func.value
-            changes = is_partition(of) and node.func.attr in METHODS - {"to_commit", "is_delivered", "is_well"}
+            changes = is_partition(of) and node.func.attr in CHANGES
             its_set = isinstance(of, ast.Attribute) and of.attr in SETS and is_partition(of.value)
             commands = isinstance(of, ast.Attribute) and of.attr == "commands"
             if changes or its_set or commands:
@@ -56,9 +62,10 @@ def is_inside(target: ast.expr) -> bool:
 
 def test_the_check_sees_each_way_around_the_events() -> None:
     for line in (
-        "partition.reason = 'x'",
-        "self._table.partitions[tp].rewind_pending = True",
-        "held.failures += 1",
+        "partition.trouble.reason = 'x'",
+        "self._table.partitions[tp].position.rewind_pending = True",
+        "p.trouble.failures += 1",
+        "holding.window.rewind(3)",
         "p.settle(3)",
         "self._table.partitions[tp].settle(3)",
         "self._table.commands.append(command)",

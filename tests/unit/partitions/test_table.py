@@ -143,7 +143,7 @@ def test_a_checkpoint_ends_the_counting() -> None:
     lab.ready(2, lease)
     lab.send(0, 3)
     lab.checkpoint(lease, 1)
-    assert lab.partition().attempt == 1
+    assert lab.partition().trouble.attempt == 1
     assert lab.fail(lease)[1] == FIRST
 
 
@@ -169,7 +169,7 @@ def test_closed_without_an_error_before_it_is_a_failure_when_the_reason_says_so(
         lab.run()
         lab.close(1, reason)
         assert lab.state() is State.BACKING_OFF
-        assert lab.partition().attempt == 2
+        assert lab.partition().trouble.attempt == 2
 
 
 # --- a broken stream --------------------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def test_a_stream_that_is_over_says_nothing_any_more() -> None:
     lab.lose(1)
     assert lab.checkpoint(lease, 0)[0] is CheckpointOutcome.STALE_LEASE
     assert lab.fail(lease) == (ErrorOutcome.STALE_LEASE, 0.0)
-    assert lab.partition().resume_at == 0
+    assert lab.partition().position.resume_at == 0
 
 
 # --- who gets it ------------------------------------------------------------------------------------------------

@@ -23,21 +23,21 @@ STALE = CheckpointOutcome.STALE_LEASE
 def test_a_checkpoint_moves_the_place_and_is_to_be_committed() -> None:
     lab = Lab()
     lease = lab.run(at=5)
-    assert lab.partition().to_commit() is None
+    assert lab.partition().position.to_commit() is None
     lab.send(5, 9)
     assert lab.checkpoint(lease, 7) == (ACCEPTED, None)
     partition = lab.partition()
-    assert (partition.resume_at, partition.checkpoint, partition.to_commit()) == (8, 7, 8)
-    partition.committed = 8
-    assert partition.to_commit() is None
+    assert (partition.position.resume_at, partition.position.checkpoint, partition.position.to_commit()) == (8, 7, 8)
+    partition.position.committed = 8
+    assert partition.position.to_commit() is None
 
 
 def test_a_resolved_start_is_to_be_committed_unless_kafka_said_it() -> None:
     lab = Lab()
     lab.table.assigned([P0])
-    assert lab.partition().to_commit() is None
+    assert lab.partition().position.to_commit() is None
     lab.table.resolved(P0, 3, lab.now, committed=False)
-    assert lab.partition().to_commit() == 3
+    assert lab.partition().position.to_commit() == 3
 
 
 def test_a_checkpoint_in_a_gap_counts_up_to_it() -> None:
@@ -46,7 +46,7 @@ def test_a_checkpoint_in_a_gap_counts_up_to_it() -> None:
     lab.table.sent(P0, 0, 10, 3, 30, [0, 4, 10], lab.now)
     assert lab.checkpoint(lease, 6) == (ACCEPTED, None)
     assert lab.partition().window.records == 1
-    assert lab.partition().resume_at == 7
+    assert lab.partition().position.resume_at == 7
 
 
 def test_lower_is_ignored_and_equal_is_not_lower() -> None:
@@ -56,7 +56,7 @@ def test_lower_is_ignored_and_equal_is_not_lower() -> None:
     lab.checkpoint(lease, 5)
     assert lab.checkpoint(lease, 4) == (LOWER, None)
     assert lab.checkpoint(lease, 5) == (ACCEPTED, None)
-    assert lab.partition().resume_at == 6
+    assert lab.partition().position.resume_at == 6
     assert lab.partition().window.records == 4
 
 
@@ -66,7 +66,7 @@ def test_beyond_what_was_delivered_changes_nothing_and_tells_what_was() -> None:
     assert lab.checkpoint(lease, 3) == (BEYOND, None)
     lab.send(3, 6)
     assert lab.checkpoint(lease, 7) == (BEYOND, 6)
-    assert lab.partition().resume_at == 3
+    assert lab.partition().position.resume_at == 3
     assert lab.checkpoint(lease, 6) == (ACCEPTED, None)
 
 
@@ -96,7 +96,7 @@ def test_draining_is_told() -> None:
     lab.table.revoke([P0], RevokeReason.REBALANCE, 2.0, lab.now)
     assert lab.checkpoint(lease, 4) == (CheckpointOutcome.ACCEPTED_DRAINING, None)
     assert lab.checkpoint(lease, 3) == (LOWER, None)
-    assert lab.partition().resume_at == 5
+    assert lab.partition().position.resume_at == 5
 
 
 def test_closed_carries_the_last_checkpoint() -> None:
@@ -104,7 +104,7 @@ def test_closed_carries_the_last_checkpoint() -> None:
     lab.run()
     lab.send(0, 9)
     lab.close(1, ClosedReason.STOPPED, last=8)
-    assert lab.partition().resume_at == 9
+    assert lab.partition().position.resume_at == 9
 
 
 def test_closed_with_a_checkpoint_beyond_or_lower_keeps_the_place() -> None:
@@ -114,7 +114,7 @@ def test_closed_with_a_checkpoint_beyond_or_lower_keeps_the_place() -> None:
         lab.send(0, 9)
         lab.checkpoint(lease, 2)
         lab.close(1, ClosedReason.STOPPED, last=last)
-        assert lab.partition().resume_at == 3
+        assert lab.partition().position.resume_at == 3
 
 
 def test_an_error_carries_the_last_checkpoint() -> None:
@@ -122,7 +122,7 @@ def test_an_error_carries_the_last_checkpoint() -> None:
     lease = lab.run()
     lab.send(0, 9)
     assert lab.fail(lease, ErrorAction.CRITICAL, offset=7, last=6)[0] is ErrorOutcome.HALTED
-    assert lab.partition().resume_at == 7
+    assert lab.partition().position.resume_at == 7
     lab = Lab()
     lease = lab.run()
     lab.send(0, 9)
@@ -137,7 +137,7 @@ def test_a_last_checkpoint_at_or_above_the_failing_offset_is_not_taken() -> None
         lab.send(0, 9)
         lab.checkpoint(lease, 2)
         lab.fail(lease, ErrorAction.CRITICAL, offset=7, last=last)
-        assert lab.partition().resume_at == 3
+        assert lab.partition().position.resume_at == 3
 
 
 def test_the_last_checkpoint_of_a_report_counts_like_any_other() -> None:
@@ -145,7 +145,7 @@ def test_the_last_checkpoint_of_a_report_counts_like_any_other() -> None:
     lease = lab.run()
     lab.send(0, 9)
     assert lab.fail(lease, ErrorAction.REPORT, last=4)[0] is ErrorOutcome.REPORTED
-    assert lab.partition().resume_at == 5
+    assert lab.partition().position.resume_at == 5
 
 
 def test_completed_beyond_opens_the_window_and_not_the_place() -> None:
@@ -155,8 +155,8 @@ def test_completed_beyond_opens_the_window_and_not_the_place() -> None:
     assert lab.table.may_send(P0) == 0
     assert lab.checkpoint(lease, None, beyond=9) == (ACCEPTED, None)
     assert lab.table.may_send(P0) == 9
-    assert lab.partition().resume_at == 0
-    assert lab.partition().to_commit() is None
+    assert lab.partition().position.resume_at == 0
+    assert lab.partition().position.to_commit() is None
     lab.checkpoint(lease, 3, beyond=2)
     assert lab.table.may_send(P0) == 6
 
@@ -175,7 +175,7 @@ def test_handled_is_kept_for_operators() -> None:
     lease = lab.run()
     lab.send(0, 9)
     lab.table.checkpoint(lease, Progress(handled=7), lab.now)
-    assert (lab.partition().handled, lab.partition().resume_at) == (7, 0)
+    assert (lab.partition().position.handled, lab.partition().position.resume_at) == (7, 0)
 
 
 def test_settling_moves_past_what_is_not_for_us_and_never_back() -> None:
@@ -184,9 +184,9 @@ def test_settling_moves_past_what_is_not_for_us_and_never_back() -> None:
     lab.send(0, 9)
     lab.checkpoint(lease, 9)
     lab.partition().settle(12)
-    assert (lab.partition().resume_at, lab.partition().to_commit()) == (12, 12)
+    assert (lab.partition().position.resume_at, lab.partition().position.to_commit()) == (12, 12)
     lab.partition().settle(11)
-    assert lab.partition().resume_at == 12
+    assert lab.partition().position.resume_at == 12
 
 
 def test_completed_beyond_counts_with_the_latest_offset_after_a_settle() -> None:
@@ -214,7 +214,7 @@ def blocked_lab() -> tuple[Lab, str]:
 
 def test_a_window_that_stays_full_is_reported_once() -> None:
     lab, _ = blocked_lab()
-    assert lab.partition().blocked_since == lab.now
+    assert lab.partition().held.blocked_since == lab.now
     lab.now += 30.0
     lab.table.block(P0, lab.now)
     assert lab.commands(Report) == []
@@ -234,7 +234,7 @@ def test_a_checkpoint_that_makes_room_ends_it_and_it_can_be_reported_anew() -> N
     lab.now += 31.0
     lab.table.block(P0, lab.now)
     lab.checkpoint(lease, 1)
-    assert lab.partition().blocked_since is None
+    assert lab.partition().held.blocked_since is None
     lab.commands(Report)
     lab.send(2, 3)
     lab.table.block(P0, lab.now)
@@ -248,4 +248,4 @@ def test_only_a_running_partition_is_blocked() -> None:
     lab.fail(lease)
     assert lab.state() is State.BACKING_OFF
     lab.table.block(P0, lab.now)
-    assert lab.partition().blocked_since is None
+    assert lab.partition().holding is None

@@ -60,7 +60,7 @@ def test_the_partition_goes_on_from_its_checkpoint_without_back_off() -> None:
 def test_the_last_checkpoint_of_the_error_counts_first() -> None:
     lab = sent()
     assert lab.fail("L1", CRITICAL, offset=5, last=4)[0] is ErrorOutcome.DEAD_LETTERED
-    assert lab.partition().resume_at == 5
+    assert lab.partition().position.resume_at == 5
 
 
 @pytest.mark.parametrize("offset", [None, 0, 1, 10, 4711])
@@ -68,7 +68,7 @@ def test_an_error_that_names_nothing_under_way_halts(offset: int | None) -> None
     lab = sent()
     assert lab.fail("L1", CRITICAL, offset=offset) == (ErrorOutcome.HALTED, 0.0)
     assert lab.state() is State.HALTED
-    assert lab.partition().reason.endswith("(no dead letter: the error names no record that is under way)")
+    assert lab.partition().trouble.reason.endswith("(no dead letter: the error names no record that is under way)")
 
 
 def test_what_a_pause_made_void_was_delivered_all_the_same() -> None:
@@ -127,7 +127,7 @@ def test_attempts_and_the_first_failure_are_kept() -> None:
     lab.fail("L2", CRITICAL, offset=5)
     letter = lab.partition().dead[5]
     assert (letter.attempts, letter.first_failed_at, letter.last_failed_at) == (2, began, began + 3.5)
-    assert lab.partition().attempt == 1
+    assert lab.partition().trouble.attempt == 1
 
 
 # --- and written, or not ----------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_a_checkpoint_behind_it_ends_the_matter() -> None:
     answer(lab, letter)
     lab.table.sent(P0, 6, 9, 4, 40, None, lab.now)
     assert lab.checkpoint("L2", 9)[0] is CheckpointOutcome.ACCEPTED
-    assert (lab.partition().skip, lab.partition().resume_at) == (set(), 10)
+    assert (lab.partition().skip, lab.partition().position.resume_at) == (set(), 10)
 
 
 def test_when_it_cannot_be_written_the_lambda_finishes_and_the_partition_halts() -> None:
@@ -163,8 +163,8 @@ def test_when_it_cannot_be_written_the_lambda_finishes_and_the_partition_halts()
     assert lab.seen() == [("revoke", 2, RevokeReason.HALTED, DRAIN)]
     lab.close(2, ClosedReason.REVOKED, last=4)
     partition = lab.partition()
-    assert (lab.state(), partition.resume_at, partition.failing_offset) == (State.HALTED, 5, 5)
-    assert partition.reason == "the dead letter for offset 5 cannot be written: no room"
+    assert (lab.state(), partition.position.resume_at, partition.trouble.failing_offset) == (State.HALTED, 5, 5)
+    assert partition.trouble.reason == "the dead letter for offset 5 cannot be written: no room"
     assert (partition.skip, lab.table.counts.dead_letters) == (set(), 0)
     assert lab.seen() == [("rewind", P0, 5)]
     assert lab.table.operator.resume(P0, lab.now, skip=True) == (5, 5)
@@ -178,7 +178,7 @@ def test_it_halts_at_once_where_nobody_holds_it(state: State) -> None:
         lab.table.operator.pause(P0, "", DRAIN, lab.now)
     assert lab.state() is state
     answer(lab, letter, error="no room")
-    assert (lab.state(), lab.partition().failing_offset) == (State.HALTED, 5)
+    assert (lab.state(), lab.partition().trouble.failing_offset) == (State.HALTED, 5)
     lab.offer(3, "other")
     lab.wait(60.0)
     assert lab.state() is State.HALTED
@@ -217,7 +217,7 @@ def test_only_the_decision_that_stands_is_answered() -> None:
     lab.offer(3)
     lease = lab.partition().lease
     assert lease is not None
-    stream = lab.partition().stream
+    stream = lab.partition().held.stream
     assert stream is not None
     lab.ready(stream, lease)
     lab.table.rewound(P0)
@@ -257,7 +257,11 @@ def test_what_fails_before_one_that_halts_comes_first() -> None:
     lab = sent()
     lab.table.undeliverable(P0, 10, "broken", DRAIN, lab.now)
     assert lab.fail("L1", CRITICAL, offset=5)[0] is ErrorOutcome.DEAD_LETTERED
-    assert (lab.state(), lab.partition().failing_offset, {*lab.partition().dead}) == (State.STARTING, None, {5})
+    assert (lab.state(), lab.partition().trouble.failing_offset, {*lab.partition().dead}) == (
+        State.STARTING,
+        None,
+        {5},
+    )
 
 
 # --- the other policies -----------------------------------------------------------------------------------------
@@ -308,7 +312,7 @@ def test_streams_that_break_and_creates_that_fail_count_too() -> None:
     lab = sent(Limits(policy=Policy.DEAD_LETTER, max_restarts=0))
     lab.lose(1)
     assert lab.state() is State.HALTED  # nobody knows about which record
-    assert lab.partition().reason.startswith("0 restarts did not help: the stream broke")
+    assert lab.partition().trouble.reason.startswith("0 restarts did not help: the stream broke")
     lab = Lab(Limits(max_restarts=0))
     lab.own(P0)
     lab.offer(1)

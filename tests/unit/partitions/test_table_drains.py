@@ -31,7 +31,7 @@ def test_a_drain_stops_sending_and_takes_checkpoints_until_closed() -> None:
     assert lab.checkpoint(lease, 3)[0] is CheckpointOutcome.ACCEPTED_DRAINING
     lab.close(1, ClosedReason.REVOKED, last=5)
     assert not lab.table.held()
-    assert lab.partition().to_commit() == 6
+    assert lab.partition().position.to_commit() == 6
     assert lab.checkpoint(lease, 7)[0] is STALE
     lab.table.forget([P0])
     assert lab.table.partitions == {}
@@ -50,7 +50,7 @@ def test_a_drain_has_a_deadline_and_then_the_lease_is_dead() -> None:
     assert not lab.table.held()
     assert ("end", 1, EndReason.TOO_LATE) in lab.seen()
     assert lab.checkpoint(lease, 5)[0] is STALE
-    assert lab.partition().to_commit() == 2
+    assert lab.partition().position.to_commit() == 2
 
 
 def test_a_second_revoke_only_shortens_the_first() -> None:
@@ -129,10 +129,14 @@ def test_a_released_partition_that_comes_back_is_a_new_one() -> None:
     lab.own(P0, at=40)
     lab.offer(2)
     assert lab.assigned().start_offset == 40
-    assert (lab.partition().resume_at, lab.partition().attempt, lab.partition().failures) == (40, 1, 0)
+    assert (
+        lab.partition().position.resume_at,
+        lab.partition().trouble.attempt,
+        lab.partition().trouble.failures,
+    ) == (40, 1, 0)
     lab.close(1, ClosedReason.ERROR, last=60)  # of the old lease
-    assert lab.partition().resume_at == 40
-    assert lab.partition().stream == 2
+    assert lab.partition().position.resume_at == 40
+    assert lab.partition().held.stream == 2
 
 
 # --- lost -------------------------------------------------------------------------------------------------------
@@ -175,7 +179,7 @@ def test_a_lost_offset_gets_a_new_lease_at_the_new_place() -> None:
     seen = [entry for entry in lab.seen() if entry[0] != "rewind"]
     assert seen == [("revoke", 1, RevokeReason.SEEK, 0.0)], "nobody gets it before its place is committed"
     assert lab.checkpoint(lease, 9)[0] is STALE
-    assert (lab.partition().resume_at, lab.partition().to_commit()) == (500, 500)
+    assert (lab.partition().position.resume_at, lab.partition().position.to_commit()) == (500, 500)
     lab.table.committed(P0, 500, lab.now)
     assert lab.seen() == [("assign", 2, "L2", P0, 500, 1)]
 
@@ -195,7 +199,7 @@ def test_a_lost_offset_may_lie_back_and_what_was_skipped_means_nothing_there() -
     lab.fail("L1", ErrorAction.CRITICAL, offset=105)
     lab.table.operator.resume(P0, lab.now, skip=True)
     lab.table.offset_lost(P0, 0, lab.now, "gone")
-    assert lab.partition().resume_at == 0
+    assert lab.partition().position.resume_at == 0
     assert lab.partition().skip == set()
 
 
@@ -204,8 +208,8 @@ def test_a_lost_offset_halts_when_that_is_the_policy() -> None:
     lab.run()
     lab.table.offset_lost(P0, 5, lab.now, "offset 0 is not in the log, which has 5 to 9", halt=True)
     assert lab.state() is State.HALTED
-    assert lab.partition().reason == "offset 0 is not in the log, which has 5 to 9"
-    assert lab.partition().to_commit() is None
+    assert lab.partition().trouble.reason == "offset 0 is not in the log, which has 5 to 9"
+    assert lab.partition().position.to_commit() is None
 
 
 def test_a_lost_offset_of_a_partition_that_waits_or_backs_off_moves_it() -> None:
@@ -214,7 +218,7 @@ def test_a_lost_offset_of_a_partition_that_waits_or_backs_off_moves_it() -> None
     lab.table.offset_lost(P0, 7, lab.now, "gone")
     lab.table.committed(P0, 7, lab.now)
     lease = lab.run()
-    assert lab.partition().resume_at == 7
+    assert lab.partition().position.resume_at == 7
     lab.fail(lease)
     lab.table.offset_lost(P0, 9, lab.now, "gone")
     lab.table.committed(P0, 9, lab.now)
@@ -249,7 +253,7 @@ def test_a_lost_offset_forgets_what_failed_at_the_old_place() -> None:
     assert lab.state() is State.RESOLVING
     lab.table.committed(P0, 500, lab.now)
     assert lab.state() is State.WAITING
-    assert lab.partition().failing_offset is None
+    assert lab.partition().trouble.failing_offset is None
 
 
 def test_a_lost_offset_begins_to_count_attempts_anew() -> None:

@@ -33,7 +33,7 @@ def test_a_pause_holds_where_the_partition_stays() -> None:
     assert ENDED not in rebalance(lab, [P0, P1], [P0, P1])
     lab.offer(1)
     assert lab.state() is State.PAUSED
-    assert lab.partition().reason == "upgrade"
+    assert lab.partition().trouble.reason == "upgrade"
     assert lab.state(P1) is State.STARTING
     lab.table.operator.resume(P0, lab.now, skip=False)
     lab.offer(2)
@@ -91,7 +91,7 @@ def test_what_halted_waits_for_its_operator_still() -> None:
     lab = halted()
     rebalance(lab, [P0], [P0], at=4)
     assert lab.state() is State.HALTED
-    assert lab.partition().failing_offset == 4
+    assert lab.partition().trouble.failing_offset == 4
     assert lab.table.operator.resume(P0, lab.now, skip=True) == (4, 4)
 
 

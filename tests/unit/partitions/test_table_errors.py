@@ -38,7 +38,7 @@ def test_a_critical_error_halts_this_partition_and_no_other() -> None:
     lab = halted()
     assert lab.state() is State.HALTED
     partition = lab.partition()
-    assert (partition.reason, partition.failing_offset) == ("db: no such key", 4)
+    assert (partition.trouble.reason, partition.trouble.failing_offset) == ("db: no such key", 4)
     lab.own(P1)
     assert lab.state(P1) is State.STARTING
     lab.wait(10_000.0)
@@ -50,7 +50,7 @@ def test_a_critical_error_kills_the_lease_and_fetches_again_from_the_checkpoint(
     assert lab.seen() == [("rewind", P0, 2)]
     assert lab.checkpoint("L1", 5)[0] is CheckpointOutcome.STALE_LEASE
     lab.close(1, ClosedReason.ERROR, last=9)
-    assert (lab.state(), lab.partition().resume_at) == (State.HALTED, 2)
+    assert (lab.state(), lab.partition().position.resume_at) == (State.HALTED, 2)
 
 
 def test_a_critical_error_is_reported_loudly_with_what_is_known() -> None:
@@ -80,7 +80,7 @@ def test_an_error_while_draining_ends_the_drain_only() -> None:
         lab.table.revoke([P0], RevokeReason.REBALANCE, 2.0, lab.now)
         lab.fail(lease, action, offset=5, last=4)
         assert not lab.table.held()
-        assert lab.partition().resume_at == 5
+        assert lab.partition().position.resume_at == 5
         assert lab.checkpoint(lease, 6)[0] is CheckpointOutcome.STALE_LEASE
 
 
@@ -92,7 +92,7 @@ def test_resume_goes_on_at_the_checkpoint_with_a_new_lease() -> None:
     lab.seen()
     assert lab.table.operator.resume(P0, lab.now, skip=False) == (2, None)
     assert lab.seen() == [("assign", 2, "L2", P0, 2, 1)]
-    assert (lab.partition().reason, lab.partition().failing_offset) == ("", None)
+    assert (lab.partition().trouble.reason, lab.partition().trouble.failing_offset) == ("", None)
     assert lab.partition().skip == set()
 
 
@@ -128,7 +128,7 @@ def test_resume_forgets_the_failures() -> None:
     lab.fail("L2", CRITICAL)
     lab.offer(3)
     lab.table.operator.resume(P0, lab.now, skip=False)
-    assert lab.partition().attempt == 1
+    assert lab.partition().trouble.attempt == 1
     lab.ready(3, "L3")
     assert lab.fail("L3")[1] == first
 
@@ -183,7 +183,11 @@ def test_a_record_that_cannot_be_delivered_lets_the_lambda_finish_then_halts() -
     lab.close(1, ClosedReason.REVOKED, last=4)
     partition = lab.partition()
     assert lab.state() is State.HALTED
-    assert (partition.resume_at, partition.failing_offset, partition.reason) == (5, 5, "too large")
+    assert (partition.position.resume_at, partition.trouble.failing_offset, partition.trouble.reason) == (
+        5,
+        5,
+        "too large",
+    )
     assert lab.seen() == [("rewind", P0, 5)]  # what was fetched and not sent has been dropped
 
 
@@ -201,7 +205,7 @@ def test_it_halts_when_the_stream_breaks_or_the_lambda_fails_meanwhile() -> None
     assert lab.state() is State.HALTED
     lab = undeliverable()
     lab.fail("L1")
-    assert (lab.state(), lab.partition().failing_offset) == (State.HALTED, 5)
+    assert (lab.state(), lab.partition().trouble.failing_offset) == (State.HALTED, 5)
 
 
 def test_it_can_be_skipped() -> None:
@@ -226,7 +230,7 @@ def test_failures_of_a_partition_without_anything_to_do_are_forgotten() -> None:
     for stream in range(1, 5):
         lab.wait(WELL_AFTER)
         lab.lose(stream)
-        assert lab.partition().failures == 1
+        assert lab.partition().trouble.failures == 1
         lab.offer(stream + 1, f"process {stream}")
         lab.ready(stream + 1, lab.assigned().lease)
         assert lab.state() is State.RUNNING
@@ -239,7 +243,7 @@ def test_failures_with_something_outstanding_are_counted_however_long_each_took(
         lab.send(0, 3)
         lab.wait(WELL_AFTER)
         lab.lose(stream)
-        assert lab.partition().failures == stream
+        assert lab.partition().trouble.failures == stream
         lab.wait(60.0)
         lab.offer(stream + 1, f"process {stream}")
         lab.ready(stream + 1, lab.assigned().lease)

@@ -112,18 +112,20 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
         for tp, account in self.mine.items():
             partition = self.table.partitions[tp]
             assert partition.state is account.state
-            assert (partition.resume_at, partition.attempt) == (account.place, account.attempt)
+            assert (partition.position.resume_at, partition.trouble.attempt) == (account.place, account.attempt)
             assert (partition.skip, {*partition.dead}) == (account.skip, {*account.dead})
-            assert partition.failing_offset == account.failing
+            assert partition.trouble.failing_offset == account.failing
             assert partition.stands_still == account.stands_still
             held = account.held
-            assert (partition.lease, partition.stream) == ((held.lease, held.stream) if held else (None, None))
+            assert (partition.lease, partition.holding and partition.holding.stream) == (
+                (held.lease, held.stream) if held else (None, None)
+            )
             if partition.state in (State.STARTING, State.RUNNING):
                 assert held is not None
             if account.state is not State.RESOLVING:
-                account.log.check_done(partition.resume_at)
+                account.log.check_done(partition.position.resume_at)
             if held is not None:
-                assert partition.in_flight == held.unwritten <= self.limits.frames_in_flight
+                assert partition.held.in_flight == held.unwritten <= self.limits.frames_in_flight
                 assert partition.window.records == account.unprocessed
                 assert partition.window.outstanding == account.outstanding
                 assert partition.next_offset >= account.following

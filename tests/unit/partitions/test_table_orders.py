@@ -75,7 +75,7 @@ def test_pause_takes_the_partition_back_and_keeps_it_still() -> None:
     lab.close(1, ClosedReason.REVOKED, last=4)
     assert lab.seen() == [("rewind", P0, 5)]
     lab.wait(10_000.0)
-    assert (lab.state(), lab.partition().lease, lab.partition().reason) == (State.PAUSED, None, "upgrade")
+    assert (lab.state(), lab.partition().lease, lab.partition().trouble.reason) == (State.PAUSED, None, "upgrade")
     assert not lab.table.has_waiting
 
 
@@ -84,7 +84,7 @@ def test_a_lambda_that_does_not_finish_is_not_waited_for() -> None:
     pause(lab)
     lab.wait(DRAIN)
     assert ("end", 1, EndReason.TOO_LATE) in lab.seen()
-    assert (lab.state(), lab.partition().resume_at) == (State.PAUSED, 2)
+    assert (lab.state(), lab.partition().position.resume_at) == (State.PAUSED, 2)
 
 
 @pytest.mark.parametrize("fails", [lambda lab: lab.lose(1), lambda lab: lab.fail("L1")])
@@ -92,14 +92,14 @@ def test_a_failure_meanwhile_is_no_failure(fails: Callable[[Lab], object]) -> No
     lab = running()
     pause(lab)
     fails(lab)
-    assert (lab.state(), lab.partition().attempt) == (State.PAUSED, 1)
+    assert (lab.state(), lab.partition().trouble.attempt) == (State.PAUSED, 1)
 
 
 def test_a_critical_error_meanwhile_halts_it() -> None:
     lab = running()
     pause(lab)
     lab.fail("L1", ErrorAction.CRITICAL, offset=5)
-    assert (lab.state(), lab.partition().failing_offset) == (State.HALTED, 5)
+    assert (lab.state(), lab.partition().trouble.failing_offset) == (State.HALTED, 5)
 
 
 @pytest.mark.parametrize("made", [waiting, backing_off])
@@ -130,7 +130,7 @@ def test_a_second_pause_only_gives_another_reason() -> None:
     lab = waiting()
     pause(lab)
     pause(lab, "more")
-    assert (lab.state(), lab.partition().reason) == (State.PAUSED, "more")
+    assert (lab.state(), lab.partition().trouble.reason) == (State.PAUSED, "more")
 
 
 def test_pause_is_refused_where_it_makes_no_sense() -> None:
@@ -170,7 +170,11 @@ def test_a_lost_offset_does_not_end_an_operators_pause() -> None:
     lab = waiting()
     pause(lab)
     lab.table.offset_lost(P0, 50, lab.now, "gone")
-    assert (lab.state(), lab.partition().resume_at, lab.partition().reason) == (State.PAUSED, 50, "upgrade")
+    assert (lab.state(), lab.partition().position.resume_at, lab.partition().trouble.reason) == (
+        State.PAUSED,
+        50,
+        "upgrade",
+    )
 
 
 # --- seek -------------------------------------------------------------------------------------------------------
@@ -185,7 +189,7 @@ def test_seek_kills_the_lease_and_goes_on_there_with_another() -> None:
         ("assign", 2, "L2", P0, 50, 1),
     ]
     assert lab.checkpoint("L1", 5)[0] is CheckpointOutcome.STALE_LEASE
-    assert lab.partition().to_commit() == 50
+    assert lab.partition().position.to_commit() == 50
 
 
 def test_nothing_is_sent_and_no_position_counts_until_the_client_is_there() -> None:
@@ -194,7 +198,7 @@ def test_nothing_is_sent_and_no_position_counts_until_the_client_is_there() -> N
     lab.ready(2, "L2")
     assert lab.table.may_send(P0) == 0
     lab.partition().settle(10)
-    assert lab.partition().resume_at == 1
+    assert lab.partition().position.resume_at == 1
     lab.table.rewound(P0)
     assert lab.table.may_send(P0) > 0
 
@@ -205,14 +209,23 @@ def test_it_may_go_back_and_what_was_known_of_the_old_place_is_forgotten() -> No
     assert lab.partition().skip == {4}
     lab.table.operator.seek(P0, 0, lab.now)
     partition = lab.partition()
-    assert (partition.resume_at, partition.checkpoint, partition.skip, partition.attempt) == (0, None, set(), 1)
-    assert partition.to_commit() == 0
+    assert (
+        partition.position.resume_at,
+        partition.position.checkpoint,
+        partition.skip,
+        partition.trouble.attempt,
+    ) == (0, None, set(), 1)
+    assert partition.position.to_commit() == 0
 
 
 def test_a_halted_partition_stays_halted_and_has_no_failing_offset_any_more() -> None:
     lab = halted()
     assert lab.table.operator.seek(P0, 7, lab.now) == (2, State.HALTED)
-    assert (lab.state(), lab.partition().failing_offset, lab.partition().resume_at) == (State.HALTED, None, 7)
+    assert (lab.state(), lab.partition().trouble.failing_offset, lab.partition().position.resume_at) == (
+        State.HALTED,
+        None,
+        7,
+    )
     assert lab.table.operator.resume(P0, lab.now, skip=False) == (7, None)
 
 
@@ -220,9 +233,9 @@ def test_a_paused_partition_stays_paused_also_while_it_is_taken_back() -> None:
     lab = running()
     pause(lab)
     assert lab.table.operator.seek(P0, 7, lab.now) == (2, State.PAUSED)
-    assert (lab.state(), lab.partition().reason) == (State.PAUSED, "upgrade")
+    assert (lab.state(), lab.partition().trouble.reason) == (State.PAUSED, "upgrade")
     lab.close(1, ClosedReason.REVOKED, last=9)
-    assert (lab.state(), lab.partition().resume_at) == (State.PAUSED, 7)
+    assert (lab.state(), lab.partition().position.resume_at) == (State.PAUSED, 7)
 
 
 def test_one_that_is_about_to_halt_halts() -> None:

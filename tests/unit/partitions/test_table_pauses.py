@@ -40,8 +40,12 @@ def test_nothing_is_sent_to_a_paused_partition_and_its_lease_and_place_stay() ->
     lab = paused()
     assert lab.state() is State.PAUSED
     assert lab.table.may_send(P0) == 0
-    assert (lab.partition().lease, lab.partition().resume_at, lab.partition().attempt) == ("L1", 2, 1)
-    assert lab.partition().reason == "database is down"
+    assert (lab.partition().lease, lab.partition().position.resume_at, lab.partition().trouble.attempt) == (
+        "L1",
+        2,
+        1,
+    )
+    assert lab.partition().trouble.reason == "database is down"
     lab.wait(10_000.0)
     assert lab.state() is State.PAUSED
 
@@ -49,7 +53,7 @@ def test_nothing_is_sent_to_a_paused_partition_and_its_lease_and_place_stay() ->
 def test_checkpoints_go_on_meanwhile() -> None:
     lab = paused()
     assert lab.checkpoint("L1", 9)[0] is CheckpointOutcome.ACCEPTED
-    assert lab.partition().resume_at == 10
+    assert lab.partition().position.resume_at == 10
     assert lab.partition().caught_up
 
 
@@ -57,14 +61,14 @@ def test_resume_goes_on_behind_the_last_delivered_record() -> None:
     lab = paused()
     lab.table.resume_lease(1, lab.now)
     assert resumed(lab) == (1, 10)
-    assert (lab.state(), lab.partition().reason) == (State.RUNNING, "")
+    assert (lab.state(), lab.partition().trouble.reason) == (State.RUNNING, "")
     assert lab.table.may_send(P0) > 0
 
 
 def test_with_an_offset_it_goes_on_there() -> None:
     lab = paused(5)
     assert lab.commands(Rewind) == [Rewind(P0, 5)]
-    assert lab.partition().rewind_pending
+    assert lab.partition().position.rewind_pending
     lab.table.rewound(P0)
     assert lab.partition().window.records == 3
     lab.table.resume_lease(1, lab.now)
@@ -93,7 +97,7 @@ def test_a_checkpoint_of_what_is_void_is_beyond_and_counts_when_it_has_come_agai
     lab = paused(5)
     lab.table.rewound(P0)
     assert lab.checkpoint("L1", 7) == (CheckpointOutcome.BEYOND_DELIVERED, 4)
-    assert lab.partition().resume_at == 2
+    assert lab.partition().position.resume_at == 2
     lab.table.resume_lease(1, lab.now)
     lab.send(5, 7)
     assert lab.checkpoint("L1", 7)[0] is CheckpointOutcome.ACCEPTED
@@ -171,7 +175,7 @@ def test_a_revoke_ends_the_pause_without_resumed() -> None:
     lab.table.resume_lease(1, lab.now)
     assert lab.state() is State.DRAINING
     lab.close(1, ClosedReason.REVOKED, last=3)
-    assert lab.partition().resume_at == 4
+    assert lab.partition().position.resume_at == 4
 
 
 def test_what_ends_its_lease_fetches_from_its_place_not_from_the_pauses() -> None:
@@ -217,12 +221,12 @@ def test_records_without_progress_are_a_stall_told_once() -> None:
     assert stalls(lab) == 0
     lab.wait(1.0)
     assert stalls(lab) == 1
-    assert lab.partition().stalled
+    assert lab.partition().held.stalled
     lab.wait(100.0)
     assert stalls(lab) == 0
     lab.checkpoint(lease, 3)
     lab.wait(1.0)
-    assert not lab.partition().stalled
+    assert not lab.partition().held.stalled
     lab.wait(lab.table.limits.stall_after)
     assert stalls(lab) == 1
 

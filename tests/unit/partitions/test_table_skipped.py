@@ -22,7 +22,9 @@ def said(offset: int | None, skipped: int, *names: str, count: int | None = None
 def counts(lab: Lab) -> tuple[int, int, tuple[str, ...], int]:
     """Of the table; of the partition."""
     partition = lab.partition()
-    return lab.table.counts.skipped, partition.skipped, partition.skipping, partition.skipping_count
+    holding = partition.holding
+    names, count = ((), 0) if holding is None else (holding.skipping, holding.skipping_count)
+    return lab.table.counts.skipped, partition.skipped, names, count
 
 
 def named(lab: Lab) -> list[object]:

@@ -119,11 +119,11 @@ class Town:
         """Each running partition gets a record, and it is done at once: failures do not add up."""
         for tp in self.tps:
             partition = self.table.partitions[tp]
-            if self.table.may_send(tp) and partition.stream is not None and partition.lease is not None:
-                offset = partition.resume_at
+            if self.table.may_send(tp) and partition.holding is not None:
+                offset = partition.position.resume_at
                 self.table.sent(tp, offset, offset, 1, 10, None, self.now)
-                self.table.written(partition.stream)
-                self.table.checkpoint(partition.lease, Progress(offset), self.now)
+                self.table.written(partition.held.stream)
+                self.table.checkpoint(partition.held.lease, Progress(offset), self.now)
 
     def _obey(self) -> None:
         while self.table.commands:
@@ -151,7 +151,8 @@ class Town:
     def _look(self) -> None:
         idle = 0
         for tp in self.tps:
-            if self.table.partitions[tp].running_since is not None:
+            holding = self.table.partitions[tp].holding
+            if holding is not None and holding.running_since is not None:
                 self.waits_since.pop(tp, None)
                 continue
             idle += 1
@@ -164,7 +165,8 @@ class Town:
 
     def held(self, *names: str) -> list[int]:
         """How many partitions are ready in each of these processes."""
-        ready = [p.process_id for p in self.table.partitions.values() if p.running_since is not None]
+        holdings = [p.holding for p in self.table.partitions.values() if p.holding is not None]
+        ready = [holding.process_id for holding in holdings if holding.running_since is not None]
         return [ready.count(name) for name in names]
 
     @property
