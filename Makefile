@@ -46,10 +46,11 @@ integration: tools  ## the behaviour suite over the embedded broker and real Kaf
 tools: $(VENV)/ready  ## fetch and build what the integration tests run on (Kafka, FerretDB), once
 	@$(BIN)/python -m tests.servers.prepare
 
-lint: $(VENV)/ready  ## ruff: rules and format; which room may import which
+lint: $(VENV)/ready  ## ruff: rules and format; which room may import which; buf: proto/
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
+	$(BIN)/python tools/lint_protocol.py
 
 types: $(VENV)/ready  ## mypy --strict
 	$(BIN)/mypy

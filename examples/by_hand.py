@@ -21,7 +21,7 @@ def serve(name: str, address: str = "127.0.0.1:50051") -> None:
         offer = pb.Offer(lambda_name=name, process_id=uuid.uuid4().hex, protocol_version=1)
         out.put(pb.LambdaFrame(offer=offer))
         lease = ""
-        for frame in stub.Process(iter(out.get, None)):
+        for frame in stub.Serve(iter(out.get, None)):
             match frame.WhichOneof("frame"):
                 case "welcome":  # load what you need, then say that you can take a partition
                     out.put(pb.LambdaFrame(available=pb.Available()))

@@ -1,4 +1,4 @@
-"""Channels to the sidecar, and one Process stream on them. All that touches gRPC calls is here."""
+"""Channels to the sidecar, and one Serve stream on them. All that touches gRPC calls is here."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -114,7 +114,7 @@ class Endpoint:
 
 
 class Stream:
-    """One Process call: frames out, frames in, and an end."""
+    """One Serve call: frames out, frames in, and an end."""
 
     def __init__(self, call: Any, release: Callable[[], None]) -> None:
         self._call = call
@@ -193,7 +193,7 @@ class Connection:
         )
 
     def open(self) -> Stream:
-        """A new Process stream, on the first channel with room."""
+        """A new Serve stream, on the first channel with room."""
         channel = next((c for c, used in self._streaming.items() if used < STREAMS_PER_CHANNEL), None)
         if channel is None:
             channel = self._endpoint.channel()
@@ -207,7 +207,7 @@ class Connection:
             held.clear()
 
         # No serializers: frames are bytes for gRPC, and are parsed where an error can be told from a broken stream.
-        return Stream(channel.stream_stream(_SERVICE + "Process")(metadata=self._metadata), release)
+        return Stream(channel.stream_stream(_SERVICE + "Serve")(metadata=self._metadata), release)
 
     async def checkpoint(self, request: pb.CheckpointRequest) -> pb.CheckpointResponse:
         """Call Checkpoint.

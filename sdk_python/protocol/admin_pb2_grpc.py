@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from . import admin_pb2 as admin__pb2
+from . import admin_pb2 as kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in admin_pb2_grpc.py depends on'
+        + ' but the generated code in kafka_sidecar/admin/v1/admin_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -41,23 +41,23 @@ class AdminStub:
         """
         self.Status = channel.unary_unary(
                 '/kafka_sidecar.admin.v1.Admin/Status',
-                request_serializer=admin__pb2.StatusRequest.SerializeToString,
-                response_deserializer=admin__pb2.StatusResponse.FromString,
+                request_serializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.StatusRequest.SerializeToString,
+                response_deserializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.StatusResponse.FromString,
                 _registered_method=True)
         self.Resume = channel.unary_unary(
                 '/kafka_sidecar.admin.v1.Admin/Resume',
-                request_serializer=admin__pb2.ResumeRequest.SerializeToString,
-                response_deserializer=admin__pb2.ResumeResponse.FromString,
+                request_serializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.ResumeResponse.FromString,
                 _registered_method=True)
         self.Pause = channel.unary_unary(
                 '/kafka_sidecar.admin.v1.Admin/Pause',
-                request_serializer=admin__pb2.PauseRequest.SerializeToString,
-                response_deserializer=admin__pb2.PauseResponse.FromString,
+                request_serializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.PauseRequest.SerializeToString,
+                response_deserializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.PauseResponse.FromString,
                 _registered_method=True)
         self.Seek = channel.unary_unary(
                 '/kafka_sidecar.admin.v1.Admin/Seek',
-                request_serializer=admin__pb2.SeekRequest.SerializeToString,
-                response_deserializer=admin__pb2.SeekResponse.FromString,
+                request_serializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.SeekRequest.SerializeToString,
+                response_deserializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.SeekResponse.FromString,
                 _registered_method=True)
 
 
@@ -103,23 +103,23 @@ def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Status': grpc.unary_unary_rpc_method_handler(
                     servicer.Status,
-                    request_deserializer=admin__pb2.StatusRequest.FromString,
-                    response_serializer=admin__pb2.StatusResponse.SerializeToString,
+                    request_deserializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.StatusRequest.FromString,
+                    response_serializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.StatusResponse.SerializeToString,
             ),
             'Resume': grpc.unary_unary_rpc_method_handler(
                     servicer.Resume,
-                    request_deserializer=admin__pb2.ResumeRequest.FromString,
-                    response_serializer=admin__pb2.ResumeResponse.SerializeToString,
+                    request_deserializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.ResumeRequest.FromString,
+                    response_serializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.ResumeResponse.SerializeToString,
             ),
             'Pause': grpc.unary_unary_rpc_method_handler(
                     servicer.Pause,
-                    request_deserializer=admin__pb2.PauseRequest.FromString,
-                    response_serializer=admin__pb2.PauseResponse.SerializeToString,
+                    request_deserializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.PauseRequest.FromString,
+                    response_serializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.PauseResponse.SerializeToString,
             ),
             'Seek': grpc.unary_unary_rpc_method_handler(
                     servicer.Seek,
-                    request_deserializer=admin__pb2.SeekRequest.FromString,
-                    response_serializer=admin__pb2.SeekResponse.SerializeToString,
+                    request_deserializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.SeekRequest.FromString,
+                    response_serializer=kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.SeekResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -152,8 +152,8 @@ class Admin:
             request,
             target,
             '/kafka_sidecar.admin.v1.Admin/Status',
-            admin__pb2.StatusRequest.SerializeToString,
-            admin__pb2.StatusResponse.FromString,
+            kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.StatusRequest.SerializeToString,
+            kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.StatusResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -179,8 +179,8 @@ class Admin:
             request,
             target,
             '/kafka_sidecar.admin.v1.Admin/Resume',
-            admin__pb2.ResumeRequest.SerializeToString,
-            admin__pb2.ResumeResponse.FromString,
+            kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.ResumeRequest.SerializeToString,
+            kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.ResumeResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -206,8 +206,8 @@ class Admin:
             request,
             target,
             '/kafka_sidecar.admin.v1.Admin/Pause',
-            admin__pb2.PauseRequest.SerializeToString,
-            admin__pb2.PauseResponse.FromString,
+            kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.PauseRequest.SerializeToString,
+            kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.PauseResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -233,8 +233,8 @@ class Admin:
             request,
             target,
             '/kafka_sidecar.admin.v1.Admin/Seek',
-            admin__pb2.SeekRequest.SerializeToString,
-            admin__pb2.SeekResponse.FromString,
+            kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.SeekRequest.SerializeToString,
+            kafka__sidecar_dot_admin_dot_v1_dot_admin__pb2.SeekResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from . import lambda_pb2 as lambda__pb2
+from . import lambda_pb2 as kafka__sidecar_dot_v1_dot_lambda__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in lambda_pb2_grpc.py depends on'
+        + ' but the generated code in kafka_sidecar/v1/lambda_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -34,32 +34,32 @@ class LambdaHostStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.Process = channel.stream_stream(
-                '/kafka_sidecar.v1.LambdaHost/Process',
-                request_serializer=lambda__pb2.LambdaFrame.SerializeToString,
-                response_deserializer=lambda__pb2.HostFrame.FromString,
+        self.Serve = channel.stream_stream(
+                '/kafka_sidecar.v1.LambdaHost/Serve',
+                request_serializer=kafka__sidecar_dot_v1_dot_lambda__pb2.LambdaFrame.SerializeToString,
+                response_deserializer=kafka__sidecar_dot_v1_dot_lambda__pb2.HostFrame.FromString,
                 _registered_method=True)
         self.Checkpoint = channel.unary_unary(
                 '/kafka_sidecar.v1.LambdaHost/Checkpoint',
-                request_serializer=lambda__pb2.CheckpointRequest.SerializeToString,
-                response_deserializer=lambda__pb2.CheckpointResponse.FromString,
+                request_serializer=kafka__sidecar_dot_v1_dot_lambda__pb2.CheckpointRequest.SerializeToString,
+                response_deserializer=kafka__sidecar_dot_v1_dot_lambda__pb2.CheckpointResponse.FromString,
                 _registered_method=True)
         self.Error = channel.unary_unary(
                 '/kafka_sidecar.v1.LambdaHost/Error',
-                request_serializer=lambda__pb2.ErrorRequest.SerializeToString,
-                response_deserializer=lambda__pb2.ErrorResponse.FromString,
+                request_serializer=kafka__sidecar_dot_v1_dot_lambda__pb2.ErrorRequest.SerializeToString,
+                response_deserializer=kafka__sidecar_dot_v1_dot_lambda__pb2.ErrorResponse.FromString,
                 _registered_method=True)
         self.Produce = channel.unary_unary(
                 '/kafka_sidecar.v1.LambdaHost/Produce',
-                request_serializer=lambda__pb2.ProduceRequest.SerializeToString,
-                response_deserializer=lambda__pb2.ProduceResponse.FromString,
+                request_serializer=kafka__sidecar_dot_v1_dot_lambda__pb2.ProduceRequest.SerializeToString,
+                response_deserializer=kafka__sidecar_dot_v1_dot_lambda__pb2.ProduceResponse.FromString,
                 _registered_method=True)
 
 
 class LambdaHostServicer:
     """Missing associated documentation comment in .proto file."""
 
-    def Process(self, request_iterator, context):
+    def Serve(self, request_iterator, context):
         """One partition's life. Statuses that end it:
         INVALID_ARGUMENT     a frame that cannot be parsed, or comes out of order; the text names the field
         NOT_FOUND            the Offer names a lambda that the sidecar does not have; the text lists those it has
@@ -103,25 +103,25 @@ class LambdaHostServicer:
 
 def add_LambdaHostServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'Process': grpc.stream_stream_rpc_method_handler(
-                    servicer.Process,
-                    request_deserializer=lambda__pb2.LambdaFrame.FromString,
-                    response_serializer=lambda__pb2.HostFrame.SerializeToString,
+            'Serve': grpc.stream_stream_rpc_method_handler(
+                    servicer.Serve,
+                    request_deserializer=kafka__sidecar_dot_v1_dot_lambda__pb2.LambdaFrame.FromString,
+                    response_serializer=kafka__sidecar_dot_v1_dot_lambda__pb2.HostFrame.SerializeToString,
             ),
             'Checkpoint': grpc.unary_unary_rpc_method_handler(
                     servicer.Checkpoint,
-                    request_deserializer=lambda__pb2.CheckpointRequest.FromString,
-                    response_serializer=lambda__pb2.CheckpointResponse.SerializeToString,
+                    request_deserializer=kafka__sidecar_dot_v1_dot_lambda__pb2.CheckpointRequest.FromString,
+                    response_serializer=kafka__sidecar_dot_v1_dot_lambda__pb2.CheckpointResponse.SerializeToString,
             ),
             'Error': grpc.unary_unary_rpc_method_handler(
                     servicer.Error,
-                    request_deserializer=lambda__pb2.ErrorRequest.FromString,
-                    response_serializer=lambda__pb2.ErrorResponse.SerializeToString,
+                    request_deserializer=kafka__sidecar_dot_v1_dot_lambda__pb2.ErrorRequest.FromString,
+                    response_serializer=kafka__sidecar_dot_v1_dot_lambda__pb2.ErrorResponse.SerializeToString,
             ),
             'Produce': grpc.unary_unary_rpc_method_handler(
                     servicer.Produce,
-                    request_deserializer=lambda__pb2.ProduceRequest.FromString,
-                    response_serializer=lambda__pb2.ProduceResponse.SerializeToString,
+                    request_deserializer=kafka__sidecar_dot_v1_dot_lambda__pb2.ProduceRequest.FromString,
+                    response_serializer=kafka__sidecar_dot_v1_dot_lambda__pb2.ProduceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,7 +135,7 @@ class LambdaHost:
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod
-    def Process(request_iterator,
+    def Serve(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -148,9 +148,9 @@ class LambdaHost:
         return grpc.experimental.stream_stream(
             request_iterator,
             target,
-            '/kafka_sidecar.v1.LambdaHost/Process',
-            lambda__pb2.LambdaFrame.SerializeToString,
-            lambda__pb2.HostFrame.FromString,
+            '/kafka_sidecar.v1.LambdaHost/Serve',
+            kafka__sidecar_dot_v1_dot_lambda__pb2.LambdaFrame.SerializeToString,
+            kafka__sidecar_dot_v1_dot_lambda__pb2.HostFrame.FromString,
             options,
             channel_credentials,
             insecure,
@@ -176,8 +176,8 @@ class LambdaHost:
             request,
             target,
             '/kafka_sidecar.v1.LambdaHost/Checkpoint',
-            lambda__pb2.CheckpointRequest.SerializeToString,
-            lambda__pb2.CheckpointResponse.FromString,
+            kafka__sidecar_dot_v1_dot_lambda__pb2.CheckpointRequest.SerializeToString,
+            kafka__sidecar_dot_v1_dot_lambda__pb2.CheckpointResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -203,8 +203,8 @@ class LambdaHost:
             request,
             target,
             '/kafka_sidecar.v1.LambdaHost/Error',
-            lambda__pb2.ErrorRequest.SerializeToString,
-            lambda__pb2.ErrorResponse.FromString,
+            kafka__sidecar_dot_v1_dot_lambda__pb2.ErrorRequest.SerializeToString,
+            kafka__sidecar_dot_v1_dot_lambda__pb2.ErrorResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -230,8 +230,8 @@ class LambdaHost:
             request,
             target,
             '/kafka_sidecar.v1.LambdaHost/Produce',
-            lambda__pb2.ProduceRequest.SerializeToString,
-            lambda__pb2.ProduceResponse.FromString,
+            kafka__sidecar_dot_v1_dot_lambda__pb2.ProduceRequest.SerializeToString,
+            kafka__sidecar_dot_v1_dot_lambda__pb2.ProduceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -100,7 +100,7 @@ class LambdaHost:
     def handler(self) -> grpc.GenericRpcHandler:
         """The service for a gRPC server; every message passes as bytes."""
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "Process": grpc.stream_stream_rpc_method_handler(self._process),
+            "Serve": grpc.stream_stream_rpc_method_handler(self._serve),
             **self._calls.handlers(),
         }
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
@@ -147,7 +147,7 @@ class LambdaHost:
 
     # --- the stream -------------------------------------------------------------------------------------------
 
-    async def _process(self, _: object, context: Context) -> None:
+    async def _serve(self, _: object, context: Context) -> None:
         peer = context.peer()
         about: dict[str, object] = {}
         try:
@@ -156,7 +156,7 @@ class LambdaHost:
             self._check(offer)
             if is_one_connection(peer):
                 await self.refusals.late(peer, 0.0)
-            await self._serve(context, self._begin(offer, peer))
+            await self._live(context, self._begin(offer, peer))
         except InvalidFrameError as error:
             status, text = grpc.StatusCode.INVALID_ARGUMENT, str(error)
         except Refused as refused:
@@ -209,7 +209,7 @@ class LambdaHost:
         if not self._spares_of_process[key]:
             del self._spares_of_process[key]
 
-    async def _serve(self, context: Context, stream: Stream) -> None:
+    async def _live(self, context: Context, stream: Stream) -> None:
         """From the Welcome to the end. Raises ``InvalidFrameError`` and ``Refused``."""
         hosted = self._lambdas[stream.lambda_name]
         tasks: list[asyncio.Future[Any]] = []

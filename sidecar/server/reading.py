@@ -1,4 +1,4 @@
-"""What a lambda sends on its `Process` stream, frame by frame: checked for its order, and told to the thread."""
+"""What a lambda sends on its `Serve` stream, frame by frame: checked for its order, and told to the thread."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""One `Process` stream, on the loop: what is to be written, and how it ends."""
+"""One `Serve` stream, on the loop: what is to be written, and how it ends."""
 
 import asyncio
 from collections import deque

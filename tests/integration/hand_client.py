@@ -20,7 +20,7 @@ class HandClient:
     def __init__(self, channel: grpc.Channel) -> None:
         self.stub: Any = lambda_pb2_grpc.LambdaHostStub(channel)  # type: ignore[no-untyped-call]
         self._out: SimpleQueue[pb.LambdaFrame | None] = SimpleQueue()
-        self._stream: Any = self.stub.Process(iter(self._out.get, None), timeout=2 * PATIENCE)
+        self._stream: Any = self.stub.Serve(iter(self._out.get, None), timeout=2 * PATIENCE)
         self.lease = ""
 
     def say(self, **arm: Any) -> None:

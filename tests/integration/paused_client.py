@@ -104,7 +104,7 @@ class PausedProcesses:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, process_id: str) -> None:
-        call = self.stub.Process()
+        call = self.stub.Serve()
         held: Held | None = None
         try:
             with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):

@@ -1,6 +1,8 @@
-"""The generated code is what `proto/` says now."""
+"""The generated code is what `proto/` says now, and gets on with other packages' descriptors."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,30 @@ def test_the_generated_code_is_up_to_date(tmp_path: Path) -> None:
         kept = (ROOT / "sdk_python" / "protocol" / name).read_text()
         if text != kept:
             pytest.fail(f"sdk_python/protocol/{name} is not what proto/ generates: run `make proto`")
+
+
+_BESIDE_ANOTHER_PACKAGE = """
+from google.protobuf import descriptor_pb2, descriptor_pool
+
+for name in ("lambda.proto", "admin.proto", "commit.proto"):
+    foreign = descriptor_pb2.FileDescriptorProto(name=name, package="another", syntax="proto3")
+    foreign.message_type.add(name=f"Of{name.title().replace('.', '')}")
+    descriptor_pool.Default().Add(foreign)
+
+from sdk_python.protocol import admin_pb2, commit_pb2, lambda_pb2
+
+for module in (lambda_pb2, admin_pb2, commit_pb2):
+    print(module.DESCRIPTOR.name)
+"""
+
+
+def test_another_package_may_have_files_of_the_same_names() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _BESIDE_ANOTHER_PACKAGE], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout.split() == [
+        "kafka_sidecar/v1/lambda.proto",
+        "kafka_sidecar/admin/v1/admin.proto",
+        "kafka_sidecar/commit/v1/commit.proto",
+    ]

@@ -87,7 +87,7 @@ class Attack:
         return answer
 
     def stream(self) -> Any:
-        return next(self._channels).stream_stream(HOST + "Process")()
+        return next(self._channels).stream_stream(HOST + "Serve")()
 
     async def stream_of(self, *frames: bytes) -> None:
         """A stream with these frames, to its end."""
@@ -174,7 +174,7 @@ async def spares(attack: Attack) -> None:
         if number >= 10_000:
             await attack.over()
             return
-        call: Any = channels[number % len(channels)].stream_stream(HOST + "Process")()
+        call: Any = channels[number % len(channels)].stream_stream(HOST + "Serve")()
         try:
             await call.write(frame(offer=offer(process_id=f"process-{number}" if number % 10 else "one")))
             await call.read()
@@ -298,7 +298,7 @@ async def huge(attack: Attack) -> None:
 
 async def silent(attack: Attack) -> None:
     """2,000 streams that never offer, over 40 connections, and each that ends makes way for another."""
-    await _held_open(attack, 50, lambda channel: channel.stream_stream(HOST + "Process")())
+    await _held_open(attack, 50, lambda channel: channel.stream_stream(HOST + "Serve")())
 
 
 async def withheld(attack: Attack) -> None:
@@ -348,7 +348,7 @@ async def offers(attack: Attack) -> None:
     held: list[Any] = []
 
     async def one(channel: grpc.aio.Channel) -> None:
-        call: Any = channel.stream_stream(HOST + "Process")()
+        call: Any = channel.stream_stream(HOST + "Serve")()
         try:
             await call.write(next(kinds)())
             await call.read()

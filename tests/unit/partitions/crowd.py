@@ -9,7 +9,7 @@ from sidecar.partitions.vocabulary import StreamId, TopicPartition
 
 @dataclass
 class Line:
-    """One `Process` call. ``known``: the table has not been told, and has not decided, that it is over."""
+    """One `Serve` call. ``known``: the table has not been told, and has not decided, that it is over."""
 
     id: StreamId
     process: str

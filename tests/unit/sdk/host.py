@@ -19,7 +19,7 @@ PATIENCE = 60.0
 
 
 class HostStream:
-    """One Process call, seen from the sidecar."""
+    """One Serve call, seen from the sidecar."""
 
     def __init__(self, offer: pb.Offer, end: Callable[[grpc.StatusCode, str], None]) -> None:
         self.offer = offer
@@ -139,7 +139,7 @@ class Host(LambdaHostServicer):
 
     # ---------------------------------------------------------------------------------------------- the calls
 
-    async def Process(  # noqa: N802
+    async def Serve(  # noqa: N802
         self, requests: AsyncIterator[pb.LambdaFrame], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[pb.HostFrame]:
         self.metadata.append(dict(context.invocation_metadata() or ()))

@@ -58,10 +58,10 @@ DeskT = TypeVar("DeskT", bound=Desk)
 
 
 class Call:
-    """One `Process` call, seen from the lambda; bytes out, frames in."""
+    """One `Serve` call, seen from the lambda; bytes out, frames in."""
 
     def __init__(self, channel: grpc.aio.Channel, metadata: Metadata = ()) -> None:
-        self._call: Any = channel.stream_stream(f"/{SERVICE}/Process")(metadata=metadata)
+        self._call: Any = channel.stream_stream(f"/{SERVICE}/Serve")(metadata=metadata)
         self.id: StreamId = 0
         """The sidecar's number for it, known after `Bench.offered`."""
 

@@ -1,4 +1,4 @@
-"""The Process stream: what a lambda sends becomes letters, what a consumer thread says becomes frames."""
+"""The Serve stream: what a lambda sends becomes letters, what a consumer thread says becomes frames."""
 
 import asyncio
 import json
@@ -60,7 +60,7 @@ async def test_from_the_offer_to_the_records(lab: Lab) -> None:
 
 
 async def test_the_generated_stub_speaks_it_too(lab: Lab) -> None:
-    call = lab.calls.Process()
+    call = lab.calls.Serve()
     await call.write(pb.LambdaFrame(offer=offer(lambda_name="scribe")))
     async with asyncio.timeout(PATIENCE):
         frame = await call.read()
