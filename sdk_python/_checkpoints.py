@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from ._connection import LinkError
 from ._errors import RefusedError, clip
+from ._limits import Limits
 from ._log import log
 from .protocol import lambda_pb2 as pb
 
@@ -21,11 +22,11 @@ SPACING: Final = 0.01
 """Seconds between the starts of two Checkpoint calls, unless a lease is in a hurry."""
 HANDLED_INTERVAL: Final = 1.0
 """Seconds between reports of handled offsets that moved without a checkpoint."""
-MAX_ENTRIES: Final = 10_000
-"""Entries that one CheckpointRequest may carry."""
 MAX_NAMES: Final = 10
 """Names of what is skipped that one entry may carry; the sidecar refuses a request with more, or with longer ones."""
 MAX_NAME_BYTES: Final = 256
+_ENTRY_BYTES: Final = MAX_NAMES * (MAX_NAME_BYTES + 3) + 512
+"""More than an entry ever takes in a request."""
 _RETRY_FIRST: Final = 0.05
 _RETRY_MOST: Final = 1.0
 _NONE: Final = -1
@@ -251,6 +252,8 @@ class CheckpointSender:
         self._call = call
         self._spacing = spacing
         self._handled_interval = handled_interval
+        self.limits = Limits()
+        """Of the sidecar that is there now."""
         self._places: set[Place] = set()
         self._moved: dict[Place, None] = {}
         self._wake = asyncio.Event()
@@ -333,12 +336,15 @@ class CheckpointSender:
 
     def _collect(self) -> dict[Place, pb.CheckpointEntry]:
         sent: dict[Place, pb.CheckpointEntry] = {}
-        while self._moved and len(sent) < MAX_ENTRIES:
+        size = 0
+        most_bytes = max(1, self.limits.request_bytes - _ENTRY_BYTES)
+        while self._moved and len(sent) < self.limits.checkpoint_entries and size < most_bytes:
             place = next(iter(self._moved))
             del self._moved[place]
             entry = place.take()
             if entry is not None:
                 sent[place] = entry
+                size += entry.ByteSize() + 4  # and what stands before it in the request
         if not self._moved:
             self._wake.clear()
             self._hurried.clear()

@@ -29,6 +29,7 @@ from ._errors import RefusedError, SettingsError, clip, message_of, type_of
 from ._fitting import checked_factory
 from ._interfaces import IPartitionLambdaFactory, IPlugin
 from ._leaving import exit_in, is_ours
+from ._limits import Limits
 from ._loading import version_of
 from ._log import log
 from ._message import FrameError
@@ -238,6 +239,7 @@ class Client:
             self._welcomed = True
             connected = f"connected to sidecar {welcome.sidecar_version} at {self._endpoint.address}"
             self._say(connected, connected)
+            limits = self._sender.limits = Limits.told(welcome.limits)
             factory = await self._created(welcome)
             if not created:
                 await stream.write(_AVAILABLE)
@@ -251,6 +253,7 @@ class Client:
                 produce=self._connection.produce,
                 turns=self._turns,
                 window=welcome.window_messages or 1000,
+                limits=limits,
                 drain_timeout=self._options.drain_timeout * _PARTITION_SHARE,
                 leave=self.leave,
             )

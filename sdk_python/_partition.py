@@ -41,6 +41,7 @@ from ._fitting import checked_lambda
 from ._flow import Flow
 from ._interfaces import CloseReason, IPartitionLambda, IPartitionLambdaFactory
 from ._leaving import exit_in, is_ours
+from ._limits import Limits
 from ._log import logger_for
 from ._message import FrameError
 from ._outcomes import Outcomes
@@ -94,6 +95,7 @@ class Host:
     produce: Callable[[pb.ProduceRequest], Awaitable[pb.ProduceResponse]]
     turns: Turns
     window: int
+    limits: Limits
     drain_timeout: float
     leave: Callable[[BaseException], None]
     """The lambda's code asks for the end of the process (``sys.exit``): drain, and then end with this."""
@@ -140,7 +142,7 @@ class Partition:
         self.flow = Flow(self.context, self.dispatcher, host.window, self.log)
         self.outcomes = Outcomes(self.context.passed, self._not_received)
         """Of what it produces: no checkpoint passes a failure that nobody received."""
-        self.producing = Producing(assigned.lease, host.produce, self.flow, self.outcomes)
+        self.producing = Producing(assigned.lease, host.produce, self.flow, self.outcomes, host.limits)
         self.on_produce: Put = self.producing.put
         """``context.produce``."""
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()

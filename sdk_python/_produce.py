@@ -17,16 +17,10 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 
 from ._connection import LinkError, TooLargeError
 from ._errors import ProduceError, ProduceFailure, RefusedError
+from ._limits import Limits
 from ._outcomes import Outcome, Outcomes, all_of
 from .protocol import lambda_pb2 as pb
 
-MAX_RECORDS: Final = 10_000
-MAX_BYTES: Final = 900 * 1024
-"""Of one call, about: the sidecar takes a message of 1 MiB. A record alone may fill it."""
-MAX_RECORD_BYTES: Final = 1024 * 1024 - 4096
-"""A record of more bytes cannot go through the sidecar."""
-MAX_TOPICS: Final = 100
-"""Different ones in a call."""
 MAX_TOPIC_NAME: Final = 249
 """Characters; Kafka takes no longer one."""
 HIGH_BYTES: Final = 4 * 1024 * 1024
@@ -107,8 +101,11 @@ class Producing:
         call: Callable[[pb.ProduceRequest], Awaitable[pb.ProduceResponse]],
         pressure: Pressure,
         outcomes: Outcomes,
+        limits: Limits,
     ) -> None:
         self.outcomes = outcomes
+        self._limits = limits
+        self._record_bytes = limits.record_bytes
         self._lease = lease
         self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 makes a system call of it
         self._call = call
@@ -139,8 +136,8 @@ class Producing:
         size = waiting.size
         if self._over:
             self._refuse(waiting, self._over, "stale_lease")
-        elif size > MAX_RECORD_BYTES:
-            text = f"{size} bytes; a record has at most {MAX_RECORD_BYTES} on its way through the sidecar"
+        elif size > self._record_bytes:
+            text = f"{size} bytes; a record has at most {self._record_bytes} on its way through the sidecar"
             self._refuse(waiting, text, "too_large")
         elif self._bytes + size > MOST_BYTES:
             text = f"{self._bytes} bytes wait already; await what is produced before there is more"
@@ -215,12 +212,13 @@ class Producing:
         batch: list[_Waiting] = []
         topics: set[str] = set()
         size = 0
-        queue = self._queue
-        while queue and len(batch) < MAX_RECORDS:
+        queue, limits = self._queue, self._limits
+        most_bytes = limits.produce_bytes
+        while queue and len(batch) < limits.produce_records:
             waiting = queue[0]
             size += waiting.size
             topics.add(waiting.topic)
-            if batch and (size > MAX_BYTES or len(topics) > MAX_TOPICS):
+            if batch and (size > most_bytes or len(topics) > limits.produce_topics):
                 break
             batch.append(queue.popleft())
         return batch

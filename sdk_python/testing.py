@@ -27,6 +27,7 @@ from ._checkpoints import Place
 from ._connection import LinkError
 from ._fitting import checked_factory
 from ._interfaces import IPartitionLambdaFactory, IPlugin
+from ._limits import Limits
 from ._loading import as_plugin
 from ._message import CREATE_TIME, NO_TIMESTAMP, Header, Message, batch_of
 from ._partition import Host, Partition
@@ -245,6 +246,7 @@ class FakeSidecar:
             produce=self._on_produce,
             turns=Turns(),
             window=10_000,
+            limits=Limits(),
             drain_timeout=self._drain_timeout,
             leave=self._left,
         )

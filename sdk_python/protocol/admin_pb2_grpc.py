@@ -26,10 +26,10 @@ if _version_not_supported:
 
 
 class AdminStub:
-    """Of calls about one partition:
-    NOT_FOUND            no such lambda, or the partition is not this sidecar's now; the text says what is
+    """Statuses of calls about one partition:
+    NOT_FOUND            no such lambda, or this sidecar does not own the partition now; the text lists what it has
     FAILED_PRECONDITION  the partition cannot do that in its present state; the text says why
-    OUT_OF_RANGE         an offset that the log does not have; the text has the log's numbers
+    OUT_OF_RANGE         an offset that the log does not have; the text says where the log begins and ends
     UNAVAILABLE          Kafka does not answer, or the sidecar stops
     """
 
@@ -62,10 +62,10 @@ class AdminStub:
 
 
 class AdminServicer:
-    """Of calls about one partition:
-    NOT_FOUND            no such lambda, or the partition is not this sidecar's now; the text says what is
+    """Statuses of calls about one partition:
+    NOT_FOUND            no such lambda, or this sidecar does not own the partition now; the text lists what it has
     FAILED_PRECONDITION  the partition cannot do that in its present state; the text says why
-    OUT_OF_RANGE         an offset that the log does not have; the text has the log's numbers
+    OUT_OF_RANGE         an offset that the log does not have; the text says where the log begins and ends
     UNAVAILABLE          Kafka does not answer, or the sidecar stops
     """
 
@@ -76,23 +76,23 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Resume(self, request, context):
-        """Lets a partition go on that is halted, or paused by an operator or by its lambda.
+        """Resumes a partition that is halted, or paused by an operator or by its lambda.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Pause(self, request, context):
-        """Takes the partition from its lambda, which may finish what runs, and keeps it until Resume, as long as this sidecar
-        owns it. Answers when it stands still.
+        """Takes the partition from its lambda, which may finish the records that it works on, and keeps it until Resume, as
+        long as this sidecar owns it. Answers when no lambda has the partition any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Seek(self, request, context):
-        """Moves the partition to another place. Its lease is dead at once, the new place is committed before the answer. A
-        halted or paused partition stays so.
+        """Moves the partition to another offset. Its lease is dead at once; the new offset is committed before the answer. A
+        halted or paused partition stays halted or paused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,10 +130,10 @@ def add_AdminServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Admin:
-    """Of calls about one partition:
-    NOT_FOUND            no such lambda, or the partition is not this sidecar's now; the text says what is
+    """Statuses of calls about one partition:
+    NOT_FOUND            no such lambda, or this sidecar does not own the partition now; the text lists what it has
     FAILED_PRECONDITION  the partition cannot do that in its present state; the text says why
-    OUT_OF_RANGE         an offset that the log does not have; the text has the log's numbers
+    OUT_OF_RANGE         an offset that the log does not have; the text says where the log begins and ends
     UNAVAILABLE          Kafka does not answer, or the sidecar stops
     """
 

@@ -171,7 +171,7 @@ class Client(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., language: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("settings_json", "protocol_version", "capabilities", "window_messages", "window_bytes", "max_frame_bytes", "sidecar_version")
+    __slots__ = ("settings_json", "protocol_version", "capabilities", "window_messages", "window_bytes", "max_frame_bytes", "sidecar_version", "window_span", "limits")
     SETTINGS_JSON_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +179,8 @@ class Welcome(_message.Message):
     WINDOW_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_FRAME_BYTES_FIELD_NUMBER: _ClassVar[int]
     SIDECAR_VERSION_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_SPAN_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     settings_json: str
     protocol_version: int
     capabilities: _containers.RepeatedScalarFieldContainer[str]
@@ -186,7 +188,47 @@ class Welcome(_message.Message):
     window_bytes: int
     max_frame_bytes: int
     sidecar_version: str
-    def __init__(self, settings_json: _Optional[str] = ..., protocol_version: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., window_messages: _Optional[int] = ..., window_bytes: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., sidecar_version: _Optional[str] = ...) -> None: ...
+    window_span: int
+    limits: Limits
+    def __init__(self, settings_json: _Optional[str] = ..., protocol_version: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., window_messages: _Optional[int] = ..., window_bytes: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., sidecar_version: _Optional[str] = ..., window_span: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("max_request_bytes", "max_checkpoint_entries", "max_produce_records", "max_produce_topics", "max_producing_records", "max_producing_bytes", "produce_timeout_ms", "offer_timeout_ms", "request_timeout_ms", "ready_timeout_ms", "close_timeout_ms", "max_streams_per_connection", "max_offering_streams_per_connection", "max_spare_streams_per_process", "max_spare_streams_per_lambda", "min_ping_interval_ms", "idle_timeout_ms")
+    MAX_REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_CHECKPOINT_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    MAX_PRODUCE_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_PRODUCE_TOPICS_FIELD_NUMBER: _ClassVar[int]
+    MAX_PRODUCING_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_PRODUCING_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PRODUCE_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    OFFER_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    READY_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_STREAMS_PER_CONNECTION_FIELD_NUMBER: _ClassVar[int]
+    MAX_OFFERING_STREAMS_PER_CONNECTION_FIELD_NUMBER: _ClassVar[int]
+    MAX_SPARE_STREAMS_PER_PROCESS_FIELD_NUMBER: _ClassVar[int]
+    MAX_SPARE_STREAMS_PER_LAMBDA_FIELD_NUMBER: _ClassVar[int]
+    MIN_PING_INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    IDLE_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    max_request_bytes: int
+    max_checkpoint_entries: int
+    max_produce_records: int
+    max_produce_topics: int
+    max_producing_records: int
+    max_producing_bytes: int
+    produce_timeout_ms: int
+    offer_timeout_ms: int
+    request_timeout_ms: int
+    ready_timeout_ms: int
+    close_timeout_ms: int
+    max_streams_per_connection: int
+    max_offering_streams_per_connection: int
+    max_spare_streams_per_process: int
+    max_spare_streams_per_lambda: int
+    min_ping_interval_ms: int
+    idle_timeout_ms: int
+    def __init__(self, max_request_bytes: _Optional[int] = ..., max_checkpoint_entries: _Optional[int] = ..., max_produce_records: _Optional[int] = ..., max_produce_topics: _Optional[int] = ..., max_producing_records: _Optional[int] = ..., max_producing_bytes: _Optional[int] = ..., produce_timeout_ms: _Optional[int] = ..., offer_timeout_ms: _Optional[int] = ..., request_timeout_ms: _Optional[int] = ..., ready_timeout_ms: _Optional[int] = ..., close_timeout_ms: _Optional[int] = ..., max_streams_per_connection: _Optional[int] = ..., max_offering_streams_per_connection: _Optional[int] = ..., max_spare_streams_per_process: _Optional[int] = ..., max_spare_streams_per_lambda: _Optional[int] = ..., min_ping_interval_ms: _Optional[int] = ..., idle_timeout_ms: _Optional[int] = ...) -> None: ...
 
 class Available(_message.Message):
     __slots__ = ()

@@ -61,16 +61,16 @@ class LambdaHostServicer:
 
     def Serve(self, request_iterator, context):
         """One partition's life. Statuses that end it:
-        INVALID_ARGUMENT     a frame that cannot be parsed, or comes out of order; the text names the field
+        INVALID_ARGUMENT     a frame that cannot be parsed, or that comes out of order; the text names the field
         NOT_FOUND            the Offer names a lambda that the sidecar does not have; the text lists those it has
-        FAILED_PRECONDITION  the protocol version is too old; the text names the oldest that is served
-        UNAUTHENTICATED      token missing or wrong
+        FAILED_PRECONDITION  the protocol version is too old; the text names the oldest that the sidecar speaks
+        UNAUTHENTICATED      the token is missing or wrong
         DEADLINE_EXCEEDED    no Offer, no Ready or no Closed in time
-        RESOURCE_EXHAUSTED   more streams wait for a partition than one process, or all together, may keep (then those
-        without Available go first), or are open without an Offer; or more frames wait for the
-        client than for one that reads ahead; or, from gRPC itself, a message of more than 1 MiB
-        UNAVAILABLE          the sidecar shuts down, or the process did not read: offer again later, with back-off
-        OK ends it after Closed.
+        RESOURCE_EXHAUSTED   too many streams: spare ones of this process or of this lambda (those without Available end
+        first), or streams without an Offer; or too many frames wait for a client that does not
+        read; or, from gRPC itself, a message that is too large
+        UNAVAILABLE          the sidecar stops, or the process did not read: offer again later, with back-off
+        OK ends it after Closed. A client that ends its side without Closed counts as one whose stream broke.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,16 +85,17 @@ class LambdaHostServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Error(self, request, context):
-        """Something went wrong with one partition. Await the response before sending Closed on the stream.
+        """Something went wrong with one partition. Await the response before sending Closed on the stream. Allowed from
+        Assigned on, also before Ready: then creating the lambda has failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Produce(self, request, context):
-        """Records to write to Kafka, so that a lambda needs no Kafka client. What became of each is in the response: a record
-        that cannot be written stops no other. INVALID_ARGUMENT is for a request that is malformed, such as columns of
-        different lengths; RESOURCE_EXHAUSTED, from gRPC itself, for a message of more than 1 MiB: do not send it again.
+        """Records to write to Kafka, so that a lambda needs no Kafka client. The response says what became of each: a record
+        that cannot be written does not stop the others. INVALID_ARGUMENT is for a malformed request, such as columns of
+        different lengths; RESOURCE_EXHAUSTED, from gRPC itself, for a message that is too large: do not send it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

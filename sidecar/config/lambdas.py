@@ -174,6 +174,11 @@ class WindowConfig(Section):
     """Bytes of keys, values and headers. Default 16MiB. It bounds the memory of a lambda process: about this
     much for each of its partitions."""
 
+    @property
+    def span(self) -> int:
+        """How far the last record sent may be above the checkpoint, in offsets: see `sidecar.partitions.window`."""
+        return max(1_000_000, 100 * self.messages)
+
 
 class FrameConfig(Section):
     """How large one frame on the wire may become. A frame never waits to be filled."""

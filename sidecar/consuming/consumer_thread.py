@@ -98,7 +98,7 @@ class ConsumerThread(threading.Thread):
         limits = Limits(
             window_messages=config.window.messages,
             window_bytes=config.window.bytes,
-            window_span=max(1_000_000, 100 * config.window.messages),
+            window_span=config.window.span,
             leave_group_after=config.leave_group_after,
             stall_after=config.stall_after,
             policy=Policy(config.on_critical),

@@ -25,6 +25,7 @@ from sidecar.server import frames
 from sidecar.server.arrivals import Arrivals
 from sidecar.server.calls import Calls
 from sidecar.server.frames import InvalidFrameError, Offered
+from sidecar.server.limits import limits
 from sidecar.server.reading import Reader
 from sidecar.server.refusals import Context, Refusals, Refused, abort, is_one_connection
 from sidecar.server.runtime import LambdaRuntime
@@ -167,6 +168,11 @@ class LambdaHost:
             await abort(context, status, text)
         await self.refusals.refuse(context, status, text, about, peer=peer)
 
+    @property
+    def _share(self) -> int:
+        """How many streams of one lambda may wait for a partition."""
+        return max(LEAST_SHARE, MOST_WITHOUT_PARTITION // len(self._lambdas))
+
     def _begin(self, offer: Offered, peer: str) -> Stream:
         """A stream for an offer that is taken. Raises ``Refused``."""
         name, process = offer.lambda_name, offer.process_id
@@ -176,7 +182,7 @@ class LambdaHost:
                 f"offer.process_id: {MOST_SPARES} streams of this process wait for a partition of {name!r} already; "
                 "keep one, and open the next when it is assigned",
             )
-        share = max(LEAST_SHARE, MOST_WITHOUT_PARTITION // len(self._lambdas))
+        share = self._share
         unavailable = self._unavailable.setdefault(name, Silent(share))
         if self._spares[name] >= share:
             silent = unavailable.victim()
@@ -214,7 +220,7 @@ class LambdaHost:
         hosted = self._lambdas[stream.lambda_name]
         tasks: list[asyncio.Future[Any]] = []
         try:
-            await context.write(_welcome(hosted.config))
+            await context.write(_welcome(hosted.config, limits(MOST_SPARES, self._share)))
             reading = Reader(context, stream, hosted.mailbox, partial(self._available, stream))
             reader = asyncio.ensure_future(reading.read_all())
             tasks.append(reader)
@@ -280,7 +286,7 @@ class LambdaHost:
             del self.processes[offer.process_id]
 
 
-def _welcome(config: LambdaConfig) -> bytes:
+def _welcome(config: LambdaConfig, enforced: pb.Limits) -> bytes:
     settings = dict(config.settings)
     if config.document_lambda is not None:  # the document router's, which sees nothing but the settings
         settings["document_lambda"] = config.document_lambda
@@ -292,5 +298,7 @@ def _welcome(config: LambdaConfig) -> bytes:
             window_bytes=config.window.bytes,
             max_frame_bytes=config.frame.bytes,
             sidecar_version=VERSION,
+            window_span=config.window.span,
+            limits=enforced,
         )
     ).SerializeToString()

@@ -1,7 +1,7 @@
 """What is done about clients that are refused again and again: they wait longer, and fill no log.
 
 Answering late costs nothing, and slows a client down that floods: its calls under way are bounded
-(`server.MOST_STREAMS`). Only what is refused, or of no use, waits, and the offers of a connection that keeps making
+(`limits.MOST_STREAMS`). Only what is refused, or of no use, waits, and the offers of a connection that keeps making
 such: an honest call never does.
 """
 

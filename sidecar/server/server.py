@@ -11,9 +11,7 @@ from sidecar.config.model import ServerConfig, TlsConfig
 from sidecar.server import admin, lambda_host, unix_socket
 from sidecar.server.access import TokenCheck
 from sidecar.server.arrivals import MOST_RECEIVED
-
-MOST_STREAMS = 128
-"""Calls and streams under way on one connection; the contract says at most 64. Those beyond wait in the client."""
+from sidecar.server.limits import IDLE_TIMEOUT_MS, MOST_STREAMS, PING_INTERVAL_MS
 
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MOST_RECEIVED),
@@ -27,12 +25,12 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_INTERVAL_MS),
     # It lets a fast client send far ahead of our reading, megabytes on each connection; honest ones send little.
     ("grpc.http2.bdp_probe", 0),
     # A connection that says nothing ends: one without the first bytes of HTTP/2 or TLS, and one without any call.
     ("grpc.server_handshake_timeout_ms", 10_000),
-    ("grpc.max_connection_idle_ms", 60_000),
+    ("grpc.max_connection_idle_ms", IDLE_TIMEOUT_MS),
     ("grpc.so_reuseport", 0),  # two sidecars on one port would share its calls by chance: refuse the second
 ]
 

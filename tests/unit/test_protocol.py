@@ -1,6 +1,8 @@
 """The generated code is what `proto/` says now, and gets on with other packages' descriptors."""
 
 import importlib.util
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +27,18 @@ def test_the_generated_code_is_up_to_date(tmp_path: Path) -> None:
         kept = (ROOT / "sdk_python" / "protocol" / name).read_text()
         if text != kept:
             pytest.fail(f"sdk_python/protocol/{name} is not what proto/ generates: run `make proto`")
+
+
+def test_stubs_for_python_are_made_as_the_docs_say(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    found = re.search(r"^python (-m grpc_tools\.protoc .*\n.*)$", text, re.MULTILINE)
+    assert found is not None
+    arguments = shlex.split(found[1].replace("\\\n", "").replace("OUT", str(tmp_path)))
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
+    # In a process of its own: this one has descriptors of that path already.
+    read = "from kafka_sidecar.v1 import lambda_pb2_grpc; print(lambda_pb2_grpc.LambdaHostStub.__name__)"
+    done = subprocess.run([sys.executable, "-c", read], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "LambdaHostStub"
 
 
 _BESIDE_ANOTHER_PACKAGE = """

@@ -39,17 +39,28 @@ class HostStream:
     def send(self, **frame: Any) -> None:
         self.outgoing.put_nowait(pb.HostFrame(**frame))
 
-    async def welcome(self, settings_json: str = "{}", window: int = 1000) -> None:
+    async def welcome(self, settings_json: str = "{}", window: int = 1000, limits: pb.Limits | None = None) -> None:
         self.send(
             welcome=pb.Welcome(
-                settings_json=settings_json, protocol_version=1, window_messages=window, sidecar_version="test"
+                settings_json=settings_json,
+                protocol_version=1,
+                window_messages=window,
+                sidecar_version="test",
+                limits=limits,
             )
         )
         await self.expect("available")
 
-    async def assign(self, partition: int = 0, start: int = 0, ready: bool = True, window: int = 1000) -> None:
+    async def assign(
+        self,
+        partition: int = 0,
+        start: int = 0,
+        ready: bool = True,
+        window: int = 1000,
+        limits: pb.Limits | None = None,
+    ) -> None:
         """Welcome and assign; waits for Ready."""
-        await self.welcome(window=window)
+        await self.welcome(window=window, limits=limits)
         self.lease = f"lease-of-partition-{partition}-{id(self)}"
         self.send(
             assigned=pb.Assigned(lease=self.lease, topic="words", partition=partition, start_offset=start, attempt=1)
@@ -88,6 +99,7 @@ class Host(LambdaHostServicer):
         self.streams: list[HostStream] = []
         self.requests: list[pb.CheckpointRequest] = []
         self.errors: list[pb.ErrorRequest] = []
+        self.produced: list[pb.ProduceRequest] = []
         self.metadata: list[dict[str, Any]] = []
         self.refusals: asyncio.Queue[None] = asyncio.Queue()
         self.peers: set[str] = set()
@@ -189,6 +201,13 @@ class Host(LambdaHostServicer):
         await self._notify()
         outcomes = {1: pb.ERROR_OUTCOME_RESTARTING, 2: pb.ERROR_OUTCOME_HALTED, 3: pb.ERROR_OUTCOME_REPORTED}
         return pb.ErrorResponse(outcome=outcomes[request.action])
+
+    async def Produce(self, request: pb.ProduceRequest, context: Any) -> pb.ProduceResponse:  # noqa: ARG002, N802
+        self.produced.append(request)
+        count = len(request.values)
+        return pb.ProduceResponse(
+            outcomes=[pb.PRODUCE_OUTCOME_WRITTEN] * count, partitions=[0] * count, offsets=[0] * count
+        )
 
     async def _notify(self) -> None:
         async with self._changed:

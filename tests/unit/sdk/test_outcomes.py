@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sdk_python import IContext, Message, Produced, ProduceError, Record, _outcomes
-from sdk_python._produce import MAX_RECORD_BYTES
+from sdk_python._limits import Limits
 from sdk_python.document_router import document_router
 from sdk_python.protocol import lambda_pb2 as pb
 from sdk_python.testing import FakeSidecar
@@ -63,11 +63,11 @@ def with_a_callback_that_does_not_ask(_: Message, context: IContext) -> None:
 
 
 def too_large(_: Message, context: IContext) -> None:
-    context.produce("out", bytes(MAX_RECORD_BYTES))
+    context.produce("out", bytes(Limits().record_bytes))
 
 
 def kept_too_large(_: Message, context: IContext) -> None:
-    KEPT.append(context.produce("out", bytes(MAX_RECORD_BYTES)))
+    KEPT.append(context.produce("out", bytes(Limits().record_bytes)))
 
 
 async def given_up(_: Message, context: IContext) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings, strategies as st
 
 from sdk_python import Message
 from sdk_python._checkpoints import Place
+from sdk_python._limits import Limits
 from sdk_python._partition import Host, Partition
 from sdk_python._turns import Turns
 from sdk_python.protocol import lambda_pb2 as pb
@@ -183,6 +184,7 @@ async def play(log: list[int], is_async: bool, steps: list[tuple[str, Any]]) -> 
         no_error,
         Turns(),
         window=1000,
+        limits=Limits(),
         leave=lambda _: None,
         drain_timeout=1.0,
     )

@@ -8,10 +8,13 @@ import pytest
 
 from sdk_python import IContext, Message, Produced, ProduceError, Record
 from sdk_python._connection import LinkError, TooLargeError
+from sdk_python._limits import Limits
 from sdk_python._outcomes import Outcomes
-from sdk_python._produce import HIGH_BYTES, HIGH_RECORDS, MAX_BYTES, MAX_RECORD_BYTES, MAX_RECORDS, Producing
+from sdk_python._produce import HIGH_BYTES, HIGH_RECORDS, Producing
 from sdk_python.protocol import lambda_pb2 as pb
 from sdk_python.testing import FakeSidecar, Sent
+
+LIMITS = Limits()
 
 
 class Sidecar:
@@ -69,7 +72,9 @@ async def sidecar() -> Sidecar:
 
 @pytest.fixture
 async def producing(sidecar: Sidecar) -> Producing:
-    return Producing("lease-1", sidecar.call, sidecar, Outcomes(sidecar.passed.append, sidecar.failures.append))
+    return Producing(
+        "lease-1", sidecar.call, sidecar, Outcomes(sidecar.passed.append, sidecar.failures.append), LIMITS
+    )
 
 
 def value(index: int) -> Record:
@@ -118,17 +123,17 @@ async def test_the_columns(sidecar: Sidecar, producing: Producing) -> None:
 
 
 async def test_a_call_has_at_most_so_many_records_and_bytes(sidecar: Sidecar, producing: Producing) -> None:
-    outcomes = [producing.put("t", *Record(b"")) for _ in range(MAX_RECORDS + 1)]
-    outcomes += [producing.put("t", *Record(bytes(MAX_BYTES // 2))) for _ in range(3)]
+    outcomes = [producing.put("t", *Record(b"")) for _ in range(LIMITS.produce_records + 1)]
+    outcomes += [producing.put("t", *Record(bytes(LIMITS.produce_bytes // 2))) for _ in range(3)]
     counts = []
     while not all(outcome.done() for outcome in outcomes):
         counts.append(len((await sidecar.next_request()).values))
-        assert sidecar.requests[-1].ByteSize() < 1024 * 1024
+        assert sidecar.requests[-1].ByteSize() < LIMITS.request_bytes
         sidecar.answers.put_nowait(written)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-    assert counts == [MAX_RECORDS, 2, 1, 1]
+    assert counts == [LIMITS.produce_records, 2, 1, 1]
 
 
 async def test_busy_is_asked_again_and_nothing_overtakes(sidecar: Sidecar, producing: Producing) -> None:
@@ -229,7 +234,7 @@ async def test_pressure(sidecar: Sidecar, producing: Producing, many: Record) ->
 
 async def test_too_large_and_too_much(sidecar: Sidecar, producing: Producing) -> None:
     with pytest.raises(ProduceError, match="at most") as caught:
-        await producing.put("t", *Record(bytes(MAX_RECORD_BYTES)))
+        await producing.put("t", *Record(bytes(LIMITS.record_bytes)))
     assert caught.value.kind == "too_large"
     outcomes = [producing.put("t", *Record(bytes(1_000_000))) for _ in range(68)]
     with pytest.raises(ProduceError, match="wait already"):

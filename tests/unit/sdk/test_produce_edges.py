@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from sdk_python import Produced, ProduceError, Record
+from sdk_python._limits import Limits
 from sdk_python._outcomes import Outcomes
-from sdk_python._produce import MAX_TOPICS, Producing
+from sdk_python._produce import Producing
 from sdk_python.protocol import lambda_pb2 as pb
 
 PATIENCE = 60.0
@@ -20,7 +21,7 @@ class Sidecar:
         self.requests: list[pb.ProduceRequest] = []
         self.answer: pb.ProduceResponse | None = None
         self.refused = ""
-        self.producing = Producing("L1", self.call, self, Outcomes(lambda _: None, lambda _: None))
+        self.producing = Producing("L1", self.call, self, Outcomes(lambda _: None, lambda _: None), Limits())
 
     def fill(self, is_full: bool) -> None:
         """How much waits is no matter here."""
@@ -81,7 +82,7 @@ async def test_a_header_name_that_was_read_is_sent_as_it_was(sidecar: Sidecar) -
 async def test_a_call_has_no_more_topics_than_the_sidecar_takes(sidecar: Sidecar) -> None:
     names = [f"t{number % 250}" for number in range(500)]
     await asyncio.gather(*[sidecar.producing.put(name, *Record(b"")) for name in names])
-    assert [len(request.topics) for request in sidecar.requests] == [MAX_TOPICS] * 5
+    assert [len(request.topics) for request in sidecar.requests] == [Limits().produce_topics] * 5
     assert [request.topics[index] for request in sidecar.requests for index in request.topic_indexes] == names
 
 

@@ -167,9 +167,9 @@ async def test_refusing_ends_spares_and_spares_those_that_have_a_partition(lab: 
 async def test_refusing_while_a_welcome_is_written(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     welcome = lambda_host._welcome
 
-    def refuse_first(config: LambdaConfig) -> bytes:
+    def refuse_first(config: LambdaConfig, enforced: pb.Limits) -> bytes:
         lab.host.refuse("the sidecar shuts down")
-        return welcome(config)
+        return welcome(config, enforced)
 
     monkeypatch.setattr(lambda_host, "_welcome", refuse_first)
     stream = lab.stream()

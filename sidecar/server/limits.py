@@ -1,0 +1,46 @@
+"""The limits that a client is told in its Welcome, each from the constant that is enforced."""
+
+from sdk_python.protocol import lambda_pb2 as pb
+from sidecar.config import kafka_properties
+from sidecar.partitions.vocabulary import Limits
+from sidecar.producing import lambda_producer
+from sidecar.server import arrivals, frames, producing
+
+MOST_STREAMS = 128
+"""Calls and streams under way on one connection; the contract says at most 64. Those beyond wait in the client."""
+
+PING_INTERVAL_MS = 1_000
+"""The least time between keep-alive pings of a client; gRPC ends the connection of one that pings more often."""
+
+IDLE_TIMEOUT_MS = 60_000
+"""After this time gRPC ends a connection without any call."""
+
+_PARTITIONS = Limits()
+"""The config sets none of the two times that are told: each lambda has the defaults."""
+
+
+def limits(spares_of_process: int, spares_of_lambda: int) -> pb.Limits:
+    """What a Welcome tells; the arguments are how many spare streams may be open."""
+    return pb.Limits(
+        max_request_bytes=arrivals.MOST_RECEIVED,
+        max_checkpoint_entries=frames.MOST_ENTRIES,
+        max_produce_records=producing.MOST_RECORDS,
+        max_produce_topics=producing.MOST_TOPICS,
+        max_producing_records=lambda_producer.MOST_RECORDS,
+        max_producing_bytes=lambda_producer.MOST_BYTES,
+        produce_timeout_ms=kafka_properties.DELIVERY_TIMEOUT_MS,
+        offer_timeout_ms=_ms(arrivals.OFFER_TIMEOUT),
+        request_timeout_ms=_ms(arrivals.REQUEST_TIMEOUT),
+        ready_timeout_ms=_ms(_PARTITIONS.ready_timeout),
+        close_timeout_ms=_ms(_PARTITIONS.close_timeout),
+        max_streams_per_connection=MOST_STREAMS,
+        max_offering_streams_per_connection=arrivals.MOST_SILENT_EACH,
+        max_spare_streams_per_process=spares_of_process,
+        max_spare_streams_per_lambda=spares_of_lambda,
+        min_ping_interval_ms=PING_INTERVAL_MS,
+        idle_timeout_ms=IDLE_TIMEOUT_MS,
+    )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
