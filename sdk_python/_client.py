@@ -1,8 +1,8 @@
-"""One process's client for one lambda: keeps one spare stream open, and runs a `Partition` for each that is taken.
+"""One process's client for one lambda: keeps one spare stream open, and runs a `Life` for each that is taken.
 
 ::
 
-    offer ──► Welcome ──► plugin.create (once) ──► Available ──► Assigned ──► a Partition, and the next offer
+    offer ──► Welcome ──► plugin.create (once) ──► Available ──► Assigned ──► a Life, and the next offer
       ▲                                                │
       └──── back-off ◄──── the stream broke ───────────┘
 
@@ -29,12 +29,12 @@ from ._errors import RefusedError, SettingsError, clip, message_of, type_of
 from ._fitting import checked_factory
 from ._interfaces import IPartitionLambdaFactory, IPlugin
 from ._leaving import exit_in, is_ours
+from ._life import Host, Life
 from ._loading import version_of
 from ._log import log
+from ._loop_budget import LoopBudget
 from ._message import FrameError
-from ._partition import Host, Partition
 from ._settings import Override, layered
-from ._turns import Turns
 from .protocol import lambda_pb2 as pb
 
 PROTOCOL_VERSION: Final = 1
@@ -81,11 +81,11 @@ class Client:
         self._options = options or Options()
         self._connection = Connection(endpoint)
         self._sender = CheckpointSender(self._connection.checkpoint)
-        self._turns = Turns()
+        self._budget = LoopBudget()
         self._factory: IPartitionLambdaFactory | None = None
         self._config: Mapping[str, Any] = {}
         self._settings_json: str | None = None
-        self._lives: dict[asyncio.Task[None], Partition] = {}
+        self._lives: dict[asyncio.Task[None], Life] = {}
         self._latest: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self.leaving: BaseException | None = None
@@ -109,7 +109,7 @@ class Client:
     @property
     def left_now(self) -> list[str]:
         """What has not ended yet, in words; may be asked in any thread."""
-        return [*self.left, *(partition.left_behind(late=True) for partition in [*self._lives.values()])]
+        return [*self.left, *(life.left_behind(late=True) for life in [*self._lives.values()])]
 
     def leave(self, error: BaseException) -> None:
         """The lambda's code asks for the end of the process: drain, and keep with what it asked."""
@@ -152,16 +152,16 @@ class Client:
         if self._lives:
             log.info("%s: drains %d partitions", self.name, len(self._lives))
             lives = dict(self._lives)
-            for partition in lives.values():
-                partition.stop()
+            for life in lives.values():
+                life.stop()
             _, late = await asyncio.wait(set(lives), timeout=whole.left(_LIVES_SHARE))
             for task in late:
                 lives[task].log.error("did not end within the drain timeout")
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=whole.left(_LATE_SHARE))
-            self.late = bool(late) or any(partition.stuck for partition in lives.values())
-            self.left += [partition.left_behind(late=task in late) for task, partition in lives.items()]
+            self.late = bool(late) or any(life.stuck for life in lives.values())
+            self.left += [life.left_behind(late=task in late) for task, life in lives.items()]
         if self._factory is not None:
             disposing = asyncio.create_task(self._dispose(self._factory))
             if not await finished(disposing, max(_DISPOSE_LEAST, whole.left(_DISPOSE_SHARE))):
@@ -217,7 +217,7 @@ class Client:
 
     async def _old_lives_closed(self) -> None:
         """After a stream broke: offer again only when the lambdas whose streams broke too are closed."""
-        lost = {task for task, partition in self._lives.items() if partition.ending.done()}
+        lost = {task for task, life in self._lives.items() if life.ending.done()}
         if lost:
             await asyncio.wait(lost)
 
@@ -247,14 +247,13 @@ class Client:
                 factory=factory,
                 config=self._config,
                 sink=self._sender,
-                error=self._connection.error,
-                produce=self._connection.produce,
-                turns=self._turns,
+                calls=self._connection,
+                budget=self._budget,
                 window=welcome.window_messages or 1000,
                 drain_timeout=self._options.drain_timeout * _PARTITION_SHARE,
                 leave=self.leave,
             )
-            self._begin(Partition(assigned, stream, host))
+            self._begin(Life(assigned, stream, host))
             taken = True
         finally:
             if not taken:
@@ -298,19 +297,19 @@ class Client:
         self._options.on_created()
         return factory
 
-    def _begin(self, partition: Partition) -> None:
-        self._sender.add(partition.context)
-        task = asyncio.create_task(partition.run(after=self._latest.get(partition.place)))
-        self._lives[task] = partition
-        self._latest[partition.place] = task
+    def _begin(self, life: Life) -> None:
+        self._sender.add(life.progress)
+        task = asyncio.create_task(life.run(after=self._latest.get(life.partition)))
+        self._lives[task] = life
+        self._latest[life.partition] = task
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        partition = self._lives.pop(task)
-        if self._latest.get(partition.place) is task:
-            del self._latest[partition.place]
+        life = self._lives.pop(task)
+        if self._latest.get(life.partition) is task:
+            del self._latest[life.partition]
         if not task.cancelled() and (error := task.exception()) is not None:
-            partition.log.error("a fault of the SDK, not of the lambda", exc_info=error)
+            life.log.error("a fault of the SDK, not of the lambda", exc_info=error)
 
     def _say_waits(self, why: str) -> None:
         """Log why there is no sidecar: when that changes, and now and then as long as it is so."""

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from ._errors import RefusedError
 from ._message import FrameError
@@ -18,7 +18,8 @@ from .protocol import lambda_pb2 as pb
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """The largest message this client takes; the Offer tells the sidecar, which sends no larger one."""
 
-PRODUCE_TIMEOUT: Final = 90.0
+CALL_TIMEOUT_S: Final = 10.0
+PRODUCE_TIMEOUT_S: Final = 90.0
 """Seconds. The sidecar gives up on Kafka after 60, and says so."""
 
 STREAMS_PER_CHANNEL: Final = 64
@@ -56,9 +57,14 @@ _REFUSALS: Final = frozenset(
 )
 
 
+Answer = TypeVar("Answer", bound=Message)
+
+
 class LinkError(Exception):
     """A stream or call broke; the text is what gRPC or the sidecar says about it."""
 
+    code: grpc.StatusCode | None = None
+    """The status of gRPC; None where it is not gRPC that says so."""
     details = ""
     """What gRPC says, without the status; empty where it says nothing."""
 
@@ -165,6 +171,25 @@ class Stream:
         self._release()
 
 
+class Calls(Protocol):
+    """The calls that one lease makes beside its stream: of a `Connection`, or of the sidecar that a test has.
+
+    Checkpoint is not among them: `CheckpointSender` calls it for all leases together.
+    """
+
+    async def error(self, request: pb.ErrorRequest) -> pb.ErrorResponse:
+        """Call Error. Raises ``LinkError`` or ``RefusedError`` when it failed; nothing is known of its outcome."""
+        ...
+
+    async def produce(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
+        """Call Produce, which takes as long as Kafka does, a minute at most.
+
+        Raises ``LinkError`` or ``RefusedError`` when it failed; nothing is known of its outcome. Raises
+        ``TooLargeError`` when the request is larger than the sidecar, or something in between, takes.
+        """
+        ...
+
+
 class Connection:
     """All channels to one sidecar. Owned by the event loop."""
 
@@ -173,24 +198,9 @@ class Connection:
         token = endpoint.token
         self._metadata = (("authorization", f"Bearer {token}"),) if token else None
         self._streaming: dict[grpc.aio.Channel, int] = {}
-        # Checkpoints and errors have a connection of their own: they never wait behind data.
+        # Checkpoints and errors have a connection of their own: they never wait for data.
         self._calls = endpoint.channel()
-        self._checkpoint = self._calls.unary_unary(
-            _SERVICE + "Checkpoint",
-            request_serializer=pb.CheckpointRequest.SerializeToString,
-            response_deserializer=pb.CheckpointResponse.FromString,
-        )
-        self._error = self._calls.unary_unary(
-            _SERVICE + "Error",
-            request_serializer=pb.ErrorRequest.SerializeToString,
-            response_deserializer=pb.ErrorResponse.FromString,
-        )
-
-        self._produce = self._calls.unary_unary(
-            _SERVICE + "Produce",
-            request_serializer=pb.ProduceRequest.SerializeToString,
-            response_deserializer=pb.ProduceResponse.FromString,
-        )
+        self._methods: dict[str, Any] = {}
 
     def open(self) -> Stream:
         """A new Process stream, on the first channel with room."""
@@ -210,45 +220,38 @@ class Connection:
         return Stream(channel.stream_stream(_SERVICE + "Process")(metadata=self._metadata), release)
 
     async def checkpoint(self, request: pb.CheckpointRequest) -> pb.CheckpointResponse:
-        """Call Checkpoint.
-
-        Raises:
-            LinkError, RefusedError: it failed; nothing is known of its outcome.
-        """
-        try:
-            response: pb.CheckpointResponse = await self._checkpoint(request, metadata=self._metadata, timeout=10)
-        except grpc.aio.AioRpcError as error:
-            raise _translated(error) from None
-        return response
+        """Call Checkpoint. Raises ``LinkError`` or ``RefusedError`` when it failed; its outcome is unknown then."""
+        return await self._call("Checkpoint", request, pb.CheckpointResponse)
 
     async def error(self, request: pb.ErrorRequest) -> pb.ErrorResponse:
-        """Call Error.
-
-        Raises:
-            LinkError, RefusedError: it failed; nothing is known of its outcome.
-        """
-        try:
-            response: pb.ErrorResponse = await self._error(request, metadata=self._metadata, timeout=10)
-        except grpc.aio.AioRpcError as error:
-            raise _translated(error) from None
-        return response
+        """Call Error, as `Calls.error` describes."""
+        return await self._call("Error", request, pb.ErrorResponse)
 
     async def produce(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
-        """Call Produce. It takes as long as Kafka does, a minute at most.
-
-        Raises:
-            TooLargeError: the request is larger than the sidecar, or something in between, takes.
-            LinkError, RefusedError: it failed; nothing is known of its outcome.
-        """
+        """Call Produce, as `Calls.produce` describes."""
         try:
-            response: pb.ProduceResponse = await self._produce(
-                request, metadata=self._metadata, timeout=PRODUCE_TIMEOUT
+            return await self._call("Produce", request, pb.ProduceResponse, PRODUCE_TIMEOUT_S)
+        except LinkError as error:
+            if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise TooLargeError(f"larger than a call may be: {error.details}") from None
+            raise
+
+    async def _call(
+        self, method: str, request: Message, kind: type[Answer], timeout: float = CALL_TIMEOUT_S
+    ) -> Answer:
+        """Call a method with one message; answers the message that comes back, which is of ``kind``."""
+        call = self._methods.get(method)
+        if call is None:
+            call = self._methods[method] = self._calls.unary_unary(
+                _SERVICE + method,
+                request_serializer=type(request).SerializeToString,
+                response_deserializer=kind.FromString,
             )
+        try:
+            answer: Answer = await call(request, metadata=self._metadata, timeout=timeout)
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                raise TooLargeError(f"larger than a call may be: {error.details()}") from None
             raise _translated(error) from None
-        return response
+        return answer
 
     async def close(self) -> None:
         """Close all channels, at once."""
@@ -257,10 +260,10 @@ class Connection:
 
 
 def _translated(error: grpc.aio.AioRpcError) -> Exception:
-    """Whether asking again may help is decided here, by the status alone."""
+    """Decide by the status alone whether asking again may help: a `LinkError`, or not: a `RefusedError`."""
     code, details = error.code(), error.details() or "no reason given"
     if code in _REFUSALS:
         return RefusedError(code.name, details)
     broken = LinkError(f"{code.name}: {details}")
-    broken.details = details
+    broken.code, broken.details = code, details
     return broken

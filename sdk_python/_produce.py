@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, Protocol, cast
+from typing import Any, Final, NamedTuple, cast
 
 from ._connection import LinkError, TooLargeError
 from ._errors import ProduceError, ProduceFailure, RefusedError
@@ -60,29 +60,6 @@ class Produced(NamedTuple):
     offset: int
 
 
-class Put(Protocol):
-    """`Producing.put`, for those in between."""
-
-    def __call__(
-        self,
-        topic: str,
-        value: bytes | str | None,
-        key: bytes | str | None = None,
-        headers: Headers = (),
-        partition: int | None = None,
-    ) -> "asyncio.Future[Produced]":
-        """Produce a record."""
-        ...
-
-
-class Pressure(Protocol):
-    """Who calls the handlers."""
-
-    def fill(self, is_full: bool) -> None:
-        """Call none while this is so."""
-        ...
-
-
 class _Waiting(NamedTuple):
     topic: str
     key: bytes | None
@@ -105,14 +82,14 @@ class Producing:
         self,
         lease: str,
         call: Callable[[pb.ProduceRequest], Awaitable[pb.ProduceResponse]],
-        pressure: Pressure,
+        on_full: Callable[[bool], None],
         outcomes: Outcomes,
     ) -> None:
         self.outcomes = outcomes
         self._lease = lease
         self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 makes a system call of it
         self._call = call
-        self._pressure = pressure
+        self._on_full = on_full
         self._queue: deque[_Waiting] = deque()
         self._under_way: list[_Waiting] = []
         self._bytes = 0
@@ -278,7 +255,7 @@ class Producing:
         is_full = self._bytes > HIGH_BYTES * share or self._records > HIGH_RECORDS * share
         if is_full != self._is_full:
             self._is_full = is_full
-            self._pressure.fill(is_full)
+            self._on_full(is_full)
 
 
 def put_all(

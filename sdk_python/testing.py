@@ -23,15 +23,15 @@ from types import TracebackType
 from typing import Any, Literal
 
 from ._awaiting import settle
-from ._checkpoints import Place
+from ._checkpoints import LeaseProgress
 from ._connection import LinkError
 from ._fitting import checked_factory
 from ._interfaces import IPartitionLambdaFactory, IPlugin
+from ._life import Host, Life
 from ._loading import as_plugin
+from ._loop_budget import LoopBudget
 from ._message import CREATE_TIME, NO_TIMESTAMP, Header, Message, batch_of
-from ._partition import Host, Partition
 from ._settings import read_only
-from ._turns import Turns
 from .protocol import lambda_pb2 as pb
 
 __all__ = ["FakeSidecar", "LambdaError", "Sent"]
@@ -114,8 +114,8 @@ class FakeSidecar:
         self._leases = 0
         self._skipped_before = 0  # by earlier leases
         self._factory: IPartitionLambdaFactory | None = None
-        self._partition: Partition | None = None
-        self._life: asyncio.Task[None] | None = None
+        self._life: Life | None = None
+        self._task: asyncio.Task[None] | None = None
         self._link = _Link(self)
         self._position = start_offset
         self._pause: pb.Pause | None = None
@@ -141,7 +141,7 @@ class FakeSidecar:
     @property
     def running(self) -> bool:
         """Whether a lambda has the partition: not after an error, until `restart` or `assign`."""
-        return self._partition is not None and not self._partition.ending.done()
+        return self._life is not None and not self._life.ending.done()
 
     @property
     def paused(self) -> str | None:
@@ -182,18 +182,18 @@ class FakeSidecar:
 
     async def handled(self) -> None:
         """Wait until the lambda handled all that was fed, paused or ended; in a pause the last handler returned."""
-        partition, life = self._partition, self._life
-        if partition is None or life is None:
+        life, task = self._life, self._task
+        if life is None or task is None:
             return
-        await self._first_of(self._link.drained(partition), life)
+        await self._first_of(self._link.drained(life), task)
         # A dispatcher is idle as well while it is held until what the lambda produced is written.
-        while not partition.ending.done() and (partition.flow.full or not partition.dispatcher.idle.is_set()):
-            await partition.producing.drained()
-            await self._first_of(self._link.drained(partition), life)
+        while not life.ending.done() and (life.gate.full or not life.dispatcher.idle.is_set()):
+            await life.producing.drained()
+            await self._first_of(self._link.drained(life), task)
         # Checkpoints wait for the outcome of what was produced before them.
-        await self._first_of(partition.outcomes.settled(), life)
-        if partition.ending.done():
-            await asyncio.wait({life})
+        await self._first_of(life.outcomes.settled(), task)
+        if life.ending.done():
+            await asyncio.wait({task})
 
     async def checkpointed(self, offset: int, timeout: float = 5.0) -> None:
         """Wait until the lambda's checkpoint is at ``offset`` or after it.
@@ -212,15 +212,15 @@ class FakeSidecar:
         Raises:
             TimeoutError: it did not within ``timeout`` seconds.
         """
-        if self._life is not None:
+        if self._task is not None:
             async with asyncio.timeout(timeout):
-                await asyncio.wait({self._life})
+                await asyncio.wait({self._task})
 
     async def assign(self) -> None:
         """Make a lambda that goes on after the last checkpoint, and feed it the messages from there on."""
         if self._factory is None:
             raise RuntimeError("use it as: async with FakeSidecar(...) as sidecar")
-        if self._life is not None and not self._life.done():
+        if self._task is not None and not self._task.done():
             raise RuntimeError("the partition has a lambda: restart() or rebalance() ends it first")
         self._leases += 1
         self._attempt += 1
@@ -241,16 +241,15 @@ class FakeSidecar:
             factory=self._factory,
             config=self._config,
             sink=_Sink(self._accept),
-            error=self._on_error,
-            produce=self._on_produce,
-            turns=Turns(),
+            calls=_Calls(self),
+            budget=LoopBudget(),
             window=10_000,
             drain_timeout=self._drain_timeout,
             leave=self._left,
         )
-        self._partition = Partition(assigned, self._link, host)
-        self._life = asyncio.create_task(self._partition.run())
-        await self._first_of(self._link.ready.wait(), self._life)
+        self._life = Life(assigned, self._link, host)
+        self._task = asyncio.create_task(self._life.run())
+        await self._first_of(self._link.ready.wait(), self._task)
         self._deliver()
         await self.handled()
 
@@ -264,9 +263,9 @@ class FakeSidecar:
 
     async def restart(self) -> None:
         """A new lambda after the last checkpoint, as after an error or a crash. A running one loses its stream."""
-        if self._partition is not None and self._life is not None:
+        if self._life is not None and self._task is not None:
             self._link.break_off()
-            await asyncio.wait({self._life})
+            await asyncio.wait({self._task})
         await self.assign()
 
     async def rebalance(self, deadline: float = 2.0) -> None:
@@ -277,16 +276,16 @@ class FakeSidecar:
 
     async def revoke(self, deadline: float = 2.0) -> None:
         """Take the partition away, as when Kafka gives it to another process."""
-        if self._life is not None:
+        if self._task is not None:
             revoked = pb.Revoked(reason=pb.REVOKE_REASON_REBALANCE, deadline_ms=int(deadline * 1000))
             self._link.send(pb.HostFrame(revoked=revoked))
-            await asyncio.wait({self._life})
+            await asyncio.wait({self._task})
 
     async def stop(self) -> None:
         """End the lambda as SIGTERM does: the running handler finishes, then ``close(STOPPED)``."""
-        if self._partition is not None and self._life is not None:
-            self._partition.stop()
-            await asyncio.wait({self._life})
+        if self._life is not None and self._task is not None:
+            self._life.stop()
+            await asyncio.wait({self._task})
 
     # ------------------------------------------------------------------------------------------- inside
 
@@ -301,14 +300,6 @@ class FakeSidecar:
             self.checkpoints.append(entry.offset)
             self._attempt = 0
             self._moved.set()
-
-    async def _on_error(self, request: pb.ErrorRequest) -> pb.ErrorResponse:
-        if request.HasField("last_checkpoint"):
-            self._accept(request.last_checkpoint)
-        action = _ACTIONS[request.action]
-        offset = request.offset if request.HasField("offset") else None
-        self.errors.append(LambdaError(action, offset, request.code, request.message, request.type, request.stack))
-        return pb.ErrorResponse(outcome=_OUTCOMES[action])
 
     async def _on_produce(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
         count = len(request.values)
@@ -354,10 +345,10 @@ class FakeSidecar:
             self._pause = None
             self._deliver()
 
-    async def _first_of(self, waiting: Any, life: asyncio.Task[None]) -> None:
+    async def _first_of(self, waiting: Any, task: asyncio.Task[None]) -> None:
         waiter = asyncio.ensure_future(waiting)
         try:
-            await asyncio.wait({waiter, life}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({waiter, task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiter.cancel()
 
@@ -402,17 +393,37 @@ class _Sink:
     def __init__(self, accept: Callable[[pb.CheckpointEntry], None]) -> None:
         self._accept = accept
 
-    def changed(self, place: Place) -> None:
-        entry = place.take()
+    def changed(self, progress: LeaseProgress) -> None:
+        entry = progress.take()
         if entry is not None:
             self._accept(entry)
-            place.answered(entry, pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED))
+            progress.answered(entry, pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED))
 
     def hurry(self) -> None:
         """Nothing waits here."""
 
-    def forget(self, place: Place) -> None:
+    def forget(self, progress: LeaseProgress) -> None:
         """Nothing is kept here."""
+
+
+class _Calls:
+    """The calls beside the stream, which the sidecar answers at once."""
+
+    def __init__(self, sidecar: FakeSidecar) -> None:
+        self._sidecar = sidecar
+
+    async def error(self, request: pb.ErrorRequest) -> pb.ErrorResponse:
+        sidecar = self._sidecar
+        if request.HasField("last_checkpoint"):
+            sidecar._accept(request.last_checkpoint)  # noqa: SLF001  two halves of one thing
+        action = _ACTIONS[request.action]
+        offset = request.offset if request.HasField("offset") else None
+        told = LambdaError(action, offset, request.code, request.message, request.type, request.stack)
+        sidecar.errors.append(told)
+        return pb.ErrorResponse(outcome=_OUTCOMES[action])
+
+    async def produce(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
+        return await self._sidecar._on_produce(request)  # noqa: SLF001
 
 
 class _Link:
@@ -429,11 +440,11 @@ class _Link:
     def break_off(self) -> None:
         self._frames.put_nowait(LinkError("the test broke the stream"))
 
-    async def drained(self, partition: Partition) -> None:
+    async def drained(self, life: Life) -> None:
         """Wait until every frame is written and read, and the dispatcher is idle."""
-        await partition.flow.written.wait()
+        await life.gate.written.wait()
         await self._frames.join()
-        await partition.dispatcher.idle.wait()
+        await life.dispatcher.idle.wait()
 
     async def read(self) -> pb.HostFrame | None:
         frame = await self._frames.get()

@@ -4,8 +4,7 @@
 of your own. See docs/document_router.md.
 """
 
-from ._context import IDocumentContext
-from ._host import CorruptDocument
+from ._context import CorruptDocument, IDocumentContext
 from ._keys import DocumentKey, DocumentMessage
 from ._plugin import DocumentRouter, document_router
 

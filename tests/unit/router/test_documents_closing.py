@@ -93,7 +93,7 @@ async def test_closed_before_it_was_created() -> None:
 
 
 async def test_a_create_that_hangs_or_backs_off_ends_with_the_partition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_document, "FIRST_BACKOFF", 60.0)
+    monkeypatch.setattr(_document, "MIN_BACKOFF_S", 60.0)
     world = World(drain_timeout=0.01)
 
     def creating(inner: Inner) -> Any:

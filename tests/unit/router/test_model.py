@@ -303,8 +303,8 @@ def test_no_interleaving_loses_a_record(
             await run.step(*step)
         await run.end()
 
-    before, _document.FIRST_BACKOFF = _document.FIRST_BACKOFF, 0.0001  # type: ignore[misc]
+    before, _document.MIN_BACKOFF_S = _document.MIN_BACKOFF_S, 0.0001  # type: ignore[misc]
     try:
         asyncio.run(play())
     finally:
-        _document.FIRST_BACKOFF = before  # type: ignore[misc]
+        _document.MIN_BACKOFF_S = before  # type: ignore[misc]

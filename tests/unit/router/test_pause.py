@@ -90,7 +90,7 @@ async def test_where_nothing_is_unfinished_nothing_is_asked_for_again() -> None:
 
 
 async def test_a_restart_in_a_pause_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk_python.document_router._document.FIRST_BACKOFF", 0.001)
+    monkeypatch.setattr("sdk_python.document_router._document.MIN_BACKOFF_S", 0.001)
     world = World()
     await world.feed(0, "A")
     world.take()

@@ -251,8 +251,8 @@ async def test_revoked_closes_within_the_deadline_with_the_last_checkpoint(host:
         await started.wait()
         stream.revoke()
         stream.batch([b"late"], first=3)
-        (partition,) = client._lives.values()
-        await asyncio.shield(partition.ending)
+        (life,) = client._lives.values()
+        await asyncio.shield(life.ending)
         release.set()  # the running handler may finish
         closed = await stream.closed()
         host.checkpoint_gate.set()
@@ -304,8 +304,8 @@ async def test_a_failure_while_draining_only_bounds_the_last_checkpoint(host: Ho
         stream.batch([b"a", b"b"])
         await started.wait()
         stream.revoke()
-        (partition,) = client._lives.values()
-        await asyncio.shield(partition.ending)
+        (life,) = client._lives.values()
+        await asyncio.shield(life.ending)
         release.set()
         closed = await stream.closed()
         host.checkpoint_gate.set()
@@ -349,9 +349,9 @@ async def test_assigned_while_stopping_in_create_is_declined(host: Host) -> None
         stream = await host.offered()
         await stream.assign(ready=False)
         await creating.wait()
-        (partition,) = client._lives.values()
+        (life,) = client._lives.values()
         client.stop()
-        await asyncio.shield(partition.ending)
+        await asyncio.shield(life.ending)
         release.set()
         assert (await stream.closed()).reason == pb.CLOSED_REASON_DECLINED
 

@@ -25,9 +25,6 @@ class Sidecar:
         self.passed: list[int] = []
         self.failures: list[BaseException] = []
 
-    def fill(self, is_full: bool) -> None:
-        self.full.append(is_full)
-
     async def call(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
         self.requests.append(request)
         self.asked.set()
@@ -69,7 +66,9 @@ async def sidecar() -> Sidecar:
 
 @pytest.fixture
 async def producing(sidecar: Sidecar) -> Producing:
-    return Producing("lease-1", sidecar.call, sidecar, Outcomes(sidecar.passed.append, sidecar.failures.append))
+    return Producing(
+        "lease-1", sidecar.call, sidecar.full.append, Outcomes(sidecar.passed.append, sidecar.failures.append)
+    )
 
 
 def value(index: int) -> Record:

@@ -20,10 +20,7 @@ class Sidecar:
         self.requests: list[pb.ProduceRequest] = []
         self.answer: pb.ProduceResponse | None = None
         self.refused = ""
-        self.producing = Producing("L1", self.call, self, Outcomes(lambda _: None, lambda _: None))
-
-    def fill(self, is_full: bool) -> None:
-        """How much waits is no matter here."""
+        self.producing = Producing("L1", self.call, lambda _: None, Outcomes(lambda _: None, lambda _: None))
 
     async def call(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
         self.requests.append(request)
