@@ -145,7 +145,7 @@ class LeaseProgress:
             self._mark()
 
     def take(self) -> pb.CheckpointEntry | None:
-        """Answer what there is to send, and count it as sent; None when there is nothing."""
+        """Return what there is to send, and count it as sent; None when there is nothing."""
         self._dirty = False
         offset = min(self._offset, self._delivered)
         told = (self._beyond, self.handled, self._skipped)
@@ -196,7 +196,7 @@ class LeaseProgress:
                 log.warning("the sidecar answered a checkpoint with outcome %s, unknown here", other)
 
     def seal(self, below: int | None = None) -> pb.CheckpointEntry | None:
-        """Take no more checkpoints; answers the last one for Closed and Error, or None if it is accepted already.
+        """Take no more checkpoints; returns the last one for Closed and Error, or None if it is accepted already.
 
         ``below``: the offset that failed. A checkpoint at or above it is dropped and never sent, since the handler
         did not finish that message. The checkpoint before it is not known any more; the last accepted one holds.
@@ -306,7 +306,7 @@ class CheckpointSender:
                 pass
 
     async def _send(self, retry: float) -> float:
-        """Make one call; answers the seconds to wait before the next one, 0 when it came through."""
+        """Make one call; returns the seconds to wait before the next one, 0 when it came through."""
         sent = self._collect()
         if not sent:
             return 0.0

@@ -1,4 +1,4 @@
-"""Channels to the sidecar, and one Process stream on them. All that touches gRPC calls is here."""
+"""Channels to the sidecar, with the streams and calls on them. All code that makes gRPC calls is here."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError, Message as WireMessage
 
 from ._errors import RefusedError
 from ._message import FrameError
@@ -16,14 +16,14 @@ from ._tls import Tls, about_handshake, is_connecting, never_works
 from .protocol import lambda_pb2 as pb
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
-"""The largest message this client takes; the Offer tells the sidecar, which sends no larger one."""
+"""The largest message that this client takes. The Offer says so, and the sidecar sends no larger one."""
 
 CALL_TIMEOUT_S: Final = 10.0
 PRODUCE_TIMEOUT_S: Final = 90.0
 """Seconds. The sidecar gives up on Kafka after 60, and says so."""
 
 STREAMS_PER_CHANNEL: Final = 64
-"""Servers and proxies cap streams per connection, often at 100."""
+"""Servers and proxies limit the streams of a connection, often to 100."""
 
 _SERVICE: Final = "/kafka_sidecar.v1.LambdaHost/"
 
@@ -32,16 +32,16 @@ _OPTIONS: Final[Sequence[tuple[str, Any]]] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # Channels with equal arguments share a connection unless each has a pool of its own.
     ("grpc.use_local_subchannel_pool", 1),
-    # A hung peer is noticed within 5 + 5 s. ping_timeout is what does it: keepalive_timeout alone did nothing.
+    # A hung peer is noticed within 5 + 5 s by ping_timeout; keepalive_timeout alone did nothing.
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
-    # Our own back-off is the one in charge: a channel must not sit out gRPC's, which grows to two minutes.
+    # Our own back-off decides: a channel must not wait for gRPC's, which grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # The sidecar is next door; http_proxy in the environment is meant for other calls.
+    # The sidecar is nearby; http_proxy in the environment is meant for other calls.
     ("grpc.enable_http_proxy", 0),
 )
 
@@ -57,7 +57,7 @@ _REFUSALS: Final = frozenset(
 )
 
 
-Answer = TypeVar("Answer", bound=Message)
+Answer = TypeVar("Answer", bound=WireMessage)
 
 
 class LinkError(Exception):
@@ -70,7 +70,7 @@ class LinkError(Exception):
 
 
 class TooLargeError(LinkError):
-    """gRPC refuses the message for its size, as it will again; nothing was done."""
+    """gRPC refuses the message for its size, and will refuse it again. Nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Endpoint:
 
     @property
     def target(self) -> str:
-        """The address as gRPC dials it: a sidecar that listens on all interfaces is dialled on loopback."""
+        """The address as gRPC dials it. A sidecar that listens on all interfaces is dialled on loopback."""
         host, colon, port = self.address.rpartition(":")
         if not colon or self.address.startswith(("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:")):
             return self.address
@@ -97,7 +97,7 @@ class Endpoint:
         )
 
     def channel(self) -> grpc.aio.Channel:
-        """A channel with a connection of its own."""
+        """Make a channel with a connection of its own."""
         tls = self.tls
         if tls is None:
             return grpc.aio.insecure_channel(self.target, options=_OPTIONS)
@@ -106,7 +106,7 @@ class Endpoint:
         return grpc.aio.secure_channel(self.target, credentials, options=(*_OPTIONS, *named))
 
     def why(self, error: Exception) -> tuple[str, bool]:
-        """Why the sidecar cannot be reached, and what helps; whether it is so until somebody mends the settings."""
+        """Return why the sidecar cannot be reached and what helps, and whether only other settings can help."""
         details = error.details if isinstance(error, LinkError) else ""
         about = about_handshake(self.address, self.tls, details)
         if about:
@@ -127,14 +127,14 @@ class Stream:
         self._release = release
 
     async def read(self) -> pb.HostFrame | None:
-        """The next frame; None when the sidecar ended the stream in order.
+        """Read the next frame; None when the sidecar ended the stream in order.
 
         Do not cancel a task that waits here unless the whole stream may die: gRPC cancels the call with it.
 
         Raises:
             RefusedError: the sidecar ended it with a status that asking again does not cure.
             LinkError: the stream broke.
-            FrameError: what came is no frame.
+            FrameError: the bytes that came are no frame.
         """
         try:
             data = await self._call.read()
@@ -148,11 +148,7 @@ class Stream:
             raise FrameError(f"HostFrame cannot be parsed: {error}") from None
 
     async def write(self, frame: pb.LambdaFrame) -> None:
-        """Send one frame.
-
-        Raises:
-            RefusedError, LinkError: as `read`; the stream is over.
-        """
+        """Send one frame. Raises ``RefusedError`` or ``LinkError`` as `read` does; the stream is over then."""
         try:
             await self._call.write(frame.SerializeToString())
         except grpc.aio.AioRpcError as error:
@@ -166,7 +162,7 @@ class Stream:
             await self._call.done_writing()
 
     def close(self) -> None:
-        """End the call, whatever its state, and give its place on the channel back. May be called again."""
+        """End the call, whatever its state, and make room on the channel. May be called again."""
         self._call.cancel()
         self._release()
 
@@ -216,7 +212,7 @@ class Connection:
                 self._streaming[once] -= 1
             held.clear()
 
-        # No serializers: frames are bytes for gRPC, and are parsed where an error can be told from a broken stream.
+        # No serializers: for gRPC, frames are bytes. `Stream.read` parses them and can tell a bad frame from a cut.
         return Stream(channel.stream_stream(_SERVICE + "Process")(metadata=self._metadata), release)
 
     async def checkpoint(self, request: pb.CheckpointRequest) -> pb.CheckpointResponse:
@@ -237,9 +233,9 @@ class Connection:
             raise
 
     async def _call(
-        self, method: str, request: Message, kind: type[Answer], timeout: float = CALL_TIMEOUT_S
+        self, method: str, request: WireMessage, kind: type[Answer], timeout: float = CALL_TIMEOUT_S
     ) -> Answer:
-        """Call a method with one message; answers the message that comes back, which is of ``kind``."""
+        """Call a method with one message; returns the message that comes back, which is of ``kind``."""
         call = self._methods.get(method)
         if call is None:
             call = self._methods[method] = self._calls.unary_unary(

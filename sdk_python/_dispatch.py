@@ -210,7 +210,7 @@ class Dispatcher:
 def call_each(
     handler: Handler, messages: Iterator[Message], progress: LeaseProgress
 ) -> tuple[Message, Awaitable[object]] | None:
-    """Call ``handler`` with each message until it returns an awaitable; answers None when no message is left."""
+    """Call ``handler`` with each message until it returns an awaitable; returns None when no message is left."""
     message: Message | None = None
     try:
         for message in messages:

@@ -270,7 +270,7 @@ class Life:
     # ------------------------------------------------------------------------------------------ the life
 
     async def _live(self, after: asyncio.Task[None] | None) -> asyncio.Task[None] | None:
-        """Create, dispatch and close the lambda; answers the task of ``close`` when that outlived its time."""
+        """Create, dispatch and close the lambda; returns the task of ``close`` when that outlived its time."""
         lambda_ = await self._create(after)
         running: asyncio.Task[None] | None = None
         if lambda_ is not None and not self.ending.done():
@@ -405,7 +405,7 @@ class Life:
     # ------------------------------------------------------------------------- what the sidecar is told
 
     async def _tell(self, ending: Ending) -> bool:
-        """Send Error for a failure; answers whether Closed may follow.
+        """Send Error for a failure; returns whether Closed may follow.
 
         It may not after an Error that did not arrive: then the stream breaks instead of closing, and that makes the
         sidecar start the lambda again.

@@ -148,7 +148,7 @@ class PauseGate:
             self._put(pb.LambdaFrame(resume=pb.Resume()))
 
     async def write_out(self, write: Callable[[pb.LambdaFrame], Awaitable[bool]]) -> None:
-        """Write the queue's frames in order, until `end`, or until ``write`` answers False."""
+        """Write the queue's frames in order, until `end`, or until ``write`` returns False."""
         while True:
             while self._frames:
                 if not await write(self._frames.popleft()):

@@ -46,7 +46,7 @@ class Reporting:
         return request
 
     async def send_error(self, request: pb.ErrorRequest) -> bool:
-        """Send it, several times if need be; answers whether the sidecar has it."""
+        """Send it, several times if need be; returns whether the sidecar has it."""
         for pause in _RETRY_PAUSES_S:
             if pause:
                 await asyncio.sleep(pause)

@@ -7,9 +7,9 @@
         assert sidecar.checkpoints == [0, 1]
         await sidecar.rebalance()  # closes the lambda and makes a new one after the checkpoint
 
-A lambda that called ``context.pause`` stays so, whatever its ``retry_after``, until it resumes or the test does.
+A lambda that called ``context.pause`` stays paused, whatever its ``retry_after``, until it or the test resumes it.
 
-The code that calls the lambda is the same as in production; only the stream and the sidecar behind it are made here.
+The code that calls the lambda is the same as in production. Only the stream and the sidecar are simulated here.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class LambdaError:
-    """What the sidecar was told by ``context.error``, ``context.report`` or an exception."""
+    """What the sidecar was told by ``context.error``, ``context.report`` or an exception of the lambda."""
 
     action: Literal["restart", "critical", "report"]
     offset: int | None
@@ -69,11 +69,11 @@ class Sent:
     key: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
     partition: int | None
-    """As the lambda asked for it; None: by key."""
+    """As the lambda asked for it; None: chosen by the key."""
 
 
 class FakeSidecar:
-    """One partition with a log that a test feeds, and a lambda on it."""
+    """One partition with a log of messages that a test feeds, and a lambda for it."""
 
     def __init__(
         self,
@@ -85,23 +85,23 @@ class FakeSidecar:
         start_offset: int = 0,
         drain_timeout: float = 10.0,
     ) -> None:
-        """``plugin``: a plugin, its class, or a function as for `partition_lambda`; ``drain_timeout`` in seconds."""
+        """``plugin``: a plugin, its class, or a function as for `partition_lambda`. ``drain_timeout``: seconds."""
         self.checkpoints: list[int] = []
         """Every checkpoint that counted, in order."""
         self.completed_beyond = (0, 0)
-        """The latest numbers the lambda gave: messages and bytes."""
+        """The latest numbers that the lambda gave: messages and bytes."""
         self.skipped = 0
-        """How many messages the lambdas passed without handling them, all leases together."""
+        """How many messages the lambdas skipped, in all leases together."""
         self.skipping: tuple[str, ...] = ()
-        """Names of what the lambda skips: the latest 10."""
+        """Names of the things that the lambda skips: the latest 10."""
         self.errors: list[LambdaError] = []
         """Every error and report, in order."""
         self.sent: list[Sent] = []
         """Every record that the lambda produced, in order."""
         self.leaving: BaseException | None = None
-        """The ``SystemExit`` or ``KeyboardInterrupt`` by which the lambda ended its process, after a drain."""
+        """The ``SystemExit`` or ``KeyboardInterrupt`` with which the lambda asked for the end of its process."""
         self.produce_error: str | None = None
-        """While it is a text, no record is written: each fails with it. One that nobody awaits fails the lambda."""
+        """While this is a text, each record fails with it. A failure that nobody awaits fails the lambda."""
         self._ends: Counter[tuple[str, int]] = Counter()
         self._plugin = as_plugin(plugin, "plugin")
         self._config: Mapping[str, Any] = read_only(settings or {})
@@ -140,12 +140,12 @@ class FakeSidecar:
 
     @property
     def running(self) -> bool:
-        """Whether a lambda has the partition: not after an error, until `restart` or `assign`."""
+        """Whether a lambda has the partition. None has after an error, until `restart` or `assign`."""
         return self._life is not None and not self._life.ending.done()
 
     @property
     def paused(self) -> str | None:
-        """The reason that the lambda gave for its pause, which may be empty; None: it is not paused."""
+        """The reason that the lambda gave for its pause, which may be empty; None: the lambda is not paused."""
         return self._pause.reason if self._pause is not None and self.running else None
 
     async def feed(
@@ -155,10 +155,10 @@ class FakeSidecar:
         headers: Sequence[Header] = (),
         timestamp: int | None = None,
     ) -> list[Message]:
-        """Append to the partition's log; returns when the lambda handled it, paused or ended. Answers the messages.
+        """Append to the partition's log; return the messages when the lambda has handled them, paused or ended.
 
-        Without a running lambda they wait for the next one, and in a pause for its end. A `Message` is taken as it
-        is; its offset must be higher than the last.
+        Without a running lambda, the messages wait for the next one; in a pause, they wait for its end. A `Message`
+        is taken as it is; its offset must be higher than the last. ``timestamp``: milliseconds since the Unix epoch.
         """
         added = [
             value
@@ -181,12 +181,12 @@ class FakeSidecar:
         return added
 
     async def handled(self) -> None:
-        """Wait until the lambda handled all that was fed, paused or ended; in a pause the last handler returned."""
+        """Wait until the lambda has handled all that was fed, or ended, or paused and its last handler returned."""
         life, task = self._life, self._task
         if life is None or task is None:
             return
         await self._first_of(self._link.drained(life), task)
-        # A dispatcher is idle as well while it is held until what the lambda produced is written.
+        # A dispatcher is also idle while it is held because many records wait to be written.
         while not life.ending.done() and (life.gate.full or not life.dispatcher.idle.is_set()):
             await life.producing.drained()
             await self._first_of(self._link.drained(life), task)
@@ -198,8 +198,7 @@ class FakeSidecar:
     async def checkpointed(self, offset: int, timeout: float = 5.0) -> None:
         """Wait until the lambda's checkpoint is at ``offset`` or after it.
 
-        Raises:
-            TimeoutError: it did not come within ``timeout`` seconds.
+        Raises ``TimeoutError`` when that takes more than ``timeout`` seconds.
         """
         async with asyncio.timeout(timeout):
             while self.checkpoint is None or self.checkpoint < offset:
@@ -209,15 +208,14 @@ class FakeSidecar:
     async def ended(self, timeout: float = 5.0) -> None:
         """Wait until the lambda ended and is closed, such as after ``context.error`` in a task of its own.
 
-        Raises:
-            TimeoutError: it did not within ``timeout`` seconds.
+        Raises ``TimeoutError`` when that takes more than ``timeout`` seconds.
         """
         if self._task is not None:
             async with asyncio.timeout(timeout):
                 await asyncio.wait({self._task})
 
     async def assign(self) -> None:
-        """Make a lambda that goes on after the last checkpoint, and feed it the messages from there on."""
+        """Make a lambda, and feed it the messages after the last checkpoint."""
         if self._factory is None:
             raise RuntimeError("use it as: async with FakeSidecar(...) as sidecar")
         if self._task is not None and not self._task.done():
@@ -262,20 +260,20 @@ class FakeSidecar:
         await self.handled()
 
     async def restart(self) -> None:
-        """A new lambda after the last checkpoint, as after an error or a crash. A running one loses its stream."""
+        """Make a new lambda, as after an error or a crash. A running one loses its stream."""
         if self._life is not None and self._task is not None:
             self._link.break_off()
             await asyncio.wait({self._task})
         await self.assign()
 
     async def rebalance(self, deadline: float = 2.0) -> None:
-        """Take the partition away (``close(REBALANCED)``, in ``deadline`` seconds) and give it back."""
+        """Take the partition away (``close(REBALANCED)``, within ``deadline`` seconds), and make a new lambda."""
         await self.revoke(deadline)
         self._attempt = 0
         await self.assign()
 
     async def revoke(self, deadline: float = 2.0) -> None:
-        """Take the partition away, as when Kafka gives it to another process."""
+        """Take the partition away within ``deadline`` seconds, as when Kafka gives it to another process."""
         if self._task is not None:
             revoked = pb.Revoked(reason=pb.REVOKE_REASON_REBALANCE, deadline_ms=int(deadline * 1000))
             self._link.send(pb.HostFrame(revoked=revoked))
@@ -354,7 +352,7 @@ class FakeSidecar:
 
 
 def _sent(request: pb.ProduceRequest) -> list[Sent]:
-    """The records of a request, from its columns."""
+    """Make the records of a request from its columns."""
 
     def column(entries: Sequence[bytes], nulls: Container[int], count: int) -> list[bytes | None]:
         return [None if index in nulls else entry for index, entry in enumerate(entries)] or [None] * count
@@ -400,10 +398,10 @@ class _Sink:
             progress.answered(entry, pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED))
 
     def hurry(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: nothing waits here."""
 
     def forget(self, progress: LeaseProgress) -> None:
-        """Nothing is kept here."""
+        """Do nothing: nothing is kept here."""
 
 
 class _Calls:
@@ -448,8 +446,8 @@ class _Link:
 
     async def read(self) -> pb.HostFrame | None:
         frame = await self._frames.get()
-        # `read` is called again only when the frame before is with the dispatcher; this one is so a step later, in
-        # the same turn of the loop, so whoever waits for `join` sees it there.
+        # `read` is called again only when the dispatcher has the frame before. It gets this frame a step later, in
+        # the same round of the loop, so code that waits for `join` finds it there.
         self._frames.task_done()
         if isinstance(frame, Exception):
             raise frame

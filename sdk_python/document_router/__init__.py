@@ -1,4 +1,4 @@
-"""The document router: a lambda for each document of a partition, and one checkpoint of all of theirs.
+"""The document router: a lambda for each document of a partition, and one checkpoint for all of them.
 
 ``plugin: sdk_python.document_router`` and ``document_lambda: MODULE`` in the config, or `document_router` in a module
 of your own. See docs/document_router.md.

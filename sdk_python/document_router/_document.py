@@ -62,7 +62,7 @@ class DocumentHost(Protocol):
     """How many documents of the partition have a worker; they share the event loop."""
 
     def config_of(self, key: Hashable) -> Mapping[str, Any]:
-        """Answer the settings for the lambda of this document."""
+        """Return the settings for the lambda of this document."""
         ...
 
     def acknowledge(self, lane: Lane, offset: int) -> None:
@@ -180,7 +180,7 @@ class Document:
             self.worker = asyncio.create_task(self._work())
 
     def end(self, reason: CloseReason) -> asyncio.Task[None] | None:
-        """Handle nothing more and close the lambda; answers the task that does so, or None when it is done."""
+        """Handle nothing more and close the lambda; returns the task that does so, or None when it is done."""
         self._reason = reason
         if self.worker is None:
             # Most documents are at rest and close at once: 100,000 tasks for them would be slow.
@@ -445,7 +445,7 @@ class Document:
             await self._finish_close(closing)
 
     def _begin_close(self, reason: CloseReason) -> Awaitable[object] | None:
-        """Call ``close``; answers what has to be awaited of it, or None."""
+        """Call ``close``; returns what has to be awaited of it, or None."""
         lambda_, context = self._lambda, self._context
         self._lambda = self._handler = self._waiting = None
         if context is not None and reason is CloseReason.ERROR:

@@ -210,7 +210,7 @@ async def test_attempts_count_and_what_many_documents_meet_is_reported_once() ->
     assert [str(error) for error, _ in world.partition.reports] == ["no database"]  # the clock stood still
     assert world.partition.done == -1
     assert [got.offset for inner in world.factory.lambdas.values() for got in inner.got] in ([0, 1], [1, 0])
-    world.clock.now += _router.REPORT_SPACING
+    world.clock.now += _router.REPORT_SPACING_S
     world.context("A").error("later", restart=True)
     assert len(world.partition.reports) == 2
     await world.router.close(CloseReason.STOPPED)
