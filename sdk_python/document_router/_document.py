@@ -30,6 +30,7 @@ from sdk_python._errors import message_of
 from sdk_python._fitting import checked_lambda
 from sdk_python._interfaces import CloseReason, IContext, IPartitionLambda, IPartitionLambdaFactory
 from sdk_python._leaving import exit_in, is_ours
+from sdk_python._loop_budget import TURN_S
 from sdk_python._message import Message
 from sdk_python._watchdog import calls_handlers
 
@@ -41,10 +42,6 @@ log = logging.getLogger("kafka_sidecar.sdk")
 
 MIN_BACKOFF_S: Final = 0.5
 MAX_BACKOFF_S: Final = 30.0
-_TURN_S: Final = 0.005
-"""Seconds that sync handlers of all documents of a partition together may hold the event loop in a row, as in the
-SDK's dispatcher. With one such budget for each document, a hundred busy documents would hold the loop for half a
-second in each round, and it takes several rounds until a call is out and its answer is in."""
 
 
 class DocumentHost(Protocol):
@@ -369,7 +366,11 @@ class Document:
                     return
                 else:
                     self._call_next(self._waiting)
-                    if clock() - began > _TURN_S / router.working:
+                    # The documents of a partition share a turn of the event loop. With a turn for each, a hundred busy
+                    # ones would hold the loop for half a second in each round, and it takes several rounds until a
+                    # call is out and its answer is in. `LoopBudget` would not do: its queue lets a few run in each
+                    # round, and a quiet document would wait until hundreds of busy ones have had their turn.
+                    if clock() - began > TURN_S / router.working:
                         await asyncio.sleep(0)
                         began = clock()
         except Exception as error:

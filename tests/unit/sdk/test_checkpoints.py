@@ -101,7 +101,7 @@ async def test_spacing_holds_unless_a_quarter_of_the_window_waits() -> None:
         call.accept()
 
 
-async def test_lower_and_equal_are_ignored() -> None:
+async def test_lower_and_equal_checkpoints_are_ignored() -> None:
     call = Call()
     async with sending(call) as begin:
         one = begin()
@@ -127,13 +127,13 @@ async def test_lower_and_equal_are_ignored() -> None:
         (pytest, TypeError, "module"),
     ],
 )
-async def test_what_is_no_offset_is_refused(offset: Any, error: type[Exception], text: str) -> None:
+async def test_a_checkpoint_that_is_no_offset_is_refused(offset: Any, error: type[Exception], text: str) -> None:
     async with sending(Call()) as begin:
         with pytest.raises(error, match=text):
             begin().checkpoint(offset)
 
 
-async def test_a_whole_message_gets_a_hint() -> None:
+async def test_a_checkpoint_with_a_whole_message_gets_a_hint() -> None:
     class Anything:
         offset = 3
 
@@ -143,7 +143,7 @@ async def test_a_whole_message_gets_a_hint() -> None:
 
 
 async def test_beyond_delivered_is_kept_and_sent_with_each_frame() -> None:
-    """A full window must not wait for a checkpoint that lies behind it."""
+    """A full window must not wait for a checkpoint after its end."""
     call = Call()
     async with sending(call) as begin:
         one = begin(delivered=9)
@@ -207,7 +207,7 @@ async def test_a_failed_call_is_tried_again_with_the_latest(caplog: pytest.LogCa
     ]
 
 
-async def test_handled_is_told_without_a_checkpoint_once_it_moved() -> None:
+async def test_handled_is_sent_without_a_checkpoint_once_it_moved() -> None:
     call = Call()
     async with sending(call, handled_interval=0.01) as begin:
         one = begin()
@@ -233,7 +233,7 @@ async def test_the_last_checkpoint_is_what_was_not_accepted() -> None:
 
 
 @pytest.mark.parametrize(("failing", "last"), [(5, 4), (4, None), (3, None)])
-async def test_nothing_at_or_above_a_failure_is_kept(failing: int, last: int | None) -> None:
+async def test_no_checkpoint_at_or_above_a_failure_is_kept(failing: int, last: int | None) -> None:
     async with sending(Call()) as begin:
         one = begin()
         one.checkpoint(4)
@@ -244,7 +244,7 @@ async def test_nothing_at_or_above_a_failure_is_kept(failing: int, last: int | N
         assert one.take() is None
 
 
-async def test_what_is_skipped_is_told_with_the_place() -> None:
+async def test_skipped_messages_are_sent_with_the_checkpoint() -> None:
     call = Call()
     async with sending(call) as begin:
         one = begin()
@@ -272,7 +272,7 @@ async def test_what_is_skipped_is_told_with_the_place() -> None:
         call.accept()
 
 
-async def test_what_is_skipped_goes_with_the_last_checkpoint() -> None:
+async def test_skipped_messages_go_with_the_last_checkpoint() -> None:
     async with sending(Call()) as begin:
         one = begin()
         one.skipped(3, ["a"], 7)
@@ -302,7 +302,7 @@ async def test_no_record_that_comes_again_is_counted_as_skipped() -> None:
     ("name", "told"),
     [("x" * 300, "x" * 256), ("é" * 200, "é" * 128), ("a" + "é" * 200, "a" + "é" * 127), ("a\ud800b", "a\\ud800b")],
 )
-async def test_names_fit_the_wire(name: str, told: str) -> None:
+async def test_names_of_skipped_things_are_cut_to_what_the_wire_takes(name: str, told: str) -> None:
     call = Call()
     async with sending(call) as begin:
         begin().skipped(2**80, [name], 2**80)
@@ -324,7 +324,7 @@ async def test_names_fit_the_wire(name: str, told: str) -> None:
         ((1, (), "1"), TypeError),
     ],
 )
-async def test_what_skipped_does_not_take(arguments: Any, kind: type[Exception]) -> None:
+async def test_wrong_arguments_of_skipped_are_refused(arguments: Any, kind: type[Exception]) -> None:
     async with sending(Call()) as begin:
         with pytest.raises(kind, match=r"^skipped\("):
             begin().skipped(*arguments)

@@ -207,7 +207,7 @@ async def test_context_error_restarts_and_calls_no_handler_any_more(host: Host) 
     assert host.checkpoints == []
 
 
-async def test_a_report_stops_nothing(host: Host) -> None:
+async def test_the_lambda_goes_on_after_a_report(host: Host) -> None:
     def handle(message: Message, context: IContext) -> None:
         if message.offset == 0:
             context.report("odd", offset=0)
@@ -400,10 +400,10 @@ async def test_the_first_refusal_ends_the_client(host: Host) -> None:
     assert caught.value.code == "NOT_FOUND"
 
 
-async def test_a_later_refusal_is_said_loudly_and_asked_again(
+async def test_a_later_refusal_is_logged_and_asked_again(
     host: Host, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_client, "_REFUSED_FIRST", 0.01)
+    monkeypatch.setattr(_client, "_MIN_REFUSED_BACKOFF_S", 0.01)
     async with running_client(host, Recording()):
         spare = await host.offered()
         await spare.welcome()
@@ -435,7 +435,7 @@ async def test_a_hundred_streams_are_spread_over_connections(host: Host) -> None
     await connection.close()
 
 
-async def test_the_example_by_hand_speaks_the_contract(host: Host) -> None:
+async def test_the_client_written_by_hand_speaks_the_contract(host: Host) -> None:
     program = f"from examples.by_hand import serve; serve('words', {host.address!r})"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
     stream = await host.offered()

@@ -165,7 +165,7 @@ async def test_frames_after_stop_are_dropped() -> None:
     assert made.waiting == 0
 
 
-async def test_a_sync_handler_that_comes_upon_a_cancellation_has_failed_at_its_message() -> None:
+async def test_a_cancelled_error_in_a_sync_handler_is_a_failure_at_its_message() -> None:
     def handler(_: Message) -> None:
         cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         cancelled.cancel()
@@ -177,7 +177,7 @@ async def test_a_sync_handler_that_comes_upon_a_cancellation_has_failed_at_its_m
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_held_inside_a_handler_it_keeps_the_rest_of_the_slice_and_of_the_frame(is_async: bool) -> None:
+async def test_hold_inside_a_handler_keeps_the_rest_of_the_slice_and_of_the_frame(is_async: bool) -> None:
     seen: list[int] = []
     made = dispatcher(1000, 10)
 
@@ -203,7 +203,7 @@ async def test_held_inside_a_handler_it_keeps_the_rest_of_the_slice_and_of_the_f
     assert seen == list(range(1010))
 
 
-async def test_held_between_two_turns_and_dropped() -> None:
+async def test_drop_after_hold_forgets_what_waits() -> None:
     seen: list[int] = []
     made = dispatcher(1000, 10)
     task = asyncio.create_task(made.run(lambda message: seen.append(message.offset)))

@@ -66,7 +66,7 @@ async def test_the_rest_of_the_loop_has_its_turn_however_many_partitions_have_me
     assert max(later - earlier for earlier, later in pairwise(seen)) < 10 + 8 * 4, "not one turn for each partition"
 
 
-async def test_who_waits_is_served_in_the_order_of_the_line() -> None:
+async def test_waiting_dispatchers_are_served_in_order() -> None:
     budget = LoopBudget()
     order: list[int] = []
 
@@ -86,7 +86,7 @@ async def test_who_waits_is_served_in_the_order_of_the_line() -> None:
         assert max(counts) - min(counts) <= 2
 
 
-async def test_a_cancelled_place_in_the_line_holds_up_nobody() -> None:
+async def test_a_cancelled_waiter_holds_up_nobody() -> None:
     loop = asyncio.get_running_loop()
     budget = LoopBudget()
     gone = [asyncio.create_task(budget.wait(loop)) for _ in range(20)]

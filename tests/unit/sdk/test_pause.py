@@ -117,8 +117,8 @@ async def test_messages_that_wait_below_the_offset_come_with_it(host: Host) -> N
     assert plugin.handled == [0, 1, 2, 3, 4, 5]
 
 
-async def test_what_the_sidecar_leaves_out_is_no_gap(host: Host) -> None:
-    """Resumed says where it really goes on, such as behind a checkpoint that came meanwhile."""
+async def test_resumed_may_go_on_after_the_offset_that_was_asked_for(host: Host) -> None:
+    """Resumed says where the messages go on, such as after a checkpoint that came meanwhile."""
     plugin = Pausing(pausing_at(4, offset=1))
     async with serving(host, plugin) as (_, stream, _):
         stream.batch([b"x"] * 5)
@@ -194,7 +194,7 @@ async def test_a_second_pause_without_an_offset_keeps_the_first_ones(host: Host)
         assert (await stream.expect("pause")).offset == 1
 
 
-async def test_an_offset_that_comes_again_anyway_needs_no_rewind(host: Host) -> None:
+async def test_an_offset_that_is_still_to_come_needs_no_rewind(host: Host) -> None:
     plugin = Pausing(pausing_at(4, offset=1))
     async with serving(host, plugin) as (_, stream, life):
         stream.batch([b"x"] * 5)
@@ -309,7 +309,7 @@ async def test_the_stream_is_lost_while_paused(host: Host) -> None:
 
 
 async def test_a_pause_reads_on_beyond_a_full_queue(host: Host) -> None:
-    """A lambda that checkpoints far ahead opens its window; Resumed must not wait behind what is not read."""
+    """A lambda that checkpoints far ahead opens its window; Resumed must not wait for frames that are not read."""
     release = asyncio.Event()
 
     async def handle(message: Message, context: IContext) -> None:
@@ -345,7 +345,7 @@ async def test_a_pause_reads_on_beyond_a_full_queue(host: Host) -> None:
         ({"offset": 3}, ValueError, "the last that came has 2"),
     ],
 )
-async def test_what_cannot_be_is_refused_and_pauses_nothing(
+async def test_wrong_arguments_are_refused_and_nothing_is_paused(
     host: Host, arguments: dict[str, Any], error: type[Exception], text: str
 ) -> None:
     plugin = Pausing(lambda message, context: context.checkpoint(min(1, message.offset)))
@@ -359,7 +359,7 @@ async def test_what_cannot_be_is_refused_and_pauses_nothing(
         assert not life.gate.paused
 
 
-async def test_numbers_on_the_wire_have_their_bounds(host: Host) -> None:
+async def test_reason_and_retry_after_are_cut_to_what_the_wire_takes(host: Host) -> None:
     plugin = Pausing()
     async with serving(host, plugin) as (_, stream, _):
         plugin.context.pause("ä" * 1000, retry_after=0.0001)

@@ -15,7 +15,7 @@ import sdk_python.testing
 from sdk_python.document_router import document_router
 
 
-def test_the_names() -> None:
+def test_the_public_names() -> None:
     assert sdk_python.__all__ == [
         "partition_lambda",
         "IPlugin",
@@ -51,7 +51,7 @@ def test_the_names() -> None:
             assert hasattr(module, name)
 
 
-def test_the_signatures() -> None:
+def test_the_public_signatures() -> None:
     def names(function: Any) -> list[str]:
         return list(inspect.signature(function).parameters)
 
