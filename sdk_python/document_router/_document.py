@@ -366,10 +366,10 @@ class Document:
                     return
                 else:
                     self._call_next(self._waiting)
-                    # The documents of a partition share a turn of the event loop. With a turn for each, a hundred busy
-                    # ones would hold the loop for half a second in each round, and it takes several rounds until a
-                    # call is out and its answer is in. `LoopBudget` would not do: its queue lets a few run in each
-                    # round, and a quiet document would wait until hundreds of busy ones have had their turn.
+                    # The documents of a partition share a turn of the event loop. With a turn for each, a hundred
+                    # busy ones would hold the loop for half a second in each round, and it takes several rounds
+                    # until a call is out and its answer is in. `LoopBudget` would not do: its queue lets a few run
+                    # in each round, and a quiet document would wait for the turns of hundreds of busy ones.
                     if clock() - began > TURN_S / router.working:
                         await asyncio.sleep(0)
                         began = clock()

@@ -3,8 +3,8 @@
 Whatever documents do (checkpoints in any order, late, twice, too high; errors; handlers that raise or take long;
 pauses), the partition's checkpoint never passes a record that is not done and never moves back, the numbers beyond it
 are those of a recount, and each document's messages are handled in their order. A partition that failed, or was taken
-away, gets another lease after its checkpoint, as from the sidecar. Each record that the checkpoint has passed was finished
-by its document, or is a dead letter, or counts as skipped.
+away, gets another lease after its checkpoint, as from the sidecar. Each record that the checkpoint has passed was
+finished by its document, or is a dead letter, or counts as skipped.
 """
 
 import asyncio
