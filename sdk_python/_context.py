@@ -7,26 +7,13 @@ a lambda that checkpoints each message pays for no call in between.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from math import inf
-from typing import Literal
 
 from ._checkpoints import LeaseProgress
 from ._pause_gate import Pause, PauseGate
 from ._produce import Headers, Produced, Producing, Record, put_all
+from ._reporting import Failure, Reporting
 from .protocol import lambda_pb2 as pb
-
-Code = Literal["lambda_error", "handler_failed", "create_failed", "produce_failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a lambda cannot go on, or what it reported."""
-
-    error: BaseException | str
-    action: pb.ErrorAction
-    offset: int | None
-    code: Code
 
 
 class PartitionContext:
@@ -38,6 +25,7 @@ class PartitionContext:
         progress: LeaseProgress,
         gate: PauseGate,
         producing: Producing,
+        reporting: Reporting,
         on_failure: Callable[[Failure], None],
     ) -> None:
         self.topic = assigned.topic
@@ -52,6 +40,7 @@ class PartitionContext:
         self._progress = progress
         self._gate = gate
         self._producing = producing
+        self._reporting = reporting
         self._on_failure = on_failure
 
     def __repr__(self) -> str:
@@ -66,7 +55,7 @@ class PartitionContext:
     def report(self, error: BaseException | str, offset: int | None = None) -> None:
         """Report an error to the operators and go on, as `IContext.report` describes."""
         check_report(error, offset)
-        self._on_failure(Failure(error, pb.ERROR_ACTION_REPORT, offset, "lambda_error"))
+        self._reporting.report(Failure(error, pb.ERROR_ACTION_REPORT, offset, "lambda_error"))
 
     def pause(self, reason: str = "", retry_after: float | None = None, offset: int | None = None) -> None:
         """Take no messages for now, as `IContext.pause` describes."""

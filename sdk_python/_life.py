@@ -37,7 +37,7 @@ from typing import Any, Final, Protocol
 from ._awaiting import Deadline, finished, settle
 from ._checkpoints import LeaseProgress, Sink
 from ._connection import Calls, LinkError
-from ._context import Failure, PartitionContext
+from ._context import PartitionContext
 from ._dispatch import Dispatcher, Handler, HandlerFailedError
 from ._errors import ProduceError, RefusedError, message_of, type_of
 from ._fitting import checked_lambda
@@ -49,7 +49,7 @@ from ._message import FrameError
 from ._outcomes import Outcomes
 from ._pause_gate import PauseGate
 from ._produce import Producing
-from ._reporting import Reporting
+from ._reporting import Failure, Reporting
 from .protocol import lambda_pb2 as pb
 
 # Shares of the time from the end's beginning to its deadline, after which the next step begins.
@@ -145,7 +145,11 @@ class Life:
         self.outcomes = Outcomes(self.progress.passed, self._not_received)
         """Of what the lambda produces: no checkpoint passes a failure that nobody received."""
         self.producing = Producing(assigned.lease, host.calls.produce, self.gate.fill, self.outcomes)
-        self.context = PartitionContext(assigned, self.progress, self.gate, self.producing, self._on_failure)
+        self._link_over = asyncio.Event()
+        self._reporting = Reporting(self.progress, host.calls, self._link_over, self.log)
+        self.context = PartitionContext(
+            assigned, self.progress, self.gate, self.producing, self._reporting, self._on_failure
+        )
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self.cut = ""
         """What still ran when its time was over, in words; empty: nothing."""
@@ -153,8 +157,6 @@ class Life:
         """True when that did not end when it was cancelled either."""
         self._host = host
         self._link = link
-        self._link_over = asyncio.Event()
-        self._reporting = Reporting(self.progress, host.calls, self._link_over, self.log)
         self._ready = False
         self._writer: asyncio.Task[None] | None = None
         self._final: pb.CheckpointEntry | None = None
@@ -200,14 +202,13 @@ class Life:
         if self.ending.done():
             return
         self.gate.end()
+        self._reporting.end()
         self.ending.set_result(ending)
 
     def _on_failure(self, failure: Failure) -> None:
-        """Take what the lambda said by ``context.error`` or ``context.report``."""
+        """Take what the lambda said by ``context.error``."""
         if self.ending.done():
             self.log.info("an error after the end of the lease is not reported: %s", message_of(failure.error))
-        elif failure.action == pb.ERROR_ACTION_REPORT:
-            self._reporting.report(failure)
         elif isinstance(failure.error, BaseException):
             # It may be an exit that somebody caught and passes on, as the document router does.
             self._left(failure.error, failure)

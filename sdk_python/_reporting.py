@@ -5,12 +5,12 @@ Owner: the event loop.
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 from logging import INFO
-from typing import Final
+from typing import Final, Literal
 
 from ._checkpoints import LeaseProgress
 from ._connection import Calls, LinkError
-from ._context import Failure
 from ._errors import RefusedError, message_of, stack_of, type_of
 from ._log import PartitionLogger
 from .protocol import lambda_pb2 as pb
@@ -19,6 +19,19 @@ _MAX_REPORTS: Final = 100
 """Reports of one lease that may be under way at a time."""
 _RETRY_PAUSES_S: Final = (0.0, 0.1, 0.3, 1.0)
 """How long to wait before each attempt to send an error."""
+
+
+Code = Literal["lambda_error", "handler_failed", "create_failed", "produce_failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a lambda cannot go on, or what it reported."""
+
+    error: BaseException | str
+    action: pb.ErrorAction
+    offset: int | None
+    code: Code
 
 
 class Reporting:
@@ -30,12 +43,17 @@ class Reporting:
         self._calls = calls
         self._link_over = link_over
         self._log = log
+        self._ended = False
         self._reports: set[asyncio.Task[None]] = set()
 
     @property
     def tasks(self) -> Iterable[asyncio.Task[None]]:
         """The reports that are under way."""
         return tuple(self._reports)
+
+    def end(self) -> None:
+        """Send no more reports: the lease has ended."""
+        self._ended = True
 
     def error_request(self, failure: Failure) -> pb.ErrorRequest:
         """Make the request for a failure and seal the checkpoints: what the lambda does afterwards does not count."""
@@ -63,6 +81,9 @@ class Reporting:
 
     def report(self, failure: Failure) -> None:
         """Send a report in a task of its own."""
+        if self._ended:
+            self._log.info("an error after the end of the lease is not reported: %s", message_of(failure.error))
+            return
         if len(self._reports) >= _MAX_REPORTS:
             self._log.warning("too many reports under way, not sent: %s", message_of(failure.error))
             return
