@@ -255,7 +255,7 @@ class Life:
                         revoked = frame.revoked
                         self.log.info("revoked: %s", pb.RevokeReason.Name(revoked.reason))
                         self._end(Revoked(revoked.reason, Deadline(revoked.deadline_ms / 1000)))
-                    case _:  # an arm of a newer contract
+                    case _:  # a kind of frame of a newer contract
                         pass
             self._lose("the sidecar ended the stream")
         except _LINK_ERRORS as error:

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from sdk_python import CloseReason, IContext, Message, RefusedError, _client
-from sdk_python._connection import Connection, Endpoint
+from sdk_python._connection import Connection, Endpoint, LinkError, TooLargeError
 from sdk_python.protocol import lambda_pb2 as pb
 
 from .host import Host, running_client
@@ -477,3 +477,37 @@ async def test_the_stream_is_read_ahead_of_a_slow_handler(host: Host) -> None:
         stream.revoke(deadline_ms=200)
         assert (await stream.closed()).reason == pb.CLOSED_REASON_REVOKED
     assert len(plugin.handled) <= 1
+
+
+class Refusing(Host):
+    """Answers Produce with a status that is not OK."""
+
+    code = grpc.StatusCode.OK
+
+    async def Produce(self, _: pb.ProduceRequest, context: Any) -> pb.ProduceResponse:  # noqa: N802
+        await context.abort(self.code, "not now")
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "text"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, LinkError, "UNAVAILABLE: not now"),
+        (grpc.StatusCode.NOT_FOUND, RefusedError, r"\(NOT_FOUND\): not now"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, TooLargeError, "larger than a call may be: not now"),
+    ],
+)
+async def test_the_status_of_a_failed_call_says_whether_asking_again_may_help(
+    code: grpc.StatusCode, error: type[Exception], text: str
+) -> None:
+    host = Refusing()
+    host.code = code
+    await host.start()
+    connection = Connection(Endpoint(host.address))
+    try:
+        with pytest.raises(error, match=text) as caught:
+            await connection.produce(pb.ProduceRequest())
+        assert type(caught.value) is error
+    finally:
+        await connection.close()
+        await host.stop()
