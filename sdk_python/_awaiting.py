@@ -5,7 +5,7 @@ from inspect import isawaitable
 from typing import Any
 
 
-async def settle(result: Any) -> Any:
+async def awaited(result: Any) -> Any:
     """Return what a lambda's code returned, awaited where it is awaitable."""
     return await result if isawaitable(result) else result
 

@@ -17,8 +17,8 @@ from typing import Final
 
 from ._stderr import StderrHandler, threads_left
 
-_MIN_S: Final = 0.5
-_NATIVE_S: Final = 1.0
+_MIN_END_S: Final = 0.5
+_NATIVE_CODE_S: Final = 1.0
 """So many seconds later the process ends even when native code keeps Python itself from running."""
 
 
@@ -31,7 +31,7 @@ class Bound:
         self.left: Callable[[], Sequence[str]] = tuple
         """Returns what has not ended, in words."""
         self._name = name
-        self._seconds = max(_MIN_S, seconds)
+        self._seconds = max(_MIN_END_S, seconds)
         self._stderr = stderr
         # Not an Event: `begin` is called in a signal handler, which may have interrupted another call of it.
         self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -50,7 +50,7 @@ class Bound:
             return
         end = time.monotonic() + self._seconds
         with suppress(Exception):  # stderr has no file
-            faulthandler.dump_traceback_later(self._seconds + _NATIVE_S, exit=True)
+            faulthandler.dump_traceback_later(self._seconds + _NATIVE_CODE_S, exit=True)
         while (seconds := end - time.monotonic()) > 0:
             try:
                 again = self._orders.get(timeout=seconds)

@@ -22,7 +22,7 @@ from importlib import metadata
 from logging import INFO, WARNING
 from typing import Any, Final
 
-from ._awaiting import Deadline, finished, settle
+from ._awaiting import Deadline, awaited, finished
 from ._checkpoints import CheckpointSender
 from ._connection import MAX_MESSAGE_BYTES, Connection, Endpoint, LinkError, Stream
 from ._errors import RefusedError, SettingsError, clip, message_of, type_of
@@ -174,7 +174,7 @@ class Client:
 
     async def _dispose(self, factory: IPartitionLambdaFactory) -> None:
         try:
-            await settle(factory.dispose())
+            await awaited(factory.dispose())
         except BaseException as error:
             if is_ours(error, asyncio.current_task()):
                 raise
@@ -281,7 +281,7 @@ class Client:
         self._settings_json = welcome.settings_json
         self._config = layered(welcome.settings_json, self._options.environment, self._options.assignments)
         try:
-            factory = checked_factory(await settle(self._plugin.create(self._config)))
+            factory = checked_factory(await awaited(self._plugin.create(self._config)))
         except BaseException as error:
             if is_ours(error, asyncio.current_task()):
                 raise

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from logging import DEBUG, ERROR, WARNING
 from typing import Any, Final, Protocol
 
-from ._awaiting import Deadline, finished, settle
+from ._awaiting import Deadline, awaited, finished
 from ._checkpoints import LeaseProgress, Sink
 from ._connection import Calls, LinkError
 from ._context import PartitionContext
@@ -341,7 +341,7 @@ class Life:
 
     async def _make(self) -> "IPartitionLambda | _Left":
         try:
-            made = await settle(self._host.factory.create(self._host.config, self.context))
+            made = await awaited(self._host.factory.create(self._host.config, self.context))
             return checked_lambda(made)
         except BaseException as error:
             if is_ours(error, asyncio.current_task()):
@@ -383,7 +383,7 @@ class Life:
         if close is None:
             return
         try:
-            await settle(close(reason))
+            await awaited(close(reason))
         except BaseException as error:
             if is_ours(error, asyncio.current_task()):
                 raise

@@ -105,7 +105,7 @@ class Outcomes:
             del self._held[-2]
         if self._known < self._held[0][0]:
             return False
-        told = self._settled()
+        told = self._release()
         if told == offset:
             return True  # what had failed was received meanwhile
         if told is not None:
@@ -155,7 +155,7 @@ class Outcomes:
         """Note that ``count`` more outcomes are known, up to ``number``; `failed` was called for the failures."""
         self.under_way -= count
         self._known = number if self.under_way else self.put
-        if self._held and self._known >= self._held[0][0] and (told := self._settled()) is not None:
+        if self._held and self._known >= self._held[0][0] and (told := self._release()) is not None:
             self._on_pass(told)
 
     def lost(self, number: int, error: BaseException | None) -> None:
@@ -176,7 +176,7 @@ class Outcomes:
         self._wake()
         return held
 
-    async def settled(self) -> None:
+    async def released(self) -> None:
         """Wait until no checkpoint is held back."""
         while (self._held or self.failure is not None) and not self._over:
             waiter = self._loop.create_future()
@@ -185,7 +185,7 @@ class Outcomes:
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _settled(self) -> int | None:
+    def _release(self) -> int | None:
         """Release the checkpoints that need not be held back any more; returns the highest of them, or None."""
         self._forget_received()
         first_failed = min((number for number, _, _ in self._failed), default=inf)
@@ -212,7 +212,7 @@ class Outcomes:
     def _judge(self) -> None:
         """Fail, unless the failures that hold back a checkpoint were received in time."""
         self._timer = None
-        if (told := self._settled()) is not None:
+        if (told := self._release()) is not None:
             self._on_pass(told)
         if self._timer is not None and self._failed:
             self.failure = self.failure or min(self._failed, key=lambda entry: entry[0])[2]

@@ -164,15 +164,15 @@ class Producing:
                 await self._send(batch)
                 self._bytes -= sum(map(_SIZE, batch))
                 self._records -= len(batch)
-                self._settle(batch)
+                self._note_known(batch)
                 self._weigh()
         finally:
             self._sender = None
             if self._under_way:  # only when it was cancelled, or failed itself
                 _fail_all(self._under_way, "the call was given up")
-                self._settle(self._under_way)
+                self._note_known(self._under_way)
 
-    def _settle(self, batch: list[_Waiting]) -> None:
+    def _note_known(self, batch: list[_Waiting]) -> None:
         """Note that the outcomes of these records are known."""
         known: dict[Outcomes, tuple[int, int]] = {}
         if self.outcomes.shared:
@@ -220,14 +220,14 @@ class Producing:
             for part in by_topic.values():
                 await self._send(part)
             return
-        places = zip(map(_TOPIC, batch), response.partitions, response.offsets, strict=True)
+        written = zip(map(_TOPIC, batch), response.partitions, response.offsets, strict=True)
         errors = response.errors or [""] * len(batch)
-        for waiting, outcome, place, error in zip(batch, response.outcomes, places, errors, strict=True):
+        for waiting, outcome, where, error in zip(batch, response.outcomes, written, errors, strict=True):
             if outcome != _WRITTEN:
                 text = error or f"the sidecar's answer is {pb.ProduceOutcome.Name(outcome)}"
                 _fail(waiting, ProduceError(text, waiting.topic, _KINDS.get(outcome, "failed")))
             elif not waiting.outcome.done():  # the task that awaited it may have been cancelled
-                waiting.outcome.set_result(_new(Produced, place))
+                waiting.outcome.set_result(_new(Produced, where))
 
     async def _send_halves(self, batch: list[_Waiting], refused: str) -> None:
         """Send a batch in parts, since it is too large as a whole. As a whole it would be refused for ever."""

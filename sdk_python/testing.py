@@ -22,7 +22,7 @@ from operator import attrgetter
 from types import TracebackType
 from typing import Any, Literal
 
-from ._awaiting import settle
+from ._awaiting import awaited
 from ._checkpoints import LeaseProgress
 from ._connection import LinkError
 from ._fitting import checked_factory
@@ -122,7 +122,7 @@ class FakeSidecar:
         self._moved = asyncio.Event()
 
     async def __aenter__(self) -> "FakeSidecar":
-        self._factory = checked_factory(await settle(self._plugin.create(self._config)))
+        self._factory = checked_factory(await awaited(self._plugin.create(self._config)))
         await self.assign()
         return self
 
@@ -131,7 +131,7 @@ class FakeSidecar:
     ) -> None:
         await self.stop()
         if self._factory is not None:
-            await settle(self._factory.dispose())
+            await awaited(self._factory.dispose())
 
     @property
     def checkpoint(self) -> int | None:
@@ -191,7 +191,7 @@ class FakeSidecar:
             await life.producing.drained()
             await self._first_of(self._link.drained(life), task)
         # Checkpoints wait for the outcome of what was produced before them.
-        await self._first_of(life.outcomes.settled(), task)
+        await self._first_of(life.outcomes.released(), task)
         if life.ending.done():
             await asyncio.wait({task})
 

@@ -56,7 +56,7 @@ class IDocumentContext(IContext, Protocol):
 
 
 class Owner(Protocol):
-    """Does what a document does differently from its partition. `Document`, or what a test has in its place."""
+    """Does what a document does differently from its partition. `Document`, or a test."""
 
     @property
     def key(self) -> Hashable:

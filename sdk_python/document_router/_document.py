@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from inspect import isawaitable
 from typing import Any, Final, Protocol
 
-from sdk_python._awaiting import settle
+from sdk_python._awaiting import awaited
 from sdk_python._dispatch import refuse_generator
 from sdk_python._errors import message_of
 from sdk_python._fitting import checked_lambda
@@ -403,7 +403,7 @@ class Document:
                 await asyncio.wait({self._after})
                 self._after = None
             made = checked_lambda(
-                await settle(self._router.factory.create(self._router.config_of(self.key), context))
+                await awaited(self._router.factory.create(self._router.config_of(self.key), context))
             )
             handler = made.handler
             own = getattr(made, "activity_timeout", None)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
-from sdk_python._awaiting import settle
+from sdk_python._awaiting import awaited
 from sdk_python._errors import PluginError
 from sdk_python._interfaces import IContext, IPartitionLambdaFactory, IPlugin
 from sdk_python._loading import as_plugin, find_plugin, load_plugin, version_of
@@ -92,7 +92,7 @@ class DocumentRouter:
         own = own_settings(config)
         key = key_function(own["key"]) if "key" in own else self._key
         options = self._options.overridden(own)
-        factory = await settle(inner.create(config))
+        factory = await awaited(inner.create(config))
         return RouterFactory(factory, key, options, self._clock)
 
 
@@ -113,7 +113,7 @@ class RouterFactory:
 
     async def dispose(self) -> None:
         """Dispose the document lambda's factory."""
-        await settle(self._factory.dispose())
+        await awaited(self._factory.dispose())
 
 
 def _from_environment() -> str | None:
