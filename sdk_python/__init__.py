@@ -5,7 +5,7 @@
 
 import os as _os
 
-# Before gRPC is imported: with its fork handlers some children that a lambda forks die of SIGSEGV.
+# Set before gRPC is imported: with gRPC's fork handlers, some children that a lambda forks die of SIGSEGV.
 _os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from ._errors import PluginError, ProduceError, RefusedError, SdkError, SettingsError
@@ -28,7 +28,7 @@ __all__ = [
     "NO_TIMESTAMP",
     "CREATE_TIME",
     "LOG_APPEND_TIME",
-    # what `context.produce` takes and answers
+    # what `context.produce` takes and returns
     "Record",
     "Produced",
     # what can go wrong

@@ -1,6 +1,6 @@
-"""The end of a process, bounded: whatever its lambdas do, it is over in time, and says what was left behind.
+"""Bounds how long the end of a process takes, whatever its lambdas do, and says what did not end.
 
-What would hold it up otherwise: a handler that blocks the event loop; a thread for which one waits, which asyncio
+These could hold the end up: a handler that blocks the event loop; a thread that a coroutine waits for, which asyncio
 joins; threads of the lambda's own, which Python joins. So a thread of ours ends the process when its time is over.
 """
 
@@ -17,32 +17,32 @@ from typing import Final
 
 from ._stderr import StderrHandler, threads_left
 
-_LEAST: Final = 0.5
-_NATIVE: Final = 1.0
-"""Seconds after which the process ends even when native code keeps Python itself from running."""
+_MIN_END_S: Final = 0.5
+_NATIVE_CODE_S: Final = 1.0
+"""So many seconds later the process ends even when native code keeps Python itself from running."""
 
 
 class Bound:
-    """Waits for `begin`. Make it in the main thread, before signals can come."""
+    """A thread that ends the process some time after `begin`. Make it in the main thread, before signals can come."""
 
     def __init__(self, name: str, seconds: float, stderr: StderrHandler) -> None:
         self.code = 0
-        """How the process ends when it is cut short."""
+        """The exit code when the process is cut short."""
         self.left: Callable[[], Sequence[str]] = tuple
-        """What has not ended, in words."""
+        """Returns what has not ended, in words."""
         self._name = name
-        self._seconds = max(_LEAST, seconds)
+        self._seconds = max(_MIN_END_S, seconds)
         self._stderr = stderr
         # Not an Event: `begin` is called in a signal handler, which may have interrupted another call of it.
         self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
         threading.Thread(target=self._watch, name="kafka-sidecar-end", daemon=True).start()
 
     def begin(self) -> None:
-        """The end begins now. Only the first call counts. May be called in a signal handler."""
+        """Begin the end. Only the first call counts. May be called in a signal handler."""
         self._orders.put(True)
 
     def disarm(self) -> None:
-        """The process goes on."""
+        """Let the process go on."""
         self._orders.put(False)
 
     def _watch(self) -> None:
@@ -50,7 +50,7 @@ class Bound:
             return
         end = time.monotonic() + self._seconds
         with suppress(Exception):  # stderr has no file
-            faulthandler.dump_traceback_later(self._seconds + _NATIVE, exit=True)
+            faulthandler.dump_traceback_later(self._seconds + _NATIVE_CODE_S, exit=True)
         while (seconds := end - time.monotonic()) > 0:
             try:
                 again = self._orders.get(timeout=seconds)
@@ -76,14 +76,15 @@ class Bound:
 
 @cache
 def children_end_by_signals() -> None:
-    """Forked children get back what SIGTERM and SIGINT do by default: ours are for this process.
+    """Give forked children back the default actions of SIGTERM and SIGINT: our handlers are for this process.
 
-    With ours, ``multiprocessing.Pool`` and ``Process.terminate`` would wait for ever for a child that only notes that
-    it is to drain. A signal may come to a child before it can do anything: it has the parent's handlers then, and
-    Python forgets what it noted before the fork was over. So they are blocked meanwhile, and wait.
+    With our handlers, ``multiprocessing.Pool`` and ``Process.terminate`` would wait for ever for a child that only
+    notes that it is to drain. A signal may also arrive before the child can do anything: the child has the parent's
+    handlers then, and Python forgets a signal that it noted before the fork was over. So both signals are blocked
+    during the fork and delivered after it.
     """
     ours = (signal.SIGTERM, signal.SIGINT)
-    masks: dict[int, set[int]] = {}  # of each thread that forks
+    masks: dict[int, set[int]] = {}  # by the thread that forks
 
     def before() -> None:
         masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, ours)
@@ -92,7 +93,7 @@ def children_end_by_signals() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(threading.get_ident(), ()))
 
     def in_child() -> None:
-        signal.set_wakeup_fd(-1)  # it is the parent's loop that would wake
+        signal.set_wakeup_fd(-1)  # it would wake the parent's loop
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         in_parent()

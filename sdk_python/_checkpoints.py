@@ -1,10 +1,10 @@
 """How far a lambda has got, and how the sidecar hears of it.
 
-`Place` is the state of one lease. It costs a lambda that checkpoints every message two comparisons.
-`CheckpointSender` turns the places that moved into few calls: one in flight for the whole process, the latest of
-each lease in it.
+`LeaseProgress` is the progress of one lease. A lambda that checkpoints every message pays two comparisons for each.
+`CheckpointSender` sends the leases that moved in few calls: one call is in flight for the whole process, with the
+latest checkpoint of each lease.
 
-Everything here belongs to the event loop's thread, so nothing can happen between two awaits.
+Owner: the event loop. So nothing can happen between two awaits.
 """
 
 import asyncio
@@ -16,82 +16,75 @@ from ._connection import LinkError
 from ._errors import RefusedError, clip
 from ._limits import Limits
 from ._log import log
+from ._outcomes import Outcomes
 from .protocol import lambda_pb2 as pb
 
-SPACING: Final = 0.01
+SPACING_S: Final = 0.01
 """Seconds between the starts of two Checkpoint calls, unless a lease is in a hurry."""
-HANDLED_INTERVAL: Final = 1.0
+HANDLED_INTERVAL_S: Final = 1.0
 """Seconds between reports of handled offsets that moved without a checkpoint."""
 MAX_NAMES: Final = 10
-"""Names of what is skipped that one entry may carry; the sidecar refuses a request with more, or with longer ones."""
+"""Names of skipped things that one entry may carry; the sidecar refuses a request with more, or with longer ones."""
 MAX_NAME_BYTES: Final = 256
 _ENTRY_BYTES: Final = MAX_NAMES * (MAX_NAME_BYTES + 3) + 512
 """More than an entry ever takes in a request."""
-_RETRY_FIRST: Final = 0.05
-_RETRY_MOST: Final = 1.0
+_MIN_RETRY_S: Final = 0.05
+_MAX_RETRY_S: Final = 1.0
 _NONE: Final = -1
-_MOST: Final = 2**32 - 1  # what the wire takes
+_MAX_COUNT: Final = 2**32 - 1  # a uint32 on the wire
 _NOTHING: Final = (0, (), 0)
 Skipped = tuple[int, tuple[str, ...], int]
-"""How many messages, what, and of how many things: see `IContext.skipped`."""
+"""The arguments of `IContext.skipped`: how many messages, the names of things, and how many things."""
 
 
 class Sink(Protocol):
-    """Where a place that moved makes itself known."""
+    """Is told when a lease has something to send. `CheckpointSender`, or the one of `sdk_python.testing`."""
 
-    def changed(self, place: "Place") -> None:
-        """The place has something to send that it did not have before."""
+    def changed(self, progress: "LeaseProgress") -> None:
+        """Note that the lease has something to send that it did not have before."""
         ...
 
     def hurry(self) -> None:
-        """Much is handled and not told: do not wait for the spacing."""
+        """Do not wait for the spacing: a lease has handled much that the sidecar has not been told."""
         ...
 
-    def forget(self, place: "Place") -> None:
-        """The place will send nothing more."""
-        ...
-
-
-class Gate(Protocol):
-    """What may hold a checkpoint back: `Outcomes`."""
-
-    def admits(self, offset: int) -> bool:
-        """Whether it may be told now; otherwise `Place.passed` comes for it, or nothing."""
+    def forget(self, progress: "LeaseProgress") -> None:
+        """Note that the lease will send nothing more."""
         ...
 
 
-class Place:
+class LeaseProgress:
     """What one lease has processed. Offsets here are -1 for "none"."""
 
-    def __init__(self, lease: str, window: int, start_offset: int | None, sink: Sink) -> None:
+    def __init__(self, lease: str, window: int, start_offset: int, sink: Sink) -> None:
         self.lease = lease
         self.handled = _NONE
-        """Offset of the last message whose handler returned. Written by the dispatcher, once per slice."""
+        """Offset of the last message whose handler returned. The dispatcher writes it once for each slice."""
         self.sealed = False
-        self.gate: Gate | None = None
-        """From the first record on that the lambda produces."""
+        self.outcomes: Outcomes | None = None
+        """May hold a checkpoint back. Set with the first record that the lambda produces."""
         self._sink = sink
-        self._much = max(1, window // 4)
+        self._urgent_after = max(1, window // 4)
         self._offset = _NONE
         self._beyond = (0, 0)
         self._skipped: Skipped = _NOTHING
         self._delivered = _NONE
-        self._sent = _NONE  # the last offset in a request, whatever became of it
+        self._sent = _NONE  # the last offset in a request, whatever became of the request
         self._accepted = _NONE
         # Beyond, handled and skipped as last sent. None: nothing of it is known to have arrived.
         self._told: tuple[tuple[int, int], int, Skipped] | None = ((0, 0), _NONE, _NOTHING)
         self._dirty = False
-        self._urgent_at = (start_offset or 0) + self._much
+        self._urgent_at = start_offset + self._urgent_after
 
     def checkpoint(self, offset: int) -> None:
-        """See `IContext.checkpoint`."""
+        """Note that everything up to ``offset`` is processed, as `IContext.checkpoint` describes."""
         if type(offset) is not int:
             offset = _checked("checkpoint(offset)", offset)
         if offset <= self._offset or self.sealed:
             if offset < 0:
                 raise ValueError(f"checkpoint(offset): an offset is not negative, got {offset}")
             return
-        if self.gate is not None and not self.gate.admits(offset):
+        if self.outcomes is not None and not self.outcomes.admits(offset):
             return
         self._offset = offset
         if not self._dirty:
@@ -100,13 +93,13 @@ class Place:
             self._sink.hurry()
 
     def passed(self, offset: int) -> None:
-        """A checkpoint that was held back may be told."""
-        gate, self.gate = self.gate, None
+        """Take a checkpoint that was held back by `outcomes` and need not be any longer."""
+        outcomes, self.outcomes = self.outcomes, None
         self.checkpoint(offset)
-        self.gate = gate
+        self.outcomes = outcomes
 
     def completed_beyond(self, count: int, size: int) -> None:
-        """See `IContext.completed_beyond`."""
+        """Note what is done after the checkpoint, as `IContext.completed_beyond` describes."""
         beyond = (_checked("completed_beyond(count)", count), _checked("completed_beyond(size)", size))
         if min(beyond) < 0:
             raise ValueError(f"completed_beyond(count, size): numbers are not negative, got {beyond}")
@@ -115,7 +108,7 @@ class Place:
             self._mark()
 
     def skipped(self, count: int, skipping: Sequence[str] = (), skipping_count: int | None = None) -> None:
-        """See `IContext.skipped`."""
+        """Note what was not handled, as `IContext.skipped` describes."""
         skipped = checked_skipped(count, skipping, skipping_count)
         if skipped != self._skipped and not self.sealed:
             self._skipped = skipped
@@ -123,24 +116,24 @@ class Place:
 
     @property
     def urgent(self) -> bool:
-        """A quarter of the window is not told yet.
+        """Whether a quarter of the window is checkpointed and not sent yet.
 
-        Until the sidecar knows, and has sent on, as much again may be handled. Told later, all that may be
-        outstanding would be: a single busy partition would wait for each answer.
+        Until the sidecar knows of it and has sent more messages, as much again may be handled. If it were sent later,
+        the window would fill, and a single busy partition would wait for every round trip.
         """
         return self._dirty and self._offset >= self._urgent_at
 
     @property
     def offset(self) -> int:
-        """The highest offset the lambda gave; -1: none yet."""
+        """The highest offset that the lambda checkpointed; -1: none yet."""
         return self._offset
 
     def delivered_to(self, offset: int) -> None:
-        """A frame came that ends with ``offset``, or what is after it comes again.
+        """Note that a frame came that ends with ``offset``, or that the messages after ``offset`` come again.
 
-        A lambda with a store of its own may know more than was delivered since the restart. Everything up to its
-        offset includes everything up to the last delivered one, so that is what is sent, again with each frame:
-        waiting until all had been delivered would wait for ever on a full window.
+        A lambda with a store of its own may checkpoint an offset that was not delivered since the restart. Then the
+        last delivered offset is sent instead, again with each frame, since the lambda's offset includes it. If it
+        waited until its own offset was delivered, a full window would make it wait for ever.
         """
         ahead = self._offset > self._delivered
         self._delivered = offset
@@ -148,12 +141,12 @@ class Place:
             self._mark()
 
     def handled_moved(self) -> None:
-        """Once a second: have `handled` sent when it moved without a checkpoint."""
+        """Have `handled` sent if it moved without a checkpoint. Called once a second."""
         if (self._told is None or self.handled != self._told[1]) and not self.sealed:
             self._mark()
 
     def take(self) -> pb.CheckpointEntry | None:
-        """What there is to send, as sent; None when there is nothing."""
+        """Return what there is to send, and count it as sent; None when there is nothing."""
         self._dirty = False
         offset = min(self._offset, self._delivered)
         told = (self._beyond, self.handled, self._skipped)
@@ -165,7 +158,7 @@ class Place:
         if offset > self._sent:
             entry.offset = offset
             self._sent = offset
-            self._urgent_at = offset + self._much
+            self._urgent_at = offset + self._urgent_after
         if self.handled > _NONE:
             entry.handled = self.handled
         self._tell_skipped(entry, offset)
@@ -173,7 +166,7 @@ class Place:
         return entry
 
     def failed(self) -> None:
-        """The request did not come through: what it carried is to be sent again."""
+        """Note that the request did not come through: what it carried has to be sent again."""
         self._sent = self._accepted
         self._told = None
         if not self.sealed:
@@ -190,8 +183,8 @@ class Place:
                 if entry.HasField("offset"):
                     self._accepted = max(self._accepted, entry.offset)
             case pb.CHECKPOINT_OUTCOME_BEYOND_DELIVERED:
-                # Kept: `delivered_to` marks it with the next frame. A frame that came while the call was under way
-                # has had its chance already, so look once more here.
+                # The offset is kept: `delivered_to` sends it with the next frame. A frame that came while the call
+                # was under way has called `delivered_to` already, so this looks once more.
                 self._sent = self._accepted
                 arrived = self._delivered
                 self._delivered = min(arrived, result.delivered if result.HasField("delivered") else _NONE)
@@ -200,14 +193,14 @@ class Place:
             case pb.CHECKPOINT_OUTCOME_STALE_LEASE:
                 log.debug("lease %s... is over: its checkpoints are dropped", self.lease[:8])
                 self.seal()
-            case other:  # a newer sidecar; nothing is known, so nothing is taken for accepted
+            case other:  # of a newer sidecar: unknown here, so nothing counts as accepted
                 log.warning("the sidecar answered a checkpoint with outcome %s, unknown here", other)
 
     def seal(self, below: int | None = None) -> pb.CheckpointEntry | None:
-        """Take no more checkpoints; answers the last one where it is not accepted yet, for Closed and Error.
+        """Take no more checkpoints; returns the last one for Closed and Error, or None if it is accepted already.
 
-        With ``below``, the offset that failed: a checkpoint at or above it is dropped and never sent, for what a
-        handler did not finish is not done. The one before it is not known any more; the last accepted one holds.
+        ``below``: the offset that failed. A checkpoint at or above it is dropped and never sent, since the handler
+        did not finish that message. The checkpoint before it is not known any more; the last accepted one holds.
         """
         if self.sealed:
             return None
@@ -223,9 +216,10 @@ class Place:
         return entry
 
     def _tell_skipped(self, entry: pb.CheckpointEntry, offset: int) -> None:
-        """In one entry with the offset: so both count, or neither, and what comes again is not counted twice.
+        """Add the skipped messages to the entry with the offset.
 
-        For the same reason not when the offset is that of what was delivered, and the lambda's is above it.
+        So both count or neither does, and a message that comes again is not counted twice. For the same reason the
+        count is left out when the entry has the delivered offset and the lambda's own offset is above it.
         """
         if self._skipped is not _NOTHING:
             count, names, things = self._skipped
@@ -240,44 +234,44 @@ class Place:
 
 
 class CheckpointSender:
-    """Sends what places have to send: one call in flight, all that moved in it, not more often than needed."""
+    """Sends the progress of all leases: one call in flight with all that moved, and no more calls than needed."""
 
     def __init__(
         self,
         call: Callable[[pb.CheckpointRequest], Awaitable[pb.CheckpointResponse]],
         *,
-        spacing: float = SPACING,
-        handled_interval: float = HANDLED_INTERVAL,
+        spacing: float = SPACING_S,
+        handled_interval: float = HANDLED_INTERVAL_S,
     ) -> None:
         self._call = call
         self._spacing = spacing
         self._handled_interval = handled_interval
         self.limits = Limits()
         """Of the sidecar that is there now."""
-        self._places: set[Place] = set()
-        self._moved: dict[Place, None] = {}
+        self._leases: set[LeaseProgress] = set()
+        self._moved: dict[LeaseProgress, None] = {}
         self._wake = asyncio.Event()
         self._hurried = asyncio.Event()
 
-    def add(self, place: Place) -> None:
-        """A lease begins."""
-        self._places.add(place)
+    def add(self, progress: LeaseProgress) -> None:
+        """Send the progress of this lease from now on."""
+        self._leases.add(progress)
 
-    def changed(self, place: Place) -> None:
-        """See `Sink.changed`."""
-        self._moved[place] = None
+    def changed(self, progress: LeaseProgress) -> None:
+        """Send the lease with the next call."""
+        self._moved[progress] = None
         self._wake.set()
-        if place.urgent:
+        if progress.urgent:
             self._hurried.set()
 
     def hurry(self) -> None:
-        """See `Sink.hurry`."""
+        """Make the next call now."""
         self._hurried.set()
 
-    def forget(self, place: Place) -> None:
-        """See `Sink.forget`."""
-        self._places.discard(place)
-        self._moved.pop(place, None)
+    def forget(self, progress: LeaseProgress) -> None:
+        """Send nothing more of this lease."""
+        self._leases.discard(progress)
+        self._moved.pop(progress, None)
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -288,8 +282,8 @@ class CheckpointSender:
 
         def look_at_handled() -> None:
             nonlocal tick
-            for place in self._places:
-                place.handled_moved()
+            for progress in self._leases:
+                progress.handled_moved()
             tick = loop.call_later(self._handled_interval, look_at_handled)
 
         look_at_handled()
@@ -315,7 +309,7 @@ class CheckpointSender:
                 pass
 
     async def _send(self, retry: float) -> float:
-        """One call; answers the seconds to wait before the next, 0 when it came through."""
+        """Make one call; returns the seconds to wait before the next one, 0 when it came through."""
         sent = self._collect()
         if not sent:
             return 0.0
@@ -325,25 +319,25 @@ class CheckpointSender:
         except (LinkError, RefusedError) as error:
             if not retry:
                 log.warning("checkpoints do not come through, they are kept and sent again: %s", error)
-            for place in sent:
-                place.failed()
-            return min(_RETRY_MOST, retry * 2) or _RETRY_FIRST
+            for progress in sent:
+                progress.failed()
+            return min(_MAX_RETRY_S, retry * 2) or _MIN_RETRY_S
         if retry:
             log.info("checkpoints come through again")
-        for (place, entry), result in zip(sent.items(), response.results, strict=True):
-            place.answered(entry, result)
+        for (progress, entry), result in zip(sent.items(), response.results, strict=True):
+            progress.answered(entry, result)
         return 0.0
 
-    def _collect(self) -> dict[Place, pb.CheckpointEntry]:
-        sent: dict[Place, pb.CheckpointEntry] = {}
+    def _collect(self) -> dict[LeaseProgress, pb.CheckpointEntry]:
+        sent: dict[LeaseProgress, pb.CheckpointEntry] = {}
         size = 0
-        most_bytes = max(1, self.limits.request_bytes - _ENTRY_BYTES)
-        while self._moved and len(sent) < self.limits.checkpoint_entries and size < most_bytes:
-            place = next(iter(self._moved))
-            del self._moved[place]
-            entry = place.take()
+        max_bytes = max(1, self.limits.request_bytes - _ENTRY_BYTES)
+        while self._moved and len(sent) < self.limits.checkpoint_entries and size < max_bytes:
+            progress = next(iter(self._moved))
+            del self._moved[progress]
+            entry = progress.take()
             if entry is not None:
-                sent[place] = entry
+                sent[progress] = entry
                 size += entry.ByteSize() + 4  # and what stands before it in the request
         if not self._moved:
             self._wake.clear()
@@ -357,13 +351,17 @@ def _check_results(response: pb.CheckpointResponse, count: int) -> None:
 
 
 def checked_skipped(count: int, skipping: Sequence[str], skipping_count: int | None) -> Skipped:
-    """The arguments of `IContext.skipped`, as an entry may carry them. Raises TypeError and ValueError."""
+    """Make the arguments of `IContext.skipped` fit an entry. Raises ``TypeError`` or ``ValueError``."""
     if isinstance(skipping, str | bytes) or not all(isinstance(name, str) for name in skipping):
         raise TypeError(f"skipped(skipping): expected a sequence of texts, got {skipping!r:.100}")
     things = len(skipping) if skipping_count is None else _checked("skipped(skipping_count)", skipping_count)
     if min(_checked("skipped(count)", count), things) < 0:
         raise ValueError(f"skipped(count, skipping, skipping_count): not negative, got {count}, {things}")
-    return min(count, _MOST), tuple(clip(name, MAX_NAME_BYTES) for name in skipping[-MAX_NAMES:]), min(things, _MOST)
+    return (
+        min(count, _MAX_COUNT),
+        tuple(clip(name, MAX_NAME_BYTES) for name in skipping[-MAX_NAMES:]),
+        min(things, _MAX_COUNT),
+    )
 
 
 def _checked(name: str, value: object) -> int:

@@ -1,8 +1,8 @@
-"""One process's client for one lambda: keeps one spare stream open, and runs a `Partition` for each that is taken.
+"""One process's client for one lambda: keeps one spare stream open, and runs a `Life` for each that gets a partition.
 
 ::
 
-    offer ──► Welcome ──► plugin.create (once) ──► Available ──► Assigned ──► a Partition, and the next offer
+    offer ──► Welcome ──► plugin.create (once) ──► Available ──► Assigned ──► a Life, and the next offer
       ▲                                                │
       └──── back-off ◄──── the stream broke ───────────┘
 
@@ -22,50 +22,52 @@ from importlib import metadata
 from logging import INFO, WARNING
 from typing import Any, Final
 
-from ._awaiting import Deadline, finished, settle
+from ._awaiting import Deadline, awaited, finished
 from ._checkpoints import CheckpointSender
 from ._connection import MAX_MESSAGE_BYTES, Connection, Endpoint, LinkError, Stream
 from ._errors import RefusedError, SettingsError, clip, message_of, type_of
 from ._fitting import checked_factory
 from ._interfaces import IPartitionLambdaFactory, IPlugin
 from ._leaving import exit_in, is_ours
+from ._life import Host, Life
 from ._limits import Limits
 from ._loading import version_of
 from ._log import log
+from ._loop_budget import LoopBudget
 from ._message import FrameError
-from ._partition import Host, Partition
 from ._settings import Override, layered
-from ._turns import Turns
 from .protocol import lambda_pb2 as pb
 
 PROTOCOL_VERSION: Final = 1
-DRAIN_TIMEOUT: Final = 10.0
+DRAIN_TIMEOUT_S: Final = 10.0
 """Seconds for handlers, closes and dispose when the process is asked to stop."""
 
+# Shares of the drain timeout, after which the next step begins.
 _PARTITION_SHARE: Final = 0.8
 _LIVES_SHARE: Final = 0.85
 _LATE_SHARE: Final = 0.9
 _DISPOSE_SHARE: Final = 0.95
-_DISPOSE_LEAST: Final = 0.2
-_SAY_AGAIN: Final = 60.0
-_SAY_CHANGES: Final = 5.0
-_WELCOME_TIMEOUT: Final = 30.0
-_BACKOFF_FIRST: Final = 0.1
-_BACKOFF_MOST: Final = 2.0  # a sidecar that comes back is found within this time
-_REFUSED_FIRST: Final = 5.0
-_REFUSED_MOST: Final = 30.0
-_AVAILABLE: Final = pb.LambdaFrame(available=pb.Available())
-_STABLE: Final = 1.0
+_MIN_DISPOSE_S: Final = 0.2
+_LOG_AGAIN_S: Final = 60.0
+_LOG_CHANGES_S: Final = 5.0
+_WELCOME_TIMEOUT_S: Final = 30.0
+_MIN_BACKOFF_S: Final = 0.1
+_MAX_BACKOFF_S: Final = 2.0  # a sidecar that comes back is found within this time
+_MIN_REFUSED_BACKOFF_S: Final = 5.0
+_MAX_REFUSED_BACKOFF_S: Final = 30.0
+_STABLE_S: Final = 1.0
 """Seconds after which a stream counts as one that worked, so that the retry after it is immediate again."""
+_AVAILABLE: Final = pb.LambdaFrame(available=pb.Available())
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a client can be told beside the plugin."""
+    """The options of a client."""
 
     max_partitions: int | None = None
-    """Partitions at the same time in this process; None: as many as the sidecar gives."""
-    drain_timeout: float = DRAIN_TIMEOUT
+    """How many partitions this process takes at the same time; None: as many as the sidecar gives."""
+    drain_timeout: float = DRAIN_TIMEOUT_S
+    """In seconds."""
     environment: Sequence[Override] = ()
     assignments: Sequence[Override] = ()
     on_created: Callable[[], None] = lambda: None
@@ -82,19 +84,19 @@ class Client:
         self._options = options or Options()
         self._connection = Connection(endpoint)
         self._sender = CheckpointSender(self._connection.checkpoint)
-        self._turns = Turns()
+        self._budget = LoopBudget()
         self._factory: IPartitionLambdaFactory | None = None
         self._config: Mapping[str, Any] = {}
         self._settings_json: str | None = None
-        self._lives: dict[asyncio.Task[None], Partition] = {}
+        self._lives: dict[asyncio.Task[None], Life] = {}
         self._latest: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self.leaving: BaseException | None = None
-        """What the lambda's code raised to end this process: `run` returns, and its caller ends with it."""
+        """What the lambda's code raised to end this process. `run` returns, and its caller raises it again."""
         self.on_stop: Callable[[], None] = lambda: None
         """Called when the end begins."""
         self.late = False
-        """A lambda's code did not end within the drain timeout, not even when it was cancelled."""
+        """True when a lambda's code did not end within the drain timeout, not even when it was cancelled."""
         self.left: list[str] = []
         """What did not end within the drain timeout, in words."""
         self._said = ""
@@ -109,11 +111,11 @@ class Client:
 
     @property
     def left_now(self) -> list[str]:
-        """What has not ended yet, in words; may be asked in any thread."""
-        return [*self.left, *(partition.left_behind(late=True) for partition in [*self._lives.values()])]
+        """What has not ended yet, in words. May be asked in any thread."""
+        return [*self.left, *(life.left_behind(late=True) for life in [*self._lives.values()])]
 
     def leave(self, error: BaseException) -> None:
-        """The lambda's code asks for the end of the process: drain, and keep with what it asked."""
+        """Drain because the lambda's code asks for the end of the process, and keep in `leaving` how it asked."""
         if self.leaving is None:
             self.leaving = error
         self.stop()
@@ -123,7 +125,7 @@ class Client:
 
         Raises:
             RefusedError: the sidecar refused the very first Offer.
-            SettingsError: there is no TLS with it, and will be none with these settings.
+            SettingsError: TLS with the sidecar cannot work with these settings.
             PluginError: what ``plugin.create`` returned does not fit the interfaces.
             Exception: whatever ``plugin.create`` raised.
         """
@@ -137,8 +139,8 @@ class Client:
                     task.result()
         finally:
             self.stop()
-            # Cancelling the offer also ends the spare stream. A partition that is assigned at this moment sees
-            # its stream end before Ready, and waits for another process.
+            # Cancelling the offer also ends the spare stream. If a partition is assigned to it at this moment, the
+            # sidecar sees the stream end before Ready, and the partition waits for another process.
             offering.cancel()
             stopping.cancel()
             await asyncio.gather(offering, stopping, return_exceptions=True)
@@ -148,24 +150,24 @@ class Client:
             await self._connection.close()
 
     async def _drain(self) -> None:
-        """1. end all partitions, in parallel; 2. dispose; both within the drain timeout."""
+        """End all lives at the same time, then dispose; both within the drain timeout."""
         whole = Deadline(self._options.drain_timeout)
         if self._lives:
             log.info("%s: drains %d partitions", self.name, len(self._lives))
             lives = dict(self._lives)
-            for partition in lives.values():
-                partition.stop()
+            for life in lives.values():
+                life.stop()
             _, late = await asyncio.wait(set(lives), timeout=whole.left(_LIVES_SHARE))
             for task in late:
                 lives[task].log.error("did not end within the drain timeout")
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=whole.left(_LATE_SHARE))
-            self.late = bool(late) or any(partition.stuck for partition in lives.values())
-            self.left += [partition.left_behind(late=task in late) for task, partition in lives.items()]
+            self.late = bool(late) or any(life.stuck for life in lives.values())
+            self.left += [life.left_behind(late=task in late) for task, life in lives.items()]
         if self._factory is not None:
             disposing = asyncio.create_task(self._dispose(self._factory))
-            if not await finished(disposing, max(_DISPOSE_LEAST, whole.left(_DISPOSE_SHARE))):
+            if not await finished(disposing, max(_MIN_DISPOSE_S, whole.left(_DISPOSE_SHARE))):
                 log.error("%s: dispose did not end within the drain timeout", self.name)
                 self.left.append("dispose")
                 disposing.cancel()
@@ -173,7 +175,7 @@ class Client:
 
     async def _dispose(self, factory: IPartitionLambdaFactory) -> None:
         try:
-            await settle(factory.dispose())
+            await awaited(factory.dispose())
         except BaseException as error:
             if is_ours(error, asyncio.current_task()):
                 raise
@@ -194,16 +196,16 @@ class Client:
                 if not self._welcomed:
                     raise
                 self._say(str(error), f"{error}; asking again in case the config changes", loud=True)
-                failures = 0 if time.monotonic() - began > _STABLE else failures
-                delay = min(_REFUSED_MOST, _REFUSED_FIRST * 2**failures)
+                failures = 0 if time.monotonic() - began > _STABLE_S else failures
+                delay = min(_MAX_REFUSED_BACKOFF_S, _MIN_REFUSED_BACKOFF_S * 2**failures)
             except (LinkError, FrameError) as error:
                 why, never = self._endpoint.why(error)
                 if never and not self._welcomed:
                     raise SettingsError(why) from None
                 self._say_waits(why)
-                failures = 0 if time.monotonic() - began > _STABLE else failures
-                # The first retry is immediate: mostly the sidecar was restarted, or an idle connection was cut.
-                delay = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2 ** (failures - 1)) if failures else 0.0
+                failures = 0 if time.monotonic() - began > _STABLE_S else failures
+                # The first retry is immediate: usually the sidecar was restarted, or an idle connection was cut.
+                delay = min(_MAX_BACKOFF_S, _MIN_BACKOFF_S * 2 ** (failures - 1)) if failures else 0.0
             else:
                 failures = 0 if assigned else failures
                 continue
@@ -212,30 +214,30 @@ class Client:
             await self._old_lives_closed()
 
     async def _have_room(self) -> None:
-        most = self._options.max_partitions
-        while most is not None and len(self._lives) >= most:
+        limit = self._options.max_partitions
+        while limit is not None and len(self._lives) >= limit:
             await asyncio.wait(set(self._lives), return_when=asyncio.FIRST_COMPLETED)
 
     async def _old_lives_closed(self) -> None:
-        """After a stream broke: offer again only when the lambdas whose streams broke too are closed."""
-        lost = {task for task, partition in self._lives.items() if partition.ending.done()}
+        """Wait after a stream broke until the lambdas whose streams broke too are closed. Then offer again."""
+        lost = {task for task, life in self._lives.items() if life.ending.done()}
         if lost:
             await asyncio.wait(lost)
 
     async def _offer_once(self) -> bool:
-        """One spare stream, until it became a partition; False when it became none."""
+        """Keep one spare stream until it gets a partition; returns False when it got none."""
         stream = self._connection.open()
         taken = False
         try:
             await stream.write(self._offer)
             created = self._factory is not None
-            if created:  # the sidecar reads on when it has written its Welcome: a round trip less for each partition
+            if created:  # saves a round trip: the sidecar reads it when it has written its Welcome
                 await stream.write(_AVAILABLE)
             try:
-                async with asyncio.timeout(_WELCOME_TIMEOUT):
+                async with asyncio.timeout(_WELCOME_TIMEOUT_S):
                     welcome = (await self._expect(stream, "welcome")).welcome
             except TimeoutError:
-                raise LinkError(f"no Welcome within {_WELCOME_TIMEOUT:.0f} s") from None
+                raise LinkError(f"no Welcome within {_WELCOME_TIMEOUT_S:.0f} s") from None
             self._welcomed = True
             connected = f"connected to sidecar {welcome.sidecar_version} at {self._endpoint.address}"
             self._say(connected, connected)
@@ -249,15 +251,14 @@ class Client:
                 factory=factory,
                 config=self._config,
                 sink=self._sender,
-                error=self._connection.error,
-                produce=self._connection.produce,
-                turns=self._turns,
+                calls=self._connection,
+                budget=self._budget,
                 window=welcome.window_messages or 1000,
                 limits=limits,
                 drain_timeout=self._options.drain_timeout * _PARTITION_SHARE,
                 leave=self.leave,
             )
-            self._begin(Partition(assigned, stream, host))
+            self._begin(Life(assigned, stream, host))
             taken = True
         finally:
             if not taken:
@@ -269,12 +270,12 @@ class Client:
             came = frame.WhichOneof("frame")
             if came == kind:
                 return frame
-            if came is not None:  # None: an arm of a newer contract
+            if came is not None:  # None: a kind of frame of a newer contract
                 raise FrameError(f"{came} came before {kind}")
         raise LinkError("the sidecar ended the stream")
 
     async def _created(self, welcome: pb.Welcome) -> IPartitionLambdaFactory:
-        """The factory: made once per process, with the settings of the first Welcome."""
+        """Return the factory, which is made once per process with the settings of the first Welcome."""
         if self._factory is not None:
             if welcome.settings_json != self._settings_json:
                 self._settings_json = welcome.settings_json
@@ -283,7 +284,7 @@ class Client:
         self._settings_json = welcome.settings_json
         self._config = layered(welcome.settings_json, self._options.environment, self._options.assignments)
         try:
-            factory = checked_factory(await settle(self._plugin.create(self._config)))
+            factory = checked_factory(await awaited(self._plugin.create(self._config)))
         except BaseException as error:
             if is_ours(error, asyncio.current_task()):
                 raise
@@ -301,31 +302,31 @@ class Client:
         self._options.on_created()
         return factory
 
-    def _begin(self, partition: Partition) -> None:
-        self._sender.add(partition.context)
-        task = asyncio.create_task(partition.run(after=self._latest.get(partition.place)))
-        self._lives[task] = partition
-        self._latest[partition.place] = task
+    def _begin(self, life: Life) -> None:
+        self._sender.add(life.progress)
+        task = asyncio.create_task(life.run(after=self._latest.get(life.partition)))
+        self._lives[task] = life
+        self._latest[life.partition] = task
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        partition = self._lives.pop(task)
-        if self._latest.get(partition.place) is task:
-            del self._latest[partition.place]
+        life = self._lives.pop(task)
+        if self._latest.get(life.partition) is task:
+            del self._latest[life.partition]
         if not task.cancelled() and (error := task.exception()) is not None:
-            partition.log.error("a fault of the SDK, not of the lambda", exc_info=error)
+            life.log.error("a fault of the SDK, not of the lambda", exc_info=error)
 
     def _say_waits(self, why: str) -> None:
-        """Log why there is no sidecar: when that changes, and now and then as long as it is so."""
+        """Log why there is no sidecar: when the reason changes, and now and then while it stays."""
         now = time.monotonic()
         since = now - self._said_at
-        if since < (_SAY_AGAIN if why == self._said else _SAY_CHANGES):
+        if since < (_LOG_AGAIN_S if why == self._said else _LOG_CHANGES_S):
             return
         self._said, self._said_at = why, now
         log.warning("%s: waits for the sidecar at %s: %s", self.name, self._endpoint.address, why)
 
     def _say(self, state: str, text: str, *, loud: bool = False) -> None:
-        """Log what this client waits for, once per change of ``state``."""
+        """Log ``text`` if ``state`` is another than the last time."""
         if state != self._said:
             self._said, self._said_at = state, float("-inf")
             log.log(WARNING if loud else INFO, "%s: %s", self.name, text)

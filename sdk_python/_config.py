@@ -1,7 +1,7 @@
 """The few fields of the sidecar's config file that a lambda process needs: where the sidecar is, what to load.
 
-Everything else in the file is the sidecar's business, and is not looked at here. What is read is read by the rules of
-the sidecar (`_expansion`).
+All other fields are the sidecar's business, and are not looked at here. The file is read by the same rules as in the
+sidecar (`_expansion`).
 """
 
 import os
@@ -19,12 +19,12 @@ ADDRESS_VARIABLE: Final = "KAFKA_SIDECAR_ADDRESS"
 TOKEN_VARIABLE: Final = "KAFKA_SIDECAR_TOKEN"  # noqa: S105  a name, no secret
 _Loc = tuple[object, ...]
 _DEFAULT: Final = Path("config.yaml")
-_MOST_LEVELS: Final = 100  # a config file has six
+_MAX_LEVELS: Final = 100  # a config file has six
 
 
 @dataclass(frozen=True, slots=True)
 class LambdaConfig:
-    """What the file says about one lambda and the way to the sidecar; None: nothing."""
+    """What the file says about one lambda and about how to reach the sidecar. None: it says nothing."""
 
     path: Path
     plugin: str | None = None
@@ -32,28 +32,27 @@ class LambdaConfig:
     address: str | None = None
     token: str | None = None
     tls: bool = False
-    """The sidecar encrypts."""
+    """Whether the sidecar encrypts."""
     certificate: Path | None = None
-    """The sidecar's own, where it encrypts."""
+    """The sidecar's own certificate, if it encrypts."""
 
     def beside(self, file: str) -> str:
-        """The path of a file that the config names: beside the config, or else in the working directory."""
+        """Find a file that the config names: beside the config, or else in the working directory."""
         found = self.path.parent / file
         return str(found) if found.is_file() else file
 
 
 def find_config(option: str | None, environ: Mapping[str, str]) -> Path | None:
-    """``--config``, or ``$KAFKA_SIDECAR_CONFIG``, or ``./config.yaml`` when it exists."""
+    """Return ``--config``, or ``$KAFKA_SIDECAR_CONFIG``, or ``./config.yaml`` if it exists, or None."""
     if option or environ.get(CONFIG_VARIABLE):
         return Path(option or environ[CONFIG_VARIABLE])
     return _DEFAULT if _DEFAULT.is_file() else None
 
 
 def read_config(path: Path, name: str, environ: Mapping[str, str] = os.environ) -> LambdaConfig:
-    """What the file says about the lambda ``name``, but for what the environment says, which comes before it.
+    """Read what the file says about the lambda ``name``. Values of the environment come before it.
 
-    Raises:
-        SettingsError: the file cannot be read, or does not have this lambda.
+    Raises ``SettingsError`` when the file cannot be read or does not have this lambda.
     """
     document, broken = _parse(path, environ)
     lambdas = document.get("lambdas")
@@ -84,15 +83,15 @@ def read_config(path: Path, name: str, environ: Mapping[str, str] = os.environ) 
     )
     if certificate is None:
         return made
-    # As the sidecar has it, a relative path starts in the working directory; this process may have another.
+    # For the sidecar, a relative path starts in its working directory. This process may have another.
     there = Path(certificate) if Path(certificate).is_file() else Path(made.beside(certificate))
     return replace(made, certificate=there)
 
 
 def _parse(path: Path, environ: Mapping[str, str]) -> tuple[dict[Any, Any], dict[_Loc, str]]:
-    """What is in the file, and what is wrong with variables in it by the place of each."""
+    """Return the content of the file, and by path in the document what is wrong with a variable."""
     try:
-        import yaml  # noqa: PLC0415  only who reads a config file needs it
+        import yaml  # noqa: PLC0415  needed only to read a config file
     except ModuleNotFoundError:
         raise SettingsError(
             f"reading {path} needs PyYAML: pip install PyYAML, or name the plugin and the address on the command line"
@@ -116,11 +115,11 @@ def _parse(path: Path, environ: Mapping[str, str]) -> tuple[dict[Any, Any], dict
 
 
 def _expand(node: Any, loc: _Loc, environ: Mapping[str, str], broken: dict[_Loc, str], seen: set[int]) -> None:
-    """Expand the variables below a node of YAML. A mistake in what this process does not read is none of its."""
+    """Expand the variables in a node of YAML. Mistakes are kept: most fields are not read by this process."""
     if node is None or id(node) in seen:
-        return  # an alias: expanded where its anchor is
-    if len(loc) > _MOST_LEVELS:
-        raise ValueError(f"it is nested more than {_MOST_LEVELS} levels deep")
+        return  # it is an alias, which is expanded where its anchor is
+    if len(loc) > _MAX_LEVELS:
+        raise ValueError(f"it is nested more than {_MAX_LEVELS} levels deep")
     seen.add(id(node))
     if isinstance(node.value, str):
         read_scalar(node, loc, environ, partial(_note, broken, loc))

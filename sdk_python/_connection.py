@@ -1,14 +1,14 @@
-"""Channels to the sidecar, and one Serve stream on them. All that touches gRPC calls is here."""
+"""Channels to the sidecar, with the streams and calls on them. All code that makes gRPC calls is here."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message as WireMessage
 
 from ._errors import RefusedError
 from ._message import FrameError
@@ -16,13 +16,14 @@ from ._tls import Tls, about_handshake, is_connecting, never_works
 from .protocol import lambda_pb2 as pb
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
-"""The largest message this client takes; the Offer tells the sidecar, which sends no larger one."""
+"""The largest message that this client takes. The Offer says so, and the sidecar sends no larger one."""
 
-PRODUCE_TIMEOUT: Final = 90.0
+CALL_TIMEOUT_S: Final = 10.0
+PRODUCE_TIMEOUT_S: Final = 90.0
 """Seconds. The sidecar gives up on Kafka after 60, and says so."""
 
 STREAMS_PER_CHANNEL: Final = 64
-"""Servers and proxies cap streams per connection, often at 100."""
+"""Servers and proxies limit the streams of a connection, often to 100."""
 
 _SERVICE: Final = "/kafka_sidecar.v1.LambdaHost/"
 
@@ -31,16 +32,16 @@ _OPTIONS: Final[Sequence[tuple[str, Any]]] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # Channels with equal arguments share a connection unless each has a pool of its own.
     ("grpc.use_local_subchannel_pool", 1),
-    # A hung peer is noticed within 5 + 5 s. ping_timeout is what does it: keepalive_timeout alone did nothing.
+    # A hung peer is noticed within 5 + 5 s by ping_timeout; keepalive_timeout alone did nothing.
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
-    # Our own back-off is the one in charge: a channel must not sit out gRPC's, which grows to two minutes.
+    # Our own back-off decides: a channel must not wait for gRPC's, which grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # The sidecar is next door; http_proxy in the environment is meant for other calls.
+    # The sidecar is nearby; http_proxy in the environment is meant for other calls.
     ("grpc.enable_http_proxy", 0),
 )
 
@@ -56,15 +57,20 @@ _REFUSALS: Final = frozenset(
 )
 
 
+Answer = TypeVar("Answer", bound=WireMessage)
+
+
 class LinkError(Exception):
     """A stream or call broke; the text is what gRPC or the sidecar says about it."""
 
+    code: grpc.StatusCode | None = None
+    """The status of gRPC; None where it is not gRPC that says so."""
     details = ""
     """What gRPC says, without the status; empty where it says nothing."""
 
 
 class TooLargeError(LinkError):
-    """gRPC refuses the message for its size, as it will again; nothing was done."""
+    """gRPC refuses the message for its size, and will refuse it again. Nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ class Endpoint:
 
     @property
     def target(self) -> str:
-        """The address as gRPC dials it: a sidecar that listens on all interfaces is dialled on loopback."""
+        """The address as gRPC dials it. A sidecar that listens on all interfaces is dialled on loopback."""
         host, colon, port = self.address.rpartition(":")
         if not colon or self.address.startswith(("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:")):
             return self.address
@@ -91,7 +97,7 @@ class Endpoint:
         )
 
     def channel(self) -> grpc.aio.Channel:
-        """A channel with a connection of its own."""
+        """Make a channel with a connection of its own."""
         tls = self.tls
         if tls is None:
             return grpc.aio.insecure_channel(self.target, options=_OPTIONS)
@@ -100,7 +106,7 @@ class Endpoint:
         return grpc.aio.secure_channel(self.target, credentials, options=(*_OPTIONS, *named))
 
     def why(self, error: Exception) -> tuple[str, bool]:
-        """Why the sidecar cannot be reached, and what helps; whether it is so until somebody mends the settings."""
+        """Return why the sidecar cannot be reached and what helps, and whether only other settings can help."""
         details = error.details if isinstance(error, LinkError) else ""
         about = about_handshake(self.address, self.tls, details)
         if about:
@@ -121,14 +127,14 @@ class Stream:
         self._release = release
 
     async def read(self) -> pb.HostFrame | None:
-        """The next frame; None when the sidecar ended the stream in order.
+        """Read the next frame; None when the sidecar ended the stream in order.
 
         Do not cancel a task that waits here unless the whole stream may die: gRPC cancels the call with it.
 
         Raises:
             RefusedError: the sidecar ended it with a status that asking again does not cure.
             LinkError: the stream broke.
-            FrameError: what came is no frame.
+            FrameError: the bytes that came are no frame.
         """
         try:
             data = await self._call.read()
@@ -142,11 +148,7 @@ class Stream:
             raise FrameError(f"HostFrame cannot be parsed: {error}") from None
 
     async def write(self, frame: pb.LambdaFrame) -> None:
-        """Send one frame.
-
-        Raises:
-            RefusedError, LinkError: as `read`; the stream is over.
-        """
+        """Send one frame. Raises ``RefusedError`` or ``LinkError`` as `read` does; the stream is over then."""
         try:
             await self._call.write(frame.SerializeToString())
         except grpc.aio.AioRpcError as error:
@@ -160,9 +162,28 @@ class Stream:
             await self._call.done_writing()
 
     def close(self) -> None:
-        """End the call, whatever its state, and give its place on the channel back. May be called again."""
+        """End the call, whatever its state, and make room on the channel. May be called again."""
         self._call.cancel()
         self._release()
+
+
+class Calls(Protocol):
+    """The calls that one lease makes beside its stream: of a `Connection`, or of the sidecar that a test has.
+
+    Checkpoint is not among them: `CheckpointSender` calls it for all leases together.
+    """
+
+    async def error(self, request: pb.ErrorRequest) -> pb.ErrorResponse:
+        """Call Error. Raises ``LinkError`` or ``RefusedError`` when it failed; nothing is known of its outcome."""
+        ...
+
+    async def produce(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
+        """Call Produce, which takes as long as Kafka does, a minute at most.
+
+        Raises ``LinkError`` or ``RefusedError`` when it failed; nothing is known of its outcome. Raises
+        ``TooLargeError`` when the request is larger than the sidecar, or something in between, takes.
+        """
+        ...
 
 
 class Connection:
@@ -173,24 +194,9 @@ class Connection:
         token = endpoint.token
         self._metadata = (("authorization", f"Bearer {token}"),) if token else None
         self._streaming: dict[grpc.aio.Channel, int] = {}
-        # Checkpoints and errors have a connection of their own: they never wait behind data.
+        # Checkpoints and errors have a connection of their own: they never wait for data.
         self._calls = endpoint.channel()
-        self._checkpoint = self._calls.unary_unary(
-            _SERVICE + "Checkpoint",
-            request_serializer=pb.CheckpointRequest.SerializeToString,
-            response_deserializer=pb.CheckpointResponse.FromString,
-        )
-        self._error = self._calls.unary_unary(
-            _SERVICE + "Error",
-            request_serializer=pb.ErrorRequest.SerializeToString,
-            response_deserializer=pb.ErrorResponse.FromString,
-        )
-
-        self._produce = self._calls.unary_unary(
-            _SERVICE + "Produce",
-            request_serializer=pb.ProduceRequest.SerializeToString,
-            response_deserializer=pb.ProduceResponse.FromString,
-        )
+        self._methods: dict[str, Any] = {}
 
     def open(self) -> Stream:
         """A new Serve stream, on the first channel with room."""
@@ -206,49 +212,42 @@ class Connection:
                 self._streaming[once] -= 1
             held.clear()
 
-        # No serializers: frames are bytes for gRPC, and are parsed where an error can be told from a broken stream.
+        # No serializers: for gRPC, frames are bytes. `Stream.read` parses them and can tell a bad frame from a cut.
         return Stream(channel.stream_stream(_SERVICE + "Serve")(metadata=self._metadata), release)
 
     async def checkpoint(self, request: pb.CheckpointRequest) -> pb.CheckpointResponse:
-        """Call Checkpoint.
-
-        Raises:
-            LinkError, RefusedError: it failed; nothing is known of its outcome.
-        """
-        try:
-            response: pb.CheckpointResponse = await self._checkpoint(request, metadata=self._metadata, timeout=10)
-        except grpc.aio.AioRpcError as error:
-            raise _translated(error) from None
-        return response
+        """Call Checkpoint. Raises ``LinkError`` or ``RefusedError`` when it failed; its outcome is unknown then."""
+        return await self._call("Checkpoint", request, pb.CheckpointResponse)
 
     async def error(self, request: pb.ErrorRequest) -> pb.ErrorResponse:
-        """Call Error.
-
-        Raises:
-            LinkError, RefusedError: it failed; nothing is known of its outcome.
-        """
-        try:
-            response: pb.ErrorResponse = await self._error(request, metadata=self._metadata, timeout=10)
-        except grpc.aio.AioRpcError as error:
-            raise _translated(error) from None
-        return response
+        """Call Error, as `Calls.error` describes."""
+        return await self._call("Error", request, pb.ErrorResponse)
 
     async def produce(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
-        """Call Produce. It takes as long as Kafka does, a minute at most.
-
-        Raises:
-            TooLargeError: the request is larger than the sidecar, or something in between, takes.
-            LinkError, RefusedError: it failed; nothing is known of its outcome.
-        """
+        """Call Produce, as `Calls.produce` describes."""
         try:
-            response: pb.ProduceResponse = await self._produce(
-                request, metadata=self._metadata, timeout=PRODUCE_TIMEOUT
+            return await self._call("Produce", request, pb.ProduceResponse, PRODUCE_TIMEOUT_S)
+        except LinkError as error:
+            if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise TooLargeError(f"larger than a call may be: {error.details}") from None
+            raise
+
+    async def _call(
+        self, method: str, request: WireMessage, kind: type[Answer], timeout: float = CALL_TIMEOUT_S
+    ) -> Answer:
+        """Call a method with one message; returns the message that comes back, which is of ``kind``."""
+        call = self._methods.get(method)
+        if call is None:
+            call = self._methods[method] = self._calls.unary_unary(
+                _SERVICE + method,
+                request_serializer=type(request).SerializeToString,
+                response_deserializer=kind.FromString,
             )
+        try:
+            answer: Answer = await call(request, metadata=self._metadata, timeout=timeout)
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                raise TooLargeError(f"larger than a call may be: {error.details()}") from None
             raise _translated(error) from None
-        return response
+        return answer
 
     async def close(self) -> None:
         """Close all channels, at once."""
@@ -257,10 +256,10 @@ class Connection:
 
 
 def _translated(error: grpc.aio.AioRpcError) -> Exception:
-    """Whether asking again may help is decided here, by the status alone."""
+    """Decide by the status alone whether asking again may help: a `LinkError`, or not: a `RefusedError`."""
     code, details = error.code(), error.details() or "no reason given"
     if code in _REFUSALS:
         return RefusedError(code.name, details)
     broken = LinkError(f"{code.name}: {details}")
-    broken.details = details
+    broken.code, broken.details = code, details
     return broken

@@ -1,99 +1,66 @@
-"""The `IContext` of one lambda."""
+"""The `IContext` of one partition's lambda: it checks what the lambda says and passes it on.
+
+The context has the methods of `IContext` and nothing else, since lambda authors see all of it. So it is bound to the
+objects that do the work and inherits from none of them. ``context.checkpoint`` is `LeaseProgress.checkpoint` itself:
+a lambda that checkpoints each message pays for no call in between.
+"""
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from math import inf
-from typing import Literal, Protocol
 
-from ._checkpoints import Place, Sink
-from ._outcomes import Outcomes
-from ._produce import Headers, Produced, Put, Record, put_all
+from ._checkpoints import LeaseProgress
+from ._pause_gate import Pause, PauseGate
+from ._produce import Headers, Produced, Producing, Record, put_all
+from ._reporting import Failure, Reporting
 from .protocol import lambda_pb2 as pb
 
-Code = Literal["lambda_error", "handler_failed", "create_failed", "produce_failed"]
 
+class PartitionContext:
+    """What the author of a lambda sees of its partition."""
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a lambda cannot go on, or what it reported."""
-
-    error: BaseException | str
-    action: pb.ErrorAction
-    offset: int | None
-    code: Code
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """What a lambda wants while a dependency is down."""
-
-    reason: str
-    retry_after: float | None
-    offset: int | None
-
-
-class Owner(Protocol):
-    """Whose lambda it is."""
-
-    def on_error(self, failure: Failure) -> None:
-        """``context.error`` and ``context.report``."""
-        ...
-
-    def on_pause(self, pause: Pause) -> None:
-        """``context.pause``. Raises ValueError when the offset cannot be."""
-        ...
-
-    @property
-    def on_produce(self) -> Put:
-        """``context.produce`` of one record."""
-        ...
-
-    @property
-    def outcomes(self) -> Outcomes:
-        """Those of what it produces."""
-        ...
-
-    def on_resume(self) -> None:
-        """``context.resume``."""
-        ...
-
-
-class PartitionContext(Place):
-    """A `Place` with an assignment: the lambda checkpoints on it without a call in between."""
-
-    def __init__(self, assigned: pb.Assigned, window: int, sink: Sink, owner: Owner) -> None:
-        start = assigned.start_offset if assigned.HasField("start_offset") else None
-        super().__init__(assigned.lease, window, start, sink)
+    def __init__(
+        self,
+        assigned: pb.Assigned,
+        progress: LeaseProgress,
+        gate: PauseGate,
+        producing: Producing,
+        reporting: Reporting,
+        on_failure: Callable[[Failure], None],
+    ) -> None:
         self.topic = assigned.topic
         self.partition = assigned.partition
-        self.start_offset = start
+        self.lease = assigned.lease
+        self.start_offset = assigned.start_offset if assigned.HasField("start_offset") else None
         self.attempt = assigned.attempt
-        self._owner = owner
+        self.checkpoint = progress.checkpoint
+        self.completed_beyond = progress.completed_beyond
+        self.skipped = progress.skipped
+        self.resume = gate.resume
+        self._progress = progress
+        self._gate = gate
+        self._producing = producing
+        self._reporting = reporting
+        self._on_failure = on_failure
 
     def __repr__(self) -> str:
         return f"<context of {self.topic}/{self.partition}>"
 
     def error(self, error: BaseException | str, restart: bool, offset: int | None = None) -> None:
-        """See `IContext.error`."""
-        check_error(error, offset)
-        if not isinstance(restart, bool):
-            raise TypeError(f"error(error, restart): restart is True or False, got {type(restart).__name__}")
+        """End this lambda, recoverably or critically, as `IContext.error` describes."""
+        check_error(error, restart, offset)
         action = pb.ERROR_ACTION_RESTART if restart else pb.ERROR_ACTION_CRITICAL
-        self._owner.on_error(Failure(error, action, offset, "lambda_error"))
+        self._on_failure(Failure(error, action, offset, "lambda_error"))
 
     def report(self, error: BaseException | str, offset: int | None = None) -> None:
-        """See `IContext.report`."""
-        check_error(error, offset)
-        self._owner.on_error(Failure(error, pb.ERROR_ACTION_REPORT, offset, "lambda_error"))
+        """Report an error to the operators and go on, as `IContext.report` describes."""
+        check_report(error, offset)
+        self._reporting.report(Failure(error, pb.ERROR_ACTION_REPORT, offset, "lambda_error"))
 
     def pause(self, reason: str = "", retry_after: float | None = None, offset: int | None = None) -> None:
-        """See `IContext.pause`."""
-        if not isinstance(reason, str):
-            raise TypeError(f"pause(reason): a text, got {type(reason).__name__}")
-        check_seconds(retry_after)
-        check_offset(offset)
-        self._owner.on_pause(Pause(reason, retry_after, offset))
+        """Take no messages for now, as `IContext.pause` describes."""
+        check_pause(reason, retry_after, offset)
+        self._gate.pause(Pause(reason, retry_after, offset))
 
     def produce(
         self,
@@ -103,26 +70,39 @@ class PartitionContext(Place):
         headers: Headers = (),
         partition: int | None = None,
     ) -> asyncio.Future[Produced]:
-        """See `IContext.produce`."""
-        self.gate = self._owner.outcomes
-        return self._owner.on_produce(topic, value, key, headers, partition)
+        """Write a record to Kafka, as `IContext.produce` describes."""
+        self._progress.outcomes = self._producing.outcomes
+        return self._producing.put(topic, value, key, headers, partition)
 
     def produce_many(self, topic: str, records: Iterable[Record]) -> asyncio.Future[list[Produced]]:
-        """See `IContext.produce_many`."""
-        return put_all(self.produce, topic, records, self._owner.outcomes)
-
-    def resume(self) -> None:
-        """See `IContext.resume`."""
-        self._owner.on_resume()
+        """Write several records to Kafka, as `IContext.produce_many` describes."""
+        return put_all(self.produce, topic, records, self._producing.outcomes)
 
 
-def check_error(error: object, offset: object) -> None:
+def check_error(error: object, restart: object, offset: object) -> None:
+    """Check the arguments of `IContext.error`. Raises ``TypeError`` or ``ValueError``."""
+    check_report(error, offset)
+    if not isinstance(restart, bool):
+        raise TypeError(f"error(error, restart): restart is True or False, got {type(restart).__name__}")
+
+
+def check_report(error: object, offset: object) -> None:
+    """Check the arguments of `IContext.report`. Raises ``TypeError`` or ``ValueError``."""
     if not isinstance(error, BaseException | str):
         raise TypeError(f"error is an exception or a text, got {type(error).__name__}")
     check_offset(offset)
 
 
+def check_pause(reason: object, retry_after: object, offset: object) -> None:
+    """Check the arguments of `IContext.pause`. Raises ``TypeError`` or ``ValueError``."""
+    if not isinstance(reason, str):
+        raise TypeError(f"pause(reason): a text, got {type(reason).__name__}")
+    check_seconds(retry_after)
+    check_offset(offset)
+
+
 def check_seconds(retry_after: object) -> None:
+    """Check a number of seconds, or None. Raises ``TypeError`` or ``ValueError``."""
     if retry_after is None:
         return
     if not isinstance(retry_after, int | float) or isinstance(retry_after, bool):
@@ -132,6 +112,7 @@ def check_seconds(retry_after: object) -> None:
 
 
 def check_offset(offset: object) -> None:
+    """Check an offset, or None. Raises ``TypeError`` or ``ValueError``."""
     if offset is None:
         return
     if not isinstance(offset, int) or isinstance(offset, bool):

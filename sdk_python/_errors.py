@@ -1,4 +1,4 @@
-"""What the SDK raises, and how an exception is put into the words of the contract."""
+"""What the SDK raises, and how an exception becomes the fields of the wire's Error."""
 
 import traceback
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ MAX_STACK_BYTES: Final = 32 * 1024
 
 
 class SdkError(Exception):
-    """Base of what the SDK raises to the program that runs it.
+    """Base class of the exceptions that the SDK raises.
 
     ::
 
         SdkError
-        ├── PluginError     there is nothing to load, or it does not fit the interfaces
+        ├── PluginError     a plugin cannot be loaded, or does not fit the interfaces
         ├── SettingsError   a setting, an option or a config file cannot be used
-        ├── RefusedError    the sidecar does not want this process
+        ├── RefusedError    the sidecar refuses this process
         └── ProduceError    a record was not written
     """
 
@@ -35,7 +35,7 @@ class RefusedError(SdkError):
 
     Attributes:
         code: the name of the gRPC status, such as ``"NOT_FOUND"``.
-        details: the sidecar's own words, which say what to do.
+        details: the text of the sidecar, which says what to do.
     """
 
     def __init__(self, code: str, details: str) -> None:
@@ -48,15 +48,16 @@ ProduceFailure = Literal["failed", "too_large", "not_allowed", "stale_lease"]
 
 
 class ProduceError(SdkError):
-    """A record was not written, or is not known to be. Whoever awaits what ``context.produce`` answered gets it.
+    """A record was not written, or is not known to be. Awaiting what ``context.produce`` returned raises it.
 
     Attributes:
-        kind: ``"too_large"``: the broker, or the sidecar, refuses its size, as it will again. ``"not_allowed"``: the
-            lambda's ``produce`` in the sidecar's config does not list the topic. ``"stale_lease"``: the partition is
-            not this lambda's any more. ``"failed"``: anything else; it may have been written all the same.
+        kind: ``"too_large"``: the broker or the sidecar refuses the record's size, and will refuse it again.
+            ``"not_allowed"``: the lambda's ``produce`` in the sidecar's config does not list the topic.
+            ``"stale_lease"``: this lambda does not have the partition any more. ``"failed"``: anything else; the
+            record may have been written all the same.
         reason: why, in words.
-        topic: where it was to go.
-        results: of ``produce_many``, what became of each record, in their order; otherwise empty.
+        topic: the topic of the record.
+        results: of ``produce_many``: a `Produced` or an exception for each record, in their order; otherwise empty.
     """
 
     def __init__(self, text: str, topic: str, kind: ProduceFailure) -> None:
@@ -68,7 +69,7 @@ class ProduceError(SdkError):
 
 
 def clip(text: str, limit: int, *, keep_end: bool = False) -> str:
-    """``text`` in at most ``limit`` bytes of UTF-8; what cannot be encoded is escaped."""
+    """Cut ``text`` to at most ``limit`` bytes of UTF-8; what cannot be encoded is escaped."""
     data = text.encode("utf-8", "backslashreplace")
     if len(data) > limit:
         data = data[-limit:] if keep_end else data[:limit]
@@ -76,7 +77,7 @@ def clip(text: str, limit: int, *, keep_end: bool = False) -> str:
 
 
 def message_of(error: BaseException | str) -> str:
-    """The text of an error for people; never raises, whatever the exception's ``__str__`` does."""
+    """Return an error's text for people. Never raises, whatever the exception's ``__str__`` does."""
     try:
         text = str(error) or repr(error)
     except BaseException:  # noqa: BLE001, RUF100  a broken __str__ must not hide the failure itself
@@ -85,7 +86,7 @@ def message_of(error: BaseException | str) -> str:
 
 
 def type_of(error: BaseException | str) -> str:
-    """The qualified name of the exception's type; empty for a text."""
+    """Return the qualified name of the exception's type; empty for a text."""
     if isinstance(error, str):
         return ""
     kind = type(error)
@@ -94,7 +95,7 @@ def type_of(error: BaseException | str) -> str:
 
 
 def stack_of(error: BaseException | str) -> str:
-    """The traceback with its causes; the end is kept when it is too long, since the raise is there."""
+    """Return the traceback with its causes. If it is too long, its end is kept, where the raise is."""
     if isinstance(error, str):
         return ""
     try:

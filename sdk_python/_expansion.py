@@ -1,6 +1,6 @@
-"""How a config file's scalars are read: `${VAR}` is expanded, and what must be a text is one.
+"""How values in a config file are read: `${VAR}` is expanded, and fields that must be texts stay texts.
 
-The sidecar and the processes of its lambdas read the same file, and by these rules both read the same in it.
+The sidecar and the processes of its lambdas read the same file. By these rules both read the same values in it.
 """
 
 import re
@@ -17,22 +17,22 @@ _TOKENS: Final = frozenset({("server", "token"), ("server", "admin_token")})
 _NUMBERS: Final = frozenset({f"{_TAG}int", f"{_TAG}float", f"{_TAG}timestamp"})
 
 Report = Callable[[str, str, str], None]
-"""Takes a mistake: the variable's name, which may be empty, what is wrong, and what to do."""
+"""Takes a mistake: the variable's name, which may be empty; what is wrong; what to do."""
 
 
 def read_scalar(node: Any, loc: Sequence[object], environ: Mapping[str, str], report: Report) -> list[str]:
-    """Make a node of YAML that holds a single value ready to be made a value of, in place.
+    """Prepare a node of YAML that holds a single value: expand variables and keep texts, in place.
 
-    To be done once for each node: what a variable holds is not expanded again.
+    Call it once for each node: a variable's own value must not be expanded again.
 
     Args:
         node: a ``yaml.ScalarNode``.
-        loc: where it is in the file, from the top.
+        loc: its path in the file, from the top.
         environ: the environment variables.
-        report: is told of mistakes.
+        report: called with each mistake.
 
     Returns:
-        The variables that it names.
+        The variables that the value names.
     """
     keep_text(node, loc)
     names: list[str] = []
@@ -42,13 +42,13 @@ def read_scalar(node: Any, loc: Sequence[object], environ: Mapping[str, str], re
 
 
 def keep_text(node: Any, loc: Sequence[object]) -> None:
-    """Kafka properties and the tokens are texts: a password of 0123 must not become the number 83."""
+    """Keep Kafka properties and tokens as texts: a password of 0123 must not become the number 83."""
     if node.tag in _NUMBERS and (tuple(loc[:1]) == ("kafka",) or tuple(loc) in _TOKENS):
         node.tag = _STR
 
 
 def expand(text: str, environ: Mapping[str, str], report: Report, names: list[str]) -> str:
-    """``${VAR}`` and ``${VAR:-default}``; the default is used where the variable is absent or empty.
+    """Expand ``${VAR}`` and ``${VAR:-default}``; the default is used if the variable is absent or empty.
 
     Each variable that the text names is appended to ``names``.
     """

@@ -1,4 +1,4 @@
-"""Whether user code fits the interfaces: what would do nothing, or fail at its first message, is refused before.
+"""Checks that a lambda's code fits the interfaces, before it does nothing or fails at its first message.
 
 Each refusal says what was found and what to write.
 """
@@ -19,10 +19,9 @@ _CLOSE = "def close(self, reason)"
 
 
 def misfit(function: Any, arguments: int, write: str) -> str:
-    """What is wrong with a function that is called with so many arguments; empty: nothing.
+    """Return what is wrong with a function that is called with so many arguments; empty: nothing.
 
-    Args:
-        write: how it is written right.
+    ``write``: how to write it instead.
     """
     inner = _unwrapped(function)
     code = getattr(inner, "__code__", None)
@@ -37,13 +36,13 @@ def misfit(function: Any, arguments: int, write: str) -> str:
 
 
 def checked_plugin(value: Any, where: str) -> IPlugin:
-    """Raises PluginError: it is no `IPlugin`."""
+    """Return ``value``. Raises ``PluginError`` when it is no `IPlugin`."""
     _require(value, where, "create", 1, _CREATE)
     return cast("IPlugin", value)
 
 
 def checked_factory(value: Any) -> IPartitionLambdaFactory:
-    """Raises PluginError: what ``plugin.create`` returned is no `IPartitionLambdaFactory`."""
+    """Return what ``plugin.create`` returned. Raises ``PluginError`` when it is no `IPartitionLambdaFactory`."""
     where = "what plugin.create returned"
     _refuse_unmade(value, where, "IPartitionLambdaFactory")
     _require(value, where, "create", 2, _FACTORY_CREATE)
@@ -52,7 +51,7 @@ def checked_factory(value: Any) -> IPartitionLambdaFactory:
 
 
 def checked_lambda(value: Any) -> IPartitionLambda:
-    """Raises PluginError: what ``factory.create`` returned is no `IPartitionLambda`."""
+    """Return what ``factory.create`` returned. Raises ``PluginError`` when it is no `IPartitionLambda`."""
     where = "what factory.create returned"
     _refuse_unmade(value, where, "IPartitionLambda")
     _require(value, where, "handler", 1, _HANDLER)
@@ -68,7 +67,7 @@ def _refuse_unmade(value: Any, where: str, wanted: str) -> None:
     if inspect.iscoroutine(value) or inspect.isasyncgen(value) or inspect.isgenerator(value):
         name = value.__qualname__
         if inspect.iscoroutine(value):
-            value.close()  # nobody awaits it, and Python would warn of that
+            value.close()  # Python would warn that it was never awaited
         raise PluginError(f"{where} is {_kind(value)} of {name}, no {wanted}: await it before it is returned")
 
 
@@ -86,7 +85,7 @@ def _kind(value: object) -> str:
 
 
 def _unwrapped(function: Any) -> Any:
-    """The plain function that runs in the end, through partials, methods and callable objects."""
+    """Find the plain function that runs in the end, through partials, methods and callable objects."""
     for _ in range(20):
         if isinstance(function, partial):
             function = function.func
@@ -94,7 +93,7 @@ def _unwrapped(function: Any) -> Any:
             function = function.__func__
         elif inspect.isfunction(function) or inspect.isclass(function) or inspect.isbuiltin(function):
             break
-        elif inspect.ismethod(call := getattr(function, "__call__", None)):  # noqa: B004  what it is, not whether
+        elif inspect.ismethod(call := getattr(function, "__call__", None)):  # noqa: B004  looks what it is, not whether it is there
             function = call
         else:
             break
@@ -106,7 +105,7 @@ def _is_coroutine_like(code: CodeType) -> bool:
 
 
 def _counted(inner: Any, code: CodeType, bound: int, arguments: int, write: str) -> str:
-    """A router makes a lambda for each of many documents, so the answer for each code is kept."""
+    """Check a plain function. The answer for its code is kept: a router makes a lambda for each of many documents."""
     defaults = len(inner.__defaults__ or ()), len(inner.__kwdefaults__ or ())
     return "" if _takes(code, bound, defaults) else _bind(inner, bound, arguments, write)
 
@@ -122,7 +121,7 @@ def _takes(code: CodeType, count: int, defaults: tuple[int, int]) -> bool:
 def _bind(function: Any, count: int, arguments: int, write: str) -> str:
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # of something built in, which does not say
+    except (TypeError, ValueError):  # something built in, which does not say its parameters
         return ""
     try:
         signature.bind(*range(count))

@@ -26,9 +26,8 @@ def partition_lambda(function: WithContext | MessageOnly) -> "FunctionPlugin":
 
     The function stays callable, for unit tests.
 
-    Raises:
-        TypeError: it is no function of one or two arguments, or one that would do nothing: a generator, with `yield`
-            in it, a class, or the coroutine that an async function answers when it is called.
+    Raises ``TypeError`` when it is no function of one or two arguments, or would do nothing: a generator function
+    (with `yield`), a class, or the coroutine that calling an async function returns.
     """
     return FunctionPlugin(function)
 
@@ -65,7 +64,7 @@ class _FunctionFactory:
 
 class _FunctionLambda:
     def __init__(self, handler: MessageOnly) -> None:
-        # An attribute, not a method: the hot loop calls the function without a frame of ours between.
+        # An attribute and not a method: the hot loop calls the function without a Python call of ours in between.
         self.handler = handler
 
 
@@ -74,7 +73,7 @@ def _takes_context(function: WithContext | MessageOnly) -> bool:
     if inspect.iscoroutine(given) or inspect.isasyncgen(given) or inspect.isgenerator(given):
         name = given.__qualname__
         if inspect.iscoroutine(given):
-            given.close()  # nobody awaits it, and Python would warn of that
+            given.close()  # Python would warn that it was never awaited
         raise TypeError(f"@partition_lambda goes on a function, and {name} was called already: leave out its ()")
     if inspect.isclass(function):
         raise TypeError(

@@ -1,4 +1,6 @@
-"""The four interfaces between a lambda and the sidecar, with the names of the seed.
+"""The four interfaces between a lambda and the sidecar.
+
+Their names are those of Fluid Framework's kafka-service, "the seed" of this project.
 
 They are protocols: a plain class with the right methods fits, without importing or inheriting anything, and a type
 checker says where it does not.
@@ -23,14 +25,14 @@ class CloseReason(StrEnum):
     ERROR = "error"
     """The lambda failed, or the stream to the sidecar broke. Checkpoints made in ``close`` are ignored."""
     IDLE = "idle"
-    """Nothing came for long. Used by the document router for its documents."""
+    """No message came for a long time. Only the document router uses it, for its documents."""
 
 
 class IContext(Protocol):
     """What a lambda can say about its partition.
 
     One context belongs to one lambda. All methods return at once and never wait for the network. They belong to the
-    event loop's thread: from another thread use ``loop.call_soon_threadsafe(context.checkpoint, offset)``.
+    event loop's thread. From another thread, use ``loop.call_soon_threadsafe(context.checkpoint, offset)``.
     """
 
     @property
@@ -45,7 +47,7 @@ class IContext(Protocol):
 
     @property
     def lease(self) -> str:
-        """The assignment of the partition to this lambda: random, and another one each time."""
+        """The id of this assignment of the partition to this lambda. It is random, and new for each assignment."""
         ...
 
     @property
@@ -55,67 +57,60 @@ class IContext(Protocol):
 
     @property
     def attempt(self) -> int:
-        """1 for the first lambda from this place, then 2, 3, ... while it fails without a new checkpoint."""
+        """1 for the first lambda that starts at this offset, then 2, 3, ... while each fails without a checkpoint."""
         ...
 
     def checkpoint(self, offset: int) -> None:
-        """Say that everything up to and including ``offset`` is processed.
+        """Say that all messages up to and including ``offset`` are processed.
 
-        Call it as often as you like: only the latest offset is sent. One below an earlier one is ignored, as in the
-        seed, and so is one at or above an offset that failed, and each one after ``error``.
+        Call it as often as you like: only the latest offset is sent. These offsets are ignored: one below an earlier
+        one; one at or above an offset that failed; any after ``error``.
 
-        Raises:
-            TypeError: ``offset`` is not an int.
-            ValueError: ``offset`` is negative.
+        Raises ``TypeError`` when ``offset`` is not an int, ``ValueError`` when it is negative.
         """
         ...
 
     def completed_beyond(self, count: int, size: int) -> None:
         """Say that ``count`` messages after the checkpoint are done too, with ``size`` bytes of keys and values.
 
-        They no longer fill the window, so one message that takes long does not stop those after it. The numbers
-        replace those given before and stay until replaced: call it again when the checkpoint has caught up. After a
-        restart these messages come again.
+        These messages no longer fill the window, so one message that takes long does not stop those after it. The
+        numbers replace the earlier ones and stay until you call this again, so call it again when the checkpoint has
+        caught up. After a restart, these messages are delivered again.
 
-        Raises:
-            TypeError: a number is not an int.
-            ValueError: a number is negative.
+        Raises ``TypeError`` when a number is not an int, ``ValueError`` when it is negative.
         """
         ...
 
     def skipped(self, count: int, skipping: Sequence[str] = (), skipping_count: int | None = None) -> None:
         """Say that the checkpoint has passed ``count`` messages that were not handled, in total so far.
 
-        For operators: ``status``, a metric and the sidecar's log tell it. ``skipping`` names what is being skipped
-        now, such as documents that cannot be processed, the latest last; the last 10 are told.
-        ``skipping_count``: how many there are; None: as many as there are names. All replace what was said before.
+        Operators see it in ``status``, in a metric and in the sidecar's log. ``skipping`` names what is being skipped
+        now, such as documents that cannot be processed, with the latest last; the last 10 names are shown.
+        ``skipping_count``: how many such things there are; None: as many as there are names. Each call replaces all
+        that was said before.
 
-        Raises:
-            TypeError: a number is not an int, or ``skipping`` not a sequence of texts.
-            ValueError: a number is negative.
+        Raises ``TypeError`` when a number is not an int or ``skipping`` is not a sequence of texts, ``ValueError``
+        when a number is negative.
         """
         ...
 
     def error(self, error: BaseException | str, restart: bool, offset: int | None = None) -> None:
         """Say that this lambda cannot go on. Its handler is not called again; only the first error counts.
 
-        ``restart=True``: recoverable, such as a database that is away. The partition's lambda is made again after a
-        back-off, and gets the messages after the last checkpoint. ``restart=False``: critical, the lambda's
-        ``on_critical`` policy in the sidecar's config decides. ``offset`` is the message that failed; without it no
-        message can be skipped or become a dead letter.
+        ``restart=True``: recoverable, such as a database that is away. The sidecar starts a new lambda for the
+        partition after a back-off, which gets the messages after the last checkpoint. ``restart=False``: critical;
+        the lambda's ``on_critical`` policy in the sidecar's config decides. ``offset``: the message that failed.
+        Without it, no message can be skipped or become a dead letter.
 
-        Raises:
-            TypeError: an argument has another type; ``restart`` is a bool and no options object.
-            ValueError: ``offset`` is negative.
+        Raises ``TypeError`` when an argument has another type (``restart`` is a bool, not an object with options),
+        ``ValueError`` when ``offset`` is negative.
         """
         ...
 
     def report(self, error: BaseException | str, offset: int | None = None) -> None:
-        """Have an error seen and counted by the operators. Nothing stops, and the lambda goes on.
+        """Report an error to the operators, who see and count it. The lambda goes on.
 
-        Raises:
-            TypeError: an argument has another type.
-            ValueError: ``offset`` is negative.
+        Raises ``TypeError`` when an argument has another type, ``ValueError`` when ``offset`` is negative.
         """
         ...
 
@@ -127,71 +122,66 @@ class IContext(Protocol):
         headers: Sequence[tuple[str, bytes | None]] = (),
         partition: int | None = None,
     ) -> Awaitable[Produced]:
-        """Write a record to Kafka, through the sidecar. It is on its way at once; await the answer to know its place.
+        """Write a record to Kafka through the sidecar. It is sent at once; await the result to learn its offset.
 
-        Records of one lambda are written in the order in which they were produced. ``partition`` None: by key, as the
-        Java client does. The lambda's ``produce`` in the sidecar's config lists the topics that are allowed. While
-        some megabytes wait to be written, the handler is not called. At the lambda's end, those under way are
-        awaited within its deadline.
+        Records of one lambda are written in the order in which they were produced. ``partition`` None: chosen by the
+        key, as the Java client does. The lambda's ``produce`` in the sidecar's config lists the allowed topics. While
+        some megabytes wait to be written, the handler is not called. At the lambda's end, records that are under way
+        are awaited until its deadline.
 
         Awaiting raises `ProduceError`: the record was not written, or is not known to be. A failure that nobody
         awaits fails the lambda, as ``error(restart=True)`` does, and no checkpoint that is called after this passes
-        it. So a checkpoint waits until the outcome of all that was produced before it is known.
+        it. So a checkpoint is only sent when the outcome of all records produced before it is known.
 
-        Raises:
-            TypeError: an argument has another type.
-            ValueError: ``partition`` is negative.
+        Raises ``TypeError`` when an argument has another type, ``ValueError`` when ``partition`` is negative.
         """
         ...
 
     def produce_many(self, topic: str, records: Iterable[Record]) -> Awaitable[list[Produced]]:
-        """Write these records, as `produce` does; await the answer to know their places, in their order.
+        """Write these records, as `produce` does; await the result to learn their offsets, in the records' order.
 
         Awaiting raises the first `ProduceError`; its ``results`` say what became of each record.
 
-        Raises:
-            TypeError, ValueError: as `produce`; the records before that one are on their way.
+        Raises ``TypeError`` or ``ValueError`` as `produce` does; the records before that one are sent.
         """
         ...
 
     def pause(self, reason: str = "", retry_after: float | None = None, offset: int | None = None) -> None:
         """Take no messages for now, such as while a dependency is down.
 
-        From this moment no handler call begins; one that runs goes on. The lambda stays, checkpoints go on, and no
-        attempt is counted. The pause ends after ``retry_after`` seconds, by `resume`, or by an operator. Operators
-        see ``reason``. A second pause replaces the first one's reason and time.
+        From this moment no handler call begins; one that runs goes on. The lambda keeps the partition, checkpoints
+        still count, and no attempt is counted. The pause ends after ``retry_after`` seconds, by `resume`, or by an
+        operator. Operators see ``reason``. A second pause replaces the reason and the time of the first.
 
         Without ``offset``, messages that were delivered and not yet handled wait and are handled afterwards, none
-        twice. With it, the messages from ``offset`` on come again, such as the one whose write failed; what was not
-        yet handled comes with them, and of two offsets the lower one counts.
+        twice. With ``offset``, the messages from that offset on are delivered again, such as the one whose write
+        failed, together with those not yet handled. The lower offset of two pauses counts.
 
         May be called in ``create`` too. After the lambda's end it is ignored.
 
-        Raises:
-            TypeError: an argument has another type.
-            ValueError: ``retry_after`` is not positive and finite, or ``offset`` is not between the checkpoint and
-                the last delivered message.
+        Raises ``TypeError`` when an argument has another type, ``ValueError`` when ``retry_after`` is not positive
+        and finite, or when ``offset`` is not between the checkpoint and the last delivered message.
         """
         ...
 
     def resume(self) -> None:
-        """End a pause: the handler goes on when the sidecar has heard it. Without a pause, a warning in the log."""
+        """End a pause. The handler is called again when the sidecar has heard it. Without a pause, logs a warning."""
         ...
 
 
 class IPartitionLambda(Protocol):
     """The code for the messages of one partition.
 
-    A lambda may also have ``close(reason: CloseReason)``, sync or async: called once when the partition goes away,
-    after the last ``handler`` returned.
+    A lambda may also have a method ``close(reason: CloseReason)``, sync or async. It is called once when the
+    partition goes away, after the last ``handler`` returned.
     """
 
     def handler(self, message: Message, /) -> Awaitable[object] | None:
         """Take one message.
 
         A sync handler runs on the event loop, is called again as soon as it returned, and must not block. An
-        ``async def`` handler (or one that returns an awaitable) is awaited before the next message. Returning does
-        not mean that the message is processed: only ``context.checkpoint`` does. An exception is critical.
+        ``async def`` handler (or one that returns an awaitable) is awaited before the next message. That it returned
+        does not mean that the message is processed: only ``context.checkpoint`` says so. An exception is critical.
         """
         ...
 
@@ -200,7 +190,7 @@ class IPartitionLambdaFactory(Protocol):
     """Makes the lambdas of one process."""
 
     async def create(self, config: Mapping[str, Any], context: IContext, /) -> IPartitionLambda:
-        """Make the lambda for one partition. An exception makes the sidecar try again after a pause."""
+        """Make the lambda for one partition. If it raises, the sidecar tries again after a back-off."""
         ...
 
     async def dispose(self) -> None:
@@ -212,5 +202,5 @@ class IPlugin(Protocol):
     """What a plugin module exports."""
 
     async def create(self, config: Mapping[str, Any], /) -> IPartitionLambdaFactory:
-        """Load what all partitions share, once per process. ``config`` is read-only: the lambda's settings."""
+        """Load what all partitions share, once per process. ``config``: the lambda's settings, read-only."""
         ...

@@ -1,4 +1,4 @@
-"""What leaves user code: an exception of any kind is told; a few kinds ask for the end of the process."""
+"""Exceptions that leave a lambda's code: most are failures; a few kinds ask for the end of the process."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ EXITS = (SystemExit, KeyboardInterrupt)
 
 
 def exit_in(error: BaseException) -> BaseException | None:
-    """The `SystemExit` or `KeyboardInterrupt` that ``error`` is or, as a group, holds; None: it is a failure."""
+    """Find the `SystemExit` or `KeyboardInterrupt` that ``error`` is or, as a group, holds; None: it is a failure."""
     if isinstance(error, EXITS):
         return error
     if isinstance(error, BaseExceptionGroup):
@@ -15,9 +15,9 @@ def exit_in(error: BaseException) -> BaseException | None:
 
 
 def is_ours(error: BaseException, task: asyncio.Task[object] | None) -> bool:
-    """Whether ``error`` came to ``task`` from outside, and was not raised by the code that it awaits.
+    """Whether ``error`` came to ``task`` from outside, and was not raised by the code that the task awaits.
 
-    A cancellation of the task itself; or the end of its coroutine, which is thrown into it where no task runs.
+    It is a cancellation of the task itself, or the end of its coroutine, which is thrown into it while no task runs.
     """
     if isinstance(error, asyncio.CancelledError):
         return task is not None and task.cancelling() > 0
@@ -30,7 +30,7 @@ def is_ours(error: BaseException, task: asyncio.Task[object] | None) -> bool:
 
 
 def exit_code(error: BaseException) -> int:
-    """The code that Python would end with, which prints a text that is no code."""
+    """The exit code with which Python would end. For a text it is 1: Python prints the text."""
     if isinstance(error, KeyboardInterrupt):
         return 130  # as a shell has it for SIGINT
     code = error.code if isinstance(error, SystemExit) else 1

@@ -1,4 +1,4 @@
-"""From a module's name to its plugin."""
+"""Finds the plugin in a module."""
 
 import importlib
 import importlib.util
@@ -24,24 +24,23 @@ HOW = (
 
 
 def load_plugin(name: str) -> IPlugin:
-    """The plugin of a module (``examples.deli``) or of a file (``examples/deli.py``).
+    """Load the plugin of a module (``examples.deli``) or of a file (``examples/deli.py``).
 
-    In this order: the module's ``plugin`` attribute; the module itself when it has ``create(config)``, as in the
-    seed; the one decorated function, plugin class or instance of such a class that it defines. A class is
-    instantiated without arguments.
+    It is the first of these: the module's ``plugin`` attribute; the module itself if it has ``create(config)``, as in
+    Fluid Framework's kafka-service; the one decorated function, plugin class or instance of such a class that the
+    module defines. A class is instantiated without arguments.
 
-    Raises:
-        PluginError: no such module, it fails to import (the exception is the cause), it holds no plugin or several.
+    Raises ``PluginError`` when there is no such module, when it fails to import (the exception is the cause), or when
+    it has no plugin or several.
     """
     module = load_module(name)
     return find_plugin(module)
 
 
 def find_plugin(module: ModuleType) -> IPlugin:
-    """The plugin of an imported module, by the rules of `load_plugin`.
+    """Find the plugin of an imported module by the rules of `load_plugin`.
 
-    Raises:
-        PluginError: it holds no plugin or several.
+    Raises ``PluginError`` when it has no plugin or several.
     """
     name = module.__name__
     if hasattr(module, "plugin"):
@@ -50,7 +49,7 @@ def find_plugin(module: ModuleType) -> IPlugin:
         return checked_plugin(module, f"module {name}")
     found = {key: value for key, value in vars(module).items() if _is_candidate(value, name)}
     instances = {key: value for key, value in found.items() if not inspect.isclass(value)}
-    # An instance of a class defined beside it is what its author wants served, not a second one of that class.
+    # If the module has an instance of a class that it defines, that instance is the plugin, and not the class too.
     kinds = {type(value) for value in instances.values()}
     found = {key: value for key, value in found.items() if value not in kinds}
     distinct = {id(value): key for key, value in found.items()}
@@ -64,10 +63,9 @@ def find_plugin(module: ModuleType) -> IPlugin:
 
 
 def as_plugin(value: Any, where: str) -> IPlugin:
-    """``value``, or an instance of it when it is a class, as a plugin; a bare function is decorated.
+    """Return ``value`` as a plugin: a class is instantiated, a bare function is decorated.
 
-    Raises:
-        PluginError: it has no ``create``, or the class cannot be instantiated without arguments.
+    Raises ``PluginError`` when it has no ``create``, or when the class cannot be instantiated without arguments.
     """
     if inspect.isclass(value):
         try:
@@ -87,10 +85,10 @@ def as_plugin(value: Any, where: str) -> IPlugin:
 
 
 def version_of(plugin: IPlugin, environ: Mapping[str, str]) -> str:
-    """The version of the lambda's code, for operators and dead letters; empty: nobody says.
+    """Return the version of the lambda's code, for operators and dead letters; empty: unknown.
 
-    ``$KAFKA_SIDECAR_LAMBDA_VERSION`` comes first, since the deployment knows best what it deployed, such as a commit;
-    then the plugin's ``version``, then ``__version__`` of its module. What is no text is no version.
+    It is ``$KAFKA_SIDECAR_LAMBDA_VERSION``, since the deployment knows best what it deployed, such as a commit; or
+    else the plugin's ``version``, or else ``__version__`` of its module. A value that is not a text is ignored.
     """
     module = plugin if inspect.ismodule(plugin) else sys.modules.get(getattr(plugin, "__module__", ""))
     named = (
@@ -118,7 +116,7 @@ def _is_candidate(value: object, module: str) -> bool:
 
 
 def load_module(name: str) -> ModuleType:
-    """A module by its path with dots, or by its file. Raises ``PluginError``."""
+    """Import a module by its dotted name or by its file. Raises ``PluginError`` when that fails."""
     return _from_file(Path(name)) if name.endswith(".py") else _from_name(name)
 
 
@@ -126,14 +124,14 @@ def _from_name(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # The module itself or a package above it is missing; anything else is an import of its own that failed.
+        # If the module itself or a package above it is missing. Otherwise an import inside the module failed.
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise PluginError(
                 f"there is no module {name!r} (no {error.name!r} in {Path.cwd()} or on the Python path)"
             ) from None
         raise PluginError(f"module {name} cannot be imported: {error}") from error
     except EXITS:
-        raise  # the module asks for the end of the process
+        raise  # its code asks for the end of the process
     except BaseException as error:
         raise PluginError(f"module {name} cannot be imported: {_text(error)}") from error
 
@@ -147,7 +145,7 @@ def _from_file(path: Path) -> ModuleType:
         raise PluginError(f"{path} cannot be imported as a Python module")
     module = importlib.util.module_from_spec(spec)
     folder = str(path.resolve().parent)
-    if folder not in sys.path:  # as `python FILE` does, for the modules beside it
+    if folder not in sys.path:  # as `python FILE` does, so that it can import the modules beside it
         sys.path.insert(0, folder)
     sys.modules[name] = module
     try:
@@ -155,7 +153,7 @@ def _from_file(path: Path) -> ModuleType:
     except BaseException as error:
         sys.modules.pop(name, None)
         if isinstance(error, EXITS):
-            raise  # the module asks for the end of the process
+            raise  # its code asks for the end of the process
         raise PluginError(f"{path} cannot be imported: {_text(error)}") from error
     return module
 

@@ -1,4 +1,4 @@
-"""Loggers of the SDK: they never raise, and those of a partition name it and its lease on every line."""
+"""Loggers of the SDK. They never raise, and a partition's logger names the partition and its lease in every line."""
 
 import logging
 from collections.abc import MutableMapping
@@ -9,15 +9,15 @@ _logger = logging.getLogger("kafka_sidecar.sdk")
 
 
 class SafeLogger(logging.LoggerAdapter[logging.Logger]):
-    """Whatever a program's handlers do, such as raise since stderr is closed: what logs goes on."""
+    """Logs without raising, whatever the handlers of a program do: they may raise because stderr is closed."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log, or not."""
+        """Log, and ignore what a handler raises."""
         with suppress(Exception):
             super().log(level, msg, *args, **{**kwargs, "stacklevel": kwargs.get("stacklevel", 1) + 1})
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Add nothing, and keep what is given."""
+        """Keep the message and the arguments as they are."""
         return msg, kwargs
 
 
@@ -25,16 +25,16 @@ log = SafeLogger(_logger)
 
 
 class PartitionLogger(SafeLogger):
-    """Prefixes the message for people, and has the same as attributes of the record for machines."""
+    """Prefixes the message for people, and adds the same as attributes of the log record for machines."""
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Add prefix and attributes."""
+        """Add the prefix and the attributes."""
         extra = dict(self.extra or {})
         kwargs["extra"] = {**extra, **(kwargs.get("extra") or {})}
         return f"{extra['lambda']} {extra['topic']}/{extra['partition']} [{extra['lease']}] {msg}", kwargs
 
 
 def logger_for(lambda_name: str, topic: str, partition: int, lease: str) -> PartitionLogger:
-    """The logger of one lease. Only the lease's beginning is shown: it is what fences checkpoints."""
+    """Make the logger of one lease. It shows only the beginning of the lease: all of it allows to checkpoint."""
     extra = {"lambda": lambda_name, "topic": topic, "partition": partition, "lease": lease[:8]}
     return PartitionLogger(_logger, extra)

@@ -1,7 +1,7 @@
 """Messages, and how a frame's columns become a list of them.
 
 No Python statement runs per record here while records are ordinary: columns are sliced out of the frame as whole
-lists, and the tuples are made by one C-level ``map``. Nulls and headers cost only the frames that hold them.
+lists, and one ``map`` in C makes the tuples. Only frames that hold nulls or headers pay for them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,11 +14,11 @@ from .protocol import lambda_pb2 as pb
 Header = tuple[str, bytes | None]
 
 NO_TIMESTAMP: Final = 0
-"""``Message.timestamp_type``: the message has no timestamp."""
+"""A ``Message.timestamp_type``: the message has no timestamp."""
 CREATE_TIME: Final = 1
-"""``Message.timestamp_type``: set by the producer."""
+"""A ``Message.timestamp_type``: the producer set the timestamp."""
 LOG_APPEND_TIME: Final = 2
-"""``Message.timestamp_type``: set by the broker."""
+"""A ``Message.timestamp_type``: the broker set the timestamp."""
 
 
 class Message(NamedTuple):
@@ -32,25 +32,22 @@ class Message(NamedTuple):
     timestamp_type: int
     """`CREATE_TIME`, `LOG_APPEND_TIME` or `NO_TIMESTAMP`."""
     key: bytes | None
-    """None and ``b""`` are two things in Kafka."""
+    """None: the message has no key, which is not the same as ``b""`` in Kafka."""
     value: bytes | None
-    """None is a tombstone."""
+    """None: the message is a tombstone."""
     headers: tuple[Header, ...]
-    """In the producer's order, duplicates too. A name that is not UTF-8 is decoded with ``surrogateescape``."""
+    """In the producer's order, with duplicates. A name that is not UTF-8 is decoded with ``surrogateescape``."""
 
 
 class FrameError(Exception):
-    """A frame of the sidecar breaks the contract; the text names the field."""
+    """A frame of the sidecar breaks the contract. The text names the field."""
 
 
 def check_batch(batch: pb.Batch) -> tuple[int, int, int]:
-    """Number of records, first and last offset of a frame whose columns fit together.
+    """Return the number of records and the first and last offset of a frame.
 
-    Frames come over a socket: each list is checked once against the number of records, so that nothing after this
-    meets a list that is too short.
-
-    Raises:
-        FrameError: they do not fit.
+    Frames come over a socket. So each column is checked once against the number of records, and no code after this
+    meets a column that is too short. Raises ``FrameError`` when the columns do not fit together.
     """
     count = len(batch.values)
     for name, length in (
@@ -82,8 +79,8 @@ def check_batch(batch: pb.Batch) -> tuple[int, int, int]:
 class Columns:
     """The columns of a frame that `check_batch` accepted, read as messages a slice at a time.
 
-    A slice's messages are handled and freed before the next ones are made, so they stay in the processor's cache:
-    made all at once, those of a frame of 4,000 records do not fit there, and each costs a third more.
+    The messages of a slice are handled and freed before the next ones are made, so they stay in the processor's
+    cache. The messages of a frame of 4,000 records, made all at once, do not fit there, and each costs a third more.
     """
 
     __slots__ = ("_headers", "_keys", "_kind", "_offsets", "_partition", "_timestamps", "_topic", "_values", "count")
@@ -92,7 +89,7 @@ class Columns:
         self.count = len(batch.values)
         self._topic = topic
         self._partition = partition
-        # None stands for a column that is the same for all: no keys, no timestamps, no headers.
+        # None: a column that is the same for all records, such as no keys, no timestamps, no headers.
         self._values: Sequence[bytes | None] = batch.values
         if batch.null_values:
             self._values = _with_nulls(batch.values, batch.null_values)
@@ -100,7 +97,7 @@ class Columns:
         if batch.null_keys:
             self._keys = _with_nulls(batch.keys, batch.null_keys)
         self._kind = batch.timestamp_type
-        stamps = batch.timestamps[:] if self._kind else None  # a list: to search protobuf's own sequence is slow
+        stamps = batch.timestamps[:] if self._kind else None  # a list: searching protobuf's own sequence is slow
         self._timestamps: Sequence[int | None] | None = stamps
         if stamps and -1 in stamps:
             self._timestamps = [None if stamp == -1 else stamp for stamp in stamps]
@@ -108,11 +105,11 @@ class Columns:
         self._headers = _headers(batch) if batch.header_names else None
 
     def offset(self, index: int) -> int:
-        """The offset of one record."""
+        """Return the offset of the record at ``index``."""
         return self._offsets[index]
 
     def messages(self, start: int, stop: int) -> list[Message]:
-        """The messages from index ``start`` up to ``stop``, which may lie beyond the end; in offset order."""
+        """Make the messages from index ``start`` up to ``stop``, which may be after the end; in offset order."""
         keys: Iterable[bytes | None] = repeat(None) if self._keys is None else self._keys[start:stop]
         stamps: Iterable[int | None] = repeat(None) if self._timestamps is None else self._timestamps[start:stop]
         headers: Iterable[tuple[Header, ...]] = repeat(()) if self._headers is None else self._headers[start:stop]
@@ -131,9 +128,9 @@ class Columns:
 
 
 def batch_of(messages: Sequence[Message]) -> pb.Batch:
-    """The frame of these messages, which are of one partition, ascending, and of one timestamp type.
+    """Make the frame of these messages, for `sdk_python.testing` and tests.
 
-    The way back, for `sdk_python.testing` and tests.
+    They must be of one partition and one timestamp type, with ascending offsets.
     """
     names = [name.encode("utf-8", "surrogateescape") for message in messages for name, _ in message.headers]
     header_values = [value for message in messages for _, value in message.headers]
@@ -174,20 +171,20 @@ def _null_indexes(column: Sequence[bytes | None]) -> list[int]:
     return [index for index, entry in enumerate(column) if entry is None]
 
 
-_MOST_NAMES: Final = 1_000
-_LONGEST_NAME: Final = 200
+_MAX_NAMES: Final = 1_000
+_MAX_NAME_BYTES: Final = 200
 
 
 class _Names(dict[bytes, str]):
-    """Header names as text: few, and the same again and again.
+    """Header names as text. There are few, and each comes again and again.
 
-    Whoever makes up a name for each message pays for it in time and not in memory.
+    A producer that makes up a name for each message costs time here, but no memory.
     """
 
     def __missing__(self, name: bytes) -> str:
         text = name.decode("utf-8", "surrogateescape")
-        if len(name) <= _LONGEST_NAME:
-            if len(self) >= _MOST_NAMES:
+        if len(name) <= _MAX_NAME_BYTES:
+            if len(self) >= _MAX_NAMES:
                 self.clear()
             self[name] = text
         return text

@@ -1,18 +1,18 @@
-"""What became of the records that a lambda produced, and which of its checkpoints may be told.
+"""What became of the records that a lambda produced, and which of its checkpoints may be sent.
 
-A record that is not written must not be passed in silence. So, for each lambda (and each document of a router):
+No checkpoint may silently pass a record that is not written. So, for each lambda (and each document of a router):
 
-1. A checkpoint is told when the outcome of everything is known that was produced before it was called.
-2. An outcome is *received* by whoever awaits it, or asks it for its result or exception. An await that is given up
+1. A checkpoint is sent when the outcome of every record that was produced before it is known.
+2. An outcome is *received* by code that awaits it, or asks it for its result or exception. An await that is given up
    before the outcome is there (a time-out, a cancelled task) has received nothing.
-3. A failure that nobody can receive any more, since nobody holds its outcome or the await was given up, fails the
-   lambda at once.
-4. A failure that somebody may still receive holds back the checkpoints that were called after its `produce`. They are
-   told when it is received. Nobody did `PATIENCE` seconds later: the lambda fails.
+3. A failure that no code can receive any more, since nothing refers to its outcome or the await was given up, fails
+   the lambda at once.
+4. A failure that code may still receive holds back the checkpoints that were called after its `produce`. They are
+   sent when it is received. If that takes longer than `PATIENCE_S`, the lambda fails.
 
-Whoever received a failure has it in hand: what is checkpointed then is the lambda's own decision.
+Code that received a failure knows of it: what it checkpoints then is the lambda's own decision.
 
-Owner: the event loop, but for `Outcome.__del__`, which runs wherever the last reference goes.
+Owner: the event loop, except for `Outcome.__del__`, which runs in the thread that drops the last reference.
 """
 
 import asyncio
@@ -24,28 +24,28 @@ from typing import Any, Final, TypeVar
 
 from ._errors import ProduceError
 
-PATIENCE: Final = 1.0
+PATIENCE_S: Final = 1.0
 """Seconds that a failure which could be received holds back checkpoints before it fails the lambda."""
 
-_MANY: Final = 1000  # failures that are kept before it is looked which of them were received
+_MANY_FAILURES: Final = 1000  # kept before `failed` looks which of them were received
 
 T = TypeVar("T")
 
 
 class Outcome(asyncio.Future[T]):
-    """The awaitable outcome of what was produced. It costs what any future does; only a failure costs more."""
+    """The awaitable outcome of a record. It costs as much as any future; only a failure costs more."""
 
     __slots__ = ("number", "of", "whole")
 
     of: "Outcomes"
-    """Whose record it is."""
+    """Of the lambda that produced the record."""
     number: int
-    """In the order in which those were produced."""
+    """The number of the record among those of `of`, in the order in which they were produced."""
     whole: "Outcome[Any]"
-    """Who awaits this one awaits that: it is one of many. Not set otherwise."""
+    """Set for a record of ``produce_many``: code awaits this outcome of all its records instead."""
 
     def __del__(self) -> None:
-        # asyncio's own mark: an exception is set, and nobody has asked for it.
+        # asyncio's own mark: an exception is set, and no code has asked for it.
         if self._log_traceback:
             self.of.lost(self.number, self._exception)
 
@@ -70,22 +70,22 @@ class Outcomes:
     )
 
     def __init__(self, on_pass: Callable[[int], None], on_failure: Callable[[BaseException], None]) -> None:
-        """``on_pass`` tells a checkpoint that was held back; ``on_failure`` ends the lambda."""
+        """``on_pass`` takes a checkpoint that was held back and may be sent; ``on_failure`` ends the lambda."""
         self.put = 0
-        """So many were produced."""
+        """How many records were produced."""
         self.under_way = 0
-        """The outcome of so many is to come."""
+        """How many records have no outcome yet."""
         self.failure: BaseException | None = None
-        """The one that nobody received: no checkpoint passes it."""
+        """The failure that nobody received: no checkpoint passes it."""
         self.shared = False
-        """Others have taken some of these over: `Producing` has to look whose each is."""
-        self._known = 0  # the outcome of so many, from the first one on, is known; all are when none is under way
-        self._lost_at: float = inf  # the first that was lost
+        """True when `adopt` took some of these records over: `Producing` has to look at the owner of each."""
+        self._known = 0  # so many outcomes, from the first record on, are known; all when none is under way
+        self._lost_at: float = inf  # the number of the first record whose failure was lost
         self._loop = asyncio.get_running_loop()
         self._on_pass = on_pass
         self._on_failure = on_failure
         self._over = False
-        self._held: list[tuple[int, int]] = []  # how many are to be known, and the checkpoint; both ascend
+        self._held: list[tuple[int, int]] = []  # how many outcomes have to be known, and the checkpoint; both ascend
         self._failed: list[tuple[int, weakref.ref[Outcome[Any]], BaseException]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
@@ -93,19 +93,19 @@ class Outcomes:
     # ------------------------------------------------------------------------------------- from the lambda
 
     def admits(self, offset: int) -> bool:
-        """Whether a checkpoint that is called now may be told now; otherwise it is kept until it may."""
+        """Whether a checkpoint that is called now may be sent now; otherwise it is kept until it may."""
         if self.failure is not None or self._over:
             return False
         if self._known == self.put and not self._held and not self._failed:
             return True
         if self._held and offset <= self._held[-1][1]:
-            return False  # a higher one was called before it, and waits for less
+            return False  # a higher one was called before this one, and waits for fewer records
         self._held.append((self.put, offset))
         if len(self._held) > 1 and self._held[-2][0] == self.put:
             del self._held[-2]
         if self._known < self._held[0][0]:
             return False
-        told = self._settled()
+        told = self._release()
         if told == offset:
             return True  # what had failed was received meanwhile
         if told is not None:
@@ -113,9 +113,9 @@ class Outcomes:
         return False
 
     def adopt(self, outcome: Awaitable[object]) -> None:
-        """Take over what was produced just now with the context of the whole partition, such as for a document."""
+        """Take over the record that was just produced by the partition's context, such as for a document."""
         if not isinstance(outcome, Outcome):
-            return  # of a context that is not the SDK's
+            return  # it comes from a context that is not the SDK's
         before: Outcomes = outcome.of
         before.shared = True
         before.put -= 1
@@ -130,7 +130,7 @@ class Outcomes:
     # ------------------------------------------------------------------------------------ from `Producing`
 
     def add(self, outcome: Outcome[Any]) -> None:
-        """Something was produced; one that is done failed before it was on its way."""
+        """Note that a record was produced. If it is done already, it failed before it was queued."""
         outcome.of = self
         self.put += 1
         outcome.number = self.put
@@ -140,35 +140,35 @@ class Outcomes:
             self._known = self.put
 
     def failed(self, outcome: Outcome[Any], error: BaseException) -> None:
-        """A record was not written. Its outcome has the error, unless whoever awaited it has given up."""
+        """Note that a record was not written. Its outcome has the error, unless the await was given up."""
         if self._over:
             return
         theirs = getattr(outcome, "whole", outcome)
         if theirs.cancelled():
             self.lost(outcome.number, error)
             return
-        if len(self._failed) > _MANY:
+        if len(self._failed) > _MANY_FAILURES:
             self._forget_received()
         self._failed.append((outcome.number, weakref.ref(outcome), error))
 
     def known_to(self, number: int, count: int) -> None:
-        """The outcomes of ``count`` more are known, this one the last of them; `failed` has told the bad ones."""
+        """Note that ``count`` more outcomes are known, up to ``number``; `failed` was called for the failures."""
         self.under_way -= count
         self._known = number if self.under_way else self.put
-        if self._held and self._known >= self._held[0][0] and (told := self._settled()) is not None:
+        if self._held and self._known >= self._held[0][0] and (told := self._release()) is not None:
             self._on_pass(told)
 
     def lost(self, number: int, error: BaseException | None) -> None:
-        """A failure that nobody can receive. May be called in any thread, between any two steps of this one."""
+        """Note a failure that no code can receive. May be called in any thread, at any moment."""
         if self._over or number >= self._lost_at:
             return
         self._lost_at = number
-        self.failure = error  # at once: from here on nothing is admitted
+        self.failure = error  # set at once: from here on no checkpoint is admitted
         with suppress(RuntimeError):  # the loop is closed, and the process ends
             self._loop.call_soon_threadsafe(self._fail)
 
     def end(self) -> list[int]:
-        """The lambda is over, and nothing is told any more; answers the checkpoints that were still held back."""
+        """End with the lambda: no checkpoint is sent any more. Returns those that were still held back."""
         self._over = True
         held, self._held = [offset for _, offset in self._held], []
         self._failed.clear()
@@ -176,8 +176,8 @@ class Outcomes:
         self._wake()
         return held
 
-    async def settled(self) -> None:
-        """Until no checkpoint is held back."""
+    async def released(self) -> None:
+        """Wait until no checkpoint is held back."""
         while (self._held or self.failure is not None) and not self._over:
             waiter = self._loop.create_future()
             self._waiters.append(waiter)
@@ -185,8 +185,8 @@ class Outcomes:
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _settled(self) -> int | None:
-        """Let go of what need not be held back any more; answers the highest checkpoint of it."""
+    def _release(self) -> int | None:
+        """Release the checkpoints that need not be held back any more; returns the highest of them, or None."""
         self._forget_received()
         first_failed = min((number for number, _, _ in self._failed), default=inf)
         first_failed = min(first_failed, self._lost_at)
@@ -201,7 +201,7 @@ class Outcomes:
         if not self._held or self._held[0][0] > self._known:
             self._stop_timer()
         elif self._timer is None:
-            self._timer = self._loop.call_later(PATIENCE, self._judge)
+            self._timer = self._loop.call_later(PATIENCE_S, self._judge)
         if not self._held:
             self._wake()
         return told
@@ -210,9 +210,9 @@ class Outcomes:
         self._failed = [entry for entry in self._failed if not _is_received(entry[1]())]
 
     def _judge(self) -> None:
-        """Patience is over for the failures that hold back a checkpoint."""
+        """Fail, unless the failures that hold back a checkpoint were received in time."""
         self._timer = None
-        if (told := self._settled()) is not None:
+        if (told := self._release()) is not None:
             self._on_pass(told)
         if self._timer is not None and self._failed:
             self.failure = self.failure or min(self._failed, key=lambda entry: entry[0])[2]
@@ -238,7 +238,7 @@ class Outcomes:
 
 
 def _is_received(outcome: Outcome[Any] | None) -> bool:
-    """None: nobody has it any more. Had nobody received it before, `Outcome.__del__` has said so."""
+    """Whether a failure was received. None: it was, or `Outcome.__del__` has told that it was not."""
     if outcome is None:
         return True
     theirs: Outcome[Any] = getattr(outcome, "whole", outcome)
@@ -246,9 +246,9 @@ def _is_received(outcome: Outcome[Any] | None) -> bool:
 
 
 def all_of(outcomes: Outcomes, parts: Sequence[asyncio.Future[T]]) -> Outcome[list[T]]:
-    """One outcome for all of these: their results in order, or the error of the first that failed.
+    """Make one outcome of all of these: their results in order, or the error of the first that failed.
 
-    Where that error is a `ProduceError`, what became of each is in its ``results``.
+    If that error is a `ProduceError`, its ``results`` say what became of each.
     """
     whole: Outcome[list[T]] = Outcome(loop=asyncio.get_running_loop())
     whole.of = outcomes
@@ -281,10 +281,10 @@ def _finish(whole: Outcome[list[T]], parts: Sequence[asyncio.Future[T]]) -> None
         error.results = results
     if not whole.done():
         whole.set_exception(error)
-    whole.of.failed(whole, error)  # the parts go now: from here on it is this one that has to be received
+    whole.of.failed(whole, error)  # the parts are dropped now: from here on this outcome has to be received
 
 
 def _result_of(part: asyncio.Future[Any]) -> Any:
-    if part.cancelled():  # only what a context that is not the SDK's has made
+    if part.cancelled():  # possible only for a future of a context that is not the SDK's
         return RuntimeError("cancelled before its outcome was there")
     return part.exception() or part.result()

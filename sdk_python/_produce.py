@@ -1,11 +1,11 @@
 """What a lambda writes to Kafka: records wait here, and go to the sidecar in as few calls as possible.
 
-One call of a lease is under way at a time, so what the lambda produced arrives in its order; what comes meanwhile
-waits and goes with the next. So a call carries more, the longer the broker takes.
+One call of a lease is under way at a time, so the records arrive in the order in which they were produced. Records
+that come meanwhile wait and go with the next call. So a call carries more records, the longer the broker takes.
 
-Back-pressure: while much waits, no handler is called (`Pressure`). A handler that runs may still produce.
+Back-pressure: while many records wait, no handler is called. A handler that runs may still produce.
 
-Owner: the event loop. A task, made when something waits, sends until nothing does.
+Owner: the event loop. A task is made when a record waits, and sends until none does.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, Protocol, cast
+from typing import Any, Final, NamedTuple, cast
 
 from ._connection import LinkError, TooLargeError
 from ._errors import ProduceError, ProduceFailure, RefusedError
@@ -22,15 +22,15 @@ from ._outcomes import Outcome, Outcomes, all_of
 from .protocol import lambda_pb2 as pb
 
 MAX_TOPIC_NAME: Final = 249
-"""Characters; Kafka takes no longer one."""
+"""Characters of a topic's name; Kafka takes no longer one."""
 HIGH_BYTES: Final = 4 * 1024 * 1024
 HIGH_RECORDS: Final = 20_000
 """When so much waits, no handler is called until half of it is gone."""
-MOST_BYTES: Final = 64 * 1024 * 1024
-"""What comes beyond fails: it comes from code that nobody's back-pressure reaches."""
-_OVERHEAD: Final = 32  # of a record on the wire
-_BUSY_LEAST: Final = 0.005
-"""Seconds before what a busy sidecar did not take is sent again, where it names no time."""
+MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
+"""Records after this fail: they come from tasks that ignore back-pressure."""
+_OVERHEAD_BYTES: Final = 32  # of a record or a header on the wire
+_MIN_BUSY_WAIT_S: Final = 0.005
+"""Seconds until records that a busy sidecar did not take are sent again, if it names a shorter time."""
 
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -43,38 +43,15 @@ class Record(NamedTuple):
     key: bytes | str | None = None
     headers: Headers = ()
     partition: int | None = None
-    """None: by key, as the Java client does (murmur2); without a key any."""
+    """None: chosen by the key, as the Java client does (murmur2); without a key any."""
 
 
 class Produced(NamedTuple):
-    """Where a record is."""
+    """Where a record was written."""
 
     topic: str
     partition: int
     offset: int
-
-
-class Put(Protocol):
-    """`Producing.put`, for those in between."""
-
-    def __call__(
-        self,
-        topic: str,
-        value: bytes | str | None,
-        key: bytes | str | None = None,
-        headers: Headers = (),
-        partition: int | None = None,
-    ) -> "asyncio.Future[Produced]":
-        """Produce a record."""
-        ...
-
-
-class Pressure(Protocol):
-    """Who calls the handlers."""
-
-    def fill(self, is_full: bool) -> None:
-        """Call none while this is so."""
-        ...
 
 
 class _Waiting(NamedTuple):
@@ -87,19 +64,19 @@ class _Waiting(NamedTuple):
     outcome: Outcome[Produced]
 
 
-_new: Final = tuple.__new__  # as the class does, without a Python call in between
+_new: Final = tuple.__new__  # as the class does, without a Python call
 _TOPIC: Final = attrgetter("topic")
 _SIZE: Final = attrgetter("size")
 
 
 class Producing:
-    """The records of one lease on their way out."""
+    """The records of one lease on their way to the sidecar."""
 
     def __init__(
         self,
         lease: str,
         call: Callable[[pb.ProduceRequest], Awaitable[pb.ProduceResponse]],
-        pressure: Pressure,
+        on_full: Callable[[bool], None],
         outcomes: Outcomes,
         limits: Limits,
     ) -> None:
@@ -109,7 +86,7 @@ class Producing:
         self._lease = lease
         self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 makes a system call of it
         self._call = call
-        self._pressure = pressure
+        self._on_full = on_full
         self._queue: deque[_Waiting] = deque()
         self._under_way: list[_Waiting] = []
         self._bytes = 0
@@ -126,11 +103,7 @@ class Producing:
         headers: Headers = (),
         partition: int | None = None,
     ) -> Outcome[Produced]:
-        """Produce a record; its outcome is awaitable.
-
-        Raises:
-            TypeError, ValueError: it is no record.
-        """
+        """Produce a record; returns its awaitable outcome. Raises ``TypeError`` or ``ValueError`` when it is none."""
         outcome: Outcome[Produced] = Outcome(loop=self._loop)
         waiting = _checked(topic, value, key, headers, partition, outcome)
         size = waiting.size
@@ -139,11 +112,11 @@ class Producing:
         elif size > self._record_bytes:
             text = f"{size} bytes; a record has at most {self._record_bytes} on its way through the sidecar"
             self._refuse(waiting, text, "too_large")
-        elif self._bytes + size > MOST_BYTES:
+        elif self._bytes + size > MAX_WAITING_BYTES:
             text = f"{self._bytes} bytes wait already; await what is produced before there is more"
             self._refuse(waiting, text, "failed")
         else:
-            outcomes = outcome.of = self.outcomes  # as `Outcomes.add`, without a call for each record
+            outcomes = outcome.of = self.outcomes  # as `Outcomes.add`, without a Python call
             outcomes.put = outcome.number = outcomes.put + 1
             outcomes.under_way += 1
             self._queue.append(waiting)
@@ -156,25 +129,25 @@ class Producing:
         return outcome
 
     async def drained(self) -> None:
-        """Until the outcome of all that was produced is known."""
+        """Wait until the outcome of all that was produced is known."""
         while self._sender is not None:
             await asyncio.wait({self._sender})
 
     def end(self, why: str) -> list[int]:
-        """Take nothing more. What has no outcome yet fails. Answers the checkpoints that waited for outcomes."""
+        """Take no more records, and fail those without an outcome. Returns the checkpoints that waited for them."""
         held = self.outcomes.end()
         if self._over:
             return held
         self._over = why
         if self._sender is not None:
             self._sender.cancel()
-            self._sender = None  # one that has not begun never comes to its own end
+            self._sender = None  # a task that has not begun never runs its `finally`
         _fail_all((*self._under_way, *self._queue), why)
         self._queue.clear()
         return held
 
     def _refuse(self, waiting: _Waiting, text: str, kind: ProduceFailure) -> None:
-        """It fails before it was on its way."""
+        """Fail a record that was not queued."""
         error = ProduceError(text, waiting.topic, kind)
         waiting.outcome.set_exception(error)
         self.outcomes.add(waiting.outcome)
@@ -187,16 +160,16 @@ class Producing:
                 await self._send(batch)
                 self._bytes -= sum(map(_SIZE, batch))
                 self._records -= len(batch)
-                self._settle(batch)
+                self._note_known(batch)
                 self._weigh()
         finally:
             self._sender = None
             if self._under_way:  # only when it was cancelled, or failed itself
                 _fail_all(self._under_way, "the call was given up")
-                self._settle(self._under_way)
+                self._note_known(self._under_way)
 
-    def _settle(self, batch: list[_Waiting]) -> None:
-        """The outcomes of these are known."""
+    def _note_known(self, batch: list[_Waiting]) -> None:
+        """Note that the outcomes of these records are known."""
         known: dict[Outcomes, tuple[int, int]] = {}
         if self.outcomes.shared:
             for waiting in batch:
@@ -204,7 +177,7 @@ class Producing:
                 known[outcomes] = (waiting.outcome.number, known.get(outcomes, (0, 0))[1] + 1)
         else:
             known[self.outcomes] = (batch[-1].outcome.number, len(batch))
-        batch.clear()  # an outcome that nobody holds has to be gone before it is asked whether it was received
+        batch.clear()  # an outcome that nobody holds has to be gone before `known_to` asks whether it was received
         for outcomes, (number, count) in known.items():
             outcomes.known_to(number, count)
 
@@ -237,24 +210,24 @@ class Producing:
             _fail_all(batch, f"the sidecar answered for {len(response.outcomes)} of {len(batch)} records")
             return
         if len({waiting.topic for waiting in batch}) > 1 and {*response.outcomes} == {_NOT_ALLOWED}:
-            # Nothing was written, for the sake of one topic: the others' records shall not fail with it.
+            # Nothing was written because of one topic. The records of the others shall not fail with it.
             by_topic: dict[str, list[_Waiting]] = {}
             for waiting in batch:
                 by_topic.setdefault(waiting.topic, []).append(waiting)
             for part in by_topic.values():
                 await self._send(part)
             return
-        places = zip(map(_TOPIC, batch), response.partitions, response.offsets, strict=True)
+        written = zip(map(_TOPIC, batch), response.partitions, response.offsets, strict=True)
         errors = response.errors or [""] * len(batch)
-        for waiting, outcome, place, error in zip(batch, response.outcomes, places, errors, strict=True):
+        for waiting, outcome, where, error in zip(batch, response.outcomes, written, errors, strict=True):
             if outcome != _WRITTEN:
                 text = error or f"the sidecar's answer is {pb.ProduceOutcome.Name(outcome)}"
                 _fail(waiting, ProduceError(text, waiting.topic, _KINDS.get(outcome, "failed")))
-            elif not waiting.outcome.done():  # whoever awaited it may have been cancelled
-                waiting.outcome.set_result(_new(Produced, place))
+            elif not waiting.outcome.done():  # the task that awaited it may have been cancelled
+                waiting.outcome.set_result(_new(Produced, where))
 
     async def _send_halves(self, batch: list[_Waiting], refused: str) -> None:
-        """What was too large as a whole may do in parts. Sent again as it is, it would be refused for ever."""
+        """Send a batch in parts, since it is too large as a whole. As a whole it would be refused for ever."""
         if len(batch) == 1:
             _fail(batch[0], ProduceError(refused, batch[0].topic, "too_large"))
             return
@@ -263,26 +236,26 @@ class Producing:
         await self._send(batch[middle:])
 
     async def _answer(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
-        """The answer to this request, sent again as long as the sidecar is busy: for the lease's life, if need be."""
+        """Send a request until the sidecar is not busy, for the lease's life if need be; returns its response."""
         while True:
             response = await self._call(request)
             if not response.outcomes or response.outcomes[0] != _BUSY or {*response.outcomes} != {_BUSY}:
                 return response
-            await asyncio.sleep(max(_BUSY_LEAST, response.retry_after_ms / 1000))
+            await asyncio.sleep(max(_MIN_BUSY_WAIT_S, response.retry_after_ms / 1000))
 
     def _weigh(self) -> None:
-        """Tell who calls the handlers, when much waits and when it is gone."""
+        """Tell when so many records wait that no handler may be called, and when half of them are gone."""
         share = 0.5 if self._is_full else 1.0
         is_full = self._bytes > HIGH_BYTES * share or self._records > HIGH_RECORDS * share
         if is_full != self._is_full:
             self._is_full = is_full
-            self._pressure.fill(is_full)
+            self._on_full(is_full)
 
 
 def put_all(
     put: Callable[..., Awaitable[Produced]], topic: str, records: Iterable[Record], outcomes: Outcomes
 ) -> Outcome[list[Produced]]:
-    """Produce all of these, each by ``put`` of its fields; in order, and all or (by an error in one of them) some."""
+    """Produce these records in order, each by ``put``. If one of them is no record, those before it are produced."""
     return all_of(outcomes, [asyncio.ensure_future(put(topic, *record)) for record in records])
 
 
@@ -324,18 +297,18 @@ def _checked(
         value = _bytes("value", value)
     if type(key) is not bytes:
         key = _bytes("key", key)
-    size = _OVERHEAD + (len(value) if value else 0) + (len(key) if key else 0)
+    size = _OVERHEAD_BYTES + (len(value) if value else 0) + (len(key) if key else 0)
     if headers != ():
         headers = [*map(_header, headers)]  # a copy: the lambda may use its list for the next record
         for name, content in headers:
-            size += _OVERHEAD + len(_name(name)) + len(content or b"")
+            size += _OVERHEAD_BYTES + len(_name(name)) + len(content or b"")
     number = -1 if partition is None else _number(partition)
     return _new(_Waiting, (topic, key, value, headers, number, size, outcome))
 
 
 @lru_cache(maxsize=1000)
 def _check_name(topic: str) -> None:
-    """Once for each topic, as long as there are few: a lambda produces to the same ones all the time."""
+    """Check a topic's name, once while there are few: a lambda produces to the same ones all the time."""
     if not 0 < len(topic.encode()) <= MAX_TOPIC_NAME:
         raise ValueError(f"produce(topic): a name has 1 to {MAX_TOPIC_NAME} characters, got {topic[:50]!r}")
 
@@ -364,12 +337,12 @@ def _header(header: Any) -> tuple[str, bytes | None]:
 
 
 def _name(name: str) -> bytes:
-    """As `Message.headers` has it. What cannot be written the sidecar refuses, and that record alone."""
+    """Encode a name as `Message.headers` decodes it. The sidecar refuses a record with one that cannot be written."""
     return name.encode("utf-8", "surrogateescape")
 
 
 def _request(lease: str, batch: Sequence[_Waiting]) -> pb.ProduceRequest:
-    """The columns of these records; those that are all empty are left out."""
+    """Make the columns of these records. Columns that are all empty are left out."""
     names, keys, values, headers, partitions, _, _ = zip(*batch, strict=True)
     topics = {name: index for index, name in enumerate(dict.fromkeys(names))}
     request = pb.ProduceRequest(lease=lease, topics=topics, values=_filled(values), null_values=_nulls(values))

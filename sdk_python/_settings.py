@@ -1,14 +1,14 @@
-"""A lambda's settings in layers, as nconf has them in the seed.
+"""A lambda's settings in layers, as nconf has them in Fluid Framework's kafka-service.
 
 From the lowest to the highest:
 
 1. ``settings`` of the lambda in the sidecar's config, which come with Welcome;
-2. environment variables ``KAFKA_SIDECAR_SET_<key>``: ``__`` goes one level down, and the case is that of the key,
-   unless a key is there already that differs in nothing but case (``KAFKA_SIDECAR_SET_MONGO__URL`` sets
+2. environment variables ``KAFKA_SIDECAR_SET_<key>``. ``__`` goes one level down. The case is that of the variable,
+   unless there is a key already that differs in nothing but case (``KAFKA_SIDECAR_SET_MONGO__URL`` sets
    ``mongo.url``). The prefix keeps ``HOME`` and ``PATH`` out of a lambda's config;
-3. ``--set key=value``: a dot goes one level down.
+3. ``--set key=value``, in which a dot goes one level down.
 
-A value that parses as JSON is what it parses to, anything else is a string: ``5`` is a number, ``"5"`` a string.
+A value that is JSON is parsed; anything else is a string: ``5`` is a number, ``"5"`` is a string.
 """
 
 import json
@@ -21,14 +21,13 @@ from ._errors import SettingsError
 ENVIRONMENT_PREFIX: Final = "KAFKA_SIDECAR_SET_"
 
 Override = tuple[tuple[str, ...], Any]
-"""The path of a key and its value."""
+"""The path of a key, and its value."""
 
 
 def parse_assignment(text: str) -> Override:
-    """One ``key=value`` of ``--set``.
+    """Parse one ``key=value`` of ``--set``.
 
-    Raises:
-        SettingsError: there is no ``=``, or a part of the key is empty.
+    Raises ``SettingsError`` when there is no ``=`` or a part of the key is empty.
     """
     key, equals, value = text.partition("=")
     path = tuple(key.split("."))
@@ -38,10 +37,9 @@ def parse_assignment(text: str) -> Override:
 
 
 def from_environment(environ: Mapping[str, str]) -> list[Override]:
-    """The overrides in the environment, sorted by name so that the outcome does not depend on its order.
+    """Return the overrides in the environment, sorted by name so that the result does not depend on its order.
 
-    Raises:
-        SettingsError: a part of a key is empty.
+    Raises ``SettingsError`` when a part of a key is empty.
     """
     overrides = []
     for name in sorted(environ):
@@ -56,10 +54,9 @@ def from_environment(environ: Mapping[str, str]) -> list[Override]:
 def layered(
     settings_json: str, environment: Iterable[Override] = (), assignments: Iterable[Override] = ()
 ) -> Mapping[str, Any]:
-    """All layers in one read-only mapping, read-only in depth (lists become tuples).
+    """Merge all layers in one mapping that is read-only at all levels (lists become tuples).
 
-    Raises:
-        SettingsError: ``settings_json`` is not a JSON object.
+    Raises ``SettingsError`` when ``settings_json`` is not a JSON object.
     """
     try:
         settings = json.loads(settings_json or "{}")
@@ -76,7 +73,7 @@ def layered(
 
 
 def read_only(value: Any) -> Any:
-    """``value`` with mappings and lists made read-only, in depth."""
+    """Copy ``value`` with all mappings and lists in it made read-only."""
     if isinstance(value, Mapping):
         return MappingProxyType({key: read_only(entry) for key, entry in value.items()})
     if isinstance(value, list | tuple):
@@ -92,7 +89,7 @@ def _value(text: str) -> Any:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity are words to most people, and no JSON
+    raise ValueError(name)  # NaN and Infinity are no JSON, and words to most people
 
 
 def _put(settings: dict[str, Any], path: tuple[str, ...], value: Any, *, any_case: bool) -> None:
@@ -100,7 +97,7 @@ def _put(settings: dict[str, Any], path: tuple[str, ...], value: Any, *, any_cas
     for part in parents:
         key = _spelling(settings, part) if any_case else part
         below = settings.get(key)
-        if not isinstance(below, dict):  # a plain value gives way to the level that is asked for
+        if not isinstance(below, dict):  # a plain value is replaced by a mapping
             below = settings[key] = {}
         settings = below
     settings[_spelling(settings, last) if any_case else last] = value

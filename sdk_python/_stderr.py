@@ -1,7 +1,7 @@
-"""Log lines on stderr that never fail and never wait: a lambda goes on whether anybody reads its log or not.
+"""Log lines on stderr that never fail and never wait: a lambda goes on whether its log is read or not.
 
-What cannot be written (the reader went away, the disk is full, the pipe is full since nobody reads it) is dropped and
-counted, and the count is said when writing works again.
+A line that cannot be written is dropped and counted: the reader went away, the disk is full, or the pipe is full
+since nobody reads it. The count is logged when writing works again.
 """
 
 import errno
@@ -13,14 +13,14 @@ import sys
 import threading
 from typing import Final, TextIO
 
-_CHUNK: Final = 4096
-"""A pipe that can be written at all takes so much (PIPE_BUF) at once."""
+_CHUNK_BYTES: Final = 4096
+"""A pipe that can be written at all takes so many bytes (PIPE_BUF) at once."""
 _PATIENCE_MS: Final = 200
-"""For a reader that is slow; one that has been found too slow is not waited for again until it reads."""
+"""How long to wait for a slow reader. One that was too slow is not waited for again until it reads."""
 
 
 class StderrHandler(logging.Handler):
-    """Writes to the file that stderr is, or to what stands in for it, such as in a test."""
+    """Writes to the file descriptor of stderr, or to an object that replaces stderr, such as in a test."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class StderrHandler(logging.Handler):
         self._in_a_line = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler`."""
+        """Write one log record. Never raises."""
         try:
             text = self.format(record)
         except Exception as error:  # noqa: BLE001, RUF100  arguments that do not fit the text, or a broken __str__
@@ -39,8 +39,8 @@ class StderrHandler(logging.Handler):
         self._line(text)
 
     def say(self, text: str) -> None:
-        """Write a line that is no log line, such as how this process ends."""
-        # It may be the last words of a process that hangs in a line of another thread.
+        """Write a line that is not a log record, such as how this process ends."""
+        # The process may hang in a log call of another thread that holds the lock, and these may be its last words.
         if self.lock is None or self.lock.acquire(timeout=0.5):
             try:
                 self._line(text)
@@ -67,16 +67,16 @@ class StderrHandler(logging.Handler):
             self._stream.flush()
             return
         if self._in_a_line:
-            text = f"\n{text}"  # the one before it was cut
+            text = f"\n{text}"  # the line before was cut
         data = text.encode("utf-8", "backslashreplace")
         while data:
             self._wait()
-            written = os.write(self._descriptor, data[:_CHUNK])
+            written = os.write(self._descriptor, data[:_CHUNK_BYTES])
             data = data[written:]
             self._in_a_line = bool(data)
 
     def _wait(self) -> None:
-        """Raises OSError when what is written would have to wait."""
+        """Wait until stderr can be written. Raises ``OSError`` when it cannot be in time."""
         assert self._descriptor is not None
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
@@ -86,7 +86,7 @@ class StderrHandler(logging.Handler):
 
 
 def _descriptor_of(stream: TextIO | None) -> int | None:
-    if stream is None:  # closed when the process began; what has its number now is something else
+    if stream is None:  # closed when the process began: its number may belong to another file now
         return None
     try:
         return stream.fileno()
@@ -95,6 +95,6 @@ def _descriptor_of(stream: TextIO | None) -> int | None:
 
 
 def threads_left() -> list[str]:
-    """The names of the threads for which Python waits at its end."""
+    """Return the names of the threads that Python waits for at its end."""
     mine = (threading.main_thread(), threading.current_thread())
     return [thread.name for thread in threading.enumerate() if thread not in mine and not thread.daemon]

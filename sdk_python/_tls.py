@@ -1,6 +1,6 @@
-"""How lambdas and operators' commands make sure that they talk to their sidecar: what they trust, and what they show.
+"""TLS options of lambda processes and of the operator's commands: whom they trust, and how they identify themselves.
 
-Both have the same options, so a failure is put into the same words.
+Both have the same options, so a failure has the same text in both.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from pathlib import Path
 from typing import NamedTuple
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-# Tags and object identifiers of X.509, as DER has them.
+# Tags and object identifiers of X.509 in DER.
 _VERSION, _EXTENSIONS, _DNS_NAME, _IP_ADDRESS = 0xA0, 0xA3, 0x82, 0x87
 _SUBJECT_ALT_NAME = b"\x55\x1d\x11"
 _COMMON_NAME = b"\x55\x04\x03"
 
 
 class Tls(NamedTuple):
-    """Encryption of a call; everything is PEM."""
+    """How a channel is encrypted. All contents are PEM."""
 
     ca: bytes | None = None
-    """The authorities to trust; None: the system's."""
+    """The trusted authorities; None: the system's."""
     certificate: bytes | None = None
-    """What the client shows of itself; None: nothing."""
+    """The client's own certificate; None: none."""
     key: bytes | None = None
-    """The certificate's."""
+    """The key of `certificate`."""
     name: str | None = None
-    """Under which name the sidecar's certificate is checked; None: the one that is dialled."""
+    """The name that has to be in the sidecar's certificate; None: the name that is dialled."""
     trusts: str = "the system's authorities"
-    """In words, for an error message."""
+    """What is trusted, in words for an error message."""
 
 
 class Files(NamedTuple):
-    """What the command line names."""
+    """The files that the command line names."""
 
     ca: Path | None = None
     certificate: Path | None = None
@@ -43,15 +43,14 @@ class Files(NamedTuple):
 
 
 def from_files(files: Files, pinned: Path | None = None, name: str | None = None) -> Tls:
-    """Read and check the files, so that a mistake in one has its name instead of a failed handshake.
+    """Read and check the files, so that a mistake is reported with the file's name and not as a failed handshake.
+
+    Raises ``ValueError`` when a file cannot be used; the text says which and why.
 
     Args:
-        files: of the command line; they come first.
+        files: the files of the command line, which come first.
         pinned: the server's own certificate, which the client found in the server's config.
-        name: under which the certificate is checked; None: the one that is dialled, or any with ``pinned``.
-
-    Raises:
-        ValueError: a file cannot be used; the text says which and why.
+        name: the name that has to be in the certificate; None: the one that is dialled, or any with ``pinned``.
     """
     if (files.certificate is None) != (files.key is None):
         raise ValueError("a client certificate and its key go together: give both --tls-cert and --tls-key")
@@ -62,10 +61,10 @@ def from_files(files: Files, pinned: Path | None = None, name: str | None = None
         return shown._replace(ca=ca, trusts=str(files.ca), name=name)
     if pinned is None:
         return shown._replace(name=name)
-    # The client runs where the config is, so the file is the very certificate that the sidecar shows. To trust this
-    # one and no other is the strictest check there is: no authority could sign another that passes. So the name in it
-    # decides nothing any more, and may differ from the loopback address that is dialled. The chain behind it in the
-    # file is left out: it would let in all that its authorities have signed.
+    # The client runs where the config is, so the file is the very certificate that the sidecar shows. To trust only
+    # this one is the strictest check there is: no authority could sign another one that passes. So the name in it
+    # decides nothing any more, and may differ from the loopback address that is dialled. The chain that follows it in
+    # the file is left out: it would let in every certificate that its authorities have signed.
     match = _CERTIFICATE.search(_read(pinned).decode(errors="replace"))
     if match is None:
         raise ValueError(f"{pinned}, server.tls.certificate of the config, has no PEM certificate; give --tls-ca")
@@ -76,15 +75,15 @@ def from_files(files: Files, pinned: Path | None = None, name: str | None = None
 
 
 def is_connecting(details: str) -> bool:
-    """Whether the call got nowhere. The same code comes from the sidecar itself, when Kafka does not answer it."""
+    """Whether the call did not reach the sidecar. The status does not say: the sidecar sends UNAVAILABLE too."""
     return any(text in details for text in ("failed to connect", "resolution failed", "refused"))
 
 
 def about_handshake(address: str, tls: Tls | None, details: str) -> str:
-    """What went wrong with TLS and what helps; empty when it was something else."""
+    """Return what went wrong with TLS and what helps; empty when something else went wrong."""
     closed = "Socket closed" in details or "onnection reset" in details
     if tls is None:
-        # A server of TLS hangs up on a client without, and says nothing.
+        # A server with TLS hangs up on a client without TLS, and says nothing.
         remedy = "if its server.tls is set, give --tls-ca FILE with its authority, or --tls for the system's"
         return f"{address} closed the connection before it answered; {remedy} ({details})" if closed else ""
     if "Hostname Verification" in details or "not in peer certificate" in details:
@@ -108,15 +107,15 @@ def about_handshake(address: str, tls: Tls | None, details: str) -> str:
 
 
 def never_works(details: str) -> bool:
-    """Whether a failed handshake fails again until somebody mends the settings of one side."""
+    """Whether a failed handshake fails again until the settings of one side are changed."""
     texts = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification", "not in peer certificate", "WRONG_VERSION_NUMBER")
     return any(text in details for text in texts)
 
 
 def certificate_name(der: bytes) -> str | None:
-    """A name for which this certificate is good; None when none is found.
+    """Find a name for which this certificate is valid; None when none is found.
 
-    Python's `ssl` decodes only the certificates of peers. A wrong answer here opens no door: it is asked of a pinned
+    Python's `ssl` decodes only the certificates of peers. A wrong answer here is no risk: this is used for a pinned
     certificate only, and the handshake fails with a name that the certificate does not have.
     """
     try:
@@ -144,7 +143,7 @@ def _alternative_names(fields: list[tuple[int, bytes]]) -> Iterator[str]:
 
 
 def _common_names(fields: list[tuple[int, bytes]]) -> Iterator[str]:
-    """What counts in a certificate without alternative names."""
+    """Return the common names, which count in a certificate without alternative names."""
     # Version (not in the oldest kind), serial number, algorithm, issuer, validity, subject.
     subject = fields[5 if fields[0][0] == _VERSION else 4]
     for _, names in _elements(subject[1]):
@@ -155,7 +154,7 @@ def _common_names(fields: list[tuple[int, bytes]]) -> Iterator[str]:
 
 
 def _elements(der: bytes) -> Iterator[tuple[int, bytes]]:
-    """Tag and content of each element, one level deep."""
+    """Return tag and content of each element, one level deep."""
     at = 0
     while at < len(der):
         tag, length = der[at], der[at + 1]
@@ -171,7 +170,7 @@ def _elements(der: bytes) -> Iterator[tuple[int, bytes]]:
 def _pair(certificate: Path, key: Path) -> Tls:
     made = Tls(certificate=_read(certificate), key=_read(key))
     try:
-        # An empty password, or OpenSSL would ask for one on the terminal.
+        # An empty password, since OpenSSL would ask for one on the terminal otherwise.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError) as error:
         reason = (error.reason if isinstance(error, ssl.SSLError) else None) or error

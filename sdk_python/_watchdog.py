@@ -1,7 +1,7 @@
-"""Notices that something blocks the event loop: mostly a sync handler that waits for a database.
+"""Warns when something blocks the event loop, mostly a sync handler that waits for a database.
 
-A thread, since the loop cannot say that it is blocked. The hot path pays nothing: the loop only leaves a heartbeat a
-few times a second, and which message is being handled is read from the loop thread's own frames.
+This is a thread, since the loop cannot say that it is blocked. The hot path pays nothing: the loop only leaves a
+heartbeat a few times a second, and the message that is being handled is read from the loop thread's own frames.
 """
 
 import asyncio
@@ -16,21 +16,21 @@ from ._dispatch import Dispatcher, call_each
 from ._log import log
 from ._message import Message
 
-LIMIT: Final = 1.0
-"""Seconds that the loop may be blocked before a warning."""
+LIMIT_S: Final = 1.0
+"""Seconds that the loop may be blocked before there is a warning."""
 
 _HANDLER_CODES = {call_each.__code__, Dispatcher._finish.__code__}  # noqa: SLF001  our own
 
 
 def calls_handlers(code: CodeType) -> None:
-    """Say that this code calls handlers with what it holds as ``message``: the document router does, from queues."""
+    """Register code that calls handlers with its local variable ``message``, as the document router has it."""
     _HANDLER_CODES.add(code)
 
 
 class Watchdog:
-    """Watches the running loop while the ``with`` block is open; one warning per block."""
+    """Watches the running loop while the ``with`` block is open. Warns once each time the loop is blocked."""
 
-    def __init__(self, lambda_name: str, limit: float = LIMIT) -> None:
+    def __init__(self, lambda_name: str, limit: float = LIMIT_S) -> None:
         self._lambda = lambda_name
         self._limit = limit
         self._beat = 0.0
@@ -81,7 +81,7 @@ class Watchdog:
 
 
 def _where(frame: FrameType | None) -> tuple[str, int, int] | None:
-    """Topic, partition and offset of the message whose handler is on this stack."""
+    """Return topic, partition and offset of the message whose handler is on this stack; None: there is none."""
     while frame is not None:
         if frame.f_code in _HANDLER_CODES:
             message = frame.f_locals.get("message")

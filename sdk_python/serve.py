@@ -1,8 +1,8 @@
 """Serve a lambda: ``python -m sdk_python.serve NAME [MODULE]``, or `run` from a program of your own.
 
-Exit codes: 0 after SIGTERM or SIGINT and a drain, 1 when the plugin failed to start or a lambda did not end in time,
-2 when something that was asked for cannot be: an option, a config, a plugin, TLS, or an Offer that is refused at the
-start. What a lambda gives to ``sys.exit`` is the code after a drain.
+Exit codes: 0 after SIGTERM or SIGINT and a drain; 1 when the plugin failed to start or a lambda did not end in time;
+2 when an option, a config, a plugin or TLS cannot be used, or when the sidecar refuses the first Offer. After a
+lambda's ``sys.exit(code)`` the process drains and ends with that code.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, Final
 
 from ._bound import Bound, children_end_by_signals
-from ._client import DRAIN_TIMEOUT, Client, Options
+from ._client import DRAIN_TIMEOUT_S, Client, Options
 from ._config import ADDRESS_VARIABLE, CONFIG_VARIABLE, TOKEN_VARIABLE, LambdaConfig, find_config, read_config
 from ._connection import Endpoint
 from ._errors import PluginError, RefusedError, SettingsError, message_of, type_of
@@ -37,7 +37,7 @@ DEFAULT_ADDRESS: Final = "127.0.0.1:50051"
 CA_VARIABLE: Final = "KAFKA_SIDECAR_CA"
 CERTIFICATE_VARIABLE: Final = "KAFKA_SIDECAR_CERT"
 KEY_VARIABLE: Final = "KAFKA_SIDECAR_KEY"
-DOCUMENT_LAMBDA_VARIABLE: Final = "documentLambda"  # as the seed's nconf spells it
+DOCUMENT_LAMBDA_VARIABLE: Final = "documentLambda"  # as nconf spells it in Fluid Framework's kafka-service
 
 
 async def run(
@@ -53,26 +53,28 @@ async def run(
     tls_name: str | None = None,
     settings: Mapping[str, Any] | None = None,
     max_partitions: int | None = None,
-    drain_timeout: float = DRAIN_TIMEOUT,
+    drain_timeout: float = DRAIN_TIMEOUT_S,
 ) -> None:
-    """Serve the lambda ``name`` in the running event loop, until cancelled: that drains, and then ends.
+    """Serve the lambda ``name`` in the running event loop until cancelled; then drain and end.
 
-    Signals, logging and the garbage collector stay yours. ``settings`` override those of the sidecar's config; of
-    the environment only ``KAFKA_SIDECAR_LAMBDA_VERSION`` is read.
+    Signals, logging and the garbage collector are left to the caller. Of the environment, only
+    ``KAFKA_SIDECAR_LAMBDA_VERSION`` is read.
 
     Args:
         plugin: an `IPlugin`, its class, or a function with ``@partition_lambda``.
         address: ``host:port`` or ``unix:///path``.
+        token: the sidecar's ``server.token``; None: it has none.
         tls: encrypt, and trust the system's authorities. Each of the following encrypts too.
         tls_ca: PEM file of the authorities that may have signed the sidecar's certificate.
         tls_cert, tls_key: PEM files of this process's certificate and its key.
-        tls_name: under which the sidecar's certificate is checked; None: the name in ``address``.
-        max_partitions: at the same time in this process; None: as many as the sidecar gives.
+        tls_name: the name that has to be in the sidecar's certificate; None: the one in ``address``.
+        settings: override those of the sidecar's config.
+        max_partitions: how many partitions this process takes at the same time; None: as many as the sidecar gives.
         drain_timeout: seconds for handlers, ``close`` and ``dispose`` at the end.
 
     Raises:
         RefusedError: the sidecar refused the first Offer.
-        SettingsError: a file for TLS cannot be used, or there is no TLS with the sidecar.
+        SettingsError: a file for TLS cannot be used, or TLS with the sidecar cannot work.
         PluginError: the plugin does not fit the interfaces.
         SystemExit, KeyboardInterrupt: the lambda's code raised it, and everything is drained.
     """
@@ -92,14 +94,14 @@ async def run(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; answers the exit code."""
+    """Run the command line; returns the exit code."""
     code, bound = _main(arguments)
     bound.disarm()  # the caller's process goes on
     return code
 
 
 def _main(arguments: Sequence[str] | None) -> tuple[int, Bound]:
-    """The exit code, and what sees that the process ends with it, which has begun."""
+    """Run the command line; returns the exit code, and the `Bound` that makes the process end with it."""
     options = _parser().parse_args(arguments)
     stderr = StderrHandler()
     logging.basicConfig(
@@ -107,7 +109,7 @@ def _main(arguments: Sequence[str] | None) -> tuple[int, Bound]:
     )
     bound = Bound(options.name, options.drain_timeout, stderr)
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, which a console script or `python -P` does not
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; a console script and `python -P` do not
     try:
         code = _served(options, bound)
     except (SettingsError, RefusedError, PluginError) as error:
@@ -116,12 +118,12 @@ def _main(arguments: Sequence[str] | None) -> tuple[int, Bound]:
         stderr.say(f"error: {error}")
         code = 2
     except EXITS as error:
-        # Raised by the plugin's module while it was loaded, or by the lambda's code, and all is drained.
+        # Raised by the plugin's module while it was loaded, or by the lambda's code; then everything is drained.
         if isinstance(error, SystemExit) and isinstance(error.code, str):
             stderr.say(error.code)
         code = exit_code(error)
         stderr.say(f"{options.name}: ends with exit code {code}, since its code raised {type_of(error)}")
-    except BaseException as error:  # noqa: BLE001, RUF100  whatever a plugin raises
+    except BaseException as error:  # noqa: BLE001, RUF100  a plugin may raise anything
         log.error("%s: the plugin could not be started: %s", options.name, message_of(error), exc_info=error)
         code = 1
     bound.code = code
@@ -149,11 +151,11 @@ def _served(options: argparse.Namespace, bound: Bound) -> int:
 
 
 class _Process:
-    """One client in an event loop of its own, from the first signal handler to the last."""
+    """One client in an event loop of its own, with signal handlers."""
 
     def __init__(self, name: str, plugin: IPlugin, endpoint: Endpoint, options: Options, bound: Bound) -> None:
         self.leaving: BaseException | None = None
-        """By what the lambda's code has ended this process."""
+        """What the lambda's code raised to end this process."""
         self._name = name
         self._plugin = plugin
         self._endpoint = endpoint
@@ -169,7 +171,7 @@ class _Process:
             try:
                 loop.run_until_complete(serving)
             except EXITS as error:
-                # Out of a task or a timer of the lambda's own, through the event loop: it is started again to drain.
+                # Raised by a task or a timer of the lambda's own, it ended the loop, which is started again to drain.
                 if serving.done():
                     raise
                 log.warning("%s: %s: this process drains and ends", self._name, type_of(error), exc_info=error)
@@ -185,7 +187,7 @@ class _Process:
         self._bound.left = lambda: client.left_now
 
         def on_signal(number: int, _: FrameType | None) -> None:
-            # Not loop.add_signal_handler: that waits for the loop; a blocked one would take the second signal too.
+            # Not loop.add_signal_handler: that waits for the loop. A blocked loop would ignore the second signal too.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             self._ending()
@@ -205,16 +207,16 @@ class _Process:
                 signal.signal(number, handler)
 
     def _ending(self) -> None:
-        """The end has begun. Until all has ended in order, it is cut short with this code."""
+        """Begin the end. If it is cut short before everything has ended in order, this is the exit code."""
         leaving = self.leaving or (self._client.leaving if self._client is not None else None)
         self._bound.code = 1 if leaving is None else exit_code(leaving)
         self._bound.begin()
 
 
 def _spare_the_collector() -> None:
-    """Keep the cyclic collector off the hot path: what is loaded stays, and messages hold no cycles.
+    """Keep the cyclic collector off the hot path: loaded modules stay, and messages hold no cycles.
 
-    Measured: 5 to 10 % of the whole path. Only here, where the process is ours.
+    Measured: it costs 5 to 10 % of the whole path. Done only here, where the process is ours.
     """
     gc.collect()
     gc.freeze()
@@ -222,7 +224,7 @@ def _spare_the_collector() -> None:
 
 
 def _config(options: argparse.Namespace) -> LambdaConfig | None:
-    # With MODULE on the command line a config file that lies around by chance changes nothing.
+    # With MODULE on the command line, a ./config.yaml that is there by chance is not read.
     path = find_config(options.config, os.environ if options.module is None else {})
     if path is None or (options.module is not None and options.config is None):
         return None
@@ -235,7 +237,7 @@ def _module(options: argparse.Namespace, config: LambdaConfig | None) -> str:
     if config is not None and config.plugin is not None:
         folder = str(config.path.resolve().parent)
         if folder != str(Path.cwd()) and folder not in sys.path:
-            sys.path.insert(0, folder)  # a module too is looked up beside the config, then in the working directory
+            sys.path.insert(0, folder)  # modules too are looked up beside the config, then in the working directory
         return _plugin_file(config, config.plugin)
     how = f"give its module: python -m sdk_python.serve {options.name} MODULE"
     if config is None:
@@ -258,7 +260,7 @@ def _plugin_file(config: LambdaConfig, plugin: str) -> str:
 
 
 def _document_lambda(config: LambdaConfig | None) -> list[Override]:
-    """For the document router, which finds it in its settings."""
+    """The document router's setting ``document_lambda``, from the environment or the config."""
     name = os.environ.get(DOCUMENT_LAMBDA_VARIABLE)
     if not name and config is not None and config.document_lambda is not None:
         name = _plugin_file(config, config.document_lambda)
@@ -266,7 +268,7 @@ def _document_lambda(config: LambdaConfig | None) -> list[Override]:
 
 
 def _endpoint(options: argparse.Namespace, config: LambdaConfig | None) -> Endpoint:
-    """Where to dial and how: by the options, else by the environment, else by the config file."""
+    """Return where to dial and how: from the options, else the environment, else the config file."""
     configured = config or LambdaConfig(Path())
     address = options.address or os.environ.get(ADDRESS_VARIABLE) or configured.address or DEFAULT_ADDRESS
     if not address.startswith("unix:") and not address.rpartition(":")[2].isdecimal():
@@ -304,7 +306,7 @@ def _at_least(least: float, kind: type[int] | type[float]) -> Any:
             raise argparse.ArgumentTypeError(f"{text} is less than {least}")
         return value
 
-    parse.__name__ = "number"  # argparse names it in its message
+    parse.__name__ = "number"  # argparse shows it in its error text
     return parse
 
 
@@ -330,10 +332,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--tls-key", "--key", metavar="FILE", help=f"PEM of its key; ${KEY_VARIABLE}")
     add("--tls-name", metavar="NAME", help="in the sidecar's certificate; default: the one that is dialled")
     add("--max-partitions", metavar="N", type=_at_least(1, int), help="at the same time in this process")
-    add("--drain-timeout", metavar="SECONDS", type=_at_least(0, float), default=DRAIN_TIMEOUT, help="%(default)s")
+    add("--drain-timeout", metavar="SECONDS", type=_at_least(0, float), default=DRAIN_TIMEOUT_S, help="%(default)s")
     add("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="%(default)s")
     return parser
 
 
 if __name__ == "__main__":
-    sys.exit(_main(None)[0])  # Python joins what threads are left; the bound has begun
+    sys.exit(_main(None)[0])  # Python joins the threads that are left; `Bound` limits how long

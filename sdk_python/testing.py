@@ -7,9 +7,9 @@
         assert sidecar.checkpoints == [0, 1]
         await sidecar.rebalance()  # closes the lambda and makes a new one after the checkpoint
 
-A lambda that called ``context.pause`` stays so, whatever its ``retry_after``, until it resumes or the test does.
+A lambda that called ``context.pause`` stays paused, whatever its ``retry_after``, until it or the test resumes it.
 
-The code that calls the lambda is the same as in production; only the stream and the sidecar behind it are made here.
+The code that calls the lambda is the same as in production. Only the stream and the sidecar are simulated here.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ from operator import attrgetter
 from types import TracebackType
 from typing import Any, Literal
 
-from ._awaiting import settle
-from ._checkpoints import Place
+from ._awaiting import awaited
+from ._checkpoints import LeaseProgress
 from ._connection import LinkError
 from ._fitting import checked_factory
 from ._interfaces import IPartitionLambdaFactory, IPlugin
+from ._life import Host, Life
 from ._limits import Limits
 from ._loading import as_plugin
+from ._loop_budget import LoopBudget
 from ._message import CREATE_TIME, NO_TIMESTAMP, Header, Message, batch_of
-from ._partition import Host, Partition
 from ._settings import read_only
-from ._turns import Turns
 from .protocol import lambda_pb2 as pb
 
 __all__ = ["FakeSidecar", "LambdaError", "Sent"]
@@ -51,7 +51,7 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class LambdaError:
-    """What the sidecar was told by ``context.error``, ``context.report`` or an exception."""
+    """What the sidecar was told by ``context.error``, ``context.report`` or an exception of the lambda."""
 
     action: Literal["restart", "critical", "report"]
     offset: int | None
@@ -70,11 +70,11 @@ class Sent:
     key: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
     partition: int | None
-    """As the lambda asked for it; None: by key."""
+    """As the lambda asked for it; None: chosen by the key."""
 
 
 class FakeSidecar:
-    """One partition with a log that a test feeds, and a lambda on it."""
+    """One partition with a log of messages that a test feeds, and a lambda for it."""
 
     def __init__(
         self,
@@ -86,23 +86,23 @@ class FakeSidecar:
         start_offset: int = 0,
         drain_timeout: float = 10.0,
     ) -> None:
-        """``plugin``: a plugin, its class, or a function as for `partition_lambda`; ``drain_timeout`` in seconds."""
+        """``plugin``: a plugin, its class, or a function as for `partition_lambda`. ``drain_timeout``: seconds."""
         self.checkpoints: list[int] = []
         """Every checkpoint that counted, in order."""
         self.completed_beyond = (0, 0)
-        """The latest numbers the lambda gave: messages and bytes."""
+        """The latest numbers that the lambda gave: messages and bytes."""
         self.skipped = 0
-        """How many messages the lambdas passed without handling them, all leases together."""
+        """How many messages the lambdas skipped, in all leases together."""
         self.skipping: tuple[str, ...] = ()
-        """Names of what the lambda skips: the latest 10."""
+        """Names of the things that the lambda skips: the latest 10."""
         self.errors: list[LambdaError] = []
         """Every error and report, in order."""
         self.sent: list[Sent] = []
         """Every record that the lambda produced, in order."""
         self.leaving: BaseException | None = None
-        """The ``SystemExit`` or ``KeyboardInterrupt`` by which the lambda ended its process, after a drain."""
+        """The ``SystemExit`` or ``KeyboardInterrupt`` with which the lambda asked for the end of its process."""
         self.produce_error: str | None = None
-        """While it is a text, no record is written: each fails with it. One that nobody awaits fails the lambda."""
+        """While this is a text, each record fails with it. A failure that nobody awaits fails the lambda."""
         self._ends: Counter[tuple[str, int]] = Counter()
         self._plugin = as_plugin(plugin, "plugin")
         self._config: Mapping[str, Any] = read_only(settings or {})
@@ -115,15 +115,15 @@ class FakeSidecar:
         self._leases = 0
         self._skipped_before = 0  # by earlier leases
         self._factory: IPartitionLambdaFactory | None = None
-        self._partition: Partition | None = None
-        self._life: asyncio.Task[None] | None = None
+        self._life: Life | None = None
+        self._task: asyncio.Task[None] | None = None
         self._link = _Link(self)
         self._position = start_offset
         self._pause: pb.Pause | None = None
         self._moved = asyncio.Event()
 
     async def __aenter__(self) -> "FakeSidecar":
-        self._factory = checked_factory(await settle(self._plugin.create(self._config)))
+        self._factory = checked_factory(await awaited(self._plugin.create(self._config)))
         await self.assign()
         return self
 
@@ -132,7 +132,7 @@ class FakeSidecar:
     ) -> None:
         await self.stop()
         if self._factory is not None:
-            await settle(self._factory.dispose())
+            await awaited(self._factory.dispose())
 
     @property
     def checkpoint(self) -> int | None:
@@ -141,12 +141,12 @@ class FakeSidecar:
 
     @property
     def running(self) -> bool:
-        """Whether a lambda has the partition: not after an error, until `restart` or `assign`."""
-        return self._partition is not None and not self._partition.ending.done()
+        """Whether a lambda has the partition. None has after an error, until `restart` or `assign`."""
+        return self._life is not None and not self._life.ending.done()
 
     @property
     def paused(self) -> str | None:
-        """The reason that the lambda gave for its pause, which may be empty; None: it is not paused."""
+        """The reason that the lambda gave for its pause, which may be empty; None: the lambda is not paused."""
         return self._pause.reason if self._pause is not None and self.running else None
 
     async def feed(
@@ -156,10 +156,10 @@ class FakeSidecar:
         headers: Sequence[Header] = (),
         timestamp: int | None = None,
     ) -> list[Message]:
-        """Append to the partition's log; returns when the lambda handled it, paused or ended. Answers the messages.
+        """Append to the partition's log; return the messages when the lambda has handled them, paused or ended.
 
-        Without a running lambda they wait for the next one, and in a pause for its end. A `Message` is taken as it
-        is; its offset must be higher than the last.
+        Without a running lambda, the messages wait for the next one; in a pause, they wait for its end. A `Message`
+        is taken as it is; its offset must be higher than the last. ``timestamp``: milliseconds since the Unix epoch.
         """
         added = [
             value
@@ -182,25 +182,24 @@ class FakeSidecar:
         return added
 
     async def handled(self) -> None:
-        """Wait until the lambda handled all that was fed, paused or ended; in a pause the last handler returned."""
-        partition, life = self._partition, self._life
-        if partition is None or life is None:
+        """Wait until the lambda has handled all that was fed, or ended, or paused and its last handler returned."""
+        life, task = self._life, self._task
+        if life is None or task is None:
             return
-        await self._first_of(self._link.drained(partition), life)
-        # A dispatcher is idle as well while it is held until what the lambda produced is written.
-        while not partition.ending.done() and (partition.flow.full or not partition.dispatcher.idle.is_set()):
-            await partition.producing.drained()
-            await self._first_of(self._link.drained(partition), life)
+        await self._first_of(self._link.drained(life), task)
+        # A dispatcher is also idle while it is held because many records wait to be written.
+        while not life.ending.done() and (life.gate.full or not life.dispatcher.idle.is_set()):
+            await life.producing.drained()
+            await self._first_of(self._link.drained(life), task)
         # Checkpoints wait for the outcome of what was produced before them.
-        await self._first_of(partition.outcomes.settled(), life)
-        if partition.ending.done():
-            await asyncio.wait({life})
+        await self._first_of(life.outcomes.released(), task)
+        if life.ending.done():
+            await asyncio.wait({task})
 
     async def checkpointed(self, offset: int, timeout: float = 5.0) -> None:
         """Wait until the lambda's checkpoint is at ``offset`` or after it.
 
-        Raises:
-            TimeoutError: it did not come within ``timeout`` seconds.
+        Raises ``TimeoutError`` when that takes more than ``timeout`` seconds.
         """
         async with asyncio.timeout(timeout):
             while self.checkpoint is None or self.checkpoint < offset:
@@ -210,18 +209,17 @@ class FakeSidecar:
     async def ended(self, timeout: float = 5.0) -> None:
         """Wait until the lambda ended and is closed, such as after ``context.error`` in a task of its own.
 
-        Raises:
-            TimeoutError: it did not within ``timeout`` seconds.
+        Raises ``TimeoutError`` when that takes more than ``timeout`` seconds.
         """
-        if self._life is not None:
+        if self._task is not None:
             async with asyncio.timeout(timeout):
-                await asyncio.wait({self._life})
+                await asyncio.wait({self._task})
 
     async def assign(self) -> None:
-        """Make a lambda that goes on after the last checkpoint, and feed it the messages from there on."""
+        """Make a lambda, and feed it the messages after the last checkpoint."""
         if self._factory is None:
             raise RuntimeError("use it as: async with FakeSidecar(...) as sidecar")
-        if self._life is not None and not self._life.done():
+        if self._task is not None and not self._task.done():
             raise RuntimeError("the partition has a lambda: restart() or rebalance() ends it first")
         self._leases += 1
         self._attempt += 1
@@ -242,17 +240,16 @@ class FakeSidecar:
             factory=self._factory,
             config=self._config,
             sink=_Sink(self._accept),
-            error=self._on_error,
-            produce=self._on_produce,
-            turns=Turns(),
+            calls=_Calls(self),
+            budget=LoopBudget(),
             window=10_000,
             limits=Limits(),
             drain_timeout=self._drain_timeout,
             leave=self._left,
         )
-        self._partition = Partition(assigned, self._link, host)
-        self._life = asyncio.create_task(self._partition.run())
-        await self._first_of(self._link.ready.wait(), self._life)
+        self._life = Life(assigned, self._link, host)
+        self._task = asyncio.create_task(self._life.run())
+        await self._first_of(self._link.ready.wait(), self._task)
         self._deliver()
         await self.handled()
 
@@ -265,30 +262,30 @@ class FakeSidecar:
         await self.handled()
 
     async def restart(self) -> None:
-        """A new lambda after the last checkpoint, as after an error or a crash. A running one loses its stream."""
-        if self._partition is not None and self._life is not None:
+        """Make a new lambda, as after an error or a crash. A running one loses its stream."""
+        if self._life is not None and self._task is not None:
             self._link.break_off()
-            await asyncio.wait({self._life})
+            await asyncio.wait({self._task})
         await self.assign()
 
     async def rebalance(self, deadline: float = 2.0) -> None:
-        """Take the partition away (``close(REBALANCED)``, in ``deadline`` seconds) and give it back."""
+        """Take the partition away (``close(REBALANCED)``, within ``deadline`` seconds), and make a new lambda."""
         await self.revoke(deadline)
         self._attempt = 0
         await self.assign()
 
     async def revoke(self, deadline: float = 2.0) -> None:
-        """Take the partition away, as when Kafka gives it to another process."""
-        if self._life is not None:
+        """Take the partition away within ``deadline`` seconds, as when Kafka gives it to another process."""
+        if self._task is not None:
             revoked = pb.Revoked(reason=pb.REVOKE_REASON_REBALANCE, deadline_ms=int(deadline * 1000))
             self._link.send(pb.HostFrame(revoked=revoked))
-            await asyncio.wait({self._life})
+            await asyncio.wait({self._task})
 
     async def stop(self) -> None:
         """End the lambda as SIGTERM does: the running handler finishes, then ``close(STOPPED)``."""
-        if self._partition is not None and self._life is not None:
-            self._partition.stop()
-            await asyncio.wait({self._life})
+        if self._life is not None and self._task is not None:
+            self._life.stop()
+            await asyncio.wait({self._task})
 
     # ------------------------------------------------------------------------------------------- inside
 
@@ -303,14 +300,6 @@ class FakeSidecar:
             self.checkpoints.append(entry.offset)
             self._attempt = 0
             self._moved.set()
-
-    async def _on_error(self, request: pb.ErrorRequest) -> pb.ErrorResponse:
-        if request.HasField("last_checkpoint"):
-            self._accept(request.last_checkpoint)
-        action = _ACTIONS[request.action]
-        offset = request.offset if request.HasField("offset") else None
-        self.errors.append(LambdaError(action, offset, request.code, request.message, request.type, request.stack))
-        return pb.ErrorResponse(outcome=_OUTCOMES[action])
 
     async def _on_produce(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
         count = len(request.values)
@@ -356,16 +345,16 @@ class FakeSidecar:
             self._pause = None
             self._deliver()
 
-    async def _first_of(self, waiting: Any, life: asyncio.Task[None]) -> None:
+    async def _first_of(self, waiting: Any, task: asyncio.Task[None]) -> None:
         waiter = asyncio.ensure_future(waiting)
         try:
-            await asyncio.wait({waiter, life}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({waiter, task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiter.cancel()
 
 
 def _sent(request: pb.ProduceRequest) -> list[Sent]:
-    """The records of a request, from its columns."""
+    """Make the records of a request from its columns."""
 
     def column(entries: Sequence[bytes], nulls: Container[int], count: int) -> list[bytes | None]:
         return [None if index in nulls else entry for index, entry in enumerate(entries)] or [None] * count
@@ -404,17 +393,37 @@ class _Sink:
     def __init__(self, accept: Callable[[pb.CheckpointEntry], None]) -> None:
         self._accept = accept
 
-    def changed(self, place: Place) -> None:
-        entry = place.take()
+    def changed(self, progress: LeaseProgress) -> None:
+        entry = progress.take()
         if entry is not None:
             self._accept(entry)
-            place.answered(entry, pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED))
+            progress.answered(entry, pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED))
 
     def hurry(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: nothing waits here."""
 
-    def forget(self, place: Place) -> None:
-        """Nothing is kept here."""
+    def forget(self, progress: LeaseProgress) -> None:
+        """Do nothing: nothing is kept here."""
+
+
+class _Calls:
+    """The calls beside the stream, which the sidecar answers at once."""
+
+    def __init__(self, sidecar: FakeSidecar) -> None:
+        self._sidecar = sidecar
+
+    async def error(self, request: pb.ErrorRequest) -> pb.ErrorResponse:
+        sidecar = self._sidecar
+        if request.HasField("last_checkpoint"):
+            sidecar._accept(request.last_checkpoint)  # noqa: SLF001  two halves of one thing
+        action = _ACTIONS[request.action]
+        offset = request.offset if request.HasField("offset") else None
+        told = LambdaError(action, offset, request.code, request.message, request.type, request.stack)
+        sidecar.errors.append(told)
+        return pb.ErrorResponse(outcome=_OUTCOMES[action])
+
+    async def produce(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
+        return await self._sidecar._on_produce(request)  # noqa: SLF001
 
 
 class _Link:
@@ -431,16 +440,16 @@ class _Link:
     def break_off(self) -> None:
         self._frames.put_nowait(LinkError("the test broke the stream"))
 
-    async def drained(self, partition: Partition) -> None:
+    async def drained(self, life: Life) -> None:
         """Wait until every frame is written and read, and the dispatcher is idle."""
-        await partition.flow.written.wait()
+        await life.gate.written.wait()
         await self._frames.join()
-        await partition.dispatcher.idle.wait()
+        await life.dispatcher.idle.wait()
 
     async def read(self) -> pb.HostFrame | None:
         frame = await self._frames.get()
-        # `read` is called again only when the frame before is with the dispatcher; this one is so a step later, in
-        # the same turn of the loop, so whoever waits for `join` sees it there.
+        # `read` is called again only when the dispatcher has the frame before. It gets this frame a step later, in
+        # the same round of the loop, so code that waits for `join` finds it there.
         self._frames.task_done()
         if isinstance(frame, Exception):
             raise frame

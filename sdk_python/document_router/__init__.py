@@ -1,11 +1,10 @@
-"""The document router: a lambda for each document of a partition, and one checkpoint of all of theirs.
+"""The document router: a lambda for each document of a partition, and one checkpoint for all of them.
 
 ``plugin: sdk_python.document_router`` and ``document_lambda: MODULE`` in the config, or `document_router` in a module
 of your own. See docs/document_router.md.
 """
 
-from ._context import IDocumentContext
-from ._host import CorruptDocument
+from ._context import CorruptDocument, IDocumentContext
 from ._keys import DocumentKey, DocumentMessage
 from ._plugin import DocumentRouter, document_router
 

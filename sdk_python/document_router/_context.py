@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Hashable, Iterable, Sequence
 from typing import Protocol
 
 from sdk_python._checkpoints import checked_skipped
-from sdk_python._context import check_error, check_offset, check_seconds
+from sdk_python._context import check_error, check_offset, check_pause, check_report, check_seconds
 from sdk_python._errors import ProduceError
 from sdk_python._interfaces import IContext
 from sdk_python._outcomes import Outcome, Outcomes
@@ -14,13 +14,27 @@ from sdk_python._produce import Headers, Produced, Record, put_all
 from ._keys import ids_of
 
 
-class IDocumentContext(IContext, Protocol):
-    """An `IContext` whose partition is one document's part of it. Offsets are those of the partition.
+class CorruptDocument(Exception):  # noqa: N818  named for what it says about the document
+    """Raised by ``IPartitionLambdaFactory.create``: this document can never be opened; do not try again.
 
-    What differs: `pause` pauses the whole partition; ``error(restart=True)`` makes this document's lambda anew and
-    the others go on; ``error(restart=False)`` is reported, and with ``offset`` the document is corrupt, as when its
-    handler raises; `completed_beyond` does nothing, since the router counts itself, and `skipped` counts for the
-    partition, without its names; a checkpoint above the document's last message is ignored with a warning.
+    The document is corrupt from its first unfinished record on. The setting ``corrupt_documents`` decides what
+    follows. Any exception with an attribute ``corrupt = True`` says the same.
+    """
+
+    corrupt = True
+
+
+class IDocumentContext(IContext, Protocol):
+    """An `IContext` for one document of a partition. Offsets are those of the partition.
+
+    It differs in this:
+
+    - `pause` pauses the whole partition.
+    - ``error(restart=True)`` makes this document's lambda anew; the other documents go on.
+    - ``error(restart=False)`` is reported. With ``offset`` the document is corrupt, as when its handler raises.
+    - `completed_beyond` does nothing, since the router counts itself.
+    - `skipped` counts for the partition; its names are left out.
+    - `checkpoint` with an offset above the document's last message is ignored with a warning.
     """
 
     @property
@@ -30,21 +44,19 @@ class IDocumentContext(IContext, Protocol):
 
     @property
     def document_id(self) -> str:
-        """The document."""
+        """The document's id; the key as text where keys have no tenant."""
         ...
 
     def update_activity_time(self, seconds_from_now: float | None = None) -> None:
-        """The document is idle so many seconds from now on; None: after its usual time, as if a message had come.
+        """Let the document become idle in so many seconds; None: after its usual time, as if a message had come.
 
-        Raises:
-            TypeError: it is no number.
-            ValueError: it is negative or not finite.
+        Raises ``TypeError`` when ``seconds_from_now`` is no number, ``ValueError`` when it is negative or not finite.
         """
         ...
 
 
 class Owner(Protocol):
-    """Whose lambda it is. Only the latest context of a document, while its lambda lives, reaches it."""
+    """Does what a document does differently from its partition. `Document`, or a test."""
 
     @property
     def key(self) -> Hashable:
@@ -57,32 +69,32 @@ class Owner(Protocol):
         ...
 
     def on_checkpoint(self, offset: int) -> None:
-        """``context.checkpoint``."""
+        """Take a checkpoint of the document."""
         ...
 
     def on_skipped(self, count: int) -> None:
-        """``context.skipped``."""
+        """Take the number of messages that the lambda has skipped so far."""
         ...
 
     def on_error(self, error: BaseException | str, restart: bool, offset: int | None) -> None:
-        """``context.error``."""
+        """End the document's lambda."""
         ...
 
     def on_report(self, error: BaseException | str, offset: int | None) -> None:
-        """``context.report``."""
+        """Report an error of the document."""
         ...
 
     def on_pause(self, reason: str, retry_after: float | None, offset: int | None) -> None:
-        """``context.pause``. Raises ValueError when the offset cannot be."""
+        """Pause the partition. Raises ``ValueError`` when the offset cannot come again."""
         ...
 
     def on_activity(self, seconds_from_now: float | None) -> None:
-        """``context.update_activity_time``."""
+        """Let the document become idle in so many seconds; None: after its usual time."""
         ...
 
 
 class DocumentContext:
-    """Checks what the lambda says, and passes it on until `end`: what comes late from an ended lambda is ignored."""
+    """Checks what the lambda says and passes it on until `_end`. What an ended lambda says later is ignored."""
 
     __slots__ = ("_ended", "_outcomes", "_owner", "attempt", "start_offset")
 
@@ -96,75 +108,79 @@ class DocumentContext:
     def __repr__(self) -> str:
         return f"<context of document {self._owner.key!r} in {self.topic}/{self.partition}>"
 
-    def end(self) -> None:
-        """The lambda is over: nothing that it says counts from now on."""
+    def _end(self) -> None:
+        """Ignore from now on what the lambda says. Called by the document; no author should see it."""
         self._ended = True
         if self._outcomes is not None:
             self._outcomes.end()
 
+    # ----------------------------------------------------------------------- as the partition's context has it
+
     @property
     def topic(self) -> str:
-        """See `IContext.topic`."""
+        """The topic of the partition."""
         return self._owner.partition.topic
 
     @property
     def partition(self) -> int:
-        """See `IContext.partition`."""
+        """The number of the partition."""
         return self._owner.partition.partition
 
     @property
     def lease(self) -> str:
-        """See `IContext.lease`: that of the partition."""
+        """The lease of the partition."""
         return self._owner.partition.lease
+
+    def resume(self) -> None:
+        """End a pause of the partition, as `IContext.resume` describes."""
+        if not self._ended:
+            self._owner.partition.resume()
+
+    # ---------------------------------------------------------------------------- different for a document
 
     @property
     def tenant_id(self) -> str:
-        """See `IDocumentContext.tenant_id`."""
+        """The document's tenant; empty where keys have none."""
         return ids_of(self._owner.key).tenant_id
 
     @property
     def document_id(self) -> str:
-        """See `IDocumentContext.document_id`."""
+        """The document's id."""
         return ids_of(self._owner.key).document_id
 
     def checkpoint(self, offset: int) -> None:
-        """See `IContext.checkpoint`."""
+        """Note that the document's messages up to ``offset`` are processed, as `IContext.checkpoint` describes."""
         if type(offset) is not int or offset < 0:
             check_offset(_int(offset))
         if not self._ended and (self._outcomes is None or self._outcomes.admits(offset)):
             self._owner.on_checkpoint(offset)
 
     def completed_beyond(self, count: int, size: int) -> None:
-        """See `IDocumentContext`: checked, and nothing else."""
+        """Check the arguments and do nothing: the router counts itself what is done after the checkpoint."""
         if min(_int(count), _int(size)) < 0:
             raise ValueError(f"completed_beyond(count, size): numbers are not negative, got {count}, {size}")
 
     def skipped(self, count: int, skipping: Sequence[str] = (), skipping_count: int | None = None) -> None:
-        """See `IDocumentContext`: the document's own count is one part of the partition's."""
+        """Add what the document's lambda skipped to the partition's count, without its names."""
         count, _, _ = checked_skipped(count, skipping, skipping_count)
         if not self._ended:
             self._owner.on_skipped(count)
 
     def error(self, error: BaseException | str, restart: bool, offset: int | None = None) -> None:
-        """See `IDocumentContext`."""
-        check_error(error, offset)
-        if not isinstance(restart, bool):
-            raise TypeError(f"error(error, restart): restart is True or False, got {type(restart).__name__}")
+        """Say that this document's lambda cannot go on, as `IDocumentContext` describes."""
+        check_error(error, restart, offset)
         if not self._ended:
             self._owner.on_error(error, restart, offset)
 
     def report(self, error: BaseException | str, offset: int | None = None) -> None:
-        """See `IContext.report`."""
-        check_error(error, offset)
+        """Report an error with the document's name, as `IContext.report` describes."""
+        check_report(error, offset)
         if not self._ended:
             self._owner.on_report(error, offset)
 
     def pause(self, reason: str = "", retry_after: float | None = None, offset: int | None = None) -> None:
-        """See `IDocumentContext`."""
-        if not isinstance(reason, str):
-            raise TypeError(f"pause(reason): a text, got {type(reason).__name__}")
-        check_seconds(retry_after)
-        check_offset(offset)
+        """Pause the whole partition. With ``offset``, only this document's messages come again."""
+        check_pause(reason, retry_after, offset)
         if not self._ended:
             self._owner.on_pause(reason, retry_after, offset)
 
@@ -176,7 +192,7 @@ class DocumentContext:
         headers: Headers = (),
         partition: int | None = None,
     ) -> Awaitable[Produced]:
-        """See `IContext.produce`."""
+        """Write a record, as `IContext.produce` describes. A failure that nobody awaits fails only this document."""
         outcomes = self._own_outcomes()
         if not self._ended:
             produced = self._owner.partition.produce(topic, value, key, headers, partition)
@@ -188,28 +204,23 @@ class DocumentContext:
         return outcome
 
     def produce_many(self, topic: str, records: Iterable[Record]) -> Awaitable[list[Produced]]:
-        """See `IContext.produce_many`."""
+        """Write several records, as `IContext.produce_many` describes."""
         return put_all(self.produce, topic, records, self._own_outcomes())
 
+    def update_activity_time(self, seconds_from_now: float | None = None) -> None:
+        """Let the document become idle in so many seconds, as `IDocumentContext.update_activity_time` describes."""
+        if seconds_from_now != 0:
+            check_seconds(seconds_from_now)
+        if not self._ended:
+            self._owner.on_activity(seconds_from_now)
+
     def _own_outcomes(self) -> Outcomes:
-        """What the document produced, which holds back its own checkpoints and fails itself alone."""
+        """The outcomes of this document's records: they hold back and fail this document alone."""
         if self._outcomes is None:
             self._outcomes = Outcomes(self._owner.on_checkpoint, lambda error: self.error(error, restart=True))
             if self._ended:
                 self._outcomes.end()
         return self._outcomes
-
-    def resume(self) -> None:
-        """See `IContext.resume`."""
-        if not self._ended:
-            self._owner.partition.resume()
-
-    def update_activity_time(self, seconds_from_now: float | None = None) -> None:
-        """See `IDocumentContext.update_activity_time`."""
-        if seconds_from_now != 0:
-            check_seconds(seconds_from_now)
-        if not self._ended:
-            self._owner.on_activity(seconds_from_now)
 
 
 def _int(value: object) -> int:

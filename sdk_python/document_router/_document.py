@@ -1,55 +1,106 @@
 """One document of one partition: its lambda, the messages that wait for it, and its life.
 
 A document at rest is this object and no task. A message for a lambda that is free is handled at once, in the router's
-own call. Whatever takes longer (making the lambda, an async handler, closing it, a back-off) is done by one task, the
-worker, which ends when nothing is left to do. While there is a worker, messages wait; so handlers of one document
-never overlap, and are never called while its lambda is made or closed.
+own call. Whatever takes longer is done by one task, the worker: making the lambda, an async handler, closing it, a
+back-off. The worker ends when nothing is left to do. While there is a worker, messages wait. So the handlers of one
+document never overlap, and none is called while the lambda is made or closed.
 
-The worker looks at what is wanted, in this order, and nothing else decides:
+The worker decides by the first of these that holds:
 
-- a handler that runs is awaited;
-- ``_reason``: the document ends. Its lambda is closed, with this reason;
-- the partition failed: nothing is begun, the end comes soon;
-- ``_broken``: its lambda cannot go on. It is closed with ERROR; a document that is not corrupt gets a new one after a
-  back-off, and its unfinished messages again, which the ledger has kept;
-- there is no lambda: it is made;
-- messages wait: the next one is handled.
+- a handler runs: await it;
+- ``_reason`` is set: the document ends. Close its lambda with this reason;
+- the partition failed: begin nothing, the end comes soon;
+- ``_broken`` is set: the lambda cannot go on. Close it with ERROR. A document that is not corrupt gets a new lambda
+  after a back-off, and its unfinished messages again, which the ledger has kept;
+- there is no lambda: make it;
+- messages wait: handle the next one.
 """
 
 import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from inspect import isawaitable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from sdk_python._awaiting import settle
+from sdk_python._awaiting import awaited
 from sdk_python._dispatch import refuse_generator
 from sdk_python._errors import message_of
 from sdk_python._fitting import checked_lambda
-from sdk_python._interfaces import CloseReason, IContext, IPartitionLambda
+from sdk_python._interfaces import CloseReason, IContext, IPartitionLambda, IPartitionLambdaFactory
 from sdk_python._leaving import exit_in, is_ours
+from sdk_python._loop_budget import TURN_S
 from sdk_python._message import Message
 from sdk_python._watchdog import calls_handlers
 
 from ._context import DocumentContext
-from ._host import Router
 from ._keys import name_of
 from ._ledger import Entry, Lane
 
 log = logging.getLogger("kafka_sidecar.sdk")
 
-FIRST_BACKOFF: Final = 0.5
-MOST_BACKOFF: Final = 30.0
-_TURN: Final = 0.005
-"""Seconds that sync handlers may hold the event loop in a row, as in the SDK's dispatcher: those of all documents of
-a partition together. Were it those of each, then what a hundred busy ones produce would wait half a second in each
-turn of the loop, and it takes several turns until a call is out and its answer is in."""
+MIN_BACKOFF_S: Final = 0.5
+MAX_BACKOFF_S: Final = 30.0
+
+
+class DocumentHost(Protocol):
+    """What a document needs of its partition: its `Router`."""
+
+    context: IContext
+    factory: IPartitionLambdaFactory
+    activity_timeout: float
+    """In seconds."""
+    held: bool
+    """True while no handler call begins: the partition is paused, or it failed."""
+    failed: bool
+    """True when the partition's lambda has said that it cannot go on. It is closed soon, and nothing is begun."""
+    working: int
+    """How many documents of the partition have a worker; they share the event loop."""
+
+    def config_of(self, key: Hashable) -> Mapping[str, Any]:
+        """Return the settings for the lambda of this document."""
+        ...
+
+    def acknowledge(self, lane: Lane, offset: int) -> None:
+        """Note that the document's messages up to ``offset`` are done."""
+        ...
+
+    def skip(self, count: int) -> None:
+        """Count messages that a document's lambda has skipped by itself."""
+        ...
+
+    def give_up(self, document: "Document", error: BaseException | str, offset: int | None) -> None:
+        """Give the document nothing more: it cannot process the record at ``offset``; None: the record is unknown."""
+        ...
+
+    def leave(self, error: BaseException, offset: int | None) -> None:
+        """End the process, as a lambda asks for (``sys.exit``); ``offset``: the record that it was handling."""
+        ...
+
+    def pause(self, reason: str, retry_after: float | None) -> None:
+        """Pause the partition."""
+        ...
+
+    def stall(self, document: "Document") -> None:
+        """Call `Document.wake` at the end of the pause: messages wait for it."""
+        ...
+
+    def schedule(self, document: "Document", seconds_from_now: float) -> None:
+        """Let the document become idle at that time."""
+        ...
+
+    def report(self, key: Hashable, error: BaseException | str, offset: int | None, *, often: bool) -> None:
+        """Report to the operators. ``often``: many documents may say the same at once."""
+        ...
+
+    async def rest(self, seconds: float) -> None:
+        """Sleep, but no longer than the partition's lambda lives."""
+        ...
 
 
 class Document:
-    """See the module."""
+    """One document, as the module describes."""
 
     __slots__ = (
         *("_after", "_attempt", "_broken", "_context", "_handler", "_lambda", "_reason", "_router", "_running"),
@@ -67,28 +118,28 @@ class Document:
         ),
     )
 
-    def __init__(self, router: Router, key: Hashable, after: asyncio.Task[None] | None = None) -> None:
-        """``after``: an earlier lambda of the same document closes; it is awaited before the new one is made."""
+    def __init__(self, router: DocumentHost, key: Hashable, after: asyncio.Task[None] | None = None) -> None:
+        """``after``: the task that closes an earlier lambda of this document; the new one is made after it."""
         self.key = key
         self.lane = Lane()
         self.corrupt = False
-        """Its messages are skipped as they come, until it is forgotten: at idleness, or with the lease."""
+        """While True, its messages are skipped as they come. It ends when the document is idle or the lease ends."""
         self.timeout = router.activity_timeout
         self.deadline = 0.0
-        """When it is idle."""
+        """Time at which it becomes idle."""
         self.scheduled: float | None = None
-        """When that is looked at; the router's."""
+        """Time at which the router looks whether it is idle; None: it does not."""
         self.worker: asyncio.Task[None] | None = None
         self.interruptible = False
-        """The worker is in a handler or in ``create``."""
+        """True while the worker is in a handler or in ``create``."""
         self._router = router
         self._lambda: IPartitionLambda | None = None
         self._handler: Callable[[Message], Any] | None = None
         self._context: DocumentContext | None = None
         self._waiting: deque[Message] | None = None  # an empty deque has 600 bytes, and most documents rest
         self._running: tuple[int, Awaitable[object]] | None = None
-        self._attempt = 0  # of lambdas since the last checkpoint
-        self._skipped = 0  # as the present lambda told
+        self._attempt = 0  # lambdas since the last checkpoint
+        self._skipped = 0  # messages, as the present lambda told
         self._broken = False
         self._after = after
         self._reason: CloseReason | None = None
@@ -100,18 +151,18 @@ class Document:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The document's name for people."""
         return name_of(self.key)
 
     @property
     def busy(self) -> bool:
-        """Whether it has anything to do or waits for anything to be done."""
+        """Whether it has something to do or waits for something to be done."""
         return self.worker is not None or self.lane.first is not None or bool(self._waiting)
 
     # ------------------------------------------------------------------------------------- from the router
 
     def take(self, message: Message) -> None:
-        """A message came, and the ledger has it."""
+        """Take a message that the ledger has already."""
         if self.worker is None and self._handler is not None and not self._waiting:
             self._call(message)
             return
@@ -121,12 +172,12 @@ class Document:
         self.wake()
 
     def wake(self) -> None:
-        """There is something to do: have a worker."""
+        """Make sure that there is a worker, since there is something to do."""
         if self.worker is None:
             self.worker = asyncio.create_task(self._work())
 
     def end(self, reason: CloseReason) -> asyncio.Task[None] | None:
-        """Handle nothing more and close the lambda; the task that does, None: it is done."""
+        """Handle nothing more and close the lambda; returns the task that does so, or None when it is done."""
         self._reason = reason
         if self.worker is None:
             # Most documents are at rest and close at once: 100,000 tasks for them would be slow.
@@ -138,7 +189,7 @@ class Document:
     # ------------------------------------------------------------------------------------- from the lambda
 
     def on_checkpoint(self, offset: int) -> None:
-        """``context.checkpoint``."""
+        """Take a checkpoint of the document."""
         lane = self.lane
         if offset > lane.head:
             self._warn("checkpoint(%d) is above its last message, %d: ignored", offset, lane.head)
@@ -147,13 +198,13 @@ class Document:
             self._router.acknowledge(lane, offset)
 
     def on_skipped(self, count: int) -> None:
-        """``context.skipped``."""
+        """Take the number of messages that the lambda has skipped so far."""
         more, self._skipped = count - self._skipped, max(count, self._skipped)
         if more > 0:
             self._router.skip(more)
 
     def on_error(self, error: BaseException | str, restart: bool, offset: int | None) -> None:
-        """``context.error``."""
+        """End the lambda: make it again, or find the document corrupt."""
         if restart:
             self._break(error, offset)
         elif offset is None:
@@ -161,16 +212,16 @@ class Document:
         elif any(message.offset == offset for message in self.lane.unfinished(offset)):
             self._corrupt(error, offset)
         else:
-            # Were it told, the record of another document could become a dead letter.
+            # Not passed on: the record of another document could become a dead letter.
             self._warn("error(offset=%d) names none of its unfinished messages", offset)
             self._corrupt(error, None)
 
     def on_report(self, error: BaseException | str, offset: int | None) -> None:
-        """``context.report``."""
+        """Report an error of the document."""
         self._router.report(self.key, error, offset, often=False)
 
     def on_pause(self, reason: str, retry_after: float | None, offset: int | None) -> None:
-        """``context.pause``: the whole partition; what comes again is taken from the ledger and not from Kafka."""
+        """Pause the whole partition. Messages that come again are taken from the ledger and not from Kafka."""
         if offset is not None:
             lane = self.lane
             if not lane.acknowledged < offset <= lane.head:
@@ -185,7 +236,7 @@ class Document:
             self._router.stall(self)
 
     def on_activity(self, seconds_from_now: float | None) -> None:
-        """``context.update_activity_time``."""
+        """Let the document become idle in so many seconds; None: after its usual time."""
         self._router.schedule(self, self.timeout if seconds_from_now is None else seconds_from_now)
 
     # --------------------------------------------------------------------------------------------- handling
@@ -202,8 +253,8 @@ class Document:
                 return
         except BaseException as error:
             if exit_in(error) is not None:
-                raise  # whoever called knows whom to tell
-            # Nothing is awaited here, so a cancellation is none of this task: it is one that the handler came upon.
+                raise  # the caller knows whom to tell
+            # Nothing is awaited here. So a CancelledError does not cancel this task: the handler ran into it.
             self._failed(error, message.offset)
             return
         self._running = (message.offset, pending)
@@ -211,11 +262,11 @@ class Document:
 
     def _call_next(self, waiting: deque[Message]) -> None:
         message = waiting.popleft()
-        if message.offset > self.lane.acknowledged:  # else its lambda has said that it knows it
+        if message.offset > self.lane.acknowledged:  # otherwise its lambda has said that it is done
             try:
                 self._call(message)
             except BaseException as error:  # noqa: BLE001, RUF100
-                # Not raised: a task that ends with SystemExit ends the event loop with it, undrained.
+                # Not raised: a task that ends with SystemExit ends the event loop too, undrained.
                 self._router.leave(error, message.offset)
 
     async def _finish_running(self, offset: int, pending: Awaitable[object]) -> None:
@@ -242,9 +293,10 @@ class Document:
             self._corrupt(error, offset)
 
     def _interrupted(self) -> bool:
-        """Whether a cancellation is the router's, so that the worker goes on to ``close``.
+        """Whether the router cancelled the worker, which then goes on to ``close``.
 
-        Called while it is handled: one of the worker itself, as at the event loop's end, is raised again.
+        Call it in an ``except`` block: a cancellation that is not the router's, as at the event loop's end, is raised
+        again.
         """
         task = asyncio.current_task()
         if task is None or not task.cancelling():
@@ -257,19 +309,19 @@ class Document:
     # ---------------------------------------------------------------------------------------------- failing
 
     def _corrupt(self, error: BaseException | str, offset: int | None) -> None:
-        """It cannot process the message at ``offset``: its lambda is done with, and the router does what is set."""
+        """End the lambda, which cannot process the message at ``offset``; the router does what the setting says."""
         if self.corrupt or self._reason is not None or self._router.failed:
-            # Of a partition that is taken away or has failed nothing is left out: whoever has it next meets the same
-            # failure, since this message is not done.
+            # A partition that is taken away or has failed skips nothing: its next owner gets this unfinished message
+            # and meets the same failure.
             log.info("document %r failed at offset %s at its end: %s", self.key, offset, message_of(error))
             if self._context is not None:
-                self._context.end()
+                self._context._end()  # noqa: SLF001  two halves of one thing
             return
         self._stop_lambda()
         self._router.give_up(self, error, offset)
 
     def _break(self, error: BaseException | str, offset: int | None) -> None:
-        """The lambda cannot go on: another takes its place, and its unfinished messages come again."""
+        """End the lambda, which cannot go on: a new one is made and gets its unfinished messages again."""
         self._warn("its lambda is made again: %s", message_of(error))
         self._stop_lambda()
         self._router.report(self.key, error, offset, often=True)
@@ -279,7 +331,7 @@ class Document:
         self._handler = None
         self._waiting = None
         if self._context is not None:
-            self._context.end()
+            self._context._end()  # noqa: SLF001  two halves of one thing
         self.wake()
 
     # ------------------------------------------------------------------------------------------- the worker
@@ -314,11 +366,15 @@ class Document:
                     return
                 else:
                     self._call_next(self._waiting)
-                    if clock() - began > _TURN / router.working:
+                    # The documents of a partition share a turn of the event loop. With a turn for each, a hundred
+                    # busy ones would hold the loop for half a second in each round, and it takes several rounds
+                    # until a call is out and its answer is in. `LoopBudget` would not do: its queue lets a few run
+                    # in each round, and a quiet document would wait for the turns of hundreds of busy ones.
+                    if clock() - began > TURN_S / router.working:
                         await asyncio.sleep(0)
                         began = clock()
         except Exception as error:
-            # A fault of ours. Standing still without a word would be the worst answer to it.
+            # A fault of the router. To stand still without a word would be the worst answer to it.
             log.exception("document %r: a fault of the router, not of the lambda", self.key)
             self.partition.error(error, restart=True)
         finally:
@@ -331,10 +387,10 @@ class Document:
         if self.corrupt:
             return
         self._waiting = deque(self.lane.unfinished())
-        # At random, or all documents whose database was away would come back at the same moment.
-        delay = min(MOST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(max(self._attempt - 1, 0), 10))
+        # At random, since all documents whose database was away would come back at the same moment otherwise.
+        delay = min(MAX_BACKOFF_S, MIN_BACKOFF_S * 2.0 ** min(max(self._attempt - 1, 0), 10))
         await self._router.rest(delay * random.uniform(0.5, 1.0))  # noqa: S311  no secret
-        # What came meanwhile stands after the others: the worker was there, so `take` only queued it.
+        # Messages that came meanwhile are after the others: there was a worker, so `take` only queued them.
 
     async def _create(self) -> None:
         first = self.lane.first
@@ -347,7 +403,7 @@ class Document:
                 await asyncio.wait({self._after})
                 self._after = None
             made = checked_lambda(
-                await settle(self._router.factory.create(self._router.config_of(self.key), context))
+                await awaited(self._router.factory.create(self._router.config_of(self.key), context))
             )
             handler = made.handler
             own = getattr(made, "activity_timeout", None)
@@ -379,7 +435,7 @@ class Document:
             unfinished = self.lane.first  # `create` may have made a checkpoint
             self._corrupt(error, None if unfinished is None else unfinished.offset)
         else:
-            # Not corrupt, whatever it is: a database that is away, or a deploy, is no reason to skip messages.
+            # Not corrupt, whatever it is: a database that is away or a deployment is no reason to skip messages.
             self._break(error, None if first is None else first.offset)
 
     # ---------------------------------------------------------------------------------------------- closing
@@ -390,11 +446,11 @@ class Document:
             await self._finish_close(closing)
 
     def _begin_close(self, reason: CloseReason) -> Awaitable[object] | None:
-        """Call ``close``; what is to be awaited of it."""
+        """Call ``close``; returns what has to be awaited of it, or None."""
         lambda_, context = self._lambda, self._context
         self._lambda = self._handler = self._waiting = None
         if context is not None and reason is CloseReason.ERROR:
-            context.end()
+            context._end()  # noqa: SLF001
         close = getattr(lambda_, "close", None)
         pending = None
         if close is not None:
@@ -405,7 +461,7 @@ class Document:
         if pending is not None and isawaitable(pending):
             return pending
         if context is not None:
-            context.end()
+            context._end()  # noqa: SLF001
         return None
 
     async def _finish_close(self, closing: Awaitable[object]) -> None:
@@ -418,7 +474,7 @@ class Document:
             self._close_failed(error)
         finally:
             if context is not None:
-                context.end()
+                context._end()  # noqa: SLF001
 
     def _close_failed(self, error: BaseException) -> None:
         log.error("document %r: close failed", self.key, exc_info=error)
@@ -431,7 +487,7 @@ class Document:
 
 
 def _forget_cancellations() -> None:
-    # They were for a handler or ``create``; timeouts and task groups in ``close`` would take them for theirs.
+    # They were meant for a handler or ``create``. Timeouts and task groups in ``close`` would take them for theirs.
     task = asyncio.current_task()
     while task is not None and task.uncancel():
         pass

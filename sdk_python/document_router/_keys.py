@@ -1,4 +1,4 @@
-"""Which document a message is of."""
+"""Finds the document of a message."""
 
 import json
 import logging
@@ -15,13 +15,13 @@ from .nesting import prune
 log = logging.getLogger("kafka_sidecar.sdk")
 
 KeyFunction = Callable[["DocumentMessage"], Hashable | None]
-"""From a message to its document's key; None: it is of no document. A `DocumentKey` has a tenant too."""
+"""Returns the key of a message's document; None: it has no document. A `DocumentKey` has a tenant too."""
 
 _BOXCAR: Final = "boxcar"
 
 
 class DocumentKey(NamedTuple):
-    """Tenant and document. Two parts, not one text: ``a/b`` and ``c`` are not ``a`` and ``b/c``."""
+    """Tenant and document. They are two parts and not one text: ``a/b`` and ``c`` are not ``a`` and ``b/c``."""
 
     tenant_id: str
     document_id: str
@@ -29,15 +29,14 @@ class DocumentKey(NamedTuple):
 
 _JSON: Final = json.JSONDecoder()
 
-_DIGITS: Final = 300
-"""Integers of more digits are beyond all doubles, or nearly; Python refuses to read those of some thousand."""
+_MAX_DIGITS: Final = 300
+"""Integers of more digits are read as a float: Python refuses to read those of some thousand digits."""
 
 
 def _parse(value: bytes) -> Any:
-    """JSON in UTF-8, with a byte order mark or without. `json.loads` looks for other encodings first, which costs a
-    half more.
+    """Parse JSON in UTF-8, with or without a byte order mark. Raises ``ValueError`` when it is none.
 
-    Raises ``ValueError``.
+    `json.loads` would look for other encodings first, which takes half as long again.
     """
     text = value.decode("utf-8", "surrogatepass").strip(" \t\n\r\ufeff")
     parsed, end = _JSON.raw_decode(text)
@@ -47,26 +46,27 @@ def _parse(value: bytes) -> Any:
 
 
 class DocumentMessage(Message):
-    """What a document's lambda gets: a `Message`, with ``boxcar`` beside the bytes in ``value``."""
+    """What a document's lambda gets: a `Message` that also has its value parsed, as ``boxcar``."""
 
     @cached_property
     def boxcar(self) -> dict[str, Any] | None:
-        """The value, parsed once for the router and the lambda: a boxcar, or what one is made of it as in the seed.
+        """The value as a boxcar, parsed once for the router and the lambda; None: it is no JSON object.
 
-        A JSON object whose ``type`` is not ``"boxcar"`` is wrapped: itself is the only entry of ``contents``, and
-        the ids are its own. None: not a JSON object, or one that Python cannot read: nested in many hundred levels,
-        or with a number of thousands of digits.
+        A boxcar is the JSON object with ``tenantId``, ``documentId`` and a list ``contents`` that producers of Fluid
+        Framework write. A JSON object whose ``type`` is not ``"boxcar"`` is wrapped in one: it is the only entry of
+        ``contents``, and the ids are its own. It is also None for JSON that Python cannot read: nested in many
+        hundred levels, or with a number of thousands of digits.
         """
         return _boxcar_of(self.value)
 
 
 def _boxcar_of(value: bytes | None) -> dict[str, Any] | None:
-    """See `DocumentMessage.boxcar`."""
+    """Make the boxcar of a message's value, as `DocumentMessage.boxcar` describes."""
     if value is None:
         return None
     try:
         parsed = _parse(value)
-    except (ValueError, RecursionError):  # not UTF-8 is a ValueError too; the other is a million brackets
+    except (ValueError, RecursionError):  # not UTF-8 is a ValueError too; a million brackets are a RecursionError
         return None
     return _as_boxcar(parsed)
 
@@ -81,9 +81,10 @@ def _as_boxcar(parsed: Any) -> dict[str, Any] | None:
 
 
 def _outline_of(value: bytes | None) -> dict[str, Any] | None:
-    """The boxcar without what is in it, when the whole cannot be read: its document's lambda has to hear of it.
+    """Make the boxcar without its contents when Python cannot read them, so that its document's lambda gets it.
 
-    One client can send contents that Python's parser gives up at. Left out, they would be lost in silence.
+    A client can send contents at which Python's parser gives up. If the message were left out, it would be lost in
+    silence.
     """
     if value is None:
         return None
@@ -95,18 +96,18 @@ def _outline_of(value: bytes | None) -> dict[str, Any] | None:
 
 
 def _integer(digits: str) -> float:
-    return int(digits) if len(digits) <= _DIGITS else float(digits)
+    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
 
 
 def by_boxcar(message: DocumentMessage) -> DocumentKey | None:
-    """Tenant and document of a boxcar, or of a message that has both ids.
+    """Return tenant and document of a boxcar, or of a message that has both ids; None: it has no document.
 
-    An id is a text that is not empty. What has none, null, or something else is of no document: it would be thrown
-    together with all others like it in one document called ``null``.
+    An id is a text that is not empty. A message with another id, or with null, has no document: all such messages
+    would come together in one document called ``null`` otherwise.
     """
     known = message.__dict__
     if "boxcar" not in known:
-        known["boxcar"] = _boxcar_of(message.value)  # what the property does, which takes a lock in Python 3.11
+        known["boxcar"] = _boxcar_of(message.value)  # as the property does, but that takes a lock in Python 3.11
     boxcar: dict[str, Any] | None = known["boxcar"]
     if boxcar is None:
         boxcar = _outline_of(message.value)
@@ -114,7 +115,7 @@ def by_boxcar(message: DocumentMessage) -> DocumentKey | None:
         return None
     tenant, document = boxcar.get("tenantId"), boxcar.get("documentId")
     if isinstance(tenant, str) and isinstance(document, str) and tenant and document:
-        return tuple.__new__(DocumentKey, (tenant, document))  # as the class does, without a Python call in between
+        return tuple.__new__(DocumentKey, (tenant, document))  # as the class does, without a Python call
     if "tenantId" in boxcar and "documentId" in boxcar:
         log.warning(
             "%s/%d: the message at offset %d has tenantId %.100r and documentId %.100r, and is left out",
@@ -124,16 +125,12 @@ def by_boxcar(message: DocumentMessage) -> DocumentKey | None:
 
 
 def by_record_key(message: DocumentMessage) -> str | None:
-    """The record's key; a message without a key, or with an empty one, is of no document."""
+    """Return the record's key as text; None: without a key, or with an empty one, it has no document."""
     return message.key.decode("utf-8", "surrogateescape") if message.key else None
 
 
 def key_function(key: str | KeyFunction) -> KeyFunction:
-    """What the setting ``key`` stands for.
-
-    Raises:
-        PluginError: it is no function and names none.
-    """
+    """Return the function that the setting ``key`` names. Raises ``PluginError`` when it names none."""
     if callable(key):
         return key
     if key == _BOXCAR:
@@ -155,7 +152,7 @@ def key_function(key: str | KeyFunction) -> KeyFunction:
 
 
 def ids_of(key: Hashable) -> DocumentKey:
-    """The ids that a document's lambda is told: without a tenant, the key's text is the document."""
+    """Return the ids of a document with this key. Without a tenant, the document's id is the key as text."""
     if isinstance(key, DocumentKey):
         return key
     if isinstance(key, tuple) and len(key) == 2:
@@ -164,6 +161,6 @@ def ids_of(key: Hashable) -> DocumentKey:
 
 
 def name_of(key: Hashable) -> str:
-    """A document's name for people."""
+    """Return a document's name for people."""
     tenant, document = ids_of(key)
     return f"{tenant}/{document}" if tenant else document

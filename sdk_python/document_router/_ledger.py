@@ -1,20 +1,21 @@
-"""What of one partition is done: the checkpoints of many documents become one. No I/O, no clock, no lambdas.
+"""Makes the checkpoint of one partition from those of many documents. No I/O, no clock, no lambdas.
 
-The records that are not done form a doubly linked list in the order of their offsets. A record that is done leaves
-it, and its place is kept as numbers in the record before it: how many done records follow that one before the next
-that is not done, their bytes, and the last offset among them. What is done before the first unfinished record is the
+The unfinished records form a doubly linked list in the order of their offsets. A record that is done leaves the list.
+It is then only counted, in the unfinished record before it: how many done records follow that one before the next
+unfinished record, their bytes, and the last offset among them. The records before the first unfinished one are the
 partition's checkpoint. So::
 
     records     0   1   2   3   4   5   6        all up to 1 is done: ``done`` is 1
     state       ok  ok  A   ok  ok  B   ok
     list                A+2         B+1          A holds back 3 and 4, B holds back 6: ``beyond_count`` is 3
 
-Each record is linked in once and out once, and each is a constant number of steps, whatever the number of documents
-and however long a quiet one holds the partition back. (A minimum over the documents, as in the seed, costs a step per
-document; a heap of the documents costs the logarithm, and knows nothing of what is done beyond its top.) Memory
-goes with the records that are not done, which the partition's window bounds, and not with the span they lie in.
+Each record is linked in once and out once. Each takes a constant number of steps, whatever the number of documents
+and however long a quiet document holds the partition back. (A minimum over the documents, as Fluid Framework's
+kafka-service has it, costs a step per document. A heap of the documents costs the logarithm, and does not know the
+records after its minimum that are done.) The memory grows with the number of unfinished records, which the
+partition's window bounds, and not with the span of their offsets.
 
-Within the list the records of each document are chained too, so a document's checkpoint finds its own at once.
+The unfinished records of each document are chained too, so a document's checkpoint finds its own records at once.
 """
 
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from sdk_python._message import Message
 
 
 class Entry:
-    """A record that is not done, and the run of done ones after it."""
+    """An unfinished record, and the run of done records that follow it."""
 
     __slots__ = (
         *("after", "before", "following", "message", "offset", "run_count", "run_last", "run_size", "run_skipped"),
@@ -38,7 +39,7 @@ class Entry:
         self.size = size
         self.message = message
         self.following: Entry | None = None
-        """The next one of the same document."""
+        """The next unfinished record of the same document."""
         self.run_count = 0
         self.run_size = 0
         self.run_skipped = 0
@@ -46,21 +47,21 @@ class Entry:
 
 
 class Lane:
-    """One document's part in the partition."""
+    """The records of one document in the partition."""
 
     __slots__ = ("acknowledged", "first", "head", "last")
 
     def __init__(self) -> None:
         self.first: Entry | None = None
-        """The first record that is not done; None: all are."""
+        """The first unfinished record; None: there is none."""
         self.last: Entry | None = None
         self.head = -1
-        """The last record of the document that came."""
+        """Offset of the document's last record that came; -1: none yet."""
         self.acknowledged = -1
-        """The document's own checkpoint."""
+        """The document's own checkpoint; -1: none yet."""
 
     def unfinished(self, start: int = 0) -> Iterator[Message]:
-        """The records from offset ``start`` on that are not done, in their order."""
+        """Return the unfinished records from offset ``start`` on, in their order."""
         entry = self.first
         while entry is not None:
             if entry.offset >= start and entry.message is not None:
@@ -74,32 +75,32 @@ class Ledger:
     Invariants:
 
     - Every record up to and including ``done`` is done, and ``done`` never decreases.
-    - ``beyond_count`` and ``beyond_size`` are those of the done records after ``done``.
-    - ``skipped`` counts the records up to ``done`` that no lambda was done with. One after it comes again after a
-      restart, and may be handled then.
+    - ``beyond_count`` and ``beyond_size`` are the number and the bytes of the done records after ``done``.
+    - ``skipped`` counts the records up to ``done`` that no lambda finished. A skipped record after ``done`` is not
+      counted yet: it comes again after a restart, and may be handled then.
     """
 
     __slots__ = ("_root", "beyond_count", "beyond_size", "done", "head", "skipped")
 
     def __init__(self) -> None:
-        # Closes the list to a ring, so that no step asks whether there is a record before or after.
+        # Makes the list a ring, so that no step asks whether there is a record before or after.
         root = self._root = Entry(-1, 0, None)
         root.before = root.after = root
         self.head = -1
-        """The last record that came; -1: none yet."""
+        """Offset of the last record that came; -1: none yet."""
         self.done = -1
-        """Everything up to and including this one is done; -1: nothing."""
+        """All records up to and including this offset are done; -1: none is."""
         self.beyond_count = 0
         self.beyond_size = 0
         self.skipped = 0
 
     @property
     def pending(self) -> bool:
-        """Whether a record is not done."""
+        """Whether there is an unfinished record."""
         return self._root.after is not self._root
 
     def add(self, lane: Lane, offset: int, size: int, message: Message) -> None:
-        """A record of a document came; ``offset`` is above all before."""
+        """Add a record of a document. ``offset`` must be above all earlier ones; ``size`` in bytes."""
         entry = Entry(offset, size, message)
         root = self._root
         last = root.before
@@ -113,7 +114,7 @@ class Ledger:
         lane.head = self.head = offset
 
     def skip(self, offset: int, size: int) -> None:
-        """A record comes that no lambda gets: it is done at once. ``offset`` is above all before."""
+        """Add a record that no lambda gets: it is done at once. ``offset`` must be above all earlier ones."""
         self.head = offset
         last = self._root.before
         if last is self._root:
@@ -128,23 +129,23 @@ class Ledger:
         self.beyond_size += size
 
     def give_up(self, lane: Lane) -> None:
-        """No lambda gets, or gets done with, the records of the document that are not done: they are skipped."""
+        """Skip the unfinished records of a document: no lambda will finish them."""
         entry = lane.first
         while entry is not None:
-            # Counted in its own run: it is within the checkpoint when the run is.
+            # Counted in its own run: when the checkpoint includes the run, it includes the record.
             entry.run_skipped += 1
             entry = entry.following
         self.acknowledge(lane, lane.head)
 
     def acknowledge(self, lane: Lane, offset: int) -> None:
-        """All records of the document up to and including ``offset`` are done."""
+        """Note that all records of the document up to and including ``offset`` are done."""
         lane.acknowledged = max(lane.acknowledged, offset)
         root, entry = self._root, lane.first
         while entry is not None and entry.offset <= offset:
             before, after, following = entry.before, entry.after, entry.following
             before.after, after.before = after, before
             if before is root:
-                # It was the first unfinished one: what it held back is no longer beyond, but within the checkpoint.
+                # It was the first unfinished record: the checkpoint now includes the records that it held back.
                 self.done = entry.run_last
                 self.skipped += entry.run_skipped
                 self.beyond_count -= entry.run_count
@@ -163,7 +164,7 @@ class Ledger:
             lane.last = None
 
     def clear(self) -> None:
-        """Take the list apart: entries that point at one another would wait for the garbage collector."""
+        """Take the list apart: entries that refer to each other would wait for the garbage collector."""
         entry = self._root.after
         while entry is not self._root:
             following = entry.after
@@ -173,6 +174,6 @@ class Ledger:
 
 
 def _unlink(entry: Entry) -> None:
-    # Nobody may find it any more, and no cycle may be left for the collector, which a busy process runs rarely.
+    # It must not be found any more, and no cycle may be left for the collector, which runs rarely in a busy process.
     del entry.before, entry.after
     entry.following = entry.message = None

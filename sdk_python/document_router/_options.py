@@ -13,24 +13,23 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The times are seconds."""
+    """The router's settings. Times are in seconds."""
 
     activity_timeout: float = 600.0
-    """A document without messages for so long is closed. A lambda's own ``activity_timeout`` comes first."""
+    """A document that gets no message for so long is closed. A lambda's own ``activity_timeout`` comes first."""
     activity_check_interval: float = 60.0
-    """How often that is looked at."""
+    """How often the router looks for such documents."""
     drain_timeout: float = 1.0
     """How long a running handler or ``create`` may go on when the partition is closed, before it is cancelled."""
 
     corrupt_documents: "CorruptDocuments" = "fail"
-    """What becomes of a document whose lambda fails critically: the partition fails at that record, and the lambda's
-    policy decides; or only the document is skipped."""
+    """What happens when a document's lambda fails critically. ``fail``: the partition fails at that record, and the
+    lambda's ``on_critical`` policy decides. ``skip``: only the document's messages are skipped."""
 
     def overridden(self, settings: Mapping[str, Any]) -> "Options":
-        """These, where ``settings`` says nothing else.
+        """Return these options with those in ``settings`` replaced.
 
-        Raises:
-            SettingsError: a time is none, or a word is not one of those.
+        Raises ``SettingsError`` when a value is no time or none of the words.
         """
         given: dict[str, Any] = {name: settings[name] for name in NAMES if name in settings}
         for name, value in given.items():
@@ -45,10 +44,9 @@ SECTION: Final = "document_router"
 
 
 def own_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The router's part of a lambda's settings. Apart, for the document lambda's may have the same names.
+    """Return the router's section of a lambda's settings. A document lambda may use the same names outside of it.
 
-    Raises:
-        SettingsError: it is no mapping, or has a name that is none of the router's.
+    Raises ``SettingsError`` when it is no mapping, or has a name that is none of the router's.
     """
     own = config.get(SECTION, {})
     known = ("key", *NAMES)
@@ -61,10 +59,9 @@ def own_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def seconds(name: str, value: Any) -> float:
-    """A number of seconds, or a text such as ``500ms``, ``60s``, ``10m`` or ``1h``.
+    """Return a time in seconds, given as a number of them or as a text such as ``500ms``, ``60s``, ``10m`` or ``1h``.
 
-    Raises:
-        SettingsError: it is neither, or not positive.
+    Raises ``SettingsError`` when it is neither, or not positive.
     """
     found = None
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -77,11 +74,7 @@ def seconds(name: str, value: Any) -> float:
 
 
 def corrupt_documents(name: str, value: Any) -> CorruptDocuments:
-    """``fail`` or ``skip``.
-
-    Raises:
-        SettingsError: it is neither.
-    """
+    """Return ``value``, which is ``fail`` or ``skip``. Raises ``SettingsError`` when it is neither."""
     for word in get_args(CorruptDocuments):
         if value == word:
             found: CorruptDocuments = word

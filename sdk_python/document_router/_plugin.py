@@ -1,11 +1,11 @@
-"""The plugin around the router: which lambda, which key, which settings."""
+"""The plugin around the router: it finds the document lambda, the key function and the settings."""
 
 import os
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
-from sdk_python._awaiting import settle
+from sdk_python._awaiting import awaited
 from sdk_python._errors import PluginError
 from sdk_python._interfaces import IContext, IPartitionLambdaFactory, IPlugin
 from sdk_python._loading import as_plugin, find_plugin, load_plugin, version_of
@@ -14,7 +14,7 @@ from ._keys import KeyFunction, key_function
 from ._options import CorruptDocuments, Options, corrupt_documents as checked_word, own_settings, seconds
 from ._router import Clock, Router
 
-DOCUMENT_LAMBDA_VARIABLE: Final = "documentLambda"  # as the seed's nconf spells it
+DOCUMENT_LAMBDA_VARIABLE: Final = "documentLambda"  # as nconf spells it in Fluid Framework's kafka-service
 
 DocumentLambda = IPlugin | type[IPlugin] | ModuleType | Callable[..., Any] | str
 
@@ -28,7 +28,7 @@ def document_router(
     drain_timeout: float | str = 1.0,
     corrupt_documents: CorruptDocuments = "fail",
 ) -> "DocumentRouter":
-    """A plugin that gives each document of a partition a lambda of its own.
+    """Make a plugin that gives each document of a partition a lambda of its own.
 
     ::
 
@@ -36,23 +36,23 @@ def document_router(
 
     Args:
         document_lambda: a plugin, its class, its module, a module path or .py file, or a function as for
-            `partition_lambda`. None: what the setting ``document_lambda`` or the environment variable
+            `partition_lambda`. None: the one that the setting ``document_lambda`` or the environment variable
             ``documentLambda`` names.
         key: ``boxcar`` (tenant and document of the message), ``record`` (the record's key), ``MODULE:FUNCTION``, or
-            the function itself, which answers a document's key, or None for a message of no document.
-        activity_timeout: a document without messages for so long is closed.
-        activity_check_interval: how often that is looked at.
+            the function itself, which returns a document's key, or None for a message without a document.
+        activity_timeout: a document that gets no message for so long is closed.
+        activity_check_interval: how often the router looks for such documents.
         drain_timeout: how long a running handler may go on when the partition is closed.
-        corrupt_documents: what a record does that a document's lambda cannot process. ``fail``: the partition fails
-            there, and the lambda's ``on_critical`` decides. ``skip``: only its document stops; the records of it
-            that are skipped are counted and told.
+        corrupt_documents: what happens at a record that a document's lambda cannot process. ``fail``: the partition
+            fails there, and the lambda's ``on_critical`` decides. ``skip``: only its document stops; its skipped
+            records are counted and reported.
 
-    The settings ``document_lambda`` and, under ``document_router``, those of the other names come before the
+    The setting ``document_lambda``, and the settings with the other names under ``document_router``, come before the
     arguments. Times are seconds, or texts such as ``10m``.
 
     Raises:
         PluginError: there is no such lambda or key function.
-        SettingsError: a time is none, or a word not one of those.
+        SettingsError: a value is no time or none of the words.
     """
     options = Options(
         seconds("activity_timeout", activity_timeout),
@@ -65,7 +65,7 @@ def document_router(
 
 
 class DocumentRouter:
-    """See `document_router`."""
+    """The plugin that `document_router` makes."""
 
     def __init__(self, inner: IPlugin | None, key: KeyFunction, options: Options, clock: Clock | None = None) -> None:
         self._inner = inner
@@ -75,11 +75,11 @@ class DocumentRouter:
 
     @property
     def version(self) -> str:
-        """The document lambda's version, where it is known before the settings are."""
+        """The version of the document lambda; empty while only the settings name it."""
         return "" if self._inner is None else version_of(self._inner, {})
 
     async def create(self, config: Mapping[str, Any]) -> "RouterFactory":
-        """See `IPlugin.create`."""
+        """Find the document lambda and make its factory. Raises ``PluginError`` or ``SettingsError``."""
         inner = self._inner
         name = config.get("document_lambda") or (None if inner is not None else _from_environment())
         if name is not None:
@@ -92,7 +92,7 @@ class DocumentRouter:
         own = own_settings(config)
         key = key_function(own["key"]) if "key" in own else self._key
         options = self._options.overridden(own)
-        factory = await settle(inner.create(config))
+        factory = await awaited(inner.create(config))
         return RouterFactory(factory, key, options, self._clock)
 
 
@@ -108,12 +108,12 @@ class RouterFactory:
         self._clock = clock
 
     async def create(self, config: Mapping[str, Any], context: IContext) -> Router:
-        """See `IPartitionLambdaFactory.create`."""
+        """Make the router of one partition."""
         return Router(context, self._factory, config, self._key, self._options, self._clock)
 
     async def dispose(self) -> None:
-        """See `IPartitionLambdaFactory.dispose`."""
-        await settle(self._factory.dispose())
+        """Dispose the document lambda's factory."""
+        await awaited(self._factory.dispose())
 
 
 def _from_environment() -> str | None:

@@ -21,16 +21,16 @@ from ._options import Options
 
 log = logging.getLogger("kafka_sidecar.sdk")
 
-REPORT_SPACING: Final = 1.0
-"""Seconds between two reports of what many documents may meet at once, such as a database that is away."""
-_CANCEL_GRACE: Final = 0.5
+REPORT_SPACING_S: Final = 1.0
+"""Seconds between two reports of errors that many documents may have at once, such as a database that is away."""
+_CANCEL_GRACE_S: Final = 0.5
 
 Clock = Callable[[], float]
 _new: Final = tuple.__new__
 
 
 class Router:
-    """See the module. Everything happens on the event loop, and `handler` never waits for a document."""
+    """The lambda of one partition. Everything happens on the event loop, and `handler` never waits for a document."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Router:
         self._key = key
         self._options = options
         self._loop = asyncio.get_running_loop()
-        self._clock: Clock = clock or monotonic  # what the loop's own time is, without a call in between
+        self._clock: Clock = clock or monotonic  # as the loop's own time, without a Python call
         self._ledger = Ledger()
         self._documents: dict[Hashable, Document] = {}
         self._closing: dict[Hashable, asyncio.Task[None]] = {}
@@ -60,15 +60,16 @@ class Router:
         self._corrupt: dict[Document, None] = {}
         self._corrupt_names: tuple[str, ...] = ()
         self._skipped_by_lambdas = 0
-        self._homeless = False  # it was said that there are messages of no document
+        self._homeless = False  # whether the log says that there are messages without a document
         self._sleepers: set[asyncio.Future[None]] = set()
         self._ended = False
         self._told_done = -1
         self._told_count = self._told_size = self._told_skipped = 0
         self._replayed_to = -1  # messages up to here may come twice, after a pause
         self._next_report = self._clock()
-        # When documents are looked at for idleness. Not moved with each message: one that is looked at too early is
-        # put in again. So a message costs nothing here, and a look at all documents never happens.
+        # The times at which the router looks whether a document is idle. A message does not move them: a document
+        # that is looked at too early is put in again. So a message costs nothing here, and nothing looks at all
+        # documents.
         self._idle_at: list[tuple[float, int, Document]] = []
         self._numbers = count()
         self._timer = self._loop.call_later(options.activity_check_interval, self._check_again)
@@ -76,10 +77,10 @@ class Router:
     # --------------------------------------------------------------------------------------------- messages
 
     def handler(self, message: Message) -> None:
-        """Route one message. Synchronous: a document that is slow holds up no other."""
+        """Route one message. This is synchronous: a slow document holds up no other."""
         if self.held:
             if self.failed:
-                return  # none is to come
+                return  # no document gets a message any more
             self._release()
         ledger = self._ledger
         offset = message.offset
@@ -111,12 +112,12 @@ class Router:
         document.take(routed)
 
     def acknowledge(self, lane: Lane, offset: int) -> None:
-        """Messages of a document are done."""
+        """Note that a document's messages up to ``offset`` are done."""
         self._ledger.acknowledge(lane, offset)
         self._publish()
 
     def config_of(self, key: Hashable) -> Mapping[str, Any]:
-        """The lambda's settings, and whose lambda it is, under the seed's names."""
+        """Return the lambda's settings with the document's ids, named as in Fluid Framework's kafka-service."""
         tenant, document = ids_of(key)
         return MappingProxyType({**self._settings, "tenantId": tenant, "documentId": document})
 
@@ -145,10 +146,10 @@ class Router:
     # ---------------------------------------------------------------------------------------------- pausing
 
     def pause(self, reason: str, retry_after: float | None) -> None:
-        """Pause the partition: what one document's lambda misses, such as a database, the others will miss too.
+        """Pause the partition: if one document's lambda misses a database, the others will miss it too.
 
-        Nothing is asked for again but the last message, and it only to hear of the pause's end: a context does not
-        tell it, so the next handler call has to, and something must be there to come. All that waits is here.
+        Only the last message is asked for again, and only to notice the end of the pause: a context does not tell of
+        it, but the next handler call does, so a message has to come. All messages that wait are here.
         """
         ledger = self._ledger
         again = ledger.head if ledger.pending else None
@@ -157,7 +158,7 @@ class Router:
         self._replayed_to = ledger.head
 
     def stall(self, document: Document) -> None:
-        """Messages of a document wait for the end of the pause."""
+        """Wake the document at the end of the pause: its messages wait for it."""
         self._stalled[document] = None
 
     def _release(self) -> None:
@@ -169,7 +170,7 @@ class Router:
     # ---------------------------------------------------------------------------------------------- failing
 
     def give_up(self, document: Document, error: BaseException | str, offset: int | None) -> None:
-        """See `Router.give_up` of the host: the partition fails there, or all of the document is skipped."""
+        """Fail the partition at ``offset``, or skip all messages of the document, as the setting says."""
         skips = self._options.corrupt_documents == "skip"
         where = self._where if offset is None else f"{self._where}, offset {offset}"
         then = "all its messages are skipped" if skips else "the partition fails there"
@@ -178,8 +179,8 @@ class Router:
         text = "%s: document %r is corrupt, %s: %s"
         log.error(text, where, document.key, then, message_of(error), exc_info=cause)
         if not skips:
-            # No await lies between this and the end of the lease: what other documents checkpoint from here on does
-            # not count, and another one that fails meanwhile does so again in the next lease.
+            # No await lies between this and the end of the lease. Checkpoints of other documents do not count from
+            # here on, and another document that fails meanwhile fails again in the next lease.
             self.held = self.failed = True
             self.context.error(_named(document.key, error), False, offset)
             return
@@ -191,12 +192,12 @@ class Router:
         self._publish()
 
     def leave(self, error: BaseException, offset: int | None) -> None:
-        """A lambda asks for the end of the process: nothing more is begun, and what it was at comes again."""
+        """End the process, as a lambda asks for. Nothing more is begun, and the message at ``offset`` comes again."""
         self.held = self.failed = True
         self.context.error(error, True, offset)
 
     def skip(self, count: int) -> None:
-        """A document's lambda has skipped so many messages by itself."""
+        """Count messages that a document's lambda has skipped by itself."""
         self._skipped_by_lambdas += count
         self._tell_skipped()
 
@@ -212,18 +213,18 @@ class Router:
     # ---------------------------------------------------------------------------------------------- reports
 
     def report(self, key: Hashable, error: BaseException | str, offset: int | None, *, often: bool) -> None:
-        """Report to the operators, with the document's name; ``often``: at most one in `REPORT_SPACING`."""
+        """Report to the operators, with the document's name; ``often``: at most one in `REPORT_SPACING_S`."""
         if often:
             now = self._clock()
             if now < self._next_report:
                 return
-            self._next_report = now + REPORT_SPACING
+            self._next_report = now + REPORT_SPACING_S
         self.context.report(_named(key, error), offset)
 
     # ------------------------------------------------------------------------------------------------- time
 
     async def rest(self, seconds: float) -> None:
-        """Sleep, but not beyond `close`."""
+        """Sleep for so many seconds, or until `close`."""
         if self._ended:
             return
         wake = self._loop.create_future()
@@ -236,7 +237,7 @@ class Router:
             self._sleepers.discard(wake)
 
     def schedule(self, document: Document, seconds_from_now: float) -> None:
-        """The document is idle at that time, unless a message comes."""
+        """Let the document become idle at that time, unless a message comes."""
         document.deadline = self._clock() + seconds_from_now
         self._look_at(document, document.deadline)
 
@@ -246,13 +247,13 @@ class Router:
             heapq.heappush(self._idle_at, (time, next(self._numbers), document))
 
     def close_idle(self) -> None:
-        """Close the documents for which nothing came for long; one with pending work never."""
+        """Close the idle documents. A document with unfinished work is not idle."""
         now = self._clock()
         busy = []
         while self._idle_at and self._idle_at[0][0] < now:
             time, _, document = heapq.heappop(self._idle_at)
             if document.scheduled != time or self._documents.get(document.key) is not document:
-                continue  # looked at earlier, since its deadline was moved; or closed, and moved it then
+                continue  # it was closed, or looked at earlier since its deadline was moved
             document.scheduled = None
             if document.busy:
                 busy.append(document)
@@ -287,8 +288,8 @@ class Router:
     async def close(self, reason: CloseReason) -> None:
         """Close all documents at the same time, each after its running handler or ``create``.
 
-        Those have `Options.drain_timeout` to end, and are cancelled then; at once when the lease is gone, since
-        another process may have the partition already, and nothing they do could be told.
+        Handlers have `Options.drain_timeout` to end, and are cancelled then. They are cancelled at once when the
+        lease is gone, since another process may have the partition already, and their checkpoints would not count.
         """
         self._ended = True
         self._timer.cancel()
@@ -320,13 +321,13 @@ class Router:
             for task in running:
                 if task in workers and workers[task].interruptible:
                     task.cancel()
-            # Closing takes what it takes, and the partition's own deadline bounds it; who ignores a cancellation
+            # The time of ``close`` is bounded by the partition's own deadline. A task that ignores its cancellation
             # is cancelled again.
-            _, running = await asyncio.wait(running, timeout=_CANCEL_GRACE)
+            _, running = await asyncio.wait(running, timeout=_CANCEL_GRACE_S)
 
 
 def _named(key: Hashable, error: BaseException | str) -> BaseException | str:
-    """The error, with the document's name."""
+    """Return the error with the document's name added."""
     name = f"document {name_of(key)}"
     if isinstance(error, str):
         return f"{name}: {message_of(error)}"

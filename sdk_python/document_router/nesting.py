@@ -1,7 +1,7 @@
-"""JSON that is nested deeper than its reader can follow.
+"""Cuts JSON that is nested deeper than a parser can read.
 
-Python's JSON parser calls itself for each level and gives up at some hundred: where exactly depends on the calls
-above it. Here no level costs a call.
+Python's JSON parser calls itself for each level and gives up after some hundred levels; how many depends on the depth
+of the call stack. The functions here need no call per level.
 """
 
 import re
@@ -11,17 +11,14 @@ _TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 def is_flat(text: str, levels: int) -> bool:
-    """Whether ``text`` has so few brackets that it cannot be nested deeper than ``levels``. A quick look."""
+    """Whether ``text`` has so few brackets that it cannot be nested deeper than ``levels``. This is quick."""
     return text.count("[") + text.count("{") <= levels
 
 
 def prune(text: str, levels: int, instead: str) -> str:
-    """``text`` with ``instead`` for each array or object that is nested deeper than ``levels``.
+    """Replace each array or object that is nested deeper than ``levels`` by ``instead``.
 
-    What is left out is not looked at: it may be no JSON.
-
-    Raises:
-        ValueError: the brackets do not match.
+    The replaced parts are not checked: they may be no JSON. Raises ``ValueError`` when the brackets do not match.
     """
     kept: list[str] = []
     start = depth = 0

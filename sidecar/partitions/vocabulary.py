@@ -11,7 +11,7 @@ from enum import IntEnum, StrEnum
 from typing import Literal, NamedTuple
 
 StreamId = int
-"""Given by the server, unique in the process: one `Process` call of a lambda."""
+"""Given by the server, unique in the process: one `Serve` call of a lambda."""
 
 Lease = str
 """Random and unguessable: names one assignment of one partition to one stream."""

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from sdk_python import _config
-from sdk_python._client import DRAIN_TIMEOUT
+from sdk_python._client import DRAIN_TIMEOUT_S
 from sidecar.app import LEAVE_TIMEOUT, STOP_GRACE
 from sidecar.config import load
 from tests.dockerfile import COMPOSE, ENVIRONMENT, ROOT, STAGES, Instruction, environment
@@ -221,7 +221,7 @@ def test_containers_are_given_the_time_that_a_drain_takes() -> None:
     longest = max(one.shutdown_drain for one in config.lambdas.values())
     assert seconds(SERVICES["sidecar"]["stop_grace_period"]) > longest + LEAVE_TIMEOUT + STOP_GRACE
     for name in LAMBDAS:
-        assert seconds(SERVICES[name]["stop_grace_period"]) > DRAIN_TIMEOUT
+        assert seconds(SERVICES[name]["stop_grace_period"]) > DRAIN_TIMEOUT_S
 
 
 def test_the_token_can_be_set_and_its_default_says_what_it_is() -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import sdk_python
 from sdk_python import Message
-from sdk_python._checkpoints import Place
+from sdk_python._checkpoints import LeaseProgress
 from sdk_python._dispatch import Dispatcher
-from sdk_python._turns import Turns
+from sdk_python._loop_budget import LoopBudget
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.unit.tracing import steps
 
@@ -34,13 +34,13 @@ def test_the_sdk_calls_a_handler() -> None:
 
 
 class _NoSink:
-    def changed(self, place: Place) -> None: ...
+    def changed(self, progress: LeaseProgress) -> None: ...
     def hurry(self) -> None: ...
-    def forget(self, place: Place) -> None: ...
+    def forget(self, progress: LeaseProgress) -> None: ...
 
 
 async def _dispatch(batch: pb.Batch, count: int) -> None:
-    dispatcher = Dispatcher("t", 0, Place("lease", 10_000, 0, _NoSink()), Turns())
+    dispatcher = Dispatcher("t", 0, LeaseProgress("lease", 10_000, 0, _NoSink()), LoopBudget())
     seen: list[Message] = []
     dispatcher.put(batch, count)
     running = asyncio.create_task(dispatcher.run(seen.append))

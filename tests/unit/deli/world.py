@@ -28,8 +28,8 @@ TOO_LARGE, NOT_ALLOWED = pb.PRODUCE_OUTCOME_TOO_LARGE, pb.PRODUCE_OUTCOME_TOPIC_
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long before trying again."""
-    monkeypatch.setattr(_document, "FIRST_BACKOFF", 0.001)
-    monkeypatch.setattr(_document, "MOST_BACKOFF", 0.002)
+    monkeypatch.setattr(_document, "MIN_BACKOFF_S", 0.001)
+    monkeypatch.setattr(_document, "MAX_BACKOFF_S", 0.002)
     monkeypatch.setattr(runner, "RETRY", 0.001)
 
 

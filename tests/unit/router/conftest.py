@@ -11,4 +11,4 @@ collect_ignore = [] if DATA.exists() else ["test_vectors.py"]
 
 @pytest.fixture
 def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_document, "FIRST_BACKOFF", 0.001)
+    monkeypatch.setattr(_document, "MIN_BACKOFF_S", 0.001)

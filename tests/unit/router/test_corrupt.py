@@ -39,7 +39,9 @@ def failing(at: int, *, asynchronous: bool = False, error: BaseException | None 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("kind", [ValueError, asyncio.CancelledError, GeneratorExit, Stop])
-async def test_the_partition_fails_at_that_record(asynchronous: bool, kind: type[BaseException]) -> None:
+async def test_a_critical_failure_of_a_document_fails_the_partition_at_its_record(
+    asynchronous: bool, kind: type[BaseException]
+) -> None:
     world, error = World(), kind("boom")
     world.factory.handle = failing(2, asynchronous=asynchronous, error=error)
     for offset, document in enumerate("ABA"):
@@ -59,7 +61,7 @@ async def test_the_partition_fails_at_that_record(asynchronous: bool, kind: type
 
 
 @pytest.mark.parametrize("kind", ["generator", "async generator"])
-async def test_a_handler_whose_code_nobody_would_run(kind: str) -> None:
+async def test_a_generator_as_handler_makes_its_document_corrupt(kind: str) -> None:
     def generator(*_: object) -> Iterator[None]:
         yield None
 
@@ -75,7 +77,7 @@ async def test_a_handler_whose_code_nobody_would_run(kind: str) -> None:
     await world.router.close(CloseReason.ERROR)
 
 
-async def test_only_the_first_of_several_is_told() -> None:
+async def test_only_the_first_of_several_failures_is_reported() -> None:
     """The others fail again in the next lease: their records are not done."""
     world, gate = World(), asyncio.Event()
 
@@ -93,7 +95,7 @@ async def test_only_the_first_of_several_is_told() -> None:
     assert world.partition.done == -1
 
 
-async def test_what_waits_and_what_backs_off_is_not_begun_after_it(short_backoff: None) -> None:
+async def test_after_a_critical_failure_no_other_document_begins_anything(short_backoff: None) -> None:
     world, gate = World(), asyncio.Event()
 
     async def handle(inner: Inner, got: Message) -> None:
@@ -115,7 +117,7 @@ async def test_what_waits_and_what_backs_off_is_not_begun_after_it(short_backoff
     assert len(asyncio.all_tasks()) == 1
 
 
-async def test_a_record_of_a_batch() -> None:
+async def test_an_error_may_name_a_record_that_was_handled_earlier() -> None:
     """The lambda had handled it, and said later that it cannot be processed."""
     world = World()
     for offset, document in enumerate("ABAA"):
@@ -129,7 +131,7 @@ async def test_a_record_of_a_batch() -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 1, 4, 99], ids=["done", "another's", "not there", "not there yet"])
-async def test_an_offset_that_is_none_of_its_records_kills_no_other_one(
+async def test_an_error_with_an_offset_of_another_document_names_no_record(
     offset: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = World()
@@ -142,7 +144,7 @@ async def test_an_offset_that_is_none_of_its_records_kills_no_other_one(
     await world.router.close(CloseReason.ERROR)
 
 
-async def test_a_failure_in_a_pause() -> None:
+async def test_a_critical_failure_in_a_pause_fails_the_partition() -> None:
     world, gate = World(), asyncio.Event()
 
     async def handle(_: Inner, __: Message) -> None:
@@ -163,7 +165,7 @@ async def test_a_failure_in_a_pause() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, SKIP])
-async def test_a_failure_while_closing_is_the_next_owners(options: dict[str, Any]) -> None:
+async def test_a_failure_while_closing_is_left_to_the_next_owner(options: dict[str, Any]) -> None:
     world, gate = World(drain_timeout=5.0, **options), asyncio.Event()
 
     async def handle(_: Inner, __: Message) -> None:
@@ -182,7 +184,7 @@ async def test_a_failure_while_closing_is_the_next_owners(options: dict[str, Any
 
 
 @pytest.mark.parametrize("how", ["class", "attribute"])
-async def test_a_document_that_can_never_be_opened(how: str) -> None:
+async def test_create_may_say_that_its_document_is_corrupt(how: str) -> None:
     world = World()
     world.factory.creating = _creating(how)
     await world.feed(0, "A")
@@ -191,7 +193,7 @@ async def test_a_document_that_can_never_be_opened(how: str) -> None:
     await world.router.close(CloseReason.ERROR)
 
 
-async def test_a_document_that_knows_its_record_and_can_never_be_opened() -> None:
+async def test_a_document_that_is_corrupt_in_create_with_all_done_names_no_record() -> None:
     world = World()
 
     def creating(inner: Inner) -> None:
@@ -216,7 +218,7 @@ def _creating(how: str) -> Any:
 
 
 @pytest.mark.parametrize("where", ["handler", "queue", "awaited", "create", "close"])
-async def test_who_asks_for_the_end_of_the_process_gets_no_corrupt_document(where: str) -> None:
+async def test_an_exit_makes_no_document_corrupt(where: str) -> None:
     world, gate = World(), asyncio.Event()
     error = SystemExit(3) if where != "queue" else BaseExceptionGroup("several", [OSError("away"), SystemExit(3)])
 
@@ -257,7 +259,7 @@ async def test_who_asks_for_the_end_of_the_process_gets_no_corrupt_document(wher
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_only_the_document_stops(asynchronous: bool) -> None:
+async def test_with_skip_only_the_corrupt_document_stops(asynchronous: bool) -> None:
     world = World(**SKIP)
     world.factory.handle = failing(2, asynchronous=asynchronous)
     for offset, document in enumerate("ABAABA"):
@@ -269,7 +271,7 @@ async def test_only_the_document_stops(asynchronous: bool) -> None:
     assert "B.handler(4)" in out
     assert world.partition.done == 0  # B's 1 is not done
     assert world.partition.beyond[0] == 3  # A's 2, 3 and 5 are, and 0 is within the checkpoint
-    assert world.partition.skips == (1, ("t/A",), 1), "those behind the checkpoint come again after a restart"
+    assert world.partition.skips == (1, ("t/A",), 1), "those after the checkpoint come again after a restart"
     ((error, failed_at),) = world.partition.reports
     assert isinstance(error, ValueError)
     assert (str(error), failed_at) == ("boom", 2)
@@ -283,7 +285,7 @@ async def test_only_the_document_stops(asynchronous: bool) -> None:
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_what_the_document_was_done_with_is_not_skipped() -> None:
+async def test_finished_records_of_a_corrupt_document_do_not_count_as_skipped() -> None:
     world = World(**SKIP)
     for offset in range(4):
         await world.feed(offset, "A")
@@ -301,7 +303,7 @@ async def test_what_the_document_was_done_with_is_not_skipped() -> None:
 
 
 @pytest.mark.parametrize("how", ["class", "attribute"])
-async def test_only_an_exception_that_says_so_makes_a_document_corrupt_in_create(how: str) -> None:
+async def test_any_other_exception_in_create_makes_no_document_corrupt(how: str) -> None:
     world = World(**SKIP)
     world.factory.creating = _creating(how)
     await world.feed(0, "A")
@@ -311,7 +313,7 @@ async def test_only_an_exception_that_says_so_makes_a_document_corrupt_in_create
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_one_log_line_a_document(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_corrupt_document_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     world = World(**SKIP)
     world.factory.handle = lambda _, got: 1 / 0 if got.offset < 5 else None
     with caplog.at_level(logging.INFO):
@@ -323,7 +325,7 @@ async def test_one_log_line_a_document(caplog: pytest.LogCaptureFixture) -> None
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_a_document_that_was_idle_is_opened_again() -> None:
+async def test_a_corrupt_document_is_opened_again_after_it_was_idle() -> None:
     world = World(**SKIP)
     world.factory.handle = failing(0)
     await world.feed(0, "A")
@@ -337,7 +339,7 @@ async def test_a_document_that_was_idle_is_opened_again() -> None:
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_the_latest_ten_are_named() -> None:
+async def test_the_latest_ten_corrupt_documents_are_named() -> None:
     world = World(**SKIP)
     world.factory.handle = lambda _, __: 1 / 0
     for offset in range(12):
@@ -346,7 +348,7 @@ async def test_the_latest_ten_are_named() -> None:
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_messages_of_no_document_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+async def test_messages_without_a_document_count_as_skipped(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     with caplog.at_level(logging.INFO):
         for offset, text in enumerate(["no JSON", "{}", "[]", ""]):
@@ -356,7 +358,7 @@ async def test_messages_of_no_document_are_counted(caplog: pytest.LogCaptureFixt
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_what_a_document_lambda_skips_by_itself_is_counted() -> None:
+async def test_messages_that_a_document_lambda_skips_by_itself_are_counted() -> None:
     world = World()
     await world.feed(0, "A")
     await world.feed(1, "B")

@@ -18,7 +18,7 @@ def lines(call: Callable[[], object]) -> int:
 
 
 async def _world(documents: int, handle: Callable[[Inner, Message], None]) -> World:
-    """Each document has its lambda; the first one is behind, and holds the checkpoint back."""
+    """Each document has its lambda. The first one has not finished, and holds the checkpoint back."""
     world = World(key=lambda routed: routed.key)
     for offset in range(documents):
         world.router.handler(message(offset, b"value", key=b"%d" % offset))
@@ -66,7 +66,7 @@ async def _costs(documents: int) -> list[int]:
 
 
 @pytest.mark.timeout(300)
-async def test_the_same_with_10_and_with_5_000_documents() -> None:
+async def test_a_message_costs_the_same_with_10_and_with_5_000_documents() -> None:
     assert await _costs(10) == await _costs(5_000)
 
 

@@ -92,7 +92,7 @@ async def test_restart_makes_the_lambda_again_with_its_unfinished_messages() -> 
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_what_a_lambda_raises_after_its_error_makes_nothing_corrupt(asynchronous: bool) -> None:
+async def test_an_exception_after_an_error_makes_no_document_corrupt(asynchronous: bool) -> None:
     world, calls = World(), [0]
 
     def sync(inner: Inner, _: Message) -> None:
@@ -131,7 +131,7 @@ async def test_an_error_in_create_closes_what_it_makes() -> None:
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_sync_handlers_of_what_waited_let_others_run() -> None:
+async def test_sync_handlers_of_waiting_messages_let_others_run() -> None:
     world, gate = World(), asyncio.Event()
     world.factory.creating = lambda _: gate.wait()
     world.factory.handle = lambda _, __: time.sleep(0.002)
@@ -190,7 +190,7 @@ async def test_the_end_of_the_event_loop_ends_the_workers() -> None:
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_attempts_count_and_what_many_documents_meet_is_reported_once() -> None:
+async def test_attempts_are_counted_and_an_error_of_many_documents_is_reported_once() -> None:
     world, failing = World(), [True]
 
     def creating(inner: Inner) -> None:
@@ -210,13 +210,13 @@ async def test_attempts_count_and_what_many_documents_meet_is_reported_once() ->
     assert [str(error) for error, _ in world.partition.reports] == ["no database"]  # the clock stood still
     assert world.partition.done == -1
     assert [got.offset for inner in world.factory.lambdas.values() for got in inner.got] in ([0, 1], [1, 0])
-    world.clock.now += _router.REPORT_SPACING
+    world.clock.now += _router.REPORT_SPACING_S
     world.context("A").error("later", restart=True)
     assert len(world.partition.reports) == 2
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_error_without_restart() -> None:
+async def test_a_critical_error_without_an_offset_is_only_reported() -> None:
     world = World()
     for offset in range(3):
         await world.feed(offset, "A")
@@ -230,7 +230,9 @@ async def test_error_without_restart() -> None:
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_checkpoints_that_say_nothing_new(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_checkpoint_that_is_lower_or_above_the_last_message_is_ignored(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     world = World()
     await world.feed(0, "A")
     await world.feed(1, "A")
@@ -247,7 +249,7 @@ async def test_checkpoints_that_say_nothing_new(caplog: pytest.LogCaptureFixture
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_what_a_lambda_knows_already_is_not_handed_to_it() -> None:
+async def test_messages_up_to_the_checkpoint_are_not_handled() -> None:
     world, gate = World(), asyncio.Event()
     world.factory.handle = lambda _, __: gate.wait()
     for offset in range(4):

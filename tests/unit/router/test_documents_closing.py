@@ -81,7 +81,7 @@ async def test_a_lost_lease_waits_for_nobody() -> None:
     assert world.partition.done == -1
 
 
-async def test_closed_before_it_was_created() -> None:
+async def test_a_document_may_close_before_its_lambda_is_made() -> None:
     world, gate = World(drain_timeout=5.0), asyncio.Event()
     world.factory.creating = lambda _: gate.wait()
     await world.feed(0, "A")
@@ -93,7 +93,7 @@ async def test_closed_before_it_was_created() -> None:
 
 
 async def test_a_create_that_hangs_or_backs_off_ends_with_the_partition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_document, "FIRST_BACKOFF", 60.0)
+    monkeypatch.setattr(_document, "MIN_BACKOFF_S", 60.0)
     world = World(drain_timeout=0.01)
 
     def creating(inner: Inner) -> Any:
@@ -110,7 +110,7 @@ async def test_a_create_that_hangs_or_backs_off_ends_with_the_partition(monkeypa
     assert len(asyncio.all_tasks()) == 1
 
 
-async def test_a_failure_while_closing_leaves_nothing_out() -> None:
+async def test_a_failure_while_closing_skips_no_message() -> None:
     world, gate = World(drain_timeout=5.0), asyncio.Event()
 
     async def failing(_: Inner, __: Message) -> None:

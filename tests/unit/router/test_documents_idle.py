@@ -76,7 +76,7 @@ async def test_the_next_lambda_waits_for_an_idle_one_to_close() -> None:
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_what_an_idle_lambda_says_while_it_closes_is_not_about_the_next_one() -> None:
+async def test_an_idle_lambda_that_closes_does_not_affect_the_next_one() -> None:
     world = World()
     world.factory.handle = lambda inner, got: inner.context.checkpoint(got.offset)
 
@@ -128,7 +128,7 @@ async def test_a_close_that_was_cancelled_inside_does_not_stop_the_restart() -> 
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_the_router_looks_by_itself() -> None:
+async def test_a_timer_closes_idle_documents() -> None:
     world = World(activity_timeout=0.01)
     world.router._clock = asyncio.get_running_loop().time
     world.router._timer.cancel()

@@ -49,7 +49,7 @@ checkpoints = st.tuples(st.just("checkpoint"), st.sampled_from(NAMES), st.intege
 
 @given(st.lists(st.one_of(records, checkpoints, given_up), max_size=120))
 @settings(max_examples=200, deadline=None)
-def test_equals_a_recount(steps: list[tuple[str, str | None, int, int]]) -> None:
+def test_the_ledger_equals_a_recount_of_its_records(steps: list[tuple[str, str | None, int, int]]) -> None:
     ledger, model = Ledger(), Model()
     lanes = {name: Lane() for name in NAMES}
     offset = -1
@@ -84,7 +84,7 @@ def test_equals_a_recount(steps: list[tuple[str, str | None, int, int]]) -> None
     assert not ledger.pending
 
 
-def test_what_is_finished_leaves_no_cycles() -> None:
+def test_finished_records_leave_no_reference_cycles() -> None:
     def entries() -> int:
         return sum(isinstance(thing, Entry) for thing in gc.get_objects())
 

@@ -3,8 +3,8 @@
 Whatever documents do (checkpoints in any order, late, twice, too high; errors; handlers that raise or take long;
 pauses), the partition's checkpoint never passes a record that is not done and never moves back, the numbers beyond it
 are those of a recount, and each document's messages are handled in their order. A partition that failed, or was taken
-away, gets another lease behind its checkpoint, as from the sidecar. Each record that the checkpoint has passed is one
-that its document was done with, a dead letter, or counted as skipped.
+away, gets another lease after its checkpoint, as from the sidecar. Each record that the checkpoint has passed was
+finished by its document, or is a dead letter, or counts as skipped.
 """
 
 import asyncio
@@ -303,8 +303,8 @@ def test_no_interleaving_loses_a_record(
             await run.step(*step)
         await run.end()
 
-    before, _document.FIRST_BACKOFF = _document.FIRST_BACKOFF, 0.0001  # type: ignore[misc]
+    before, _document.MIN_BACKOFF_S = _document.MIN_BACKOFF_S, 0.0001  # type: ignore[misc]
     try:
         asyncio.run(play())
     finally:
-        _document.FIRST_BACKOFF = before  # type: ignore[misc]
+        _document.MIN_BACKOFF_S = before  # type: ignore[misc]

@@ -26,7 +26,7 @@ def routed(text: str) -> DocumentMessage:
 
 
 @pytest.mark.parametrize("contents", HARD)
-def test_its_document_is_found(contents: str) -> None:
+def test_the_document_of_deeply_nested_json_is_found(contents: str) -> None:
     got = routed(WHOLE.replace("HERE", contents))
     assert by_boxcar(got) == DocumentKey("t", "A")
     assert got.boxcar is None
@@ -37,11 +37,11 @@ def test_its_document_is_found(contents: str) -> None:
 @pytest.mark.parametrize(
     "text", ["[" * 2_000, "[" * 2_000 + "]" * 2_000, WHOLE.replace("HERE", "[" * 2_000), "9" * 5_000]
 )
-def test_what_is_of_no_document(text: str) -> None:
+def test_broken_json_has_no_document(text: str) -> None:
     assert by_boxcar(routed(text)) is None
 
 
-async def test_its_lambda_is_called() -> None:
+async def test_a_lambda_gets_a_message_that_is_nested_too_deeply() -> None:
     world = World()
     world.put(0, "A", WHOLE.replace("HERE", HARD[0]))
     await settle()
@@ -60,18 +60,18 @@ async def test_its_lambda_is_called() -> None:
         (' [ [ "]" ] , 1 ] ', " [ 0 , 1 ] "),
     ],
 )
-def test_prune(text: str, expected: str) -> None:
+def test_prune_replaces_what_is_nested_too_deeply(text: str, expected: str) -> None:
     assert prune(text, 1, "0") == expected
     assert prune(text, 99, "0") == text
     json.loads(expected)
 
 
 @pytest.mark.parametrize("text", ["[", "[[]", "]", '{"a":[}', '["]"'])
-def test_brackets_that_do_not_match(text: str) -> None:
+def test_brackets_that_do_not_match_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"match|delimiter|value|Extra"):
         json.loads(prune(text, 1, "0"))
 
 
-def test_flat() -> None:
+def test_is_flat_counts_brackets() -> None:
     assert is_flat("[[{}]]", 3)
     assert not is_flat("[[{}]]", 2)

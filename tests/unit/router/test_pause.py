@@ -23,7 +23,7 @@ class Plugin:
         return self.factory
 
 
-async def test_nobody_is_called_until_the_last_message_comes_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_handler_is_called_until_the_last_message_comes_again(caplog: pytest.LogCaptureFixture) -> None:
     world, gate = World(), asyncio.Event()
 
     async def slow(_: Inner, __: Message) -> None:
@@ -47,7 +47,7 @@ async def test_nobody_is_called_until_the_last_message_comes_again(caplog: pytes
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_with_an_offset_its_own_messages_come_again_and_no_others() -> None:
+async def test_with_an_offset_only_the_documents_own_messages_come_again() -> None:
     world = World()
     for offset, document in enumerate("ABAB"):
         await world.feed(offset, document)
@@ -65,7 +65,7 @@ async def test_with_an_offset_its_own_messages_come_again_and_no_others() -> Non
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_what_waits_below_the_offset_is_not_forgotten() -> None:
+async def test_messages_that_wait_below_the_offset_are_not_lost() -> None:
     world, gate = World(), asyncio.Event()
     world.factory.handle = lambda _, __: gate.wait()
     for offset in range(3):
@@ -78,7 +78,7 @@ async def test_what_waits_below_the_offset_is_not_forgotten() -> None:
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_where_nothing_is_unfinished_nothing_is_asked_for_again() -> None:
+async def test_without_unfinished_messages_none_comes_again() -> None:
     world = World()
     await world.feed(0, "A")
     world.context("A").checkpoint(0)
@@ -90,7 +90,7 @@ async def test_where_nothing_is_unfinished_nothing_is_asked_for_again() -> None:
 
 
 async def test_a_restart_in_a_pause_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk_python.document_router._document.FIRST_BACKOFF", 0.001)
+    monkeypatch.setattr("sdk_python.document_router._document.MIN_BACKOFF_S", 0.001)
     world = World()
     await world.feed(0, "A")
     world.take()
@@ -104,7 +104,7 @@ async def test_a_restart_in_a_pause_waits_for_its_end(monkeypatch: pytest.Monkey
     await world.router.close(CloseReason.STOPPED)
 
 
-async def test_a_circuit_breaker_over_the_whole_sdk() -> None:
+async def test_a_circuit_breaker_through_the_whole_sdk() -> None:
     plugin, down = Plugin(), [True]
 
     def handle(inner: Inner, got: Message) -> None:
@@ -131,7 +131,7 @@ async def test_a_circuit_breaker_over_the_whole_sdk() -> None:
         assert [line for line in handled if line[0] == "B"] == ["B.handler(0)", "B.handler(2)", "B.handler(3)"]
 
 
-async def test_a_pause_in_create_over_the_whole_sdk() -> None:
+async def test_a_pause_in_create_through_the_whole_sdk() -> None:
     plugin = Plugin()
     plugin.factory.creating = lambda inner: inner.context.pause("not yet")
     plugin.factory.handle = lambda inner, got: inner.context.checkpoint(got.offset)

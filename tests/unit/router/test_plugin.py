@@ -57,27 +57,27 @@ async def _served(plugin: Any, settings: Mapping[str, Any]) -> list[tuple[str, i
     return [*sys.modules["words_of_a_test"].seen]
 
 
-async def test_by_the_setting(module: str) -> None:
+async def test_the_setting_names_the_document_lambda(module: str) -> None:
     plugin = load_plugin("sdk_python.document_router")
     seen = await _served(plugin, {"document_lambda": module})
     assert sorted(seen) == [("A", 0), ("A", 3), ("B", 1)]
 
 
-async def test_by_the_environment(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environment_names_the_document_lambda(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("documentLambda", module)
     assert len(await _served(load_plugin("sdk_python.document_router"), {})) == 3
 
 
-async def test_by_a_file(module: str, tmp_path: Path) -> None:
+async def test_a_file_may_be_the_document_lambda(module: str, tmp_path: Path) -> None:
     plugin = load_plugin("sdk_python.document_router")
     assert len(await _served(plugin, {"document_lambda": str(tmp_path / f"{module}.py")})) == 3
 
 
-async def test_from_python(module: str) -> None:
+async def test_python_code_may_name_the_document_lambda(module: str) -> None:
     assert len(await _served(document_router(module), {})) == 3
 
 
-async def test_what_python_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_python_code_may_pass_a_function_or_a_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("documentLambda", "no.such.module")  # what the code names comes before it
     seen: list[str] = []
 
@@ -114,7 +114,7 @@ def _own(**settings: Any) -> dict[str, Any]:
         ({"document_lambda": "words_of_a_test", "document_router": "x"}, SettingsError, "expected a mapping"),
     ],
 )
-async def test_mistakes(
+async def test_mistakes_in_the_settings_are_named(
     settings: dict[str, Any], error: type[Exception], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("documentLambda", raising=False)
@@ -122,7 +122,7 @@ async def test_mistakes(
         await load_plugin("sdk_python.document_router").create(settings)
 
 
-def test_times() -> None:
+def test_times_are_seconds_or_texts_with_a_unit() -> None:
     assert [seconds("x", value) for value in (5, 0.5, "500ms", "60s", "10m", "1h", "2.5")] == [
         *(5, 0.5, 0.5, 60, 600, 3600, 2.5)
     ]
@@ -132,7 +132,7 @@ def test_times() -> None:
     assert Options().overridden({"activity_timeout": "1m", "other": 1}) == Options(activity_timeout=60.0)
 
 
-async def test_keys(module: str, tmp_path: Path) -> None:
+async def test_a_key_function_is_found_by_module_or_file(module: str, tmp_path: Path) -> None:
     with_header = message(0, b"v")._replace(headers=(("h", None),))
     for name in (f"{module}:key_of", f"{tmp_path / module}.py:key_of"):
         function = key_function(name)
@@ -164,7 +164,7 @@ def test_the_boxcar_key(value: str | bytes | None, key: DocumentKey | None) -> N
     assert by_boxcar(DocumentMessage(*message(0, value))) == key
 
 
-def test_what_is_no_boxcar_is_wrapped() -> None:
+def test_a_json_object_that_is_no_boxcar_is_wrapped() -> None:
     wrapped = DocumentMessage(*message(0, '{"tenantId": "t", "documentId": "A", "x": 1}')).boxcar
     assert wrapped == {
         "type": "boxcar",
@@ -174,7 +174,7 @@ def test_what_is_no_boxcar_is_wrapped() -> None:
     }
 
 
-def test_the_record_key_and_names() -> None:
+def test_record_keys_ids_and_names() -> None:
     assert by_record_key(DocumentMessage(*message(0, None, key=b"\xffk"))) == "\udcffk"
     assert by_record_key(DocumentMessage(*message(0, None, key=b""))) is None
     assert by_record_key(DocumentMessage(*message(0, None))) is None
@@ -193,7 +193,7 @@ async def test_a_key_function_that_raises_is_critical_for_its_message() -> None:
         assert [(error.action, error.offset) for error in sidecar.errors] == [("critical", 0)]
 
 
-async def test_close_restart_and_dispose(caplog: pytest.LogCaptureFixture) -> None:
+async def test_documents_are_closed_restarted_and_disposed(caplog: pytest.LogCaptureFixture) -> None:
     plugin = Plugin()
 
     async def handle(inner: Inner, got: Message) -> None:
@@ -283,7 +283,7 @@ async def test_the_setting_comes_before_the_argument(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["ignore", "Skip", "", True, None, 1, ["skip"]])
-async def test_what_corrupt_documents_cannot_be(value: Any) -> None:
+async def test_corrupt_documents_takes_only_its_two_words(value: Any) -> None:
     with pytest.raises(SettingsError, match=r"^corrupt_documents: expected fail or skip, got "):
         document_router(Plugin(), corrupt_documents=value)
     settings = {"document_router": {"corrupt_documents": value}}
@@ -291,7 +291,7 @@ async def test_what_corrupt_documents_cannot_be(value: Any) -> None:
         await document_router(Plugin()).create(settings)
 
 
-async def test_idle_by_a_clock_and_settings() -> None:
+async def test_the_settings_say_when_a_document_is_idle() -> None:
     plugin, clock = Plugin(), Clock()
     plugin.factory.handle = lambda inner, got: inner.context.checkpoint(got.offset)
     router = DocumentRouter(plugin, by_boxcar, Options(), clock)

@@ -9,12 +9,12 @@ SESSIONS = sessions("router")
 
 
 @pytest.mark.parametrize("number", range(len(SESSIONS)))
-async def test_as_the_published_one(number: int) -> None:
+async def test_recorded_sessions_end_as_in_the_published_router(number: int) -> None:
     steps = SESSIONS[number]["steps"]
     assert difference(steps, await play(steps), SESSIONS[number]["answers"]) is None
 
 
-def test_what_the_sessions_have() -> None:
+def test_the_recorded_sessions_have_enough_of_each_kind_of_step() -> None:
     steps = [step[0] for session in SESSIONS for step in session["steps"]]
     assert min(steps.count(kind) for kind in ("msg", "cp", "tick", "restart", "close")) > 10
     lines = [line for session in SESSIONS for answer in session["answers"] for line in answer]

@@ -1,7 +1,7 @@
-"""The recorded scenarios of the seed's router, output for output.
+"""The recorded scenarios of the document router in Fluid Framework's kafka-service ("the seed"), output for output.
 
-Where our safe variant says something else, `DIFFERENT` has what and why. Lambdas of the recording that act by
-themselves (a handler that throws, a create that fails) are told so in `BEHAVIOUR`, which the recording does not hold.
+Where our router does something else on purpose, `DIFFERENT` says what and why. The recording does not say what its
+lambdas do by themselves (a handler that throws, a create that fails): `BEHAVIOUR` does.
 """
 
 import json
@@ -133,7 +133,7 @@ def _ours(line: str) -> str:
 
 
 @pytest.mark.parametrize("scenario", _scenarios())
-async def test_as_recorded(scenario: dict[str, Any]) -> None:
+async def test_a_scenario_ends_as_recorded(scenario: dict[str, Any]) -> None:
     number = scenario["name"].split()[0]
     world = World(corrupt_documents="skip")  # what the seed does
     if number in BEHAVIOUR:
@@ -148,7 +148,7 @@ async def test_as_recorded(scenario: dict[str, Any]) -> None:
     await world.router.close(CloseReason.STOPPED)
 
 
-def test_the_table_has_only_what_is_recorded() -> None:
+def test_the_table_of_differences_names_only_recorded_scenarios() -> None:
     recorded = {parameter.values[0]["name"].split()[0] for parameter in _scenarios()}
     assert {number for number, _ in DIFFERENT} | set(BEHAVIOUR) <= recorded
 

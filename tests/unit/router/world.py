@@ -142,7 +142,7 @@ class World:
         return Router(self.partition, self.factory, {"color": "red"}, self.key, self.options, self.clock)
 
     def begin_again(self) -> None:
-        """The next lease of the partition, behind the checkpoint."""
+        """Begin the next lease of the partition, after the checkpoint."""
         done, self.partition = self.partition.done, Recorder(self.out)
         self.partition.done = done
         self.router = self._router()

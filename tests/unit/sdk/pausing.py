@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from sdk_python import CloseReason, IContext, Message
 from sdk_python._client import Client
-from sdk_python._partition import Partition
+from sdk_python._life import Life
 from sdk_python.protocol import lambda_pb2 as pb
 
 from .host import PATIENCE, Host, HostStream, running_client
@@ -50,15 +50,13 @@ class Pausing:
 
 
 @asynccontextmanager
-async def serving(
-    host: Host, plugin: Pausing, window: int = 1000
-) -> AsyncIterator[tuple[Client, HostStream, Partition]]:
+async def serving(host: Host, plugin: Pausing, window: int = 1000) -> AsyncIterator[tuple[Client, HostStream, Life]]:
     """A client with one partition; each frame that it reads and queues lets `Pausing.until` look again."""
     async with running_client(host, plugin) as client:
         stream = await host.offered()
         await stream.assign(window=window)
-        (partition,) = client._lives.values()
-        link, put = partition._link, partition.dispatcher.put
+        (life,) = client._lives.values()
+        link, put = life._link, life.dispatcher.put
 
         class Watched:
             async def read(self) -> pb.HostFrame | None:
@@ -72,9 +70,9 @@ async def serving(
             put(batch, count)
             plugin.moved.set()
 
-        partition._link = cast("Any", Watched())
-        partition.dispatcher.put = watched_put  # type: ignore[method-assign]
-        yield client, stream, partition
+        life._link = cast("Any", Watched())
+        life.dispatcher.put = watched_put  # type: ignore[method-assign]
+        yield client, stream, life
 
 
 def resumed(stream: HostStream, number: int, from_offset: int) -> None:

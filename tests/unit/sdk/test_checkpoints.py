@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sdk_python._checkpoints import CheckpointSender, Place
+from sdk_python._checkpoints import CheckpointSender, LeaseProgress
 from sdk_python._connection import LinkError
 from sdk_python.protocol import lambda_pb2 as pb
 
@@ -47,19 +47,19 @@ class Call:
 @asynccontextmanager
 async def sending(
     call: Call, *, spacing: float = 0.0, handled_interval: float = 60.0
-) -> AsyncIterator[Callable[..., Place]]:
+) -> AsyncIterator[Callable[..., LeaseProgress]]:
     """A running sender; answers a function that makes places on it."""
     sender = CheckpointSender(call, spacing=spacing, handled_interval=handled_interval)
 
-    def place(lease: str = "lease", window: int = 100, delivered: int = 1000) -> Place:
-        made = Place(lease, window, 0, sender)
+    def begin(lease: str = "lease", window: int = 100, delivered: int = 1000) -> LeaseProgress:
+        made = LeaseProgress(lease, window, 0, sender)
         made.delivered_to(delivered)
         sender.add(made)
         return made
 
     task = asyncio.create_task(sender.run())
     try:
-        yield place
+        yield begin
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -73,8 +73,8 @@ async def turns() -> None:
 
 async def test_the_first_goes_at_once_and_later_ones_are_coalesced() -> None:
     call = Call()
-    async with sending(call) as place:
-        one, two = place("one"), place("two")
+    async with sending(call) as begin:
+        one, two = begin("one"), begin("two")
         one.checkpoint(0)
         assert (await call.request())["one"].offset == 0
         for offset in range(1, 50):  # while the first call is under way
@@ -88,8 +88,8 @@ async def test_the_first_goes_at_once_and_later_ones_are_coalesced() -> None:
 
 async def test_spacing_holds_unless_a_quarter_of_the_window_waits() -> None:
     call = Call()
-    async with sending(call, spacing=3600) as place:
-        one = place(window=100)
+    async with sending(call, spacing=3600) as begin:
+        one = begin(window=100)
         one.checkpoint(0)
         await call.request()
         call.accept()
@@ -101,10 +101,10 @@ async def test_spacing_holds_unless_a_quarter_of_the_window_waits() -> None:
         call.accept()
 
 
-async def test_lower_and_equal_are_ignored() -> None:
+async def test_lower_and_equal_checkpoints_are_ignored() -> None:
     call = Call()
-    async with sending(call) as place:
-        one = place()
+    async with sending(call) as begin:
+        one = begin()
         one.checkpoint(10)
         await call.request()
         call.accept()
@@ -127,26 +127,26 @@ async def test_lower_and_equal_are_ignored() -> None:
         (pytest, TypeError, "module"),
     ],
 )
-async def test_what_is_no_offset_is_refused(offset: Any, error: type[Exception], text: str) -> None:
-    async with sending(Call()) as place:
+async def test_a_checkpoint_that_is_no_offset_is_refused(offset: Any, error: type[Exception], text: str) -> None:
+    async with sending(Call()) as begin:
         with pytest.raises(error, match=text):
-            place().checkpoint(offset)
+            begin().checkpoint(offset)
 
 
-async def test_a_whole_message_gets_a_hint() -> None:
+async def test_a_checkpoint_with_a_whole_message_gets_a_hint() -> None:
     class Anything:
         offset = 3
 
-    async with sending(Call()) as place:
+    async with sending(Call()) as begin:
         with pytest.raises(TypeError, match="pass its offset"):
-            place().checkpoint(Anything())  # type: ignore[arg-type]
+            begin().checkpoint(Anything())  # type: ignore[arg-type]
 
 
 async def test_beyond_delivered_is_kept_and_sent_with_each_frame() -> None:
-    """A full window must not wait for a checkpoint that lies behind it."""
+    """A full window must not wait for a checkpoint after its end."""
     call = Call()
-    async with sending(call) as place:
-        one = place(delivered=9)
+    async with sending(call) as begin:
+        one = begin(delivered=9)
         one.checkpoint(25)  # the lambda's own store knows
         assert (await call.request())["lease"].offset == 9
         call.accept()
@@ -160,8 +160,8 @@ async def test_beyond_delivered_is_kept_and_sent_with_each_frame() -> None:
 
 async def test_an_answer_of_beyond_delivered_is_sent_again_when_more_came() -> None:
     call = Call()
-    async with sending(call) as place:
-        one = place(delivered=9)
+    async with sending(call) as begin:
+        one = begin(delivered=9)
         one.checkpoint(9)
         await call.request()
         call.outcome(pb.CHECKPOINT_OUTCOME_BEYOND_DELIVERED, delivered=5)
@@ -174,8 +174,8 @@ async def test_an_answer_of_beyond_delivered_is_sent_again_when_more_came() -> N
 
 async def test_a_stale_lease_sends_nothing_more() -> None:
     call = Call()
-    async with sending(call) as place:
-        one, two = place("one"), place("two")
+    async with sending(call) as begin:
+        one, two = begin("one"), begin("two")
         one.checkpoint(1)
         await call.request()
         call.outcome(pb.CHECKPOINT_OUTCOME_STALE_LEASE)
@@ -191,8 +191,8 @@ async def test_a_stale_lease_sends_nothing_more() -> None:
 async def test_a_failed_call_is_tried_again_with_the_latest(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "kafka_sidecar.sdk")
     call = Call()
-    async with sending(call) as place:
-        one = place()
+    async with sending(call) as begin:
+        one = begin()
         one.checkpoint(1)
         await call.request()
         one.checkpoint(2)
@@ -207,10 +207,10 @@ async def test_a_failed_call_is_tried_again_with_the_latest(caplog: pytest.LogCa
     ]
 
 
-async def test_handled_is_told_without_a_checkpoint_once_it_moved() -> None:
+async def test_handled_is_sent_without_a_checkpoint_once_it_moved() -> None:
     call = Call()
-    async with sending(call, handled_interval=0.01) as place:
-        one = place()
+    async with sending(call, handled_interval=0.01) as begin:
+        one = begin()
         one.handled = 5
         entry = (await call.request())["lease"]
         assert not entry.HasField("offset")
@@ -220,8 +220,8 @@ async def test_handled_is_told_without_a_checkpoint_once_it_moved() -> None:
 
 async def test_the_last_checkpoint_is_what_was_not_accepted() -> None:
     call = Call()
-    async with sending(call) as place:
-        one = place()
+    async with sending(call) as begin:
+        one = begin()
         one.checkpoint(4)
         await call.request()
         one.handled = 6
@@ -233,9 +233,9 @@ async def test_the_last_checkpoint_is_what_was_not_accepted() -> None:
 
 
 @pytest.mark.parametrize(("failing", "last"), [(5, 4), (4, None), (3, None)])
-async def test_nothing_at_or_above_a_failure_is_kept(failing: int, last: int | None) -> None:
-    async with sending(Call()) as place:
-        one = place()
+async def test_no_checkpoint_at_or_above_a_failure_is_kept(failing: int, last: int | None) -> None:
+    async with sending(Call()) as begin:
+        one = begin()
         one.checkpoint(4)
         entry = one.seal(below=failing)
         assert (entry.offset if entry is not None else None) == last
@@ -244,10 +244,10 @@ async def test_nothing_at_or_above_a_failure_is_kept(failing: int, last: int | N
         assert one.take() is None
 
 
-async def test_what_is_skipped_is_told_with_the_place() -> None:
+async def test_skipped_messages_are_sent_with_the_checkpoint() -> None:
     call = Call()
-    async with sending(call) as place:
-        one = place()
+    async with sending(call) as begin:
+        one = begin()
         one.skipped(2, [f"{number}" for number in range(12)])
         one.checkpoint(4)
         entry = (await call.request())["lease"]
@@ -272,9 +272,9 @@ async def test_what_is_skipped_is_told_with_the_place() -> None:
         call.accept()
 
 
-async def test_what_is_skipped_goes_with_the_last_checkpoint() -> None:
-    async with sending(Call()) as place:
-        one = place()
+async def test_skipped_messages_go_with_the_last_checkpoint() -> None:
+    async with sending(Call()) as begin:
+        one = begin()
         one.skipped(3, ["a"], 7)
         one.checkpoint(4)
         entry = one.seal()
@@ -285,8 +285,8 @@ async def test_what_is_skipped_goes_with_the_last_checkpoint() -> None:
 async def test_no_record_that_comes_again_is_counted_as_skipped() -> None:
     """The lambda's checkpoint is above what was delivered: so may be what it counts."""
     call = Call()
-    async with sending(call) as place:
-        one = place(delivered=4)
+    async with sending(call) as begin:
+        one = begin(delivered=4)
         one.skipped(3, ["a"])
         one.checkpoint(6)
         entry = (await call.request())["lease"]
@@ -302,10 +302,10 @@ async def test_no_record_that_comes_again_is_counted_as_skipped() -> None:
     ("name", "told"),
     [("x" * 300, "x" * 256), ("é" * 200, "é" * 128), ("a" + "é" * 200, "a" + "é" * 127), ("a\ud800b", "a\\ud800b")],
 )
-async def test_names_fit_the_wire(name: str, told: str) -> None:
+async def test_names_of_skipped_things_are_cut_to_what_the_wire_takes(name: str, told: str) -> None:
     call = Call()
-    async with sending(call) as place:
-        place().skipped(2**80, [name], 2**80)
+    async with sending(call) as begin:
+        begin().skipped(2**80, [name], 2**80)
         entry = (await call.request())["lease"]
         assert list(entry.skipping) == [told]
         assert entry.skipping_count == 2**32 - 1
@@ -324,7 +324,7 @@ async def test_names_fit_the_wire(name: str, told: str) -> None:
         ((1, (), "1"), TypeError),
     ],
 )
-async def test_what_skipped_does_not_take(arguments: Any, kind: type[Exception]) -> None:
-    async with sending(Call()) as place:
+async def test_wrong_arguments_of_skipped_are_refused(arguments: Any, kind: type[Exception]) -> None:
+    async with sending(Call()) as begin:
         with pytest.raises(kind, match=r"^skipped\("):
-            place().skipped(*arguments)
+            begin().skipped(*arguments)

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from sdk_python import CloseReason, IContext, Message, RefusedError, _client
-from sdk_python._connection import Connection, Endpoint
+from sdk_python._connection import Connection, Endpoint, LinkError, TooLargeError
 from sdk_python.protocol import lambda_pb2 as pb
 
 from .host import Host, running_client
@@ -207,7 +207,7 @@ async def test_context_error_restarts_and_calls_no_handler_any_more(host: Host) 
     assert host.checkpoints == []
 
 
-async def test_a_report_stops_nothing(host: Host) -> None:
+async def test_the_lambda_goes_on_after_a_report(host: Host) -> None:
     def handle(message: Message, context: IContext) -> None:
         if message.offset == 0:
             context.report("odd", offset=0)
@@ -251,8 +251,8 @@ async def test_revoked_closes_within_the_deadline_with_the_last_checkpoint(host:
         await started.wait()
         stream.revoke()
         stream.batch([b"late"], first=3)
-        (partition,) = client._lives.values()
-        await asyncio.shield(partition.ending)
+        (life,) = client._lives.values()
+        await asyncio.shield(life.ending)
         release.set()  # the running handler may finish
         closed = await stream.closed()
         host.checkpoint_gate.set()
@@ -304,8 +304,8 @@ async def test_a_failure_while_draining_only_bounds_the_last_checkpoint(host: Ho
         stream.batch([b"a", b"b"])
         await started.wait()
         stream.revoke()
-        (partition,) = client._lives.values()
-        await asyncio.shield(partition.ending)
+        (life,) = client._lives.values()
+        await asyncio.shield(life.ending)
         release.set()
         closed = await stream.closed()
         host.checkpoint_gate.set()
@@ -349,9 +349,9 @@ async def test_assigned_while_stopping_in_create_is_declined(host: Host) -> None
         stream = await host.offered()
         await stream.assign(ready=False)
         await creating.wait()
-        (partition,) = client._lives.values()
+        (life,) = client._lives.values()
         client.stop()
-        await asyncio.shield(partition.ending)
+        await asyncio.shield(life.ending)
         release.set()
         assert (await stream.closed()).reason == pb.CLOSED_REASON_DECLINED
 
@@ -400,10 +400,10 @@ async def test_the_first_refusal_ends_the_client(host: Host) -> None:
     assert caught.value.code == "NOT_FOUND"
 
 
-async def test_a_later_refusal_is_said_loudly_and_asked_again(
+async def test_a_later_refusal_is_logged_and_asked_again(
     host: Host, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_client, "_REFUSED_FIRST", 0.01)
+    monkeypatch.setattr(_client, "_MIN_REFUSED_BACKOFF_S", 0.01)
     async with running_client(host, Recording()):
         spare = await host.offered()
         await spare.welcome()
@@ -435,7 +435,7 @@ async def test_a_hundred_streams_are_spread_over_connections(host: Host) -> None
     await connection.close()
 
 
-async def test_the_example_by_hand_speaks_the_contract(host: Host) -> None:
+async def test_the_client_written_by_hand_speaks_the_contract(host: Host) -> None:
     program = f"from examples.by_hand import serve; serve('words', {host.address!r})"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
     stream = await host.offered()
@@ -477,3 +477,37 @@ async def test_the_stream_is_read_ahead_of_a_slow_handler(host: Host) -> None:
         stream.revoke(deadline_ms=200)
         assert (await stream.closed()).reason == pb.CLOSED_REASON_REVOKED
     assert len(plugin.handled) <= 1
+
+
+class Refusing(Host):
+    """Answers Produce with a status that is not OK."""
+
+    code = grpc.StatusCode.OK
+
+    async def Produce(self, _: pb.ProduceRequest, context: Any) -> pb.ProduceResponse:  # noqa: N802
+        await context.abort(self.code, "not now")
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "text"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, LinkError, "UNAVAILABLE: not now"),
+        (grpc.StatusCode.NOT_FOUND, RefusedError, r"\(NOT_FOUND\): not now"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, TooLargeError, "larger than a call may be: not now"),
+    ],
+)
+async def test_the_status_of_a_failed_call_says_whether_asking_again_may_help(
+    code: grpc.StatusCode, error: type[Exception], text: str
+) -> None:
+    host = Refusing()
+    host.code = code
+    await host.start()
+    connection = Connection(Endpoint(host.address))
+    try:
+        with pytest.raises(error, match=text) as caught:
+            await connection.produce(pb.ProduceRequest())
+        assert type(caught.value) is error
+    finally:
+        await connection.close()
+        await host.stop()

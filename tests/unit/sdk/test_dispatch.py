@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 
 from sdk_python import Message
-from sdk_python._checkpoints import Place
+from sdk_python._checkpoints import LeaseProgress
 from sdk_python._dispatch import _MAX_SLICE, Dispatcher, HandlerFailedError
-from sdk_python._turns import Turns
+from sdk_python._loop_budget import LoopBudget
 from sdk_python.protocol import lambda_pb2 as pb
 
 
 class NoSink:
-    def changed(self, place: Place) -> None: ...
+    def changed(self, progress: LeaseProgress) -> None: ...
     def hurry(self) -> None: ...
-    def forget(self, place: Place) -> None: ...
+    def forget(self, progress: LeaseProgress) -> None: ...
 
 
 def dispatcher(*counts: int) -> Dispatcher:
-    made = Dispatcher("t", 0, Place("lease", 1000, 0, NoSink()), Turns())
+    made = Dispatcher("t", 0, LeaseProgress("lease", 1000, 0, NoSink()), LoopBudget())
     first = 0
     for count in counts:
         made.put(pb.Batch(first_offset=first, values=[b"x"] * count), count)
@@ -41,25 +41,25 @@ async def test_sync_handlers_get_every_message_in_order() -> None:
     made = dispatcher(1, 1000, 3)
     await run_until_idle(made, lambda message: seen.append(message.offset))
     assert seen == list(range(1004))
-    assert made._place.handled == 1003
+    assert made._progress.handled == 1003
 
 
 async def test_the_loop_has_a_turn_to_tell_of_each_quarter_of_the_window() -> None:
     """However quick the handler is, and in the middle of a frame: the sidecar has sent what the window allows."""
     made = dispatcher(1000)
-    place = made._place
-    place.delivered_to(999)
+    progress = made._progress
+    progress.delivered_to(999)
     told: list[int] = []
 
     async def tell() -> None:
         while True:
-            entry = place.take()
+            entry = progress.take()
             if entry is not None:
                 told.append(entry.offset)
             await asyncio.sleep(0)
 
     sender = asyncio.create_task(tell())
-    await run_until_idle(made, lambda message: place.checkpoint(message.offset))
+    await run_until_idle(made, lambda message: progress.checkpoint(message.offset))
     sender.cancel()
     assert told[-1] >= 750
     assert max(b - a for a, b in pairwise([0, *told])) <= 250 + _MAX_SLICE
@@ -103,7 +103,7 @@ async def test_stop_inside_a_handler_ends_the_slice() -> None:
 
     await made.run(handle)
     assert seen == list(range(501))
-    assert made._place.handled == 500
+    assert made._progress.handled == 500
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -165,7 +165,7 @@ async def test_frames_after_stop_are_dropped() -> None:
     assert made.waiting == 0
 
 
-async def test_a_sync_handler_that_comes_upon_a_cancellation_has_failed_at_its_message() -> None:
+async def test_a_cancelled_error_in_a_sync_handler_is_a_failure_at_its_message() -> None:
     def handler(_: Message) -> None:
         cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         cancelled.cancel()
@@ -177,7 +177,7 @@ async def test_a_sync_handler_that_comes_upon_a_cancellation_has_failed_at_its_m
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_held_inside_a_handler_it_keeps_the_rest_of_the_slice_and_of_the_frame(is_async: bool) -> None:
+async def test_hold_inside_a_handler_keeps_the_rest_of_the_slice_and_of_the_frame(is_async: bool) -> None:
     seen: list[int] = []
     made = dispatcher(1000, 10)
 
@@ -194,7 +194,7 @@ async def test_held_inside_a_handler_it_keeps_the_rest_of_the_slice_and_of_the_f
     for handled, following in ((1, 1), (501, 501), (1000, 1000), (1010, None)):
         await made.idle.wait()
         assert seen == list(range(handled))
-        assert made._place.handled == handled - 1
+        assert made._progress.handled == handled - 1
         assert made.next_offset == following
         made.release()
     await made.idle.wait()
@@ -203,7 +203,7 @@ async def test_held_inside_a_handler_it_keeps_the_rest_of_the_slice_and_of_the_f
     assert seen == list(range(1010))
 
 
-async def test_held_between_two_turns_and_dropped() -> None:
+async def test_drop_after_hold_forgets_what_waits() -> None:
     seen: list[int] = []
     made = dispatcher(1000, 10)
     task = asyncio.create_task(made.run(lambda message: seen.append(message.offset)))

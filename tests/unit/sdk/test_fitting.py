@@ -52,7 +52,7 @@ def of_any(*arguments: Any) -> None: ...
         ("text", "not on 'text'"),
     ],
 )
-def test_what_the_decorator_refuses(function: Any, text: str) -> None:
+def test_the_decorator_refuses_what_would_do_nothing(function: Any, text: str) -> None:
     with pytest.raises(TypeError, match=text):
         partition_lambda(function)
     if function is not AClass and function != "text" and type(function) is type(lambda: None):
@@ -60,7 +60,7 @@ def test_what_the_decorator_refuses(function: Any, text: str) -> None:
             as_plugin(function, "m.plugin")
 
 
-def test_what_was_called_already() -> None:
+def test_a_function_that_was_called_already_is_refused() -> None:
     made: list[Any] = [fine(None), async_generator(None, None), generator(None)]  # type: ignore[arg-type]
     for called in made:
         with pytest.raises(TypeError, match="was called already: leave out its"):
@@ -70,11 +70,11 @@ def test_what_was_called_already() -> None:
 
 
 @pytest.mark.parametrize("good", [fine, partial(fine), of_one_and_a_default, of_any, print])
-def test_what_is_fine(good: Any) -> None:
+def test_functions_that_fit_are_accepted(good: Any) -> None:
     partition_lambda(good)
 
 
-def test_plugins() -> None:
+def test_a_plugin_that_does_not_fit_is_refused() -> None:
     class Two:
         async def create(self, config: Any, context: Any) -> None: ...
 
@@ -98,7 +98,7 @@ class Good:
     def close(self, reason: Any) -> None: ...
 
 
-def test_factories_and_lambdas() -> None:
+def test_a_factory_or_lambda_that_does_not_fit_is_refused() -> None:
     class Bad(Good):
         async def create(self, config: Any) -> Any: ...  # type: ignore[override]
         def handler(self, message: Any, context: Any) -> None: ...  # type: ignore[override]
@@ -133,8 +133,8 @@ def test_factories_and_lambdas() -> None:
 
 
 @pytest.mark.parametrize("inner", [async_generator, generator])
-async def test_a_generator_that_only_shows_when_it_is_called(inner: Any) -> None:
-    """Behind a wrapper nothing can be seen before."""
+async def test_a_generator_that_only_shows_when_called_fails_at_its_message(inner: Any) -> None:
+    """What a wrapper calls cannot be seen before it is called."""
 
     def wrapper(message: Message, context: IContext) -> Any:
         return inner(message) if inner is generator else inner(message, context)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sdk_python import IContext, Message, ProduceError
-from sdk_python._checkpoints import CheckpointSender, Place
+from sdk_python._checkpoints import CheckpointSender, LeaseProgress
 from sdk_python._limits import Limits
 from sdk_python._outcomes import Outcomes
 from sdk_python._produce import Producing
@@ -60,7 +60,7 @@ async def test_checkpoints_go_in_calls_that_the_sidecar_takes() -> None:
         sender = CheckpointSender(call, spacing=0.0)
         sender.limits = limits
         for number in range(8):
-            place = Place(f"lease {number}", 100, 0, sender)
+            place = LeaseProgress(f"lease {number}", 100, 0, sender)
             place.delivered_to(1000)
             sender.add(place)
             act(place)
@@ -89,8 +89,11 @@ async def test_the_largest_record_fits_into_a_request() -> None:
         def fill(self, is_full: bool) -> None:
             raise AssertionError(f"one record is not much, and the lambda is told {is_full}")
 
+    def on_full(is_full: bool) -> None:
+        raise AssertionError(f"one record is not much, and the lambda is told {is_full}")
+
     outcomes = Outcomes(lambda _: None, lambda _: None)
-    producing = Producing("a lease of 24 characters", call, Calm(), outcomes, Limits())
+    producing = Producing("a lease of 24 characters", call, on_full, outcomes, Limits())
     headers = [("name", b"")] * 1_000
     size = Limits().record_bytes - 32 - 1_000 * 36 - 50
     await producing.put("t" * 249, bytes(size), bytes(50), headers, 2**31 - 1)

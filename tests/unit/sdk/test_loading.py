@@ -49,7 +49,7 @@ def test_the_plugin_attribute_comes_first(load: Load) -> None:
     assert type(plugin).__name__ == "Plugin"
 
 
-def test_a_module_with_create_is_the_plugin_as_in_the_seed(load: Load) -> None:
+def test_a_module_with_create_is_the_plugin(load: Load) -> None:
     plugin = load("async def create(config): ...\n" + CLASS)
     assert getattr(plugin, "__name__", None) == "made_for_test"
 
@@ -84,18 +84,18 @@ def test_a_module_by_name(load: Load) -> None:
         ("def plugin(): ...", "must take"),
     ],
 )
-def test_what_is_wrong_is_named(load: Load, source: str, text: str) -> None:
+def test_the_error_says_what_is_wrong_with_a_module(load: Load, source: str, text: str) -> None:
     with pytest.raises(PluginError, match=text):
         load(source)
 
 
 @pytest.mark.parametrize("name", ["no_such_module", "tests.no_such_module", "no_such_file.py"])
-def test_what_is_missing_is_named(name: str) -> None:
+def test_a_missing_module_or_file_is_named(name: str) -> None:
     with pytest.raises(PluginError, match=f"there is no (module|file) '?{name}"):
         load_plugin(name)
 
 
-def test_a_function_of_the_wrong_shape() -> None:
+def test_a_function_with_wrong_parameters_is_refused() -> None:
     with pytest.raises(TypeError, match=r"must take \(message, context\)"):
 
         @partition_lambda  # type: ignore[arg-type]
@@ -112,7 +112,7 @@ def test_a_decorated_function_stays_callable() -> None:
     assert seen == ["m"]
 
 
-def test_the_version_is_what_the_deployment_says_else_the_plugin_else_its_module(load: Load) -> None:
+def test_the_version_is_the_environments_else_the_plugins_else_the_modules(load: Load) -> None:
     environ = {"KAFKA_SIDECAR_LAMBDA_VERSION": "4f2a"}
     plugin = cast("Any", load(CLASS + "__version__ = '1.2'"))
     assert version_of(plugin, environ) == "4f2a"

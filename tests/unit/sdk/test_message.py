@@ -35,7 +35,7 @@ def frames(draw: st.DrawFn) -> list[Message]:
 
 
 @given(frames())
-def test_round_trip(messages: list[Message]) -> None:
+def test_messages_are_the_same_after_encoding_and_decoding(messages: list[Message]) -> None:
     batch = pb.Batch.FromString(batch_of(messages).SerializeToString())
     assert check_batch(batch) == (len(messages), messages[0].offset, messages[-1].offset)
     again = messages_of(batch, "topic", 3)

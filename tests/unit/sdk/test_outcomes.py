@@ -98,7 +98,7 @@ WAYS: list[Act] = [
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept and not awaited need not be waited for that long here."""
-    monkeypatch.setattr(_outcomes, "PATIENCE", 0.05)
+    monkeypatch.setattr(_outcomes, "PATIENCE_S", 0.05)
     KEPT.clear()
 
 
@@ -134,7 +134,7 @@ async def test_a_failure_that_nobody_receives_fails_the_lambda(way: Act, routed:
         assert sidecar.checkpoints == [0]
 
 
-async def test_without_a_checkpoint_too() -> None:
+async def test_a_failure_that_nobody_receives_fails_a_lambda_that_never_checkpoints() -> None:
     async with Held(plain) as sidecar:
         await sidecar.feed(b"x")
         await sidecar.ended()
@@ -162,7 +162,7 @@ async def test_a_checkpoint_waits_for_what_was_produced_before_it_and_for_nothin
 
 
 @pytest.mark.parametrize("routed", [False, True])
-async def test_an_await_that_comes_later_fails_nothing(routed: bool) -> None:
+async def test_an_outcome_that_is_awaited_later_fails_nothing(routed: bool) -> None:
     outcomes: list[Awaitable[Produced]] = []
     seen: list[str] = []
 
@@ -201,7 +201,7 @@ async def test_a_checkpoint_that_waits_for_a_failure_is_told_when_it_is_received
         assert not sidecar.errors
 
 
-async def test_a_close_that_checkpoints_does_not_pass_it_either() -> None:
+async def test_a_checkpoint_in_close_does_not_pass_a_failure_either() -> None:
     class Lambda:
         def __init__(self, context: IContext) -> None:
             self.context = context
@@ -231,7 +231,7 @@ async def test_a_close_that_checkpoints_does_not_pass_it_either() -> None:
         assert sidecar.checkpoints == [0]
 
 
-async def test_what_is_dropped_in_another_thread_is_noticed() -> None:
+async def test_a_failed_outcome_that_is_dropped_in_another_thread_fails_the_lambda() -> None:
     async def act(message: Message, context: IContext) -> None:
         held = [context.produce("out", b"bad")]
         await asyncio.sleep(0.02)
@@ -243,7 +243,7 @@ async def test_what_is_dropped_in_another_thread_is_noticed() -> None:
         assert [error.action for error in sidecar.errors] == ["restart"]
 
 
-async def test_documents_fail_and_wait_alone() -> None:
+async def test_a_failed_record_fails_and_holds_back_only_its_own_document() -> None:
     def act(message: Message, context: IContext) -> None:
         context.produce("out", message.value)
         context.checkpoint(message.offset)

@@ -42,11 +42,11 @@ async def test_an_async_handler_pauses_and_runs_on(host: Host) -> None:
         ended.append(message.offset)
 
     plugin = Pausing(handle)
-    async with serving(host, plugin) as (_, stream, partition):
+    async with serving(host, plugin) as (_, stream, life):
         stream.batch([b"a", b"b", b"c", b"d"])
         await stream.expect("pause")
         release.set()
-        await asyncio.wait_for(partition.dispatcher.idle.wait(), PATIENCE)
+        await asyncio.wait_for(life.dispatcher.idle.wait(), PATIENCE)
         assert ended == plugin.handled == [0, 1]
         plugin.context.resume()
         await stream.expect("resume")
@@ -67,15 +67,15 @@ async def test_resumed_and_paused_again_while_one_async_handler_runs(host: Host)
             await release.wait()
 
     plugin = Pausing(handle)
-    async with serving(host, plugin) as (_, stream, partition):
+    async with serving(host, plugin) as (_, stream, life):
         stream.batch([b"x"] * 5)
         await stream.expect("pause")
         resumed(stream, 1, 5)
-        await plugin.until(lambda: not partition.flow.paused)
+        await plugin.until(lambda: not life.gate.paused)
         go_on.set()
         assert (await stream.expect("pause")).number == 2
         release.set()
-        await asyncio.wait_for(partition.dispatcher.idle.wait(), PATIENCE)
+        await asyncio.wait_for(life.dispatcher.idle.wait(), PATIENCE)
         assert plugin.handled == [0, 1]
         resumed(stream, 2, 5)
         await plugin.until(lambda: len(plugin.handled) == 5)
@@ -117,8 +117,8 @@ async def test_messages_that_wait_below_the_offset_come_with_it(host: Host) -> N
     assert plugin.handled == [0, 1, 2, 3, 4, 5]
 
 
-async def test_what_the_sidecar_leaves_out_is_no_gap(host: Host) -> None:
-    """Resumed says where it really goes on, such as behind a checkpoint that came meanwhile."""
+async def test_resumed_may_go_on_after_the_offset_that_was_asked_for(host: Host) -> None:
+    """Resumed says where the messages go on, such as after a checkpoint that came meanwhile."""
     plugin = Pausing(pausing_at(4, offset=1))
     async with serving(host, plugin) as (_, stream, _):
         stream.batch([b"x"] * 5)
@@ -154,12 +154,12 @@ async def test_a_pause_in_create_goes_out_after_ready_and_before_the_handler(hos
             context.resume()
 
     plugin.on_create = on_create
-    async with serving(host, plugin) as (_, stream, partition):
+    async with serving(host, plugin) as (_, stream, life):
         stream.batch([b"a"])
         assert (await stream.expect("pause")).reason == "not yet"
         if resumes:
             await stream.expect("resume")
-        await plugin.until(lambda: partition.dispatcher.waiting == 1)
+        await plugin.until(lambda: life.dispatcher.waiting == 1)
         assert plugin.handled == []
         resumed(stream, 1, 1)
         await plugin.until(lambda: plugin.handled == [0])
@@ -167,7 +167,7 @@ async def test_a_pause_in_create_goes_out_after_ready_and_before_the_handler(hos
 
 async def test_two_pauses_and_a_late_resumed_for_the_first(host: Host) -> None:
     plugin = Pausing(pausing_at(4, reason="first", offset=2, retry_after=1))
-    async with serving(host, plugin) as (_, stream, partition):
+    async with serving(host, plugin) as (_, stream, life):
         stream.batch([b"x"] * 5)
         assert (await stream.expect("pause")).offset == 2
         plugin.context.pause("second", offset=3)
@@ -178,7 +178,7 @@ async def test_two_pauses_and_a_late_resumed_for_the_first(host: Host) -> None:
         resumed(stream, 2, 2)
         stream.batch([b"x"] * 4, first=2)
         await plugin.until(lambda: len(plugin.handled) == 9)
-        assert not partition.flow.paused
+        assert not life.gate.paused
     assert plugin.handled == [0, 1, 2, 3, 4, 2, 3, 4, 5]
 
 
@@ -194,13 +194,13 @@ async def test_a_second_pause_without_an_offset_keeps_the_first_ones(host: Host)
         assert (await stream.expect("pause")).offset == 1
 
 
-async def test_an_offset_that_comes_again_anyway_needs_no_rewind(host: Host) -> None:
+async def test_an_offset_that_is_still_to_come_needs_no_rewind(host: Host) -> None:
     plugin = Pausing(pausing_at(4, offset=1))
-    async with serving(host, plugin) as (_, stream, partition):
+    async with serving(host, plugin) as (_, stream, life):
         stream.batch([b"x"] * 5)
         await stream.expect("pause")
         resumed(stream, 1, 1)
-        await plugin.until(lambda: not partition.flow.paused)
+        await plugin.until(lambda: not life.gate.paused)
         plugin.context.pause(offset=3)
         assert not (await stream.expect("pause")).HasField("offset")
 
@@ -309,21 +309,21 @@ async def test_the_stream_is_lost_while_paused(host: Host) -> None:
 
 
 async def test_a_pause_reads_on_beyond_a_full_queue(host: Host) -> None:
-    """A lambda that checkpoints far ahead opens its window; Resumed must not wait behind what is not read."""
+    """A lambda that checkpoints far ahead opens its window; Resumed must not wait for frames that are not read."""
     release = asyncio.Event()
 
     async def handle(message: Message, context: IContext) -> None:
         await release.wait()
 
     plugin = Pausing(handle)
-    async with serving(host, plugin, window=2) as (_, stream, partition):
+    async with serving(host, plugin, window=2) as (_, stream, life):
         for first in range(20):
             stream.batch([b"x"], first=first)
-        await plugin.until(lambda: partition.dispatcher.waiting == 5)  # and there the reader waits
+        await plugin.until(lambda: life.dispatcher.waiting == 5)  # and there the reader waits
         plugin.context.pause()
         await stream.expect("pause")
         resumed(stream, 1, 20)
-        await plugin.until(lambda: not partition.flow.paused)
+        await plugin.until(lambda: not life.gate.paused)
         release.set()
         await plugin.until(lambda: len(plugin.handled) == 20)
     assert plugin.handled == list(range(20))
@@ -345,21 +345,21 @@ async def test_a_pause_reads_on_beyond_a_full_queue(host: Host) -> None:
         ({"offset": 3}, ValueError, "the last that came has 2"),
     ],
 )
-async def test_what_cannot_be_is_refused_and_pauses_nothing(
+async def test_wrong_arguments_are_refused_and_nothing_is_paused(
     host: Host, arguments: dict[str, Any], error: type[Exception], text: str
 ) -> None:
     plugin = Pausing(lambda message, context: context.checkpoint(min(1, message.offset)))
-    async with serving(host, plugin) as (_, stream, partition):
+    async with serving(host, plugin) as (_, stream, life):
         with pytest.raises(ValueError, match="none came yet"):
             plugin.context.pause(offset=0)
         stream.batch([b"x"] * 3)
         await plugin.until(lambda: len(plugin.handled) == 3)
         with pytest.raises(error, match=text):
             plugin.context.pause(**arguments)
-        assert not partition.flow.paused
+        assert not life.gate.paused
 
 
-async def test_numbers_on_the_wire_have_their_bounds(host: Host) -> None:
+async def test_reason_and_retry_after_are_cut_to_what_the_wire_takes(host: Host) -> None:
     plugin = Pausing()
     async with serving(host, plugin) as (_, stream, _):
         plugin.context.pause("ä" * 1000, retry_after=0.0001)

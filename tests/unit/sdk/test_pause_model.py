@@ -12,10 +12,10 @@ from typing import Any
 from hypothesis import given, settings, strategies as st
 
 from sdk_python import Message
-from sdk_python._checkpoints import Place
+from sdk_python._checkpoints import LeaseProgress
+from sdk_python._life import Host, Life
 from sdk_python._limits import Limits
-from sdk_python._partition import Host, Partition
-from sdk_python._turns import Turns
+from sdk_python._loop_budget import LoopBudget
 from sdk_python.protocol import lambda_pb2 as pb
 
 STEPS = st.one_of(
@@ -83,18 +83,18 @@ class Sidecar:
 
     # the sink
 
-    def changed(self, place: Place) -> None:
-        entry = place.take()
+    def changed(self, progress: LeaseProgress) -> None:
+        entry = progress.take()
         if entry is not None and entry.HasField("offset"):
             # With nothing delivered (again) it may still say what is true of the offsets below the first record.
             delivered = self.log[self.position - 1] if self.position else self.log[0] - 1
             assert entry.offset <= delivered, "beyond what was delivered"
             self.checkpoint = max(self.checkpoint, entry.offset)
-            place.answered(entry, pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED))
+            progress.answered(entry, pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED))
 
     def hurry(self) -> None: ...
 
-    def forget(self, place: Place) -> None: ...
+    def forget(self, progress: LeaseProgress) -> None: ...
 
 
 class Lambda:
@@ -106,13 +106,13 @@ class Lambda:
         self.rewound = False
         self.returns = asyncio.Semaphore(0) if is_async else None
         self.pause_next: list[int | None] = []
-        self.partition: Any = None
+        self.life: Any = None
 
     def handler(self, message: Message) -> Awaitable[object] | None:
-        assert not self.partition.flow.paused, "called in a pause"
+        assert not self.life.gate.paused, "called in a pause"
         came, last = self.log.index(message.offset), self._last()
         if came > last + 1:
-            assert self.log[came - 1] <= self.partition.context.offset, "a message was left out"
+            assert self.log[came - 1] <= self.life.progress.offset, "a message was left out"
         if came <= last:
             assert self.rewound, "came twice"
         self.handled.append(message.offset)
@@ -126,15 +126,15 @@ class Lambda:
     def pause(self, nearby: int | None) -> None:
         """With ``nearby``: again from the message so far from the last that was handled, if that can be."""
         offset = None if nearby is None else self.log[min(max(0, self._last() + nearby), len(self.log) - 1)]
-        if offset is not None and not self.partition.context.offset < offset <= self.partition.flow._highest:
+        if offset is not None and not self.life.progress.offset < offset <= self.life.gate._highest:
             offset = None
         self.rewound |= offset is not None
-        self.partition.context.pause("away", offset=offset)
+        self.life.context.pause("away", offset=offset)
 
     def checkpoint(self) -> None:
         """All but the latest, which may not have returned; after a rewind less than before: ignored then."""
         if len(self.handled) > 1 and self.handled[-2] < self.handled[-1]:
-            self.partition.context.checkpoint(self.handled[-2])
+            self.life.context.checkpoint(self.handled[-2])
 
 
 async def turns() -> None:
@@ -155,7 +155,7 @@ def do(step: str, argument: Any, sidecar: Sidecar, made: Lambda) -> None:
             sidecar.send(argument)
             sidecar.arrive(10)
         case "resume" | "checkpoint":
-            (made.partition.context.resume if step == "resume" else made.checkpoint)()
+            (made.life.context.resume if step == "resume" else made.checkpoint)()
         case "return" if made.returns is not None:
             for _ in range(argument):
                 made.returns.release()
@@ -171,43 +171,43 @@ async def play(log: list[int], is_async: bool, steps: list[tuple[str, Any]]) -> 
     async def create(*_: Any) -> Lambda:
         return made
 
-    async def no_error(request: Any) -> Any:
+    async def no_call(request: Any) -> Any:
         raise AssertionError(request)
 
     factory: Any = SimpleNamespace(create=create)
+    calls: Any = SimpleNamespace(error=no_call, produce=no_call)
     host = Host(
         "test",
         factory,
         {},
         sidecar,
-        no_error,
-        no_error,
-        Turns(),
+        calls,
+        LoopBudget(),
         window=1000,
         limits=Limits(),
         leave=lambda _: None,
         drain_timeout=1.0,
     )
-    made.partition = Partition(pb.Assigned(lease="lease", topic="t", attempt=1), sidecar, host)
-    life = asyncio.create_task(made.partition.run())
+    made.life = Life(pb.Assigned(lease="lease", topic="t", attempt=1), sidecar, host)
+    living = asyncio.create_task(made.life.run())
     await turns()
     for step, argument in steps:
         do(step, argument, sidecar, made)
         await turns()
-        assert not made.partition.ending.done(), made.partition.ending.result()
+        assert not made.life.ending.done(), made.life.ending.result()
     made.pause_next = []
     for _ in range(2 * len(log) + 10):  # and now nothing stands in the way
         for step in ("hear", "time", "flow", "return"):
             do(step, 10, sidecar, made)
         await turns()
-        assert not made.partition.ending.done(), made.partition.ending.result()
+        assert not made.life.ending.done(), made.life.ending.result()
     handled = made.handled
     assert set(handled) == {offset for offset in log if offset in handled or offset <= sidecar.checkpoint}
     assert handled[-1:] == log[-1:]
     assert made.rewound or handled == log
     assert sidecar.numbers == list(range(1, len(sidecar.numbers) + 1))
-    made.partition.stop()
-    await life
+    made.life.stop()
+    await living
     assert sidecar.incoming[-1].HasField("closed")
 
 

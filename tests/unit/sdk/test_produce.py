@@ -28,9 +28,6 @@ class Sidecar:
         self.passed: list[int] = []
         self.failures: list[BaseException] = []
 
-    def fill(self, is_full: bool) -> None:
-        self.full.append(is_full)
-
     async def call(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
         self.requests.append(request)
         self.asked.set()
@@ -73,7 +70,7 @@ async def sidecar() -> Sidecar:
 @pytest.fixture
 async def producing(sidecar: Sidecar) -> Producing:
     return Producing(
-        "lease-1", sidecar.call, sidecar, Outcomes(sidecar.passed.append, sidecar.failures.append), LIMITS
+        "lease-1", sidecar.call, sidecar.full.append, Outcomes(sidecar.passed.append, sidecar.failures.append), LIMITS
     )
 
 
@@ -98,7 +95,7 @@ async def test_what_comes_while_a_call_is_under_way_goes_with_the_next(
     assert len(sidecar.requests) == 2
 
 
-async def test_the_columns(sidecar: Sidecar, producing: Producing) -> None:
+async def test_records_become_the_columns_of_a_request(sidecar: Sidecar, producing: Producing) -> None:
     for record in (
         Record(b"v", "key", [("h", b"1"), ("h", None)], 3),
         Record(None),
@@ -136,7 +133,9 @@ async def test_a_call_has_at_most_so_many_records_and_bytes(sidecar: Sidecar, pr
     assert counts == [LIMITS.produce_records, 2, 1, 1]
 
 
-async def test_busy_is_asked_again_and_nothing_overtakes(sidecar: Sidecar, producing: Producing) -> None:
+async def test_records_that_a_busy_sidecar_refused_are_sent_again_in_order(
+    sidecar: Sidecar, producing: Producing
+) -> None:
     outcome = producing.put("t", *value(0))
     await sidecar.next_request()
     later = producing.put("t", *value(1))
@@ -207,7 +206,7 @@ async def test_a_call_that_fails_fails_its_records_only(sidecar: Sidecar, produc
     assert await later == Produced("t", 7, 0)
 
 
-async def test_the_end_fails_what_waits_and_what_comes(sidecar: Sidecar, producing: Producing) -> None:
+async def test_the_end_fails_records_that_wait_and_records_that_come(sidecar: Sidecar, producing: Producing) -> None:
     outcomes = [producing.put("t", *value(0))]
     await sidecar.next_request()
     outcomes.append(producing.put("t", *value(1)))
@@ -220,7 +219,9 @@ async def test_the_end_fails_what_waits_and_what_comes(sidecar: Sidecar, produci
 
 
 @pytest.mark.parametrize("many", [Record(bytes(HIGH_BYTES // 8)), Record(b"")])
-async def test_pressure(sidecar: Sidecar, producing: Producing, many: Record) -> None:
+async def test_pressure_begins_when_much_waits_and_ends_at_half_of_it(
+    sidecar: Sidecar, producing: Producing, many: Record
+) -> None:
     outcomes = []
     while not sidecar.full:
         outcomes.append(producing.put("t", *many))
@@ -232,7 +233,7 @@ async def test_pressure(sidecar: Sidecar, producing: Producing, many: Record) ->
     assert sidecar.full == [True, False]
 
 
-async def test_too_large_and_too_much(sidecar: Sidecar, producing: Producing) -> None:
+async def test_a_record_that_is_too_large_and_one_too_many_fail(sidecar: Sidecar, producing: Producing) -> None:
     with pytest.raises(ProduceError, match="at most") as caught:
         await producing.put("t", *Record(bytes(LIMITS.record_bytes)))
     assert caught.value.kind == "too_large"
@@ -257,7 +258,7 @@ WRONG: list[tuple[type[Exception], Callable[[IContext], object]]] = [
 ]
 
 
-async def test_what_is_no_record_is_refused_at_once() -> None:
+async def test_arguments_that_are_no_record_are_refused_at_once() -> None:
     def act(_: Message, context: IContext) -> None:
         for kind, wrong in WRONG:
             with pytest.raises(kind, match="produce"):

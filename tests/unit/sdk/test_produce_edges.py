@@ -21,10 +21,9 @@ class Sidecar:
         self.requests: list[pb.ProduceRequest] = []
         self.answer: pb.ProduceResponse | None = None
         self.refused = ""
-        self.producing = Producing("L1", self.call, self, Outcomes(lambda _: None, lambda _: None), Limits())
-
-    def fill(self, is_full: bool) -> None:
-        """How much waits is no matter here."""
+        self.producing = Producing(
+            "L1", self.call, lambda _: None, Outcomes(lambda _: None, lambda _: None), Limits()
+        )
 
     async def call(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
         self.requests.append(request)
@@ -40,7 +39,7 @@ async def sidecar() -> Sidecar:
     return Sidecar()
 
 
-async def test_an_end_before_the_first_call_began(sidecar: Sidecar) -> None:
+async def test_an_end_before_the_first_call_fails_the_records(sidecar: Sidecar) -> None:
     outcome = sidecar.producing.put("t", *Record(b"x"))
     sidecar.producing.end("over")
     async with asyncio.timeout(PATIENCE):
@@ -62,7 +61,9 @@ async def test_an_end_before_the_first_call_began(sidecar: Sidecar) -> None:
         ("t", Record(b"", partition=2**31)),
     ],
 )
-async def test_what_cannot_be_written_down_is_refused_at_once(sidecar: Sidecar, topic: str, record: Record) -> None:
+async def test_names_and_texts_that_cannot_be_encoded_are_refused_at_once(
+    sidecar: Sidecar, topic: str, record: Record
+) -> None:
     good = [sidecar.producing.put("t", *Record(b"1"))]
     with pytest.raises(ValueError):  # noqa: PT011 - of UTF-8 too, whose words are not ours
         sidecar.producing.put(topic, *record)

@@ -3,15 +3,19 @@
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 import sdk_python
 import sdk_python.document_router
 import sdk_python.serve
 import sdk_python.testing
+from sdk_python.document_router import document_router
 
 
-def test_the_names() -> None:
+def test_the_public_names() -> None:
     assert sdk_python.__all__ == [
         "partition_lambda",
         "IPlugin",
@@ -47,7 +51,7 @@ def test_the_names() -> None:
             assert hasattr(module, name)
 
 
-def test_the_signatures() -> None:
+def test_the_public_signatures() -> None:
     def names(function: Any) -> list[str]:
         return list(inspect.signature(function).parameters)
 
@@ -102,3 +106,24 @@ def test_importing_needs_no_yaml_and_nothing_of_the_sidecar() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
+
+
+PARTITION_CONTEXT = {name for name in vars(sdk_python.IContext) if not name.startswith("_")}
+DOCUMENT_CONTEXT = PARTITION_CONTEXT | {"tenant_id", "document_id", "update_activity_time"}
+
+
+@pytest.mark.parametrize(
+    ("wrap", "names"), [(lambda plugin: plugin, PARTITION_CONTEXT), (document_router, DOCUMENT_CONTEXT)]
+)
+async def test_an_author_sees_of_a_context_only_what_the_interface_has(
+    wrap: Callable[[Any], Any], names: set[str]
+) -> None:
+    seen: list[str] = []
+
+    @sdk_python.partition_lambda
+    def handle(_: sdk_python.Message, context: sdk_python.IContext) -> None:
+        seen.extend(name for name in dir(context) if not name.startswith("_"))
+
+    async with sdk_python.testing.FakeSidecar(wrap(handle)) as sidecar:
+        await sidecar.feed('{"tenantId": "t", "documentId": "d"}')
+    assert seen == sorted(names)

@@ -53,12 +53,14 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().err
 
 
-def test_a_lambda_that_is_not_in_the_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lambda_that_is_not_in_the_config_is_named_with_those_that_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
     assert "lambda 'delli' is not in config.yaml; it has: deli, scriptorium" in failing(capsys, "delli")
 
 
-def test_no_plugin_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_plugin_the_error_says_how_to_name_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no plugin named for 'deli': give its module: python -m sdk_python.serve deli MODULE" in failing(
         capsys, "deli"
     )
@@ -70,7 +72,7 @@ def test_no_plugin_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         del os.environ["TOKEN_FOR_TEST"]
 
 
-def test_with_a_module_no_config_that_lies_around_is_read(
+def test_with_a_module_on_the_command_line_no_config_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "config.yaml").write_text("broken: [")
@@ -90,7 +92,7 @@ def test_with_a_module_no_config_that_lies_around_is_read(
         (("--config", "missing.yaml"), "no config file missing.yaml"),
     ],
 )
-def test_broken_options(
+def test_wrong_options_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], text: str
 ) -> None:
     (tmp_path / "made.py").write_text(PLUGIN)
@@ -104,7 +106,7 @@ def test_argparse_errors_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None
     assert "less than 1" in capsys.readouterr().err
 
 
-def test_config_fields_with_variables(tmp_path: Path) -> None:
+def test_variables_in_the_config_are_expanded(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(CONFIG)
     config = read_config(path, "deli", {"TOKEN_FOR_TEST": "secret"})

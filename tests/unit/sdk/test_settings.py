@@ -45,7 +45,7 @@ def test_values_are_json_where_they_parse(text: str, value: object) -> None:
     assert layered("{}", (), [parse_assignment(text)]) == {"k": value}
 
 
-def test_a_plain_value_gives_way_to_a_level() -> None:
+def test_a_plain_value_is_replaced_by_a_mapping() -> None:
     assert layered('{"a": 1}', (), [parse_assignment("a.b=2")]) == {"a": {"b": 2}}
 
 
@@ -59,12 +59,12 @@ def test_the_result_is_read_only_in_depth() -> None:
 
 
 @pytest.mark.parametrize("text", ["novalue", "=1", "a..b=1", ".a=1"])
-def test_a_broken_assignment(text: str) -> None:
+def test_an_assignment_without_key_and_value_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="expected key=value"):
         parse_assignment(text)
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", "5"])
-def test_settings_that_are_no_object(text: str) -> None:
+def test_settings_that_are_no_json_object_are_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="JSON"):
         layered(text)

@@ -32,7 +32,7 @@ def pipe() -> tuple[int, int]:
     return reader, writer
 
 
-def test_a_full_pipe_and_a_reader_that_comes_back(pipe: tuple[int, int]) -> None:
+def test_lines_for_a_full_pipe_are_dropped_and_counted_until_it_is_read(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     handler = StderrHandler(Stream(writer))  # type: ignore[arg-type]
     lines(handler, "first", *["x" * 4000] * 40)
@@ -55,14 +55,14 @@ def test_a_full_pipe_and_a_reader_that_comes_back(pipe: tuple[int, int]) -> None
     lines(handler, "nowhere")
 
 
-def test_no_stderr_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_stderr_lines_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     handler = StderrHandler()
     lines(handler, "nowhere")
     handler.say("nowhere")
 
 
-def test_a_line_that_cannot_be_put_together(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_record_that_cannot_be_formatted_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     handler = StderrHandler()
     handler.handle(logging.LogRecord("n", logging.INFO, "f.py", 7, "%d", ("no number",), None))
     assert "a log line of f.py:7 cannot be put together" in capsys.readouterr().err

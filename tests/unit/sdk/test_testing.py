@@ -12,7 +12,7 @@ from sdk_python import CloseReason, IContext, Message, partition_lambda
 from sdk_python.testing import FakeSidecar
 
 
-async def test_one_function() -> None:
+async def test_the_example_one_function() -> None:
     one_function.words.clear()
     async with FakeSidecar(one_function.handle) as sidecar:
         await sidecar.feed(b"a b a", b"b", None)
@@ -20,14 +20,14 @@ async def test_one_function() -> None:
     assert one_function.words == {b"a": 2, b"b": 2}
 
 
-async def test_async_saves_checkpoint_when_contiguous() -> None:
+async def test_the_example_async_function_checkpoints_in_order() -> None:
     async with FakeSidecar(async_function.handle) as sidecar:
         await sidecar.feed(*[b"x"] * 5)
         await sidecar.checkpointed(4)
         assert sidecar.checkpoints == [0, 1, 2, 3, 4]
 
 
-async def test_four_interfaces_and_the_checkpoint_in_close(tmp_path: Path) -> None:
+async def test_the_example_four_interfaces_checkpoints_in_close(tmp_path: Path) -> None:
     settings = {"folder": str(tmp_path), "batch": 2}
     async with FakeSidecar(four_interfaces.plugin, settings=settings) as sidecar:
         await sidecar.feed("a", "b", "c")
@@ -37,7 +37,7 @@ async def test_four_interfaces_and_the_checkpoint_in_close(tmp_path: Path) -> No
     assert (tmp_path / "test-0").read_bytes() == b"a\nb\nc\n"
 
 
-async def test_four_interfaces_when_the_disk_is_away(tmp_path: Path) -> None:
+async def test_the_example_four_interfaces_pauses_when_the_disk_is_away(tmp_path: Path) -> None:
     settings = {"folder": str(tmp_path / "disk"), "batch": 2}
     async with FakeSidecar(four_interfaces.plugin, settings=settings) as sidecar:
         (tmp_path / "disk").rename(tmp_path / "away")
@@ -110,7 +110,7 @@ class _Lambda:
         self.log.append(reason)
 
 
-async def test_restart_begins_behind_the_checkpoint() -> None:
+async def test_restart_begins_after_the_checkpoint() -> None:
     plugin = Plugin()
     async with FakeSidecar(plugin, settings={"a": [1]}, start_offset=10) as sidecar:
         await sidecar.feed(b"save", b"x", b"away", b"y")
@@ -145,7 +145,7 @@ async def test_rebalance_and_stop_close_with_their_reasons() -> None:
     ]
 
 
-async def test_completed_beyond() -> None:
+async def test_the_latest_numbers_of_completed_beyond_are_kept() -> None:
     def handle(message: Message, context: IContext) -> None:
         context.completed_beyond(message.offset + 1, len(message.value or b""))
 
@@ -155,7 +155,7 @@ async def test_completed_beyond() -> None:
         assert sidecar.checkpoints == []
 
 
-async def test_misuse_says_how() -> None:
+async def test_misuse_is_refused_with_a_hint() -> None:
     sidecar = FakeSidecar(one_function.handle)
     with pytest.raises(RuntimeError, match="async with"):
         await sidecar.assign()
@@ -164,7 +164,7 @@ async def test_misuse_says_how() -> None:
             await sidecar.assign()
 
 
-async def test_an_error_from_a_task_of_the_lambda() -> None:
+async def test_an_error_from_a_task_of_the_lambda_ends_it() -> None:
     fail = asyncio.Event()
     tasks = []
 

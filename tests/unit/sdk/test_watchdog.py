@@ -26,7 +26,7 @@ class Warned(logging.Handler):
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_one_warning_with_partition_offset_and_stack(is_async: bool) -> None:
+async def test_a_blocked_loop_gets_one_warning_with_partition_offset_and_stack(is_async: bool) -> None:
     warned = Warned()
     log = logging.getLogger("kafka_sidecar.sdk")
     log.addHandler(warned)
@@ -51,7 +51,7 @@ async def test_one_warning_with_partition_offset_and_stack(is_async: bool) -> No
     assert record.__dict__["offset"] == 3
 
 
-async def test_a_loop_that_runs_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_loop_that_is_not_blocked_gets_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     with Watchdog("deli", limit=5.0):
         await asyncio.sleep(0)
     assert caplog.messages == []

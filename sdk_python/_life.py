@@ -1,14 +1,17 @@
-"""One partition's life in this process, from Assigned to Closed.
+"""One lease's life in this process, from Assigned to Closed.
 
-Four tasks, all on the event loop: the *reader* reads ahead always, so that Revoked never waits behind a slow handler;
-the *dispatcher* calls the handler; `Partition.run` owns the life; the *writer* (`Flow.write_out`) writes Pause and
-Resume, in their order. One of them writes at a time: `run` writes Ready and then starts the writer, and writes Closed
-when the writer has ended, which it does at the life's end when its queue is empty.
+It consists of four tasks on the event loop:
 
-A life ends once, for the first of four reasons: `Revoked` by the sidecar, `Failure` of the lambda, `Stopped` by the
-process, `Lost` with the stream. Whoever notices sets `_ending`, in one step with stopping the dispatcher (and for a
-failure with sealing the checkpoints): no handler call and no checkpoint can slip in between, since no await lies
-between. What comes later changes only how much of the end can still be told to the sidecar.
+- The *reader* always reads ahead, so that Revoked never waits for a slow handler.
+- The *dispatcher* calls the handler.
+- The *writer* (`PauseGate.write_out`) writes Pause and Resume in their order.
+- `Life.run` owns the life. It writes Ready and then starts the writer; it writes Closed when the writer has ended. So
+  only one of the two writes at a time. The writer ends at the life's end, when its queue is empty.
+
+A life ends once, for the first of four reasons: it is `Revoked` by the sidecar; the lambda has a `Failure`; the
+process has `Stopped`; the stream is `Lost`. The code that notices the reason sets ``ending`` and stops the dispatcher
+in the same step; for a failure it also seals the checkpoints. No await lies between, so no handler call and no
+checkpoint can slip in. Later reasons only change how much of the end can still be told to the sidecar.
 
 How it ends, by reason:
 
@@ -26,36 +29,36 @@ A paused life ends like any other: a dispatcher that stands still ends at once.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from logging import DEBUG, ERROR, INFO, WARNING
+from logging import DEBUG, ERROR, WARNING
 from typing import Any, Final, Protocol
 
-from ._awaiting import Deadline, finished, settle
-from ._checkpoints import Sink
-from ._connection import LinkError
-from ._context import Failure, PartitionContext, Pause
+from ._awaiting import Deadline, awaited, finished
+from ._checkpoints import LeaseProgress, Sink
+from ._connection import Calls, LinkError
+from ._context import PartitionContext
 from ._dispatch import Dispatcher, Handler, HandlerFailedError
-from ._errors import ProduceError, RefusedError, message_of, stack_of, type_of
+from ._errors import ProduceError, RefusedError, message_of, type_of
 from ._fitting import checked_lambda
-from ._flow import Flow
 from ._interfaces import CloseReason, IPartitionLambda, IPartitionLambdaFactory
 from ._leaving import exit_in, is_ours
 from ._limits import Limits
 from ._log import logger_for
+from ._loop_budget import LoopBudget
 from ._message import FrameError
 from ._outcomes import Outcomes
-from ._produce import Producing, Put
-from ._turns import Turns
+from ._pause_gate import PauseGate
+from ._produce import Producing
+from ._reporting import Failure, Reporting
 from .protocol import lambda_pb2 as pb
 
+# Shares of the time from the end's beginning to its deadline, after which the next step begins.
 _HANDLER_SHARE: Final = 0.7
 _CANCEL_SHARE: Final = 0.8
 _CLOSE_SHARE: Final = 0.9
 _WRITTEN_SHARE: Final = 0.95
-_END_TIMEOUT: Final = 5.0
-_MAX_REPORTS: Final = 100
-_ERROR_RETRIES: Final = (0.0, 0.1, 0.3, 1.0)
+_END_TIMEOUT_S: Final = 5.0
 _LINK_ERRORS: Final = (LinkError, RefusedError, FrameError)
 
 _STOPPING_REVOKES: Final = frozenset(
@@ -67,7 +70,7 @@ class Link(Protocol):
     """The partition's stream. A small interface, so that a test needs no gRPC (`sdk_python.testing`)."""
 
     async def read(self) -> pb.HostFrame | None:
-        """The next frame; None: ended in order. Raises LinkError, RefusedError or FrameError."""
+        """Read the next frame; None: the stream ended in order. Raises LinkError, RefusedError or FrameError."""
         ...
 
     async def write(self, frame: pb.LambdaFrame) -> None:
@@ -75,7 +78,7 @@ class Link(Protocol):
         ...
 
     async def half_close(self) -> None:
-        """Nothing more will be sent."""
+        """Say that nothing more will be sent."""
         ...
 
     def close(self) -> None:
@@ -85,25 +88,26 @@ class Link(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a partition needs of its process beside the stream."""
+    """What a life needs of its process beside the stream."""
 
     lambda_name: str
     factory: IPartitionLambdaFactory
     config: Mapping[str, Any]
     sink: Sink
-    error: Callable[[pb.ErrorRequest], Awaitable[pb.ErrorResponse]]
-    produce: Callable[[pb.ProduceRequest], Awaitable[pb.ProduceResponse]]
-    turns: Turns
+    calls: Calls
+    budget: LoopBudget
     window: int
+    """In messages."""
     limits: Limits
     drain_timeout: float
+    """In seconds."""
     leave: Callable[[BaseException], None]
-    """The lambda's code asks for the end of the process (``sys.exit``): drain, and then end with this."""
+    """Called when the lambda's code asks for the end of the process (``sys.exit``): drain, and then end with this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """The sidecar takes the partition back; ``deadline`` in seconds from its coming."""
+    """The sidecar takes the partition back."""
 
     reason: int
     deadline: Deadline
@@ -131,50 +135,51 @@ class _Left:
 Ending = Revoked | Failure | Stopped | Lost
 
 
-class Partition:
+class Life:
     """One lease. `run` it in a task of its own; it ends when the lambda is closed and the stream is over."""
 
     def __init__(self, assigned: pb.Assigned, link: Link, host: Host) -> None:
-        self.place = (assigned.topic, assigned.partition)
+        self.partition = (assigned.topic, assigned.partition)
         self.log = logger_for(host.lambda_name, assigned.topic, assigned.partition, assigned.lease)
-        self.context = PartitionContext(assigned, host.window, host.sink, self)
-        self.dispatcher = Dispatcher(assigned.topic, assigned.partition, self.context, host.turns)
-        self.flow = Flow(self.context, self.dispatcher, host.window, self.log)
-        self.outcomes = Outcomes(self.context.passed, self._not_received)
-        """Of what it produces: no checkpoint passes a failure that nobody received."""
-        self.producing = Producing(assigned.lease, host.produce, self.flow, self.outcomes, host.limits)
-        self.on_produce: Put = self.producing.put
-        """``context.produce``."""
+        self.progress = LeaseProgress(assigned.lease, host.window, assigned.start_offset, host.sink)
+        self.dispatcher = Dispatcher(assigned.topic, assigned.partition, self.progress, host.budget)
+        self.gate = PauseGate(self.progress, self.dispatcher, host.window, self.log)
+        self.outcomes = Outcomes(self.progress.passed, self._not_received)
+        """Of what the lambda produces: no checkpoint passes a failure that nobody received."""
+        self.producing = Producing(assigned.lease, host.calls.produce, self.gate.fill, self.outcomes, host.limits)
+        self._link_over = asyncio.Event()
+        self._reporting = Reporting(self.progress, host.calls, self._link_over, self.log)
+        self.context = PartitionContext(
+            assigned, self.progress, self.gate, self.producing, self._reporting, self._on_failure
+        )
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self.cut = ""
-        """What ran on when its time was over."""
+        """What still ran when its time was over, in words; empty: nothing."""
         self.stuck = False
-        """That did not end when it was cancelled either."""
+        """True when that did not end when it was cancelled either."""
         self._host = host
         self._link = link
-        self._link_over = asyncio.Event()
         self._ready = False
         self._writer: asyncio.Task[None] | None = None
         self._final: pb.CheckpointEntry | None = None
-        self._reports: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
-        """End in order (SIGTERM): the running handler may finish, then close and Closed."""
+        """End in order (SIGTERM): the running handler may finish, then come close and Closed."""
         self._end(Stopped())
 
     def left_behind(self, *, late: bool) -> str:
-        """What of it did not end in time, in words; empty: nothing."""
+        """What of this life did not end in time, in words; empty: nothing."""
         if not late and not self.cut:
             return ""
-        topic, partition = self.place
+        topic, partition = self.partition
         offset = self.dispatcher.working_on
         what = self.cut or ("its close" if offset is None else f"the handler at offset {offset}")
         return f"{topic}/{partition}: {what}"
 
     async def run(self, after: asyncio.Task[None] | None = None) -> None:
-        """Live. ``after`` is an earlier life of the same partition here: its close is awaited before ours begins.
+        """Live. ``after``: an earlier life of the same partition here, whose close is awaited before this one begins.
 
-        A lease fences checkpoints, but not what an old lambda still writes to a database.
+        The lease fences the checkpoints of the old lambda, but not what it still writes to a database.
         """
         reader = asyncio.create_task(self._read())
         closing: asyncio.Task[None] | None = None
@@ -182,9 +187,9 @@ class Partition:
             closing = await self._live(after)
             await self._finish_stream(reader)
         finally:
-            self.context.seal()
+            self.progress.seal()
             self.producing.end("the partition's lambda has ended")
-            helpers = [reader, *self._reports] + ([] if self._writer is None else [self._writer])
+            helpers = [reader, *self._reporting.tasks] + ([] if self._writer is None else [self._writer])
             for helper in helpers:
                 helper.cancel()
             self._link.close()
@@ -195,46 +200,25 @@ class Partition:
     # ------------------------------------------------------------------------------------ what ends a life
 
     def _end(self, ending: Ending) -> None:
-        """The first reason wins; no await between it and the stop of the handlers."""
+        """End for this reason, unless there is one already. No await lies between it and the stop of the handlers."""
         if self.ending.done():
             return
-        self.flow.end()
+        self.gate.end()
+        self._reporting.end()
         self.ending.set_result(ending)
 
-    def on_error(self, failure: Failure) -> None:
-        """``context.error`` and ``context.report``."""
+    def _on_failure(self, failure: Failure) -> None:
+        """Take what the lambda said by ``context.error``."""
         if self.ending.done():
             self.log.info("an error after the end of the lease is not reported: %s", message_of(failure.error))
-        elif failure.action != pb.ERROR_ACTION_REPORT:
-            # An exit that somebody caught and passes on, as the document router does, is still one.
-            cause = failure.error
-            if isinstance(cause, BaseException):
-                self._left(cause, failure)
-            else:
-                self._fail(failure)
-        elif len(self._reports) < _MAX_REPORTS:
-            task = asyncio.create_task(self._send_report(failure))
-            self._reports.add(task)
-            task.add_done_callback(self._reports.discard)
+        elif isinstance(failure.error, BaseException):
+            # It may be an exit that somebody caught and passes on, as the document router does.
+            self._left(failure.error, failure)
         else:
-            self.log.warning("too many reports under way, not sent: %s", message_of(failure.error))
-
-    def on_pause(self, pause: Pause) -> None:
-        """``context.pause``."""
-        if self.ending.done():
-            self.log.debug("a pause after the end of the lease is ignored: %s", pause.reason)
-        else:
-            self.flow.pause(pause)
-
-    def on_resume(self) -> None:
-        """``context.resume``."""
-        if self.ending.done():
-            self.log.debug("a resume after the end of the lease is ignored")
-        else:
-            self.flow.resume()
+            self._fail(failure)
 
     def _not_received(self, error: BaseException) -> None:
-        """What the lambda produced was not written, and nobody awaited its outcome."""
+        """Fail: what the lambda produced was not written, and nobody awaited its outcome."""
         if isinstance(error, ProduceError):
             told = ProduceError(f"{error.reason}; nobody awaited its outcome", error.topic, error.kind)
             told.__cause__ = error
@@ -253,11 +237,11 @@ class Partition:
             level, "%s error%s (%s): %s", what, where, failure.code, message_of(failure.error), exc_info=cause
         )
         if self.ending.done():
-            # Being taken back or stopped: the sidecar gives the message to the next owner, who will meet the same
-            # failure with a lease that can tell it. Nothing at or above it may count as done.
-            self._final = self.context.seal(failure.offset)
+            # The partition is being taken back or stopped. The sidecar gives the message to the next owner, which
+            # meets the same failure and can report it with its lease. Nothing at or above it may count as done.
+            self._final = self.progress.seal(failure.offset)
             return
-        self._request = self._error_request(failure)
+        self._request = self._reporting.error_request(failure)
         self._end(failure)
 
     async def _read(self) -> None:
@@ -266,20 +250,21 @@ class Partition:
             while (frame := await self._link.read()) is not None:
                 match frame.WhichOneof("frame"):
                     case "batch":
-                        await self.flow.take(frame.batch)
+                        await self.gate.take(frame.batch)
                     case "resumed":
-                        self.flow.resumed(frame.resumed)
+                        self.gate.resumed(frame.resumed)
                     case "revoked":
                         revoked = frame.revoked
                         self.log.info("revoked: %s", pb.RevokeReason.Name(revoked.reason))
                         self._end(Revoked(revoked.reason, Deadline(revoked.deadline_ms / 1000)))
-                    case _:  # an arm of a newer contract
+                    case _:  # a kind of frame of a newer contract
                         pass
             self._lose("the sidecar ended the stream")
         except _LINK_ERRORS as error:
             self._lose(str(error))
         finally:
-            self._lose("reading it ended")  # by a cancelled call, or an error of ours: no life without a reader
+            # By a cancelled call, or an error of ours. There is no life without a reader.
+            self._lose("reading it ended")
 
     def _lose(self, why: str) -> None:
         self._link_over.set()
@@ -288,19 +273,19 @@ class Partition:
     # ------------------------------------------------------------------------------------------ the life
 
     async def _live(self, after: asyncio.Task[None] | None) -> asyncio.Task[None] | None:
-        """Create, dispatch, close; answers the task of ``close`` when it outlived its time."""
+        """Create, dispatch and close the lambda; returns the task of ``close`` when that outlived its time."""
         lambda_ = await self._create(after)
         running: asyncio.Task[None] | None = None
         if lambda_ is not None and not self.ending.done():
-            self._ready = await self._write(pb.LambdaFrame(ready=pb.Ready(lease=self.context.lease)))
+            self._ready = await self._write(pb.LambdaFrame(ready=pb.Ready(lease=self.progress.lease)))
             if self._ready:
                 self.log.info("ready (start offset %s, attempt %s)", self.context.start_offset, self.context.attempt)
-                self._writer = asyncio.create_task(self.flow.write_out(self._write))
+                self._writer = asyncio.create_task(self.gate.write_out(self._write))
                 running = asyncio.create_task(self._dispatch(lambda_.handler))
         ending = await asyncio.shield(self.ending)
         deadline = ending.deadline if isinstance(ending, Revoked) else Deadline(self._host.drain_timeout)
         if isinstance(ending, Lost):
-            self.context.seal()
+            self.progress.seal()
             self.producing.end("the stream to the sidecar broke")
             self.log.warning("the stream broke, this lambda ends: %s", ending.why)
         told = asyncio.create_task(self._tell(ending))
@@ -309,7 +294,7 @@ class Partition:
         acknowledged = await told
         closing = asyncio.create_task(self._close(lambda_, _close_reason(ending)))
         in_time = await finished(closing, deadline.left(_CLOSE_SHARE))
-        # What it produced has to arrive before the partition is another's.
+        # What it produced has to arrive before another lambda gets the partition.
         await finished(asyncio.create_task(self.producing.drained()), deadline.left(_WRITTEN_SHARE))
         held = self.producing.end("the partition's lambda has ended")
         if held and acknowledged and not isinstance(ending, Failure):
@@ -320,7 +305,7 @@ class Partition:
         return None if in_time else closing
 
     async def _create(self, after: asyncio.Task[None] | None) -> IPartitionLambda | None:
-        """The lambda; None when creating it failed, which is reported as recoverable, or the life ended before."""
+        """Create the lambda; None when that failed (it is reported as recoverable), or when the life ended before."""
         if after is not None and not after.done():
             self.log.info("waits for the partition's earlier lambda here to close")
             await self._until_ending(after)
@@ -333,7 +318,7 @@ class Partition:
             deadline = ending.deadline if isinstance(ending, Revoked) else Deadline(self._host.drain_timeout)
             await self._let_finish(task, deadline, at_once=isinstance(ending, Lost))
         if not task.done() or task.cancelled():
-            return None  # it was cancelled by us, at the end of its time
+            return None  # we cancelled it at the end of its time
         made = task.result()
         if isinstance(made, _Left):
             self._left(made.error, Failure(made.error, pb.ERROR_ACTION_RESTART, None, "create_failed"))
@@ -341,14 +326,14 @@ class Partition:
         return made
 
     def _left(self, error: BaseException, failure: Failure) -> None:
-        """Something left the lambda's code: it has failed, unless it asks for the end of the process."""
+        """Take what left the lambda's code: a failure, or a request to end the process."""
         leaving = exit_in(error)
         if leaving is None:
             self._fail(failure)
             return
         where = "" if failure.offset is None else f" at offset {failure.offset}"
         self.log.warning("%s%s: this process drains and ends", type_of(leaving), where, exc_info=error)
-        # What was checkpointed before it counts, the message itself too where it was; otherwise that comes again.
+        # What was checkpointed before this counts. The message itself comes again unless it was checkpointed.
         self._host.leave(leaving)
         self.stop()
 
@@ -358,7 +343,7 @@ class Partition:
 
     async def _make(self) -> "IPartitionLambda | _Left":
         try:
-            made = await settle(self._host.factory.create(self._host.config, self.context))
+            made = await awaited(self._host.factory.create(self._host.config, self.context))
             return checked_lambda(made)
         except BaseException as error:
             if is_ours(error, asyncio.current_task()):
@@ -374,12 +359,12 @@ class Partition:
         except Exception:
             self.log.exception("a fault of the SDK, not of the lambda")
         finally:
-            # However it ended: while the sidecar believes that this lambda runs, nobody else gets the partition.
+            # However it ended, tell the sidecar: while it believes that this lambda runs, nobody gets the partition.
             if not self.ending.done():
                 self._lose("the dispatcher failed")
 
     async def _let_finish(self, task: asyncio.Task[Any], deadline: Deadline, *, at_once: bool) -> None:
-        """Wait for user code; cancel it when its share of the time is over."""
+        """Wait for the lambda's code, and cancel it when its share of the time is over."""
         if not at_once and await finished(task, deadline.left(_HANDLER_SHARE)):
             return
         if not task.done():
@@ -390,7 +375,7 @@ class Partition:
             if not at_once:
                 self.cut = what
             task.cancel()
-            # The next loop turn at least: a task that was cancelled has to be let run to notice.
+            # Wait a little in any case: a task that was cancelled has to run to notice it.
             if not await finished(task, max(deadline.left(_CANCEL_SHARE), 0.1)):
                 self.log.error("the running handler ignores its cancellation")
                 self.stuck = True
@@ -400,7 +385,7 @@ class Partition:
         if close is None:
             return
         try:
-            await settle(close(reason))
+            await awaited(close(reason))
         except BaseException as error:
             if is_ours(error, asyncio.current_task()):
                 raise
@@ -409,67 +394,32 @@ class Partition:
                 self._host.leave(leaving)
 
     async def _insist(self, closing: asyncio.Task[None]) -> None:
-        """A close that outlived its deadline: the sidecar was told, but this process waits, so that no second
-        lambda of this partition works beside it."""
+        """Wait for a ``close`` that outlived its deadline.
+
+        The sidecar was told that the lambda is closed. This process still waits, so that no second lambda of the
+        partition works beside the first.
+        """
         self.log.warning("close is still running after its deadline")
         if not await finished(closing, self._host.drain_timeout):
             closing.cancel()
             if not await finished(closing, 1.0):
                 self.log.error("close ignores its cancellation and is left behind")
 
-    # ------------------------------------------------------------------------------ words to the sidecar
+    # ------------------------------------------------------------------------- what the sidecar is told
 
     async def _tell(self, ending: Ending) -> bool:
-        """Error for a failure; whether Closed may follow."""
-        if isinstance(ending, Lost):
-            return False
-        if not isinstance(ending, Failure):
-            return True
-        response = await self._call_error(self._request)
-        if response is None:
-            return False  # the stream breaks instead of closing: that makes the sidecar start the lambda again
-        self.log.log(INFO, "the sidecar's answer: %s", pb.ErrorOutcome.Name(response.outcome))
-        return True
+        """Send Error for a failure; returns whether Closed may follow.
 
-    def _error_request(self, failure: Failure) -> pb.ErrorRequest:
-        """Seals the checkpoints in the same step: what the lambda did after its error does not count."""
-        request = pb.ErrorRequest(
-            lease=self.context.lease,
-            action=failure.action,
-            offset=failure.offset,
-            code=failure.code,
-            message=message_of(failure.error),
-            type=type_of(failure.error),
-            stack=stack_of(failure.error),
-        )
-        if failure.action != pb.ERROR_ACTION_REPORT:
-            entry = self.context.seal(failure.offset)
-            if entry is not None:
-                request.last_checkpoint.CopyFrom(entry)
-        return request
-
-    async def _call_error(self, request: pb.ErrorRequest) -> pb.ErrorResponse | None:
-        for pause in _ERROR_RETRIES:
-            if pause:
-                await asyncio.sleep(pause)
-            if self._link_over.is_set():
-                return None
-            try:
-                return await self._host.error(request)
-            except (LinkError, RefusedError) as error:
-                self.log.warning("the error could not be reported: %s", error)
-        return None
-
-    async def _send_report(self, failure: Failure) -> None:
-        self.log.warning("reported: %s", message_of(failure.error))
-        try:
-            await self._host.error(self._error_request(failure))
-        except (LinkError, RefusedError) as error:
-            self.log.warning("the report did not come through: %s", error)
+        It may not after an Error that did not arrive: then the stream breaks instead of closing, and that makes the
+        sidecar start the lambda again.
+        """
+        if isinstance(ending, Failure):
+            return await self._reporting.send_error(self._request)
+        return not isinstance(ending, Lost)
 
     async def _say_closed(self, ending: Ending) -> None:
-        """Closed with the last checkpoint, those made in ``close`` too."""
-        entry = self._final or self.context.seal()
+        """Send Closed with the last checkpoint, which may have been made in ``close``."""
+        entry = self._final or self.progress.seal()
         if isinstance(ending, Failure):
             reason = pb.CLOSED_REASON_ERROR
         elif isinstance(ending, Revoked):
@@ -486,7 +436,7 @@ class Partition:
     async def _finish_stream(self, reader: asyncio.Task[None]) -> None:
         if not self._link_over.is_set():
             await self._link.half_close()
-            await finished(reader, _END_TIMEOUT)
+            await finished(reader, _END_TIMEOUT_S)
 
     async def _write(self, frame: pb.LambdaFrame) -> bool:
         try:

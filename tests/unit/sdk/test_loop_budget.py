@@ -6,16 +6,16 @@ from itertools import pairwise
 from typing import Any
 
 from sdk_python import Message
-from sdk_python._checkpoints import Place
+from sdk_python._checkpoints import LeaseProgress
 from sdk_python._dispatch import Dispatcher
-from sdk_python._turns import TURN, Turns
+from sdk_python._loop_budget import TURN_S, LoopBudget
 from sdk_python.protocol import lambda_pb2 as pb
 
 from .test_dispatch import NoSink
 
 PARTITIONS = 50
 FRAME = 300
-WORK = TURN / 10
+WORK = TURN_S / 10
 """Seconds of one message: a slice is one or a few, and a turn about ten."""
 
 
@@ -26,9 +26,11 @@ def busy(seconds: float) -> None:
         pass
 
 
-async def run_all(turns: Turns, count: int, handler: Callable[[int], Callable[[Message], Any]]) -> None:
+async def run_all(budget: LoopBudget, count: int, handler: Callable[[int], Callable[[Message], Any]]) -> None:
     """A frame of ``count`` messages for each partition, at once."""
-    made = [Dispatcher("t", number, Place("lease", FRAME, 0, NoSink()), turns) for number in range(PARTITIONS)]
+    made = [
+        Dispatcher("t", number, LeaseProgress("lease", FRAME, 0, NoSink()), budget) for number in range(PARTITIONS)
+    ]
     for one in made:
         one.put(pb.Batch(first_offset=0, values=[b"x"] * count), count)
     tasks = [asyncio.create_task(one.run(handler(number))) for number, one in enumerate(made)]
@@ -56,7 +58,7 @@ async def test_the_rest_of_the_loop_has_its_turn_however_many_partitions_have_me
             await asyncio.sleep(0)
 
     watch = asyncio.create_task(other())
-    await run_all(Turns(), 20, handler)
+    await run_all(LoopBudget(), 20, handler)
     watch.cancel()
     assert handled == 20 * PARTITIONS
     # Ten messages use a turn up. Before that a slice may be begun, and each of the eight from the line has one, which
@@ -64,18 +66,18 @@ async def test_the_rest_of_the_loop_has_its_turn_however_many_partitions_have_me
     assert max(later - earlier for earlier, later in pairwise(seen)) < 10 + 8 * 4, "not one turn for each partition"
 
 
-async def test_who_waits_is_served_in_the_order_of_the_line() -> None:
-    turns = Turns()
+async def test_waiting_dispatchers_are_served_in_order() -> None:
+    budget = LoopBudget()
     order: list[int] = []
 
     def handler(number: int) -> Callable[[Message], Any]:
         def handle(_: Message) -> None:
             order.append(number)
-            busy(TURN * 1.1)
+            busy(TURN_S * 1.1)
 
         return handle
 
-    await run_all(turns, 3, handler)
+    await run_all(budget, 3, handler)
     assert len(order) == 3 * PARTITIONS
     counts = [0] * PARTITIONS
     for number in order:
@@ -84,14 +86,14 @@ async def test_who_waits_is_served_in_the_order_of_the_line() -> None:
         assert max(counts) - min(counts) <= 2
 
 
-async def test_a_cancelled_place_in_the_line_holds_up_nobody() -> None:
+async def test_a_cancelled_waiter_holds_up_nobody() -> None:
     loop = asyncio.get_running_loop()
-    turns = Turns()
-    gone = [asyncio.create_task(turns.wait(loop)) for _ in range(20)]
-    last = asyncio.create_task(turns.wait(loop))
+    budget = LoopBudget()
+    gone = [asyncio.create_task(budget.wait(loop)) for _ in range(20)]
+    last = asyncio.create_task(budget.wait(loop))
     await asyncio.sleep(0)
     for task in gone:
         task.cancel()
     await asyncio.gather(*gone, return_exceptions=True)
     await last
-    assert not turns.over(loop)
+    assert not budget.over(loop)

@@ -1,0 +1,68 @@
+"""Which partition calls its handler next: all partitions of a process share one event loop.
+
+In each *round* of the event loop, handlers may run for `TURN_S` seconds in total, however many partitions have
+messages. Then the rest of the loop gets its turn: reading, checkpoints, a partition that opens, and whatever else the
+lambdas run on it. Without this bound, each of hundreds of partitions would have a turn of its own in every round.
+
+A dispatcher that finds the budget used up joins a queue. The next rounds serve the queue from its head. Each
+dispatcher that is served handles at least one slice of messages, so the queue moves whatever else the loop does.
+
+Owner: the event loop.
+"""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+TURN_S: Final = 0.005
+"""Seconds that sync handlers of all partitions may hold the event loop in a row."""
+_SERVED_PER_ROUND: Final = 8
+"""Dispatchers from the queue that one round serves. More than one, so that small frames share the cost of a round."""
+
+
+class LoopBudget:
+    """How long handlers may still run in the present round of one event loop."""
+
+    def __init__(self) -> None:
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._until = 0.0
+        self._counting = False
+        """Whether a round has begun; its end is scheduled then."""
+
+    async def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for a turn after standing still. Returns at once unless others wait or the budget is used up."""
+        if self._queue or self.over(loop):
+            await self.wait(loop)
+
+    def over(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether the budget of this round is used up."""
+        if self._counting:
+            return loop.time() >= self._until
+        self._begin_round(loop)
+        return False
+
+    async def wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the rest of the loop run, and those that wait already; then have a turn."""
+        turn = loop.create_future()
+        self._queue.append(turn)
+        if not self._counting:
+            self._begin_round(loop)
+        await turn
+
+    def _begin_round(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._counting = True
+        self._until = loop.time() + TURN_S
+        # Runs in the next round: a round calls only what was scheduled before it began.
+        loop.call_soon(self._next_round, loop)
+
+    def _next_round(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._counting = False
+        if not self._queue:
+            return
+        self._begin_round(loop)
+        served = 0
+        while self._queue and served < _SERVED_PER_ROUND:
+            turn = self._queue.popleft()
+            if not turn.done():  # it is done when its task was cancelled
+                turn.set_result(None)
+                served += 1
