@@ -96,8 +96,8 @@ def busy_note(cores: float) -> list[str]:
     if cores <= BUSY:
         return []
     return [
-        f"**The machine was busy with other work ({cores:.1f} cores between rounds):** what needs CPU time",
-        "suffers from that, and the bare loop least.",
+        f"**The machine was busy with other work ({cores:.1f} cores between rounds):** figures that depend on CPU time",
+        "are worse for that, those of the bare loop least.",
         "",
     ]
 

@@ -46,9 +46,9 @@ def markdown(results: Mapping[str, Any]) -> str:
     """The whole of RESULTS.md: what each contestant did."""
     rows = results["rows"]
     lines = [
-        "# The whole path against the bare loop",
+        "# The whole path compared with the bare loop",
         "",
-        "Made by `make benchmark`; do not edit. [README.md](README.md) compares, and says how it is measured.",
+        "Made by `make benchmark`; do not edit. [README.md](README.md) has the comparisons, and says how they are measured.",
         "",
         *_header(results),
         *table(["row", "who", "result", "CPU s per million", "memory MB", "records"], [*_measured(rows)], left=3),
@@ -116,9 +116,9 @@ def summary(row: Mapping[str, Any]) -> Iterator[str]:
 def _header(results: Mapping[str, Any]) -> list[str]:
     return [
         f"{results['machine']}.",
-        f"{results['date']}. Medians, range in brackets: of interleaved rounds, and where two are compared, of their",
-        "ratios round by round. CPU: of all processes, for a million records. Memory: the highest of each process,",
-        "added up.",
+        f"{results['date']}. Figures are medians of interleaved rounds, with the range in brackets. A comparison is the",
+        "median of the ratios of single rounds. CPU: of all processes, for a million records. Memory: the highest of each",
+        "process, added up.",
         "",
         *busy_note(results["busy"]),
     ]

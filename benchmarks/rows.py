@@ -123,8 +123,8 @@ def _many(broker: str, options: Options) -> Iterator[Row]:
     fill(broker, "many", MANY, records)
     yield Row(
         "many",
-        f"{records:,} records, {MANY} partitions against 8, the whole path; and while they are opened: with_opening,"
-        " from the first record on",
+        f"{records:,} records, {MANY} partitions compared with 8, the whole path; with_opening counts from the first"
+        " record on, while they are opened",
         {
             "few": lambda: throughput.path(broker, "few", records, 8),
             "many": lambda: throughput.path(broker, "many", records, MANY),
@@ -178,8 +178,8 @@ def _router(broker: str, options: Options) -> Iterator[Row]:
         fill(broker, topic, router.PARTITIONS, records, key=partial(router.key, number))
     yield Row(
         "router",
-        f"{records:,} records, {router.MANY:,} documents against {router.FEW}, and no router; from when all documents"
-        " are open, and with_opening: from the first record",
+        f"{records:,} records, {router.MANY:,} documents compared with {router.FEW}, and no router; records/s count"
+        " from the time when all documents are open, with_opening from the first record on",
         {
             "plain": lambda: router.run(broker, few, records, None),
             "few": lambda: router.run(broker, few, records, router.FEW),
@@ -207,8 +207,8 @@ def _pipelined(broker: str, _: Options) -> Iterator[Row]:
     yield Row(
         "pipelined",
         f"a save of 10 ms for each record, {pipelined.PARTITIONS} partitions; the path with the default window, and"
-        f" one of {pipelined.BATCH}; batches of {pipelined.BATCH}, of all partitions one under way or of each, saved"
-        " one after the other or together",
+        f" with a window of {pipelined.BATCH}; batches of {pipelined.BATCH}, one in flight for all partitions or for"
+        " each, saved one after the other or together",
         contestants,
         [
             *(Comparison("pipelined", who) for who in ANSWERED),
@@ -256,8 +256,9 @@ def _sequencing(broker: str, options: Options) -> Iterator[Row]:
 def _takeover(broker: str, options: Options) -> Iterator[Row]:
     yield Row(
         "takeover",
-        f"{options.kills} kills of who has all {takeover.PARTITIONS} partitions, {takeover.RATE:,}/s; seconds from"
-        " the kill to the next handled message of each partition, by another process, and of the first of a kill",
+        f"{options.kills} kills of the process that has all {takeover.PARTITIONS} partitions, {takeover.RATE:,}/s;"
+        " seconds from the kill to the next message that another process handles, of each partition, and of the first"
+        " partition of a kill",
         {"path": lambda: takeover.run(broker, options.kills)},
         shown=("p50_s", "p99_s", "max_s", "first_p50_s", "first_max_s"),
         rounds=1,

@@ -79,6 +79,6 @@ SHAPES: Mapping[str, Shape] = {
     ),
     "headers": Shape("two headers on every record", filled={"headers": HEADERS}, settings={"headers": len(HEADERS)}),
     "20us": Shape(f"{MICROSECONDS} µs of work for each record, in both", 0.05, working=True),
-    "2-processes": Shape("2 lambda processes, against one bare loop", processes=2),
-    "4-processes": Shape("4 lambda processes, against one bare loop", processes=4),
+    "2-processes": Shape("2 lambda processes, compared with one bare loop", processes=2),
+    "4-processes": Shape("4 lambda processes, compared with one bare loop", processes=4),
 }

@@ -32,14 +32,14 @@ def markdown(results: Mapping[str, Any]) -> str:
     runs, peers, failures = results["runs"], results["peers"], results["not_run"]
     names = _ordered(runs)
     lines = [
-        "# Against what people would use instead",
+        "# Compared with the alternatives",
         "",
         "Made by `make benchmark-peers`; do not edit. [README.md](README.md) says how it is measured.",
         "",
         f"{results['machine']}. {results['date']}; {results['rounds']} interleaved rounds;",
-        f"{results['records']:,} records of 100 bytes with keys in 8 partitions, for slower peers a part of that.",
-        "Medians, range in brackets. ÷ bare: by round, to the loop in the first line. CPU: of all of a peer's",
-        "processes, for a million records. Memory: the highest of each process, added up.",
+        f"{results['records']:,} records of 100 bytes with keys in 8 partitions, fewer for slower peers.",
+        "Figures are medians, with the range in brackets. ÷ bare: the ratio to the loop in the first line, of single",
+        "rounds. CPU: of all processes of a peer, for a million records. Memory: the highest of each process, added up.",
         "",
         *busy_note(results["busy"]),
         f"![{_PICTURE}](results.svg)",
