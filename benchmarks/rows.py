@@ -1,4 +1,4 @@
-"""The rows: what each of them compares, on which topics."""
+"""The rows: what each row compares, and on which topics."""
 
 import argparse
 import uuid
@@ -17,7 +17,7 @@ RATE, CPU = "records_per_second", "cpu_seconds_per_million"
 MANY = 512
 BEHIND = 10_000_000
 WINDOWS = {"pipelined": 10_000, "pipelined_by_100": pipelined.BATCH}
-"""In the row of that name. The second has as many saves at once as batches of all partitions."""
+"""The windows in the row `pipelined`. The second allows as many saves at once as batches of all partitions."""
 SAVES = 200_000
 ANSWERED = {
     "one_of_all": (1, False, 400),
@@ -25,7 +25,7 @@ ANSWERED = {
     "together_of_all": (1, True, 40_000),
     "together_of_each": (8, True, 160_000),
 }
-"""How batches are answered in that row: how many under way, whether their saves are made together, and records."""
+"""The contestants with batches in that row: batches in flight, whether their saves run at the same time, records."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Comparison:
     """Two contestants by one figure, round by round.
 
     Attributes:
-        above: who is measured.
-        below: by whom.
-        figure: its name.
-        added: the difference, not the ratio.
-        drawn: what it is called in the picture; empty: it is not there.
+        above: the measured contestant.
+        below: the contestant with which it is compared.
+        figure: the figure's name.
+        added: compare by difference instead of ratio.
+        drawn: its name in the picture; empty: it is not drawn.
     """
 
     above: str
@@ -49,15 +49,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Row:
-    """What is run in interleaved rounds.
+    """Contestants that run in interleaved rounds.
 
     Attributes:
-        name: of the row; those of a family begin with the family's.
-        what: for the report.
-        contestants: each a call that is one run.
-        compare: what is reported of them, beside their own figures.
-        shown: the names of those figures; who lacks one is shown without.
-        rounds: how many unless told otherwise.
+        name: the row's name; the names of a family of rows begin with the family's.
+        what: what is measured, for the report.
+        contestants: name and a call that does one run.
+        compare: the comparisons that are reported in addition to the contestants' own figures.
+        shown: the names of the figures that are printed, for contestants that have them.
+        rounds: the default number of rounds.
     """
 
     name: str
@@ -118,7 +118,7 @@ def _latency(broker: str, _: Options) -> Iterator[Row]:
 
 
 def _many(broker: str, options: Options) -> Iterator[Row]:
-    records = max(2 * options.records // MANY, 1) * MANY  # some must be left when 512 have been opened meanwhile
+    records = max(2 * options.records // MANY, 1) * MANY  # some records must be left when all 512 partitions are open
     fill(broker, "few", 8, records)
     fill(broker, "many", MANY, records)
     yield Row(
@@ -143,7 +143,7 @@ def _many(broker: str, options: Options) -> Iterator[Row]:
 
 
 def _from_the_first(figures: Figures) -> Figures:
-    """Without the rate from when the last partition was open on: few records are left then, of few partitions."""
+    """Without the rate that counts from the opening of the last partition on: few records are left then."""
     return {name: value for name, value in figures.items() if name != RATE}
 
 
@@ -277,4 +277,4 @@ ROWS: Mapping[str, Callable[[str, Options], Iterator[Row]]] = {
     "sequencing": _sequencing,
     "takeover": _takeover,
 }
-"""Each makes its topics, gives its rows one after the other, and goes on when one has been run."""
+"""Each function creates its topics and yields its rows one after the other; it continues when a row was run."""
