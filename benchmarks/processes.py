@@ -78,7 +78,7 @@ class Sidecar:
 
 @contextmanager
 def sidecar(broker: str, topics: list[str], settings: Mapping[str, Any], **more: object) -> Iterator[Sidecar]:
-    """Start a sidecar on a free Unix socket, with ``more`` keys in its lambda's config. Raises when it fails to start."""
+    """Start a sidecar on a free Unix socket, with ``more`` in its lambda's config. Raises when it fails to start."""
     with tempfile.TemporaryDirectory(prefix="kafka-sidecar-benchmark-") as name:
         folder = Path(name)
         address = f"unix://{folder}/sock"
