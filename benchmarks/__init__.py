@@ -1,1 +1,1 @@
-"""The project measured against the bare alternative, side by side on one machine: ``python -m benchmarks``."""
+"""Compares the project with a bare consumer loop on one machine: ``python -m benchmarks``."""

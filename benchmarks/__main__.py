@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: the whole path against the bare alternative, on real Kafka, in one interleaved run."""
+"""``python -m benchmarks``: the whole path compared with a bare consumer loop, on real Kafka, round by round."""
 
 import argparse
 import json
@@ -19,15 +19,15 @@ from tests.servers.kafka import KafkaServer, missing_requirements
 
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- made by `make benchmark`; do not edit -->", "<!-- made until here -->"
-"""The lines of README.md between which a run writes."""
+"""A run writes between these two lines of README.md."""
 
 PACKAGES = ("confluent-kafka", "grpcio", "protobuf")
 
 
 def main() -> int:
-    """Run the rows that were asked for, or read their figures; print them, and write what is asked for."""
+    """Run the requested rows, or read their figures; print them, and write the requested files."""
     options = _parser().parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that started processes are ended
     if options.file is not None:
         results = json.loads(options.file.read_text())
         print(f"{report.comparisons(results)}\n\n{report.markdown(results)}")
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rows(rows: str | None, shapes: str | None) -> str:
-    """Who names shapes wants them, beside the rows that are named, and not all rows with fewer shapes."""
+    """The rows to run. Named shapes are run in addition to named rows; without named rows, only the shapes are."""
     if not shapes:
         return rows or ",".join(ROWS)
     named = rows.split(",") if rows else []
@@ -89,7 +89,7 @@ def _results(options: argparse.Namespace) -> dict[str, Any]:
     with KafkaServer(heap_mb=1024) as server:
         for name in options.rows.split(","):
             for row in ROWS[name](server.address, options):
-                # The smaller of two: what the broker still has to do after a topic was filled is soon over.
+                # The smaller of two: the broker's work after filling a topic is over soon.
                 results["busy"] = max(results["busy"], min(machine.busy(1.0), machine.busy(1.0)))
                 rows[row.name] = _run(row, options.rounds or row.rounds)
                 if options.json is not None:  # each time: the last row may fail
@@ -98,7 +98,7 @@ def _results(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(row: Row, rounds: int) -> dict[str, Any]:
-    """The row in interleaved rounds. `takeover` is its own: its kills are what other rows' rounds are."""
+    """Run the row in interleaved rounds. In `takeover`, kills take the place of rounds."""
     say(f"{row.name}: {row.what}")
     runs: dict[str, list[Figures]] = {who: [] for who in row.contestants}
     for number in range(rounds):
@@ -117,7 +117,7 @@ def _run(row: Row, rounds: int) -> dict[str, Any]:
 
 
 def say(text: str) -> None:
-    """One line, at once: a run takes minutes."""
+    """Print one line at once: a run takes minutes."""
     print(text, flush=True)
 
 

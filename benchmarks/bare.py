@@ -1,15 +1,15 @@
-"""The bare alternative: a consumer loop in one process, nothing around it.
+"""The bare loop: a consumer loop in one process, and nothing else.
 
     python -m benchmarks.bare ADDRESS TOPIC GROUP TOTAL WARM tuned|working|plain
 
 Talks to its runner as `benchmarks.peers.tally` says: the clock starts with the WARM-th record.
 
-- ``tuned``: has what makes the sidecar's own consumer faster, the interpreter's settings and
-  `fetch.queue.backoff.ms`, and commits nothing. The harder comparison, so the main one.
+- ``tuned``: has the settings that make the sidecar's own consumer faster (of the interpreter, and
+  `fetch.queue.backoff.ms`), and commits nothing. This is the harder comparison, so it is the main one.
 - ``working``: the same, and the work of `benchmarks.busy` for each record.
-- ``plain``: the loop as a careful user writes it: `fetch.queue.backoff.ms`, without which librdkafka stands still for
-  up to a second whenever its queue is full, and otherwise the defaults of the interpreter, of the allocator and of
-  librdkafka, which commits what was consumed every five seconds.
+- ``plain``: the loop as a careful user writes it, with `fetch.queue.backoff.ms`, without which librdkafka stops for
+  up to a second whenever its queue is full. Otherwise it has the defaults of the interpreter, of the allocator and of
+  librdkafka, which commits consumed records every five seconds.
 """
 
 import gc
@@ -27,7 +27,7 @@ _BOTH: Mapping[str, str | int | bool] = {"auto.offset.reset": "earliest", "fetch
 
 
 def main() -> None:
-    """Consume all records as fast as it goes."""
+    """Consume all records as fast as possible."""
     broker, topic, group, tally = arguments()
     total, style = int(sys.argv[4]), sys.argv[6]
     committing = {} if style == "plain" else {"enable.auto.commit": False}
@@ -54,9 +54,10 @@ def _consume_and_work(consumer: Consumer, tally: Tally) -> None:
 
 
 def _must_be_at_the_end(consumer: Consumer, total: int) -> None:
-    """No message is looked at while it is timed. But as many as there are, to the end of each partition: each once.
+    """Check that each record was consumed once. The timed loop looks at no message, so this compares their number
+    with the positions, which must be at the end of each partition.
 
-    An error, which `consume` answers among the messages, is in the count and not in the positions.
+    An error, which `consume` returns among the messages, is in the number and not in the positions.
     """
     reached = sum(place.offset for place in consumer.position(consumer.assignment()))
     if reached != total:

@@ -1,15 +1,15 @@
-"""When a run's clock starts, and what it shows: for lambdas that count what they have handled."""
+"""The clock of a run: when it starts and what it shows, for lambdas that count their handled records."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Clock:
-    """Starts when enough is handled and every lambda is there; a second one with the very first record.
+    """Starts when enough records are handled and every lambda is there. A second clock starts with the first record.
 
     Attributes:
-        warm: records before it starts.
-        lambdas: that must be there before it starts.
+        warm: how many records are handled before it starts.
+        lambdas: how many must be there before it starts.
     """
 
     warm: int
@@ -18,7 +18,7 @@ class Clock:
     _started: tuple[float, int] | None = field(default=None, init=False)
 
     def look(self, now: float, count: int, lambdas: int) -> bool:
-        """At the time ``now`` so many records are handled and so many lambdas there. Whether it starts with this."""
+        """At the time ``now``, this many records are handled and lambdas there. Returns whether it starts now."""
         if self._first is None and count:
             self._first = now, count
         if self._started is not None or count < self.warm or lambdas < self.lambdas:
@@ -27,7 +27,7 @@ class Clock:
         return True
 
     def result(self, now: float, count: int) -> dict[str, float]:
-        """At the end: seconds and records since it started, and from the very first record on."""
+        """The figures at the end: seconds and records since it started, and since the first record."""
         assert self._first is not None, "records were handled"
         first, started = self._first, self._started or (now, count)
         return {

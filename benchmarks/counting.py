@@ -1,4 +1,4 @@
-"""The lambda of the benchmarks: does nothing with a record but count it, and checkpoints all the time.
+"""The lambda of the benchmarks: it only counts records, and checkpoints all the time.
 
 Settings: ``total`` (records until it is done), ``warm`` and ``lambdas`` (records handled, and partitions with a
 lambda, before the clock starts), ``result`` (a file for the figures as JSON), ``warmed`` (a file that appears when
@@ -20,7 +20,7 @@ from benchmarks.scores import Scores
 from sdk_python import CloseReason, IContext, Message
 
 LOOK = 0.002
-"""Seconds between looks at the counts: the resolution of the clock, and how often every partition checkpoints."""
+"""Seconds between two checks of the counts: the resolution of the clock, and the interval of checkpoints."""
 
 
 class Counter:
@@ -41,10 +41,10 @@ class Counter:
         self._last = message
 
     def checkpoint(self) -> None:
-        """All that was counted is done. Raises ``RuntimeError`` when it was not each record once.
+        """Checkpoint all counted records. Raises ``RuntimeError`` when a record was missed or came twice.
 
-        The topics have no gaps: so after ``count`` records the last must have that place, and looking at it now and
-        then costs the handler less than comparing each.
+        The topics have no gaps, so ``count`` says the offset of the last record. To check that now and then costs the
+        handler less than to compare each record.
         """
         if self._last is self._done or self._last is None:
             return
@@ -54,12 +54,12 @@ class Counter:
         self._context.checkpoint(self._last.offset)
 
     def close(self, _: CloseReason) -> None:
-        """Another process goes on behind what is checkpointed here."""
+        """Checkpoint: another process continues after it."""
         self.checkpoint()
         self.open = False
 
     def piece(self) -> list[int]:
-        """Which records these were: partition, first offset, number."""
+        """The counted records: partition, first offset, number."""
         return [self._context.partition, self.start, self.count]
 
 
@@ -73,7 +73,7 @@ class WorkingCounter(Counter):
 
 
 class CountingFactory:
-    """Makes the counters and watches them."""
+    """Creates the counters and watches them."""
 
     def __init__(self, config: Mapping[str, Any], scores: Scores) -> None:
         self._config = config
@@ -134,7 +134,7 @@ class CountingPlugin:
 
 
 def note(config: Mapping[str, Any], setting: str, what: object = True) -> None:
-    """Write the file that the setting names, whole or not at all: the runner waits for it."""
+    """Write the file that the setting names, atomically: the runner waits for it."""
     file = Path(config[setting])
     part = file.with_suffix(".part")
     part.write_text(json.dumps(what))

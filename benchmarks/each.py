@@ -1,4 +1,4 @@
-"""The cheapest lambda that checkpoints each message at once: of a partition, and under the router of a document.
+"""The cheapest lambda that checkpoints each message at once, for a partition or, with the router, for a document.
 
 Settings: ``total`` (records until it is done), ``warm`` (records before the clock starts), ``lambdas`` (lambdas that
 must be there before the clock starts), ``result`` and ``warmed`` (files, as for `benchmarks.counting`).
@@ -15,7 +15,7 @@ from sdk_python import IContext, Message
 
 
 class _Lambda:
-    """Counts for all of them: to add up 100,000 counts every few milliseconds would be what is measured."""
+    """Counts for all lambdas together: adding up 100,000 counts every few milliseconds would dominate the figures."""
 
     __slots__ = ("_context", "_factory")
 

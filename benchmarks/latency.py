@@ -21,7 +21,7 @@ from sdk_python import IContext, Message
 from tests.servers.topics import create_topic
 
 WARM = 0.2
-"""The first part of the records is not counted."""
+"""This part of the records, at the beginning, is not counted."""
 
 Figures = dict[str, float]
 
@@ -34,7 +34,7 @@ def bare(broker: str, partitions: int, rate: int, seconds: float) -> Figures:
     command = [sys.executable, "-m", "benchmarks.latency", broker, topic, str(total)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        process.stdout.readline()  # it says when it has its partitions
+        process.stdout.readline()  # it prints a line when it has its partitions
         before = cpu_seconds(process.pid)
         offer(broker, topic, range(partitions), rate, seconds)
         delays = json.loads(process.stdout.readline())
@@ -43,7 +43,7 @@ def bare(broker: str, partitions: int, rate: int, seconds: float) -> Figures:
             "records": len(delays),
             "cpu_seconds_per_million": (cpu_seconds(process.pid) - before) / total * 1e6,
             "memory_mb": memory_mb(process.pid, "VmHWM"),
-        }  # and the end of the `with` closes its input, for which it waits
+        }  # it waits until its input is closed, at the end of the `with`
 
 
 def path(broker: str, partitions: int, rate: int, seconds: float) -> Figures:
@@ -69,7 +69,7 @@ def path(broker: str, partitions: int, rate: int, seconds: float) -> Figures:
 
 
 def quantiles(delays_ns: list[int]) -> Figures:
-    """The middle and the 99th of a hundred, in milliseconds, without the warm-up."""
+    """The median and the 99th percentile, in milliseconds, without the warm-up."""
     counted = sorted(delays_ns[int(len(delays_ns) * WARM) :])
     return {"p50_ms": median(counted) / 1e6, "p99_ms": counted[len(counted) * 99 // 100] / 1e6}
 
@@ -126,7 +126,7 @@ def _bare_process(address: str, topic: str, total: int) -> None:
         if message is not None:
             delays.append(time.time_ns() - int((message.value() or b"").split(b" ", 1)[0]))
     print(json.dumps(delays), flush=True)
-    sys.stdin.read()  # until the runner has looked
+    sys.stdin.read()  # until the runner has read the figures
     consumer.close()
 
 

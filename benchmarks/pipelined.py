@@ -1,10 +1,10 @@
-"""Saves of 10 ms: pipelined by the sidecar, against a loop that hands over a batch and waits for the answer.
+"""Saves of 10 ms: pipelined by the sidecar, compared with a loop that sends a batch and waits for the answer.
 
     python -m benchmarks.pipelined BROKER TOPIC GROUP TOTAL WARM ADDRESS LOOPS     that loop, as a process of its own
 
-It consumes 100 records, calls the lambda's process over gRPC, commits when that has answered, and only then consumes
-the next 100. With as many loops as partitions, each has one of them, and a batch of each partition is under way at
-the same time. Talks to its runner as `benchmarks.peers.tally` says.
+The loop consumes 100 records, calls the lambda's process over gRPC, commits when that has answered, and only then
+consumes the next 100. With as many loops as partitions, each loop has one partition, and a batch of each partition is
+in flight at the same time. Talks to its runner as `benchmarks.peers.tally` says.
 """
 
 import gc
@@ -33,7 +33,7 @@ Figures = dict[str, float]
 
 
 def pipelined(broker: str, topic: str, total: int, window: int) -> Figures:
-    """One run of the whole path, the first quarter not timed; at most ``window`` messages of a partition at once."""
+    """One run of the whole path with this window of messages; the first quarter is not timed."""
     figures, result = throughput.measure(
         broker, topic, total, PARTITIONS, "benchmarks.saving", {}, window={"messages": window}
     )
@@ -41,17 +41,16 @@ def pipelined(broker: str, topic: str, total: int, window: int) -> Figures:
 
 
 def answered(broker: str, topic: str, total: int, loops: int, *, together: bool) -> Figures:
-    """One run of request and response, the first quarter not timed.
+    """One run of request and response; the first quarter is not timed.
+
+    Raises ``RuntimeError`` when the committed offsets are not those of the saved records.
 
     Args:
         broker: `bootstrap.servers`.
-        topic: has ``total`` records or more, the same number in each partition.
-        total: how many are saved.
+        topic: its name. It has ``total`` records or more, the same number in each partition.
+        total: how many records are saved.
         loops: 1, or one for each partition.
-        together: the saves of a batch are made at the same time, not one after the other.
-
-    Raises:
-        RuntimeError: not exactly what was saved is committed.
+        together: whether the saves of a batch run at the same time; else one after the other.
     """
     work = Work(broker, topic, uuid.uuid4().hex, total)
     with tempfile.TemporaryDirectory(prefix="kafka-sidecar-benchmark-") as folder:
@@ -64,7 +63,7 @@ def answered(broker: str, topic: str, total: int, loops: int, *, together: bool)
                 figures = measure(program, work, counted_only=True, commits=False)
             finally:
                 service.terminate()
-    # The sum says it: each loop's records are one after the other from the first on, and commits only ascend.
+    # The sum is enough: each loop saves its records in order from the first one on, and commits only ascend.
     found = sum(committed(broker, work.group, topic).values())
     if found != total:
         raise RuntimeError(f"{found} committed, {total} saved")
@@ -72,7 +71,7 @@ def answered(broker: str, topic: str, total: int, loops: int, *, together: bool)
 
 
 class _Loops:
-    """All loops of a process, and what they have done."""
+    """All loops of a process, and how many records they have saved."""
 
     def __init__(self, broker: str, topic: str, group: str, tally: Tally, channel: grpc.Channel) -> None:
         self._config = {
@@ -93,7 +92,7 @@ class _Loops:
     def loop(self, partitions: list[int], total: int) -> None:
         """Consume, call, commit, until ``total`` records of these partitions are saved."""
         consumer = Consumer(self._config)
-        # Assigned by hand: loops that join a group one after the other would hand partitions to and fro.
+        # Assigned by hand: loops that join a group one after the other would pass partitions back and forth.
         consumer.assign([TopicPartition(self._topic, partition, 0) for partition in partitions])
         while total:
             messages = consumer.consume(min(BATCH, total), 1.0)
@@ -104,7 +103,7 @@ class _Loops:
             batch = pb.Batch(keys=[m.key() or b"" for m in messages], values=[m.value() or b"" for m in messages])
             saved = self._call(batch, wait_for_ready=True, timeout=60).first_offset
             total -= saved
-            # By name: without, librdkafka commits what is consumed by the time it gets to it, saved or not.
+            # By name: without it, librdkafka commits all records that are consumed by then, saved or not.
             offsets = [*{m.partition(): _behind(m) for m in messages}.values()]
             if total:
                 consumer.commit(offsets=offsets)
@@ -124,7 +123,7 @@ def _behind(message: Message) -> TopicPartition:
 
 
 def main() -> None:
-    """Run the loops until all together have saved all records."""
+    """Run the loops until they have saved all records together."""
     broker, topic, group, tally = arguments()
     total, address, loops = int(sys.argv[4]), sys.argv[6], int(sys.argv[7])
     with grpc.insecure_channel(address) as channel:

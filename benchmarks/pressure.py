@@ -1,6 +1,6 @@
 """A lambda that never checkpoints, with millions of records waiting.
 
-Of one partition: what that does to the others. Of all: how much memory it takes, and whether that grows.
+With one such partition: what it does to the others. With all: how much memory it takes, and whether that grows.
 """
 
 import time
@@ -17,7 +17,7 @@ SECONDS = 10.0
 
 STANDING = 64
 STANDS = 20.0
-"""Partitions that all stand still, and seconds for which they are watched."""
+"""How many partitions are stuck, and for how many seconds they are watched."""
 
 Figures = dict[str, float]
 
@@ -25,8 +25,8 @@ Figures = dict[str, float]
 def run(broker: str, waiting: int) -> Figures:
     """Partition 0 is stuck with ``waiting`` records (0: it is empty); the others get a fixed rate.
 
-    Returns records per second on the others, from the first that was offered to the last that was checkpointed, and
-    the sidecar's memory in MB at its highest.
+    Returns records per second on the others, from the first offered record to the last checkpointed one, and the
+    sidecar's highest memory in MB.
     """
     topic = f"pressure-{uuid.uuid4().hex[:8]}"
     fill(broker, topic, PARTITIONS, waiting, only=0)
@@ -54,7 +54,7 @@ def run(broker: str, waiting: int) -> Figures:
 def standing(broker: str, topic: str) -> Figures:
     """All `STANDING` partitions of ``topic`` are stuck.
 
-    Returns the sidecar's memory in MB at its highest, and by how much it grew while nothing moved any more.
+    Returns the sidecar's highest memory in MB, and its growth while nothing moved any more.
     """
     with sidecar(broker, [topic], {"stuck": "all"}) as host:
         host.serve_with({}, "benchmarks.stuck")

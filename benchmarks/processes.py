@@ -1,4 +1,4 @@
-"""Starting what is measured, as a user would: each part a process of its own; and reading what it used."""
+"""Starts the measured programs as a user would, each in a process of its own, and reads their CPU time and memory."""
 
 import json
 import os
@@ -34,28 +34,28 @@ class Sidecar:
     lambdas: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def status(self) -> admin_pb2.Lambda:
-        """How the lambda is doing."""
+        """The status of the lambda."""
         return client.status(self.address, None).lambdas[0]
 
     def cpu_seconds(self) -> float:
-        """What it and its lambda processes have used; they must be alive."""
+        """CPU seconds of the sidecar and its lambda processes, which must be alive."""
         return sum(cpu_seconds(process.pid) for process in (self.process, *self.lambdas))
 
     def memory_mb(self) -> dict[str, float]:
-        """The sidecar's at its highest, that of its lambda processes, and the sum; they must be alive."""
+        """The highest memory in MB of the sidecar, of its lambda processes, and the sum. All must be alive."""
         sidecar_mb = memory_mb(self.process.pid, "VmHWM")
         lambda_mb = sum(memory_mb(process.pid, "VmHWM") for process in self.lambdas)
         return {"memory_mb": sidecar_mb + lambda_mb, "sidecar_mb": sidecar_mb, "lambda_mb": lambda_mb}
 
     def end_lambdas(self) -> None:
-        """End its lambda processes in order. Raises ``RuntimeError`` when one of them fails."""
+        """End its lambda processes in an orderly way. Raises ``RuntimeError`` when one of them fails."""
         for process in self.lambdas:
             process.send_signal(signal.SIGTERM)
         if any(process.wait(30) != 0 for process in self.lambdas):
             raise RuntimeError("the lambda process failed")
 
     def wait_until_running(self, partitions: int) -> None:
-        """Until so many partitions have a lambda. Raises ``RuntimeError`` after 30 s."""
+        """Wait until this many partitions have a lambda. Raises ``RuntimeError`` after 30 s."""
         deadline = time.monotonic() + 30
         while sum(p.state == admin_pb2.PARTITION_STATE_RUNNING for p in self.status().partitions) < partitions:
             if time.monotonic() > deadline:
@@ -65,7 +65,7 @@ class Sidecar:
     def serve_with(
         self, settings: Mapping[str, Any], module: str = "benchmarks.counting", arguments: Sequence[str] = ()
     ) -> subprocess.Popen[bytes]:
-        """A lambda process beside it, with settings of its own, and more of its command line."""
+        """Start a lambda process for it, with settings of its own, and with more arguments."""
         log = (self.folder / f"lambda-{uuid.uuid4().hex[:4]}.log").open("wb")
         command = [sys.executable, "-m", "sdk_python.serve", "bench", module, "--address", self.address]
         command += ["--log-level", "warning", *arguments]
@@ -78,7 +78,7 @@ class Sidecar:
 
 @contextmanager
 def sidecar(broker: str, topics: list[str], settings: Mapping[str, Any], **more: object) -> Iterator[Sidecar]:
-    """A sidecar on a free Unix socket; ``more`` are keys of the lambda's config. Fails when it does not come up."""
+    """Start a sidecar on a free Unix socket, with ``more`` in its lambda's config. Raises when it fails to start."""
     with tempfile.TemporaryDirectory(prefix="kafka-sidecar-benchmark-") as name:
         folder = Path(name)
         address = f"unix://{folder}/sock"
@@ -99,7 +99,7 @@ def sidecar(broker: str, topics: list[str], settings: Mapping[str, Any], **more:
             yield running
         finally:
             for left in running.lambdas:
-                left.kill()  # of those that a failed run left behind; the others have ended
+                left.kill()  # after a failed run some are alive; the others have ended
                 left.wait()
             process.send_signal(signal.SIGTERM)
             if process.wait(30) != 0:
@@ -107,13 +107,13 @@ def sidecar(broker: str, topics: list[str], settings: Mapping[str, Any], **more:
 
 
 def wait_for_result(file: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """What a lambda of the benchmarks writes when it is done. Raises ``RuntimeError`` when it does not get there."""
+    """The figures that a lambda writes when it is done. Raises ``RuntimeError`` when it writes none."""
     result: dict[str, Any] = json.loads(wait_for_file(file, process))
     return result
 
 
 def wait_for_file(file: Path, process: subprocess.Popen[bytes]) -> str:
-    """What the process writes there. Raises ``RuntimeError`` when it ends before, or it takes five minutes."""
+    """The text that the process writes to the file. Raises ``RuntimeError`` when it ends, or after 5 minutes."""
     deadline = time.monotonic() + 300
     while not file.exists() or not (text := file.read_text()):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -137,7 +137,7 @@ def _wait_until_connected(running: Sidecar) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Seconds of processor time that the process has used, user and system."""
+    """CPU seconds of the process, user and system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 

@@ -1,4 +1,4 @@
-"""A lambda that produces each record again, through the sidecar; and the same in one process.
+"""A lambda that produces each record again through the sidecar; and a loop that does the same in one process.
 
 As a plugin: the handler returns at once, and a record is checkpointed when Kafka has its copy.
 
@@ -28,7 +28,7 @@ Figures = dict[str, float]
 
 
 def path(broker: str, topic: str, total: int) -> Figures:
-    """One run of the sidecar with that lambda. Raises ``RuntimeError`` when there is not a copy of each record."""
+    """One run of the sidecar with that lambda. Raises ``RuntimeError`` when a record has no copy."""
     copy = _copy(broker)
     with sidecar(broker, [topic], {"copy": copy}, produce=[copy]) as host:
         process = host.serve_with({}, "benchmarks.producing")
@@ -57,7 +57,7 @@ def _copy(broker: str) -> str:
 
 
 def _checked(broker: str, copy: str, total: int, figures: Figures) -> Figures:
-    """Raises ``RuntimeError``. One that came twice would stand in for one that is lost, were it both in a run."""
+    """Raises ``RuntimeError`` when the number of copies is wrong. One lost and one doubled record would pass."""
     there = sum(end_offsets(broker, copy).values())
     if there != total:
         raise RuntimeError(f"{there} copies of {total} records")
@@ -76,7 +76,7 @@ class _Lambda:
         self._copy = copy
 
     def handler(self, message: Message) -> None:
-        """Outcomes come in the order of the records, so there is no gap below one that is written."""
+        """Outcomes arrive in the order of the records, so there is no gap below a written record."""
         outcome = asyncio.ensure_future(self._context.produce(self._copy, message.value, message.key))
         outcome.add_done_callback(partial(self._written, message.offset))
 
@@ -104,7 +104,7 @@ async def create(config: Mapping[str, Any]) -> _Factory:
 
 
 def main() -> None:
-    """Consume all records, produce each again, and stay until it is ended: what it has used is read meanwhile."""
+    """Consume all records, produce each again, and wait to be ended, while the runner reads CPU time and memory."""
     broker, topic, copy, total = *sys.argv[1:4], int(sys.argv[4])
     consuming = {"group.id": copy, "auto.offset.reset": "earliest", "enable.auto.commit": False}
     consumer = Consumer({"bootstrap.servers": broker, "fetch.queue.backoff.ms": 2, **consuming})

@@ -8,17 +8,17 @@ from pathlib import Path
 from statistics import median
 
 Runs = Mapping[str, Sequence[Mapping[str, float]]]
-"""Of each contestant the figures of its runs, in each of them the number of its `round`."""
+"""For each contestant the figures of its runs; each run has the number of its `round`."""
 
 BUSY = 0.2
-"""Cores in use beside the benchmark, above which the machine had other work."""
+"""If more cores than this are in use between rounds, the machine had other work."""
 OURS, THEIRS, NEUTRAL = "#c2410c", "#3b6ea5", "#94a3b8"
 """Colours of bars."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A picture's axis: its marks, and where a value lies between the left end, 0, and the right end, 1."""
+    """A picture's axis: its marks, and the position of a value between the left end, 0, and the right end, 1."""
 
     name: str
     marks: Sequence[float]
@@ -26,13 +26,13 @@ class Scale:
 
 
 def logarithmic(decades: int) -> Scale:
-    """From 1 down by so many decades; what is below lies at the left end."""
+    """From 1 down by this many decades; smaller values are at the left end."""
     marks = tuple(10.0**-power for power in range(decades + 1))
     return Scale("logarithmic", marks, lambda value: 1 + log10(max(value, marks[-1])) / decades)
 
 
 def linear(last: float, steps: int) -> Scale:
-    """From 0 to ``last``; what is above lies at the right end."""
+    """From 0 to ``last``; larger values are at the right end."""
     marks = tuple(last * step / steps for step in range(steps + 1))
     return Scale("linear", marks, lambda value: min(value, last) / last)
 
@@ -56,7 +56,7 @@ def paired(
 
 
 def spread(values: Sequence[float], text: Callable[[float], str]) -> str:
-    """The median, and the range in brackets unless there is only one value; none: nothing."""
+    """The median, and the range in brackets unless there is only one value; an empty text without values."""
     if not values:
         return ""
     if len(values) == 1:
@@ -65,7 +65,7 @@ def spread(values: Sequence[float], text: Callable[[float], str]) -> str:
 
 
 def number(value: float) -> str:
-    """Two digits that count, and no more than two behind the point above 0.1."""
+    """Two significant digits; above 0.1 at most two digits after the decimal point."""
     if abs(value) >= 0.1:
         return f"{value:.2f}" if abs(value) < 10 else f"{value:,.0f}"
     return f"{value:.2g}"
@@ -81,7 +81,7 @@ def short(value: float) -> str:
 
 
 def one_line(text: str) -> str:
-    """Of a text that may have many, for a table's cell."""
+    """The text in one line, for a table's cell."""
     return " ".join(text.split()).replace("|", "\\|")[:400]
 
 
@@ -96,8 +96,8 @@ def busy_note(cores: float) -> list[str]:
     if cores <= BUSY:
         return []
     return [
-        f"**The machine was busy with other work ({cores:.1f} cores between rounds):** what needs CPU time",
-        "suffers from that, and the bare loop least.",
+        f"**The machine was busy with other work ({cores:.1f} cores between rounds):** figures that need CPU time",
+        "are worse for that, those of the bare loop least.",
         "",
     ]
 
@@ -140,9 +140,9 @@ def write(folder: Path, markdown: str, svg: str) -> None:
 
 
 def between(text: str, begin: str, end: str, new: str) -> str:
-    """``text`` with ``new`` in the place of what stands between two lines of it.
+    """``text`` with ``new`` between the lines ``begin`` and ``end``, instead of the lines that are there.
 
-    Raises ``ValueError`` when it has no such lines in this order.
+    Raises ``ValueError`` when it does not have these lines in this order.
     """
     before, found, rest = text.partition(f"{begin}\n")
     _, ended, after = rest.partition(f"\n{end}\n")

@@ -1,4 +1,4 @@
-"""RESULTS.md, README.md's table and picture, from the figures of a run; and what is said of a row while it runs."""
+"""Makes RESULTS.md, README.md's table and the picture from a run's figures, and the console's lines for a row."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from operator import sub
@@ -37,18 +37,18 @@ UNITS = {
     "first_p50_s": "s p50 of the first",
     "first_max_s": "s at most of the first",
 }
-"""What figures are called in a table; others by their own names."""
+"""The names of figures in a table; others are called by their own names."""
 _PICTURE = "records per second, ÷ bare loop unless said otherwise"
 _CPU, _MEMORY, _RECORDS = "cpu_seconds_per_million", "memory_mb", "records"
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """The whole of RESULTS.md: what each contestant did."""
+    """The whole of RESULTS.md: the figures of each contestant."""
     rows = results["rows"]
     lines = [
-        "# The whole path against the bare loop",
+        "# The whole path compared with the bare loop",
         "",
-        "Made by `make benchmark`; do not edit. [README.md](README.md) compares, and says how it is measured.",
+        "Made by `make benchmark`; do not edit. [README.md](README.md) has the comparisons, and how they are made.",
         "",
         *_header(results),
         *table(["row", "who", "result", "CPU s per million", "memory MB", "records"], [*_measured(rows)], left=3),
@@ -59,7 +59,7 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 
 def comparisons(results: Mapping[str, Any]) -> str:
-    """The part of README.md that a run makes: the picture, and how the contestants compare."""
+    """The generated part of README.md: the picture and the comparisons."""
     lines = [
         *_header(results),
         f"![{_PICTURE}](results.svg)",
@@ -70,7 +70,7 @@ def comparisons(results: Mapping[str, Any]) -> str:
 
 
 def svg(results: Mapping[str, Any]) -> str:
-    """Bars on a linear scale: what comparisons say that have a place in the picture."""
+    """Bars on a linear scale: the comparisons that are drawn."""
     bars = [
         Bar(comparison["drawn"], found, OURS if comparison["below"] == "bare" else THEIRS)
         for row in results["rows"].values()
@@ -81,7 +81,7 @@ def svg(results: Mapping[str, Any]) -> str:
 
 
 def of(comparison: Mapping[str, Any], runs: Runs) -> list[float]:
-    """A comparison's ratios, or differences, in ascending order; empty: not all have that figure."""
+    """A comparison's ratios, or differences, in ascending order; empty when a contestant lacks the figure."""
     above, below, figure = comparison["above"], comparison["below"], comparison["figure"]
     if not all(figure in run for who in (above, below) for run in runs[who]):
         return []
@@ -91,7 +91,7 @@ def of(comparison: Mapping[str, Any], runs: Runs) -> list[float]:
 
 
 def last_round(runs: Runs, shown: Sequence[str]) -> str:
-    """For the console: of each contestant those figures that it has."""
+    """For the console: the figures of each contestant, as far as it has them."""
     return "   ".join(
         " ".join([who, *(f"{name} {short(found[-1][name])}" for name in shown if name in found[-1])])
         for who, found in runs.items()
@@ -99,7 +99,7 @@ def last_round(runs: Runs, shown: Sequence[str]) -> str:
 
 
 def summary(row: Mapping[str, Any]) -> Iterator[str]:
-    """For the console: what the row's comparisons say, CPU time and memory."""
+    """For the console: the row's comparisons, CPU time and memory."""
     for comparison in row["compare"]:
         found = of(comparison, row["runs"])
         if found:
@@ -116,9 +116,9 @@ def summary(row: Mapping[str, Any]) -> Iterator[str]:
 def _header(results: Mapping[str, Any]) -> list[str]:
     return [
         f"{results['machine']}.",
-        f"{results['date']}. Medians, range in brackets: of interleaved rounds, and where two are compared, of their",
-        "ratios round by round. CPU: of all processes, for a million records. Memory: the highest of each process,",
-        "added up.",
+        f"{results['date']}. Figures are medians of interleaved rounds, with the range in brackets. A comparison",
+        "is the median of the ratios of single rounds. CPU: of all processes, for a million records. Memory: the",
+        "highest of each process, added up.",
         "",
         *busy_note(results["busy"]),
     ]
@@ -148,7 +148,7 @@ def _measured(rows: Mapping[str, Any]) -> Iterator[list[str]]:
 
 
 def _figure(found: Sequence[Mapping[str, float]], name: str) -> str:
-    """One of the figures that most runs have: the middle of CPU time, the highest memory, the number of records."""
+    """One of the figures that most runs have: the median of CPU time, the highest memory, the number of records."""
     values = [run[name] for run in found if name in run]
     if not values:
         return ""

@@ -1,4 +1,4 @@
-"""The document router: many documents against few, on the whole path; and the same lambda without a router."""
+"""The document router: many documents compared with few, on the whole path; and the same lambda without a router."""
 
 from benchmarks import throughput
 
@@ -6,7 +6,7 @@ PARTITIONS = 8
 MANY = 100_000
 FEW = 10
 KEY_BYTES = 9
-_STRIDE = 7919  # prime: no multiple of it is one of the documents in a partition but after all of them
+_STRIDE = 7919  # prime: it goes through all documents of a partition before it repeats one
 
 Figures = dict[str, float]
 
@@ -15,7 +15,7 @@ def key(documents: int, number: int) -> bytes:
     """The key of the record ``number``, which is in partition ``number % PARTITIONS``.
 
     All partitions have equally many records, and a document is in one partition only. Within it, documents take turns
-    in an order that has nothing to do with that in which they lie in memory.
+    in an order that is unrelated to their order in memory.
     """
     turn, partition = divmod(number, PARTITIONS)
     there = (documents - partition + PARTITIONS - 1) // PARTITIONS
@@ -24,12 +24,12 @@ def key(documents: int, number: int) -> bytes:
 
 
 def run(broker: str, topic: str, total: int, documents: int | None) -> Figures:
-    """One run over so many documents, which is what the topic has; None: without a router.
+    """One run with the topic's number of documents; None: without a router.
 
-    Raises ``RuntimeError`` when not every document got its one lambda, or a record was missed or came twice.
+    Raises ``RuntimeError`` when a document did not get exactly one lambda, or a record was missed or came twice.
     """
     lambdas = PARTITIONS if documents is None else documents
-    settings: dict[str, object] = {"lambdas": lambdas}  # instead of the partitions'
+    settings: dict[str, object] = {"lambdas": lambdas}  # instead of the lambdas of partitions
     module = "benchmarks.each"
     if documents is not None:
         settings |= {"document_lambda": module, "document_router": {"key": "record"}}

@@ -1,4 +1,4 @@
-"""The rows: what each of them compares, on which topics."""
+"""The rows: what each row compares, and on which topics."""
 
 import argparse
 import uuid
@@ -17,7 +17,7 @@ RATE, CPU = "records_per_second", "cpu_seconds_per_million"
 MANY = 512
 BEHIND = 10_000_000
 WINDOWS = {"pipelined": 10_000, "pipelined_by_100": pipelined.BATCH}
-"""In the row of that name. The second has as many saves at once as batches of all partitions."""
+"""The windows in the row `pipelined`. The second allows as many saves at once as batches of all partitions."""
 SAVES = 200_000
 ANSWERED = {
     "one_of_all": (1, False, 400),
@@ -25,7 +25,7 @@ ANSWERED = {
     "together_of_all": (1, True, 40_000),
     "together_of_each": (8, True, 160_000),
 }
-"""How batches are answered in that row: how many under way, whether their saves are made together, and records."""
+"""The contestants with batches in that row: batches in flight, whether their saves run at the same time, records."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Comparison:
     """Two contestants by one figure, round by round.
 
     Attributes:
-        above: who is measured.
-        below: by whom.
-        figure: its name.
-        added: the difference, not the ratio.
-        drawn: what it is called in the picture; empty: it is not there.
+        above: the measured contestant.
+        below: the contestant with which it is compared.
+        figure: the figure's name.
+        added: compare by difference instead of ratio.
+        drawn: its name in the picture; empty: it is not drawn.
     """
 
     above: str
@@ -49,15 +49,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Row:
-    """What is run in interleaved rounds.
+    """Contestants that run in interleaved rounds.
 
     Attributes:
-        name: of the row; those of a family begin with the family's.
-        what: for the report.
-        contestants: each a call that is one run.
-        compare: what is reported of them, beside their own figures.
-        shown: the names of those figures; who lacks one is shown without.
-        rounds: how many unless told otherwise.
+        name: the row's name; the names of a family of rows begin with the family's.
+        what: what is measured, for the report.
+        contestants: name and a call that does one run.
+        compare: the comparisons that are reported in addition to the contestants' own figures.
+        shown: the names of the figures that are printed, for contestants that have them.
+        rounds: the default number of rounds.
     """
 
     name: str
@@ -118,13 +118,13 @@ def _latency(broker: str, _: Options) -> Iterator[Row]:
 
 
 def _many(broker: str, options: Options) -> Iterator[Row]:
-    records = max(2 * options.records // MANY, 1) * MANY  # some must be left when 512 have been opened meanwhile
+    records = max(2 * options.records // MANY, 1) * MANY  # some records must be left when all 512 partitions are open
     fill(broker, "few", 8, records)
     fill(broker, "many", MANY, records)
     yield Row(
         "many",
-        f"{records:,} records, {MANY} partitions against 8, the whole path; and while they are opened: with_opening,"
-        " from the first record on",
+        f"{records:,} records, {MANY} partitions compared with 8, the whole path; with_opening counts from the first"
+        " record on, while they are opened",
         {
             "few": lambda: throughput.path(broker, "few", records, 8),
             "many": lambda: throughput.path(broker, "many", records, MANY),
@@ -143,7 +143,7 @@ def _many(broker: str, options: Options) -> Iterator[Row]:
 
 
 def _from_the_first(figures: Figures) -> Figures:
-    """Without the rate from when the last partition was open on: few records are left then, of few partitions."""
+    """Without the rate that counts from the opening of the last partition on: few records are left then."""
     return {name: value for name, value in figures.items() if name != RATE}
 
 
@@ -178,8 +178,8 @@ def _router(broker: str, options: Options) -> Iterator[Row]:
         fill(broker, topic, router.PARTITIONS, records, key=partial(router.key, number))
     yield Row(
         "router",
-        f"{records:,} records, {router.MANY:,} documents against {router.FEW}, and no router; from when all documents"
-        " are open, and with_opening: from the first record",
+        f"{records:,} records, {router.MANY:,} documents compared with {router.FEW}, and no router; records/s count"
+        " from the time when all documents are open, with_opening from the first record on",
         {
             "plain": lambda: router.run(broker, few, records, None),
             "few": lambda: router.run(broker, few, records, router.FEW),
@@ -207,8 +207,8 @@ def _pipelined(broker: str, _: Options) -> Iterator[Row]:
     yield Row(
         "pipelined",
         f"a save of 10 ms for each record, {pipelined.PARTITIONS} partitions; the path with the default window, and"
-        f" one of {pipelined.BATCH}; batches of {pipelined.BATCH}, of all partitions one under way or of each, saved"
-        " one after the other or together",
+        f" with a window of {pipelined.BATCH}; batches of {pipelined.BATCH}, one in flight for all partitions or for"
+        " each, saved one after the other or together",
         contestants,
         [
             *(Comparison("pipelined", who) for who in ANSWERED),
@@ -256,8 +256,9 @@ def _sequencing(broker: str, options: Options) -> Iterator[Row]:
 def _takeover(broker: str, options: Options) -> Iterator[Row]:
     yield Row(
         "takeover",
-        f"{options.kills} kills of who has all {takeover.PARTITIONS} partitions, {takeover.RATE:,}/s; seconds from"
-        " the kill to the next handled message of each partition, by another process, and of the first of a kill",
+        f"{options.kills} kills of the process that has all {takeover.PARTITIONS} partitions, {takeover.RATE:,}/s;"
+        " seconds from the kill to the next message that another process handles, of each partition, and of the first"
+        " partition of a kill",
         {"path": lambda: takeover.run(broker, options.kills)},
         shown=("p50_s", "p99_s", "max_s", "first_p50_s", "first_max_s"),
         rounds=1,
@@ -276,4 +277,4 @@ ROWS: Mapping[str, Callable[[str, Options], Iterator[Row]]] = {
     "sequencing": _sequencing,
     "takeover": _takeover,
 }
-"""Each makes its topics, gives its rows one after the other, and goes on when one has been run."""
+"""Each function creates its topics and yields its rows one after the other; it continues when a row was run."""

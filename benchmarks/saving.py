@@ -1,7 +1,7 @@
-"""A lambda that saves each message, which takes `SAVE` seconds, and how far it is done; under each of the models.
+"""A lambda that saves each message, which takes `SAVE` seconds, for each of the compared models.
 
-As a plugin: pipelined. The handler returns at once, and what is saved without a gap is checkpointed. Settings as for
-`benchmarks.counting`.
+As a plugin it is pipelined: the handler returns at once, and the lambda checkpoints up to the first gap in the saved
+messages. Settings as for `benchmarks.counting`.
 
     python -m benchmarks.saving ADDRESS one|together     as a service that answers a batch when all of it is saved
 """
@@ -22,7 +22,7 @@ from sdk_python import IContext, Message
 from sdk_python.protocol import lambda_pb2 as pb
 
 SAVE = 0.010
-"""Seconds of a save, that are spent waiting as for a database."""
+"""Seconds of a save, which are spent waiting as for a database."""
 
 SERVICE, METHOD = "benchmarks.Saving", "Handle"
 
@@ -33,22 +33,22 @@ async def save() -> None:
 
 
 class Prefix:
-    """What is done without a gap, of what was begun in order and ends in any."""
+    """Finds the highest offset up to which all work is done; work begins in order and ends in any order."""
 
     def __init__(self) -> None:
         self._begun: deque[int] = deque()
         self._done: set[int] = set()
 
     def __len__(self) -> int:
-        """What is begun and not done."""
+        """How many offsets are begun and not done."""
         return len(self._begun) - len(self._done)
 
     def begin(self, offset: int) -> None:
-        """Work on ``offset`` begins; above all before."""
+        """Work on ``offset`` begins; it is above all earlier ones."""
         self._begun.append(offset)
 
     def finish(self, offset: int) -> int | None:
-        """Work on ``offset`` is done; up to where now all is, None: no farther than before."""
+        """Work on ``offset`` is done. Returns the offset up to which all is done now; None: it has not changed."""
         self._done.add(offset)
         last = None
         while self._begun and self._begun[0] in self._done:
@@ -61,7 +61,7 @@ class _Lambda:
     def __init__(self, factory: "_Factory", context: IContext) -> None:
         self._factory = factory
         self._context = context
-        self._saves: set[asyncio.Task[None]] = set()  # the event loop itself keeps no task alive
+        self._saves: set[asyncio.Task[None]] = set()  # the event loop itself holds no reference to a task
         self.prefix = Prefix()
 
     def handler(self, message: Message) -> None:
@@ -119,7 +119,7 @@ async def _serve(address: str, *, together: bool) -> None:
         else:
             for _ in batch.values:
                 await save()
-        return pb.Batch(first_offset=len(batch.values))  # how many it saved
+        return pb.Batch(first_offset=len(batch.values))  # the number of saved messages
 
     method = grpc.unary_unary_rpc_method_handler(
         handle, request_deserializer=pb.Batch.FromString, response_serializer=pb.Batch.SerializeToString

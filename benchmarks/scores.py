@@ -1,7 +1,7 @@
-"""How far all lambda processes of a run are together: a file of numbers that each of them maps into its memory.
+"""The progress of all lambda processes of a run together: a file of numbers that each of them maps into its memory.
 
-Each process sees the sum within milliseconds, and the clock is the machine's, so each can tell when the clock starts
-and when all is done.
+Each process sees the sum within milliseconds and uses the machine's clock, so each knows when the run's clock starts
+and when the run is done.
 """
 
 import mmap
@@ -14,7 +14,7 @@ _ONE = struct.Struct("qq")
 
 
 def fresh(file: Path, processes: int) -> Path:
-    """A file for so many, none of which has done anything yet."""
+    """Create the file for this many processes."""
     file.write_bytes(bytes(_ONE.size * processes))
     return file
 
@@ -23,8 +23,8 @@ class Scores:
     """One process's view.
 
     Args:
-        file: made by `fresh`.
-        process: which one this is, from 0.
+        file: created by `fresh`.
+        process: the number of this process, from 0.
         processes: how many there are.
     """
 
@@ -35,18 +35,18 @@ class Scores:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Scores":
-        """As a lambda's settings say."""
+        """Open it as a lambda's settings say."""
         return cls(Path(config["scores"]), int(config["process"]), int(config["processes"]))
 
     def put(self, count: int, lambdas: int) -> None:
-        """What this process has done so far, and for how many partitions a lambda is there."""
+        """Write how many records this process has handled, and for how many partitions it has a lambda."""
         _ONE.pack_into(self._memory, self._place, count, lambdas)
 
     def all(self) -> tuple[int, int]:
-        """The same of all together."""
+        """The sums of all processes."""
         counts, lambdas = zip(*_ONE.iter_unpack(self._memory), strict=True)
         return sum(counts), sum(lambdas)
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Unmap the file."""
         self._memory.close()

@@ -1,4 +1,4 @@
-"""deli: sequenced operations a second, end to end and of the logic alone."""
+"""deli: sequenced operations per second, end to end and with the logic alone."""
 
 import json
 import subprocess
@@ -18,13 +18,13 @@ DOCUMENTS = 80
 TENANT = "benchmark"
 NOW = 1_700_000_000_000
 CONTENTS = "x" * 100
-"""Of each operation."""
+"""Bytes of each operation's contents."""
 
 Figures = dict[str, float]
 
 
 def boxcars(documents: int, operations: int) -> Iterator[tuple[str, bytes]]:
-    """The records of so many documents, in turn: each has one client, which joins and sends operations."""
+    """The records of this many documents, in turn. Each document has one client, which joins and sends operations."""
     names = [f"document-{number}" for number in range(documents)]
     for name in names:
         yield name, _boxcar(name, _join(name))
@@ -34,19 +34,19 @@ def boxcars(documents: int, operations: int) -> Iterator[tuple[str, bytes]]:
 
 
 def fill(broker: str, topic: str, operations: int) -> int:
-    """Make the topic with so many operations of each document; returns how many numbers deli has to give.
+    """Create the topic with this many operations of each document. Returns how many numbers deli has to give.
 
-    Raises ``RuntimeError`` when they could not be written.
+    Raises ``RuntimeError`` when the records could not be written.
     """
     create_topic(broker, topic, PARTITIONS)
-    # Idempotent: without it what the broker refuses, since the topic is so new, is sent again behind what follows it.
+    # Idempotent: else a record that the broker refuses, since the topic is so new, is sent again after later records.
     producer = Producer(
         {
             "bootstrap.servers": broker,
             "linger.ms": 20,
             "partitioner": "murmur2_random",
             "enable.idempotence": True,
-            "log_level": 3,  # that the coordinator is not ready yet is no news
+            "log_level": 3,  # the coordinator may not be ready yet, which needs no line
         }
     )
     count = 0
@@ -68,10 +68,10 @@ def fill(broker: str, topic: str, operations: int) -> int:
 def run(
     broker: str, topic: str, total: int, sequencer: Mapping[str, object] | None = None, processes: int = 1
 ) -> Figures:
-    """One run end to end: rawdeltas, sidecar, deli in its process, deltas, and its states beside them.
+    """One run end to end: rawdeltas, sidecar, deli in its process, deltas, and the topic of deli's states.
 
-    ``sequencer``: settings of deli's that are not its defaults. Several ``processes`` share the partitions evenly.
-    The first quarter is not timed. Raises ``RuntimeError`` when what came out is not what `check` wants.
+    ``sequencer`` are settings of deli. Several ``processes`` share the partitions evenly. The first quarter is not
+    timed. Raises ``RuntimeError`` when `check` refuses the output.
     """
     deltas, state = (f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("deltas", "states"))
     create_topic(broker, deltas, PARTITIONS)
@@ -92,11 +92,12 @@ def run(
 
 
 def timed(broker: str, deltas: str, total: int, processes: Sequence[subprocess.Popen[bytes]]) -> Figures:
-    """Numbers a second from when a quarter of ``total`` is there, and what the processes, just started, have used.
+    """Numbers per second from a quarter of ``total`` on, and the CPU time and memory of the processes, which just
+    started.
 
-    Whoever reads far ahead has done a part of the work for the rest by then. So ``with_the_start`` is from now on,
-    and the CPU is all that they ever used. Raises ``RuntimeError`` when a process ends before, or five minutes are
-    not enough.
+    A program that reads far ahead has done a part of the later work by then. So ``with_the_start`` counts from now
+    on, and the CPU time is that of the whole run. Raises ``RuntimeError`` when a process ends before, or after five
+    minutes.
     """
     started = time.perf_counter()
     first, began = _when(broker, deltas, total // 4, processes)
@@ -110,12 +111,10 @@ def timed(broker: str, deltas: str, total: int, processes: Sequence[subprocess.P
 
 
 def check(values: Iterable[bytes], total: int) -> None:
-    """Whether these records of deltas are exactly the numbers for what `boxcars` made, ``total`` of them.
+    """Check that these records of deltas are exactly the ``total`` numbers for the records of `boxcars`.
 
-    Each document's are 1, 2, 3, ...: its join, then its client's operations, each once and with its contents.
-
-    Raises:
-        RuntimeError: they are not.
+    Each document's numbers are 1, 2, 3, ...: its join, then its client's operations, each once and with its contents.
+    Raises ``RuntimeError`` when they are not.
     """
     given: Counter[str] = Counter()
     for value in values:
@@ -149,7 +148,7 @@ def alone(total: int) -> Figures:
 
 
 def _when(broker: str, topic: str, count: int, processes: Sequence[subprocess.Popen[bytes]]) -> tuple[int, float]:
-    """How many records there are as soon as there are ``count``, and the time."""
+    """Wait for ``count`` records. Returns how many there are then, and the time."""
     deadline = time.monotonic() + 300
     while True:
         written, now = sum(end_offsets(broker, topic).values()), time.perf_counter()

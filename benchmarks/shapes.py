@@ -1,4 +1,4 @@
-"""Other records, partitions, handlers and numbers of processes: the whole path against the bare loop over the same.
+"""Other records, partitions, handlers and numbers of processes: the whole path compared with the bare loop.
 
 The base of all of them is the row `throughput`: 100 bytes with keys, 8 partitions, a handler that counts, and one
 process.
@@ -15,21 +15,21 @@ from benchmarks.traffic import fill
 
 Figures = dict[str, float]
 HEADERS = (("trace", b"0123456789abcdef"), ("tenant", b"benchmark"))
-_VALUES = 7919  # prime, so all partitions get all; more bytes than the 64 kB in which lz4 looks for what it has seen
+_VALUES = 7919  # prime, so that all partitions get all values; more than the 64 kB in which lz4 looks for repetitions
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What differs from the base.
+    """One difference from the base.
 
     Attributes:
-        what: for the report.
-        share: part of the records that it gets, by its speed.
-        partitions: of the topic.
-        processes: of the lambda, each of which must get records; the bare loop is always one.
-        working: both sides work `benchmarks.busy` for each record.
-        filled: how the topic is, for `benchmarks.traffic.fill`.
-        settings: of `benchmarks.counting`.
+        what: its description, for the report.
+        share: the part of the records that it gets; slow shapes get fewer.
+        partitions: how many the topic has.
+        processes: how many lambda processes there are, each of which must get records; the bare loop is always one.
+        working: both sides work as `benchmarks.busy` for each record.
+        filled: arguments of `benchmarks.traffic.fill` for the topic.
+        settings: settings of `benchmarks.counting`.
     """
 
     what: str
@@ -41,11 +41,11 @@ class Shape:
     settings: Mapping[str, object] = field(default_factory=dict)
 
     def total(self, records: int) -> int:
-        """How many of so many records it gets: the same number in each partition."""
+        """How many of the records it gets: the same number in each partition."""
         return max(int(records * self.share) // self.partitions, 1) * self.partitions
 
     def fill(self, broker: str, topic: str, total: int) -> None:
-        """Make and fill its topic."""
+        """Create and fill its topic."""
         fill(broker, topic, self.partitions, total, **self.filled)
 
     def bare(self, broker: str, topic: str, total: int) -> Figures:
@@ -59,7 +59,7 @@ class Shape:
 
 
 def _compressible() -> list[bytes]:
-    """Values of 100 bytes as services send them: names that repeat, and contents that do not."""
+    """Values of 100 bytes as services send them: repeated names, and contents that differ."""
     drawn = random.Random(1)
     return [
         b'{"clientSequenceNumber":%05d,"referenceSequenceNumber":%05d,"type":"op","contents":"%s"}'
@@ -79,6 +79,6 @@ SHAPES: Mapping[str, Shape] = {
     ),
     "headers": Shape("two headers on every record", filled={"headers": HEADERS}, settings={"headers": len(HEADERS)}),
     "20us": Shape(f"{MICROSECONDS} µs of work for each record, in both", 0.05, working=True),
-    "2-processes": Shape("2 lambda processes, against one bare loop", processes=2),
-    "4-processes": Shape("4 lambda processes, against one bare loop", processes=4),
+    "2-processes": Shape("2 lambda processes, compared with one bare loop", processes=2),
+    "4-processes": Shape("4 lambda processes, compared with one bare loop", processes=4),
 }

@@ -1,6 +1,6 @@
-"""A lambda that checkpoints every record, but for one partition where it never does, or for all.
+"""A lambda that checkpoints every record, except in one partition, or in all, where it never does.
 
-The setting ``stuck`` says which: its number, or "all".
+The setting ``stuck`` names the partition by its number, or is "all".
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,8 @@
 """Time from the death of a lambda process to the next handled message of each of its partitions, in another process.
 
-Two processes: one has all partitions, the other waits. The first is killed, the second takes over, a fresh one waits
-in its place, and so on: each kill moves all partitions, one after the other, since a process has one stream to spare.
+There are two processes: one has all partitions, the other waits. The first is killed, the second takes over, a fresh
+one waits in its place, and so on. Each kill moves all partitions, one after the other, since a process has one spare
+stream.
 """
 
 import json
@@ -26,10 +27,10 @@ Figures = dict[str, float]
 
 
 def run(broker: str, kills: int) -> Figures:
-    """Kill so many times. Raises ``RuntimeError`` when the group has noticed, or a partition does not go on.
+    """Kill this many times. Raises ``RuntimeError`` when the group notices a kill, or a partition does not continue.
 
-    Returns seconds, over all partitions of all kills: the middle, the 99th of a hundred, the longest; and the middle
-    and the longest of the first partition of each kill, which is what noticing the death takes.
+    Returns seconds, over all partitions of all kills: the median, the 99th percentile, the longest; and the median
+    and the longest of the first partition of each kill, which is the time to notice the death.
     """
     topic = f"takeover-{uuid.uuid4().hex[:8]}"
     create_topic(broker, topic, PARTITIONS)
@@ -78,7 +79,7 @@ def _started(host: Sidecar, log: Path) -> "subprocess.Popen[bytes]":
 
 
 def _first_messages(log: Path, process: "subprocess.Popen[bytes]") -> list[float]:
-    """When it handled its first message of each partition; waits until it has them all."""
+    """The times of its first message of each partition; waits until it has all partitions."""
     deadline = time.monotonic() + 30
     while True:
         lines = [json.loads(line) for line in log.read_bytes().splitlines()]
@@ -91,14 +92,14 @@ def _first_messages(log: Path, process: "subprocess.Popen[bytes]") -> list[float
 
 
 def _rebalances(host: Sidecar) -> int:
-    """How often Kafka moved partitions, beside the assignment at the start."""
+    """How often Kafka moved partitions, without the assignment at the start."""
     lines = (host.folder / "sidecar.log").read_text().splitlines()
     events = [json.loads(line)["event"] for line in lines if line.startswith("{")]
     return sum(event in {"partitions assigned", "partitions revoked", "partitions lost"} for event in events) - 1
 
 
 class _Lambda:
-    """Writes down when its first message came, and checkpoints every one."""
+    """Notes the time of its first message, and checkpoints every message."""
 
     def __init__(self, log: int, context: IContext) -> None:
         self._log = log

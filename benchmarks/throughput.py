@@ -17,14 +17,14 @@ Figures = dict[str, float]
 
 
 def bare(broker: str, topic: str, total: int, style: Literal["tuned", "working", "plain"] = "tuned") -> Figures:
-    """One run of the bare loop, as `benchmarks.bare` describes the style, over a topic that has ``total`` records.
+    """One run of the bare loop with a topic of ``total`` records; `benchmarks.bare` describes the styles.
 
-    Raises ``RuntimeError`` when it did not get each of them once.
+    Raises ``RuntimeError`` when it did not get each record once.
     """
     work = Work(broker, topic, f"bare-{uuid.uuid4().hex}", total)
     program = Program([sys.executable, "-m", "benchmarks.bare", *work.arguments(), style])
     figures = measure_program(program, work, counted_only=True, commits=False)
-    # It got so many, and its positions add up to as many, or it would have failed: so each is at its partition's end.
+    # Its records and its positions add up to the same number, else it would have failed: each is at the end.
     there = sum(end_offsets(broker, topic).values())
     if there != total:
         raise RuntimeError(f"{total} records consumed, {there} are there")
@@ -42,8 +42,8 @@ def path(
 ) -> Figures:
     """One run of the sidecar with the Python SDK, committing as in production.
 
-    ``settings`` are more of `benchmarks.counting`; the processes share the partitions evenly. Raises ``RuntimeError``
-    when they do not share the records so.
+    ``settings`` are further settings of `benchmarks.counting`. The processes share the partitions evenly. Raises
+    ``RuntimeError`` when they do not share the records evenly.
     """
     figures, result = measure(
         broker, topic, total, partitions, "benchmarks.counting", settings or {}, processes=processes
@@ -65,10 +65,11 @@ def measure(
     processes: int = 1,
     **more: object,
 ) -> tuple[Figures, dict[str, Any]]:
-    """One run with the lambda ``module``, which writes what `benchmarks.counting` writes: that is the second answer.
+    """One run with the lambda ``module``, which writes the same file as `benchmarks.counting`; it is the second
+    result.
 
-    ``more`` are keys of the lambda's config. Of several processes, the first one's answer, with the ``pieces`` of
-    each. Raises ``RuntimeError`` when what was handled or committed is not all that there is.
+    ``more`` are keys of the lambda's config. With several processes, the result is the first one's, with the
+    ``pieces`` of all. Raises ``RuntimeError`` when not all records were handled and committed.
     """
     began = time.perf_counter()
     with sidecar(broker, [topic], {}, **more) as host:
@@ -79,7 +80,7 @@ def measure(
             "processes": processes,
             "scores": str(scores.fresh(host.folder / "scores", processes)),
         }
-        # None takes more than its part, or who comes first would have all before the last is there.
+        # No process takes more than its share, else the first would have all partitions before the last is there.
         arguments = ["--max-partitions", str(partitions // processes)]
         lambdas = [_serve(host, number, {**shared, **settings}, module, arguments) for number in range(processes)]
         wait_for_file(host.folder / "warmed-0", lambdas[0])
@@ -111,9 +112,10 @@ def measure(
 
 
 def must_be_each_once(pieces: Iterable[Sequence[int]], there: Mapping[int, int]) -> None:
-    """Raises ``RuntimeError`` when the pieces, each a partition, its first offset and a number, are not all once.
+    """Raises ``RuntimeError`` when the pieces do not contain each record once.
 
-    ``there``: the end of each partition; all begin at 0.
+    A piece is a partition, its first offset and a number of records. ``there`` is the end of each partition; all
+    begin at 0.
     """
     ends = dict.fromkeys(there, 0)
     for partition, start, count in sorted(map(tuple, pieces)):
@@ -135,7 +137,7 @@ def _serve(
 
 
 def _wait_until_committed(host: Sidecar, there: Mapping[int, int], partitions: int) -> None:
-    """All that was counted is committed, in each partition."""
+    """Check that all counted records are committed, in each partition."""
     deadline = time.monotonic() + 10
     while True:
         found = _committed(host.status())

@@ -1,4 +1,4 @@
-"""What is consumed: topics filled beforehand, and records offered at a fixed rate."""
+"""The consumed records: topics that are filled beforehand, and records that are produced at a fixed rate."""
 
 import threading
 import time
@@ -31,21 +31,20 @@ def fill(
     headers: Sequence[tuple[str, bytes]] = (),
     properties: Mapping[str, object] | None = None,
 ) -> None:
-    """Make the topic and write ``records`` records with keys, evenly, or all to partition ``only``.
+    """Create the topic and write ``records`` records with keys, evenly, or all to partition ``only``.
+
+    Raises ``RuntimeError`` when some were not written.
 
     Args:
         broker: `bootstrap.servers`.
-        topic: its name, new.
-        partitions: how many it gets.
-        records: how many.
-        only: the one partition that gets all.
-        key: of the record with that number.
-        values: in turn; 100 bytes unless told otherwise.
-        headers: of every record.
-        properties: more of the producer's.
-
-    Raises:
-        RuntimeError: some were not written.
+        topic: its name, which is new.
+        partitions: how many the topic has.
+        records: how many records are written.
+        only: the one partition that gets all records.
+        key: makes the key of the record with this number.
+        values: used in turn; by default of 100 bytes.
+        headers: the headers of every record.
+        properties: further properties of the producer.
     """
     create_topic(broker, topic, partitions)
     batches = {"linger.ms": 20, "batch.size": 500_000, "queue.buffering.max.messages": 500_000}
@@ -74,18 +73,18 @@ def fill(
 
 
 def offer(broker: str, topic: str, partitions: Sequence[int], rate: int, seconds: float) -> int:
-    """Write ``rate`` records a second for so long; each value starts with the wall clock in nanoseconds.
+    """Write ``rate`` records per second for this time; each value starts with the wall clock in nanoseconds.
 
-    Returns how many. Raises ``RuntimeError`` when the machine could not keep up the rate.
+    Returns how many records it wrote. Raises ``RuntimeError`` when the machine could not keep the rate.
     """
-    # At a high rate single records would keep the broker busier than what is measured.
+    # At a high rate, single records would cost the broker more than the measured programs.
     producer = _producer(broker, **{"linger.ms": 0 if rate <= 5_000 else 10})
     total = int(rate * seconds)
     began = time.perf_counter()
     for number in range(total):
         ahead = began + number / rate - time.perf_counter()
         if ahead > 0:
-            time.sleep(ahead)  # a poll of less than a millisecond would spin, on a core that the others need
+            time.sleep(ahead)  # a poll of less than a millisecond would spin, and use a core that the others need
         producer.poll(0)
         value = b"%d " % time.time_ns() + VALUE
         producer.produce(topic, value, b"key", partitions[number % len(partitions)])
@@ -97,7 +96,7 @@ def offer(broker: str, topic: str, partitions: Sequence[int], rate: int, seconds
 
 
 class Steady:
-    """Records at a steady rate for as long as the ``with`` lasts, from a thread of its own."""
+    """Writes records at a steady rate during the ``with`` block, in a thread of its own."""
 
     def __init__(self, broker: str, topic: str, partitions: Sequence[int], rate: int) -> None:
         self._producer = _producer(broker, **{"linger.ms": 0})

@@ -1,6 +1,6 @@
-"""Saves that overlap: the next messages are taken while a store still saves the last ones.
+"""Saves that overlap: the lambda takes the next messages while a store still saves the last ones.
 
-A save ends when it ends; the checkpoint follows the oldest save that is still under way.
+Saves end in any order; the checkpoint is the message before the oldest save that is still running.
 
     python -m sdk_python.serve saver examples.async_function
 """

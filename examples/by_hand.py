@@ -1,4 +1,4 @@
-"""A lambda without the SDK: grpcio and the generated code, nothing else. One partition at a time.
+"""A lambda without the SDK: it uses only grpcio and the generated code. One partition at a time.
 
 python -m examples.by_hand NAME
 """

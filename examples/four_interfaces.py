@@ -1,4 +1,4 @@
-"""The four interfaces, as the seed has them: a connection per process, state per partition, batches saved on the way.
+"""The four interfaces: a connection per process, state per partition, and batches that are saved in between.
 
 python -m sdk_python.serve archive examples.four_interfaces --set folder=/tmp/archive
 """
@@ -30,7 +30,7 @@ class ArchiveLambda:
         try:
             with self.path.open("ab") as file:
                 file.writelines((message.value or b"") + b"\n" for message in self.pending)
-        except OSError as error:  # a full disk passes: these messages again, and no others until then
+        except OSError as error:  # a full disk is temporary: pause, and get these messages again
             self.context.pause(str(error), retry_after=5, offset=self.pending[0].offset)
         else:
             self.context.checkpoint(self.pending[-1].offset)
@@ -38,11 +38,11 @@ class ArchiveLambda:
 
     def close(self, reason: CloseReason) -> None:
         if reason is not CloseReason.ERROR:
-            self.flush()  # this checkpoint still travels
+            self.flush()  # this checkpoint is still sent
 
 
 class ArchiveFactory:
-    """Knows what all partitions of the process share."""
+    """Has what all partitions of the process share."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,11 +52,11 @@ class ArchiveFactory:
         return ArchiveLambda(self.folder / f"{context.topic}-{context.partition}", batch, context)
 
     async def dispose(self) -> None:
-        """Here a database connection would be closed."""
+        """A database connection would be closed here."""
 
 
 class ArchivePlugin:
-    """What this module exports."""
+    """The plugin that this module exports."""
 
     async def create(self, config: Mapping[str, Any]) -> IPartitionLambdaFactory:
         folder = Path(config.get("folder", "archive"))

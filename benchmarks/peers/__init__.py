@@ -1,1 +1,1 @@
-"""What people would use instead, on the same broker in the same run: ``python -m benchmarks.peers``."""
+"""The alternatives, on the same broker in the same run: ``python -m benchmarks.peers``."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.peers``: what people would use instead, on the same broker in the same run."""
+"""``python -m benchmarks.peers``: the alternatives, on the same broker in the same run."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ Runs = dict[str, list[dict[str, float]]]
 
 
 def main() -> int:
-    """Run the peers that were asked for, in interleaved rounds; print them; write what is asked for."""
+    """Run the requested peers in interleaved rounds, print their figures, and write the requested files."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument("--peers", default=",".join(PEERS), help=f"with commas; of {', '.join(PEERS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--prepare", action="store_true", help="only make the environments")
     parser.add_argument("--from", type=Path, dest="file", help="measure nothing: figures from a file of --json")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that started processes are ended
     if options.file is not None:
         results = json.loads(options.file.read_text())
     else:
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _prepare(names: list[str]) -> tuple[dict[str, Path], dict[str, str]]:
-    """Environments of those peers that have one, and for the others why not."""
+    """The environments of the peers, and for peers without one the reason."""
     made: dict[str, Path] = {}
     not_run: dict[str, str] = {}
     for name in names:
@@ -78,7 +78,7 @@ def _results(options: argparse.Namespace, made: dict[str, Path], not_run: dict[s
         "not_run": not_run,
         "runs": runs,
     }
-    # An eighth of a part has to be whole, since all partitions get the same.
+    # An eighth of a share must be a whole number, since all partitions get the same.
     totals = {name: max(int(options.records * PEERS[name].share) // PARTITIONS, 1) * PARTITIONS for name in made}
     with KafkaServer(heap_mb=1024) as server:
         for total in sorted(set(totals.values())):

@@ -1,4 +1,4 @@
-"""The peers: how each is made, started, and checked."""
+"""The peers: how each is built, started, and checked."""
 
 import json
 import sys
@@ -18,22 +18,22 @@ from tests.servers.topics import end_offsets
 HERE = Path(__file__).resolve().parent
 Start = Callable[[Path, Work], AbstractContextManager[Program]]
 ALL, HALF, QUARTER, TWENTIETH, HUNDREDTH = 1.0, 0.5, 0.25, 0.05, 0.01
-"""Parts of the records that a peer gets, by its speed."""
+"""The shares of the records that peers get: slow peers get fewer."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One way to do it.
+    """One peer.
 
     Attributes:
-        title: what it is called in the table.
-        how: its settings, in a line.
-        package: what its version is of: folder and name.
-        share: how many of the records it gets.
-        prepare: makes its environment; its answer goes to `start`.
-        start: a context in which its program may be run.
-        counted_only: it is not told which record it got.
-        commits: it commits, so that is checked.
+        title: its name in the table.
+        how: its settings, in one line.
+        package: folder and name of the package whose version is shown.
+        share: the part of the records that it gets.
+        prepare: creates its environment; the result goes to `start`.
+        start: a context in which its program can be run.
+        counted_only: the program does not learn which record it got, so only the number is checked.
+        commits: whether it commits, and its commits are checked.
     """
 
     title: str
@@ -95,7 +95,7 @@ def _sidecar(interpreter: Path, work: Work) -> Iterator[Program]:
 
 @contextmanager
 def _node_host(modules: Path, work: Work) -> Iterator[Program]:
-    """It begins a new group at the end of the topic, and has no setting for that: so the group is not new."""
+    """It starts a new group at the end of the topic and has no setting for that, so the group is not new."""
     consumer = Consumer({"bootstrap.servers": work.broker, "group.id": work.group})
     begin = [TopicPartition(work.topic, partition, 0) for partition in end_offsets(work.broker, work.topic)]
     consumer.commit(offsets=begin, asynchronous=False)

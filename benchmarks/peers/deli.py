@@ -1,19 +1,19 @@
-"""``python -m benchmarks.peers.deli``: our deli end to end, and the one it is a port of in its own host.
+"""``python -m benchmarks.peers.deli``: our deli end to end, and the published deli, of which it is a port, in its own
+host.
 
-Same broker, same records, in one interleaved run: what `benchmarks.sequencing` does, against `node_deli/host.js`, the
-published deli of Fluid's service. Both read one raw topic from its beginning in a fresh group and write their numbers
-to a fresh topic, which is read and checked afterwards.
+Same broker, same records, interleaved rounds: the run of `benchmarks.sequencing` is compared with
+`node_deli/host.js`, the published deli of Fluid's service. Both read one raw topic from its beginning in a fresh
+group and write their numbers to a fresh topic, which is read and checked afterwards.
 
-What each keeps beside the numbers is its own: ours has its states in a topic of the same broker, the other in a store
-that speaks MongoDB's protocol (FerretDB, through the service's own client). Neither broker nor store is in the CPU
+Each stores its states in its own way: ours in a topic of the same broker, the other in a store that speaks MongoDB's
+protocol (FerretDB, through the service's own client). Neither broker nor store is in the CPU
 figures. ``seldom`` and ``each`` say how often a document's state is saved: by the heuristics that the service's
 configuration switches on (after 500 operations), or after each record, which is the default of both programs.
-``ours_by_two`` is our deli in two processes behind the one sidecar, ``node_by_two`` two of the other's hosts in one
-group.
+``ours_by_two`` is our deli in two processes with one sidecar, ``node_by_two`` two of the other's hosts in one group.
 
 The other's host reads as far ahead as there is memory, so a part of its work is done before the clock starts at a
 quarter of the numbers; ``with_the_start`` counts all of it. With many more than 300,000 operations it takes so long
-that the service sends messages of its own behind those of a document, which `sequencing.check` does not take.
+that the service sends messages of its own after those of a document, which `sequencing.check` refuses.
 """
 
 import argparse
@@ -47,16 +47,16 @@ NAME = "node_deli"
 RAW = "rawdeltas"
 ROWS = ("ours-seldom", "node-seldom", "ours_by_two-seldom", "node_by_two-seldom", "ours-each", "node-each")
 SAVES: Mapping[str, Mapping[str, object]] = {"seldom": {"checkpointHeuristics": {"enable": True}}, "each": {}}
-"""Settings of our deli. The figures of the heuristics are the same in both by default."""
+"""Settings of our deli. The numbers of the heuristics are the same in both by default."""
 LONGEST_REST = 60.0
-"""Seconds in which the states have to be saved when all numbers are given; the heuristics do it after 10."""
+"""Seconds within which the states must be saved once all numbers are given; the heuristics save them after 10."""
 NAMES = ("operations_per_second", "with_the_start", "cpu_seconds_per_million", "memory_mb")
 
 Runs = dict[str, list[Figures]]
 
 
 def main() -> int:
-    """Run the rows that were asked for, in interleaved rounds; print them and, if told so, write them as JSON."""
+    """Run the requested rows in interleaved rounds; print them and, if requested, write them as JSON."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.peers.deli", description="Our deli against its model."
     )
@@ -66,7 +66,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--prepare", action="store_true", help="only make what is run")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that started processes are ended
     wanted = options.rows.split(",")
     try:
         modules = _prepared(wanted)
@@ -81,7 +81,7 @@ def main() -> int:
 
 
 def _prepared(wanted: list[str]) -> Path:
-    """The folder with the packages. Raises what `main` says."""
+    """The folder with the packages. Raises the errors that `main` prints."""
     unknown = ", ".join(sorted({*wanted} - {*ROWS}))
     missing = f"no row {unknown}" if unknown else kafka.missing_requirements() or ferretdb.missing_requirements()
     if missing is not None:
@@ -127,17 +127,16 @@ def summary(runs: Mapping[str, list[Figures]]) -> list[str]:
 
 
 def node(broker: str, topic: str, total: int, store: str, modules: Path, saves: str, processes: int = 1) -> Figures:
-    """One run of the published deli, in so many of its hosts.
+    """One run of the published deli, in this many of its hosts.
 
-    Raises:
-        RuntimeError: it failed, what came out is not what `sequencing.check` wants, or it saved no states.
+    Raises ``RuntimeError`` when it failed, when `sequencing.check` refuses its output, or when it saved no states.
     """
     run = uuid.uuid4().hex[:8]
     deltas, group, documents, checkpoints = (f"{what}-{run}" for what in ("deltas", "deli", "documents", "states"))
     create_topic(broker, deltas, PARTITIONS)
     _begin(broker, group, topic)
     with MongoClient[dict[str, Any]](store) as client, tempfile.TemporaryFile() as log:
-        database = client["admin"]  # where the service's client looks
+        database = client["admin"]  # the service's client looks there
         # Deli does nothing for a document that nobody has created.
         database[documents].create_index(["documentId", "tenantId"], unique=True)
         names = [f"document-{number}" for number in range(DOCUMENTS)]
@@ -174,9 +173,10 @@ def node(broker: str, topic: str, total: int, store: str, modules: Path, saves: 
 
 
 def _wait_until_saved(*collections: Collection[dict[str, Any]]) -> None:
-    """It goes on when it cannot save, and would only be faster. At the latest it saves when a document rests.
+    """Check that it saved states: without saves it would continue, and only be faster.
 
-    A state is in a collection of its own, and with its document from when that rests on.
+    It saves at the latest when a document is idle. A state is in a collection of its own, and stored with its
+    document once that is idle.
     """
     deadline = time.monotonic() + LONGEST_REST
     is_saved = {"deli": {"$exists": True, "$nin": ["", None]}}
@@ -192,7 +192,7 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 
 
 def _begin(broker: str, group: str, topic: str) -> None:
-    """Its host begins a new group at the end of the topic, and has no setting for that: so the group is not new."""
+    """Its host starts a new group at the end of the topic and has no setting for that, so the group is not new."""
     consumer = Consumer({"bootstrap.servers": broker, "group.id": group})
     begin = [TopicPartition(topic, partition, 0) for partition in end_offsets(broker, topic)]
     consumer.commit(offsets=begin, asynchronous=False)

@@ -1,4 +1,4 @@
-"""Each peer's own environment, pinned, made once below `.cache/peers`: a venv, node_modules, or a Go binary."""
+"""Each peer's own pinned environment, created once in `.cache/peers`: a venv, node_modules, or a Go binary."""
 
 import hashlib
 import os
@@ -17,11 +17,11 @@ _LAST = 1500
 
 
 class NotToBeHadError(RuntimeError):
-    """The environment could not be made; the text says why."""
+    """The environment could not be created; the text says why."""
 
 
 def python(name: str) -> Path:
-    """The interpreter of the venv with what `NAME/requirements.txt` pins."""
+    """The interpreter of the venv with the pins of `NAME/requirements.txt`."""
     folder = CACHE / name
     interpreter = folder / "bin" / "python"
     pins = HERE / name / "requirements.txt"
@@ -37,7 +37,7 @@ def python(name: str) -> Path:
 
 
 def node(name: str) -> Path:
-    """The folder node_modules with what `NAME/package-lock.json` pins, native parts compiled where need be."""
+    """The folder node_modules with the pins of `NAME/package-lock.json`; native parts are compiled if needed."""
     if shutil.which("npm") is None:
         raise NotToBeHadError("no `npm` on the PATH")
     folder = CACHE / name
@@ -63,7 +63,7 @@ def go(name: str) -> Path:
     if not _is_made(folder, pins):
         _say(f"{name}: go build with {pins.relative_to(ROOT)}; takes ten minutes or more")
         folder.mkdir(parents=True, exist_ok=True)
-        # Modules of that age reach into the runtime by names, which newer linkers refuse unless told otherwise.
+        # Modules of that age use internal names of the runtime, which newer linkers refuse by default.
         build = ["go", "build", "-tags", "stablecomponents", "-ldflags", "-s -w -checklinkname=0", "-o", str(binary)]
         _run([*build, "."], cwd=HERE / name)
         _made(folder, pins)
@@ -71,7 +71,7 @@ def go(name: str) -> Path:
 
 
 def version(name: str, package: str) -> str:
-    """What `NAME`'s pins say of the package."""
+    """The version of the package in the pins of `NAME`."""
     folder = HERE / name
     for file, pattern in (
         ("requirements.txt", rf"^{re.escape(package)}==(\S+)"),
@@ -86,7 +86,7 @@ def version(name: str, package: str) -> str:
 
 
 def _for_native_parts() -> Mapping[str, str]:
-    """For node-gyp: this interpreter, the headers beside the node that runs, and the system's own libraries."""
+    """The environment for node-gyp: this interpreter, the headers of the running node, and the system's libraries."""
     more = {"PYTHON": sys.executable, "CKJS_LINKING": "dynamic"}
     program = shutil.which("node")
     if program is not None:

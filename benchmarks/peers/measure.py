@@ -1,4 +1,4 @@
-"""One run of one peer: started as a user would, and what all of its processes used."""
+"""One run of one peer: starts it as a user would, and measures all its processes."""
 
 import json
 import os
@@ -17,20 +17,20 @@ from benchmarks.processes import ROOT, cpu_seconds, memory_mb
 from tests.servers.topics import committed, end_offsets
 
 LONGEST = 300.0
-"""Seconds a run may take, from the start of the program to the last record handled."""
+"""Seconds that a run may take, from the start of the program to the last handled record."""
 CLOSING = 30.0
-"""Seconds for a program's orderly end, and for its last commit."""
+"""Seconds for a program to end, with its last commit."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class RunFailedError(RuntimeError):
-    """No figures: the program did not get there, or what it handled or committed is not what there is."""
+    """The run has no figures: the program did not finish, or did not handle and commit all records once."""
 
 
 @dataclass
 class Work:
-    """What is to be handled."""
+    """The records to handle."""
 
     broker: str
     topic: str
@@ -43,7 +43,7 @@ class Work:
         return self.total // 4
 
     def arguments(self) -> list[str]:
-        """For a program's command line."""
+        """The arguments for a program's command line."""
         return [self.broker, self.topic, self.group, str(self.total), str(self.warm)]
 
 
@@ -51,8 +51,8 @@ class Work:
 class Program:
     """A program that handles it.
 
-    ``beside``: processes of the peer that are not its children. ``until_signal``: SIGTERM ends it, and others the
-    end of their standard input.
+    ``beside`` are processes of the peer that are not its children. ``until_signal``: SIGTERM ends the program; else
+    the end of its standard input does.
     """
 
     command: Sequence[str]
@@ -62,16 +62,15 @@ class Program:
 
 
 def measure(program: Program, work: Work, *, counted_only: bool = False, commits: bool = True) -> dict[str, float]:
-    """Run it; records a second, CPU seconds per million records after the warm-up, memory at the highest.
+    """Run it. Returns records per second, CPU seconds per million records after the warm-up, and the highest memory.
+
+    Raises ``RunFailedError`` when the run has no figures.
 
     Args:
-        program: what to run.
-        work: what it handles.
+        program: the program.
+        work: its records.
         counted_only: it cannot tell partitions and offsets, so only the number of records is checked.
-        commits: whether what it has committed is checked.
-
-    Raises:
-        RunFailedError: see there.
+        commits: whether its commits are checked.
     """
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
@@ -116,7 +115,7 @@ def measure(program: Program, work: Work, *, counted_only: bool = False, commits
 
 
 def _line(process: subprocess.Popen[bytes], errors: IO[bytes]) -> Any:
-    """The program's next line of JSON; others, which libraries may write, are passed over."""
+    """The program's next line of JSON; other lines, which libraries may write, are skipped."""
     assert process.stdout is not None
     deadline = time.monotonic() + LONGEST
     while True:
@@ -126,12 +125,12 @@ def _line(process: subprocess.Popen[bytes], errors: IO[bytes]) -> Any:
         line = _read_line(process.stdout.fileno())
         if not line:
             raise RunFailedError(f"the program ended early{_said(errors)}")
-        if b"{" in line:  # a library may have written something of its own before it
+        if b"{" in line:  # a library may have written something on the same line
             return json.loads(line[line.index(b"{") :])
 
 
 def _read_line(descriptor: int) -> bytes:
-    """Byte by byte, since a buffer would hide from `select` what it holds. Lines are few and short."""
+    """Read byte by byte: `select` does not see bytes in a buffer. Lines are few and short."""
     line = bytearray()
     while not line.endswith(b"\n"):
         byte = os.read(descriptor, 1)
@@ -174,7 +173,7 @@ def _wait_until_committed(work: Work) -> None:
 
 
 def _all(pids: Sequence[int]) -> list[int]:
-    """These and all that descend from them."""
+    """These processes and all their descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -188,7 +187,7 @@ def _all(pids: Sequence[int]) -> list[int]:
 
 
 def _cpu(pids: Sequence[int]) -> float:
-    """CPU seconds of all of them, and of those of their children that have ended."""
+    """CPU seconds of all of them, and of their children that have ended."""
     total = 0.0
     for pid in _all(pids):
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()

@@ -1,4 +1,4 @@
-"""The table and the picture, from the figures."""
+"""Makes the table and the picture from the figures."""
 
 from collections.abc import Mapping
 from statistics import median
@@ -32,14 +32,15 @@ def markdown(results: Mapping[str, Any]) -> str:
     runs, peers, failures = results["runs"], results["peers"], results["not_run"]
     names = _ordered(runs)
     lines = [
-        "# Against what people would use instead",
+        "# Compared with the alternatives",
         "",
         "Made by `make benchmark-peers`; do not edit. [README.md](README.md) says how it is measured.",
         "",
         f"{results['machine']}. {results['date']}; {results['rounds']} interleaved rounds;",
-        f"{results['records']:,} records of 100 bytes with keys in 8 partitions, for slower peers a part of that.",
-        "Medians, range in brackets. ÷ bare: by round, to the loop in the first line. CPU: of all of a peer's",
-        "processes, for a million records. Memory: the highest of each process, added up.",
+        f"{results['records']:,} records of 100 bytes with keys in 8 partitions, fewer for slower peers.",
+        "Figures are medians, with the range in brackets. ÷ bare: the ratio to the loop in the first line, of single",
+        "rounds. CPU: of all processes of a peer, for a million records. Memory: the highest of each process,",
+        "added up.",
         "",
         *busy_note(results["busy"]),
         f"![{_PICTURE}](results.svg)",
@@ -68,7 +69,7 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 
 def svg(results: Mapping[str, Any]) -> str:
-    """Bars on a logarithmic scale: records per second ÷ those of the bare loop."""
+    """Bars on a logarithmic scale: records per second ÷ records per second of the bare loop."""
     colors = {OURS: OUR_COLOR, BASE: NEUTRAL}
     bars = [
         Bar(results["peers"][name]["title"], found, colors.get(name, THEIRS), bold=name == OURS)

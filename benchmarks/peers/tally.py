@@ -1,8 +1,8 @@
-"""What each peer's handler counts into, and how its program talks to the runner. Runs in the peer's environment, so
-it imports nothing but the standard library.
+"""The counter of each peer's handler, and the program's protocol with the runner. It runs in the peer's environment,
+so it imports only the standard library.
 
-On standard output: a line of JSON when the clock starts, and one when all records were handled. Then the program
-waits until its standard input ends: meanwhile the runner reads what the processes have used.
+The program writes to standard output a line of JSON when the clock starts, and one when all records were handled.
+Then it waits until its standard input ends: meanwhile the runner reads CPU time and memory of the processes.
 """
 
 import json
@@ -16,14 +16,14 @@ MARK = {"warm": True}
 
 
 class Record(Protocol):
-    """What a client library calls a record."""
+    """A record of a client library."""
 
     partition: int
     offset: int
 
 
 class Tally:
-    """Counts records, and those that were not the next of their partition: missed ones, and ones that came again.
+    """Counts records, and separately those that were not the next one of their partition: missed or repeated records.
 
     The topics have no gaps and begin at offset 0, so the next offset of a partition is its count.
     """
@@ -39,7 +39,7 @@ class Tally:
         self._began = 0.0
 
     def one(self, partition: int, offset: int) -> None:
-        """One record."""
+        """Count one record."""
         counts = self.counts
         if counts[partition] != offset:
             self.strange += 1
@@ -49,7 +49,7 @@ class Tally:
             self._look()
 
     def batch(self, partition: int, first: int, last: int, count: int) -> None:
-        """A batch of one partition, by its ends."""
+        """Count a batch of one partition, by its first and last offset."""
         if self.counts[partition] != first or last - first + 1 != count:
             self.strange += 1
         self.counts[partition] += count
@@ -58,7 +58,7 @@ class Tally:
             self._look()
 
     def mixed(self, records: Iterable[Record]) -> None:
-        """A batch of several partitions."""
+        """Count a batch of several partitions."""
         counts = self.counts
         number = 0
         for record in records:
@@ -72,7 +72,7 @@ class Tally:
             self._look()
 
     def unordered(self, number: int) -> None:
-        """Records that cannot be told apart."""
+        """Count records without known offsets."""
         self.count += number
         if self.count >= self._next:
             self._look()
@@ -95,11 +95,11 @@ class Tally:
                     "strange": self.strange,
                 }
             )
-            os.read(0, 1)  # until the runner has looked; a peer's other threads go on
+            os.read(0, 1)  # until the runner has read its figures; the peer's other threads continue
 
 
 def say(message: object) -> None:
-    """One line to the runner."""
+    """Write one line to the runner."""
     os.write(1, json.dumps(message).encode() + b"\n")
 
 

@@ -1,7 +1,7 @@
-"""deli, the sequencer: it gives the operations of a collaborative document their numbers.
+"""deli, the sequencer: it numbers the operations of a collaborative document.
 
-``sequencer.py`` is the way in. Everything here is logic without I/O; README.md says what differs from the service it
-is modelled on, and what whoever runs it has to do.
+Start with ``sequencer.py``. This package exports logic without I/O. README.md says where it differs from the service
+on which it is modelled, and what its caller has to do.
 """
 
 from examples.deli.boxcar import Boxcar, encode_boxcar, parse_boxcar

@@ -19,28 +19,28 @@ from examples.deli.values import value
 Json = dict[str, Any]
 
 SERVICE_TYPES = frozenset({"join", "leave", "control", "noClient", "summaryAck", "summaryNack"})
-"""What only the service may send (DL-9)."""
+"""The types that only the service may send (DL-9)."""
 
 _WITH_DATA = frozenset({"join", "leave", "control", "summaryAck", "summaryNack"})
 
 
 @value
 class RawOperation:
-    """A message that asks for a number."""
+    """A message that is to be numbered."""
 
     client_id: str | None
-    """Who sent it; None: the service."""
+    """The sender; None: the service."""
     entry: Json
     operation: Json
     type: str
-    """Empty if its type is no text: then it is none of the types that have rules of their own."""
+    """Empty if the type is not a text: then no rule of a type applies."""
     timestamp: int
     client_sequence_number: int | None
-    """Its place in its client's row; None if that is no number."""
+    """The client's own number of the message; None if it is not a number."""
     reference_sequence_number: int | None
-    """The last sequence number that its client had seen; None if that is no number."""
+    """The last sequence number that its client had seen; None if it is not a number."""
     fault: str | None = None
-    """Why a client's message can have no number, whatever the state is."""
+    """Why a client's message cannot be numbered in any state."""
 
     @classmethod
     def of(cls, entry: Any, is_deep: bool = False) -> "RawOperation | None":
@@ -51,8 +51,8 @@ class RawOperation:
             is_deep: Parts of it are left out, see `Boxcar.deep`.
 
         Raises:
-            Malformed: the service's own message cannot be understood. A client's never is: what it can write itself
-                must not make the document corrupt for all, so such a message has a ``fault``.
+            Malformed: a message of the service cannot be understood. For a client's message it is never raised: a
+            client must not make the document corrupt for all, so its message has a ``fault``.
         """
         if not isinstance(entry, dict) or entry.get("type") != "RawOperation":
             return None
@@ -84,8 +84,8 @@ class RawOperation:
     def data(self) -> Any:
         """The parsed ``data`` of a message of the service (DL-6); `UNDEFINED` where it has none.
 
-        What a client claims to be such a message is refused anyway (DL-9) and not parsed: one client's garbage must
-        not make the document corrupt for all.
+        A client's message of such a type is refused anyway (DL-9) and not parsed: the garbage of one client must not
+        make the document corrupt for all.
         """
         text = self.operation.get("data")
         if self.client_id is not None or self.type not in _WITH_DATA or not truthy(text):
@@ -103,7 +103,7 @@ class Boxcar:
     tenant_id: str = ""
     document_id: str = ""
     deep: frozenset[int] = frozenset()
-    """The entries that were nested too deeply, by their places in ``contents``; null is where the depth was."""
+    """The indexes in ``contents`` of the entries that were nested too deeply; null replaces the deep parts."""
 
     def operations(self) -> Iterable[RawOperation]:
         """Its operations, in order."""
@@ -112,10 +112,9 @@ class Boxcar:
 
 
 def parse_boxcar(value: bytes | str) -> Boxcar:
-    """A boxcar from a record's value, in today's form and in those of old records.
+    """A boxcar from a record's value, in today's form or that of old records.
 
-    Raises:
-        Malformed: no JSON, or no object. The service skips such a record in silence; here somebody hears of it.
+    Raises ``Malformed`` when the value is not JSON or not an object. The service skips such a record in silence.
     """
     message, is_deep = read(value)
     if not isinstance(message, dict):
@@ -126,15 +125,14 @@ def parse_boxcar(value: bytes | str) -> Boxcar:
 def boxcar_of(message: Mapping[str, Any], is_deep: bool = False) -> Boxcar:
     """A boxcar from a record's value that is parsed already.
 
+    Raises ``Malformed`` as `parse_boxcar`.
+
     Args:
         message: The value.
         is_deep: See `Parsed`.
-
-    Raises:
-        Malformed: as `parse_boxcar`.
     """
     tenant_id, document_id = message.get("tenantId") or "", message.get("documentId") or ""
-    if message.get("type") != "boxcar":  # a message alone
+    if message.get("type") != "boxcar":  # a message without a boxcar
         contents: Any = [message]
     elif not isinstance(contents := message.get("contents"), list):
         raise Malformed("a boxcar without contents")

@@ -1,4 +1,4 @@
-"""When the state is saved and the place in Kafka moves on, and in which order."""
+"""When the state is saved, how far the records are checkpointed, and in which order."""
 
 from examples.deli.config import Config
 from examples.deli.messages import Checkpoint, Reason, SaveState
@@ -7,26 +7,26 @@ from examples.deli.values import value
 
 @value
 class Progress:
-    """How far the records are handled, and since when the state was not saved."""
+    """How far the records are handled, and how much was handled since the last save."""
 
     kafka: int | None = None
-    """The place in Kafka that the state of now allows. None: none new."""
+    """The checkpoint that the present state allows. None: no new one."""
     previous: int | None = None
     """The last record handled while clients were connected."""
     records: int = 0
     saved_at: int = 0
 
     def handled(self, offset: int, no_active_clients: bool, records: int = 1) -> "Progress":
-        """A record is done; ``records``: how many more than were saved, none for one that was skipped.
+        """A record is done. ``records`` is how much it adds to the unsaved records: 0 if it was skipped.
 
-        While clients are connected the place in Kafka stays one record behind (DL-49): after a crash the document is
-        opened again by that record, and somebody sees to it that its clients leave.
+        While clients are connected, the checkpoint is the record before (DL-49): after a crash the last record opens
+        the document again, so that its clients are made to leave.
         """
         kafka, previous = (offset, None) if no_active_clients else (self.previous, offset)
         return Progress(kafka, previous, self.records + records, self.saved_at)
 
     def saved(self, now: int) -> "Progress":
-        """The state is on its way."""
+        """The state is being saved."""
         return Progress(self.kafka, self.previous, 0, now)
 
     def due(
@@ -47,19 +47,19 @@ class Progress:
 
 @value
 class Saves:
-    """One save at a time, and the place in Kafka after it (DL-52 to DL-55).
+    """One save at a time, and the checkpoint after it (DL-52 to DL-55).
 
-    The caller makes ``write``'s save when all outputs before it are in Kafka, and tells how it ended.
+    The caller does the save ``write`` when all outputs before it are in Kafka, and reports how it ended.
     """
 
     write: SaveState | None = None
-    """The save that is being made."""
+    """The save to do now."""
     waiting: SaveState | None = None
-    """The newest one asked for meanwhile; older ones are in it."""
+    """The newest save that came meanwhile; it includes older ones."""
     sent: int = -1
-    """The last place in Kafka that was told."""
+    """The last checkpoint."""
     safe: int = -1
-    """The log offset of what is stored: at the start, that of the state that was loaded."""
+    """The log offset of the stored state; at the start, of the loaded state."""
 
     def ask(self, save: SaveState) -> "Saves":
         """A save is due."""
@@ -68,17 +68,17 @@ class Saves:
         return Saves(self.write, save, self.sent, self.safe)
 
     def saved(self) -> tuple["Saves", Checkpoint | None]:
-        """It was made: now the place in Kafka may move. It never moves back (DL-54)."""
+        """The save is done: now the checkpoint may move. It never moves back (DL-54)."""
         assert self.write is not None
         offset = self.write.kafka_offset
         return Saves(self.waiting, None, self.sent, self.write.state.log_offset).told(offset)
 
     def failed(self) -> "Saves":
-        """It was not made: the place in Kafka stays, and the next save tries again (DL-55)."""
+        """The save failed: the checkpoint stays, and the next save tries again (DL-55)."""
         return Saves(self.waiting, None, self.sent, self.safe)
 
     def told(self, offset: int | None) -> tuple["Saves", Checkpoint | None]:
-        """The checkpoint of ``offset``, if it is news and in what is stored."""
+        """The checkpoint of ``offset``, if it is new and the stored state includes it."""
         if offset is None or not self.sent < offset <= self.safe:
             return self, None
         return Saves(self.write, self.waiting, offset, self.safe), Checkpoint(offset)

@@ -1,4 +1,4 @@
-"""Who is connected.
+"""The connected clients.
 
 Write clients are part of the state: the lowest reference sequence number among them is the minimum sequence number.
 Read clients only get signals, and are forgotten when the process ends.
@@ -22,13 +22,13 @@ class Client:
     last_update: int
     scopes: tuple[str, ...] = ()
     nack: bool = False
-    """It was refused; all it sends is, until it joins again."""
+    """A message of it was refused; all its messages are, until it joins again."""
     can_evict: bool = True
     server_metadata: Any = UNDEFINED
-    """What the service gave it with its join; null is something too."""
+    """The metadata that the service gave it with its join; null is a value too."""
 
     def heard(self, number: int, reference: int, time: int) -> "Client":
-        """After a message of its own that was not refused. As `replace`, which takes five times as long."""
+        """The client after a message that was not refused. The same as `replace`, which takes five times as long."""
         scopes, can_evict, metadata = self.scopes, self.can_evict, self.server_metadata
         return Client(self.client_id, number, reference, time, scopes, False, can_evict, metadata)
 
@@ -47,11 +47,7 @@ class Client:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Client":
-        """From what was stored.
-
-        Raises:
-            Malformed: it is no client.
-        """
+        """From its stored form. Raises ``Malformed`` when it is not a client."""
         client_id, scopes = stored["clientId"], stored.get("scopes")
         if not isinstance(client_id, str):
             raise Malformed("a stored client whose id is no text")
@@ -71,8 +67,8 @@ class Clients:
     """The write clients. Never changes: ``put`` and ``remove`` give a new table.
 
     ``_heap`` is a binary heap of client ids by reference sequence number. A sorted list would do for the minimum; the
-    heap decides which of several clients with the lowest number is looked at for idleness (DL-31), and does it as the
-    service's does: the one at the top stays there until another is strictly lower.
+    heap decides which of several clients with the lowest number is checked for idleness (DL-31), and does it as the
+    service's heap: the client at the top stays there until another is strictly lower.
     """
 
     __slots__ = ("_clients", "_heap")
@@ -94,7 +90,7 @@ class Clients:
     __hash__ = None  # type: ignore[assignment]  # equal by content, with metadata that has no hash
 
     def get(self, client_id: Any) -> Client | None:
-        """The client of this id, if it is one."""
+        """The client with this id, if there is one."""
         return self._clients.get(client_id) if isinstance(client_id, str) else None
 
     @property
@@ -103,7 +99,7 @@ class Clients:
         return self._clients[self._heap[0]] if self._heap else None
 
     def put(self, client: Client) -> "Clients":
-        """With ``client``, new or in the place of the one that has its id."""
+        """The table with ``client``, which is new or replaces the one with its id."""
         known = client.client_id in self._clients
         clients = {**self._clients, client.client_id: client}
         if known and len(clients) == 1:  # alone, it is at the top already
@@ -115,7 +111,7 @@ class Clients:
         return Clients(clients, tuple(heap))
 
     def remove(self, client_id: str) -> "Clients":
-        """Without this client."""
+        """The table without this client."""
         clients = {name: client for name, client in self._clients.items() if name != client_id}
         heap = [*self._heap]
         place = heap.index(client_id)
@@ -126,24 +122,24 @@ class Clients:
         return Clients(clients, tuple(heap))
 
     def heard(self, client_id: str, number: int, reference: int, time: int) -> "Clients":
-        """After a message of a known client that was not refused."""
+        """The table after a message of a known client that was not refused."""
         return self.put(self._clients[client_id].heard(number, reference, time))
 
     def touch(self, client_id: str, **changes: Any) -> "Clients":
-        """With these fields of a known client changed."""
+        """The table with these fields of a known client changed."""
         return self.put(replace(self._clients[client_id], **changes))
 
 
 @value
 class Reader:
-    """A client that gets signals only; a write client that was announced by a signal is here too."""
+    """A client that gets signals only. A write client that was announced by a signal is in this table too."""
 
     mode: str
     expiry: int
 
 
 def _settle(heap: list[str], place: int, clients: Mapping[str, Client]) -> None:
-    """Move the client at ``place`` to where it belongs: up if its parent is higher, else down."""
+    """Restore the heap at the index ``place``: move its client up if its parent is higher, else down."""
     moving, start = heap[place], place
     reference = clients[moving].reference_sequence_number
     while place:

@@ -1,4 +1,4 @@
-"""What a sequencer can be told, with the defaults of the service it is modelled on. All times are milliseconds."""
+"""The settings of a sequencer, with the defaults of the service. All times are milliseconds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -14,7 +14,7 @@ SUMMARY_NACK: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class CheckpointHeuristics:
-    """When the state is saved (DL-51). Off: after every record."""
+    """When the state is saved (DL-51). Not enabled: after every record."""
 
     enable: bool = False
     idle_time: int = 10_000
@@ -24,7 +24,7 @@ class CheckpointHeuristics:
 
 @dataclass(frozen=True, slots=True)
 class SummaryNacks:
-    """Refuse operations when the last summary is too far behind (DL-39)."""
+    """Refuse operations when the last summary is too old (DL-39)."""
 
     enable: bool = False
     check_on_startup: bool = False
@@ -34,7 +34,7 @@ class SummaryNacks:
 
 @dataclass(frozen=True, slots=True)
 class OpEvents:
-    """Tell the process how many operations were sequenced (DL-44)."""
+    """Emit an event with the number of sequenced operations (DL-44)."""
 
     enable: bool = False
     idle_time: int | None = 15_000
@@ -47,12 +47,12 @@ class Config:
     """The settings of a sequencer."""
 
     client_timeout: int = 300_000
-    """A client that was silent for longer is made to leave (DL-31, DL-42)."""
+    """A client that was silent for longer must leave (DL-31, DL-42)."""
     activity_timeout: int = 30_000
-    """A document that was silent for so long is looked at once (DL-41)."""
+    """A document that was silent for this long gets one noop (DL-41)."""
     read_client_idle_timer: int = 60_000
     no_op_consolidation_timeout: int = 250
-    """How long client noops are gathered before their minimum sequence number is told (DL-33)."""
+    """How long client noops are gathered before their minimum sequence number is sent (DL-33)."""
     enable_traces: bool = True
     enable_op_hashing: bool = True
     enable_nack_messages: bool = True
@@ -63,7 +63,7 @@ class Config:
     """Mark the leave of the last client (DL-38)."""
     disable_no_client_message: bool = False
     maintain_batches: bool = False
-    """One record out for each record in, instead of one for each message (DL-35)."""
+    """Produce one record for each consumed record, instead of one for each message (DL-35)."""
     check_for_idle_clients_on_startup: bool = False
     kafka_checkpoint_on_reprocessing_op: bool = True
     signals: bool = False
@@ -74,7 +74,7 @@ class Config:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Config":
-        """From a mapping with the names of the service's own configuration, as ``clientTimeout``."""
+        """From a mapping with the names of the service's own configuration, such as ``clientTimeout``."""
         groups: dict[str, type[Any]] = {
             "checkpoint_heuristics": CheckpointHeuristics,
             "summary_nack_messages": SummaryNacks,

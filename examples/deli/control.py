@@ -1,4 +1,4 @@
-"""Control messages: the service talks to its sequencer. They are never sent and get no number (DL-25)."""
+"""Control messages from the service to its sequencer. They are not sent to clients and get no number (DL-25)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,21 +14,21 @@ from examples.deli.values import value
 
 @value
 class Controlled:
-    """What a control message did."""
+    """The effect of a control message."""
 
     state: State
     readers: Mapping[str, Reader]
     events: tuple[Event, ...] = ()
     clear_cache: bool = False
-    """The stored state may go: the summary has it, and nobody is connected."""
+    """The stored state may be cleared: the summary has it, and nobody is connected."""
 
 
 def control(state: State, readers: Mapping[str, Reader], data: Any, config: Config, now: int) -> Controlled:
-    """Do what a control message says. One of an unknown type is an event, for whoever sent it."""
+    """Carry out a control message. A message of an unknown type becomes an event."""
     if data is None or data is UNDEFINED:
         raise Malformed("a control message without data")
     kind, contents = (data.get("type"), data.get("contents")) if isinstance(data, Mapping) else (None, None)
-    if kind not in ("updateDSN", "nackMessages", "extendClient"):  # no set: it may have no hash
+    if kind not in ("updateDSN", "nackMessages", "extendClient"):  # not a set: the value may have no hash
         return Controlled(state, readers, (Event("controlMessage", data),))
     if not isinstance(contents, Mapping):
         raise Malformed(f"a control message {kind} without contents")
@@ -43,7 +43,7 @@ def _update_dsn(
     state: State, readers: Mapping[str, Reader], contents: Mapping[str, Any], config: Config
 ) -> Controlled:
     updated, events = update_durable(state, contents.get("durableSequenceNumber"), config)
-    # Without an event the number was lower than the one known, and the rest of the message is as old.
+    # No event: the number was lower than the known one, and the rest of the message is as old.
     clear = bool(events) and truthy(contents.get("clearCache")) and state.no_active_clients
     return Controlled(updated, readers, tuple(events), clear)
 
@@ -61,9 +61,9 @@ def _nack_messages(state: State, readers: Mapping[str, Reader], contents: Mappin
 def _extend_client(
     state: State, readers: Mapping[str, Reader], contents: Mapping[str, Any], expiry: int
 ) -> Controlled:
-    """The read clients that are named live longer.
+    """Extend the expiry of the named read clients.
 
-    The service asks a client manager outside to note that; here the sequencer's own table is all there is, so the
+    The service asks an external client manager to note that. Here there is only the sequencer's own table, so the
     expiry moves in it.
     """
     named = contents.get("clientIds")

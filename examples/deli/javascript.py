@@ -1,8 +1,8 @@
 """JSON as JavaScript reads and writes it.
 
 System messages carry a JSON string in ``data`` that is parsed and written again (DL-28), and the rolling hash covers
-the result (DL-62): a number written otherwise is another hash. Python differs in numbers, in the order of keys that
-are array indices, in lone surrogates, and in taking ``NaN``.
+the result (DL-62): a number that is written differently has another hash. Python differs in numbers, in the order of
+keys that are array indices, in lone surrogates, and in taking ``NaN``.
 """
 
 import json
@@ -19,14 +19,14 @@ import orjson
 from sdk_python.document_router.nesting import is_flat, prune
 
 DEEPEST: Final = 500
-"""Levels of arrays and objects in a record. What is nested deeper is left out.
+"""Levels of arrays and objects in a record. Deeper parts are left out.
 
 Python's parser takes some hundred more, but how many depends on the calls above it: the same record would have a
 number in one process and none in the next.
 """
 
 _MOST_DIGITS = 400
-"""Whole numbers of more digits are beyond all doubles. Python refuses to read those of more than 4300."""
+"""Whole numbers with more digits exceed all doubles. Python refuses to read those with more than 4300."""
 
 _DEEPEST_WRITTEN = 4 * DEEPEST
 
@@ -40,11 +40,11 @@ _DECIMAL = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]
 
 
 class Malformed(Exception):  # noqa: N818 (it is what the record is, for the reader of a log)
-    """A record that cannot be understood. Nothing of it was done, and the state is the one before it."""
+    """A record that cannot be understood. Nothing of it was done, and the state is unchanged."""
 
 
 class Undefined(Enum):
-    """A member that is not there. One that is null is another thing to JavaScript."""
+    """A missing member. To JavaScript, a member that is null differs from it."""
 
     UNDEFINED = 0
 
@@ -57,7 +57,7 @@ class Parsed(NamedTuple):
 
     value: Any
     is_deep: bool = False
-    """Parts of it are nested deeper than `DEEPEST`: `TOO_DEEP` is in their place."""
+    """Parts of it are nested deeper than `DEEPEST`: `TOO_DEEP` replaces them."""
 
 
 class _TooDeep(Enum):
@@ -68,11 +68,7 @@ TOO_DEEP: Final = _TooDeep.TOO_DEEP
 
 
 def read(text: str | bytes) -> Parsed:
-    """Parse JSON, strictly.
-
-    Raises:
-        Malformed: it is none.
-    """
+    """Parse JSON, strictly. Raises ``Malformed`` when it is not JSON."""
     try:
         # Most is UTF-8 without space around it. All else fails here or ends early, and is read with more care: other
         # encodings have a mark or zero bytes, and JSON in UTF-8 has neither.
@@ -88,14 +84,14 @@ def read(text: str | bytes) -> Parsed:
         pruned = prune(string, DEEPEST, "NaN")
         if pruned == string:
             return Parsed(json.loads(string, parse_constant=_refuse, parse_int=_integer))
-        # NaN where the sender wrote it is taken for a part left out. It is refused in another way then, no worse.
+        # A NaN of the sender counts as a part that is left out. It is refused differently then, which does no harm.
         return Parsed(json.loads(pruned, parse_constant=_left_out, parse_int=_integer), is_deep=True)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"no JSON: {error}") from error
 
 
 def parse(text: str | bytes) -> Any:
-    """`read`, with null for what is nested too deeply."""
+    """`read`, with null for parts that are nested too deeply."""
     value, is_deep = read(text)
     if not is_deep:
         return value
@@ -105,7 +101,7 @@ def parse(text: str | bytes) -> Any:
 
 
 def without_deep(value: Any) -> bool:
-    """Put null in the place of each `TOO_DEEP` in ``value``. Answers whether there was one."""
+    """Replace each `TOO_DEEP` in ``value`` by null. Returns whether there was one."""
     found = False
     waiting = [value]
     while waiting:
@@ -128,7 +124,7 @@ def stringify(value: Any) -> str:
 def stringify_some(value: Mapping[str, Any], names: Sequence[str]) -> bytes:
     """Write ``value`` as ``JSON.stringify(value, names)`` does, in UTF-8. The names are plain words.
 
-    Of each object only the members of these names are written, in this order: of ``value`` and of all in it.
+    Only members with these names are written, in this order, for ``value`` and for all objects in it.
     """
     some = {name: value[name] for name in names if name in value}
     if _SAME.issuperset(map(type, some.values())):
@@ -140,7 +136,7 @@ def stringify_some(value: Mapping[str, Any], names: Sequence[str]) -> bytes:
 
 
 def encode(value: Any) -> bytes:
-    """Compact JSON in UTF-8, fast: for whole records, where only the value counts."""
+    """Compact JSON in UTF-8, fast: for whole records, whose exact text does not matter."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:  # a whole number of more than 64 bits, half a character, nested 255 deep
@@ -154,7 +150,7 @@ def encode(value: Any) -> bytes:
 
 
 def integer(value: Any) -> int | None:
-    """``value`` if it is a whole number, else None. One beyond all doubles is none: JavaScript has no such."""
+    """``value`` if it is a whole number, else None. A number beyond all doubles is none, as in JavaScript."""
     if type(value) is int:
         return value if -_BEYOND < value < _BEYOND else None
     if isinstance(value, float) and value.is_integer():
@@ -163,11 +159,7 @@ def integer(value: Any) -> int | None:
 
 
 def whole(stored: Mapping[str, Any], name: str) -> int:
-    """The whole number of this name.
-
-    Raises:
-        Malformed: it is none, or not there.
-    """
+    """The whole number with this name. Raises ``Malformed`` when it is missing or not a whole number."""
     found = integer(stored.get(name))
     if found is None:
         raise Malformed(f"{name} is no whole number")
@@ -175,7 +167,7 @@ def whole(stored: Mapping[str, Any], name: str) -> int:
 
 
 def number(value: Any) -> float:
-    """What JavaScript makes of ``value`` where it compares it with a number: 7 of "7", and NaN of most."""
+    """``value`` as JavaScript converts it for a comparison with a number: "7" to 7, most values to NaN."""
     inner = value
     while isinstance(inner, list) and len(inner) == 1:
         [inner] = inner
@@ -209,7 +201,7 @@ def _double(value: int | float) -> float:
 def _write(
     root: Any, write_number: Callable[[int | float], str], keys: Callable[[Mapping[str, Any]], Iterable[str]]
 ) -> str:
-    """Without a call for each level: what could be read can be written, at any depth that this can be called at."""
+    """It makes no call for each level, so it can write every value that could be read, at any depth of calls."""
     pieces: list[str] = []
     levels: list[tuple[Iterator[tuple[str, Any]], str]] = [(iter([("", root)]), "")]
     comma = ""
@@ -267,7 +259,7 @@ def _rounded(value: int | float) -> str:
 
 
 def _kept(value: int | float) -> str:
-    """The same, but for whole numbers, which keep all their digits."""
+    """The same, except that whole numbers keep all their digits."""
     return str(value) if type(value) is int else _number(value)
 
 

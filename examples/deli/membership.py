@@ -20,13 +20,13 @@ class Membership:
     state: State
     readers: Mapping[str, Reader]
     sequenced: bool = False
-    """A write client came or went: the message gets a number."""
+    """A write client joined or left: the message gets a number."""
     signal: Json | None = None
-    """A read client did."""
+    """A read client joined or left."""
 
 
 def leave(state: State, readers: Mapping[str, Reader], data: Any, document: Document, now: int) -> Membership:
-    """The client leaves (DL-13). One that is unknown has left before: nothing happens."""
+    """The client leaves (DL-13). An unknown client has left before: nothing happens."""
     if state.clients.get(data):
         return Membership(replace(state, clients=state.clients.remove(data)), readers, sequenced=True)
     if not isinstance(data, str) or data not in readers:
@@ -46,8 +46,8 @@ def join(
 ) -> Membership:
     """The client joins: a read client with a signal (DL-14), a write client with a number (DL-15).
 
-    A write client that joins again gets no number, but it starts anew: its row of numbers and its place in the
-    document are reset, and a nack is forgotten. Its scopes stay those of its first join.
+    A write client that joins again gets no number, but it starts anew: its own numbers and its reference are reset,
+    and a nack is forgotten. Its scopes stay those of its first join.
     """
     client_id, detail = joining(data)
     if detail.get("mode") == "read":
@@ -72,11 +72,10 @@ def join(
 
 
 def joining(data: Any) -> tuple[str, Mapping[str, Any]]:
-    """Who joins, and the client's description.
+    """The id of the joining client, and the client's description.
 
-    Raises:
-        Malformed: no such data (DL-6), or a client without a name: it could leave the minimum behind for ever, since
-            what it sends counts as the service's (DL-17).
+    Raises ``Malformed`` when there is no such data (DL-6), or the client has no id. Such a client would hold the
+    minimum back forever, since its messages count as the service's (DL-17).
     """
     detail = data.get("detail") if isinstance(data, Mapping) else None
     if detail is None:
@@ -88,19 +87,19 @@ def joining(data: Any) -> tuple[str, Mapping[str, Any]]:
 
 
 def join_signal(state: State, data: Any, reference: int, document: Document, now: int) -> tuple[State, Json]:
-    """Tell that a client came."""
+    """Signal that a client joined."""
     client_id, _ = joining(data)
     content = {"type": "join", "content": {"clientId": client_id, "client": data["detail"]}}
     return _signal(state, content, reference, document, now)
 
 
 def leave_signal(state: State, client_id: str, reference: int, document: Document, now: int) -> tuple[State, Json]:
-    """Tell that a client went."""
+    """Signal that a client left."""
     return _signal(state, {"type": "leave", "content": client_id}, reference, document, now)
 
 
 def announces(config: Config, type_: str, metadata: Any) -> bool:
-    """Whether a sequenced join or leave is told by a signal too (DL-37)."""
+    """Whether a sequenced join or leave is also sent as a signal (DL-37)."""
     if not config.signals or type_ not in {"join", "leave"}:
         return False
     asked_for = isinstance(metadata, Mapping) and truthy(metadata.get("createSignal"))
@@ -108,14 +107,14 @@ def announces(config: Config, type_: str, metadata: Any) -> bool:
 
 
 def added(readers: Mapping[str, Reader], data: Any, config: Config, now: int) -> dict[str, Reader]:
-    """With the client that joined. It expires unless somebody extends it (DL-42)."""
+    """The table with the joined client. It expires unless somebody extends it (DL-42)."""
     client_id, detail = joining(data)
     mode = "read" if detail.get("mode") == "read" else "write"
     return {**readers, client_id: Reader(mode, now + config.client_timeout)}
 
 
 def without(readers: Mapping[str, Reader], client_id: Any) -> dict[str, Reader]:
-    """Without the client that left."""
+    """The table without the client that left."""
     return {name: reader for name, reader in readers.items() if name != client_id}
 
 

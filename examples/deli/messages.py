@@ -1,6 +1,7 @@
-"""What goes into a sequencer and what comes out.
+"""The inputs and outputs of a sequencer.
 
-Outputs come in the order in which they are to be done. ``SaveState`` waits until everything before it is in Kafka.
+Outputs come in the order in which the caller must handle them. ``SaveState`` waits until everything before it is in
+Kafka.
 """
 
 from enum import IntEnum
@@ -23,22 +24,22 @@ class Record:
 
 @value
 class Tick:
-    """Time went on: at ``next_deadline`` or later."""
+    """The time is ``next_deadline`` or later."""
 
 
 @value
 class ProduceFailed:
-    """An output of the record at ``offset`` did not get into Kafka (DL-60)."""
+    """An output of the record at ``offset`` was not written to Kafka (DL-60)."""
 
     error: str
     offset: int
     too_large: bool = False
-    """The broker refused the size, as it will again."""
+    """The broker refused the size, and will refuse it again."""
 
 
 @value
 class Close:
-    """Nothing comes out any more (DL-45)."""
+    """After this there are no outputs (DL-45)."""
 
 
 Input: TypeAlias = Record | Tick | ProduceFailed | Close
@@ -55,7 +56,7 @@ class Deltas:
 
 @value
 class RawDeltas:
-    """One record for rawdeltas, to the document's own partition: it comes back as a ``Record``."""
+    """One record for rawdeltas, in the document's own partition: it comes back as a ``Record``."""
 
     message: Json
 
@@ -69,7 +70,7 @@ class Signal:
 
 @value
 class Event:
-    """Something that happened, for whoever listens in this process. No one needs to."""
+    """An event for listeners in this process, if there are any."""
 
     name: str
     detail: Any = None
@@ -92,31 +93,31 @@ class SaveState:
 
     reason: Reason
     state: State
-    """As it was when this was decided: all that is in it is among the outputs before."""
+    """The state at the time of the decision: all its numbers are in the outputs before."""
     kafka_offset: int | None
     time: int
 
     @property
     def clear(self) -> bool:
-        """The stored state goes away instead: the summary has it (DL-56)."""
+        """The stored state is removed instead: the summary has it (DL-56)."""
         return self.reason is Reason.CLEAR_CACHE
 
 
 @value
 class Checkpoint:
-    """``context.checkpoint(offset)``. One that a step gives goes through ``checkpoints.Saves`` first."""
+    """Call ``context.checkpoint(offset)``. A checkpoint from a step goes through ``checkpoints.Saves`` first."""
 
     offset: int
 
 
 @value
 class Failure:
-    """``context.error(...)``. The session is closed."""
+    """Call ``context.error(...)``. The session is closed."""
 
     error: str
     restart: bool
     corrupt: int | None = None
-    """The document cannot go on, because of the record at this offset."""
+    """The document cannot continue, because of the record at this offset."""
 
 
 Output: TypeAlias = Deltas | RawDeltas | Signal | Event | SaveState | Checkpoint | Failure
@@ -126,7 +127,7 @@ Output: TypeAlias = Deltas | RawDeltas | Signal | Event | SaveState | Checkpoint
 
 @value
 class Document:
-    """Whose messages they are."""
+    """The document of the messages."""
 
     tenant_id: str
     document_id: str
@@ -147,7 +148,7 @@ class Document:
         }
 
     def sequenced(self, operation: Json) -> Json:
-        """A message that has its number."""
+        """A numbered message."""
         return {
             "type": "SequencedOperation",
             "tenantId": self.tenant_id,
@@ -167,7 +168,7 @@ class Document:
         }
 
     def signal(self, content: str, reference: int, connection: int, now: int) -> Json:
-        """Somebody came or went."""
+        """A signal that a client joined or left."""
         operation: Json = {
             "clientId": None,
             "content": content,

@@ -1,4 +1,4 @@
-"""Which messages get no number: refused with a nack, or dropped."""
+"""The messages that get no number: they are refused with a nack, or dropped."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +14,7 @@ from examples.deli.values import value
 SUMMARY_SCOPE = "summary:write"
 
 _LONGEST_SHOWN = 40
-"""Characters of a reference that is no number."""
+"""Characters that are shown of a reference that is not a number."""
 
 
 @value
@@ -27,11 +27,11 @@ class Refused:
 
 @value
 class Dropped:
-    """Nothing comes of it."""
+    """The message is dropped."""
 
 
 def judge(state: State, raw: RawOperation, config: Config) -> Refused | Dropped | None:
-    """None: it may have a number. The order of the checks matters (DL-7 to DL-12).
+    """Why the message gets no number; None: it may get one. The order of the checks matters (DL-7 to DL-12).
 
     The service itself is never refused: its messages are dropped instead (DL-36).
     """
@@ -53,7 +53,7 @@ def judge(state: State, raw: RawOperation, config: Config) -> Refused | Dropped 
 def _active(state: State, raw: RawOperation) -> Json | None:
     """The first active reason to refuse it (DL-7).
 
-    One without ``allowSystemMessages`` holds back the service too, and so the message that would end it (DL-40).
+    A reason without ``allowSystemMessages`` holds back the service too, and so the message that would end it (DL-40).
     """
     for contents in state.nack_messages.values():
         of_the_service = raw.type in SERVICE_TYPES or raw.client_id is None
@@ -72,28 +72,29 @@ def _content(stored: Any) -> Json:
 
 
 def _out_of_order(state: State, raw: RawOperation, client: Client | None) -> Refused | Dropped | None:
-    """A known client's messages are numbered without a gap; what was seen before is dropped (DL-8)."""
+    """A known client numbers its messages without a gap; a message that was seen before is dropped (DL-8)."""
     if client is None:
         return None
     expected = client.client_sequence_number + 1
     if raw.client_sequence_number == expected:
         return None
-    # What is no whole number is compared as JavaScript does: 2.5 and "7" can be a gap.
+    # Other values than whole numbers are compared as in JavaScript: 2.5 and "7" can be a gap.
     sent = raw.operation.get("clientSequenceNumber", UNDEFINED)
     return _bad_request(state, "Gap detected in incoming op") if number(sent) > expected else Dropped()
 
 
 def _not_allowed(state: State, raw: RawOperation, client: Client | None) -> Refused | None:
-    """What only the service may send (DL-9), and a client that never joined or was refused before (DL-10)."""
+    """Types that only the service may send (DL-9), and clients that never joined or were refused before (DL-10)."""
     if raw.type in SERVICE_TYPES:
         return _bad_request(state, "Op not allowed")
     return _bad_request(state, "Nonexistent client") if client is None or client.nack else None
 
 
 def _behind(state: State, raw: RawOperation) -> Refused | None:
-    """A message that refers to what others no longer keep: its client must join again (DL-11).
+    """A message whose reference is below the minimum: its client must join again (DL-11).
 
-    A reference that is no whole number counts as behind. The service would store it, and have no minimum any more.
+    A reference that is not a whole number counts as below it. The service would store it, and have no minimum any
+    more.
     """
     reference = raw.reference_sequence_number
     if reference is not None and (reference == -1 or reference >= state.minimum_sequence_number):
@@ -112,7 +113,7 @@ def _behind(state: State, raw: RawOperation) -> Refused | None:
 
 
 def _shown(reference: Any) -> str:
-    """A word for it: the nack carries the message already, and twice would be too large for Kafka."""
+    """A short text for it: the nack carries the message already, and twice might be too large for Kafka."""
     text = "None" if reference is None else stringify(reference)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 

@@ -1,6 +1,6 @@
 """Noops: they move the minimum sequence number, and are seldom worth a number of their own.
 
-Clients tell with a noop how far they have read. Many are gathered, and one noop of the service tells the minimum.
+A client says with a noop how far it has read. Many noops are gathered, and one noop of the service sends the minimum.
 """
 
 from dataclasses import replace
@@ -11,7 +11,7 @@ from examples.deli.state import State
 
 
 class Send(Enum):
-    """When a message goes out."""
+    """When a message is sent."""
 
     NOW = "now"
     LATER = "later"
@@ -22,9 +22,9 @@ class Send(Enum):
 def ticket_noop(state: State, raw: RawOperation) -> tuple[State, Send]:
     """A number for a noop, if it is worth one.
 
-    - a client's with ``contents`` null waits (DL-21); null and a missing key differ;
-    - any other of a client waits when it would tell nothing new (DL-22);
-    - one of the service that would tell nothing new is not sent (DL-23).
+    - a client's noop with ``contents`` null waits (DL-21); null and a missing key differ;
+    - any other noop of a client waits if it has nothing new (DL-22);
+    - a noop of the service that has nothing new is not sent (DL-23).
     """
     news = state.minimum_sequence_number > state.last_sent_msn
     if raw.client_id is None:
@@ -34,7 +34,7 @@ def ticket_noop(state: State, raw: RawOperation) -> tuple[State, Send]:
 
 
 def ticket_no_client(state: State) -> tuple[State, Send]:
-    """A number for the message that says that nobody is connected, if that is still so (DL-24)."""
+    """A number for the message that says that no client is connected, if that is still so (DL-24)."""
     if not state.no_active_clients:
         return state, Send.NEVER
     state = number(state)

@@ -1,8 +1,8 @@
-"""One document's sequencer at work: records and time in, records out, its state saved, its place in Kafka told.
+"""Runs one document's sequencer: feeds it records and the time, produces its outputs, saves its state, checkpoints.
 
-Everything belongs to the event loop, and nothing but ``close`` and the end of a corrupt document waits: what is
-produced is on its way at once, and its outcome is a callback. A save waits for what was produced before it, and the
-place in Kafka moves when the save is confirmed.
+Everything belongs to the event loop. Only ``close`` and the end of a corrupt document wait: a produced record is sent
+at once, and a callback gets its outcome. A save waits for the records that were produced before it, and the
+checkpoint moves when the save is confirmed.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ from sdk_python.document_router import CorruptDocument, IDocumentContext
 log = logging.getLogger("examples.deli")
 
 RETRY = 5.0
-"""Seconds after which a save that failed is tried again, if there is no newer one."""
+"""Seconds after which a failed save is tried again, if there is no newer one."""
 
 Clock = Callable[[], int]
 """Milliseconds since the Unix epoch."""
@@ -51,7 +51,7 @@ Outcome = asyncio.Future[Produced]
 
 
 def wall_clock() -> int:
-    """The time that goes into messages."""
+    """The time for messages."""
     return time.time_ns() // 1_000_000
 
 
@@ -67,10 +67,9 @@ class Deli:
     def __init__(
         self, context: IDocumentContext, config: Config, topics: Topics, states: States, clock: Clock = wall_clock
     ) -> None:
-        """``states`` are the partition's: read to begin with, and kept up to date.
+        """``states`` are the partition's; the lambda reads its state there and keeps it up to date.
 
-        Raises:
-            CorruptDocument: what is stored is no state.
+        Raises ``CorruptDocument`` when the stored value is not a state.
         """
         self._context = context
         self._topics = topics
@@ -82,17 +81,17 @@ class Deli:
         self._state_key = key_of(self._document, context.lease)
         state = _opened(states.get(self._place))
         self._saves = Saves(safe=state.log_offset)
-        self._under_way: list[tuple[int, Outcome]] = []  # an empty deque has 700 bytes, and most documents rest
-        """What was produced, from the first that is not confirmed on, each with the record that it came of."""
+        self._under_way: list[tuple[int, Outcome]] = []  # a deque has 700 bytes; most documents are idle
+        """The produced records from the first unconfirmed one on, each with the offset of its source."""
         self._confirmed = 0
-        """So many of all that was produced, from the first one on, are in Kafka."""
+        """How many of all produced records are in Kafka, counted without a gap."""
         self._mark = 0
-        """So many have to be before ``_saves.write`` is written."""
+        """How many must be in Kafka before ``_saves.write`` is written."""
         self._writing = False
         self._again: asyncio.TimerHandle | None = None
-        """A save failed, and is tried again then."""
+        """The timer of the next attempt, after a save failed."""
         self._settled: asyncio.Event | None = None
-        """Somebody waits until nothing is to be written."""
+        """Set when nothing is to be written any more; somebody waits for it."""
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0
         self._offset = state.log_offset
@@ -102,13 +101,13 @@ class Deli:
         self._act(self._sequencer.outputs, self._values(self._sequencer.outputs))
 
     def handler(self, message: Message) -> Awaitable[None] | None:
-        """See `IPartitionLambda.handler`. Raises ``Malformed``: the document is corrupt, and the others go on."""
+        """See `IPartitionLambda.handler`. Raises ``Malformed`` when the document is corrupt; the others continue."""
         try:
             outputs, values = self._decide(Record(message.offset, _boxcar_of(message)))
         except Malformed as error:
             return self._corrupt(error)
         except Exception as error:
-            # A fault of ours. For the document it is the same: what came before has to be saved first, or its numbers
+            # A fault of ours. For the document it is the same: the state before must be saved first, or its numbers
             # would be given again.
             log.exception("%s: the record at offset %d is not understood", self._context, message.offset)
             malformed = Malformed(f"{type(error).__name__}: {error}")
@@ -118,7 +117,7 @@ class Deli:
         return None
 
     def close(self, reason: CloseReason) -> Awaitable[None] | None:
-        """See `IPartitionLambda`. What is to be saved is waited for, since less comes again then."""
+        """See `IPartitionLambda`. It waits for unsaved state, so that fewer records are delivered again."""
         self._end()
         if reason is CloseReason.ERROR or self._is_settled:
             self._closed = True
@@ -128,7 +127,7 @@ class Deli:
     # ------------------------------------------------------------------------------------------ the sequencer
 
     def _feed(self, event: Input) -> None:
-        """Time, or a failed produce. Whatever is wrong is not a record's: another begins at what is saved."""
+        """Feed the time, or a failed produce. An error here is no record's: the next lambda uses the saved state."""
         try:
             outputs, values = self._decide(event)
         except Exception as error:
@@ -138,7 +137,7 @@ class Deli:
             self._do(outputs, values, self._offset)
 
     def _decide(self, event: Input) -> tuple[Sequence[Output], Sequence[bytes]]:
-        """What is to be done for ``event``, and the values of the records in it. If it raises, nothing was done."""
+        """The outputs for ``event``, and the values of their records. If it raises, nothing was done."""
         before = self._sequencer.session
         outputs = self._sequencer.feed(event, self._clock())
         try:
@@ -148,7 +147,7 @@ class Deli:
             raise
 
     def _do(self, outputs: Sequence[Output], values: Sequence[bytes], offset: int) -> None:
-        """Do it. The state has it already: where that fails half-way, nothing may be saved any more."""
+        """Handle the outputs. The state includes them: if this fails half-way, nothing may be saved any more."""
         self._offset = offset
         try:
             self._act(outputs, values)
@@ -167,7 +166,7 @@ class Deli:
         self._feed(Tick())
 
     def _values(self, outputs: Sequence[Output]) -> list[bytes]:
-        """The values of the records among them; all are made before the first one is on its way."""
+        """The values of the records among the outputs; all are made before the first record is produced."""
         values = []
         for output in outputs:
             match output:
@@ -183,13 +182,13 @@ class Deli:
         return encode_boxcar(messages, self._document.tenant_id, self._document.document_id)
 
     def _act(self, outputs: Sequence[Output], values: Sequence[bytes]) -> None:
-        """Do what the sequencer says, in its order; then look when it wants to be asked again."""
+        """Handle the outputs in their order; then ask the sequencer for its next deadline."""
         for output, value in zip(outputs, values, strict=True):
             match output:
                 case Deltas():
                     self._produce(self._topics.deltas, value)
                 case RawDeltas():
-                    # To the document's own partition: it comes back as a record behind those that are there.
+                    # In the document's own partition: it comes back as a record after those that are there.
                     self._produce(self._context.topic, value, self._context.partition)
                 case Signal() if self._topics.signals is not None:
                     self._produce(self._topics.signals, value)
@@ -205,7 +204,7 @@ class Deli:
         self._set_timer()
 
     def _set_timer(self) -> None:
-        """Each record moves some deadline further away: a timer that comes too early costs less than a new one."""
+        """Each record moves a deadline further away: a timer that fires too early costs less than a new one."""
         deadline = self._sequencer.next_deadline
         if deadline is None or (self._timer is not None and self._wakes_at <= deadline):
             return
@@ -226,16 +225,17 @@ class Deli:
     def _put(self, topic: str, value: bytes | None, key: bytes, partition: int | None) -> Outcome:
         try:
             outcome = self._context.produce(topic, value, key, (), partition)
-        except (TypeError, ValueError) as error:  # a name that no topic has, as the settings may say
+        except (TypeError, ValueError) as error:  # a name that no topic can have, from the settings
             failed: Outcome = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
             return failed
         return outcome if isinstance(outcome, asyncio.Future) else asyncio.ensure_future(outcome)
 
     def _arrived(self, _: Outcome) -> None:
-        """The outcome of the first under way is known, and mostly of many behind it: they went in one call.
+        """The outcome of the first record in flight is known, and mostly those of many after it: they went in one
+        call.
 
-        So only the first has a callback: one for each would be a call of the event loop for each.
+        So only the first has a callback: one for each record would cost a call of the event loop for each.
         """
         count = 0
         for offset, outcome in self._under_way:
@@ -252,14 +252,14 @@ class Deli:
         self._write()
 
     def _lost(self, offset: int, error: BaseException) -> None:
-        """A record is not in Kafka: nothing that counts on it is saved."""
+        """A record was not written: no state that includes it is saved."""
         self._failed = True
         for _, outcome in self._under_way:
             outcome.add_done_callback(_error_of)  # nobody else asks for it
         self._under_way.clear()
         self._settle()
         if self._closed or _is_stale(error):
-            # There is nobody to tell; whoever has the partition now does this record again.
+            # Nobody has to be told: the present owner of the partition handles this record again.
             self._end()
             return
         too_large = isinstance(error, ProduceError) and error.kind == "too_large"
@@ -273,7 +273,7 @@ class Deli:
 
     @property
     def _is_settled(self) -> bool:
-        """Nothing is to be written, or nothing can be."""
+        """Nothing is to be written, or nothing can be written."""
         return self._failed or (self._saves.write is None and not self._writing)
 
     def _ask(self, save: SaveState) -> None:
@@ -286,10 +286,10 @@ class Deli:
         self._write()
 
     def _write(self) -> None:
-        """Write the state that is to be saved, if what was produced before it is in Kafka.
+        """Write the state to save, if all records that were produced before it are in Kafka.
 
-        Before that it must not be written: its numbers would be given, and lost. A clearing (DL-56) writes the state
-        too: there is no summary here that could take its place.
+        It must not be written earlier: its numbers would count as given, and could be lost. A clearing (DL-56) writes
+        the state too: there is no summary here that could replace it.
         """
         save = self._saves.write
         if save is None or self._writing or self._failed or self._closed or self._confirmed < self._mark:
@@ -310,7 +310,7 @@ class Deli:
             log.warning("%s: its state is not saved: %s", self._context, error)
             self._saves = self._saves.failed()
             if self._saves.write is None and not self._closed and not _is_stale(error):
-                # Else the place in Kafka would stay where it is until the next record, which may never come.
+                # Else the checkpoint would not move until the next record, which may never come.
                 self._again = asyncio.get_running_loop().call_later(RETRY, self._ask, save)
         if self._saves.write is None:
             self._settle()
@@ -319,12 +319,12 @@ class Deli:
             self._write()
 
     def _remember(self, text: bytes, offset: int) -> None:
-        """It is the state of this document now; others that the document has in Kafka go."""
+        """It is the stored state of this document now; its older states are removed from Kafka."""
         before = self._states.get(self._place)
         self._states[self._place] = Stored(text.decode(), offset, (self._state_key,))
         for key in before.keys if before is not None else ():
             if key != self._state_key:
-                # One that stays does no harm: the furthest counts, and the next lease finds it.
+                # An old state that stays does no harm: the furthest one counts, and the next lease removes it.
                 self._put(self._topics.state, None, key, self._context.partition).add_done_callback(_error_of)
 
     def _tell(self, checkpoint: Checkpoint | None) -> None:
@@ -338,7 +338,7 @@ class Deli:
         if corrupt is None:
             self._context.error(error, restart=restart)
             return
-        # Later numbers may be in Kafka, and the ones of this record will never be: the document must not be opened
+        # Later numbers may be in Kafka, and this record's never will be: the document must not be opened
         # from the state before them, or these numbers would be given to others.
         text = encode({"corrupt": error, "logOffset": corrupt})
         outcome = self._put(self._topics.state, text, self._state_key, self._context.partition)
@@ -352,9 +352,9 @@ class Deli:
         self._context.error(error, restart=False, offset=offset)
 
     def _corrupt(self, error: Malformed) -> Awaitable[None]:
-        """Raise ``error`` when what came before is saved.
+        """Raise ``error`` when the state before the record is saved.
 
-        All records of a corrupt document count as done. Were they further than its state, it would give numbers a
+        All records of a corrupt document count as done. If they were further than its state, it would give numbers a
         second time when it is opened again.
         """
         state = self._sequencer.session.state
@@ -387,7 +387,7 @@ class Deli:
             self._settled.set()
 
     def _end(self) -> None:
-        """Nothing comes out any more, but the saves that are asked for."""
+        """No outputs any more, except requested saves."""
         self._sequencer.feed(Close(), self._clock())
         for timer in (self._timer, self._again):
             if timer is not None:
@@ -409,12 +409,12 @@ def _opened(stored: Stored | None) -> State:
 
 
 def _boxcar_of(message: Message) -> Boxcar:
-    """What the router parsed to find the document, if it did."""
+    """The value as the router parsed it to find the document, if it did."""
     value = message.value or b""
-    # Taken out of it: the router keeps the message until it is saved, and ten thousand parsed records are large.
+    # Removed from the message: the router keeps it until it is saved, and ten thousand parsed records are large.
     own = getattr(message, "__dict__", None)
     parsed = own.pop("boxcar", None) if own else None
-    # The router takes NaN and Infinity, which are no JSON, and does not say how deep it is nested.
+    # The router accepts NaN and Infinity, which are not JSON, and does not say how deep the value is nested.
     if parsed is None or b"NaN" in value or b"Infinity" in value or value.count(b"[") + value.count(b"{") > DEEPEST:
         return parse_boxcar(value)
     return boxcar_of(parsed)

@@ -1,4 +1,4 @@
-"""The sequencer of one document: records and time in, outputs out. No I/O, no clock, nothing shared.
+"""The sequencer of one document: records and the time in, outputs out. No I/O, no clock, no shared state.
 
 ``start`` and ``step`` are functions of a session, an input and the time. A session never changes: when a step raises
 ``Malformed``, the session before it still stands, and nothing of the record was done.
@@ -27,7 +27,7 @@ from examples.deli.timers import Timers
 
 
 def start(document: Document, state: State, config: Config, now: int) -> tuple[Session, list[Output]]:
-    """A session from a state that was loaded."""
+    """A session from a loaded state."""
     events: list[Event] = []
     if config.summary_nack_messages.check_on_startup:
         state, events = end_summary_nacks(state, config)
@@ -37,7 +37,7 @@ def start(document: Document, state: State, config: Config, now: int) -> tuple[S
         state,
         timers=Timers.started(config, now, clients=not state.no_active_clients),
         progress=Progress(saved_at=now),
-        # What an earlier session sequenced and no summary has may never have been told (DL-44).
+        # An earlier session may have sequenced operations without an event (DL-44); no summary has them.
         ops_since_event=max(state.sequence_number - state.durable_sequence_number, 0)
         if config.op_event.enable
         else 0,
@@ -50,10 +50,9 @@ def start(document: Document, state: State, config: Config, now: int) -> tuple[S
 
 
 def step(session: Session, event: Input, now: int) -> tuple[Session, list[Output]]:
-    """The session after ``event``, and what is to be done for it, in order.
+    """The session after ``event``, and its outputs in order.
 
-    Raises:
-        Malformed: a record that cannot be understood (DL-6).
+    Raises ``Malformed`` when a record cannot be understood (DL-6).
     """
     if session.closed:  # DL-45
         return session, []
@@ -70,11 +69,11 @@ def step(session: Session, event: Input, now: int) -> tuple[Session, list[Output
 
 
 class Sequencer:
-    """A session in one place, for those who run it."""
+    """Holds the present session, for the caller."""
 
     def __init__(self, document: Document, state: State, config: Config, now: int) -> None:
         self.session, self.outputs = start(document, state, config, now)
-        """``outputs``: what is to be done for the start."""
+        """``outputs`` are those of the start."""
 
     @property
     def next_deadline(self) -> int | None:
@@ -82,16 +81,16 @@ class Sequencer:
         return self.session.timers.next_deadline
 
     def feed(self, event: Input, now: int) -> list[Output]:
-        """What is to be done for ``event``."""
+        """The outputs for ``event``."""
         self.session, outputs = step(self.session, event, now)
         return outputs
 
 
 def _skip(session: Session, offset: int) -> tuple[Session, list[Output]]:
-    """A record that is in the state already gives nothing (DL-46); the place in Kafka may move on (DL-47).
+    """A record that the state already includes has no output (DL-46); the checkpoint may move (DL-47).
 
-    A record of this session's own may come again as well, after a pause that rewinds, and its state may not be saved
-    yet: ``Saves.told`` knows, and holds the checkpoint back.
+    After a pause that rewinds, a record of this session may come again too, and its state may not be saved yet:
+    ``Saves.told`` knows that, and holds the checkpoint back.
     """
     progress = session.progress.handled(offset, session.state.no_active_clients, records=0)
     moves = session.config.kafka_checkpoint_on_reprocessing_op
@@ -101,7 +100,7 @@ def _skip(session: Session, offset: int) -> tuple[Session, list[Output]]:
 
 def _handle(session: Session, record: Record, now: int) -> tuple[Session, list[Output]]:
     turn = Turn(session, now)
-    # DL-48: first, so that it is in all that is sent.
+    # DL-48: first, so that all messages of this turn have it.
     turn.state = turn.state.handling(record.offset)
     for raw in record.boxcar.operations():
         turn.sequence(raw)
@@ -130,7 +129,7 @@ def _handle(session: Session, record: Record, now: int) -> tuple[Session, list[O
 
 
 def _count(turn: Turn) -> None:
-    """After a boxcar with sequenced messages: is a summary overdue (DL-39), and is it time to tell (DL-44)?"""
+    """After a boxcar with sequenced messages: is a summary overdue (DL-39), and is an event due (DL-44)?"""
     if turn.config.summary_nack_messages.enable:
         turn.state, events = begin_summary_nacks(turn.state, turn.config)
         turn.tell_all(events)
@@ -153,7 +152,7 @@ def _tick(session: Session, now: int) -> tuple[Session, list[Output]]:
         match name:
             case "noop" | "activity":
                 if not turn.state.no_active_clients:
-                    turn.to_itself("noop")  # when it comes back, minimum and idle clients are looked at
+                    turn.to_itself("noop")  # when it comes back, the minimum and idle clients are checked
             case "read_clients":
                 _expire_readers(turn)
                 missed = (now - deadline) // session.config.read_client_idle_timer
@@ -168,14 +167,14 @@ def _tick(session: Session, now: int) -> tuple[Session, list[Output]]:
 
 
 def _expire_readers(turn: Turn) -> None:
-    """Make read clients leave that nobody extended (DL-42)."""
+    """Send leaves for read clients that nobody extended (DL-42)."""
     for client_id, reader in turn.readers.items():
         if reader.mode == "read" and reader.expiry < turn.now:
             turn.send_away(client_id)
 
 
 def _fail(session: Session, failed: ProduceFailed) -> tuple[Session, list[Output]]:
-    """Nothing comes out any more: a save would hold numbers that nobody was told (DL-60, DL-61)."""
+    """No outputs any more: a save would contain numbers that nobody received (DL-60, DL-61)."""
     hopeless = session.config.maintain_batches and failed.too_large
     failure = Failure(failed.error, restart=not hopeless, corrupt=failed.offset if hopeless else None)
     return replace(session, closed=True, timers=Timers()), [failure]

@@ -14,7 +14,7 @@ __version__ = "1"
 
 
 class Factory:
-    """Makes a `Deli` for each document."""
+    """Creates a `Deli` for each document."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -32,5 +32,5 @@ class Factory:
 
 
 async def create(config: Mapping[str, Any]) -> Factory:
-    """The plugin is this module. Raises `SettingsError`."""
+    """The plugin is this module. Raises `SettingsError` when a setting is wrong."""
     return Factory(Settings.of(config))

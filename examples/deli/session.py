@@ -1,4 +1,4 @@
-"""What a sequencer knows while its process lives, and the turns that change it."""
+"""The session of a sequencer, and the turns that change it."""
 
 from collections.abc import Mapping
 from dataclasses import field, replace
@@ -19,7 +19,7 @@ from examples.deli.values import value
 
 @value
 class Session:
-    """A state, and what is only known while the process lives."""
+    """A state, and the data that is lost when the process ends."""
 
     document: Document
     config: Config
@@ -29,14 +29,14 @@ class Session:
     readers: Mapping[str, Reader] = field(default_factory=dict)
     ops_since_event: int = 0
     last_type: str | None = None
-    """Of the last message that was sequenced, or would have been."""
+    """The type of the last message that was sequenced, or would have been."""
     clear_cache: bool = False
-    """The last message that came to something asked for the stored state to be cleared."""
+    """The last message that had an effect asked to clear the stored state."""
     closed: bool = False
 
 
 class Turn:
-    """One step of a session, at one time: it starts from a session and gathers what changes and what comes out."""
+    """One step of a session, at one time: it starts from a session and gathers the changes and the outputs."""
 
     def __init__(self, session: Session, now: int) -> None:
         self.config = session.config
@@ -56,7 +56,7 @@ class Turn:
         self._batch: list[Json] = []
 
     def end(self) -> tuple[Session, list[Output]]:
-        """The session after this turn, and what came out."""
+        """The session after this turn, and the outputs."""
         session = Session(
             self.document,
             self.config,
@@ -72,14 +72,14 @@ class Turn:
         return session, self.outputs
 
     def set_timer(self, name: str, deadline: int | None) -> None:
-        """Start a timer, again if it runs, or stop it."""
+        """Start a timer (again if it runs), or stop it."""
         if getattr(self.timers, name) != deadline:
             self.timers = replace(self.timers, **{name: deadline})
 
     # -- one operation -------------------------------------------------------------------------------------------
 
     def sequence(self, raw: RawOperation) -> None:
-        """Give an operation its ticket, and do what follows from it (DL-30 to DL-38)."""
+        """Give an operation its ticket, and do what the rules say after that (DL-30 to DL-38)."""
         done = ticket(self.state, self.readers, raw, self.config, self.document, self.now)
         self.state, self.readers = done.state, done.readers
         for event in done.events:
@@ -97,7 +97,7 @@ class Turn:
                 self._signal(message)
 
     def _after_ticket(self, raw: RawOperation) -> None:
-        if raw.type != "leave":  # a leave must not bring about leaves (DL-30)
+        if raw.type != "leave":  # a leave must not cause leaves (DL-30)
             self.evict_idle_client(raw.timestamp)
         told = raw.type in {"noClient", "control"} or self.config.disable_no_client_message
         if self.state.no_active_clients and not told:
@@ -106,7 +106,7 @@ class Turn:
     def _send(self, raw: RawOperation, outcome: Sequenced) -> None:
         if outcome.send is Send.NEVER:
             return
-        self.set_timer("noop", None)  # DL-33: this message tells the minimum, or the timer starts anew
+        self.set_timer("noop", None)  # DL-33: this message sends the minimum, or the timer starts anew
         if outcome.send is Send.LATER:
             if not self.state.no_active_clients:
                 self.set_timer("noop", self.now + self.config.no_op_consolidation_timeout)
@@ -144,7 +144,7 @@ class Turn:
             self.outputs.append(Deltas((message,)))
 
     def end_batch(self) -> None:
-        """All of one boxcar goes out in one (DL-35)."""
+        """All messages of one boxcar are sent in one boxcar (DL-35)."""
         if self._batch:
             self.outputs.append(Deltas(tuple(self._batch)))
             self._batch = []
@@ -154,26 +154,26 @@ class Turn:
             self.outputs.append(Signal(message))
 
     def to_itself(self, type_: str, **extra: object) -> None:
-        """Send a message of the service through rawdeltas: it gets its place among the others."""
+        """Send a message of the service through rawdeltas, where it is ordered among the others."""
         message = self.document.raw(type_, self.now, self.config.enable_traces, **extra)
         self.outputs.append(RawDeltas(message))
 
     def send_away(self, client_id: str, server_metadata: object = UNDEFINED) -> None:
-        """Make a client leave."""
+        """Send a leave for a client."""
         metadata = {} if server_metadata is UNDEFINED else {"serverMetadata": server_metadata}
         self.to_itself("leave", data=stringify(client_id), **metadata)
 
     def evict_idle_client(self, time: int) -> None:
-        """Make the client that holds the minimum leave, if it was silent for too long (DL-31).
+        """Send a leave for the client that holds the minimum, if it was silent for too long (DL-31).
 
-        One client only. It comes again with every message until the leave has come back.
+        Only one client is checked. The leave is sent again with every message until it has come back.
         """
         client = self.state.clients.lowest
         if client and client.can_evict and time - client.last_update > self.config.client_timeout:
             self.send_away(client.client_id, client.server_metadata)
 
     def save(self, reason: Reason) -> None:
-        """Have the state of now saved (DL-50)."""
+        """Ask for a save of the present state (DL-50)."""
         self.set_timer("checkpoint", None)
         self.outputs.append(SaveState(reason, self.state, self.progress.kafka, self.now))
         self.progress = self.progress.saved(self.now)
@@ -184,12 +184,12 @@ class Turn:
             self.op_event("updatedDurableSequenceNumber", force=True)
 
     def tell_all(self, events: list[Event]) -> None:
-        """Tell what happened."""
+        """Emit an event."""
         for event in events:
             self._tell(event)
 
     def op_event(self, kind: str, force: bool = False) -> None:
-        """Tell how many operations were sequenced since the last time; nothing when there were none (DL-44)."""
+        """Emit an event with the number of operations since the last one, if there were any (DL-44)."""
         count = self.ops_since_event
         if not count and not force:
             return

@@ -1,4 +1,4 @@
-"""What deli is told in the sidecar's config, under ``settings``."""
+"""deli's part of the sidecar's config, under ``settings``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,32 +14,28 @@ _OF_OTHERS = frozenset({"document_lambda", "document_router", "tenantId", "docum
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Where records go. Those that are not given are those of the service; the lambda's `produce` must list them."""
+    """The topics. The defaults are those of the service; the lambda's `produce` must list them."""
 
     deltas: str = "deltas"
     """Sequenced operations and nacks."""
     state: str = "deli-state"
-    """The states: a compacted topic, made if it is missing."""
+    """The states: a compacted topic, which is created if it is missing."""
     signals: str | None = None
-    """Who came and went. None: nobody is told."""
+    """Joins and leaves as signals. None: no signals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All of them."""
+    """All topics."""
 
     topics: Topics
     kafka: Mapping[str, Any]
-    """Properties of librdkafka with which the states are read: at least ``bootstrap.servers``."""
+    """Properties of librdkafka for reading the states: at least ``bootstrap.servers``."""
     sequencer: Config
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Settings":
-        """From what the plugin is given.
-
-        Raises:
-            SettingsError: one is missing, unknown, or of another kind.
-        """
+        """From the plugin's config. Raises ``SettingsError`` when a setting is missing, unknown, or mistyped."""
         names = ("deltas", "state", "signals", "kafka", "sequencer")
         for name in settings.keys() - _OF_OTHERS:
             if name not in names:
@@ -75,7 +71,7 @@ def _kafka(properties: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: what the SDK hands over is read-only in depth, and some of it goes into messages."""
+    """As plain JSON values: the config from the SDK is read-only in depth, and parts of it go into messages."""
     if isinstance(value, Mapping):
         return {name: _plain(entry) for name, entry in value.items()}
     return [*map(_plain, value)] if isinstance(value, list | tuple) else value

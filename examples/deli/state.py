@@ -1,4 +1,4 @@
-"""What a sequencer knows of its document, and how that is stored."""
+"""The state of a document, and how it is stored."""
 
 import zlib
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ _HASHED = (
 
 @value
 class State:
-    """The state of one document (DL-1). A fresh one is that of a new document (DL-2).
+    """The state of one document (DL-1). Without arguments: the state of a new document (DL-2).
 
     Invariants:
 
     - ``sequence_number`` grows by one for each message that is sent, and by nothing else.
     - With write clients, ``minimum_sequence_number`` is the lowest of their reference sequence numbers.
-    - Everything up to and including ``log_offset`` is in it, and nothing beyond.
+    - It includes every record up to and including ``log_offset``, and none after it.
     """
 
     sequence_number: int = 0
@@ -35,9 +35,9 @@ class State:
     minimum_sequence_number: int = 0
     """No client refers to anything below; MSN in the rules. Not stored: it follows from the rest (DL-3)."""
     last_sent_msn: int = 0
-    """The minimum that the last message told."""
+    """The minimum in the last message that was sent."""
     durable_sequence_number: int = 0
-    """Everything up to it is in a summary; DSN in the rules."""
+    """A summary includes every message up to it; DSN in the rules."""
     log_offset: int = -1
     last_hash: str = FIRST_HASH
     signal_client_connection_number: int = 0
@@ -47,10 +47,10 @@ class State:
 
     @property
     def no_active_clients(self) -> bool:
-        """Nobody who writes is connected."""
+        """No write client is connected."""
         return not self.clients
 
-    # What every operation changes. `replace` does the same, in six times as long.
+    # The fields that every operation changes. `replace` does the same, and takes six times as long.
 
     def handling(self, log_offset: int) -> "State":
         """The record at this offset is being handled (DL-48)."""
@@ -67,7 +67,7 @@ class State:
         )
 
     def numbered(self, sequence_number: int, minimum_sequence_number: int, clients: Clients) -> "State":
-        """An operation has its number, which no one was told yet (DL-16 to DL-18)."""
+        """An operation has its number, which is not sent yet (DL-16 to DL-18)."""
         return State(
             sequence_number,
             minimum_sequence_number,
@@ -81,7 +81,7 @@ class State:
         )
 
     def told(self, last_hash: str, msn: int) -> "State":
-        """An operation is on its way (DL-34)."""
+        """An operation is sent (DL-34)."""
         return State(
             self.sequence_number,
             self.minimum_sequence_number,
@@ -110,21 +110,20 @@ class State:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "State":
-        """From what was stored (DL-3).
+        """From its stored form (DL-3).
 
-        Raises:
-            Malformed: it is not a state. Starting afresh would give numbers a second time.
+        Raises ``Malformed`` when it is not a state. To start afresh would give numbers a second time.
         """
         try:
             clients = Clients()
             for client in stored.get("clients") or ():
-                if truthy(client.get("clientId")):  # else it could never leave
+                if truthy(client.get("clientId")):  # else its leave would be impossible
                     clients = clients.put(Client.from_json(client))
             sequence_number = whole(stored, "sequenceNumber")
             # A state of the service may be without these (the first as null, too).
             given = {name: value for name, value in stored.items() if value is not None or name == _DURABLE}
             counts = {_DURABLE: 0, "lastSentMSN": 0, "signalClientConnectionNumber": 0, **given}
-            int(last_hash := stored.get("expHash1") or FIRST_HASH, 16)  # what is no number shows itself now
+            int(last_hash := stored.get("expHash1") or FIRST_HASH, 16)  # raises now if it is not a number
             lowest = clients.lowest
             return cls(
                 sequence_number=sequence_number,
@@ -167,10 +166,9 @@ def next_hash(message: Mapping[str, Any], last: str) -> str:
 
 
 def check_nack_messages(contents: Any) -> None:
-    """Find out now what would be wrong with the next message of a client.
+    """Find out now whether these contents of nackMessages would fail with the next message of a client.
 
-    Raises:
-        Malformed: these contents of nackMessages cannot be used.
+    Raises ``Malformed`` when they cannot be used.
     """
     if not isinstance(contents, Mapping) or contents.get("content") is None:
         raise Malformed("nackMessages whose content is null, or none")
@@ -179,7 +177,7 @@ def check_nack_messages(contents: Any) -> None:
 
 
 def _nack_messages(stored: Any) -> dict[str, Mapping[str, Any]]:
-    if isinstance(stored, Mapping):  # the form of older states: one, by itself
+    if isinstance(stored, Mapping):  # the form of older states: a single one
         stored = [(stored["identifier"], stored)] if stored.get("identifier") else ()
     active: dict[str, Mapping[str, Any]] = dict(stored or ())
     for contents in active.values():

@@ -1,13 +1,13 @@
 """The stored states: a compacted Kafka topic, with as many partitions as the records' topic has.
 
-Why Kafka, and not a database: a state is written through the same sidecar as the numbers it holds, behind them and in
-the same order; there is one system less that can be away, and it survives what the numbers survive.
+Why Kafka, and not a database: a state is written through the same sidecar as its numbers, after them and in the same
+order; there is one system less that can be down; and a state survives whatever the numbers survive.
 A document's state is in the partition that its records are in, so a lambda reads that one partition when it gets its
 lease, and has all it needs.
 
 The key of a state is that of its document and of the lease that wrote it. A sidecar that was cut off may write an old
-state late, behind a newer one of the next owner; were the key the same, compaction would keep the old one. So each
-lease writes under its own, the furthest one of a document counts, and whoever wrote a further one removes the others.
+state late, after a newer one of the next owner; with one key, compaction would keep the old one. So each lease writes
+under its own key, the state with the highest offset counts, and its writer removes the others.
 
 Writing goes through ``context.produce``. Reading needs a consumer of its own: that is what is here.
 """
@@ -39,13 +39,13 @@ log = logging.getLogger("examples.deli")
 _TIMEOUT = 15.0
 """Seconds for one question to Kafka, and for the next records to be read."""
 _SLICE = 0.5
-"""Seconds of them in which nobody can end it."""
+"""Seconds of one poll, in which nobody can end the read."""
 _REST = 1.0
-"""Seconds in which a reading that failed is not tried again, however many documents wait for it."""
+"""Seconds for which a failed read is not tried again, however many documents wait for it."""
 _UNREADABLE = 2**63
 
 _AT_ONCE = 1000
-"""Records that are read in one call."""
+"""Records in one call."""
 
 _TOPIC = {
     "cleanup.policy": "compact",
@@ -68,13 +68,13 @@ class Stored(NamedTuple):
 
     text: str
     offset: int
-    """How far it is in the records."""
+    """The offset of the last record that it includes."""
     keys: tuple[bytes, ...]
-    """Under which the document has states in Kafka."""
+    """The keys under which the document has states in Kafka."""
 
 
 States = dict[Place, Stored]
-"""Those of the documents of a partition that have one."""
+"""The states of the documents of a partition."""
 
 
 class StoppedError(Exception):
@@ -82,7 +82,7 @@ class StoppedError(Exception):
 
 
 class Store:
-    """The states of the partitions that this process has. Its methods belong to the event loop."""
+    """The states of this process's partitions. Its methods belong to the event loop."""
 
     def __init__(self, topics: Topics, properties: Mapping[str, Any]) -> None:
         """``properties`` are librdkafka's: at least ``bootstrap.servers``."""
@@ -158,14 +158,14 @@ class Store:
 
     def _records(self, consumer: Consumer, place: TopicPartition) -> Iterable[tuple[bytes, bytes | None]]:
         consumer.assign([place])
-        # Asked for behind the assignment: the client's thread for the broker sleeps for up to a second when it has
+        # Asked for after the assignment: the client's thread for the broker sleeps for up to a second when it has
         # nothing to do, and a request wakes it.
         end = self._span_of(consumer, place).stop
         deadline = time.monotonic() + _TIMEOUT
         while True:
             first = consumer.poll(_SLICE)
             self._go_on(deadline)
-            # What else is here already: many in one call, which would wait for them all if it were to wait at all.
+            # The other records that are here already, in one call. With a timeout it would wait for all of them.
             for message in [first, *consumer.consume(_AT_ONCE, 0)] if first is not None else []:
                 error, key = message.error(), message.key()
                 if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""The durable sequence number, and what depends on how far behind it is."""
+"""The durable sequence number, and the checks of its distance from the newest number."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What clients of a document, and the service on their behalf, put on rawdeltas."""
+"""The records that clients of a document, and the service on their behalf, write to rawdeltas."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _OF_THE_SERVICE: Json = {"clientSequenceNumber": -1, "referenceSequenceNumber": 
 
 
 def join(client: str, name: str, now: int) -> Json:
-    """A client comes, and may write. Times are milliseconds since the Unix epoch."""
+    """A write client joins. Times are milliseconds since the Unix epoch."""
     detail = {"mode": "write", "scopes": ["doc:read", "doc:write"], "user": {"id": name}}
     return _entry(
         None, {**_OF_THE_SERVICE, "type": "join", "data": _data({"clientId": client, "detail": detail})}, now
@@ -20,7 +20,7 @@ def join(client: str, name: str, now: int) -> Json:
 
 
 def leave(client: str, now: int) -> Json:
-    """A client goes."""
+    """A client leaves."""
     return _entry(None, {**_OF_THE_SERVICE, "type": "leave", "data": _data(client)}, now)
 
 

@@ -1,4 +1,4 @@
-"""Who writes what in the demo."""
+"""The writers of the demo and their texts."""
 
 import random
 
@@ -20,7 +20,7 @@ _DOCUMENTS = ("minutes", "novel", "rice", "letter", "speech", "manual", "poem", 
 
 
 def cast(documents: int, writers: int, seed: int | None = None) -> dict[str, list[Writer]]:
-    """So many documents with so many writers each, no two of the same name."""
+    """The writers of each document; no two have the same name."""
     rng = random.Random(seed)
     made: dict[str, list[Writer]] = {}
     for index in range(documents):

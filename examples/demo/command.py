@@ -12,7 +12,7 @@ def seconds_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def stop_signals() -> threading.Event:
-    """Set when somebody wants it to stop; asked twice, it is a KeyboardInterrupt."""
+    """An event that Ctrl-C or SIGTERM sets; the second one raises ``KeyboardInterrupt``."""
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""What the sequenced stream says of each document, and whether it can be true. Starts and asks nothing."""
+"""The documents that the sequenced stream describes, and its contradictions. It starts and queries nothing."""
 
 import json
 import threading
@@ -11,15 +11,15 @@ from typing import Any
 from examples.demo.text import Text, name_of
 
 WRONG_KEPT = 20
-"""So many contradictions are told; one is too many."""
+"""The most contradictions that are kept; one is an error already."""
 
 _OF_THE_SEQUENCING = ("traces", "additionalContent")
-"""Parts of an operation with times of the sequencing itself: they differ when it is done again."""
+"""Parts of an operation with times of the sequencing itself: they differ when it is sequenced again."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A message of the sequenced stream, read for the first time."""
+    """A message of the sequenced stream, when it is read for the first time."""
 
     document: str
     number: int
@@ -28,7 +28,7 @@ class Change:
     kind: str
     """``op``, ``join``, ``leave``, ...; ``nack``: it was refused."""
     client: str
-    """Whom it is of, or about; empty: the sequencer itself."""
+    """The client that it is from or about; empty: the sequencer itself."""
     client_number: int
     contents: Any
     age: int
@@ -36,7 +36,7 @@ class Change:
 
     @property
     def what(self) -> str:
-        """In words."""
+        """The message in words."""
         contents = self.contents if isinstance(self.contents, Mapping) else {}
         if "insert" in contents:
             return f"types {contents['insert']}"
@@ -52,36 +52,36 @@ class Change:
 
 @dataclass
 class Document:
-    """A document up to its newest number."""
+    """A document with all operations up to its newest number."""
 
     name: str
     number: int = 0
     minimum: int = 0
     clients: dict[str, int] = field(default_factory=dict)
-    """Who is there, with the client's own last number."""
+    """The connected clients, each with its own last number."""
     text: Text = field(default_factory=Text)
     last: Change | None = None
     seen: "array[int]" = field(default_factory=lambda: array("q"))
-    """By number, beginning with 1: a fingerprint of its content; 0: it did not come."""
+    """By number, from 1 on: a fingerprint of the content; 0: the number is missing."""
 
 
 class Documents:
-    """All documents of a stream. Whoever uses it from several threads holds its ``lock``."""
+    """All documents of a stream. Several threads may use it if they hold its ``lock``."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.all: dict[str, Document] = {}
         self.latest: deque[Change] = deque(maxlen=100)
         self.numbers = 0
-        """Given, over all documents."""
+        """How many numbers were given, over all documents."""
         self.again = 0
-        """How often a number came again, with the content it had."""
+        """How often a number came again with the same content."""
         self.refused = 0
         self.wrong: list[str] = []
-        """What must not be; empty: all is well."""
+        """The contradictions; empty: all is well."""
 
     def take(self, value: bytes, now: int) -> list[Change]:
-        """Take a record of deltas at this time, in milliseconds; returns what is new in it."""
+        """Take a record of deltas at this time, in milliseconds. Returns its new messages."""
         changes = []
         for message in json.loads(value)["contents"]:
             document = self.all.setdefault(message["documentId"], Document(message["documentId"]))
@@ -94,7 +94,7 @@ class Documents:
         return changes
 
     def _is_new(self, document: Document, operation: Mapping[str, Any]) -> bool:
-        """Check the number; whether it is the next one."""
+        """Check the number. Returns whether it is the next one."""
         number = operation["sequenceNumber"]
         print_ = _fingerprint(operation)
         if number > document.number:
@@ -126,7 +126,7 @@ class Documents:
             client = json.loads(operation["data"])
             document.clients.pop(client, None)
         elif client:
-            # A gap here may be right: noops that were folded have no number in the document.
+            # A gap may be right here: consolidated noops have no number in the document.
             if own <= document.clients.get(client, 0):
                 self._say(f"{document.name}: number {number} is operation {own} of {client}, which has one already")
             document.clients[client] = own

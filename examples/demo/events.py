@@ -1,4 +1,4 @@
-"""What happened, in sentences: of the sidecar's log, and of how its status changes. Starts and asks nothing."""
+"""Sentences about events, from the sidecar's log and from changes of its status. It starts and queries nothing."""
 
 import re
 from collections import deque
@@ -11,7 +11,7 @@ from sdk_python.protocol import admin_pb2 as pb
 Tone = Literal["good", "bad", "plain"]
 
 MERGED_WITHIN = 1.5
-"""Seconds in which what happens to several partitions is one event."""
+"""Within this many seconds, the same event of several partitions is one event."""
 
 _STARTS = re.compile(r"(\S+)/(\d+) \[\S+\] ready \(start offset (\d+), attempt")
 _COMMON = ("ts", "level", "event", "logger", "lambda", "lease")
@@ -19,21 +19,21 @@ _COMMON = ("ts", "level", "event", "logger", "lambda", "lease")
 _GONE = "gone"
 
 _EXPECTED = ("lambda process ended", "starting the lambda process again", "the topic does not exist", "lambda output")
-"""Warnings that tell nothing new here."""
+"""Warnings that are not shown: other events say the same."""
 
 
 @dataclass
 class Event:
-    """Something to show. ``at`` is in seconds since the start of the demo."""
+    """An event to show. ``at`` is in seconds since the start of the demo."""
 
     at: float
     tone: Tone
     text: str
     kind: str = ""
     places: dict[int, str] = field(default_factory=dict)
-    """By partition, what is to be said of it; added to the text."""
+    """A text for each partition, which is added to the text."""
     why: str = ""
-    """Last, since it may be long."""
+    """The end of the text, since it may be long."""
 
     def __str__(self) -> str:
         places = "  ".join(self.places[number] for number in sorted(self.places))
@@ -46,9 +46,9 @@ class Events:
     def __init__(self, most: int = 100) -> None:
         self.latest: deque[Event] = deque(maxlen=most)
         self.process_ends = 0
-        """How often the lambda process ended without being asked to."""
+        """How often the lambda process ended unexpectedly."""
         self.begun = 0
-        """Events so far: `latest` forgets."""
+        """Number of all events; `latest` keeps only some."""
         self._processes: dict[str, tuple[str, int]] = {}
         self._gone_at: dict[str, float] = {}
         self._ended: set[str] = set()
@@ -74,7 +74,7 @@ class Events:
         self._compare_paused(lambdas, now)
 
     def _compare_paused(self, lambdas: Sequence[pb.Lambda], now: float) -> None:
-        """Only the end of a pause: the log tells its begin, and why."""
+        """Only the end of a pause: the log has its beginning and its reason."""
         paused = {
             (one.name, partition.partition)
             for one in lambdas
@@ -89,7 +89,7 @@ class Events:
         """Add an event, or its partitions to the last one of its kind."""
         for known in reversed(self.latest):
             if known.kind == _GONE or not event.kind:
-                break  # what follows a process's end is not what came before it
+                break  # events after a process's end are not part of those before it
             if known.kind == event.kind and event.at - known.at < MERGED_WITHIN:
                 known.places.update(event.places)
                 return
@@ -123,6 +123,6 @@ class Events:
 
 
 def sentence(line: dict[str, Any]) -> str:
-    """A line of the log for people: its event, and what else it says."""
+    """A line of the log for people: its event and its fields."""
     rest = ", ".join(f"{name} {value}" for name, value in line.items() if name not in _COMMON)
     return f"{line['event']} ({rest})" if rest else str(line["event"])

@@ -1,4 +1,4 @@
-"""Records for rawdeltas: what writers send, or whoever else; and the topics."""
+"""Records for rawdeltas, from writers or from recordings; and the topics."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ TIMEOUT = 15.0
 
 
 def create_topics(address: str, topics: Sequence[str], partitions: int, replicas: int) -> None:
-    """Create topics; with -1 replicas, as many as the cluster says. Raises KafkaException."""
+    """Create topics; -1 replicas are the cluster's default. Raises ``KafkaException`` when that fails."""
     client = AdminClient({"bootstrap.servers": address, "log_level": 0})
     wanted = [NewTopic(topic, num_partitions=partitions, replication_factor=replicas) for topic in topics]
     for made in client.create_topics(wanted, operation_timeout=TIMEOUT).values():
@@ -22,18 +22,18 @@ def create_topics(address: str, topics: Sequence[str], partitions: int, replicas
 
 
 class Feed(threading.Thread):
-    """Produces until it is stopped. What exactly is for subclasses, in `work`."""
+    """Produces until it is stopped. Subclasses decide what, in `work`."""
 
     def __init__(self, address: str, topic: str) -> None:
         super().__init__(name="feed", daemon=True)
         self.produced = 0
         """Records that the broker has acknowledged."""
         self.error = ""
-        """What went wrong; empty: nothing."""
+        """The error; empty: none."""
         self.topic = topic
         self.stopping = threading.Event()
         self.leaving = threading.Event()
-        # The partitioner of Java's clients, so that a key goes where they would send it.
+        # The partitioner of Java's clients, so that a key goes to the same partition.
         settings: Mapping[str, str | int] = {
             "bootstrap.servers": address,
             "log_level": 0,
@@ -46,19 +46,19 @@ class Feed(threading.Thread):
 
     @property
     def complete(self) -> bool:
-        """All that was to be sent is sent, and what is to come of it has been seen."""
+        """Whether everything is sent, and its effects have been seen."""
         raise NotImplementedError
 
     @property
     def waiting(self) -> int:
-        """Operations that were sent and have no number yet; 0 where nobody knows."""
+        """Sent operations without a number yet; 0 if unknown."""
         return 0
 
     def saw(self, change: Change) -> None:
-        """A document has changed; the documents' lock is held."""
+        """A document has changed. Called with the documents' lock."""
 
     def work(self) -> float:
-        """Send what is due; returns the seconds until the next time."""
+        """Send what is due. Returns the seconds until the next call."""
         raise NotImplementedError
 
     def run(self) -> None:
@@ -69,7 +69,7 @@ class Feed(threading.Thread):
             self.error = str(error)
 
     def leave(self) -> None:
-        """Begin nothing new, and bring to its end what there is; `complete` says when."""
+        """Begin nothing new, and finish the rest; `complete` says when that is done."""
         self.leaving.set()
 
     def stop(self, timeout: float = TIMEOUT) -> None:
@@ -82,7 +82,7 @@ class Feed(threading.Thread):
             self.error = f"{left} messages got no answer from the broker in {timeout:g} s"
 
     def send(self, document: str, value: bytes) -> None:
-        """Put a record on its way."""
+        """Produce a record."""
         self._producer.produce(self.topic, value, document.encode())
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:

@@ -1,11 +1,11 @@
-"""How fast a counter goes up."""
+"""The rate of a counter."""
 
 from collections import deque
 
 from examples.demo.pieces import Flow
 
 WINDOW = 1.0
-"""Seconds over which a rate is taken."""
+"""The rate is an average over this many seconds."""
 
 REMEMBERED = 120
 """Seconds of history."""
@@ -32,7 +32,7 @@ class Meter:
             self._second = now, total
 
     def flow(self) -> Flow:
-        """What there is to show."""
+        """The values to show."""
         if not self._points:
             return Flow()
         (first, before), (last, total) = self._points[0], self._points[-1]

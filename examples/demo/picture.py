@@ -1,4 +1,4 @@
-"""What the demo shows: numbers in, text out. Starts and asks nothing."""
+"""The picture of the demo: it makes text of numbers. It starts and queries nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,11 +29,11 @@ MOST_OF_STREAM = 20
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that is shown at one moment."""
+    """The data of one picture."""
 
     seconds: float
     phase: str
-    """What is being waited for; empty: nothing, it runs."""
+    """What the demo waits for; empty: it runs."""
     ended: bool = False
     bootstrap_servers: str = ""
     sent: Flow = field(default_factory=Flow)
@@ -113,14 +113,14 @@ def _plain(row: Row) -> str:
 
 @dataclass(frozen=True)
 class Summary:
-    """What is said at the end."""
+    """The text at the end."""
 
     seconds: float
-    """That there was traffic."""
+    """Whether there was traffic."""
     produced: int
     """Records."""
     waiting: int
-    """Operations that were sent and have no number."""
+    """Sent operations without a number."""
     lag: int
     process_ends: int
     partition_restarts: int
@@ -128,7 +128,7 @@ class Summary:
     log: Path
 
     def lines(self) -> list[str]:
-        """All of it."""
+        """The whole text."""
         mean = self.rows.numbers / self.seconds if self.seconds > 0 else 0.0
         numbers = [
             ("records sent", self.produced, f"in {self.seconds:.1f} s"),

@@ -1,4 +1,4 @@
-"""What several pictures are made of: numbers in, text out. Starts and asks nothing."""
+"""The pieces of several pictures: they make text of numbers. They start and query nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from examples.demo.events import Event, Tone
 from sdk_python.protocol import admin_pb2 as pb
 
 WIDE = 100
-"""Columns from which more is shown."""
+"""From this width on, more is shown."""
 
 STATES = {
     "running": "green",
@@ -41,7 +41,7 @@ class Flow:
 
 
 def title(name: str, route: str, phase: str, seconds: float, width: int) -> Text:
-    """The first line; the route has what room there is between the name and the clock."""
+    """The first line; the route gets the room between the name and the clock."""
     right = Text.assemble((phase, "yellow"), f"  {clock(seconds)} ")
     left = Text.assemble((f" {name}", "bold"), f"   {route}")
     left.truncate(max(0, width - len(right) - 1), overflow="ellipsis", pad=True)
@@ -83,7 +83,7 @@ def partition_table(partitions: Sequence[pb.Partition], width: int) -> Table:
 
 
 def reasons(partitions: Sequence[pb.Partition]) -> dict[str, list[int]]:
-    """Why partitions stand still; once what several have in common."""
+    """Why partitions are paused or halted; a common reason is given once."""
     why: dict[str, list[int]] = {}
     for one in partitions:
         if one.reason and one.state in _STANDING_STILL:
@@ -92,7 +92,7 @@ def reasons(partitions: Sequence[pb.Partition]) -> dict[str, list[int]]:
 
 
 def troubles(partitions: Sequence[pb.Partition], name: str = "") -> list[Text]:
-    """The same, to be shown."""
+    """The reasons as text to show."""
     return [
         Text(f" {name}{', '.join(map(str, numbers))} {text}", "red", no_wrap=True, overflow="ellipsis")
         for text, numbers in reasons(partitions).items()
@@ -100,7 +100,7 @@ def troubles(partitions: Sequence[pb.Partition], name: str = "") -> list[Text]:
 
 
 def event_lines(events: Sequence[Event], room: int) -> list[Text]:
-    """The last ones, always in so many lines."""
+    """The last events, always in this many lines."""
     shown = [*events][-room:]
     lines = [Text(f" {event_line(one)}", _TONES[one.tone], no_wrap=True, overflow="ellipsis") for one in shown]
     return lines + [Text()] * (room - len(lines))
@@ -119,19 +119,19 @@ def state(one: pb.Partition) -> str:
 
 
 def number(one: pb.Partition, name: str) -> str:
-    """One of the partition's offsets; a dash when it is not known."""
+    """One of the partition's offsets; a dash when it is unknown."""
     return f"{getattr(one, name):,}" if one.HasField(name) else "-"
 
 
 def lag(one: pb.Partition) -> int | None:
-    """Written and not committed; None when not known."""
+    """Records that are written and not committed; None when unknown."""
     if not one.HasField("end"):
         return None
     return max(0, one.end - one.committed) if one.HasField("committed") else one.end
 
 
 def lag_of(status: pb.Lambda) -> int:
-    """Over all partitions."""
+    """The lag of all partitions."""
     return sum(lag(one) or 0 for one in status.partitions)
 
 
@@ -141,12 +141,12 @@ def running(status: pb.Lambda) -> int:
 
 
 def pid_of(status: pb.Lambda) -> int:
-    """Of the lambda process; 0 when there is none."""
+    """The pid of the lambda process; 0 when there is none."""
     return next((one.pid for one in status.processes), 0)
 
 
 def bars(history: Sequence[float], room: int) -> str:
-    """A bar for each second, as many as there is room for; the highest is the highest of these."""
+    """A bar for each second, as many as fit; the highest value has the highest bar."""
     shown = [*history][-room:] if room > 0 else []
     top = max(shown, default=0.0)
     if top <= 0.0:

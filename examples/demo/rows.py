@@ -1,4 +1,4 @@
-"""Documents and their stream, as they are shown: taken from `Documents` at one moment, and made text."""
+"""Documents and their stream as text, taken from `Documents` at one moment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Row:
     writers: int = 0
     words: Sequence[str] = ()
     at: int = -1
-    """Which word is the newest change; -1: none that is there."""
+    """The index of the newest changed word; -1: none is visible."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Rows:
 
     @property
     def age(self) -> float:
-        """Milliseconds from a writer to everybody, the middle one of the latest."""
+        """Milliseconds from a writer to everybody: the median of the latest messages."""
         ages = sorted(change.age for change in self.latest)
         return ages[len(ages) // 2] if ages else 0.0
 
 
 def rows(documents: Documents) -> Rows:
-    """What is now."""
+    """The documents now."""
     with documents.lock:
         return Rows(
             documents=[_row(one) for one in documents.all.values()],
@@ -77,7 +77,7 @@ def document_table(documents: Sequence[Row], width: int) -> Table:
 
 
 def window(words: Sequence[str], at: int, room: int) -> Text:
-    """As much of a text as there is room for, with the word at ``at`` in it and marked; without one, its end."""
+    """As much of a text as fits, with the word at ``at`` in it and marked; without such a word, its end."""
     last = len(words) - 1
     first, behind = (at, at + 1) if 0 <= at <= last else (last, last + 1)
     if not words:
@@ -99,13 +99,13 @@ def window(words: Sequence[str], at: int, room: int) -> Text:
 
 
 def stream_lines(latest: Sequence[Change], room: int) -> list[Text]:
-    """The last of the sequenced stream, always in so many lines."""
+    """The latest messages of the sequenced stream, always in this many lines."""
     lines = [Text(f" {stream_line(one)}", no_wrap=True, overflow="ellipsis") for one in [*latest][-room:]]
     return lines + [Text()] * (room - len(lines))
 
 
 def stream_line(one: Change) -> str:
-    """A message: document, number, minimum, who, what, and how long it took."""
+    """A message: document, number, minimum, client, contents, and how long it took."""
     numbers = f"#{one.number:<6,} min {one.minimum:<6,}" if one.number else "no number".ljust(18)
     who = one.client.rpartition("-")[0] or one.client or "deli"
     return f"{one.document[:12]:<12} {numbers} {who[:12]:<8} {one.what[:24]:<24} {one.age:>5,} ms"

@@ -1,4 +1,4 @@
-"""What a run of the demo and one of the pipeline have in common: a sidecar, writers, the stream, and looking on."""
+"""The common part of a run of the demo and of the pipeline: sidecar, writers, the stream, and watching them."""
 
 import shutil
 import tempfile
@@ -24,7 +24,7 @@ from sdk_python.protocol import admin_pb2 as pb
 
 PARTITIONS = 4
 TICK = 0.25
-"""Seconds between two looks."""
+"""Seconds between two updates."""
 
 START_TIMEOUT = 40.0
 DRAIN_TIMEOUT = 30.0
@@ -33,7 +33,7 @@ _LONGEST_SOCKET_PATH = 100
 
 
 class RunError(Exception):
-    """Why it cannot go on."""
+    """The run cannot continue; the text says why."""
 
 
 class StoppedEarlyError(Exception):
@@ -44,7 +44,7 @@ class Run(ABC):
     """A run. ``stop`` is set from outside, by Ctrl-C."""
 
     def __init__(self, console: Console, stop: threading.Event, seconds: float | None, name: str) -> None:
-        """``seconds`` of traffic, then it ends by itself; None: until it is stopped."""
+        """The run ends after ``seconds`` of traffic; None: when it is stopped."""
         self.stop = stop
         self.seconds = seconds
         self.folder = _new_folder(name)
@@ -64,22 +64,22 @@ class Run(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """What comes before anything is shown, up to the sidecar's start. Raises RunError."""
+        """Everything before the first picture, up to the sidecar's start. Raises ``RunError`` when it fails."""
 
     @abstractmethod
     def play(self, shown: View) -> None:
-        """All that happens, up to the sidecar's end."""
+        """The run itself, up to the sidecar's end."""
 
     @abstractmethod
     def snapshot(self) -> Shown:
-        """What is to be shown now."""
+        """The data to show now."""
 
     @abstractmethod
     def summary(self) -> tuple[Sequence[str], Sequence[str]]:
-        """What is said at the end, and what must not be; with nothing of that, all is well."""
+        """The text at the end, and the errors; without errors all is well."""
 
     def run(self) -> int:
-        """Run it all; returns the exit code."""
+        """Run everything. Returns the exit code."""
         try:
             self.prepare()
             with view(self._console, self.events) as shown:
@@ -104,7 +104,7 @@ class Run(ABC):
     # --- pieces of `play` ---------------------------------------------------------------------------------------
 
     def wait(self, shown: View, phase: str, ready: Callable[[], bool]) -> None:
-        """Look on until ``ready()``, or until it is stopped before it has begun."""
+        """Watch until ``ready()``, or until it is stopped before it has begun."""
         self.phase = phase
         deadline = time.monotonic() + START_TIMEOUT
         while not ready():
@@ -118,7 +118,7 @@ class Run(ABC):
         self.phase = ""
 
     def go_on(self, shown: View, done: Callable[[], bool]) -> None:
-        """Look on until the time is over, it is stopped, or it is ``done()``; then let everybody leave."""
+        """Watch until the time is over, it is stopped, or it is ``done()``; then let all writers leave."""
         assert self.feed is not None
         since = time.monotonic()
         while not (self.stop.is_set() or done() or self._is_over(since)):
@@ -129,7 +129,7 @@ class Run(ABC):
         self.lasted = time.monotonic() - since
 
     def finish(self, shown: View, phase: str, done: Callable[[], bool], timeout: float) -> bool:
-        """Look on until what is under way is ``done()``; whether that was in time."""
+        """Watch until everything in flight is ``done()``. Returns whether that was in time."""
         self.phase = phase
         deadline = time.monotonic() + timeout
         while not done():
@@ -142,7 +142,7 @@ class Run(ABC):
         return True
 
     def drain(self, shown: View) -> None:
-        """SIGTERM to the sidecar, and wait until it has ended in order."""
+        """Send SIGTERM to the sidecar, and wait until it has ended."""
         assert self.sidecar is not None
         self.phase = "draining"
         if self.feed is not None:
@@ -155,7 +155,7 @@ class Run(ABC):
             self._take_in()
             shown.show(self.snapshot())
         if self.stream is not None:
-            self.stream.stop()  # not earlier: what was under way may still get its number
+            self.stream.stop()  # not earlier: operations in flight may still get their numbers
         self._take_in()
         if self.sidecar.exit_code() != 0:
             raise RunError(f"the drain ended with exit code {self.sidecar.exit_code()}{last_error(self.sidecar.log)}")
@@ -168,7 +168,7 @@ class Run(ABC):
     # --- looking on ---------------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Take in how everything is doing. Raises RunError when something has ended that should not have."""
+        """Read the state of everything. Raises ``RunError`` when a process has ended that must not end."""
         assert self.sidecar is not None
         answer = self.sidecar.status() if self.sidecar.exit_code() is None else None
         if answer is not None:
@@ -191,15 +191,15 @@ class Run(ABC):
         self.sent.add(now, self.feed.produced if self.feed is not None else 0)
 
     def lambda_status(self, name: str) -> pb.Lambda:
-        """Of one lambda; empty when nothing is known."""
+        """The status of one lambda; empty when it is unknown."""
         return next((one for one in self.status.lambdas if one.name == name), pb.Lambda())
 
     def all_running(self) -> bool:
-        """Every partition of every lambda."""
+        """Whether every partition of every lambda runs."""
         return bool(self.status.lambdas) and all(running(one) == PARTITIONS for one in self.status.lambdas)
 
     def lag(self) -> int:
-        """Of all lambdas."""
+        """The lag of all lambdas."""
         return sum(map(lag_of, self.status.lambdas))
 
     def now(self) -> float:
@@ -207,11 +207,11 @@ class Run(ABC):
         return time.monotonic() - self._began
 
     def say(self, text: str) -> None:
-        """A line below the picture."""
+        """Print a line below the picture."""
         self._console.out(text, highlight=False)
 
     def close(self) -> None:
-        """Leave nothing behind but the log."""
+        """End and remove everything but the log."""
         if self.sidecar is not None:
             self.sidecar.kill()
         if self.feed is not None:
@@ -229,7 +229,7 @@ class Run(ABC):
 
 
 def _new_folder(name: str) -> Path:
-    """For the socket and the log. The path of a socket must be short."""
+    """A folder for the socket and the log. The path of a socket must be short."""
     folder = Path(tempfile.mkdtemp(prefix=f"kafka-sidecar-{name}-"))
     if len(str(folder / "sidecar.sock")) > _LONGEST_SOCKET_PATH:
         folder.rmdir()

@@ -1,4 +1,4 @@
-"""One run of the demo: start the sidecar, let writers write, look on, drain, sum up."""
+"""One run of the demo: start the sidecar, let writers write, watch, drain, sum up."""
 
 import socket
 import threading
@@ -21,10 +21,10 @@ CONFIG = ROOT / "examples" / "demo.yaml"
 RAWDELTAS, DELTAS = "rawdeltas", "deltas"
 DOCUMENTS, WRITERS = 3, 3
 PACE = 3.0
-"""Operations of a writer in a second."""
+"""Operations per second of a writer."""
 
 PATIENCE = 20.0
-"""Seconds for what is under way at the end: a process that was killed several times comes back after a pause."""
+"""Seconds for operations in flight at the end: a process that was killed several times starts again after a pause."""
 
 
 class Session(Run):
@@ -51,7 +51,7 @@ class Session(Run):
         self.traffic.start()
         self.wait(shown, "waiting for the first number", lambda: self.documents.numbers > 0)
         self.go_on(shown, lambda: False)
-        # Without deli, nobody would give the last numbers: it is not waited for without end.
+        # Without deli, nobody would give the last numbers: so the wait is bounded.
         self.finish(shown, "the writers leave", lambda: self.traffic.complete and self.lag() == 0, PATIENCE)
         self.drain(shown)
 
@@ -88,7 +88,7 @@ class Session(Run):
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has now."""
+    """A free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

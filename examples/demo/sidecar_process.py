@@ -40,12 +40,12 @@ class LogFile:
         return [parsed(line) for line in whole.decode(errors="replace").splitlines()]
 
     def all(self) -> list[Line]:
-        """Every line, a last unfinished one too."""
+        """Every line, also an unfinished last one."""
         return [parsed(line) for line in self.path.read_text(errors="replace").splitlines()]
 
 
 def parsed(line: str) -> Line:
-    """A line of the log; what is no JSON, such as an interpreter's own complaint, becomes an event."""
+    """A line of the log; a line that is not JSON, such as an error of the interpreter, becomes an event."""
     with suppress(ValueError):
         content = json.loads(line)
         if isinstance(content, dict) and "event" in content:
@@ -56,15 +56,15 @@ def parsed(line: str) -> Line:
 class SidecarProcess:
     """`kafka-sidecar --config CONFIG`.
 
-    Behind a guard, in a session of its own: Ctrl-C in the terminal is for the demo, which then lets the sidecar
-    drain; and however the demo ends, the sidecar does not outlive it, nor do the broker and the lambda process.
+    It runs under a guard, in a session of its own: Ctrl-C in the terminal reaches the demo, which then lets the
+    sidecar drain. However the demo ends, the sidecar, the broker and the lambda process end with it.
     """
 
     def __init__(self, folder: Path, config: Path, environment: Mapping[str, str]) -> None:
         """``folder`` is for the socket and the log, ``environment`` for the variables in the config."""
         self.address = f"unix://{folder / 'sidecar.sock'}"
         self.log = LogFile(folder / "sidecar.log")
-        # Settings of whoever runs the demo must not get into it.
+        # The user's own settings must not reach it.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("KAFKA_SIDECAR_")}
         with self.log.path.open("wb") as output:
             self._process = subprocess.Popen(
@@ -78,22 +78,22 @@ class SidecarProcess:
             )
 
     def status(self) -> pb.StatusResponse | None:
-        """How it is doing; None when it does not answer."""
+        """Its status; None when it does not answer."""
         try:
             return client.status(self.address, None)
         except grpc.RpcError:
             return None
 
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """Its exit code; None while it runs."""
         return self._process.poll()
 
     def terminate(self) -> None:
-        """Let it drain, and do not wait for it."""
+        """Send SIGTERM, so that it drains; do not wait for it."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once, with all that it has started."""
+        """End it at once, with all processes that it has started."""
         if self._process.poll() is None:
             self._signal(signal.SIGKILL)
             with suppress(subprocess.TimeoutExpired):
@@ -103,7 +103,7 @@ class SidecarProcess:
                 self._process.stdin.close()
 
     def wait(self, seconds: float) -> bool:
-        """Whether it has ended within so many seconds."""
+        """Whether it ends within this many seconds."""
         deadline = time.monotonic() + seconds
         while self._process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""The sequenced stream, read as clients would: each operation of each document, in order."""
+"""The sequenced stream as clients read it: each operation of each document, in order."""
 
 import threading
 from collections.abc import Callable
@@ -18,17 +18,17 @@ class Stream(threading.Thread):
     def __init__(
         self, address: str, topic: str, partitions: int, documents: Documents, listener: Callable[[Change], None]
     ) -> None:
-        """``listener`` hears of every change, with the documents' lock held."""
+        """``listener`` is called with every change, with the documents' lock."""
         super().__init__(name="stream", daemon=True)
         self.error = ""
-        """What went wrong; empty: nothing."""
+        """The error; empty: none."""
         self.records = 0
         self._documents = documents
         self._listener = listener
         self._stop_now = threading.Event()
         settings: dict[str, Any] = {
             "bootstrap.servers": address,
-            "group.id": f"{topic}-view",  # the client asks for one; nothing is committed in it
+            "group.id": f"{topic}-view",  # the client needs a group; nothing is committed in it
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 50,
@@ -59,7 +59,7 @@ class Stream(threading.Thread):
             for message in messages:
                 value = message.value()
                 if message.error() is not None or value is None:
-                    continue  # the client tries on by itself
+                    continue  # the client tries again by itself
                 self.records += 1
                 for change in self._documents.take(value, now):
                     self._listener(change)

@@ -1,8 +1,8 @@
-"""A document's text, as whoever reads its operations in the order of their numbers builds it.
+"""A document's text, as every reader builds it from the operations in the order of their numbers.
 
-Each word has a name that its writer gave it, and an operation says behind which word another comes, or which word
-goes. Names, unlike positions, mean the same to everybody, whatever others have typed meanwhile; that the texts are
-the same everywhere needs one thing more, that all apply the operations in one order.
+Each word has a name that its writer gave it. An operation inserts a word after a named word, or deletes a named word.
+Names, unlike positions, mean the same to everybody, whatever others have typed meanwhile. For equal texts one thing
+more is needed: that all readers apply the operations in one order.
 """
 
 from collections.abc import Mapping
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 START = ""
-"""The name of the place before the first word."""
+"""The name of the position before the first word."""
 
 
 @dataclass
 class Word:
-    """A word, also after it was deleted: for somebody who did not know that yet, others may still come behind it."""
+    """A word, also after it was deleted: a writer who did not know that yet may insert a word after it."""
 
     name: str
     text: str
     deleted_at: int = 0
-    """The number of the operation that deleted it; 0: it is there."""
+    """The number of the operation that deleted it; 0: it is not deleted."""
 
 
 class Text:
@@ -34,18 +34,18 @@ class Text:
         return " ".join(word.text for word in self.words())
 
     def words(self) -> list[Word]:
-        """Those that are there."""
+        """The words that are not deleted."""
         return [word for word in self._words if not word.deleted_at]
 
     def has(self, name: str) -> bool:
-        """Whether this word is there."""
+        """Whether the text has this word."""
         return any(word.name == name and not word.deleted_at for word in self._words)
 
     def apply(self, name: str, number: int, contents: Any, minimum: int) -> bool:
-        """Apply the operation of this name and number; False: it refers to a word that nobody knows.
+        """Apply the operation with this name and number. Returns False when it refers to an unknown word.
 
         ``minimum`` is its minimum sequence number. All writers have seen what happened up to there, so no later
-        operation refers to words that were deleted by then: they are forgotten. That is what the minimum is for.
+        operation refers to words that were deleted by then: they are forgotten. This is the purpose of the minimum.
         """
         if not isinstance(contents, Mapping):
             return True
@@ -57,7 +57,7 @@ class Text:
         elif "delete" in contents:
             place = self._place(contents["delete"])
             known = place is not None
-            if place is not None and not self._words[place - 1].deleted_at:  # else another was faster
+            if place is not None and not self._words[place - 1].deleted_at:  # else another operation has deleted it
                 self._words[place - 1].deleted_at = number
                 self._deleted += 1
         if self._deleted:
@@ -66,7 +66,7 @@ class Text:
         return known
 
     def _place(self, name: str) -> int | None:
-        """The place behind this word; None: no such word."""
+        """The index after this word; None: no such word."""
         if name == START:
             return 0
         return next((index + 1 for index, word in enumerate(self._words) if word.name == name), None)
@@ -83,5 +83,5 @@ def delete(name: str) -> dict[str, Any]:
 
 
 def name_of(client: str, number: int) -> str:
-    """What a word is called that came with this operation of a client."""
+    """The name of the word that this operation of a client inserts."""
     return f"{client}/{number}"

@@ -11,7 +11,7 @@ from examples.demo.feed import Feed
 from examples.demo.writer import Writer
 
 PAUSE = 0.05
-"""Seconds, at most, until somebody looks whether it is time."""
+"""The longest sleep in seconds between two checks."""
 
 
 def wall_clock() -> int:
@@ -20,31 +20,31 @@ def wall_clock() -> int:
 
 
 class Traffic(Feed):
-    """Writers of documents. They see what ``documents`` says; whoever reads the stream hands changes to `saw`."""
+    """Writers of documents. They see ``documents``; the reader of the stream passes changes to `saw`."""
 
     def __init__(
         self, address: str, topic: str, documents: Documents, cast: Mapping[str, Sequence[Writer]], pace: float
     ) -> None:
-        """``pace`` is how many operations a writer sends in a second, on average."""
+        """``pace`` is the average number of operations per second of a writer."""
         super().__init__(address, topic)
         self._documents = documents
         self._cast = cast
         self._pace = pace
         self._rng = random.Random()
         everybody = [(name, writer) for name, writers in cast.items() for writer in writers]
-        # One comes after another, so that one sees them come.
+        # One after the other, so that their joins can be seen.
         began = time.monotonic()
         self._due = [(began + 0.1 * turn, turn, *one) for turn, one in enumerate(everybody)]
         heapq.heapify(self._due)
 
     @property
     def waiting(self) -> int:
-        """Operations that were sent and have no number yet."""
+        """Sent operations without a number yet."""
         return sum(one.waits_for for writers in self._cast.values() for one in writers if one.state != "gone")
 
     @property
     def complete(self) -> bool:
-        """Everybody has left, and the sequencer has said that nobody is there."""
+        """Whether all writers have left, and the sequencer has said that no client is connected."""
         with self._documents.lock:
             if any(writer.state != "gone" for writers in self._cast.values() for writer in writers):
                 return False
@@ -52,7 +52,7 @@ class Traffic(Feed):
             return all(kind == "noClient" for kind in lasts)
 
     def saw(self, change: Change) -> None:
-        """A document has changed; the lock is held."""
+        """A document has changed. Called with the lock."""
         for writer in self._cast.get(change.document, ()):
             writer.saw(change)
 

@@ -1,4 +1,4 @@
-"""What went wrong, as the sidecar's log and status tell it."""
+"""Errors, from the sidecar's log and status."""
 
 from examples.demo.events import sentence
 from examples.demo.pieces import pid_of
@@ -9,7 +9,7 @@ LAST_LINES = 12
 
 
 def explained(why: str, log: LogFile | None) -> list[str]:
-    """Why it ends, and what the sidecar said last; None: there is none."""
+    """The lines that explain why the run ends, with the last lines of the log. ``log`` None: there is no log."""
     lines = [f"error: {why}"]
     if log is None:
         return lines
@@ -21,7 +21,7 @@ def explained(why: str, log: LogFile | None) -> list[str]:
 
 
 def last_error(log: LogFile) -> str:
-    """The last error in the log, to be put behind something; empty: none."""
+    """The last error in the log, as the end of a sentence; empty: none."""
     for line in reversed(log.all()):
         if line.get("level") in {"error", "critical"}:
             return f": {line.get('error', line['event'])}"
@@ -29,7 +29,7 @@ def last_error(log: LogFile) -> str:
 
 
 def problem(status: pb.StatusResponse) -> str:
-    """What hinders a lambda, to be put behind something; empty: nothing."""
+    """The problem of a lambda, as the end of a sentence; empty: none."""
     for one in status.lambdas:
         if one.problem:
             return f": {one.name}: {one.problem}"

@@ -1,4 +1,4 @@
-"""Where the picture goes: a terminal, or lines into a file or a pipe."""
+"""The output of the picture: a terminal, or lines in a file or a pipe."""
 
 from types import TracebackType
 from typing import Protocol, Self
@@ -11,36 +11,36 @@ from examples.demo.pieces import event_line
 
 
 class Shown(Protocol):
-    """What is now."""
+    """The present state, as text."""
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         ...
 
     def picture(self, width: int, height: int) -> RenderableType:
-        """For a terminal of this size."""
+        """The picture for a terminal of this size."""
         ...
 
     def lines(self) -> list[str]:
-        """For an output that is none."""
+        """The lines for an output that is not a terminal."""
         ...
 
 
 class View(Protocol):
-    """Shows what is now while it is entered."""
+    """Shows the present state while its context is entered."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
     def show(self, now: Shown) -> None:
-        """Show what is now."""
+        """Show the present state."""
         ...
 
 
 def view(console: Console, events: Events) -> View:
-    """What suits the console."""
+    """The view that suits the console."""
     if console.is_terminal and not console.is_dumb_terminal:
         return _LiveView(console)
     return _Lines(console, events)
@@ -65,7 +65,7 @@ class _LiveView:
 
 
 class _Lines:
-    """Some lines a second, and one for each event."""
+    """Some lines per second, and one for each event."""
 
     def __init__(self, console: Console, events: Events) -> None:
         self._console = console
@@ -77,11 +77,11 @@ class _Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing to put back."""
+        """Nothing to restore."""
 
     def show(self, now: Shown) -> None:
         fresh = self._events.begun - self._told
-        # An event of several partitions is told when it has had the time to collect them.
+        # An event of several partitions is shown when it has had time to collect them.
         for event in [*self._events.latest][-fresh:] if fresh else []:
             if event.kind and now.seconds - event.at < 0.5:
                 break

@@ -1,4 +1,4 @@
-"""A simulated writer: what it sends, given what it has seen. Starts and asks nothing, and has no clock."""
+"""A simulated writer: it decides from the seen messages what to send. It starts nothing and has no clock."""
 
 import random
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from examples.demo.documents import Change, Document
 from examples.demo.text import START, delete, insert, name_of
 
 AHEAD = 20
-"""So many operations may be without a number; then the writer waits for the sequencer."""
+"""With this many operations without a number, the writer waits for the sequencer."""
 
 LONG = 40
-"""Words in a text at which as many are deleted as typed."""
+"""In a text of this many words, a writer deletes as many as it types."""
 
 State = Literal["away", "joining", "here", "refused", "leaving", "gone"]
 
 
 class Writer:
-    """Somebody who types into a document; one person, but a new client each time that it has to join again."""
+    """A person who types into a document; it is a new client each time it has to join again."""
 
     def __init__(self, name: str, words: Sequence[str], rng: random.Random) -> None:
         """``words`` are typed in turn, again and again."""
@@ -27,15 +27,15 @@ class Writer:
         self.state: State = "away"
         self.client = ""
         self.number = 0
-        """Of the operation that this client sent last."""
+        """The number of the operation that this client sent last."""
         self.seen = 0
-        """Of its own operations, the last that has a number of the document."""
+        """The last of its own operations that has a number of the document."""
         self._words = words
         self._rng = rng
         self._typed = 0
         self._joins = 0
         self._at = START
-        """The word behind which the next one comes."""
+        """The word after which the next one is inserted."""
 
     @property
     def waits_for(self) -> int:
@@ -43,7 +43,7 @@ class Writer:
         return self.number - self.seen
 
     def step(self, document: Document, now: int) -> list[Json]:
-        """What it sends next, as one record; nothing: it waits. ``document`` is what it has seen."""
+        """The messages that it sends next, as one record; none: it waits. ``document`` is what it has seen."""
         match self.state:
             case "away":
                 self._joins += 1
@@ -58,7 +58,7 @@ class Writer:
         return []
 
     def leave(self, now: int) -> list[Json]:
-        """What it sends to go; it is gone when it sees that."""
+        """The messages that it sends to leave; it has left when it sees them."""
         if self.state in {"away", "gone", "leaving"}:
             self.state = "leaving" if self.state == "leaving" else "gone"
             return []
@@ -75,7 +75,7 @@ class Writer:
             case "leave":
                 self.state = "gone" if self.state == "leaving" else "away"
             case "nack" if self.state == "here":
-                self.state = "refused"  # nothing of this client is taken any more: another joins
+                self.state = "refused"  # the sequencer refuses this client from now on: another one joins
             case "op":
                 self.seen = change.client_number
 
@@ -95,7 +95,7 @@ class Writer:
         return [made]
 
     def _is_known(self, document: Document) -> bool:
-        """Whether others can find the place: the word is there, or is its own and on its way."""
+        """Whether others can find the word: it is in the text, or it is its own and in flight."""
         client, _, number = self._at.rpartition("/")
         on_its_way = client == self.client and int(number) > self.seen
         return on_its_way or document.text.has(self._at)

@@ -1,4 +1,4 @@
-"""What the pipeline shows: numbers in, text out. Starts and asks nothing."""
+"""The picture of the pipeline: it makes text of numbers. It starts and queries nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ EVENTS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that is shown at one moment."""
+    """The data of one picture."""
 
     seconds: float
     phase: str
@@ -50,7 +50,7 @@ class Snapshot:
     events: Sequence[Event] = ()
 
     def picture(self, width: int, height: int) -> RenderableType:
-        """The whole picture; the documents get the lines that are left."""
+        """The whole picture; the documents get the remaining lines."""
         reasons = [
             *troubles(self.deli_status.partitions, "deli "),
             *troubles(self.scriptorium_status.partitions, "scriptorium "),
@@ -141,7 +141,7 @@ def _partitions(name: str, status: pb.Lambda) -> Text:
 
 @dataclass(frozen=True)
 class Summary:
-    """What is said at the end."""
+    """The text at the end."""
 
     seconds: float
     produced: int
@@ -153,7 +153,7 @@ class Summary:
     log: Path
 
     def lines(self) -> list[str]:
-        """All of it."""
+        """The whole text."""
         mean = self.rows.numbers / self.seconds if self.seconds > 0 else 0.0
         numbers = [
             ("records sent", self.produced, f"in {self.seconds:.1f} s"),

@@ -7,13 +7,13 @@ from pathlib import Path
 from examples.demo.feed import Feed
 
 PER_TURN, PAUSE = 25, 0.05
-"""So many records, and then so many seconds of rest: a document does not come in one blow."""
+"""A pause of this many seconds after this many records, so that a document does not arrive at once."""
 
 SUFFIX = ".rawdeltas.jsonl"
 
 
 def recordings(folder: Path) -> list[Path]:
-    """The files in this folder. Raises ValueError if there are none."""
+    """The files in this folder. Raises ``ValueError`` when there are none."""
     found = sorted(folder.glob(f"*{SUFFIX}"))
     if not found:
         raise ValueError(f"no files *{SUFFIX} in {folder}")
@@ -21,7 +21,7 @@ def recordings(folder: Path) -> list[Path]:
 
 
 def records(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
-    """Their records, one of each file in turn: key and value. Raises ValueError for a line that is none."""
+    """Their records, one of each file in turn: key and value. Raises ``ValueError`` when a line is not a record."""
     files = [_lines(path) for path in paths]
     while files:
         for file in [*files]:
@@ -51,12 +51,12 @@ class Recorded(Feed):
         self._records = records(paths)
         self.sent = 0
         self.documents: set[str] = set()
-        """Their names."""
+        """The documents' names."""
         self._all_sent = False
 
     @property
     def complete(self) -> bool:
-        """See `Feed.complete`; what comes of it is for others to see."""
+        """See `Feed.complete`. Whether all are numbered and stored is checked elsewhere."""
         return (self._all_sent or self.leaving.is_set()) and self.produced >= self.sent
 
     def work(self) -> float:

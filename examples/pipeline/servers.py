@@ -1,4 +1,4 @@
-"""Kafka and the database: somebody's own, or those that the project's tests start."""
+"""Kafka and the database: named ones, or those that the project's tests start."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,18 +12,18 @@ from examples.demo.run import RunError
 from examples.scriptorium.store import describe
 
 TIMEOUT = 5.0
-"""Seconds for an answer of a server that is named."""
+"""Seconds for an answer of a named server."""
 
 
 class Servers(ExitStack):
-    """Ends, when it is closed, what it has started."""
+    """Ends the servers that it has started when it is closed."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__()
         self._say = say
 
     def kafka(self, address: str | None) -> str:
-        """The address of one that answers. Raises RunError."""
+        """The address of a Kafka that answers. Raises ``RunError`` when it does not."""
         if address is None:
             return self._own_kafka()
         try:
@@ -33,7 +33,7 @@ class Servers(ExitStack):
         return address
 
     def database(self, url: str | None) -> str:
-        """The url of one that answers. Raises RunError; the text never has the url's password."""
+        """The url of a database that answers. Raises ``RunError`` when it does not, without the password."""
         if url is None:
             return self._own_database()
         try:

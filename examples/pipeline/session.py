@@ -29,13 +29,13 @@ from examples.scriptorium.store import describe
 
 DOCUMENTS, WRITERS = 8, 3
 PACE = 6.0
-"""Operations of a writer in a second."""
+"""Operations per second of a writer."""
 
 PATIENCE = 30.0
-"""Seconds for what is under way at the end."""
+"""Seconds for operations in flight at the end."""
 
 SILENCE = 1.0
-"""Seconds without a new number, until a recording counts as numbered."""
+"""After this many seconds without a new number, a recording counts as numbered."""
 
 
 class Session(Run):
@@ -52,7 +52,7 @@ class Session(Run):
         recorded: Path | None,
         keep: bool,
     ) -> None:
-        """``servers`` are Kafka and the database; None: one of its own. ``keep`` what is there at the end."""
+        """``servers`` are Kafka and the database; None: start them. ``keep``: leave topics and data at the end."""
         super().__init__(console, stop, seconds, "pipeline")
         self.names = Names(uuid.uuid4().hex[:8])
         self._servers = Servers(self.say)
@@ -67,7 +67,7 @@ class Session(Run):
         self._found = 0
 
     def prepare(self) -> None:
-        """Before anything is shown: servers and topics. Raises RunError."""
+        """Prepare servers and topics, before anything is shown. Raises ``RunError`` when that fails."""
         kafka, mongo = self._given
         if self._recorded is not None:
             try:
@@ -103,7 +103,7 @@ class Session(Run):
         super().look()
         now = self.now()
         for one in self.lambda_status("deli").partitions:
-            if one.HasField("handled"):  # after a restart it begins anew: what was handled is handled
+            if one.HasField("handled"):  # after a restart it counts from zero; earlier operations stay handled
                 self._handled[one.partition] = max(one.handled + 1, self._handled.get(one.partition, 0))
         self._deli.add(now, sum(self._handled.values()))
         self._stored.add(now, self.stored.count)
@@ -162,13 +162,13 @@ class Session(Run):
         return Traffic(self._kafka, self.names.rawdeltas, self.documents, people, PACE)
 
     def _is_through(self) -> bool:
-        """All that was sent has its number, and is stored."""
+        """Whether every sent operation has its number and is stored."""
         assert self.feed is not None
         if not self.feed.complete or self.stored.count != self.documents.numbers:
             return False
         if not isinstance(self.feed, Recorded):
             return self.lag() == 0
-        # Recorded clients do not leave, and deli keeps back the last record of each document that has clients.
+        # Recorded clients do not leave, and deli holds back the last record of each document that has clients.
         deli = self.lambda_status("deli").partitions
         kept_back = sum(one.outstanding for one in deli) <= len(self.feed.documents)
         handled = sum(self._handled.values()) >= self.feed.produced
@@ -187,7 +187,7 @@ class Session(Run):
         self._wrong += contradictions(given, numbers)
 
     def _leave_nothing(self, well: bool) -> list[str]:
-        """A cluster or database of somebody else's is left as it was; not, if there is something to look at."""
+        """Remove the run's topics and data from a named cluster or database, unless there is an error to look at."""
         if self._given == (None, None):
             return []
         if self._keep or not well:

@@ -1,16 +1,17 @@
-"""What a run has of its own: names that nobody else uses, and the sidecar's config with them."""
+"""A run's own names, which nobody else uses, and the sidecar's config with them."""
 
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 AS_RECORDED = {"clientTimeout": 10**13, "noOpConsolidationTimeout": 10**8, "activityTimeout": 10**8}
-"""deli's timers would number messages of its own between recorded ones: their clients were last heard years ago."""
+"""With deli's default timers, it would number messages of its own between recorded ones, whose clients were last
+active years ago."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """Topics, groups, and where operations are stored."""
+    """Topics, groups, and the database of the operations."""
 
     run: str
 
@@ -31,26 +32,26 @@ class Names:
 
     @property
     def groups(self) -> list[str]:
-        """deli's and scriptorium's."""
+        """The groups of deli and scriptorium."""
         return [f"pipeline-{self.run}-deli", f"pipeline-{self.run}-scriptorium"]
 
     @property
     def topics(self) -> list[str]:
-        """All of them."""
+        """All topics."""
         return [self.rawdeltas, self.deltas, self.state]
 
     @property
     def database(self) -> str:
-        """The same for all runs."""
+        """The database, the same for all runs."""
         return "kafka_sidecar_pipeline"
 
     @property
     def collection(self) -> str:
-        """In that database."""
+        """The collection in that database."""
         return f"deltas_{self.run}"
 
     def lines(self) -> list[str]:
-        """For whoever wants to look."""
+        """The names as text, for the user."""
         return [
             f"topics {', '.join(self.topics)}",
             f"groups {', '.join(self.groups)}",
@@ -59,7 +60,7 @@ class Names:
 
 
 def config(names: Names, kafka: str, recorded: bool) -> dict[str, Any]:
-    """The sidecar's, both lambdas in it. The database's address, which may hold a password, is a variable."""
+    """The sidecar's config with both lambdas. The database's address, which may contain a password, is a variable."""
     deli, scriptorium = names.groups
     python = sys.executable
     sequencer = {"sequencer": AS_RECORDED} if recorded else {}
@@ -91,7 +92,7 @@ def config(names: Names, kafka: str, recorded: bool) -> dict[str, Any]:
                     "url": "${PIPELINE_MONGO}",
                     "database": names.database,
                     "collection": names.collection,
-                    # An outage, and its end, are noticed while somebody looks on.
+                    # Short times, so that an outage and its end show while somebody watches.
                     "retry_waits": [0.1, 0.3],
                     "health_interval": 0.5,
                     "selection_timeout": 0.5,

@@ -1,4 +1,4 @@
-"""What the database holds: counted while the pipeline runs, and checked at its end."""
+"""The database's contents: counted while the pipeline runs, and checked at its end."""
 
 import threading
 from collections import Counter
@@ -18,14 +18,14 @@ SHOWN = 5
 
 
 class Stored(threading.Thread):
-    """Counts what is stored until it is stopped."""
+    """Counts the stored operations until it is stopped."""
 
     def __init__(self, url: str, names: Names) -> None:
         super().__init__(name="count", daemon=True)
         self.count = 0
-        """As last heard."""
+        """The last known number."""
         self.away = ""
-        """Why there is no answer; empty: there is."""
+        """Why the database does not answer; empty: it answers."""
         self._names = names
         self._stop_now = threading.Event()
         self._client = MongoClient[dict[str, Any]](url, serverSelectionTimeoutMS=1000, appname="pipeline")
@@ -40,7 +40,7 @@ class Stored(threading.Thread):
                 self.away = describe(error)
 
     def numbers(self) -> dict[str, Counter[int]]:
-        """By document, how often each number is stored. Raises PyMongoError."""
+        """By document, how often each number is stored. Raises ``PyMongoError`` when the database fails."""
         found: dict[str, Counter[int]] = {}
         for entry in self._collection.find({}, {"documentId": 1, "operation.sequenceNumber": 1}):
             numbers = found.setdefault(entry["documentId"], Counter())
@@ -48,11 +48,11 @@ class Stored(threading.Thread):
         return found
 
     def remove(self) -> None:
-        """The collection goes. Raises PyMongoError."""
+        """Drop the collection. Raises ``PyMongoError`` when the database fails."""
         self._collection.drop()
 
     def stop(self) -> None:
-        """Stop counting, and let go of the connections."""
+        """Stop counting, and close the connections."""
         self._stop_now.set()
         if self.ident is not None:
             self.join()
@@ -60,7 +60,7 @@ class Stored(threading.Thread):
 
 
 def contradictions(given: Mapping[str, int], stored: Mapping[str, Counter[int]]) -> list[str]:
-    """What is wrong with the store, when each of these documents has the numbers from 1 to this one."""
+    """The errors in the store, if each of these documents must have the numbers from 1 to this one."""
     found = [f"{document} is stored, and nobody gave it numbers" for document in sorted(stored.keys() - given.keys())]
     for document, last in sorted(given.items()):
         numbers = stored.get(document, Counter())

@@ -1,7 +1,7 @@
-"""What waits, what is under way, and how far the partition is stored. Pure.
+"""The waiting operations, the batch in flight, and how far the partition is stored. Pure.
 
-One batch is under way; what comes meanwhile makes the next one (SC-3, SC-4). A slow database so gets larger batches,
-and nobody has to choose a size.
+One batch is in flight; operations that arrive meanwhile make the next one (SC-3, SC-4). So a slow database gets
+larger batches, and nobody has to choose a size.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,15 +15,15 @@ class Batch:
     """The operations of a run of records, by document."""
 
     first: int
-    """The first record's offset."""
+    """The offset of the first record."""
     last: int
-    """The last record's."""
+    """The offset of the last record."""
     documents: dict[Document, list[Operation]] = field(default_factory=dict)
     count: int = 0
     """How many operations."""
 
     def add(self, offset: int, operations: Iterable[Operation]) -> None:
-        """Another record."""
+        """Add a record."""
         self.last = offset
         for operation in operations:
             self.documents.setdefault(operation.document, []).append(operation)
@@ -48,20 +48,20 @@ class Batches:
 
     @property
     def pending(self) -> int:
-        """How many operations wait for the batch that is under way."""
+        """How many operations wait for the batch in flight."""
         return 0 if self._pending is None else self._pending.count
 
     @property
     def first(self) -> int | None:
-        """The first record that is not known to be stored; None: all are."""
+        """The offset of the first record that is not known to be stored; None: all are stored."""
         oldest = self._under_way or self._pending
         return None if oldest is None else oldest.first
 
     def add(self, offset: int, operations: Sequence[Operation]) -> int | None:
-        """A record was handled. Answers the offset to checkpoint, if that moves already.
+        """A record was handled. Returns the offset to checkpoint, if it moves already.
 
-        A record without operations needs no insert: it is done as soon as what was before it is. Without this the
-        partition's end would show a lag that is none (SC-11).
+        A record without operations needs no insert: it is done as soon as the records before it are. Without this
+        rule such a record at the partition's end would show as a lag (SC-11).
         """
         if not operations and self.first is None:
             return offset
@@ -71,23 +71,23 @@ class Batches:
         return None
 
     def take(self) -> Batch | None:
-        """The next batch to store, which is under way from now on; None: one is already, or nothing waits."""
+        """The next batch to store, which is in flight from now on; None: one is in flight, or no operation waits."""
         if self._under_way is not None:
             return None
         self._under_way, self._pending = self._pending, None
         return self._under_way
 
     def stored(self) -> int:
-        """The batch that was under way is stored, all of it. Answers the offset to checkpoint (SC-6)."""
+        """The whole batch in flight is stored. Returns the offset to checkpoint (SC-6)."""
         if self._under_way is None:
             raise RuntimeError("no batch is under way")
         reached, self._under_way = self._under_way.last, None
         return reached
 
     def drop_pending(self) -> None:
-        """Forget what waits: it comes again."""
+        """Forget the waiting operations: they are delivered again."""
         self._pending = None
 
     def clear(self) -> None:
-        """Forget everything: it comes again."""
+        """Forget all operations: they are delivered again."""
         self._pending = self._under_way = None

@@ -1,4 +1,4 @@
-"""From a record of deltas to the documents that are stored, and whether two of them are the same operation."""
+"""Makes stored documents of a record of deltas, and compares two stored documents."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ Document = tuple[str, str]
 """A collaborative document: tenant and id."""
 
 LARGEST = 16 * 1024 * 1024
-"""Bytes of a stored document; MongoDB takes no larger one."""
+"""Bytes of the largest document that MongoDB stores."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -27,22 +27,22 @@ _ANY_DATE: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=Datet
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A sequenced operation as it will be stored."""
+    """A sequenced operation in its stored form."""
 
     document: Document
     number: int
     """Its sequence number."""
     offset: int
-    """Where its record is."""
+    """The offset of its record."""
     encoded: bytes
-    """The stored document in BSON. Encoded once, in the handler: that is where one that cannot be stored is found."""
+    """The stored document in BSON. The handler encodes it, once, and finds there that it cannot be stored."""
 
 
 def operations_of(value: bytes | None, offset: int) -> list[Operation]:
     """The sequenced operations in a record's value; entries of other types are left out (SC-1).
 
-    Raises:
-        Malformed: no JSON, no boxcar, or an operation that lacks what its index needs, or that BSON cannot hold.
+    Raises ``Malformed`` when it is not JSON or not a boxcar, or when an operation lacks a field of the index or does
+    not fit into BSON.
     """
     if value is None:
         raise Malformed("a record without a value")
@@ -59,8 +59,8 @@ def operations_of(value: bytes | None, offset: int) -> list[Operation]:
 def same(ours: bytes, stored: bytes) -> bool:
     """Whether two stored documents, in BSON, are one operation.
 
-    A sequencer that starts again numbers the same messages alike, but its clock went on (DL-59): what holds times of
-    the sequencing itself is not compared. ``timestamp`` is the client's message's own and is compared.
+    A sequencer that starts again gives the same messages the same numbers, at a later time (DL-59): fields with times
+    of the sequencing are not compared. ``timestamp`` belongs to the client's message and is compared.
     """
     return _essence(ours) == _essence(stored)
 
@@ -112,7 +112,7 @@ def _encode(document: Mapping[str, Any]) -> bytes:
 
 
 def _as_javascript(value: Any) -> Any:
-    """What the service would have stored: integers beyond 64 bits are doubles, half a surrogate pair is U+FFFD."""
+    """The value as the service stores it: integers beyond 64 bits are doubles, half a surrogate pair is U+FFFD."""
     if isinstance(value, str):
         return _SURROGATE.sub("\ufffd", value)
     if isinstance(value, int) and not isinstance(value, bool) and not _LEAST <= value <= _MOST:

@@ -1,4 +1,4 @@
-"""The four interfaces: handler in, inserts and checkpoints out."""
+"""The four interfaces: messages become inserts and checkpoints."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger("kafka_sidecar.scriptorium")
 
 
 class Operations(Protocol):
-    """What a lambda needs of the `Store`."""
+    """The part of the `Store` that a lambda needs."""
 
     async def insert(self, operations: Sequence[Operation], different: Different, /) -> None:
         """See `Store.insert`."""
@@ -30,7 +30,7 @@ class Operations(Protocol):
 class ScriptoriumLambda:
     """Stores the operations of one partition.
 
-    At any time at most one of two tasks runs: `_store` while the database is there, `_wait_until_up` in a pause.
+    At any time at most one of two tasks runs: `_store` while the database is up, `_wait_until_up` in a pause.
     """
 
     def __init__(self, store: Operations, settings: Settings, context: IContext) -> None:
@@ -45,19 +45,19 @@ class ScriptoriumLambda:
         self._over = False
 
     def handler(self, message: Message) -> Awaitable[None] | None:
-        """Take a message; the answer is to be awaited only when nothing may come before something is stored.
+        """Take a message. It returns an awaitable only when operations must be stored before the next message.
 
         So the common case is a plain call, and memory is bounded all the same: the sidecar bounds messages and bytes
-        (``window``), and a boxcar may hold many operations. A pause for want of room would cost a round trip to the
-        sidecar for each batch.
+        (``window``), but a boxcar may hold many operations. A pause instead would cost a round trip to the sidecar
+        for each batch.
         """
-        self._stop_waiting()  # the pause is over: this is the trial
+        self._stop_waiting()  # the pause is over: this message is the trial
         try:
             operations = operations_of(message.value, message.offset)
         except Malformed as error:
             return self._refuse(error)
         except Exception as error:
-            # A fault of ours, but the record is the same at every attempt: those before it must not wait for it.
+            # A fault of ours, but this record fails at every attempt: the records before it must not wait for it.
             log.exception("the record at offset %d is not understood", message.offset)
             return self._refuse(Malformed(f"{type(error).__name__}: {error}"))
         reached = self._batches.add(message.offset, operations)
@@ -68,7 +68,7 @@ class ScriptoriumLambda:
         return self._room() if self._batches.pending >= self._settings.max_pending else None
 
     async def close(self, reason: CloseReason) -> None:
-        """Let the batch under way end, so that its checkpoint still counts; what waits comes again (SC-12)."""
+        """Wait for the batch in flight, so that its checkpoint counts; other operations come again (SC-12)."""
         self._stop_waiting()
         self._over = True
         self._batches.drop_pending()
@@ -88,15 +88,16 @@ class ScriptoriumLambda:
             await self._moved.wait()
 
     async def _refuse(self, error: Malformed) -> None:
-        """Fail with this message, when all before it is stored: an operator who skips it then skips nothing else.
+        """Fail with this message when all messages before it are stored: an operator who skips it then skips nothing
+        else.
 
-        Raised, it is critical for its offset: ``on_critical`` in the sidecar's config says whether the partition
+        The exception is critical for its offset: ``on_critical`` in the sidecar's config says whether the partition
         halts or the record becomes a dead letter.
         """
         while self._batches.first is not None:
             self._moved.clear()
             await self._moved.wait()
-        if self._waiting is None and not self._over:  # else it comes again, with those before it
+        if self._waiting is None and not self._over:  # else it is delivered again, with the messages before it
             raise error
 
     async def _store_batches(self) -> None:
@@ -111,7 +112,7 @@ class ScriptoriumLambda:
             self._over = True
             self._context.error(error, restart=False, offset=error.offset)
         except Exception as error:
-            # A fault of ours or of the driver. Nothing is stuck (SC-9): the next lambda begins at the checkpoint.
+            # A fault of ours or of the driver. Nothing is stuck (SC-9): the next lambda starts after the checkpoint.
             self._over = True
             self._context.error(error, restart=True)
         finally:
@@ -120,12 +121,12 @@ class ScriptoriumLambda:
             self._moved.set()
 
     async def _store_one(self, batch: Batch) -> None:
-        """All inserts at once (SC-5). Returns when all succeeded; each is retried by itself."""
+        """Do all inserts at once (SC-5). Returns when all have succeeded; each is retried by itself."""
         inserts = [self._insert(part) for part in slices(batch.documents, self._settings.max_db_batch_size)]
         failures = [result for result in await asyncio.gather(*inserts, return_exceptions=True) if result is not None]
         refused = [failure for failure in failures if isinstance(failure, Refused)]
         others = [failure for failure in failures if not isinstance(failure, Refused)]
-        if others:  # first of all, what is not stored has to come again
+        if others:  # first, so that unstored operations are delivered again
             raise others[0]
         if refused:
             raise min(refused, key=lambda failure: failure.offset)
@@ -155,9 +156,9 @@ class ScriptoriumLambda:
         self._context.report(text, offset)
 
     def _pause(self, error: Away) -> None:
-        """The database is away: no restart helps. All that is not stored comes again after the pause.
+        """The database is down: no restart helps. All unstored operations are delivered again after the pause.
 
-        Without ``retry_after``: whether it is over is for `_wait_until_up` to find out, not for a timer.
+        It has no ``retry_after``: `_wait_until_up` finds out when the pause is over, not a timer.
         """
         if self._over:
             return
@@ -165,7 +166,7 @@ class ScriptoriumLambda:
         self._waiting = asyncio.create_task(self._wait_until_up())
 
     async def _wait_until_up(self) -> None:
-        """Sleeps first: a server that answers a ping and takes no insert must not be tried in a tight loop."""
+        """It sleeps first: a server that answers a ping but refuses inserts must not be tried in a tight loop."""
         while True:
             await asyncio.sleep(self._settings.health_interval)
             try:
@@ -184,7 +185,7 @@ class ScriptoriumLambda:
 
 
 class ScriptoriumFactory:
-    """The lambdas of one process, and the connections that they share."""
+    """Creates the lambdas of one process, and has the connections that they share."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -200,8 +201,8 @@ class ScriptoriumFactory:
 
 
 class ScriptoriumPlugin:
-    """What the module exports."""
+    """The plugin that the module exports."""
 
     async def create(self, config: Mapping[str, Any]) -> IPartitionLambdaFactory:
-        """See `IPlugin`. Raises ValueError for a setting that cannot be; needs no database yet."""
+        """See `IPlugin`. Raises ``ValueError`` when a setting is wrong. It needs no database yet."""
         return ScriptoriumFactory(Settings.of(config))

@@ -1,4 +1,4 @@
-"""What scriptorium can be told. All times are seconds."""
+"""The settings of scriptorium. All times are seconds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -8,23 +8,23 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one process. ``url`` may hold a password: it is in no log and no error."""
+    """The settings of one process. ``url`` may contain a password: it is in no log and no error."""
 
     url: str = field(default="mongodb://127.0.0.1:27017", repr=False)
     database: str = "fluid"
     collection: str = "deltas"
     max_db_batch_size: int = 1000
-    """So many operations go into one insert at most (SC-5); 0: no limit."""
+    """The largest number of operations in one insert (SC-5); 0: no limit."""
     max_pending: int = 10_000
-    """While so many operations wait for the batch that is under way, no further message is handled."""
+    """While this many operations wait for the batch in flight, no further message is handled."""
     expire_after: int | None = None
-    """The server removes operations that are older, where it can; None: never."""
+    """The server removes operations that are older, if it can; None: never."""
     retry_waits: tuple[float, ...] = (1.0, 2.0, 4.0)
     """How long an insert that failed waits before each further attempt (SC-8)."""
     health_interval: float = 5.0
-    """How often the database is asked in a pause."""
+    """Interval of the checks of the database in a pause."""
     selection_timeout: float = 2.0
-    """How long an attempt looks for a server that can be written to."""
+    """How long an attempt looks for a writable server."""
     socket_timeout: float = 20.0
     """How long an attempt waits for the server's answer."""
 
@@ -32,8 +32,7 @@ class Settings:
     def of(cls, settings: Mapping[str, Any]) -> "Settings":
         """From the lambda's settings in the sidecar's config.
 
-        Raises:
-            ValueError: one is unknown, or has a value that cannot be. The text never has the url in it.
+        Raises ``ValueError`` when a setting is unknown or has a wrong value. The text never contains the url.
         """
         known = [entry.name for entry in fields(cls)]
         unknown = sorted(settings.keys() - set(known))

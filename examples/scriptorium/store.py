@@ -1,7 +1,7 @@
-"""The collection, and what its errors mean.
+"""The collection, and the meaning of its errors.
 
-A failure is one of two: `Away`, the same insert may succeed later; or `Refused`, it never will, and one record is the
-reason. Whoever calls retries the first and must not retry the second.
+There are two failures. `Away`: the same insert may succeed later, and the caller retries it. `Refused`: it never
+will, since one record cannot be stored, and the caller must not retry it.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ KEY = [("documentId", 1), ("operation.sequenceNumber", 1), ("tenantId", 1)]
 
 DUPLICATE = 11000
 _CANNOT = {115, 238}
-"""CommandNotSupported, NotImplemented: such as an expiry, of FerretDB."""
+"""CommandNotSupported, NotImplemented: FerretDB answers so to an expiry, for instance."""
 _OTHER_OPTIONS = {85, 86}
 _THE_DOCUMENTS_OWN = {2, 9, 14, 15, 22, 52, 53, 57, 121, 10334, 17280}
-"""Write errors that the same document meets at every attempt: a bad value, key or type, nested too deeply (15), or a
-validator's no."""
+"""Write errors that the same document causes at every attempt: a bad value, key or type, too deep nesting (15), or
+the refusal of a validator."""
 
 
 class Away(Exception):  # noqa: N818  named for what the database is
-    """It was not stored, or nobody knows whether it was; it may be tried again."""
+    """The operations were not stored, or the outcome is unknown; it may be tried again."""
 
 
 class Refused(Exception):  # noqa: N818
@@ -48,17 +48,16 @@ class Refused(Exception):  # noqa: N818
 _TAIL = re.compile(r" \(configured timeouts|, Timeout: |, full error: ")
 
 Different = Callable[[str, int], None]
-"""Hears of operations that differ from what is stored under their numbers: a text and the first one's offset."""
+"""Is called when operations differ from the stored ones with their numbers: a text and the first one's offset."""
 
 
 class Store:
     """The collection of one process, shared by its partitions."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connects to nothing yet.
+        """It does not connect yet.
 
-        Raises:
-            ValueError: the url cannot be understood. The text does not repeat it: it may hold a password.
+        Raises ``ValueError`` when the url cannot be parsed. The text does not repeat it: it may contain a password.
         """
         self._expire_after = settings.expire_after
         self._prepared = False
@@ -79,15 +78,11 @@ class Store:
         self._collection: AsyncCollection[RawBSONDocument] = self._client[settings.database][settings.collection]
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._client.close()
 
     async def ping(self) -> None:
-        """Ask the server whether it is there.
-
-        Raises:
-            Away: it is not.
-        """
+        """Check that the server answers. Raises ``Away`` when it does not."""
         try:
             await self._client.admin.command("ping")
         except PyMongoError as error:
@@ -112,11 +107,11 @@ class Store:
                 largest = max(operations, key=lambda operation: len(operation.encoded))
                 raise Refused(largest, str(error)) from error
         except PyMongoError as error:
-            self._prepared = False  # the server that comes back may be another one, with nothing in it
+            self._prepared = False  # the server that comes back may be another one, without data
             raise Away(describe(error)) from error
 
     async def _compare(self, duplicates: Sequence[Operation], different: Different) -> None:
-        """The operations are stored: say so if what is stored is something else (SC-15)."""
+        """Operations with these numbers are stored: report those that differ (SC-15)."""
         tenant_id, document_id = duplicates[0].document
         numbers = [operation.number for operation in duplicates]
         query = {"documentId": document_id, "tenantId": tenant_id, "operation.sequenceNumber": {"$in": numbers}}
@@ -126,7 +121,7 @@ class Store:
         others = []
         for operation in duplicates:
             if operation.number not in stored:
-                raise Away(f"operation {operation.number} is stored and cannot be found")  # it just expired
+                raise Away(f"operation {operation.number} is stored and cannot be found")  # it has just expired
             if not same(operation.encoded, stored[operation.number]):
                 others.append(operation)
         if others:
@@ -135,7 +130,7 @@ class Store:
             different(text, others[0].offset)
 
     async def _prepare(self) -> None:
-        """Make the indexes, once; at the first insert, so that a process starts without a database."""
+        """Create the indexes, once, at the first insert: so a process starts without a database."""
         if self._prepared:
             return
         async with self._preparing:
@@ -164,7 +159,7 @@ class Store:
 
 
 def duplicates_in(details: Mapping[str, Any], operations: Sequence[Operation]) -> list[Operation]:
-    """The operations that a bulk error says are stored already, if it says nothing else (SC-15).
+    """The operations that are stored already, according to a bulk error without other errors (SC-15).
 
     Raises:
         Away: something failed that may succeed later.
@@ -186,6 +181,6 @@ def duplicates_in(details: Mapping[str, Any], operations: Sequence[Operation]) -
 
 
 def describe(error: PyMongoError) -> str:
-    """One line about an error, for a log and an operator: the driver's own repeats the whole topology."""
+    """One line about an error, for a log and an operator: the driver's text repeats the whole topology."""
     text = _TAIL.split(str(error), maxsplit=1)[0]
     return f"{type(error).__name__}: {text[:300]}"
