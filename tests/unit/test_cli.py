@@ -16,7 +16,7 @@ import structlog
 from click.testing import CliRunner, Result
 
 import sidecar
-import sidecar.operate
+import sidecar.commands
 from sdk_python._tls import Tls
 from sdk_python.protocol import admin_pb2
 from sidecar.cli import main
@@ -91,7 +91,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         calls.append((address, token))
         return STATUS
 
-    stub(monkeypatch, sidecar.operate, "client", status=status)
+    stub(monkeypatch, sidecar.commands, "client", status=status)
     return calls
 
 
@@ -301,7 +301,7 @@ def test_what_the_sidecar_refuses_is_one_sentence(
     def refuse(*_: object) -> None:
         raise Refusal(code, details)
 
-    stub(monkeypatch, sidecar.operate, "client", resume=refuse, status=refuse, pause=refuse, seek=refuse)
+    stub(monkeypatch, sidecar.commands, "client", resume=refuse, status=refuse, pause=refuse, seek=refuse)
     for arguments in (["status"], ["resume", "a/b/1"], ["pause", "a/b/1"], ["seek", "a/b/1", "--to", "latest"]):
         result = invoke(*arguments, "--address", "h:1")
         assert result.exit_code == 1
