@@ -247,7 +247,7 @@ class CheckpointSender:
         self._spacing = spacing
         self._handled_interval = handled_interval
         self.limits = Limits()
-        """Of the sidecar that is there now."""
+        """What the present sidecar takes."""
         self._leases: set[LeaseProgress] = set()
         self._moved: dict[LeaseProgress, None] = {}
         self._wake = asyncio.Event()
@@ -338,7 +338,7 @@ class CheckpointSender:
             entry = progress.take()
             if entry is not None:
                 sent[progress] = entry
-                size += entry.ByteSize() + 4  # and what stands before it in the request
+                size += entry.ByteSize() + 4  # and the bytes that precede it in the request
         if not self._moved:
             self._wake.clear()
             self._hurried.clear()

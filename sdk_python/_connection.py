@@ -199,7 +199,7 @@ class Connection:
         self._methods: dict[str, Any] = {}
 
     def open(self) -> Stream:
-        """A new Serve stream, on the first channel with room."""
+        """Open a new Serve stream on the first channel with room."""
         channel = next((c for c, used in self._streaming.items() if used < STREAMS_PER_CHANNEL), None)
         if channel is None:
             channel = self._endpoint.channel()

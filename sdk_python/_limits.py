@@ -1,4 +1,4 @@
-"""What the sidecar takes in one call, as it says in its Welcome."""
+"""How much the sidecar takes in one call, as its Welcome says."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from .protocol import lambda_pb2 as pb
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The defaults are for a sidecar that does not tell."""
+    """The limits of one call. The defaults hold for a sidecar that does not say them."""
 
     request_bytes: int = 1024 * 1024
-    """Of one message."""
+    """Bytes of one request."""
     checkpoint_entries: int = 10_000
     produce_records: int = 10_000
     produce_topics: int = 100
-    """Different ones in a call."""
+    """Different topics in one call."""
 
     @classmethod
     def told(cls, limits: pb.Limits) -> "Limits":
-        """Those of a Welcome; the default where it has 0, which means that the sidecar does not tell."""
+        """Return the limits of a Welcome. 0 there means that the sidecar does not say: then it is the default."""
         default = cls()
         return cls(
             limits.max_request_bytes or default.request_bytes,
@@ -29,10 +29,10 @@ class Limits:
 
     @property
     def produce_bytes(self) -> int:
-        """Of one call, about: it leaves room for what the sizes of records do not count."""
+        """Bytes of the records in one call, about. It leaves room for what the sizes of records do not count."""
         return self.request_bytes * 900 // 1024
 
     @property
     def record_bytes(self) -> int:
-        """Of one record: it leaves room for the other fields of a request that carries it alone."""
+        """Bytes of one record. It leaves room for the other fields of a request that carries it alone."""
         return self.request_bytes - 4096

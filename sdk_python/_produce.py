@@ -186,12 +186,12 @@ class Producing:
         topics: set[str] = set()
         size = 0
         queue, limits = self._queue, self._limits
-        most_bytes = limits.produce_bytes
+        max_bytes = limits.produce_bytes
         while queue and len(batch) < limits.produce_records:
             waiting = queue[0]
             size += waiting.size
             topics.add(waiting.topic)
-            if batch and (size > most_bytes or len(topics) > limits.produce_topics):
+            if batch and (size > max_bytes or len(topics) > limits.produce_topics):
                 break
             batch.append(queue.popleft())
         return batch
