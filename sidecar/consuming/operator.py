@@ -132,10 +132,10 @@ class Operator:
         self._sought = [sought for sought in self._sought if now < sought.next_try or not self._answered(sought, now)]
         for tp in [*self._pausing]:
             partition = self._table.partitions.get(tp)
-            if partition is not None and partition.state is State.DRAINING and partition.stands_still:
+            if partition is not None and partition.state is State.DRAINING and partition.is_paused_by_operator:
                 continue
             answer: int | None = None
-            if partition is not None and partition.stands_still:
+            if partition is not None and partition.is_paused_by_operator:
                 answer = partition.position.resume_at
             for reply in self._pausing.pop(tp):
                 if answer is not None:

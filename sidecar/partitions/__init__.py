@@ -1,1 +1,1 @@
-"""The pure core: the life of the partitions of one lambda. No I/O, no thread, no clock."""
+"""The pure core: the states of one lambda's partitions. No I/O, no thread, no clock."""

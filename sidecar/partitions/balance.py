@@ -1,9 +1,9 @@
-"""When a partition moves from one process to another, so that one that joined later gets its share.
+"""When a partition moves from one process to another, so that a process that joined later gets its share.
 
-A partition moves only at a difference of two or more, one at a time, when it has stayed for a while, and to a process
-that has been there for a while. A hand-over fails when the new process cannot create its lambda or soon fails. Then
-all hand-overs wait, longer each time: a process that flaps has a new name after each start, so nothing else tells it
-apart.
+A partition moves only if the processes differ by two partitions or more, one partition at a time, and only if both
+the partition and the new process have been in their place for a while. A hand-over fails when the new process cannot
+create its lambda or fails soon after. Then all hand-overs wait, longer each time: a process that keeps restarting has
+a new id after each start, so its failures cannot be counted.
 """
 
 from collections.abc import Collection
@@ -14,18 +14,18 @@ from sidecar.partitions.partition import Partition
 from sidecar.partitions.processes import Processes
 from sidecar.partitions.vocabulary import Limits, State
 
-PROOF = 30.0
-"""Seconds for which a lease that came by a hand-over is watched: a failure within them was the hand-over's."""
+PROBATION_S = 30.0
+"""A lease from a hand-over that fails within these seconds counts as a failed hand-over."""
 
 
 class Balance:
-    """Decides on hand-overs, and remembers how they went.
+    """Decides on hand-overs, and remembers which of them failed.
 
     Invariants:
 
     - At most one partition is ``moving``: from the Revoke to the Ready of its next lease.
-    - Nothing moves before ``_not_before``, which each failed hand-over puts off.
-    - While the last failure is not forgotten, what has moved is watched for a while before the next one follows.
+    - No partition moves before ``_not_before``, which each failed hand-over moves into the future.
+    - Until the last failure is forgotten, there is a pause after each hand-over.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -41,13 +41,13 @@ class Balance:
     def choose(
         self, partitions: Collection[Partition], processes: Processes, now: float
     ) -> tuple[Partition, str] | None:
-        """The partition that should change its process now, and the id of its new process; None: none should."""
+        """The partition that should move now, and the id of its new process; None: no partition should."""
         if self.moving is not None or now < max(self._not_before, self._watching_until) or len(processes) < 2:
             return None
         handover_target = processes.handover_target(now, self._limits.minimum_stay)
         if handover_target is None:
             return None
-        heir_id, held = handover_target
+        target_id, held = handover_target
         givers = {name: count for name, count, _ in processes if count - held >= 2}
         settled = [
             (-givers[holding.process_id], holding.window.outstanding, partition)
@@ -60,18 +60,18 @@ class Balance:
         ]
         if not settled:
             return None
-        # Of the process with the most, the one that is done soonest.
-        return min(settled, key=itemgetter(0, 1))[2], heir_id
+        # From the process with the most partitions, take the one with the fewest outstanding records.
+        return min(settled, key=itemgetter(0, 1))[2], target_id
 
-    def begun(self, partition: Partition, heir_id: str) -> None:
-        """It is being drained."""
+    def begun(self, partition: Partition, target_id: str) -> None:
+        """The partition's drain has begun."""
         self.count += 1
         self.moving = partition
         partition.handed_over = True
-        partition.handover_target = heir_id
+        partition.handover_target = target_id
 
     def arrived(self, partition: Partition, now: float) -> None:
-        """The partition has a lambda that is ready."""
+        """The partition's new lambda is ready."""
         partition.handover_target = ""
         if self.moving is not partition:
             partition.handed_over = False
@@ -82,7 +82,7 @@ class Balance:
             self._watching_until = now + self._limits.minimum_stay
 
     def ended(self, partition: Partition, now: float) -> None:
-        """The partition's lease ended, and not because the sidecar wanted it: was its new process the cause?"""
+        """The partition's lease ended, and the sidecar did not ask for that: decide whether the hand-over failed."""
         if not partition.handed_over:
             return
         partition.handed_over = False
@@ -90,10 +90,10 @@ class Balance:
         if self.moving is partition:
             self.moving = None
         ready_at = partition.held.running_since
-        if ready_at is not None and now - ready_at >= PROOF:
+        if ready_at is not None and now - ready_at >= PROBATION_S:
             return
         if now < self._not_before:
-            return  # one process that falls over takes all that it was given with it: that is one failure
+            return  # a process that fails ends all its leases: that counts as one failure
         limits = self._limits
         self._forgive(now)
         self._failures += 1
@@ -103,7 +103,7 @@ class Balance:
         )
 
     def gone(self, partition: Partition) -> None:
-        """The partition is not ours any more, or stands still."""
+        """The partition is released, halted or paused by an operator."""
         partition.handover_target = ""
         if self.moving is partition:
             self.moving = None
@@ -114,5 +114,5 @@ class Balance:
 
 
 def _full() -> float:
-    """Nothing else of this sidecar waits for the same moment: no jitter."""
+    """No jitter: nothing else in this sidecar retries at the same time."""
     return 1.0

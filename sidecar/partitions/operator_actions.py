@@ -1,4 +1,4 @@
-"""What an operator may order, one partition at a time."""
+"""The orders of an operator, one partition at a time."""
 
 from sidecar.partitions.partition import AfterDrain, Partition
 from sidecar.partitions.transitions import Transitions
@@ -20,9 +20,10 @@ class OperatorActions:
         self._moves = moves
 
     def resume(self, tp: TopicPartition, now: float, *, skip: bool) -> tuple[int, int | None]:
-        """Let a halted or paused partition go on. Returns where, and the offset that will be left out.
+        """Let a halted or paused partition go on. Returns its resume offset, and the offset that will be skipped.
 
-        Raises ``OrderRefused`` when it is neither, or ``skip`` and no failing offset is known.
+        Raises ``OrderRefused`` when it is neither halted nor paused, or ``skip`` is set and no failing offset is
+        known.
         """
         partition = self._ordered(tp)
         if partition.state not in (State.HALTED, State.PAUSED):
@@ -40,7 +41,7 @@ class OperatorActions:
         skipped = partition.trouble.failing_offset if skip else None
         if skipped is not None:
             partition.skip.add(skipped)
-            # What was fetched since may end before it: one that Kafka's client cannot read.
+            # Fetch again: if Kafka's client cannot read the record, the buffered records may end before it.
             partition.position.rewind_pending = True
             self.commands.append(Rewind(tp, partition.position.resume_at))
         self._moves.report("info", "partition resumed by an operator", partition, skipped=skipped)
@@ -49,14 +50,14 @@ class OperatorActions:
         partition.trouble.first_failed_at = None
         partition.trouble.failing_offset = None
         partition.trouble.reason = ""
-        partition.position.uncommitted = True  # a place that was found lost is taken by the operator's word
+        partition.position.uncommitted = True  # by resuming, the operator accepts the offset after a loss
         self._moves.wait(partition, now)
         return partition.position.resume_at, skipped
 
     def pause(self, tp: TopicPartition, reason: str, seconds: float, now: float) -> None:
-        """Take the partition from its lambda within ``seconds``, and keep it still until ``resume``.
+        """Take the partition from its lambda within ``seconds``, and keep it paused until ``resume``.
 
-        Raises ``OrderRefused`` where it halted, or is being taken back, or its place is not known yet.
+        Raises ``OrderRefused`` when it is halted or draining, or its resume offset is not known yet.
         """
         partition = self._ordered(tp)
         if partition.state in (State.HALTED, State.RESOLVING, State.DRAINING):
@@ -67,38 +68,40 @@ class OperatorActions:
             self._moves.drain(partition, RevokeReason.PAUSED, AfterDrain.PAUSE, seconds, now)
         else:
             self._moves.forget_wait(partition)
-            self._moves.stand_still(partition)
+            self._moves.pause_for_operator(partition)
 
     def seek(self, tp: TopicPartition, offset: int, now: float) -> tuple[int, State]:
-        """Go on at ``offset``, which is in the log. Returns the old place, and the state; commit the new one at once.
+        """Set the resume offset to ``offset``, which must be in the log. Returns the old one, and the state.
 
-        A lease dies at once: what its lambda still does belongs to the old place. A halted or paused partition stays
-        so. Raises ``OrderRefused`` where it is about to be somebody else's, or its place is not known yet.
+        The caller must commit the new offset at once. A lease ends at once: its lambda still works on the old
+        position. A halted or paused partition stays halted or paused.
+
+        Raises ``OrderRefused`` when it is being released, or its resume offset is not known yet.
         """
         partition = self.check_seek(tp)
         draining = partition.state is State.DRAINING
         halts = partition.state is State.HALTED or (draining and partition.after_drain is AfterDrain.HALT)
-        still = partition.stands_still
+        still = partition.is_paused_by_operator
         before, reason = partition.position.resume_at, partition.trouble.reason
         if partition.lease is not None:
             self._moves.fence(partition, RevokeReason.SEEK, now, rewind=False)
         self._moves.forget_wait(partition)
         self._moves.report("info", "partition moved by an operator", partition, offset=offset, before=before)
-        partition.place(offset, committed=False)
-        # Until the client is there, its position says nothing; what it fetched from the old place is void.
+        partition.move_to(offset, committed=False)
+        # Until the client is moved, its position does not count; records fetched from the old position are void.
         partition.position.rewind_pending = True
         self.commands.append(Rewind(tp, offset))
         if halts:
             self._moves.halt(partition, reason, None)
         elif still:
             partition.trouble.reason = reason
-            self._moves.stand_still(partition)
+            self._moves.pause_for_operator(partition)
         else:
             self._moves.wait(partition, now)
         return before, partition.state
 
     def check_seek(self, tp: TopicPartition) -> Partition:
-        """The partition, where it can be moved now. Raises ``OrderRefused``."""
+        """The partition, if it can be moved now. Raises ``OrderRefused`` when it cannot."""
         partition = self._ordered(tp)
         if partition.leaves or partition.state is State.RESOLVING:
             raise OrderRefused(f"{tp} cannot be moved while it is {_words(partition.state)}; try again")

@@ -1,4 +1,4 @@
-"""What is known of one partition while this sidecar owns it: where it is, who holds it, what went wrong."""
+"""One partition while it is assigned to this sidecar: its position, the stream that holds it, its failures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,22 +17,25 @@ from sidecar.partitions.vocabulary import (
 )
 from sidecar.partitions.window import Window
 
-WELL_AFTER = 30.0
-"""Seconds for which a lambda without anything to do must have run to count as well."""
+WELL_AFTER_S = 30.0
+"""Seconds that a lambda with no outstanding records must have run to count as well."""
 
 
 class AfterDrain(Enum):
-    """What becomes of a partition when its drain is over."""
+    """What happens to a partition after its drain."""
 
-    RELEASE = auto()  # Kafka gives it to somebody else, or the sidecar stops
-    HALT = auto()  # the record that comes next cannot be delivered, or not be kept as a dead letter
-    PAUSE = auto()  # an operator wants it to stand still
+    RELEASE = auto()  # Kafka assigns it to another member, or the sidecar stops
+    HALT = auto()  # the next record cannot be delivered, or cannot be written as a dead letter
+    PAUSE = auto()  # an operator paused it
     WAIT = auto()  # another process of this sidecar gets it
 
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """What an operator ordered of a partition, or is asked to: it outlives a rebalance that gives it back to us."""
+    """An operator's pause or skips of a partition, or a halt that waits for an operator.
+
+    It stays in force when a rebalance takes the partition and gives it back to this sidecar.
+    """
 
     resume_at: int
     is_paused: bool
@@ -43,15 +46,15 @@ class Ordered:
 
     @classmethod
     def of(cls, partition: "Partition") -> "Ordered | None":
-        """None: nothing that would have to be kept."""
+        """None: there is nothing to keep."""
         if partition.state is State.RESOLVING:
             return partition.ordered
         halted = partition.state is State.HALTED
-        if not (partition.stands_still or halted or partition.skip):
+        if not (partition.is_paused_by_operator or halted or partition.skip):
             return None
         return cls(
             partition.position.resume_at,
-            partition.stands_still,
+            partition.is_paused_by_operator,
             halted,
             partition.trouble.reason,
             partition.trouble.failing_offset,
@@ -61,38 +64,38 @@ class Ordered:
 
 @dataclass(slots=True)
 class Position:
-    """Where a partition is."""
+    """The offsets of a partition."""
 
     resume_at: int = -1
-    """The next offset to process, and so what is to be committed. -1 while RESOLVING."""
+    """The resume offset: the next offset to process, which is also the offset to commit. -1 while RESOLVING."""
     committed: int | None = None
-    """What Kafka is known to have: the next offset to process."""
+    """The group's committed offset, as far as we know: the next offset to process."""
     uncommitted: bool = False
-    """``resume_at`` says more than Kafka knows: it came from a checkpoint, or is where a new group starts."""
+    """``resume_at`` is not committed yet: it came from a checkpoint, or is the start of a new group."""
     rewind_pending: bool = False
-    """Records from ``resume_at`` on were fetched, and are here no more: until Kafka's client is back at
-    ``resume_at``, its position says nothing about what is done."""
+    """Fetched records from ``resume_at`` on were dropped. Until Kafka's client is moved back to ``resume_at``, its
+    position does not tell which records are processed."""
     checkpoint: int | None = None
     """The last offset that was checkpointed."""
     handled: int | None = None
     """The last offset whose handler returned, under the present or the last lease."""
 
     def to_commit(self) -> int | None:
-        """The offset that Kafka does not know yet, or None."""
+        """The offset to commit; None: the committed offset is up to date."""
         return self.resume_at if self.uncommitted and self.resume_at != self.committed else None
 
 
 @dataclass(slots=True)
 class Trouble:
-    """What went wrong with a partition since its last progress."""
+    """The failures of a partition since its last progress."""
 
     attempt: int = 1
     failures: int = 0
     first_failed_at: float | None = None
-    """The first failure since the last progress."""
+    """Seconds of the monotonic clock."""
     failing_offset: int | None = None
     reason: str = ""
-    """Why it does not run, for people."""
+    """Why the partition does not run, as a text for people."""
 
     def failed(self, now: float) -> None:
         """The lambda failed: one more attempt without progress."""
@@ -101,7 +104,7 @@ class Trouble:
         self.first_failed_at = now if self.first_failed_at is None else self.first_failed_at
 
     def recovered(self) -> None:
-        """There was progress: attempts are counted anew."""
+        """There was progress: count attempts from 1 again."""
         self.attempt = 1
         self.failures = 0
         self.first_failed_at = None
@@ -109,7 +112,7 @@ class Trouble:
 
 @dataclass(slots=True)
 class Holding:
-    """Who holds a partition, and what it owes: from Assign to the end of the lease."""
+    """The lease of a partition, its stream and its outstanding records: from Assign to the end of the lease."""
 
     lease: Lease
     stream: StreamId
@@ -118,18 +121,18 @@ class Holding:
     in_flight: int = 0
     """Frames that were handed to the stream and are not written yet."""
     running_since: float | None = None
-    """When the lease said Ready."""
+    """When the lambda sent Ready."""
     pausing: Pausing | None = None
-    """In PAUSED: what the lambda asked for."""
+    """In PAUSED: the lambda's request."""
     last_progress_at: float = 0.0
-    """When something became outstanding while nothing was, or the last progress after that."""
+    """The time of the last progress, or when the first record became outstanding, if that was later."""
     stalled: bool = False
     blocked_since: float | None = None
     blocked_reported: bool = False
     skipped: int = 0
-    """Records that the lambda passed without handling them."""
+    """Records that the lambda skipped without handling them."""
     skipping: tuple[str, ...] = ()
-    """Names of what it skips; ``skipping_count`` may be more."""
+    """Names of the documents that it skips; ``skipping_count`` may be higher."""
     skipping_count: int = 0
 
     def sent(self, first: int, last: int, count: int, size: int, offsets: Sequence[int] | None, now: float) -> None:
@@ -140,13 +143,13 @@ class Holding:
         self.in_flight += 1
 
     def pause(self, pausing: Pausing) -> None:
-        """The lambda asked for it: what it owes is not looked at meanwhile."""
+        """The lambda asked for a pause: until it ends, records do not count as stalled or blocked."""
         self.pausing = pausing
         self.stalled = False
         self.blocked_since, self.blocked_reported = None, False
 
     def block(self, now: float, report_after: float) -> bool:
-        """Records wait: note since when the window is full. Returns True once when that is worth a report."""
+        """Records are buffered: note since when the window is full. Returns True once, when to report that."""
         self.unblock()
         if self.window.room() > 0:
             return False
@@ -158,7 +161,7 @@ class Holding:
         return False
 
     def unblock(self) -> None:
-        """The window may have room again."""
+        """Forget since when the window was full, if it has room again."""
         if self.window.room() > 0:
             self.blocked_since = None
             self.blocked_reported = False
@@ -166,61 +169,63 @@ class Holding:
 
 @dataclass(slots=True)
 class Partition:
-    """One partition. Only the table that owns it changes its state; what concerns its position is decided here.
+    """One partition. Only the table that owns it changes its state; this class decides about its position.
 
     Invariants:
 
-    - Somebody holds it in STARTING, RUNNING, DRAINING, and in PAUSED while the lambda asked for that; in DRAINING the
-      lease may be over already.
-    - ``resume_at`` never moves back under one owner, except by an operator's or a lost offset's ``place``.
-    - A checkpoint moves ``resume_at`` only under the living lease, only upward, never above what was delivered.
-    - A record in ``dead`` is never delivered, and nothing beyond it is before it is written as a dead letter; then it
-      is in ``skip``. So no checkpoint can pass a record that is neither processed nor kept.
+    - A stream holds it in STARTING, RUNNING, DRAINING, and in PAUSED if the lambda asked for the pause; in DRAINING
+      the lease may have ended already.
+    - ``resume_at`` never moves back while the partition is assigned to us, except by ``move_to``.
+    - A checkpoint moves ``resume_at`` only under the living lease, only forward, and never past a delivered record.
+    - A record in ``dead`` is never delivered, and no record after it is delivered before it is written as a dead
+      letter; then its offset is in ``skip``. So no checkpoint can pass a record that is neither processed nor written
+      as a dead letter.
     """
 
     tp: TopicPartition
     limits: Limits
     state: State = State.RESOLVING
     ordered: Ordered | None = None
-    """While RESOLVING: what held of it before the rebalance."""
+    """While RESOLVING: the orders that were in force before the rebalance."""
     position: Position = field(default_factory=Position)
     holding: Holding | None = None
-    """None: nobody holds it."""
+    """None: no stream holds it."""
     trouble: Trouble = field(default_factory=Trouble)
     due: float | None = None
-    """When the present state has lasted too long, or BACKING_OFF or a lambda's pause is over."""
+    """When the present state times out, or when BACKING_OFF or a lambda's pause ends."""
     after_drain: AfterDrain = AfterDrain.RELEASE
     handed_over: bool = False
     """The present lease, or the next one, comes from a hand-over."""
     handover_target: str = ""
-    """The process that is to get it, while it is being handed over."""
+    """During a hand-over: the id of the process that gets the partition."""
     skip: set[int] = field(default_factory=set)
-    """Offsets that are left out, by an operator or because they are dead letters by now: dropped when they come."""
+    """Offsets to skip, because an operator said so or because they are written as dead letters: their records are
+    dropped when they are fetched."""
     dead: dict[int, DeadLetter] = field(default_factory=dict)
-    """Offsets whose records are to become dead letters when they come."""
+    """Offsets whose records become dead letters when they are fetched."""
     skipped: int = 0
-    """Records that its lambdas passed without handling them, since it is ours."""
+    """Records that its lambdas skipped without handling them, since the partition was assigned to us."""
 
     @property
     def lease(self) -> Lease | None:
-        """Of who holds it."""
+        """The lease of its holding; None: no stream holds it."""
         return None if self.holding is None else self.holding.lease
 
     @property
     def window(self) -> Window:
-        """Of who holds it; an empty one when nobody does."""
+        """The window of its holding; an empty one when no stream holds it."""
         return Window(self.limits, self.position.resume_at) if self.holding is None else self.holding.window
 
     @property
     def held(self) -> Holding:
-        """Who holds it; somebody must."""
+        """Its holding; there must be one."""
         assert self.holding is not None
         return self.holding
 
-    def place(self, offset: int, *, committed: bool) -> None:
-        """Where to go on from is known anew: ``committed`` when Kafka said so, else it is to be committed.
+    def move_to(self, offset: int, *, committed: bool) -> None:
+        """Set a new resume offset: ``committed`` says whether Kafka has it; otherwise it must be committed.
 
-        Nobody holds it, and what was known of the old position means nothing here.
+        No stream may hold the partition. Failures, skips and dead letters of the old position are forgotten.
         """
         assert self.holding is None
         handled = self.position.handled
@@ -230,14 +235,14 @@ class Partition:
         self.dead.clear()
 
     def begin(self, lease: Lease, stream: StreamId, process_id: str, due: float) -> None:
-        """A stream takes it: STARTING."""
+        """A stream gets the partition: STARTING."""
         self.state = State.STARTING
         self.holding = Holding(lease, stream, process_id, Window(self.limits, self.position.resume_at))
         self.position.handled = None
         self.due = due
 
     def end_lease(self) -> int | None:
-        """The lease is dead. Returns the offset to fetch again from, or None when nothing was outstanding."""
+        """End the lease. Returns the offset to fetch again from; None: no record was outstanding."""
         if self.window.records > 0:
             self.position.rewind_pending = True
         self.holding = None
@@ -245,9 +250,9 @@ class Partition:
         return self.position.resume_at if self.position.rewind_pending else None
 
     def deliver_again(self, offset: int) -> int | None:
-        """Under the same lease, from ``offset`` on, as near to it as checkpoint and delivery allow.
+        """Deliver records from ``offset`` on again, under the same lease; from the resume offset if that is higher.
 
-        Returns where to fetch again from, or None when nothing of it was delivered.
+        Returns the offset to fetch again from; None: no record from ``offset`` on was delivered.
         """
         window = self.held.window
         offset = max(offset, self.position.resume_at)
@@ -259,24 +264,24 @@ class Partition:
 
     @property
     def leaves(self) -> bool:
-        """It is being taken back for good: somebody else's soon."""
+        """It is drained to be released: another member gets it, or the sidecar stops."""
         return self.state is State.DRAINING and self.after_drain is AfterDrain.RELEASE
 
     @property
-    def stands_still(self) -> bool:
-        """Paused by an operator, or just being taken back for that."""
+    def is_paused_by_operator(self) -> bool:
+        """An operator paused it, or it is drained for that."""
         if self.state is State.DRAINING:
             return self.after_drain is AfterDrain.PAUSE
         return self.state is State.PAUSED and self.holding is None
 
     @property
     def next_offset(self) -> int:
-        """The next record that is sent under the present lease has this offset or a higher one."""
+        """A lower bound for the offset of the next record that is sent under the present lease."""
         resume_at, delivered = self.position.resume_at, self.window.delivered
         return resume_at if delivered is None else max(resume_at, delivered + 1)
 
     def progress(self, progress: Progress, now: float) -> CheckpointOutcome:
-        """A checkpoint came under the living lease."""
+        """Apply a checkpoint of the living lease."""
         holding = self.held
         outstanding = holding.window.outstanding
         outcome = self._progress(progress, holding)
@@ -308,9 +313,9 @@ class Partition:
         return accepted
 
     def skips(self, progress: Progress) -> tuple[int, tuple[str, ...]]:
-        """What the lambda says that it skips. Returns how many records that are new, and the names that are new.
+        """Note which records the lambda skips. Returns how many records, and which names, it had not reported before.
 
-        What comes from the wire is not trusted: no more records than offsets were passed under the lease.
+        Numbers from the wire are not trusted: no lease skips more records than the offsets that it passed.
         """
         holding = self.held
         count = min(progress.skipped, self.position.resume_at - holding.window.start)
@@ -322,12 +327,12 @@ class Partition:
         return more, names
 
     def is_well(self, now: float) -> bool:
-        """Its lambda has run for a while and owes nothing: what failed before says nothing of what fails now.
+        """Its lambda has run for a while with no outstanding record: earlier failures no longer count.
 
-        Without this a partition to which nothing is written would count its failures for ever.
+        Without this, the failures of a partition that receives no records would never be forgotten.
         """
         since = None if self.holding is None else self.holding.running_since
-        return since is not None and now - since >= WELL_AFTER and self.window.records == 0
+        return since is not None and now - since >= WELL_AFTER_S and self.window.records == 0
 
     def _passed(self, offset: int) -> None:
         if self.skip:
@@ -336,12 +341,12 @@ class Partition:
             self.dead = {one: letter for one, letter in self.dead.items() if one >= offset}
 
     def is_delivered(self, offset: int | None) -> bool:
-        """``offset`` is one that the present lease was given, and has not checkpointed."""
+        """A record at ``offset`` may have been delivered under the present lease, and is not checkpointed."""
         furthest = self.window.furthest
         return offset is not None and furthest is not None and self.position.resume_at <= offset <= furthest
 
     def stall(self, now: float) -> bool:
-        """Note whether records are outstanding without progress for too long. True once when that begins."""
+        """Note whether records are outstanding without progress for too long. Returns True once, when that begins."""
         holding = self.holding
         if holding is None:
             return False
@@ -353,7 +358,7 @@ class Partition:
 
     @property
     def caught_up(self) -> bool:
-        """Everything that was ever fetched of it and sent is done, and nothing is to be fetched again."""
+        """All delivered records are processed, and no record has to be fetched again."""
         return (
             self.state in (State.RUNNING, State.WAITING, State.DRAINING, State.PAUSED)
             and self.window.records == 0
@@ -362,10 +367,10 @@ class Partition:
         )
 
     def settle(self, position: int) -> None:
-        """It is caught up, nothing waits, and Kafka's client stands at ``position``: go on from there.
+        """Move the resume offset to the client's ``position``, if the partition is caught up and nothing is buffered.
 
-        At a transaction's end this lies above checkpoint + 1, since the marker has an offset of its own; without
-        it the lag would never reach 0.
+        After a transaction the position is higher than checkpoint + 1, since the transaction's marker has an offset
+        of its own; without this the lag would never reach 0.
         """
         if position > self.position.resume_at and self.caught_up:
             self.position.resume_at = position

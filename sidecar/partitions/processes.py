@@ -1,23 +1,27 @@
-"""The lambda processes that offer, and which of them gets the next partition."""
+"""The lambda processes that offer streams, and which of them gets the next partition."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sidecar.partitions.vocabulary import StreamId, TopicPartition
 
-PENALTY = 30.0
-MOST_PENALTY = 600.0
-"""Seconds for which a process whose `create` failed, or a stream of which broke, comes last; doubled by each create
-that fails in a row."""
+PENALTY_S = 30.0
+MAX_PENALTY_S = 600.0
+"""Seconds for which a process comes last after its `create` failed or one of its streams broke. They double with each
+`create` that fails in a row, up to the maximum."""
 
-QUARANTINE = 0.1
-"""Seconds for which one whose stream broke gets nothing: when a process dies its streams break one after the other,
-and without this its spare would be given the partition that its first broken stream has just set free."""
+QUARANTINE_S = 0.1
+"""Seconds for which a process gets no partition after one of its streams broke.
+
+The race that this prevents: (1) A process dies, and its streams break one after the other. (2) The first broken
+stream sets its partition free. (3) The dead process has a spare stream that is not known to be broken yet, and would
+get that partition.
+"""
 
 
 @dataclass(slots=True)
 class Stream:
-    """One stream after Available. Spare until it has a partition; fenced once its lease is dead."""
+    """One stream after Available. Spare until it gets a partition; fenced after its lease has ended."""
 
     id: StreamId
     process_id: str
@@ -28,7 +32,7 @@ class Stream:
 
     @property
     def spare(self) -> bool:
-        """Waits for a partition."""
+        """It waits for a partition."""
         return self.partition is None and self.fenced_until is None
 
 
@@ -48,8 +52,8 @@ class Process:
 class Processes:
     """All streams of a lambda, by process.
 
-    A process is known by the random id of its start, not by its connection (it has several; behind a Unix socket
-    or a proxy all peers look alike).
+    A process is identified by the random id that it chose when it started, not by its connection: it has several
+    connections, and over a Unix socket or a proxy all peers look alike.
     """
 
     def __init__(self) -> None:
@@ -63,12 +67,12 @@ class Processes:
         return len(self._processes)
 
     def __iter__(self) -> Iterator[tuple[str, int, bool]]:
-        """Each process: its id, how many partitions it holds, whether it has a spare stream."""
+        """Yield for each process its id, how many partitions it holds, and whether it has a spare stream."""
         for process_id, process in self._processes.items():
             yield process_id, process.partitions, any(stream in self._spares for stream in process.streams)
 
     def get(self, stream: StreamId) -> Stream | None:
-        """The stream, or None when it is not known (any more)."""
+        """The stream; None: there is no such stream, or it has ended."""
         return self._streams.get(stream)
 
     def add(self, stream: StreamId, process_id: str, max_message_bytes: int, now: float) -> Stream:
@@ -86,7 +90,7 @@ class Processes:
         self._processes[stream.process_id].partitions += 1
 
     def fence(self, stream: Stream, until: float) -> None:
-        """The stream's lease is dead; it has until ``until`` to say Closed."""
+        """The stream's lease has ended; it has until ``until`` to send Closed."""
         self._release(stream)
         self._spares.pop(stream.id, None)
         self._fenced[stream.id] = stream
@@ -104,56 +108,57 @@ class Processes:
             del self._processes[stream.process_id]
 
     def failed(self, process_id: str, now: float, *, broke: bool = False) -> None:
-        """A create failed there, or a stream ``broke``.
+        """A `create` failed in this process, or one of its streams ``broke``.
 
-        The latter is not counted: when the network breaks, all streams of a process do.
+        A broken stream does not count as a failure: when the network breaks, all streams of a process break.
         """
         process = self._processes.get(process_id)
         if process is None:
             return
         if broke:
-            process.quarantine = now + QUARANTINE
+            process.quarantine = now + QUARANTINE_S
         else:
             process.failures += 1
-        penalty = min(MOST_PENALTY, PENALTY * 2.0 ** min(max(process.failures, 1) - 1, 32))
+        penalty = min(MAX_PENALTY_S, PENALTY_S * 2.0 ** min(max(process.failures, 1) - 1, 32))
         process.penalised_until = max(process.penalised_until, now + penalty)
 
     def succeeded(self, process_id: str) -> None:
-        """A lambda was created there; what failed before may still let it come after the others for its time."""
+        """A lambda was created in this process. A penalty for earlier failures stays until its time is over."""
         if process := self._processes.get(process_id):
             process.failures = 0
 
     def leaves(self, process_id: str) -> None:
-        """The process ends in order: what its other streams still offer is not meant."""
+        """The process is ending: its spare streams get no partition any more."""
         if process := self._processes.get(process_id):
             process.leaving = True
 
     def fenced_late(self, now: float) -> list[Stream]:
-        """Fenced streams whose time to say Closed is over."""
+        """Fenced streams that did not send Closed in time."""
         return [s for s in self._fenced.values() if s.fenced_until is not None and s.fenced_until <= now]
 
     def next_fence(self) -> float | None:
-        """When the next fenced stream's time is over."""
+        """When the time of the next fenced stream ends; None: there is none."""
         return min((s.fenced_until for s in self._fenced.values() if s.fenced_until is not None), default=None)
 
-    def choose(self, now: float, heir_id: str = "") -> Stream | None:
+    def choose(self, now: float, target_id: str = "") -> Stream | None:
         """The spare stream that gets the next partition.
 
-        That of the process to which it is handed over, if any, else of the process with the fewest partitions. A
-        process that failed lately comes last: a broken one always has the fewest, and would attract everything.
+        It belongs to ``target_id``, the target of a hand-over, if that has a spare stream; otherwise to the process
+        with the fewest partitions. A process that failed recently comes last: it always has the fewest partitions and
+        would otherwise get all of them.
         """
         fit = [stream for stream in self._spares.values() if self._takes(stream, now)]
 
         def rank(stream: Stream) -> tuple[bool, bool, int, int]:
             process = self._processes[stream.process_id]
-            return stream.process_id != heir_id, now < process.penalised_until, process.partitions, stream.order
+            return stream.process_id != target_id, now < process.penalised_until, process.partitions, stream.order
 
         return min(fit, key=rank, default=None)
 
     def handover_target(self, now: float, minimum_stay: float) -> tuple[str, int] | None:
-        """The process that should get a partition of another: its id, and how many it holds.
+        """The process that should get a partition of another one: its id, and how many partitions it holds.
 
-        Of those that have a spare stream, are healthy, and have been there for a while, the one with the fewest.
+        It has a spare stream and no penalty, exists for ``minimum_stay`` seconds, and has the fewest partitions.
         """
         fit = [
             (process.partitions, stream.order, stream.process_id)
@@ -168,7 +173,7 @@ class Processes:
         return process_id, held
 
     def next_release(self, now: float) -> float | None:
-        """When the next spare stream comes out of quarantine."""
+        """When the next quarantine of a process with a spare stream ends; None: there is none."""
         processes = [self._processes[s.process_id] for s in self._spares.values()]
         return min((p.quarantine for p in processes if p.quarantine > now and not p.leaving), default=None)
 

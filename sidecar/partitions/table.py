@@ -1,14 +1,14 @@
 """All partitions of one lambda: events in, commands out.
 
-Every method takes the time as an argument, changes the state and appends to ``commands``; whoever owns the table
-(the lambda's consumer thread) carries them out. Invariants, checked by the model test:
+Every method takes the time as an argument, changes the state and appends to ``commands``; the owner of the table (the
+lambda's consumer thread) carries them out. Invariants, checked by the model test:
 
-- A stream has at most one partition; a partition at most one stream; a lease belongs to one pair of them for ever.
-- What comes with a dead lease changes nothing.
-- Records go only to a RUNNING partition, at most ``frames_in_flight`` frames at a time, never beyond the window.
-- A partition never waits while a spare stream does, but for the quarantine of a process that just broke.
+- A stream has at most one partition, a partition at most one stream; a lease always belongs to the same pair of them.
+- An event with a dead lease changes nothing.
+- Records go only to a RUNNING partition, at most ``frames_in_flight`` frames at a time, and never exceed the window.
+- A partition never waits while there is a spare stream, except one of a process in quarantine.
 - Every state but WAITING, RUNNING, RESOLVING, HALTED and PAUSED ends by itself at ``due``.
-- At most one partition changes its process for balance at a time (``Balance``).
+- At most one partition at a time moves to another process for balance (``Balance``).
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -38,15 +38,15 @@ from sidecar.partitions.vocabulary import (
     TopicPartition,
 )
 
-STALL_LOOK = 1.0
-"""Seconds between looks for stalled partitions."""
+STALL_CHECK_INTERVAL_S = 1.0
+"""Seconds between checks for stalled partitions."""
 
 
 class PartitionTable:
-    """The partitions that this sidecar owns of one lambda's topics, and the streams that can take them."""
+    """The partitions of one lambda that are assigned to this sidecar, and the streams that can take them."""
 
     def __init__(self, limits: Limits, new_lease: Callable[[], Lease], jitter: Callable[[], float]) -> None:
-        """``new_lease`` gives an unguessable name at each call; ``jitter`` a number from 0 to 1."""
+        """``new_lease`` returns a new unguessable name, ``jitter`` a number from 0 to 1."""
         self._moves = moves = Transitions(limits, new_lease, jitter)
         self.operator = OperatorActions(moves)
         self.limits = limits
@@ -55,20 +55,20 @@ class PartitionTable:
         self.balance = moves.balance
         self.counts = moves.counts
         self.commands = moves.commands
-        self._next_stall_look = 0.0
+        self._next_stall_check = 0.0
 
     def take_commands(self) -> list[Command]:
-        """What is to be done, in this order. Each is taken once."""
+        """Return the commands in their order, and forget them."""
         commands = [*self.commands]
         self.commands.clear()
         return commands
 
-    # --- Kafka's side ---------------------------------------------------------------------------------------
+    # --- events of Kafka ------------------------------------------------------------------------------------
 
     def assigned(self, tps: Iterable[TopicPartition]) -> None:
-        """Kafka gave these partitions; where to start is not known yet.
+        """Kafka assigned these partitions; their resume offsets are not known yet.
 
-        With the eager protocol some were ours until a moment ago: what an operator ordered of them still holds.
+        With the eager protocol, some of them were assigned to us before: an operator's orders for them stay in force.
         """
         orders, self._moves.orders = self._moves.orders, {}
         for tp in tps:
@@ -77,24 +77,24 @@ class PartitionTable:
             self._moves.report_end(tp, order)
 
     def not_resolved(self, tp: TopicPartition, reason: str) -> None:
-        """Where to start cannot be said yet, and why."""
+        """The resume offset cannot be determined yet, for this ``reason``."""
         partition = self.partitions[tp]
         if partition.state is State.RESOLVING:
             partition.trouble.reason = reason
 
     def resolved(self, tp: TopicPartition, offset: int, now: float, *, committed: bool) -> None:
-        """Where to start is known: ``offset`` is the group's committed one, or what the config decided.
+        """The resume offset is ``offset``: the group's committed offset, or the one that the config chose.
 
-        A place that is not committed yet is committed before a lambda gets the first record: `committed`. Were the
-        sidecar killed in between, the next start would decide anew, and begin somewhere else.
+        An offset that is not ``committed`` yet must be committed before a lambda gets the first record (`committed`).
+        Otherwise, if the sidecar were killed in between, the next start would choose again, maybe another offset.
         """
         partition = self.partitions[tp]
-        partition.place(offset, committed=committed)
+        partition.move_to(offset, committed=committed)
         if committed:
             self._moves.begin(partition, now)
 
     def committed(self, tp: TopicPartition, offset: int, now: float) -> None:
-        """Kafka has ``offset`` as the partition's committed one."""
+        """Kafka has taken ``offset`` as the partition's committed offset."""
         partition = self.partitions.get(tp)
         if partition is None:
             return
@@ -103,32 +103,36 @@ class PartitionTable:
             self._moves.begin(partition, now)
 
     def offset_lost(self, tp: TopicPartition, offset: int, now: float, reason: str, *, halt: bool = False) -> None:
-        """The place is gone from the log; go on at ``offset``, or, with ``halt``, when an operator says so.
+        """The resume offset is no longer in the log: go on at ``offset``; with ``halt``, when an operator resumes.
 
-        Checkpoints of the old place mean nothing in the new one (the topic may be another by the same name), so
-        the lease dies at once.
+        The lease ends at once: its checkpoints mean nothing at the new position, since the topic may be another one
+        with the same name.
         """
         partition = self.partitions[tp]
-        halted, still, paused_for = partition.state is State.HALTED, partition.stands_still, partition.trouble.reason
+        halted, paused, paused_for = (
+            partition.state is State.HALTED,
+            partition.is_paused_by_operator,
+            partition.trouble.reason,
+        )
         if partition.lease is not None:
             leaves = partition.leaves
             self._moves.fence(partition, RevokeReason.SEEK, now, rewind=False)
             if leaves:
-                partition.position.rewind_pending = True  # nothing may be settled on the client's position any more
-                return  # somebody else's soon, who will find the same
+                partition.position.rewind_pending = True  # the client's position must not be committed any more
+                return  # the next owner will find the same loss
         self._moves.forget_wait(partition)
-        partition.place(offset, committed=False)
+        partition.move_to(offset, committed=False)
         if halt or halted:
             partition.position.uncommitted = (
-                False  # were the new place committed, nobody would hear of the loss again
+                False  # if the new offset were committed, the next owner would not notice the loss
             )
             self._moves.halt(partition, reason, None)
-        elif still:
+        elif paused:
             partition.trouble.reason = paused_for
-            self._moves.stand_still(partition)
+            self._moves.pause_for_operator(partition)
         else:
             self._moves.untime(partition)
-            partition.state = State.RESOLVING  # until the new place is committed
+            partition.state = State.RESOLVING  # until the new offset is committed
 
     def revoke(
         self,
@@ -139,9 +143,10 @@ class PartitionTable:
         *,
         may_return: bool = False,
     ) -> None:
-        """Take these partitions back within ``seconds``: those that nobody holds are gone at once.
+        """Drain these partitions within ``seconds``; a partition that no stream holds needs no drain.
 
-        ``may_return``: the protocol is the eager one, which takes all partitions away and then says which stay.
+        ``may_return``: the eager protocol revokes all partitions and assigns some of them again in the same
+        rebalance.
         """
         for tp in tps:
             partition = self.partitions.get(tp)
@@ -162,19 +167,19 @@ class PartitionTable:
                 self._moves.drain(partition, reason, AfterDrain.RELEASE, seconds, now)
 
     def revoke_all(self, reason: RevokeReason, seconds: float, now: float) -> None:
-        """The sidecar stops: take everything back and give nothing out any more."""
+        """The sidecar stops: drain all partitions, and assign none to a stream any more."""
         self._moves.draining_all = True
         self.revoke(list(self.partitions), reason, seconds, now)
 
     def held(self, tps: Collection[TopicPartition] | None = None) -> bool:
-        """Whether a lambda still holds one of these partitions (of all, when None)."""
+        """Whether a lambda still holds one of these partitions (None: any partition)."""
         partitions = self.partitions.values() if tps is None else map(self.partitions.get, tps)
         return any(p is not None and p.lease is not None for p in partitions)
 
     def forget(self, tps: Iterable[TopicPartition]) -> None:
-        """These partitions were released: they are not ours any more."""
+        """These partitions were released: they are no longer assigned to us."""
         gone = {*tps}
-        # Were one of them to come back before this is carried out, its new place would be moved to the old one.
+        # A rewind that is still pending must not move a partition that is assigned again to its old position.
         self.commands[:] = [c for c in self.commands if not (isinstance(c, Rewind) and c.partition in gone)]
         for tp in gone:
             partition = self.partitions.pop(tp, None)
@@ -186,7 +191,7 @@ class PartitionTable:
                     del self._moves.leases[partition.lease]
 
     def lost(self, tps: Iterable[TopicPartition], now: float) -> None:
-        """These partitions are already somebody else's: fence at once, wait for nothing, commit nothing."""
+        """These partitions may already belong to another member: end their leases, without a drain or a commit."""
         mine = [tp for tp in tps if tp in self.partitions]
         for tp in mine:
             order = Ordered.of(self.partitions[tp])
@@ -198,11 +203,11 @@ class PartitionTable:
 
     @property
     def has_waiting(self) -> bool:
-        """Partitions wait for a stream."""
+        """Whether partitions wait for a stream."""
         return bool(self._moves.waiting)
 
     def wants_group(self, now: float) -> bool:
-        """Whether the sidecar should be a member: a process is there, or was until lately."""
+        """Whether the sidecar should be a member of the group: there is a process, or the last one left recently."""
         if len(self.processes) > 0:
             return True
         return self._moves.empty_since is not None and now - self._moves.empty_since < self.limits.leave_group_after
@@ -219,7 +224,7 @@ class PartitionTable:
         """The lambda of the stream's partition exists."""
         partition = self._moves.partition_of(stream)
         if partition is None:
-            return  # fenced meanwhile: its Closed or its end comes
+            return  # it was fenced in the meantime: its Closed or its end follows
         if partition.lease != lease or partition.state not in (State.STARTING, State.DRAINING):
             self.commands.append(EndStream(stream, EndReason.PROTOCOL, "ready.lease: not the lease of Assigned"))
         elif partition.state is State.STARTING:
@@ -231,7 +236,7 @@ class PartitionTable:
             self.balance.arrived(partition, now)
 
     def closed(self, stream: StreamId, reason: ClosedReason, last: Progress | None, now: float) -> None:
-        """The lambda closed: its last checkpoint counts while its lease lives; the stream is over."""
+        """The lambda closed, and the stream ends. The last checkpoint counts if the lease is living."""
         partition = self._moves.partition_of(stream)
         known = self.processes.get(stream)
         if reason is ClosedReason.STOPPED and known is not None:
@@ -242,7 +247,7 @@ class PartitionTable:
             declined = reason is ClosedReason.DECLINED and partition.state is State.STARTING
             unasked = reason is ClosedReason.REVOKED and partition.state is not State.DRAINING
             if (declined or unasked) and known is not None:
-                self.processes.failed(known.process_id, now, broke=True)  # it would do the same with the next at once
+                self.processes.failed(known.process_id, now, broke=True)  # it would close the next one at once, too
             orderly = declined or reason in (ClosedReason.STOPPED, ClosedReason.REVOKED)
             self._moves.released(partition, now, f"the lambda closed ({reason.name.lower()})", orderly=orderly)
         if known is not None:
@@ -260,7 +265,7 @@ class PartitionTable:
         self._moves.remove(known, now)
 
     def checkpoint(self, lease: Lease, progress: Progress, now: float) -> tuple[CheckpointOutcome, int | None]:
-        """How far a lambda has got. Returns the outcome and, when it lies beyond, what was delivered."""
+        """Apply a checkpoint. Returns the outcome and, with BEYOND_DELIVERED, the last delivered offset."""
         partition = self._moves.leases.get(lease)
         if partition is None:
             return CheckpointOutcome.STALE_LEASE, None
@@ -287,21 +292,21 @@ class PartitionTable:
         creating = partition.state is State.STARTING
         if creating:
             self.processes.failed(stream.process_id, now)
-        # Before anything is given out anew: the stream does not count as a partition of its process any more.
+        # First, so that the process no longer counts this partition when a stream is chosen below.
         self.processes.fence(stream, now + self.limits.close_timeout)
         if failure.action is ErrorAction.CRITICAL and not creating and not partition.leaves:
             outcome, seconds = self._moves.critical(partition, failure, reason, now), 0.0
         else:
-            # What leaves is the next owner's, who meets the same failure with a lease that can tell it.
+            # A partition that is being released is not halted: the next owner's lambda meets the same failure.
             self._moves.report("warning", "lambda failed", partition, creating=creating, **fields)
             outcome, seconds = self._moves.released(partition, now, reason, failure=failure)
         return outcome, seconds
 
     def pause_lease(self, stream: StreamId, pausing: Pausing, now: float) -> None:
-        """The lambda of the stream's partition wants no records for now."""
+        """The lambda of the stream's partition asks for a pause."""
         partition = self._moves.partition_of(stream)
         if partition is None or partition.state is State.DRAINING:
-            return  # it is over, or will be soon
+            return  # its lease has ended, or ends soon
         if partition.state not in (State.RUNNING, State.PAUSED):
             self.commands.append(EndStream(stream, EndReason.PROTOCOL, "pause: came before Ready"))
             return
@@ -321,34 +326,34 @@ class PartitionTable:
         )
 
     def resume_lease(self, stream: StreamId, now: float) -> None:
-        """The lambda wants records again."""
+        """The lambda ends its pause."""
         partition = self._moves.partition_of(stream)
         if partition is not None and partition.state is State.PAUSED:
             self._moves.go_on(partition, now)
 
     def rewound(self, tp: TopicPartition) -> None:
-        """Kafka's client was told to fetch again from where ``Rewind`` said."""
+        """Kafka's client was moved to the offset of the ``Rewind``."""
         self.partitions[tp].position.rewind_pending = False
 
     def not_rewound(self, rewind: Rewind, later: Sequence[Command]) -> None:
-        """It could not be carried out: it is asked for again, unless one of the ``later`` commands replaces it."""
+        """The rewind could not be carried out: issue it again, unless one of the ``later`` commands replaces it."""
         if not any(isinstance(c, Rewind) and c.partition == rewind.partition for c in (*later, *self.commands)):
             self.commands.append(rewind)
 
     def partition_of_lease(self, lease: Lease) -> TopicPartition | None:
-        """The partition of a living lease."""
+        """The partition of a living lease; None: the lease is not living."""
         partition = self._moves.leases.get(lease)
         return None if partition is None else partition.tp
 
     # --- records --------------------------------------------------------------------------------------------
 
     def may_send(self, tp: TopicPartition) -> int:
-        """How many records may go to the partition's lambda now; 0: none."""
+        """How many records may be sent to the partition's lambda now; 0: none."""
         partition = self.partitions.get(tp)
         if (
             partition is None
             or partition.state is not State.RUNNING
-            or partition.position.rewind_pending  # what would come now lies beyond what is to be fetched again
+            or partition.position.rewind_pending  # buffered records come after those that must be fetched again
             or partition.held.in_flight >= self.limits.frames_in_flight
         ):
             return 0
@@ -368,7 +373,7 @@ class PartitionTable:
         self.partitions[tp].held.sent(first, last, count, size, offsets, now)
 
     def written(self, stream: StreamId) -> TopicPartition | None:
-        """A frame left. Returns the partition that may get the next, or None when the stream has none."""
+        """A frame was written. Returns the stream's partition, which may get another frame; None: it has none."""
         partition = self._moves.partition_of(stream)
         if partition is None:
             return None
@@ -378,10 +383,11 @@ class PartitionTable:
     def undeliverable(
         self, tp: TopicPartition, offset: int, reason: str, seconds: float, now: float, *, readable: bool = False
     ) -> bool:
-        """The record at ``offset`` cannot be delivered. Returns whether it is to become a dead letter.
+        """The record at ``offset`` cannot be delivered. Returns whether it becomes a dead letter.
 
-        One that is not ``readable`` cannot be kept byte for byte: the lambda finishes what it has begun of what came
-        before, within ``seconds``, then the partition halts. What it had not begun comes again when it is resumed.
+        A record that is not ``readable`` cannot be written as a dead letter. Then the lambda gets ``seconds`` to
+        finish the earlier records that it has begun, and the partition halts. The others are delivered after a
+        resume.
         """
         partition = self.partitions[tp]
         self._moves.report("error", "record cannot be delivered", partition, offset=offset, reason=reason)
@@ -396,13 +402,13 @@ class PartitionTable:
     def dead_lettered(
         self, tp: TopicPartition, offset: int, letter: DeadLetter, error: str, seconds: float, now: float
     ) -> None:
-        """The dead-letter topic has the record at ``offset``, or, with ``error``, could not be written.
+        """The record at ``offset`` was written to the dead-letter topic; with an ``error``, it could not be.
 
-        The latter halts the partition: nothing is dropped.
+        An error halts the partition: no record is dropped.
         """
         partition = self.partitions.get(tp)
         if partition is None or partition.dead.get(offset) is not letter:
-            return  # taken away or moved meanwhile: whoever meets the record again decides anew
+            return  # the partition was revoked or moved in the meantime; the record is handled again when it comes
         del partition.dead[offset]
         if not error:
             self.counts.dead_letters += 1
@@ -422,7 +428,7 @@ class PartitionTable:
             self._moves.halt(partition, reason, offset)
 
     def no_such_record(self, tp: TopicPartition, offset: int, seconds: float, now: float) -> None:
-        """A lambda named an offset that the log jumps over: there is nothing to keep, and it would fail for ever."""
+        """A lambda failed at an offset where the log has no record: halt, since it would fail again each time."""
         partition = self.partitions[tp]
         del partition.dead[offset]
         reason = f"the lambda failed at offset {offset}, where the log has no record: no dead letter"
@@ -430,7 +436,7 @@ class PartitionTable:
         self._halt_at(partition, offset, reason, seconds, now)
 
     def _halt_at(self, partition: Partition, offset: int, reason: str, seconds: float, now: float) -> None:
-        """Take back what runs, then halt at ``offset``."""
+        """Drain the partition, then halt at ``offset``."""
         partition.position.rewind_pending = True
         if partition.state is State.DRAINING:
             if partition.after_drain is not AfterDrain.RELEASE:
@@ -444,29 +450,29 @@ class PartitionTable:
         self._moves.drain(partition, RevokeReason.HALTED, AfterDrain.HALT, seconds, now)
 
     def waits_for_dead_letter(self, tp: TopicPartition, offset: int) -> None:
-        """The next record was given to the writer of dead letters."""
+        """The next record was given to the dead-letter thread."""
         self.partitions[tp].trouble.reason = f"waits for the dead letter of offset {offset} to be written"
 
     def misrouted(self, tp: TopicPartition, offset: int) -> None:
-        """The record at ``offset`` was given away by Kafka's client and is not here: fetch again from it on."""
+        """The record at ``offset`` arrived on the wrong queue and was dropped: fetch again from it on."""
         partition = self.partitions.get(tp)
         if partition is None or partition.position.rewind_pending:
-            return  # somebody else's; or it is fetched again anyway
+            return  # not assigned to us, or fetched again anyway
         partition.position.rewind_pending = True
         self.commands.append(Rewind(tp, offset))
 
     def dropped(self, tps: Iterable[TopicPartition]) -> None:
-        """Fetched records of these were dropped for good: the client's position says nothing about what is done."""
+        """Fetched records of these partitions were dropped: the client's position must not be committed."""
         for tp in tps:
             if tp in self.partitions:
                 self.partitions[tp].position.rewind_pending = True
 
     def settled(self, tp: TopicPartition, position: int) -> None:
-        """Nothing of it waits, and Kafka's client stands at ``position``."""
+        """No record of the partition is buffered, and the position of Kafka's client is ``position``."""
         self.partitions[tp].settle(position)
 
     def block(self, tp: TopicPartition, now: float) -> None:
-        """Records wait, and the window is full (or not any more: called whenever that may have changed)."""
+        """Records are buffered: check whether the window is full. To be called whenever that may have changed."""
         partition = self.partitions.get(tp)
         if partition is None or partition.state is not State.RUNNING:
             return
@@ -485,7 +491,7 @@ class PartitionTable:
     # --- the clock --------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Time has passed: drains and starts that took too long, back-offs and pauses that are over, hand-overs."""
+        """Time has passed: end drains and starts that took too long, back-offs and pauses; start hand-overs."""
         for partition in [p for p in self._moves.timed.values() if p.due is not None and p.due <= now]:
             self._overdue(partition, now)
         for stream in self.processes.fenced_late(now):
@@ -493,12 +499,12 @@ class PartitionTable:
             self._moves.remove(stream, now)
         self._moves.match(now)
         self._moves.hand_over(now)
-        if now >= self._next_stall_look:
-            self._next_stall_look = now + STALL_LOOK
-            self._look_for_stalls(now)
+        if now >= self._next_stall_check:
+            self._next_stall_check = now + STALL_CHECK_INTERVAL_S
+            self._report_stalls(now)
 
     def next_due(self, now: float) -> float | None:
-        """When ``tick`` has something to do next that was promised, or None."""
+        """The time by which ``tick`` must be called; None: nothing is due."""
         times = [p.due for p in self._moves.timed.values()]
         times.append(self.processes.next_fence())
         if self._moves.waiting:
@@ -523,7 +529,7 @@ class PartitionTable:
             self._moves.released(partition, now, "drain deadline")
         self._moves.remove(stream, now)
 
-    def _look_for_stalls(self, now: float) -> None:
+    def _report_stalls(self, now: float) -> None:
         for partition in self.partitions.values():
             if partition.stall(now):
                 self._moves.report(

@@ -1,7 +1,7 @@
-"""How the partitions of one lambda move through their states: the steps that several events share.
+"""The transitions between the states of a partition that several events share.
 
-A life is from Assign to the end of the lease. What follows it is decided here: wait for the next lambda, back off,
-stand still, or leave.
+A life is the time from Assign to the end of the lease. This module decides what follows it: the partition waits for
+the next lambda, backs off, halts, is paused, or is released.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ from sidecar.partitions.vocabulary import (
 
 @dataclass(slots=True)
 class Counts:
-    """Of all partitions of one lambda, since the start."""
+    """Counters of all partitions of one lambda, since the start."""
 
     restarts: int = 0
     dead_letters: int = 0
@@ -52,11 +52,11 @@ class Counts:
 class Transitions:
     """The partitions, the streams that can take them, and the steps between their states.
 
-    Shared by `PartitionTable` and `OperatorActions`, whose methods are the events; nobody else calls it.
+    `PartitionTable` and `OperatorActions`, whose methods are the events, share it; nothing else calls it.
     """
 
     def __init__(self, limits: Limits, new_lease: Callable[[], Lease], jitter: Callable[[], float]) -> None:
-        """``new_lease`` gives an unguessable name at each call; ``jitter`` a number from 0 to 1."""
+        """``new_lease`` returns a new unguessable name, ``jitter`` a number from 0 to 1."""
         self.limits = limits
         self.processes = Processes()
         self.balance = Balance(limits)
@@ -75,25 +75,25 @@ class Transitions:
     # --- a life begins ----------------------------------------------------------------------------------------
 
     def begin(self, partition: Partition, now: float) -> None:
-        """Its place is known and committed: wait for a lambda, or stand still if an operator ordered that before."""
+        """Its resume offset is committed: wait for a lambda, or halt or pause again if that was ordered before."""
         order, partition.ordered = partition.ordered, None
         if order is None:
             partition.trouble.reason = ""
             self.wait(partition, now)
             return
-        same_place = order.resume_at == partition.position.resume_at
+        same_offset = order.resume_at == partition.position.resume_at
         partition.skip = {offset for offset in order.skip if offset >= partition.position.resume_at}
         if order.is_paused:
             partition.trouble.reason = order.reason
-            self.stand_still(partition)
-        elif order.is_halted and same_place:
+            self.pause_for_operator(partition)
+        elif order.is_halted and same_offset:
             self.halt(partition, order.reason, order.failing_offset)
         else:
             partition.trouble.reason = ""
             self.wait(partition, now)
 
     def report_end(self, tp: TopicPartition, order: Ordered) -> None:
-        """The partition is not ours any more, and an operator's pause of it ends with that."""
+        """The partition is no longer assigned to us, so an operator's pause of it ends."""
         if order.is_paused:
             event = "an operator's pause ended: the partition is not this sidecar's any more"
             self.commands.append(Report("warning", event, tp, None, {"reason": order.reason}))
@@ -127,20 +127,20 @@ class Transitions:
             )
 
     def hand_over(self, now: float) -> None:
-        """Give a process that came later its share, a partition at a time."""
+        """Give a process that joined later its share, one partition at a time."""
         if self.waiting or self.draining_all:
             return
         chosen = self.balance.choose(self.partitions.values(), self.processes, now)
         if chosen is not None:
-            partition, heir_id = chosen
-            self.balance.begun(partition, heir_id)
+            partition, target_id = chosen
+            self.balance.begun(partition, target_id)
             self.report("info", "partition is handed over to another process", partition)
             self.drain(partition, RevokeReason.HAND_OVER, AfterDrain.WAIT, self.limits.hand_over_drain, now)
 
     # --- a life goes on ---------------------------------------------------------------------------------------
 
     def progress(self, partition: Partition, progress: Progress, now: float) -> CheckpointOutcome:
-        """A checkpoint came under the living lease."""
+        """Apply a checkpoint of the living lease."""
         outcome = partition.progress(progress, now)
         if outcome is not CheckpointOutcome.BEYOND_DELIVERED:
             more, names = partition.skips(progress)
@@ -154,7 +154,7 @@ class Transitions:
     # --- a life is interrupted --------------------------------------------------------------------------------
 
     def go_on(self, partition: Partition, now: float) -> None:
-        """The pause that its lambda asked for is over."""
+        """End the pause that its lambda asked for."""
         holding = partition.held
         assert holding.pausing is not None
         number, holding.pausing = holding.pausing.number, None
@@ -177,7 +177,7 @@ class Transitions:
         self.commands.append(Revoke(stream.id, reason, seconds))
 
     def fence(self, partition: Partition, reason: RevokeReason, now: float, *, rewind: bool = True) -> None:
-        """End the lease now; the stream gets some time to say Closed."""
+        """End the lease now; the stream gets some time to send Closed."""
         stream = self.stream_of(partition)
         self.commands.append(Revoke(stream.id, reason, 0.0))
         self.end_lease(partition, rewind=rewind)
@@ -201,10 +201,10 @@ class Transitions:
         immediate: bool = False,
         failure: Failure | None = None,
     ) -> tuple[ErrorOutcome, float]:
-        """The lambda let go of the partition. Returns what becomes of it, and the seconds of back-off.
+        """The lambda released the partition. Returns the outcome and the seconds of back-off.
 
-        ``orderly``: nothing failed. ``immediate``: a first failure is tried again at once (a process that was
-        killed is no reason to wait; one that dies again and again is). ``failure``: what the lambda said.
+        ``orderly``: nothing failed. ``immediate``: retry a first failure at once, since a single killed process is no
+        reason to wait, but a process that dies repeatedly is. ``failure``: the error that the lambda reported.
         """
         lease = partition.lease
         if partition.state is not State.DRAINING:
@@ -236,7 +236,7 @@ class Transitions:
         return ErrorOutcome.RESTARTING, seconds
 
     def after(self, partition: Partition, now: float, lease: Lease | None, why: str) -> None:
-        """What was to be after the drain; without one, wait for the next lambda."""
+        """Do what ``after_drain`` says; outside of a drain, wait for the next lambda."""
         then = partition.after_drain if partition.state is State.DRAINING else AfterDrain.WAIT
         match then:
             case AfterDrain.RELEASE:
@@ -244,24 +244,24 @@ class Transitions:
             case AfterDrain.HALT:
                 self.halt(partition, partition.trouble.reason, partition.trouble.failing_offset)
             case AfterDrain.PAUSE:
-                self.stand_still(partition)
+                self.pause_for_operator(partition)
             case AfterDrain.WAIT:
                 partition.trouble.reason = ""
                 self.report("info", "partition waits for a lambda", partition, lease=lease, reason=why)
                 self.wait(partition, now)
 
     def critical(self, partition: Partition, failure: Failure, reason: str, now: float) -> ErrorOutcome:
-        """The policy decides. A dead letter needs a record that the lambda was given and has not checkpointed."""
+        """Apply the policy. A dead letter needs a record that was delivered and is not checkpointed."""
         lease, policy = partition.lease, self.limits.policy
         letter = DeadLetter(failure, partition.trouble.attempt, partition.trouble.first_failed_at or now, now)
         if policy is Policy.DEAD_LETTER and failure.offset is not None and partition.is_delivered(failure.offset):
-            # Written when it comes again, after the rewind: what lies before it is not processed yet.
+            # It is written when it is fetched again, after the rewind: records before it are not processed yet.
             partition.dead[failure.offset] = letter
             partition.trouble.attempt, partition.trouble.failures, partition.trouble.first_failed_at = 1, 0, None
             self.counts.restarts += 1
             self.report("warning", "record becomes a dead letter", partition, reason=reason, **failure.fields())
             if partition.state is State.DRAINING and partition.after_drain is AfterDrain.HALT:
-                partition.after_drain = AfterDrain.WAIT  # what halts it comes after this, and is met again
+                partition.after_drain = AfterDrain.WAIT  # the record that halts it comes later, and halts it again
                 partition.trouble.failing_offset, partition.trouble.reason = None, ""
             self.end_lease(partition)
             self.after(partition, now, lease, reason)
@@ -287,8 +287,8 @@ class Transitions:
         partition.trouble.reason = reason
         partition.trouble.failing_offset = offset
 
-    def stand_still(self, partition: Partition) -> None:
-        """Paused by an operator: nobody holds it."""
+    def pause_for_operator(self, partition: Partition) -> None:
+        """Put it into an operator's pause: no stream holds it."""
         self.balance.gone(partition)
         partition.state = State.PAUSED
         self.untime(partition)
@@ -309,7 +309,7 @@ class Transitions:
         if known is None or known.partition is None:
             return None
         partition = self.partitions.get(known.partition)
-        # After a rebalance the same partition may be here again under another stream.
+        # After a rebalance the same partition may be assigned to us again and be held by another stream.
         holding = None if partition is None else partition.holding
         return partition if holding is not None and holding.stream == stream else None
 

@@ -1,8 +1,8 @@
-"""The words of the partition core: what it is told, what it answers, what it asks for.
+"""The types of the partition core: its arguments, its results and its commands.
 
-Nothing here or beside it knows of Kafka, gRPC, threads or clocks. Times are seconds of a monotonic clock and come
-in as arguments. The enums carry the numbers of ``proto/``, so that the server needs no translation; a test holds
-the two together.
+Nothing in this package knows Kafka, gRPC, threads or clocks. Times are seconds of a monotonic clock and are passed
+in as arguments. The enums have the numbers of ``proto/``, so the server needs no translation; a test compares the
+two.
 """
 
 from collections.abc import Iterable
@@ -11,18 +11,18 @@ from enum import IntEnum, StrEnum
 from typing import Literal, NamedTuple
 
 StreamId = int
-"""Given by the server, unique in the process: one `Serve` call of a lambda."""
+"""One `Serve` call of a lambda. The server gives it; it is unique in the sidecar process."""
 
 Lease = str
-"""Random and unguessable: names one assignment of one partition to one stream."""
+"""Names one assignment of one partition to one stream; random and unguessable."""
 
 
 Level = Literal["debug", "info", "warning", "error"]
-"""How loud a report is."""
+"""The log level of a report."""
 
 RefusalKind = Literal["unknown", "state", "range", "kafka"]
-"""Why an order is refused: the partition is not ours, its state does not allow it, the log does not have the offset,
-Kafka does not answer."""
+"""Why an order is refused: the partition is not assigned to us, its state does not allow the order, the log does not
+have the offset, Kafka does not answer."""
 
 
 class TopicPartition(NamedTuple):
@@ -87,7 +87,7 @@ class RevokeReason(IntEnum):
 
 
 class ClosedReason(IntEnum):
-    """Why a lambda closed (numbers of ``lambda.proto``); what is unknown counts as UNSPECIFIED."""
+    """Why a lambda closed (numbers of ``lambda.proto``); an unknown number counts as UNSPECIFIED."""
 
     UNSPECIFIED = 0
     REVOKED = 1
@@ -101,7 +101,7 @@ class ClosedReason(IntEnum):
 
 
 class CheckpointOutcome(IntEnum):
-    """What became of a checkpoint (numbers of ``lambda.proto``)."""
+    """The result of a checkpoint (numbers of ``lambda.proto``)."""
 
     ACCEPTED = 1
     ACCEPTED_DRAINING = 2
@@ -119,7 +119,7 @@ class ErrorAction(IntEnum):
 
 
 class ErrorOutcome(IntEnum):
-    """What became of an error (numbers of ``lambda.proto``)."""
+    """The result of a reported error (numbers of ``lambda.proto``)."""
 
     RESTARTING = 1
     HALTED = 2
@@ -130,7 +130,7 @@ class ErrorOutcome(IntEnum):
 
 
 class EndReason(IntEnum):
-    """Why the sidecar ends a stream by itself."""
+    """Why the sidecar ends a stream."""
 
     TOO_LATE = 1
     PROTOCOL = 2
@@ -138,38 +138,39 @@ class EndReason(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds a partition. Counts are records, sizes bytes, times seconds."""
+    """The limits of a partition. Counts are records, sizes bytes, times seconds."""
 
     window_messages: int = 10_000
     window_bytes: int = 16 * 1024 * 1024
     window_span: int = 1_000_000
-    """Offsets between checkpoint and the last record sent: bounds what is delivered again after a crash, also when
-    ``completed_beyond`` keeps the window open."""
+    """Offsets between the checkpoint and the last record sent. It bounds how many records are delivered again after a
+    crash, also when ``completed_beyond`` keeps the window open."""
     frames_in_flight: int = 2
     ready_timeout: float = 60.0
     close_timeout: float = 10.0
-    """How long a fenced stream may take to say Closed before it is ended."""
+    """How long a fenced stream may take to send Closed before the sidecar ends it."""
     backoff_first: float = 0.5
     backoff_most: float = 30.0
     leave_group_after: float = 60.0
     blocked_report_after: float = 30.0
     stall_after: float = 300.0
-    """How long records may be outstanding without any progress before the partition counts as stalled."""
+    """How long records may be outstanding without progress before the partition counts as stalled."""
     policy: Policy = Policy.HALT
     max_restarts: int | None = None
-    """After so many restarts without a new checkpoint the next failure is critical; None: it never turns critical
-    by counting."""
+    """After this many restarts without a new checkpoint the next failure is critical; None: the number of restarts
+    never makes a failure critical."""
     hand_over_drain: float = 10.0
     minimum_stay: float = 5.0
-    """How long a partition stays with a process, and a process must have been there, before a hand-over."""
+    """How long a partition must have been with its process, and the new process must have existed, before a
+    hand-over."""
     hand_over_backoff_first: float = 10.0
     hand_over_backoff_most: float = 600.0
-    """Between hand-overs after one that failed."""
+    """Wait after a failed hand-over: the first one, and the longest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A checkpoint as it came from the wire (``CheckpointEntry`` without its lease)."""
+    """A checkpoint as received (``CheckpointEntry`` without its lease)."""
 
     offset: int | None = None
     completed_beyond: int = 0
@@ -182,18 +183,18 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Pausing:
-    """A lambda's wish to get no records for now (``Pause`` on the wire); times are seconds."""
+    """A lambda's request for a pause (``Pause`` on the wire); times are seconds."""
 
     number: int
     offset: int | None = None
     reason: str = ""
     retry_after: float | None = None
-    """None: not by itself."""
+    """None: the pause does not end by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as it came from the wire, or made by the sidecar itself."""
+    """An error as received, or made by the sidecar itself."""
 
     action: ErrorAction
     offset: int | None = None
@@ -202,10 +203,10 @@ class Failure:
     type: str = ""
     stack: str = ""
     version: str = ""
-    """Of the lambda's own code, as its process offered it."""
+    """The version of the lambda's code, as its process offered it."""
 
     def fields(self) -> dict[str, object]:
-        """For a log line: what there is."""
+        """The fields that are set, for a log line."""
         found = {
             "offset": self.offset,
             "code": self.code,
@@ -218,21 +219,21 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Why a record is left out and kept in the dead-letter topic. Times are of the monotonic clock."""
+    """Why a record is skipped and written to the dead-letter topic. Times are seconds of the monotonic clock."""
 
     failure: Failure
     attempts: int
-    """How often the partition was tried from its place, this time included."""
+    """How often the partition was started from this resume offset, this time included."""
     first_failed_at: float
     last_failed_at: float
 
 
-# --- what the core asks for -------------------------------------------------------------------------------------
+# --- commands of the core ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Tell the stream that it has a partition now."""
+    """Tell the stream that it has this partition now."""
 
     stream: StreamId
     lease: Lease
@@ -252,7 +253,7 @@ class Revoke:
 
 @dataclass(frozen=True, slots=True)
 class EndStream:
-    """End the stream; the lambda's side did not keep to the contract."""
+    """End the stream, because its lambda broke the contract."""
 
     stream: StreamId
     reason: EndReason
@@ -261,7 +262,7 @@ class EndStream:
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
-    """Fetch again from ``offset``: what waits for this partition is dropped."""
+    """Drop the buffered records of this partition and fetch again from ``offset``."""
 
     partition: TopicPartition
     offset: int
@@ -269,7 +270,7 @@ class Rewind:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Something an operator wants to read in the log."""
+    """A log line for operators."""
 
     level: Level
     event: str
@@ -289,7 +290,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """End the sidecar with an error: the policy says so."""
+    """End the sidecar with an error, as the policy says."""
 
     reason: str
 
@@ -298,7 +299,7 @@ Command = Assign | Revoke | EndStream | Rewind | Report | Resumed | Exit
 
 
 class OrderRefused(Exception):  # noqa: N818 - a refusal, named as the operator reads it
-    """An operator's order cannot be carried out; the text says why and what can be done."""
+    """An operator's order cannot be carried out; the text says why, and what the operator can do."""
 
     def __init__(self, text: str, kind: RefusalKind = "state") -> None:
         super().__init__(text)

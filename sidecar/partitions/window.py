@@ -1,7 +1,7 @@
-"""How many records of one partition are outstanding: sent, neither checkpointed nor completed beyond.
+"""The outstanding records of one partition: sent, and neither checkpointed nor completed after the checkpoint.
 
-Counted as records, never by subtracting offsets: transaction markers, aborted records and compaction leave gaps,
-and a window of 100 must let 100 records through whatever lies between them.
+Records are counted; offsets are never subtracted: transaction markers, aborted records and compaction leave gaps
+between offsets, and a window of 100 must let 100 records through.
 """
 
 from bisect import bisect_left, bisect_right
@@ -14,7 +14,7 @@ from sidecar.partitions.vocabulary import Limits
 
 @dataclass(slots=True)
 class _Frame:
-    """What is left of a frame that was sent: ``count`` records from ``first`` to ``last``, ``size`` bytes."""
+    """The rest of a frame that was sent: ``count`` records from ``first`` to ``last``, ``size`` bytes."""
 
     first: int
     last: int
@@ -28,10 +28,10 @@ class Window:
 
     Invariants:
 
-    - ``records`` is the number of records sent whose offset lies above the last checkpoint.
-    - ``0 <= outstanding <= records``; they differ by what is completed beyond the checkpoint.
-    - ``delivered`` never moves back within a lease, but by ``rewind``.
-    - When nothing is outstanding there is room for at least one record, so no setting can stop a partition.
+    - ``records`` is the number of records sent with offsets above the last checkpoint.
+    - ``0 <= outstanding <= records``; they differ by the records that are completed after the checkpoint.
+    - Only ``rewind`` moves ``delivered`` back within a lease.
+    - When no record is outstanding there is room for at least one, so no setting can stop a partition.
     """
 
     __slots__ = (
@@ -50,18 +50,18 @@ class Window:
         self._beyond_bytes = 0
         self.records = 0
         self.delivered: int | None = None
-        """The last record sent, as far as what was sent counts."""
+        """The offset of the last record sent; a rewind moves it back."""
         self.furthest: int | None = None
-        """The last record ever sent, voided or not."""
+        """The highest offset that was ever sent; a rewind does not move it."""
 
     @property
     def outstanding(self) -> int:
-        """Records that fill the window."""
+        """Records that count towards the window."""
         return self.records - self._beyond
 
     @property
     def outstanding_bytes(self) -> int:
-        """Bytes of serialized frames that fill the window."""
+        """Bytes of serialized frames that count towards the window."""
         return self._bytes - self._beyond_bytes
 
     def room(self) -> int:
@@ -75,7 +75,7 @@ class Window:
         return max(least, self._limits.window_messages - outstanding)
 
     def sent(self, first: int, last: int, count: int, size: int, offsets: Sequence[int] | None) -> None:
-        """A frame of ``count`` records and ``size`` bytes left; ``offsets`` is None when they are consecutive."""
+        """Add a frame of ``count`` records and ``size`` bytes; ``offsets`` is None when they are consecutive."""
         self._frames.append(_Frame(first, last, count, size, offsets))
         self.records += count
         self._bytes += size
@@ -83,7 +83,7 @@ class Window:
         self.furthest = last if self.furthest is None else max(last, self.furthest)
 
     def checkpoint(self, offset: int) -> None:
-        """Everything up to and including ``offset`` is done."""
+        """All records up to and including ``offset`` are processed."""
         frames = self._frames
         while frames and frames[0].last <= offset:
             done = frames.popleft()
@@ -95,15 +95,15 @@ class Window:
         self.completed(0, 0)
 
     def completed(self, count: int, size: int) -> None:
-        """``count`` records of ``size`` bytes after the checkpoint are done too; replaces what was said before.
+        """``count`` records of ``size`` bytes after the checkpoint are processed too; replaces earlier numbers.
 
-        What comes from the wire is not trusted: more than is outstanding counts as all of it.
+        Numbers from the wire are not trusted: they are cut to the number of records sent.
         """
         self._beyond = min(count, self.records)
         self._beyond_bytes = min(size, self._bytes)
 
     def rewind(self, offset: int) -> None:
-        """What was sent from ``offset`` on counts as not sent: it will be sent again, under the same lease."""
+        """Count the records from ``offset`` on as not sent: they will be sent again, under the same lease."""
         frames, records, size_before = self._frames, self.records, self._bytes
         while frames and frames[-1].first >= offset:
             void = frames.pop()
@@ -122,7 +122,7 @@ class Window:
             self.delivered = frames[-1].last
         else:
             self.delivered = self._low - 1 if self._low > self.start else None
-        # Which of them were completed is not known: count what is void as such first, so that the window stays tight.
+        # We do not know which records were completed. Assume the voided ones were, so that the window stays tight.
         voided, voided_bytes = records - self.records, size_before - self._bytes
         self.completed(max(0, self._beyond - voided), max(0, self._beyond_bytes - voided_bytes))
 
@@ -130,7 +130,7 @@ class Window:
         done = offset - frame.first + 1 if frame.offsets is None else bisect_right(frame.offsets, offset)
         if done == 0:
             return
-        # The bytes of single records are not kept; an even share is near enough for a limit.
+        # The sizes of single records are not kept; an even share is precise enough for a limit.
         size = frame.size * done // frame.count
         if frame.offsets is None:
             frame.first = offset + 1

@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sidecar.partitions.partition import WELL_AFTER
+from sidecar.partitions.partition import WELL_AFTER_S
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
     ErrorOutcome,
@@ -215,7 +215,7 @@ class Account:
         return number
 
     @property
-    def stands_still(self) -> bool:
+    def is_paused_by_operator(self) -> bool:
         """An operator paused it, or is about to."""
         if self.state is State.DRAINING:
             return self.after == "pause"
@@ -248,7 +248,7 @@ class Account:
             return ErrorOutcome.RESTARTING
         self.moving = False
         held, ready = self.held, self.state in (State.RUNNING, State.PAUSED)
-        if held is not None and ready and now - held.ready_at >= WELL_AFTER and self.unprocessed == 0:
+        if held is not None and ready and now - held.ready_at >= WELL_AFTER_S and self.unprocessed == 0:
             self.attempt, self.failures = 1, 0
         if self.limits.max_restarts is not None and self.failures >= self.limits.max_restarts:
             return self.critical(offset)

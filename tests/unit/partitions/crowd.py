@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sidecar.partitions.processes import MOST_PENALTY, PENALTY, QUARANTINE
+from sidecar.partitions.processes import MAX_PENALTY_S, PENALTY_S, QUARANTINE_S
 from sidecar.partitions.vocabulary import StreamId, TopicPartition
 
 
@@ -62,10 +62,10 @@ class Crowd:
         """A create failed there, or a stream ``broke``: it comes last for a time, doubled by creates in a row."""
         health = self.health[process]
         if broke:
-            health.quarantined_until = now + QUARANTINE
+            health.quarantined_until = now + QUARANTINE_S
         else:
             health.failures += 1
-        penalty = min(MOST_PENALTY, PENALTY * 2.0 ** max(0, health.failures - 1))
+        penalty = min(MAX_PENALTY_S, PENALTY_S * 2.0 ** max(0, health.failures - 1))
         health.penalised_until = max(health.penalised_until, now + penalty)
 
     def held(self, process: str) -> int:

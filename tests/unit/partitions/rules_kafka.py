@@ -126,7 +126,7 @@ class KafkaRules(Thread):
         # Of a new partition and of one that leaves nobody asks.
         if account is None or account.state is State.RESOLVING or self._released(account):
             return
-        leaves, still = account.leaves, account.stands_still
+        leaves, still = account.leaves, account.is_paused_by_operator
         halts = halts or account.state is State.HALTED
         place = round(part * account.log.end)
         self.table.offset_lost(tp, place, self.now, "gone", halt=halts)

@@ -88,7 +88,7 @@ class OperatorRules(Thread):
             assert caught.value.kind == refused(account)
             return
         halted = account.state is State.HALTED or (account.state is State.DRAINING and account.after == "halt")
-        state = State.HALTED if halted else State.PAUSED if account.stands_still else State.WAITING
+        state = State.HALTED if halted else State.PAUSED if account.is_paused_by_operator else State.WAITING
         before, after = self.table.operator.seek(tp, place, self.now)
         assert before == account.place
         assert after is state or (state is State.WAITING and after is State.STARTING)

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from sidecar.partitions.balance import PROOF
-from sidecar.partitions.processes import PENALTY
+from sidecar.partitions.balance import PROBATION_S
+from sidecar.partitions.processes import PENALTY_S
 from sidecar.partitions.vocabulary import ClosedReason, Limits, OrderRefused, Pausing, Revoke, RevokeReason, State
 
 from .lab import P0, P1, P2, P3, Lab
@@ -30,7 +30,7 @@ def settled(partitions: int, *names: str) -> Town:
 
 
 @pytest.mark.parametrize("partitions", [2, 3, 8, 25])
-def test_one_that_joins_gets_its_share_one_partition_at_a_time(partitions: int) -> None:
+def test_a_process_that_joins_gets_its_share_one_partition_at_a_time(partitions: int) -> None:
     town = settled(partitions, "a")
     town.join("b")
     town.wait(LIMITS.minimum_stay - STEP)
@@ -50,7 +50,7 @@ def test_nothing_moves_at_a_difference_of_one() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_in_a_stable_set_of_processes_hand_overs_stop(seed: int) -> None:
+def test_hand_overs_stop_when_the_processes_do_not_change(seed: int) -> None:
     dice = random.Random(seed)
     town = Town(dice.randint(1, 12))
     names = [f"process {number}" for number in range(dice.randint(2, 5))]
@@ -106,7 +106,7 @@ def flap(town: Town, seconds: float, life: float, pause: float, *, orderly: bool
 
 
 @pytest.mark.parametrize("life", [4.0, 6.0, 8.0, 15.0])
-def test_one_that_flaps_is_given_less_and_less(life: float) -> None:
+def test_a_process_that_keeps_dying_gets_partitions_less_and_less_often(life: float) -> None:
     town = settled(6, "a", "b")
     before = town.hand_overs
     flap(town, HOUR, life, 2.0)
@@ -117,7 +117,7 @@ def test_one_that_flaps_is_given_less_and_less(life: float) -> None:
     assert sum(town.held("a", "b")) == 6
 
 
-def test_one_that_flaps_in_order_is_given_less_and_less_too() -> None:
+def test_a_process_that_keeps_stopping_gets_partitions_less_and_less_often() -> None:
     town = settled(6, "a", "b")
     before = town.hand_overs
     flap(town, HOUR, 8.0, 2.0, orderly=True)
@@ -126,7 +126,7 @@ def test_one_that_flaps_in_order_is_given_less_and_less_too() -> None:
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_one_that_never_can_is_asked_less_and_less(full: bool) -> None:
+def test_a_process_whose_create_always_fails_gets_partitions_less_and_less_often(full: bool) -> None:
     town = settled(6, "a", "b")
     before = town.hand_overs
     town.join("bad", fails=not full, full=full)
@@ -137,7 +137,7 @@ def test_one_that_never_can_is_asked_less_and_less(full: bool) -> None:
     assert town.longest_wait <= 3.0
 
 
-def test_the_healthy_keep_all_but_one_at_nearly_all_times() -> None:
+def test_healthy_processes_nearly_always_keep_all_partitions_but_one() -> None:
     town = settled(6, "a", "b")
     less, looks = 0, 0
     for number in range(int(HOUR / 10)):
@@ -151,7 +151,7 @@ def test_the_healthy_keep_all_but_one_at_nearly_all_times() -> None:
     assert less / looks < 0.01
 
 
-def test_when_the_one_that_flapped_is_gone_a_good_one_gets_its_share_after_the_back_off() -> None:
+def test_after_a_dying_process_is_gone_a_healthy_one_gets_its_share_when_the_back_off_ends() -> None:
     town = settled(6, "a", "b")
     flap(town, HOUR / 2, 8.0, 2.0)
     town.join("c")
@@ -159,7 +159,7 @@ def test_when_the_one_that_flapped_is_gone_a_good_one_gets_its_share_after_the_b
     assert town.held("a", "b", "c") == [2, 2, 2]
 
 
-def test_a_good_one_gets_its_share_beside_one_that_flaps_and_never_stays_long_enough() -> None:
+def test_a_healthy_process_gets_its_share_although_another_keeps_dying_too_early_to_get_any() -> None:
     town = settled(6, "a")
     town.join("b")
     flap(town, 60.0, 4.0, 0.0)
@@ -183,7 +183,7 @@ def shared() -> Lab:
     return lab
 
 
-def test_the_one_with_the_least_outstanding_goes_in_time_for_the_lambda_to_finish() -> None:
+def test_the_partition_with_the_fewest_outstanding_records_is_handed_over_after_a_drain() -> None:
     lab = shared()
     for tp in (P0, P1, P3):
         lab.send(0, 4, tp)
@@ -202,7 +202,7 @@ def test_the_one_with_the_least_outstanding_goes_in_time_for_the_lambda_to_finis
     assert lab.seen() == [("revoke", 1, RevokeReason.HAND_OVER, LIMITS.hand_over_drain)]
 
 
-def test_what_is_paused_or_new_stays() -> None:
+def test_paused_and_new_partitions_are_not_handed_over() -> None:
     lab = shared()
     for stream in (1, 2, 3):
         lab.table.pause_lease(stream, Pausing(1), lab.now)
@@ -212,7 +212,7 @@ def test_what_is_paused_or_new_stays() -> None:
     assert [command for command in lab.seen() if command[0] == "revoke"] == []
 
 
-def test_when_the_heir_dies_during_the_drain_the_giver_has_it_back() -> None:
+def test_when_the_target_dies_during_the_drain_the_old_process_gets_the_partition_back() -> None:
     lab = shared()
     lab.wait(0.0)
     lab.lose(9)
@@ -226,7 +226,7 @@ def test_when_the_heir_dies_during_the_drain_the_giver_has_it_back() -> None:
     assert [command[0] for command in lab.seen()] == ["revoke"]  # nothing failed: no back-off
 
 
-def test_a_newcomer_does_not_take_what_was_meant_for_the_heir() -> None:
+def test_a_new_process_does_not_get_a_partition_that_is_handed_over_to_another() -> None:
     lab = shared()
     lab.offer(11, "c")
     lab.offer(10, "b")
@@ -236,7 +236,7 @@ def test_a_newcomer_does_not_take_what_was_meant_for_the_heir() -> None:
     assert lab.assigned().stream == 9
 
 
-def test_a_failed_create_there_makes_all_hand_overs_wait() -> None:
+def test_a_failed_create_in_the_target_makes_all_hand_overs_wait() -> None:
     lab = shared()
     lab.wait(0.0)
     lab.close(1, ClosedReason.REVOKED)
@@ -254,10 +254,10 @@ def test_a_failed_create_there_makes_all_hand_overs_wait() -> None:
     assert [revoke.reason for revoke in lab.commands(Revoke)] == [RevokeReason.HAND_OVER]
 
 
-def test_a_failure_long_after_the_hand_over_is_not_the_hand_overs() -> None:
+def test_a_failure_long_after_a_hand_over_does_not_count_as_a_failed_hand_over() -> None:
     town = settled(4, "a")
     town.join("b")
-    town.wait(4 * A_MOMENT + PROOF)
+    town.wait(4 * A_MOMENT + PROBATION_S)
     town.die("b")
     town.join("c")
     moved = town.hand_overs
@@ -284,12 +284,12 @@ def test_a_rebalance_an_operator_and_a_lost_partition_end_the_move() -> None:
         else:
             lab.table.lost([P0], lab.now)
         lab.commands(Revoke)
-        lab.wait(PENALTY + 1)
+        lab.wait(PENALTY_S + 1)
         assert lab.table.balance.moving is not None
         assert lab.table.balance.moving.tp in (P1, P2, P3)
 
 
-def test_nothing_is_handed_over_while_something_waits_or_the_sidecar_stops() -> None:
+def test_nothing_is_handed_over_while_a_partition_waits_or_the_sidecar_stops() -> None:
     lab = shared()
     lab.table.revoke_all(RevokeReason.SHUTDOWN, 10.0, lab.now)
     lab.wait(1.0)

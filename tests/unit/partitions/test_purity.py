@@ -76,6 +76,6 @@ def test_the_check_sees_each_way_around_the_events() -> None:
     assert through_the_wall("self._table.dropped([tp])\nself._table.take_commands()\npartition.to_commit()") == []
 
 
-def test_nobody_outside_changes_a_partition_but_by_an_event() -> None:
+def test_other_rooms_change_a_partition_only_by_events() -> None:
     assert OUTSIDE
     assert {path.name: found for path in OUTSIDE if (found := through_the_wall(path.read_text()))} == {}

@@ -3,7 +3,7 @@
 import pytest
 
 from sidecar.partitions.backoff import delay
-from sidecar.partitions.processes import PENALTY, QUARANTINE
+from sidecar.partitions.processes import PENALTY_S, QUARANTINE_S
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
     ClosedReason,
@@ -24,7 +24,7 @@ FIRST = Limits().backoff_first
 # --- waiting, starting, running ---------------------------------------------------------------------------------
 
 
-def test_a_partition_waits_until_a_stream_offers_then_starts_at_its_place() -> None:
+def test_a_partition_waits_for_a_stream_then_starts_at_its_resume_offset() -> None:
     lab = Lab()
     lab.table.assigned([P0])
     assert lab.state() is State.RESOLVING
@@ -57,7 +57,7 @@ def test_nothing_is_sent_before_ready() -> None:
     assert lab.table.may_send(P3) == 0
 
 
-def test_two_frames_at_a_time_are_on_their_way() -> None:
+def test_at_most_two_frames_are_in_flight() -> None:
     lab = Lab()
     lab.run()
     lab.send(0, 0, written=False)
@@ -88,7 +88,7 @@ def test_ready_twice_ends_the_stream() -> None:
     assert lab.seen() == [("end", 1, EndReason.PROTOCOL)]
 
 
-def test_ready_of_a_stream_without_a_partition_is_nothing() -> None:
+def test_ready_of_a_stream_without_a_partition_is_ignored() -> None:
     lab = Lab()
     lab.offer(1)
     lab.ready(1, "L1")
@@ -99,7 +99,7 @@ def test_ready_of_a_stream_without_a_partition_is_nothing() -> None:
 # --- restart ----------------------------------------------------------------------------------------------------
 
 
-def test_an_error_backs_off_and_comes_again_behind_the_last_checkpoint() -> None:
+def test_after_an_error_and_its_back_off_delivery_starts_after_the_last_checkpoint() -> None:
     lab = Lab()
     lease = lab.run()
     lab.send(0, 9)
@@ -115,7 +115,7 @@ def test_an_error_backs_off_and_comes_again_behind_the_last_checkpoint() -> None
     assert lab.seen() == [("assign", 2, "L2", P0, 4, 2)]
 
 
-def test_back_off_doubles_up_to_its_most_and_attempts_count() -> None:
+def test_the_back_off_doubles_up_to_its_maximum_and_attempts_are_counted() -> None:
     lab = Lab(Limits(backoff_first=1.0, backoff_most=5.0))
     lease = lab.run()
     seconds, attempts = [], []
@@ -133,7 +133,7 @@ def test_back_off_doubles_up_to_its_most_and_attempts_count() -> None:
     assert lab.table.counts.restarts == 5
 
 
-def test_a_checkpoint_ends_the_counting() -> None:
+def test_a_checkpoint_resets_the_number_of_attempts() -> None:
     lab = Lab()
     lease = lab.run()
     lab.fail(lease)
@@ -147,7 +147,7 @@ def test_a_checkpoint_ends_the_counting() -> None:
     assert lab.fail(lease)[1] == FIRST
 
 
-def test_jitter_takes_up_to_half_of_it_away() -> None:
+def test_jitter_shortens_the_back_off_by_up_to_half() -> None:
     assert delay(1, 1.0, 30.0, lambda: 0.0) == 0.5
     assert delay(3, 1.0, 30.0, lambda: 0.5) == 3.0
     assert delay(10_000, 1.0, 30.0, lambda: 1.0) == 30.0
@@ -184,7 +184,7 @@ def test_the_first_retry_after_a_broken_stream_is_immediate() -> None:
     assert lab.seen() == [("rewind", P0, 0), ("assign", 2, "L2", P0, 0, 2)]
 
 
-def test_the_second_backs_off() -> None:
+def test_the_second_broken_stream_in_a_row_backs_off() -> None:
     lab = Lab()
     lab.run(process="one")
     lab.lose(1)
@@ -203,8 +203,8 @@ def test_a_process_whose_stream_broke_gets_nothing_for_a_moment() -> None:
     lab.lose(1)
     assert lab.seen() == []
     assert lab.state() is State.WAITING
-    assert lab.table.next_due(lab.now) == lab.now + QUARANTINE
-    lab.wait(QUARANTINE)
+    assert lab.table.next_due(lab.now) == lab.now + QUARANTINE_S
+    lab.wait(QUARANTINE_S)
     assert lab.seen() == [("assign", 2, "L2", P0, 0, 2)]
 
 
@@ -215,7 +215,7 @@ def test_a_dying_processs_spare_breaks_before_its_quarantine_is_over() -> None:
     lab.lose(1)
     lab.lose(2)
     assert len(lab.table.processes) == 0
-    lab.wait(QUARANTINE)
+    lab.wait(QUARANTINE_S)
     assert lab.seen() == []
     lab.offer(3, "next")
     assert lab.seen() == [("assign", 3, "L2", P0, 0, 2)]
@@ -247,12 +247,12 @@ def test_a_process_whose_create_failed_comes_last_for_a_while() -> None:
     lab.own(P1)
     assert lab.assigned().stream == 4  # not the emptiest, but it is not ill
     lab.offer(5, "well")
-    lab.wait(PENALTY)
+    lab.wait(PENALTY_S)
     lab.own(P2)
     assert lab.assigned().stream == 2  # well again, and the emptiest
 
 
-def test_an_ill_process_gets_it_when_nobody_else_is_there() -> None:
+def test_a_process_with_a_penalty_gets_a_partition_when_there_is_no_other() -> None:
     lab = Lab()
     lab.own(P0)
     lab.offer(1)
@@ -263,7 +263,7 @@ def test_an_ill_process_gets_it_when_nobody_else_is_there() -> None:
     assert lab.assigned().stream == 2
 
 
-def test_ready_has_a_deadline_and_late_counts_as_a_failed_create() -> None:
+def test_ready_after_its_deadline_counts_as_a_failed_create() -> None:
     lab = Lab()
     lab.own(P0)
     lab.offer(1)
@@ -282,7 +282,7 @@ def test_ready_has_a_deadline_and_late_counts_as_a_failed_create() -> None:
 # --- declined, redeployed ---------------------------------------------------------------------------------------
 
 
-def test_a_decline_counts_no_attempt() -> None:
+def test_declining_a_partition_is_not_an_attempt() -> None:
     lab = Lab()
     lab.own(P0)
     lab.offer(1, "full")
@@ -293,7 +293,7 @@ def test_a_decline_counts_no_attempt() -> None:
     assert lab.table.counts.restarts == 0
 
 
-def test_a_redeploy_waits_without_back_off_and_keeps_the_place() -> None:
+def test_a_redeploy_waits_without_back_off_and_keeps_the_resume_offset() -> None:
     lab = Lab()
     lab.run()
     lab.send(0, 9)
@@ -313,7 +313,7 @@ def test_closed_before_assigned_arrived_is_a_redeploy_too() -> None:
     assert lab.state() is State.WAITING
 
 
-def test_a_stream_that_is_over_says_nothing_any_more() -> None:
+def test_events_of_an_ended_stream_are_ignored() -> None:
     lab = Lab()
     lease = lab.run()
     lab.close(1, ClosedReason.STOPPED)

@@ -20,7 +20,7 @@ BEYOND = CheckpointOutcome.BEYOND_DELIVERED
 STALE = CheckpointOutcome.STALE_LEASE
 
 
-def test_a_checkpoint_moves_the_place_and_is_to_be_committed() -> None:
+def test_a_checkpoint_moves_the_resume_offset_and_must_be_committed() -> None:
     lab = Lab()
     lease = lab.run(at=5)
     assert lab.partition().position.to_commit() is None
@@ -32,7 +32,7 @@ def test_a_checkpoint_moves_the_place_and_is_to_be_committed() -> None:
     assert partition.position.to_commit() is None
 
 
-def test_a_resolved_start_is_to_be_committed_unless_kafka_said_it() -> None:
+def test_a_resolved_start_must_be_committed_unless_kafka_has_it() -> None:
     lab = Lab()
     lab.table.assigned([P0])
     assert lab.partition().position.to_commit() is None
@@ -60,7 +60,7 @@ def test_lower_is_ignored_and_equal_is_not_lower() -> None:
     assert lab.partition().window.records == 4
 
 
-def test_beyond_what_was_delivered_changes_nothing_and_tells_what_was() -> None:
+def test_a_checkpoint_beyond_delivery_changes_nothing_and_is_answered_with_the_delivered_offset() -> None:
     lab = Lab()
     lease = lab.run(at=3)
     assert lab.checkpoint(lease, 3) == (BEYOND, None)
@@ -77,7 +77,7 @@ def test_an_unknown_lease_is_stale() -> None:
         assert lab.checkpoint(lease, 0) == (STALE, None)
 
 
-def test_monotony_is_per_lease() -> None:
+def test_checkpoints_must_grow_within_one_lease_only() -> None:
     lab = Lab()
     lease = lab.run()
     lab.send(0, 9)
@@ -89,7 +89,7 @@ def test_monotony_is_per_lease() -> None:
     assert lab.checkpoint(lease, 2) == (LOWER, None)
 
 
-def test_draining_is_told() -> None:
+def test_a_checkpoint_during_a_drain_is_answered_with_draining() -> None:
     lab = Lab()
     lease = lab.run()
     lab.send(0, 9)
@@ -107,7 +107,7 @@ def test_closed_carries_the_last_checkpoint() -> None:
     assert lab.partition().position.resume_at == 9
 
 
-def test_closed_with_a_checkpoint_beyond_or_lower_keeps_the_place() -> None:
+def test_closed_with_a_checkpoint_beyond_or_lower_keeps_the_resume_offset() -> None:
     for last in (10, 1):
         lab = Lab()
         lease = lab.run()
@@ -148,7 +148,7 @@ def test_the_last_checkpoint_of_a_report_counts_like_any_other() -> None:
     assert lab.partition().position.resume_at == 5
 
 
-def test_completed_beyond_opens_the_window_and_not_the_place() -> None:
+def test_completed_beyond_opens_the_window_and_does_not_move_the_resume_offset() -> None:
     lab = Lab(Limits(window_messages=10))
     lease = lab.run()
     lab.send(0, 9)
@@ -178,7 +178,7 @@ def test_handled_is_kept_for_operators() -> None:
     assert (lab.partition().position.handled, lab.partition().position.resume_at) == (7, 0)
 
 
-def test_settling_moves_past_what_is_not_for_us_and_never_back() -> None:
+def test_settling_moves_past_offsets_without_records_and_never_back() -> None:
     lab = Lab()
     lease = lab.run()
     lab.send(0, 9)
@@ -229,7 +229,7 @@ def test_a_window_that_stays_full_is_reported_once() -> None:
     assert lab.commands(Report) == []
 
 
-def test_a_checkpoint_that_makes_room_ends_it_and_it_can_be_reported_anew() -> None:
+def test_a_checkpoint_that_makes_room_ends_the_block_and_the_next_one_is_reported_again() -> None:
     lab, lease = blocked_lab()
     lab.now += 31.0
     lab.table.block(P0, lab.now)

@@ -64,14 +64,14 @@ def test_the_last_checkpoint_of_the_error_counts_first() -> None:
 
 
 @pytest.mark.parametrize("offset", [None, 0, 1, 10, 4711])
-def test_an_error_that_names_nothing_under_way_halts(offset: int | None) -> None:
+def test_an_error_that_names_no_outstanding_record_halts(offset: int | None) -> None:
     lab = sent()
     assert lab.fail("L1", CRITICAL, offset=offset) == (ErrorOutcome.HALTED, 0.0)
     assert lab.state() is State.HALTED
     assert lab.partition().trouble.reason.endswith("(no dead letter: the error names no record that is under way)")
 
 
-def test_what_a_pause_made_void_was_delivered_all_the_same() -> None:
+def test_a_record_voided_by_a_pause_still_counts_as_delivered() -> None:
     lab = sent()
     lab.table.pause_lease(1, Pausing(1, 4), lab.now)
     assert lab.fail("L1", CRITICAL, offset=7)[0] is ErrorOutcome.DEAD_LETTERED
@@ -86,14 +86,14 @@ def test_a_failing_create_makes_no_dead_letter() -> None:
     assert lab.partition().dead == {}
 
 
-def test_what_leaves_is_the_next_owners() -> None:
+def test_a_partition_that_is_being_released_makes_no_dead_letter() -> None:
     lab = sent()
     lab.table.revoke([P0], RevokeReason.REBALANCE, DRAIN, lab.now)
     assert lab.fail("L1", CRITICAL, offset=5)[0] is ErrorOutcome.RESTARTING
     assert lab.partition().dead == {}
 
 
-def test_one_that_is_being_paused_pauses_and_keeps_the_decision() -> None:
+def test_a_partition_drained_for_a_pause_pauses_and_keeps_its_dead_letter() -> None:
     lab = sent()
     lab.table.operator.pause(P0, "", DRAIN, lab.now)
     assert lab.fail("L1", CRITICAL, offset=5)[0] is ErrorOutcome.DEAD_LETTERED
@@ -133,7 +133,7 @@ def test_attempts_and_the_first_failure_are_kept() -> None:
 # --- and written, or not ----------------------------------------------------------------------------------------
 
 
-def test_once_written_it_is_left_out_and_counted() -> None:
+def test_a_written_dead_letter_is_skipped_and_counted() -> None:
     lab, letter = failed()
     answer(lab, letter)
     assert (lab.partition().skip, lab.partition().dead) == ({5}, {})
@@ -142,7 +142,7 @@ def test_once_written_it_is_left_out_and_counted() -> None:
     assert lab.table.counts.dead_letters == 1
 
 
-def test_a_checkpoint_behind_it_ends_the_matter() -> None:
+def test_a_checkpoint_after_the_failing_record_cancels_its_dead_letter() -> None:
     lab, letter = failed()
     lab.ready(2, "L2")
     lab.table.rewound(P0)
@@ -153,7 +153,7 @@ def test_a_checkpoint_behind_it_ends_the_matter() -> None:
     assert (lab.partition().skip, lab.partition().position.resume_at) == (set(), 10)
 
 
-def test_when_it_cannot_be_written_the_lambda_finishes_and_the_partition_halts() -> None:
+def test_when_a_dead_letter_cannot_be_written_the_lambda_finishes_and_the_partition_halts() -> None:
     lab, letter = failed()
     lab.ready(2, "L2")
     lab.table.rewound(P0)
@@ -171,7 +171,7 @@ def test_when_it_cannot_be_written_the_lambda_finishes_and_the_partition_halts()
 
 
 @pytest.mark.parametrize("state", [State.WAITING, State.PAUSED])
-def test_it_halts_at_once_where_nobody_holds_it(state: State) -> None:
+def test_a_dead_letter_that_cannot_be_written_halts_a_partition_without_a_lambda_at_once(state: State) -> None:
     lab, letter = failed()
     lab.lose(2)
     if state is State.PAUSED:
@@ -184,7 +184,7 @@ def test_it_halts_at_once_where_nobody_holds_it(state: State) -> None:
     assert lab.state() is State.HALTED
 
 
-def test_while_it_is_taken_back_it_halts_afterwards_unless_it_leaves() -> None:
+def test_a_dead_letter_that_fails_during_a_drain_halts_after_it_unless_the_partition_is_released() -> None:
     for leaves in (False, True):
         lab, letter = failed()
         lab.ready(2, "L2")
@@ -197,7 +197,7 @@ def test_while_it_is_taken_back_it_halts_afterwards_unless_it_leaves() -> None:
         assert lab.state() is (State.DRAINING if leaves else State.HALTED)
 
 
-def test_an_answer_for_what_was_moved_or_came_back_changes_nothing() -> None:
+def test_an_answer_for_a_partition_that_was_moved_or_assigned_anew_changes_nothing() -> None:
     lab, letter = failed()
     lab.table.operator.seek(P0, 3, lab.now)
     answer(lab, letter)
@@ -210,7 +210,7 @@ def test_an_answer_for_what_was_moved_or_came_back_changes_nothing() -> None:
     assert lab.state() is not State.HALTED
 
 
-def test_only_the_decision_that_stands_is_answered() -> None:
+def test_only_the_answer_to_the_latest_dead_letter_counts() -> None:
     lab, first = failed()
     lab.table.operator.seek(P0, 2, lab.now)
     lab.ready(2, "L2")
@@ -240,7 +240,7 @@ def test_where_the_log_has_no_such_record_the_partition_halts() -> None:
 # --- a record that cannot be delivered --------------------------------------------------------------------------
 
 
-def test_one_that_is_only_too_large_becomes_a_dead_letter() -> None:
+def test_a_record_that_is_only_too_large_becomes_a_dead_letter() -> None:
     lab = sent()
     assert lab.table.undeliverable(P0, 10, "too large", DRAIN, lab.now, readable=True)
     assert lab.state() is State.RUNNING
@@ -253,7 +253,7 @@ def test_one_that_is_only_too_large_becomes_a_dead_letter() -> None:
     assert lab.state() is State.DRAINING
 
 
-def test_what_fails_before_one_that_halts_comes_first() -> None:
+def test_a_failure_before_a_halting_record_is_handled_first() -> None:
     lab = sent()
     lab.table.undeliverable(P0, 10, "broken", DRAIN, lab.now)
     assert lab.fail("L1", CRITICAL, offset=5)[0] is ErrorOutcome.DEAD_LETTERED
@@ -274,7 +274,7 @@ def test_exit_halts_and_asks_for_the_end_of_the_sidecar() -> None:
     assert lab.commands(Exit) == [Exit("words/0: db: away")]
 
 
-def test_exit_asks_for_it_when_a_record_cannot_be_delivered() -> None:
+def test_exit_asks_for_the_end_when_a_record_cannot_be_delivered() -> None:
     lab = sent(Limits(policy=Policy.EXIT))
     lab.table.undeliverable(P0, 10, "broken", DRAIN, lab.now)
     assert lab.commands(Exit) == [Exit("words/0: broken")]
@@ -298,7 +298,7 @@ def test_after_so_many_restarts_the_next_failure_is_critical(policy: Policy, out
     assert lab.fail("L2", offset=5) == (outcome, 0.0)
 
 
-def test_a_checkpoint_begins_to_count_restarts_anew() -> None:
+def test_a_checkpoint_resets_the_number_of_restarts() -> None:
     lab = sent(Limits(max_restarts=1))
     lab.fail("L1")
     lab.wait(0.5)

@@ -37,7 +37,7 @@ def test_a_drain_stops_sending_and_takes_checkpoints_until_closed() -> None:
     assert lab.table.partitions == {}
 
 
-def test_a_drain_has_a_deadline_and_then_the_lease_is_dead() -> None:
+def test_a_drain_ends_at_its_deadline_and_with_it_the_lease() -> None:
     lab = Lab()
     lease = lab.run()
     lab.send(0, 9)
@@ -64,7 +64,7 @@ def test_a_second_revoke_only_shortens_the_first() -> None:
     assert [entry[0] for entry in lab.seen()] == ["revoke"]
 
 
-def test_what_nobody_holds_is_gone_at_once() -> None:
+def test_a_partition_without_a_lambda_is_released_at_once() -> None:
     lab = Lab()
     lease = lab.run(P0)
     lab.fail(lease)
@@ -78,7 +78,7 @@ def test_what_nobody_holds_is_gone_at_once() -> None:
     assert [entry for entry in lab.seen() if entry[0] == "assign"] == []
 
 
-def test_revoking_what_is_not_ours_is_nothing() -> None:
+def test_revoking_a_partition_that_is_not_assigned_is_ignored() -> None:
     lab = Lab()
     lab.table.revoke([P0], REBALANCE, 2.0, lab.now)
     lab.table.forget([P0])
@@ -86,7 +86,7 @@ def test_revoking_what_is_not_ours_is_nothing() -> None:
     assert lab.seen() == []
 
 
-def test_a_starting_lambda_is_taken_back_too_and_may_still_say_ready() -> None:
+def test_a_starting_lambda_is_drained_too_and_may_still_send_ready() -> None:
     lab = Lab()
     lab.own(P0)
     lab.offer(1)
@@ -99,7 +99,7 @@ def test_a_starting_lambda_is_taken_back_too_and_may_still_say_ready() -> None:
     assert not lab.table.held()
 
 
-def test_a_shutdown_gives_nothing_out_any_more() -> None:
+def test_after_a_shutdown_no_partition_is_assigned_to_a_stream() -> None:
     lab = Lab()
     lab.run()
     lab.own(P1)
@@ -120,7 +120,7 @@ def test_a_stream_that_breaks_during_a_drain_ends_it() -> None:
     assert lab.table.counts.restarts == 0
 
 
-def test_a_released_partition_that_comes_back_is_a_new_one() -> None:
+def test_a_released_partition_that_is_assigned_again_starts_anew() -> None:
     lab = Lab()
     lease = lab.run()
     lab.fail(lease)
@@ -169,7 +169,7 @@ def test_the_stream_of_a_lost_partition_must_close_in_time() -> None:
 # --- a lost place -----------------------------------------------------------------------------------------------
 
 
-def test_a_lost_offset_gets_a_new_lease_at_the_new_place() -> None:
+def test_a_lost_offset_gets_a_new_lease_at_the_new_offset() -> None:
     lab = Lab()
     lease = lab.run()
     lab.offer(2)
@@ -184,7 +184,7 @@ def test_a_lost_offset_gets_a_new_lease_at_the_new_place() -> None:
     assert lab.seen() == [("assign", 2, "L2", P0, 500, 1)]
 
 
-def test_a_lost_offset_does_not_ask_to_fetch_from_the_old_place() -> None:
+def test_a_lost_offset_does_not_fetch_from_the_old_offset() -> None:
     lab = Lab()
     lab.run(at=100)
     lab.send(100, 109)
@@ -192,7 +192,7 @@ def test_a_lost_offset_does_not_ask_to_fetch_from_the_old_place() -> None:
     assert ("rewind", P0, 100) not in lab.seen()
 
 
-def test_a_lost_offset_may_lie_back_and_what_was_skipped_means_nothing_there() -> None:
+def test_a_lost_offset_may_move_back_and_forgets_skips() -> None:
     lab = Lab()
     lab.run(at=100)
     lab.send(100, 109)
@@ -226,7 +226,7 @@ def test_a_lost_offset_of_a_partition_that_waits_or_backs_off_moves_it() -> None
     assert lab.assigned().start_offset == 9
 
 
-def test_a_lost_offset_during_a_drain_leaves_it_to_the_next_owner() -> None:
+def test_a_lost_offset_during_a_drain_is_left_to_the_next_owner() -> None:
     lab = Lab()
     lab.run()
     lab.table.revoke([P0], REBALANCE, 2.0, lab.now)
@@ -245,7 +245,7 @@ def test_a_lost_offset_does_not_resume_a_halted_partition() -> None:
     assert lab.state() is State.HALTED
 
 
-def test_a_lost_offset_forgets_what_failed_at_the_old_place() -> None:
+def test_a_lost_offset_forgets_the_failures_at_the_old_offset() -> None:
     lab = Lab()
     lab.run()
     lab.table.undeliverable(P0, 5, "too large", 2.0, lab.now)
@@ -256,7 +256,7 @@ def test_a_lost_offset_forgets_what_failed_at_the_old_place() -> None:
     assert lab.partition().trouble.failing_offset is None
 
 
-def test_a_lost_offset_begins_to_count_attempts_anew() -> None:
+def test_a_lost_offset_resets_the_number_of_attempts() -> None:
     lab = Lab()
     lab.fail(lab.run())
     lab.table.offset_lost(P0, 500, lab.now, "gone")

@@ -28,7 +28,7 @@ def paused(reason: str = "upgrade") -> Lab:
     return lab
 
 
-def test_a_pause_holds_where_the_partition_stays() -> None:
+def test_a_pause_stays_in_force_when_the_partition_is_assigned_again() -> None:
     lab = paused()
     assert ENDED not in rebalance(lab, [P0, P1], [P0, P1])
     lab.offer(1)
@@ -40,7 +40,7 @@ def test_a_pause_holds_where_the_partition_stays() -> None:
     assert lab.state() is State.STARTING
 
 
-def test_a_pause_that_is_just_being_carried_out_holds_too() -> None:
+def test_a_pause_stays_in_force_also_during_its_drain() -> None:
     lab = Lab()
     lab.run()
     lab.table.operator.pause(P0, "upgrade", 1.0, lab.now)
@@ -48,7 +48,7 @@ def test_a_pause_that_is_just_being_carried_out_holds_too() -> None:
     assert lab.state() is State.PAUSED
 
 
-def test_a_pause_holds_through_a_rebalance_that_comes_before_its_place_is_known() -> None:
+def test_a_pause_stays_in_force_when_a_rebalance_comes_before_the_resume_offset_is_known() -> None:
     lab = paused()
     lab.table.revoke([P0], REBALANCE, 1.0, lab.now, may_return=True)
     lab.table.forget([P0])
@@ -57,11 +57,11 @@ def test_a_pause_holds_through_a_rebalance_that_comes_before_its_place_is_known(
     assert lab.state() is State.PAUSED
 
 
-def test_a_pause_ends_with_a_line_where_the_partition_goes() -> None:
+def test_the_end_of_a_pause_is_logged_when_the_partition_is_taken() -> None:
     assert ENDED in rebalance(paused(), [P0, P1], [P1])
 
 
-def test_it_ends_with_a_line_too_where_nothing_comes_back() -> None:
+def test_the_end_of_a_pause_is_logged_when_no_partition_is_assigned_again() -> None:
     lab = paused()
     lab.table.revoke([P0], SHUTDOWN, 1.0, lab.now)
     assert [report.event for report in lab.commands(Report)] == [ENDED]
@@ -70,7 +70,7 @@ def test_it_ends_with_a_line_too_where_nothing_comes_back() -> None:
     assert [report.event for report in lab.commands(Report)] == [ENDED]
 
 
-def test_a_pause_of_a_partition_that_was_elsewhere_meanwhile_is_over() -> None:
+def test_a_pause_ends_when_another_member_had_the_partition() -> None:
     lab = paused()
     rebalance(lab, [P0, P1], [P1])
     lab.offer(1)
@@ -87,7 +87,7 @@ def halted() -> Lab:
     return lab
 
 
-def test_what_halted_waits_for_its_operator_still() -> None:
+def test_a_halted_partition_stays_halted() -> None:
     lab = halted()
     rebalance(lab, [P0], [P0], at=4)
     assert lab.state() is State.HALTED
@@ -95,13 +95,13 @@ def test_what_halted_waits_for_its_operator_still() -> None:
     assert lab.table.operator.resume(P0, lab.now, skip=True) == (4, 4)
 
 
-def test_what_halted_is_tried_where_somebody_moved_its_place() -> None:
+def test_a_halted_partition_is_tried_again_when_its_committed_offset_was_moved() -> None:
     lab = halted()
     rebalance(lab, [P0], [P0], at=7)
     assert lab.state() is State.WAITING
 
 
-def test_an_offset_that_is_to_be_left_out_is_left_out_still() -> None:
+def test_a_skipped_offset_stays_skipped() -> None:
     lab = halted()
     lab.table.operator.resume(P0, lab.now, skip=True)
     rebalance(lab, [P0], [P0], at=4)

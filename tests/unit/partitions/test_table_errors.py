@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.partitions.partition import WELL_AFTER
+from sidecar.partitions.partition import WELL_AFTER_S
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
     ClosedReason,
@@ -53,7 +53,7 @@ def test_a_critical_error_kills_the_lease_and_fetches_again_from_the_checkpoint(
     assert (lab.state(), lab.partition().position.resume_at) == (State.HALTED, 2)
 
 
-def test_a_critical_error_is_reported_loudly_with_what_is_known() -> None:
+def test_a_critical_error_is_reported_with_all_its_fields() -> None:
     lab = halted()
     errors = [report for report in lab.commands(Report) if report.level == "error"]
     assert len(errors) == 1
@@ -96,7 +96,7 @@ def test_resume_goes_on_at_the_checkpoint_with_a_new_lease() -> None:
     assert lab.partition().skip == set()
 
 
-def test_resume_with_skip_leaves_the_failing_offset_out_until_a_checkpoint_is_past_it() -> None:
+def test_resume_with_skip_skips_the_failing_offset_until_a_checkpoint_passes_it() -> None:
     lab = halted()
     assert lab.table.operator.resume(P0, lab.now, skip=True) == (2, 4)
     assert lab.partition().skip == {4}
@@ -139,7 +139,7 @@ def refusal(lab: Lab, number: int = 0, *, skip: bool = False) -> OrderRefused:
     return caught.value
 
 
-def test_resume_is_refused_with_what_is_the_case() -> None:
+def test_a_refused_resume_names_the_state() -> None:
     lab = Lab()
     nothing = refusal(lab)
     assert str(nothing) == "words/0 is not assigned to this sidecar now; it has: none"
@@ -191,7 +191,7 @@ def test_a_record_that_cannot_be_delivered_lets_the_lambda_finish_then_halts() -
     assert lab.seen() == [("rewind", P0, 5)]  # what was fetched and not sent has been dropped
 
 
-def test_it_halts_when_the_lambda_does_not_finish_in_time() -> None:
+def test_a_partition_halts_when_its_lambda_does_not_finish_in_time() -> None:
     lab = undeliverable()
     lab.seen()
     lab.wait(2.0)
@@ -199,7 +199,7 @@ def test_it_halts_when_the_lambda_does_not_finish_in_time() -> None:
     assert lab.seen() == [("end", 1, EndReason.TOO_LATE), ("rewind", P0, 0)]
 
 
-def test_it_halts_when_the_stream_breaks_or_the_lambda_fails_meanwhile() -> None:
+def test_a_partition_about_to_halt_halts_when_the_stream_breaks_or_the_lambda_fails() -> None:
     lab = undeliverable()
     lab.lose(1)
     assert lab.state() is State.HALTED
@@ -208,14 +208,14 @@ def test_it_halts_when_the_stream_breaks_or_the_lambda_fails_meanwhile() -> None
     assert (lab.state(), lab.partition().trouble.failing_offset) == (State.HALTED, 5)
 
 
-def test_it_can_be_skipped() -> None:
+def test_an_undeliverable_record_can_be_skipped() -> None:
     lab = undeliverable()
     lab.close(1, ClosedReason.REVOKED, last=4)
     assert lab.table.operator.resume(P0, lab.now, skip=True) == (5, 5)
     assert lab.partition().skip == {5}
 
 
-def test_a_rebalance_meanwhile_releases_it() -> None:
+def test_a_rebalance_releases_a_partition_about_to_halt() -> None:
     lab = undeliverable()
     lab.table.revoke([P0], RevokeReason.REBALANCE, 1.0, lab.now)
     lab.wait(1.0)
@@ -223,12 +223,12 @@ def test_a_rebalance_meanwhile_releases_it() -> None:
     assert not lab.table.held()
 
 
-def test_failures_of_a_partition_without_anything_to_do_are_forgotten() -> None:
+def test_failures_of_an_idle_partition_are_forgotten() -> None:
     """Nothing is checkpointed where nothing is written: its failures would count for ever."""
     lab = Lab()
     lab.run(process="one")
     for stream in range(1, 5):
-        lab.wait(WELL_AFTER)
+        lab.wait(WELL_AFTER_S)
         lab.lose(stream)
         assert lab.partition().trouble.failures == 1
         lab.offer(stream + 1, f"process {stream}")
@@ -241,7 +241,7 @@ def test_failures_with_something_outstanding_are_counted_however_long_each_took(
     lab.run(process="one")
     for stream in range(1, 4):
         lab.send(0, 3)
-        lab.wait(WELL_AFTER)
+        lab.wait(WELL_AFTER_S)
         lab.lose(stream)
         assert lab.partition().trouble.failures == stream
         lab.wait(60.0)

@@ -115,7 +115,7 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
             assert (partition.position.resume_at, partition.trouble.attempt) == (account.place, account.attempt)
             assert (partition.skip, {*partition.dead}) == (account.skip, {*account.dead})
             assert partition.trouble.failing_offset == account.failing
-            assert partition.stands_still == account.stands_still
+            assert partition.is_paused_by_operator == account.is_paused_by_operator
             held = account.held
             assert (partition.lease, partition.holding and partition.holding.stream) == (
                 (held.lease, held.stream) if held else (None, None)

@@ -66,11 +66,11 @@ def held_by_its_lambda() -> Lab:
 # --- pause ------------------------------------------------------------------------------------------------------
 
 
-def test_pause_takes_the_partition_back_and_keeps_it_still() -> None:
+def test_pause_drains_the_partition_and_keeps_it_paused() -> None:
     lab = running()
     pause(lab)
     assert lab.seen() == [("revoke", 1, RevokeReason.PAUSED, DRAIN)]
-    assert (lab.state(), lab.partition().stands_still) == (State.DRAINING, True)
+    assert (lab.state(), lab.partition().is_paused_by_operator) == (State.DRAINING, True)
     assert lab.checkpoint("L1", 3)[0] is CheckpointOutcome.ACCEPTED_DRAINING
     lab.close(1, ClosedReason.REVOKED, last=4)
     assert lab.seen() == [("rewind", P0, 5)]
@@ -79,7 +79,7 @@ def test_pause_takes_the_partition_back_and_keeps_it_still() -> None:
     assert not lab.table.has_waiting
 
 
-def test_a_lambda_that_does_not_finish_is_not_waited_for() -> None:
+def test_a_pause_does_not_wait_longer_than_its_drain() -> None:
     lab = running()
     pause(lab)
     lab.wait(DRAIN)
@@ -88,14 +88,14 @@ def test_a_lambda_that_does_not_finish_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("fails", [lambda lab: lab.lose(1), lambda lab: lab.fail("L1")])
-def test_a_failure_meanwhile_is_no_failure(fails: Callable[[Lab], object]) -> None:
+def test_a_failure_during_the_drain_of_a_pause_does_not_count(fails: Callable[[Lab], object]) -> None:
     lab = running()
     pause(lab)
     fails(lab)
     assert (lab.state(), lab.partition().trouble.attempt) == (State.PAUSED, 1)
 
 
-def test_a_critical_error_meanwhile_halts_it() -> None:
+def test_a_critical_error_during_the_drain_of_a_pause_halts() -> None:
     lab = running()
     pause(lab)
     lab.fail("L1", ErrorAction.CRITICAL, offset=5)
@@ -103,7 +103,7 @@ def test_a_critical_error_meanwhile_halts_it() -> None:
 
 
 @pytest.mark.parametrize("made", [waiting, backing_off])
-def test_what_nobody_holds_stands_still_at_once(made: Callable[[], Lab]) -> None:
+def test_a_partition_without_a_lambda_is_paused_at_once(made: Callable[[], Lab]) -> None:
     lab = made()
     pause(lab)
     assert (lab.state(), lab.table.next_due(lab.now + 60.0)) in (
@@ -115,7 +115,7 @@ def test_what_nobody_holds_stands_still_at_once(made: Callable[[], Lab]) -> None
     assert lab.state() is State.PAUSED
 
 
-def test_an_operators_pause_takes_the_place_of_the_lambdas() -> None:
+def test_an_operators_pause_replaces_the_lambdas_pause() -> None:
     lab = held_by_its_lambda()
     pause(lab)
     assert lab.seen() == [("revoke", 1, RevokeReason.PAUSED, DRAIN)]
@@ -123,17 +123,17 @@ def test_an_operators_pause_takes_the_place_of_the_lambdas() -> None:
     assert lab.state() is State.DRAINING
     lab.close(1, ClosedReason.REVOKED)
     assert lab.state() is State.PAUSED
-    assert lab.partition().stands_still
+    assert lab.partition().is_paused_by_operator
 
 
-def test_a_second_pause_only_gives_another_reason() -> None:
+def test_a_second_pause_changes_only_the_reason() -> None:
     lab = waiting()
     pause(lab)
     pause(lab, "more")
     assert (lab.state(), lab.partition().trouble.reason) == (State.PAUSED, "more")
 
 
-def test_pause_is_refused_where_it_makes_no_sense() -> None:
+def test_pause_is_refused_while_halted_resolving_or_draining() -> None:
     lab = Lab()
     with pytest.raises(OrderRefused, match="is not assigned") as caught:
         pause(lab)
@@ -147,7 +147,7 @@ def test_pause_is_refused_where_it_makes_no_sense() -> None:
         assert caught.value.kind == "state"
 
 
-def test_resume_ends_it_and_forgets_the_failures() -> None:
+def test_resume_ends_a_pause_and_forgets_the_failures() -> None:
     lab = backing_off()
     pause(lab)
     with pytest.raises(OrderRefused, match="is paused, so there is none to skip"):
@@ -180,7 +180,7 @@ def test_a_lost_offset_does_not_end_an_operators_pause() -> None:
 # --- seek -------------------------------------------------------------------------------------------------------
 
 
-def test_seek_kills_the_lease_and_goes_on_there_with_another() -> None:
+def test_seek_ends_the_lease_and_starts_another_at_the_new_offset() -> None:
     lab = running()
     assert lab.table.operator.seek(P0, 50, lab.now) == (2, State.STARTING)
     assert lab.seen() == [
@@ -192,7 +192,7 @@ def test_seek_kills_the_lease_and_goes_on_there_with_another() -> None:
     assert lab.partition().position.to_commit() == 50
 
 
-def test_nothing_is_sent_and_no_position_counts_until_the_client_is_there() -> None:
+def test_after_a_seek_nothing_is_sent_or_settled_until_the_client_is_moved() -> None:
     lab = running()
     lab.table.operator.seek(P0, 1, lab.now)
     lab.ready(2, "L2")
@@ -203,7 +203,7 @@ def test_nothing_is_sent_and_no_position_counts_until_the_client_is_there() -> N
     assert lab.table.may_send(P0) > 0
 
 
-def test_it_may_go_back_and_what_was_known_of_the_old_place_is_forgotten() -> None:
+def test_seek_may_go_back_and_forgets_the_state_of_the_old_position() -> None:
     lab = halted()
     lab.table.operator.resume(P0, lab.now, skip=True)
     assert lab.partition().skip == {4}
@@ -229,7 +229,7 @@ def test_a_halted_partition_stays_halted_and_has_no_failing_offset_any_more() ->
     assert lab.table.operator.resume(P0, lab.now, skip=False) == (7, None)
 
 
-def test_a_paused_partition_stays_paused_also_while_it_is_taken_back() -> None:
+def test_seek_keeps_a_pause_also_during_its_drain() -> None:
     lab = running()
     pause(lab)
     assert lab.table.operator.seek(P0, 7, lab.now) == (2, State.PAUSED)
@@ -238,7 +238,7 @@ def test_a_paused_partition_stays_paused_also_while_it_is_taken_back() -> None:
     assert (lab.state(), lab.partition().position.resume_at) == (State.PAUSED, 7)
 
 
-def test_one_that_is_about_to_halt_halts() -> None:
+def test_seek_halts_a_partition_that_is_about_to_halt() -> None:
     lab = running()
     lab.table.undeliverable(P0, 10, "too large", DRAIN, lab.now)
     assert lab.table.operator.seek(P0, 11, lab.now) == (2, State.HALTED)
@@ -246,21 +246,21 @@ def test_one_that_is_about_to_halt_halts() -> None:
     assert lab.state() is State.HALTED
 
 
-def test_a_lambdas_own_pause_ends_with_its_lease() -> None:
+def test_seek_ends_a_lambdas_pause() -> None:
     lab = held_by_its_lambda()
     assert lab.table.operator.seek(P0, 3, lab.now) == (2, State.STARTING)
     lab.wait(1.0)
     assert lab.state() is State.STARTING
 
 
-def test_a_back_off_ends() -> None:
+def test_seek_ends_a_back_off() -> None:
     lab = backing_off()
     assert lab.table.operator.seek(P0, 3, lab.now) == (2, State.STARTING)
     lab.wait(1.0)
     assert lab.state() is State.STARTING
 
 
-def test_a_hand_over_under_way_goes_on_from_the_new_place() -> None:
+def test_a_hand_over_continues_from_the_new_offset_of_a_seek() -> None:
     lab = Lab()
     lab.own(P0, P1)
     for stream in (1, 2):
@@ -276,7 +276,7 @@ def test_a_hand_over_under_way_goes_on_from_the_new_place() -> None:
 
 
 @pytest.mark.parametrize("state", ["resolving", "draining"])
-def test_seek_is_refused_where_the_place_is_not_ours_to_move(state: str) -> None:
+def test_seek_is_refused_while_resolving_or_being_released(state: str) -> None:
     lab = running()
     if state == "resolving":
         lab.table.assigned([P1])

@@ -36,7 +36,7 @@ def resumed(lab: Lab) -> tuple[int, int]:
     return command.number, command.from_offset
 
 
-def test_nothing_is_sent_to_a_paused_partition_and_its_lease_and_place_stay() -> None:
+def test_nothing_is_sent_to_a_paused_partition_and_its_lease_and_resume_offset_stay() -> None:
     lab = paused()
     assert lab.state() is State.PAUSED
     assert lab.table.may_send(P0) == 0
@@ -50,14 +50,14 @@ def test_nothing_is_sent_to_a_paused_partition_and_its_lease_and_place_stay() ->
     assert lab.state() is State.PAUSED
 
 
-def test_checkpoints_go_on_meanwhile() -> None:
+def test_checkpoints_count_during_a_pause() -> None:
     lab = paused()
     assert lab.checkpoint("L1", 9)[0] is CheckpointOutcome.ACCEPTED
     assert lab.partition().position.resume_at == 10
     assert lab.partition().caught_up
 
 
-def test_resume_goes_on_behind_the_last_delivered_record() -> None:
+def test_resume_goes_on_after_the_last_delivered_record() -> None:
     lab = paused()
     lab.table.resume_lease(1, lab.now)
     assert resumed(lab) == (1, 10)
@@ -65,7 +65,7 @@ def test_resume_goes_on_behind_the_last_delivered_record() -> None:
     assert lab.table.may_send(P0) > 0
 
 
-def test_with_an_offset_it_goes_on_there() -> None:
+def test_a_pause_with_an_offset_goes_on_at_that_offset() -> None:
     lab = paused(5)
     assert lab.commands(Rewind) == [Rewind(P0, 5)]
     assert lab.partition().position.rewind_pending
@@ -78,14 +78,16 @@ def test_with_an_offset_it_goes_on_there() -> None:
 
 
 @pytest.mark.parametrize(("offset", "again"), [(0, 2), (2, 2), (9, 9), (10, None), (500, None)])
-def test_an_offset_outside_of_what_is_under_way_counts_as_the_nearer_end(offset: int, again: int | None) -> None:
+def test_an_offset_outside_of_the_outstanding_records_is_moved_to_their_nearer_end(
+    offset: int, again: int | None
+) -> None:
     lab = paused(offset)
     assert [rewind.offset for rewind in lab.commands(Rewind)] == ([] if again is None else [again])
     lab.table.resume_lease(1, lab.now)
     assert resumed(lab) == (1, 10 if again is None else again)
 
 
-def test_nothing_goes_before_the_client_is_back_there() -> None:
+def test_nothing_is_sent_before_the_client_is_moved_back() -> None:
     lab = paused(5)
     lab.table.resume_lease(1, lab.now)
     assert lab.table.may_send(P0) == 0
@@ -93,7 +95,7 @@ def test_nothing_goes_before_the_client_is_back_there() -> None:
     assert lab.table.may_send(P0) > 0
 
 
-def test_a_checkpoint_of_what_is_void_is_beyond_and_counts_when_it_has_come_again() -> None:
+def test_a_checkpoint_of_a_voided_record_counts_only_after_it_is_delivered_again() -> None:
     lab = paused(5)
     lab.table.rewound(P0)
     assert lab.checkpoint("L1", 7) == (CheckpointOutcome.BEYOND_DELIVERED, 4)
@@ -103,12 +105,12 @@ def test_a_checkpoint_of_what_is_void_is_beyond_and_counts_when_it_has_come_agai
     assert lab.checkpoint("L1", 7)[0] is CheckpointOutcome.ACCEPTED
 
 
-def test_when_all_is_void_nothing_was_delivered() -> None:
+def test_when_all_records_are_voided_none_counts_as_delivered() -> None:
     lab = paused(0, checkpoint=None)
     assert lab.checkpoint("L1", 3) == (CheckpointOutcome.BEYOND_DELIVERED, None)
 
 
-def test_what_is_void_does_not_count_as_completed() -> None:
+def test_voided_records_do_not_count_as_completed() -> None:
     lab = paused()
     lab.checkpoint("L1", 1, beyond=5)
     lab.table.pause_lease(1, Pausing(2, 5), lab.now)
@@ -116,7 +118,7 @@ def test_what_is_void_does_not_count_as_completed() -> None:
     assert lab.partition().window.outstanding == 3
 
 
-def test_it_ends_by_itself_when_it_said_so() -> None:
+def test_a_pause_with_retry_after_ends_by_itself() -> None:
     lab = paused(seconds=5.0)
     assert lab.table.next_due(lab.now) == lab.now + 5.0
     lab.wait(4.9)
@@ -138,7 +140,7 @@ def test_a_second_pause_replaces_the_first() -> None:
     assert resumed(lab) == (2, 7)
 
 
-def test_resume_without_a_pause_is_nothing() -> None:
+def test_resume_without_a_pause_is_ignored() -> None:
     lab = Lab()
     lab.run()
     lab.table.resume_lease(1, lab.now)
@@ -156,7 +158,7 @@ def test_a_pause_before_ready_ends_the_stream() -> None:
     assert lab.state() is State.STARTING
 
 
-def test_a_pause_that_crosses_a_revoke_is_nothing() -> None:
+def test_a_pause_that_crosses_a_revoke_is_ignored() -> None:
     lab = Lab()
     lab.run()
     lab.table.revoke([P0], RevokeReason.REBALANCE, 2.0, lab.now)
@@ -178,7 +180,7 @@ def test_a_revoke_ends_the_pause_without_resumed() -> None:
     assert lab.partition().position.resume_at == 4
 
 
-def test_what_ends_its_lease_fetches_from_its_place_not_from_the_pauses() -> None:
+def test_when_a_paused_lease_ends_the_resume_offset_is_fetched_and_not_the_pauses_offset() -> None:
     lab = paused(5)
     lab.offer(2, "other")
     lab.lose(1)
@@ -192,14 +194,14 @@ def test_what_ends_its_lease_fetches_from_its_place_not_from_the_pauses() -> Non
     assert lab.commands(Rewind) == [Rewind(P0, 2)]
 
 
-def test_an_operator_may_end_it() -> None:
+def test_an_operator_may_end_a_lambdas_pause() -> None:
     lab = paused(5)
     assert lab.table.operator.resume(P0, lab.now, skip=False) == (5, None)
     assert resumed(lab) == (1, 5)
     assert lab.state() is State.RUNNING
 
 
-def test_a_pause_is_told_with_what_it_means() -> None:
+def test_a_pause_is_logged_with_its_reason_offset_and_time() -> None:
     lab = paused(5, seconds=3.0)
     (report,) = lab.commands(Report)
     assert (report.level, report.lease) == ("warning", "L1")
@@ -213,7 +215,7 @@ def stalls(lab: Lab) -> int:
     return sum(report.event.startswith("partition is stalled") for report in lab.commands(Report))
 
 
-def test_records_without_progress_are_a_stall_told_once() -> None:
+def test_records_without_progress_are_a_stall_logged_once() -> None:
     lab = Lab()
     lease = lab.run()
     lab.send(0, 9)
@@ -242,7 +244,7 @@ def test_nothing_outstanding_is_no_stall_and_the_time_begins_with_the_first_reco
     assert stalls(lab) == 1
 
 
-def test_what_is_completed_beyond_the_checkpoint_is_progress() -> None:
+def test_records_completed_after_the_checkpoint_are_progress() -> None:
     lab = Lab()
     lease = lab.run()
     lab.send(0, 9)
@@ -252,7 +254,7 @@ def test_what_is_completed_beyond_the_checkpoint_is_progress() -> None:
     assert stalls(lab) == 0
 
 
-def test_a_paused_partition_does_not_stall_and_begins_anew_afterwards() -> None:
+def test_a_paused_partition_does_not_stall_and_the_time_starts_again_afterwards() -> None:
     lab = paused()
     lab.wait(10_000.0)
     assert stalls(lab) == 0

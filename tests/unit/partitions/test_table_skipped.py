@@ -43,7 +43,7 @@ def test_counts_are_totals_of_the_lease() -> None:
     assert counts(lab) == (3, 3, (), 0), "a client that says nothing of it skips nothing"
 
 
-def test_a_checkpoint_that_does_not_count_counts_no_record() -> None:
+def test_a_refused_checkpoint_counts_no_skipped_record() -> None:
     lab = Lab()
     lease = lab.run()
     lab.send(0, 4)
@@ -53,7 +53,7 @@ def test_a_checkpoint_that_does_not_count_counts_no_record() -> None:
     assert counts(lab) == (0, 0, (), 0)
 
 
-def test_no_more_than_was_passed() -> None:
+def test_no_more_records_are_skipped_than_offsets_passed() -> None:
     """What comes from the wire is not trusted."""
     lab = Lab()
     lease = lab.run(at=100)

@@ -84,7 +84,7 @@ def follow(window: Window, naive: Naive, step: tuple[object, ...]) -> None:
 
 @given(STEPS, st.integers(0, 50))
 @settings(max_examples=150, deadline=None)
-def test_counts_are_those_of_the_list(steps: list[tuple[object, ...]], start: int) -> None:
+def test_counts_match_a_list_of_single_records(steps: list[tuple[object, ...]], start: int) -> None:
     window, naive = Window(WIDE, start), Naive(checkpoint=start - 1)
     for step in steps:
         follow(window, naive, step)
@@ -128,7 +128,7 @@ def test_bytes_of_even_records_are_exact_inside_a_frame(gaps: list[int], each: i
         assert window.outstanding_bytes == each * len(naive.records)
 
 
-def test_a_window_lets_its_number_of_records_through_whatever_lies_between() -> None:
+def test_gaps_between_offsets_do_not_use_up_the_window() -> None:
     window = Window(Limits(window_messages=3), 0)
     window.sent(0, 4000, 2, 20, [0, 4000])
     assert window.room() == 1
@@ -136,7 +136,7 @@ def test_a_window_lets_its_number_of_records_through_whatever_lies_between() -> 
     assert window.room() == 0
 
 
-def test_what_is_completed_beyond_makes_room_until_the_checkpoint_says_otherwise() -> None:
+def test_completed_beyond_makes_room_until_the_next_checkpoint() -> None:
     window = Window(Limits(window_messages=10), 0)
     window.sent(0, 9, 10, 100, None)
     assert window.room() == 0
@@ -165,7 +165,7 @@ def test_more_completed_than_was_sent_counts_as_all_of_it() -> None:
     assert (window.outstanding, window.outstanding_bytes) == (0, 0)
 
 
-def test_the_span_stops_what_completed_beyond_keeps_open() -> None:
+def test_the_span_stops_a_window_that_completed_beyond_keeps_open() -> None:
     window = Window(Limits(window_messages=100, window_span=1000), 0)
     window.sent(0, 99, 100, 1000, None)
     window.completed(99, 990)

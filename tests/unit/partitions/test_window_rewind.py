@@ -81,7 +81,7 @@ def follow(window: Window, naive: Naive, step: tuple[object, ...]) -> None:
 
 @given(STEPS, st.integers(0, 50))
 @settings(max_examples=300, deadline=None)
-def test_counts_are_those_of_the_list(steps: list[tuple[object, ...]], start: int) -> None:
+def test_counts_match_a_list_of_single_records(steps: list[tuple[object, ...]], start: int) -> None:
     window, naive = Window(WIDE, start), Naive(start)
     for step in steps:
         follow(window, naive, step)
