@@ -1,1 +1,1 @@
-"""The thread that owns a lambda's Consumer, and all that it owns."""
+"""The consumer thread: it owns a lambda's Consumer and everything that calls it."""

@@ -1,7 +1,7 @@
-"""What lives as long as one client of Kafka: it is made, and made anew when the client has failed for good.
+"""One client of Kafka and the objects that live as long as it does. All are made anew when the client fails for good.
 
-What outlives a client is `Kept`: the partitions' state, the counters, the frames that are on their way. The leases of
-a client's partitions die with it.
+`Kept` has the objects that outlive a client: the partitions' state, the counters, the frames in flight. The leases of
+a client's partitions end with it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Rebalanced = Callable[[list[KafkaPartition]], None]
 
 @dataclass(frozen=True)
 class Kept:
-    """What a lambda has, whichever client it has at the moment."""
+    """The objects of a lambda that outlive its client."""
 
     config: LambdaConfig
     properties: Mapping[str, Property]
@@ -74,10 +74,10 @@ class Kept:
 
 
 class Consuming:
-    """One client, and all that calls it."""
+    """One client, and all objects that call it."""
 
     def __init__(self, kept: Kept, consumer: Consumer, native: _native.Source | None, faults: Faults) -> None:
-        """``native``: the extension's end of ``consumer``; None: records come by the binding's messages."""
+        """``native``: the extension's source of ``consumer``; None: records are read as the binding's messages."""
         self.began_at = monotonic()
         self.consumer = consumer
         self.faults = faults
@@ -125,7 +125,7 @@ class Consuming:
         )
 
     def subscribe(self, topics: list[str], *, assigned: Rebalanced, revoked: Rebalanced, lost: Rebalanced) -> None:
-        """Join the group; the callbacks run inside the calls of the source."""
+        """Join the group. The callbacks run inside calls of the source, in the consumer thread."""
 
         def on_assign(_: Consumer, partitions: list[KafkaPartition]) -> None:
             if not self._abandoned:
@@ -144,34 +144,33 @@ class Consuming:
         self.membership.subscribe(topics, on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
 
     def on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
-        """librdkafka's answer to a commit that nobody waits for. Runs inside poll, and inside close."""
+        """librdkafka's answer to an asynchronous commit. Runs inside poll and close, in the consumer thread."""
         if self._abandoned:
             return
         self.faults.note(error)
         self._commits.on_commit(error, partitions)
 
     def on_error(self, error: KafkaError) -> None:
-        """librdkafka's own callback: about connections, not about one partition."""
+        """librdkafka's error callback: errors of connections, not of one partition."""
         if not self._abandoned and not self.faults.note(error):
             self._connection.complain(error, None)
 
     def close(self) -> None:
-        """Leave the group, in this thread. Callbacks run. Does nothing for one that was abandoned."""
+        """Leave the group, in this thread; callbacks run. Does nothing if the client was abandoned."""
         if not self._abandoned:
             self.source.close()
             self.consumer.close()
 
     def abandon(self) -> threading.Thread:
-        """Have nothing to do with the client any more.
+        """Close a client that failed for good, in a thread of its own, and ignore its callbacks from now on.
 
-        It failed for good, so nothing of it is waited for: it is closed in a thread of its own, which may take as
-        long as its brokers do not answer. The callbacks that run there reach nobody.
+        The close may last as long as the brokers do not answer. Returns the thread.
         """
         self._abandoned = True
         self.source.close()
 
         def close() -> None:
-            with suppress(Exception):  # of a client that is broken already
+            with suppress(Exception):  # the client has failed already
                 self.consumer.close()
 
         closing = threading.Thread(target=close, name="closing", daemon=True)
@@ -180,12 +179,12 @@ class Consuming:
 
 
 def begin(kept: Kept) -> Consuming:
-    """Make a client. Raises ``KafkaException`` when librdkafka refuses its properties."""
+    """Make a client. Raises ``KafkaException`` when librdkafka refuses the properties."""
     native = extension()
     faults = Faults()
     made: Consuming
 
-    # Both are called inside poll, so not before all is made.
+    # Both callbacks run inside poll, so never before `made` is set.
 
     def on_commit(error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
         made.on_commit(error, partitions)
@@ -195,7 +194,7 @@ def begin(kept: Kept) -> Consuming:
 
     callbacks: dict[str, Any] = {"on_commit": on_commit}
     if native is None:
-        callbacks["error_cb"] = on_error  # else it is the source that hears of errors: see `RowSource`
+        callbacks["error_cb"] = on_error  # otherwise the source hears of errors: see `RowSource`
     consumer = WatchedConsumer({**with_plugin(kept.properties, native), **callbacks}, faults, kept.client_log)
     made = Consuming(kept, consumer, None if native is None else native.Source(MOST_PER_FETCH), faults)
     return made

@@ -1,4 +1,4 @@
-"""Commits that Kafka refuses: what is said of them, and what is committed apart because of it.
+"""Commits that Kafka refuses: how they are reported, and which partitions are committed in requests of their own.
 
 Owned by the consumer thread.
 """
@@ -25,23 +25,24 @@ NORMAL_LIFE = frozenset(
         KafkaError._ASSIGNMENT_LOST,  # noqa: SLF001
     }
 )
-"""Refusals that happen in every rebalance: somebody else owns the partition, or soon will."""
+"""Refusals that happen in every rebalance: another member owns the partition, or soon will."""
 
 ALL = "commits"
-"""The kind of the problem that no commit is taken; of one partition it is `commit:TOPIC/PARTITION`."""
+"""The kind of the problem that Kafka takes no commit. If it concerns one partition, the kind is
+`commit:TOPIC/PARTITION`."""
 
-AGAIN_AND_AGAIN = 5.0
-"""Seconds of refusals after which they are more than a hiccup: Kafka does not learn how far the lambdas are."""
+BLOCKS_AFTER_S = 5.0
+"""Seconds of refusals after which the problem blocks: the sidecar is not ready."""
 
-STRANGE_AFTER = 15.0
-"""Seconds after which refusals of normal life are none: no rebalance takes as long without taking the partition."""
+UNUSUAL_AFTER_S = 15.0
+"""Seconds after which a refusal in `NORMAL_LIFE` is a problem too: no rebalance takes that long without a revoke."""
 
-APART_EVERY = 2.0
-"""Seconds between requests for one partition that is refused for reasons of its own."""
+APART_INTERVAL_S = 2.0
+"""Seconds between commits of a partition that is refused for reasons of its own."""
 
 
 class CommitRefusals:
-    """Which commits are refused now."""
+    """The commits that are refused now."""
 
     def __init__(
         self,
@@ -57,14 +58,14 @@ class CommitRefusals:
         self._apart: set[TopicPartition] = set()
         self._next_try: dict[TopicPartition, float] = {}
         self._since: dict[str, float] = {}
-        """By the kind of the problem."""
+        """Since when commits are refused, by the kind of the problem; seconds of the clock."""
         self._forbidden: set[TopicPartition] = set()
 
     def requests(self, offsets: list[KafkaPartition]) -> list[list[KafkaPartition]]:
-        """What goes in one request each: all together, but for what is committed apart.
+        """Split the offsets into requests: one for each partition that is committed apart, one for all others.
 
-        librdkafka tells of a request that failed in part as if all of it had failed: one topic that was deleted would
-        hide that the others are committed.
+        If a request fails in part, librdkafka reports that all of it failed: one deleted topic would hide that the
+        other partitions are committed.
         """
         if not self._apart:
             return [offsets] if offsets else []
@@ -73,25 +74,26 @@ class CommitRefusals:
         return [together, *apart] if together else apart
 
     def in_part(self, error: KafkaError, offsets: list[KafkaPartition]) -> bool:
-        """Whether some of these may have been taken, though they were all refused. From now on they go apart."""
+        """Whether Kafka may have taken some of these commits, though all are reported as refused. If so, they are
+        committed apart from now on."""
         if error.code() not in OF_ONE_PARTITION or len(offsets) < 2:
             return False
         self._apart.update(tps_of(offsets))
         return True
 
     def waits(self, tp: TopicPartition, now: float) -> bool:
-        """It was refused just now, and is tried again a little later."""
+        """Whether the partition was refused recently, and is not to be tried again yet."""
         return bool(self._next_try) and now < self._next_try.get(tp, now)
 
     def is_forbidden(self, tp: TopicPartition) -> bool:
-        """Its place is committed again, though Kafka has it: see ``forbidden``."""
+        """Whether the partition's committed offset is to be committed once more: see ``forbidden``."""
         return tp in self._forbidden
 
     def forbidden(self, topic: str, error: KafkaError) -> None:
-        """The broker does not let us read this topic, and says so once.
+        """The broker does not let us read this topic; it says so only once.
 
-        To commit needs the same right as to read. So the places of the topic's partitions are committed once more, as
-        often as it takes: the answer tells when the right is there.
+        A commit needs the same right as a fetch. So the committed offsets of the topic's partitions are committed
+        again until Kafka takes them: then we have the right.
         """
         for tp in self._table.partitions:
             if tp.topic == topic:
@@ -108,7 +110,7 @@ class CommitRefusals:
                 self._problems.end(kind, "commits are taken again")
 
     def failed(self, error: KafkaError, offsets: Iterable[KafkaPartition]) -> None:
-        """Kafka has refused these."""
+        """Kafka has refused these commits."""
         now = self._clock()
         ours = [tp for tp in tps_of(offsets) if tp in self._table.partitions]
         if error.code() in OF_ONE_PARTITION:
@@ -118,7 +120,7 @@ class CommitRefusals:
             self._refused(error, None, now)
 
     def forget(self, tps: Iterable[TopicPartition]) -> None:
-        """These are not ours any more: whether they can be committed is no business of ours either."""
+        """These partitions are no longer assigned to us: forget their refusals."""
         for tp in tps:
             self._apart.discard(tp)
             self._forbidden.discard(tp)
@@ -130,18 +132,18 @@ class CommitRefusals:
             self._problems.end(ALL, "there is nothing to commit any more")
 
     def _refused(self, error: KafkaError, tp: TopicPartition | None, now: float) -> None:
-        """Said once, of one partition or of all, and at once, but for what is normal life and soon over.
+        """Report a refusal once, for one partition or (None) for all; one in `NORMAL_LIFE`, only if it lasts.
 
-        Where only a topic is gone, the others go on: no reason to be called not ready.
+        It blocks if it lasts, or if a right is missing; but not if only a topic is missing, since the others go on.
         """
         kind = ALL if tp is None else _kind(tp)
         seconds = now - self._since.setdefault(kind, now)
         if tp is not None:
-            self._next_try[tp] = now + APART_EVERY
-        if error.code() in NORMAL_LIFE and seconds < STRANGE_AFTER:
+            self._next_try[tp] = now + APART_INTERVAL_S
+        if error.code() in NORMAL_LIFE and seconds < UNUSUAL_AFTER_S:
             self._log.debug("commit refused", error=error.str())
             return
-        lasts = error.code() in FORBIDDEN or seconds >= AGAIN_AND_AGAIN
+        lasts = error.code() in FORBIDDEN or seconds >= BLOCKS_AFTER_S
         self._problems.begin(
             kind,
             f"Kafka refuses commits{'' if tp is None else f' of {tp}'}: {error.str()}",
@@ -155,7 +157,7 @@ class CommitRefusals:
 
 
 def tps_of(offsets: Iterable[KafkaPartition]) -> list[TopicPartition]:
-    """As ours."""
+    """The binding's partitions as `TopicPartition`."""
     return [TopicPartition(offset.topic, offset.partition) for offset in offsets]
 
 

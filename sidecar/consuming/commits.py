@@ -1,8 +1,8 @@
-"""Commits, coalesced: the latest place of each partition, at an interval, at a drain and at the end.
+"""Commits the resume offset of each partition: at an interval, at a drain and at the end.
 
-Owned by the consumer thread, which owns the partitions as well: to decide on a commit and to make it is one step.
-A failed commit is simply still to be done at the next interval, while the partition is ours; when it is not, it is
-gone with the partition, whatever the code was. What is said of refusals is in `commit_refusals`.
+Owned by the consumer thread, which owns the partitions as well, so nothing changes between the decision to commit and
+the commit. A failed commit, whatever the error, is tried again at the next interval while the partition is assigned
+to us. `commit_refusals` reports refusals.
 """
 
 from collections.abc import Iterable
@@ -19,15 +19,15 @@ from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import State, TopicPartition
 
-RETRY_PLACE = 0.2
-"""Seconds until the commit of a partition's first place is tried again."""
+FIRST_COMMIT_RETRY_S = 0.2
+"""Seconds until the first commit of a new resume offset is tried again."""
 
-TRIES = 3
-"""Of a commit that is made while its partitions are about to go."""
+MAX_TRIES = 3
+"""Attempts of a synchronous commit."""
 
 
 class Commits:
-    """What is to be committed, and what is on its way."""
+    """The commits of one lambda."""
 
     def __init__(
         self,
@@ -47,19 +47,19 @@ class Commits:
         self._log = log
         self._due = 0.0
         self._under_way: set[TopicPartition] = set()
-        """One commit of each partition at a time, so that they arrive in their order."""
+        """Partitions with a commit under way: one at a time each, so that commits arrive in order."""
 
     def hurry(self) -> None:
-        """Commit with the next turn: a partition waits for it."""
+        """Commit in the next turn: a partition waits for it."""
         self._due = 0.0
 
     def work(self, consumer: Consumer, now: float) -> None:
-        """Commit when it is time. Does not wait for the answer: that comes to ``on_commit`` in a later poll."""
+        """Commit if the interval is over. The answer comes to ``on_commit`` in a later poll."""
         if now < self._due:
             return
-        # A new place that was refused is tried again sooner: no lambda gets the partition before it is committed.
+        # A new resume offset that was refused is tried again sooner: no lambda gets the partition before.
         waits = any(p.state is State.RESOLVING and p.position.uncommitted for p in self._table.partitions.values())
-        self._due = now + (min(RETRY_PLACE, self._interval) if waits else self._interval)
+        self._due = now + (min(FIRST_COMMIT_RETRY_S, self._interval) if waits else self._interval)
         partitions = [
             p
             for p in self._table.partitions.values()
@@ -69,27 +69,27 @@ class Commits:
         self._send(consumer, self._outstanding(partitions))
 
     def now(self, consumer: Consumer, tps: Iterable[TopicPartition]) -> None:
-        """Commit these partitions and wait for the answer: they are about to be somebody else's."""
+        """Commit these partitions and wait for the answer, because they are about to be released."""
         partitions = [p for p in map(self._table.partitions.get, tps) if p is not None]
         self.settle(consumer, partitions)
         for request in self._refusals.requests(self._outstanding(partitions)):
             self._commit(consumer, request)
 
     def _commit(self, consumer: Consumer, offsets: list[KafkaPartition]) -> None:
-        """Commit and wait. What is refused in part is halved, until what is refused is alone."""
-        for attempt in range(1, TRIES + 1):
+        """Commit and wait. If Kafka may have refused only some partitions, commit each half by itself."""
+        for attempt in range(1, MAX_TRIES + 1):
             try:
                 answers = consumer.commit(offsets=offsets, asynchronous=False)
             except KafkaException as refusal:
                 error = refusal.args[0]
-                # With KIP-848 the member's epoch may move while a drain runs; asked again, the client knows it.
+                # With KIP-848 the member's epoch may change during a drain; at the next attempt the client knows it.
                 again = error.retriable() or error.code() == KafkaError.STALE_MEMBER_EPOCH
                 if error.code() in OF_ONE_PARTITION and len(offsets) > 1:
                     middle = len(offsets) // 2
                     self._commit(consumer, offsets[:middle])
                     self._commit(consumer, offsets[middle:])
                     return
-                if not again or attempt == TRIES:
+                if not again or attempt == MAX_TRIES:
                     self._refusals.failed(error, offsets)
                     return
             else:
@@ -97,17 +97,18 @@ class Commits:
                 return
 
     def finish(self, consumer: Consumer, tps: Iterable[TopicPartition], seconds: float) -> None:
-        """Commit these partitions at the end of everything, and wait at most so long for the answer.
+        """Commit these partitions before the sidecar ends, and wait at most ``seconds`` for the answer.
 
-        Not for callbacks, in which the answer would not come.
+        Not to be called inside a rebalance callback, where the answer would not arrive.
         """
         partitions = [p for p in map(self._table.partitions.get, tps) if p is not None]
         self.settle(consumer, partitions)
         deadline = monotonic() + seconds
         while monotonic() < deadline:
             if not self._under_way:
-                # A poll below may have run a revoke, which commits by itself: what is gone is its next owner's, and
-                # Kafka would take our older offset for it, since it asks who is a member and not who owns what.
+                # The race that this prevents: (1) A poll below runs a revoke callback, which commits and releases a
+                # partition. (2) Its next owner commits a higher offset. (3) We would commit our older offset, and
+                # Kafka would take it: it checks that we are a member, not that we own the partition.
                 partitions = [p for p in partitions if self._table.partitions.get(p.tp) is p]
                 offsets = self._outstanding(partitions)
                 if not offsets:
@@ -115,13 +116,14 @@ class Commits:
                 self._send(consumer, offsets)
             message = consumer.poll(0.01)
             if message is not None and message.error() is None:
-                # For the next owner. The client's position is beyond it, and a revoke inside a later poll settles.
+                # We drop the record, but the client's position has passed it. A revoke inside a later poll must not
+                # commit that position.
                 dropped = TopicPartition(message.topic() or "", message.partition() or 0)
                 self._table.dropped([dropped])
         self._log.warning("the last commit did not get through in time; some records will be handled again")
 
     def on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
-        """librdkafka's answer to a commit that nobody waits for. Runs inside poll, and inside close."""
+        """librdkafka's answer to an asynchronous commit. Runs inside poll and close."""
         self._under_way.difference_update(tps_of(partitions) if partitions else [*self._under_way])
         if error is None:
             self._took(partitions)
@@ -131,7 +133,7 @@ class Commits:
             self._refusals.failed(error, partitions)
 
     def abandon(self) -> None:
-        """The client has failed for good: nothing that is under way is answered."""
+        """The client has failed for good: no commit that is under way will be answered."""
         self._under_way.clear()
         self._due = 0.0
 
@@ -146,10 +148,10 @@ class Commits:
                 self._refusals.failed(error.args[0], request)
 
     def settle(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
-        """Move idle partitions to the client's position, past what is in the log and not for us.
+        """Move idle partitions to the client's position, past transaction markers and other gaps in the log.
 
-        Only where everything fetched is sent and done: ``position()`` counts what was consumed. After a seek or an
-        assignment it is invalid until a record or a marker has passed.
+        Only if all fetched records are sent and processed, since ``position()`` counts fetched records. After a seek
+        or an assignment the position is invalid until a record or a marker has been fetched.
         """
         idle = [
             KafkaPartition(p.tp.topic, p.tp.partition) for p in partitions if p.caught_up and self._buffer.idle(p.tp)
@@ -162,16 +164,17 @@ class Commits:
                 self._table.settled(tp, position.offset)
 
     def _outstanding(self, partitions: Iterable[Partition]) -> list[KafkaPartition]:
-        wanted = [(p.tp, self._place(p)) for p in partitions]
+        wanted = [(p.tp, self._offset_to_commit(p)) for p in partitions]
         return [
             KafkaPartition(tp.topic, tp.partition, offset, metadata=self._origins.metadata(tp))
             for tp, offset in wanted
             if offset is not None
         ]
 
-    def _place(self, partition: Partition) -> int | None:
-        place = partition.position.to_commit()
-        return partition.position.committed if place is None and self._refusals.is_forbidden(partition.tp) else place
+    def _offset_to_commit(self, partition: Partition) -> int | None:
+        position = partition.position
+        offset = position.to_commit()
+        return position.committed if offset is None and self._refusals.is_forbidden(partition.tp) else offset
 
     def _took(self, answers: Iterable[KafkaPartition]) -> None:
         for answer in answers:

@@ -1,7 +1,8 @@
-"""Whether Kafka is there: what is said about it, once, and in which words.
+"""Whether Kafka can be reached, and the reason that is reported once if it cannot.
 
-Owned by the consumer thread. librdkafka tells of each try to connect, some twenty a second, in no order that says
-which is the cause; and a question fails with no reason at all. So the reasons are collected and the best is said.
+Owned by the consumer thread. librdkafka reports every failed attempt to connect, some twenty a second, and their
+order does not tell the cause; a question to Kafka fails without any reason. So errors are collected, and the most
+specific one is reported.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,22 +18,23 @@ from sidecar.mail.facts import NO_LEADER, TopicFacts
 from sidecar.partitions.vocabulary import TopicPartition
 
 KIND = "connection"
-"""Of the problem that Kafka cannot be reached."""
+"""The kind of the problem that Kafka cannot be reached."""
 
 ONE_BROKER = "broker"
-"""Of the problem that one of several brokers cannot be reached."""
+"""The kind of the problem that one of several brokers cannot be reached."""
 
-REASON_WITHIN = 3.0
-"""Seconds that a reason is waited for before it is said that Kafka cannot be reached."""
+REASON_WITHIN_S = 3.0
+"""Seconds to wait for a reason before the problem is reported without one."""
 
-REASON_LASTS = 40.0
-"""Seconds after which a reason gives way to a weaker one; librdkafka keeps the same one to itself for up to 30."""
+REASON_LASTS_S = 40.0
+"""Seconds after which a less specific reason replaces a reason. librdkafka may be silent about a repeated error for
+up to 30 s."""
 
-SETTLED = 1.0
-"""Seconds after which a broker's error is about that one alone, since no other followed."""
+SETTLED_AFTER_S = 1.0
+"""Seconds after which an error concerns one broker only, if no error of all brokers followed."""
 
-QUIET = 5.0
-"""Seconds without an error after which Kafka counts as reached where no topic is there to ask a leader about."""
+QUIET_S = 5.0
+"""Seconds without an error after which Kafka counts as reached, if there is no topic whose leader could be asked."""
 
 _EVENT = "Kafka cannot be reached; trying on"
 
@@ -40,7 +42,7 @@ Answers = Mapping[TopicPartition, int | KafkaError]
 
 
 class Connection:
-    """Is Kafka there?"""
+    """Whether Kafka can be reached."""
 
     def __init__(
         self,
@@ -50,14 +52,14 @@ class Connection:
         ask: Callable[[list[TopicPartition], Callable[[Answers], None]], None],
         client_log: ClientLog,
     ) -> None:
-        """Nothing is known yet.
+        """At first Kafka counts as not reached.
 
         Args:
-            problems: where it is said.
-            log: for what is no problem.
-            look: asks for a look at the topics, whose answer is heard by ``reached`` or ``away``.
+            problems: where the problem is reported.
+            log: for errors that are no problem.
+            look: asks for the topics now; the answer comes to ``reached`` or ``away``.
             ask: asks the leaders of partitions (`Inquiries.ends`).
-            client_log: where librdkafka writes, which sometimes has a reason that no error has.
+            client_log: librdkafka's log, which sometimes has a reason that no error has.
         """
         self._problems = problems
         self._log = log
@@ -66,13 +68,13 @@ class Connection:
         self._client_log = client_log
         self._asking = False
         self._reason: tuple[int, KafkaError, float] | None = None
-        """The best that is known, with its rank and time."""
+        """The most specific reason: its rank, the error, and its time."""
         self._down = False
-        """That Kafka cannot be reached is to be said, once all callbacks have run that may have the reason."""
+        """The problem must be reported, after the callbacks that may know the reason have run."""
         self._down_since: float | None = None
         self._down_at = float("-inf")
         self._one: tuple[KafkaError, float, float] | None = None
-        """An error that one broker alone may have, with when it came first and last."""
+        """An error that may concern one broker only, and the times of its first and last report."""
         problems.begin(KIND, "not connected to Kafka yet", level="debug")
 
     @property
@@ -81,21 +83,21 @@ class Connection:
         return KIND not in self._problems
 
     def work(self, now: float) -> None:
-        """Say what is to be said. Called each turn; costs nothing when all is well."""
+        """Report problems that are due. Called in each turn; costs next to nothing when there are none."""
         if self._down:
             self._say_down(now)
         if self._one is not None:
             self._say_one(self._one, now)
 
     def reached(self, topics: Mapping[str, TopicFacts]) -> None:
-        """A broker has said which topics there are.
+        """A broker answered a question about the topics.
 
-        That says little: it may come from the address in the config, and records do not. So the leaders are asked, at
-        the addresses that Kafka gives out for them, before Kafka counts as reached.
+        The answer may come from the address in the config, but records come from the partitions' leaders, at their
+        advertised addresses. So the leaders are asked too before Kafka counts as reached.
         """
         if self.connected:
             if self._reason is not None and self._reason[0] == 0:
-                self._down, self._down_since, self._reason = False, None, None  # a hiccup
+                self._down, self._down_since, self._reason = False, None, None  # it was a short interruption
             return
         leaders: dict[int, TopicPartition] = {}
         for name, facts in topics.items():
@@ -104,30 +106,30 @@ class Connection:
                     leaders.setdefault(leader, TopicPartition(name, number))
         if leaders and not self._asking:
             self._asking = True
-            self._ask([*leaders.values()], self._told)
-        elif not leaders and monotonic() - self._down_at >= QUIET:
+            self._ask([*leaders.values()], self._answered)
+        elif not leaders and monotonic() - self._down_at >= QUIET_S:
             self._up()
 
     def away(self, error: KafkaError) -> None:
-        """A question had no answer."""
+        """A question to Kafka was not answered."""
         self._note(error, rank=0)
 
     def complain(self, error: KafkaError, topic: str | None) -> None:
-        """librdkafka reports an error that is not about one record."""
+        """librdkafka reported an error that does not concern one record."""
         if error.code() in REASONS:
             self._note(error, rank=2)
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the binding's name
             self._note(error, rank=0)
         elif error.code() in NO_ANSWER:
-            self._note(error, rank=1)  # one broker of many, as long as no other error follows
+            self._note(error, rank=1)  # it concerns one of several brokers, unless another error follows
         elif error.code() in NO_TOPIC or error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            # Looked at before anything is said: librdkafka also complains of what is just being made.
+            # Look at the topics before anything is reported: librdkafka also reports topics that are just being made.
             self._look()
         else:
             self._log.warning("Kafka client", error=error.str(), code=error.name(), topic=topic)
 
-    def _told(self, answers: Answers) -> None:
-        """What the leaders said. Above zero are the codes of brokers, which are answers; below it our client's."""
+    def _answered(self, answers: Answers) -> None:
+        """The leaders' answers. Codes above zero are answers of brokers; codes below zero are the client's own."""
         self._asking = False
         errors = [answer for answer in answers.values() if isinstance(answer, KafkaError) and answer.code() < 0]
         if len(errors) < len(answers):
@@ -136,10 +138,10 @@ class Connection:
             self._note(errors[0], rank=0)
 
     def _note(self, error: KafkaError, rank: int) -> None:
-        """``rank``: 0: nothing can be reached; 1: a broker cannot; 2: it cannot, and this is why."""
+        """``rank``: 0: no broker can be reached; 1: one broker cannot; 2: one cannot, and the error is the reason."""
         now = monotonic()
         known = self._reason
-        if known is None or rank >= known[0] or now - known[2] > REASON_LASTS:
+        if known is None or rank >= known[0] or now - known[2] > REASON_LASTS_S:
             self._reason = rank, error, now
         if rank == 0:
             self._down, self._down_at = True, now
@@ -152,13 +154,14 @@ class Connection:
         if self._down_since is None or self._reason is None:
             return
         rank, error, _ = self._reason
-        if rank == 0 and now - self._down_since < REASON_WITHIN:
-            return  # the reason may follow
+        if rank == 0 and now - self._down_since < REASON_WITHIN_S:
+            return  # a reason may follow
         self._down, self._one = False, None
         unknown = "look at bootstrap.servers and security.protocol" if rank == 1 else ""
         text, remedy = error.str(), REASONS.get(error.code(), unknown)
         if rank == 0 and self._client_log.failure:
-            # Connections come about and end at once: a listener of TLS or of passwords does so with who has neither.
+            # The broker accepts connections and closes them at once, as a listener for TLS or SASL does with a client
+            # that uses neither.
             text = self._client_log.failure
             remedy = "if that listener wants TLS or a password, security.protocol and what belongs to it must say so"
         said = f"Kafka cannot be reached: {text}{f'; {remedy}' if remedy else ''}"
@@ -167,12 +170,12 @@ class Connection:
         self._problems.end(ONE_BROKER, level="debug")
 
     def _say_one(self, one: tuple[KafkaError, float, float], now: float) -> None:
-        """A broker that cannot be reached for a reason that does not go away, while others can."""
+        """Report one broker that cannot be reached for a lasting reason, while others can."""
         error, first, last = one
-        if now - last > REASON_LASTS:
+        if now - last > REASON_LASTS_S:
             self._one = None
             self._problems.end(ONE_BROKER)
-        elif self.connected and not self._down and (ONE_BROKER in self._problems or now - first >= SETTLED):
+        elif self.connected and not self._down and (ONE_BROKER in self._problems or now - first >= SETTLED_AFTER_S):
             text = f"a broker cannot be reached: {error.str()}; {REASONS[error.code()]}"
             event = "a broker cannot be reached; trying on"
             self._problems.begin(ONE_BROKER, text, blocks=False, event=event, error=error.str())

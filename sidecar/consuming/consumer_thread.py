@@ -1,9 +1,10 @@
-"""The thread of one lambda: it owns the Consumer and the partitions' state, and runs the path of every record.
+"""The thread of one lambda: it owns the Consumer and the partitions' state, and every record passes through it.
 
-A turn: take the letters of the loop, fetch what Kafka has, encode what may be sent, look after commits and pauses,
-hand everything to the loop at once. All calls on the Consumer are made here, rebalance callbacks included (they run
-inside poll and consume). Its `Source` does the waiting when there is nothing to do: for records, events and letters
-alike, or, without the extension, in librdkafka, which no letter wakes, so that how long it may wait is bounded.
+A turn of the thread: read the letters of the event loop, fetch records, encode frames, hand them to the loop, then
+check pauses and deadlines and commit. All calls on the Consumer are made in this thread; rebalance callbacks run
+inside poll and consume, so in this thread too. When there is nothing to do, the `Source` waits for records, events
+and letters. Without the extension it waits inside librdkafka, where a letter cannot wake it, so those waits are
+short.
 """
 
 import random
@@ -52,23 +53,23 @@ from sidecar.partitions.vocabulary import (
 from sidecar.producing.dead_letters import DeadLetters
 from sidecar.status import LambdaStatus
 
-WAIT_IDLE = 0.05
-"""Seconds that a wait for records or a letter lasts when nothing is to be looked after."""
+WAIT_IDLE_S = 0.05
+"""Longest wait for records or a letter when no records are buffered."""
 
-HOUSEKEEPING = 0.01
-"""Seconds between looks at pauses, deadlines and full windows."""
+HOUSEKEEPING_INTERVAL_S = 0.01
+"""Seconds between checks of pauses, deadlines and full windows."""
 
-CLOSE_TIMEOUT = 2.0
-"""Seconds that clients which failed get at the end to be closed."""
+CLOSE_TIMEOUT_S = 2.0
+"""Seconds at the end to wait for failed clients to be closed."""
 
-FINISH_TIMEOUT = 5.0
-"""Seconds that the last commit may take; with the broker away it would take as long as a session timeout."""
+FINISH_TIMEOUT_S = 5.0
+"""Seconds that the last commit may take. While the broker is away it would take a whole session timeout."""
 
 
 class ConsumerThread(threading.Thread):
     """Consumes one lambda's topics and serves its partitions.
 
-    Everything but ``mailbox`` belongs to the thread itself.
+    Only ``mailbox`` may be used by other threads.
     """
 
     def __init__(
@@ -82,10 +83,10 @@ class ConsumerThread(threading.Thread):
         outbox: Outbox,
         ended: Callable[[str, BaseException | None], None],
     ) -> None:
-        """``properties`` are the consumer's, ``producer`` those of a producer to the same broker.
+        """``properties`` are the consumer's, ``producer`` the properties of a producer for the same broker.
 
-        ``admin`` asks the broker; ``look`` asks for a look at the topics now (`TopicWatch.look`).
-        ``ended`` is called in this thread when it ends: with the lambda's name and what broke it, if anything.
+        ``admin`` asks the broker; ``look`` asks for the topics now (`TopicWatch.look`). ``ended`` is called in this
+        thread when it ends, with the lambda's name and the error that ended it; None: it was stopped.
         """
         super().__init__(name=f"consumer-{name}", daemon=True)
         self.mailbox = Mailbox()
@@ -146,16 +147,16 @@ class ConsumerThread(threading.Thread):
             log=self._log,
         )
         self._rebuild = Rebuild(self._problems, random.random)
-        self._told_ready = False
+        self._reported_ready = False
         self._stopping = False
         self._in_callback = False
         self._stood_still: list[TopicPartition] = []
         self._enough = False
         self._next_look = 0.0
-        self._fetched = 0  # records, at the last look
+        self._fetched = 0  # records fetched until the last check
 
     def run(self) -> None:
-        """The thread's life. What it does not expect ends it, and ``ended`` says so."""
+        """Run turns until Stop. An unexpected error ends the thread, and ``ended`` gets it."""
         try:
             self._client: Consuming = begin(self._kept)
             self._offsets.start()
@@ -167,7 +168,7 @@ class ConsumerThread(threading.Thread):
                 else:
                     self._turn_or_fail()
             self._shut_down()
-        except BaseException as error:  # whatever it is, the process must hear of it
+        except BaseException as error:  # whatever it is, the process must be told
             self._log.exception("the consumer thread broke")
             self._outbox.flush()
             self._leave_broken()
@@ -178,7 +179,7 @@ class ConsumerThread(threading.Thread):
     # --- a turn -----------------------------------------------------------------------------------------------
 
     def _turn_or_fail(self) -> None:
-        """A turn; then, where the client has failed for good, an end to it."""
+        """One turn; afterwards, give up a client that has failed for good."""
         faults = self._client.faults
         try:
             self._turn()
@@ -194,58 +195,57 @@ class ConsumerThread(threading.Thread):
         self._connection.work(now)
         self._tell_readiness()
         self._keep_membership(now)
-        self._place()
+        self._start_partitions()
         self._fetch()
         self._wake_kept()
-        # A rebalance callback inside may have left rewinds; they come before anything is sent. What the fetch brought
-        # for such a partition is from before, and is dropped with the rest that waits.
+        # A rebalance callback inside the fetch may have left rewinds. They are carried out before anything is sent:
+        # records that the fetch brought for such a partition are from its old position, and the rewind drops them.
         self._carry_out()
         now = monotonic()
         self._sender.work(now)
-        self._outbox.flush()  # before the housekeeping: records do not wait for it
+        self._outbox.flush()  # records must not wait for the housekeeping
         if now >= self._next_look or (self._client.back_pressure.tight and self._buffer.fetched != self._fetched):
-            self._next_look = now + HOUSEKEEPING
+            self._next_look = now + HOUSEKEEPING_INTERVAL_S
             self._look_around(now)
         self._commits.work(self._client.consumer, now)
         self._carry_out()
         self._outbox.flush()
 
-    def _place(self) -> None:
-        """Have partitions begin where they are to.
+    def _start_partitions(self) -> None:
+        """Resolve partitions, and start those that the client begins to read from a new position.
 
-        Nothing is fetched for one before its lambda runs for the first time: with many partitions most of it would be
-        thrown away again. Later, records may wait for the next lambda. One whose lambda runs already is fetched at
-        once: of a group without a committed offset Kafka's client says so when all have been placed, and so they are
-        placed once more.
+        They are paused until their lambda runs: otherwise most of the records that are fetched for many partitions
+        would be dropped again. A partition whose lambda runs already is not paused: in a group without committed
+        offsets, Kafka's client reports that after the partitions were resolved, and they are resolved once more.
         """
         begun = self._client.positions.work()
         if any(self._table.partitions[tp].state is State.RESOLVING for tp in begun):
-            self._commits.hurry()  # their places are to be committed before a lambda gets them
+            self._commits.hurry()  # their resume offsets must be committed before a lambda gets them
         self._client.back_pressure.pause(
             [tp for tp in begun if self._table.partitions[tp].state is not State.RUNNING]
         )
         self._client.back_pressure.wake(begun)
 
     def _tell_readiness(self) -> None:
-        if self._problems.ready != self._told_ready:
-            self._told_ready = self._problems.ready
-            self._outbox.post(letters.Readiness(self._lambda, self._told_ready))
+        if self._problems.ready != self._reported_ready:
+            self._reported_ready = self._problems.ready
+            self._outbox.post(letters.Readiness(self._lambda, self._reported_ready))
 
     def _fetch(self) -> None:
-        """Take what Kafka's client has; when that is nothing, wait for a first record."""
+        """Read the records that Kafka's client has; if it has none, wait for one."""
         if self._enough:
-            self._client.source.serve()  # a rebalance does not wait for lambdas
+            self._client.source.serve()  # rebalances go on while nothing is fetched
             self._outbox.flush()
             self.mailbox.wait(max(0.0, self._next_look - monotonic()))
             return
         if not self._client.source.read() and self.mailbox.empty():
-            self._outbox.flush()  # what was answered so far must not wait with us
+            self._outbox.flush()  # answers must not wait with us
             self._client.source.wait(self._patience())
 
     def _patience(self) -> float:
         if self._sender.changed:
             return 0.0
-        return HOUSEKEEPING if len(self._buffer) else WAIT_IDLE
+        return HOUSEKEEPING_INTERVAL_S if len(self._buffer) else WAIT_IDLE_S
 
     # --- letters ----------------------------------------------------------------------------------------------
 
@@ -280,7 +280,7 @@ class ConsumerThread(threading.Thread):
                 held = table.partition_of_lease(lease)
                 if held is not None:
                     self._sender.changed.add(held)
-                    self._next_look = 0.0  # it may be paused
+                    self._next_look = 0.0  # the partition may be paused in Kafka's client
             case letters.Closed(stream, reason, last):
                 table.closed(stream, reason, last, now)
             case letters.StreamLost(stream):
@@ -288,7 +288,7 @@ class ConsumerThread(threading.Thread):
             case letters.Failed(lease, failure, last, error_reply):
                 self._outbox.post(letters.Answer(error_reply, table.error(lease, failure, last, now)))
                 held = table.partition_of_lease(lease)
-                if held is not None:  # it lives on after a report, whose checkpoint may have made room
+                if held is not None:  # after a report the lease lives on, and its checkpoint may have made room
                     self._sender.changed.add(held)
             case letters.PauseLease(stream, pausing):
                 table.pause_lease(stream, pausing, now)
@@ -297,7 +297,7 @@ class ConsumerThread(threading.Thread):
             case letters.DeadLettered():
                 self._sender.kept(letter, now)
             case letters.Told() | letters.Topics() if self._in_callback:
-                self._postponed.append(letter)  # nothing may be moved now
+                self._postponed.append(letter)  # it may move positions
             case letters.Told(then):
                 then()
             case letters.Topics(facts):
@@ -309,7 +309,7 @@ class ConsumerThread(threading.Thread):
             case letters.Resume():
                 self._client.operator.resume(letter)
             case letters.Pause() | letters.Seek() if self._in_callback:
-                self._postponed.append(letter)  # neither positions nor who holds what may be moved now
+                self._postponed.append(letter)  # positions and holdings must not change now
             case letters.Pause():
                 self._client.operator.pause(letter)
             case letters.Seek():
@@ -320,7 +320,8 @@ class ConsumerThread(threading.Thread):
                 self._stopping = True
 
     def _carry_out(self) -> None:
-        """Do what the partitions ask for. Inside a rebalance callback positions cannot be moved: rewinds wait."""
+        """Carry out the table's commands. Rewinds wait until after a rebalance callback, in which positions cannot be
+        moved."""
         commands = self._table.take_commands()
         for index, command in enumerate(commands):
             match command:
@@ -348,7 +349,7 @@ class ConsumerThread(threading.Thread):
                     known = self._table.processes.get(stream)
                     if known is not None and known.partition is not None:
                         self._sender.changed.add(known.partition)
-                        self._next_look = 0.0  # it may be paused in Kafka's client
+                        self._next_look = 0.0  # the partition may be paused in Kafka's client
                     self._outbox.post(command)
                 case _:
                     self._outbox.post(command)
@@ -356,7 +357,7 @@ class ConsumerThread(threading.Thread):
     # --- the group --------------------------------------------------------------------------------------------
 
     def _keep_membership(self, now: float) -> None:
-        """Join with the first lambda process, leave some time after the last; follow what a pattern matches."""
+        """Join with the first lambda process, leave some time after the last one; subscribe to new topics."""
         client = self._client
         topics = self._subscription.topics
         client.membership.work(now, waits=self._connection.connected and self._subscription.something_there)
@@ -364,7 +365,7 @@ class ConsumerThread(threading.Thread):
             if client.membership.subscribed:
                 self._leave("no lambda process: leaving the group")
             elif self._connection.connected:
-                self._rebuild.works()  # as far as it is asked to
+                self._rebuild.works()  # without lambda processes it has nothing else to do
             return
         if not self._connection.connected or topics == self._subscribed:
             return
@@ -398,7 +399,7 @@ class ConsumerThread(threading.Thread):
             self._stood_still = [*self._table.partitions]
 
     def _wake_kept(self) -> None:
-        """After a rebalance, in which the client had stopped what stays as well."""
+        """After a rebalance, wake the partitions that stay: the client had paused them too."""
         if self._stood_still:
             kept, self._stood_still = self._stood_still, []
             self._client.back_pressure.wake(kept)
@@ -409,7 +410,7 @@ class ConsumerThread(threading.Thread):
         self._lose(tps)
 
     def _lose(self, tps: list[TopicPartition]) -> None:
-        """These are not ours any more: whoever holds them is told, nothing is waited for, nothing committed."""
+        """These partitions are lost: tell the lambdas that hold them, without a drain or a commit."""
         self._forget(tps)
         self._table.lost(tps, monotonic())
         self._stood_still = []
@@ -421,7 +422,7 @@ class ConsumerThread(threading.Thread):
     def _release(self, tps: list[TopicPartition], reason: RevokeReason, seconds: float) -> None:
         """Drain these partitions, commit them, forget them.
 
-        Runs inside a rebalance callback, where `consume` would bring nothing: only letters are read.
+        Runs inside a rebalance callback, in which records cannot be fetched: only letters are read.
         """
         eager = rebalance_protocol(self._properties) == "eager"
         may_return = reason is RevokeReason.REBALANCE and eager
@@ -434,14 +435,14 @@ class ConsumerThread(threading.Thread):
         self._table.forget(tps)
 
     def _drain(self, tps: list[TopicPartition]) -> None:
-        """Wait until no lambda holds any of these; the table's own deadlines bound it."""
+        """Wait until no lambda holds any of these partitions; the table's deadlines bound the wait."""
         while True:
             self._carry_out()
             self._outbox.flush()
             if not self._table.held(tps):
                 return
             due = self._table.next_due(monotonic())
-            letter = self.mailbox.take(max(0.0, due - monotonic()) if due is not None else WAIT_IDLE)
+            letter = self.mailbox.take(max(0.0, due - monotonic()) if due is not None else WAIT_IDLE_S)
             if letter is not None:
                 self._read(letter)
             self._table.tick(monotonic())
@@ -455,14 +456,14 @@ class ConsumerThread(threading.Thread):
             self._sender.forget(tp)
             self._in_flight.forget(tp)
 
-    # --- what goes wrong --------------------------------------------------------------------------------------
+    # --- a failed client --------------------------------------------------------------------------------------
 
     def _give_up_client(self) -> None:
-        """The client has failed for good: end it, and what it held. Another is made after a while."""
+        """The client has failed for good: close it and lose its partitions. Another is made after a while."""
         error = self._client.faults.fatal
         assert error is not None
         self._rebuild.failed(error.str(), self._client.began_at)
-        # First, so that nothing below comes to it, and none of its callbacks comes in between.
+        # First of all, so that none of its callbacks runs during the steps below.
         self._rebuild.closing(self._client.abandon())
         self._in_callback = False
         self._commits.abandon()
@@ -476,7 +477,7 @@ class ConsumerThread(threading.Thread):
         self._outbox.flush()
 
     def _rest(self) -> None:
-        """A turn without a client: letters are read, lambdas that come wait."""
+        """A turn without a client: read letters; lambda processes that join have to wait."""
         self._read_mail()
         now = monotonic()
         self._connection.work(now)
@@ -487,12 +488,12 @@ class ConsumerThread(threading.Thread):
         if now >= self._rebuild.due:
             try:
                 self._client = begin(self._kept)
-            except KafkaException as error:  # a file that the properties name is gone, for instance
+            except KafkaException as error:  # for instance, a file named in the properties is gone
                 self._rebuild.failed(error.args[0].str(), now)
             else:
                 self._rebuild.done()
         else:
-            self.mailbox.wait(min(WAIT_IDLE, self._rebuild.due - now))
+            self.mailbox.wait(min(WAIT_IDLE_S, self._rebuild.due - now))
 
     # --- now and then -----------------------------------------------------------------------------------------
 
@@ -518,50 +519,50 @@ class ConsumerThread(threading.Thread):
     # --- the end ----------------------------------------------------------------------------------------------
 
     def _leave_broken(self) -> None:
-        """Commit what is known to be done and leave the group, if that still works."""
-        # What was in hand when it broke is lost here: no position may be committed.
+        """Commit the resume offsets and leave the group, if that still works."""
+        # Records that were in local variables when the thread broke are lost: no position may be committed.
         self._table.dropped([*self._table.partitions])
         with suppress(Exception):
             self._commits.now(self._client.consumer, [*self._table.partitions])
         with suppress(Exception):
             self._client.close()
         for order in self._postponed:
-            self.mailbox.put(order)  # answered, with what else is there, when the mailbox is closed
+            self.mailbox.put(order)  # it is answered with the other letters when the mailbox is closed
         self._table.forget([*self._table.partitions])
         self._offsets.stop()
         if self._dead_letters is not None:
             self._dead_letters.stop()
-        with suppress(Exception):  # it may have broken before there was one
+        with suppress(Exception):  # the thread may have broken before there was a client
             self._client.operator.work()
         self._outbox.flush()
 
     def _shut_down(self) -> None:
-        """1. give nothing out, take everything back, still polling; 2. commit; 3. leave the group."""
+        """1. Drain all partitions, while polling. 2. Commit. 3. Leave the group."""
         seconds = self._config.shutdown_drain
         tps = [*self._table.partitions]
         self._log.info("draining", partitions=len(tps), seconds=seconds)
         self._client.positions.stop()
         self._table.revoke_all(RevokeReason.SHUTDOWN, seconds, monotonic())
         self._client.back_pressure.pause(tps)
-        self._enough = False  # nobody looks any more
+        self._enough = False  # `adjust` is not called any more
         while self._table.held():
             self._read_mail()
             self._table.tick(monotonic())
             self._carry_out()
             self._outbox.flush()
-            # Keeps the membership alive (`max.poll.interval.ms`). What still comes waits like any other record, so
-            # that no position beyond it is committed.
+            # Polling keeps the membership alive (`max.poll.interval.ms`). Records that still arrive are buffered, so
+            # that no position after them is committed.
             self._fetch()
         tps = [*self._table.partitions]
-        self._commits.finish(self._client.consumer, tps, FINISH_TIMEOUT)
+        self._commits.finish(self._client.consumer, tps, FINISH_TIMEOUT_S)
         self._forget(tps)
         self._table.forget(tps)
         self._client.close()
-        self._rebuild.wait_for_closed(CLOSE_TIMEOUT)
+        self._rebuild.wait_for_closed(CLOSE_TIMEOUT_S)
         self._offsets.stop()
         if self._dead_letters is not None:
             self._dead_letters.stop()
         self._client.operator.work()
-        self._read_mail()  # whoever still asks gets an answer: stale lease
+        self._read_mail()  # later calls of lambdas are answered: stale lease
         self._outbox.flush()
         self._log.info("left the group", group=self._config.group)

@@ -1,8 +1,8 @@
-"""Where the logs of partitions end that Kafka's client does not fetch.
+"""The log ends of partitions that Kafka's client does not fetch.
 
-Owned by the consumer thread. Of a partition that it fetches, the client hears where the log ends with each answer.
-Of one that is paused, or that waits for room in the client, or that nobody has placed yet, what it heard last is old:
-its end is asked for here, so that the lag is right for what stands still as well.
+Owned by the consumer thread. Each fetch tells the client where the partition's log ends. If a partition is paused,
+not resolved yet, or waits for room in the client, the end that the client knows is old. This module asks for it, so
+that the lag is right for such partitions too.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import State, TopicPartition
 
-INTERVAL = 2.0
+INTERVAL_S = 2.0
 """Seconds between two questions."""
 
 
 class Ends:
-    """Where each partition's log ends."""
+    """The ends of the partitions' logs."""
 
     def __init__(
         self,
@@ -42,19 +42,19 @@ class Ends:
         self._under_way = False
 
     def work(self, now: float) -> None:
-        """Ask when it is time. Called now and then."""
+        """Ask if the interval is over."""
         if now < self._next or self._under_way:
             return
-        self._next = now + INTERVAL
+        self._next = now + INTERVAL_S
         asked = {tp: p for tp, p in self._table.partitions.items() if not self._is_fetched(p)}
         self._asked = {tp: end for tp, end in self._asked.items() if tp in asked}
         led = [tp for tp in asked if self._subscription.has_leader(tp)]
         if led:
             self._under_way = True
-            self._inquiries.ends(led, partial(self._told, asked))
+            self._inquiries.ends(led, partial(self._answered, asked))
 
     def end(self, tp: TopicPartition) -> int | None:
-        """The offset of the next record to be written, as last heard; None: nothing was heard yet."""
+        """The offset of the next record to be written, as last heard; None: not known yet."""
         try:
             cached = self._consumer.get_watermark_offsets(KafkaPartition(tp.topic, tp.partition), cached=True)[1]
         except KafkaException:
@@ -63,15 +63,15 @@ class Ends:
         return end if end >= 0 else None
 
     def forget(self, tp: TopicPartition) -> None:
-        """The partition is not ours any more, or its topic is another."""
+        """The partition is no longer assigned to us."""
         self._asked.pop(tp, None)
 
     def _is_fetched(self, partition: Partition) -> bool:
-        """Whether the client asks for its records just now, and so hears where the log ends."""
+        """Whether the client is fetching the partition, and so knows its log's end."""
         tp = partition.tp
         return partition.state is State.RUNNING and self._buffer.idle(tp) and tp not in self._buffer.paused
 
-    def _told(
+    def _answered(
         self, asked: Mapping[TopicPartition, Partition], answers: Mapping[TopicPartition, int | KafkaError]
     ) -> None:
         self._under_way = False

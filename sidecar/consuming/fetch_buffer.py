@@ -1,8 +1,8 @@
-"""Records that came from Kafka and wait to be sent, per partition, and when a partition is to be paused.
+"""The buffer of fetched records that are not sent yet, per partition.
 
-Owned by the consumer thread. What waits is small and bounded: a partition whose lambda does not take its records is
-paused in Kafka's client when its share is full, and resumed when little is left. The gap between the two matters:
-a pause throws away what the client had fetched ahead, and it is fetched again.
+Owned by the consumer thread. The buffer is bounded: a partition whose lambda does not take its records is paused in
+Kafka's client when its share is full, and resumed when little is left (`BackPressure`). The gap between the two
+matters: a pause discards the records that the client had fetched ahead, and they are fetched again.
 """
 
 from collections.abc import Iterator
@@ -10,54 +10,56 @@ from collections.abc import Iterator
 from sidecar.partitions.vocabulary import TopicPartition
 from sidecar.records.records import Frame, Record, Records, Run, Undeliverable
 
-MOST_WAITING_BYTES = 16 * 1024 * 1024
-"""Bytes that may wait in one lambda's sidecar side, all partitions together. With 24 MiB 64 partitions that stand
-still hold some 15 MB more, and the others are no faster."""
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+"""Bytes that may be buffered for one lambda, all partitions together. With 24 MiB, 64 partitions without progress
+held some 15 MB more, and the others were no faster."""
 
-LEAST_SHARE_BYTES = 64 * 1024
+MIN_SHARE_BYTES = 64 * 1024
 RESUME_BELOW = 0.25
-"""A paused partition is resumed when less than this part of its share waits."""
+"""A paused partition is resumed when less than this fraction of its share is buffered."""
 
 
 class FetchBuffer:
-    """What waits."""
+    """One lambda's buffered records."""
 
     def __init__(self) -> None:
         self._waiting: dict[TopicPartition, Records] = {}
-        self._bad: dict[TopicPartition, Undeliverable] = {}
+        self._undeliverable: dict[TopicPartition, Undeliverable] = {}
         self.next_offset: dict[TopicPartition, int] = {}
-        """What comes next: the offset after the last record, or where the client was told to read. Missing: it was
-        rewound, and nothing came since."""
+        """The offset to fetch next: the one after the last record, or the one to which the client was moved. Missing:
+        nothing was fetched yet."""
         self.paused: set[TopicPartition] = set()
+        """Partitions that are paused in Kafka's client."""
         self.fetched = 0
+        """Records, since the start."""
 
     def __len__(self) -> int:
-        """Partitions that have records waiting."""
+        """How many partitions have buffered records."""
         return len(self._waiting)
 
     def __iter__(self) -> Iterator[TopicPartition]:
-        """Partitions that have records waiting."""
+        """The partitions that have buffered records."""
         return iter([*self._waiting])
 
     def count(self, tp: TopicPartition) -> int:
-        """Records that wait for this partition."""
+        """How many records of this partition are buffered."""
         waiting = self._waiting.get(tp)
         return 0 if waiting is None else len(waiting)
 
     def idle(self, tp: TopicPartition) -> bool:
-        """Nothing of this partition is here that was fetched and not sent."""
-        return tp not in self._waiting and tp not in self._bad
+        """All fetched records of this partition are sent, and none of them was undeliverable."""
+        return tp not in self._waiting and tp not in self._undeliverable
 
     def bytes(self, tp: TopicPartition) -> int:
-        """Memory that they take."""
+        """Bytes of memory that the partition's buffered records take."""
         waiting = self._waiting.get(tp)
         return 0 if waiting is None else waiting.size
 
     def add(self, run: Run) -> bool:
-        """Records came. Returns whether they wait: after an undeliverable one they are dropped, to be fetched again
-        when that is settled."""
+        """Add fetched records. Returns False if they are dropped: records after an undeliverable one are fetched
+        again later."""
         self.fetched += run.added
-        if run.partition in self._bad:
+        if run.partition in self._undeliverable:
             run.records.truncate(len(run.records) - run.added)
             return False
         self._waiting[run.partition] = run.records
@@ -69,46 +71,46 @@ class FetchBuffer:
         return self._waiting[tp].frame(most, soft_limit, hard_limit)
 
     def before(self, tp: TopicPartition, offset: int) -> int:
-        """How many of the records that wait come before ``offset``."""
+        """How many buffered records have offsets lower than ``offset``."""
         return self._waiting[tp].before(offset)
 
     def first_offset(self, tp: TopicPartition) -> int:
-        """Of the first record that waits."""
+        """The offset of the first buffered record; there must be one."""
         return self._waiting[tp].offset(0)
 
     def begins_at(self, tp: TopicPartition) -> int | None:
-        """The offset of the first record of this partition that was fetched and not sent; None: there is none."""
+        """The offset of the first record that was fetched and is not sent; None: there is none."""
         if tp in self._waiting:
             return self.first_offset(tp)
-        bad = self._bad.get(tp)
+        bad = self._undeliverable.get(tp)
         return None if bad is None else bad.offset
 
     def first(self, tp: TopicPartition) -> Record:
-        """The first record that waits; it stays."""
+        """The first buffered record; it stays in the buffer."""
         return self._waiting[tp].first()
 
     def taken(self, tp: TopicPartition, count: int) -> None:
-        """The first ``count`` records are on their way."""
+        """Remove the first ``count`` records: they are sent."""
         waiting = self._waiting[tp]
         waiting.drop(count)
         if not len(waiting):
             del self._waiting[tp]
 
     def mark_undeliverable(self, tp: TopicPartition, bad: Undeliverable) -> None:
-        """The record at ``bad.offset`` is undeliverable, whether it is here or never was: keep those before it."""
-        known = self._bad.get(tp)
+        """The record at ``bad.offset``, buffered or not, is undeliverable: keep only the records before it."""
+        known = self._undeliverable.get(tp)
         if known is not None and known.offset <= bad.offset:
             return
-        self._bad[tp] = bad
+        self._undeliverable[tp] = bad
         if tp in self._waiting:
             self._keep(tp, self.before(tp, bad.offset))
 
-    def bad(self, tp: TopicPartition) -> Undeliverable | None:
-        """The undeliverable record that comes after what waits."""
-        return self._bad.get(tp)
+    def undeliverable(self, tp: TopicPartition) -> Undeliverable | None:
+        """The undeliverable record after the buffered ones; None: there is none."""
+        return self._undeliverable.get(tp)
 
     def leave_out(self, tp: TopicPartition, offsets: set[int]) -> None:
-        """Drop the records with these offsets from what waits."""
+        """Remove the records with these offsets from the buffer."""
         waiting = self._waiting.get(tp)
         if waiting is None:
             return
@@ -120,13 +122,13 @@ class FetchBuffer:
             del self._waiting[tp]
 
     def drop(self, tp: TopicPartition) -> None:
-        """Forget what waits: it will be fetched again, or is somebody else's."""
+        """Drop the partition's buffered records: they will be fetched again, by us or by the next owner."""
         self._keep(tp, 0)
-        self._bad.pop(tp, None)
+        self._undeliverable.pop(tp, None)
         self.next_offset.pop(tp, None)
 
     def forget(self, tp: TopicPartition) -> None:
-        """The partition is not ours any more."""
+        """The partition is no longer assigned to us."""
         self.drop(tp)
         self.paused.discard(tp)
 
@@ -139,5 +141,5 @@ class FetchBuffer:
             del self._waiting[tp]
 
     def share(self, partitions: int) -> int:
-        """How many bytes one of so many partitions may let wait before it is paused."""
-        return max(LEAST_SHARE_BYTES, MOST_WAITING_BYTES // max(1, partitions))
+        """How many bytes each of ``partitions`` partitions may buffer before it is paused."""
+        return max(MIN_SHARE_BYTES, MAX_WAITING_BYTES // max(1, partitions))

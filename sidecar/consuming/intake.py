@@ -1,4 +1,4 @@
-"""What comes from Kafka's client: errors are told from records, and records wait for their partitions.
+"""The intake of Kafka's client: records go into the buffer, errors to the object that handles them.
 
 Owned by the consumer thread.
 """
@@ -28,11 +28,11 @@ UNREADABLE = frozenset(
         KafkaError.MSG_SIZE_TOO_LARGE,
     }
 )
-"""Errors about one record, which librdkafka reports and then goes on after it."""
+"""Errors of one record. librdkafka reports them and goes on after the record."""
 
 
 class Intake:
-    """The way in of one lambda's records."""
+    """Takes one lambda's records and errors from its source."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Intake:
         self._faults = faults
 
     def take(self, runs: Iterable[Run], failures: Iterable[Failure]) -> None:
-        """Let what came wait for its partitions."""
+        """Buffer the records, and handle the errors."""
         undeliverable: dict[TopicPartition, Undeliverable] = {}
         for failure in failures:
             self._look_at(failure, undeliverable)
@@ -64,25 +64,25 @@ class Intake:
                 if run.partition in self._table.partitions:
                     self._sender.changed.add(run.partition)
                 else:
-                    # Taken away inside this very call, after librdkafka had put the record into its answer.
+                    # It was revoked inside the same call, after librdkafka had put the record into its answer.
                     self._buffer.forget(run.partition)
         for tp, bad in undeliverable.items():
             self._buffer.mark_undeliverable(tp, bad)
             self._sender.changed.add(tp)
 
     def misrouted(self, tp: TopicPartition, offset: int) -> None:
-        """A record was given away by the client and is not here: fetch again, from the first that is not sent."""
+        """A record arrived on the wrong queue and was dropped: fetch again, from the first unsent record on."""
         begins_at = self._buffer.begins_at(tp)
         self._table.misrouted(tp, offset if begins_at is None else begins_at)
 
     def _look_at(self, failure: Failure, undeliverable: dict[TopicPartition, Undeliverable]) -> None:
-        """An error that came in the place of a record. Decided by its code, never by its text.
+        """Handle an error that came in place of a record. Its code decides, never its text.
 
-        A record that the client cannot read goes into ``undeliverable``, the first of each partition.
+        For each partition, the first record that the client cannot read is added to ``undeliverable``.
         """
         topic, partition, offset, error = failure
         if self._faults.note(error):
-            return  # the thread does what is to be done, with what came before
+            return  # the thread gives up the client after this turn
         if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and partition is not None:  # noqa: SLF001
             tp = TopicPartition(topic, partition)
             if tp in self._table.partitions:
@@ -98,6 +98,6 @@ class Intake:
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED and topic is not None:
             self._refusals.forbidden(topic, error)
         if topic is None and error.code() not in NO_ANSWER and error.code() not in NO_TOPIC:
-            self._membership.refused(error)  # what is about no topic is about the group
+            self._membership.refused(error)  # an error without a topic concerns the group
             return
         self._connection.complain(error, topic)

@@ -1,4 +1,4 @@
-"""Whether we are a member of the group: what was asked for, and whether the broker took us.
+"""Whether we are a member of the group: whether we have subscribed, and whether the broker has taken us.
 
 Owned by the consumer thread.
 """
@@ -14,17 +14,17 @@ from structlog.typing import FilteringBoundLogger
 from sidecar.consuming.problems import Problems
 
 KIND = "group"
-"""Of the problem that the broker does not take us, or has something against us."""
+"""The kind of the problem that the broker does not take us as a member, or refuses our requests as one."""
 
-LOOK_EVERY = 0.2
-"""Seconds between looks at what the client knows of its membership."""
+CHECK_INTERVAL_S = 0.2
+"""Seconds between checks of the client's group metadata."""
 
-UNEXPLAINED = 30.0
-"""Seconds after which it is a problem that the broker neither takes nor refuses us."""
+UNEXPLAINED_AFTER_S = 30.0
+"""Seconds after which it is a problem that the broker has neither taken nor refused us."""
 
-QUIET = 12.0
-"""Seconds without a further refusal after which a member is well again whose membership has not changed. Kafka's
-client repeats a refusal after 2 to 5 seconds."""
+QUIET_S = 12.0
+"""Seconds without another refusal after which the problem of a member is over. Kafka's client repeats a refusal after
+2 to 5 seconds."""
 
 _MAGIC = b"CGMDv2:"
 
@@ -41,10 +41,10 @@ _REMEDIES = {
 
 
 def generation(metadata: object) -> int | None:
-    """The group's generation (with KIP-848 the member's epoch) in librdkafka's group metadata; None: not to be read.
+    """The group's generation (KIP-848: the member's epoch) in librdkafka's group metadata; None: it cannot be read.
 
-    It is above zero while the broker counts us as a member. The bytes begin with a mark of their version, so what a
-    later librdkafka writes differently is recognised as such.
+    It is above zero while the broker counts us as a member. The bytes begin with a mark of their version, so that a
+    different format of a later librdkafka is recognised.
     """
     if not isinstance(metadata, bytes):
         return None
@@ -52,11 +52,11 @@ def generation(metadata: object) -> int | None:
     if not raw.startswith(_MAGIC) or len(raw) < len(_MAGIC) + 4:
         return None
     number = raw[len(_MAGIC) : len(_MAGIC) + 4]
-    return int.from_bytes(number, sys.byteorder, signed=True)  # as it lies in librdkafka's memory
+    return int.from_bytes(number, sys.byteorder, signed=True)  # librdkafka copies it from its memory
 
 
 class Membership:
-    """Of one client, which ``subscribe`` has join the group."""
+    """The membership of one client, which joins the group with ``subscribe``."""
 
     def __init__(self, consumer: Consumer, group: str, problems: Problems, log: FilteringBoundLogger) -> None:
         self._consumer = consumer
@@ -64,9 +64,9 @@ class Membership:
         self._problems = problems
         self._log = log
         self.subscribed = False
-        """We have asked for it."""
+        """We have asked to join."""
         self.joined = False
-        """The broker took us."""
+        """The broker has taken us."""
         self._generation = -1
         self._assigned = False
         self._since = 0.0
@@ -74,35 +74,35 @@ class Membership:
         self._refused_at = float("-inf")
 
     def subscribe(self, topics: Iterable[str], **callbacks: Callable[..., Any]) -> None:
-        """Join; or, as a member, tell the group that the topics are others."""
+        """Join the group; as a member, change the topics."""
         event = "the topics are others now: telling the group" if self.subscribed else "joining the group"
         if not self.subscribed:
             self.subscribed = True
             self._since = monotonic()
         self._look_at = 0.0
-        level = "debug" if "client" in self._problems else "info"  # each new client would say it again
+        level = "debug" if "client" in self._problems else "info"  # otherwise each new client would log it again
         getattr(self._log, level)(event, group=self._group, topics=[*topics])
         self._consumer.subscribe([*topics], **callbacks)
 
     def leave(self) -> None:
-        """We are not a member any more, because we do not want to."""
+        """We leave the group."""
         self.subscribed = self.joined = self._assigned = False
         self._generation = -1
         self._problems.end(KIND, "not in the group any more")
 
     def assigned(self) -> None:
-        """The broker gave us partitions, maybe none: it has taken us."""
+        """The broker assigned partitions to us, maybe none: it has taken us."""
         self._assigned = True
         self._refused_at = float("-inf")
         self._is_in()
 
     def lost(self) -> None:
-        """The broker counts us as a member no longer."""
+        """The broker no longer counts us as a member."""
         self._assigned = False
         self._look_at = 0.0
 
     def refused(self, error: KafkaError) -> None:
-        """The broker has something against us as a member."""
+        """The broker refused one of our requests as a member."""
         self._refused_at = monotonic()
         remedy = _REMEDIES.get(error.code())
         text = f"Kafka refuses us in group {self._group}: {error.str()}{f'; {remedy}' if remedy else ''}"
@@ -117,10 +117,10 @@ class Membership:
         )
 
     def work(self, now: float, *, waits: bool) -> None:
-        """Look whether we are a member. Called each turn; ``waits``: there is something to join for."""
+        """Check whether we are a member. Called in each turn; ``waits``: a topic exists, so we should be one."""
         if not self.subscribed or now < self._look_at:
             return
-        self._look_at = now + LOOK_EVERY
+        self._look_at = now + CHECK_INTERVAL_S
         try:
             known = generation(self._consumer.consumer_group_metadata())
         except KafkaException as error:
@@ -129,11 +129,11 @@ class Membership:
         if known is None:
             known = 1 if self._assigned else -1
         changed, self._generation = known != self._generation, known
-        # The embedded broker's first generation is 0, which Kafka's client also says of no generation at all.
+        # The embedded broker's first generation is 0; Kafka's client also reports 0 when there is no generation.
         if known > 0 or (known == 0 and self._assigned):
-            # A refusal of a member that stays one (a heartbeat, a question for its offsets) is over when none comes
-            # any more, or when the broker took it anew.
-            if changed or now - self._refused_at >= QUIET:
+            # The problem of a refused request of a member (a heartbeat, an offset fetch) is over when no refusal has
+            # come for a while, or when the broker has taken us again.
+            if changed or now - self._refused_at >= QUIET_S:
                 self._is_in()
             self.joined = True
             return
@@ -142,8 +142,11 @@ class Membership:
             self._since = now
         if not waits:
             self._since = now
-        elif now - self._since >= UNEXPLAINED and KIND not in self._problems:
-            text = f"the broker has not taken us into group {self._group} for {UNEXPLAINED:g} s, and does not say why"
+        elif now - self._since >= UNEXPLAINED_AFTER_S and KIND not in self._problems:
+            text = (
+                f"the broker has not taken us into group {self._group} for {UNEXPLAINED_AFTER_S:g} s, "
+                "and does not say why"
+            )
             self._problems.begin(KIND, text, group=self._group)
 
     def _is_in(self) -> None:

@@ -1,4 +1,4 @@
-"""What operators order of one lambda's partitions, as far as Kafka's client has to do with it.
+"""The orders of operators for one lambda's partitions, with the parts that need Kafka's client.
 
 Owned by the consumer thread.
 """
@@ -16,14 +16,16 @@ from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import OrderRefused, State, TopicPartition
 
-RETRY_AFTER = 0.2
-COMMIT_TIMEOUT = 8.0
-"""Seconds between tries to commit a new place, and in which one must succeed: an operator's command waits longer."""
+RETRY_AFTER_S = 0.2
+"""Seconds between attempts to commit the new offset of a seek."""
+
+COMMIT_TIMEOUT_S = 8.0
+"""Seconds in which one attempt must succeed; an operator's command waits longer."""
 
 
 @dataclass(slots=True)
-class _Sought:
-    """A partition that was moved, and whose place Kafka does not know yet."""
+class _PendingSeek:
+    """A partition that was moved, and whose new resume offset is not committed yet."""
 
     partition: Partition
     reply: letters.Reply[tuple[int, int, State]]
@@ -52,7 +54,7 @@ class Operator:
         self._outbox = outbox
         self._drain = drain
         self._pausing: dict[TopicPartition, list[letters.Reply[int]]] = {}
-        self._sought: list[_Sought] = []
+        self._pending_seeks: list[_PendingSeek] = []
 
     def resume(self, order: letters.Resume) -> None:
         """Let a partition go on."""
@@ -64,7 +66,7 @@ class Operator:
             self._outbox.post(letters.Answer(order.reply, answer))
 
     def pause(self, order: letters.Pause) -> None:
-        """Begin to pause a partition; ``work`` answers when it stands still."""
+        """Begin to pause a partition; ``work`` answers when it is paused."""
         try:
             self._table.operator.pause(order.partition, order.reason, self._drain, monotonic())
         except OrderRefused as refusal:
@@ -73,7 +75,7 @@ class Operator:
             self._pausing.setdefault(order.partition, []).append(order.reply)
 
     def seek(self, order: letters.Seek) -> None:
-        """Move a partition. Kafka is asked where that is; then the new place is committed before the answer."""
+        """Move a partition: ask Kafka for the offset, move, and answer after the new offset is committed."""
         tp = order.partition
         try:
             partition = self._table.operator.check_seek(tp)
@@ -83,7 +85,7 @@ class Operator:
             self._target.find(tp, order.to, lambda found: self._move(order, partition, found))
 
     def _move(self, order: letters.Seek, partition: Partition, found: Found) -> None:
-        """Kafka has said where an operator's place is, or it is said why there is none."""
+        """Move to the offset that was found; without one, answer with the refusal."""
         tp = order.partition
         if not isinstance(found, OrderRefused) and self._table.partitions.get(tp) is not partition:
             text = f"{tp} is not assigned to this sidecar any more; nothing was moved"
@@ -97,39 +99,41 @@ class Operator:
             self._outbox.post(letters.Answer(order.reply, error=refusal))
             return
         now = monotonic()
-        sought = _Sought(partition, order.reply, (found, before, state), now + COMMIT_TIMEOUT)
-        if not self._answered(sought, now):
-            self._sought.append(sought)
+        pending = _PendingSeek(partition, order.reply, (found, before, state), now + COMMIT_TIMEOUT_S)
+        if not self._answered(pending, now):
+            self._pending_seeks.append(pending)
 
-    def _answered(self, sought: "_Sought", now: float) -> bool:
-        """Commit a new place. A rebalance refuses that for a moment, as it refuses any commit."""
-        sought.next_try = now + RETRY_AFTER
-        partition, (offset, _, _) = sought.partition, sought.answer
+    def _answered(self, pending: "_PendingSeek", now: float) -> bool:
+        """Try to commit the new offset. Returns whether the seek is answered; during a rebalance no commit works."""
+        pending.next_try = now + RETRY_AFTER_S
+        partition, (offset, _, _) = pending.partition, pending.answer
         ours = self._table.partitions.get(partition.tp) is partition
         if ours:
             self._commits.now(self._consumer, [partition.tp])
         if partition.position.to_commit() is None:
-            self._outbox.post(letters.Answer(sought.reply, sought.answer))
+            self._outbox.post(letters.Answer(pending.reply, pending.answer))
             return True
-        if ours and now < sought.until:
+        if ours and now < pending.until:
             return False
         why = "that is not committed yet, and tried again at each interval"
         if not ours:
             why = "it is not this sidecar's any more, and its next owner does not know of it"
         text = f"{partition.tp} was moved to {offset}, but {why}"
-        self._outbox.post(letters.Answer(sought.reply, error=OrderRefused(text, "kafka")))
+        self._outbox.post(letters.Answer(pending.reply, error=OrderRefused(text, "kafka")))
         return True
 
     def give_up(self) -> None:
-        """The client is gone, and with it all that it held: whoever still waits is told."""
-        for sought in self._sought:
-            sought.next_try = 0.0
+        """The client is gone, and its partitions with it: answer the orders that are pending."""
+        for pending in self._pending_seeks:
+            pending.next_try = 0.0
         self.work()
 
     def work(self) -> None:
-        """Answer the pauses whose partitions stand still or are gone, and the seeks that are committed."""
+        """Answer pauses whose partitions are paused or gone, and seeks that are committed."""
         now = monotonic()
-        self._sought = [sought for sought in self._sought if now < sought.next_try or not self._answered(sought, now)]
+        self._pending_seeks = [
+            pending for pending in self._pending_seeks if now < pending.next_try or not self._answered(pending, now)
+        ]
         for tp in [*self._pausing]:
             partition = self._table.partitions.get(tp)
             if partition is not None and partition.state is State.DRAINING and partition.is_paused_by_operator:

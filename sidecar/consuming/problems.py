@@ -1,6 +1,6 @@
-"""What keeps one lambda from working: each problem is said once when it begins and once when it ends.
+"""The problems of one lambda: each is logged once when it begins and once when it ends.
 
-Owned by the lambda's consumer thread; a picture of it goes to the loop with the lambda's status.
+Owned by the lambda's consumer thread; a copy goes to the event loop with the lambda's status.
 """
 
 from collections.abc import Callable
@@ -13,10 +13,10 @@ from sidecar.status import Problem
 
 
 class Problems:
-    """The problems that are there now, by kind.
+    """The problems that exist now, by kind.
 
-    A kind is a stable word of ours (`connection`, `group`, `topics`, `commit:orders/3`): metrics have it as a label,
-    and a problem of one kind takes the place of the former one of the same kind.
+    A kind is a stable word of ours (`connection`, `group`, `topics`, `commit:orders/3`): it is a label of metrics,
+    and a problem replaces an earlier one of the same kind.
     """
 
     def __init__(self, log: FilteringBoundLogger, clock: Callable[[], float] = monotonic) -> None:
@@ -36,17 +36,17 @@ class Problems:
         level: str = "warning",
         **fields: object,
     ) -> None:
-        """There is a problem, or there is still.
+        """A problem begins, or continues.
 
         Args:
-            kind: which one. One that is there already keeps its time; it is logged again only if ``meaning`` differs.
-            text: what people read: the thing, the cause and the remedy.
+            kind: its kind. A problem that exists already keeps its time, and is logged again only if ``meaning``
+                differs.
+            text: for people: the thing, the cause and the remedy.
             blocks: nothing can be consumed meanwhile: the sidecar is not ready.
-            meaning: what makes it another problem of the same kind, such as an error's code. The text alone does not:
-                addresses and durations in it may change with each try.
-            event: what the log line says, where that is not ``text``: the same words each time, with ``fields``.
-            level: of the log line; `debug` for what is to be expected at first.
-            fields: for the log line.
+            meaning: tells two problems of the same kind apart, such as an error's code. The text cannot: addresses
+            and durations in it may change with each attempt. event: the event of the log line, if not ``text``: the
+            same words each time, with ``fields``. level: the level of the log line; `debug` for problems that are
+            expected at first. fields: the fields of the log line.
         """
         known = self._known.get(kind)
         if known is None:
@@ -58,7 +58,7 @@ class Problems:
             getattr(self._log, level)(event or text, problem=kind, **fields)
 
     def end(self, kind: str, event: str = "", *, level: str = "info", **fields: object) -> None:
-        """The problem is over; ``event`` says so in the log. Does nothing where there is none."""
+        """The problem is over; ``event`` is the event of the log line. Does nothing if there is no such problem."""
         known = self._known.pop(kind, None)
         if known is None:
             return
@@ -67,20 +67,20 @@ class Problems:
         getattr(self._log, level)(event or f"over: {known.text}", problem=kind, seconds=seconds, **fields)
 
     def __contains__(self, kind: str) -> bool:
-        """Whether a problem of this kind is there."""
+        """Whether there is a problem of this kind."""
         return kind in self._known
 
     @property
     def now(self) -> list[Problem]:
-        """All of them, the oldest first."""
+        """All problems, the oldest first."""
         return [*self._known.values()]
 
     @property
     def texts(self) -> list[str]:
-        """What people read of them."""
+        """The texts of all problems, the oldest first."""
         return [problem.text for problem in self._known.values()]
 
     @property
     def ready(self) -> bool:
-        """Nothing keeps the lambda from consuming."""
+        """Whether no problem keeps the lambda from consuming."""
         return not any(problem.blocks for problem in self._known.values())

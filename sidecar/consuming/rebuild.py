@@ -1,4 +1,4 @@
-"""When a client that failed for good is made anew, and what is said meanwhile.
+"""When the next client is made after one that failed for good, and the problem that is reported until then.
 
 Owned by the consumer thread.
 """
@@ -11,16 +11,17 @@ from sidecar.consuming.problems import Problems
 from sidecar.partitions.backoff import delay
 
 KIND = "client"
-"""Of the problem that the client failed for good. It lasts until another does what this one was to do."""
+"""The kind of the problem that the client failed for good. It lasts until another client works."""
 
-FIRST = 1.0
-MOST = 15.0
-"""Seconds until the next client is made. The most is for what may last, as an instance id that its former member has
-until its session is over; and for what nothing but another config helps, which must not bother the brokers."""
+MIN_BACKOFF_S = 1.0
+MAX_BACKOFF_S = 15.0
+"""Seconds until the next client is made, doubled by each failure in a row. Some causes last: an instance id belongs
+to its former member until that session times out, and some configs never work; attempts must not burden the
+brokers."""
 
-STEADY = 60.0
-"""Seconds that a client has to live for the next failure to count as a first one. Two sidecars with one instance id
-take it from each other as soon as they have it."""
+STEADY_AFTER_S = 60.0
+"""Seconds after which a client's failure counts as a first one again. Two sidecars with the same instance id take it
+from each other as soon as they have it."""
 
 
 class Rebuild:
@@ -32,16 +33,16 @@ class Rebuild:
         self._failures = 0
         self._closing: list[threading.Thread] = []
         self.waits = False
-        """There is no client that works."""
+        """There is no client; the next one has to be made."""
         self.due = 0.0
-        """When the next is to be made."""
+        """When to make the next one."""
 
     def failed(self, reason: str, began_at: float) -> None:
-        """A client that began then has failed."""
+        """A client that was made at ``began_at`` (monotonic seconds) has failed."""
         now = monotonic()
-        self._failures = 1 if now - began_at >= STEADY else self._failures + 1
+        self._failures = 1 if now - began_at >= STEADY_AFTER_S else self._failures + 1
         self.waits = True
-        self.due = now + delay(self._failures, FIRST, MOST, self._jitter)
+        self.due = now + delay(self._failures, MIN_BACKOFF_S, MAX_BACKOFF_S, self._jitter)
         self._problems.begin(
             KIND,
             f"Kafka's client failed for good, and is made anew until it works: {reason}",
@@ -52,19 +53,19 @@ class Rebuild:
         )
 
     def works(self) -> None:
-        """The client does what it is to do."""
+        """The client works."""
         self._problems.end(KIND, "Kafka's client works again")
 
     def done(self) -> None:
-        """Another was made; whether it works is to be seen."""
+        """Another client was made; it is not known yet whether it works."""
         self.waits = False
 
     def closing(self, thread: threading.Thread) -> None:
-        """The old one is being closed in this thread."""
+        """The old client is being closed in this thread."""
         self._closing = [*filter(threading.Thread.is_alive, self._closing), thread]
 
     def wait_for_closed(self, seconds: float) -> None:
-        """Until all old ones are closed."""
+        """Wait until all old clients are closed, at most ``seconds``."""
         deadline = monotonic() + seconds
         for thread in self._closing:
             thread.join(max(0.0, deadline - monotonic()))

@@ -1,4 +1,4 @@
-"""What waits becomes frames: which records go now, in which frame, and which become dead letters instead.
+"""Makes frames of buffered records: which records are sent now, and which become dead letters instead.
 
 Owned by the consumer thread.
 """
@@ -15,12 +15,12 @@ from sidecar.producing.dead_letters import DeadLetters
 from sidecar.records.records import Undeliverable
 
 AT_ONCE_BYTES = 64 * 1024
-"""A frame of so many bytes goes to the loop before the next is encoded, so that it is written and handled meanwhile;
-smaller ones share a wake-up of the loop."""
+"""A frame of this size is handed to the loop before the next one is encoded, so that it is written in the meantime;
+smaller frames share one wake-up of the loop."""
 
 
 class Sender:
-    """Sends of one lambda's partitions what may go."""
+    """Sends the records of one lambda's partitions."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Sender:
         outbox: Outbox,
         dead_letters: DeadLetters | None,
     ) -> None:
-        """``dead_letters``: None where the policy is another."""
+        """``dead_letters``: None with another policy."""
         self._table = table
         self._buffer = buffer
         self._in_flight = in_flight
@@ -40,16 +40,16 @@ class Sender:
         self._dead_letters = dead_letters
         self._dead_letters_under_way: dict[TopicPartition, DeadLetter] = {}
         self.changed: set[TopicPartition] = set()
-        """Partitions of which something may go that could not before. What may not go now comes here again when
-        something has changed: a frame was written, a checkpoint made room, records came."""
+        """Partitions that may be able to send now, because something changed: a frame was written, a checkpoint made
+        room, or records arrived."""
         self._queue: dict[TopicPartition, None] = {}
         self.sent = 0
         """Records, since the start."""
 
     def work(self, now: float) -> None:
-        """Encode and hand over what may go.
+        """Encode and hand over the frames that may be sent.
 
-        While the way is crowded, partitions queue: the first of many would else have it for themselves.
+        When too many bytes are in flight, partitions queue; otherwise the first ones would always be served first.
         """
         self._queue.update(dict.fromkeys(self.changed))
         self.changed = set()
@@ -67,15 +67,15 @@ class Sender:
                     break
                 served.add(tp)
                 most = self._table.may_send(tp)
-            bad = self._buffer.bad(tp)
+            bad = self._buffer.undeliverable(tp)
             if most and bad is not None and not self._buffer.count(tp):
                 self._table.undeliverable(tp, bad.offset, bad.reason, self._config.rebalance_drain, now)
         for tp in served & self._queue.keys():
             del self._queue[tp]
-            self._queue[tp] = None  # after those that had no turn
+            self._queue[tp] = None  # to the end of the queue
 
-    def kept(self, answer: letters.DeadLettered, now: float) -> None:
-        """The dead-letter topic has the record, or does not take it."""
+    def dead_letter_answered(self, answer: letters.DeadLettered, now: float) -> None:
+        """The dead-letter thread answered: the record was written, or could not be."""
         tp = answer.partition
         if self._dead_letters_under_way.get(tp) is answer.letter:
             del self._dead_letters_under_way[tp]
@@ -83,13 +83,13 @@ class Sender:
         self.changed.add(tp)
 
     def forget(self, tp: TopicPartition) -> None:
-        """The partition is not ours any more."""
+        """The partition is no longer assigned to us."""
         self.changed.discard(tp)
         self._queue.pop(tp, None)
         self._dead_letters_under_way.pop(tp, None)
 
     def _send_frame(self, tp: TopicPartition, most: int, now: float) -> bool:
-        """One frame of at most ``most`` of the records that wait. Returns whether there may be another."""
+        """Send one frame of at most ``most`` buffered records. Returns whether another one may follow."""
         partition = self._table.partitions[tp]
         if partition.skip:
             self._buffer.leave_out(tp, partition.skip)
@@ -115,17 +115,17 @@ class Sender:
         return True
 
     def _becomes_dead(self, tp: TopicPartition, bad: Undeliverable, now: float) -> bool:
-        """A record that is only too large stays where it is, to be kept as a dead letter, where the policy is so."""
+        """Whether a record that is only too large becomes a dead letter; it stays buffered until it is written."""
         if not bad.readable or self._dead_letters is None:
             return False
         drain = self._config.rebalance_drain
         return self._table.undeliverable(tp, bad.offset, bad.reason, drain, now, readable=True)
 
     def _before_the_dead(self, partition: Partition, now: float) -> int:
-        """How many of the waiting records come before the first that is to become a dead letter.
+        """How many buffered records come before the first one that becomes a dead letter.
 
-        When that is the next one it is given to the writer. It stays here until it is written, so that nothing beyond
-        it is sent, and no position beyond it is committed.
+        If there are none, that record is given to the dead-letter thread. It stays buffered until it is written, so
+        no record after it is sent and no position after it is committed.
         """
         tp = partition.tp
         if partition.dead:

@@ -1,8 +1,8 @@
-"""Where a partition that Kafka assigned to us is to start: decided from what the broker says, without asking it.
+"""Decides where an assigned partition starts, from the broker's answers. Asks nothing itself.
 
-``start`` of the config is where a new *group* starts. A partition that appears later starts at its first record,
-whatever ``start`` says: everything in it was written while the group was there. So a commit's metadata says how many
-partitions the topic had when the group began with it (`Origin`).
+``start`` of the config is where a new *group* starts. A partition that is added later starts at its first record,
+whatever ``start`` says: all its records were written after the group began. So a commit's metadata says how many
+partitions the topic had when the group began to consume it (`Origin`).
 """
 
 from collections.abc import Collection, Mapping
@@ -15,7 +15,7 @@ from sidecar.partitions.vocabulary import TopicPartition
 Edge = Literal["earliest", "latest"]
 
 SAME_START_MS = 60_000
-"""Within this time of a group's beginning its members find the topics that were there at the beginning."""
+"""Within this time after a group's start, its members find the topics that existed at the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The group has none: begin at an end of the log."""
+    """The group has no committed offset: begin at an end of the log."""
 
     at: Edge
     origin: Origin
@@ -38,18 +38,18 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The group's offset means nothing here: `on_offset_lost` decides."""
+    """The group's committed offset is void: `on_offset_lost` decides."""
 
     offset: int
-    """The one that was committed."""
+    """The offset that was committed."""
     origin: Origin
     why: str
-    """A sentence without its end: what became of the offset."""
+    """The beginning of a sentence that says why it is void."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """It cannot be said now."""
+    """The start cannot be determined yet."""
 
     why: str
 
@@ -73,13 +73,13 @@ def start_of(  # noqa: PLR0911 - one return a case
     Args:
         tp: the partition.
         commits: all committed offsets of the group.
-        facts: what the broker says of the partition's topic; None: nothing.
-        left: the commit when the partition was last ours, if it ever was.
-        start: the config's.
+        facts: the broker's description of the partition's topic; None: there is none yet.
+        left: the last commit from the time when the partition was assigned to us before; None: it never was.
+        start: ``start`` of the config.
         now: the time, in milliseconds since the Unix epoch.
-        appeared: the topic did not exist when this lambda began to look for it.
-        alike: the topics that the same pattern matches. Where the group began with one of them long ago, it would
-            have begun with this one too, had it been there: so it appeared later, while nobody looked.
+        appeared: the topic did not exist when this lambda first asked for it.
+        alike: the other topics that the same pattern matches. If the group began with one of them long ago, this
+        topic appeared later, while no sidecar ran: otherwise the group would have begun with it too.
     """
     if facts is None:
         return NotYet("Kafka has not said yet which partitions the topic has")
@@ -109,7 +109,7 @@ def start_of(  # noqa: PLR0911 - one return a case
 
 
 def _another_topic(commit: Commit, left: Commit | None, facts: TopicFacts) -> str:
-    """The id of the topic to which the committed offset belongs, when that is not this topic's; else empty."""
+    """The id of the topic to which the committed offset belongs, if that is another topic; empty: it is this one."""
     origin = commit.origin or (left.origin if left is not None and left.offset == commit.offset else None)
     if origin is None or not origin.topic_id or not facts.id or origin.topic_id == facts.id:
         return ""
@@ -124,11 +124,12 @@ def _origin(
     if not known:
         return Origin(facts.id, 0 if appeared else len(facts.leaders), now)
     if any(_another_topic(commit, None, facts) for commit in known):
-        return Origin(facts.id, 0, now)  # the group consumed the topic's predecessor, and nothing of this one
+        return Origin(facts.id, 0, now)  # the group consumed an earlier topic with this name, and not this one
     said = [commit.origin for commit in known if commit.origin is not None]
     if said:
-        # One that counted later may have counted partitions that were added since.
+        # A member that counted later may have counted partitions that were added in between.
         began_at = min((origin.began_at for origin in said if origin.began_at), default=0)
         return Origin(facts.id, min(origin.partitions_at_start for origin in said), began_at)
-    # Made by another tool, or by a version that said nothing: what has no offset was added since.
+    # The commits were made by another tool, or by a version without metadata: partitions without one were added
+    # later.
     return Origin(facts.id, 1 + max(other.partition for other in commits if other.topic == tp.topic))

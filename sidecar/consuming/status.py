@@ -1,4 +1,4 @@
-"""How one lambda is doing, for operators. Called by the consumer thread, of what it owns."""
+"""The status of one lambda, for operators. Called in the consumer thread, which owns the objects it reads."""
 
 from sidecar.consuming.ends import Ends
 from sidecar.consuming.fetch_buffer import FetchBuffer
@@ -20,7 +20,7 @@ def lambda_status(
     problems: list[Problem],
     sent: int,
 ) -> LambdaStatus:
-    """A picture of the present moment. Asks nobody: the log's ends are as last heard."""
+    """The status now. It asks Kafka nothing: the ends of the logs are as last heard."""
     return LambdaStatus(
         connected=connected,
         joined=joined,

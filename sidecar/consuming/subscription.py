@@ -1,6 +1,6 @@
-"""Which topics a lambda consumes, by name or by pattern, and what Kafka says of each.
+"""The topics that a lambda consumes, by name or by pattern, and Kafka's description of each.
 
-Owned by the consumer thread. `TopicWatch` looks about once a second, and here its news is taken in.
+Owned by the consumer thread. `TopicWatch` asks Kafka about once a second; its answers come here.
 """
 
 import re
@@ -16,7 +16,7 @@ from sidecar.mail.facts import TopicFacts
 from sidecar.partitions.vocabulary import TopicPartition, short
 
 TOPICS, LEADERS = "topics", "leaders"
-"""Kinds of problems: topics that are missing or refused, partitions without a leader."""
+"""Kinds of problems: topics that are missing or refused; partitions without a leader."""
 
 
 class Subscription:
@@ -29,39 +29,39 @@ class Subscription:
         self._facts: Mapping[str, TopicFacts] = {}
         self._looked = False
         self._unusable: dict[str, str] = {}
-        self._ids: dict[str, str] = {}  # the last of each topic, also of one that is gone
-        self._former: set[tuple[str, str]] = set()  # topics by name and id that others took the place of
+        self._ids: dict[str, str] = {}  # the last id of each topic, also of one that is gone
+        self._former: set[tuple[str, str]] = set()  # topics, by name and id, that were deleted and made anew
         self.topics = [*self._named]
-        """What to subscribe to: each topic that is named, and each that is there and matches a pattern."""
+        """The topics to subscribe to: all topics that are named, and all existing ones that match a pattern."""
         self.appeared: set[str] = set()
-        """Topics that were not there when this lambda began to look: their first record is where they start."""
+        """Topics that did not exist when this lambda first asked: they start at their first record."""
 
     @property
     def something_there(self) -> bool:
-        """Whether one of the topics is there, as far as is known: Kafka's client joins no group for none."""
+        """Whether one of the topics exists, as far as we know; without one, Kafka's client joins no group."""
         return any(fact.error is None for fact in self._facts.values())
 
     def alike(self, topic: str) -> list[str]:
-        """The other topics that a pattern matches, where ``topic`` is one of those."""
+        """If a pattern matches ``topic``, the other topics that a pattern matches."""
         matched = [name for name in self.topics if name not in self._named]
         return [name for name in matched if name != topic] if topic in matched else []
 
     def facts(self, topic: str) -> TopicFacts | None:
-        """What Kafka said last of this topic; None: nothing yet."""
+        """Kafka's last description of this topic; None: there is none yet."""
         return self._facts.get(topic)
 
     def has_leader(self, tp: TopicPartition) -> bool:
-        """Whether a broker serves this partition, as far as is known."""
+        """Whether a broker leads this partition, as far as we know."""
         fact = self._facts.get(tp.topic)
         unknown = fact is None or fact.error is not None or not fact.leaders
         return unknown or (fact is not None and fact.has_leader(tp.partition))
 
     def is_former(self, topic: str, topic_id: str) -> bool:
-        """Whether another topic has taken the place of this one: a broker that says otherwise has not heard of it."""
+        """Whether the topic with this id was deleted and made anew: a broker that still reports it is outdated."""
         return (topic, topic_id) in self._former
 
     def assigned(self, tps: Iterable[TopicPartition]) -> None:
-        """Kafka gave these partitions, so their topics are there, whatever the last look saw."""
+        """Kafka assigned these partitions, so their topics exist, even if Kafka's last description said otherwise."""
         there = {tp.topic for tp in tps}
         if any(name in there and fact.error is not None for name, fact in self._facts.items()):
             self.appeared.update(name for name in there if name in self._facts and is_missing(self._facts[name]))
@@ -70,7 +70,7 @@ class Subscription:
             self._look_at_topics()
 
     def learn(self, facts: Mapping[str, TopicFacts], held: Iterable[TopicPartition]) -> None:
-        """What Kafka says of the topics now; ``held`` are the partitions that are ours."""
+        """Take Kafka's new descriptions of the topics; ``held`` are the partitions that are assigned to us."""
         unknown = TopicFacts()
         facts = {n: self._facts.get(n, unknown) if self.is_former(n, f.id) else f for n, f in facts.items()}
         for name, fact in facts.items():
@@ -109,8 +109,8 @@ class Subscription:
             missing = sorted(name for name, why in unusable.items() if why == "does not exist")
             texts = [f"missing topics: {', '.join(missing)}"] if missing else []
             texts += [f"topic {name}: {why}" for name, why in sorted(unusable.items()) if name not in missing]
-            # One that is missing may come tomorrow. One that is refused is not ready, whichever way its refusal was
-            # met: by a commit, by a fetch or, as here, in its metadata.
+            # A missing topic may be made later, so the lambda is ready. A refused topic is not ready, no matter
+            # whether a commit, a fetch or, as here, its metadata was refused.
             refused = len(missing) < len(unusable.keys() - set(self._patterns))
             self._problems.begin(TOPICS, "; ".join(texts), blocks=refused, level="debug")
         else:
@@ -127,16 +127,16 @@ class Subscription:
 
 
 def watched(lambda_name: str, config: LambdaConfig, mailbox: Mailbox) -> Watched:
-    """What the topic watch is to look for, for this lambda."""
+    """The topics that the topic watch asks for, for this lambda."""
     return Watched(tuple(_split(config)[0]), matcher(lambda_name, config), mailbox)
 
 
 def matcher(lambda_name: str, config: LambdaConfig) -> Callable[[str], bool] | None:
-    """Whether a topic matches one of the lambda's patterns; None: it has none.
+    """A function that says whether a topic matches one of the lambda's patterns; None: it has none.
 
-    As in librdkafka, a pattern matches from the beginning of a name, and need not reach its end. What the lambda
-    itself writes as dead letters is no match, or a failing record would come back to it for ever; nor are Kafka's
-    internal topics.
+    As in librdkafka, a pattern matches from the beginning of a name, and need not reach its end. The lambda's own
+    dead-letter topics never match, since a failing record would come back to it without end; nor do Kafka's internal
+    topics.
     """
     patterns = [re.compile(pattern) for pattern in _split(config)[1]]
     if not patterns:

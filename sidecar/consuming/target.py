@@ -1,6 +1,6 @@
-"""The offset that an operator means, when he names one, a time, or an end of the log.
+"""Finds the offset of an operator's seek, which names an offset, a time, or an end of the log.
 
-Owned by the consumer thread, which asks Kafka and does not wait.
+Owned by the consumer thread, which asks Kafka and does not wait for the answer.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ class Target:
         self._inquiries = inquiries
 
     def find(self, tp: TopicPartition, to: SeekTo, then: Callable[[Found], None]) -> None:
-        """``then`` is called with the offset that ``to`` means, later."""
+        """Find the offset that ``to`` means; ``then`` is called with it later, in the consumer thread."""
 
         def time_told(answer: int | KafkaError) -> None:
             if isinstance(answer, KafkaError):
@@ -53,9 +53,9 @@ class Target:
 
     def _offset(self, tp: TopicPartition, to: SeekTo, edges: Edges, at_time: int) -> Found:
         """``at_time``: the answer for a timestamp; -1: no record is that new."""
-        # What was fetched already does not lie beyond the end, whatever the broker says (the embedded one errs).
+        # Records that were fetched are in the log, even if the broker names a lower end, as the embedded one may.
         known = -1
-        with suppress(RuntimeError):  # a client that failed for good is closed, and nothing is moved then
+        with suppress(RuntimeError):  # the client failed for good and is closed: then nothing is moved
             known = self._consumer.get_watermark_offsets(KafkaPartition(tp.topic, tp.partition), cached=True)[1]
         end = max(edges.latest, known, self._buffer.next_offset.get(tp, 0))
         match to.kind:

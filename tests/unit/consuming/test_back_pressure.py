@@ -7,8 +7,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.consuming.back_pressure import ENOUGH_BYTES, BackPressure
-from sidecar.consuming.fetch_buffer import MOST_WAITING_BYTES, FetchBuffer
-from sidecar.consuming.in_flight import STUCK_AFTER, InFlight
+from sidecar.consuming.fetch_buffer import MAX_WAITING_BYTES, FetchBuffer
+from sidecar.consuming.in_flight import STUCK_AFTER_S, InFlight
 from sidecar.consuming.problems import Problems
 from sidecar.consuming.subscription import Subscription
 from sidecar.logs import get_logger
@@ -25,7 +25,7 @@ from sidecar.partitions.vocabulary import (
 from tests.unit.records.arriving import Arriving
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
-HALF = MOST_WAITING_BYTES // 2
+HALF = MAX_WAITING_BYTES // 2
 
 
 class Client:
@@ -65,7 +65,7 @@ class Bench:
 
     def __init__(self, window: int = 10_000, partitions: int = 2, streams: int = 1) -> None:
         leases = iter("ab")
-        self.now = 0.0  # here `now + STUCK_AFTER - now` is exact; a real clock's reading rounds it, at times down
+        self.now = 0.0  # here `now + STUCK_AFTER_S - now` is exact; a real clock's reading rounds it, at times down
         self.client = Client()
         self.buffer = FetchBuffer()
         self.arriving = Arriving(self.buffer)
@@ -101,8 +101,8 @@ def paused_for_another() -> Bench:
     """P0's window is full and nothing of it waits, but so much of P1 that both are paused."""
     bench = Bench(window=1)
     bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
-    bench.wait(1, 2, size=MOST_WAITING_BYTES)
-    bench.now += STUCK_AFTER
+    bench.wait(1, 2, size=MAX_WAITING_BYTES)
+    bench.now += STUCK_AFTER_S
     bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {0, 1}
     return bench
@@ -122,23 +122,23 @@ def test_a_partition_without_a_lambda_is_paused_when_its_share_is_used(bench: Be
     assert bench.client.paused == {1}
 
 
-def test_a_partition_that_flows_is_never_paused_but_the_client_is_left_alone(bench: Bench) -> None:
+def test_a_partition_with_progress_is_never_paused_but_fetching_stops(bench: Bench) -> None:
     bench.wait(0, 5)
     assert bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == set()
 
 
-def test_a_reader_that_does_not_read_is_one_that_does_not_flow(bench: Bench) -> None:
+def test_a_partition_whose_process_does_not_read_makes_no_progress(bench: Bench) -> None:
     bench.wait(0, 3)
     bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
     bench.in_flight.sent(P0, 10, bench.now)
-    bench.back_pressure.adjust(bench.now + STUCK_AFTER / 2)
+    bench.back_pressure.adjust(bench.now + STUCK_AFTER_S / 2)
     assert bench.client.paused == set()
-    bench.back_pressure.adjust(bench.now + STUCK_AFTER)
+    bench.back_pressure.adjust(bench.now + STUCK_AFTER_S)
     assert bench.client.paused == {0}
 
 
-def test_it_is_resumed_when_a_lambda_runs_and_little_waits(bench: Bench) -> None:
+def test_a_partition_is_resumed_when_its_lambda_runs_and_little_is_buffered(bench: Bench) -> None:
     bench.back_pressure.pause([P0, P1])
     bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {1}  # nobody runs there
@@ -152,7 +152,7 @@ def test_a_full_window_without_progress_pauses_its_partition_only() -> None:
     assert bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == set(), "the lambda may be at work"
     assert bench.table.partitions[P0].held.blocked_since == bench.now
-    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER)
+    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER_S)
     assert bench.client.paused == {0}
 
 
@@ -164,13 +164,13 @@ def two_at_work(partitions: int = 2) -> Bench:
     return bench
 
 
-def test_what_is_only_slow_is_paused_when_somebody_else_could_take_more() -> None:
+def test_a_slow_partition_is_paused_when_another_could_take_more() -> None:
     bench = two_at_work()
     assert not bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {0}
 
 
-def test_somebody_with_records_or_a_full_window_could_not() -> None:
+def test_a_partition_with_buffered_records_or_a_full_window_could_not_take_more() -> None:
     bench = two_at_work()
     bench.wait(1, 1)
     assert bench.back_pressure.adjust(bench.now)
@@ -180,7 +180,7 @@ def test_somebody_with_records_or_a_full_window_could_not() -> None:
     assert bench.client.paused == set()
 
 
-def test_nor_could_somebody_who_has_come_to_the_end_of_the_log() -> None:
+def test_a_partition_at_the_end_of_its_log_could_not_take_more() -> None:
     bench = two_at_work()
     bench.buffer.next_offset[P1] = 7
     bench.client.ends[1] = 7
@@ -189,7 +189,7 @@ def test_nor_could_somebody_who_has_come_to_the_end_of_the_log() -> None:
     assert not bench.back_pressure.adjust(bench.now)
 
 
-def test_a_little_that_waits_is_no_reason_to_leave_the_client_alone() -> None:
+def test_fetching_goes_on_while_little_is_buffered() -> None:
     bench = Bench(window=1)
     bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
     bench.wait(0, 1, size=ENOUGH_BYTES // 2)
@@ -198,61 +198,61 @@ def test_a_little_that_waits_is_no_reason_to_leave_the_client_alone() -> None:
     assert bench.back_pressure.adjust(bench.now)
 
 
-def test_much_that_stands_still_pauses_whatever_does_and_nothing_that_flows() -> None:
+def test_much_buffered_without_progress_pauses_all_partitions_without_progress_and_no_others() -> None:
     bench = Bench(partitions=40)  # but for the first they have no lambda
     for partition in range(1, 7):
-        bench.wait(partition, 1, size=MOST_WAITING_BYTES // 10)
+        bench.wait(partition, 1, size=MAX_WAITING_BYTES // 10)
     bench.back_pressure.adjust(bench.now)
     assert bench.back_pressure.tight
     assert bench.client.paused == {*range(1, 7)}  # each has its share
     for partition in range(7, 12):
-        bench.wait(partition, 1, size=MOST_WAITING_BYTES // 10)
+        bench.wait(partition, 1, size=MAX_WAITING_BYTES // 10)
     bench.wait(0, 1)
     bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {*range(1, 40)}
 
 
-def test_what_is_only_slow_counts_with_what_stands_still() -> None:
+def test_slow_partitions_count_with_those_without_progress() -> None:
     """One partition after the other comes to a halt: each for itself would not be much."""
     bench = two_at_work(partitions=3)
     bench.buffer.drop(P0)
-    bench.wait(0, 1, size=MOST_WAITING_BYTES * 3 // 4)
+    bench.wait(0, 1, size=MAX_WAITING_BYTES * 3 // 4)
     assert not bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == set()
-    bench.wait(2, 1, size=MOST_WAITING_BYTES * 2 // 4)
+    bench.wait(2, 1, size=MAX_WAITING_BYTES * 2 // 4)
     assert not bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {0, 2}
 
 
-def test_whatever_stands_still_does_not_keep_the_others_from_being_read() -> None:
+def test_partitions_without_progress_do_not_stop_fetching_for_others() -> None:
     """More waits than may, all of it paused: to leave the client alone until it is less would be for ever."""
     bench = two_at_work()
-    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER)
+    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER_S)
     assert bench.client.paused == {0}
-    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER)
+    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER_S)
     bench.wait(1, 1, size=ENOUGH_BYTES // 2)
-    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER)
+    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER_S)
     bench.wait(1, 1, size=ENOUGH_BYTES)
-    assert bench.back_pressure.adjust(bench.now + STUCK_AFTER)
+    assert bench.back_pressure.adjust(bench.now + STUCK_AFTER_S)
 
 
-def test_nor_does_what_was_slow_when_it_was_paused() -> None:
+def test_paused_slow_partitions_do_not_stop_fetching_for_others() -> None:
     bench = two_at_work()
     bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {0}
     assert not bench.back_pressure.adjust(bench.now), "its lambda is at work, but P1 could take more"
 
 
-def test_what_waits_for_its_dead_letter_to_be_written_stands_still() -> None:
+def test_a_partition_whose_dead_letter_is_not_written_makes_no_progress() -> None:
     bench = Bench(streams=2)
     bench.wait(0, 5)
     bench.table.partitions[P0].dead[0] = DeadLetter(Failure(ErrorAction.CRITICAL, 0), 1, bench.now, bench.now)
-    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER)
+    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER_S)
     assert bench.client.paused == {0}
-    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER)
+    assert not bench.back_pressure.adjust(bench.now + STUCK_AFTER_S)
 
 
-def test_what_stands_still_with_nothing_waiting_is_resumed_when_there_is_room_again() -> None:
+def test_a_partition_without_progress_and_records_is_resumed_when_memory_is_free() -> None:
     bench = paused_for_another()
     bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {0, 1}
@@ -261,7 +261,7 @@ def test_what_stands_still_with_nothing_waiting_is_resumed_when_there_is_room_ag
     assert bench.client.paused == {1}  # nobody runs there
 
 
-def test_what_was_paused_for_others_is_resumed_when_its_own_window_opens() -> None:
+def test_a_partition_paused_for_others_is_resumed_when_its_window_opens() -> None:
     bench = paused_for_another()
     bench.table.checkpoint(bench.lease, Progress(0, 0, 0, 0), bench.now)
     bench.back_pressure.adjust(bench.now)
@@ -278,28 +278,28 @@ def test_a_refused_pause_is_tried_again(bench: Bench) -> None:
     assert bench.buffer.paused == {P1}
 
 
-def test_a_client_with_nothing_to_fetch_is_woken_when_it_has_again(bench: Bench) -> None:
+def test_a_client_with_nothing_to_fetch_is_woken_by_a_resume(bench: Bench) -> None:
     bench.back_pressure.pause([P0, P1])
     bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == {1}
     assert bench.client.asked == [0]
 
 
-def test_a_client_that_fetches_others_needs_no_waking(bench: Bench) -> None:
+def test_a_client_that_fetches_others_is_not_woken(bench: Bench) -> None:
     bench.back_pressure.pause([P0])
     bench.back_pressure.adjust(bench.now)
     assert bench.client.paused == set()
     assert bench.client.asked == []
 
 
-def test_only_what_is_not_paused_is_woken(bench: Bench) -> None:
+def test_only_partitions_that_are_not_paused_are_woken(bench: Bench) -> None:
     bench.back_pressure.pause([P1])
     bench.back_pressure.wake([P0, P1])
     bench.back_pressure.wake([P1])
     assert bench.client.asked == [0]
 
 
-def test_when_nobody_can_be_asked_it_wakes_by_itself(bench: Bench) -> None:
+def test_a_wake_that_cannot_ask_a_leader_does_nothing(bench: Bench) -> None:
     bench.client.refuses = True
     bench.back_pressure.wake([P0])
     assert bench.client.asked == []

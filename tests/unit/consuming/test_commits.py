@@ -7,7 +7,13 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
 
 from sidecar.cluster.origins import Origins
-from sidecar.consuming.commit_refusals import AGAIN_AND_AGAIN, APART_EVERY, NORMAL_LIFE, STRANGE_AFTER, CommitRefusals
+from sidecar.consuming.commit_refusals import (
+    APART_INTERVAL_S,
+    BLOCKS_AFTER_S,
+    NORMAL_LIFE,
+    UNUSUAL_AFTER_S,
+    CommitRefusals,
+)
 from sidecar.consuming.commits import Commits
 from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.problems import Problems
@@ -114,7 +120,7 @@ def test_only_the_latest_checkpoint_of_what_moved_is_committed(world: World) -> 
     assert world.kafka.commits[-1][1], "the answer is not waited for"
 
 
-def test_what_kafka_knows_is_not_committed_again(world: World) -> None:
+def test_a_committed_offset_is_not_committed_again(world: World) -> None:
     assert world.work() is None
     world.fetch(0, 9)
     world.checkpoint(5)
@@ -153,12 +159,12 @@ def test_a_commit_that_fails_at_once_is_tried_again(world: World) -> None:
 
 
 @pytest.mark.parametrize("code", sorted(NORMAL_LIFE))
-def test_a_refusal_of_normal_life_is_not_worth_a_warning(world: World, code: int) -> None:
+def test_a_refusal_during_a_rebalance_is_not_a_warning(world: World, code: int) -> None:
     world.answer({P0: 2}, KafkaError(code, "gone"))
     assert [level for level, _ in world.recorder.take()] == ["debug"]
 
 
-def test_a_partition_that_has_gone_is_not_committed_and_an_answer_for_it_is_nothing(world: World) -> None:
+def test_a_partition_that_is_gone_is_not_committed_and_an_answer_for_it_is_ignored(world: World) -> None:
     world.fetch(0, 9)
     world.checkpoint(1)
     world.work()
@@ -202,7 +208,7 @@ def test_a_drain_that_ends_with_records_outstanding_commits_the_checkpoint(world
 # --- the position -----------------------------------------------------------------------------------------------
 
 
-def test_past_a_transactions_end_the_position_is_committed(world: World) -> None:
+def test_after_a_transactions_end_the_position_is_committed(world: World) -> None:
     world.fetch(0, 9)
     world.checkpoint(9)
     world.kafka.positions[P0] = 11
@@ -230,7 +236,7 @@ def test_an_invalid_position_moves_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("end", ["closed", "lost", "error", "critical"])
-def test_the_position_does_not_count_until_what_is_to_come_again_was_fetched_again(world: World, end: str) -> None:
+def test_the_position_does_not_count_until_a_rewind_is_carried_out(world: World, end: str) -> None:
     """The lease ended with records outstanding, and Kafka's client still stands behind them."""
     world.fetch(0, 9)
     world.checkpoint(4)
@@ -314,13 +320,13 @@ def test_what_is_refused_in_part_is_committed_apart_so_that_each_has_its_own_ans
     world.checkpoint(6)
     assert world.work() == {P0: 7}, "the healthy one does not wait for the other"
     world.answer({P0: 7})
-    assert world.work(APART_EVERY) == {P1: 8}
+    assert world.work(APART_INTERVAL_S) == {P1: 8}
     world.answer({P1: 8})
     assert world.problems.now == []
     assert world.recorder.told() == [("info", "commits are taken again")]
 
 
-def test_the_same_where_the_answer_is_waited_for(world: World) -> None:
+def test_a_synchronous_commit_refused_in_part_is_halved_so_that_each_has_its_own_answer(world: World) -> None:
     both(world)
     commit = world.kafka.commit
 
@@ -334,7 +340,7 @@ def test_the_same_where_the_answer_is_waited_for(world: World) -> None:
     assert [problem.kind for problem in world.problems.now] == ["commit:words/1"]
 
 
-def test_what_is_refused_for_all_is_one_problem_and_blocks_at_once_for_want_of_a_right(world: World) -> None:
+def test_a_refusal_of_all_commits_is_one_problem_and_blocks_at_once_if_a_right_is_missing(world: World) -> None:
     both(world)
     for _ in range(5):
         world.answer(world.work() or {}, NO_RIGHT)
@@ -345,26 +351,26 @@ def test_what_is_refused_for_all_is_one_problem_and_blocks_at_once_for_want_of_a
     assert world.problems.ready
 
 
-def test_a_hiccup_blocks_nothing_and_again_and_again_does(world: World) -> None:
+def test_a_short_refusal_does_not_block_and_a_lasting_one_does(world: World) -> None:
     both(world)
     world.answer(world.work() or {}, BUSY)
     assert world.problems.ready
-    while world.now < AGAIN_AND_AGAIN + 2:
+    while world.now < BLOCKS_AFTER_S + 2:
         world.answer(world.work() or {}, BUSY)
     assert not world.problems.ready
 
 
-def test_normal_life_that_does_not_end_is_a_problem(world: World) -> None:
+def test_a_rebalances_refusal_that_does_not_end_is_a_problem(world: World) -> None:
     both(world)
     stale = KafkaError(KafkaError.ILLEGAL_GENERATION, "stale")
     world.answer(world.work() or {}, stale)
     assert world.problems.now == []
-    while world.now < STRANGE_AFTER + 2:
+    while world.now < UNUSUAL_AFTER_S + 2:
         world.answer(world.work() or {}, stale)
     assert [problem.kind for problem in world.problems.now] == ["commits"]
 
 
-def test_a_partition_that_goes_takes_its_problem_along(world: World) -> None:
+def test_the_problem_of_a_partition_ends_when_it_is_released(world: World) -> None:
     both(world)
     world.answer(world.work() or {}, GONE)
     world.work(0.0)
@@ -380,20 +386,20 @@ def test_a_topic_that_may_not_be_read_is_committed_again_until_it_may(world: Wor
     refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not authorised")
     world.refusals.forbidden("words", refused)
     assert not world.problems.ready
-    assert world.work(APART_EVERY) == {P0: 0, P1: 0}
+    assert world.work(APART_INTERVAL_S) == {P0: 0, P1: 0}
     world.answer({P0: 0, P1: 0}, refused)
     assert world.work(0.0) == {P1: 0}
     world.answer({P0: 0}, refused)
     world.answer({P1: 0}, refused)
     assert not world.problems.ready
-    world.work(APART_EVERY)
+    world.work(APART_INTERVAL_S)
     world.answer({P0: 0})
     world.answer({P1: 0})
     assert world.problems.ready
     assert world.work() is None
 
 
-def test_a_client_that_was_given_up_answers_nothing(world: World) -> None:
+def test_commits_of_an_abandoned_client_are_forgotten(world: World) -> None:
     both(world)
     world.work()
     assert world.work() is None, "it is under way"

@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError
 
 from sidecar.cluster.client_log import ClientLog
 from sidecar.consuming import connection
-from sidecar.consuming.connection import QUIET, REASON_LASTS, REASON_WITHIN, Connection
+from sidecar.consuming.connection import QUIET_S, REASON_LASTS_S, REASON_WITHIN_S, Connection
 from sidecar.consuming.problems import Problems
 from sidecar.mail.facts import NO_LEADER, TopicFacts
 from sidecar.partitions.vocabulary import TopicPartition
@@ -84,7 +84,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-def test_connected_is_said_once_and_then_nobody_is_asked(world: World) -> None:
+def test_connected_is_logged_once_and_then_no_leader_is_asked(world: World) -> None:
     assert world.problem == "not connected to Kafka yet"
     assert world.reached() == [CONNECTED]
     assert world.connection.connected
@@ -94,7 +94,7 @@ def test_connected_is_said_once_and_then_nobody_is_asked(world: World) -> None:
     assert len(world.asked) == 2
 
 
-def test_a_broker_that_is_away_is_said_once(world: World) -> None:
+def test_a_broker_that_is_away_is_logged_once(world: World) -> None:
     assert world.complain(ONE_AWAY, AWAY) == [CANNOT]
     assert world.problem == f"Kafka cannot be reached: connection refused; {UNKNOWN}"
     for _ in range(20):
@@ -103,9 +103,9 @@ def test_a_broker_that_is_away_is_said_once(world: World) -> None:
     assert world.reached() == [CONNECTED]
 
 
-def test_without_a_reason_it_is_said_a_little_later(world: World) -> None:
+def test_without_a_reason_the_problem_is_logged_a_little_later(world: World) -> None:
     world.connection.away(NO_ANSWER)
-    assert world.work(REASON_WITHIN - 0.1) == []
+    assert world.work(REASON_WITHIN_S - 0.1) == []
     assert world.work(0.2) == [CANNOT]
     assert world.problem == "Kafka cannot be reached: broker is away"
 
@@ -114,13 +114,13 @@ def test_without_a_reason_the_clients_own_log_has_a_hint(world: World) -> None:
     world.client_log.log(20, "%s [%s] %s", "CONNECT", "consumer-1", "b: connecting")
     world.client_log.log(20, "%s [%s] %s", "FAIL", "consumer-1", "b:1: Disconnected: connection closed by peer")
     world.connection.away(NO_ANSWER)
-    world.work(REASON_WITHIN)
+    world.work(REASON_WITHIN_S)
     assert world.problem.startswith("Kafka cannot be reached: b:1: Disconnected: connection closed by peer; if that")
     assert "security.protocol" in world.problem
 
 
 @pytest.mark.parametrize("reason", [REFUSED, NO_TLS, NO_NAME])
-def test_the_reason_is_the_first_that_is_said(world: World, reason: KafkaError) -> None:
+def test_the_reason_is_logged_first(world: World, reason: KafkaError) -> None:
     """The question fails first, and librdkafka tells of all else as often as it tries."""
     world.connection.away(NO_ANSWER)
     assert world.work() == []
@@ -131,15 +131,15 @@ def test_the_reason_is_the_first_that_is_said(world: World, reason: KafkaError) 
         assert world.complain(AWAY, reason) == []
 
 
-def test_a_better_reason_is_said_too(world: World) -> None:
+def test_a_more_specific_reason_is_logged_too(world: World) -> None:
     assert world.complain(ONE_AWAY, AWAY) == [CANNOT]
     assert world.complain(REFUSED, AWAY) == [CANNOT]
     assert "wrong password" in world.problem
 
 
-def test_an_old_reason_gives_way(world: World) -> None:
+def test_an_old_reason_is_replaced_by_a_weaker_one(world: World) -> None:
     assert world.complain(REFUSED, AWAY) == [CANNOT]
-    world.now += REASON_LASTS + 1
+    world.now += REASON_LASTS_S + 1
     assert world.complain(ONE_AWAY, AWAY) == [CANNOT]
     assert world.problem == f"Kafka cannot be reached: connection refused; {UNKNOWN}"
 
@@ -153,15 +153,15 @@ def test_all_brokers_down_is_away_and_one_of_many_is_not(world: World) -> None:
     assert world.reached() == [CONNECTED]
 
 
-def test_a_look_that_failed_once_is_no_news(world: World) -> None:
+def test_one_unanswered_question_is_not_logged(world: World) -> None:
     world.reached()
     world.connection.away(NO_ANSWER)
     assert world.reached() == []
-    assert world.work(REASON_WITHIN + 1) == []
+    assert world.work(REASON_WITHIN_S + 1) == []
     assert world.connection.connected
 
 
-def test_an_address_that_kafka_gives_out_and_nobody_can_resolve_is_not_connected(world: World) -> None:
+def test_an_advertised_address_that_cannot_be_resolved_is_not_connected(world: World) -> None:
     """Metadata comes from the address in the config, as often as it is asked for."""
     world.leader = NO_ANSWER
     said = []
@@ -194,7 +194,7 @@ def test_without_topics_there_is_no_leader_to_ask_so_the_errors_must_have_ended(
     world.topics = {"t": TopicFacts(error=NO_TOPIC)}
     assert world.complain(NO_NAME, AWAY) == [CANNOT]
     assert world.reached() == []
-    assert world.reached(QUIET) == [CONNECTED]
+    assert world.reached(QUIET_S) == [CONNECTED]
 
 
 def test_one_broker_of_many_that_cannot_be_reached_is_a_problem_that_blocks_nothing(world: World) -> None:
@@ -207,7 +207,7 @@ def test_one_broker_of_many_that_cannot_be_reached_is_a_problem_that_blocks_noth
     assert world.connection.connected
     assert world.problems.ready
     assert "no such host" in world.problem
-    assert len(world.work(REASON_LASTS + 1)) == 1
+    assert len(world.work(REASON_LASTS_S + 1)) == 1
     assert world.problem == ""
 
 

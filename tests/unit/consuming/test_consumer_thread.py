@@ -148,7 +148,7 @@ def test_a_record_in_hand_is_not_committed_by_a_revoke_inside_the_next_call(benc
     assert bench.consumer.commits == []
 
 
-def test_what_is_not_for_us_is_committed_by_a_revoke(bench: Bench) -> None:
+def test_a_revoke_commits_past_offsets_without_records(bench: Bench) -> None:
     bench.consumer.delivered = 1  # a transaction's marker at 1
     bench.consumer.inside = bench.revoked
     bench.thread._fetch()
@@ -165,7 +165,7 @@ def test_a_record_that_comes_during_the_last_commit_is_not_committed(bench: Benc
     assert {*bench.consumer.commits} == {1}
 
 
-def test_what_was_in_hand_when_the_thread_broke_is_not_committed(bench: Bench) -> None:
+def test_records_in_hand_when_the_thread_broke_are_not_committed(bench: Bench) -> None:
     bench.consumer.batches = [[record(1)]]
     bench.thread._fetch()
     bench.thread._buffer.drop(P0)  # it broke where it had them in hand
@@ -199,7 +199,7 @@ def test_records_of_a_partition_that_went_inside_the_call_are_dropped(bench: Ben
     assert bench.thread._sender.changed == set()
 
 
-def test_a_record_that_the_client_cannot_read_halts_its_partition_behind_what_came_before(bench: Bench) -> None:
+def test_a_record_that_the_client_cannot_read_halts_its_partition_after_the_records_before_it(bench: Bench) -> None:
     bad = KafkaError(KafkaError._BAD_MSG, "wrong checksum")
     bench.consumer.batches = [[record(1), record(2, bad), record(3)]]
     bench.thread._fetch()
@@ -212,7 +212,7 @@ def test_a_record_that_the_client_cannot_read_halts_its_partition_behind_what_ca
     assert not partition.caught_up
 
 
-def test_once_left_out_it_is_no_news(bench: Bench) -> None:
+def test_an_unreadable_record_that_is_skipped_is_not_reported_again(bench: Bench) -> None:
     bench.table.partitions[P0].skip = {2}
     bad = KafkaError(KafkaError._BAD_MSG, "wrong checksum")
     bench.consumer.batches = [[record(1), record(2, bad), record(3)]]
@@ -222,7 +222,7 @@ def test_once_left_out_it_is_no_news(bench: Bench) -> None:
     assert bench.table.partitions[P0].state is State.RUNNING
 
 
-def test_what_stays_in_a_rebalance_is_fetched_at_once(bench: Bench) -> None:
+def test_partitions_that_stay_in_a_rebalance_are_fetched_at_once(bench: Bench) -> None:
     bench.consumer.inside = lambda: bench.thread._on_assign([KafkaPartition("t", 1)])
     bench.thread._fetch()
     bench.thread._wake_kept()
@@ -231,36 +231,36 @@ def test_what_stays_in_a_rebalance_is_fetched_at_once(bench: Bench) -> None:
     assert bench.consumer.asked == [0], "once is enough"
 
 
-def test_what_is_moved_is_fetched_at_once(bench: Bench) -> None:
+def test_partitions_that_are_moved_are_fetched_at_once(bench: Bench) -> None:
     """Kafka's client is heard late of a place that it did not have: the partition, which runs, is placed anew."""
     bench.thread._client.positions.offset_gone(P0)
-    bench.thread._place()
+    bench.thread._start_partitions()
     assert bench.consumer.moves == [1]
     assert bench.consumer.asked == [0]
-    bench.thread._place()
+    bench.thread._start_partitions()
     assert bench.consumer.asked == [0], "once is enough"
     assert bench.consumer.pauses == []
 
 
 @pytest.mark.parametrize("runs", [True, False])
-def test_what_a_rewind_has_to_assign_is_fetched_at_once_where_a_lambda_runs(bench: Bench, runs: bool) -> None:
+def test_partitions_that_a_rewind_assigns_are_fetched_at_once_if_a_lambda_runs(bench: Bench, runs: bool) -> None:
     bench.consumer.unseekable = True
     bench.thread._client.positions.rewind(P0, 1)
     assert bench.consumer.moves == [1]
     if not runs:
         bench.table.stream_lost(1, monotonic())
-    bench.thread._place()
+    bench.thread._start_partitions()
     assert (bench.consumer.asked, bench.consumer.pauses) == (([0], []) if runs else ([], [0]))
 
 
-def test_when_all_goes_there_is_nothing_to_wake(bench: Bench) -> None:
+def test_when_all_partitions_are_revoked_none_is_woken(bench: Bench) -> None:
     bench.consumer.inside = bench.revoked
     bench.thread._fetch()
     bench.thread._wake_kept()
     assert bench.consumer.asked == []
 
 
-def test_a_record_that_strayed_is_fetched_again_together_with_what_waits(bench: Bench) -> None:
+def test_a_misrouted_record_is_fetched_again_together_with_buffered_ones(bench: Bench) -> None:
     bench.consumer.batches = [[record(1), record(2)]]
     bench.thread._fetch()
     bench.thread._client.intake.misrouted(P0, 3)
@@ -273,7 +273,7 @@ def test_a_record_that_strayed_is_fetched_again_together_with_what_waits(bench: 
     assert not bench.table.partitions[P0].position.rewind_pending
 
 
-def test_a_record_that_strayed_behind_one_that_cannot_be_read_does_not_hide_it(bench: Bench) -> None:
+def test_a_misrouted_record_does_not_hide_an_unreadable_one_before_it(bench: Bench) -> None:
     bad = KafkaError(KafkaError._BAD_MSG, "wrong checksum")
     bench.consumer.batches = [[record(1, bad)]]
     bench.thread._fetch()
@@ -282,7 +282,7 @@ def test_a_record_that_strayed_behind_one_that_cannot_be_read_does_not_hide_it(b
     assert bench.consumer.sought == [1]
 
 
-def test_a_record_that_strayed_from_a_partition_of_somebody_else_is_theirs(bench: Bench) -> None:
+def test_a_misrouted_record_of_a_partition_that_is_not_assigned_is_ignored(bench: Bench) -> None:
     bench.thread._client.intake.misrouted(TopicPartition("t", 9), 3)
     bench.thread._carry_out()
     assert bench.consumer.sought == []

@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import Message
 
-from sidecar.consuming.fetch_buffer import LEAST_SHARE_BYTES, MOST_WAITING_BYTES, FetchBuffer
+from sidecar.consuming.fetch_buffer import MAX_WAITING_BYTES, MIN_SHARE_BYTES, FetchBuffer
 from sidecar.partitions.vocabulary import TopicPartition
 from sidecar.records.records import Frame, Undeliverable
 from tests.unit.records.arriving import Arriving
@@ -51,7 +51,7 @@ def test_the_same_partition_number_of_two_topics_is_two_partitions() -> None:
     assert bench.offsets(TopicPartition("b", 0)) == [7]
 
 
-def test_what_is_taken_is_gone_and_what_is_only_looked_at_stays(bench: Bench) -> None:
+def test_taken_records_are_gone_and_encoded_ones_stay(bench: Bench) -> None:
     assert bench.offsets(P0, 2) == [0, 1]
     before = bench.buffer.bytes(P0)
     bench.buffer.taken(P0, 2)
@@ -62,7 +62,7 @@ def test_what_is_taken_is_gone_and_what_is_only_looked_at_stays(bench: Bench) ->
     assert (bench.buffer.count(P0), bench.buffer.bytes(P0), len(bench.buffer)) == (0, 0, 1)
 
 
-def test_records_that_an_operator_left_out_are_dropped(bench: Bench) -> None:
+def test_records_that_an_operator_skipped_are_dropped(bench: Bench) -> None:
     bench.buffer.leave_out(P0, {1, 99})
     assert bench.offsets(P0) == [0, 2]
     bench.buffer.leave_out(P1, {0})
@@ -75,10 +75,10 @@ def test_nothing_after_an_undeliverable_record_is_kept_until_it_is_settled(bench
     assert bench.offsets(P0) == [0]
     assert bench.come([message(3), message(1, 1)]) == [P1]
     bench.buffer.taken(P0, 1)
-    assert bench.buffer.bad(P0) is bad
+    assert bench.buffer.undeliverable(P0) is bad
     assert not bench.buffer.idle(P0)  # so no position beyond it is committed
     bench.buffer.drop(P0)
-    assert bench.buffer.bad(P0) is None
+    assert bench.buffer.undeliverable(P0) is None
     assert bench.come([message(1)]) == [P0]
 
 
@@ -86,14 +86,14 @@ def test_the_first_undeliverable_record_of_a_partition_counts(bench: Bench) -> N
     bad = Undeliverable(1, "checksum")
     bench.buffer.mark_undeliverable(P0, bad)
     bench.buffer.mark_undeliverable(P0, Undeliverable(2, "a later one"))
-    assert bench.buffer.bad(P0) is bad
+    assert bench.buffer.undeliverable(P0) is bad
     assert bench.offsets(P0) == [0]
     bench.buffer.mark_undeliverable(P0, Undeliverable(0, "too large for the process that is there now"))
-    assert bench.buffer.bad(P0) == Undeliverable(0, "too large for the process that is there now")
+    assert bench.buffer.undeliverable(P0) == Undeliverable(0, "too large for the process that is there now")
     assert bench.offsets(P0) == []
 
 
-def test_what_comes_before_an_offset_is_counted_also_when_it_lies_in_a_gap() -> None:
+def test_records_before_an_offset_are_counted_also_when_it_is_in_a_gap() -> None:
     bench = Bench()
     bench.come([message(3), message(4), message(9)])
     assert [bench.buffer.before(P0, offset) for offset in (0, 3, 4, 5, 9, 10)] == [0, 0, 1, 2, 2, 3]
@@ -102,7 +102,7 @@ def test_what_comes_before_an_offset_is_counted_also_when_it_lies_in_a_gap() -> 
     assert bench.buffer.count(P0) == 3  # it stays
 
 
-def test_a_rewind_forgets_what_waits_and_where_the_partition_was(bench: Bench) -> None:
+def test_a_rewind_forgets_buffered_records_and_the_next_offset(bench: Bench) -> None:
     bench.buffer.drop(P0)
     assert (bench.buffer.count(P0), bench.buffer.bytes(P0)) == (0, 0)
     assert bench.buffer.next_offset == {P1: 1}
@@ -116,6 +116,6 @@ def test_a_partition_that_leaves_is_no_longer_paused(bench: Bench) -> None:
 
 def test_all_partitions_together_have_a_bounded_share() -> None:
     buffer = FetchBuffer()
-    assert buffer.share(0) == buffer.share(1) == MOST_WAITING_BYTES
-    assert buffer.share(8) == MOST_WAITING_BYTES // 8
-    assert buffer.share(100_000) == LEAST_SHARE_BYTES
+    assert buffer.share(0) == buffer.share(1) == MAX_WAITING_BYTES
+    assert buffer.share(8) == MAX_WAITING_BYTES // 8
+    assert buffer.share(100_000) == MIN_SHARE_BYTES

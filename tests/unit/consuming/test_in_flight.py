@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.consuming.in_flight import MOST_BYTES, STUCK_AFTER, InFlight
+from sidecar.consuming.in_flight import MAX_BYTES, STUCK_AFTER_S, InFlight
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import Assign, Limits, TopicPartition
 
@@ -51,7 +51,7 @@ def bench() -> Bench:
 
 
 def test_it_is_crowded_from_the_limit_on_until_a_frame_is_written(bench: Bench) -> None:
-    bench.sent(P0, MOST_BYTES - 1)
+    bench.sent(P0, MAX_BYTES - 1)
     assert not bench.in_flight.crowded(NOW)
     bench.sent(P1, 1)
     assert bench.in_flight.crowded(NOW)
@@ -60,14 +60,14 @@ def test_it_is_crowded_from_the_limit_on_until_a_frame_is_written(bench: Bench) 
     assert len(bench.in_flight) == 1
 
 
-def test_who_does_not_read_crowds_out_nobody(bench: Bench) -> None:
-    bench.sent(P0, MOST_BYTES)
+def test_frames_of_a_process_that_does_not_read_do_not_count(bench: Bench) -> None:
+    bench.sent(P0, MAX_BYTES)
     assert bench.in_flight.crowded(NOW)
     assert not bench.in_flight.stuck(P0, NOW)
-    later = NOW + STUCK_AFTER
+    later = NOW + STUCK_AFTER_S
     assert bench.in_flight.stuck(P0, later)
     assert not bench.in_flight.crowded(later)
-    bench.sent(P1, MOST_BYTES, later)
+    bench.sent(P1, MAX_BYTES, later)
     assert bench.in_flight.crowded(later)
 
 
@@ -76,21 +76,21 @@ def test_each_frame_that_leaves_shows_that_somebody_reads(bench: Bench) -> None:
     bench.sent(P0, 1)
     bench.written(P0, NOW + 1)
     assert not bench.in_flight.stuck(P0, NOW + 1)
-    assert bench.in_flight.stuck(P0, NOW + 1 + 2 * STUCK_AFTER)
+    assert bench.in_flight.stuck(P0, NOW + 1 + 2 * STUCK_AFTER_S)
     bench.written(P0, NOW + 2)
     assert len(bench.in_flight) == 0
 
 
-def test_what_a_stream_left_behind_is_forgotten(bench: Bench) -> None:
-    bench.sent(P0, MOST_BYTES)
+def test_frames_of_an_ended_stream_are_forgotten(bench: Bench) -> None:
+    bench.sent(P0, MAX_BYTES)
     bench.table.stream_lost(bench.stream[P0], NOW)
     bench.in_flight.tidy()
     assert not bench.in_flight.crowded(NOW)
     assert len(bench.in_flight) == 0
 
 
-def test_a_new_stream_begins_at_nothing_even_before_that(bench: Bench) -> None:
-    bench.sent(P0, MOST_BYTES)
+def test_a_new_stream_starts_with_no_frames_in_flight(bench: Bench) -> None:
+    bench.sent(P0, MAX_BYTES)
     bench.table.stream_lost(bench.stream[P0], NOW)
     bench.table.tick(NOW + 60)
     bench.run(3)

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError
 
 from sidecar.consuming import membership
-from sidecar.consuming.membership import LOOK_EVERY, QUIET, UNEXPLAINED, Membership, generation
+from sidecar.consuming.membership import CHECK_INTERVAL_S, QUIET_S, UNEXPLAINED_AFTER_S, Membership, generation
 from sidecar.consuming.problems import Problems
 
 from .recorder import Recorder
@@ -40,7 +40,7 @@ class World:
         self.client = Client()
         self.membership = Membership(cast("Consumer", self.client), "g", self.problems, self.recorder.log)
 
-    def work(self, seconds: float = LOOK_EVERY, *, waits: bool = True) -> list[tuple[str, str]]:
+    def work(self, seconds: float = CHECK_INTERVAL_S, *, waits: bool = True) -> list[tuple[str, str]]:
         """Time passes; what was said."""
         self.now += seconds
         self.membership.work(self.now, waits=waits)
@@ -56,7 +56,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-def test_the_clients_own_words_are_understood() -> None:
+def test_the_clients_group_metadata_is_understood() -> None:
     """Of the librdkafka that is installed: its metadata is read byte by byte."""
     consumer = Consumer({"group.id": "none", "log_level": 0})
     try:
@@ -66,11 +66,11 @@ def test_the_clients_own_words_are_understood() -> None:
 
 
 @pytest.mark.parametrize("metadata", [b"", b"CGMDv3:\0\0\0\1g", b"CGMDv2:\1", None, "text"])
-def test_what_is_written_otherwise_is_not_guessed_at(metadata: object) -> None:
+def test_unknown_group_metadata_is_not_read(metadata: object) -> None:
     assert generation(metadata) is None
 
 
-def test_to_ask_is_not_to_be_in_the_group(world: World) -> None:
+def test_subscribing_is_not_being_a_member(world: World) -> None:
     assert world.client.subscribed == ["t"]
     assert world.work() == []
     assert not world.membership.joined
@@ -80,7 +80,7 @@ def test_to_ask_is_not_to_be_in_the_group(world: World) -> None:
     assert world.problems.ready
 
 
-def test_an_assignment_tells_it_too(world: World) -> None:
+def test_an_assignment_makes_a_member_too(world: World) -> None:
     world.membership.assigned()
     assert world.membership.joined
 
@@ -105,16 +105,16 @@ def test_another_refusal_is_another_line(world: World) -> None:
     assert world.work() == [SAID, SAID]
 
 
-def test_what_is_said_against_a_member_ends_when_it_is_said_no_more(world: World) -> None:
+def test_a_members_refusal_ends_when_it_is_not_repeated(world: World) -> None:
     """A heartbeat is refused, and the membership goes on: no change tells that all is well again."""
     world.client.generation = 3
     world.work()
     world.membership.refused(REFUSED)
     assert world.work() == [SAID]
-    world.now += QUIET - 1
+    world.now += QUIET_S - 1
     world.membership.refused(REFUSED)
     assert world.work() == []
-    assert world.work(QUIET) == [("info", "in the group")]
+    assert world.work(QUIET_S) == [("info", "in the group")]
 
 
 def test_a_membership_that_ends_is_seen(world: World) -> None:
@@ -127,7 +127,7 @@ def test_a_membership_that_ends_is_seen(world: World) -> None:
 
 
 def test_neither_taken_nor_refused_is_a_problem_after_a_while(world: World) -> None:
-    assert world.work(UNEXPLAINED - 1) == []
+    assert world.work(UNEXPLAINED_AFTER_S - 1) == []
     (said,) = world.work(2.0)
     assert "does not say why" in said[1]
     assert not world.problems.ready
@@ -135,13 +135,13 @@ def test_neither_taken_nor_refused_is_a_problem_after_a_while(world: World) -> N
     assert world.work() == [("info", "in the group")]
 
 
-def test_there_may_be_nothing_to_join_for(world: World) -> None:
+def test_without_a_topic_not_being_a_member_is_no_problem(world: World) -> None:
     """Kafka's client joins no group while it knows no topic."""
-    assert world.work(UNEXPLAINED + 1, waits=False) == []
+    assert world.work(UNEXPLAINED_AFTER_S + 1, waits=False) == []
     assert world.work(1.0) == []
 
 
-def test_who_leaves_is_not_in_the_group_and_has_no_problem_with_it(world: World) -> None:
+def test_leaving_the_group_ends_its_problem(world: World) -> None:
     world.membership.refused(REFUSED)
     world.membership.leave()
     assert (world.membership.subscribed, world.membership.joined) == (False, False)
@@ -154,7 +154,7 @@ def test_a_first_generation_of_0_is_one_where_partitions_were_assigned(world: Wo
     world.work()
     assert not world.membership.joined
     world.membership.assigned()
-    world.work(UNEXPLAINED + 1)
+    world.work(UNEXPLAINED_AFTER_S + 1)
     assert world.membership.joined
     assert world.problems.ready
     world.client.generation = -1

@@ -222,14 +222,14 @@ def test_resume_ends_a_lambdas_own_pause(bench: Bench) -> None:
         (letters.SeekTo("timestamp", 1_000_000), END),
     ],
 )
-def test_the_new_place_is_in_kafka_before_the_answer(bench: Bench, to: letters.SeekTo, offset: int) -> None:
+def test_a_seek_is_answered_after_the_new_offset_is_committed(bench: Bench, to: letters.SeekTo, offset: int) -> None:
     bench.seek(to)
     assert bench.kafka.commits == [offset]
     assert bench.answer().value == (offset, 20, State.WAITING)
     assert [c.offset for c in bench.table.commands if isinstance(c, Rewind)] == [offset]
 
 
-def test_the_clients_old_position_is_not_taken_for_the_new_place(bench: Bench) -> None:
+def test_a_seek_does_not_commit_the_clients_old_position(bench: Bench) -> None:
     bench.table.closed(1, ClosedReason.STOPPED, Progress(29), 0.0)  # caught up, and the client stands at 30
     bench.seek(letters.SeekTo("offset", 12))
     assert bench.kafka.commits == [12]
@@ -245,7 +245,7 @@ def test_an_offset_that_the_log_does_not_have_is_refused_with_its_numbers(bench:
     assert bench.table.partitions[P0].state is State.RUNNING
 
 
-def test_what_the_client_has_seen_is_in_the_log_whatever_the_broker_says(bench: Bench) -> None:
+def test_records_that_the_client_has_fetched_are_in_the_log_whatever_the_broker_says(bench: Bench) -> None:
     bench.kafka.fetched_end = END + 2
     bench.seek(letters.SeekTo("offset", END + 1))
     assert bench.kafka.commits == [END + 1]
@@ -266,17 +266,17 @@ def test_a_commit_that_is_refused_at_first_is_tried_again(bench: Bench, monkeypa
     bench.operator.work()
     assert bench.answers == []
     bench.kafka.refuses_commits = False
-    monkeypatch.setattr(operator, "monotonic", lambda: monotonic() + operator.RETRY_AFTER)
+    monkeypatch.setattr(operator, "monotonic", lambda: monotonic() + operator.RETRY_AFTER_S)
     bench.operator.work()
     assert bench.answer().value == (12, 20, State.WAITING)
     assert bench.kafka.commits == [12]
 
 
-def test_a_place_that_is_not_committed_yet_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_seek_that_is_not_committed_in_time_is_answered_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.kafka.refuses_commits = True
     bench.seek(letters.SeekTo("offset", 12))
     assert bench.answers == [], "a rebalance may be under way: it is tried again"
-    monkeypatch.setattr(operator, "monotonic", lambda: monotonic() + operator.COMMIT_TIMEOUT)
+    monkeypatch.setattr(operator, "monotonic", lambda: monotonic() + operator.COMMIT_TIMEOUT_S)
     bench.operator.work()
     refusal = bench.refusal()
     assert refusal.kind == "kafka"
@@ -284,7 +284,7 @@ def test_a_place_that_is_not_committed_yet_is_said(bench: Bench, monkeypatch: py
     assert bench.table.partitions[P0].position.to_commit() == 12
 
 
-def test_a_seek_of_what_is_not_ours_asks_kafka_nothing(bench: Bench) -> None:
+def test_a_seek_of_a_partition_that_is_not_assigned_does_not_ask_kafka(bench: Bench) -> None:
     bench.seek(letters.SeekTo("earliest"), P1)
     assert bench.refusal().kind == "unknown"
     assert bench.broker.asked == []

@@ -82,7 +82,7 @@ class World:
         self.table.assigned(tps)
         self.positions.assigned(tps)
 
-    def work(self, seconds: float = positions.RETRY_AFTER) -> set[TopicPartition]:
+    def work(self, seconds: float = positions.RETRY_AFTER_S) -> set[TopicPartition]:
         """Time passes; which are read anew."""
         self.now += seconds
         return {*self.positions.work()}
@@ -125,7 +125,7 @@ def test_a_committed_offset_is_where_it_starts_and_the_client_is_there_already(w
     assert world.origins.get(P0) == Origin(ID, 2)
 
 
-def test_a_new_groups_place_is_committed_before_a_lambda_gets_it(world: World) -> None:
+def test_a_new_groups_resume_offset_is_committed_before_a_lambda_gets_the_partition(world: World) -> None:
     world.assigned(P0, P1)
     assert world.work(0) == {P0, P1}
     assert world.client.moves == [{0: 5, 1: 5}]
@@ -194,7 +194,7 @@ def test_an_answer_for_a_partition_that_went_and_came_again_is_not_taken(world: 
     assert world.table.partitions[P0].position.resume_at == 9
 
 
-def test_an_answer_after_the_end_began_changes_nothing(world: World) -> None:
+def test_an_answer_during_the_shutdown_changes_nothing(world: World) -> None:
     world.broker.holds = True
     world.assigned(P0)
     world.work()

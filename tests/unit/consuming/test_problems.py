@@ -32,7 +32,7 @@ def test_a_problem_is_said_when_it_begins_and_when_it_ends() -> None:
     assert world.recorder.fields == [{"problem": "group", "error": "nope"}, {"problem": "group", "seconds": 2.5}]
 
 
-def test_another_text_takes_the_place_of_the_former_without_a_word() -> None:
+def test_another_text_replaces_the_former_without_a_log_line() -> None:
     world = World()
     world.problems.begin("group", "refused, 1 s")
     world.now += 1.0
@@ -41,14 +41,14 @@ def test_another_text_takes_the_place_of_the_former_without_a_word() -> None:
     assert world.problems.now == [Problem("group", "refused, 2 s", 100.0)]
 
 
-def test_another_meaning_is_said() -> None:
+def test_another_meaning_is_logged() -> None:
     world = World()
     for meaning, text in ((1, "a"), (1, "b"), (2, "c"), (2, "d")):
         world.problems.begin("group", text, meaning=meaning)
     assert world.recorder.take() == [("warning", "a"), ("warning", "c")]
 
 
-def test_the_end_of_what_never_began_is_not_said() -> None:
+def test_the_end_of_a_problem_that_never_began_is_not_logged() -> None:
     world = World()
     world.problems.end("group", "in the group")
     assert world.recorder.take() == []

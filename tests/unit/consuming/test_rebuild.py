@@ -4,7 +4,7 @@ import pytest
 
 from sidecar.consuming import rebuild
 from sidecar.consuming.problems import Problems
-from sidecar.consuming.rebuild import FIRST, MOST, STEADY, Rebuild
+from sidecar.consuming.rebuild import MAX_BACKOFF_S, MIN_BACKOFF_S, STEADY_AFTER_S, Rebuild
 
 from .recorder import Recorder
 
@@ -38,20 +38,28 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def test_the_pauses_grow_up_to_a_bound_and_it_is_said_once(world: World) -> None:
-    assert [world.fails() for _ in range(7)] == [FIRST, 2 * FIRST, 4 * FIRST, 8 * FIRST, MOST, MOST, MOST]
+    assert [world.fails() for _ in range(7)] == [
+        MIN_BACKOFF_S,
+        2 * MIN_BACKOFF_S,
+        4 * MIN_BACKOFF_S,
+        8 * MIN_BACKOFF_S,
+        MAX_BACKOFF_S,
+        MAX_BACKOFF_S,
+        MAX_BACKOFF_S,
+    ]
     assert [level for level, _ in world.recorder.take()] == ["error"]
     (problem,) = world.problems.now
     assert (problem.kind, problem.blocks, problem.since) == ("client", True, 100.1)
 
 
-def test_who_takes_an_instance_id_from_another_and_loses_it_again_slows_down(world: World) -> None:
-    assert [world.fails(lived=5.0) for _ in range(3)] == [FIRST, 2 * FIRST, 4 * FIRST]
+def test_clients_that_take_an_instance_id_from_each_other_slow_down(world: World) -> None:
+    assert [world.fails(lived=5.0) for _ in range(3)] == [MIN_BACKOFF_S, 2 * MIN_BACKOFF_S, 4 * MIN_BACKOFF_S]
 
 
 def test_after_a_long_life_it_is_a_first_failure_again(world: World) -> None:
     for _ in range(5):
         world.fails()
-    assert world.fails(lived=STEADY) == FIRST
+    assert world.fails(lived=STEADY_AFTER_S) == MIN_BACKOFF_S
 
 
 def test_another_reason_is_said(world: World) -> None:

@@ -118,7 +118,7 @@ class Bench:
 
     def answer(self, index: int = -1, error: str = "") -> None:
         offset, letter = self.keeper.given[index]
-        self.sender.kept(letters.DeadLettered(P0, offset, letter, error), NOW)
+        self.sender.dead_letter_answered(letters.DeadLettered(P0, offset, letter, error), NOW)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_frames_go_in_order_and_bounded(bench: Bench) -> None:
     assert (bench.sender.sent, bench.buffer.idle(P0)) == (7, True)
 
 
-def test_what_comes_before_a_dead_record_goes_then_it_is_kept_and_nothing_beyond_goes(bench: Bench) -> None:
+def test_records_before_a_dead_one_are_sent_then_it_is_written_and_none_after_it_is_sent(bench: Bench) -> None:
     bench.fetch(*range(8))
     bench.work()
     assert bench.fail(5) is ErrorOutcome.DEAD_LETTERED
@@ -156,7 +156,7 @@ def test_what_comes_before_a_dead_record_goes_then_it_is_kept_and_nothing_beyond
     assert bench.table.counts.dead_letters == 1
 
 
-def test_one_at_the_head_is_kept_at_once(bench: Bench) -> None:
+def test_a_dead_record_at_the_head_is_written_at_once(bench: Bench) -> None:
     bench.fetch(0, 1)
     bench.work()
     bench.fail(0)
@@ -168,7 +168,7 @@ def test_one_at_the_head_is_kept_at_once(bench: Bench) -> None:
     assert bench.work() == [[1]]
 
 
-def test_one_that_is_the_last_leaves_nothing_behind(bench: Bench) -> None:
+def test_a_dead_record_that_is_the_last_leaves_nothing_buffered(bench: Bench) -> None:
     bench.fetch(0, 1)
     bench.work()
     bench.fail(1)
@@ -183,7 +183,7 @@ def test_one_that_is_the_last_leaves_nothing_behind(bench: Bench) -> None:
     assert bench.table.partitions[P0].position.resume_at == 2
 
 
-def test_two_of_them_one_after_the_other(bench: Bench) -> None:
+def test_two_dead_records_are_written_one_after_the_other(bench: Bench) -> None:
     bench.fetch(*range(6))
     bench.work()
     bench.fail(4)
@@ -201,7 +201,7 @@ def test_two_of_them_one_after_the_other(bench: Bench) -> None:
     assert bench.work() == [[3, 5]]
 
 
-def test_it_is_not_given_twice_when_the_lambda_restarts_meanwhile(bench: Bench) -> None:
+def test_a_dead_record_is_not_written_twice_when_the_lambda_restarts(bench: Bench) -> None:
     bench.fetch(0, 1, 2)
     bench.work()
     bench.fail(1)
@@ -242,7 +242,7 @@ def test_a_partition_that_came_back_decides_anew(bench: Bench) -> None:
     assert len(bench.keeper.given) == 2
 
 
-def test_an_answer_for_a_partition_that_is_gone_is_nothing(bench: Bench) -> None:
+def test_an_answer_for_a_partition_that_is_gone_is_ignored(bench: Bench) -> None:
     bench.fetch(0)
     bench.work()
     bench.fail(0)
@@ -269,7 +269,7 @@ def test_a_failing_offset_between_records_halts(bench: Bench) -> None:
     assert (partition.dead, partition.state, partition.trouble.failing_offset) == ({}, State.DRAINING, 5)
 
 
-def test_when_it_cannot_be_written_nothing_beyond_it_goes(bench: Bench) -> None:
+def test_when_a_dead_letter_cannot_be_written_no_record_after_it_is_sent(bench: Bench) -> None:
     bench.fetch(0, 1, 2)
     bench.work()
     bench.fail(1)
@@ -281,7 +281,7 @@ def test_when_it_cannot_be_written_nothing_beyond_it_goes(bench: Bench) -> None:
     assert bench.table.partitions[P0].state is State.DRAINING
 
 
-def test_a_record_that_is_too_large_is_kept(bench: Bench) -> None:
+def test_a_record_that_is_too_large_becomes_a_dead_letter(bench: Bench) -> None:
     bench.fetch(0, 1, 2, large=1)
     assert bench.work() == [[0]]
     assert [offset for offset, _ in bench.keeper.given] == [1]
@@ -291,7 +291,9 @@ def test_a_record_that_is_too_large_is_kept(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("policy", [Policy.HALT, Policy.EXIT])
-def test_with_another_policy_it_halts(loop: asyncio.AbstractEventLoop, policy: Policy) -> None:
+def test_with_another_policy_a_record_that_is_too_large_halts(
+    loop: asyncio.AbstractEventLoop, policy: Policy
+) -> None:
     bench = Bench(loop, policy)
     bench.fetch(0, 1, 2, large=1)
     assert bench.work() == [[0]]
@@ -299,7 +301,7 @@ def test_with_another_policy_it_halts(loop: asyncio.AbstractEventLoop, policy: P
     assert (partition.state, partition.trouble.failing_offset) == (State.DRAINING, 1)
 
 
-def test_nothing_goes_to_a_partition_that_is_taken_back(bench: Bench) -> None:
+def test_nothing_is_sent_to_a_partition_that_is_drained(bench: Bench) -> None:
     bench.fetch(0)
     bench.table.revoke([P0], RevokeReason.REBALANCE, 1.0, NOW)
     assert bench.work() == []

@@ -10,7 +10,7 @@ from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.consuming import in_flight
 from sidecar.consuming.fetch_buffer import FetchBuffer
-from sidecar.consuming.in_flight import STUCK_AFTER, InFlight
+from sidecar.consuming.in_flight import STUCK_AFTER_S, InFlight
 from sidecar.consuming.sender import Sender
 from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
@@ -78,7 +78,7 @@ class Bench:
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setattr(in_flight, "MOST_BYTES", 1)  # room for one frame
+    monkeypatch.setattr(in_flight, "MAX_BYTES", 1)  # room for one frame
     loop = asyncio.new_event_loop()
     yield Bench(loop)
     loop.close()
@@ -99,7 +99,7 @@ def test_each_has_its_turn_and_its_order(bench: Bench) -> None:
         assert sorted(of_turn) == [(partition, turn * RECORDS_A_FRAME) for partition in range(PARTITIONS)]
 
 
-def test_a_turn_without_room_changes_nothing_and_asks_for_none(bench: Bench) -> None:
+def test_a_turn_without_room_changes_nothing(bench: Bench) -> None:
     bench.fetch(1)
     bench.sender.work(NOW)
     assert len(bench.take()) == 1
@@ -108,11 +108,11 @@ def test_a_turn_without_room_changes_nothing_and_asks_for_none(bench: Bench) -> 
     assert bench.sender.changed == set()  # the thread need not come back before something is written
 
 
-def test_one_that_does_not_read_holds_up_the_others_for_a_moment_only(bench: Bench) -> None:
+def test_a_process_that_does_not_read_stops_the_others_only_briefly(bench: Bench) -> None:
     bench.fetch(1)
     bench.sender.work(NOW)
     ((silent, _),) = bench.take()
-    bench.sender.work(NOW + STUCK_AFTER)
+    bench.sender.work(NOW + STUCK_AFTER_S)
     ((other, _),) = bench.take()
     assert other != silent
 

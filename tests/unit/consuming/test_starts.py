@@ -59,7 +59,7 @@ def test_a_partition_of_a_new_group_that_another_member_began_with_is_not_an_add
     assert begin.at == "latest"
 
 
-def test_of_members_that_counted_at_different_times_the_first_is_right() -> None:
+def test_of_members_that_counted_at_different_times_the_first_counts() -> None:
     commits = {P[0]: Commit(7, Origin(NEW, 2)), P[1]: Commit(7, Origin(NEW, 4))}
     begin = start(P[3], commits, facts(4))
     assert isinstance(begin, Begin)
@@ -119,7 +119,7 @@ def test_an_offset_of_the_topic_before_it_was_made_anew_is_lost() -> None:
     assert lost.origin == Origin(NEW, 0, NOW)
 
 
-def test_where_the_broker_keeps_no_metadata_what_we_left_tells() -> None:
+def test_without_commit_metadata_the_origin_of_our_own_last_commit_counts() -> None:
     """The embedded broker: the topic was made anew while the partition was another member's, or nobody's."""
     lost = start(P[0], {P[0]: Commit(20, None)}, facts(1), left=Commit(20, Origin(OLD, 1)))
     assert isinstance(lost, Lost)
@@ -149,7 +149,7 @@ def test_a_broker_that_gives_topics_no_id_is_believed() -> None:
     [None, TopicFacts(error=KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)), facts(1)],
     ids=["nothing", "refused", "not shown yet"],
 )
-def test_what_kafka_does_not_show_cannot_start_yet(known: TopicFacts | None) -> None:
+def test_a_partition_that_kafka_does_not_show_cannot_start_yet(known: TopicFacts | None) -> None:
     assert isinstance(start(P[3], {P[3]: Commit(1, None)}, known), NotYet)
 
 
@@ -157,7 +157,7 @@ def test_what_kafka_does_not_show_cannot_start_yet(known: TopicFacts | None) -> 
 
 
 @given(st.binary(min_size=16, max_size=16).filter(any), st.integers(0, 2**32 - 1), st.integers(0, 2**62))
-def test_what_is_written_is_read_again(topic_id: bytes, partitions: int, began_at: int) -> None:
+def test_metadata_is_read_as_it_was_written(topic_id: bytes, partitions: int, began_at: int) -> None:
     origin = Origin(base64.urlsafe_b64encode(topic_id).rstrip(b"=").decode(), partitions, began_at)
     metadata = encode(origin)
     assert decode(metadata) == origin

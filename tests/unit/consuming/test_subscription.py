@@ -104,7 +104,7 @@ def test_a_broker_that_still_shows_the_topic_before_is_not_believed() -> None:
     assert facts.id == "new"
 
 
-def test_nor_is_one_that_shows_it_after_the_topic_was_seen_to_be_gone() -> None:
+def test_a_broker_that_shows_the_former_topic_after_its_end_is_not_believed() -> None:
     world = World("a")
     world.learn(a=topic("old", 1))
     world.learn(a=MISSING)
@@ -116,7 +116,7 @@ def test_nor_is_one_that_shows_it_after_the_topic_was_seen_to_be_gone() -> None:
     assert facts.id == "new"
 
 
-def test_a_topic_before_that_a_pattern_matches_once_more_is_nothing_known() -> None:
+def test_a_former_topic_that_a_pattern_matches_again_counts_as_unknown() -> None:
     world = World("^a")
     world.learn(a=topic("old", 1))
     world.learn(a=topic("new", 1))
