@@ -41,7 +41,7 @@ from sidecar.mail.boxes import Mailbox, Outbox
 from sidecar.partitions.table import PartitionTable
 from sidecar.records.extension import extension
 from sidecar.records.fallback.source import MessageSource
-from sidecar.records.source import MOST_PER_FETCH, RowSource, Source, with_plugin
+from sidecar.records.source import MAX_RECORDS_PER_FETCH, RowSource, Source, with_plugin
 
 if TYPE_CHECKING:
     from sidecar.records import _native
@@ -196,5 +196,5 @@ def begin(kept: Kept) -> Consuming:
     if native is None:
         callbacks["error_cb"] = on_error  # otherwise the source hears of errors: see `RowSource`
     consumer = WatchedConsumer({**with_plugin(kept.properties, native), **callbacks}, faults, kept.client_log)
-    made = Consuming(kept, consumer, None if native is None else native.Source(MOST_PER_FETCH), faults)
+    made = Consuming(kept, consumer, None if native is None else native.Source(MAX_RECORDS_PER_FETCH), faults)
     return made

@@ -1,1 +1,1 @@
-"""Records and their encodings: read from the client, buffered, made into frames."""
+"""Records and their encodings: read from Kafka's client, buffered, encoded into frames."""

@@ -1,10 +1,10 @@
-"""The extension of `sidecar/records/native`. All but ``Source.wake`` belongs to the thread that owns the consumer."""
+"""The extension of `sidecar/records/native`. It belongs to the consumer's thread, except ``Source.wake``."""
 
 from typing import final
 
 @final
 class Records:
-    """The rows of one partition. Once the source is closed there are none."""
+    """The rows of one partition. After the source is closed there are none."""
 
     def __len__(self) -> int: ...
     @property
@@ -19,28 +19,32 @@ class Records:
     def first(self) -> tuple[int, bytes | None, bytes | None, list[tuple[bytes, bytes | None]], int, int]:
         """Offset, value, key, headers, timestamp type, timestamp."""
     def frame(self, most: int, limit: int, /) -> tuple[bytes, int, int, int, list[int] | None]:
-        """The data, the first and the last offset, how many, and the offsets where they are not consecutive."""
+        """The data, the first and the last offset, the number of records, and their offsets (None: consecutive)."""
 
 @final
 class Source:
-    """The records of the consumer that this thread has just made, with this module's file as a plugin of it."""
+    """The records of the consumer that this thread has just made with this module's file as a plugin."""
 
     def __init__(self, most: int) -> None:
-        """``most``: records of one read. Raises ``RuntimeError`` when there is no such consumer, or it is in no
-        group."""
+        """``most``: the maximum number of records of one read.
+
+        Raises ``RuntimeError`` when there is no such consumer, or it is in no group."""
     def lead(self, partition: tuple[str, int], /) -> Records:
-        """Lead a partition's records here, from before it is assigned. Again, for one that is here: the same.
-        Raises ``RuntimeError`` when the client has no queue for it."""
+        """Lead a partition's records here; to be called before it is assigned. Another call returns the same object.
+
+        Raises ``RuntimeError`` when the client has no queue for the partition."""
     def read(
         self,
     ) -> tuple[list[tuple[tuple[str, int], int]], list[tuple[str, int, int, int, str]], list[tuple[str, int, int]]]:
-        """What is there: each partition that got records, with how many; topic, partition, offset, code and text of
-        each error (what the client itself complains of has no topic); topic, partition and offset of records that
-        were not read, the first of each run of them, because nobody has led their partition. Raises ``RuntimeError``
-        when the client refuses, ``MemoryError``."""
+        """Read without waiting. Returns three lists: the partitions that got records, with their number; the topic,
+        partition, offset, code and text of each error (errors of the client itself have no topic); the topic,
+        partition and offset of misrouted records, which were dropped because their partition is not led (the first of
+        each run).
+
+        Raises ``RuntimeError`` when the client refuses, ``MemoryError`` when memory runs out."""
     def wait(self, seconds: float, /) -> None:
-        """Until there may be something to read or to poll, or `wake` was called since the last wait."""
+        """Wait until there may be something to read or to poll, or `wake` was called since the last wait."""
     def wake(self) -> None:
-        """End a wait. From any thread."""
+        """End a wait. May be called from any thread."""
     def close(self) -> None:
-        """Before the consumer is closed."""
+        """End reading; to be called before the consumer is closed."""

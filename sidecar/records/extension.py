@@ -1,4 +1,4 @@
-"""The native extension of `sidecar/records/native`, where it was built and works."""
+"""Loads the native extension of `sidecar/records/native`, if it was built and works."""
 
 import os
 import threading
@@ -11,13 +11,13 @@ from sidecar.logs import get_logger
 from sidecar.records.proof import prove
 
 SWITCH = "KAFKA_SIDECAR_NATIVE"
-"""An environment variable; `0`: do as if there was none."""
+"""An environment variable; `0`: do not use the extension."""
 
 TESTED = ("2.16", "2.16")
 """The first and the last minor version of librdkafka that the extension was tested with.
 
-With another one it is used too, where records are proven to arrive, and the log says so: what a version might change
-is how queues behave, and that is what is proven.
+With another version it is used too, if `prove` shows that records arrive, and the log says so: another version might
+change how queues behave, and `prove` tests exactly that.
 """
 
 _REASON = "records are read without the native extension, at about half the speed"
@@ -25,9 +25,9 @@ _lock = threading.Lock()
 
 
 def extension() -> ModuleType | None:
-    """The module, or None: then records are read by the binding's message objects, at half the speed.
+    """The extension module; None: records are read as the binding's message objects, at half the speed.
 
-    Tried once in a process, by whichever lambda's thread comes first; the others wait for its answer.
+    It is tried once in a process, by the first lambda's thread that asks; the others wait for the result.
     """
     with _lock:
         return _extension()
@@ -48,7 +48,7 @@ def _extension() -> ModuleType | None:
     version, _ = libversion()
     try:
         prove(_native)
-    except Exception as error:  # whatever it is: the sidecar does without
+    except Exception as error:  # whatever it is, the sidecar works without the extension
         log.warning(
             _REASON,
             reason=f"no record was read by it with librdkafka {version}: {error}",
@@ -70,7 +70,7 @@ def _is_tested(version: str) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Of `2.16.0` or `2.16.0-RC1`."""
+    """The numbers of a version such as `2.16.0` or `2.16.0-RC1`."""
     return tuple(int(number) for number in version.split("-", maxsplit=1)[0].split("."))
 
 

@@ -1,14 +1,13 @@
-"""Names of headers, which are bytes to Kafka and text to the client library: what that can write."""
+"""Names of headers: bytes for Kafka, text for the Python binding, which cannot write all of them."""
 
 
 def writable(name: bytes) -> str:
     """The name as the binding takes it.
 
-    Asked before the binding is: it would cut a name at a NUL, write bytes as their `repr`, and end the process at a
+    To be called first: the binding would cut a name at a NUL, write bytes as their `repr`, and crash the process at a
     lone surrogate.
 
-    Raises:
-        ValueError: it cannot be written byte for byte; the text says why.
+    Raises ``ValueError`` when the name cannot be written byte for byte; the text says why.
     """
     if b"\0" in name:
         raise ValueError("a header name has a NUL, where the Kafka client would cut it")

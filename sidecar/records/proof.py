@@ -1,8 +1,9 @@
-"""Whether records arrive by the native extension, tried with a broker inside this process.
+"""Proves that the native extension reads records, with a mock broker inside this process.
 
-That librdkafka takes the extension as a plugin says little: what the extension relies on beside is how a consumer's
-queues behave, which librdkafka does not promise. So records go all the way once, in each process, before the first
-lambda's do: through librdkafka's own mock cluster, the client, and the `RowSource` that lambdas have. Some 20 ms.
+librdkafka may take the extension as a plugin, and records may still not arrive: the extension relies on how the
+queues of a consumer behave, which librdkafka does not promise. So each process reads some records before the first
+lambda does: from librdkafka's own mock cluster, with a real client and the `RowSource` of lambdas. It takes some 20
+ms.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,18 +20,18 @@ from sidecar.partitions.vocabulary import TopicPartition
 from sidecar.records.records import Record, Run
 from sidecar.records.source import RowSource, with_plugin
 
-PATIENCE = 5.0
-"""Seconds that all of it may take."""
+TIMEOUT_S = 5.0
+"""Longest duration of the whole proof."""
 
 _TP = TopicPartition("proof", 0)
 _SILENT: dict[str, Property] = {"log_level": 0, "enable.metrics.push": False}
-"""Of this broker and its clients nobody is to hear."""
+"""Properties that keep the mock broker and its clients from logging."""
 
 _PRODUCER: dict[str, Property] = {
     **_SILENT,
     "test.mock.num.brokers": 1,
     "linger.ms": 0,
-    "message.timeout.ms": round(PATIENCE * 1000),  # closing it waits for what it has
+    "message.timeout.ms": round(TIMEOUT_S * 1000),  # `close` waits for its records
 }
 
 _RECORDS = (
@@ -38,20 +39,18 @@ _RECORDS = (
     Record(1, None, None, [], TIMESTAMP_CREATE_TIME, 2),
     Record(2, b"", b"", [], TIMESTAMP_CREATE_TIME, 3),
 )
-"""What a record may have and may lack. The last comes after the partition was stopped and led again."""
+"""Records with and without each part. The last one is written after the partition was assigned again."""
 
 
 class UnprovenError(Exception):
-    """The records did not arrive as they should; the text says what happened."""
+    """The records did not arrive, or not unchanged; the text says what happened."""
 
 
-def prove(native: ModuleType, patience: float = PATIENCE) -> None:
-    """Read a few records by the extension, within ``patience`` seconds.
+def prove(native: ModuleType, patience: float = TIMEOUT_S) -> None:
+    """Read a few records with the extension, within ``patience`` seconds.
 
-    Raises:
-        UnprovenError: they did not arrive, or not as they were written.
-        KafkaException: Kafka's client does not take the extension.
-        RuntimeError: the extension does not get its client.
+    Raises ``UnprovenError`` when they do not arrive as they were written, ``KafkaException`` when Kafka's client does
+    not take the extension, and ``RuntimeError`` when the extension does not get its client.
     """
     with _broker() as (producer, address), _reader(native, address, _countdown(patience)) as reader:
         reader.begin(0)
@@ -64,7 +63,7 @@ def prove(native: ModuleType, patience: float = PATIENCE) -> None:
 
 
 class _Reader:
-    """A lambda's way to its records, and no lambda."""
+    """Reads records as the consumer thread of a lambda does."""
 
     def __init__(self, consumer: Consumer, source: Any, left: Callable[[], float]) -> None:
         self._consumer = consumer
@@ -74,18 +73,18 @@ class _Reader:
         self.source = RowSource(consumer, source, Mailbox(), self._arrived, self._misrouted)
 
     def begin(self, offset: int) -> None:
-        """As with an assignment."""
+        """Read from ``offset`` on, as after an assignment."""
         self.source.lead([_TP])
         self._consumer.incremental_assign([KafkaPartition(*_TP, offset)])
 
     def begin_again(self, offset: int) -> None:
-        """As after a seek."""
+        """Read from ``offset`` on, as after a seek."""
         self._consumer.incremental_unassign([KafkaPartition(*_TP)])
         self.source.lead_again([_TP], [])
         self._consumer.incremental_assign([KafkaPartition(*_TP, offset)])
 
     def expect(self, records: tuple[Record, ...]) -> None:
-        """These come, and nothing else."""
+        """Wait for exactly these records. Raises ``UnprovenError`` when others come, or none."""
         for expected in records:
             while not self._runs or not len(self._runs[-1].records):
                 self.source.wait(self._left())
@@ -106,10 +105,10 @@ class _Reader:
 
 @contextmanager
 def _broker() -> Iterator[tuple[Producer, str]]:
-    """A broker, which is there for as long as its producer, and its address."""
+    """A mock broker's producer and address; the broker lives as long as the producer."""
     producer = Producer({**_PRODUCER})
     try:
-        [broker] = producer.list_topics(_TP.topic, timeout=PATIENCE).brokers.values()
+        [broker] = producer.list_topics(_TP.topic, timeout=TIMEOUT_S).brokers.values()
         yield producer, f"{broker.host}:{broker.port}"
     finally:
         producer.close()
@@ -148,7 +147,7 @@ def _write(producer: Producer, record: Record) -> None:
 
 
 def _countdown(patience: float) -> Callable[[], float]:
-    """Tells the seconds that are left from now on; raises ``UnprovenError`` when there are none."""
+    """A function that returns the seconds that are left. It raises ``UnprovenError`` when there are none."""
     deadline = monotonic() + patience
 
     def left() -> float:

@@ -1,8 +1,8 @@
 """The interface to buffered records: count them, cut them, encode them into frames.
 
 There are two kinds. `RowRecords` are rows in native memory, which the extension of `sidecar/records/native` fills and
-encodes without a Python object for each. `ListedRecords` (`fallback/`) are Python objects, for where that
-extension could not be built. Nothing else knows which of the two it has.
+encodes without a Python object for each record. `ListedRecords` (`fallback/`) are Python objects, used where the
+extension could not be built. Callers do not know which of the two they have.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from sidecar.partitions.vocabulary import TopicPartition
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One serialized ``HostFrame`` with a ``Batch``, and what the window has to know of it."""
+    """One serialized ``HostFrame`` with a ``Batch``, and the offsets of its records."""
 
     data: bytes
     first: int
@@ -28,16 +28,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Undeliverable:
-    """A record that can never be sent to this lambda: its offset, and why."""
+    """A record that cannot be sent to this lambda: its offset, and the reason."""
 
     offset: int
     reason: str
     readable: bool = False
-    """It is only too large for the lambda process."""
+    """The record can be read; it is only too large for the lambda process."""
 
 
 def too_large(offset: int, size: int, hard_limit: int) -> Undeliverable:
-    """The first record, whose frame of ``size`` bytes no process takes that accepts ``hard_limit``."""
+    """The record at ``offset``, whose frame of ``size`` bytes exceeds the ``hard_limit`` that the process accepts."""
     reason = (
         f"the record takes {size} bytes on the wire, more than the lambda process accepts ({hard_limit}): "
         "raise the process's message limit, or resume with --skip"
@@ -46,70 +46,70 @@ def too_large(offset: int, size: int, hard_limit: int) -> Undeliverable:
 
 
 class Record(NamedTuple):
-    """One record whole, as a dead letter needs it."""
+    """One complete record, for a dead letter."""
 
     offset: int
     value: bytes | None
     key: bytes | None
     headers: list[tuple[bytes, bytes | None]]
     timestamp_type: int
-    """The binding's `TIMESTAMP_...`; without a timestamp `TIMESTAMP_NOT_AVAILABLE`."""
+    """One of the binding's `TIMESTAMP_...`; `TIMESTAMP_NOT_AVAILABLE`: it has no timestamp."""
     timestamp: int
     """Milliseconds since the Unix epoch."""
 
 
 class Records(Protocol):
-    """The records of one partition that wait, in offset order. Owned by the consumer thread."""
+    """The buffered records of one partition, in offset order. Owned by the consumer thread."""
 
     def __len__(self) -> int:
-        """How many."""
+        """How many records there are."""
 
     @property
     def size(self) -> int:
-        """Bytes of memory that they take."""
+        """Bytes of memory that the records take."""
 
     @property
     def next_offset(self) -> int:
-        """The offset after the last one; there must be one."""
+        """The offset after the last record; there must be one."""
 
     def offset(self, index: int) -> int:
-        """Of one of them. Raises ``IndexError``."""
+        """The offset of one record. Raises ``IndexError`` when there is no such record."""
 
     def before(self, offset: int) -> int:
-        """How many come before ``offset``."""
+        """How many records have offsets lower than ``offset``."""
 
     def first(self) -> Record:
-        """The first, which stays."""
+        """The first record, which stays; there must be one."""
 
     def drop(self, count: int) -> None:
-        """Remove the first ``count``."""
+        """Remove the first ``count`` records."""
 
     def truncate(self, count: int) -> None:
-        """Remove all but the first ``count``."""
+        """Remove all but the first ``count`` records."""
 
     def remove(self, index: int) -> None:
-        """Remove one."""
+        """Remove one record."""
 
     def frame(self, most: int, soft_limit: int, hard_limit: int) -> Frame | Undeliverable:
-        """One frame of as many as fit, at most ``most``, from the first on; or the first, where it cannot be sent.
+        """Encode the first records, at most ``most``, into one frame; or the first record, if it cannot be sent.
 
-        There must be one, and they stay. A frame ends before it grows over ``soft_limit`` bytes (one larger record
-        goes alone), where the timestamp type changes, and before a record that is larger than ``hard_limit`` bytes.
+        There must be one record; the records stay. A frame ends before it exceeds ``soft_limit`` bytes (one larger
+        record is sent alone), where the timestamp type changes, and before a record larger than ``hard_limit`` bytes.
         """
 
 
 class Run(NamedTuple):
-    """Records that came for one partition."""
+    """Records of one partition that have just been read."""
 
     partition: TopicPartition
     records: Records
-    """All that wait for it now."""
+    """All buffered records of the partition."""
     added: int
-    """How many of them, the last ones, have just come."""
+    """How many of them, the last ones, have just been read."""
 
 
 class Failure(NamedTuple):
-    """An error that came in the place of a record."""
+    """An error that came in place of a record."""
 
     topic: str | None
     partition: int | None

@@ -1,7 +1,7 @@
-"""Records as rows of the native extension, where it could be built.
+"""Records as rows of the native extension.
 
-Values, keys and headers lie there in the form in which they are sent, so that a frame is a few copies of whole
-stretches, made without the interpreter's lock.
+It keeps values, keys and headers in the form in which they are sent, so a frame takes a few copies of large pieces of
+memory, made without the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RowRecords:
-    """See `Records`. Once the source is closed there are none."""
+    """See `Records`. After the source is closed there are no records."""
 
     def __init__(self, rows: _native.Records) -> None:
         self._rows = rows

@@ -1,8 +1,9 @@
-"""Where one lambda's records come from: Kafka's client, by the way that is built.
+"""Reads one lambda's records from Kafka's client, with the native extension or without it.
 
-Owned by the consumer thread. All calls run its callbacks, those of a rebalance included, and none keeps a record to
-itself while the client is called: a revoke inside that call commits the client's position where nothing waits, and a
-record that is only in a local variable would be passed over.
+Owned by the consumer thread. Every call may run the client's callbacks, those of a rebalance included. No record may
+be in a local variable only while the client is called. Otherwise: (1) The call runs a revoke callback. (2) No record
+of the partition is buffered, so the callback commits the client's position. (3) That position is after the record,
+which is then never delivered.
 """
 
 from __future__ import annotations
@@ -24,38 +25,39 @@ if TYPE_CHECKING:
     from sidecar.records import _native as native
 
 PLUGINS = "plugin.library.paths"
-"""The property by which Kafka's client is told of the extension, and the extension of the client."""
+"""The property with which Kafka's client loads the extension, which so gets the client."""
 
-MOST_PER_FETCH = 4_000
-"""Records of one read: a quarter more throughput than 1,000, because frames grow with it."""
+MAX_RECORDS_PER_FETCH = 4_000
+"""Records of one read. It gives a quarter more throughput than 1,000, because frames are larger."""
 
 Arrived = Callable[[Iterable[Run], Iterable[Failure]], None]
 
 
 class Source(Protocol):
-    """The records of one consumer."""
+    """Reads the records of one consumer."""
 
     def lead(self, partitions: Iterable[TopicPartition]) -> None:
-        """These are about to be assigned, by Kafka."""
+        """Prepare to read these partitions, which Kafka is about to assign."""
 
     def lead_again(self, partitions: Collection[TopicPartition], paused: Collection[TopicPartition]) -> None:
-        """These were unassigned, by us, and are about to be assigned again; of them these are paused."""
+        """Prepare to read these partitions, which we have unassigned and are about to assign again; ``paused`` ones
+        stay paused."""
 
     def read(self) -> bool:
-        """Give what is there to ``arrived``. Returns whether anything was."""
+        """Give the available records and errors to ``arrived``, without waiting. Returns whether there were any."""
 
     def serve(self) -> None:
-        """Run the callbacks of the client, and read nothing, or next to nothing."""
+        """Run the callbacks of the client, and read at most one record."""
 
     def wait(self, seconds: float) -> None:
-        """Until there is something to read or a letter, up to ``seconds``; then read."""
+        """Wait for a record, an event or a letter, up to ``seconds``; then read."""
 
     def close(self) -> None:
-        """Before the consumer is closed."""
+        """End reading; to be called before the consumer is closed."""
 
 
 class RowSource:
-    """By the native extension: records have a queue of their own, and only what is rare comes by the binding."""
+    """With the native extension: records have a queue of their own; only events and errors go through the binding."""
 
     def __init__(
         self,
@@ -66,10 +68,11 @@ class RowSource:
         misrouted: Callable[[TopicPartition, int], None],
         complained: Callable[[KafkaError], None] | None = None,
     ) -> None:
-        """``misrouted`` is told of a record, by its offset, that came by another way and must be fetched again.
+        """``misrouted`` is called with the offset of a record that arrived on the wrong queue and must be fetched
+        again.
 
-        ``complained`` takes the place of the consumer's `error_cb`, which must not be set: a partition whose topic is
-        gone complains where the records are read, and the binding ends the process when its own is called there.
+        ``complained`` replaces the consumer's `error_cb`, which must not be set: when a topic is gone, librdkafka
+        calls that callback while records are read, and the binding crashes the process if it is called there.
         """
         self._consumer = consumer
         self._source = source
@@ -82,9 +85,9 @@ class RowSource:
         mailbox.bell = source.wake
 
     def lead(self, partitions: Iterable[TopicPartition]) -> None:
-        """See `Source`. Also of one that was here before: a topic made anew has new queues."""
+        """See `Source`. Also for partitions that were led before: a topic that was made anew has new queues."""
         if self._closed:
-            return  # an assignment that came while the consumer is closed: nothing of it is read
+            return  # the assignment came while the consumer is being closed: it is not read
         for tp in partitions:
             rows = self._source.lead(tp)
             if tp not in self._records:
@@ -93,13 +96,16 @@ class RowSource:
     def lead_again(self, partitions: Collection[TopicPartition], paused: Collection[TopicPartition]) -> None:
         """See `Source`.
 
-        A partition stops in a thread of the client's, and forgets with it where its records were to go. So it is led
-        only when it has stopped: a pause is answered by the same thread, after that (and a resume of what is not
-        paused by nobody, at once). And before it starts again: meanwhile a topic that was made anew may get a new
-        partition in the client, which would be led then and not the one that is read.
+        librdkafka's main thread stops a partition after we have unassigned it, and then forgets the queue to which we
+        forward its records. The steps, in this order:
+
+        1. Pause the partition. The same thread answers that, after it has stopped the partition.
+        2. Lead the partition: forward its queue again. Before step 1 was answered, the stop would undo this. After
+        the assignment it could be too late: a topic that was made anew may get a new partition object in the client.
+        3. Resume the partition, unless it was paused before. This is answered at once.
         """
         every = [KafkaPartition(tp.topic, tp.partition) for tp in partitions]
-        with suppress(KafkaException):  # the client has forgotten it, and with it where its records were to go
+        with suppress(KafkaException):  # the client does not know the partition any more, so there is nothing to stop
             self._consumer.pause(every)
         self.lead(partitions)
         with suppress(KafkaException):
@@ -110,14 +116,14 @@ class RowSource:
         message = self._consumer.poll(0)
         if message is not None:
             if message.error() is None:
-                self._stray(message.topic() or "", message.partition() or 0, message.offset() or 0)
+                self._lead_misrouted(message.topic() or "", message.partition() or 0, message.offset() or 0)
             else:
                 self._arrived([], [failure_of(message)])
 
     def read(self) -> bool:
         """See `Source`."""
         self.serve()
-        runs, errors, strays = self._source.read()
+        runs, errors, misrouted = self._source.read()
         if errors and not all(topic for topic, *_ in errors):
             self._complain([KafkaError(code, text) for topic, _, _, code, text in errors if not topic])
             errors = [error for error in errors if error[0]]
@@ -126,9 +132,9 @@ class RowSource:
                 [Run(*self._records[tp], added) for tp, added in runs],
                 [Failure(topic, at, offset, KafkaError(code, text)) for topic, at, offset, code, text in errors],
             )
-        for stray in strays:
-            self._stray(*stray)
-        return bool(runs or errors or strays)
+        for record in misrouted:
+            self._lead_misrouted(*record)
+        return bool(runs or errors or misrouted)
 
     def wait(self, seconds: float) -> None:
         """See `Source`."""
@@ -146,22 +152,22 @@ class RowSource:
             for complaint in complaints:
                 self._complained(complaint)
 
-    def _stray(self, topic: str, partition: int, offset: int) -> None:
-        """A record of a partition that nobody has led: the client has made it anew, for one."""
+    def _lead_misrouted(self, topic: str, partition: int, offset: int) -> None:
+        """A record arrived whose partition is not led, for instance because the client has made it anew."""
         tp = TopicPartition(topic, partition)
         self.lead([tp])
         self._misrouted(tp, offset)
 
 
 def failure_of(message: Message) -> Failure:
-    """The error that came in the place of a record."""
+    """The error of a message that is no record."""
     error = message.error()
     assert error is not None
     return Failure(message.topic(), message.partition(), message.offset(), error)
 
 
 def with_plugin(properties: Mapping[str, Property], extension: ModuleType | None) -> dict[str, Property]:
-    """``properties``, such that the extension is told of the consumer that is made with them."""
+    """``properties``, such that a consumer that is made with them loads the extension."""
     if extension is None:
         return {**properties}
     paths = [str(properties[PLUGINS])] if properties.get(PLUGINS) else []

@@ -1,1 +1,1 @@
-"""The same in Python, where the extension cannot be built: correct, and the extension's oracle in tests."""
+"""The same in Python, used where the extension cannot be built, and as the extension's oracle in tests."""

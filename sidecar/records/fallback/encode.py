@@ -1,4 +1,4 @@
-"""From records to the serialized frames of ``lambda.proto``, by protobuf's own binding."""
+"""Encodes records into frames of ``lambda.proto`` with protobuf's Python library."""
 
 from collections.abc import Sequence
 from itertools import accumulate, takewhile
@@ -13,24 +13,26 @@ _TIMESTAMP_TYPES = {
     TIMESTAMP_LOG_APPEND_TIME: pb.TIMESTAMP_TYPE_LOG_APPEND_TIME,
 }
 
-RECORD_OVERHEAD = 48
-FRAME_OVERHEAD = 64
-"""Bytes on the wire that a record or a header takes beside its content, and a frame beside its records: tags,
-lengths, offsets, timestamps, indexes of nulls. More than they ever are, so that what fits by these fits."""
+RECORD_OVERHEAD_BYTES = 48
+FRAME_OVERHEAD_BYTES = 64
+"""Upper bounds for the bytes on the wire that a record or a header takes beside its content, and a frame beside its
+records: tags, lengths, offsets, timestamps, indexes of nulls."""
 
 
 def encode(records: Sequence[Record], soft_limit: int, hard_limit: int) -> Frame | Undeliverable:
-    """One frame of as many of ``records`` as fit, from the first on; or the first, where no process takes it.
+    """Encode as many of ``records`` as fit into one frame, from the first on; or the first, if it is too large.
 
-    ``records`` are of one topic-partition, in offset order, at least one. A frame ends before it grows over
-    ``soft_limit`` bytes (one larger record goes alone) and where the timestamp type changes.
+    ``records`` are of one partition, in offset order, at least one. A frame ends before it exceeds ``soft_limit``
+    bytes (one larger record is sent alone) and where the timestamp type changes.
     """
     kind = records[0].timestamp_type
     alike = [*takewhile(lambda record: record.timestamp_type == kind, records)]
     frame = _frame(alike)
     limit = min(soft_limit, hard_limit)
     if len(frame.data) > limit and frame.count > 1:
-        totals = accumulate((size_of(record) + RECORD_OVERHEAD for record in alike), initial=FRAME_OVERHEAD)
+        totals = accumulate(
+            (size_of(record) + RECORD_OVERHEAD_BYTES for record in alike), initial=FRAME_OVERHEAD_BYTES
+        )
         fitting = sum(1 for total in totals if total <= limit) - 1
         frame = _frame(alike[: max(1, fitting)])
     if len(frame.data) > hard_limit:
@@ -39,14 +41,14 @@ def encode(records: Sequence[Record], soft_limit: int, hard_limit: int) -> Frame
 
 
 def size_of(record: Record) -> int:
-    """Bytes of the key, the value and the headers, each of which may be null."""
-    headers = sum(len(name) + len(value or b"") + RECORD_OVERHEAD for name, value in record.headers)
+    """Bytes of the key, the value and the headers; each may be null."""
+    headers = sum(len(name) + len(value or b"") + RECORD_OVERHEAD_BYTES for name, value in record.headers)
     return len(record.value or b"") + len(record.key or b"") + headers
 
 
 def _frame(records: Sequence[Record]) -> Frame:
     first, last, count = records[0].offset, records[-1].offset, len(records)
-    consecutive = last - first + 1 == count  # offsets only grow, so this is the whole check
+    consecutive = last - first + 1 == count  # offsets always increase, so this is sufficient
     offsets = None if consecutive else [record.offset for record in records]
     batch = pb.Batch(
         first_offset=first,
@@ -66,5 +68,5 @@ def _frame(records: Sequence[Record]) -> Frame:
 
 
 def _nullable(column: Sequence[bytes | None]) -> tuple[list[bytes], list[int]]:
-    """The column with empty entries for nulls, and the indexes of those."""
+    """The column with empty entries instead of nulls, and the indexes of the nulls."""
     return [entry or b"" for entry in column], [index for index, entry in enumerate(column) if entry is None]

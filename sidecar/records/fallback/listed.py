@@ -1,4 +1,4 @@
-"""Records as a list of Python objects: slower than rows, and simple enough to check them against."""
+"""Records as a list of Python objects: slower than rows, and simple enough to be their oracle."""
 
 from bisect import bisect_left
 from operator import attrgetter
@@ -6,8 +6,8 @@ from operator import attrgetter
 from sidecar.records.fallback.encode import encode, size_of
 from sidecar.records.records import Frame, Record, Undeliverable
 
-MEMORY_OVERHEAD = 300
-"""Bytes of memory that a record takes beside its key, value and headers: objects, and their places in lists."""
+MEMORY_OVERHEAD_BYTES = 300
+"""Bytes of memory that a record takes beside its key, value and headers: Python objects and list entries."""
 
 
 class ListedRecords:
@@ -22,7 +22,7 @@ class ListedRecords:
     @property
     def size(self) -> int:
         """See `Records`."""
-        return sum(size_of(record) + MEMORY_OVERHEAD for record in self._records)
+        return sum(size_of(record) + MEMORY_OVERHEAD_BYTES for record in self._records)
 
     @property
     def next_offset(self) -> int:
@@ -30,7 +30,7 @@ class ListedRecords:
         return self._records[-1].offset + 1
 
     def append(self, record: Record) -> None:
-        """It comes after the others."""
+        """Add a record after the others."""
         self._records.append(record)
 
     def offset(self, index: int) -> int:

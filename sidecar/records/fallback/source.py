@@ -1,4 +1,4 @@
-"""Records by the binding's messages, where the extension could not be built."""
+"""Reads records as the binding's messages, where the extension could not be built."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from confluent_kafka import Consumer, KafkaError, Message
 from sidecar.partitions.vocabulary import TopicPartition
 from sidecar.records.fallback.listed import ListedRecords
 from sidecar.records.records import Failure, Record, Run
-from sidecar.records.source import MOST_PER_FETCH, Arrived, failure_of
+from sidecar.records.source import MAX_RECORDS_PER_FETCH, Arrived, failure_of
 
 if TYPE_CHECKING:
     from sidecar.mail.boxes import Mailbox
 
-SLICE = 0.005
-"""Seconds of one poll: Kafka's client has no wake-up call, so a letter is heard only between two of them."""
+POLL_SLICE_S = 0.005
+"""Seconds of one poll. Kafka's client has no wake-up call, so letters are read only between two polls."""
 
 
 class MessageSource:
-    """See `Source`. Each message is read once, when it comes, and dropped."""
+    """See `Source`. Each message is converted when it arrives, and dropped."""
 
     def __init__(self, consumer: Consumer, mailbox: Mailbox, arrived: Arrived) -> None:
         self._consumer = consumer
@@ -30,31 +30,31 @@ class MessageSource:
         self._records: dict[TopicPartition, ListedRecords] = {}
 
     def lead(self, partitions: Iterable[TopicPartition]) -> None:
-        """They come by themselves."""
+        """Does nothing: the binding reads all partitions."""
 
     def lead_again(self, partitions: Collection[TopicPartition], paused: Collection[TopicPartition]) -> None:
-        """They come by themselves."""
+        """Does nothing: the binding reads all partitions."""
 
     def read(self) -> bool:
         """See `Source`."""
-        batch = self._consumer.consume(MOST_PER_FETCH, 0)
+        batch = self._consumer.consume(MAX_RECORDS_PER_FETCH, 0)
         self._take(batch)
         return bool(batch)
 
     def serve(self) -> None:
-        """See `Source`. The client gives one record with it."""
+        """See `Source`. The poll may return one record."""
         self._poll(0)
 
     def wait(self, seconds: float) -> None:
-        """See `Source`. `consume(n, timeout)` would wait for n records: a lone one would be late by all of it."""
+        """See `Source`. `consume(n, timeout)` waits for n records, so a single record would wait for the timeout."""
         until = monotonic() + seconds
-        while not self._poll(max(0.0, min(SLICE, until - monotonic()))):
+        while not self._poll(max(0.0, min(POLL_SLICE_S, until - monotonic()))):
             if monotonic() >= until or not self._mailbox.empty():
                 return
         self.read()
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no resource is held."""
 
     def _poll(self, seconds: float) -> bool:
         first = self._consumer.poll(seconds)
@@ -78,11 +78,11 @@ class MessageSource:
 
 
 def read_message(message: Message) -> Record | Failure:
-    """The record; or, where the binding cannot read a header's name, the error in its place.
+    """The record; or an error in its place, if the binding cannot read a header's name.
 
-    A name that is not UTF-8 makes the first ``headers()`` raise SystemError; a second call on the same message would
-    return a tuple that crashes the process when touched, and so would a first one that the interpreter has
-    specialised: so it goes through ``map``, once.
+    If a name is not UTF-8, the first call of ``headers()`` raises SystemError. A second call on the same message
+    returns a tuple that crashes the process when it is used, and so may a first call that the interpreter has
+    specialised. So it is called once, through ``map``.
     """
     offset = message.offset() or 0
     try:

@@ -1,8 +1,8 @@
-/* The Python module: `Source` and `Records`. Types are in _native.pyi, beside what uses them.
+/* The Python module: `Source` and `Records`. Their types are in _native.pyi.
  *
- * Both belong to the thread that owns the consumer; `Source.wake` alone may be called from any. The interpreter's
- * lock is given up where work grows with the number of records. `Source.wake` relies on that lock: an interpreter
- * without one has no limited API, so that this is not built for it.
+ * Both belong to the thread that owns the consumer; only `Source.wake` may be called from any thread. The interpreter's
+ * lock is released where the work grows with the number of records. `Source.wake` relies on that lock; an interpreter
+ * without it has no limited API, so this is not built for it.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -11,18 +11,18 @@
 
 #include "source.h"
 
-enum { UNLOCKED_FROM = 8 * 1024 }; /* bytes of a frame: smaller ones are made sooner than the lock comes back */
+enum { UNLOCKED_FROM = 8 * 1024 }; /* bytes; a smaller frame takes less time than getting the lock back */
 
 typedef struct {
     PyObject_HEAD
     source_t source;
     int is_open;
-    PyObject *all; /* the Records that were made, which live as long */
+    PyObject *all; /* all Records of this source, which live as long as it */
 } SourceObject;
 
 typedef struct {
     PyObject_HEAD
-    slot_t *slot; /* of its source; NULL once that is closed */
+    slot_t *slot; /* a slot of its source; NULL after that is closed */
     PyObject *partition;
 } RecordsObject;
 
@@ -30,7 +30,7 @@ static PyTypeObject *records_type;
 
 /* --- Records ----------------------------------------------------------------------------------------------------- */
 
-static rows_t none; /* what there is once the source is closed */
+static rows_t none; /* the rows after the source is closed */
 
 static rows_t *rows_of(PyObject *self) {
     slot_t *slot = ((RecordsObject *)self)->slot;
@@ -87,7 +87,7 @@ static PyObject *records_before(PyObject *self, PyObject *argument) {
     return PyLong_FromSize_t(rows_before(rows, offset));
 }
 
-/* Change the rows by a number, which is below how many there are, or, where `with_all`, that many. */
+/* Call `how` with a number lower than the number of rows; `with_all`: or equal to it. */
 static PyObject *change(PyObject *self, PyObject *argument, void (*how)(rows_t *, size_t), int with_all) {
     rows_t *rows = rows_of(self);
     Py_ssize_t number = PyLong_AsSsize_t(argument);
@@ -139,7 +139,7 @@ static PyObject *records_frame(PyObject *self, PyObject *arguments) {
     to = (uint8_t *)PyBytes_AsString(data);
     if (frame.size < UNLOCKED_FROM) {
         frame_write(rows, &frame, to);
-    } else { /* nobody else knows of these bytes yet, or touches these rows */
+    } else { /* no other thread knows these bytes yet, or uses these rows */
         Py_BEGIN_ALLOW_THREADS
         frame_write(rows, &frame, to);
         Py_END_ALLOW_THREADS
@@ -290,7 +290,7 @@ static source_t *open_source(PyObject *self) {
     return NULL;
 }
 
-/* The Records of a slot, made with its first use: before anything is led to it, since what is read needs them. */
+/* The Records of a slot, made when it is first used: before anything is led to it, since `read` needs them. */
 static PyObject *records_of(SourceObject *self, slot_t *slot, PyObject *partition) {
     RecordsObject *records = slot->owner;
     if (records != NULL)
@@ -351,12 +351,12 @@ static PyObject *failure_of(const failure_t *one) {
     return Py_BuildValue("siLiN", one->topic, (int)one->partition, (long long)one->offset, one->code, text);
 }
 
-/* Those of the last read, or its strays. */
-static PyObject *failures_of(const source_t *source, int strays) {
+/* The failures of the last read, or (`misrouted`) its misrouted records. */
+static PyObject *failures_of(const source_t *source, int misrouted) {
     PyObject *failures = PyList_New(0);
     for (size_t i = 0; failures != NULL && i < source->failure_count; i++) {
         PyObject *failure;
-        if ((source->failures[i].code == RD_KAFKA_RESP_ERR_NO_ERROR) != strays)
+        if ((source->failures[i].code == RD_KAFKA_RESP_ERR_NO_ERROR) != misrouted)
             continue;
         failure = failure_of(&source->failures[i]);
         if (failure == NULL || PyList_Append(failures, failure) < 0)
@@ -368,7 +368,7 @@ static PyObject *failures_of(const source_t *source, int strays) {
 
 static PyObject *source_read_method(PyObject *self, PyObject *unused) {
     source_t *source = open_source(self);
-    PyObject *touched, *failures, *strays;
+    PyObject *touched, *failures, *misrouted;
     int result;
     (void)unused;
     if (source == NULL)
@@ -385,13 +385,13 @@ static PyObject *source_read_method(PyObject *self, PyObject *unused) {
     }
     touched = touched_of(source);
     failures = touched == NULL ? NULL : failures_of(source, 0);
-    strays = failures == NULL ? NULL : failures_of(source, 1);
-    if (strays == NULL) {
+    misrouted = failures == NULL ? NULL : failures_of(source, 1);
+    if (misrouted == NULL) {
         Py_XDECREF(touched);
         Py_XDECREF(failures);
         return NULL;
     }
-    return Py_BuildValue("NNN", touched, failures, strays);
+    return Py_BuildValue("NNN", touched, failures, misrouted);
 }
 
 static PyObject *source_wait_method(PyObject *self, PyObject *argument) {
@@ -407,7 +407,7 @@ static PyObject *source_wait_method(PyObject *self, PyObject *argument) {
 
 static PyObject *source_wake_method(PyObject *self, PyObject *unused) {
     (void)unused;
-    if (((SourceObject *)self)->is_open) /* closed under the interpreter's lock, which this thread has */
+    if (((SourceObject *)self)->is_open) /* `close` needs the interpreter's lock, which this thread has */
         source_wake(&((SourceObject *)self)->source);
     Py_RETURN_NONE;
 }

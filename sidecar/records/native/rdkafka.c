@@ -17,7 +17,7 @@ static int find(void *library, const char *name, void *where) {
 static const char *load(const char *path) {
     rdkafka_t found;
     const char *missing = NULL;
-    /* Loaded already; the handle is kept for as long as the process lives, as the binding's own is. */
+    /* The library is loaded already. The handle is kept until the process ends, like the binding's own. */
     void *library = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
     if (library == NULL)
         return "the library that makes Kafka's clients cannot be opened";
@@ -32,7 +32,7 @@ static const char *load(const char *path) {
 
 const char *rdkafka_load(const void *address) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    static const void *base; /* where the library begins that the functions are of */
+    static const void *base; /* the base address of the library that has the functions */
     const char *wrong = NULL;
     Dl_info of;
     if (dladdr(address, &of) == 0 || of.dli_fname == NULL)
@@ -51,8 +51,8 @@ const char *rdkafka_load(const void *address) {
 
 /* --- headers --------------------------------------------------------------------------------------------------- */
 
-/* What lies in front of a header's name, and after it its value. Not part of the public interface, but the same in
- * every version that has headers; so each header is checked, and at the start one record with headers is read. */
+/* The memory before a header's name; the value follows the name. It is not part of the public interface, but it is the
+ * same in every version that has headers. So each header is checked, and the proof reads one record with headers. */
 typedef struct {
     size_t serialized; /* bytes that the header takes in Kafka's form */
     size_t value_len;
@@ -60,7 +60,7 @@ typedef struct {
     const char *value;
 } header_t;
 
-/* Of a length, in Kafka's form: a varint whose lowest bit is the sign. */
+/* The size of a length in Kafka's form, a varint whose lowest bit is the sign. */
 static size_t length_size(size_t length) {
     size_t size = 1;
     for (length <<= 1; length > 0x7f; length >>= 7)

@@ -1,11 +1,11 @@
 /* The part of librdkafka's public C interface that is used here.
  *
- * The binding's wheel carries librdkafka itself and no header, so what is needed is declared anew: types and numbers are
- * those of rdkafka.h, which promises to keep them. Nothing is linked: each function is looked up in the library that
- * the binding's clients are made by, since two copies of it could not share a client.
+ * The binding's wheel contains librdkafka and no header, so the declarations are repeated: types and numbers are those
+ * of rdkafka.h, which promises to keep them. Nothing is linked: each function is looked up in the library that makes
+ * the binding's clients, since two copies of the library could not share a client.
  *
- * No name of librdkafka's is defined here: where that library is in the process's global scope, a variable of ours with
- * the name of one of its functions would be that function.
+ * This extension defines no name of librdkafka: if that library is in the process's global scope, a variable of ours
+ * with the name of one of its functions would be that function.
  */
 #ifndef SIDECAR_RDKAFKA_H
 #define SIDECAR_RDKAFKA_H
@@ -25,7 +25,7 @@ typedef struct {
     rd_kafka_resp_err_t err;
     rd_kafka_topic_t *rkt;
     int32_t partition;
-    void *payload; /* of a record its value; of an error its text */
+    void *payload; /* the value of a record; the text of an error */
     size_t len;
     void *key;
     size_t key_len;
@@ -41,7 +41,7 @@ enum {
     RD_KAFKA_RESP_ERR__BAD_MSG = -199
 };
 
-/* Of a timestamp: none, the producer's, the broker's. The protocol of this project has the same numbers. */
+/* Types of timestamps: none, the producer's, the broker's. This project's protocol has the same numbers. */
 enum { RD_KAFKA_TIMESTAMP_NOT_AVAILABLE = 0, RD_KAFKA_TIMESTAMP_CREATE_TIME = 1, RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME = 2 };
 
 typedef rd_kafka_resp_err_t rd_kafka_interceptor_f_on_new_t(
@@ -50,7 +50,7 @@ typedef rd_kafka_resp_err_t rd_kafka_interceptor_f_on_destroy_t(rd_kafka_t *rk, 
 
 typedef void rd_kafka_error_f_t(rd_kafka_t *rk, int err, const char *reason, void *opaque);
 
-/* Each without its prefix `rd_kafka_`. */
+/* The functions, each without its prefix `rd_kafka_`. */
 #define RDKAFKA_FUNCTIONS(F)                                                                                         \
     F(rd_kafka_resp_err_t, conf_interceptor_add_on_new,                                                              \
       (rd_kafka_conf_t *, const char *, rd_kafka_interceptor_f_on_new_t *, void *))                                  \
@@ -82,12 +82,12 @@ typedef struct {
 /* Filled by rdkafka_load. */
 extern rdkafka_t rdkafka;
 
-/* Look the functions up in the library that the code at `address` is of. Returns NULL, or what is wrong (valid for as
- * long as the process lives). The first time decides: afterwards another library is refused. From any thread. */
+/* Look the functions up in the library that contains `address`. Returns NULL, or a text that says what is wrong (valid
+ * until the process ends). After the first success any other library is refused. May be called from any thread. */
 const char *rdkafka_load(const void *address);
 
-/* The length of a header's name, of which `header_get_all` gives the beginning alone: a name may hold NULs. Returns -1
- * where this library keeps headers in another way than those that this is known of. */
+/* The length of a header's name. `header_get_all` gives only its beginning, and a name may contain NULs. Returns -1 if
+ * this version of the library has another memory layout of headers. */
 ssize_t rdkafka_header_name(const char *name, const void *value, size_t value_len);
 
 #endif

@@ -5,7 +5,7 @@
 
 /* Field numbers and wire types of proto/lambda.proto, as tags. */
 enum {
-    TAG_BATCH = 3 << 3 | 2, /* of HostFrame; the others are of Batch */
+    TAG_BATCH = 3 << 3 | 2, /* a field of HostFrame; the others are fields of Batch */
     TAG_FIRST_OFFSET = 1 << 3,
     TAG_OFFSETS = 2 << 3 | 2,
     TAG_TIMESTAMPS = 3 << 3 | 2,
@@ -22,7 +22,7 @@ enum {
 
 enum { OFFSETS, TIMESTAMPS, NULL_KEYS, NULL_VALUES, HEADER_COUNTS, NULL_HEADER_VALUES };
 
-/* Bytes of a frame beside its records, and of a record beside its key, value and headers: never more than these. */
+/* Upper bounds for the bytes of a frame beside its records, and of a record beside its key, value and headers. */
 enum { FRAME_OVERHEAD = 64, RECORD_OVERHEAD = 40, HEADER_OVERHEAD = 5 };
 
 enum { ENTRY_OVERHEAD = 6, KEPT_WHEN_EMPTY = 16 * 1024 };
@@ -65,8 +65,8 @@ static uint8_t *entry_write(uint8_t *to, uint8_t tag, const void *data, size_t l
     return to + len;
 }
 
-/* A header's null, which must be told from an empty value when the frame is made: a length of 0 in two bytes, which
- * means the same to who reads it. */
+/* A header's null value. When the frame is made it must differ from an empty value, so its length of 0 takes two bytes;
+ * for a reader both are the same. */
 static uint8_t *null_write(uint8_t *to, uint8_t tag) {
     *to++ = tag;
     *to++ = 0x80;
@@ -86,9 +86,9 @@ const uint8_t *entry_read(const uint8_t *at, const uint8_t **data, size_t *len) 
 
 /* --- stretches of bytes ---------------------------------------------------------------------------------------- */
 
-/* The capacity for what is used and more of it. A quarter more, so that growing is rare: twice as much held 15 MB more
- * of 64 partitions that stand still, and was no faster. The same where there is that much room once the free part in
- * front is closed up; and less, where most would stay unused. */
+/* The new capacity for `wanted` bytes or rows. It is a quarter more than wanted, so that growing is rare: twice as much
+ * held 15 MB more for 64 partitions without progress, and was no faster. It stays the same if there is enough room
+ * after the free part at the beginning is closed up, and shrinks if most of it would be unused. */
 static size_t capacity_for(size_t capacity, size_t wanted) {
     size_t roomy = wanted + wanted / 4;
     if (roomy <= capacity && wanted >= capacity / 8)
@@ -294,7 +294,7 @@ static size_t fitting(const rows_t *rows, size_t most, size_t limit) {
     return count;
 }
 
-/* The index in header_values of each null of one record's headers: their sizes are added up, or they are written. */
+/* The indexes in header_values of the null values of one record: writes them to `to`, or (NULL) adds up their sizes. */
 static uint8_t *null_headers(const row_t *row, const uint8_t *at, uint32_t index, uint8_t *to, size_t *size) {
     for (uint32_t i = 0; i < row->header_count; i++, index++) {
         const uint8_t *data;

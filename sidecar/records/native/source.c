@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-/* --- what the client complains of ------------------------------------------------------------------------------- */
+/* --- errors of the client itself -------------------------------------------------------------------------------- */
 
 static source_t *open_sources;
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -15,7 +15,7 @@ static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 static void note_complaint(source_t *source, int code, const char *reason) {
     failure_t complaint = {.partition = -1, .offset = -1, .code = code}, *at;
     if (source->complaint_count == SOURCE_COMPLAINTS) {
-        if (code != RD_KAFKA_RESP_ERR__FATAL) /* they repeat, up to twenty times a second; this one does not */
+        if (code != RD_KAFKA_RESP_ERR__FATAL) /* others repeat, up to twenty times a second; this one does not */
             return;
         at = &source->complaints[SOURCE_COMPLAINTS - 1];
         free(at->topic);
@@ -32,15 +32,15 @@ static void note_complaint(source_t *source, int code, const char *reason) {
     source->complaints[source->complaint_count++] = complaint;
 }
 
-/* librdkafka's error callback, in the thread that polls or reads. Not the binding's own: that ends the process when it
- * is called outside of the binding's calls, and a partition whose topic is gone complains in `source_read`. */
+/* librdkafka's error callback, in the thread that polls or reads. It replaces the binding's own, which crashes the
+ * process when it is called outside of the binding's calls: if a topic is gone, `source_read` calls it. */
 static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque) {
     source_t *source;
     (void)opaque;
     pthread_mutex_lock(&open_lock);
     for (source = open_sources; source != NULL && source->client != rk; source = source->next_open)
         ;
-    if (source != NULL) /* else the client is being closed, and nobody listens */
+    if (source != NULL) /* otherwise the client is being closed, and the error is ignored */
         note_complaint(source, code, reason);
     pthread_mutex_unlock(&open_lock);
 }
@@ -65,7 +65,7 @@ static void complaints_close(source_t *source) {
     }
 }
 
-/* Move them after the failures of a read, for which there is room. */
+/* Move the complaints after the failures of a read; there is room for them. */
 static void take_complaints(source_t *source) {
     pthread_mutex_lock(&open_lock);
     memcpy(source->failures + source->failure_count, source->complaints,
@@ -77,7 +77,7 @@ static void take_complaints(source_t *source) {
 
 /* --- the consumer's handle ------------------------------------------------------------------------------------- */
 
-/* A client that was made and that no source has taken yet. */
+/* A client that no source has taken yet. */
 typedef struct made_s {
     struct made_s *next;
     rd_kafka_t *client;
@@ -87,7 +87,7 @@ typedef struct made_s {
 static made_t *made; /* the newest first */
 static pthread_mutex_t made_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Remove the newest that is `client`, or, where that is NULL, that this thread has made. Returns it, or NULL. */
+/* Remove `client` from the list; NULL: the newest client that this thread has made. Returns it; NULL: there is none. */
 static rd_kafka_t *take_made(rd_kafka_t *client) {
     made_t **at, *found;
     pthread_mutex_lock(&made_lock);
@@ -104,7 +104,7 @@ static rd_kafka_t *take_made(rd_kafka_t *client) {
 }
 
 static rd_kafka_resp_err_t on_destroy(rd_kafka_t *rk, void *opaque) {
-    /* Also of one whose making failed after on_new was called. In whichever thread. */
+    /* librdkafka calls this also if making the client failed after on_new, and from any thread. */
     (void)opaque;
     take_made(rk);
     return RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -118,7 +118,7 @@ static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, v
     if (one == NULL)
         return RD_KAFKA_RESP_ERR__FAIL;
     error = rdkafka.interceptor_add_on_destroy(rk, "kafka-sidecar", on_destroy, NULL);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) { /* else it would be here when it is no more */
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) { /* otherwise the list could keep a client that is destroyed */
         free(one);
         return error;
     }
@@ -126,18 +126,19 @@ static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, v
     *one = (made_t){.next = made, .client = rk, .by = pthread_self()};
     made = one;
     pthread_mutex_unlock(&made_lock);
-    /* This is the client's own configuration, before it has a thread. Not earlier, in conf_init: the binding sets its
-     * callback after that, also where nobody has asked for one. */
+    /* `conf` is the client's own configuration, and the client has no thread yet. conf_init would be too early: the
+     * binding sets its callback after that, even if the user has set none. */
     rdkafka.conf_set_error_cb((rd_kafka_conf_t *)(uintptr_t)conf, on_error);
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 /* --- the plugin ------------------------------------------------------------------------------------------------- */
 
-/* What librdkafka calls in each of `plugin.library.paths`: the one way to a client that somebody else makes.
+/* librdkafka calls this in each library of `plugin.library.paths`. It is the only way to get a client that the binding
+ * makes.
  *
- * Whose code has called is the library that makes this client. The binding's module depends on one, but with another
- * in the process's global scope (LD_PRELOAD) it is that one's functions that it has got. */
+ * The caller's code belongs to the library that makes this client. That may differ from the library that the binding
+ * depends on: if another copy is in the process's global scope (LD_PRELOAD), the binding uses that one's functions. */
 __attribute__((visibility("default"))) rd_kafka_resp_err_t conf_init(rd_kafka_conf_t *conf, void **opaque, char *errstr,
                                                                      size_t errstr_size) {
     const char *wrong = rdkafka_load(__builtin_return_address(0));
@@ -152,7 +153,7 @@ __attribute__((visibility("default"))) rd_kafka_resp_err_t conf_init(rd_kafka_co
 /* --- waiting --------------------------------------------------------------------------------------------------- */
 
 static void on_event(rd_kafka_t *rk, void *source) {
-    /* In a thread of librdkafka's, which holds the queue's lock: no call back into it from here. */
+    /* This runs in a thread of librdkafka that holds the queue's lock, so it must not call librdkafka. */
     (void)rk;
     source_wake(source);
 }
@@ -242,7 +243,8 @@ static void failures_clear(source_t *source) {
 }
 
 void source_close(source_t *source) {
-    /* Disabled under each queue's lock, under which the callback runs too: afterwards none runs, and none will. */
+    /* librdkafka disables a callback under the queue's lock and runs it under the same lock. So after these calls no
+     * callback is running, and none will run. */
     rdkafka.queue_cb_event_enable(source->records, NULL, NULL);
     rdkafka.queue_cb_event_enable(source->events, NULL, NULL);
     rdkafka.queue_destroy(source->events);
@@ -308,8 +310,8 @@ int source_lead(source_t *source, const slot_t *slot) {
 
 /* --- reading --------------------------------------------------------------------------------------------------- */
 
-/* Note an error that came in the place of a record, or that is a record's; or, with the code of none, a stray: a record
- * that is not read. */
+/* Note an error that came in place of a record, or that concerns a record; or, with the code of no error, a misrouted
+ * record, which is not read. */
 static int note_failure(source_t *source, const rd_kafka_message_t *message, int code) {
     const char *topic = message->rkt == NULL ? "" : rdkafka.topic_name(message->rkt);
     failure_t *failure = &source->failures[source->failure_count];
@@ -321,8 +323,8 @@ static int note_failure(source_t *source, const rd_kafka_message_t *message, int
     return failure->topic == NULL || failure->text == NULL ? -1 : 0;
 }
 
-/* Append a message, whose headers were found (or NULL), to rows that have room for all but those. Returns 0, or, with
- * nothing appended, -1 without memory and 1 when a header cannot be read. */
+/* Append a message to rows, which have room for all but its `headers` (NULL: it has none). Returns 0; otherwise nothing
+ * is appended: -1: no memory; 1: a header cannot be read. */
 static int read_message(rows_t *rows, const rd_kafka_message_t *message, const rd_kafka_headers_t *headers) {
     const char *name;
     const void *value;
@@ -345,11 +347,11 @@ static int read_message(rows_t *rows, const rd_kafka_message_t *message, const r
     return 0;
 }
 
-/* Messages of one partition that follow one another. */
+/* Read consecutive messages of one partition. */
 static int read_run(source_t *source, rd_kafka_message_t **run, size_t count) {
     slot_t *slot = find(source, rdkafka.topic_name(run[0]->rkt), run[0]->partition);
     size_t values = 0, keys = 0;
-    if (slot == NULL || slot->owner == NULL) /* nobody has led it here: it is fetched again, from its first record on */
+    if (slot == NULL || slot->owner == NULL) /* the partition is not led: its records are fetched again */
         return note_failure(source, run[0], RD_KAFKA_RESP_ERR_NO_ERROR);
     for (size_t i = 0; i < count; i++) {
         values += run[i]->len;
@@ -362,7 +364,7 @@ static int read_run(source_t *source, rd_kafka_message_t **run, size_t count) {
         int code = rdkafka.message_headers(run[i], &headers), result = 1;
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR__NOENT)
             result = read_message(&slot->rows, run[i], code == RD_KAFKA_RESP_ERR__NOENT ? NULL : headers);
-        /* Whatever the code is, what is wrong is this record: it must not be taken for a passing trouble. */
+        /* Whatever the code is, the error concerns this record: it must not count as a temporary error. */
         if (result < 0 || (result > 0 && note_failure(source, run[i], RD_KAFKA_RESP_ERR__BAD_MSG) < 0))
             return -1;
         if (result == 0 && slot->added++ == 0)

@@ -198,7 +198,7 @@ def seeds() -> Iterator[int]:
     return iter(range(int(os.environ.get(ROUNDS, "100"))))
 
 
-def test_whatever_is_done_to_the_rows(library: ctypes.CDLL, seeds: Iterator[int]) -> None:
+def test_rows_match_their_model_after_any_steps(library: ctypes.CDLL, seeds: Iterator[int]) -> None:
     for seed in seeds:
         life = Life(library, seed)
         try:

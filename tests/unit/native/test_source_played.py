@@ -55,7 +55,7 @@ def offsets(library: ctypes.CDLL, slot: int) -> list[int]:
     return [library.played_offset(rows, index) for index in range(library.played_count(rows))]
 
 
-def test_a_refused_read_is_not_taken_for_nothing(library: ctypes.CDLL) -> None:
+def test_a_refused_read_is_an_error_and_not_an_empty_read(library: ctypes.CDLL) -> None:
     with opened(library) as source:
         slot = led(library, source)
         message(library, 0)
@@ -75,7 +75,7 @@ def test_a_client_without_a_group_is_refused(library: ctypes.CDLL) -> None:
     assert library.source_open(source, 10) == -3
 
 
-def test_a_client_that_is_no_more_is_not_taken(library: ctypes.CDLL) -> None:
+def test_a_destroyed_client_is_not_taken(library: ctypes.CDLL) -> None:
     source = ctypes.create_string_buffer(library.played_sizeof_source())
     library.played_make(CLIENT)
     library.played_make(CLIENT + 1)
@@ -111,7 +111,7 @@ def test_a_client_that_another_thread_has_made_is_not_taken(library: ctypes.CDLL
     library.source_close(source)
 
 
-def test_a_client_whose_end_would_not_be_heard_of_is_not_taken(library: ctypes.CDLL) -> None:
+def test_a_client_without_a_destroy_callback_is_not_taken(library: ctypes.CDLL) -> None:
     flag(library, "no_destroy", 1)
     library.played_make(CLIENT)
     assert library.source_open(ctypes.create_string_buffer(library.played_sizeof_source()), 1) == -1
@@ -124,7 +124,7 @@ def test_a_partition_without_a_queue_is_refused(library: ctypes.CDLL) -> None:
         assert library.source_lead(source, slot) == -1
 
 
-def test_records_that_nobody_has_led_are_told_by_their_first(library: ctypes.CDLL) -> None:
+def test_records_of_a_partition_that_is_not_led_are_reported_by_their_first(library: ctypes.CDLL) -> None:
     with opened(library) as source:
         slot = led(library, source)
         unowned = library.source_slot(source, TOPIC, 7)
@@ -138,7 +138,7 @@ def test_records_that_nobody_has_led_are_told_by_their_first(library: ctypes.CDL
         assert offsets(library, unowned) == []
 
 
-def test_a_record_whose_headers_cannot_be_read_is_told_and_those_beside_it_come(library: ctypes.CDLL) -> None:
+def test_a_record_whose_headers_cannot_be_read_is_an_error_and_its_neighbours_are_read(library: ctypes.CDLL) -> None:
     with opened(library) as source:
         slot = led(library, source)
         message(library, 0, code=KafkaError._INVALID_ARG)
@@ -159,7 +159,7 @@ def test_a_record_whose_headers_cannot_be_read_is_told_and_those_beside_it_come(
 
 
 @pytest.mark.parametrize("without", range(40))
-def test_memory_runs_out_at_any_place(library: ctypes.CDLL, without: int) -> None:
+def test_memory_may_run_out_at_any_allocation(library: ctypes.CDLL, without: int) -> None:
     """What was taken is lost then, and whoever reads hears of it; nothing is half there, and nothing leaks."""
     library.played_make(CLIENT)
     source = ctypes.create_string_buffer(library.played_sizeof_source())
@@ -210,7 +210,7 @@ def test_complaints_come_with_the_next_read_and_once(library: ctypes.CDLL) -> No
         library.played_complain(CLIENT, -195, b"nobody reads it any more")
 
 
-def test_a_flood_of_complaints_is_bounded_and_hides_no_fatal_one(library: ctypes.CDLL) -> None:
+def test_many_complaints_are_bounded_and_hide_no_fatal_one(library: ctypes.CDLL) -> None:
     with opened(library) as source:
         for _ in range(3 * COMPLAINTS):
             library.played_complain(CLIENT, -195, b"connection refused")

@@ -145,7 +145,7 @@ def test_consecutive_offsets_are_left_out_and_others_are_not() -> None:
     assert frame.offsets == [5, 7]
 
 
-def test_keys_that_are_all_null_cost_nothing() -> None:
+def test_keys_that_are_all_null_take_no_bytes() -> None:
     (frame,) = frames_of([record(n, key=None) for n in range(3)])
     batch = pb.HostFrame.FromString(frame.data).batch
     assert (len(batch.keys), len(batch.null_keys)) == (0, 0)

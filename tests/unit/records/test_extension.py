@@ -23,16 +23,16 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     _extension.cache_clear()
 
 
-def test_it_was_built_and_works() -> None:
+def test_the_extension_was_built_and_works() -> None:
     assert extension() is _native
 
 
-def test_it_can_be_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_extension_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SWITCH, "0")
     assert extension() is None
 
 
-def test_where_it_was_not_built_the_log_says_what_to_do(
+def test_without_the_extension_the_log_says_how_to_build_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delattr("sidecar.records._native")
@@ -41,7 +41,7 @@ def test_where_it_was_not_built_the_log_says_what_to_do(
     assert "install a C compiler" in capsys.readouterr().out
 
 
-def test_a_client_that_takes_no_plugins_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_extension_that_the_client_does_not_take_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     useless = ModuleType("sidecar.records._native")
     useless.__file__ = "/nonexistent.so"
     monkeypatch.setattr("sidecar.records._native", useless)
@@ -49,13 +49,13 @@ def test_a_client_that_takes_no_plugins_is_as_good_as_none(monkeypatch: pytest.M
     assert extension() is None
 
 
-def test_a_plugin_of_the_users_stays() -> None:
+def test_the_users_own_plugin_stays() -> None:
     assert with_plugin({"group.id": "g"}, None) == {"group.id": "g"}
     assert with_plugin({}, _native) == {PLUGINS: _native.__file__}
     assert with_plugin({PLUGINS: "theirs"}, _native) == {PLUGINS: f"theirs;{_native.__file__}"}
 
 
-def test_what_does_not_work_is_done_without_and_said_once(
+def test_an_extension_that_does_not_work_is_not_used_and_logged_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(_: ModuleType) -> None:
@@ -71,7 +71,7 @@ def test_what_does_not_work_is_done_without_and_said_once(
     assert "compiler" not in said
 
 
-def test_lambdas_that_start_at_once_have_it_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lambdas_that_start_together_try_the_extension_once(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
     everybody = threading.Barrier(4)
 
@@ -89,7 +89,7 @@ def test_lambdas_that_start_at_once_have_it_tried_once(monkeypatch: pytest.Monke
     assert len(tried) == 1
 
 
-def test_a_version_that_was_not_tested_is_said(
+def test_a_librdkafka_version_that_was_not_tested_is_logged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sidecar.records.extension.libversion", lambda: ("3.1.4", 0x03010400))
@@ -99,6 +99,6 @@ def test_a_version_that_was_not_tested_is_said(
     assert "2.16.x" in said
 
 
-def test_one_that_was_tested_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_librdkafka_version_that_was_tested_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     assert extension() is _native
     assert capsys.readouterr().out == ""

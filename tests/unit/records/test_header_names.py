@@ -42,16 +42,16 @@ def read(shared: Log, headers: Headers, key: bytes | None = b"k", value: bytes |
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", VALUES)
-def test_a_name_comes_whole(shared: Log, name: bytes, value: bytes | None) -> None:
+def test_a_header_name_is_read_completely(shared: Log, name: bytes, value: bytes | None) -> None:
     read(shared, [(name, value)])
 
 
-def test_all_of_them_in_one_record(shared: Log) -> None:
+def test_all_header_names_in_one_record_are_read_completely(shared: Log) -> None:
     read(shared, [(name, value) for name in NAMES for value in VALUES])
 
 
 @pytest.mark.parametrize("value", [None, b"", b"v" * 8_192])
-def test_names_of_every_length_that_is_written_differently(shared: Log, value: bytes | None) -> None:
+def test_header_names_of_every_varint_length_are_read(shared: Log, value: bytes | None) -> None:
     """Kafka writes a length below 64 in one byte, below 8,192 in two; protobuf below 128 and 16,384."""
     lengths = [0, 1, 62, 63, 64, 65, 127, 128, 129, 8_191, 8_192, 16_383, 16_384, 100_000]
     assert all(one < other for one, other in pairwise(lengths))
@@ -69,6 +69,6 @@ def test_a_topic_with_a_nul_is_refused_and_not_cut(shared: Log) -> None:
 
 
 @pytest.mark.parametrize("name", [b"a\0b", b"\0", b"a\0"])
-def test_the_binding_writes_no_such_name_and_a_dead_letter_is_not_cut(name: bytes) -> None:
+def test_a_header_name_that_the_binding_would_cut_is_refused_for_dead_letters(name: bytes) -> None:
     with pytest.raises(ValueError, match="NUL"):
         own_headers([(b"fine", b"v"), (name, b"v")])

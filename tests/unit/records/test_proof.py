@@ -43,7 +43,7 @@ def test_records_arrive() -> None:
     prove(_native)
 
 
-def test_nothing_is_left_behind() -> None:
+def test_the_proof_leaks_no_threads_or_files() -> None:
     prove(_native)
     before = threads_and_files()
     for _ in range(5):
@@ -51,7 +51,7 @@ def test_nothing_is_left_behind() -> None:
     assert threads_and_files() == before
 
 
-def test_nothing_is_left_behind_by_one_that_failed() -> None:
+def test_a_failed_proof_leaks_no_threads_or_files() -> None:
     class Broken(Altered):
         def read(self) -> Any:
             raise RuntimeError("broken")
@@ -65,14 +65,14 @@ def test_nothing_is_left_behind_by_one_that_failed() -> None:
     assert threads_and_files() == before
 
 
-def test_nothing_is_written() -> None:
+def test_the_proof_writes_no_output() -> None:
     """Neither by the mock cluster nor by its clients, to whatever the process's stderr is."""
     code = "from sidecar.records import _native; from sidecar.records.proof import prove; prove(_native)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout + ran.stderr == ""
 
 
-def test_records_that_do_not_arrive() -> None:
+def test_records_that_do_not_arrive_fail_the_proof() -> None:
     class Deaf(Altered):
         def read(self) -> Any:
             return [], [], []
@@ -81,7 +81,7 @@ def test_records_that_do_not_arrive() -> None:
         prove(played(Deaf), patience=0.3)
 
 
-def test_records_that_come_the_other_way() -> None:
+def test_misrouted_records_fail_the_proof() -> None:
     """As with a client whose queues cannot be led elsewhere."""
 
     class Unled(Altered):
@@ -92,7 +92,7 @@ def test_records_that_come_the_other_way() -> None:
         prove(played(Unled))
 
 
-def test_records_that_arrive_changed() -> None:
+def test_changed_records_fail_the_proof() -> None:
     class Changed(Altered):
         def lead(self, partition: tuple[str, int]) -> Any:
             rows = self._source.lead(partition)
@@ -120,7 +120,7 @@ class _Rows:
         return getattr(self._altered, name)
 
 
-def test_a_client_that_takes_no_plugin() -> None:
+def test_a_client_that_does_not_take_the_plugin_fails_the_proof() -> None:
     useless = played(_native.Source)
     useless.__file__ = "/nonexistent.so"
     with pytest.raises(KafkaException, match="plugin"):

@@ -98,7 +98,7 @@ def test_no_frame_of_several_rows_is_over_the_limit(shared: Log, made: list[dict
     made=st.lists(records, min_size=1, max_size=20),
     steps=st.lists(st.tuples(st.sampled_from(["drop", "truncate", "remove"]), st.integers(0, 20)), max_size=6),
 )
-def test_what_is_left_after_any_steps_is_the_same(
+def test_rows_and_listed_records_are_the_same_after_any_steps(
     shared: Log, made: list[dict[str, Any]], steps: list[tuple[str, int]]
 ) -> None:
     messages, rows = both(shared, made)
@@ -142,7 +142,7 @@ def test_a_record_in_a_frame_costs_no_python_statement(shared: Log) -> None:
     assert cost(100) == cost(1_000)
 
 
-def test_a_record_that_no_process_takes_is_told_and_stays(shared: Log) -> None:
+def test_a_record_that_is_too_large_is_undeliverable_and_stays(shared: Log) -> None:
     shared.produce(value=b"v" * 5_000)
     shared.produce(value=b"small")
     shared.read(2)
@@ -185,7 +185,7 @@ def test_a_partition_that_is_led_again_keeps_its_records(shared: Log) -> None:
     shared.rows.truncate(0)
 
 
-def test_a_partition_that_was_stopped_by_us_is_led_again(shared: Log) -> None:
+def test_a_partition_that_we_unassigned_is_led_again(shared: Log) -> None:
     """Again and again, since it stops in a thread of the client's: to be led too early is to be led nowhere."""
     came: list[Run] = []
     source = RowSource(shared.consumer, shared.source, Mailbox(), lambda runs, _: came.extend(runs), lambda *_: None)
@@ -206,7 +206,7 @@ def test_a_partition_that_was_stopped_by_us_is_led_again(shared: Log) -> None:
         came.clear()
 
 
-def test_a_record_that_comes_the_other_way_is_told_and_the_next_comes_as_rows(shared: Log) -> None:
+def test_a_misrouted_record_is_reported_and_the_next_one_is_read_as_a_row(shared: Log) -> None:
     came: list[Run] = []
     strays: list[tuple[TopicPartition, int]] = []
     tp = TopicPartition("t", 3)
@@ -230,7 +230,7 @@ def test_a_record_that_comes_the_other_way_is_told_and_the_next_comes_as_rows(sh
     assert [(run.partition, run.records.offset(0)) for run in came] == [(tp, 1)]
 
 
-def test_a_record_that_the_extension_did_not_read_is_told_and_its_partition_is_led(shared: Log) -> None:
+def test_a_record_of_a_partition_that_is_not_led_is_reported_and_the_partition_is_led(shared: Log) -> None:
     led: list[TopicPartition] = []
     strays: list[tuple[TopicPartition, int]] = []
 
@@ -277,7 +277,7 @@ def test_a_consumer_that_could_not_be_made_is_not_taken(properties: dict[str, An
         _native.Source(1)
 
 
-def test_a_record_with_more_headers_than_the_client_reads_is_told_and_those_beside_it_come(shared: Log) -> None:
+def test_a_record_with_too_many_headers_is_an_error_and_its_neighbours_are_read(shared: Log) -> None:
     """And in the room that was made for them: the first one frees all when it is taken back."""
     shared.produce(value=b"bad", headers=[("h", None)] * 100_001)
     for _ in range(2):
@@ -299,7 +299,7 @@ def test_a_record_with_more_headers_than_the_client_reads_is_told_and_those_besi
     shared.plain.seek(KafkaPartition("t", 0, shared.end))
 
 
-def test_what_the_client_complains_of_comes_with_the_records_and_not_by_the_bindings_own_callback() -> None:
+def test_the_clients_errors_are_read_with_the_records_and_not_by_the_bindings_callback() -> None:
     """The binding sets that one in every client, and ends the process where a read outside of its calls needs it."""
     with socket.create_server(("127.0.0.1", 0)) as held:
         address = f"127.0.0.1:{held.getsockname()[1]}"
@@ -317,7 +317,7 @@ def test_what_the_client_complains_of_comes_with_the_records_and_not_by_the_bind
     consumer.close()
 
 
-def test_a_wait_ends_when_it_is_told_to(shared: Log) -> None:
+def test_wake_ends_a_wait(shared: Log) -> None:
     shared.source.wait(0)  # whatever came before
     other = threading.Timer(0.01, shared.source.wake)
     other.start()
@@ -327,7 +327,7 @@ def test_a_wait_ends_when_it_is_told_to(shared: Log) -> None:
     shared.source.wait(60.0)  # a wake-up that came before the wait is not lost
 
 
-def test_once_closed_there_are_no_records_and_no_harm_is_done() -> None:
+def test_a_closed_source_has_no_records_and_its_methods_do_no_harm() -> None:
     with log() as made:
         made.produce(value=b"v")
         made.read(1)
