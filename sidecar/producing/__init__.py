@@ -1,1 +1,1 @@
-"""What is written to Kafka: the records of lambdas, and dead letters."""
+"""Writes to Kafka: the records that lambdas produce, and dead letters."""

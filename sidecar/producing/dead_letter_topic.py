@@ -1,6 +1,6 @@
-"""The topic of dead letters, where it is missing: made as its readers may expect, and not as the broker would.
+"""Makes a missing dead-letter topic, with settings that suit dead letters instead of the broker's defaults.
 
-What is asked of the broker waits for it: this belongs to the thread that writes dead letters.
+Its calls wait for the broker, so it belongs to the dead-letter thread.
 """
 
 from collections.abc import Mapping
@@ -14,28 +14,27 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
 )
 from structlog.typing import FilteringBoundLogger
 
-ADMIN_TIMEOUT = 15.0
-"""Seconds that a question to the broker, or the creation of the topic, may take."""
+ADMIN_TIMEOUT_S = 15.0
+"""Seconds that a request to the broker may take."""
 
-ROOM_FOR_HEADERS = 64 * 1024
-"""Bytes by which a dead letter may be larger than its record: the stack, and the rest."""
+HEADER_ROOM_BYTES = 64 * 1024
+"""Bytes by which a dead letter may be larger than its record, for its headers."""
 
-SHORTEST_RETENTION_MS = 7 * 24 * 3600 * 1000
-"""Nobody reads a dead letter at once; and a week is Kafka's own default."""
+MIN_RETENTION_MS = 7 * 24 * 3600 * 1000
+"""Shortest retention of a dead-letter topic: people do not read dead letters at once. A week is Kafka's default."""
 
-FOR_EVER = -1
+UNLIMITED = -1
 
 _BROKERS_RETENTION = (("log.retention.ms", 1), ("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000))
-"""Where a broker's own default is, the first that is set; each with its unit in milliseconds."""
+"""The broker's settings for its default retention; the first one that is set counts. Each has its unit in ms."""
 
 
 def prepared(admin: AdminClient, topic: str, source: str, log: FilteringBoundLogger) -> int:
-    """The topic's number of partitions; it is made when it is missing, with as many as ``source`` has.
+    """The topic's number of partitions. A missing topic is made, with as many partitions as ``source`` has.
 
-    Raises:
-        KafkaException: the broker does not answer, or does not let us.
+    Raises ``KafkaException`` when the broker does not answer, or does not let us make the topic.
     """
-    known = admin.list_topics(timeout=ADMIN_TIMEOUT)
+    known = admin.list_topics(timeout=ADMIN_TIMEOUT_S)
     if topic in known.topics:
         return len(known.topics[topic].partitions)
     count = len(known.topics[source].partitions) if source in known.topics else 1
@@ -44,11 +43,11 @@ def prepared(admin: AdminClient, topic: str, source: str, log: FilteringBoundLog
     config = settings(read, broker)
     try:
         new = NewTopic(topic, num_partitions=count, config=config)
-        admin.create_topics([new], operation_timeout=ADMIN_TIMEOUT)[topic].result(ADMIN_TIMEOUT)
+        admin.create_topics([new], operation_timeout=ADMIN_TIMEOUT_S)[topic].result(ADMIN_TIMEOUT_S)
     except KafkaException as refusal:
         if refusal.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise
-        made = admin.list_topics(timeout=ADMIN_TIMEOUT).topics.get(topic)  # another sidecar was faster
+        made = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics.get(topic)  # another sidecar was faster
         return len(made.partitions) if made is not None and made.partitions else count
     about = {"topic": topic, "partitions": count, "retention_ms": int(config["retention.ms"])}
     if read:
@@ -64,34 +63,34 @@ def prepared(admin: AdminClient, topic: str, source: str, log: FilteringBoundLog
 
 
 def settings(source: Mapping[str, str], broker: Mapping[str, str]) -> dict[str, str]:
-    """What the topic is made with, beside its partitions.
+    """The settings of a new dead-letter topic.
 
     Args:
         source: the settings of the records' topic; empty: they cannot be read.
-        broker: a broker's, for that case; empty: they cannot be read either.
+        broker: the settings of a broker, used instead; empty: they cannot be read either.
     """
     retention = _number(source.get("retention.ms"))
     if retention is None:
         found = ((_number(broker.get(name)), unit) for name, unit in _BROKERS_RETENTION)
-        retention = next((FOR_EVER if value < 0 else value * unit for value, unit in found if value is not None), 0)
+        retention = next((UNLIMITED if value < 0 else value * unit for value, unit in found if value is not None), 0)
     made = {
-        # A compacted topic takes no record without a key, and of two with one key it keeps one.
+        # A compacted topic takes no record without a key, and keeps only one of several records with the same key.
         "cleanup.policy": "delete",
-        "retention.ms": str(FOR_EVER if retention < 0 else max(retention, SHORTEST_RETENTION_MS)),
-        # A limit in bytes, such as a broker's default, would delete earlier than that.
-        "retention.bytes": str(FOR_EVER),
+        "retention.ms": str(UNLIMITED if retention < 0 else max(retention, MIN_RETENTION_MS)),
+        # A limit in bytes, such as a broker's default, could delete records earlier.
+        "retention.bytes": str(UNLIMITED),
     }
     largest = _number(source.get("max.message.bytes"))
     if largest is not None:  # a dead letter is its record and some headers: the largest record must still fit
-        made["max.message.bytes"] = str(min(largest + ROOM_FOR_HEADERS, 2**31 - 1))
+        made["max.message.bytes"] = str(min(largest + HEADER_ROOM_BYTES, 2**31 - 1))
     return made
 
 
 def _config(admin: AdminClient, kind: ResourceType, name: str) -> dict[str, str]:
-    """What is set there, defaults included; empty: we may not ask, or the broker does not know."""
+    """The settings of a topic or broker, defaults included; empty: we may not read them, or there is none."""
     resource = ConfigResource(kind, name)
     try:
-        found = admin.describe_configs([resource], request_timeout=ADMIN_TIMEOUT)[resource].result()
+        found = admin.describe_configs([resource], request_timeout=ADMIN_TIMEOUT_S)[resource].result()
     except KafkaException:
         return {}
     return {name: entry.value for name, entry in found.items() if entry.value is not None}

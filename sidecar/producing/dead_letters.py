@@ -1,9 +1,9 @@
-"""Dead letters: records that a lambda cannot process, kept in a topic of their own, with key, value and headers.
+"""Dead letters: records that a lambda cannot process, written to another topic with their key, value and headers.
 
-One thread for each lambda with the policy `dead-letter`. It owns a producer and an admin client, whose calls wait
-for the broker; the consumer thread gives it one record at a time of each partition and goes on with the others. The
-answer comes as a letter into the consumer thread's mailbox, once the broker has confirmed the write or it has failed
-for good: the partition stands still until then.
+There is one thread for each lambda with the policy `dead-letter`. It owns a producer and an admin client, whose calls
+wait for the broker. The consumer thread gives it at most one record of each partition at a time. Once the broker has
+confirmed the write, or the write has failed for good, the answer goes into the consumer thread's mailbox as a letter.
+Until then no later record of the partition is sent.
 """
 
 import queue
@@ -46,7 +46,7 @@ _REPLACED = frozenset(
     )
 )
 _TYPES = {TIMESTAMP_CREATE_TIME: "create_time", TIMESTAMP_LOG_APPEND_TIME: "log_append_time"}
-"""What a record's timestamp means, as a header says it; without a timestamp it is empty."""
+"""The names of timestamp types in the header; without a timestamp the header is empty."""
 
 _GONE = NOWHERE | {KafkaError.UNKNOWN_TOPIC_ID}
 
@@ -59,12 +59,12 @@ class _Job:
 
 
 class DeadLetters(threading.Thread):
-    """Writes one lambda's dead letters. Everything but ``write`` and ``stop`` belongs to the thread itself."""
+    """Writes one lambda's dead letters. Other threads may call only ``write`` and ``stop``."""
 
     def __init__(
         self, lambda_name: str, group: str, topic: str | None, properties: Mapping[str, Property], mailbox: Mailbox
     ) -> None:
-        """``topic``: where they go; None: `TOPIC.LAMBDA.dead-letter`. ``properties`` are a producer's."""
+        """``topic``: the dead-letter topic; None: `TOPIC.LAMBDA.dead-letter`. ``properties``: of the producer."""
         super().__init__(name=f"dead-letters-{lambda_name}", daemon=True)
         self._lambda = lambda_name
         self._group = group
@@ -74,24 +74,24 @@ class DeadLetters(threading.Thread):
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._partitions: dict[str, int] = {}
         self._outcomes: dict[int, str] = {}
-        """What went wrong, by the job's number; empty: it is written."""
+        """The error of each job, by its number; empty: it is written."""
         self._gone: set[int] = set()
-        """Those whose topic or partition was not there."""
+        """The numbers of jobs whose topic or partition did not exist."""
         self._producer: Producer | None = None
         self._admin: AdminClient | None = None
         self._log = get_logger(__name__).bind(lambda_=lambda_name)
         self._client_log = ClientLog(get_logger("librdkafka").bind(lambda_=lambda_name))
 
     def write(self, tp: TopicPartition, record: Record, letter: DeadLetter) -> None:
-        """Keep this record. Called by the consumer thread; the answer is a `DeadLettered` in its mailbox."""
+        """Write this record. Called by the consumer thread; the answer is a `DeadLettered` in its mailbox."""
         self._jobs.put(_Job(tp, record, letter))
 
     def stop(self) -> None:
-        """End after what is under way. What is not answered then is met again by the partition's next owner."""
+        """End after the jobs that are under way. The next owner of a partition handles records without an answer."""
         self._jobs.put(None)
 
     def run(self) -> None:
-        """Write what comes, until ``stop``."""
+        """Write records until ``stop``."""
         ended = False
         while not ended:
             jobs = [self._jobs.get()]
@@ -101,11 +101,11 @@ class DeadLetters(threading.Thread):
             self._write_all([job for job in jobs if job is not None])
 
     def _write_all(self, jobs: list[_Job]) -> None:
-        """Write what is there at once: one wait for the broker is for all of them."""
+        """Write all jobs with one wait for the broker, and answer each."""
         self._try(dict(enumerate(jobs)))
         if self._gone:
-            # The topic was deleted, or made anew with fewer partitions, since it was looked at: once more, from
-            # where it is looked at and made. In order: of a partition there is one job at a time.
+            # The topic was deleted, or made anew with fewer partitions, after it was prepared. So prepare it again
+            # and retry once. The order stays right: there is one job of each partition at a time.
             self._log.warning("the topic for dead letters is not as it was; looking at it anew")
             self._try({index: jobs[index] for index in sorted(self._gone)})
         for index, job in enumerate(jobs):
@@ -114,7 +114,7 @@ class DeadLetters(threading.Thread):
         self._outcomes.clear()
 
     def _try(self, jobs: dict[int, _Job]) -> None:
-        """Write these, by their numbers; what became of each is in ``_outcomes``."""
+        """Write these jobs, by their numbers, and put the result of each into ``_outcomes``."""
         self._gone.clear()
         for index, job in jobs.items():
             self._outcomes.pop(index, None)
@@ -122,18 +122,18 @@ class DeadLetters(threading.Thread):
         if self._producer is not None:
             self._producer.flush()
         if any(self._outcomes.get(index, "unknown") for index in jobs):
-            # The topic may be gone, and a producer that failed for good would fail for ever.
+            # The topic may be gone, or the producer may have failed for good: make the clients anew.
             self._producer, self._admin = None, None
             self._partitions.clear()
 
     def _begin(self, index: int, job: _Job) -> None:
-        """Give one record to the producer; what went wrong is known at once or comes with ``flush``."""
+        """Give one record to the producer. An error is known at once, or after ``flush``."""
         topic = self._topic or default_dead_letter_topic(self._lambda, job.tp.topic)
         try:
             self._produce(index, job, topic)
         except KafkaException as refusal:
             self._failed(index, refusal.args[0], topic)
-        except Exception as failure:  # whatever it is, the partition must hear of it, and halt
+        except Exception as failure:  # whatever it is, the partition must be told, and halt
             self._outcomes[index] = f"{type(failure).__name__}: {failure}"
 
     def _failed(self, index: int, error: KafkaError, topic: str) -> None:
@@ -155,19 +155,19 @@ class DeadLetters(threading.Thread):
             else:
                 self._failed(index, error, topic)
 
-        # Without a timestamp, which is now: the topic's retention goes by it, and the record may be old.
+        # The timestamp is left out, so it is now: retention depends on it, and the record may be old.
         producer.produce(
             topic,
             value=record.value,
             key=record.key,
             headers=headers,
-            # The same partition, so that what belongs together stays so; a topic of the user's may have fewer.
+            # The same partition, to keep related records together; a user's own topic may have fewer partitions.
             partition=job.tp.partition if job.tp.partition < self._partitions[topic] else -1,
             on_delivery=delivered,
         )
 
     def _clients(self) -> tuple[Producer, AdminClient]:
-        """Made with the first dead letter, since most lambdas never have one, and anew after a failure."""
+        """The clients. They are made for the first dead letter, since most lambdas have none, and after a failure."""
         if self._producer is None or self._admin is None:
             self._producer = Producer(dict(self._properties), logger=self._client_log)
             self._admin = AdminClient(dict(self._properties), logger=self._client_log)
@@ -177,10 +177,10 @@ class DeadLetters(threading.Thread):
 def added_headers(
     tp: TopicPartition, record: Record, letter: DeadLetter, lambda_name: str, group: str, now: float
 ) -> list[tuple[str, bytes]]:
-    """What a dead letter says of its record and its failure, beside the record's own headers.
+    """The headers of a dead letter that describe its record and failure, to be added to the record's own headers.
 
-    The names are Kafka Connect's where it has one (KIP-298), else ours: `own_headers` knows them all. ``now`` is of
-    the clock that ``letter``'s times are of.
+    Their names are Kafka Connect's (KIP-298) if it has one, otherwise ours; `own_headers` removes all of them.
+    ``now`` is the present time of the clock of ``letter``'s times.
     """
     failure = letter.failure
     wall = time() - now
@@ -205,16 +205,15 @@ def added_headers(
 
 
 def own_headers(headers: Iterable[tuple[bytes, bytes | None]]) -> list[tuple[str, bytes | None]]:
-    """A record's headers, without those of ours that it has from an earlier life as a dead letter.
+    """A record's headers, without those that we added when it was a dead letter before.
 
-    Raises:
-        ValueError: one cannot be written as it is.
+    Raises ``ValueError`` when the name of one cannot be written unchanged.
     """
     return [(writable(name), value) for name, value in headers if not _is_ours(name.lower())]
 
 
 def _is_ours(name: bytes) -> bool:
-    """Kafka Connect's own headers of the kind are not, but for those that we write as well."""
+    """Whether we write this header; other error headers of Kafka Connect stay."""
     return name.startswith(_OURS_BYTES) or name in _REPLACED
 
 

@@ -1,11 +1,11 @@
-"""What lambdas produce: one lambda's records on their way to Kafka.
+"""Writes the records that one lambda produces to Kafka.
 
-The loop owns a lambda producer and gives the records to librdkafka, which only queues them. A thread polls
-librdkafka's producer, since that is how it tells what became of them: `_Batch.report` is called in that thread. The
-two share a batch's lists, and each entry is written by one of them, once.
+The event loop owns a `LambdaProducer` and gives the records to librdkafka, which only queues them. A thread polls
+librdkafka's producer, which then reports the result of each record: it calls `_Batch.report` in that thread. The loop
+and the thread share the lists of a batch; each entry is written once, by one of them.
 
-Order: what one batch holds is queued in its order, and the producer is idempotent, so a retry changes nothing. The
-caller has one batch of a lease under way at a time.
+Order: the records of a batch are queued in order, and the producer is idempotent, so a retry does not change the
+order. The caller has one batch of a lease under way at a time.
 """
 
 import asyncio
@@ -25,38 +25,38 @@ from sidecar.cluster.errors import NOWHERE, is_fatal
 from sidecar.config.kafka_properties import Property
 from sidecar.logs import get_logger
 
-MOST_BYTES = 32 * 1024 * 1024
-MOST_RECORDS = 50_000
-"""Of one lambda on the way to Kafka; what comes beyond is refused until some of it has arrived. librdkafka's own
-queue has room for more."""
+MAX_BYTES = 32 * 1024 * 1024
+MAX_RECORDS = 50_000
+"""Limits for the records of one lambda that are not written yet; more are refused. librdkafka's own queue has room
+for more."""
 
-CHUNK = 500
-"""Records that are queued in one turn of the loop: about a millisecond."""
+CHUNK_RECORDS = 500
+"""Records that are queued in one turn of the loop, which takes about a millisecond."""
 
-_POLL = 0.2
-"""Seconds; how long the thread may take to notice that it is to end."""
+_POLL_S = 0.2
+"""Seconds of one poll, and so the longest time until the thread notices that it must end."""
 
-_POLL_OLD = 0.01
-"""Seconds between looks at old producers, until the last record has left them."""
+_POLL_OLD_S = 0.01
+"""Seconds of one poll while there are old producers, which are polled in between."""
 
 BATCH_BYTES = 1_000_000
-"""librdkafka's own limit for what goes in one batch. What is as large goes alone."""
+"""librdkafka's own limit for a batch. A record of this size is sent alone."""
 
-MOST_NAME = 80
-"""Characters of a topic's name in an error that may be said of many records."""
+MAX_NAME_CHARS = 80
+"""Longest topic name in an error text, which may be repeated for many records."""
 
 _NOT_SENT = "not sent"
 _MIXED = "the topic refused a batch, for this record or others in it; produced again, each goes alone"
 _ENDED = "the sidecar has ended"
-_NEVER = f"more than {MOST_RECORDS} records or {MOST_BYTES} bytes in one request: it can never be on its way"
+_NEVER = f"more than {MAX_RECORDS} records or {MAX_BYTES} bytes in one request: it can never be on its way"
 
 _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
 _OF_ITS_BATCH = _TOO_LARGE | {
     KafkaError.INVALID_RECORD,
     KafkaError._INVALID_DIFFERENT_RECORD,  # noqa: SLF001 - the binding names librdkafka's codes with an underscore
 }
-"""What is said of all records of a batch, and may be the fault of one: a size, or no key where the topic is
-compacted."""
+"""Errors that concern all records of a batch, though one record may be the cause: its size, or a missing key for a
+compacted topic."""
 
 Headers: TypeAlias = "Sequence[tuple[str, bytes | None]]"
 
@@ -68,56 +68,56 @@ class Outgoing(NamedTuple):
     key: bytes | None
     value: bytes | None
     partition: int
-    """-1: by key."""
+    """-1: chosen by the key."""
     headers: Headers
     refusal: str = ""
-    """Why it cannot be written at all; empty: it is tried."""
+    """Why the record must not be written; empty: it may be."""
 
 
 class Outcome(IntEnum):
-    """What became of a record; the numbers are those of the contract."""
+    """The result of a record; the numbers are those of ``lambda.proto``."""
 
     WRITTEN = 1
     FAILED = 2
     TOO_LARGE = 5
 
 
-_WRITTEN = Outcome.WRITTEN  # Python 3.11 looks a member up ten times as slowly, and this is for each record
+_WRITTEN = Outcome.WRITTEN  # an enum lookup is ten times slower in Python 3.11, and `report` runs for each record
 
 
 @dataclass(slots=True)
 class Written:
-    """What became of a batch: entry i of each list is of record i."""
+    """The result of a batch: entry i of each list belongs to record i."""
 
     outcomes: list[int]
     partitions: list[int]
     offsets: list[int]
     errors: list[str]
-    """Empty texts where a record was written."""
+    """Empty: the record was written."""
 
 
 class FullError(Exception):
-    """So much is on its way to Kafka that this has to wait; nothing of it was taken."""
+    """Too many records are not written yet: try again later. None of these records was taken."""
 
 
 class LambdaProducer:
-    """See the module. Made and used on the loop."""
+    """See the module. Made and used on the event loop."""
 
     def __init__(self, lambda_name: str, properties: Mapping[str, Property]) -> None:
-        """``properties`` are a producer's."""
+        """``properties``: of the producer."""
         self._lambda = lambda_name
         self._properties = properties
         self._log = get_logger(__name__).bind(lambda_=lambda_name)
         self._producer: Producer | None = None
         self._reports: threading.Thread | None = None
         self._old: list[Producer] = []
-        """Followed by others, and polled until nobody has use for them."""
+        """Producers that were replaced. They are polled until they are empty and no call uses them."""
         self._queueing = 0
-        """Calls that give records to a producer, which may be an old one by now."""
+        """Calls that are giving records to a producer; it may have been replaced in the meantime."""
         self._alone = False
-        """Each record is a batch of its own: a topic has a limit that batches have met. See `_Batch.report`."""
+        """Each record must be a batch of its own, since a topic has refused a batch. See `_Batch.report`."""
         self._is_alone = False
-        """Whether the present producer does so."""
+        """Whether the present producer makes such batches."""
         self._ending = threading.Event()
         self._under_way: set[_Batch] = set()
         self._bytes = 0
@@ -125,18 +125,17 @@ class LambdaProducer:
         self.written = 0
         """Records written since the start."""
         self.failed = 0
-        """Records that were not."""
+        """Records that were not written, since the start."""
 
     async def write(self, records: Sequence[Outgoing], size: int) -> Written:
-        """Write these, of ``size`` bytes together; returns when the outcome of each is known.
+        """Write these records, of ``size`` bytes together; returns when the outcome of each is known.
 
-        Raises:
-            FullError: try again later.
+        Raises ``FullError`` when the limits are reached.
         """
-        if size > MOST_BYTES or len(records) > MOST_RECORDS:  # later would be never
+        if size > MAX_BYTES or len(records) > MAX_RECORDS:  # it would never fit
             self.failed += len(records)
             return _nothing(len(records), _NEVER, Outcome.TOO_LARGE)
-        if self._under_way and (self._bytes + size > MOST_BYTES or self._records + len(records) > MOST_RECORDS):
+        if self._under_way and (self._bytes + size > MAX_BYTES or self._records + len(records) > MAX_RECORDS):
             raise FullError
         if self._ending.is_set():
             return _nothing(len(records), _ENDED)
@@ -149,16 +148,16 @@ class LambdaProducer:
             await self._queue(records, batch)
         finally:
             self._queueing -= 1
-            # Also when whoever asked went away in between: what is queued is written, the rest is not.
+            # Also if the caller was cancelled: records that are queued are written, the others are not.
             batch.expect()
         return await asyncio.shield(batch.done)
 
     async def stop(self, timeout: float) -> None:
-        """Write what is under way, for ``timeout`` seconds at most; what comes from now on fails."""
+        """Write the records that are under way, for at most ``timeout`` seconds. Later records fail."""
         deadline = monotonic() + timeout
         self._ending.set()
         if self._reports is not None:
-            # First: a batch is told of its records by one thread at a time.
+            # First the thread must end: only one thread at a time may report to a batch.
             await asyncio.to_thread(self._reports.join)
         left = 0
         for producer in (*self._old, self._producer):
@@ -173,19 +172,19 @@ class LambdaProducer:
         producer, mixed = None, None
         may_be_large = batch.size >= BATCH_BYTES
         for index, record in enumerate(records):
-            if index and index % CHUNK == 0:
+            if index and index % CHUNK_RECORDS == 0:
                 await asyncio.sleep(0)
             topic, key, value, partition, headers, refusal = record
             if refusal:
                 batch.refuse(index, refusal)
                 continue
             try:
-                # All of them by one producer, as long as that works: so they keep their order.
+                # One producer writes the whole batch, as long as it works, so that the records keep their order.
                 if producer is None:
                     producer = self._opened()
                     mixed = None if self._is_alone else self._go_alone
                 report = partial(batch.report, index, None if may_be_large and _is_large(record) else mixed)
-                # By position: with names the call takes a quarter longer.
+                # Positional arguments: with keywords the call takes a quarter longer.
                 if headers:
                     producer.produce(topic, value, key, partition, report, None, 0, [*headers])
                 else:
@@ -193,26 +192,26 @@ class LambdaProducer:
                 batch.taken += 1
             except BufferError as full:
                 batch.refuse(index, str(full))
-            except KafkaException as refused:  # its outcome is known at once
+            except KafkaException as refused:  # its result is known at once
                 error: KafkaError = refused.args[0]
                 batch.refuse(index, _why(error, topic, partition), too_large=error.code() in _TOO_LARGE)
                 if is_fatal(error) and producer is not None:
                     self._renew(producer, error)
                     producer = None
-            except Exception as refused:  # what the binding itself does not take; it must not stop the others
+            except Exception as refused:  # the binding refuses it; the other records must go on
                 batch.refuse(index, f"the Kafka client does not take it: {refused}")
 
     def _go_alone(self) -> None:
-        """From the next call on. In the thread."""
+        """Send each record alone, from the next call on. Called in the thread."""
         self._alone = True
 
     def _opened(self) -> Producer:
-        """Made with the first record, since many a lambda produces none."""
+        """The producer. It is made for the first record, since many lambdas produce none."""
         if self._alone and not self._is_alone:
             self._log.warning("a topic takes no batch as ours are: records go one by one, which is slower")
             self._is_alone = True
             if self._producer is not None:
-                self._old.append(self._producer)  # what it has under way is another call's
+                self._old.append(self._producer)  # it still has records of another call
                 self._producer = None
         if self._producer is None:
             alone: dict[str, Property] = {"batch.size": 1} if self._is_alone else {}
@@ -224,19 +223,23 @@ class LambdaProducer:
         return self._producer
 
     def _renew(self, failed: Producer, error: KafkaError) -> None:
-        """A producer that failed for good takes nothing any more: the next record gets another."""
+        """Replace a producer that failed for good; the next record gets a new one."""
         if failed is not self._producer:
-            return  # heard of it before
+            return  # it was replaced already
         self._log.warning("the producer failed for good; making another", error=error.str())
-        failed.purge()  # each record in it is told to have failed
+        failed.purge()  # all its records are reported as failed
         self._old.append(failed)
         self._producer = None
 
     def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In the thread: have librdkafka tell what became of records."""
+        """Poll the producers, so that librdkafka reports the results of records. Runs in the thread.
+
+        An old producer may be removed only if no call can still give it a record. Steps: (1) The thread copies the
+        list of old producers and then checks that no call is queueing. (2) A call that begins later on the loop gets
+        the present producer, which is not in the copy. (3) So an old producer of the copy that is empty stays empty.
+        """
         while not self._ending.is_set():
             producer = self._producer
-            # Looked at first: a call that begins later gets none of these.
             olds, unused = [*self._old], not self._queueing
             for old in olds:
                 try:
@@ -246,15 +249,15 @@ class LambdaProducer:
                 if unused and not len(old):
                     self._old.remove(old)
             if producer is None:
-                self._ending.wait(_POLL_OLD)
+                self._ending.wait(_POLL_OLD_S)
                 continue
             try:
-                producer.poll(_POLL_OLD if self._old else _POLL)
-            except KafkaException as failure:  # the binding's way to say that it failed for good
+                producer.poll(_POLL_OLD_S if self._old else _POLL_S)
+            except KafkaException as failure:  # the binding raises it when the producer failed for good
                 loop.call_soon_threadsafe(self._renew, producer, failure.args[0])
 
     def _arrived(self, batch: "_Batch") -> None:
-        """On the loop: the outcome of each of its records is known."""
+        """The outcome of each record of the batch is known. Called on the loop."""
         self._under_way.discard(batch)
         self._bytes -= batch.size
         self._records -= len(batch.result.outcomes)
@@ -264,12 +267,12 @@ class LambdaProducer:
 
 
 def _is_large(record: Outgoing) -> bool:
-    """Whether librdkafka puts no other in its batch."""
+    """Whether librdkafka sends the record in a batch of its own."""
     return len(record.value or b"") + len(record.key or b"") >= BATCH_BYTES
 
 
 def _flush(producer: Producer, timeout: float) -> int:
-    """In a thread of its own; returns how many records are left."""
+    """Flush in a thread of its own, at most ``timeout`` seconds. Returns how many records are left."""
     with suppress(KafkaException):
         return producer.flush(timeout)
     return len(producer)
@@ -280,20 +283,21 @@ def _nothing(count: int, why: str, outcome: Outcome = Outcome.FAILED) -> Written
 
 
 def _why(error: KafkaError, topic: str | None, partition: int | None) -> str:
-    """What is wrong with a record that is for this topic and partition (-1 or None: any)."""
+    """The text of a record's error; ``partition`` -1 or None: any partition of the topic."""
     if error.code() not in NOWHERE:
         return error.str()
-    name = f"the topic {(topic or '')[:MOST_NAME]!r}"
+    name = f"the topic {(topic or '')[:MAX_NAME_CHARS]!r}"
     if partition is None or partition < 0:
         return f"{name} does not exist: make it, the sidecar does not ({error.str()})"
     return f"{name} does not exist, or has no partition {partition} ({error.str()})"
 
 
 class _Batch:
-    """Records that were handed over together.
+    """Records that were produced together.
 
-    It is complete when as many are reported as are expected. Whoever makes it so last sees it: the loop sets
-    `_expected` and then looks at `_reported`; the thread counts up `_reported` and then looks at `_expected`.
+    It is complete when `_reported` equals `_expected`. No completion is missed: the loop owns `_expected`, sets it,
+    and then compares; the thread owns `_reported`, increments it, and then compares. Whichever of them writes last
+    sees the value of the other, so it finds them equal.
     """
 
     def __init__(self, count: int, arrived: "Callable[[_Batch], None]", size: int) -> None:
@@ -303,33 +307,33 @@ class _Batch:
         self.done: asyncio.Future[Written] = self._loop.create_future()
         self._arrived = arrived
         self.taken = 0
-        """So many of them librdkafka has."""
+        """How many of its records librdkafka has taken."""
         self._reported = 0
         self._expected: int | None = None
 
     def refuse(self, index: int, error: str, *, too_large: bool = False) -> None:
-        """This one is not written."""
+        """The record at ``index`` is not written."""
         self.result.outcomes[index] = Outcome.TOO_LARGE if too_large else Outcome.FAILED
         self.result.errors[index] = error
 
     def expect(self) -> None:
-        """No more are handed over. On the loop."""
+        """No more records are given to librdkafka. Called on the loop."""
         self._expected = self.taken
         self._look()
 
     def report(
         self, index: int, mixed: Callable[[], None] | None, error: KafkaError | None, message: Message
     ) -> None:
-        """What became of a record. In the thread.
+        """librdkafka reports the result of a record. Called in the thread.
 
-        librdkafka fails all of a batch that is too large, or that a topic does not take for one record in it, and
-        splits none. So where there may have been others in it, the record may well be taken alone: that is no refusal
-        of it, and ``mixed`` is called.
+        If a batch is too large, or the topic refuses one of its records, librdkafka fails the whole batch and does
+        not split it. The record may be accepted if it is sent alone. So if other records may have been in its batch
+        (``mixed`` is not None), the record does not count as refused, and ``mixed`` is called.
         """
         if error is None:
             result = self.result
             result.outcomes[index] = _WRITTEN
-            # Both are there when there is no error.
+            # Both are set when there is no error.
             result.partitions[index] = message.partition() or 0
             result.offsets[index] = message.offset() or 0
             result.errors[index] = ""
@@ -344,7 +348,7 @@ class _Batch:
             self._loop.call_soon_threadsafe(self._look)
 
     def give_up(self, why: str) -> None:
-        """What is not reported by now never is. On the loop."""
+        """Complete the batch; records without a report fail with ``why``. Called on the loop."""
         for index, error in enumerate(self.result.errors):
             if error == _NOT_SENT:
                 self.result.errors[index] = why

@@ -19,8 +19,8 @@ from sidecar.config.kafka_properties import lambda_producer_properties
 from sidecar.producing import lambda_producer as module
 from sidecar.producing.lambda_producer import (
     BATCH_BYTES,
-    CHUNK,
-    MOST_BYTES,
+    CHUNK_RECORDS,
+    MAX_BYTES,
     FullError,
     LambdaProducer,
     Outgoing,
@@ -32,7 +32,7 @@ from .played_producer import Kafka, kafka_error
 PATIENCE = 60.0
 WRITTEN, FAILED, TOO_LARGE = 1, 2, 5
 
-FEW_RECORDS = 4 * CHUNK
+FEW_RECORDS = 4 * CHUNK_RECORDS
 """In the place of the real limit: as many as that take seconds of a busy machine, to say the same."""
 
 
@@ -219,7 +219,7 @@ async def test_a_batch_that_is_too_large_says_nothing_of_one_record(
     too_large = kafka_error(KafkaError.MSG_SIZE_TOO_LARGE)
     large = Outgoing("out", b"k", bytes(BATCH_BYTES - 1), -1, ())
     task = writing(lambda_producer, [*records(b"1", b"2"), large], BATCH_BYTES + 4)
-    beside = writing(lambda_producer, records(*[b"x"] * (2 * CHUNK)))
+    beside = writing(lambda_producer, records(*[b"x"] * (2 * CHUNK_RECORDS)))
     await turns(2)
     first = kafka.made[0]
     first.tell(too_large, count=3)
@@ -231,7 +231,7 @@ async def test_a_batch_that_is_too_large_says_nothing_of_one_record(
     _, second = kafka.made
     assert second.properties == {"client.id": "x", "batch.size": 1}
     # What another call had begun with the first producer it also ends with it, in its order.
-    assert [record["value"] for record in first.records[3:]] == [b"x"] * (2 * CHUNK)
+    assert [record["value"] for record in first.records[3:]] == [b"x"] * (2 * CHUNK_RECORDS)
     first.tell()
     assert {*(await beside).outcomes} == {WRITTEN}
     second.tell(too_large, count=1)
@@ -249,10 +249,10 @@ async def test_an_old_producer_is_polled_while_a_call_still_uses_it(
     lambda_producer: LambdaProducer, kafka: type[Kafka]
 ) -> None:
     """It is empty for a moment, between two parts of that call."""
-    queueing = writing(lambda_producer, records(*[b"x"] * (2 * CHUNK)))
+    queueing = writing(lambda_producer, records(*[b"x"] * (2 * CHUNK_RECORDS)))
     await turns(1)
     (first,) = kafka.made
-    assert len(first.records) == CHUNK
+    assert len(first.records) == CHUNK_RECORDS
     lambda_producer._alone = True
     lambda_producer._opened()
     first.tell()
@@ -264,7 +264,7 @@ async def test_an_old_producer_is_polled_while_a_call_still_uses_it(
         pass
     assert first.polls >= polls + 3
     await turns()
-    assert len(first.records) == 2 * CHUNK
+    assert len(first.records) == 2 * CHUNK_RECORDS
     first.tell()
     assert {*(await queueing).outcomes} == {WRITTEN}
     async with asyncio.timeout(PATIENCE):
@@ -344,8 +344,8 @@ async def test_librdkafkas_own_fatal_failure(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("size", "count", "fits"),
     [
-        (MOST_BYTES - 10, 1, True),
-        (MOST_BYTES - 9, 1, False),
+        (MAX_BYTES - 10, 1, True),
+        (MAX_BYTES - 9, 1, False),
         (10, FEW_RECORDS - 1, True),
         (10, FEW_RECORDS, False),
     ],
@@ -358,7 +358,7 @@ async def test_how_much_may_be_under_way(
     count: int,
     fits: bool,
 ) -> None:
-    monkeypatch.setattr(module, "MOST_RECORDS", FEW_RECORDS)
+    monkeypatch.setattr(module, "MAX_RECORDS", FEW_RECORDS)
     first = writing(lambda_producer, records(b"1"))
     await turns()
     (producer,) = kafka.made
@@ -371,7 +371,7 @@ async def test_how_much_may_be_under_way(
         producer.tell()
         await first
         second = writing(lambda_producer, records(*[b"2"] * count), size)
-    await turns(3 + count // CHUNK)
+    await turns(3 + count // CHUNK_RECORDS)
     assert len(producer.records) == 1 + count
     producer.tell()
     assert (await second).outcomes == [WRITTEN] * count
@@ -379,11 +379,11 @@ async def test_how_much_may_be_under_way(
     await lambda_producer.stop(1)
 
 
-@pytest.mark.parametrize(("size", "count"), [(MOST_BYTES + 1, 1), (10, FEW_RECORDS + 1)])
+@pytest.mark.parametrize(("size", "count"), [(MAX_BYTES + 1, 1), (10, FEW_RECORDS + 1)])
 async def test_what_never_fits_is_not_tried_for_ever(
     lambda_producer: LambdaProducer, kafka: type[Kafka], monkeypatch: pytest.MonkeyPatch, size: int, count: int
 ) -> None:
-    monkeypatch.setattr(module, "MOST_RECORDS", FEW_RECORDS)
+    monkeypatch.setattr(module, "MAX_RECORDS", FEW_RECORDS)
     first = writing(lambda_producer, records(b"1"))
     await turns()
     made = await writing(lambda_producer, records(*[b"2"] * count), size)
@@ -401,11 +401,11 @@ async def test_what_never_fits_is_not_tried_for_ever(
 async def test_a_caller_that_goes_while_its_records_are_queued(
     lambda_producer: LambdaProducer, kafka: type[Kafka]
 ) -> None:
-    task = writing(lambda_producer, records(*[b"x"] * (3 * CHUNK)))
+    task = writing(lambda_producer, records(*[b"x"] * (3 * CHUNK_RECORDS)))
     await turns(2)
     (producer,) = kafka.made
     queued = len(producer.records)
-    assert 0 < queued < 3 * CHUNK
+    assert 0 < queued < 3 * CHUNK_RECORDS
     task.cancel()
     await asyncio.wait({task})
     assert task.cancelled()
@@ -415,9 +415,9 @@ async def test_a_caller_that_goes_while_its_records_are_queued(
     producer.tell()
     async with asyncio.timeout(PATIENCE):
         made = await batch.done
-    assert made.outcomes == [WRITTEN] * queued + [FAILED] * (3 * CHUNK - queued)
+    assert made.outcomes == [WRITTEN] * queued + [FAILED] * (3 * CHUNK_RECORDS - queued)
     assert (lambda_producer._bytes, lambda_producer._records, lambda_producer._under_way) == (0, 0, set())
-    assert (lambda_producer.written, lambda_producer.failed) == (queued, 3 * CHUNK - queued)
+    assert (lambda_producer.written, lambda_producer.failed) == (queued, 3 * CHUNK_RECORDS - queued)
     await lambda_producer.stop(1)
 
 
