@@ -48,14 +48,14 @@ def test_the_headers_say_what_failed_where_and_for_whom() -> None:
     )
 
 
-def test_the_times_are_of_the_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_times_of_failures_are_wall_clock_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.producing.dead_letters.time", lambda: 1_700_000_030.25)
     found = headers(DeadLetter(FAILURE, 1, 10.0, 20.0), 30.0)
     assert found["__kafka_sidecar.errors.first.failure"] == "2023-11-14T22:13:30.250Z"
     assert found["__kafka_sidecar.errors.last.failure"] == "2023-11-14T22:13:40.250Z"
 
 
-def test_what_was_not_told_is_empty_and_not_missing() -> None:
+def test_headers_without_a_value_are_empty_and_not_missing() -> None:
     began, now = datetime.now(UTC), monotonic()
     found = headers(DeadLetter(Failure(ErrorAction.CRITICAL), 1, now, now), now)
     assert found["__connect.errors.exception.message"] == ""
@@ -72,7 +72,7 @@ def test_what_was_not_told_is_empty_and_not_missing() -> None:
         (TIMESTAMP_NOT_AVAILABLE, -1, ("", "")),
     ],
 )
-def test_the_records_own_time(timestamp_type: int, timestamp: int, texts: tuple[str, str]) -> None:
+def test_the_headers_keep_the_records_timestamp(timestamp_type: int, timestamp: int, texts: tuple[str, str]) -> None:
     """Not as the letter's timestamp, by which it would be deleted."""
     found = headers(DeadLetter(FAILURE, 1, 10.0, 20.0), 30.0, record(timestamp_type, timestamp))
     assert (found[f"{OURS}timestamp"], found[f"{OURS}timestamp.type"]) == texts
@@ -83,7 +83,7 @@ def test_the_records_own_time(timestamp_type: int, timestamp: int, texts: tuple[
 OURS = "__kafka_sidecar.errors."
 
 
-def test_headers_of_an_earlier_life_are_replaced() -> None:
+def test_headers_of_an_earlier_dead_letter_are_replaced() -> None:
     """However often, in whatever case, and with all that somebody has added."""
     own: list[tuple[bytes, bytes | None]] = [
         (b"a", b"1"),
@@ -102,7 +102,7 @@ def test_headers_of_an_earlier_life_are_replaced() -> None:
 
 
 @pytest.mark.parametrize("name", [b"a\0b", b"\xff"])
-def test_a_name_that_cannot_be_written_is_no_dead_letter(name: bytes) -> None:
+def test_a_header_name_that_cannot_be_written_is_refused(name: bytes) -> None:
     """The binding would cut it at the NUL: that is not the record any more."""
     with pytest.raises(ValueError, match="a header name"):
         own_headers([(b"good", b""), (name, b"")])
@@ -130,7 +130,7 @@ WEEK = 7 * 24 * 3600 * 1000
         ({"retention.ms": "nonsense"}, {}, WEEK),
     ],
 )
-def test_letters_are_kept_as_long_as_their_records_and_a_week(
+def test_dead_letters_are_kept_as_long_as_their_records_and_at_least_a_week(
     source: dict[str, str], broker: dict[str, str], retention: int
 ) -> None:
     made = settings(source, broker)
@@ -171,7 +171,7 @@ CONSUMERS = {
 }
 
 
-def test_only_what_consumers_and_producers_share_goes_to_the_producer() -> None:
+def test_only_properties_that_consumers_and_producers_share_go_to_the_producer() -> None:
     made = producer_properties({**SHARED, **CONSUMERS})
     assert made.items() >= SHARED.items()
     assert not made.keys() & CONSUMERS.keys()
@@ -192,7 +192,7 @@ def test_no_topic_is_made_by_a_write_unless_somebody_asks_for_it(asked: str | No
     assert lambda_producer_properties(kafka)["allow.auto.create.topics"] == (False if asked is None else asked)
 
 
-def test_librdkafka_takes_them() -> None:
+def test_librdkafka_takes_the_producers_properties() -> None:
     # Log level 0: that nobody listens there is no news.
     made = producer_properties({"bootstrap.servers": "127.0.0.1:1", "log_level": "0", **CONSUMERS})
     assert isinstance(Producer(made), Producer)  # a name that is not a producer's would raise

@@ -68,7 +68,9 @@ async def turns(count: int = 3) -> None:
 # --- what becomes of a record ---------------------------------------------------------------------------------------
 
 
-async def test_written(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+async def test_written_records_have_their_partition_and_offset(
+    lambda_producer: LambdaProducer, kafka: type[Kafka]
+) -> None:
     task = writing(lambda_producer, [Outgoing("a", None, b"", 2, [("h", None)]), Outgoing("b", b"", None, -1, ())])
     await turns()
     (producer,) = kafka.made
@@ -130,7 +132,7 @@ async def test_each_record_has_its_own_failure(
         (KafkaError.UNKNOWN_TOPIC_OR_PART, 9, "the topic 'out' does not exist, or has no partition 9"),
     ],
 )
-async def test_a_place_that_does_not_exist_is_named(
+async def test_a_topic_or_partition_that_does_not_exist_is_named(
     lambda_producer: LambdaProducer, code: int, partition: int, text: str
 ) -> None:
     opened: Any = lambda_producer._opened()
@@ -141,7 +143,9 @@ async def test_a_place_that_does_not_exist_is_named(
     await lambda_producer.stop(1)
 
 
-async def test_a_report_names_the_place_too(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+async def test_a_report_names_the_topic_and_partition_too(
+    lambda_producer: LambdaProducer, kafka: type[Kafka]
+) -> None:
     task = writing(lambda_producer, records(b"1"))
     await turns()
     kafka.made[0].tell(kafka_error(KafkaError._UNKNOWN_PARTITION))
@@ -150,7 +154,7 @@ async def test_a_report_names_the_place_too(lambda_producer: LambdaProducer, kaf
 
 
 @pytest.mark.parametrize("refusal", [ValueError("embedded null"), OverflowError("too big"), TypeError("no text")])
-async def test_what_the_binding_does_not_take_stops_no_other(
+async def test_a_record_that_the_binding_refuses_does_not_stop_others(
     lambda_producer: LambdaProducer, kafka: type[Kafka], refusal: Exception
 ) -> None:
     opened: Any = lambda_producer._opened()
@@ -173,7 +177,7 @@ async def test_what_the_binding_does_not_take_stops_no_other(
 
 
 @pytest.mark.parametrize("code", [KafkaError.INVALID_RECORD, KafkaError._INVALID_DIFFERENT_RECORD])
-async def test_a_batch_that_is_invalid_says_nothing_of_one_record(
+async def test_a_refused_batch_does_not_refuse_each_record(
     lambda_producer: LambdaProducer, kafka: type[Kafka], code: int
 ) -> None:
     """One without a key, where the topic is compacted: the broker refuses all that came with it."""
@@ -195,7 +199,7 @@ async def test_a_batch_that_is_invalid_says_nothing_of_one_record(
 
 
 @pytest.mark.parametrize("refusal", [BufferError("full"), KafkaException(KafkaError(KafkaError._QUEUE_FULL, "full"))])
-async def test_all_refused_at_once(lambda_producer: LambdaProducer, refusal: Exception) -> None:
+async def test_a_batch_may_be_refused_completely(lambda_producer: LambdaProducer, refusal: Exception) -> None:
     opened: Any = lambda_producer._opened()
     opened.refusals[b"x"] = refusal
     made = await writing(lambda_producer, records(b"x", b"x"))
@@ -204,7 +208,7 @@ async def test_all_refused_at_once(lambda_producer: LambdaProducer, refusal: Exc
     await lambda_producer.stop(1)
 
 
-async def test_a_producer_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_producer_that_cannot_be_made_fails_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
     lambda_producer = LambdaProducer("deli", {"acks": "maybe"})
     made = await writing(lambda_producer, records(b"x"))
     assert made.outcomes == [FAILED]
@@ -212,7 +216,7 @@ async def test_a_producer_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -
     await lambda_producer.stop(1)
 
 
-async def test_a_batch_that_is_too_large_says_nothing_of_one_record(
+async def test_a_too_large_batch_does_not_refuse_each_record(
     lambda_producer: LambdaProducer, kafka: type[Kafka]
 ) -> None:
     """librdkafka fails all of it. What is produced again goes alone, and then the answer is about that record."""
@@ -278,7 +282,9 @@ async def test_an_old_producer_is_polled_while_a_call_still_uses_it(
 FATAL = KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "sequence", True)
 
 
-async def test_a_fatal_failure_that_the_thread_hears_of(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+async def test_a_fatal_error_in_the_thread_replaces_the_producer(
+    lambda_producer: LambdaProducer, kafka: type[Kafka]
+) -> None:
     task = writing(lambda_producer, records(b"1", b"2"))
     await turns()
     first = kafka.made[0]
@@ -296,7 +302,9 @@ async def test_a_fatal_failure_that_the_thread_hears_of(lambda_producer: LambdaP
     await lambda_producer.stop(1)
 
 
-async def test_a_fatal_failure_that_a_record_hears_of(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+async def test_a_fatal_error_of_a_record_replaces_the_producer(
+    lambda_producer: LambdaProducer, kafka: type[Kafka]
+) -> None:
     """The binding's exception has another code then, and does not call itself fatal."""
     before = writing(lambda_producer, records(b"0"))
     await turns()
@@ -317,7 +325,7 @@ async def test_a_fatal_failure_that_a_record_hears_of(lambda_producer: LambdaPro
     assert not lambda_producer._old or not len(first)
 
 
-async def test_librdkafkas_own_fatal_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_real_fatal_error_of_librdkafka_replaces_the_producer(monkeypatch: pytest.MonkeyPatch) -> None:
     lambda_producer = LambdaProducer(
         "deli", lambda_producer_properties({"bootstrap.servers": "127.0.0.1:1", "log_level": "0"})
     )
@@ -350,7 +358,7 @@ async def test_librdkafkas_own_fatal_failure(monkeypatch: pytest.MonkeyPatch) ->
         (10, FEW_RECORDS, False),
     ],
 )
-async def test_how_much_may_be_under_way(
+async def test_records_beyond_the_limits_are_refused(
     lambda_producer: LambdaProducer,
     kafka: type[Kafka],
     monkeypatch: pytest.MonkeyPatch,
@@ -380,7 +388,7 @@ async def test_how_much_may_be_under_way(
 
 
 @pytest.mark.parametrize(("size", "count"), [(MAX_BYTES + 1, 1), (10, FEW_RECORDS + 1)])
-async def test_what_never_fits_is_not_tried_for_ever(
+async def test_a_request_that_never_fits_fails(
     lambda_producer: LambdaProducer, kafka: type[Kafka], monkeypatch: pytest.MonkeyPatch, size: int, count: int
 ) -> None:
     monkeypatch.setattr(module, "MAX_RECORDS", FEW_RECORDS)
@@ -398,7 +406,7 @@ async def test_what_never_fits_is_not_tried_for_ever(
 # --- whoever asked goes away ----------------------------------------------------------------------------------------
 
 
-async def test_a_caller_that_goes_while_its_records_are_queued(
+async def test_a_caller_cancelled_during_queueing_has_its_queued_records_written(
     lambda_producer: LambdaProducer, kafka: type[Kafka]
 ) -> None:
     task = writing(lambda_producer, records(*[b"x"] * (3 * CHUNK_RECORDS)))
@@ -421,7 +429,7 @@ async def test_a_caller_that_goes_while_its_records_are_queued(
     await lambda_producer.stop(1)
 
 
-async def test_a_caller_that_goes_while_its_records_are_on_their_way(
+async def test_a_caller_cancelled_after_queueing_has_its_records_written(
     lambda_producer: LambdaProducer, kafka: type[Kafka]
 ) -> None:
     task = writing(lambda_producer, records(b"x"))
@@ -436,7 +444,9 @@ async def test_a_caller_that_goes_while_its_records_are_on_their_way(
     await lambda_producer.stop(1)
 
 
-async def test_every_report_counts_whoever_is_faster(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+async def test_a_batch_completes_whether_the_loop_or_the_thread_is_last(
+    lambda_producer: LambdaProducer, kafka: type[Kafka]
+) -> None:
     """The thread reports while the loop still queues, in many batches at once: none waits for ever."""
     stopping = threading.Event()
     lambda_producer._opened()
@@ -463,13 +473,15 @@ async def test_every_report_counts_whoever_is_faster(lambda_producer: LambdaProd
 # --- the end --------------------------------------------------------------------------------------------------------
 
 
-async def test_nothing_produced_nothing_started(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+async def test_without_records_no_producer_or_thread_is_started(
+    lambda_producer: LambdaProducer, kafka: type[Kafka]
+) -> None:
     await lambda_producer.stop(1)
     assert not kafka.made
     assert lambda_producer._reports is None
 
 
-async def test_the_end_waits_for_what_is_under_way(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+async def test_stop_waits_for_records_under_way(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
     task = writing(lambda_producer, records(b"x"))
     await turns()
     (producer,) = kafka.made
@@ -482,7 +494,9 @@ async def test_the_end_waits_for_what_is_under_way(lambda_producer: LambdaProduc
     assert not lambda_producer._reports.is_alive()
 
 
-async def test_the_end_with_records_left(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+async def test_stop_fails_records_that_are_not_written_in_time(
+    lambda_producer: LambdaProducer, kafka: type[Kafka]
+) -> None:
     tasks = [writing(lambda_producer, records(b"1", b"2")), writing(lambda_producer, records(b"3"))]
     await turns()
     (producer,) = kafka.made
@@ -495,14 +509,14 @@ async def test_the_end_with_records_left(lambda_producer: LambdaProducer, kafka:
     assert (lambda_producer.written, lambda_producer.failed) == (1, 2)
 
 
-async def test_after_the_end_nothing_is_taken(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+async def test_after_stop_no_record_is_taken(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
     await lambda_producer.stop(1)
     made = await writing(lambda_producer, records(b"x", b"y"))
     assert (made.outcomes, made.errors) == ([FAILED] * 2, ["the sidecar has ended"] * 2)
     assert not kafka.made
 
 
-async def test_the_end_while_the_producer_is_a_failed_one(
+async def test_stop_with_a_failed_producer_fails_its_records(
     lambda_producer: LambdaProducer, kafka: type[Kafka]
 ) -> None:
     """It failed and no record came since: what is left of it is told all the same."""
@@ -516,7 +530,9 @@ async def test_the_end_while_the_producer_is_a_failed_one(
     assert not lambda_producer._reports.is_alive()
 
 
-async def test_the_end_of_a_producer_that_fails_in_it(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:
+async def test_stop_ends_although_the_producer_fails_in_it(
+    lambda_producer: LambdaProducer, kafka: type[Kafka]
+) -> None:
     task = writing(lambda_producer, records(b"x"))
     await turns()
     (producer,) = kafka.made
