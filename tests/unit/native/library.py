@@ -17,7 +17,7 @@ ROUNDS = "KAFKA_SIDECAR_FUZZ_ROUNDS"
 """Another: how many random lives the rows are led through."""
 
 _HERE = Path(__file__).parent
-_NATIVE = _HERE.parents[2] / "sidecar" / "native"
+_NATIVE = _HERE.parents[2] / "sidecar" / "records" / "native"
 
 _WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow")
 
