@@ -1,1 +1,1 @@
-"""Questions to the Kafka cluster that would block the consumer thread, and what its errors mean."""
+"""Questions to the Kafka cluster that must not block the consumer thread, and the meaning of its errors."""

@@ -1,22 +1,22 @@
-"""Where a client of Kafka writes its own log."""
+"""The log of a Kafka client."""
 
 from structlog.typing import FilteringBoundLogger
 
 
 class ClientLog:
-    """Where librdkafka writes its own log: at level debug.
+    """Writes librdkafka's log lines at level debug.
 
-    What matters of it comes as errors too, and is said above in better words; at their own levels its lines repeat
-    with every retry.
+    librdkafka repeats its lines with every retry. Important errors also come as error events, which the sidecar
+    reports in its own words.
     """
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self.failure = ""
-        """The last failure of a connection that it wrote of."""
+        """The text of the last log line about a failed connection; empty: there was none."""
 
     def log(self, _level: int, message: str, *args: object) -> None:
-        """Called by the binding, inside poll: with the kind of the line, who writes, and what."""
+        """Called by the binding, inside poll. ``args``: the kind of the line, the client's name, the text."""
         self._log.debug(message % args)
         if len(args) == 3 and args[0] == "FAIL":
             self.failure = str(args[2])

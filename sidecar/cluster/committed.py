@@ -1,9 +1,9 @@
-"""The group's committed offsets, asked for beside the consumer thread.
+"""The group's committed offsets, fetched outside of the consumer thread.
 
-An AdminClient has a call for it, which must not be used: once a broker has been away while it was under way, it is
-never answered again, and a late answer ends the whole process with a failed assertion (librdkafka#4605). A consumer's
-own call does not have that fault, and waits: hence a thread, with a client that is not a member of the group. It has
-one while there are questions, which come with assignments.
+An AdminClient has a call for that, but it must not be used: if a broker goes away during the call, it is never
+answered, and a late answer crashes the process with a failed assertion (librdkafka#4605). A consumer's own call does
+not have that fault, but it blocks. Hence this thread, with a consumer that is not a member of the group. The consumer
+exists only while there are questions, which come with assignments.
 """
 
 import queue
@@ -22,10 +22,10 @@ from sidecar.mail.boxes import Mailbox
 from sidecar.mail.facts import Commit
 from sidecar.partitions.vocabulary import TopicPartition
 
-TIMEOUT = 3.0
-"""Seconds that a question may take; then it is asked again."""
+TIMEOUT_S = 3.0
+"""Seconds that a question may take; the caller asks again afterwards."""
 
-IDLE = 30.0
+IDLE_S = 30.0
 """Seconds without a question after which the client is closed."""
 
 Then = Callable[[Mapping[TopicPartition, Commit] | KafkaError], None]
@@ -38,12 +38,12 @@ class _Question:
 
 
 class CommittedOffsets(threading.Thread):
-    """Everything but ``ask`` and ``stop`` belongs to the thread itself."""
+    """Fetches committed offsets. Other threads may call only ``ask`` and ``stop``."""
 
     def __init__(
         self, name: str, properties: Mapping[str, Property], mailbox: Mailbox, client_log: ClientLog
     ) -> None:
-        """``properties`` are a consumer's that is no member: its group, and how to reach Kafka."""
+        """``properties``: of a consumer that is no member: the group, and the connection to Kafka."""
         super().__init__(name=f"offsets-{name}", daemon=True)
         self._properties = dict(properties)
         self._mailbox = mailbox
@@ -52,7 +52,7 @@ class CommittedOffsets(threading.Thread):
         self._client: Consumer | None = None
 
     def ask(self, tps: Collection[TopicPartition], then: Then) -> None:
-        """Never blocks. ``then`` is called by the owner of the mailbox, with the answer or why there is none."""
+        """Never blocks. The owner of the mailbox calls ``then`` with the answer, or with the error."""
         self._questions.put(_Question([*tps], then))
 
     def stop(self) -> None:
@@ -60,10 +60,10 @@ class CommittedOffsets(threading.Thread):
         self._questions.put(None)
 
     def run(self) -> None:
-        """Answer, until ``stop``."""
+        """Answer questions until ``stop``."""
         while True:
             try:
-                question = self._questions.get(timeout=IDLE if self._client is not None else None)
+                question = self._questions.get(timeout=IDLE_S if self._client is not None else None)
             except queue.Empty:
                 self._close()
                 continue
@@ -80,11 +80,11 @@ class CommittedOffsets(threading.Thread):
         try:
             if self._client is None:
                 self._client = Consumer(self._properties, logger=self._client_log)
-            self._client.poll(0)  # runs what the client has to do of its own, such as to renew a token
-            answers = self._client.committed([KafkaPartition(*tp) for tp in tps], timeout=TIMEOUT)
+            self._client.poll(0)  # lets the client do its own work, such as renewing a token
+            answers = self._client.committed([KafkaPartition(*tp) for tp in tps], timeout=TIMEOUT_S)
         except KafkaException as refusal:
             return refusal.args[0]  # type: ignore[no-any-return]
-        except Exception as error:  # whatever it is, the partitions that wait must hear of it, and ask again
+        except Exception as error:  # whatever it is, the caller must be told, and ask again
             return KafkaError(KafkaError._FAIL, f"{type(error).__name__}: {error}")  # noqa: SLF001
         return _commits(answers)
 

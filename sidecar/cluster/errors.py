@@ -1,4 +1,4 @@
-"""Errors of Kafka's client: what they mean is decided by their codes, here; their texts are only shown."""
+"""Errors of Kafka's client. Their codes decide what they mean; their texts are only shown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REASONS = {
     KafkaError._SSL: "look at security.protocol, ssl.ca.location and the other ssl properties",  # noqa: SLF001
     KafkaError._RESOLVE: "look at bootstrap.servers, and at advertised.listeners of the broker",  # noqa: SLF001
 }
-"""Those that say why a broker cannot be reached, and what helps."""
+"""Errors that say why a broker cannot be reached, with the remedy."""
 
 NOWHERE = frozenset(
     {
@@ -36,10 +36,10 @@ NOWHERE = frozenset(
         KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
     }
 )
-"""There is no such topic or, which librdkafka does not always tell apart, no such partition in it."""
+"""There is no such topic, or no such partition in it; librdkafka does not always tell the two apart."""
 
 NO_TOPIC = NOWHERE | {KafkaError.TOPIC_EXCEPTION}
-"""The same, or a name that no topic can have."""
+"""There is no such topic or partition, or no topic can have this name."""
 
 OF_ONE_PARTITION = frozenset(
     {
@@ -49,7 +49,7 @@ OF_ONE_PARTITION = frozenset(
         KafkaError.INVALID_COMMIT_OFFSET_SIZE,
     }
 )
-"""With these the broker refuses to commit one partition and takes others of the same request."""
+"""With these errors the broker refuses the commit of one partition, and may take others of the same request."""
 
 FORBIDDEN = frozenset(
     {
@@ -61,18 +61,18 @@ FORBIDDEN = frozenset(
 
 
 def is_fatal(error: KafkaError) -> bool:
-    """Whether the client that says so will do nothing more. The code says it too: `fatal()` may be False with it."""
+    """Whether the client has failed for good. `fatal()` may be False although the code is fatal."""
     return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001
 
 
 class Faults:
-    """The error by which one client failed for good, wherever it was met first."""
+    """The error with which one client failed for good, wherever it came up first."""
 
     def __init__(self) -> None:
         self.fatal: KafkaError | None = None
 
     def note(self, error: KafkaError | None) -> bool:
-        """Remember the error, if it is fatal. Returns whether it is."""
+        """Remember the error if it is fatal. Returns whether it is."""
         if error is None or not is_fatal(error):
             return False
         if self.fatal is None:
@@ -81,7 +81,7 @@ class Faults:
 
 
 def _noting(call: Callable[P, T]) -> Callable[P, T]:
-    """``call``, a method of `WatchedConsumer`, such that a fatal error in its refusal is noted."""
+    """``call``, a method of `WatchedConsumer`, wrapped so that a fatal error that it raises is noted."""
 
     def noted(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
@@ -95,7 +95,7 @@ def _noting(call: Callable[P, T]) -> Callable[P, T]:
 
 
 class WatchedConsumer(Consumer):
-    """A consumer of which no refused call hides that it failed for good."""
+    """A consumer that notes each fatal error raised by its calls."""
 
     def __init__(self, properties: dict[str, Any], faults: Faults, logger: object) -> None:
         super().__init__(properties, logger=logger)

@@ -1,8 +1,8 @@
-"""Questions to the broker for which nobody waits.
+"""Asynchronous questions to the broker.
 
-The consumer thread asks, and goes on; the answer is a letter in its mailbox, which the thread carries out by calling
-what it asked with. So a broker that is slow, or a partition without a leader, holds up nobody but who asked about it.
-The questions go by an AdminClient, whose own thread hears the answers; all lambdas share one client.
+The consumer thread asks and goes on. The answer is a letter in its mailbox, with the callback that the thread then
+calls. So a slow broker, or a partition without a leader, delays only the partitions that the question concerns. An
+AdminClient asks, and its own thread receives the answers; all lambdas share one client.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -26,8 +26,8 @@ from sidecar.mail.boxes import Mailbox
 from sidecar.mail.facts import NO_LEADER, Commit, Edges, TopicFacts
 from sidecar.partitions.vocabulary import TopicPartition
 
-REQUEST_TIMEOUT = 3.0
-"""Seconds that a question may take. Nobody waits meanwhile; then it is asked again."""
+REQUEST_TIMEOUT_S = 3.0
+"""Seconds that a question may take; the caller asks again afterwards."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -36,10 +36,13 @@ Answers = Mapping[K, V | KafkaError]
 
 
 class Inquiries:
-    """What one lambda's consumer thread asks. Answers come in that thread, never inside a rebalance callback."""
+    """The questions of one lambda's consumer thread.
+
+    Callbacks (``then``) are called in that thread, never inside a rebalance callback.
+    """
 
     def __init__(self, admin: AdminClient, offsets: CommittedOffsets, isolation: str, mailbox: Mailbox) -> None:
-        """``isolation``: the consumer's `isolation.level`, which says where its log ends."""
+        """``isolation``: the consumer's `isolation.level`, which decides where its log ends."""
         self._admin = admin
         self._offsets_of_group = offsets
         self._isolation = (
@@ -52,11 +55,11 @@ class Inquiries:
         tps: Collection[TopicPartition],
         then: Callable[[Mapping[TopicPartition, Commit] | KafkaError], None],
     ) -> None:
-        """The group's committed offsets of these partitions, where it has one."""
+        """Ask for the group's committed offsets; partitions without one are left out of the answer."""
         self._offsets_of_group.ask(tps, then)
 
     def topics(self, names: Collection[str], then: Callable[[Mapping[str, TopicFacts]], None]) -> None:
-        """What the broker says of these topics."""
+        """Ask for the descriptions of these topics."""
 
         def told(answers: Answers[str, Any]) -> None:
             then({name: topic_facts(answer) for name, answer in answers.items()})
@@ -64,7 +67,7 @@ class Inquiries:
         self._ask(names, lambda: describe(self._admin, names), told)
 
     def edges(self, tps: Collection[TopicPartition], then: Callable[[Answers[TopicPartition, Edges]], None]) -> None:
-        """Where these partitions' logs begin and end. One without a leader keeps the others waiting: leave it out."""
+        """Ask where these partitions' logs begin and end. All must have leaders: one without delays all answers."""
 
         def told(answers: Answers[tuple[TopicPartition, str], int]) -> None:
             edges: dict[TopicPartition, Edges | KafkaError] = {}
@@ -81,7 +84,7 @@ class Inquiries:
         self._offsets({(tp, which): _EDGES[which]() for tp in tps for which in _EDGES}, told)
 
     def ends(self, tps: Collection[TopicPartition], then: Callable[[Answers[TopicPartition, int]], None]) -> None:
-        """Where these partitions' logs end."""
+        """Ask where these partitions' logs end. All must have leaders: one without delays all answers."""
 
         def told(answers: Answers[tuple[TopicPartition, str], int]) -> None:
             then({tp: answer for (tp, _), answer in answers.items()})
@@ -89,7 +92,8 @@ class Inquiries:
         self._offsets({(tp, "latest"): _EDGES["latest"]() for tp in tps}, told)
 
     def at_time(self, tp: TopicPartition, timestamp: int, then: Callable[[int | KafkaError], None]) -> None:
-        """The first record with this timestamp (ms since the Unix epoch) or a later one; -1: there is none."""
+        """Ask for the offset of the first record with this timestamp (ms since the Unix epoch) or a later one; -1:
+        there is none."""
         key = (tp, "timestamp")
         self._offsets({key: OffsetSpec.for_timestamp(timestamp)}, lambda answers: then(answers[key]))
 
@@ -100,10 +104,10 @@ class Inquiries:
     ) -> None:
         def ask() -> Mapping[tuple[TopicPartition, str], Future[Any]]:
             futures: dict[tuple[TopicPartition, str], Future[Any]] = {}
-            for which in {which for _, which in specs}:  # a request names a partition once
+            for which in {which for _, which in specs}:  # a request may name a partition only once
                 asked = {KafkaPartition(*tp): spec for (tp, w), spec in specs.items() if w == which}
                 answers = self._admin.list_offsets(
-                    asked, isolation_level=self._isolation, request_timeout=REQUEST_TIMEOUT
+                    asked, isolation_level=self._isolation, request_timeout=REQUEST_TIMEOUT_S
                 )
                 futures |= {(TopicPartition(p.topic, p.partition), which): f for p, f in answers.items()}
             return futures
@@ -116,7 +120,7 @@ class Inquiries:
     def _ask(
         self, keys: Iterable[K], ask: Callable[[], Mapping[K, Future[Any]]], told: Callable[[Answers[K, Any]], None]
     ) -> None:
-        """Ask, and let ``told`` be called in the consumer thread with one answer for each of ``keys``."""
+        """Ask, and have ``told`` called in the consumer thread with one answer for each of ``keys``."""
         try:
             futures = ask()
         except KafkaException as refusal:
@@ -129,7 +133,9 @@ class Inquiries:
         answered = count(1)
 
         def one(_: Future[Any]) -> None:
-            # In the client's thread, or in this one for what is answered already: the counter's step is atomic.
+            # Each future calls this once, in the client's thread, or in this thread if it is answered already.
+            # Whichever thread answers last gets the full count, since `next` is atomic, and so exactly one letter is
+            # put.
             if next(answered) == len(futures):
                 self._mailbox.put(letters.Told(lambda: told({key: result_of(f) for key, f in futures.items()})))
 
@@ -141,17 +147,17 @@ _EDGES: Mapping[str, Callable[[], OffsetSpec]] = {"earliest": OffsetSpec.earlies
 
 
 def describe(admin: AdminClient, names: Collection[str]) -> Mapping[str, Future[Any]]:
-    """Ask for these topics. Raises ``KafkaException``."""
+    """Ask for the descriptions of these topics. Raises ``KafkaException`` when the client refuses."""
     if not names:
         return {}
     answers: Mapping[str, Future[Any]] = admin.describe_topics(
-        TopicCollection([*names]), request_timeout=REQUEST_TIMEOUT
+        TopicCollection([*names]), request_timeout=REQUEST_TIMEOUT_S
     )
     return answers
 
 
 def topic_facts(answer: Any) -> TopicFacts:
-    """From an answer of `describe`: the binding's description, or why there is none."""
+    """Convert an answer of `describe`: the binding's description, or the error."""
     if isinstance(answer, KafkaError):
         return TopicFacts(error=answer)
     leaders = {p.id: NO_LEADER if p.leader is None else p.leader.id for p in answer.partitions}
@@ -162,10 +168,10 @@ def topic_facts(answer: Any) -> TopicFacts:
 
 
 def result_of(future: Future[Any]) -> Any:
-    """What a future has, or the ``KafkaError`` with which it failed."""
+    """The result of a future, or the ``KafkaError`` with which it failed."""
     failure = future.exception()
     if failure is None:
         return future.result()
     if isinstance(failure, KafkaException):
         return failure.args[0]
-    return KafkaError(KafkaError._FAIL, str(failure))  # noqa: SLF001 - librdkafka's code for what has no other
+    return KafkaError(KafkaError._FAIL, str(failure))  # noqa: SLF001 - librdkafka's code for other failures

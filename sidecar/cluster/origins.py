@@ -1,4 +1,4 @@
-"""The metadata of commits: which topic an offset belongs to, written by us and read at the next start."""
+"""The metadata of commits: the topic to which an offset belongs. We write it, and read it at the next start."""
 
 import base64
 import binascii
@@ -11,35 +11,35 @@ from sidecar.partitions.vocabulary import TopicPartition
 
 PREFIX = "kafka-sidecar/1:"
 NO_ID = base64.urlsafe_b64encode(bytes(16)).rstrip(b"=").decode()
-"""What a broker says that gives topics no id."""
+"""The id that a broker reports if it gives topics no id."""
 
 
 class Origins:
-    """What each partition's place belongs to, while the partition is ours. Owned by the consumer thread."""
+    """The origin of each assigned partition's resume offset. Owned by the consumer thread."""
 
     def __init__(self) -> None:
         self._of: dict[TopicPartition, Origin] = {}
 
     def __setitem__(self, tp: TopicPartition, origin: Origin) -> None:
-        """The partition's place belongs to ``origin`` from now on."""
+        """The partition's resume offset belongs to ``origin`` from now on."""
         self._of[tp] = origin
 
     def get(self, tp: TopicPartition) -> Origin | None:
-        """What the partition's place belongs to; None: not known."""
+        """The origin of the partition's resume offset; None: not known."""
         return self._of.get(tp)
 
     def forget(self, tp: TopicPartition) -> None:
-        """The partition is not ours any more."""
+        """The partition is no longer assigned to us."""
         self._of.pop(tp, None)
 
     def metadata(self, tp: TopicPartition) -> str:
-        """What to write beside the partition's committed offset; empty: nothing."""
+        """The metadata of the partition's next commit; empty: there is none."""
         origin = self._of.get(tp)
         return "" if origin is None else encode(origin)
 
 
 def encode(origin: Origin) -> str:
-    """The metadata of a commit."""
+    """Encode the metadata of a commit."""
     message = commit_pb2.CommitMetadata(
         topic_id=_bytes(origin.topic_id),
         partitions_at_start=origin.partitions_at_start,
@@ -49,7 +49,7 @@ def encode(origin: Origin) -> str:
 
 
 def decode(metadata: str | None) -> Origin | None:
-    """What the metadata of a commit says; None: it is not ours, or cannot be read."""
+    """Decode the metadata of a commit; None: it is not ours, or cannot be read."""
     if metadata is None or not metadata.startswith(PREFIX):
         return None
     try:

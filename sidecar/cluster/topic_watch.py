@@ -1,7 +1,8 @@
-"""Looks at the topics of all lambdas, about once a second: which there are, with which id, and who leads what.
+"""Asks Kafka for the topics of all lambdas, about once a second: which exist, their ids, and their partitions'
+leaders.
 
-A thread of its own, since its calls wait for the broker. What it sees goes to each lambda's consumer thread as a
-letter: a topic that appears, is deleted, made anew or matches a pattern is known within that second.
+It is a thread of its own, since its calls wait for the broker. The answer goes to each lambda's consumer thread as a
+letter, so the thread learns within about a second that a topic appeared, was deleted or was made anew.
 """
 
 import threading
@@ -12,19 +13,19 @@ from time import monotonic
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from sidecar.cluster.inquiries import REQUEST_TIMEOUT, describe, result_of, topic_facts
+from sidecar.cluster.inquiries import REQUEST_TIMEOUT_S, describe, result_of, topic_facts
 from sidecar.logs import get_logger
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
 from sidecar.mail.facts import TopicFacts
 
-INTERVAL = 1.0
-"""Seconds between two looks."""
+INTERVAL_S = 1.0
+"""Seconds between two looks at the topics."""
 
-SHARE = 10
-MAX_INTERVAL = 5.0
-"""A look at thousands of topics takes time: the next comes after `SHARE` times as long, and after `MAX_INTERVAL`
-seconds at the latest."""
+PAUSE_FACTOR = 10
+MAX_INTERVAL_S = 5.0
+"""A look at thousands of topics takes time: the next comes after `PAUSE_FACTOR` times as long, and after
+`MAX_INTERVAL_S` seconds at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,12 @@ class Watched:
 
     names: tuple[str, ...]
     matches: Callable[[str], bool] | None
-    """Whether a topic is wanted as well, because of a pattern; None: there is no pattern."""
+    """Whether a topic matches a pattern of the lambda; None: it has no pattern."""
     mailbox: Mailbox
 
 
 class TopicWatch(threading.Thread):
-    """Everything but ``look`` and ``stop`` belongs to the thread itself."""
+    """Looks at the topics of all lambdas. Other threads may call only ``look`` and ``stop``."""
 
     def __init__(self, admin: AdminClient, watched: Iterable[Watched]) -> None:
         super().__init__(name="topic-watch", daemon=True)
@@ -49,7 +50,7 @@ class TopicWatch(threading.Thread):
         self._log = get_logger(__name__)
 
     def look(self) -> None:
-        """Look now: somebody met something that the last look did not show."""
+        """Look now, because an error suggests that the last look is outdated."""
         self._wake.set()
 
     def stop(self) -> None:
@@ -58,7 +59,7 @@ class TopicWatch(threading.Thread):
         self._wake.set()
 
     def run(self) -> None:
-        """Look, until ``stop``."""
+        """Look at the topics until ``stop``."""
         while not self._stopped:
             self._wake.clear()
             began = monotonic()
@@ -67,27 +68,27 @@ class TopicWatch(threading.Thread):
                 answered = self._look()
             except KafkaException as refusal:
                 self._tell_all(refusal.args[0])
-            except Exception as error:  # whatever it is, the next look may do better
+            except Exception as error:  # whatever it is, the next look may succeed
                 self._log.exception("the look at the topics failed; looking again")
                 self._tell_all(KafkaError(KafkaError._FAIL, f"{type(error).__name__}: {error}"))  # noqa: SLF001
-            # One that was not answered took long because nobody is there: whoever comes back is to be seen at once.
+            # If Kafka did not answer, the look took long for that reason: look again soon, to see when it is back.
             took = monotonic() - began if answered else 0.0
-            self._wake.wait(min(MAX_INTERVAL, max(INTERVAL, SHARE * took)))
+            self._wake.wait(min(MAX_INTERVAL_S, max(INTERVAL_S, PAUSE_FACTOR * took)))
 
     def _look(self) -> bool:
-        """Returns whether Kafka answered."""
+        """Look once. Returns whether Kafka answered."""
         listed: list[str] = []
         if any(one.matches is not None for one in self._watched):
-            listed = [*self._admin.list_topics(timeout=REQUEST_TIMEOUT).topics]
+            listed = [*self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics]
         wanted = [
             {*one.names, *(filter(one.matches, listed) if one.matches is not None else ())} for one in self._watched
         ]
         names_of_all = sorted(set().union(*wanted))
         facts = self._describe(names_of_all)
         if any(fact.error is not None and _is_away(fact.error) for fact in facts.values()):
-            # The client asks the broker that it takes for the controller, which may be the one that is gone. A list
-            # of the topics comes from any broker, and with it who is there now.
-            self._admin.list_topics(timeout=REQUEST_TIMEOUT)
+            # The client asks the broker that it takes for the controller, and that may be gone. Any broker answers
+            # the list of topics, and with it the client learns the present controller.
+            self._admin.list_topics(timeout=REQUEST_TIMEOUT_S)
             facts = self._describe(names_of_all)
         for one, names in zip(self._watched, wanted, strict=True):
             mine = {name: facts[name] for name in names}
@@ -105,10 +106,10 @@ class TopicWatch(threading.Thread):
 
 
 def _is_away(error: KafkaError) -> bool:
-    """The question had no answer: librdkafka's own codes are negative, a broker's are not."""
+    """Whether no broker answered: librdkafka's own codes are negative, those of brokers are not."""
     return error.code() < 0
 
 
 def is_missing(fact: TopicFacts) -> bool:
-    """The broker says that there is no such topic."""
+    """Whether the broker says that there is no such topic."""
     return fact.error is not None and fact.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART

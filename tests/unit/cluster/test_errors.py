@@ -11,14 +11,14 @@ from sidecar.logs import get_logger
 FATAL = KafkaError(KafkaError._FATAL, "fenced")
 
 
-def test_the_code_says_it_where_the_flag_does_not() -> None:
+def test_a_fatal_code_counts_without_the_fatal_flag() -> None:
     assert not FATAL.fatal()
     assert is_fatal(FATAL)
     assert is_fatal(KafkaError(KafkaError.FENCED_INSTANCE_ID, "fenced", fatal=True))
     assert not is_fatal(KafkaError(KafkaError.FENCED_INSTANCE_ID, "fenced"))
 
 
-def test_the_first_is_kept() -> None:
+def test_the_first_fatal_error_is_kept() -> None:
     faults = Faults()
     assert not faults.note(None)
     assert not faults.note(KafkaError(KafkaError._TRANSPORT, "away"))

@@ -90,7 +90,7 @@ def test_each_lambda_is_told_of_its_topics() -> None:
     assert matching.keys() == {"a", "ab"}
 
 
-def test_a_controller_that_is_gone_is_found_anew() -> None:
+def test_a_controller_that_is_gone_is_replaced() -> None:
     """The client asks the broker that it takes for the controller; a list of the topics comes from any."""
     world = World(Admin(a=(1,), b=(1,)))
     world.admin.fails = [TIMED_OUT]
@@ -99,7 +99,7 @@ def test_a_controller_that_is_gone_is_found_anew() -> None:
     assert isinstance(world.told(world.named), dict)
 
 
-def test_an_answer_that_does_not_come_is_told_and_counts_as_none() -> None:
+def test_a_missing_answer_is_reported_as_unknown_topics() -> None:
     world = World(Admin(a=(1,), b=(1,)))
     world.admin.fails = [TIMED_OUT, TIMED_OUT]
     assert not world.look()
@@ -108,7 +108,7 @@ def test_an_answer_that_does_not_come_is_told_and_counts_as_none() -> None:
     assert error.code() == KafkaError._TIMED_OUT
 
 
-def test_a_topic_that_is_refused_is_an_answer() -> None:
+def test_a_refused_topic_is_an_answer() -> None:
     world = World(Admin(a=(1,), b=(1,)))
     world.admin.fails = [KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not authorized")]
     assert world.look()
