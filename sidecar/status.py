@@ -1,4 +1,4 @@
-"""How a lambda is doing: what its consumer thread tells of it, for `status`, the metrics and the health."""
+"""The status of a lambda, which its consumer thread makes for `status`, the metrics and the health checks."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ class Problem:
     """Something that keeps a lambda from working."""
 
     kind: str
-    """A stable word, a metric's label: `connection`, `group`, `commit:orders/3`."""
+    """A stable word, used as a label of metrics: `connection`, `group`, `commit:orders/3`."""
     text: str
-    """What people read."""
+    """For people: the thing, the cause and the remedy."""
     since: float
     """Seconds of the monotonic clock."""
     blocks: bool = True
@@ -51,7 +51,8 @@ class PartitionStatus:
     skipped: int = 0
     skipping: tuple[str, ...] = ()
     skipping_count: int = 0
-    """Of the records that were passed without being handled: how many, of what now, and of how many things."""
+    """``skipped``: records that the lambda skipped without handling them, since the partition was assigned to us.
+    ``skipping``: names of the documents whose records it skips now, and ``skipping_count``: how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,9 @@ class LambdaStatus:
     skipped: int = 0
     produced: int = 0
     produce_failures: int = 0
-    """Records that the lambda produced: written, and not known to be. The loop adds both, the thread has neither."""
+    """Records that the lambda produced: written, and not known to be written. The loop sets both, not the thread."""
     process_exits: int = 0
-    """How often a process that the sidecar keeps running ended by itself. The loop's too."""
+    """How often a process that the sidecar runs ended by itself. The loop sets it, not the thread."""
 
     @property
     def problem(self) -> str:
@@ -83,5 +84,5 @@ class LambdaStatus:
 
     @property
     def ready(self) -> bool:
-        """Nothing keeps it from consuming."""
+        """Whether no problem keeps the lambda from consuming."""
         return not any(problem.blocks for problem in self.problems)

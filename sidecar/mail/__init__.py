@@ -1,1 +1,1 @@
-"""What joins a lambda's consumer thread and the event loop: two boxes, and the letters that go through them."""
+"""The connection between a lambda's consumer thread and the event loop: two boxes, and the letters in them."""

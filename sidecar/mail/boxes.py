@@ -1,7 +1,6 @@
-"""The two boxes that join a lambda's consumer thread and the event loop.
+"""The two boxes between a lambda's consumer thread and the event loop.
 
-Nothing else is shared between the two. The thread owns its Consumer and its partitions' state; the loop owns
-sockets and streams.
+The two share nothing else. The thread owns its Consumer and its partitions' state; the loop owns sockets and streams.
 """
 
 import asyncio
@@ -17,17 +16,21 @@ class GoneError(Exception):
 
 
 class Mailbox:
-    """To one consumer thread. The loop puts and closes, the thread that writes dead letters puts; the owner takes."""
+    """The letters to one consumer thread, its owner, which takes them.
+
+    Any thread may call ``put``: the loop, the dead-letter thread, the topic watch, Kafka's admin client. Only the
+    loop closes it.
+    """
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Letter] = queue.SimpleQueue()
-        self._front: Letter | None = None  # the owner's: met by `wait`, taken next
+        self._front: Letter | None = None  # used by the owner only: found by `wait`, taken next
         self._closed = False
         self.bell: Callable[[], None] | None = None
-        """Rung after each letter, in the thread that puts it. The owner's, which may wait for more than letters."""
+        """Called after each letter, in the thread that puts it, to wake an owner that waits for more than letters."""
 
     def put(self, letter: Letter) -> None:
-        """Never blocks. Once the owner has ended, questions are answered with ``GoneError``."""
+        """Add a letter; never blocks. After the mailbox is closed, its reply fails with ``GoneError``."""
         if self._closed:
             _return_to_sender(letter)
             return
@@ -37,22 +40,25 @@ class Mailbox:
             bell()
 
     def close(self) -> None:
-        """The owner has ended. Called on the loop, so that no letter can slip in between."""
+        """The owner has ended: the replies of all letters fail with ``GoneError``.
+
+        Called on the loop, which also puts all letters with replies, so none can arrive during the call.
+        """
         self._closed = True
         while (letter := self.take()) is not None:
             _return_to_sender(letter)
 
     def empty(self) -> bool:
-        """Whether nothing is there now."""
+        """Whether there is no letter now."""
         return self._front is None and self._queue.empty()
 
     def wait(self, timeout: float) -> None:
-        """Until there is a letter, up to ``timeout`` seconds."""
+        """Wait until there is a letter, up to ``timeout`` seconds."""
         if self._front is None:
             self._front = self.take(timeout)
 
     def take(self, timeout: float = 0.0) -> Letter | None:
-        """The next letter, waiting up to ``timeout`` seconds for one; None when there is none."""
+        """Take the next letter, waiting up to ``timeout`` seconds; None: there is none."""
         if self._front is not None:
             front, self._front = self._front, None
             return front
@@ -63,9 +69,9 @@ class Mailbox:
 
 
 class Outbox:
-    """From one consumer thread to the loop.
+    """The deliveries of one consumer thread to the loop.
 
-    The thread collects and flushes once a turn: one wake-up of the loop carries all that the turn had to say.
+    The thread collects them and flushes about once a turn, so that one wake-up of the loop carries many.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, deliver: Callable[[list[Delivery]], None]) -> None:
@@ -75,11 +81,11 @@ class Outbox:
         self._items: list[Delivery] = []
 
     def post(self, item: Delivery) -> None:
-        """Goes out with the next flush."""
+        """Add a delivery to the next flush."""
         self._items.append(item)
 
     def flush(self) -> None:
-        """Hand over what was collected."""
+        """Hand the collected deliveries to the loop."""
         if self._items:
             items, self._items = self._items, []
             self._loop.call_soon_threadsafe(self._deliver, items)
@@ -92,7 +98,7 @@ def _return_to_sender(letter: Letter) -> None:
 
 
 def settle(answer: Answer) -> None:
-    """On the loop: give an answer to whoever awaits it (who may have gone)."""
+    """Give an answer to its reply, unless its caller was cancelled. Called on the loop."""
     future = answer.reply.future
     if future.done():
         return

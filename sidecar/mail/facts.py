@@ -1,4 +1,4 @@
-"""What a broker says of topics and of a group's committed offsets, as plain values."""
+"""A broker's answers about topics and a group's committed offsets, as plain values."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ NO_LEADER = -1
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a committed offset belongs to. It is kept in the commit's metadata (`proto/commit.proto`)."""
+    """The topic to which a committed offset belongs. It is kept in the commit's metadata (`proto/commit.proto`)."""
 
     topic_id: str
-    """As Kafka's tools show it; empty: unknown."""
+    """The topic's id, as Kafka's tools show it; empty: unknown."""
     partitions_at_start: int
     """How many partitions the topic had when the group began to consume it."""
     began_at: int = 0
-    """When that was, in milliseconds since the Unix epoch; 0: not known."""
+    """When the group began, in milliseconds since the Unix epoch; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,16 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """One topic, or why nothing is known of it."""
+    """The description of one topic, or the error instead of it."""
 
     id: str = ""
-    """As Kafka's tools show it; empty: the broker gives topics no id."""
+    """The topic's id, as Kafka's tools show it; empty: the broker gives topics no id."""
     leaders: tuple[int, ...] = ()
-    """The broker that leads each partition; `NO_LEADER`: none does."""
+    """The id of the broker that leads each partition; `NO_LEADER`: none does."""
     error: KafkaError | None = None
 
     def has_leader(self, partition: int) -> bool:
-        """Whether a broker serves this partition now."""
+        """Whether a broker leads this partition."""
         return partition < len(self.leaders) and self.leaders[partition] != NO_LEADER
 
 
@@ -49,6 +49,6 @@ class Edges:
     """The ends of one partition's log."""
 
     earliest: int
-    """The first offset that is left."""
+    """The lowest offset in the log."""
     latest: int
     """The offset of the next record to be written."""

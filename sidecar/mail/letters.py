@@ -1,6 +1,6 @@
-"""What goes between a lambda's consumer thread and the event loop.
+"""The letters between a lambda's consumer thread and the event loop.
 
-Letters are immutable; a ``Reply`` is made on the loop and only ever settled on the loop.
+Letters are immutable; a ``Reply`` is made on the loop, and only the loop settles it.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class Reply(Generic[T]):
-    """Where the thread's answer to a letter goes. Made and awaited on the loop."""
+    """Receives the thread's answer to a letter. Made and awaited on the loop."""
 
     __slots__ = ("future",)
 
@@ -64,7 +64,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The lambda closed in order."""
+    """The lambda closed, and says why."""
 
     stream: StreamId
     reason: ClosedReason
@@ -80,14 +80,15 @@ class StreamLost:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A frame left for the stream: there may be another."""
+    """A frame was written to the stream, so another one may be sent."""
 
     stream: StreamId
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """How far lambdas have got; answered entry by entry, with what was delivered where that was too little."""
+    """Checkpoints of lambdas. The answer has for each entry its outcome and, with BEYOND_DELIVERED, the last
+    delivered offset."""
 
     entries: list[tuple[Lease, Progress]]
     reply: Reply[list[tuple[CheckpointOutcome, int | None]]]
@@ -95,7 +96,7 @@ class Checkpoints:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A lambda reported an error; answered with the outcome and the seconds of back-off."""
+    """A lambda reported an error. The answer is the outcome and the seconds of back-off."""
 
     lease: Lease
     failure: Failure
@@ -105,7 +106,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class PauseLease:
-    """A lambda wants no records for now."""
+    """A lambda asks for a pause."""
 
     stream: StreamId
     pausing: Pausing
@@ -113,47 +114,47 @@ class PauseLease:
 
 @dataclass(frozen=True, slots=True)
 class ResumeLease:
-    """A lambda wants records again."""
+    """A lambda ends its pause."""
 
     stream: StreamId
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLettered:
-    """The dead-letter topic has the record, or why it could not be written. From the thread that writes them."""
+    """A record was written to the dead-letter topic, or could not be. From the dead-letter thread."""
 
     partition: TopicPartition
     offset: int
     letter: DeadLetter
-    """The very one that was given to the writer: what was moved meanwhile knows another, or none."""
+    """The object that was given to the dead-letter thread. A partition that was moved since has another, or none."""
     error: str
-    """Empty: it is written."""
+    """Empty: the record was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """What Kafka says of the lambda's topics now. From the thread that looks at them."""
+    """Kafka's descriptions of the lambda's topics. From the topic watch."""
 
     facts: Mapping[str, TopicFacts]
 
 
 @dataclass(frozen=True, slots=True)
 class TopicsUnknown:
-    """Kafka was asked about the topics, and did not answer. From the thread that looks at them."""
+    """Kafka did not answer a question about the topics. From the topic watch."""
 
     error: KafkaError
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Kafka answered a question of the consumer thread, which is to call ``then``. From the thread of the client."""
+    """Kafka answered a question of the consumer thread, which calls ``then``. From a client's thread."""
 
     then: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """An operator lets a halted or paused partition go on; answered with where, and the offset left out."""
+    """An operator resumes a halted or paused partition. The answer is the resume offset and the skipped offset."""
 
     partition: TopicPartition
     skip: bool
@@ -162,7 +163,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """An operator pauses a partition; answered, when it stands still, with where it will go on."""
+    """An operator pauses a partition. The answer, given when it is paused, is the resume offset."""
 
     partition: TopicPartition
     reason: str
@@ -171,7 +172,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class SeekTo:
-    """Where an operator wants a partition to be: ``value`` is an offset, or milliseconds since the Unix epoch."""
+    """The target of an operator's seek; ``value`` is an offset, or milliseconds since the Unix epoch."""
 
     kind: Literal["offset", "timestamp", "earliest", "latest"]
     value: int = 0
@@ -179,7 +180,7 @@ class SeekTo:
 
 @dataclass(frozen=True, slots=True)
 class Seek:
-    """An operator moves a partition; answered with the new place, the old one, and its state."""
+    """An operator moves a partition. The answer is the new resume offset, the old one, and the state."""
 
     partition: TopicPartition
     to: SeekTo
@@ -188,7 +189,7 @@ class Seek:
 
 @dataclass(frozen=True, slots=True)
 class Inspect:
-    """Somebody asks how things are."""
+    """A request for the lambda's status."""
 
     reply: Reply["LambdaStatus"]
 
@@ -217,7 +218,8 @@ Letter = (
     | Seek
     | Inspect
     | Stop
-)  # what the loop says to a thread
+)
+"""A letter to the consumer thread."""
 
 
 # --- to the loop --------------------------------------------------------------------------------------------------
@@ -233,7 +235,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a letter, or why there is none."""
+    """The answer to a letter, or the error instead of it."""
 
     reply: Reply[Any]
     value: object = None
@@ -242,7 +244,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether nothing keeps the lambda from consuming; told when it changes."""
+    """The lambda's readiness has changed: whether no problem keeps it from consuming."""
 
     lambda_name: str
     is_ready: bool
@@ -250,10 +252,11 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """End the sidecar with an error, as the lambda's config asks for after a critical error."""
+    """End the sidecar with an error, as the lambda's config says for a critical error."""
 
     lambda_name: str
     reason: str
 
 
-Delivery = Send | Readiness | Assign | Revoke | Resumed | EndStream | Answer | Exit  # what a thread says to the loop
+Delivery = Send | Readiness | Assign | Revoke | Resumed | EndStream | Answer | Exit
+"""A message from the consumer thread to the loop."""

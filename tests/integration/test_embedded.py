@@ -144,7 +144,7 @@ async def test_a_broker_that_ends_at_once_is_reported_with_its_last_words(
 
 
 async def test_a_broker_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(embedded, "START_TIMEOUT", 0.2)
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.2)
     silent = program(tmp_path, "import signal; signal.pause()")
     monkeypatch.setattr(embedded, "find_broker", lambda: silent)
     broker = EmbeddedBroker()
