@@ -24,8 +24,8 @@ INTERVAL_S = 1.0
 
 PAUSE_FACTOR = 10
 MAX_INTERVAL_S = 5.0
-"""A look at thousands of topics takes time: the next comes after `PAUSE_FACTOR` times as long, and after
-`MAX_INTERVAL_S` seconds at the latest."""
+"""A look at thousands of topics takes time: the pause after it is `PAUSE_FACTOR` times as long as the look, at most
+`MAX_INTERVAL_S` seconds."""
 
 
 @dataclass(frozen=True, slots=True)
