@@ -107,8 +107,8 @@ class EmbeddedBroker:
     async def start(self) -> None:
         """Start the broker and return once it answers.
 
-        Raises ``EmbeddedBrokerMissing`` when it is not installed, ``EmbeddedBrokerError`` when the port is taken or the
-        broker ends or does not answer within `START_TIMEOUT_S`, and ``RuntimeError`` when it runs already.
+        Raises ``EmbeddedBrokerMissing`` when it is not installed, ``EmbeddedBrokerError`` when the port is taken or
+        the broker ends or does not answer within `START_TIMEOUT_S`, and ``RuntimeError`` when it runs already.
         """
         if self._process is not None:
             raise RuntimeError("the embedded broker runs already")

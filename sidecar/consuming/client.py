@@ -55,7 +55,7 @@ class Kept:
 
     config: LambdaConfig
     properties: Mapping[str, Property]
-    """The consumer's."""
+    """The properties of the consumer."""
     table: PartitionTable
     buffer: FetchBuffer
     origins: Origins

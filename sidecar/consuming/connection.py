@@ -79,7 +79,7 @@ class Connection:
 
     @property
     def connected(self) -> bool:
-        """Whether Kafka can be reached, as far as is known."""
+        """Whether Kafka can be reached, as far as we know."""
         return KIND not in self._problems
 
     def work(self, now: float) -> None:

@@ -495,7 +495,7 @@ class ConsumerThread(threading.Thread):
         else:
             self.mailbox.wait(min(WAIT_IDLE_S, self._rebuild.due - now))
 
-    # --- now and then -----------------------------------------------------------------------------------------
+    # --- housekeeping -----------------------------------------------------------------------------------------
 
     def _look_around(self, now: float) -> None:
         self._fetched = self._buffer.fetched

@@ -27,7 +27,7 @@ class FetchBuffer:
         self._undeliverable: dict[TopicPartition, Undeliverable] = {}
         self.next_offset: dict[TopicPartition, int] = {}
         """The offset to fetch next: the one after the last record, or the one to which the client was moved. Missing:
-        nothing was fetched yet."""
+        nothing was fetched since the last ``drop``."""
         self.paused: set[TopicPartition] = set()
         """Partitions that are paused in Kafka's client."""
         self.fetched = 0

@@ -17,7 +17,7 @@ from sidecar.mail.letters import SeekTo
 from sidecar.partitions.vocabulary import OrderRefused, TopicPartition
 
 Found = int | OrderRefused
-"""The offset, or why there is none."""
+"""The offset, or the refusal."""
 
 
 class Target:

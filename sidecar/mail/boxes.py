@@ -12,7 +12,7 @@ from sidecar.mail.letters import Answer, Delivery, Letter, Reply
 
 
 class GoneError(Exception):
-    """The thread that was asked has ended."""
+    """The consumer thread has ended and cannot answer."""
 
 
 class Mailbox:

@@ -1,9 +1,9 @@
 """When a partition moves from one process to another, so that a process that joined later gets its share.
 
-A partition moves only if the processes differ by two partitions or more, one partition at a time, and only if both
-the partition and the new process have been in their place for a while. A hand-over fails when the new process cannot
-create its lambda or fails soon after. Then all hand-overs wait, longer each time: a process that keeps restarting has
-a new id after each start, so its failures cannot be counted.
+One partition moves at a time, and only if the processes differ by two partitions or more. The partition must have
+been with its process, and the new process must have existed, for a while. A hand-over fails when the new process
+cannot create its lambda or fails soon after. Then all hand-overs wait, longer each time: a process that keeps
+restarting has a new id after each start, so its failures cannot be counted.
 """
 
 from collections.abc import Collection

@@ -176,7 +176,8 @@ class Partition:
     - A stream holds it in STARTING, RUNNING, DRAINING, and in PAUSED if the lambda asked for the pause; in DRAINING
       the lease may have ended already.
     - ``resume_at`` never moves back while the partition is assigned to us, except by ``move_to``.
-    - A checkpoint moves ``resume_at`` only under the living lease, only forward, and never past a delivered record.
+    - A checkpoint moves ``resume_at`` only under the living lease, only forward, and not beyond the last delivered
+    record.
     - A record in ``dead`` is never delivered, and no record after it is delivered before it is written as a dead
       letter; then its offset is in ``skip``. So no checkpoint can pass a record that is neither processed nor written
       as a dead letter.

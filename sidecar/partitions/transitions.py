@@ -70,7 +70,9 @@ class Transitions:
         self.timed: dict[TopicPartition, Partition] = {}
         self.empty_since: float | None = None
         self.draining_all = False
-        self.orders: dict[TopicPartition, Ordered] = {}  # of partitions that may come back in the same rebalance
+        self.orders: dict[
+            TopicPartition, Ordered
+        ] = {}  # orders of partitions that may be assigned again in the same rebalance
 
     # --- a life begins ----------------------------------------------------------------------------------------
 
@@ -318,7 +320,7 @@ class Transitions:
         assert stream is not None
         return stream
 
-    # --- small things -----------------------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------------------------
 
     def untime(self, partition: Partition) -> None:
         partition.due = None

@@ -54,7 +54,7 @@ def _ranges(numbers: list[int]) -> str:
 
 
 class State(IntEnum):
-    """Where a partition is in its life (numbers of ``PartitionState`` in ``admin.proto``)."""
+    """The state of a partition (numbers of ``PartitionState`` in ``admin.proto``)."""
 
     WAITING = 1
     STARTING = 2
@@ -67,7 +67,7 @@ class State(IntEnum):
 
 
 class Policy(StrEnum):
-    """What a critical error does."""
+    """What the sidecar does after a critical error."""
 
     HALT = "halt"
     DEAD_LETTER = "dead-letter"
@@ -75,7 +75,7 @@ class Policy(StrEnum):
 
 
 class RevokeReason(IntEnum):
-    """Why a partition is taken back (numbers of ``lambda.proto``)."""
+    """Why a partition is revoked from its lambda (numbers of ``lambda.proto``)."""
 
     REBALANCE = 1
     SHUTDOWN = 2
@@ -111,7 +111,7 @@ class CheckpointOutcome(IntEnum):
 
 
 class ErrorAction(IntEnum):
-    """What a lambda asks for with an error (numbers of ``lambda.proto``)."""
+    """The action that a lambda asks for when it reports an error (numbers of ``lambda.proto``)."""
 
     RESTART = 1
     CRITICAL = 2

@@ -47,7 +47,7 @@ def prepared(admin: AdminClient, topic: str, source: str, log: FilteringBoundLog
     except KafkaException as refusal:
         if refusal.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise
-        made = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics.get(topic)  # another sidecar was faster
+        made = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics.get(topic)  # another sidecar has made it in between
         return len(made.partitions) if made is not None and made.partitions else count
     about = {"topic": topic, "partitions": count, "retention_ms": int(config["retention.ms"])}
     if read:

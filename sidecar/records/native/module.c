@@ -299,7 +299,7 @@ static PyObject *records_of(SourceObject *self, slot_t *slot, PyObject *partitio
     if (records == NULL)
         return NULL;
     records->partition = Py_NewRef(partition);
-    if (PyList_Append(self->all, (PyObject *)records) < 0) { /* the list holds it from here on */
+    if (PyList_Append(self->all, (PyObject *)records) < 0) { /* the list has a reference from now on */
         Py_DECREF(records);
         return NULL;
     }

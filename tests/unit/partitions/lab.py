@@ -27,7 +27,7 @@ from sidecar.partitions.vocabulary import (
 C = TypeVar("C", bound=Command)
 
 P0, P1, P2, P3 = (TopicPartition("words", number) for number in range(4))
-MOST = 4 * 1024 * 1024
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
 class Lab:
@@ -51,7 +51,7 @@ class Lab:
             self.table.resolved(tp, at, self.now, committed=True)
 
     def offer(self, stream: StreamId, process: str = "process") -> None:
-        self.table.available(stream, process, MOST, self.now)
+        self.table.available(stream, process, MAX_MESSAGE_BYTES, self.now)
 
     def run(self, tp: TopicPartition = P0, *, stream: StreamId = 1, at: int = 0, process: str = "process") -> Lease:
         """One partition in the hands of one stream, RUNNING. Returns the lease; forgets the commands."""

@@ -20,7 +20,7 @@ from .account import Account, Held
 from .rules_kafka import ANY
 from .simulation import RECORD_BYTES
 from .thread_part import Thread
-from .world import MOST_STREAMS
+from .world import MAX_STREAMS
 
 PROCESS = st.sampled_from(["one", "two", "three"])
 REASONS = st.sampled_from(list(ClosedReason))
@@ -75,7 +75,7 @@ class LambdaRules(Thread):
         account, held, left = found[pick % len(found)]
         self._pauses(held.stream, account, left[round(part * (len(left) - 1))], seconds)
 
-    @precondition(lambda self: len(self.crowd.known) < MOST_STREAMS)
+    @precondition(lambda self: len(self.crowd.known) < MAX_STREAMS)
     @rule(process=PROCESS)
     def available(self, process: str) -> None:
         line = self.crowd.open(process, self.now)

@@ -24,7 +24,7 @@ from sidecar.partitions.vocabulary import ClosedReason, Policy, Progress, State,
 from .rules_kafka import ANY, KafkaRules
 from .rules_lambda import PROCESS, LambdaRules
 from .rules_operator import OperatorRules
-from .world import MOST_STREAMS, TPS
+from .world import MAX_STREAMS, TPS
 
 STEPS = int(os.environ.get("KAFKA_SIDECAR_MODEL_STEPS", "0"))
 ALL_STEPS = 1_250_000
@@ -77,7 +77,7 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
                 self.resolved()
             elif account.state is State.RESOLVING and account.place >= 0:
                 self._commit([tp])
-            elif account.state is State.WAITING and len(self.crowd.known) < MOST_STREAMS:
+            elif account.state is State.WAITING and len(self.crowd.known) < MAX_STREAMS:
                 self.available(process)
             elif account.state is State.STARTING:
                 self._ready(account)
@@ -97,7 +97,7 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
     @rule(process=PROCESS)
     def a_quiet_while(self, process: str) -> None:
         """All goes well for long enough that one who came later is given a share."""
-        if len(self.crowd.known) < MOST_STREAMS:
+        if len(self.crowd.known) < MAX_STREAMS:
             self.available(process)
         for _ in range(2):
             self.lambdas_work(3, process)

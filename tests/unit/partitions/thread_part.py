@@ -13,7 +13,7 @@ from sidecar.partitions.vocabulary import (
 
 from .account import Account, Held, Letter
 from .simulation import RECORD_BYTES
-from .world import DRAIN, MOST_PER_FRAME, World, Writing
+from .world import DRAIN, MAX_PER_FRAME, World, Writing
 
 
 class Thread(World):
@@ -39,7 +39,7 @@ class Thread(World):
             return False
         if waiting[0] in log.poison:
             return self._undeliverable(tp, account, waiting[0])
-        frame = waiting[: min(room, MOST_PER_FRAME, before)]
+        frame = waiting[: min(room, MAX_PER_FRAME, before)]
         frame = frame[: next((i for i, offset in enumerate(frame) if offset in log.poison), len(frame))]
         del waiting[: len(frame)]
         consecutive = frame[-1] - frame[0] + 1 == len(frame)

@@ -22,7 +22,7 @@ from sidecar.partitions.vocabulary import (
     TopicPartition,
 )
 
-MOST = 4 * 1024 * 1024
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 STEP = 0.25
 """Seconds between two looks: everything takes at least this long."""
 
@@ -82,7 +82,7 @@ class Town:
     def _offer(self, process: Process) -> None:
         self.opened += 1
         process.streams.add(self.opened)
-        self.table.available(self.opened, process.name, MOST, self.now)
+        self.table.available(self.opened, process.name, MAX_MESSAGE_BYTES, self.now)
 
     # --- time -------------------------------------------------------------------------------------------------
 

@@ -38,8 +38,8 @@ LIMITS = Limits(
     hand_over_drain=8.0,
     minimum_stay=5.0,
 )
-MOST_PER_FRAME = 3
-MOST_STREAMS = 8
+MAX_PER_FRAME = 3
+MAX_STREAMS = 8
 DRAIN = 2.0
 
 
