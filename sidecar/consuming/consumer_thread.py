@@ -295,7 +295,7 @@ class ConsumerThread(threading.Thread):
             case letters.ResumeLease(stream):
                 table.resume_lease(stream, now)
             case letters.DeadLettered():
-                self._sender.kept(letter, now)
+                self._sender.dead_letter_answered(letter, now)
             case letters.Told() | letters.Topics() if self._in_callback:
                 self._postponed.append(letter)  # it may move positions
             case letters.Told(then):
