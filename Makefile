@@ -76,18 +76,20 @@ proto: $(VENV)/ready  ## generate sdk_python/protocol from proto/
 lock: $(VENV)/ready  ## pin what pyproject.toml asks for, newest versions, in requirements/dev.txt
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-	  --no-annotate --no-header -q --upgrade -o requirements/dev.txt
+	  --no-emit-package kafka-sidecar-sdk --no-annotate --no-header -q --upgrade -o requirements/dev.txt
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) build *.egg-info sidecar/records/*.so .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build *.egg-info sidecar/records/*.so sdk_python/build sdk_python/*.egg-info
 
 # Made anew when what is pinned or compiled, or the project's own metadata, has changed.
-$(VENV)/ready: requirements/dev.txt pyproject.toml $(wildcard sidecar/records/native/*)
+$(VENV)/ready: requirements/dev.txt pyproject.toml setup.py $(wildcard sidecar/records/native/*) sdk_python/pyproject.toml \
+  sdk_python/VERSION
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed; {sys.executable} is {v.major}.{v.minor}. Name another with: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e ./sdk_python -e .
 	@touch $@
 
 # What the C code is tested with, and by: the rows with random lives, the source with a played librdkafka, and both with
