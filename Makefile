@@ -20,7 +20,10 @@ BESIDE = -n $(JOBS) --maxprocesses 4 --dist loadfile
 SESSIONS ?= 500
 RECORD ?=
 
-.PHONY: help demo pipeline test unit integration tools lint types chaos soak benchmark benchmark-peers compare-deli proto lock clean
+# The newest Python that is supported. The unit tests run on it in an environment of their own.
+NEWEST ?= 3.13
+
+.PHONY: help demo pipeline test unit unit-newest integration tools wheels lint types chaos soak benchmark benchmark-peers compare-deli proto lock clean
 # Tiers follow each other: two at a time would take the time from each other's tests.
 .NOTPARALLEL:
 
@@ -38,6 +41,13 @@ test: unit integration  ## all tests: the two tiers below, one after the other
 
 unit: $(VENV)/ready  ## what needs neither server nor network: a minute
 	$(PYTEST) -n $(JOBS) --dist worksteal tests/unit
+
+unit-newest: $(VENV)/ready  ## the same on the newest Python that is supported, which must be on this machine
+	@newest=$$($(BIN)/python -m tests.servers.pythons $(NEWEST)) && \
+	$(MAKE) --no-print-directory unit VENV=.cache/python$(NEWEST) PYTHON="$$newest"
+
+wheels: $(VENV)/ready  ## both distributions: built, and installed where nothing else is, on the oldest and the newest Python
+	$(PYTEST) tests/packaging
 
 integration: tools  ## the behaviour suite over the embedded broker and real Kafka: some ten minutes
 	$(PYTEST) $(BESIDE) -m "not alone" tests/integration; first=$$?; \
