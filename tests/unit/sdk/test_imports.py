@@ -27,10 +27,8 @@ def imported(node: ast.AST, *, guarded: bool = False) -> Iterator[tuple[str, boo
                 name.id for handler in node.handlers for name in ast.walk(handler) if isinstance(name, ast.Name)
             }
             takes = guarded or bool(caught & {"ImportError", "ModuleNotFoundError"})
-            for child in node.body:
-                yield from imported(child, guarded=takes)
-            for child in (*node.handlers, *node.orelse, *node.finalbody):
-                yield from imported(child, guarded=guarded)
+            for child in ast.iter_child_nodes(node):
+                yield from imported(child, guarded=takes if child in node.body else guarded)
             return
     for child in ast.iter_child_nodes(node):
         yield from imported(child, guarded=guarded)
