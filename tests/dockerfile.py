@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-ENVIRONMENTS = {"sidecar": "/opt/kafka-sidecar", "lambda": "/opt/lambda"}
+ENVIRONMENTS = {"sidecar": "/opt/kafka-sidecar", "lambda": "/opt/lambda", "examples": "/opt/examples"}
 """Where each of the images has its virtual environment."""
 
 

@@ -98,7 +98,7 @@ def test_images_are_pinned_and_ours_is_built_here(name: str) -> None:
     assert tag not in {"", "latest"}
     assert (name in OURS) == ("build" in SERVICES[name])
     if name in OURS:
-        assert SERVICES[name]["build"] == {"context": ".", "target": "sidecar" if name == "sidecar" else "lambda"}
+        assert SERVICES[name]["build"] == {"context": ".", "target": "sidecar" if name == "sidecar" else "examples"}
         assert {one["image"] for one in SERVICES.values() if one.get("build") == SERVICES[name]["build"]} == {
             SERVICES[name]["image"]
         }
@@ -254,11 +254,11 @@ def test_the_builder_gets_nothing_else(path: str) -> None:
 
 
 def test_the_images_are_built_in_stages_on_one_pinned_slim_base() -> None:
-    assert [*STAGES] == ["build", "base", "lambda", "sidecar"]  # the last is what `docker build .` makes
+    assert [*STAGES] == ["build", "base", "lambda", "examples", "sidecar"]  # the last is what `docker build .` makes
     bases = {name: stage[0].words[0] for name, stage in STAGES.items()}
     assert bases["build"] == bases["base"].replace("-slim", "")  # the same, with a compiler
     assert re.fullmatch(r"python:3\.13-slim-\w+", bases["base"])
-    assert bases["lambda"] == bases["sidecar"] == "base"
+    assert {bases[target] for target in ENVIRONMENTS} == {"base"}
     for name, environment_of in ENVIRONMENTS.items():
         copied = [one for one in image(name) if one.name == "COPY" and one.flags == {"from": "build"}]
         assert [one.words for one in copied] == [[environment_of, environment_of]]
@@ -269,14 +269,14 @@ def test_whatever_is_installed_is_pinned_with_its_hash_and_a_wheel() -> None:
     download, *installs = pip
     assert {"download", "--require-hashes", "--no-deps", "--only-binary"} <= set(download)
     assert (ROOT / "requirements" / download[-1]).is_file()
-    assert len(installs) == 2
+    assert len(installs) == len(ENVIRONMENTS)
     for install in installs:
         assert {"install", "--no-index", "--find-links"} <= set(install)
     assert not re.search(r"apt-get|gcc|build-essential|curl|wget", (ROOT / "Dockerfile").read_text())
 
 
 def test_an_image_has_what_its_programs_import_and_nothing_more() -> None:
-    """The lambdas': the SDK, with what reads the config file, and what the extra of the examples asks for."""
+    """A lambda's: the SDK, with what reads the config file. The examples': also what their extra asks for."""
     installs = {
         one.words[one.words.index("--python") + 1].removesuffix("/bin/python"): one.words[
             one.words.index("wheels") + 1 :
@@ -287,7 +287,8 @@ def test_an_image_has_what_its_programs_import_and_nothing_more() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     examples = [re.split(r"[^\w.-]", needed)[0] for needed in extras["examples"]]
     assert installs == {
-        ENVIRONMENTS["lambda"]: ["./sdk_python[config]", *examples],
+        ENVIRONMENTS["lambda"]: ["./sdk_python[config]"],
+        ENVIRONMENTS["examples"]: ["./sdk_python[config]", *examples],
         ENVIRONMENTS["sidecar"]: ["."],
     }
 
