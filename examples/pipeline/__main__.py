@@ -11,7 +11,7 @@ from pathlib import Path
 
 from examples.demo.command import seconds_argument, stop_signals
 
-REMEDY = "run `make pipeline`, which installs what is needed, or: pip install -e '.[examples]'"
+REMEDY = "run `make pipeline`, which installs what is needed, or: pip install '.[examples]'"
 
 
 def main() -> int:

@@ -1,7 +1,8 @@
 """Cuts JSON that is nested deeper than a parser can read.
 
-Python's JSON parser calls itself for each level and gives up after some hundred levels; how many depends on the depth
-of the call stack. The functions here need no call per level.
+Python's JSON parser calls itself for each level. It gives up after some hundred levels in Python 3.11, and after some
+thousand in later versions; how many depends on the depth of the call stack. The functions here need no call per
+level.
 """
 
 import re

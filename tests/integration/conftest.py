@@ -23,7 +23,7 @@ _TOOLS = {
     "kafka": prepare.KAFKA,
     "two_brokers": prepare.KAFKA,
     "ferret": prepare.FERRETDB,
-    "image": prepare.WHEELS,
+    "images": prepare.WHEELS,
     "installed": prepare.WHEELS,
 }
 """What a test needs, by its markers and fixtures."""

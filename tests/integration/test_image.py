@@ -1,7 +1,7 @@
-"""What the Dockerfile does, done without an engine: its stages in a folder, and the image's commands there.
+"""What the Dockerfile does, done without an engine: its stages in a folder, and the images' commands there.
 
 The instructions are taken from the Dockerfile's text, and the commands from docker-compose.yml. Two things differ:
-the base image is the Python that runs this, and /build, /opt and /app are in a temporary folder.
+the base image is the Python that runs this, and /build, /opt and each image's /app are in a temporary folder.
 """
 
 from __future__ import annotations
@@ -12,14 +12,23 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from confluent_kafka import Producer
 
-from tests.dockerfile import COMPOSE, ENVIRONMENT, ROOT, STAGES, Instruction, environment, workdir
+from tests.dockerfile import (
+    COMPOSE,
+    ENVIRONMENTS,
+    ROOT,
+    STAGES,
+    Instruction,
+    environment,
+    image as instructions,
+    workdir,
+)
 from tests.integration.conftest import need
 from tests.servers import wheels
 from tests.servers.kafka import KafkaServer, missing_requirements
@@ -31,18 +40,25 @@ GRACE = float(COMPOSE["services"]["sidecar"]["stop_grace_period"].removesuffix("
 
 
 class Image(NamedTuple):
-    """The image's files in a folder."""
+    """An image's files in folders: an environment stays where the first stage made it, since it has its own path."""
 
+    target: str
     folder: Path
-    environ: dict[str, str]
+    app: Path
+    """What is /app in the image."""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The variables that a command of the image has."""
+        return {"PATH": f"{self.folder}{ENVIRONMENTS[self.target]}/bin", "HOME": "/nonexistent"}
 
     def path(self, inside: str) -> Path:
         """Where an absolute path of the image is."""
-        return self.folder / inside.removeprefix("/")
-
-    def translated(self, command: str) -> str:
-        """A command with its absolute paths moved into the folder."""
-        return re.sub(r"(?<![\w./-])/(?=(?:opt|build|app)\b)", f"{self.folder}/", command)
+        return (
+            self.app / inside.removeprefix("/app").lstrip("/")
+            if inside.startswith("/app")
+            else Path(f"{self.folder}{inside}")
+        )
 
     def run(self, command: Sequence[str], **environ: str) -> subprocess.CompletedProcess[str]:
         """One command in the image's last working directory, with the image's PATH and no other variable of ours."""
@@ -50,7 +66,7 @@ class Image(NamedTuple):
         assert program is not None, f"{command[0]} is not in the image"
         return subprocess.run(
             [program, *command[1:]],
-            cwd=self.path(workdir(STAGES[-1])),
+            cwd=self.path(workdir(self.target)),
             env={**self.environ, **environ},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -60,36 +76,37 @@ class Image(NamedTuple):
         )
 
 
-def copy(image: Image, source: str, target: str, directory: str) -> None:
-    """COPY of one file or folder out of the build context."""
-    to = image.path(os.path.normpath(Path(directory, target)))
+def copy(source: str, to: Path, *, into: bool) -> None:
+    """COPY of one file or folder out of the build context, to a path or into a folder."""
     if (ROOT / source).is_dir():
-        shutil.copytree(ROOT / source, to, ignore=shutil.ignore_patterns("__pycache__", "*.so"), dirs_exist_ok=True)
+        built = shutil.ignore_patterns("__pycache__", "*.so", "build", "*.egg-info")
+        shutil.copytree(ROOT / source, to, ignore=built, dirs_exist_ok=True)
     else:
-        shutil.copy(ROOT / source, to / Path(source).name if target.endswith("/") else to)
+        shutil.copy(ROOT / source, to / Path(source).name if into else to)
 
 
-def build(image: Image, stage: Sequence[Instruction]) -> None:
-    """Carry out what a stage says that can be done in a folder."""
+def build(stage: Sequence[Instruction], path: Callable[[str], Path]) -> None:
+    """Carry out what a stage says that can be done in a folder; ``path`` says where a path of the image is."""
     directory = "/"
     for instruction in stage:
         match instruction:
             case Instruction("WORKDIR"):
                 directory = instruction.text
-                image.path(directory).mkdir(parents=True, exist_ok=True)
+                path(directory).mkdir(parents=True, exist_ok=True)
             case Instruction("COPY", {"from": _}):
-                assert instruction.words == [ENVIRONMENT, ENVIRONMENT]  # it stays where the first stage made it
+                pass  # an environment stays where the first stage made it
             case Instruction("COPY"):
                 *sources, target = instruction.words
                 for source in sources:
-                    copy(image, source, target, directory)
+                    copy(source, path(os.path.normpath(Path(directory, target))), into=target.endswith("/"))
             case Instruction("RUN") if not instruction.text.startswith("useradd "):
                 # pip fetches nothing: the wheels were fetched before the first test.
                 wheels_only = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels.fetch())}
                 search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+                command = re.sub(r"(?<![\w./-])/(?=(?:opt|build|app)\b)", f"{path('/')}/", instruction.text)
                 done = subprocess.run(
-                    ["sh", "-c", image.translated(instruction.text)],
-                    cwd=image.path(directory),
+                    ["sh", "-c", command],
+                    cwd=path(directory),
                     env={**os.environ, "PATH": search, **wheels_only},
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
@@ -99,41 +116,89 @@ def build(image: Image, stage: Sequence[Instruction]) -> None:
                 assert done.returncode == 0, f"{instruction.text}\n{done.stdout}{done.stderr}"
 
 
+class Images(NamedTuple):
+    """All of them, and what docker-compose.yml mounts into them."""
+
+    sidecar: Image
+    one_lambda: Image
+    examples: Image
+
+    def of(self, service: str) -> Image:
+        """The one that a service of docker-compose.yml runs."""
+        target = COMPOSE["services"][service]["build"]["target"]
+        return next(image for image in self if image.target == target)
+
+
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """The image, and what docker-compose.yml mounts into the sidecar."""
-    folder = tmp_path_factory.mktemp("image")
-    made = Image(folder, {"PATH": f"{folder}{ENVIRONMENT}/bin", "HOME": "/nonexistent"})
-    for stage in STAGES:
-        build(made, stage)
-    for mount in COMPOSE["services"]["sidecar"]["volumes"]:
-        source, target, _ = mount.split(":")
-        shutil.copy(ROOT / source, made.path(target))
+def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
+    """All images."""
+    folder = tmp_path_factory.mktemp("images")
+    build(STAGES["build"], lambda inside: Path(f"{folder}{inside}"))
+    made = Images(*(Image(target, folder, folder / f"app-of-{target}") for target in ENVIRONMENTS))
+    for image in made:
+        build(instructions(image.target), image.path)
+    for service in ("sidecar", "deli"):
+        for mount in COMPOSE["services"][service]["volumes"]:
+            source, target, _ = mount.split(":")
+            shutil.copy(ROOT / source, made.of(service).path(target))
     return made
 
 
-def test_the_environment_has_what_the_project_needs_and_no_tools(image: Image) -> None:
-    code = "import importlib.metadata as m; print(*sorted(d.name.lower() for d in m.distributions()))"
-    there = set(image.run(["python", "-c", code]).stdout.split())
-    assert {"kafka-sidecar", "confluent-kafka", "grpcio", "pymongo"} <= there
-    assert there.isdisjoint({"pip", "pytest", "mypy", "ruff", "grpcio-tools", "setuptools"})
+@pytest.fixture(scope="module")
+def image(images: Images) -> Image:
+    """The sidecar's."""
+    return images.sidecar
+
+
+@pytest.fixture(scope="module", params=ENVIRONMENTS)
+def each(request: pytest.FixtureRequest, images: Images) -> Image:
+    """Each of them in turn."""
+    return next(image for image in images if image.target == request.param)
+
+
+DISTRIBUTIONS = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
+
+
+def installed(image: Image) -> set[str]:
+    """What is installed, as NAME==VERSION."""
+    return {line.lower().replace("_", "-") for line in image.run(["python", "-c", DISTRIBUTIONS]).stdout.split()}
+
+
+def names(image: Image) -> set[str]:
+    """The names of what is installed."""
+    return {entry.partition("==")[0] for entry in installed(image)}
+
+
+def test_the_sidecars_environment_has_what_it_needs_and_no_tools(images: Images) -> None:
+    there = names(images.sidecar)
+    assert {"kafka-sidecar", "kafka-sidecar-sdk", "confluent-kafka", "grpcio"} <= there
+    assert there.isdisjoint({"pip", "pytest", "mypy", "ruff", "grpcio-tools", "setuptools", "pymongo", "orjson"})
+
+
+def test_a_lambdas_environment_has_the_sdk_and_what_reads_the_config(images: Images) -> None:
+    sdk = {"kafka-sidecar-sdk", "grpcio", "protobuf", "typing-extensions", "pyyaml"}  # the fourth is grpcio's
+    assert names(images.one_lambda) == sdk
+    assert names(images.examples) == {*sdk, "confluent-kafka", "orjson", "pymongo", "dnspython"}  # pymongo's
 
 
 def test_the_extension_was_compiled_for_it(image: Image) -> None:
     assert image.run(["python", "-c", "import sidecar.records._native as n; print(n.__file__)"]).stdout.strip()
 
 
-def test_all_versions_are_the_pinned_ones(image: Image) -> None:
-    code = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
-    installed = {line.lower().replace("_", "-") for line in image.run(["python", "-c", code]).stdout.split()}
+def test_all_versions_are_the_pinned_ones(each: Image) -> None:
+    there = {entry for entry in installed(each) if not entry.startswith("kafka-sidecar")}
     pinned = set(re.findall(r"^[\w.-]+==[^\s;\\]+", (ROOT / "requirements" / "dev.txt").read_text(), re.MULTILINE))
-    assert len(installed) > 10
-    assert {entry for entry in installed if not entry.startswith("kafka-sidecar==")} <= pinned
+    assert len(there) > 3
+    assert there <= pinned
 
 
-def test_the_project_is_installed_and_not_linked_to_this_tree(image: Image) -> None:
-    done = image.run(["python", "-c", "import sidecar, sdk_python; print(sidecar.__file__, sdk_python.__file__)"])
-    assert done.stdout.count(f"{image.folder}{ENVIRONMENT}/") == 2, done.stdout + done.stderr
+def test_what_is_ours_is_installed_and_not_linked_to_this_tree(images: Images) -> None:
+    done = images.sidecar.run(
+        ["python", "-c", "import sidecar, sdk_python; print(sidecar.__file__, sdk_python.__file__)"]
+    )
+    assert done.stdout.count(f"{images.sidecar.folder}/opt/kafka-sidecar/") == 2, done.stdout + done.stderr
+    done = images.one_lambda.run(["python", "-c", "import sdk_python; print(sdk_python.__file__)"])
+    assert done.stdout.startswith(f"{images.one_lambda.folder}/opt/lambda/"), done.stdout + done.stderr
 
 
 def test_the_sidecar_accepts_the_config_with_what_compose_sets(image: Image) -> None:
@@ -142,21 +207,23 @@ def test_the_sidecar_accepts_the_config_with_what_compose_sets(image: Image) -> 
     assert done.returncode == 0, done.stderr
     assert "kafka:29092" in done.stdout
     assert "0.0.0.0:50051 with token" in done.stdout
-    assert done.stderr == ""  # no warning that everybody is let in
+    # No warning that everybody is let in. The lambdas are in the other image.
+    assert [line for line in done.stderr.splitlines() if not line.endswith("unless its process runs elsewhere")] == []
     for name in ("deli", "scriptorium"):
         assert f"lambda   {name}: " in done.stdout
 
 
 def test_the_image_runs_the_sidecar_when_it_is_not_told_what(image: Image) -> None:
-    (command,) = [one.exec_form for one in STAGES[-1] if one.name == "CMD"]
+    (command,) = [one.exec_form for one in instructions("sidecar") if one.name == "CMD"]
     assert command is not None
     done = image.run([*command, "--check"], **environment("sidecar"))
     assert done.stdout.endswith("config.yaml: ok\n"), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ["deli", "scriptorium"])
-def test_a_lambda_is_found_and_dials_the_sidecar(image: Image, name: str) -> None:
+def test_a_lambda_is_found_and_dials_the_sidecar(images: Images, name: str) -> None:
     """Its plugin loads and its own config is right: what fails is only that there is no sidecar."""
+    image = images.of(name)
     command = COMPOSE["services"][name]["command"]
     assert image.run([*command, "--help"]).returncode == 0
     variables = {**environment(name), "KAFKA_SIDECAR_ADDRESS": "no-port"}
@@ -169,14 +236,15 @@ def test_a_lambda_is_found_and_dials_the_sidecar(image: Image, name: str) -> Non
         "from pathlib import Path\n"
         "sys.path.insert(0, '')\n"
         f"config = read_config(Path('config.yaml'), {name!r})\n"
-        "print(load_plugin(config.plugin))\n"
+        "for plugin in filter(None, [config.plugin, config.document_lambda]):\n"
+        "    print(load_plugin(plugin))\n"
     )
     done = image.run(["python", "-c", program], **environment(name))
     assert done.returncode == 0, done.stderr
 
 
 def test_the_health_check_asks_the_sidecar_and_fails_without_one(image: Image) -> None:
-    (check,) = [one.text for one in STAGES[-1] if one.name == "HEALTHCHECK"]
+    (check,) = [one.text for one in instructions("sidecar") if one.name == "HEALTHCHECK"]
     command = json.loads(check.removeprefix("CMD "))
     done = image.run(command, **{**environment("sidecar"), "LISTEN": "127.0.0.1:1"})
     assert done.returncode == 1, done.stdout

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -81,12 +80,7 @@ def test_code_comes_before_line_35_and_the_commands_are_these() -> None:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment in which the page's `pip install` was done in a clone, without a network: the folder."""
     folder = tmp_path_factory.mktemp("stranger")
-    clone, environment = folder / "clone", folder / "venv"
-    clone.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, clone)
-    for name in ("sidecar", "sdk_python"):
-        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    clone, environment = wheels.clone(folder / "clone"), folder / "venv"
     venv.create(environment, with_pip=False)
     pip = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python"), "--quiet"]
     fetched = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels.fetch())}

@@ -54,7 +54,7 @@ FERRETDB = Tool(
     ferretdb.build,
 )
 WHEELS = Tool(
-    "the image's wheels",
+    "the images' wheels",
     "fetching what requirements/dev.txt pins, 70 MB: some seconds, or as long as the network takes",
     lambda: wheels.folder().is_dir(),
     lambda: None,

@@ -1,8 +1,12 @@
-"""The wheels that the image is built of, fetched once: all that requirements/dev.txt pins, for this Python."""
+"""The wheels that the images are built of, fetched once: all that requirements/dev.txt pins, for a version of Python.
+
+And what a stranger has who has cloned the repository: the files that are installed from.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,25 +18,26 @@ from tests.servers.process import last_lines
 ROOT = Path(__file__).resolve().parents[2]
 PINNED = ROOT / "requirements" / "dev.txt"
 CACHE = ROOT / ".cache"
+THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""The Python that runs this."""
 
 
 class WheelsError(RuntimeError):
     """The wheels could not be fetched; the text has pip's last words."""
 
 
-def folder() -> Path:
+def folder(version: str = THIS) -> Path:
     """Where the wheels are, or will be. The name changes with what is pinned, and with the Python."""
     pinned = sha256(PINNED.read_bytes()).hexdigest()[:12]
-    return CACHE / f"wheels-{sys.version_info.major}.{sys.version_info.minor}-{pinned}"
+    return CACHE / f"wheels-{version}-{pinned}"
 
 
-def fetch() -> Path:
-    """Return the folder with the wheels; fetch them from pip's index if they are not there yet.
+def fetch(version: str = THIS) -> Path:
+    """Return the folder with the wheels for a Python; fetch them from pip's index if they are not there yet.
 
-    Raises:
-        WheelsError: pip failed.
+    Raises ``WheelsError`` when pip fails.
     """
-    fetched = folder()
+    fetched = folder(version)
     if fetched.is_dir():
         return fetched
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -44,6 +49,7 @@ def fetch() -> Path:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
             # As the Dockerfile does it.
             command += ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", str(PINNED)]
+            command += ["--python-version", version]
             done = subprocess.run(
                 [*command, "--dest", f"{part}/wheels"],
                 stdin=subprocess.DEVNULL,
@@ -56,3 +62,14 @@ def fetch() -> Path:
                 raise WheelsError(f"pip could not fetch the wheels of {PINNED.relative_to(ROOT)}:\n{last}")
             (Path(part) / "wheels").rename(fetched)  # a finished folder appears at once or not at all
     return fetched
+
+
+def clone(to: Path) -> Path:
+    """Copy into a new folder what is installed from in a clone, and nothing built here; returns the folder."""
+    to.mkdir(parents=True)
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, to)
+    built = shutil.ignore_patterns("__pycache__", "*.so", "build", "*.egg-info")
+    for name in ("sidecar", "sdk_python"):
+        shutil.copytree(ROOT / name, to / name, ignore=built)
+    return to

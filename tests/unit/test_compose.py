@@ -24,18 +24,22 @@ from sdk_python import _config
 from sdk_python._client import DRAIN_TIMEOUT_S
 from sidecar.app import LEAVE_TIMEOUT, STOP_GRACE
 from sidecar.config import load
-from tests.dockerfile import COMPOSE, ENVIRONMENT, ROOT, STAGES, Instruction, environment
+from tests.dockerfile import COMPOSE, ENVIRONMENTS, ROOT, STAGES, Instruction, environment, image
 
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ["sidecar", "deli", "scriptorium"]
 LAMBDAS = ["deli", "scriptorium"]
-FINAL = STAGES[-1]
 
 
-def only(name: str) -> Instruction:
-    """The last stage's one instruction of that name."""
-    (found,) = [instruction for instruction in FINAL if instruction.name == name]
+def only(name: str, target: str = "sidecar") -> Instruction:
+    """An image's one instruction of that name."""
+    (found,) = [instruction for instruction in image(target) if instruction.name == name]
     return found
+
+
+def target_of(service: str) -> str:
+    """The image that a service of ours runs."""
+    return str(SERVICES[service]["build"]["target"])
 
 
 def seconds(duration: str) -> int:
@@ -94,8 +98,10 @@ def test_images_are_pinned_and_ours_is_built_here(name: str) -> None:
     assert tag not in {"", "latest"}
     assert (name in OURS) == ("build" in SERVICES[name])
     if name in OURS:
-        assert SERVICES[name]["build"] == "."
-        assert (ROOT / "Dockerfile").is_file()
+        assert SERVICES[name]["build"] == {"context": ".", "target": "sidecar" if name == "sidecar" else "examples"}
+        assert {one["image"] for one in SERVICES.values() if one.get("build") == SERVICES[name]["build"]} == {
+            SERVICES[name]["image"]
+        }
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -108,7 +114,7 @@ def test_nothing_runs_with_more_rights_than_it_needs(name: str) -> None:
         assert str(service["user"]).split(":")[0] not in {"", "0", "root"}
     if name in OURS:
         assert service["read_only"] is True
-        assert service["user"] == only("USER").text
+        assert service["user"] == only("USER", target_of(name)).text
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -209,7 +215,9 @@ def test_the_config_says_in_the_network_of_compose_what_it_should() -> None:
 def test_the_plugins_of_the_lambdas_are_in_the_image(name: str) -> None:
     one = yaml.safe_load((ROOT / "config.yaml").read_text())["lambdas"][name]
     assert SERVICES[name]["command"][-1] == name
-    copied = {source for stage in STAGES for one in stage if one.name == "COPY" for source in one.words[:-1]}
+    copied = {source for one in image(target_of(name)) if one.name == "COPY" for source in one.words[:-1]} | {
+        "sdk_python"
+    }
     inner = one.get("settings", {}).get("document_lambda")
     for module in filter(None, [one["plugin"], inner]):
         assert importlib.util.find_spec(module) is not None
@@ -230,8 +238,8 @@ def test_the_token_can_be_set_and_its_default_says_what_it_is() -> None:
 
 
 def test_what_the_dockerfile_copies_exists_and_reaches_the_builder() -> None:
-    copies = [one for stage in STAGES for one in stage if one.name == "COPY" and "from" not in one.flags]
-    assert not [one for stage in STAGES for one in stage if one.name == "ADD"]
+    copies = [one for stage in STAGES.values() for one in stage if one.name == "COPY" and "from" not in one.flags]
+    assert not [one for stage in STAGES.values() for one in stage if one.name == "ADD"]
     for source in [source for one in copies for source in one.words[:-1]]:
         assert (ROOT / source).exists(), source
         assert not ignored(source), source
@@ -245,35 +253,61 @@ def test_the_builder_gets_nothing_else(path: str) -> None:
     assert ignored(path)
 
 
-def test_the_image_is_built_in_stages_on_one_pinned_slim_base() -> None:
-    assert len(STAGES) == 2
-    bases = [stage[0].text.split() for stage in STAGES]
-    assert bases[0] == [bases[1][0].replace("-slim", ""), "AS", "build"]  # the same, with a compiler
-    assert re.fullmatch(r"python:3\.13-slim-\w+", bases[1][0])
-    assert [one.flags.get("from") for one in FINAL if one.name == "COPY"] == ["build", None]
+def test_the_images_are_built_in_stages_on_one_pinned_slim_base() -> None:
+    assert [*STAGES] == ["build", "base", "lambda", "examples", "sidecar"]  # the last is what `docker build .` makes
+    bases = {name: stage[0].words[0] for name, stage in STAGES.items()}
+    assert bases["build"] == bases["base"].replace("-slim", "")  # the same, with a compiler
+    assert re.fullmatch(r"python:3\.13-slim-\w+", bases["base"])
+    assert {bases[target] for target in ENVIRONMENTS} == {"base"}
+    for name, environment_of in ENVIRONMENTS.items():
+        copied = [one for one in image(name) if one.name == "COPY" and one.flags == {"from": "build"}]
+        assert [one.words for one in copied] == [[environment_of, environment_of]]
 
 
 def test_whatever_is_installed_is_pinned_with_its_hash_and_a_wheel() -> None:
-    pip = [one.words for stage in STAGES for one in stage if one.name == "RUN" and "pip" in one.words]
-    download, install = pip
+    pip = [one.words for stage in STAGES.values() for one in stage if one.name == "RUN" and "pip" in one.words]
+    download, *installs = pip
     assert {"download", "--require-hashes", "--no-deps", "--only-binary"} <= set(download)
-    assert {"install", "--no-index", "--find-links"} <= set(install)
     assert (ROOT / "requirements" / download[-1]).is_file()
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert set(re.findall(r"\w+", install[-1])) <= extras.keys()
+    assert len(installs) == len(ENVIRONMENTS)
+    for install in installs:
+        assert {"install", "--no-index", "--find-links"} <= set(install)
     assert not re.search(r"apt-get|gcc|build-essential|curl|wget", (ROOT / "Dockerfile").read_text())
 
 
-def test_the_image_starts_the_sidecar_as_somebody_without_rights() -> None:
-    user = only("USER").text
+def test_an_image_has_what_its_programs_import_and_nothing_more() -> None:
+    """A lambda's: the SDK, with what reads the config file. The examples': also what their extra asks for."""
+    installs = {
+        one.words[one.words.index("--python") + 1].removesuffix("/bin/python"): one.words[
+            one.words.index("wheels") + 1 :
+        ]
+        for one in STAGES["build"]
+        if one.name == "RUN" and "install" in one.words
+    }
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    examples = [re.split(r"[^\w.-]", needed)[0] for needed in extras["examples"]]
+    assert installs == {
+        ENVIRONMENTS["lambda"]: ["./sdk_python[config]"],
+        ENVIRONMENTS["examples"]: ["./sdk_python[config]", *examples],
+        ENVIRONMENTS["sidecar"]: ["."],
+    }
+
+
+@pytest.mark.parametrize("target", ENVIRONMENTS)
+def test_an_image_runs_as_somebody_without_rights(target: str) -> None:
+    user = only("USER", target).text
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", user)  # numbers: an orchestrator can tell that it is not root
-    assert f"--uid {user.split(':')[0]} " in only("RUN").text
-    assert only("CMD").exec_form == ["kafka-sidecar"]
-    assert only("STOPSIGNAL").text == "SIGTERM"
-    assert "PYTHONUNBUFFERED=1" in only("ENV").words
-    assert f"PATH={ENVIRONMENT}/bin:$PATH" in only("ENV").words
-    order = [one.name for one in FINAL]
+    assert f"--uid {user.split(':')[0]} " in only("RUN", target).text
+    assert only("STOPSIGNAL", target).text == "SIGTERM"
+    set_there = [word for one in image(target) if one.name == "ENV" for word in one.words]
+    assert "PYTHONUNBUFFERED=1" in set_there
+    assert f"PATH={ENVIRONMENTS[target]}/bin:$PATH" in set_there
+    order = [one.name for one in image(target)]
     assert order.index("USER") > order.index("RUN")
+
+
+def test_the_image_of_the_sidecar_starts_it() -> None:
+    assert only("CMD").exec_form == ["kafka-sidecar"]
 
 
 def test_the_health_check_of_the_image_and_of_compose_are_one() -> None:

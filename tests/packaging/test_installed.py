@@ -1,0 +1,143 @@
+"""The wheels in environments that have nothing else, on the oldest and the newest Python, without a package index."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.integration.harness import Program, wait_for
+from tests.packaging.conftest import Dist, run
+from tests.servers import pythons, wheels
+from tests.servers.process import free_ports
+
+pytestmark = pytest.mark.timeout(900)  # whichever test is first builds, fetches what is pinned, and installs
+
+VERSIONS = ("3.11", "3.13")
+
+WORDS = """
+from sdk_python import IContext, Message, partition_lambda
+
+@partition_lambda
+def handle(message: Message, context: IContext) -> None:
+    print("got", (message.value or b"").decode(), flush=True)
+    context.checkpoint(message.offset)
+"""
+
+CONFIG = """
+kafka: {{bootstrap.servers: "embedded:{port}"}}
+lambdas: {{words: {{topic: sentences, group: words, plugin: words.py}}}}
+server: {{listen: '{listen}'}}
+"""
+
+PRODUCE = """
+import sys
+from confluent_kafka import Producer
+producer = Producer({"bootstrap.servers": sys.argv[1]})
+producer.produce("sentences", b"the fox")
+assert producer.flush(30.0) == 0
+"""
+
+IMPORT_ALL = """
+import importlib, pkgutil, sdk_python
+for module in pkgutil.walk_packages(sdk_python.__path__, "sdk_python."):
+    importlib.import_module(module.name)
+"""
+
+
+class Environments(NamedTuple):
+    """On one version of Python: what a lambda's image has, and what the sidecar's has. The Python of each."""
+
+    sdk: Path
+    sidecar: Path
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def installed(request: pytest.FixtureRequest, dist: Dist, tmp_path_factory: pytest.TempPathFactory) -> Environments:
+    """Both environments; pip finds what was built, and what is pinned, in folders."""
+    version = str(request.param)
+    base, fetched = pythons.find(version), wheels.fetch(version)
+    folder = tmp_path_factory.mktemp(f"python{version}")
+    offered = ["--no-index", "--only-binary", ":all:", "--find-links", dist.sdk.wheel.parent, "--find-links", fetched]
+    made = []
+    for name, requirement in (("sdk", "kafka-sidecar-sdk"), ("sidecar", "kafka-sidecar[embedded]")):
+        run([base, "-m", "venv", "--without-pip", folder / name], folder)
+        made.append(folder / name / "bin" / "python")
+        pip = [sys.executable, "-m", "pip", "--python", made[-1], "--quiet", "--disable-pip-version-check"]
+        run([*pip, "install", *offered, requirement], folder)
+    return Environments(*made)
+
+
+def distributions(python: Path, cwd: Path) -> dict[str, str]:
+    """The names and versions of what is installed."""
+    code = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
+    found: dict[str, str] = json.loads(run([python, "-c", code], cwd))
+    return {name.lower().replace("_", "-"): version for name, version in found.items()}
+
+
+def test_a_lambdas_environment_has_no_client_of_kafka(installed: Environments, tmp_path: Path) -> None:
+    assert distributions(installed.sdk, tmp_path).keys() == {
+        "kafka-sidecar-sdk",
+        "grpcio",
+        "protobuf",
+        "typing-extensions",  # grpcio's
+    }
+    run([installed.sdk, "-W", "error", "-c", IMPORT_ALL], tmp_path)
+
+
+def test_both_know_their_version(installed: Environments, tmp_path: Path, dist: Dist) -> None:
+    version = str(dist.sdk.metadata["Version"])
+    there = distributions(installed.sidecar, tmp_path)
+    assert (there["kafka-sidecar"], there["kafka-sidecar-sdk"]) == (version, version)
+    shown = run([installed.sidecar.parent / "kafka-sidecar", "--version"], tmp_path)
+    assert shown.strip().endswith(f"version {version}")
+    code = "from sdk_python._client import _version; print(_version())"
+    assert run([installed.sdk, "-c", code], tmp_path).strip() == version
+
+
+def test_the_extension_that_one_python_compiled_works_in_the_other(
+    installed: Environments, tmp_path: Path, dist: Dist
+) -> None:
+    (compiled,) = [name for name in dist.sidecar.files if name.endswith(".abi3.so")]
+    module = compiled.removesuffix(".abi3.so").replace("/", ".")
+    assert run([installed.sidecar, "-c", f"import {module} as made; print(made.__file__)"], tmp_path).strip()
+
+
+def test_a_lambda_without_a_sidecar_says_so_and_a_config_file_needs_an_extra(
+    installed: Environments, tmp_path: Path
+) -> None:
+    (tmp_path / "words.py").write_text(WORDS)
+    (tmp_path / "config.yaml").write_text(CONFIG.format(port=9092, listen="unix://s.sock"))
+    serve = [str(installed.sdk), "-m", "sdk_python.serve", "words"]
+    assert "NAME" in run([*serve, "--help"], tmp_path)
+    alone = Program("words", [*serve, "words.py", "--address", f"unix://{tmp_path}/s.sock"], cwd=tmp_path)
+    without_yaml = Program("words", serve, cwd=tmp_path)
+    try:
+        wait_for(lambda: "no sidecar answers" in alone.text(), alone.text)
+        assert alone.terminate() == 0
+        assert (without_yaml.ended(), "needs PyYAML" in without_yaml.text()) == (2, True)
+    finally:
+        alone.close()
+        without_yaml.close()
+
+
+def test_the_installed_sidecar_serves_a_lambda_that_has_the_sdk_alone(
+    installed: Environments, tmp_path: Path
+) -> None:
+    (port,), socket = free_ports(1), f"unix://{tmp_path}/s.sock"
+    (tmp_path / "words.py").write_text(WORDS)
+    (tmp_path / "config.yaml").write_text(CONFIG.format(port=port, listen=socket))
+    serve = [str(installed.sdk), "-m", "sdk_python.serve", "words", "words.py", "--address", socket]
+    programs = [Program("sidecar", [str(installed.sidecar.parent / "kafka-sidecar")], cwd=tmp_path)]
+    try:
+        programs[0].wait_for_log("listening for lambdas")
+        run([installed.sidecar, "-c", PRODUCE, f"127.0.0.1:{port}"], tmp_path)
+        programs.append(Program("words", serve, cwd=tmp_path))
+        programs[1].wait_for_log("got the fox")
+        assert [program.terminate() for program in reversed(programs)] == [0, 0]
+    finally:
+        for program in programs:
+            program.close()
