@@ -1,44 +1,29 @@
 """One client of Kafka and the objects that live as long as it does. All are made anew when the client fails for good.
 
-`Kept` has the objects that outlive a client: the partitions' state, the counters, the frames in flight. The leases of
-a client's partitions end with it.
+`LambdaState` has the objects that outlive a client: the partitions' state, the counters, the frames in flight. The
+leases of a client's partitions end with it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition as KafkaPartition
-from structlog.typing import FilteringBoundLogger
 
-from sidecar.cluster.client_log import ClientLog
 from sidecar.cluster.errors import Faults, WatchedConsumer
-from sidecar.cluster.inquiries import Inquiries
-from sidecar.cluster.origins import Origins
-from sidecar.config.kafka_properties import Property, rebalance_protocol
-from sidecar.config.lambdas import LambdaConfig
+from sidecar.config.kafka_properties import rebalance_protocol
 from sidecar.consuming.back_pressure import BackPressure
-from sidecar.consuming.commit_refusals import CommitRefusals
-from sidecar.consuming.commits import Commits
-from sidecar.consuming.connection import Connection
 from sidecar.consuming.ends import Ends
-from sidecar.consuming.fetch_buffer import FetchBuffer
-from sidecar.consuming.in_flight import InFlight
 from sidecar.consuming.intake import Intake
+from sidecar.consuming.lambda_state import LambdaState
 from sidecar.consuming.membership import Membership
 from sidecar.consuming.operator import Operator
 from sidecar.consuming.positions import Positions
-from sidecar.consuming.problems import Problems
-from sidecar.consuming.sender import Sender
-from sidecar.consuming.subscription import Subscription
 from sidecar.consuming.target import Target
-from sidecar.mail.boxes import Mailbox, Outbox
-from sidecar.partitions.table import PartitionTable
 from sidecar.records.extension import extension
 from sidecar.records.fallback.source import MessageSource
 from sidecar.records.source import MAX_RECORDS_PER_FETCH, RowSource, Source, with_plugin
@@ -49,79 +34,57 @@ if TYPE_CHECKING:
 Rebalanced = Callable[[list[KafkaPartition]], None]
 
 
-@dataclass(frozen=True)
-class Kept:
-    """The objects of a lambda that outlive its client."""
-
-    config: LambdaConfig
-    properties: Mapping[str, Property]
-    """The properties of the consumer."""
-    table: PartitionTable
-    buffer: FetchBuffer
-    origins: Origins
-    inquiries: Inquiries
-    subscription: Subscription
-    connection: Connection
-    client_log: ClientLog
-    commits: Commits
-    refusals: CommitRefusals
-    in_flight: InFlight
-    sender: Sender
-    problems: Problems
-    mailbox: Mailbox
-    outbox: Outbox
-    log: FilteringBoundLogger
-
-
-class Consuming:
+class KafkaClient:
     """One client, and all objects that call it."""
 
-    def __init__(self, kept: Kept, consumer: Consumer, native: _native.Source | None, faults: Faults) -> None:
+    def __init__(self, state: LambdaState, consumer: Consumer, native: _native.Source | None, faults: Faults) -> None:
         """``native``: the extension's source of ``consumer``; None: records are read as the binding's messages."""
         self.began_at = monotonic()
         self.consumer = consumer
         self.faults = faults
-        self._commits = kept.commits
-        self._connection = kept.connection
+        self._commits = state.commits
+        self._connection = state.connection
         self._abandoned = False
-        log = kept.log
-        self.membership = Membership(consumer, kept.config.group, kept.problems, log)
-        self.back_pressure = BackPressure(consumer, kept.table, kept.buffer, kept.in_flight, kept.subscription, log)
+        log = state.log
+        self.membership = Membership(consumer, state.config.group, state.problems, log)
+        self.back_pressure = BackPressure(
+            consumer, state.table, state.buffer, state.in_flight, state.subscription, log
+        )
         self.positions = Positions(
             consumer,
-            kept.table,
-            kept.buffer,
-            kept.config,
-            kept.subscription,
-            kept.inquiries,
-            kept.origins,
+            state.table,
+            state.buffer,
+            state.config,
+            state.subscription,
+            state.inquiries,
+            state.origins,
             log,
-            lambda tps: self.source.lead_again(tps, kept.buffer.paused),
-            cooperative=rebalance_protocol(kept.properties) == "cooperative",
+            lambda tps: self.source.lead_again(tps, state.buffer.paused),
+            cooperative=rebalance_protocol(state.properties) == "cooperative",
         )
-        self.ends = Ends(consumer, kept.table, kept.buffer, kept.subscription, kept.inquiries)
+        self.ends = Ends(consumer, state.table, state.buffer, state.subscription, state.inquiries)
         self.intake = Intake(
-            kept.table,
-            kept.buffer,
+            state.table,
+            state.buffer,
             self.positions,
-            kept.connection,
+            state.connection,
             self.membership,
-            kept.sender,
-            kept.refusals,
+            state.sender,
+            state.refusals,
             faults,
         )
         self.source: Source = (
-            MessageSource(consumer, kept.mailbox, self.intake.take)
+            MessageSource(consumer, state.mailbox, self.intake.take)
             if native is None
-            else RowSource(consumer, native, kept.mailbox, self.intake.take, self.intake.misrouted, self.on_error)
+            else RowSource(consumer, native, state.mailbox, self.intake.take, self.intake.misrouted, self.on_error)
         )
         self.operator = Operator(
             consumer,
-            kept.table,
-            Target(consumer, kept.buffer, kept.subscription, kept.inquiries),
-            kept.commits,
-            kept.outbox,
-            kept.config.shutdown_drain,
+            state.table,
+            Target(consumer, state.buffer, state.subscription, state.inquiries),
+            state.commits,
+            state.outbox,
+            state.config.shutdown_drain,
         )
 
     def subscribe(self, topics: list[str], *, assigned: Rebalanced, revoked: Rebalanced, lost: Rebalanced) -> None:
@@ -178,11 +141,11 @@ class Consuming:
         return closing
 
 
-def begin(kept: Kept) -> Consuming:
+def new_client(state: LambdaState) -> KafkaClient:
     """Make a client. Raises ``KafkaException`` when librdkafka refuses the properties."""
     native = extension()
     faults = Faults()
-    made: Consuming
+    made: KafkaClient
 
     # Both callbacks run inside poll, so never before `made` is set.
 
@@ -195,6 +158,6 @@ def begin(kept: Kept) -> Consuming:
     callbacks: dict[str, Any] = {"on_commit": on_commit}
     if native is None:
         callbacks["error_cb"] = on_error  # otherwise the source hears of errors: see `RowSource`
-    consumer = WatchedConsumer({**with_plugin(kept.properties, native), **callbacks}, faults, kept.client_log)
-    made = Consuming(kept, consumer, None if native is None else native.Source(MAX_RECORDS_PER_FETCH), faults)
+    consumer = WatchedConsumer({**with_plugin(state.properties, native), **callbacks}, faults, state.client_log)
+    made = KafkaClient(state, consumer, None if native is None else native.Source(MAX_RECORDS_PER_FETCH), faults)
     return made

@@ -22,6 +22,8 @@ class PlayedInquiries:
         self.edges_are: dict[TopicPartition, Edges | KafkaError] = {}
         self.times: Callable[[int], int | KafkaError] = lambda _: -1
         self.asked: list[str] = []
+        self.ends_of: list[TopicPartition] = []
+        """The partitions whose log's end was asked for."""
         self.holds = False
         """Answers wait for ``answer``."""
         self._waiting: list[Callable[[], None]] = []
@@ -53,6 +55,7 @@ class PlayedInquiries:
     def ends(
         self, tps: Collection[TopicPartition], then: Callable[[Mapping[TopicPartition, int | KafkaError]], None]
     ) -> None:
+        self.ends_of += tps
         found = {tp: self.edges_are[tp] for tp in tps}
         ends = {tp: edges if isinstance(edges, KafkaError) else edges.latest for tp, edges in found.items()}
         self._asks("ends", partial(then, ends))

@@ -1,0 +1,123 @@
+"""The objects of a lambda that outlive its client: the partitions' state, the counters, the frames in flight.
+
+Owned by the lambda's consumer thread.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+
+from structlog.typing import FilteringBoundLogger
+
+from sidecar.cluster.client_log import ClientLog
+from sidecar.cluster.inquiries import Inquiries
+from sidecar.cluster.origins import Origins
+from sidecar.config.kafka_properties import Property
+from sidecar.config.lambdas import LambdaConfig
+from sidecar.consuming.commit_refusals import CommitRefusals
+from sidecar.consuming.commits import Commits
+from sidecar.consuming.connection import Connection
+from sidecar.consuming.fetch_buffer import FetchBuffer
+from sidecar.consuming.in_flight import InFlight
+from sidecar.consuming.problems import Problems
+from sidecar.consuming.sender import Sender
+from sidecar.consuming.subscription import Subscription
+from sidecar.mail.boxes import Mailbox, Outbox
+from sidecar.partitions.table import PartitionTable
+from sidecar.partitions.vocabulary import Limits, Policy
+from sidecar.producing.dead_letters import DeadLetters
+
+
+@dataclass(frozen=True)
+class LambdaState:
+    """The objects of a lambda that outlive its client."""
+
+    name: str
+    config: LambdaConfig
+    properties: Mapping[str, Property]
+    """The consumer's."""
+    table: PartitionTable
+    buffer: FetchBuffer
+    origins: Origins
+    inquiries: Inquiries
+    subscription: Subscription
+    connection: Connection
+    client_log: ClientLog
+    commits: Commits
+    refusals: CommitRefusals
+    in_flight: InFlight
+    sender: Sender
+    problems: Problems
+    mailbox: Mailbox
+    outbox: Outbox
+    log: FilteringBoundLogger
+    jitter: Callable[[], float]
+    """Gives numbers from 0 to 1."""
+
+
+def new_lambda_state(
+    name: str,
+    config: LambdaConfig,
+    properties: Mapping[str, Property],
+    mailbox: Mailbox,
+    outbox: Outbox,
+    inquiries: Inquiries,
+    dead_letters: DeadLetters | None,
+    look: Callable[[], None],
+    client_log: ClientLog,
+    log: FilteringBoundLogger,
+    *,
+    new_lease: Callable[[], str] = lambda: secrets.token_urlsafe(18),
+    jitter: Callable[[], float] = random.random,
+    clock: Callable[[], float] = monotonic,
+) -> LambdaState:
+    """A lambda without partitions.
+
+    ``properties`` are the consumer's; ``dead_letters``: None if the policy is another one; ``look`` asks for
+    the topics now (`TopicWatch.look`); ``jitter`` gives numbers from 0 to 1, ``clock`` seconds.
+    """
+    table = PartitionTable(limits_of(config), new_lease, jitter)
+    buffer = FetchBuffer()
+    origins = Origins()
+    problems = Problems(log, clock)
+    refusals = CommitRefusals(table, problems, log, clock)
+    in_flight = InFlight(table)
+    return LambdaState(
+        name=name,
+        config=config,
+        properties=properties,
+        table=table,
+        buffer=buffer,
+        origins=origins,
+        inquiries=inquiries,
+        subscription=Subscription(config, problems, log),
+        connection=Connection(problems, log, look, inquiries.ends, client_log),
+        client_log=client_log,
+        commits=Commits(table, buffer, origins, config.checkpoint.interval, refusals, log),
+        refusals=refusals,
+        in_flight=in_flight,
+        sender=Sender(table, buffer, in_flight, config, outbox, dead_letters),
+        problems=problems,
+        mailbox=mailbox,
+        outbox=outbox,
+        log=log,
+        jitter=jitter,
+    )
+
+
+def limits_of(config: LambdaConfig) -> Limits:
+    """The limits of the config, for the partitions' table."""
+    return Limits(
+        window_messages=config.window.messages,
+        window_bytes=config.window.bytes,
+        window_span=config.window.span,
+        leave_group_after=config.leave_group_after,
+        stall_after=config.stall_after,
+        policy=Policy(config.on_critical),
+        max_restarts=config.max_restarts,
+        hand_over_drain=config.shutdown_drain,
+    )

@@ -1,0 +1,180 @@
+"""Reads the letters of the event loop, and carries out the commands of the partitions' table.
+
+Owned by the consumer thread.
+"""
+
+from time import monotonic
+
+from confluent_kafka import KafkaException
+
+from sidecar.consuming.clients import Clients
+from sidecar.consuming.housekeeping import Housekeeping
+from sidecar.consuming.lambda_state import LambdaState
+from sidecar.consuming.status import lambda_status
+from sidecar.mail import letters
+from sidecar.partitions.vocabulary import Exit, Lease, Report, Resumed, Rewind
+from sidecar.status import LambdaStatus
+
+Postponable = letters.Told | letters.Topics | letters.Pause | letters.Seek
+"""Letters that may move positions or change holdings."""
+
+
+class LetterReader:
+    """Reads one lambda's letters."""
+
+    def __init__(self, state: LambdaState, clients: Clients, housekeeping: Housekeeping) -> None:
+        self._state = state
+        self._table = state.table
+        self._clients = clients
+        self._housekeeping = housekeeping
+        self.in_callback = False
+        """A rebalance callback runs: positions and holdings must not change now."""
+        self.postponed: list[Postponable] = []
+        """Letters that arrived inside a callback; they are read after it."""
+        self.stopping = False
+        """The thread is to end."""
+
+    def read_all(self) -> None:
+        """Read all letters, then carry out the table's commands."""
+        while self.postponed:
+            self.read(self.postponed.pop(0))
+        while (letter := self._state.mailbox.take()) is not None:
+            self.read(letter)
+        self.carry_out()
+
+    def read(self, letter: letters.Letter) -> None:
+        """Read one."""
+        match letter:
+            case letters.Told() | letters.Topics() | letters.Pause() | letters.Seek() if self.in_callback:
+                self.postponed.append(letter)  # positions and holdings must not change now
+            case letters.Resume() | letters.Pause() | letters.Seek() | letters.Inspect():
+                self._read_operators(letter)
+            case letters.Told() | letters.Topics() | letters.TopicsUnknown():
+                self._read_brokers(letter)
+            case letters.Stop():
+                self.stopping = True
+            case letters.DeadLettered():
+                self._state.sender.dead_letter_answered(letter, monotonic())
+            case letters.Written() | letters.Checkpoints() | letters.Ready() | letters.Failed():
+                self._read_leases(letter)
+            case _:
+                self._read_streams(letter)
+
+    def _read_leases(self, letter: letters.Written | letters.Checkpoints | letters.Ready | letters.Failed) -> None:
+        """Letters after which more records may be sent."""
+        now = monotonic()
+        table, changed = self._table, self._state.sender.changed
+        match letter:
+            case letters.Written(stream):
+                tp = table.written(stream)
+                if tp is not None:
+                    self._state.in_flight.written(tp, now)
+                    changed.add(tp)
+            case letters.Checkpoints(entries, reply):
+                results = []
+                for lease, progress in entries:
+                    results.append(table.checkpoint(lease, progress, now))
+                    self._may_send(lease)
+                self._state.outbox.post(letters.Answer(reply, results))
+            case letters.Ready(stream, lease):
+                table.ready(stream, lease, now)
+                if self._may_send(lease):
+                    self._housekeeping.soon()  # the partition may be paused in Kafka's client
+            case letters.Failed(lease, failure, last, error_reply):
+                self._state.outbox.post(letters.Answer(error_reply, table.error(lease, failure, last, now)))
+                self._may_send(lease)  # after a report the lease lives on, and its checkpoint may have made room
+
+    def _may_send(self, lease: Lease) -> bool:
+        """Have the sender check the partition of this lease. Returns whether it holds one."""
+        held = self._table.partition_of_lease(lease)
+        if held is not None:
+            self._state.sender.changed.add(held)
+        return held is not None
+
+    def _read_streams(
+        self,
+        letter: letters.Available | letters.Closed | letters.StreamLost | letters.PauseLease | letters.ResumeLease,
+    ) -> None:
+        now = monotonic()
+        match letter:
+            case letters.Available(stream, process_id, max_message_bytes):
+                self._table.available(stream, process_id, max_message_bytes, now)
+            case letters.Closed(stream, reason, last):
+                self._table.closed(stream, reason, last, now)
+            case letters.StreamLost(stream):
+                self._table.stream_lost(stream, now)
+            case letters.PauseLease(stream, pausing):
+                self._table.pause_lease(stream, pausing, now)
+            case letters.ResumeLease(stream):
+                self._table.resume_lease(stream, now)
+
+    def _read_brokers(self, letter: letters.Told | letters.Topics | letters.TopicsUnknown) -> None:
+        match letter:
+            case letters.Told(then):
+                then()
+            case letters.Topics(facts):
+                self._state.connection.reached(facts)
+                self._state.subscription.learn(facts, self._table.partitions)
+                self._clients.now.positions.learned()
+            case letters.TopicsUnknown(unknown):
+                self._state.connection.away(unknown)
+
+    def _read_operators(self, letter: letters.Resume | letters.Pause | letters.Seek | letters.Inspect) -> None:
+        match letter:
+            case letters.Resume():
+                self._clients.now.operator.resume(letter)
+            case letters.Pause():
+                self._clients.now.operator.pause(letter)
+            case letters.Seek():
+                self._clients.now.operator.seek(letter)
+            case letters.Inspect(inspect_reply):
+                self._state.outbox.post(letters.Answer(inspect_reply, self._status()))
+
+    def carry_out(self) -> None:
+        """Carry out the table's commands. Rewinds wait until after a rebalance callback, in which positions cannot be
+        moved."""
+        state = self._state
+        commands = self._table.take_commands()
+        for index, command in enumerate(commands):
+            match command:
+                case Rewind() if self.in_callback:
+                    self._table.not_rewound(command, commands[index + 1 :])
+                case Rewind(tp, offset):
+                    try:
+                        self._clients.now.positions.rewind(tp, offset)
+                        self._table.rewound(tp)
+                    except KafkaException as error:
+                        state.log.warning(
+                            "rewind refused; trying again", partition=str(tp), error=error.args[0].str()
+                        )
+                        self._table.not_rewound(command, commands[index + 1 :])
+                case Report(level, event, about, lease, fields):
+                    where: dict[str, object] = (
+                        {} if about is None else {"topic": about.topic, "partition": about.partition}
+                    )
+                    if lease is not None:
+                        where["lease"] = lease
+                    getattr(state.log, level)(event, **where, **fields)
+                case Exit(reason):
+                    state.outbox.post(letters.Exit(state.name, reason))
+                case Resumed(stream):
+                    known = self._table.processes.get(stream)
+                    if known is not None and known.partition is not None:
+                        state.sender.changed.add(known.partition)
+                        self._housekeeping.soon()  # the partition may be paused in Kafka's client
+                    state.outbox.post(command)
+                case _:
+                    state.outbox.post(command)
+
+    def _status(self) -> LambdaStatus:
+        state, client = self._state, self._clients.now
+        return lambda_status(
+            client.ends,
+            state.subscription,
+            state.table,
+            state.buffer,
+            connected=state.connection.connected,
+            joined=client.membership.joined,
+            problems=state.problems.now,
+            sent=state.sender.sent,
+        )

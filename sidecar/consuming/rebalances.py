@@ -1,0 +1,135 @@
+"""Joining and leaving the group, and the partitions that Kafka assigns, revokes and loses.
+
+Owned by the consumer thread. The callbacks run inside calls of the client.
+"""
+
+from time import monotonic
+
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from sidecar.config.kafka_properties import rebalance_protocol
+from sidecar.consuming.clients import Clients
+from sidecar.consuming.lambda_state import LambdaState
+from sidecar.consuming.letter_reader import LetterReader
+from sidecar.partitions.vocabulary import RevokeReason, TopicPartition, short
+
+DRAIN_WAIT_S = 0.05
+"""Longest wait for a letter during a drain without a deadline."""
+
+
+class Rebalances:
+    """The partitions of one lambda follow the group."""
+
+    def __init__(self, state: LambdaState, clients: Clients, letters: LetterReader) -> None:
+        self._state = state
+        self._table = state.table
+        self._clients = clients
+        self._letters = letters
+        self._stood_still: list[TopicPartition] = []
+        self.subscribed: list[str] = []
+        """The topics that the client was asked to subscribe to."""
+
+    def keep_membership(self, now: float) -> None:
+        """Join with the first lambda process, leave some time after the last one; subscribe to new topics."""
+        client, connection = self._clients.now, self._state.connection
+        topics = self._state.subscription.topics
+        client.membership.work(now, waits=connection.connected and self._state.subscription.something_there)
+        if not self._table.wants_group(now):
+            if client.membership.subscribed:
+                self._leave("no lambda process: leaving the group")
+            elif connection.connected:
+                self._clients.rebuild.works()  # without lambda processes it has nothing else to do
+            return
+        if not connection.connected or topics == self.subscribed:
+            return
+        if not topics:
+            self._leave("no topic matches: leaving the group")
+            return
+        self.subscribed = topics
+        client.subscribe(topics, assigned=self.on_assign, revoked=self.on_revoke, lost=self.on_lost)
+
+    def _leave(self, event: str) -> None:
+        self.subscribed = []
+        self._clients.now.membership.leave()
+        self._state.log.info(event, group=self._state.config.group)
+        self._release([*self._table.partitions], RevokeReason.SHUTDOWN, 0.0)
+        self._clients.now.consumer.unsubscribe()
+
+    def on_assign(self, partitions: list[KafkaPartition]) -> None:
+        """Kafka assigned these."""
+        tps = [TopicPartition(p.topic, p.partition) for p in partitions]
+        self._state.log.info("partitions assigned", partitions=short(tps))
+        self._stood_still = [*self._table.partitions]
+        self._clients.now.source.lead(tps)
+        self._table.assigned(tps)
+        self._clients.now.positions.assigned(tps)
+        self._state.subscription.assigned(tps)
+
+    def on_revoke(self, partitions: list[KafkaPartition]) -> None:
+        """Kafka revokes these; it waits until this returns, so they are drained and committed first."""
+        tps = [TopicPartition(p.topic, p.partition) for p in partitions]
+        if any(tp in self._table.partitions for tp in tps):
+            self._state.log.info("partitions revoked", partitions=short(tps))
+            self._release(tps, RevokeReason.REBALANCE, self._state.config.rebalance_drain)
+            self._stood_still = [*self._table.partitions]
+
+    def wake_kept(self) -> None:
+        """After a rebalance, wake the partitions that stay: the client had paused them too."""
+        if self._stood_still:
+            kept, self._stood_still = self._stood_still, []
+            self._clients.now.back_pressure.wake(kept)
+
+    def on_lost(self, partitions: list[KafkaPartition]) -> None:
+        """Kafka may have assigned these to another member already."""
+        tps = [TopicPartition(p.topic, p.partition) for p in partitions]
+        self._state.log.warning("partitions lost", partitions=short(tps))
+        self.lose(tps)
+
+    def lose(self, tps: list[TopicPartition]) -> None:
+        """These partitions are lost: tell the lambdas that hold them, without a drain or a commit."""
+        self.forget(tps)
+        self._table.lost(tps, monotonic())
+        self._stood_still = []
+        self._letters.in_callback = True
+        self._letters.carry_out()
+        self._letters.in_callback = False
+        self._state.outbox.flush()
+
+    def _release(self, tps: list[TopicPartition], reason: RevokeReason, seconds: float) -> None:
+        """Drain these partitions, commit them, forget them.
+
+        Runs inside a rebalance callback, in which records cannot be fetched: only letters are read.
+        """
+        eager = rebalance_protocol(self._state.properties) == "eager"
+        may_return = reason is RevokeReason.REBALANCE and eager
+        self._table.revoke(tps, reason, seconds, monotonic(), may_return=may_return)
+        self._letters.in_callback = True
+        self._drain(tps)
+        self._letters.in_callback = False
+        self._state.commits.now(self._clients.now.consumer, tps)
+        self.forget(tps)
+        self._table.forget(tps)
+
+    def _drain(self, tps: list[TopicPartition]) -> None:
+        """Wait until no lambda holds any of these partitions; the table's deadlines bound the wait."""
+        while True:
+            self._letters.carry_out()
+            self._state.outbox.flush()
+            if not self._table.held(tps):
+                return
+            due = self._table.next_due(monotonic())
+            letter = self._state.mailbox.take(max(0.0, due - monotonic()) if due is not None else DRAIN_WAIT_S)
+            if letter is not None:
+                self._letters.read(letter)
+            self._table.tick(monotonic())
+
+    def forget(self, tps: list[TopicPartition]) -> None:
+        """Forget these partitions, in all objects but the table."""
+        state = self._state
+        self._clients.now.positions.forget(tps)
+        state.refusals.forget(tps)
+        for tp in tps:
+            state.buffer.forget(tp)
+            self._clients.now.ends.forget(tp)
+            state.sender.forget(tp)
+            state.in_flight.forget(tp)
