@@ -244,19 +244,19 @@ async def test_the_metrics_of_a_partition() -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 async def test_a_status_that_never_comes(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operate, "ASK_TIMEOUT", 0.02)
+    monkeypatch.setattr(operate, "ASK_TIMEOUT_S", 0.02)
     async with running() as operator:
         operator.answers.clear()
         assert await operator.get(path) == (503, "a consumer thread did not answer within 0.02 s\n")
         operator.answers.set()
-        monkeypatch.setattr(operate, "ASK_TIMEOUT", PATIENCE)
+        monkeypatch.setattr(operate, "ASK_TIMEOUT_S", PATIENCE)
         assert (await operator.get(path))[0] == 200, "and the next one is served"
 
 
 async def test_metrics_whose_status_never_comes(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(operate, "ASK_TIMEOUT", 0.02)
+    monkeypatch.setattr(operate, "ASK_TIMEOUT_S", 0.02)
     async with running() as operator:
         operator.answers.clear()
         code, _ = await operator.get("/metrics")
@@ -365,7 +365,7 @@ async def test_beyond_loopback_any_name_may_be_ours() -> None:
 )
 async def test_a_request_that_is_never_whole_is_ended(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     """However often another byte of it comes."""
-    monkeypatch.setattr(connection, "REQUEST_DEADLINE", 0.2)
+    monkeypatch.setattr(connection, "REQUEST_DEADLINE_S", 0.2)
     async with running() as operator:
 
         def drip() -> None:
@@ -405,7 +405,7 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
 
 
 async def test_who_does_not_read_the_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "READ_DEADLINE", 0.05)
+    monkeypatch.setattr(connection, "READ_DEADLINE_S", 0.05)
     async with running() as operator:
         operator.statuses = {"deli": status(*(partition(number) for number in range(2000)))}
 
@@ -428,7 +428,7 @@ async def test_who_does_not_read_the_answer_is_ended(monkeypatch: pytest.MonkeyP
 
 
 async def test_connections_are_bounded_and_the_oldest_silent_one_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MOST_CONNECTIONS", 5)
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 5)
     async with running() as operator:
         with ExitStack() as stack:
             silent = [

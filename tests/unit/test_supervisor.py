@@ -21,7 +21,7 @@ from tests.unit.waiting import until
 
 @pytest.fixture(autouse=True)
 def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "BACKOFF_FIRST", 0.01)
+    monkeypatch.setattr(process, "FIRST_BACKOFF_S", 0.01)
 
 
 @asynccontextmanager
@@ -133,5 +133,5 @@ def test_the_trouble_is_over_when_it_has_run_for_a_while() -> None:
     )
     record.begins(105.0)
     assert record.problem(108.0).endswith("; it runs again for 3 s")
-    assert record.problem(105.0 + process.HEALTHY_AFTER + 1) == ""
+    assert record.problem(105.0 + process.HEALTHY_AFTER_S + 1) == ""
     assert record.ended("ended with exit code 1", 200.0) == 1, "it is the first again"
