@@ -22,7 +22,7 @@ import yaml
 
 from sdk_python import _config
 from sdk_python._client import DRAIN_TIMEOUT_S
-from sidecar.app import LEAVE_TIMEOUT, STOP_GRACE
+from sidecar.app import LEAVE_TIMEOUT_S, STOP_GRACE_S
 from sidecar.config import load
 from tests.dockerfile import COMPOSE, ENVIRONMENTS, ROOT, STAGES, Instruction, environment, image
 
@@ -227,7 +227,7 @@ def test_the_plugins_of_the_lambdas_are_in_the_image(name: str) -> None:
 def test_containers_are_given_the_time_that_a_drain_takes() -> None:
     config = load(ROOT / "config.yaml", environment("sidecar"))
     longest = max(one.shutdown_drain for one in config.lambdas.values())
-    assert seconds(SERVICES["sidecar"]["stop_grace_period"]) > longest + LEAVE_TIMEOUT + STOP_GRACE
+    assert seconds(SERVICES["sidecar"]["stop_grace_period"]) > longest + LEAVE_TIMEOUT_S + STOP_GRACE_S
     for name in LAMBDAS:
         assert seconds(SERVICES[name]["stop_grace_period"]) > DRAIN_TIMEOUT_S
 

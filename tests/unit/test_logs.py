@@ -230,7 +230,7 @@ def test_a_flood_of_a_library_is_one_line_and_a_count(
     for number in range(300):
         logging.getLogger("library").error("handshake with %d failed", number)
     assert [line["event"] for line in lines(capsys)] == ["handshake with 0 failed"]
-    monkeypatch.setattr(flood, "INTERVAL", 0.0)
+    monkeypatch.setattr(flood, "INTERVAL_S", 0.0)
     SINK.tick()
     (line,) = lines(capsys)
     assert (line["logger"], line["kind"], line["not_shown"]) == ("library", "error: handshake with %d failed", 299)

@@ -61,7 +61,7 @@ def settled(sink: Sink) -> None:
 
 @pytest.fixture(autouse=True)
 def ticks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TICK", 0.01)
+    monkeypatch.setattr(module, "TICK_S", 0.01)
 
 
 def test_lines_come_in_order(reader: Reader) -> None:
@@ -115,7 +115,7 @@ def test_a_closed_descriptor(reader: Reader) -> None:
 
 
 def test_a_reader_that_stands_still_makes_nobody_wait(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_WAITING", 256 * 1024)
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 256 * 1024)
     sink = started(reader.write_end)
     line = "x" * 1023 + "\n"
     for _ in range(2000):  # far more than the pipe and the queue take
@@ -145,7 +145,7 @@ def test_a_file_at_its_limit_and_given_room_again(tmp_path: Path) -> None:
 import os, resource, threading
 from sidecar import sink as module
 from sidecar.sink import Sink
-module.TICK = 0.01
+module.TICK_S = 0.01
 sink = Sink()
 descriptor = os.open({str(log)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 def settled():
