@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 
 from sidecar import logs
-from sidecar.capture import reserve_descriptors
 from sidecar.commands.failures import config_mistakes
 from sidecar.commands.operator import COMMANDS
 from sidecar.commands.say import say
 from sidecar.config import Config, ConfigError, LambdaConfig, describe, load
 from sidecar.config.lambdas import default_dead_letter_topic
 from sidecar.config.runnable import as_mistake, cannot_run, doubtful
+from sidecar.logs.capture import reserve_descriptors
 from sidecar.version import VERSION
 
 _EPILOG = """

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from sidecar.logs.sink import SINK
 from sidecar.partitions.vocabulary import State
-from sidecar.sink import SINK
 from sidecar.status import LambdaStatus, PartitionStatus
 
 

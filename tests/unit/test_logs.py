@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import structlog
 
-from sidecar import flood, logs
+from sidecar import logs
+from sidecar.logs import flood
+from sidecar.logs.sink import SINK
 from sidecar.redact import MaskedDict, is_secret, masked
-from sidecar.sink import SINK
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import sink as module
-from sidecar.sink import Sink
+from sidecar.logs import sink as module
+from sidecar.logs.sink import Sink
 
 PATIENCE = 10.0
 
@@ -143,8 +143,8 @@ def test_a_file_at_its_limit_and_given_room_again(tmp_path: Path) -> None:
     log = tmp_path / "log"
     program = f"""
 import os, resource, threading
-from sidecar import sink as module
-from sidecar.sink import Sink
+from sidecar.logs import sink as module
+from sidecar.logs.sink import Sink
 module.TICK_S = 0.01
 sink = Sink()
 descriptor = os.open({str(log)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -1,21 +1,4 @@
-"""Logs: one event a line on stderr, as JSON for machines or as text for people.
-
-Every line has `ts` (UTC, ISO 8601), `level`, `event` and `logger`. Conventional keys, so that logs can be searched:
-
-| key | meaning |
-| --- | --- |
-| `lambda` | name of the lambda; in Python write `lambda_=name`, because `lambda` is a keyword |
-| `topic`, `partition` | Kafka's |
-| `lease` | the lease of the assignment to a stream |
-| `offset` | of the record that the event is about |
-
-Make loggers at module level with `get_logger(__name__)`; `configure` sets them up, and values can be bound to them
-only after that. Lines of the standard library's `logging` go the same way. A value whose name means a secret is shown
-as `****`, and so is a password in a URL.
-
-Logging never raises and never waits: `sidecar.sink` writes the lines. A terminal gets no control characters. A flood
-of lines from libraries is counted, not printed.
-"""
+"""Set up structlog and the standard library's `logging`, and own standard error."""
 
 from __future__ import annotations
 
@@ -32,10 +15,10 @@ from typing import Any, Literal, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from sidecar.capture import Capture, take_apart
-from sidecar.flood import Flood, Kind
+from sidecar.logs.capture import Capture, take_apart
+from sidecar.logs.flood import Flood, Kind
+from sidecar.logs.sink import SINK
 from sidecar.redact import masked
-from sidecar.sink import SINK
 from sidecar.visible import visible, visible_lines
 
 Format = Literal["json", "console"]
@@ -46,6 +29,7 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 STOP_TIMEOUT_S = 2.0
 """When the process ends, writing the last lines may take this long."""
 
+_NAME = "sidecar.logs"
 _FIRST = ("ts", "level", "event", "logger")
 _SEVERAL_LINES = ("exception", "stack")
 
@@ -183,17 +167,17 @@ def _thread_died(died: threading.ExceptHookArgs) -> None:
     if died.exc_type is SystemExit:
         return
     name = died.thread.name if died.thread is not None else ""
-    get_logger(__name__).error("a thread died", thread=name, exc_info=died.exc_value)
+    get_logger(_NAME).error("a thread died", thread=name, exc_info=died.exc_value)
 
 
 def _not_raised(failed: sys.UnraisableHookArgs) -> None:
     what = failed.err_msg or "an exception that nobody can take"
-    get_logger(__name__).error(what, where=type(failed.object).__name__, exc_info=failed.exc_value)
+    get_logger(_NAME).error(what, where=type(failed.object).__name__, exc_info=failed.exc_value)
 
 
 def _notice(processors: list[Processor], count: int) -> str:
     """The line that says how many lines were dropped. It is made here because it bypasses the queue."""
-    event: Any = {"event": f"{count} log lines were dropped", "logger_": __name__, "dropped": count}
+    event: Any = {"event": f"{count} log lines were dropped", "logger_": _NAME, "dropped": count}
     for processor in processors:
         event = processor(None, "warning", event)
     return f"{event}\n"
