@@ -302,7 +302,7 @@ def _known(number: int | None) -> int:
 def _stored(message: Message) -> Stored:
     try:
         # The binding returns a broken list and leaves its exception set. `map` notices that. The interpreter's fast
-        # path for repeated method calls does not, and the process would crash; so would a second call for the message.
+        # path for repeated method calls does not, and the process would crash, as with a second call for the message.
         headers: Any = next(map(Message.headers, (message,)))
     except SystemError:
         pairs: list[tuple[str, bytes | None]] | None = None
