@@ -1,4 +1,4 @@
-"""Lambdas that fail and processes that die: when and from which offset they go on, and that others are not affected."""
+"""Lambdas that fail and processes that die: when and from which offset they go on; others are not affected."""
 
 from __future__ import annotations
 

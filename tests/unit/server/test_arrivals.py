@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.server import arrivals, lambda_host, refusals
-from sidecar.server.arrivals import MOST_RECEIVED
+from sidecar.server.arrivals import MAX_REQUEST_BYTES
 from sidecar.server.refusals import is_one_connection
 
 from .bench import PATIENCE, Call, offer
@@ -102,7 +102,7 @@ async def test_a_new_process_gets_in_although_others_hold_all_places(any_wire: W
 async def test_a_connection_has_few_streams_without_an_offer(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrivals, "MOST_SILENT_EACH", 2)
+    monkeypatch.setattr(arrivals, "MAX_SILENT_PER_CONNECTION", 2)
     held = await silent_streams(wire, client, 2)
     text = "offer: 2 streams of this connection have yet to make theirs"
     assert await client.process().ended() == (EXHAUSTED, text)
@@ -116,7 +116,7 @@ async def test_a_connection_has_few_streams_without_an_offer(
 async def test_the_connections_of_a_unix_socket_are_not_taken_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrivals, "MOST_SILENT_EACH", 2)
+    monkeypatch.setattr(arrivals, "MAX_SILENT_PER_CONNECTION", 2)
     async with running(listen=f"unix://{tmp_path}/s.sock") as wire, wire.client() as hostile, wire.client() as honest:
         await silent_streams(wire, hostile, 5)
         await wire.available(honest)
@@ -126,8 +126,8 @@ async def test_the_connections_of_a_unix_socket_are_not_taken_for_one(
 
 
 async def test_streams_without_available_make_room(any_wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lambda_host, "MOST_WITHOUT_PARTITION", 8)
-    monkeypatch.setattr(lambda_host, "LEAST_SHARE", 4)
+    monkeypatch.setattr(lambda_host, "MAX_WITHOUT_PARTITION", 8)
+    monkeypatch.setattr(lambda_host, "MIN_SHARE", 4)
     wire = any_wire
     async with wire.client() as hostile, wire.client() as honest:
         held = [await welcome(hostile, f"hostile {number}", available=False) for number in range(3)]
@@ -156,14 +156,14 @@ async def test_a_call_without_its_message_ends(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """gRPC itself would wait for it for ever."""
-    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT", 0.01)
+    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT_S", 0.01)
     text = "message: did not come within 0.01 s"
     assert await status_of(withheld(client, path)) == (grpc.StatusCode.DEADLINE_EXCEEDED, text)
     assert len(wire.host.arrivals.calls) == 0
 
 
 async def test_nor_does_one_that_is_refused_for_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT", 0.01)
+    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT_S", 0.01)
     async with running(token="t" * 20) as wire, wire.client() as client:
         assert (await status_of(withheld(client, STATUS)))[0] is grpc.StatusCode.DEADLINE_EXCEEDED
         assert (await client.refused(STATUS))[0] is grpc.StatusCode.UNAUTHENTICATED
@@ -249,7 +249,7 @@ async def test_a_message_that_grpc_refuses_is_logged_with_whose_it_was(
         await any_wire.assigned(client, "L1")
         if called_before:
             await client.checkpoint(pb.CheckpointEntry(lease="L1", offset=1))
-        code, text = await client.refused("Produce", bytes(MOST_RECEIVED + 1))
+        code, text = await client.refused("Produce", bytes(MAX_REQUEST_BYTES + 1))
         assert code is EXHAUSTED
         assert "larger than max" in text
         await until(lambda: log.lines)
@@ -257,7 +257,8 @@ async def test_a_message_that_grpc_refuses_is_logged_with_whose_it_was(
     assert line["peer"].startswith(("ipv4:127.0.0.1:", "unix:"))
     assert (line["status"], line["lambda_"], line["process"]) == ("RESOURCE_EXHAUSTED", "deli", "p1")
     assert (
-        line["error"] == f"message: did not come whole; gRPC itself refuses what has more than {MOST_RECEIVED} bytes"
+        line["error"]
+        == f"message: did not come whole; gRPC itself refuses what has more than {MAX_REQUEST_BYTES} bytes"
     )
 
 
@@ -265,13 +266,13 @@ async def test_where_it_cannot_be_told_whose_it_was_all_are_named(any_wire: Wire
     async with any_wire.client() as client, any_wire.client() as another:
         await any_wire.assigned(client, "L1")
         await any_wire.assigned(client, "L2", "scribe", process_id="p2")
-        await another.refused("Error", bytes(MOST_RECEIVED + 1))
+        await another.refused("Error", bytes(MAX_REQUEST_BYTES + 1))
         await until(lambda: log.lines)
     assert log.lines[0]["lambdas"] == ["deli", "scribe"]
 
 
 async def test_an_offer_too_many_is_logged_with_whose_it_is(wire: Wire, client: Client, log: Log) -> None:
-    for _ in range(lambda_host.MOST_SPARES):
+    for _ in range(lambda_host.MAX_SPARES):
         await wire.available(client)
     call = client.process()
     await call.say(offer=offer())

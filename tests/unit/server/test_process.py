@@ -179,7 +179,7 @@ async def test_refusing_while_a_welcome_is_written(lab: Lab, monkeypatch: pytest
 
 
 async def test_a_stream_that_offers_nothing_in_time(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "OFFER_TIMEOUT", 0.01)
+    monkeypatch.setattr(arrivals, "OFFER_TIMEOUT_S", 0.01)
     assert await lab.stream().ended() == (grpc.StatusCode.DEADLINE_EXCEEDED, "offer: did not come within 0.01 s")
 
 

@@ -18,7 +18,7 @@ from sidecar.producing.lambda_producer import FullError, LambdaProducer, Outgoin
 from sidecar.server import frames, producing
 from sidecar.server.admin import Admin
 from sidecar.server.frames import InvalidFrameError
-from sidecar.server.producing import MOST_RECORDS, MOST_TOPICS, nothing_written, outgoing, refused_topic
+from sidecar.server.producing import MAX_RECORDS, MAX_TOPICS, nothing_written, outgoing, refused_topic
 from sidecar.server.runtime import LambdaRuntime
 from sidecar.status import LambdaStatus
 
@@ -78,9 +78,9 @@ TWO: dict[str, Any] = {"values": [b"a", b""]}
 MALFORMED: list[tuple[str, dict[str, Any]]] = [
     ("lease: missing", {"lease": ""}),
     ("values: 0 records", {"values": []}),
-    (f"values: {MOST_RECORDS + 1} records", {"values": [b""] * (MOST_RECORDS + 1)}),
+    (f"values: {MAX_RECORDS + 1} records", {"values": [b""] * (MAX_RECORDS + 1)}),
     ("topics: 0, a request has 1", {"topics": []}),
-    (f"topics: {MOST_TOPICS + 1}, a request has 1", {"topics": ["out"] * (MOST_TOPICS + 1)}),
+    (f"topics: {MAX_TOPICS + 1}, a request has 1", {"topics": ["out"] * (MAX_TOPICS + 1)}),
     ("topic_indexes: 1 entries, one per record would be 2", {**TWO, "topic_indexes": [0]}),
     ("topic_indexes: 1, but there are 1 topics", {**TWO, "topic_indexes": [0, 1]}),
     ("keys: 1 entries, one per record would be 2", {**TWO, "keys": [b""]}),
@@ -261,13 +261,13 @@ def test_any_bytes_are_records_or_refused(data: bytes) -> None:
 @pytest.mark.parametrize("topic", ["x", "x" * 900_000, "\n" * 900_000, "ü" * 400_000])
 def test_the_answer_to_many_records_stays_small(topic: str) -> None:
     """A text is there for each of ten thousand records: what a client says must not come back in it as it is."""
-    asked = request(topics=[topic], values=[b""] * MOST_RECORDS)
+    asked = request(topics=[topic], values=[b""] * MAX_RECORDS)
     config = lambda_config("deli").model_copy(update={"produce": tuple("y" * 200 + str(n) for n in range(9))})
     text = refused_topic(asked, config)
     answer = nothing_written(len(asked.values), pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, text)
     assert len(answer) < 4 * 1024 * 1024
     errors = pb.ProduceResponse.FromString(answer).errors
-    assert len(errors) == MOST_RECORDS
+    assert len(errors) == MAX_RECORDS
     assert errors[-1].startswith(f"the topic {topic[0]!r}"[:-1])
 
 

@@ -69,7 +69,7 @@ async def test_a_stream_that_ends_before_its_offer(client: Client) -> None:
 
 
 async def test_a_stream_that_does_not_offer_in_time(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "OFFER_TIMEOUT", 0.01)
+    monkeypatch.setattr(arrivals, "OFFER_TIMEOUT_S", 0.01)
     status, text = await client.process().ended()
     assert status is Code.DEADLINE_EXCEEDED
     assert text.startswith("offer: did not come within")
@@ -230,7 +230,7 @@ async def test_a_call_that_ends_before_its_message(client: Client) -> None:
 
 
 async def test_a_call_whose_message_does_not_come(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT", 0.01)
+    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT_S", 0.01)
     call: Any = client.channel.stream_unary(f"{HOST}/Checkpoint")()
     assert await call.code() is Code.DEADLINE_EXCEEDED
     assert await call.details() == "message: did not come within 0.01 s"
