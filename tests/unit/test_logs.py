@@ -1,4 +1,4 @@
-"""Logs: one line an event, the same from structlog and from the standard library, and never a secret."""
+"""Logs: one line for each event, the same from structlog and the standard library, and without secrets."""
 
 import json
 import logging
@@ -208,7 +208,7 @@ class _NoText:
 
 
 @pytest.mark.parametrize("log_format", logs.FORMATS)
-def test_a_value_that_cannot_be_shown_costs_no_more_than_its_line(
+def test_a_value_that_cannot_be_shown_only_shortens_its_line(
     capsys: pytest.CaptureFixture[str], log_format: logs.Format
 ) -> None:
     root = logging.getLogger()

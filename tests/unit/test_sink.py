@@ -1,4 +1,4 @@
-"""The way of a log line to standard error: whatever is wrong there, it is no trouble of whoever logs."""
+"""Log lines on their way to standard error: no failure there affects the code that logs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def started(descriptor: int) -> Sink:
 
 
 def settled(sink: Sink) -> None:
-    """Wait until the thread has looked at all that was written."""
+    """Wait until the thread has processed everything that was written."""
     looked = threading.Event()
     sink.tick = looked.set
     assert looked.wait(PATIENCE)
@@ -114,7 +114,9 @@ def test_a_closed_descriptor(reader: Reader) -> None:
     sink.stop(PATIENCE)
 
 
-def test_a_reader_that_stands_still_makes_nobody_wait(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logging_does_not_wait_for_a_reader_that_does_not_read(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "MAX_WAITING_BYTES", 256 * 1024)
     sink = started(reader.write_end)
     line = "x" * 1023 + "\n"
@@ -139,7 +141,7 @@ def test_a_pipe_that_somebody_made_non_blocking_loses_nothing(reader: Reader) ->
 
 
 def test_a_file_at_its_limit_and_given_room_again(tmp_path: Path) -> None:
-    """In a process of its own, whose limit it is. The line that is cut gets an end before the next one."""
+    """In a process of its own, which has the limit. A cut line gets a line end before the next one."""
     log = tmp_path / "log"
     program = f"""
 import os, resource, threading

@@ -1,4 +1,4 @@
-"""Where an operator wants a partition to go on: how it is named, and what is no place."""
+"""The forms of `seek --to`, valid and invalid."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ MOMENT = 1_795_529_100_000
 
 @pytest.fixture(autouse=True)
 def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A zone that is not UTC, spelt so that no database of zones is needed."""
+    """A time zone other than UTC, in a form that needs no time zone database."""
     monkeypatch.setenv("TZ", "EST5EDT,M3.2.0,M11.1.0")
     time.tzset()
     yield
@@ -40,7 +40,7 @@ def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("2026-11-24", OffsetSpec("timestamp", MOMENT - (9 * 60 + 5) * 60_000)),
     ],
 )
-def test_a_place_is_read(text: str, expected: OffsetSpec) -> None:
+def test_an_offset_spec_is_parsed(text: str, expected: OffsetSpec) -> None:
     assert parse_offset_spec(text) == expected
 
 
@@ -61,7 +61,7 @@ def test_a_place_is_read(text: str, expected: OffsetSpec) -> None:
         ("9223372036854775808", "larger than any offset"),
     ],
 )
-def test_what_is_no_place_is_refused_with_all_forms(text: str, reason: str) -> None:
+def test_an_invalid_offset_spec_is_refused_with_all_forms(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match="expected an offset") as caught:
         parse_offset_spec(text)
     for form in ("1234", "2026-11-24T14:05:00Z", "@1790000000000", "earliest", "latest"):
@@ -78,5 +78,5 @@ def test_what_is_no_place_is_refused_with_all_forms(text: str, reason: str) -> N
         ("latest", None),
     ],
 )
-def test_which_instant_was_understood(text: str, expected: str | None) -> None:
+def test_the_timestamp_is_shown_in_utc(text: str, expected: str | None) -> None:
     assert parse_offset_spec(text).instant == expected

@@ -1,4 +1,4 @@
-"""What bounds a client that does not know when to stop: streams, frames, late answers, lines of log."""
+"""Limits for abusive clients: streams, frames, late answers, log lines."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class Clock:
-    """Time that passes where somebody sleeps."""
+    """A clock that advances when a task sleeps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -42,7 +42,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 # --- streams ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_process_keeps_few_streams_that_wait(wire: Wire, client: Client) -> None:
+async def test_a_process_has_few_spare_streams(wire: Wire, client: Client) -> None:
     spares = [await wire.available(client) for _ in range(lambda_host.MAX_SPARES)]
     late = client.process()
     await late.say(offer=offer())
@@ -52,7 +52,7 @@ async def test_a_process_keeps_few_streams_that_wait(wire: Wire, client: Client)
         "offer.process_id: 4 streams of this process wait for a partition of 'deli' already; "
         "keep one, and open the next when it is assigned"
     )
-    # Another process, and another lambda, are not meant; and one that gets a partition makes room.
+    # The limit is for one process of one lambda; a stream that gets a partition makes room.
     await wire.available(client, process_id="p2")
     await wire.available(client, "scribe")
     wire.deli.say(Assign(spares[0][1], "L1", P0, 0, 1))
@@ -64,7 +64,7 @@ async def test_a_process_keeps_few_streams_that_wait(wire: Wire, client: Client)
     await wire.available(client)
 
 
-async def test_a_lambda_has_its_share_of_all_streams_that_wait(
+async def test_a_lambda_has_its_share_of_all_spare_streams(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lambda_host, "MAX_WITHOUT_PARTITION", 6)
@@ -91,7 +91,7 @@ async def test_counts_end_with_their_streams(wire: Wire, client: Client) -> None
     assert not any(map(len, wire.host._unavailable.values()))
 
 
-async def test_a_client_that_never_reads_what_it_asks_for_is_ended(
+async def test_a_stream_whose_client_never_reads_is_ended(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call, stream_id = await wire.assigned(client, "L1")
@@ -111,7 +111,7 @@ async def test_a_client_that_never_reads_what_it_asks_for_is_ended(
 
 
 @pytest.mark.parametrize("has_partition", [False, True])
-async def test_frames_without_end_are_read_slowly(
+async def test_a_flood_of_frames_is_read_slowly(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch, has_partition: bool
 ) -> None:
     slept: list[float] = []
@@ -161,9 +161,7 @@ async def test_answers_become_later_up_to_a_bound_and_are_forgiven(clock: Clock)
     assert clock.slept == []
 
 
-async def test_what_is_kept_of_peers_and_late_answers_is_bounded(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_remembered_peers_and_late_answers_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = Refusals()
     monkeypatch.setattr(refusals, "MAX_DEBTS", 10)
     for number in range(100):
@@ -174,7 +172,7 @@ async def test_what_is_kept_of_peers_and_late_answers_is_bounded(
     assert clock.slept == []
 
 
-async def test_a_connection_whose_streams_come_and_go_is_welcome_later(
+async def test_a_connection_whose_streams_come_and_go_gets_late_welcomes(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
@@ -195,7 +193,7 @@ async def test_a_connection_whose_streams_come_and_go_is_welcome_later(
     async with wire.client() as another:
         await wire.works(another)
     assert len(slept) == 1
-    # One that has had a partition is not meant.
+    # A stream that has had a partition does not count.
     call, stream_id = await wire.assigned(client, "L1")
     await call.say(closed=pb.Closed(reason=pb.CLOSED_REASON_STOPPED))
     await wire.deli.expect(letters.Closed)
@@ -204,7 +202,7 @@ async def test_a_connection_whose_streams_come_and_go_is_welcome_later(
     assert slept == [1 / FORGIVEN_CALLS_PER_S, 2 / FORGIVEN_CALLS_PER_S, 2 / FORGIVEN_CALLS_PER_S]
 
 
-async def test_calls_without_use_are_answered_late_and_others_are_not(
+async def test_only_useless_calls_are_answered_late(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     costs: list[float] = []
@@ -230,7 +228,7 @@ async def test_calls_without_use_are_answered_late_and_others_are_not(
     assert len(costs) == 1
 
 
-async def test_large_requests_that_wait_are_few(wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_few_large_requests_may_wait(wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "MAX_LARGE_REQUESTS", 1)
     await wire.assigned(client, "L1")
     put: asyncio.Queue[letters.Letter] = asyncio.Queue()
@@ -263,7 +261,7 @@ class Log:
         self.lines.append({"event": event, **fields})
 
 
-async def test_refusals_of_one_kind_make_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusals_of_one_kind_are_few_log_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     log = Log()
     later: list[Callable[[], None]] = []
     monkeypatch.setattr(refusals, "_log", log)
@@ -296,7 +294,7 @@ async def test_refusals_of_one_kind_make_few_lines(monkeypatch: pytest.MonkeyPat
     assert len(log.lines) == 5
 
 
-async def test_hosts_without_end_make_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusals_to_many_hosts_are_few_log_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     log = Log()
     monkeypatch.setattr(refusals, "_log", log)
     noting = Refusals()

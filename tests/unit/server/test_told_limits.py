@@ -1,4 +1,4 @@
-"""The limits in Welcome are those that the sidecar enforces: it takes as much as they say, and nothing more."""
+"""The limits in Welcome are those that the sidecar enforces: it accepts as much as they say, and nothing more."""
 
 import re
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_none_is_left_out() -> None:
 def test_the_docs_have_these_numbers() -> None:
     text = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", text, re.MULTILINE)
-    spares_of_lambda = lambda_host.MAX_WITHOUT_PARTITION  # where there is one lambda
+    spares_of_lambda = lambda_host.MAX_WITHOUT_PARTITION  # with one lambda
     enforced = told_limits(lambda_host.MAX_SPARES, spares_of_lambda)
     assert rows == [(field.name, f"{number:,}") for field, number in enforced.ListFields()]
 
