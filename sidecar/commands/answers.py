@@ -1,4 +1,4 @@
-"""What `resume`, `pause` and `seek` say about the sidecar's answer."""
+"""The output of `resume`, `pause` and `seek`."""
 
 from __future__ import annotations
 

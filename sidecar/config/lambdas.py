@@ -25,10 +25,10 @@ MAX_FRAME_BYTES = 1024**3
 """gRPC and protobuf end at 2 GiB."""
 
 MAX_TEXT_BYTES = 32_767
-"""Of a text in Kafka's protocol, such as a group's name."""
+"""The length of a text in Kafka's protocol, such as a group's name."""
 
 MAX_ARGUMENT_BYTES = 128 * 1024
-"""Of one argument or environment variable of a program on Linux, with the NUL at its end."""
+"""The length of one argument or environment variable of a program on Linux, with the NUL at its end."""
 
 LAMBDA_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)

@@ -15,13 +15,13 @@ from sidecar.config.base import Loc, did_you_mean
 from sidecar.redact import is_secret
 
 MAX_LEVELS = 50
-"""Of nested mappings and lists."""
+"""The depth of nested mappings and lists."""
 
 MAX_VALUES = 20_000
 """In a file; a value counts once for each alias that repeats it."""
 
 MAX_TEXT_CHARACTERS = 4 * 1024 * 1024
-"""Of all values, counted likewise: a Welcome could not carry more to a lambda."""
+"""The length of all values together, counted likewise: a Welcome could not carry more to a lambda."""
 
 _QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 STDERR = 2
 MAX_LINE_BYTES = 16 * 1024
 
-_GRPC = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+\s+\d+ (?P<place>[\w./-]+:\d+)\] (?P<text>.*)")
+_GRPC = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+\s+\d+ (?P<source>[\w./-]+:\d+)\] (?P<text>.*)")
 _LEVELS = {
     "I": "info",
     "W": "warning",
@@ -30,7 +30,7 @@ def take_apart(line: str) -> tuple[str, str, str, str]:
     match = _GRPC.fullmatch(line)
     if match is None:
         return "stderr", "warning", "", line
-    return "grpc", _LEVELS[match["level"]], match["place"], match["text"]
+    return "grpc", _LEVELS[match["level"]], match["source"], match["text"]
 
 
 class Capture:

@@ -157,9 +157,9 @@ def own_stderr() -> Iterator[None]:
 
 
 def _captured(line: str) -> None:
-    name, level, place, text = take_apart(line)
-    if _FLOOD.passes((name, place or re.sub(r"\d+", "#", text)[:80])):
-        about = {"source": place} if place else {}
+    name, level, source, text = take_apart(line)
+    if _FLOOD.passes((name, source or re.sub(r"\d+", "#", text)[:80])):
+        about = {"source": source} if source else {}
         getattr(get_logger(name), level)(text, **about)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 MAX_WAITING_BYTES = 4 * 1024 * 1024
-"""Of lines that wait for a slow reader; beyond this, lines are dropped."""
+"""The size of the lines that wait for a slow reader; beyond this, lines are dropped."""
 
 TICK_S = 1.0
 """How often the thread calls `tick` while there is nothing to write."""

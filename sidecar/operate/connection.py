@@ -21,7 +21,7 @@ READ_DEADLINE_S = 10.0
 MAX_CONNECTIONS = 100
 
 MAX_HEAD_BYTES = 16 * 1024
-"""Of a request's line and headers."""
+"""The size of a request's line and headers."""
 
 _WHOLE = (h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
 

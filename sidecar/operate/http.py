@@ -36,7 +36,7 @@ STOP_GRACE_S = 1
 """Answers under way get this time when the server stops."""
 
 MAX_REASON_CHARACTERS = 200
-"""Of a halted partition's reason: it may be a lambda's exception, and everybody can read it."""
+"""The shown length of a halted partition's reason: it may be a lambda's exception, and everybody can read it."""
 
 Statuses = Mapping[str, LambdaStatus]
 

@@ -28,7 +28,7 @@ _REFUSALS = {
 }
 
 MAX_REASON_BYTES = 1024
-"""Of an operator's reason for a pause, in UTF-8."""
+"""The length of an operator's reason for a pause, in UTF-8."""
 
 OnePartition: TypeAlias = pb.ResumeRequest | pb.PauseRequest | pb.SeekRequest
 T = TypeVar("T")

@@ -37,8 +37,8 @@ MAX_WATCHES = 100
 """Endless calls on all connections together: health's `Watch`, which needs no token, and reflection."""
 
 MAX_REQUEST_BYTES = 1024 * 1024
-"""Of one message from a client. The contract's largest are 10,000 checkpoints of at most 75 bytes each, and an error
-of 42 KiB, whose texts may be longer before we cut them."""
+"""The size of one message from a client. The contract's largest are 10,000 checkpoints of at most 75 bytes each, and
+an error of 42 KiB, whose texts may be longer before we cut them."""
 
 OUR_STREAMS = "/kafka_sidecar.v1.LambdaHost/"
 """Methods of this service read their messages themselves."""

@@ -17,7 +17,7 @@ MAX_RECORDS = 10_000
 MAX_TOPICS = 100
 
 MAX_ERROR_BYTES = 200
-"""Of one record's error text in UTF-8: a response may have ten thousand of them."""
+"""The length of one record's error text, in UTF-8: a response may have ten thousand of them."""
 
 BUSY_FULL_MS = 100
 BUSY_LEASE_MS = 20

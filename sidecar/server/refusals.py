@@ -22,7 +22,7 @@ FORGIVEN_CALLS_PER_S = 20.0
 """Useless calls that a peer is forgiven in each second."""
 
 MAX_DELAY_S = 4.0
-"""Of a late answer: a developer who looks for a mistake must not wait for long."""
+"""The longest delay of an answer: a developer who looks for a mistake must not wait for long."""
 
 MAX_LATE = 1_000
 """Late answers at the same time: each takes about 30 KB. Further answers are not delayed."""

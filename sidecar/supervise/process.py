@@ -42,7 +42,7 @@ MAX_PROBLEMS = 3
 """Failing processes of one lambda that are reported one by one; the others are one problem."""
 
 MAX_SHOWN_CHARACTERS = 200
-"""Of a process's last line on stderr, in its problem."""
+"""The shown length of a process's last line on stderr, in its problem."""
 
 
 @dataclass(slots=True)

@@ -84,11 +84,11 @@ def test_recorded_documents_and_kills(kafka_stage: Stage) -> None:
     deli = DeliStage(kafka_stage, window={"messages": 100}, settings={"sequencer": AS_RECORDED})
     rng = random.Random(5)
     pieces = [len(records) * number // (KILLS + 1) for number in range(KILLS + 2)]
-    for number, (first, behind) in enumerate(pairwise(pieces)):
+    for number, (first, after) in enumerate(pairwise(pieces)):
         seldom = {"checkpointHeuristics": {"enable": True}} if number % 2 and number < KILLS else {}
         process = deli.process(f"deli-{number}", sequencer={**AS_RECORDED, **seldom})
         goal = deli.written() + rng.randrange(1, 10)
-        with deli.trickle(records[first:behind], 0.005):
+        with deli.trickle(records[first:after], 0.005):
             if number < KILLS:
                 # Late writes of the process before do not count: this one must be working.
                 wait_for(lambda: "states of" in process.text(), process.text)  # noqa: B023

@@ -93,7 +93,9 @@ def test_a_topic_is_deleted_and_recreated(kafka_stage: Stage, noticed: bool, pol
         stage.produce_numbers(5, first=5)
         wait_for(lambda: stage.history.handled()[-1].offset == 9, "what came last")
         begun = [event.offset for event in stage.history.handled()[old:]]
-        assert begun == [*range(line["latest"], 10)], "it begins behind what was there when it was noticed"
+        assert begun == [*range(line["latest"], 10)], (
+            "it begins after the records that existed when the loss was noticed"
+        )
     else:
         wait_for(lambda: len(stage.history.handled()) == old + 5, "the new records")
         assert [event.offset for event in stage.history.handled()[old:]] == [0, 1, 2, 3, 4]

@@ -80,10 +80,10 @@ def test_seek_back_and_forth(stage: Stage) -> None:
     stage.produce_numbers(200, 2, first=200)
     said = order(sidecar, "seek", target, "--to", "150")
     assert "resume" in said, "it stays paused"
-    assert stage.committed()[0] == 150, "the new place is committed at once"
+    assert stage.committed()[0] == 150, "the new offset is committed at once"
     assert sidecar.state(0) == "paused"
     order(sidecar, "resume", target)
-    wait_for(lambda: len(stage.history.handled(partition=0)) == 210, "those behind the new place")
+    wait_for(lambda: len(stage.history.handled(partition=0)) == 210, "the records after the new offset")
     assert [event.offset for event in stage.history.handled(partition=0)][160:] == [*range(150, 200)]
     stage.wait_until_caught_up()
     assert len(sidecar.log("partitions assigned")) == 1
@@ -147,7 +147,7 @@ def test_halted_partition_is_moved_and_resumed(stage: Stage) -> None:
     assert sidecar.state(0) == "halted"
     assert "cannot be paused" in refused(sidecar, "pause", target)
     order(sidecar, "resume", target)
-    wait_for(lambda: len(stage.history.handled()) == 17, "those behind")
+    wait_for(lambda: len(stage.history.handled()) == 17, "the records after it")
     assert [event.offset for event in stage.history.handled()] == [*range(7), *range(10, 20)]
 
 

@@ -50,7 +50,7 @@ def test_the_store_is_down_and_comes_back(stage: Stage, tmp_path: Path) -> None:
         assert partition.reason == "the store is away"
         assert partition.process_id, "it keeps its lambda"
         assert partition.attempt == 1
-        assert (partition.checkpoint, partition.committed) == (49, 50), "it keeps its place"
+        assert (partition.checkpoint, partition.committed) == (49, 50), "it keeps its offset"
         assert not partition.HasField("resumes_at_ms")
     shown = sidecar.cli("status").stdout
     assert "paused" in shown

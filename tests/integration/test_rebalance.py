@@ -133,7 +133,7 @@ def test_close_takes_longer_than_it_may(kafka_stage: Stage) -> None:
     wait_for(lambda: len(running(second)) == 1, "the second to have one")
     # 45 records, a checkpoint every 10: five were handled and come again.
     assert [event.start for event in stage.history.events("created", process="for-b")] == [40]
-    wait_for(lambda: len(stage.history.handled("for-b")) == 5, "those behind the checkpoint")
+    wait_for(lambda: len(stage.history.handled("for-b")) == 5, "the records after the checkpoint")
     moved = running(second).pop()
     wait_for(lambda: stage.history.events("closed", process="for-a", partition=moved), "the late close")
     # Its last checkpoint came too late to count.
