@@ -1,1 +1,1 @@
-"""kafka-sidecar: the host. It consumes Kafka and hands partitions to lambdas over gRPC."""
+"""kafka-sidecar's host process. It consumes Kafka and gives partitions to lambdas over gRPC."""

@@ -1,7 +1,7 @@
-"""The running sidecar: what is started in which order, and how it ends.
+"""The running sidecar: the order in which its parts start and stop.
 
-The event loop runs here and owns sockets, streams and child processes. Each lambda's consumer thread owns its
-Consumer and its partitions. The two meet in mailboxes (`sidecar.mail`).
+The event loop owns sockets, streams and child processes. Each lambda's consumer thread owns its Consumer and its
+partitions. They exchange letters through mailboxes (`sidecar.mail`).
 """
 
 import asyncio
@@ -41,20 +41,20 @@ from sidecar.tasks import Tasks
 EXIT_OK = 0
 EXIT_BROKEN = 1
 
-LEAVE_TIMEOUT = 15.0
-"""Seconds that committing and leaving the group may take after the drain."""
+LEAVE_TIMEOUT_S = 15.0
+"""After the drain, committing and leaving the group may take this long."""
 
-WRITE_TIMEOUT = 5.0
-"""Seconds that records which lambdas have produced get to reach Kafka when the sidecar stops."""
+WRITE_TIMEOUT_S = 5.0
+"""When the sidecar stops, records that lambdas have produced may take this long to reach Kafka."""
 
-STOP_GRACE = 2.0
-"""Seconds that calls under way get when the server stops; everything of worth was taken before."""
+STOP_GRACE_S = 2.0
+"""When the server stops, calls under way get this time; the last checkpoints have arrived before."""
 
 _log = get_logger(__name__)
 
 
 async def run(config: Config) -> int:
-    """Run until SIGTERM, SIGINT, SIGHUP or SIGQUIT, then drain. Returns the process's exit code."""
+    """Run until SIGTERM, SIGINT, SIGHUP or SIGQUIT, then drain. Returns the process's exit code, 0 or 1."""
     app = _App(config)
     try:
         await app.start()
@@ -68,10 +68,10 @@ async def run(config: Config) -> int:
 
 
 def _to_drain() -> list[signal.Signals]:
-    """The signals that end us in order.
+    """The signals that make the sidecar drain and end.
 
-    SIGHUP and SIGQUIT come from a terminal, which closes or has Ctrl-\\ typed. Whoever started us with one of them
-    ignored, as nohup does, wants us to outlive that.
+    A terminal sends SIGHUP when it closes, and SIGQUIT for Ctrl-\\. If one of them was ignored when the sidecar
+    started, as with nohup, the sidecar must outlive it.
     """
     of_a_terminal = [one for one in (signal.SIGHUP, signal.SIGQUIT) if signal.getsignal(one) is not signal.SIG_IGN]
     return [signal.SIGTERM, signal.SIGINT, *of_a_terminal]
@@ -145,15 +145,17 @@ class _App:
         }
 
     async def wait(self) -> None:
-        """Until it is to end."""
+        """Wait until the sidecar is to end."""
         await self._stop.wait()
 
     async def stop(self) -> None:
-        """1. refuse offers, restart no child; 2. drain, commit, leave the group; 3. children; 4. what lambdas have
-        produced; 5. server; 6. broker.
+        """Stop everything, in this order.
 
-        The server goes after the drain, because it refuses calls from the moment on that it is told to stop, and the
-        last checkpoints are calls.
+        1. Refuse offers, restart no child. 2. Drain, commit, leave the group. 3. End the children. 4. Flush the
+        records that lambdas produced. 5. Stop the server. 6. Stop the embedded broker.
+
+        The server stops after the drain, because a stopping gRPC server refuses all calls, and the last checkpoints
+        are calls.
         """
         if self._host is not None:
             self._host.refuse("the sidecar shuts down; offer again later")
@@ -167,9 +169,9 @@ class _App:
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors.values()))
         if self._operate is not None:
             await self._operate.stop()
-        await asyncio.gather(*(lambda_producer.stop(WRITE_TIMEOUT) for lambda_producer in self._lambda_producers))
+        await asyncio.gather(*(lambda_producer.stop(WRITE_TIMEOUT_S) for lambda_producer in self._lambda_producers))
         if self._server is not None:
-            await self._server.stop(STOP_GRACE)
+            await self._server.stop(STOP_GRACE_S)
         if self._broker is not None:
             await self._broker.stop()
         if self._tidy is not None:
@@ -177,20 +179,20 @@ class _App:
         _log.info("stopped")
 
     async def _wait_for_threads(self) -> None:
-        """Until all have left their groups; one that hangs (the broker is away) must not keep us for ever."""
+        """Wait until all threads have left their groups, with a limit: without a broker a thread may hang."""
         drains = [self._config.lambdas[name].shutdown_drain for name in self._threads]
         ends = [asyncio.ensure_future(self._ended[n].wait()) for n, thread in self._threads.items() if thread.ident]
         if not ends:
             return
-        _, late = await asyncio.wait(ends, timeout=max(drains) + LEAVE_TIMEOUT)
+        _, late = await asyncio.wait(ends, timeout=max(drains) + LEAVE_TIMEOUT_S)
         for task in late:
             task.cancel()
         if late:
             self.broken = True
-            _log.error("a consumer did not leave its group in time; going on without it", seconds=LEAVE_TIMEOUT)
+            _log.error("a consumer did not leave its group in time; going on without it", seconds=LEAVE_TIMEOUT_S)
 
     def _look_at_topics(self) -> None:
-        """Called in a consumer thread."""
+        """Have the topics looked up now. Called in a consumer thread."""
         if self._watch is not None:
             self._watch.look()
 
@@ -202,7 +204,7 @@ class _App:
         self._stop.set()
 
     def _thread_ended(self, name: str, error: BaseException | None) -> None:
-        """Called in the consumer thread."""
+        """Tell the loop that a consumer thread has ended. Called in that thread."""
         self._loop.call_soon_threadsafe(self._note_end, name, error)
 
     def _note_end(self, name: str, error: BaseException | None) -> None:
@@ -210,7 +212,7 @@ class _App:
         self._ended[name].set()
         if error is not None:
             self.broken = True
-            self._stop.set()  # one that is broken must be seen by whoever runs us; the others drain
+            self._stop.set()  # the exit code must show the failure; the other lambdas drain
 
     def _exit(self, name: str, reason: str) -> None:
         _log.error("ending: a critical error, and on_critical is exit", lambda_=name, reason=reason)
@@ -223,20 +225,20 @@ class _App:
         self._tasks.spawn(self._server.healthy(is_healthy and not self._faults), name="the health that gRPC tells")
 
     def _task_died(self, fault: str) -> None:
-        """A part of the sidecar no longer works. It goes on with the rest, is no longer ready, and says so."""
+        """A task of the sidecar died: the rest goes on, but the sidecar is no longer ready and reports a problem."""
         self._faults.append(Problem("sidecar", fault, monotonic()))
         if self._server is not None and not self._stop.is_set():
             self._set_health(self._ready)
 
     def _own(self, name: str) -> Own:
-        """What the loop knows of a lambda, and its consumer thread does not."""
+        """The part of a lambda's status that the loop knows and the consumer thread does not."""
         supervisor = self._supervisors.get(name)
         if supervisor is None:
             return Own(self._faults, 0)
         return Own([*self._faults, *supervisor.problems()], supervisor.exits)
 
     def _child_environment(self, name: str, address: str) -> dict[str, str]:
-        """Ours without what is none of a lambda's business: to operate the sidecar, and to log in to Kafka."""
+        """The sidecar's environment without the secrets that lambdas do not need: operators' tokens, Kafka logins."""
         withheld = self._config.withheld(name) | {"KAFKA_SIDECAR_ADMIN_TOKEN"}
         environment = {variable: value for variable, value in os.environ.items() if variable not in withheld}
         environment["KAFKA_SIDECAR_ADDRESS"] = dial(address)

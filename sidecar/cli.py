@@ -1,4 +1,4 @@
-"""The command line: `kafka-sidecar` runs the sidecar; its commands ask one that runs."""
+"""The command line: `kafka-sidecar` runs the sidecar; its commands call a running one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 
 from sidecar import logs
-from sidecar.capture import reserve_descriptors
 from sidecar.commands.failures import config_mistakes
 from sidecar.commands.operator import COMMANDS
 from sidecar.commands.say import say
 from sidecar.config import Config, ConfigError, LambdaConfig, describe, load
 from sidecar.config.lambdas import default_dead_letter_topic
 from sidecar.config.runnable import as_mistake, cannot_run, doubtful
+from sidecar.logs.capture import reserve_descriptors
 from sidecar.version import VERSION
 
 _EPILOG = """
@@ -117,7 +117,7 @@ for _command in COMMANDS:
 
 
 def _check_this_machine(config: Config, path: Path) -> None:
-    """Raises ``ConfigError`` when what the config names is not here."""
+    """Check that this machine has everything that the config names. Raises ``ConfigError``."""
     found = [*map(as_mistake, cannot_run(config, os.environ))]
     if found:
         raise ConfigError(path, found)
@@ -126,7 +126,7 @@ def _check_this_machine(config: Config, path: Path) -> None:
 
 
 def _say_what_would_run(config: Config, path: Path) -> None:
-    """What `--check` prints: a line for each part of the config, without secrets; then the verdict."""
+    """Print the output of `--check`: a line for each part of the config, without secrets; then the verdict."""
     shown = describe(config)
     say(f"kafka    {', '.join(f'{name}={value}' for name, value in shown['kafka'].items())}")
     server = config.server
@@ -145,12 +145,12 @@ def _say_what_would_run(config: Config, path: Path) -> None:
 def _who_runs(one: LambdaConfig) -> str:
     if one.command is None:
         return "its process dials in"
-    # The program alone: its arguments may hold a secret.
+    # Only the program: its arguments may hold a secret.
     return f"the sidecar starts {one.command[0]}{f' {one.instances} times' if one.instances > 1 else ''}"
 
 
 def _on_critical(name: str, one: LambdaConfig) -> str:
-    """What is done about a critical error, where that is not the usual thing."""
+    """The text about `on_critical`; empty for the default."""
     if one.on_critical == "dead-letter":
         return f"; dead letters go to {one.dead_letter_topic or default_dead_letter_topic(name, 'TOPIC')}"
     return "; a critical error ends the sidecar" if one.on_critical == "exit" else ""

@@ -1,4 +1,4 @@
-"""What must not be read in a log: which names are secrets, and how a value is shown without them."""
+"""Secrets in logs: which names mean one, and values shown without them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SECRET_WORDS = (
     "private_key",
     "connection_string",
 )
-# Secrets whose librdkafka names contain none of the words above: keys as text, and whole configurations.
+# librdkafka properties that are secrets without such a word in their names: keys as text, whole configurations.
 _SECRET_NAMES = frozenset({"ssl_key_pem", "sasl_jaas_config", "sasl_oauthbearer_config"})
-# Names with such a word that say where a secret comes from, not what it is: good to see when it fails.
+# Names with such a word whose values say where a secret comes from: useful in a log when it fails.
 _HARMLESS_NAMES = frozenset({"sasl_oauthbearer_token_endpoint_url"})
 _HARMLESS_ENDINGS = ("_file", "_location")
 
@@ -34,7 +34,7 @@ _USER_INFO = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]+@")
 
 @lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
-    """Whether a value of this name is a secret, judged by the name alone (dots, dashes, case do not matter)."""
+    """Whether a name means a secret. Dots, dashes and case do not matter."""
     plain = name.lower().replace(".", "_").replace("-", "_")
     if plain in _HARMLESS_NAMES or plain.endswith(_HARMLESS_ENDINGS):
         return False
@@ -42,12 +42,12 @@ def is_secret(name: str) -> bool:
 
 
 def masked(value: Any, name: str = "") -> Any:
-    """A copy of `value` with every secret in it shown as `****`.
+    """A copy of ``value`` in which every secret is `****`.
 
     Args:
         value: anything; mappings, lists and tuples are searched to the bottom.
-        name: the name of the value, which may say that all of it is a secret. Numbers under such a name
-            are secrets too; None and booleans are not, because "is it set?" is worth knowing.
+        name: the name of the value; if it means a secret, the whole value is one. Numbers under such a name are
+            secrets too; None and booleans are not, because a log should show whether it is set.
 
     A password inside a URL (`mongodb://user:password@host`) is masked under any name.
     """
@@ -65,7 +65,7 @@ def masked(value: Any, name: str = "") -> Any:
 
 
 def _masked_word(value: Any, before: Any) -> Any:
-    """An element of a list, which may be a command line: `--token X` and `--token=X` hold secrets."""
+    """Mask an element of a list, which may be a command line: `--token X` and `--token=X` hold secrets."""
     if not isinstance(value, str):
         return masked(value)
     if isinstance(before, str) and before.startswith("-") and "=" not in before and is_secret(before):
@@ -77,14 +77,14 @@ def _masked_word(value: Any, before: Any) -> Any:
 
 
 class MaskedDict(dict[str, Any]):
-    """A dict that is an ordinary one to code and to JSON, and shows no secret where it is printed."""
+    """A dict whose `repr` shows no secrets; for code and JSON it is an ordinary dict."""
 
     def __repr__(self) -> str:
         return repr(masked(dict(self)))
 
 
 class HiddenDict(MaskedDict):
-    """The same for values of which each may be a secret, under any name: it shows the keys alone."""
+    """A `MaskedDict` in which any value may be a secret: its `repr` shows the keys only."""
 
     def __repr__(self) -> str:
         return repr(dict.fromkeys(self, MASK))

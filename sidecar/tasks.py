@@ -1,4 +1,4 @@
-"""Tasks of the sidecar that live as long as it does: none of them dies unseen."""
+"""Tasks that run as long as the sidecar does; if one dies, the sidecar reports it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _log = get_logger(__name__)
 
 
 class Tasks:
-    """Makes them and holds them; the event loop itself holds tasks only weakly. Owned by the loop."""
+    """Makes tasks and keeps references to them, since the event loop has weak ones. Owned by the loop."""
 
     def __init__(self, broken: Callable[[str], None]) -> None:
-        """``broken`` is called with a sentence when a task has died: something of the sidecar no longer works."""
+        """``broken`` is called with a sentence when a task has died: a part of the sidecar no longer works."""
         self._broken = broken
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
-        """Run this. ``name`` says what it is, for the log and for `status`."""
+        """Run ``work`` as a task. The log and `status` show ``name``."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)

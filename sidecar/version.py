@@ -1,4 +1,4 @@
-"""The installed version, as the package's metadata has it."""
+"""The version in the installed package's metadata."""
 
 from importlib.metadata import PackageNotFoundError, version
 

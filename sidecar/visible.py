@@ -1,20 +1,20 @@
-"""Text of others, as a terminal may show it: what would move the cursor, or deceive the eye, is an escape to read."""
+"""Text from elsewhere made safe for a terminal: characters that move the cursor or mislead the eye are escaped."""
 
 from __future__ import annotations
 
 import re
 
-# Invisible, or nearly so, although Python counts them as printable: joiners, fillers, variation selectors.
+# (Nearly) invisible characters that Python counts as printable: joiners, fillers, variation selectors.
 _UNSEEN = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
 _SUSPECT = re.compile(f"[{_UNSEEN}]")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def visible(text: str) -> str:
-    """`text` in one line in which every character can be seen.
+    """``text`` in one line in which every character is visible.
 
-    Controls (among them the escape that begins a terminal's commands), line ends, characters without a picture such
-    as those that turn the direction of writing, and halves of a surrogate pair become `\\n`, `\\x1b`, `\\u202e`.
+    Control characters (among them the escape that begins terminal commands), line ends, invisible characters such as
+    those that change the direction of writing, and halves of a surrogate pair become `\\n`, `\\x1b`, `\\u202e`.
     """
     if text.isprintable() and (text.isascii() or not _SUSPECT.search(text)):
         return text
@@ -22,7 +22,7 @@ def visible(text: str) -> str:
 
 
 def visible_lines(text: str, indent: str = "") -> str:
-    """The same for a text whose line ends are meant, such as a stack; each line begins with `indent`."""
+    """`visible` for a text whose line ends are meant, such as a stack; each line begins with ``indent``."""
     return "\n".join(f"{indent}{visible(line)}" for line in text.replace("\r\n", "\n").split("\n"))
 
 

@@ -1,4 +1,4 @@
-"""What operators' commands ask of a running sidecar, over the `Admin` service. All raise ``grpc.RpcError``."""
+"""Calls of a running sidecar's `Admin` service. All of them raise ``grpc.RpcError``."""
 
 from typing import Any
 
@@ -6,28 +6,28 @@ import grpc
 
 from sdk_python._tls import Tls
 from sdk_python.protocol import admin_pb2 as pb, admin_pb2_grpc
-from sidecar.commands.place import Place
+from sidecar.commands.offset_spec import OffsetSpec
 from sidecar.commands.target import Target
 
-TIMEOUT = 10.0
+TIMEOUT_S = 10.0
 
-SEEK_TIMEOUT = 30.0
-"""Kafka is asked for offsets, and has the new place committed, before the answer comes."""
+SEEK_TIMEOUT_S = 30.0
+"""The sidecar asks Kafka for offsets and commits the new one before it answers."""
 
-PAUSE_TIMEOUT = 120.0
-"""The lambda may finish what it has in hand; the sidecar bounds that (`shutdown_drain`), this bounds the sidecar."""
+PAUSE_TIMEOUT_S = 120.0
+"""The sidecar lets the lambda finish its records, for at most `shutdown_drain`; this also bounds the sidecar."""
 
 _OPTIONS = (
-    # A proxy in the environment is meant for other calls, and could not reach loopback.
+    # An HTTP proxy in the environment is meant for other calls, and could not reach loopback.
     ("grpc.enable_http_proxy", 0),
 )
 
 
 def status(address: str, token: str | None, tls: Tls | None = None) -> pb.StatusResponse:
-    """How the sidecar at ``address`` is doing."""
+    """The status of the sidecar at ``address`` (`host:port` or `unix:///path`)."""
     with _channel(address, tls) as channel:
         answer: pb.StatusResponse = _admin(channel).Status(
-            pb.StatusRequest(), timeout=TIMEOUT, metadata=_metadata(token)
+            pb.StatusRequest(), timeout=TIMEOUT_S, metadata=_metadata(token)
         )
         return answer
 
@@ -38,22 +38,22 @@ def resume(address: str, token: str | None, target: Target, skip: bool, tls: Tls
         lambda_name=target.lambda_name, topic=target.topic, partition=target.partition, skip=skip
     )
     with _channel(address, tls) as channel:
-        answer: pb.ResumeResponse = _admin(channel).Resume(request, timeout=TIMEOUT, metadata=_metadata(token))
+        answer: pb.ResumeResponse = _admin(channel).Resume(request, timeout=TIMEOUT_S, metadata=_metadata(token))
         return answer
 
 
 def pause(address: str, token: str | None, target: Target, reason: str, tls: Tls | None = None) -> pb.PauseResponse:
-    """Let a partition stand still; returns when it does."""
+    """Pause a partition; returns when nothing of it is in work."""
     request = pb.PauseRequest(
         lambda_name=target.lambda_name, topic=target.topic, partition=target.partition, reason=reason
     )
     with _channel(address, tls) as channel:
-        answer: pb.PauseResponse = _admin(channel).Pause(request, timeout=PAUSE_TIMEOUT, metadata=_metadata(token))
+        answer: pb.PauseResponse = _admin(channel).Pause(request, timeout=PAUSE_TIMEOUT_S, metadata=_metadata(token))
         return answer
 
 
-def seek(address: str, token: str | None, target: Target, to: Place, tls: Tls | None = None) -> pb.SeekResponse:
-    """Move a partition to another place."""
+def seek(address: str, token: str | None, target: Target, to: OffsetSpec, tls: Tls | None = None) -> pb.SeekResponse:
+    """Move a partition to another offset."""
     request = pb.SeekRequest(lambda_name=target.lambda_name, topic=target.topic, partition=target.partition)
     match to.kind:
         case "offset":
@@ -65,7 +65,7 @@ def seek(address: str, token: str | None, target: Target, to: Place, tls: Tls | 
         case "latest":
             request.edge = pb.EDGE_LATEST
     with _channel(address, tls) as channel:
-        answer: pb.SeekResponse = _admin(channel).Seek(request, timeout=SEEK_TIMEOUT, metadata=_metadata(token))
+        answer: pb.SeekResponse = _admin(channel).Seek(request, timeout=SEEK_TIMEOUT_S, metadata=_metadata(token))
         return answer
 
 
@@ -77,7 +77,7 @@ def _channel(address: str, tls: Tls | None) -> grpc.Channel:
     target = address.replace("unix://", "unix:", 1)
     if tls is None:
         return grpc.insecure_channel(target, options=_OPTIONS)
-    # Only for a pinned certificate: with any other the name is what tells the sidecar from somebody else.
+    # The name is overridden for a pinned certificate only: with any other, the name proves that this is the sidecar.
     named = () if tls.name is None else (("grpc.ssl_target_name_override", tls.name),)
     credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
     return grpc.secure_channel(target, credentials, options=(*_OPTIONS, *named))

@@ -1,4 +1,4 @@
-"""How a command ends that cannot do what it should: what it says, and its exit code."""
+"""How a command fails: the text it prints and its exit code."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sidecar.config import ConfigError
 from sidecar.visible import visible
 
 EXIT_CONFIG = 2
-"""The exit code of a config file or a command line that cannot be used; click uses the same."""
+"""The exit code for a wrong config file or command line; click uses the same."""
 
 
 @contextmanager
 def config_mistakes() -> Iterator[None]:
-    """A config file that cannot be used: all its mistakes on stderr, and the exit code for it."""
+    """Turn ``ConfigError`` into its mistakes on stderr and the exit code ``EXIT_CONFIG``."""
     try:
         yield
     except ConfigError as error:
@@ -31,7 +31,7 @@ def config_mistakes() -> Iterator[None]:
 
 @contextmanager
 def remote_errors(address: str, tls: Tls | None) -> Iterator[None]:
-    """What the sidecar at `address` refused, or that it is not there, as one sentence and exit code 1."""
+    """Turn ``grpc.RpcError`` of the sidecar at ``address`` into one sentence and exit code 1."""
     import grpc  # noqa: PLC0415 - gRPC loads only when it is needed
 
     try:

@@ -1,4 +1,4 @@
-"""The operator's commands: `status`, `resume`, `pause`, `seek`. They ask a sidecar that runs."""
+"""The operator's commands `status`, `resume`, `pause` and `seek`, which call a running sidecar."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from sdk_python._tls import Files, Tls, from_files
 from sidecar.commands.failures import config_mistakes, remote_errors
-from sidecar.commands.place import Place, parse_place
+from sidecar.commands.offset_spec import OffsetSpec, parse_offset_spec
 from sidecar.commands.say import say
 from sidecar.commands.target import Target, parse_target
 from sidecar.config import ClientSettings, client_settings, dial
@@ -22,7 +22,7 @@ from sidecar.config.listeners import DEFAULT_LISTEN
 
 
 class Remote(NamedTuple):
-    """The sidecar that a command asks."""
+    """The sidecar that a command calls."""
 
     address: str
     token: str | None
@@ -30,7 +30,7 @@ class Remote(NamedTuple):
 
 
 def _parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str], Any]:
-    """A callback that reads a value with one of our own parsers, whose message says what was expected."""
+    """A click callback that parses a value with ``parse``, whose ``ValueError`` says what was expected."""
 
     def callback(context: click.Context, parameter: click.Parameter, value: str) -> Any:
         try:
@@ -93,7 +93,7 @@ _HOW_TO_REACH_IT = (
 
 
 def _asks_a_sidecar(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say which sidecar it asks; it gets them as one `Remote`."""
+    """Add the options that name the sidecar to a command, which gets them as one `Remote`."""
 
     @click.pass_context
     @functools.wraps(command)
@@ -108,7 +108,7 @@ def _asks_a_sidecar(command: Callable[..., None]) -> Callable[..., None]:
         key: Path | None,
         **arguments: Any,
     ) -> None:
-        # A failed handshake is told in one sentence of ours; gRPC would write a line of its own before it.
+        # We report a failed handshake in one sentence; gRPC would log a line of its own before it.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         settings = _settings(context, address, token)
         files = Files(ca, certificate, key)
@@ -121,7 +121,7 @@ def _asks_a_sidecar(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _settings(context: click.Context, address: str | None, token: str | None) -> ClientSettings:
-    """Where to dial, and with which token. The file's token goes to the file's address only."""
+    """The address and the token. The config file's token is sent to the config file's address only."""
     if address:
         try:
             return ClientSettings(dial(address), token)
@@ -138,7 +138,7 @@ def _settings(context: click.Context, address: str | None, token: str | None) ->
 
 
 def _remote(settings: ClientSettings, system: bool, files: Files) -> Remote:
-    """``system``: trust the system's authorities, whatever the config file has."""
+    """``system``: trust the system's authorities, whatever the config file says."""
     if not (settings.tls or system or any(files)):
         return Remote(settings.address, settings.token, None)
     try:
@@ -218,13 +218,13 @@ def pause(remote: Remote, target: Target, reason: str) -> None:
 @click.option(
     "--to",
     required=True,
-    callback=_parsed(parse_place),
+    callback=_parsed(parse_offset_spec),
     metavar="OFFSET|TIMESTAMP|earliest|latest",
     help="An offset; a time in ISO 8601, which is local time without a zone; @ and milliseconds since the epoch; "
     "earliest: the oldest record that is left; latest: after the newest.",
 )
 @_asks_a_sidecar
-def seek(remote: Remote, target: Target, to: Place) -> None:
+def seek(remote: Remote, target: Target, to: OffsetSpec) -> None:
     """Move a partition to another place, back or forth.
 
     Back: records are handled again. Forth: records are left out, and handled by nobody. What its lambda has in hand

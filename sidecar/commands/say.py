@@ -1,4 +1,4 @@
-"""The edge of what commands print: nothing of others' text reaches the terminal raw."""
+"""Printing, in which no text from elsewhere reaches the terminal unescaped."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from sidecar.visible import visible_lines
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print lines. A text from elsewhere that must stay in its line has gone through `visible` before."""
+    """Print lines. A text from elsewhere that must stay in one line has to go through `visible` first."""
     click.echo(visible_lines(text), err=err)

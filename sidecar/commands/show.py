@@ -1,4 +1,4 @@
-"""How `kafka-sidecar status` shows what the sidecar answered: as text for people, or as JSON."""
+"""The output of `kafka-sidecar status`: text for people, or JSON."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def status_text(status: admin_pb2.StatusResponse, now_ms: int) -> str:
 
 
 def _all_visible(status: admin_pb2.StatusResponse) -> admin_pb2.StatusResponse:
-    """A copy in which every text, wherever it is, can be shown in one line: most of them are of lambda processes."""
+    """A copy in which every text can be shown in one line: most of them come from lambda processes."""
     copy = admin_pb2.StatusResponse()
     copy.CopyFrom(status)
     _make_visible(copy)
@@ -159,7 +159,7 @@ def _ago(milliseconds: int) -> str:
 
 
 def _with_numbers(plain: dict[str, Any], message: Message) -> dict[str, Any]:
-    """protobuf writes 64-bit numbers as texts; `jq` and people want to calculate with them."""
+    """Turn the 64-bit numbers, which protobuf writes as JSON strings, into numbers: `jq` calculates with them."""
     for field in message.DESCRIPTOR.fields:
         if field.name not in plain:
             continue

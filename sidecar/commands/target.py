@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-_LARGEST = 2**31 - 1
+_MAX_PARTITION = 2**31 - 1
 _EXAMPLE = "as in deli/rawdeltas/3"
 
 
@@ -22,10 +22,9 @@ class Target(NamedTuple):
 
 
 def parse_target(text: str) -> Target:
-    """Take `LAMBDA/TOPIC/PARTITION` apart. Neither a lambda's name nor a topic's can contain a slash.
+    """Parse `LAMBDA/TOPIC/PARTITION`. Neither a lambda's name nor a topic's can contain a slash.
 
-    Raises:
-        ValueError: it has not this form; the text says what is wrong and shows an example.
+    Raises ``ValueError``, whose text says what is wrong and shows an example.
     """
     parts = text.split("/")
     if len(parts) != 3:
@@ -34,6 +33,6 @@ def parse_target(text: str) -> Target:
     if not name or not topic:
         missing = "lambda's name" if not name else "topic"
         raise ValueError(f"the {missing} is missing in {text!r}: expected LAMBDA/TOPIC/PARTITION, {_EXAMPLE}")
-    if not (partition.isascii() and partition.isdecimal() and int(partition) <= _LARGEST):
+    if not (partition.isascii() and partition.isdecimal() and int(partition) <= _MAX_PARTITION):
         raise ValueError(f"{partition!r} is no partition: expected a number from 0, {_EXAMPLE}")
     return Target(name, topic, int(partition))

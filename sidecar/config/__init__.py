@@ -1,4 +1,4 @@
-"""The config file: what it can say (`model`), and how it is read (`load`)."""
+"""The config file: its sections (`model`) and how it is read (`load`)."""
 
 from sidecar.config.address import Endpoint, dial, parse_endpoint
 from sidecar.config.lambdas import CheckpointConfig, FrameConfig, LambdaConfig, WindowConfig

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from sidecar.config.units import quoted
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
-# What a Unix socket's address can hold on Linux, without the final NUL.
-_LONGEST_SOCKET_PATH = 107
+# The longest path in a Unix socket's address on Linux, without the final NUL.
+_MAX_SOCKET_PATH_BYTES = 107
 _UNIX = "unix://"
 
 
@@ -23,13 +23,13 @@ class Endpoint(NamedTuple):
     host: str
     """Without brackets; empty for a Unix socket."""
     port: int
-    """0: any free one. -1 for a Unix socket."""
+    """0: any free port. -1 for a Unix socket."""
     path: str = ""
-    """Of the Unix socket, absolute; empty for a host."""
+    """The Unix socket's absolute path; empty for a host."""
 
     @property
     def loopback(self) -> bool:
-        """Whether the host, as it is written, is this machine's loopback."""
+        """Whether the host is this machine's loopback, by its text alone (no lookup)."""
         try:
             return _is_loopback(self.host)
         except ValueError:
@@ -37,7 +37,7 @@ class Endpoint(NamedTuple):
 
     @property
     def local(self) -> bool:
-        """Whether only this machine can reach it. A name is looked up; one that is not known counts as reachable."""
+        """Whether only this machine can reach it. A name is looked up; an unknown name counts as not local."""
         if self.path or self.loopback:
             return True
         try:
@@ -53,14 +53,11 @@ class Endpoint(NamedTuple):
 
 
 def parse_endpoint(text: str, *, unix: bool = True) -> Endpoint:
-    """Take an address apart.
+    """Parse an address. Raises ``ValueError``, whose text says what was expected.
 
     Args:
         text: `host:port`, `[ipv6]:port` or `unix:///absolute/path`.
         unix: whether a Unix socket is possible here.
-
-    Raises:
-        ValueError: it is none of these; the text says what was expected.
     """
     expected = f"expected host:port{' or unix:///path' if unix else ''}, not {quoted(text)}"
     if text.startswith("unix:"):
@@ -71,8 +68,8 @@ def parse_endpoint(text: str, *, unix: bool = True) -> Endpoint:
             raise ValueError(f"{expected}: a socket's path must be absolute, as in unix:///run/sidecar.sock")
         if "\0" in path:
             raise ValueError("expected a socket's path without NUL")
-        if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
-            raise ValueError(f"{expected}: a socket's path may have {_LONGEST_SOCKET_PATH} bytes at most")
+        if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
+            raise ValueError(f"{expected}: a socket's path may have {_MAX_SOCKET_PATH_BYTES} bytes at most")
         return Endpoint("", -1, path)
     host, colon, port = text.rpartition(":")
     if not colon or not host:
@@ -94,12 +91,10 @@ def is_port(text: str) -> bool:
 
 
 def dial(listen: str) -> str:
-    """The address to dial in order to reach, from this machine, a server that listens on `listen`.
+    """The address at which this machine can dial a server that listens on ``listen``.
 
-    A server that listens on all interfaces (0.0.0.0, [::]) is dialled on loopback.
-
-    Raises:
-        ValueError: not an address, or its port is 0: then only the sidecar's log knows the port.
+    For all interfaces (0.0.0.0, [::]) that is loopback. Raises ``ValueError`` when ``listen`` is no address, or its
+    port is 0: then only the sidecar's log names the port.
     """
     endpoint = parse_endpoint(listen)
     if endpoint.port == 0:
@@ -116,7 +111,7 @@ def dial(listen: str) -> str:
 
 
 def _is_loopback(address: str) -> bool:
-    """Raises ``ValueError`` when it is no address."""
+    """Whether an IP address is loopback. Raises ``ValueError`` when it is no IP address."""
     parsed = ipaddress.ip_address(address)
     mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
     return (mapped or parsed).is_loopback

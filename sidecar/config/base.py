@@ -1,4 +1,4 @@
-"""The ground of all config models: frozen, no unknown keys, and every mistake reported at once."""
+"""The base of all config models: they are frozen, refuse unknown keys, and report every mistake at once."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class Wrong(NamedTuple):
     """One mistake found by a model's own check."""
 
     loc: Loc
-    """Where it is, below the model."""
+    """The path of the value, from the model down."""
     message: str
-    """What is wrong and what was expected."""
+    """The problem and what was expected."""
     hint: str = ""
-    """What to do about it; may be empty."""
+    """The remedy; may be empty."""
 
 
 def mistake(message: str, hint: str = "") -> PydanticCustomError:
-    """The error a field validator raises: what is wrong, and what to do about it."""
+    """The error that a field validator raises, with the problem and the remedy."""
     return PydanticCustomError("mistake", "{message}", {"message": message, "hint": hint})
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`did you mean X?` for the closest of the known names, or an empty text when none is close."""
+    """The text `did you mean X?` with the closest of the known names; empty when none is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else ""
 
@@ -44,16 +44,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 class Section(BaseModel):
     """A section of the config.
 
-    pydantic runs a model's own checks only when all its fields are right, so a typo would hide the mistakes
-    behind it. Here `mistakes` looks at the raw mapping and always runs; what it finds joins what pydantic
-    found.
+    pydantic runs a model's own checks only when all its fields are right, so a typo would hide other mistakes.
+    Here `mistakes` checks the raw mapping and always runs; its findings are added to pydantic's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
     @classmethod
     def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
-        """Mistakes that concern several keys at once. `data` is raw: any value may be of any type."""
+        """Find mistakes that concern several keys at once. ``data`` is raw: any value may be of any type."""
         del data
         return iter(())
 
@@ -66,7 +65,7 @@ class Section(BaseModel):
             made = handler(data)
         except ValidationError as error:
             for one in error.errors(include_url=False):
-                # Unknown keys are reported below, with what was probably meant.
+                # Unknown keys are reported below, with the closest known key.
                 if one["type"] in {"extra_forbidden", "invalid_key"} and len(one["loc"]) == 1:
                     continue
                 context = {**one.get("ctx", {}), "message": one["msg"]}
@@ -82,7 +81,7 @@ class Section(BaseModel):
 
     @classmethod
     def keys(cls) -> tuple[str, ...]:
-        """The keys that this section knows, in the order of the documentation."""
+        """The keys of this section, in the order of the documentation."""
         names: list[str] = []
         for name, field in cls.model_fields.items():
             alias = field.validation_alias

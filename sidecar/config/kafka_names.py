@@ -1,19 +1,19 @@
-"""Names of librdkafka properties: those that are ours, and those that consumers use."""
+"""Names of librdkafka properties: those that the sidecar sets itself, and those that consumers use."""
 
 from collections.abc import Mapping
 
-_PLACE = "the sidecar commits what a lambda has checkpointed and nothing else; lambdas.X.checkpoint says how often"
+_COMMITS = "the sidecar commits what a lambda has checkpointed and nothing else; lambdas.X.checkpoint says how often"
 CALLBACK = "a callback cannot be given in a config file"
 OWNED: Mapping[str, str] = {
     "auto.offset.reset": "use lambdas.X.start, and lambdas.X.on_offset_lost for an offset that is gone",
     "group.id": "use lambdas.X.group",
-    "enable.auto.commit": _PLACE,
-    "auto.commit.enable": _PLACE,
-    "auto.commit.interval.ms": _PLACE,
-    "enable.auto.offset.store": _PLACE,
-    "offset.store.method": _PLACE,
-    "offset.store.path": _PLACE,
-    "offset.store.sync.interval.ms": _PLACE,
+    "enable.auto.commit": _COMMITS,
+    "auto.commit.enable": _COMMITS,
+    "auto.commit.interval.ms": _COMMITS,
+    "enable.auto.offset.store": _COMMITS,
+    "offset.store.method": _COMMITS,
+    "offset.store.path": _COMMITS,
+    "offset.store.sync.interval.ms": _COMMITS,
     "enable.partition.eof": "the sidecar does not use it",
     "metadata.broker.list": "use bootstrap.servers",
     "default.topic.config": "write its properties directly below kafka",
@@ -23,7 +23,7 @@ OWNED: Mapping[str, str] = {
     "opaque": CALLBACK,
     "enabled_events": CALLBACK,
 }
-"""Properties that are the sidecar's own, with what to use instead."""
+"""Properties that the sidecar sets itself, each with what to use instead."""
 
 OFTEN_USED = tuple(
     """
@@ -47,11 +47,11 @@ OFTEN_USED = tuple(
     topic.blacklist topic.metadata.refresh.interval.ms
     """.split()  # noqa: SIM905 - one name a line would be a page
 )
-"""For `did you mean` only: what is a property at all, librdkafka itself judges."""
+"""For `did you mean` only: librdkafka itself decides which names are properties."""
 
 SHARED = (
     *("api.version.", "bootstrap.servers", "broker.", "client.", "connections.", "debug", "enable.ssl.", "log_level"),
     *("https.", "metadata.", "receive.message.", "reconnect.", "retry.", "sasl.", "security.", "socket.", "ssl."),
     "topic.metadata.",
 )
-"""How the names of properties begin that consumers and producers have in common."""
+"""Prefixes of the properties that consumers and producers have in common."""

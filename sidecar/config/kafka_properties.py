@@ -1,4 +1,4 @@
-"""Kafka properties: what a user may set, what is ours, and what a lambda's consumer is made with."""
+"""Kafka properties: which ones a user may set, and the properties of each of the sidecar's clients."""
 
 from __future__ import annotations
 
@@ -10,64 +10,64 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sidecar.config.kafka_names import CALLBACK, OFTEN_USED, OWNED, SHARED
 
-if TYPE_CHECKING:  # the config's models call this module: at run time the arrow points one way only
+if TYPE_CHECKING:  # the config's models import this module: at run time the import goes one way only
     from sidecar.config.lambdas import LambdaConfig
 
 Property = str | int | float | bool
 
 EMBEDDED = "embedded"
-"""The value of `bootstrap.servers` that starts a broker of our own; `embedded:PORT` says on which port."""
+"""The value of `bootstrap.servers` that starts the embedded broker; `embedded:PORT` says on which port."""
 
 CLIENT_ID = "kafka-sidecar"
 
-# librdkafka stops fetching for this long when its local queue is full. Its default of 1000 ms makes the
-# throughput collapse in bursts; a few milliseconds keep the queue filled.
+# librdkafka stops fetching for this long when its local queue is full. With its default of 1000 ms the throughput
+# collapses in bursts; a few milliseconds keep the queue filled.
 FETCH_QUEUE_BACKOFF_MS = 2
 
-# How much librdkafka fetches ahead. A pause throws away what was fetched ahead of a partition, and it is
-# fetched again on resume: so no more than one window is worth it. 16 MiB is the window's default size.
+# How much librdkafka fetches ahead. A pause throws a partition's prefetched records away, and a resume fetches them
+# again: so prefetching more than one window does not pay. 16 MiB is the window's default size.
 PREFETCH_KBYTES = 16_384
-# What one answer of a broker brings at most; it stays in memory until its last record is sent. librdkafka's default
-# of 50 MiB takes 80 MB more with 64 partitions, and is no faster.
-FETCH_BYTES = 8 * 1024 * 1024
+# The size of one fetch response, which stays in memory until its last record is sent. librdkafka's default of 50 MiB
+# takes 80 MB more with 64 partitions, and is no faster.
+MAX_FETCH_BYTES = 8 * 1024 * 1024
 # librdkafka refuses a `fetch.max.bytes` that does not lie between these two.
 BOUND_TO_FETCH = frozenset({"message.max.bytes", "receive.message.max.bytes"})
-# Below this many messages a fetch round trip costs more than it brings, however small the window is ...
-FEWEST_PREFETCHED = 1_000
-# ... and this is librdkafka's own default: no reason to go beyond it.
-MOST_PREFETCHED = 100_000
+# Prefetching fewer messages than this costs more round trips than it saves memory, however small the window is ...
+MIN_PREFETCHED_MESSAGES = 1_000
+# ... and more than librdkafka's own default gains nothing.
+MAX_PREFETCHED_MESSAGES = 100_000
 
-# A partition that is resumed, or moved, is fetched when the broker has answered for the others, which it does after
-# this time when they have nothing. librdkafka's default is 500 ms; ten requests a second cost next to nothing.
+# After a resume or seek, a partition is fetched once the broker has answered the request for the others, which takes
+# this long when they have no records. librdkafka's default is 500 ms; ten requests a second cost next to nothing.
 FETCH_WAIT_MS = 100
 
-# The embedded broker answers an idle fetch only when this time is over: at librdkafka's default a lone
-# record is 98 ms late, at 10 ms it is 3 ms late.
+# The embedded broker answers an idle fetch only when this time is over: with 100 ms a lone record is 98 ms late,
+# with 10 ms it is 3 ms late.
 EMBEDDED_FETCH_WAIT_MS = 10
 
-# The embedded broker lets a new member in after half of its session timeout: with librdkafka's default of 45 s a
-# demo would begin with a pause of 23 s.
+# The embedded broker admits a new member after half of its session timeout: with librdkafka's default of 45 s a demo
+# would begin with a pause of 23 s.
 EMBEDDED_SESSION_MS = 2_000
 EMBEDDED_HEARTBEAT_MS = 500
 
-# A topic or a partition that appears later is consumed when the client looks at the topics again. librdkafka's
+# A topic or partition that is created later is consumed after the client's next metadata refresh. librdkafka's
 # default is 5 minutes.
 TOPICS_REFRESH_MS = 1_000
 
 DELIVERY_TIMEOUT_MS = 60_000
-"""How long a write is tried before it has failed: a broker that restarts is back by then."""
+"""A produced record fails after this time: a broker that restarts is back by then."""
 
 TOPIC_MISSING_MS = 5_000
-"""How long a topic that the broker does not know is waited for, before a write to it has failed: one that was just
-made is known to all brokers by then. librdkafka's default of 30 s is for clusters with ZooKeeper."""
+"""A record for a topic that the broker does not know fails after this time: all brokers know a new topic by then.
+librdkafka's default of 30 s is for clusters with ZooKeeper."""
 
 _MAKES_TOPICS = "allow.auto.create.topics"
 
-OUTLET_LINGER_MS = 1
-"""How long a record that a lambda produces waits for others: they come together as a rule."""
+LAMBDA_PRODUCER_LINGER_MS = 1
+"""How long a lambda's record waits for others to share its batch: as a rule they come together."""
 
-LARGEST_MESSAGE = 1_000_000_000
-"""Bytes; the most that librdkafka takes for `message.max.bytes`."""
+MAX_MESSAGE_BYTES = 1_000_000_000
+"""The largest `message.max.bytes` that librdkafka accepts."""
 
 _ASSIGNOR = "partition.assignment.strategy"
 _PROTOCOL = "group.protocol"
@@ -77,7 +77,7 @@ class Problem(NamedTuple):
     """One mistake in the Kafka properties."""
 
     name: str
-    """Of the property; empty where the properties as a whole are wrong."""
+    """The property's name; empty when the properties as a whole are wrong."""
     message: str
     hint: str = ""
 
@@ -87,14 +87,14 @@ class Problem(NamedTuple):
 
 
 def check(properties: Mapping[Any, Any]) -> list[str]:
-    """All mistakes in a user's Kafka properties, as texts; no connection is made."""
+    """All mistakes in a user's Kafka properties, as texts. No connection is made."""
     return [str(problem) for problem in problems(properties)]
 
 
 def problems(properties: Mapping[Any, Any]) -> list[Problem]:
     """All mistakes in a user's Kafka properties (values as YAML gives them); no connection is made.
 
-    Names and values are judged by librdkafka itself, which also reads certificates and keys that are named.
+    librdkafka itself checks names and values, and reads the certificates and keys that they name.
     """
     found: list[Problem] = []
     good: dict[str, str] = {}
@@ -107,23 +107,23 @@ def problems(properties: Mapping[Any, Any]) -> list[Problem]:
     found += _servers(properties)
     if is_embedded(properties.get("bootstrap.servers")):
         found += _embedded(good)
-    wrong = {problem.name for problem in found}  # said already; beside it librdkafka would find more of the same
+    wrong = {problem.name for problem in found}  # reported already: librdkafka would report them again
     return found + _rejected({name: value for name, value in good.items() if name not in wrong})
 
 
 def is_embedded(servers: Any) -> bool:
-    """Whether this value of `bootstrap.servers` asks for a broker of our own."""
+    """Whether this value of `bootstrap.servers` asks for the embedded broker."""
     return isinstance(servers, str) and (servers == EMBEDDED or servers.startswith(f"{EMBEDDED}:"))
 
 
 def embedded_port(servers: str) -> int | None:
-    """The port that `embedded:PORT` asks for; None: any free one."""
+    """The port in `embedded:PORT`; None: any free port."""
     _, colon, port = servers.partition(":")
     return int(port) if colon else None
 
 
 def as_text(value: Property) -> str:
-    """A value as librdkafka takes it: a text; booleans are `true` and `false`."""
+    """A value as the text that librdkafka takes; booleans are `true` and `false`."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -135,13 +135,13 @@ def normalised(properties: Mapping[Any, Any]) -> dict[str, str]:
 def consumer_properties(
     kafka: Mapping[str, str], lambda_config: LambdaConfig, bootstrap: str | None = None
 ) -> dict[str, Property]:
-    """What the consumer of one lambda is made with.
+    """The properties of one lambda's consumer.
 
     Args:
-        kafka: the config's `kafka` section. Its values win where the property is not ours. A librdkafka
+        kafka: the config's `kafka` section. Its values win unless the sidecar sets the property itself. A librdkafka
             default is never restated: some of them, set explicitly, forbid `group.protocol=consumer`.
-        lambda_config: the lambda: its group, and its window, which sizes what is fetched ahead.
-        bootstrap: the embedded broker's address, which takes the place of `embedded`.
+        lambda_config: gives the group, and the window, whose size decides how much is prefetched.
+        bootstrap: the embedded broker's address, instead of `embedded`.
     """
     properties = _build(kafka, lambda_config.group, lambda_config.window.messages)
     if bootstrap is not None:
@@ -150,27 +150,27 @@ def consumer_properties(
 
 
 def producer_properties(kafka: Mapping[str, str], bootstrap: str | None = None) -> dict[str, Property]:
-    """What a producer beside a consumer is made with: the same broker, by the same way, and nothing of consuming.
+    """The properties of the dead-letter producer: those that consumers and producers share, and its own.
 
     Args:
         kafka: the config's `kafka` section.
-        bootstrap: the embedded broker's address, which takes the place of `embedded`.
+        bootstrap: the embedded broker's address, instead of `embedded`.
     """
     properties = admin_properties(kafka, bootstrap)
-    # What the broker has let in must go out again, whatever its size: the broker's own limit decides, and that is for
-    # the batch as it is stored, hence the compression.
-    properties |= {"message.max.bytes": LARGEST_MESSAGE, "compression.type": "zstd"}
+    # The producer must be able to write every record that the broker accepted before: only the broker's own limit
+    # counts. That limit is for the batch as it is stored, so batches are compressed.
+    properties |= {"message.max.bytes": MAX_MESSAGE_BYTES, "compression.type": "zstd"}
     properties |= {"enable.idempotence": True, "linger.ms": 0, "message.timeout.ms": DELIVERY_TIMEOUT_MS}
-    # A topic that the broker makes for a write has its defaults: of partitions, of how long it keeps records.
+    # A topic that the broker creates by itself would have the broker's defaults for partitions and retention.
     return properties | {_MAKES_TOPICS: False, "topic.metadata.propagation.max.ms": TOPIC_MISSING_MS}
 
 
 def admin_properties(kafka: Mapping[str, str], bootstrap: str | None = None) -> dict[str, Property]:
-    """What the client is made with that only asks: the same brokers, by the same way.
+    """The properties of the `AdminClient`: those that consumers and producers share.
 
     Args:
         kafka: the config's `kafka` section.
-        bootstrap: the embedded broker's address, which takes the place of `embedded`.
+        bootstrap: the embedded broker's address, instead of `embedded`.
     """
     properties: dict[str, Property] = {"client.id": CLIENT_ID}
     properties |= {name: value for name, value in kafka.items() if name.startswith(SHARED)}
@@ -180,7 +180,7 @@ def admin_properties(kafka: Mapping[str, str], bootstrap: str | None = None) -> 
 
 
 def offsets_properties(consumer: Mapping[str, Property]) -> dict[str, Property]:
-    """What a client is made with that asks for a group's committed offsets and is no member of it.
+    """The properties of a client that asks for a group's committed offsets and never joins the group.
 
     Args:
         consumer: the properties of the group's consumer.
@@ -190,20 +190,23 @@ def offsets_properties(consumer: Mapping[str, Property]) -> dict[str, Property]:
 
 
 def lambda_producer_properties(kafka: Mapping[str, str], bootstrap: str | None = None) -> dict[str, Property]:
-    """What the producer for a lambda's own records is made with: as `producer_properties`, and fit for many.
+    """The properties of the producer for a lambda's own records: `producer_properties`, tuned for many records.
 
-    Keys go to the partitions that the Java client gives them. The broker's limit is for what is stored, so the
-    batches stay below the default of it, and are compressed by what costs the least. Who wants the broker to make
-    topics says so, for consumers as for this.
+    The partitioner is the Java client's. Batches are compressed with lz4, which costs the least CPU time. As for
+    consumers, the broker creates topics only if the config says so.
     """
     properties = producer_properties(kafka, bootstrap)
     if _MAKES_TOPICS in kafka:
         properties[_MAKES_TOPICS] = kafka[_MAKES_TOPICS]
-    return properties | {"partitioner": "murmur2_random", "linger.ms": OUTLET_LINGER_MS, "compression.type": "lz4"}
+    return properties | {
+        "partitioner": "murmur2_random",
+        "linger.ms": LAMBDA_PRODUCER_LINGER_MS,
+        "compression.type": "lz4",
+    }
 
 
 def rebalance_protocol(properties: Mapping[str, Property]) -> Literal["eager", "cooperative"]:
-    """How partitions move in a rebalance: all at once (eager), or only those that change their owner.
+    """The rebalance protocol: eager moves all partitions at once, cooperative only those that change their owner.
 
     `group.protocol=consumer` (KIP-848) is cooperative by nature.
     """
@@ -221,10 +224,10 @@ def _build(kafka: Mapping[str, str], group: str, window_messages: int) -> dict[s
         "fetch.wait.max.ms": FETCH_WAIT_MS,
         "topic.metadata.refresh.interval.ms": TOPICS_REFRESH_MS,
         "queued.max.messages.kbytes": PREFETCH_KBYTES,
-        "queued.min.messages": min(MOST_PREFETCHED, max(FEWEST_PREFETCHED, window_messages)),
+        "queued.min.messages": min(MAX_PREFETCHED_MESSAGES, max(MIN_PREFETCHED_MESSAGES, window_messages)),
     }
     if not BOUND_TO_FETCH.intersection(kafka):
-        properties["fetch.max.bytes"] = FETCH_BYTES
+        properties["fetch.max.bytes"] = MAX_FETCH_BYTES
     if embedded:
         properties |= {
             "fetch.wait.max.ms": EMBEDDED_FETCH_WAIT_MS,
@@ -234,8 +237,8 @@ def _build(kafka: Mapping[str, str], group: str, window_messages: int) -> dict[s
     elif _ASSIGNOR not in kafka and _PROTOCOL not in kafka:
         properties[_ASSIGNOR] = "cooperative-sticky"
     properties.update(kafka)
-    # Ours whatever was asked for: the place in a partition is kept by the sidecar alone. `error`: an offset
-    # that does not exist is resolved by us and never skipped in silence.
+    # Set last: the sidecar alone commits offsets, whatever the config says. `error`: the sidecar itself resolves an
+    # offset that does not exist, so records are never skipped silently.
     properties |= {
         "group.id": group,
         "auto.offset.reset": "error",
@@ -246,7 +249,7 @@ def _build(kafka: Mapping[str, str], group: str, window_messages: int) -> dict[s
 
 
 def _refused(name: Any, value: Any) -> Problem | None:
-    """What is wrong with one property before librdkafka is asked."""
+    """The mistake in one property that we find before we ask librdkafka."""
     if not isinstance(name, str):
         return Problem(str(name), f"a property's name must be text, this is {name!r}", "put it in quotes")
     if name in OWNED or name.endswith("_cb"):
@@ -288,12 +291,12 @@ def _servers(properties: Mapping[Any, Any]) -> list[Problem]:
 
 
 def _is_port(text: str) -> bool:
-    """One that can be dialled."""
+    """Whether this is the number of a port that can be dialled."""
     return text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) < 65536
 
 
 def _embedded(good: Mapping[str, str]) -> list[Problem]:
-    """What the embedded broker cannot do: its members would wait for partitions for ever."""
+    """Properties that the embedded broker does not support: its members would wait for partitions for ever."""
     found = []
     if good.get(_PROTOCOL, "classic").lower() != "classic":
         found.append(Problem(_PROTOCOL, "the embedded broker knows `classic` only", "leave it out"))
@@ -302,19 +305,19 @@ def _embedded(good: Mapping[str, str]) -> list[Problem]:
     return found
 
 
-# librdkafka's messages name the property on the left when the user wrote the one on the right.
+# librdkafka's messages name the property on the left when the user wrote the property on the right.
 _ALIASES = {"fetch.message.max.bytes": "max.partition.fetch.bytes", "sasl.mechanisms": "sasl.mechanism"}
 _NAMED = re.compile(r'property: "(?P<unknown>.*)"|property "(?P<name>.*?)"')
 
 
 def _rejected(good: Mapping[str, str]) -> list[Problem]:
-    """What librdkafka says. It stops at the first mistake, so what it names is taken out and it is asked again."""
+    """The mistakes that librdkafka finds. It stops at the first, so we remove that property and ask again."""
     from confluent_kafka import Consumer, KafkaException  # noqa: PLC0415 - `status` and `--help` need no client
 
     quiet = logging.getLogger("sidecar.config.kafka_properties")
-    quiet.propagate = False  # what librdkafka would log is in the exception as well
+    quiet.propagate = False  # the exception has the same text
     quiet.addHandler(logging.NullHandler())
-    trial = _build(good, "check", FEWEST_PREFETCHED)
+    trial = _build(good, "check", MIN_PREFETCHED_MESSAGES)
     found: list[Problem] = []
     while True:
         trial.pop("bootstrap.servers", None)  # without a server there is nothing to connect to
@@ -325,7 +328,7 @@ def _rejected(good: Mapping[str, str]) -> list[Problem]:
             match = _NAMED.search(text)
             named = (match["unknown"] or match["name"] or "") if match else ""
             name = next((n for n in (named, _ALIASES.get(named)) if n in good and n in trial), None)
-            if name is None:  # about the properties as a whole: there is no single one to leave out
+            if name is None:  # about the properties as a whole: no single one can be removed
                 return [*found, Problem("", _plain(text))]
             if match and match["unknown"]:
                 found.append(Problem(name, "unknown property", _closest(name)))

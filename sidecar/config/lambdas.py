@@ -1,4 +1,4 @@
-"""The `lambdas` section: what each lambda consumes, how far ahead it may be, and what happens when it fails."""
+"""The `lambdas` section: each lambda's topics, its limits, and what happens when it fails."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from sidecar.config.base import Loc, Section, Wrong, mistake
 from sidecar.config.units import Bytes, Seconds
 from sidecar.redact import HiddenDict
 
-MOST_INSTANCES = 1_000
-MOST_UINT32 = 2**32 - 1
-MOST_RECORDS = 1_000_000
-"""In a frame; more would be no cheaper, and the whole frame is in memory."""
+MAX_INSTANCES = 1_000
+MAX_UINT32 = 2**32 - 1
+MAX_FRAME_RECORDS = 1_000_000
+"""More would be no cheaper for each record, and the whole frame is in memory."""
 
-MOST_FRAME = 1024**3
-"""Bytes of a frame: gRPC and protobuf end at 2 GiB."""
+MAX_FRAME_BYTES = 1024**3
+"""gRPC and protobuf end at 2 GiB."""
 
-LONGEST_TEXT = 32_767
-"""Bytes of a text in Kafka's protocol, such as a group's name."""
+MAX_TEXT_BYTES = 32_767
+"""The length of a text in Kafka's protocol, such as a group's name."""
 
-LONGEST_ARGUMENT = 128 * 1024
-"""Bytes, with a NUL at its end, of one argument or environment variable of a program on Linux."""
+MAX_ARGUMENT_BYTES = 128 * 1024
+"""The length of one argument or environment variable of a program on Linux, with the NUL at its end."""
 
 LAMBDA_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 
 
 def topic_name(value: str) -> str:
-    """Check the name of a Kafka topic."""
+    """Validate the name of a Kafka topic."""
     if not _TOPIC.fullmatch(value) or value in {".", ".."}:
         rule = "a topic's name has 1 to 249 of the characters a-z A-Z 0-9 . _ -"
         raise mistake(f"{value!r} cannot be a topic", rule)
@@ -48,7 +48,7 @@ def is_pattern(topic: str) -> bool:
 
 
 def topic_or_pattern(value: str) -> str:
-    """Check an entry of `topics`: a topic's name, or a pattern."""
+    """Validate an entry of `topics`: a topic's name, or a pattern."""
     if not is_pattern(value):
         return topic_name(value)
     try:
@@ -63,8 +63,8 @@ def _filled(value: str) -> str:
         raise mistake("expected a text, this one is empty")
     if not _is_passable(value):
         raise mistake(f"the text {_UNPASSABLE}")
-    if len(value.encode()) > LONGEST_TEXT:
-        raise mistake(f"expected at most {LONGEST_TEXT} bytes of text")
+    if len(value.encode()) > MAX_TEXT_BYTES:
+        raise mistake(f"expected at most {MAX_TEXT_BYTES} bytes of text")
     return value
 
 
@@ -72,7 +72,7 @@ _UNPASSABLE = "has a NUL or half of a surrogate pair in it, which cannot be pass
 
 
 def _is_passable(text: str) -> bool:
-    """Whether the system's interfaces, which end a text at NUL, take it as it is."""
+    """Whether the system's interfaces take the text unchanged; they end a text at NUL."""
     try:
         return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
@@ -80,7 +80,7 @@ def _is_passable(text: str) -> bool:
 
 
 def _too_long(text: str) -> bool:
-    return len(os.fsencode(text)) >= LONGEST_ARGUMENT
+    return len(os.fsencode(text)) >= MAX_ARGUMENT_BYTES
 
 
 def _listed(value: Any) -> Any:
@@ -88,7 +88,7 @@ def _listed(value: Any) -> Any:
 
 
 def _none_is_empty(value: Any) -> Any:
-    # A section whose keys are all commented out is `null` to YAML, and meant as "all defaults".
+    # A section whose keys are all commented out is `null` in YAML and means "all defaults".
     return {} if value is None else value
 
 
@@ -108,7 +108,7 @@ def _command(value: Any) -> tuple[str, ...]:
         if not _is_passable(word):
             raise mistake(f"word {number + 1} {_UNPASSABLE}")
         if _too_long(word):
-            raise mistake(f"word {number + 1} is too long: a program takes {LONGEST_ARGUMENT - 1} bytes in one")
+            raise mistake(f"word {number + 1} is too long: a program takes {MAX_ARGUMENT_BYTES - 1} bytes in one")
     return words
 
 
@@ -126,7 +126,7 @@ def _environment(value: Any) -> dict[str, str]:
         if not _is_passable(text):
             raise mistake(f"the value of {name} {_UNPASSABLE}")
         if _too_long(f"{name}={text}"):
-            raise mistake(f"{name} is too long: a program takes {LONGEST_ARGUMENT - 1} bytes in one variable")
+            raise mistake(f"{name} is too long: a program takes {MAX_ARGUMENT_BYTES - 1} bytes in one variable")
         made[name] = text
     return made
 
@@ -138,7 +138,7 @@ def _a_millisecond(value: float) -> float:
 
 
 def _rest(name: Any) -> str:
-    """What follows a `=` is probably a value, and may be a secret."""
+    """Describe the text after a `=` without showing it: it is probably a value, and may be a secret."""
     return " with a `=` after it" if isinstance(name, str) and "=" in name else ""
 
 
@@ -156,7 +156,7 @@ TopicOrPattern = Annotated[str, AfterValidator(topic_or_pattern)]
 
 
 class CheckpointConfig(Section):
-    """How checkpoints become commits in Kafka."""
+    """How checkpoints are committed to Kafka."""
 
     interval: Annotated[Seconds, Field(gt=0), AfterValidator(_a_millisecond)] = 1.0
     """How often the latest checkpoint of each partition is committed. Default 1s. Shorter: less is handled again
@@ -166,7 +166,7 @@ class CheckpointConfig(Section):
 class WindowConfig(Section):
     """How much of one partition may be outstanding: sent to the lambda, and not checkpointed yet."""
 
-    messages: Annotated[int, Field(ge=1, le=MOST_UINT32)] = 10_000
+    messages: Annotated[int, Field(ge=1, le=MAX_UINT32)] = 10_000
     """Records. Default 10000. Larger: a slow checkpoint stops the flow later. Smaller: less is handled again
     after a restart of the lambda. One record may always be outstanding."""
 
@@ -183,11 +183,11 @@ class WindowConfig(Section):
 class FrameConfig(Section):
     """How large one frame on the wire may become. A frame never waits to be filled."""
 
-    records: Annotated[int, Field(ge=1, le=MOST_RECORDS)] = 4_000
+    records: Annotated[int, Field(ge=1, le=MAX_FRAME_RECORDS)] = 4_000
     """Records in a frame at most. Default 4000. Larger: a little cheaper for each record. Smaller: a lambda's
     loop is free for other things more often."""
 
-    bytes: Annotated[Bytes, Field(le=MOST_FRAME)] = 1024 * 1024
+    bytes: Annotated[Bytes, Field(le=MAX_FRAME_BYTES)] = 1024 * 1024
     """Bytes in a frame at most. Default 1MiB. A soft limit: a larger record goes alone."""
 
 
@@ -215,7 +215,7 @@ class LambdaConfig(Section):
     """The lambda process, as words; a text is split as a shell would, but no shell runs. Default: none, then
     somebody else starts it. With it the sidecar starts the process and keeps it running."""
 
-    instances: Annotated[int, Field(ge=1, le=MOST_INSTANCES)] = 1
+    instances: Annotated[int, Field(ge=1, le=MAX_INSTANCES)] = 1
     """How many processes of `command` run. Default 1. More: partitions are handled on more cores; more processes
     than partitions stay idle."""
 
@@ -235,16 +235,16 @@ class LambdaConfig(Section):
     """What the plugin gets as its config: anything that JSON can hold. Default: empty."""
 
     start: Literal["earliest", "latest"] = "earliest"
-    """Where a group without a committed offset starts. Default earliest: nothing is left out. latest: only what
-    comes from now on."""
+    """Where a group without a committed offset starts. Default earliest: no record is left out. latest: only
+    records that are written from now on."""
 
     on_offset_lost: Literal["earliest", "latest", "halt"] = "earliest"
-    """What to do when the committed offset no longer exists (retention, or the topic was made anew). Default
-    earliest: go on with the oldest that is left. latest: leave out what is there. halt: stop the partition and
-    wait for an operator."""
+    """What to do when the committed offset no longer exists (retention, or the topic was deleted and re-created).
+    Default earliest: go on with the oldest record that is left. latest: leave out all records that are there. halt:
+    stop the partition and wait for an operator."""
 
     checkpoint: Annotated[CheckpointConfig, BeforeValidator(_none_is_empty)] = CheckpointConfig()
-    """How checkpoints become commits."""
+    """How checkpoints are committed."""
 
     window: Annotated[WindowConfig, BeforeValidator(_none_is_empty)] = WindowConfig()
     """How much may be outstanding in one partition."""
@@ -261,7 +261,7 @@ class LambdaConfig(Section):
     """Where dead letters go. Default: TOPIC.LAMBDA.dead-letter for each topic. Made if it is missing, with the
     topic's number of partitions. Only with `on_critical: dead-letter`."""
 
-    max_restarts: Annotated[int, Field(ge=0, le=MOST_UINT32)] | None = None
+    max_restarts: Annotated[int, Field(ge=0, le=MAX_UINT32)] | None = None
     """After so many restarts in a row without a new checkpoint the next failure is critical. Default: none, a
     recoverable error stays recoverable: an outage or a deploy must not turn healthy records into dead letters."""
 
@@ -284,7 +284,7 @@ class LambdaConfig(Section):
 
     @classmethod
     def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
-        """The topics, what needs a command, and settings that JSON cannot hold."""
+        """Wrong topics, keys that need a command, and settings that JSON cannot hold."""
         yield from _topic_mistakes(data)
         yield from _twice(data, "produce")
         yield from _dead_letter_mistakes(data)
@@ -296,7 +296,7 @@ class LambdaConfig(Section):
 
 
 def raw_topics(data: Any) -> tuple[str, ...]:
-    """The topics of a lambda that may still be wrong in any way."""
+    """The topics in a lambda's section; ``data`` is raw and may be wrong in any way."""
     if not isinstance(data, Mapping):
         return ()
     several = data.get("topics")
@@ -305,7 +305,7 @@ def raw_topics(data: Any) -> tuple[str, ...]:
 
 
 def not_json(value: Any, loc: Loc) -> Iterator[Wrong]:
-    """What of a value cannot go to a lambda as JSON."""
+    """The parts of a value that JSON cannot hold."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
@@ -322,17 +322,17 @@ def not_json(value: Any, loc: Loc) -> Iterator[Wrong]:
 
 
 def default_dead_letter_topic(lambda_name: str, topic: str) -> str:
-    """Where dead letters of a topic go when the config names no `dead_letter_topic`."""
+    """The topic for dead letters of ``topic`` when the config names no `dead_letter_topic`."""
     return topic + dead_letter_suffix(lambda_name)
 
 
 def dead_letter_suffix(lambda_name: str) -> str:
-    """What the default names of a lambda's dead-letter topics end with."""
+    """The ending of the default names of a lambda's dead-letter topics."""
     return f".{lambda_name}.dead-letter"
 
 
 def dead_letter_default_mistakes(lambda_name: str, data: Any) -> Iterator[Wrong]:
-    """Whether the default names of dead-letter topics can be used; `data` may still be wrong in any way."""
+    """Mistakes in the default names of dead-letter topics; ``data`` is raw and may be wrong in any way."""
     if not isinstance(data, Mapping) or data.get("on_critical") != "dead-letter":
         return
     if data.get("dead_letter_topic") is not None:
@@ -351,7 +351,7 @@ def _dead_letter_mistakes(data: Mapping[Any, Any]) -> Iterator[Wrong]:
     name = data.get("dead_letter_topic")
     if name is None:
         return
-    # A policy that is misspelt has a mistake of its own.
+    # A misspelt policy is reported elsewhere.
     if data.get("on_critical", "halt") in ("halt", "exit"):
         hint = "add it, or delete this key"
         yield Wrong(("dead_letter_topic",), "only makes sense with `on_critical: dead-letter`", hint)

@@ -1,4 +1,4 @@
-"""Where the sidecar listens: whether others can reach it, and whether two of its servers want one port."""
+"""Checks of the addresses to listen on: can others reach them, and are two of them the same?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SERVERS = ("kafka", "bootstrap.servers")
 
 
 def listener_mistakes(data: Mapping[Any, Any]) -> Iterator[Wrong]:
-    """Of a whole config that may still be wrong in any way."""
+    """Addresses of one config that clash; ``data`` is raw and may be wrong in any way."""
     taken: list[tuple[Loc, Endpoint]] = []
     for loc, endpoint in _listeners(data):
         other = next((one for one, there in taken if _same(there, endpoint)), None)
@@ -36,14 +36,14 @@ def listener_mistakes(data: Mapping[Any, Any]) -> Iterator[Wrong]:
 
 
 def beyond_loopback(data: Mapping[Any, Any], section: str, danger: str, remedy: str) -> Iterator[Wrong]:
-    """Of the section with this name, which says `insecure: true` when others may reach it."""
+    """The mistake of a section that others can reach and that does not say `insecure: true`."""
     listen = data.get("listen")
     if data.get("insecure") is True or not isinstance(listen, str):
         return  # the defaults are on loopback
     try:
         endpoint = parse_endpoint(listen)
     except ValueError:
-        return  # said already
+        return  # reported elsewhere
     if not endpoint.local:
         hint = f"{remedy}, or say {section}.insecure: true"
         yield Wrong(("listen",), f"{listen} is reachable from other machines, and {danger}", hint)
@@ -67,7 +67,7 @@ def _listeners(data: Mapping[Any, Any]) -> Iterator[tuple[Loc, Endpoint]]:
 
 
 def _parsed(text: Any) -> Endpoint | None:
-    """None: it is wrong, which is said elsewhere, or any free port."""
+    """The address; None when it is wrong, which is reported elsewhere, or means any free port."""
     try:
         endpoint = parse_endpoint(text) if isinstance(text, str) else None
     except ValueError:
@@ -76,7 +76,7 @@ def _parsed(text: Any) -> Endpoint | None:
 
 
 def _same(one: Endpoint, other: Endpoint) -> bool:
-    """Whether the second cannot be listened on beside the first."""
+    """Whether one process cannot listen on both."""
     if one.path or other.path:
         return one.path == other.path
     if one.port != other.port:
@@ -85,7 +85,7 @@ def _same(one: Endpoint, other: Endpoint) -> bool:
 
 
 def _is_at(listener: Endpoint, broker: Endpoint) -> bool:
-    """Whether who dials `broker` reaches the listener."""
+    """Whether a client that dials ``broker`` reaches ``listener``."""
     if listener.port != broker.port:
         return False
     same = listener.host.lower() == broker.host.lower()
@@ -100,6 +100,6 @@ def _is_any(endpoint: Endpoint) -> bool:
 
 
 def _are_loopback(one: Endpoint, other: Endpoint) -> bool:
-    """Two names of the same loopback. Its addresses differ, its names are all of them."""
+    """Whether both are loopback and one is a name: a name stands for all loopback addresses, which differ."""
     names = {one.host.lower(), other.host.lower()}
     return one.loopback and other.loopback and any("localhost" in name for name in names)

@@ -1,4 +1,4 @@
-"""Reading a config file: every mistake in it at once, each with its place and what to do."""
+"""Reading a config file. All its mistakes are reported at once, each with its line and a remedy."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sidecar.config.source import Mistake, Source, dotted, is_private, read
 from sidecar.config.units import quoted
 
 TOKEN_VARIABLE = "KAFKA_SIDECAR_TOKEN"  # noqa: S105 - a name, no secret
-"""The lambdas' token. It comes before the config file's, for the sidecar as for lambdas and commands."""
+"""The environment variable with the lambdas' token. The sidecar, lambdas and commands prefer it to the file's."""
 
 
 class ConfigError(Exception):
-    """A config file that cannot be used. The text has one line for each mistake, in the file's order.
+    """A wrong config file. The text has one line for each mistake, in the file's order.
 
     Attributes:
         path: the file.
@@ -37,12 +37,12 @@ class ConfigError(Exception):
         super().__init__("\n".join(self.lines))
 
     def _line(self, mistake: Mistake) -> str:
-        place = f"{self.path}:{mistake.line}" if mistake.line else str(self.path)
-        return f"{place}: {mistake}"
+        where = f"{self.path}:{mistake.line}" if mistake.line else str(self.path)
+        return f"{where}: {mistake}"
 
 
 class ClientSettings(NamedTuple):
-    """What the operator's commands need of a config file."""
+    """The parts of a config file that the operator's commands need."""
 
     address: str
     """Where to dial: `host:port` or `unix:///path`."""
@@ -51,18 +51,17 @@ class ClientSettings(NamedTuple):
     tls: bool = False
     """Whether the server encrypts."""
     certificate: Path | None = None
-    """The server's own, where it encrypts; None: not known."""
+    """The PEM file with the server's certificate, if it encrypts; None: not known."""
 
 
 def load(path: Path | str, environ: Mapping[str, str]) -> Config:
     """Read, expand and check a config file.
 
     Args:
-        path: of the YAML file.
-        environ: where `${VAR}` and `${VAR:-default}` get their values from; as a rule `os.environ`.
+        path: the YAML file.
+        environ: the values for `${VAR}` and `${VAR:-default}`; as a rule `os.environ`.
 
-    Raises:
-        ConfigError: with all mistakes of the file at once.
+    Raises ``ConfigError`` with all mistakes of the file.
     """
     path = Path(path)
     source = _read(path, environ)
@@ -77,7 +76,7 @@ def load(path: Path | str, environ: Mapping[str, str]) -> Config:
                 _with_token(source.data, environ), context={"file": path, "variables": source.variables}
             )
         except ValidationError as error:
-            # A value whose variable is not set is wrong for this one reason only.
+            # A value whose variable is not set is reported once, for that reason.
             found = (_from_pydantic(one, source) for one in error.errors(include_url=False))
             mistakes += [mistake for mistake in found if mistake.path not in reported]
     if config is None or mistakes:
@@ -86,7 +85,7 @@ def load(path: Path | str, environ: Mapping[str, str]) -> Config:
 
 
 def _with_token(data: Any, environ: Mapping[str, str]) -> Any:
-    """The token from the environment comes before the file's: it is the place for a secret."""
+    """Prefer the environment's token to the file's: secrets belong into the environment."""
     token = environ.get(TOKEN_VARIABLE)
     if not token or not isinstance(data, dict):
         return data
@@ -98,13 +97,11 @@ def _with_token(data: Any, environ: Mapping[str, str]) -> Any:
 
 
 def client_settings(path: Path | str, environ: Mapping[str, str]) -> ClientSettings:
-    """Where the sidecar that runs with this config file can be reached from this machine.
+    """How this machine can reach the sidecar that runs with this config file.
 
-    Only `server` is read: the rest may be wrong, or need variables that are set for the sidecar and not for the
-    operator's shell. A token that cannot be read is None.
-
-    Raises:
-        ConfigError: the file cannot be read, or `server.listen` is no address that can be dialled.
+    Only `server` is read: the rest may be wrong, or need variables that the operator's shell does not have. A token
+    that cannot be read is None. Raises ``ConfigError`` when the file cannot be read, or `server.listen` cannot be
+    dialled.
     """
     path = Path(path)
     source = _read(path, environ)
@@ -126,7 +123,7 @@ def client_settings(path: Path | str, environ: Mapping[str, str]) -> ClientSetti
         value = section.get(key)
         return value if isinstance(value, str) and value and f"{prefix}.{key}" not in broken else None
 
-    # With an admin token the lambdas' token opens nothing here, so it is no substitute for one that cannot be read.
+    # A sidecar with an admin token refuses the lambdas' token to commands, even when we cannot read the admin token.
     token = text(server, "server", "token" if server.get("admin_token") is None else "admin_token")
     tls = server.get("tls")
     certificate = text(tls, "server.tls", "certificate") if isinstance(tls, dict) else None
@@ -191,9 +188,9 @@ _BOUNDS = {
 
 
 def _explained(error: ErrorDetails, context: Mapping[str, Any], *, secret: bool) -> tuple[str, str]:
-    """What pydantic found, in words for someone who has never seen pydantic; and a hint."""
+    """The message and the hint for an error of pydantic, for readers who have never seen pydantic."""
     kind, value = error["type"], error["input"]
-    # A text in the place of a mapping may be all of it in one line, passwords included.
+    # A text instead of a mapping may be the whole mapping in one line, with its passwords.
     secret = secret or (kind in _MAPPINGS and isinstance(value, str) and not value.isalnum())
     shown = "the value" if secret and isinstance(value, str | int | float) else _shown(value)
     if kind == "missing":

@@ -20,8 +20,8 @@ from sidecar.config.lambdas import LAMBDA_NAME, LambdaConfig, dead_letter_defaul
 from sidecar.config.listeners import DEFAULT_LISTEN, DEFAULT_OPERATE, beyond_loopback, listener_mistakes
 from sidecar.redact import MaskedDict, masked
 
-LONGEST_TOKEN = 4_096
-"""Characters: gRPC takes some 8 KiB of headers."""
+MAX_TOKEN_CHARACTERS = 4_096
+"""gRPC takes about 8 KiB of headers."""
 
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
 
@@ -57,8 +57,8 @@ def _token(value: SecretStr) -> SecretStr:
         raise mistake("the token is empty: everybody would be let in", "delete the key if that is meant")
     if not all("!" <= character <= "~" for character in text):
         raise mistake("a token has visible ASCII characters only", "is there a space or a line end in it?")
-    if len(text) > LONGEST_TOKEN:
-        raise mistake(f"a token has {LONGEST_TOKEN} characters at most", "a header of a call takes no more")
+    if len(text) > MAX_TOKEN_CHARACTERS:
+        raise mistake(f"a token has {MAX_TOKEN_CHARACTERS} characters at most", "a header of a call takes no more")
     return value
 
 
@@ -124,7 +124,7 @@ class ServerConfig(Section):
 
     @classmethod
     def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
-        """A door that is open to everybody."""
+        """An address that others can reach and that nothing protects."""
         if data.get("token") is None and data.get("tls") is None:
             danger = "everybody who reaches it could read and commit your partitions"
             remedy = "set server.token or server.tls, or listen on 127.0.0.1 or a Unix socket"
@@ -142,7 +142,7 @@ class ServerConfig(Section):
 
 
 class OperateConfig(Section):
-    """The operator's HTTP endpoint: /metrics, /healthz, /readyz and the status page."""
+    """The operator's HTTP endpoint: /metrics, /healthz, /readyz."""
 
     listen: Annotated[str, AfterValidator(_listen_tcp)] = DEFAULT_OPERATE
     """`host:port` or `[ipv6]:port`. Default 127.0.0.1:8080. Port 0: any free one, it is logged. There is no
@@ -154,7 +154,7 @@ class OperateConfig(Section):
 
     @classmethod
     def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
-        """A door that is open to everybody."""
+        """An address that others can reach and that nothing protects."""
         danger = "everybody who reaches it could read the state of your lambdas, for there is no authentication"
         yield from beyond_loopback(data, "operate", danger, "listen on 127.0.0.1")
 
@@ -192,36 +192,36 @@ class Config(Section):
 
     @property
     def source(self) -> Path | None:
-        """The file that this was read from; None when it was made in Python."""
+        """The file from which this was read; None when it was made in Python."""
         return self._source
 
     def withheld(self, lambda_name: str) -> set[str]:
         """The environment variables that the process of a lambda does not inherit.
 
-        Those from which `kafka` and `server` have their values: passwords of Kafka, tokens of operators. What the
-        lambda's own section names as well it is meant to know.
+        These are the variables in `kafka` and `server`: Kafka's passwords, operators' tokens. A variable that the
+        lambda's own section names too is inherited.
         """
         own = ("lambdas", lambda_name)
         return {
             name
-            for name, places in self._variables.items()
-            if any(place[:1] in (("kafka",), ("server",)) for place in places)
-            and not any(place[:2] == own for place in places)
+            for name, paths in self._variables.items()
+            if any(path[:1] in (("kafka",), ("server",)) for path in paths)
+            and not any(path[:2] == own for path in paths)
         }
 
     @property
     def embedded(self) -> bool:
-        """Whether the sidecar starts a broker of its own."""
+        """Whether the sidecar starts the embedded broker."""
         return is_embedded(self.kafka.get("bootstrap.servers"))
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is allowed and probably not meant, one sentence each."""
-        return (*_open_doors(self.server),)  # what is not allowed at all is a mistake
+        """Settings that are allowed but probably not meant, one sentence each."""
+        return (*_open_doors(self.server),)  # settings that are not allowed are mistakes
 
     @classmethod
     def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
-        """The Kafka properties, the names of the lambdas, and lambdas that would share partitions."""
+        """Wrong Kafka properties, wrong names of lambdas, and lambdas that would share partitions."""
         kafka = data.get("kafka")
         if isinstance(kafka, Mapping):
             for problem in problems(kafka):
@@ -234,10 +234,10 @@ class Config(Section):
 
 
 def describe(config: Config) -> dict[str, Any]:
-    """The effective config, defaults included, as JSON can hold it, for logs.
+    """The effective config with its defaults, as JSON types, for logs.
 
-    Every secret is `****`. Of `settings` and `env` there are the keys, of `command` the program: a value there may be
-    a secret under any name.
+    Every secret is `****`. Of `settings` and `env` only the keys are shown, and of `command` only the program: any
+    value there may be a secret.
     """
     shown: dict[str, Any] = masked(config.model_dump(mode="json"))
     for one in shown["lambdas"].values():

@@ -1,6 +1,6 @@
-"""What `--check` looks up besides the file itself: whether what the config names is on this machine.
+"""Checks of `--check` outside the config file: do the programs, plugins and sockets that it names exist here?
 
-A sidecar starts without it: a program may be there a moment later, and a plugin may be on another machine.
+A start of the sidecar does not check them: a program may be installed later, and a plugin may be on another machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SERVE = "sdk_python.serve"
 
 
 def cannot_run(config: Config, environ: Mapping[str, str]) -> Iterator[Wrong]:
-    """What cannot work when the sidecar is started here and now."""
+    """Mistakes that would keep the sidecar or its processes from running on this machine."""
     if config.server.tls is not None:
         yield from _tls(config.server.tls)
     yield from _socket(config)
@@ -36,25 +36,25 @@ def cannot_run(config: Config, environ: Mapping[str, str]) -> Iterator[Wrong]:
 
 
 def doubtful(config: Config, environ: Mapping[str, str]) -> Iterator[Wrong]:
-    """What is not here and may well be where it is needed."""
+    """Plugins that are missing here, but may exist on the machine that needs them."""
     for name, one in config.lambdas.items():
         if not _serves(one):
             yield from _plugins(config, name, one, environ)
 
 
 def as_mistake(wrong: Wrong) -> Mistake:
-    """With its place in words."""
+    """The mistake with its path as a text."""
     return Mistake(dotted(wrong.loc), wrong.message, wrong.hint)
 
 
 def _serves(one: LambdaConfig) -> bool:
-    """Whether its plugin is loaded here, by the Python SDK."""
+    """Whether the Python SDK loads the lambda's plugin on this machine."""
     return one.command is not None and SERVE in one.command
 
 
 def _tls(tls: TlsConfig) -> Iterator[Wrong]:
     try:
-        # An empty password, or OpenSSL would ask for one on the terminal.
+        # Without a password OpenSSL would ask for one on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
     except (ssl.SSLError, ValueError, OSError) as error:
         reason = getattr(error, "reason", None) or error
@@ -104,16 +104,16 @@ def _is_file(text: str) -> bool:
 
 
 def _is_there(text: str, config: Config, one: LambdaConfig, environ: Mapping[str, str]) -> bool:
-    """Where the Python SDK looks. Nothing is imported: that would run the plugin's code."""
+    """Whether the Python SDK would find the plugin. Nothing is imported: that would run the plugin's code."""
     here = one.cwd or Path.cwd()
     if _is_file(text):
         beside = here if config.source is None else config.source.resolve().parent
         return any((folder / text).is_file() for folder in (beside, here))
     more = {**environ, **(one.env or {})}.get("PYTHONPATH", "").split(os.pathsep)
-    places = [str(here), *filter(None, more), *filter(None, sys.path)]
+    folders = [str(here), *filter(None, more), *filter(None, sys.path)]
     for part in text.split("."):
-        spec = PathFinder.find_spec(part, places)
+        spec = PathFinder.find_spec(part, folders)
         if spec is None:
             return False
-        places = [*(spec.submodule_search_locations or ())]
+        folders = [*(spec.submodule_search_locations or ())]
     return True

@@ -1,4 +1,4 @@
-"""The config file as text: YAML with line numbers, `${VAR}` expansion, and the mistakes YAML itself forgives."""
+"""The config file as text: YAML with line numbers, `${VAR}` expansion, and checks that YAML itself does not make."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sdk_python._expansion import keep_text, read_scalar
 from sidecar.config.base import Loc, did_you_mean
 from sidecar.redact import is_secret
 
-MOST_LEVELS = 50
-"""Mappings and lists inside each other."""
+MAX_LEVELS = 50
+"""The depth of nested mappings and lists."""
 
-MOST_VALUES = 20_000
-"""Values in a file, each counted as often as aliases repeat it."""
+MAX_VALUES = 20_000
+"""In a file; a value counts once for each alias that repeats it."""
 
-MOST_TEXT = 4 * 1024 * 1024
-"""Characters of all values, counted likewise: a lambda could not be told more."""
+MAX_TEXT_CHARACTERS = 4 * 1024 * 1024
+"""The length of all values together, counted likewise: a Welcome could not carry more to a lambda."""
 
 _QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 
@@ -33,16 +33,16 @@ _TOKENS = frozenset({("server", "token"), ("server", "admin_token")})
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing that is wrong in a config file."""
+    """One mistake in a config file."""
 
     path: str
-    """Where, with dots: `lambdas.deli.window.messages`. Empty: the file as a whole."""
+    """The path with dots: `lambdas.deli.window.messages`. Empty: the file as a whole."""
     message: str
-    """What is wrong and what was expected."""
+    """The problem and what was expected."""
     hint: str = ""
-    """What to do about it; may be empty."""
+    """The remedy; may be empty."""
     line: int | None = None
-    """In the file, from 1; of a missing key: where its section begins. None: unknown."""
+    """The line in the file, from 1; for a missing key the line where its section begins. None: unknown."""
 
     def __str__(self) -> str:
         text = f"{self.path}: {self.message}" if self.path else self.message
@@ -50,37 +50,37 @@ class Mistake:
 
 
 def dotted(loc: Loc) -> str:
-    """`("lambdas", "deli", "topics", 1)` as `lambdas.deli.topics[1]`."""
+    """The path as a text: `("lambdas", "deli", "topics", 1)` is `lambdas.deli.topics[1]`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{key_shown(part)}" for part in loc).removeprefix(".")
 
 
 def is_private(loc: Loc) -> bool:
-    """Whether a value at this place is never shown: a secret by its name, or one of those that may hold secrets."""
+    """Whether the value at this path is never shown: its name says "secret", or its section may hold secrets."""
     if loc[:1] == ("lambdas",) and len(loc) > 2 and loc[2] in _PRIVATE:
         return True
     return loc in _TOKENS or any(is_secret(str(part)) for part in loc)
 
 
 def key_shown(key: str) -> str:
-    """A key as it may be shown: one that has a `=` in it was meant as a key with its value, which may be a secret."""
+    """A key without the text after a `=`: the user probably meant that as the value, and it may be a secret."""
     name, equals, _ = key.partition("=")
     return f"{name}=****" if equals else key
 
 
 @dataclass
 class Source:
-    """A config file that was read: its data, and where in the text each piece is."""
+    """A config file that was read: its data, and the line of each part."""
 
     data: Any = None
-    """As YAML gives it, variables expanded. None when the text is no YAML."""
+    """The data of the YAML, with variables expanded. None when the text is no YAML."""
     mistakes: list[Mistake] = field(default_factory=list)
-    """Found while reading; the data is usable all the same where YAML could be parsed."""
+    """Mistakes found while reading; the data is still usable if the YAML could be parsed."""
     root: yaml.Node | None = None
     variables: dict[str, set[Loc]] = field(default_factory=dict)
-    """The environment variables that the file names, and where."""
+    """The environment variables that the file names, with the paths of the values that use them."""
 
     def line(self, loc: Loc) -> int | None:
-        """The line of a key or an element, from 1; of the closest one around it when it is not there."""
+        """The line of a key or element, from 1; when it is missing, the line of the closest section around it."""
         node, line = self.root, None
         for part in loc:
             step = _child(node, part)
@@ -91,7 +91,7 @@ class Source:
 
 
 def read(text: str, environ: Mapping[str, str]) -> Source:
-    """Parse a config file. Mistakes are collected, not raised."""
+    """Parse a config file. Mistakes are collected in the result, not raised."""
     source = Source()
     try:
         loader = _Loader(text)
@@ -115,7 +115,7 @@ def read(text: str, environ: Mapping[str, str]) -> Source:
         source.mistakes.append(Mistake("", f"not valid YAML: {_without_quotes(str(error))}"))
     except _TooMuch as error:
         source.mistakes.append(Mistake("", str(error), "write less, or without aliases", error.line))
-    except ValueError as error:  # a value that looks like a date and is none, such as 2024-13-01
+    except ValueError as error:  # a value such as 2024-13-01, which looks like a date but is none
         source.mistakes.append(
             Mistake("", f"not valid YAML: {_without_quotes(str(error))}", "put the value in quotes")
         )
@@ -123,12 +123,12 @@ def read(text: str, environ: Mapping[str, str]) -> Source:
 
 
 def _without_quotes(text: str) -> str:
-    """A parser's message without what it quotes: that may be a password that begins with `!`, `*` or `&`."""
+    """A parser's message without its quotations: they may be a password that begins with `!`, `*` or `&`."""
     return _QUOTED.sub("...", text)
 
 
 class _TooMuch(Exception):  # noqa: N818 - says what is the case
-    """What the file makes is larger than any config."""
+    """The file's data is larger than any config needs to be."""
 
     def __init__(self, text: str, node: yaml.Node) -> None:
         super().__init__(text)
@@ -136,7 +136,7 @@ class _TooMuch(Exception):  # noqa: N818 - says what is the case
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, which composes by recursion, with a bound."""
+    """PyYAML's loader, which recurses for each level, with a limit on the levels."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -144,9 +144,9 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self._levels += 1
-        if self._levels > MOST_LEVELS:
+        if self._levels > MAX_LEVELS:
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            problem = f"more than {MOST_LEVELS} mappings and lists inside each other"
+            problem = f"more than {MAX_LEVELS} mappings and lists inside each other"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
         try:
             node: yaml.Node | None = super().compose_node(parent, index)
@@ -156,7 +156,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Walk:
-    """One pass over the parsed nodes, before YAML makes values of them."""
+    """One pass over the parsed nodes, before YAML turns them into values."""
 
     def __init__(self, environ: Mapping[str, str], source: Source) -> None:
         self._environ = environ
@@ -166,7 +166,7 @@ class _Walk:
         self._text = 0
 
     def visit(self, node: yaml.Node, loc: Loc, around: tuple[int, ...]) -> None:
-        """Each node as often as aliases repeat it: what reads the values later goes through all of them."""
+        """Visit a node as often as aliases repeat it: code that reads the values later sees every repetition."""
         if id(node) in around:
             raise yaml.MarkedYAMLError(problem="an alias contains itself", problem_mark=node.start_mark)
         is_new = id(node) not in self._seen
@@ -192,12 +192,12 @@ class _Walk:
     def _count(self, node: yaml.Node) -> None:
         self._values += 1
         self._text += len(node.value) if isinstance(node, yaml.ScalarNode) else 0
-        if self._values > MOST_VALUES:
+        if self._values > MAX_VALUES:
             raise _TooMuch(
-                f"the file has more than {MOST_VALUES} values, aliases counted as what they stand for", node
+                f"the file has more than {MAX_VALUES} values, aliases counted as what they stand for", node
             )
-        if self._text > MOST_TEXT:
-            raise _TooMuch(f"the values of the file have more than {MOST_TEXT} characters", node)
+        if self._text > MAX_TEXT_CHARACTERS:
+            raise _TooMuch(f"the values of the file have more than {MAX_TEXT_CHARACTERS} characters", node)
 
     def _duplicates(self, node: yaml.MappingNode, loc: Loc) -> None:
         first: dict[tuple[str, str], int] = {}
@@ -212,7 +212,7 @@ class _Walk:
             first.setdefault(name, line)
 
     def _variable(self, node: yaml.Node, loc: Loc, name: str, message: str, hint: str) -> None:
-        """``name``: of the variable; empty where what is written names none, which may be a secret."""
+        """Report a mistake in a variable. ``name`` is empty when the text names no variable: it may be a secret."""
         if not name and is_private(loc):
             message = "what begins with ${ here is no variable"
         hint = (did_you_mean(name, self._environ) if name else "") or hint
@@ -223,7 +223,7 @@ class _Walk:
 
 
 def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:
-    """The line and the node of one step down, through `<<` merges too."""
+    """The line and the node of a key or element of ``node``, also in its `<<` merges."""
     if isinstance(node, yaml.SequenceNode):
         if isinstance(part, int) and part < len(node.value):
             element = node.value[part]

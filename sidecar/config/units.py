@@ -26,7 +26,7 @@ _BYTES = {
 
 
 def quoted(value: Any) -> str:
-    """A value in a message, which is no longer for it."""
+    """A value for a message, shortened to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -34,8 +34,7 @@ def quoted(value: Any) -> str:
 def parse_duration(text: str) -> float:
     """A duration such as `500ms`, `1s`, `1.5m` or `2h`, in seconds. `0` needs no unit.
 
-    Raises:
-        ValueError: not a duration; the text says what one looks like.
+    Raises ``ValueError``, whose text says what a duration looks like.
     """
     match = _NUMBER_AND_UNIT.fullmatch(text)
     expected = "expected a duration such as 500ms, 1s, 2m or 1h"
@@ -52,8 +51,7 @@ def parse_duration(text: str) -> float:
 def parse_size(text: str) -> int:
     """A size such as `16MiB` (1024 * 1024), `64kB` (1000) or `4096`, in bytes. Case does not matter.
 
-    Raises:
-        ValueError: not a size, or not a whole number of bytes; the text says what one looks like.
+    Raises ``ValueError``, whose text says what a size looks like, also when it is no whole number of bytes.
     """
     match = _NUMBER_AND_UNIT.fullmatch(text)
     expected = "expected a size such as 16MiB, 64kB or 4096"
@@ -93,14 +91,14 @@ def _bytes(value: Any) -> Any:
         raise mistake(str(error)) from None
 
 
-LONGEST = 365 * 24 * 3600.0
-"""Seconds. Timers of the system end at some months or years; nothing here is meant to take as long."""
+MAX_DURATION_S = 365 * 24 * 3600.0
+"""Some timers of the system end at months or years; no setting needs as much."""
 
-LARGEST = 2**40
-"""Bytes: 1 TiB, more than any machine should hold of one partition."""
+MAX_SIZE_BYTES = 2**40
+"""1 TiB, more than any machine should hold of one partition."""
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=LONGEST, allow_inf_nan=False)]
-"""A duration: text with a unit; seconds as a float once it is read."""
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=MAX_DURATION_S, allow_inf_nan=False)]
+"""A duration: in the file a text with a unit, in Python a float of seconds."""
 
-Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1, le=LARGEST)]
-"""A size: text with a unit, or a number of bytes; bytes as an int once it is read."""
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1, le=MAX_SIZE_BYTES)]
+"""A size: in the file a text with a unit or a number of bytes, in Python an int of bytes."""

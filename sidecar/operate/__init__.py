@@ -1,1 +1,1 @@
-"""What an operator sees and does: status, resume, metrics, health."""
+"""The operators' HTTP endpoint: metrics and health."""

@@ -1,7 +1,7 @@
-"""One HTTP connection, bounded: in time, whatever its client does, and in number.
+"""HTTP connections with a deadline for each request and answer, and a limit on their number.
 
-uvicorn itself bounds only the silence between two requests. A client that sends its request byte by byte, or does not
-read the answer, would stay for ever.
+uvicorn itself bounds only the silence between two requests: a client that sends its request byte by byte, or does not
+read the answer, could keep its connection for ever.
 """
 
 from __future__ import annotations
@@ -12,72 +12,72 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-REQUEST_DEADLINE = 10.0
-"""Seconds from a request's first byte, or from the connection's begin, until all of it must be there."""
+REQUEST_DEADLINE_S = 10.0
+"""From a request's first byte, or from the connection's start, until the whole request must have arrived."""
 
-READ_DEADLINE = 10.0
-"""Seconds within which a client must take something of an answer."""
+READ_DEADLINE_S = 10.0
+"""Within this time a client must read a part of an answer."""
 
-MOST_CONNECTIONS = 100
+MAX_CONNECTIONS = 100
 
-LARGEST_HEAD = 16 * 1024
-"""Bytes of a request's line and headers."""
+MAX_HEAD_BYTES = 16 * 1024
+"""The size of a request's line and headers."""
 
 _WHOLE = (h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
 
 
 class Connection(H11Protocol):
-    """uvicorn's, with deadlines."""
+    """uvicorn's connection, with deadlines."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._request = _Deadline(self, REQUEST_DEADLINE)
-        self._reader = _Deadline(self, READ_DEADLINE)
+        self._request = _Deadline(self, REQUEST_DEADLINE_S)
+        self._reader = _Deadline(self, READ_DEADLINE_S)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Beyond the most, the oldest that has yet to finish a request goes: it may never do so."""
+        """Beyond ``MAX_CONNECTIONS``, abort the connection whose unfinished request is the oldest."""
         super().connection_made(transport)
         self._request.begin()
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > MAX_CONNECTIONS:
             waiting = [one for one in self.connections if isinstance(one, Connection) and one.due is not None]
             min(waiting, key=lambda one: one.due or 0.0).give_up()
 
     @property
     def due(self) -> float | None:
-        """When its request must be whole, on the loop's clock; None: it is."""
+        """When the request must have arrived, in seconds of the loop's clock; None: it has."""
         return self._request.at
 
     def give_up(self) -> None:
-        """End it at once. It is over only when the loop says so, and is not to be given up twice until then."""
+        """Abort the connection. Its deadline ends first: uvicorn still lists it until `connection_lost`."""
         self._request.end()
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """A part of a request, or several."""
+        """Bytes of one request, or of several, have arrived."""
         self._request.begin()
         super().data_received(data)
         if self.conn.their_state in _WHOLE:
             self._request.end()
 
     def pause_writing(self) -> None:
-        """The client reads more slowly than it is written to."""
+        """The client reads more slowly than we write."""
         super().pause_writing()
         self._reader.begin()
 
     def resume_writing(self) -> None:
-        """It has read."""
+        """The client has read."""
         super().resume_writing()
         self._reader.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
+        """The connection has ended."""
         self._request.end()
         self._reader.end()
         super().connection_lost(exc)
 
 
 class _Deadline:
-    """Ends its connection, unless it is ended before."""
+    """Aborts its connection when the time is over, unless `end` comes first."""
 
     def __init__(self, connection: Connection, seconds: float) -> None:
         self._connection = connection
@@ -89,7 +89,7 @@ class _Deadline:
         return None if self._timer is None else self._timer.when()
 
     def begin(self) -> None:
-        """Unless it has begun."""
+        """Start the timer, unless it runs."""
         if self._timer is None:
             self._timer = self._connection.loop.call_later(self._seconds, self._connection.transport.abort)
 

@@ -1,8 +1,8 @@
-"""Whom a browser believes it talks to: the check against DNS rebinding.
+"""The check of the `Host` header against DNS rebinding.
 
-A page of a stranger can have its own name resolve to 127.0.0.1, and would then read our answers. The browser sends
-that name as `Host`, so on loopback only names of loopback are answered. Where the endpoint is reachable from
-elsewhere its names are the operator's, and not known here.
+A stranger's page can let its own name resolve to 127.0.0.1, and would then read our answers. The browser sends that
+name as `Host`, so an endpoint on loopback answers only to names of loopback. An endpoint that others can reach is not
+checked: we do not know the names that the operator gave it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sidecar.config.address import Endpoint
 
 
 class HostCheck:
-    """ASGI middleware."""
+    """ASGI middleware that refuses requests with another host's name."""
 
     def __init__(self, app: ASGIApp, endpoint: Endpoint) -> None:
         self._app = app
@@ -22,7 +22,7 @@ class HostCheck:
         self._checks = endpoint.local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
+        """Pass the request on, or refuse it with status 421."""
         given = [value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"host"]
         if self._checks and not all(self._is_ours(host) for host in given):
             text = "the Host of this request is no name of this machine's loopback: use localhost\n"
@@ -31,7 +31,7 @@ class HostCheck:
         await self._app(scope, receive, send)
 
     def _is_ours(self, host: str) -> bool:
-        """Of a Host header, which has a port or not."""
+        """Whether a `Host` header, with or without a port, names this endpoint."""
         name = host
         if host.startswith("["):
             name, bracket, rest = host[1:].partition("]")

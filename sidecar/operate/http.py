@@ -1,6 +1,6 @@
 """The operator's HTTP endpoint: `/metrics`, `/healthz`, `/readyz`.
 
-On the event loop, by uvicorn and Starlette. What it shows it asks of the consumer threads.
+uvicorn and Starlette serve it on the event loop. Each request asks the consumer threads for their status.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from starlette.routing import Route
 from sidecar.config.address import Endpoint
 from sidecar.logs import get_logger
 from sidecar.mail.boxes import GoneError
-from sidecar.operate.connection import LARGEST_HEAD, Connection
+from sidecar.operate.connection import MAX_HEAD_BYTES, Connection
 from sidecar.operate.hosts import HostCheck
 from sidecar.operate.listening import listen
 from sidecar.operate.metrics import StatusCollector
@@ -29,27 +29,27 @@ from sidecar.partitions.vocabulary import State
 from sidecar.redact import masked
 from sidecar.status import LambdaStatus
 
-ASK_TIMEOUT = 5.0
-"""Seconds within which the consumer threads must answer; later the sidecar counts as not healthy."""
+ASK_TIMEOUT_S = 5.0
+"""The consumer threads must answer within this time; otherwise the sidecar counts as not healthy."""
 
-STOP_GRACE = 1
-"""Seconds that answers under way get when the server stops."""
+STOP_GRACE_S = 1
+"""Answers under way get this time when the server stops."""
 
-LONGEST_REASON = 200
-"""Characters of a halted partition's reason that are shown: it may be a lambda's exception, and all can read it."""
+MAX_REASON_CHARACTERS = 200
+"""The shown length of a halted partition's reason: it may be a lambda's exception, and everybody can read it."""
 
 Statuses = Mapping[str, LambdaStatus]
 
 
 class OperateServer:
-    """Made, started and stopped on one loop."""
+    """The HTTP server. Made, started and stopped on one event loop."""
 
     def __init__(self, endpoint: Endpoint, statuses: Callable[[], Awaitable[Statuses]]) -> None:
-        """``statuses`` is awaited for each request."""
+        """``statuses`` gives each lambda's status by name; it is awaited for each request."""
         self._endpoint = endpoint
         self._ask = statuses
         self.address = str(endpoint)
-        """Where it listens; with port 0 the real one is known after ``start``."""
+        """Where it listens, as `host:port`; with port 0 the real port is known after ``start``."""
         self._server: _Server | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -67,19 +67,19 @@ class OperateServer:
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="error",  # what clients do wrong is told to them
+            log_level="error",  # the answer tells a client about its mistake
             access_log=False,
             proxy_headers=False,
             server_header=False,
             headers=[("x-content-type-options", "nosniff"), ("cache-control", "no-store")],
-            h11_max_incomplete_event_size=LARGEST_HEAD,
-            timeout_graceful_shutdown=STOP_GRACE,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            timeout_graceful_shutdown=STOP_GRACE_S,
         )
         self._server = _Server(config)
         self._running = spawn(self._server.serve(sockets), name="the HTTP server for operators")
 
     async def stop(self) -> None:
-        """Answers under way have a moment."""
+        """Stop the server. Answers under way get ``STOP_GRACE_S``."""
         if self._server is None or self._running is None:
             return
         self._server.should_exit = True
@@ -103,7 +103,7 @@ class OperateServer:
         return app
 
     async def _statuses(self) -> Statuses:
-        async with asyncio.timeout(ASK_TIMEOUT):
+        async with asyncio.timeout(ASK_TIMEOUT_S):
             return await self._ask()
 
     async def _metrics(self, request: Request) -> Response:
@@ -116,25 +116,26 @@ class OperateServer:
             body: bytes = encode(registry)
             return body
 
-        # In a thread: with thousands of partitions it takes a while, and streams of records must not wait for it.
+        # In a thread: with thousands of partitions this takes a while, and streams of records must not wait for it.
         return Response(await asyncio.to_thread(made), media_type=content_type)
 
     async def _health(self, request: Request) -> Response:
         report = health_report(await self._statuses())
-        # Alive is who answers; ready is who can consume. A halted partition is shown, and no reason to be restarted.
+        # A sidecar that answers is alive; one that can consume is ready. A halted partition is shown, but is no
+        # reason for an orchestrator to restart the sidecar.
         good = request.url.path == "/healthz" or report["ready"]
         body = f"{json.dumps(report, indent=2)}\n"
         return Response(body, 200 if good else 503, media_type="application/json")
 
 
 def health_report(statuses: Statuses) -> dict[str, object]:
-    """What `/healthz` and `/readyz` show: whether all lambdas can consume, their problems, what is halted."""
+    """The body of `/healthz` and `/readyz`: whether all lambdas can consume, their problems, halted partitions."""
     return {
         "ready": all(status.ready for status in statuses.values()),
         "connected": all(status.connected for status in statuses.values()),
         "problems": {name: masked(status.problem) for name, status in statuses.items() if status.problem},
         "halted": {
-            f"{name}/{partition.tp}": masked(partition.reason[:LONGEST_REASON])
+            f"{name}/{partition.tp}": masked(partition.reason[:MAX_REASON_CHARACTERS])
             for name, status in statuses.items()
             for partition in status.partitions
             if partition.state is State.HALTED
@@ -145,7 +146,7 @@ def health_report(statuses: Statuses) -> dict[str, object]:
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are the sidecar's: it drains first."""
+        """Leave signals to the sidecar, which drains first."""
         yield
 
 
@@ -158,4 +159,4 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _silent(_: Request, error: Exception) -> Response:
     del error
-    return PlainTextResponse(f"a consumer thread did not answer within {ASK_TIMEOUT:g} s\n", 503)
+    return PlainTextResponse(f"a consumer thread did not answer within {ASK_TIMEOUT_S:g} s\n", 503)

@@ -1,4 +1,4 @@
-"""Sockets that listen on all addresses of an endpoint, IPv4 and IPv6."""
+"""Listening sockets for all addresses of an endpoint, IPv4 and IPv6."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ _NOT_OF_THIS_MACHINE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 def listen(endpoint: Endpoint) -> list[socket.socket]:
-    """A socket for each address that the host has; with port 0 all get the same free one.
+    """A socket for each address of the host; with port 0 all get the same free port.
 
-    `::` listens on IPv4 as well, as gRPC does. A name may have an address that this machine has not, such as
-    `localhost` without IPv6: one that can be used is enough.
-
-    Raises:
-        OSError: none can be used, or one is in use.
+    `::` listens on IPv4 as well, as in gRPC. A name may have an address that this machine does not have, such as
+    `localhost` without IPv6: one usable address is enough. Raises ``OSError`` when none is usable, or one is in use.
     """
     found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     made: list[socket.socket] = []

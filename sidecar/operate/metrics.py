@@ -1,12 +1,12 @@
-"""Metrics, in the format of Prometheus, read from the lambdas' status at each scrape."""
+"""Prometheus metrics, made from the lambdas' status at each scrape."""
 
 from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from sidecar.logs.sink import SINK
 from sidecar.partitions.vocabulary import State
-from sidecar.sink import SINK
 from sidecar.status import LambdaStatus, PartitionStatus
 
 
@@ -59,11 +59,11 @@ class StatusCollector(Collector):
         self._statuses = statuses
 
     def describe(self) -> list[Metric]:
-        """Nothing is to be checked at registration: it is the only one."""
+        """No metrics to check at registration: this is the registry's only collector."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """One scrape."""
+        """The metrics of one scrape."""
         dropped = "Log lines that could not be written."
         yield CounterMetricFamily("kafka_sidecar_log_lines_dropped", dropped, value=SINK.dropped)
         statuses = self._statuses

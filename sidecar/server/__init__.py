@@ -1,1 +1,1 @@
-"""All that touches gRPC: the contract's services, their streams, and who may call. Runs on the event loop."""
+"""The gRPC server: the contract's services, their streams, and access control. Runs on the event loop."""

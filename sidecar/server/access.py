@@ -1,4 +1,4 @@
-"""Who may call: the tokens, on every call but health checks."""
+"""Access control: every call except health checks needs a token."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sidecar.server.refusals import Context, Refusals
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 HEALTH = "/grpc.health.v1.Health/"
-"""Orchestrators probe health without a token; it tells nothing but up or down."""
+"""Orchestrators probe health without a token; the answer is only up or down."""
 
 LAMBDA_HOST = "/kafka_sidecar.v1.LambdaHost/"
 ADMIN = "/kafka_sidecar.admin.v1.Admin/"
@@ -34,10 +34,10 @@ FOR_ALL = (
 
 
 class TokenCheck(grpc.aio.ServerInterceptor):
-    """Refuses calls without the `authorization: Bearer TOKEN` that their service asks for.
+    """Refuses calls without the `authorization: Bearer TOKEN` that their service requires.
 
-    Operators need the admin token where there is one, else the lambdas' token. What is of neither service
-    (reflection) opens with each of the tokens.
+    Operators need the admin token if there is one, otherwise the lambdas' token. Other services (reflection) accept
+    both tokens.
     """
 
     def __init__(self, config: ServerConfig, refusals: Refusals) -> None:
@@ -58,7 +58,7 @@ class TokenCheck(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """Let the call through, or put a refusal in its place."""
+        """Return the call's own handler, or one that refuses the call."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or method.startswith(HEALTH):
@@ -75,7 +75,7 @@ class TokenCheck(grpc.aio.ServerInterceptor):
         return stream if handler.request_streaming else unary
 
     def _handlers(self, text: str) -> tuple[Handler, Handler]:
-        """What is called in the place of a unary, and of a streaming method."""
+        """Handlers that refuse a unary and a streaming method."""
 
         async def refuse(_: object, context: Context) -> None:
             await self._refusals.refuse(context, grpc.StatusCode.UNAUTHENTICATED, text)

@@ -1,4 +1,4 @@
-"""The `Admin` service: what operators' commands ask for. On the event loop."""
+"""The `Admin` service, which operators' commands call. Runs on the event loop."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -27,15 +27,15 @@ _REFUSALS = {
     "kafka": grpc.StatusCode.UNAVAILABLE,
 }
 
-MOST_REASON = 1024
-"""Bytes of an operator's reason for a pause."""
+MAX_REASON_BYTES = 1024
+"""The length of an operator's reason for a pause, in UTF-8."""
 
 OnePartition: TypeAlias = pb.ResumeRequest | pb.PauseRequest | pb.SeekRequest
 T = TypeVar("T")
 
 
 class Admin:
-    """Answers for all lambdas of this sidecar."""
+    """The service for all lambdas of this sidecar."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Admin:
         bootstrap_servers: str,
         own: Callable[[str], Own] = lambda _: Own([], 0),
     ) -> None:
-        """``host`` knows what processes say of themselves; ``own``, by a lambda's name, what the loop knows of it."""
+        """``host`` knows the processes; ``own`` returns the loop's part of a lambda's status, by its name."""
         self._own = own
         self._lambdas = lambdas
         self._host = host
@@ -65,7 +65,7 @@ class Admin:
         )
 
     async def statuses(self) -> dict[str, LambdaStatus]:
-        """How each lambda is doing, asked of its consumer thread; what it produced is the loop's own."""
+        """The status of each lambda by name: its consumer thread's answer, and the loop's own counters."""
         replies: dict[str, letters.Reply[LambdaStatus]] = {}
         for name, hosted in self._lambdas.items():
             replies[name] = letters.Reply()
@@ -147,7 +147,7 @@ class Admin:
     async def _pause(self, request: pb.PauseRequest, context: Context) -> pb.PauseResponse:
         hosted = await self._hosted(request, context)
         reply: letters.Reply[int] = letters.Reply()
-        hosted.mailbox.put(letters.Pause(_place(request), cut(request.reason, MOST_REASON), reply))
+        hosted.mailbox.put(letters.Pause(_place(request), cut(request.reason, MAX_REASON_BYTES), reply))
         from_offset = await _answer(reply, context)
         return pb.PauseResponse(from_offset=from_offset)
 
@@ -163,7 +163,7 @@ class Admin:
         return pb.SeekResponse(from_offset=from_offset, was_at=was_at, state=cast("pb.PartitionState", state))
 
     async def _hosted(self, request: OnePartition, context: Context) -> LambdaRuntime:
-        """The lambda of a request about one partition, whose other fields make sense."""
+        """The lambda of a request about one partition. Ends the call when the request makes no sense."""
         hosted = self._lambdas.get(request.lambda_name)
         if hosted is None:
             known = ", ".join(sorted(self._lambdas))
@@ -182,7 +182,7 @@ def _place(request: OnePartition) -> TopicPartition:
 
 
 def _seek_to(request: pb.SeekRequest) -> letters.SeekTo:
-    """Raises ``InvalidFrameError``."""
+    """The target of a seek. Raises ``InvalidFrameError``."""
     match request.WhichOneof("to"):
         case "offset":
             if request.offset < 0:
@@ -203,7 +203,7 @@ def _seek_to(request: pb.SeekRequest) -> letters.SeekTo:
 
 
 async def _answer(reply: letters.Reply[T], context: Context) -> T:
-    """What the thread says, or the end of the call with why not."""
+    """The thread's answer. Ends the call with the reason when the thread refuses."""
     try:
         return await reply.future
     except OrderRefused as refusal:
@@ -213,12 +213,12 @@ async def _answer(reply: letters.Reply[T], context: Context) -> T:
 
 
 def _milliseconds(monotonic: float | None, wall_clock: float) -> int | None:
-    """A time of the monotonic clock, as milliseconds since the Unix epoch."""
+    """A time of the monotonic clock in milliseconds since the Unix epoch."""
     return None if monotonic is None else round((monotonic + wall_clock) * 1000)
 
 
 def _partition(status: PartitionStatus, wall_clock: float) -> pb.Partition:
-    """``wall_clock``: what is to be added to a monotonic time, in seconds."""
+    """``wall_clock``: seconds to add to a monotonic time for the time since the Unix epoch."""
     return pb.Partition(
         topic=status.tp.topic,
         partition=status.tp.partition,

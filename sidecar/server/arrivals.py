@@ -1,7 +1,7 @@
-"""The first message of a call or stream: it must come in time, and whoever withholds it keeps nobody else out.
+"""The first message of each call or stream must arrive in time; clients that withhold it keep nobody else out.
 
-For gRPC the unary calls are streams of one message, which is the same on the wire: so a message is read when its turn
-has come, and waited for here, since gRPC would wait for ever. On the event loop.
+gRPC would wait for a unary call's message for ever. So unary calls are registered as streams of one message, which is
+the same on the wire, and their message is read here. Runs on the event loop.
 """
 
 from __future__ import annotations
@@ -20,84 +20,84 @@ from sidecar.server.silent import Silent
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
-OFFER_TIMEOUT = 10.0
-"""Seconds within which a stream must say what it offers."""
+OFFER_TIMEOUT_S = 10.0
+"""Within this time a stream must send its Offer."""
 
-REQUEST_TIMEOUT = 10.0
-"""Seconds within which a call must bring its message."""
+REQUEST_TIMEOUT_S = 10.0
+"""Within this time a call must send its message."""
 
-MOST_SILENT = 1_000
-"""Streams over all that have yet to make their offer, and calls over all that have yet to bring their message. Beyond
-it the oldest of the connection with the most ends."""
+MAX_SILENT = 1_000
+"""Streams without an Offer on all connections together, and likewise calls without a message. Beyond this, the oldest
+of the connection with the most of them ends."""
 
-MOST_SILENT_EACH = 32
-"""Of one connection, streams that have yet to make their offer: an honest client has a few, for a moment."""
+MAX_SILENT_PER_CONNECTION = 32
+"""Streams without an Offer on one connection: an honest client has a few, for a moment."""
 
-MOST_WATCHES = 100
-"""Calls over all that have no end by themselves: of health (`Watch`), which asks for no token, and of reflection."""
+MAX_WATCHES = 100
+"""Endless calls on all connections together: health's `Watch`, which needs no token, and reflection."""
 
-MOST_RECEIVED = 1024 * 1024
-"""Bytes of one message from a lambda. The contract's largest are 10,000 checkpoints of at most 75 bytes each, and an
-error of 42 KiB, whose texts may be longer than they are kept."""
+MAX_REQUEST_BYTES = 1024 * 1024
+"""The size of one message from a client. The contract's largest are 10,000 checkpoints of at most 75 bytes each, and
+an error of 42 KiB, whose texts may be longer before we cut them."""
 
 OUR_STREAMS = "/kafka_sidecar.v1.LambdaHost/"
-"""Its methods read their messages themselves."""
+"""Methods of this service read their messages themselves."""
 
 
 @dataclass(eq=False, slots=True)
-class _Place:
-    """Of one that is silent."""
+class _Waiter:
+    """A call or stream that waits for its first message."""
 
     limit: asyncio.Timeout
     made_room: bool = False
 
     def leave(self) -> None:
-        """End what waits here."""
+        """End the wait, to make room for others."""
         self.made_room = True
-        with suppress(RuntimeError):  # its time is over just now: it ends in any case
+        with suppress(RuntimeError):  # its time has just expired: it ends in any case
             self.limit.reschedule(asyncio.get_running_loop().time())
 
 
 class Arrivals(grpc.aio.ServerInterceptor):
-    """All first messages of one server; as its interceptor, those of health, reflection and operators too."""
+    """Waits for all first messages of one server; as its interceptor also for health, reflection and operators."""
 
     def __init__(self, refusals: Refusals) -> None:
         self._refusals = refusals
-        self.streams: Silent[_Place] = Silent(MOST_SILENT)
-        self.calls: Silent[_Place] = Silent(MOST_SILENT)
-        self.watches: Silent[_Place] = Silent(MOST_WATCHES)
+        self.streams: Silent[_Waiter] = Silent(MAX_SILENT)
+        self.calls: Silent[_Waiter] = Silent(MAX_SILENT)
+        self.watches: Silent[_Waiter] = Silent(MAX_WATCHES)
 
     async def offer(self, context: Context) -> bytes:
         """The first message of a stream. Raises ``Refused`` and ``InvalidFrameError``."""
         peer = context.peer()
-        if is_one_connection(peer) and self.streams.of(peer) >= MOST_SILENT_EACH:
-            text = f"offer: {MOST_SILENT_EACH} streams of this connection have yet to make theirs"
+        if is_one_connection(peer) and self.streams.of(peer) >= MAX_SILENT_PER_CONNECTION:
+            text = f"offer: {MAX_SILENT_PER_CONNECTION} streams of this connection have yet to make theirs"
             raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
-        return await self._first(context, self.streams, OFFER_TIMEOUT, "offer", "the stream")
+        return await self._first(context, self.streams, OFFER_TIMEOUT_S, "offer", "the stream")
 
     async def message(self, context: Context) -> bytes:
         """The message of a call. Raises ``Refused`` and ``InvalidFrameError``."""
-        return await self._first(context, self.calls, REQUEST_TIMEOUT, "message", "the call")
+        return await self._first(context, self.calls, REQUEST_TIMEOUT_S, "message", "the call")
 
-    async def _first(self, context: Context, silent: Silent[_Place], seconds: float, what: str, where: str) -> bytes:
+    async def _first(self, context: Context, silent: Silent[_Waiter], seconds: float, what: str, where: str) -> bytes:
         async with _in_time(context, silent, seconds, what):
             data = await context.read()
         if isinstance(data, bytes):
             return data
         if context.peer():
             raise InvalidFrameError(f"{what}: {where} ended before it")
-        # gRPC has ended it, and told the client so; what is left of it is a line in our log.
-        text = f"{what}: did not come whole; gRPC itself refuses what has more than {MOST_RECEIVED} bytes"
+        # gRPC itself has refused the call and told the client; this text goes to our log only.
+        text = f"{what}: did not come whole; gRPC itself refuses what has more than {MAX_REQUEST_BYTES} bytes"
         raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
 
-    # --- what is not ours: health, reflection, and the operators' calls ---------------------------------------------
+    # --- the other services: health, reflection, and the operators' calls -------------------------------------------
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """Put a handler that waits for its message here in the place of one for which gRPC would wait."""
+        """Return a handler that reads its message here, instead of one for which gRPC would read it."""
         handler = await continuation(handler_call_details)
         if handler is None or handler_call_details.method.startswith(OUR_STREAMS):
             return handler
@@ -116,7 +116,7 @@ class Arrivals(grpc.aio.ServerInterceptor):
         )
 
     def _read(self, handler: Handler, call: Any) -> Callable[[object, Context], Awaitable[Any]]:
-        """``call``, with the message read here."""
+        """A handler that reads the message here and then calls ``call``."""
 
         async def read(_: object, context: Context) -> Any:
             peer = context.peer()
@@ -124,7 +124,7 @@ class Arrivals(grpc.aio.ServerInterceptor):
                 data = await self.message(context)
                 try:
                     request = data if handler.request_deserializer is None else handler.request_deserializer(data)
-                except Exception:  # whatever it raises, it is not its message
+                except Exception:  # whatever it raises, these bytes are not its message
                     raise InvalidFrameError(f"{len(data)} bytes that are not the message of this method") from None
             except Refused as refused:
                 status, text = refused.status, str(refused)
@@ -137,7 +137,7 @@ class Arrivals(grpc.aio.ServerInterceptor):
         return read
 
     def _bounded(self, call: Any) -> Callable[[Any, Context], Awaitable[None]]:
-        """``call``, which may last as long as there are not too many of its kind. It writes what it has to say."""
+        """A handler for an endless ``call``, which may last until there are too many of them."""
 
         async def bounded(requests: Any, context: Context) -> None:
             peer = context.peer()
@@ -156,22 +156,24 @@ class Arrivals(grpc.aio.ServerInterceptor):
 
 
 @asynccontextmanager
-async def _in_time(context: Context, silent: Silent[_Place], seconds: float | None, what: str) -> AsyncIterator[None]:
-    """What is done in here takes so long at most, and ends earlier when others need its place. Raises ``Refused``."""
+async def _in_time(
+    context: Context, silent: Silent[_Waiter], seconds: float | None, what: str
+) -> AsyncIterator[None]:
+    """End the block after ``seconds``, or earlier to make room for others; then raises ``Refused``."""
     peer = context.peer()
-    place: _Place | None = None
+    waiter: _Waiter | None = None
     try:
         async with asyncio.timeout(seconds) as limit:
-            place = _Place(limit)
-            silent.add(peer, place)
+            waiter = _Waiter(limit)
+            silent.add(peer, waiter)
             for other in silent.crowded_out():
                 other.leave()
             yield
     except TimeoutError:
-        if place is not None and place.made_room:
+        if waiter is not None and waiter.made_room:
             text = f"{what}: {silent.most} others wait too; this one, the oldest of those with the most, makes room"
             raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, text) from None
         raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, f"{what}: did not come within {seconds:g} s") from None
     finally:
-        if place is not None:
-            silent.remove(peer, place)
+        if waiter is not None:
+            silent.remove(peer, waiter)

@@ -1,6 +1,6 @@
-"""The unary calls of lambda processes: each finds its lambda by the lease. On the event loop.
+"""The unary calls of lambda processes; their lease names the lambda. Runs on the event loop.
 
-For gRPC they are streams of one message (`arrivals.py`), which so is not kept while its answer is late.
+To gRPC they are streams of one message (`arrivals.py`), so gRPC does not keep the message while its answer is late.
 """
 
 import asyncio
@@ -23,24 +23,24 @@ from sidecar.server.refusals import Context, Refusals, Refused, abort, host_of, 
 from sidecar.server.runtime import LambdaRuntime
 from sidecar.server.stream import Stream
 
-CHUNK = 500
-"""Entries of a Checkpoint that are taken at once: half a millisecond. A request with more waits in between, and for
-other such requests, so that many and large ones do not keep the loop."""
+ENTRIES_AT_ONCE = 500
+"""Entries of a Checkpoint that are processed without a pause: half a millisecond. Larger requests pause in between
+and run one at a time, so that they do not block the loop."""
 
-MOST_LARGE = 16
-"""Requests with more entries than that which may wait for one another: each keeps about a megabyte."""
+MAX_LARGE_REQUESTS = 16
+"""Larger requests that may wait for their turn: each of them keeps about a megabyte."""
 
 USELESS_ENTRIES = 100
-"""So many entries with a dead lease, or with the lease of another entry, cost as much as a call."""
+"""This many entries with a dead or a repeated lease cost as much as one useless call."""
 
-USELESS_TEXT = 4096
-"""So many characters of a report, which all go to the log, cost as much as a call."""
+USELESS_CHARACTERS = 4096
+"""This many characters of a report, which all go to the log, cost as much as one useless call."""
 
 _FULL = "too much that this lambda produces is on its way to Kafka; nothing was written, ask again soon"
 _ONE_AT_A_TIME = "the call Produce before this one, of the same lease, is under way: one at a time keeps their order"
 
-MOST_CALLERS = 4_096
-"""Connections of which is known for whom they called; beyond it the one that came first is forgotten."""
+MAX_CALLERS = 4_096
+"""Connections whose lambda is remembered for the log; beyond this, the one with the oldest call is forgotten."""
 
 Served: TypeAlias = Callable[[object, Context], Awaitable[bytes]]
 
@@ -55,7 +55,7 @@ class Calls:
         refusals: Refusals,
         arrivals: Arrivals,
     ) -> None:
-        """``leases`` are those that have a stream."""
+        """``leases``: the streams with a partition, by lease."""
         self._lambdas = lambdas
         self._leases = leases
         self._refusals = refusals
@@ -65,17 +65,17 @@ class Calls:
         self._large_there = 0
 
     def handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
-        """Method by method, for the service."""
+        """The service's handlers by method."""
         methods = {"Checkpoint": self._checkpoint, "Error": self._error, "Produce": self._produce}
         return {name: grpc.stream_unary_rpc_method_handler(self._checked(call)) for name, call in methods.items()}
 
     def _checked(self, call: Callable[[bytes, str], Awaitable[tuple[bytes, float]]]) -> Served:
-        """Reads the message, answers late what was of no use, and turns refusals into their statuses."""
+        """A handler that reads the message, delays answers to useless calls, and turns refusals into statuses."""
 
         async def checked(_: object, context: Context) -> bytes:
             peer = context.peer()
             try:
-                # In one expression: nobody but the call itself keeps the message, and not while an answer is late.
+                # In one expression: no local variable keeps the message while the answer is late.
                 reply, useless = await call(await self._arrivals.message(context), peer)
             except Refused as refused:
                 status, text = refused.status, str(refused)
@@ -92,19 +92,19 @@ class Calls:
         return checked
 
     def _stream(self, lease: Lease, peer: str) -> Stream | None:
-        """The stream with this lease, which was called for from there."""
+        """The stream with this lease; ``peer`` is remembered as its caller."""
         stream = self._leases.get(lease)
         if stream is not None and is_one_connection(peer):
             self._callers.pop(peer, None)
-            self._callers[peer] = stream.about  # put last: the first is the one that came longest ago
-            if len(self._callers) > MOST_CALLERS:
+            self._callers[peer] = stream.about  # put last: the first has the oldest call
+            if len(self._callers) > MAX_CALLERS:
                 del self._callers[next(iter(self._callers))]
         return stream
 
     def _about(self, peer: str) -> Mapping[str, object]:
-        """Whose call was refused, for the log. A message that gRPC refuses names no lease.
+        """The lambda whose call was refused, for the log. A message that gRPC refuses names no lease.
 
-        Then it is who called before on this connection, and else whoever has a partition on the same host.
+        So this is the lambda that called before on this connection, else those with a partition on the same host.
         """
         if caller := self._callers.get(peer):
             return caller
@@ -115,17 +115,18 @@ class Calls:
         return {"lambdas": sorted({stream.lambda_name for stream in streams.values()})} if streams else {}
 
     async def _checkpoint(self, data: bytes, peer: str) -> tuple[bytes, float]:
-        """Returns the response, and how much of the request was of no use."""
+        """Returns the response, and the cost of the useless entries in calls."""
         request = frames.parse(pb.CheckpointRequest, data)
         count = len(request.entries)
-        if count > frames.MOST_ENTRIES:
-            raise InvalidFrameError(f"entries: {count}, at most {frames.MOST_ENTRIES} fit into one request")
+        if count > frames.MAX_ENTRIES:
+            raise InvalidFrameError(f"entries: {count}, at most {frames.MAX_ENTRIES} fit into one request")
         if count:
             self._stream(request.entries[0].lease, peer)
-        if count <= CHUNK:
+        if count <= ENTRIES_AT_ONCE:
             return await self._checkpoint_all(request)
-        if self._large_there >= MOST_LARGE:
-            text = f"entries: {MOST_LARGE} calls with more than {CHUNK} of them wait already; keep one call under way"
+        if self._large_there >= MAX_LARGE_REQUESTS:
+            large = f"{MAX_LARGE_REQUESTS} calls with more than {ENTRIES_AT_ONCE} of them"
+            text = f"entries: {large} wait already; keep one call under way"
             raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         self._large_there += 1
         try:
@@ -140,10 +141,10 @@ class Calls:
         living: dict[str, tuple[list[int], list[tuple[Lease, Progress]]]] = {}
         useful: set[Lease] = set()
         entries = iter(request.entries)
-        for first in range(0, count, CHUNK):
+        for first in range(0, count, ENTRIES_AT_ONCE):
             if first:
                 await asyncio.sleep(0)
-            for index, lease, progress in frames.checkpoints(islice(entries, CHUNK), first, self._leases):
+            for index, lease, progress in frames.checkpoints(islice(entries, ENTRIES_AT_ONCE), first, self._leases):
                 indexes, known = living.setdefault(self._leases[lease].lambda_name, ([], []))
                 indexes.append(index)
                 known.append((lease, progress))
@@ -166,12 +167,14 @@ class Calls:
         if stream is None:
             return pb.ErrorResponse(outcome=pb.ERROR_OUTCOME_STALE_LEASE).SerializeToString(), 1.0
         lease = request.lease
-        del data, request  # they may be larger than what is kept of them
+        del data, request  # they may be larger than the parts that we keep
         if failure.action is not ErrorAction.REPORT:
             stream.fenced = True
         else:
-            # Before it is told, not after: each one is a line in the log, and a caller may go away and come again.
-            await self._refusals.late(stream.process_id, 1 + len(failure.message + failure.stack) / USELESS_TEXT)
+            # Delay before the log line, not after it: a caller could cancel the delay and call again.
+            await self._refusals.late(
+                stream.process_id, 1 + len(failure.message + failure.stack) / USELESS_CHARACTERS
+            )
         reply: letters.Reply[tuple[ErrorOutcome, float]] = letters.Reply()
         self._lambdas[stream.lambda_name].mailbox.put(letters.Failed(lease, failure, last, reply))
         outcome, seconds = await reply.future
@@ -190,14 +193,14 @@ class Calls:
         if refused := producing.refused_topic(request, hosted.config):
             return producing.nothing_written(count, pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, refused), 1.0
         busy = pb.PRODUCE_OUTCOME_BUSY
-        if stream.producing:  # only a client that does not wait asks so often: it is answered later
+        if stream.producing:  # only a client that does not wait gets here: a useless call
             return producing.nothing_written(count, busy, _ONE_AT_A_TIME, producing.BUSY_LEASE_MS), 1.0
         size = len(data)
         del data, request
         stream.producing = True
         try:
             return producing.response(await hosted.lambda_producer.write(records, size)), 0.0
-        except FullError:  # no fault of the client
+        except FullError:  # not the client's fault
             return producing.nothing_written(count, busy, _FULL, producing.BUSY_FULL_MS), 0.0
         finally:
             stream.producing = False
@@ -205,6 +208,6 @@ class Calls:
 
 @lru_cache(maxsize=4_096)
 def _result(outcome: CheckpointOutcome, delivered: int | None) -> bytes:
-    """A response of one result: end to end they are the response with all of them."""
+    """A serialized response with one result. Concatenated, such responses are the response with all results."""
     result = pb.CheckpointResult(outcome=cast("pb.CheckpointOutcome", outcome), delivered=delivered)
     return pb.CheckpointResponse(results=[result]).SerializeToString()

@@ -1,6 +1,6 @@
-"""Between the wire's messages and the core's words: parsed, checked, and translated.
+"""Parses and checks the protocol's messages, and translates them to and from the core's types.
 
-What comes from a lambda process is not trusted. Every refusal names the field.
+Messages from a lambda process are not trusted. Every refusal names the field.
 """
 
 from collections.abc import Container, Iterable
@@ -22,24 +22,23 @@ from sidecar.partitions.vocabulary import (
 )
 
 PROTOCOL_VERSION = 1
-MOST_ENTRIES = 10_000
-MOST_NAMES = 10
-MOST_NAME_BYTES = 256
+MAX_ENTRIES = 10_000
+MAX_NAMES = 10
+MAX_NAME_BYTES = 256
 DEFAULT_MESSAGE_BYTES = 4 * 1024 * 1024
-SMALLEST_MESSAGE_BYTES = 1024
+MIN_MESSAGE_BYTES = 1024
 
 M = TypeVar("M", bound=Message)
 
 
 class InvalidFrameError(ValueError):
-    """What a client sent does not keep to the contract; the text names the field."""
+    """A client's message violates the contract; the text names the field."""
 
 
 def parse(kind: type[M], data: bytes) -> M:
-    """The message in ``data``.
+    """Parse a message. Raises ``InvalidFrameError``.
 
-    Parsed here and not by gRPC's deserializer, whose exceptions would reach the client as UNKNOWN.
-    Raises ``InvalidFrameError``.
+    gRPC's own deserializer is not used, since its exceptions would reach the client as UNKNOWN.
     """
     try:
         return kind.FromString(data)
@@ -51,9 +50,9 @@ def parse(kind: type[M], data: bytes) -> M:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """What a lambda process says of itself: all that is kept of its Offer.
+    """The fields of an Offer that are kept.
 
-    Of the message itself nothing is: it may be 1 MiB of what nobody reads, for as long as the stream waits.
+    The message itself is dropped: it may have 1 MiB of unknown fields, for as long as the stream waits.
     """
 
     lambda_name: str
@@ -68,7 +67,7 @@ class Offered:
 
 
 def offered(data: bytes) -> Offered:
-    """The Offer that the first message of a stream is, when it says what it must. Raises ``InvalidFrameError``."""
+    """Parse the first message of a stream, which must be an Offer. Raises ``InvalidFrameError``."""
     frame = parse(pb.LambdaFrame, data)
     if frame.WhichOneof("frame") != "offer":
         raise InvalidFrameError("offer: must be the first frame of a stream")
@@ -89,8 +88,8 @@ def offered(data: bytes) -> Offered:
             raise InvalidFrameError(f"offer.{field}: longer than {most} bytes")
     if not offer.process_id:
         raise InvalidFrameError("offer.process_id: missing; it is random, and the same on all streams of a process")
-    if offer.max_message_bytes and offer.max_message_bytes < SMALLEST_MESSAGE_BYTES:
-        raise InvalidFrameError(f"offer.max_message_bytes: below {SMALLEST_MESSAGE_BYTES}")
+    if offer.max_message_bytes and offer.max_message_bytes < MIN_MESSAGE_BYTES:
+        raise InvalidFrameError(f"offer.max_message_bytes: below {MIN_MESSAGE_BYTES}")
     return Offered(
         offer.lambda_name,
         offer.process_id,
@@ -104,7 +103,7 @@ def offered(data: bytes) -> Offered:
 
 
 def progress(entry: pb.CheckpointEntry) -> Progress:
-    """A checkpoint entry. Raises ``InvalidFrameError``, whose text has yet to say where the entry is."""
+    """Check a checkpoint entry. Raises ``InvalidFrameError``, to whose text the caller adds the entry's path."""
     offset = entry.offset if entry.HasField("offset") else None
     if offset is not None and offset < 0:
         raise _negative("offset", offset)
@@ -114,11 +113,11 @@ def progress(entry: pb.CheckpointEntry) -> Progress:
     if not entry.skipped and not entry.skipping:
         return Progress(offset, entry.completed_beyond, entry.completed_beyond_bytes, handled)
     names = tuple(entry.skipping)
-    if len(names) > MOST_NAMES:
-        raise InvalidFrameError(f"skipping: {len(names)} names, at most {MOST_NAMES}; skipping_count says how many")
+    if len(names) > MAX_NAMES:
+        raise InvalidFrameError(f"skipping: {len(names)} names, at most {MAX_NAMES}; skipping_count says how many")
     for index, name in enumerate(names):
-        if len(name) * 4 > MOST_NAME_BYTES and len(name.encode()) > MOST_NAME_BYTES:
-            raise InvalidFrameError(f"skipping[{index}]: longer than {MOST_NAME_BYTES} bytes")
+        if len(name) * 4 > MAX_NAME_BYTES and len(name.encode()) > MAX_NAME_BYTES:
+            raise InvalidFrameError(f"skipping[{index}]: longer than {MAX_NAME_BYTES} bytes")
     return Progress(
         offset,
         entry.completed_beyond,
@@ -131,7 +130,7 @@ def progress(entry: pb.CheckpointEntry) -> Progress:
 
 
 def last_checkpoint(message: pb.Closed | pb.ErrorRequest, path: str) -> Progress | None:
-    """The last checkpoint of a lease, where it is told; ``path`` names it. Raises ``InvalidFrameError``."""
+    """The lease's last checkpoint in a message, if any; ``path`` names the field. Raises ``InvalidFrameError``."""
     if not message.HasField("last_checkpoint"):
         return None
     try:
@@ -143,9 +142,9 @@ def last_checkpoint(message: pb.Closed | pb.ErrorRequest, path: str) -> Progress
 def checkpoints(
     entries: Iterable[pb.CheckpointEntry], first: int, known: Container[Lease]
 ) -> list[tuple[int, Lease, Progress]]:
-    """Of these entries of a request those with a ``known`` lease, with their index; ``first`` is that of the first.
+    """The entries with a ``known`` lease, with their indexes; ``first`` is the first entry's index.
 
-    All of them are checked. One without a known lease costs a fifth of the others: there may be 10,000 of them.
+    All entries are checked. One without a known lease costs a fifth of the others: there may be 10,000 of them.
     Raises ``InvalidFrameError``.
     """
     found: list[tuple[int, Lease, Progress]] = []
@@ -163,7 +162,7 @@ def checkpoints(
 
 
 def failure(request: pb.ErrorRequest, version: str) -> tuple[Failure, Progress | None]:
-    """The error and the last checkpoint with it; ``version`` is the lambda's. Long texts are cut.
+    """The error and its last checkpoint; ``version`` is the lambda's version. Long texts are cut.
 
     Raises ``InvalidFrameError``.
     """
@@ -190,7 +189,7 @@ def failure(request: pb.ErrorRequest, version: str) -> tuple[Failure, Progress |
 
 
 def pausing(pause: pb.Pause) -> Pausing:
-    """A pause. A long reason is cut. Raises ``InvalidFrameError``."""
+    """Check a pause. A long reason is cut. Raises ``InvalidFrameError``."""
     if pause.number < 1:
         raise InvalidFrameError("pause.number: missing; it counts up from 1 in each lease")
     offset = pause.offset if pause.HasField("offset") else None
@@ -209,7 +208,7 @@ def _negative(path: str, offset: int) -> InvalidFrameError:
 
 
 def cut(text: str, most: int) -> str:
-    """The beginning of ``text``, at most so many bytes of UTF-8, and no part of a character."""
+    """The beginning of ``text``: whole characters of at most ``most`` bytes in UTF-8."""
     if len(text) * 4 <= most:  # no character has more than four
         return text
     data = text.encode()
@@ -217,7 +216,7 @@ def cut(text: str, most: int) -> str:
 
 
 def assigned(command: Assign) -> bytes:
-    """The frame that gives a partition."""
+    """The frame Assigned."""
     return pb.HostFrame(
         assigned=pb.Assigned(
             lease=command.lease,
@@ -230,7 +229,7 @@ def assigned(command: Assign) -> bytes:
 
 
 def revoked(command: Revoke) -> bytes:
-    """The frame that takes it back."""
+    """The frame Revoked."""
     deadline = max(0, round(command.seconds * 1000))
     return pb.HostFrame(
         revoked=pb.Revoked(reason=cast("pb.RevokeReason", command.reason), deadline_ms=deadline)
@@ -238,7 +237,7 @@ def revoked(command: Revoke) -> bytes:
 
 
 def resumed(command: Resumed) -> bytes:
-    """The frame that says that a pause is over."""
+    """The frame Resumed."""
     return pb.HostFrame(
         resumed=pb.Resumed(number=command.number, from_offset=command.from_offset)
     ).SerializeToString()

@@ -1,7 +1,7 @@
-"""The `LambdaHost` service: streams of lambda processes, on the event loop.
+"""The `LambdaHost` service: streams of lambda processes. Runs on the event loop.
 
-Bytes come in and go out: frames of records were serialized by the consumer threads, and what a client sends is parsed
-here, so that nonsense gets INVALID_ARGUMENT with a reason.
+gRPC passes bytes both ways: the consumer threads have serialized the frames of records, and clients' frames are
+parsed here, so that invalid ones get INVALID_ARGUMENT with a reason.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ from sidecar.server.silent import Silent
 from sidecar.server.stream import Stream
 from sidecar.version import VERSION
 
-MOST_SPARES = 4
-"""Streams without a partition that a process may have per lambda: it needs one, and while it connects anew two."""
+MAX_SPARES = 4
+"""Spare streams of one process for each lambda: it needs one, and two while it reconnects."""
 
-MOST_WITHOUT_PARTITION = 1_000
-"""Streams over all that wait for a partition. Where there are more, those that do not say Available make room."""
+MAX_WITHOUT_PARTITION = 1_000
+"""Spare streams of all lambdas together. Beyond a lambda's share, streams without Available make room."""
 
-LEAST_SHARE = 100
-"""Each lambda has its share of the latter, and never less than this: one cannot take the place of the others."""
+MIN_SHARE = 100
+"""Each lambda has an equal share of these, at least this many: no lambda can use up the others' streams."""
 
 SERVICE = "kafka_sidecar.v1.LambdaHost"
 
@@ -58,7 +58,7 @@ _END_STATUS = {
 
 @dataclass(slots=True)
 class ProcessInfo:
-    """What a lambda process says of itself; kept while it has a stream."""
+    """A lambda process's own information; kept while the process has a stream."""
 
     instance: str
     pid: int
@@ -68,18 +68,18 @@ class ProcessInfo:
 
 
 class LambdaHost:
-    """All streams of all lambdas. Owned by the loop; ``deliver`` is how consumer threads reach it."""
+    """All streams of all lambdas. Owned by the loop; consumer threads reach it by ``deliver``."""
 
     def __init__(
         self,
         lambdas: Mapping[str, LambdaRuntime],
         health: Callable[[bool], None],
         *,
-        exit: Callable[[str, str], None],  # noqa: A002 - what it asks for
+        exit: Callable[[str, str], None],  # noqa: A002 - it ends the sidecar
     ) -> None:
-        """``health`` is called when something changes: with whether nothing keeps any lambda from consuming.
+        """``health`` is called after each change with whether all lambdas can consume.
 
-        ``exit`` is called with a lambda's name and a reason when its config asks for the end of the sidecar.
+        ``exit`` is called with a lambda's name and a reason when `on_critical: exit` ends the sidecar.
         """
         self._lambdas = lambdas
         self._health = health
@@ -91,7 +91,7 @@ class LambdaHost:
         self._spares_of_process: Counter[tuple[str, str]] = Counter()
         self._ids = itertools.count(1)
         self._unavailable: dict[str, Silent[Stream]] = {}
-        """By lambda, the streams that have yet to say Available: a load may take long, or be none."""
+        """By lambda, the streams without Available: loading a plugin may take long, or never happen."""
         self._refusing = ""
         self.refusals = Refusals()
         self.arrivals = Arrivals(self.refusals)
@@ -99,7 +99,7 @@ class LambdaHost:
         self.processes: dict[str, ProcessInfo] = {}
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """The service for a gRPC server; every message passes as bytes."""
+        """The service for a gRPC server. All messages are passed as bytes."""
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "Serve": grpc.stream_stream_rpc_method_handler(self._serve),
             **self._calls.handlers(),
@@ -107,14 +107,14 @@ class LambdaHost:
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     def refuse(self, reason: str) -> None:
-        """From now on no offer is taken; streams that wait for a partition end."""
+        """Refuse offers from now on, and end the spare streams."""
         self._refusing = reason
         for stream in self._streams.values():
             if stream.lease is None:
                 stream.end(grpc.StatusCode.UNAVAILABLE, reason)
 
     def deliver(self, items: list[letters.Delivery]) -> None:
-        """What a consumer thread has to say, in its order. Called on the loop."""
+        """Take a consumer thread's letters, in their order. Called on the loop."""
         for item in items:
             match item:
                 case letters.Answer():
@@ -126,7 +126,7 @@ class LambdaHost:
                     self._exit(name, reason)
                 case _:
                     stream = self._streams.get(item.stream)
-                    if stream is not None:  # else it ended meanwhile; the thread hears of it
+                    if stream is not None:  # else it has ended; StreamLost tells the thread
                         self._tell(stream, item)
 
     def _tell(self, stream: Stream, item: letters.Send | Assign | Revoke | Resumed | EndStream) -> None:
@@ -164,22 +164,22 @@ class LambdaHost:
             status, text = refused.status, str(refused)
         else:
             return
-        if status is grpc.StatusCode.UNAVAILABLE:  # no fault of the client
+        if status is grpc.StatusCode.UNAVAILABLE:  # not the client's fault
             await abort(context, status, text)
         await self.refusals.refuse(context, status, text, about, peer=peer)
 
     @property
     def _share(self) -> int:
-        """How many streams of one lambda may wait for a partition."""
-        return max(LEAST_SHARE, MOST_WITHOUT_PARTITION // len(self._lambdas))
+        """The number of spare streams that one lambda may have."""
+        return max(MIN_SHARE, MAX_WITHOUT_PARTITION // len(self._lambdas))
 
     def _begin(self, offer: Offered, peer: str) -> Stream:
-        """A stream for an offer that is taken. Raises ``Refused``."""
+        """Accept an offer: register its stream. Raises ``Refused``."""
         name, process = offer.lambda_name, offer.process_id
-        if self._spares_of_process[name, process] >= MOST_SPARES:
+        if self._spares_of_process[name, process] >= MAX_SPARES:
             raise Refused(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"offer.process_id: {MOST_SPARES} streams of this process wait for a partition of {name!r} already; "
+                f"offer.process_id: {MAX_SPARES} streams of this process wait for a partition of {name!r} already; "
                 "keep one, and open the next when it is assigned",
             )
         share = self._share
@@ -202,11 +202,11 @@ class LambdaHost:
         return stream
 
     def _available(self, stream: Stream) -> None:
-        """It has said so, or is over."""
+        """The stream has sent Available, or has ended."""
         self._unavailable[stream.lambda_name].remove(stream.who, stream)
 
     def _not_spare(self, stream: Stream) -> None:
-        """The stream gets a partition, or ends without one."""
+        """The stream gets a partition, or has ended without one."""
         if stream.lease is not None:
             return
         self._spares[stream.lambda_name] -= 1
@@ -216,11 +216,11 @@ class LambdaHost:
             del self._spares_of_process[key]
 
     async def _live(self, context: Context, stream: Stream) -> None:
-        """From the Welcome to the end. Raises ``InvalidFrameError`` and ``Refused``."""
+        """Run the stream from Welcome to its end. Raises ``InvalidFrameError`` and ``Refused``."""
         hosted = self._lambdas[stream.lambda_name]
         tasks: list[asyncio.Future[Any]] = []
         try:
-            await context.write(_welcome(hosted.config, limits(MOST_SPARES, self._share)))
+            await context.write(_welcome(hosted.config, limits(MAX_SPARES, self._share)))
             reading = Reader(context, stream, hosted.mailbox, partial(self._available, stream))
             reader = asyncio.ensure_future(reading.read_all())
             tasks.append(reader)
@@ -231,7 +231,7 @@ class LambdaHost:
                     )
                 )
             )
-            # The reader ends with Closed or the client's end; the writer only when the client is gone.
+            # The reader ends after Closed or the client's end of the stream, the writer only when the client is gone.
             await asyncio.wait([*tasks, stream.ended], return_when=asyncio.FIRST_COMPLETED)
             if reader.done():
                 reader.result()
@@ -244,15 +244,15 @@ class LambdaHost:
             self._not_spare(stream)
             del self._streams[stream.id]
             if stream.lease is None:
-                self.refusals.charge(stream.peer)  # one that comes and goes is the dearest of all
+                self.refusals.charge(stream.peer)  # streams that come and go cost the most
             else:
                 del self._leases[stream.lease]
             self._count(stream.offer, -1)
-            # After Closed this is no news to the thread; in every other case it is how it learns.
+            # After Closed the thread knows already; in all other cases this tells it.
             hosted.mailbox.put(letters.StreamLost(stream.id))
 
     def _hung(self, process_id: str) -> None:
-        """The process takes nothing any more: its partitions are for others. It may offer again when it wakes."""
+        """End all streams of a process that does not read. It may offer again when it wakes."""
         info = self.processes.get(process_id)
         instance = info.instance if info is not None else ""
         _log.warning("lambda process does not read, ending its streams", process=process_id, instance=instance)
@@ -261,7 +261,7 @@ class LambdaHost:
                 stream.end(grpc.StatusCode.UNAVAILABLE, "the process did not read for some seconds; offer again")
 
     def _check(self, offer: Offered) -> None:
-        """Whether there is what it asks for. Raises ``Refused``."""
+        """Raises ``Refused`` when the offer cannot be accepted."""
         if self._refusing:
             raise Refused(grpc.StatusCode.UNAVAILABLE, self._refusing)
         if offer.protocol_version < frames.PROTOCOL_VERSION:
@@ -288,7 +288,7 @@ class LambdaHost:
 
 def _welcome(config: LambdaConfig, enforced: pb.Limits) -> bytes:
     settings = dict(config.settings)
-    if config.document_lambda is not None:  # the document router's, which sees nothing but the settings
+    if config.document_lambda is not None:  # for the document router, which only sees the settings
         settings["document_lambda"] = config.document_lambda
     return pb.HostFrame(
         welcome=pb.Welcome(

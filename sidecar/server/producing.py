@@ -1,7 +1,7 @@
-"""The call Produce, between the wire and the lambda producer: columns to records, and outcomes back. Not trusted.
+"""Translates the call Produce for the lambda producer: columns to records, and outcomes back.
 
-A request whose columns do not fit together is refused, and the refusal names the field. A record that cannot be
-written is refused by itself: it may be a copy of what somebody else has written, and must stop no other.
+Requests are not trusted. One whose columns do not match is refused as a whole, and the refusal names the field. A
+record that cannot be written is refused alone: it may be a copy of another client's record, and must not stop others.
 """
 
 from collections.abc import Sequence
@@ -13,25 +13,25 @@ from sidecar.producing.lambda_producer import Headers, Outgoing, Written
 from sidecar.records.header_names import writable
 from sidecar.server.frames import InvalidFrameError, cut
 
-MOST_RECORDS = 10_000
-MOST_TOPICS = 100
+MAX_RECORDS = 10_000
+MAX_TOPICS = 100
 
-MOST_ERROR = 200
-"""Bytes of a text that is said of a record: ten thousand times, perhaps, and in one answer."""
+MAX_ERROR_BYTES = 200
+"""The length of one record's error text, in UTF-8: a response may have ten thousand of them."""
 
 BUSY_FULL_MS = 100
 BUSY_LEASE_MS = 20
-"""Milliseconds until a request is worth sending again: when too much is on its way, and when only the call before it
-is. Asking again costs a message of up to 1 MiB."""
+"""When to send a BUSY request again: after too many records under way, and after only the call before it. Sending
+it costs a message of up to 1 MiB."""
 
 
 def outgoing(request: pb.ProduceRequest) -> list[Outgoing]:
-    """The records of a request, in its order. Those that cannot be written say so. Raises ``InvalidFrameError``."""
+    """The request's records in order; each one that cannot be written says why. Raises ``InvalidFrameError``."""
     if not request.lease:
         raise InvalidFrameError("lease: missing")
     count = len(request.values)
-    if not 0 < count <= MOST_RECORDS:
-        raise InvalidFrameError(f"values: {count} records, a request has 1 to {MOST_RECORDS}")
+    if not 0 < count <= MAX_RECORDS:
+        raise InvalidFrameError(f"values: {count} records, a request has 1 to {MAX_RECORDS}")
     topics = _topics(request, count)
     keys = _nullable("keys", request.keys, request.null_keys, count)
     values = _nullable("values", request.values, request.null_values, count)
@@ -45,22 +45,22 @@ def outgoing(request: pb.ProduceRequest) -> list[Outgoing]:
                 refusals[index] = f"partition {partition} does not exist; -1 is: by key"
     headers = _headers(request, count, refusals)
     columns = zip(topics, keys or [None] * count, values, partitions or [-1] * count, headers, refusals, strict=True)
-    return [*map(tuple.__new__, repeat(Outgoing), columns)]  # as the class does, without a Python call for each
+    return [*map(tuple.__new__, repeat(Outgoing), columns)]  # `Outgoing(...)` without a Python call each
 
 
 def refused_topic(request: pb.ProduceRequest, config: LambdaConfig) -> str:
-    """Why one of the request's topics is not for this lambda; empty: all are."""
+    """The reason why this lambda may not write to one of the topics; empty: it may write to all."""
     for topic in request.topics:
         if topic not in config.produce:
             allowed = ", ".join(config.produce) or "none"
-            shown = cut(topic, MOST_ERROR // 4)
+            shown = cut(topic, MAX_ERROR_BYTES // 4)
             return f"the topic {shown!r} is not in `produce` of the lambda's config, which allows: {allowed}"
     return ""
 
 
 def response(written: Written) -> bytes:
-    """The answer when the outcomes are known."""
-    errors = [cut(error, MOST_ERROR) for error in written.errors] if any(written.errors) else []
+    """The serialized response with the outcomes."""
+    errors = [cut(error, MAX_ERROR_BYTES) for error in written.errors] if any(written.errors) else []
     return pb.ProduceResponse(
         outcomes=written.outcomes,  # type: ignore[arg-type]  # the numbers are those of the enum
         partitions=written.partitions,
@@ -70,20 +70,20 @@ def response(written: Written) -> bytes:
 
 
 def nothing_written(count: int, outcome: pb.ProduceOutcome, error: str, retry_after_ms: int = 0) -> bytes:
-    """The answer when nothing was done with any of the ``count`` records."""
+    """The serialized response when none of the ``count`` records was written."""
     return pb.ProduceResponse(
         outcomes=[outcome] * count,
         partitions=[-1] * count,
         offsets=[-1] * count,
-        errors=[cut(error, MOST_ERROR)] * count,
+        errors=[cut(error, MAX_ERROR_BYTES)] * count,
         retry_after_ms=retry_after_ms,
     ).SerializeToString()
 
 
 def _topics(request: pb.ProduceRequest, count: int) -> list[str]:
     topics, indexes = request.topics, request.topic_indexes
-    if not 0 < len(topics) <= MOST_TOPICS:
-        raise InvalidFrameError(f"topics: {len(topics)}, a request has 1 to {MOST_TOPICS}")
+    if not 0 < len(topics) <= MAX_TOPICS:
+        raise InvalidFrameError(f"topics: {len(topics)}, a request has 1 to {MAX_TOPICS}")
     if not indexes:
         return [topics[0]] * count
     if len(indexes) != count:
@@ -96,7 +96,7 @@ def _topics(request: pb.ProduceRequest, count: int) -> list[str]:
 def _nullable(
     field: str, entries: Sequence[bytes], nulls: Sequence[int], count: int, *, per: str = "record"
 ) -> list[bytes | None]:
-    """A column in which some entries are null; empty when the column is."""
+    """A column with None for its null entries; empty when the column is empty."""
     made: list[bytes | None] = [*entries]
     if made and len(made) != count:
         raise _one_each(field, len(made), count, per)
@@ -111,7 +111,7 @@ def _nullable(
 
 
 def _headers(request: pb.ProduceRequest, count: int, refusals: list[str]) -> Sequence[Headers]:
-    """The headers of each record. Why one cannot be written goes into ``refusals``."""
+    """The headers of each record. Adds to ``refusals`` the reason why one cannot be written."""
     counts, names = request.header_counts, request.header_names
     if not counts:
         if names or request.header_values or request.null_header_values:

@@ -1,4 +1,4 @@
-"""What a lambda sends on its `Serve` stream, frame by frame: checked for its order, and told to the thread."""
+"""Reads a client's frames on a `Serve` stream, checks their order, and passes them on to the consumer thread."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,40 +13,40 @@ from sidecar.server.frames import InvalidFrameError
 from sidecar.server.refusals import Context
 from sidecar.server.stream import Stream
 
-BURST = 50.0
-"""Frames of a stream that are read at once; what comes beyond it waits in the client, by HTTP/2's flow control."""
+BURST_FRAMES = 50.0
+"""Frames of a stream that are read without delay; further ones wait in the client, by HTTP/2's flow control."""
 
-SPARE_RATE = 2.0
-"""Frames a second beyond it while the stream waits for a partition: there is nothing to say."""
+SPARE_FRAMES_PER_S = 2.0
+"""The rate after the burst for a spare stream, whose client has nothing to send."""
 
-LEASE_RATE = 10.0
-"""Frames a second beyond it with a partition: as often as it may pause and resume, each of which is a line of log."""
+LEASE_FRAMES_PER_S = 10.0
+"""The rate after the burst with a partition. It bounds pauses and resumes, which are a log line each."""
 
 FRAME_BYTES = 4096
-"""A frame that is larger counts as several: none that means something is."""
+"""A larger frame counts as several; no valid frame is larger."""
 
 
 class _Pace:
-    """How fast a stream is read. A read in a loop of its own would take the event loop from all others."""
+    """Limits how fast a stream is read: reading without limit would block the event loop for all others."""
 
     def __init__(self) -> None:
-        self._left = BURST
+        self._left = BURST_FRAMES
         self._since = monotonic()
 
     async def wait(self, rate: float, size: int) -> None:
-        """A frame of ``size`` bytes came: wait until the next may be read."""
+        """Wait, after a frame of ``size`` bytes, until the next may be read. ``rate``: frames a second."""
         now = monotonic()
-        self._left = min(BURST, self._left + (now - self._since) * rate) - 1.0 - size / FRAME_BYTES
+        self._left = min(BURST_FRAMES, self._left + (now - self._since) * rate) - 1.0 - size / FRAME_BYTES
         self._since = now
         if self._left < 0:
             await asyncio.sleep(-self._left / rate)
 
 
 class Reader:
-    """Reads one stream after its Offer, in the order that the contract asks for."""
+    """Reads one stream after its Offer, in the order that the contract demands."""
 
     def __init__(self, context: Context, stream: Stream, mailbox: Mailbox, on_available: Callable[[], None]) -> None:
-        """``on_available`` is called when the stream is."""
+        """``on_available`` is called when the client sends Available."""
         self._context = context
         self._on_available = on_available
         self._stream = stream
@@ -55,20 +55,20 @@ class Reader:
         self._ready = False
 
     async def read_all(self) -> None:
-        """Read until Closed or the client's end. Raises ``InvalidFrameError``."""
+        """Read until Closed or the client's end of the stream. Raises ``InvalidFrameError``."""
         pace = _Pace()
         while True:
             data = await self._context.read()
             if not isinstance(data, bytes):
                 return
-            if self._told(frames.parse(pb.LambdaFrame, data)):
+            if self._pass_on(frames.parse(pb.LambdaFrame, data)):
                 return
             size = len(data)
-            del data  # it may be large, and the next one late
-            await pace.wait(SPARE_RATE if self._stream.lease is None else LEASE_RATE, size)
+            del data  # it may be large, and the next frame may take long
+            await pace.wait(SPARE_FRAMES_PER_S if self._stream.lease is None else LEASE_FRAMES_PER_S, size)
 
-    def _told(self, frame: pb.LambdaFrame) -> bool:
-        """Tell the thread what a frame says; returns whether it was the last one."""
+    def _pass_on(self, frame: pb.LambdaFrame) -> bool:
+        """Pass a frame on to the thread. Returns whether it was the last one."""
         stream = self._stream
         kind = frame.WhichOneof("frame")
         if kind == "available" and not self._available:

@@ -1,8 +1,8 @@
-"""What is done about clients that are refused again and again: they wait longer, and fill no log.
+"""Clients that keep being refused are answered late, and their refusals are counted instead of logged.
 
-Answering late costs nothing, and slows a client down that floods: its calls under way are bounded
-(`limits.MOST_STREAMS`). Only what is refused, or of no use, waits, and the offers of a connection that keeps making
-such: an honest call never does.
+A late answer costs the sidecar nothing and slows the client down, since its calls under way are bounded
+(`limits.MAX_STREAMS_PER_CONNECTION`). Only refused and useless calls are delayed, and offers on a connection that
+keeps making them; honest calls never are.
 """
 
 import asyncio
@@ -15,26 +15,26 @@ import grpc
 
 from sidecar.logs import get_logger
 
-FREE = 50.0
-"""Calls without use that are answered at once, by peer: a client that starts, or lost its leases, has some."""
+FREE_CALLS = 50.0
+"""Useless calls of a peer that are answered at once: a client that starts, or lost its leases, makes some."""
 
-RATE = 20.0
-"""Of these the free ones come back so many a second."""
+FORGIVEN_CALLS_PER_S = 20.0
+"""Useless calls that a peer is forgiven in each second."""
 
-LONGEST = 4.0
-"""Seconds that a late answer takes at most: whoever looks for a mistake must not wait for long."""
+MAX_DELAY_S = 4.0
+"""The longest delay of an answer: a developer who looks for a mistake must not wait for long."""
 
-MOST_LATE = 1_000
-"""Answers that may be late at the same time: each keeps some 30 KB. Beyond it they are not late."""
+MAX_LATE = 1_000
+"""Late answers at the same time: each takes about 30 KB. Further answers are not delayed."""
 
-MOST_DEBTS = 4_096
-"""Peers that are remembered; beyond it the one that came first is forgotten."""
+MAX_DEBTS = 4_096
+"""Peers that are remembered; beyond this, the one with the oldest useless call is forgotten."""
 
-LOG_EVERY = 10.0
-"""Seconds within which refusals of one kind, to one host, make one line in the log."""
+LOG_INTERVAL_S = 10.0
+"""Refusals of one kind to one host within this time are one log line."""
 
-MOST_KINDS = 256
-"""Kinds of refusals, by host, that are told apart in the log."""
+MAX_KINDS = 256
+"""Pairs of host and kind of refusal that are told apart in the log."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -47,8 +47,8 @@ async def abort(context: Context, status: grpc.StatusCode, text: str) -> NoRetur
     raise AssertionError("abort raises")
 
 
-class Refused(Exception):  # noqa: N818 - an outcome, named as the client hears of it
-    """The call or stream is to end with this status."""
+class Refused(Exception):  # noqa: N818 - named after the outcome for the client
+    """Ends the call or stream with this status."""
 
     def __init__(self, status: grpc.StatusCode, text: str) -> None:
         super().__init__(text)
@@ -61,8 +61,8 @@ class _Debt:
     since: float
 
     def paid(self, now: float) -> float:
-        """What is left of it."""
-        return max(0.0, self.calls - (now - self.since) * RATE)
+        """The calls that are not forgiven yet at ``now``."""
+        return max(0.0, self.calls - (now - self.since) * FORGIVEN_CALLS_PER_S)
 
 
 class Refusals:
@@ -82,9 +82,9 @@ class Refusals:
         *,
         peer: str = "",
     ) -> NoReturn:
-        """End the call with this status, later if the peer had many refusals.
+        """End the call with this status, late if the peer had many refusals.
 
-        ``about`` is for the log. ``peer``: as it was when the call began; one that is over has none any more.
+        ``about`` is for the log. ``peer``: the peer when the call began, since a call that has ended has none.
         """
         peer = peer or context.peer()
         self.note(peer, status.name, error=text, **(about or {}))
@@ -92,9 +92,9 @@ class Refusals:
         await abort(context, status, text)
 
     async def late(self, who: str, cost: float = 1.0) -> None:
-        """Wait before a call without use is answered: not at all for the first ones of ``who``, then longer."""
+        """Delay the answer to a useless call: the first ones of ``who`` not at all, later ones longer and longer."""
         seconds = self.charge(who, cost)
-        if seconds <= 0 or self._late >= MOST_LATE:
+        if seconds <= 0 or self._late >= MAX_LATE:
             return
         self._late += 1
         try:
@@ -103,19 +103,19 @@ class Refusals:
             self._late -= 1
 
     def charge(self, who: str, cost: float = 1.0) -> float:
-        """Something of no use was done for ``who``. Returns for how many seconds an answer is to wait now."""
+        """Charge ``who`` for useless work, measured in calls. Returns the seconds that an answer must wait now."""
         now = monotonic()
         debt = self._debts.pop(who, None)
-        owed = min(cost + (0.0 if debt is None else debt.paid(now)), FREE + LONGEST * RATE)
-        self._debts[who] = _Debt(owed, now)  # put last: the first is the one that came longest ago
-        if len(self._debts) > MOST_DEBTS:
+        owed = min(cost + (0.0 if debt is None else debt.paid(now)), FREE_CALLS + MAX_DELAY_S * FORGIVEN_CALLS_PER_S)
+        self._debts[who] = _Debt(owed, now)  # put last: the first has the oldest useless call
+        if len(self._debts) > MAX_DEBTS:
             del self._debts[next(iter(self._debts))]
-        return max(0.0, owed - FREE) / RATE
+        return max(0.0, owed - FREE_CALLS) / FORGIVEN_CALLS_PER_S
 
     def note(self, peer: str, kind: str, **about: object) -> None:
-        """Log a refusal, unless one of its kind was logged for this host just now; then it is only counted."""
+        """Log a refusal, or count it if one of its kind was logged for this host within ``LOG_INTERVAL_S``."""
         host = host_of(peer)
-        if len(self._hidden) >= MOST_KINDS:
+        if len(self._hidden) >= MAX_KINDS:
             host = "many hosts"
         key = (host, kind)
         if key in self._hidden:
@@ -123,7 +123,7 @@ class Refusals:
             return
         _log.warning("client refused", peer=peer, status=kind, **about)
         self._hidden[key] = 0
-        asyncio.get_running_loop().call_later(LOG_EVERY, self._tell_hidden, key)
+        asyncio.get_running_loop().call_later(LOG_INTERVAL_S, self._tell_hidden, key)
 
     def _tell_hidden(self, key: tuple[str, str]) -> None:
         if count := self._hidden.pop(key):
@@ -132,10 +132,10 @@ class Refusals:
 
 
 def is_one_connection(peer: str) -> bool:
-    """Whether the peer is known by its port; all of a Unix socket are one to gRPC."""
+    """Whether the peer is a single connection: gRPC gives all connections of a Unix socket the same name."""
     return peer.startswith("ipv")
 
 
 def host_of(peer: str) -> str:
-    """Without the port, which each connection has another of; of a Unix socket all are one."""
+    """The peer without its port, which differs for each connection; for a Unix socket the peer itself."""
     return peer.rpartition(":")[0] if is_one_connection(peer) else peer

@@ -1,4 +1,4 @@
-"""A lambda of the config, as the server knows it."""
+"""The server's view of a lambda in the config."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from sidecar.status import Problem
 
 @dataclass(frozen=True, slots=True)
 class LambdaRuntime:
-    """Its config, the way to its consumer thread, and where what it produces goes."""
+    """A lambda's config, its consumer thread's mailbox, and its producer."""
 
     config: LambdaConfig
     mailbox: Mailbox
@@ -19,8 +19,8 @@ class LambdaRuntime:
 
 
 class Own(NamedTuple):
-    """What the event loop knows of a lambda's state, beside its consumer thread."""
+    """The event loop's part of a lambda's status; the consumer thread has the rest."""
 
     problems: list[Problem]
     process_exits: int
-    """How often a process that the sidecar keeps running ended by itself."""
+    """How often a process of `command` ended by itself."""

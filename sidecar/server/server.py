@@ -1,4 +1,4 @@
-"""The gRPC server: where it listens, with which services, limits and credentials."""
+"""The gRPC server: its address, services, options and credentials."""
 
 import ssl
 
@@ -10,15 +10,15 @@ from sdk_python.protocol import admin_pb2, lambda_pb2
 from sidecar.config.model import ServerConfig, TlsConfig
 from sidecar.server import admin, lambda_host, unix_socket
 from sidecar.server.access import TokenCheck
-from sidecar.server.arrivals import MOST_RECEIVED
-from sidecar.server.limits import IDLE_TIMEOUT_MS, MOST_STREAMS, PING_INTERVAL_MS
+from sidecar.server.arrivals import MAX_REQUEST_BYTES
+from sidecar.server.limits import IDLE_TIMEOUT_MS, MAX_STREAMS_PER_CONNECTION, PING_INTERVAL_MS
 
 _OPTIONS: list[tuple[str, int]] = [
-    ("grpc.max_receive_message_length", MOST_RECEIVED),
-    ("grpc.max_concurrent_streams", MOST_STREAMS),
-    ("grpc.max_send_message_length", -1),  # what a client can take is its own to say, in Offer
-    # A stopped process or a cut cable is noticed within 15 s. It is ping_timeout_ms that does it: with the two
-    # keepalive settings alone a process under SIGSTOP went unnoticed for a minute.
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
+    ("grpc.max_send_message_length", -1),  # each client states its own limit in Offer
+    # A frozen process or a cut cable is noticed within 15 s, thanks to ping_timeout_ms: with the two keepalive
+    # settings alone a process under SIGSTOP went unnoticed for a minute.
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
@@ -26,17 +26,17 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_INTERVAL_MS),
-    # It lets a fast client send far ahead of our reading, megabytes on each connection; honest ones send little.
+    # The probe would let a fast client send megabytes ahead of our reading; honest clients send little.
     ("grpc.http2.bdp_probe", 0),
-    # A connection that says nothing ends: one without the first bytes of HTTP/2 or TLS, and one without any call.
+    # End idle connections: those without the first bytes of HTTP/2 or TLS, and those without any call.
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_connection_idle_ms", IDLE_TIMEOUT_MS),
-    ("grpc.so_reuseport", 0),  # two sidecars on one port would share its calls by chance: refuse the second
+    ("grpc.so_reuseport", 0),  # two sidecars on one port would get its calls at random: refuse the second
 ]
 
 
 class Server:
-    """A server that is built, started and stopped on one loop."""
+    """The gRPC server. Made, started and stopped on one event loop."""
 
     def __init__(self, config: ServerConfig, host: lambda_host.LambdaHost, admin_service: admin.Admin) -> None:
         is_open = config.token is None and config.admin_token is None
@@ -51,10 +51,10 @@ class Server:
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
         self._config = config
         self.address = config.listen
-        """Where it listens; with port 0 the real one is known after ``start``."""
+        """Where it listens; with port 0 the real port is known after ``start``."""
 
     async def start(self) -> None:
-        """Listen. Raises ``OSError`` naming the address when that is not possible."""
+        """Listen. Raises ``OSError``, which names the address, when that is not possible."""
         endpoint = self._config.endpoint
         credentials = None if self._config.tls is None else _credentials(self._config.tls)
         if endpoint.path:
@@ -66,7 +66,7 @@ class Server:
         await self._server.start()
 
     def _listen(self, target: str, credentials: grpc.ServerCredentials | None) -> int:
-        """Returns the port, where there is one."""
+        """Returns the port, if there is one."""
         try:
             if credentials is None:
                 return self._server.add_insecure_port(target)
@@ -78,12 +78,12 @@ class Server:
             ) from None
 
     async def healthy(self, is_healthy: bool) -> None:
-        """What `grpc.health.v1` answers, for the whole server."""
+        """Set the answer of `grpc.health.v1` for the whole server."""
         status = health_pb2.HealthCheckResponse
         await self._health.set("", status.SERVING if is_healthy else status.NOT_SERVING)
 
     async def stop(self, grace: float) -> None:
-        """Refuse calls at once; those under way have ``grace`` seconds."""
+        """Refuse new calls; those under way get ``grace`` seconds."""
         await self._server.stop(grace)
 
 
@@ -91,7 +91,7 @@ _FILES = (lambda_pb2.DESCRIPTOR, admin_pb2.DESCRIPTOR)
 
 
 def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:
-    """Raises ``OSError`` naming the file when it is no certificate or key, which gRPC itself would not say."""
+    """Load the files. Raises ``OSError``, which names a wrong file, as gRPC itself would not."""
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.certificate, tls.key)
         if tls.client_ca is not None:

@@ -1,6 +1,6 @@
-"""Who has opened something and said nothing yet: how many may do so, and who goes first when there are too many.
+"""Bounds the calls and streams that have been opened and have sent nothing yet.
 
-Pure: no gRPC, no time. A peer is a connection, where connections can be told apart.
+Pure: no gRPC, no time. A peer is a connection, if connections can be told apart.
 """
 
 from collections.abc import Hashable
@@ -10,15 +10,14 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Silent(Generic[K]):
-    """Those that are silent, by peer, in the order of their coming.
+    """The silent calls or streams by peer, in the order of their arrival.
 
-    Who says at once what there is to say is here for a moment only, and has next to nothing else here. So when there
-    are too many, the oldest of the peer that has the most of them goes: however many others hold on to theirs, a new
-    one gets in, and has the time that it takes until as many came after it as may be here.
+    An honest peer has few of them, each for a moment. So when there are too many, the oldest of the peer with the
+    most must go: a new one always gets in, however many others stay, and may stay until ``most`` more have arrived.
     """
 
     def __init__(self, most: int) -> None:
-        """``most``: beyond it `victim` names one for each that is added."""
+        """``most``: the number beyond which `crowded_out` names those that must go."""
         self.most = most
         self._peers: dict[str, dict[K, int]] = {}
         self._count = 0
@@ -28,17 +27,17 @@ class Silent(Generic[K]):
         return self._count
 
     def of(self, peer: str) -> int:
-        """How many this peer has."""
+        """The number of silent ones of this peer."""
         return len(self._peers.get(peer, ()))
 
     def add(self, peer: str, key: K) -> None:
-        """One came. ``key`` is not there yet."""
+        """Add a new one. ``key`` must be new."""
         self._came += 1
         self._peers.setdefault(peer, {})[key] = self._came
         self._count += 1
 
     def remove(self, peer: str, key: K) -> None:
-        """It is not silent any more, or has gone; nothing happens when it is not there."""
+        """Remove one that has spoken or has ended. Does nothing if it is not there."""
         keys = self._peers.get(peer)
         if keys is None or keys.pop(key, None) is None:
             return
@@ -47,9 +46,9 @@ class Silent(Generic[K]):
             del self._peers[peer]
 
     def victim(self) -> K | None:
-        """The one that must go next, which is not here any more then; None: there is none.
+        """Remove and return the one that must go next: the oldest of the peer with the most.
 
-        The oldest of the peer with the most; among such peers, the oldest of all.
+        Among several such peers it is the oldest of all. None: there is none.
         """
         if not self._peers:
             return None
@@ -59,7 +58,7 @@ class Silent(Generic[K]):
         return key
 
     def crowded_out(self) -> list[K]:
-        """Those that must go, since more are here than may be."""
+        """Remove and return those beyond ``most``."""
         gone: list[K] = []
         while self._count > self.most and (key := self.victim()) is not None:
             gone.append(key)

@@ -1,4 +1,4 @@
-"""The Unix socket that lambdas dial: made with its mode, in the place of a dead one, and never of a live one."""
+"""The Unix socket that lambdas dial: created with its mode; it replaces a dead socket, never a live one."""
 
 import os
 import socket
@@ -7,22 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE = 1.0
-"""Seconds that a server may take to accept: one whose queue of connections is full lives."""
+CONNECT_TIMEOUT_S = 1.0
+"""A server must accept within this time, unless its queue of connections is full: then it is alive."""
 
 _WHERE = "server.listen in the config says where to listen"
 
 
 @contextmanager
 def made(path: str, mode: int, listen: str) -> Iterator[None]:
-    """Whoever binds the socket in here makes it with this mode; nobody else can connect in between.
+    """Bind the socket inside this block: it is created with ``mode``, so nobody else can connect in between.
 
-    Raises:
-        OSError: it cannot be made there; the text names the address (``listen``), why, and what to do.
+    Raises ``OSError``, whose text names the address (``listen``), the reason and the remedy.
     """
     _check(Path(path), listen)
-    # What is bound has all rights but these. The umask is the process's: other threads' files get it too, for as long
-    # as a socket takes to be bound, and at most lose rights.
+    # A bound socket gets all rights except the umask's. The umask is the process's: files that other threads create
+    # during the bind get it too, and may only lose rights.
     before = os.umask(0o777 & ~mode)
     try:
         yield
@@ -43,20 +42,20 @@ def _check(path: Path, listen: str) -> None:
         return
     if not stat.S_ISSOCK(found):
         raise OSError(f"cannot listen on {listen}: there is something that is no socket; move it away, or {_WHERE}")
-    # gRPC would take the path over, and another server that lives would never get a call again.
+    # gRPC would replace the path, and a live server there would never get a call again.
     if why := _alive(path):
         raise OSError(f"cannot listen on {listen}: the address is in use: {why}; {_WHERE}")
 
 
 def _alive(path: Path) -> str:
-    """Why the socket counts as somebody's; empty: whoever made it is dead, and it may be replaced."""
+    """The reason why the socket counts as in use; empty: its server is dead, and it may be replaced."""
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(PATIENCE)
+        probe.settimeout(CONNECT_TIMEOUT_S)
         try:
             probe.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError):
             return ""
-        except (TimeoutError, BlockingIOError):  # of a Unix socket it is told at once that there is no room
+        except (TimeoutError, BlockingIOError):  # a Unix socket reports a full queue at once
             return "another server has it, which accepts nothing at the moment"
         except OSError as error:
             return f"whether another server has it cannot be told ({error.strerror})"

@@ -9,8 +9,8 @@ Usage: ``python -m sidecar.supervise.guard COMMAND [ARGUMENT...]``; from Python:
 The pipe is the guard's standard input, or the inherited descriptor whose number is in the environment
 variable `KAFKA_SIDECAR_GUARD_FD`. What the guard does with it:
 
-- each byte written to the pipe is a signal number for the whole group (9 kills it at once, which a SIGKILL
-  to the guard itself can not do: it would leave the command behind);
+- each byte written to the pipe is a signal number for the whole group (9 kills it at once; a SIGKILL to the
+  guard itself would leave the command running);
 - at the end of the pipe the group gets SIGTERM, and SIGKILL 5 s later, or as many seconds later as the
   environment variable `KAFKA_SIDECAR_GUARD_GRACE` says.
 
@@ -62,7 +62,7 @@ class _Guard:
         os.set_blocking(self._wake, False)
         os.set_blocking(wake_end, False)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
-        # Before the command exists: from here on, no signal can end the guard and leave the command behind.
+        # Before the command exists: from here on, no signal can end the guard and leave the command running.
         for number in (*FORWARDED, signal.SIGCHLD):
             signal.signal(number, _leave_it_to_the_wakeup_fd)
         _adopt_orphans()
@@ -92,7 +92,7 @@ class _Guard:
         return code if code >= 0 else 128 - code
 
     def _reap(self) -> int | None:
-        """Take the exit codes of all that have ended; return the command's, as Popen would, once it is there."""
+        """Reap all children that have ended; return the command's exit code, as Popen would, once it has ended."""
         with suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -117,7 +117,7 @@ class _Guard:
         return True
 
     def _end_the_group(self, kill_at: float | None) -> None:
-        """End what the command has left behind in its group, such as the program that a shell had started."""
+        """End the processes that the command has left in its group, such as a program that a shell had started."""
         if kill_at is None:
             kill_at = time.monotonic() + self._grace
         self._send(signal.SIGTERM)
@@ -128,10 +128,10 @@ class _Guard:
 
 
 def _adopt_orphans() -> None:
-    """Become the parent of those whose parent, under this guard, has ended (Linux).
+    """Become the parent of processes under this guard whose own parent has ended (Linux).
 
-    Else they go to process 1, which in a container often is a program that reaps nobody; a group with a
-    dead member counts as alive, and the guard would wait for it in vain.
+    Otherwise process 1 becomes their parent, and in a container that is often a program that reaps nobody. A group
+    with a zombie counts as alive, so the guard would wait for it in vain.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -156,7 +156,7 @@ def main(command: Sequence[str]) -> int:
     if not command:
         return _fail("no command given; usage: python -m sidecar.supervise.guard COMMAND [ARGUMENT...]", 2)
     number, grace = os.environ.get(GUARD_FD, "0"), os.environ.get(GUARD_GRACE, "5")
-    # Before the command is started: one that nobody can stop must not run.
+    # Before the command is started: a command that nobody can stop must not run.
     with selectors.DefaultSelector() as selector:
         try:
             selector.register(int(number), selectors.EVENT_READ)

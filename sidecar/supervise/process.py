@@ -1,7 +1,8 @@
 """Lambda processes that the sidecar starts (`command:` in the config) and keeps running.
 
-On the event loop. Each runs behind a guard, so it dies with the sidecar, also when that is killed. Its output comes
-line by line into the log. One that ends is started again: at once the first time, then with a growing back-off.
+Runs on the event loop. A guard runs each process, so it dies with the sidecar, even when the sidecar is killed. Each
+line of its output goes to the log. A process that ends is restarted: at once the first time, then with a growing
+back-off.
 """
 
 from __future__ import annotations
@@ -26,71 +27,71 @@ from sidecar.status import Problem
 from sidecar.supervise.guard import guarded
 from sidecar.tasks import Tasks
 
-BACKOFF_FIRST = 0.5
-BACKOFF_MOST = 30.0
-HEALTHY_AFTER = 30.0
-"""Seconds of life after which an end counts as the first again."""
+FIRST_BACKOFF_S = 0.5
+MAX_BACKOFF_S = 30.0
+HEALTHY_AFTER_S = 30.0
+"""A process that ran for longer counts as healthy: its next end is the first in a row."""
 
-STOP_TIMEOUT = 15.0
-"""Seconds between SIGTERM and SIGKILL: longer than the SDK's own drain."""
+STOP_TIMEOUT_S = 15.0
+"""Between SIGTERM and SIGKILL: longer than the SDK's own drain."""
 
-LONGEST_LINE = 64 * 1024
+MAX_LINE_BYTES = 64 * 1024
 
 
-MOST_PROBLEMS = 3
-"""Processes of one lambda whose trouble is told one by one."""
+MAX_PROBLEMS = 3
+"""Failing processes of one lambda that are reported one by one; the others are one problem."""
 
-LONGEST_SHOWN = 200
-"""Characters of a process's last line that are shown."""
+MAX_SHOWN_CHARACTERS = 200
+"""The shown length of a process's last line on stderr, in its problem."""
 
 
 @dataclass(slots=True)
 class Record:
-    """How it went with one process; times are of the monotonic clock."""
+    """The history of one process. Times are seconds of the monotonic clock."""
 
     instance: int
     program: str
     exits: int = 0
-    """Since the start."""
+    """Since the sidecar's start."""
     failures: int = 0
-    """Ends in a row, each soon after the start."""
+    """Ends in a row, each soon after the process's start."""
     how: str = ""
-    """How it ended last."""
+    """How it last ended, in words."""
     last_line: str = ""
-    """The last that it wrote to standard error."""
+    """The last line that it wrote to stderr in this run."""
     last_end: str = ""
-    """The same of the run that ended last."""
+    """The last line that it wrote to stderr in the run before."""
     since: float = 0.0
-    """When the first of these ends was."""
+    """The time of the first of these ends."""
     began: float = 0.0
     next_start: float | None = None
 
     def begins(self, now: float) -> None:
-        """It is started."""
+        """The process is started."""
         self.began, self.next_start, self.last_line = now, None, ""
 
     def said(self, line: str) -> None:
-        """A line on its standard error."""
+        """The process wrote a line to stderr."""
         if line.strip():
             self.last_line = line
 
     def nothing(self, line: str) -> None:
-        """A line on its standard output, which says nothing of its end."""
+        """The process wrote a line to stdout, which does not explain its end."""
 
     def ended(self, how: str, now: float) -> int:
-        """It ended by itself. Returns how often in a row."""
+        """The process ended by itself. Returns how often in a row."""
         self.exits += 1
-        self.failures = 1 if now - self.began > HEALTHY_AFTER else self.failures + 1
+        self.failures = 1 if now - self.began > HEALTHY_AFTER_S else self.failures + 1
         self.since = now if self.failures == 1 else self.since
         self.how, self.last_end = how, self.last_line
         return self.failures
 
     def problem(self, now: float) -> str:
-        """In a sentence; empty when it runs as it should."""
-        if not self.failures or (self.next_start is None and now - self.began > HEALTHY_AFTER):
+        """What is wrong with the process, as a sentence; empty when nothing is."""
+        if not self.failures or (self.next_start is None and now - self.began > HEALTHY_AFTER_S):
             return ""
         often = f", {self.failures} times in a row" if self.failures > 1 else ""
-        said = f"; its last line on stderr: {masked(self.last_end[:LONGEST_SHOWN])}" if self.last_end else ""
+        said = f"; its last line on stderr: {masked(self.last_end[:MAX_SHOWN_CHARACTERS])}" if self.last_end else ""
         if self.next_start is None:
             then = f"it runs again for {now - self.began:.0f} s"
         else:
@@ -102,7 +103,7 @@ class Supervisor:
     """The processes of one lambda."""
 
     def __init__(self, name: str, config: LambdaConfig, environment: Mapping[str, str], tasks: Tasks) -> None:
-        """``environment`` is what every child gets; the config's own variables come on top."""
+        """``environment``: the variables of every child; the config's `env` is added to them."""
         assert config.command is not None
         self._command = config.command
         self._cwd = config.cwd
@@ -118,25 +119,25 @@ class Supervisor:
 
     @property
     def exits(self) -> int:
-        """How often a process ended, or could not be started, although nobody had asked for its end."""
+        """How often a process ended by itself, or could not be started."""
         return sum(record.exits for record in self._records)
 
     def problems(self) -> list[Problem]:
-        """Each process that ends again and again. Nothing of the sidecar is blocked by that."""
+        """One problem for each process that keeps ending. None of them blocks the sidecar."""
         now = monotonic()
         found = [
             Problem(f"process:{record.instance}", text, record.since, blocks=False)
             for record in self._records
             if (text := record.problem(now))
         ]
-        if len(found) > MOST_PROBLEMS:
-            text = f"{len(found) - MOST_PROBLEMS} more processes ended"
-            since = min(one.since for one in found[MOST_PROBLEMS:])
-            found[MOST_PROBLEMS:] = [Problem("process:others", text, since, blocks=False)]
+        if len(found) > MAX_PROBLEMS:
+            text = f"{len(found) - MAX_PROBLEMS} more processes ended"
+            since = min(one.since for one in found[MAX_PROBLEMS:])
+            found[MAX_PROBLEMS:] = [Problem("process:others", text, since, blocks=False)]
         return found
 
     def restart_none(self) -> None:
-        """What ends from now on is not started again."""
+        """Do not restart processes that end from now on."""
         self._stopping.set()
 
     async def stop(self) -> None:
@@ -145,11 +146,11 @@ class Supervisor:
         for process in self._running.values():
             with suppress(ProcessLookupError):
                 process.terminate()
-        done, late = await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT)
+        done, late = await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT_S)
         for task in late:
             task.cancel()
         if late:
-            self._log.warning("lambda process did not end in time, killing it", seconds=STOP_TIMEOUT)
+            self._log.warning("lambda process did not end in time, killing it", seconds=STOP_TIMEOUT_S)
             for process in self._running.values():
                 if process.stdin is not None:
                     process.stdin.write(bytes([9]))  # a byte is a signal for the whole group
@@ -164,7 +165,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             failures = record.ended(how, monotonic())
-            seconds = 0.0 if failures == 1 else delay(failures - 1, BACKOFF_FIRST, BACKOFF_MOST, random.random)
+            seconds = 0.0 if failures == 1 else delay(failures - 1, FIRST_BACKOFF_S, MAX_BACKOFF_S, random.random)
             record.next_start = monotonic() + seconds
             self._log.warning(
                 "starting the lambda process again", instance=record.instance, seconds=round(seconds, 2)
@@ -173,7 +174,7 @@ class Supervisor:
                 await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _run_once(self, record: Record) -> str:
-        """Start it and wait for its end. Returns how it ended, in words."""
+        """Start the process and wait for its end. Returns how it ended, in words."""
         log = self._log.bind(instance=record.instance)
         try:
             process = await asyncio.create_subprocess_exec(
@@ -183,14 +184,14 @@ class Supervisor:
                 stderr=PIPE,
                 cwd=self._cwd,
                 env=self._environment,
-                limit=LONGEST_LINE,
-                start_new_session=True,  # Ctrl-C in the terminal is for the sidecar, which then drains first
+                limit=MAX_LINE_BYTES,
+                start_new_session=True,  # Ctrl-C in a terminal reaches the sidecar only, which then drains first
             )
         except (OSError, ValueError) as error:
             log.error("cannot start the lambda process", command=self._command[0], error=str(error))
             return f"cannot be started: {error}"
         self._running[record.instance] = process
-        if self._stopping.is_set():  # said while it was being started
+        if self._stopping.is_set():  # `stop` was called while it was being started
             process.terminate()
         log.info("lambda process started", command=self._command[0], guard_pid=process.pid)
         try:
@@ -209,7 +210,7 @@ class Supervisor:
 
 
 async def _copy(pipe: asyncio.StreamReader, log: FilteringBoundLogger, heard: Callable[[str], None]) -> None:
-    """Each line of a child's output as a line of ours, and to ``heard``; a line over the limit comes in pieces."""
+    """Log each line of a child's output and give it to ``heard``. A line over the limit comes in pieces."""
     while True:
         try:
             line = await pipe.readuntil(b"\n")
@@ -220,14 +221,14 @@ async def _copy(pipe: asyncio.StreamReader, log: FilteringBoundLogger, heard: Ca
                 log.info("lambda output", line=text)
             return
         except asyncio.LimitOverrunError:
-            line = await pipe.read(LONGEST_LINE)
+            line = await pipe.read(MAX_LINE_BYTES)
         text = line.decode(errors="replace").rstrip("\r\n")
         heard(text)
         log.info("lambda output", line=text)
 
 
 def _signal(code: int) -> str:
-    """The guard adds 128 to the number of the signal that ended the command."""
+    """Name the signal in an exit code: the guard adds 128 to the number of the signal that ended the command."""
     try:
         return f" ({signal.Signals(code - 128).name})"
     except ValueError:

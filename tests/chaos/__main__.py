@@ -1,4 +1,4 @@
-"""``python -m tests.chaos``: faults by the hundred, and a proof that nothing was lost or done wrongly."""
+"""``python -m tests.chaos``: injects hundreds of faults and checks that nothing was lost or done wrongly."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; answers the exit code."""
+    """Run the command line. Returns the exit code."""
     options = parser().parse_args(arguments)
     if options.faults < 1:
         parser().error("--faults: at least 1")
@@ -71,12 +71,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def say(text: str) -> None:
-    """A line of progress."""
+    """Print a line of progress."""
     print(text, flush=True)
 
 
 def carry_through(run: Run, *, keep: bool, every_tick: Tick = lambda _: None, until: float = 0.0) -> int:
-    """Do the run, show what came out, and keep or remove its folder. Returns the exit code."""
+    """Do the run, print its outcome, and keep or remove its folder. Returns the exit code."""
     try:
         outcome = run.go(every_tick, until)
     except KeyboardInterrupt:
@@ -100,7 +100,7 @@ def carry_through(run: Run, *, keep: bool, every_tick: Tick = lambda _: None, un
 
 
 def show(outcome: Outcome, most: int = 50) -> None:
-    """The summary."""
+    """Print the summary, with at most ``most`` breaches."""
     for kind, count in sorted(outcome.faults.items()):
         print(f"  {kind:20} {count:5}")
     print("  " + ", ".join(f"{name} {number}" for name, number in outcome.numbers.items()))

@@ -1,20 +1,20 @@
-"""What must hold of a run: records, lambdas and the end. `commit_checks` has the rest. Pure.
+"""Invariants of a run: its records, its lambdas and its end. `commit_checks` has those of commits. Pure.
 
-Each check is a function from the facts to breaches, and knows nothing of the others: a wrong run is found by the
-check whose business it is.
+Each check is a function from the facts to breaches and is independent of the others: exactly one check is
+responsible for each kind of fault.
 
 | check | says |
 | --- | --- |
-| acknowledged | what the broker acknowledged is in its log (else the broker lost it, nobody else) |
+| acknowledged | every record that the broker acknowledged is in its log (otherwise the broker itself lost it) |
 | lost | every record was handled, or is a dead letter |
-| unknown | nothing was handled that is no record |
+| unknown | only existing records were handled |
 | dead-letters | dead letters are exactly the records that failed critically |
 | order | each lambda got its records in order |
-| gap | ... without a gap, from its start on |
-| start | each lambda began at a place that was reached: see `start` |
+| gap | ... without a gap, from its start offset on |
+| start | each lambda began at an offset that had been reached: see `start` |
 | alone | in a process, a partition's lambda is closed before the next is made, and handles nothing afterwards |
 | commit-source, commit-back, commit-stale, commit-overdue, again | see `commit_checks` |
-| drained | at the end, all is committed, the group is empty, and everything ended in order |
+| drained | at the end, everything is committed, the group is empty, and all exit codes are 0 |
 | left | no process outlived the run |
 """
 
@@ -25,18 +25,18 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 from tests.chaos import commit_checks
-from tests.chaos.facts import SLACK, Breach, Facts, Lease, PartitionFacts
+from tests.chaos.facts import SLACK_S, Breach, Facts, Lease, PartitionFacts
 
 Check = Callable[[Facts], Iterable[Breach]]
 
 
 def check(facts: Facts) -> list[Breach]:
-    """All breaches of all checks; empty: nothing is wrong."""
+    """The breaches of all checks; empty when the run was right."""
     return [breach for one in CHECKS.values() for breach in one(facts)]
 
 
 def some(offsets: Iterable[int], most: int = 5) -> str:
-    """The first few offsets, and how many more there are."""
+    """The first ``most`` offsets and the number of the others, as a text."""
     every = sorted(offsets)
     more = f" and {len(every) - most} more" if len(every) > most else ""
     return ", ".join(map(str, every[:most])) + more
@@ -46,7 +46,7 @@ def some(offsets: Iterable[int], most: int = 5) -> str:
 
 
 def acknowledged(facts: Facts) -> Iterator[Breach]:
-    """The broker kept what it acknowledged."""
+    """The broker kept every record that it acknowledged."""
     for number in facts.partitions:
         there = set(facts.records.get(number, ()))
         missing = {offset for partition, offset in facts.acknowledged if partition == number} - there
@@ -64,7 +64,7 @@ def lost(facts: Facts) -> Iterator[Breach]:
 
 
 def unknown(facts: Facts) -> Iterator[Breach]:
-    """Nothing was handled that is no record."""
+    """Only existing records were handled."""
     handled = {(event.partition, event.offset) for event in facts.handled}
     for number in sorted({partition for partition, _ in handled}):
         extra = {offset for partition, offset in handled if partition == number} - set(facts.records.get(number, ()))
@@ -73,15 +73,15 @@ def unknown(facts: Facts) -> Iterator[Breach]:
 
 
 def dead_letters(facts: Facts) -> Iterator[Breach]:
-    """The dead letters are those that failed critically; where the policy is another there are none."""
+    """The dead letters are the records that failed critically; with another policy there are none."""
     failed = {(one.partition, one.offset) for one in facts.failures if one.critical}
     wanted = failed if facts.on_critical == "dead-letter" else frozenset()
-    for what, places in (
+    for what, records in (
         ("failed critically and is no dead letter", wanted - facts.dead_letters),
         ("is a dead letter and did not fail critically", facts.dead_letters - wanted),
     ):
-        for number in sorted({partition for partition, _ in places}):
-            offsets = some(offset for partition, offset in places if partition == number)
+        for number in sorted({partition for partition, _ in records}):
+            offsets = some(offset for partition, offset in records if partition == number)
             yield Breach("dead-letters", f"partition {number}", f"{what}: {offsets}")
 
 
@@ -98,7 +98,7 @@ def order(facts: Facts) -> Iterator[Breach]:
 
 
 def gap(facts: Facts) -> Iterator[Breach]:
-    """Each lambda got all records from its start to its last one, and none below its start."""
+    """Each lambda got all records from its start offset to its last one, and none below its start offset."""
     for name, run in facts.runs.items():
         lease = facts.lease.get(name)
         if lease is None:
@@ -119,11 +119,12 @@ def gap(facts: Facts) -> Iterator[Breach]:
 
 
 def start(facts: Facts) -> Iterator[Breach]:
-    """Each lambda began where one had got to before: not beyond, and not below what was committed.
+    """Each lambda began at an offset that had been reached, and not below the committed offset.
 
-    A place that was reached is 0, a checkpoint + 1, a commit or a seek's target, dead letters passed; after a seek,
-    only what was reached after it. What is committed counts only for lambdas of the sidecar that owned the partition,
-    as Kafka has it: one that woke up too late gives out what it remembers, and its commits are refused.
+    Reached offsets are 0, a checkpoint + 1, a commit or a seek's target, and those after passed dead letters; after a
+    seek, only offsets reached after it. The committed offset counts only for lambdas of the sidecar that owned the
+    partition in Kafka's view: a sidecar that was frozen too long gives out the offset it remembers, and Kafka refuses
+    its commits.
     """
     for facts_of in facts.partitions.values():
         for lease in facts_of.leases:
@@ -134,10 +135,10 @@ def start(facts: Facts) -> Iterator[Breach]:
                 yield Breach("start", _where(facts, lease.name), f"began at {lease.start}, which nobody had reached")
             if not owned or facts.late(lease):
                 continue
-            before = [commit for commit in facts_of.commits if commit.at < lease.at - SLACK]
-            # A seek kills the lease at once, and the next one may begin before the new place is committed.
+            before = [commit for commit in facts_of.commits if commit.at < lease.at - SLACK_S]
+            # A seek ends the lease at once, and the next lease may begin before the new offset is committed.
             seeking = any(
-                seek.target <= lease.start and seek.sent <= lease.at <= seek.answered + commit_checks.SEEK_AFTERMATH
+                seek.target <= lease.start and seek.sent <= lease.at <= seek.answered + commit_checks.SEEK_AFTERMATH_S
                 for seek in facts_of.seeks
             )
             if before and before[-1].offset > lease.start and not seeking:
@@ -147,14 +148,14 @@ def start(facts: Facts) -> Iterator[Breach]:
 
 def _reached(facts: Facts, partition: PartitionFacts, lease: Lease, *, owned: bool) -> bool:
     assert lease.start is not None
-    same = partition.same_places(lease.start)
-    seek = partition.era(lease.at - SLACK) if owned else None
+    same = partition.same_offsets(lease.start)
+    seek = partition.era(lease.at - SLACK_S) if owned else None
     since = float("-inf") if seek is None else seek.sent
     if seek is None and 0 in same:
         return True
     if any(one.target in same and since <= one.sent <= lease.at for one in partition.seeks):
         return True
-    if any(c.offset in same and since - SLACK <= c.at <= lease.at + SLACK for c in partition.commits):
+    if any(c.offset in same and since - SLACK_S <= c.at <= lease.at + SLACK_S for c in partition.commits):
         return True
     return any(
         one.at <= lease.at and facts.lease[one.lease].at >= since for one in partition.checkpoints_for(lease.start)
@@ -162,7 +163,7 @@ def _reached(facts: Facts, partition: PartitionFacts, lease: Lease, *, owned: bo
 
 
 def alone(facts: Facts) -> Iterator[Breach]:
-    """In one process, a partition has one lambda at a time, and one that is closing handles nothing any more."""
+    """In one process, a partition has one lambda at a time, and a closing lambda handles nothing."""
     last: dict[tuple[str, int], Lease] = {}
     for lease in facts.leases:
         before = last.get((lease.process, lease.partition))
@@ -188,7 +189,7 @@ def _where(facts: Facts, name: str) -> str:
 
 
 def drained(facts: Facts) -> Iterator[Breach]:
-    """All is committed, the group is left, and what was asked to end ended with 0."""
+    """Everything is committed, the group is empty, and all processes ended with exit code 0."""
     for number, end in sorted(facts.end.ends.items()):
         committed = facts.end.committed.get(number, 0)
         if committed != end:
@@ -201,7 +202,7 @@ def drained(facts: Facts) -> Iterator[Breach]:
 
 
 def left(facts: Facts) -> Iterator[Breach]:
-    """No process outlived the run."""
+    """No process was left after the run."""
     for process in facts.end.left:
         yield Breach("left", "machine", f"still runs: {process}")
 

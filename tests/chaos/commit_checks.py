@@ -1,16 +1,16 @@
-"""What must hold of commits, and of what was handled again. Pure.
+"""Invariants of commits, and of records that were handled again. Pure.
 
 | check | says |
 | --- | --- |
-| commit-source | each commit is the start, a checkpoint that was made before + 1, or a seek's target |
+| commit-source | each commit is the start offset, an earlier checkpoint + 1, or a seek's target |
 | commit-back | a partition's commits go back only by a seek |
 | commit-stale | each commit comes from a lease that was valid: see `stale` |
-| commit-overdue | where all was calm, a checkpoint was committed within the interval |
-| again | what a new lease handled again is bounded by the window: see `again` |
+| commit-overdue | without a fault nearby, a checkpoint was committed within the interval |
+| again | a new lease handled at most a window of records again: see `again` |
 
-Who owned a partition is taken from Kafka's own record of the group, which lies in one log with the commits: their
-order needs no clock. A member may commit in a generation in which it does not own the partition any more, for the
-one that owns it next comes with the next generation; so a partition that nobody has stays its last owner's.
+The owner of a partition comes from Kafka's own record of the group, which is in the same log as the commits: their
+order needs no clock. A member may still commit in a generation in which it no longer owns the partition, because the
+next owner comes with the next generation. So a partition without an owner counts as its last owner's.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
-from tests.chaos.facts import SLACK, Breach, Checkpointed, Commit, Facts, Generation, Lease, PartitionFacts, Seek
+from tests.chaos.facts import SLACK_S, Breach, Checkpointed, Commit, Facts, Generation, Lease, PartitionFacts, Seek
 
-GRACE = 2.0
-"""Seconds after its interval when a checkpoint is overdue: the machine is busy."""
-BROKER_AFTERMATH = 15.0
-"""Seconds after a broker's return in which clients find it again and the group forms anew."""
-REBALANCE = 10.0
-"""Seconds that a rebalance may go on before its generation is kept: until all have joined, or their sessions are
-over. Kafka refuses commits in the second half of that."""
-SEEK_AFTERMATH = 5.0
-"""Seconds after an answer that never came in which a seek may still happen."""
+GRACE_S = 2.0
+"""Seconds added to the interval before a checkpoint is overdue: the machine is busy."""
+BROKER_AFTERMATH_S = 15.0
+"""Seconds after a broker's return within which clients reconnect and the group rebalances."""
+REBALANCE_S = 10.0
+"""Seconds that a rebalance may take before Kafka stores its generation: until all members have joined, or their
+sessions have expired. Kafka refuses commits in the second half of that time."""
+SEEK_AFTERMATH_S = 5.0
+"""Seconds after a seek without an answer within which it may still happen."""
 
 
 # --- who owns what ------------------------------------------------------------------------------------------------
 
 
 def owner_at(facts: Facts, partition: int, position: int) -> tuple[str, str] | None:
-    """(member id, client id) of the owner at a place of the log; None: unknown."""
+    """(member id, client id) of the owner at a position in `__consumer_offsets`; None: unknown."""
     found: tuple[str, str] | None = None
     for generation in facts.generations:
         if generation.position > position:
@@ -45,7 +45,7 @@ def owner_at(facts: Facts, partition: int, position: int) -> tuple[str, str] | N
 
 
 def owner_when(facts: Facts, partition: int, at: float) -> tuple[str, str] | None:
-    """The same at a time."""
+    """(member id, client id) of the owner at a time; None: unknown."""
     found: tuple[str, str] | None = None
     for generation in facts.generations:
         if generation.at > at:
@@ -55,18 +55,18 @@ def owner_when(facts: Facts, partition: int, at: float) -> tuple[str, str] | Non
 
 
 def owned(facts: Facts, lease: Lease) -> bool:
-    """Whether the lease's sidecar owned the partition when the lease began. Where nothing is known of that: yes."""
+    """Whether the lease's sidecar owned the partition when the lease began. True if that is unknown."""
     life = facts.life_of(lease)
     if not facts.generations or not life:
         return True
-    # Kafka keeps a generation before it tells the members, so a lease comes after its own: no slack on that side.
-    owners = {owner_when(facts, lease.partition, lease.at + off) for off in (0.0, SLACK)}
+    # Kafka stores a generation before the members hear of it, so a lease begins after it: no slack on that side.
+    owners = {owner_when(facts, lease.partition, lease.at + off) for off in (0.0, SLACK_S)}
     return len(owners) == 1 and (owners.pop() or ("", ""))[1] == life
 
 
 def _rebalanced(facts: Facts, begin: float, end: float) -> Generation | None:
     """A generation that began between two times, or None."""
-    return next((g for g in facts.generations if begin - SLACK <= g.at <= end + SLACK), None)
+    return next((g for g in facts.generations if begin - SLACK_S <= g.at <= end + SLACK_S), None)
 
 
 # --- commits ------------------------------------------------------------------------------------------------------
@@ -77,27 +77,27 @@ def _where(commit: Commit) -> str:
 
 
 def _sought(partition: PartitionFacts, commit: Commit) -> bool:
-    return any(seek.target == commit.offset and seek.sent <= commit.at + SLACK for seek in partition.seeks)
+    return any(seek.target == commit.offset and seek.sent <= commit.at + SLACK_S for seek in partition.seeks)
 
 
 def _checkpoints_for(partition: PartitionFacts, commit: Commit) -> list[Checkpointed]:
-    """Those that the commit may have come from."""
-    return [one for one in partition.checkpoints_for(commit.offset) if one.at <= commit.at + SLACK]
+    """The checkpoints from which the commit may have come."""
+    return [one for one in partition.checkpoints_for(commit.offset) if one.at <= commit.at + SLACK_S]
 
 
 def _by_itself(partition: PartitionFacts, commit: Commit) -> bool:
-    """It needs no checkpoint: the start, or a seek's target."""
-    return 0 in partition.same_places(commit.offset) or _sought(partition, commit)
+    """Whether the commit needs no checkpoint: it is the start offset or a seek's target."""
+    return 0 in partition.same_offsets(commit.offset) or _sought(partition, commit)
 
 
 def source(facts: Facts) -> Iterator[Breach]:
-    """Each commit comes from somewhere."""
+    """Each commit has a source: the start offset, a checkpoint or a seek."""
     for partition in facts.partitions.values():
         for commit in partition.commits:
             if commit.offset < 0:
                 yield Breach("commit-source", _where(commit), "the commit was removed")
             elif not _by_itself(partition, commit) and not _checkpoints_for(partition, commit):
-                high = max((o.offset for o in partition.checkpoints if o.at <= commit.at + SLACK), default=None)
+                high = max((o.offset for o in partition.checkpoints if o.at <= commit.at + SLACK_S), default=None)
                 text = f"no such checkpoint was made before; the highest was {high}"
                 yield Breach("commit-source", _where(commit), text)
 
@@ -114,7 +114,7 @@ def back(facts: Facts) -> Iterator[Breach]:
                 if cause is None:
                     text = f"goes back from {before.offset} (#{before.position}) without a seek"
                     found.setdefault(commit.offset, []).append(Breach("commit-back", _where(commit), text))
-                    # The later ones are judged by what was known before this one.
+                    # Later commits are compared with the commits before this one.
                     continue
                 seeks.remove(cause)
             before = commit
@@ -122,20 +122,20 @@ def back(facts: Facts) -> Iterator[Breach]:
 
 
 def _goes_back_by(seek: Seek, partition: PartitionFacts, commit: Commit) -> bool:
-    """It is the seek's target; or, where a rebalance refused that one, a checkpoint of the lease that began there."""
-    if seek.sent > commit.at + SLACK or seek.target > commit.offset:
+    """Whether it is the seek's target, or, if a rebalance refused that, a checkpoint of the lease from there."""
+    if seek.sent > commit.at + SLACK_S or seek.target > commit.offset:
         return False
     return seek.target == commit.offset or any(
-        lease.start == seek.target and seek.sent <= lease.at <= commit.at + SLACK for lease in partition.leases
+        lease.start == seek.target and seek.sent <= lease.at <= commit.at + SLACK_S for lease in partition.leases
     )
 
 
 def stale(facts: Facts) -> Iterator[Breach]:
-    """Each commit comes from a checkpoint under a lease that was valid then.
+    """Each commit comes from a checkpoint whose lease was valid at that time.
 
-    It is not when the partition was another sidecar's, as Kafka has it. It is not either when a newer lease had begun
-    at the owner's below the commit: the checkpoint had not been accepted when that one was given, and with that it
-    was dead. (Where the newer lease has made the same checkpoint, nobody can tell the two commits apart.)
+    The lease was not valid if another sidecar owned the partition in Kafka's view. Nor was it valid if the owner had
+    given a newer lease from below the commit: the checkpoint had not been accepted by then, and could not be accepted
+    afterwards. (If the newer lease made the same checkpoint, the two commits cannot be told apart.)
     """
     for partition in facts.partitions.values():
         found: dict[int, list[Breach]] = {}
@@ -151,20 +151,20 @@ def stale(facts: Facts) -> Iterator[Breach]:
 
 
 def _first(several: list[Breach]) -> Breach:
-    """The same commit may be repeated by the hundred: tell the first one, and how many there are."""
+    """One breach for all: the first one with their number, since a commit may be repeated hundreds of times."""
     more = f" ({len(several)} times)" if len(several) > 1 else ""
     return Breach(several[0].check, several[0].where, several[0].text + more)
 
 
 def _fenced(facts: Facts, partition: PartitionFacts, commit: Commit, checkpoint: Checkpointed) -> str:
-    """Why this checkpoint was not valid when it was committed; empty when it may have been."""
+    """The reason why this checkpoint was not valid when it was committed; empty when it may have been."""
     lease = facts.lease[checkpoint.lease]
     owner = owner_at(facts, partition.number, commit.position)
     life = facts.life_of(lease)
     if owner and life and not facts.late(lease) and owner[1] != life:
         return f"checkpoint of {lease.name} at sidecar {life}, but the partition was {owner[1]}'s"
     for newer in partition.leases:
-        if newer is lease or newer.start is None or not checkpoint.at < newer.at < commit.at - SLACK:
+        if newer is lease or newer.start is None or not checkpoint.at < newer.at < commit.at - SLACK_S:
             continue
         theirs = facts.life_of(newer)
         if newer.start > checkpoint.offset or facts.late(newer) or (owner and theirs and theirs != owner[1]):
@@ -174,20 +174,20 @@ def _fenced(facts: Facts, partition: PartitionFacts, commit: Commit, checkpoint:
 
 
 def overdue(facts: Facts) -> Iterator[Breach]:
-    """A checkpoint is committed within the interval, when nothing has happened meanwhile."""
-    patience = facts.interval + GRACE
+    """Without a fault, a checkpoint is committed within the interval."""
+    patience = facts.interval + GRACE_S
     for partition in facts.partitions.values():
         times = [commit.at for commit in partition.commits]
         for lease in partition.leases:
             later = (one.at for one in partition.leases if one.at > lease.at)
-            # A process that is killed has written a checkpoint into its history and may not have sent it.
+            # A killed process may have written a checkpoint into its history without sending it.
             ended = facts.ends.get(lease.process, float("inf"))
             until = min(min(later, default=float("inf")), lease.closing or float("inf"), ended)
             for checkpoint in (one for one in partition.checkpoints if one.lease == lease.name):
                 due = checkpoint.at + patience
-                first = bisect_left(times, checkpoint.at - SLACK)
-                last = bisect_right(times, due + SLACK)
-                # Even one from before may have it: what came between the write and the call is counted in.
+                first = bisect_left(times, checkpoint.at - SLACK_S)
+                last = bisect_right(times, due + SLACK_S)
+                # Even an earlier commit may include it: the history is written before the call.
                 if any(commit.offset > checkpoint.offset for commit in partition.commits[max(0, first - 1) : last]):
                     continue
                 if due < until and _calm(facts, lease, checkpoint.at, due):
@@ -197,17 +197,17 @@ def overdue(facts: Facts) -> Iterator[Breach]:
 
 
 def _calm(facts: Facts, lease: Lease, begin: float, end: float) -> bool:
-    """Nothing happened that could have held up a commit of this lease, and the run went on."""
+    """Whether no fault could have delayed a commit of this lease, and the run had not ended."""
     life = next((one for one in facts.lives if one.client == facts.life_of(lease)), None)
     if facts.lives and (life is None or life.end < end):
         return False
-    if not owned(facts, lease) or _rebalanced(facts, begin - facts.interval, end + REBALANCE):
+    if not owned(facts, lease) or _rebalanced(facts, begin - facts.interval, end + REBALANCE_S):
         return False
     if any(seek.partition == lease.partition and seek.sent <= end for seek in facts.seeks):
         return False
     for span in facts.spans:
         concerned = span.what in ("broker", lease.slot, lease.process)
-        aftermath = BROKER_AFTERMATH if span.what == "broker" else GRACE
+        aftermath = BROKER_AFTERMATH_S if span.what == "broker" else GRACE_S
         if concerned and span.begin <= end and begin <= span.end + aftermath:
             return False
     return True
@@ -217,12 +217,12 @@ def _calm(facts: Facts, lease: Lease, begin: float, end: float) -> bool:
 
 
 def again(facts: Facts) -> Iterator[Breach]:
-    """A new lease handles again at most a window of what earlier ones had handled when it began.
+    """A new lease handles at most a window of records that earlier leases had handled when it began.
 
-    A lambda is never sent more than a window beyond its last accepted checkpoint. So where the sidecar and its
-    ownership stayed the same, and it gave the partition to another lease, that is the bound. Where the partition came
-    from another owner, it begins at what was committed, and the records come on top that were checkpointed and not
-    committed: `commit-overdue` bounds those in time. What a seek repeats counts for nothing.
+    A lambda never gets more than a window beyond its last accepted checkpoint. So a window is the bound if the same
+    owner gave the partition to another lease. If the partition came from another owner, the lease begins at the
+    committed offset, so records that were checkpointed but not committed come on top: `commit-overdue` bounds those
+    in time. Records that a seek repeats do not count.
     """
     for partition in facts.partitions.values():
         handled: dict[int, list[tuple[float, Lease]]] = {}
@@ -248,8 +248,8 @@ def again(facts: Facts) -> Iterator[Breach]:
 
 
 def _tenure(facts: Facts, partition: PartitionFacts, lease: Lease) -> tuple[float, bool]:
-    """Since when earlier leases count, and whether all of them were given by the same owner without a break."""
-    seek = partition.era(lease.at - SLACK)
+    """The time from which earlier leases count, and whether the same owner gave all of them without a break."""
+    seek = partition.era(lease.at - SLACK_S)
     since = float("-inf") if seek is None else seek.sent
     before = [one for one in partition.leases if since <= one.at < lease.at]
     if not before:
@@ -257,23 +257,23 @@ def _tenure(facts: Facts, partition: PartitionFacts, lease: Lease) -> tuple[floa
     last = before[-1]
     life = facts.life_of(lease)
     seeking = any(
-        last.at <= s.answered + SEEK_AFTERMATH and s.sent <= lease.at for s in partition.seeks if s is not seek
+        last.at <= s.answered + SEEK_AFTERMATH_S and s.sent <= lease.at for s in partition.seeks if s is not seek
     )
     same = facts.life_of(last) == life and owned(facts, lease) and owned(facts, last)
     began = _ownership_began(facts, partition.number, lease.at)
-    # A member that could not speak to the broker for some time may have given up its partitions on its own.
+    # A member that could not reach the broker for some time may have given up its partitions by itself.
     disturbed = any(
-        span.what in ("broker", lease.slot) and span.begin <= lease.at and last.at <= span.end + BROKER_AFTERMATH
+        span.what in ("broker", lease.slot) and span.begin <= lease.at and last.at <= span.end + BROKER_AFTERMATH_S
         for span in facts.spans
     )
     if not same or seeking or disturbed or facts.late(last) or last.at < began:
         return since, False
-    # Leases of the tenure only: those before it may have got further than what it began with.
-    return max(since, began - SLACK), True
+    # Only leases of this tenure: earlier ones may have got further than the offset with which it began.
+    return max(since, began - SLACK_S), True
 
 
 def _ownership_began(facts: Facts, partition: int, at: float) -> float:
-    """Since when the partition's owner has had it without a break, by Kafka's record."""
+    """The time since which the partition's owner has owned it without a break, by Kafka's record."""
     began, owner = float("-inf"), None
     for generation in facts.generations:
         if generation.at > at:
@@ -285,7 +285,7 @@ def _ownership_began(facts: Facts, partition: int, at: float) -> float:
 
 
 def _uncommitted(facts: Facts, partition: PartitionFacts, lease: Lease, begin: int, since: float) -> int:
-    """Records that earlier leases had checkpointed from ``begin`` on when this one began."""
+    """The number of records from ``begin`` on that earlier leases had checkpointed when this lease began."""
     reached = max(
         (
             one.offset + 1

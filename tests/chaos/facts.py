@@ -1,7 +1,7 @@
-"""What was seen in a run, as plain data: the checker's only input. No I/O.
+"""The observations of a run, as plain data: the checker's only input. No I/O.
 
-All times are seconds of the machine's monotonic clock, which all its processes share. Commits carry the broker's wall
-clock in milliseconds; `tests.chaos.folder` turns it into the other, so they are exact to about `SLACK` only.
+All times are seconds of the machine's monotonic clock, which all its processes share. Commits have the broker's wall
+clock in milliseconds; `tests.chaos.folder` converts it, so their times are exact to about `SLACK_S` only.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 T = TypeVar("T")
 E = TypeVar("E", bound="_OfPartition")
 
-SLACK = 0.1
-"""Seconds by which a commit's time may be off: it is cut to milliseconds, and two clocks are compared."""
+SLACK_S = 0.1
+"""Seconds by which a commit's time may be wrong: it has whole milliseconds and comes from another clock."""
 
 
 class _OfPartition(Protocol):
@@ -24,7 +24,7 @@ class _OfPartition(Protocol):
 
 
 class Handled(NamedTuple):
-    """A handler was called with a record, and did not fail."""
+    """A handler was called with a record and did not fail."""
 
     at: float
     lease: str
@@ -42,7 +42,7 @@ class Checkpointed(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """A handler was about to fail at a record, as the record had asked for."""
+    """A handler was about to fail at a record that asked for it."""
 
     at: float
     lease: str
@@ -53,26 +53,26 @@ class Failed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The life of one lambda: one partition in one process, from ``create`` on.
+    """One lambda: one partition in one process, from ``create`` on.
 
-    The name is the lambda process's own: the wire's leases are not shown to lambdas.
+    The lambda process chooses the name: lambdas do not see the leases of the protocol.
     """
 
     name: str
     process: str
     slot: str
-    """Of the sidecar that it dials: its address."""
+    """The slot of the sidecar that the process dials."""
     partition: int
     start: int | None
     attempt: int
     at: float
     closing: float | None = None
-    """When its ``close`` was called."""
+    """The time of the call of its ``close``."""
     closed: float | None = None
 
 
 class Commit(NamedTuple):
-    """A commit as Kafka keeps it. ``position``: its offset in `__consumer_offsets`, where all is in one order."""
+    """A commit as Kafka stores it. ``position``: its offset in `__consumer_offsets`, which orders all commits."""
 
     position: int
     at: float
@@ -81,7 +81,7 @@ class Commit(NamedTuple):
 
 
 class Generation(NamedTuple):
-    """The group as Kafka keeps it: who got which partition. ``owners``: (member id, client id) by partition."""
+    """A generation of the group as Kafka stores it. ``owners``: (member id, client id) by partition."""
 
     position: int
     at: float
@@ -91,7 +91,7 @@ class Generation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Seek:
-    """An operator's seek. ``done``: the sidecar said so; otherwise it may have happened or not."""
+    """An operator's seek. ``done``: the sidecar confirmed it; otherwise it may have happened or not."""
 
     partition: int
     target: int
@@ -102,7 +102,7 @@ class Seek:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """A sidecar process from start to end. ``client`` is its Kafka `client.id`, made new for each start."""
+    """A sidecar process from start to end. ``client``: its Kafka `client.id`, a new one for each start."""
 
     client: str
     slot: str
@@ -112,7 +112,7 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Something stood still: ``broker``, a sidecar's slot, or a lambda process."""
+    """A time in which ``broker``, a sidecar's slot or a lambda process was frozen or down."""
 
     what: str
     begin: float
@@ -121,27 +121,27 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How it was when all faults were over and everything had been ended."""
+    """The state after all faults were over and all processes had been ended."""
 
     committed: Mapping[int, int]
     ends: Mapping[int, int]
     group: str
     """The group's state: Empty, Stable, ..."""
     left: tuple[str, ...] = ()
-    """Processes that outlived the run."""
+    """Processes that were left after the run."""
     exits: Mapping[str, int] = field(default_factory=dict)
-    """The exit codes of what was ended in order at the end."""
+    """The exit codes of the processes that were ended in order at the end."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All of a run. Events are in the order of their times, those of the log in the order of the log."""
+    """All observations of a run. Events are ordered by time, those from `__consumer_offsets` by its order."""
 
     window: int
     interval: float
     on_critical: Literal["halt", "dead-letter"]
     records: Mapping[int, tuple[int, ...]]
-    """What a reader sees in each partition, at the end."""
+    """The offsets of all records that a consumer sees at the end, by partition."""
     acknowledged: frozenset[tuple[int, int]]
     leases: tuple[Lease, ...]
     handled: tuple[Handled, ...]
@@ -155,7 +155,7 @@ class Facts:
     spans: tuple[Span, ...] = ()
     dead_letters: frozenset[tuple[int, int]] = frozenset()
     ends: Mapping[str, float] = field(default_factory=dict)
-    """When lambda processes ended or were killed, by their names."""
+    """The times at which lambda processes ended or were killed, by their names."""
 
     def but(self, **changes: object) -> Facts:
         """The same facts with some of them changed."""
@@ -172,18 +172,18 @@ class Facts:
 
         return self.but(
             records=of(self.records),
-            acknowledged=frozenset(place for place in self.acknowledged if place[0] in partitions),
+            acknowledged=frozenset(one for one in self.acknowledged if one[0] in partitions),
             leases=some(self.leases),
             handled=some(self.handled),
             checkpoints=some(self.checkpoints),
             failures=some(self.failures),
             commits=some(self.commits),
             seeks=some(self.seeks),
-            dead_letters=frozenset(place for place in self.dead_letters if place[0] in partitions),
+            dead_letters=frozenset(one for one in self.dead_letters if one[0] in partitions),
             end=replace(self.end, committed=of(self.end.committed), ends=of(self.end.ends)),
         )
 
-    # --- views, each made once --------------------------------------------------------------------------------
+    # --- views, each computed once --------------------------------------------------------------------------------
 
     @cached_property
     def lease(self) -> Mapping[str, Lease]:
@@ -192,7 +192,7 @@ class Facts:
 
     @cached_property
     def runs(self) -> Mapping[str, tuple[Handled, ...]]:
-        """What each lease handled, in order."""
+        """The records that each lease handled, in order."""
         found: dict[str, list[Handled]] = {lease.name: [] for lease in self.leases}
         for event in self.handled:
             found.setdefault(event.lease, []).append(event)
@@ -200,7 +200,7 @@ class Facts:
 
     @cached_property
     def partitions(self) -> Mapping[int, PartitionFacts]:
-        """The same facts, partition by partition."""
+        """The same facts by partition."""
         every = {*self.records, *(one.partition for one in self.leases), *(one.partition for one in self.commits)}
         leases: dict[int, list[Lease]] = {number: [] for number in every}
         checkpoints: dict[int, list[Checkpointed]] = {number: [] for number in every}
@@ -227,24 +227,24 @@ class Facts:
         }
 
     def life_of(self, lease: Lease) -> str:
-        """The client id of the sidecar process that gave this lease; empty when that is not known."""
+        """The client id of the sidecar process that gave this lease; empty when unknown."""
         alive = [life for life in self.lives if life.slot == lease.slot and life.begin <= lease.at]
         return max(alive, key=lambda life: life.begin).client if alive else ""
 
     def late(self, lease: Lease) -> bool:
-        """Whether it may have been given long before its process wrote of it: that process had stood still."""
+        """Whether the lease may have begun long before its process recorded it, because that process was frozen."""
         return any(
-            span.what == lease.process and span.begin <= lease.at <= span.end + WAKES_WITHIN for span in self.spans
+            span.what == lease.process and span.begin <= lease.at <= span.end + WAKES_WITHIN_S for span in self.spans
         )
 
 
-WAKES_WITHIN = 3.0
-"""Seconds after which a process that was let go on has read what had come while it stood still."""
+WAKES_WITHIN_S = 3.0
+"""Seconds within which a thawed process has read everything that arrived while it was frozen."""
 
 
 @dataclass(frozen=True)
 class PartitionFacts:
-    """The facts of one partition, each kind in its order."""
+    """The facts of one partition, each kind in order."""
 
     number: int
     leases: tuple[Lease, ...]
@@ -260,26 +260,26 @@ class PartitionFacts:
             found.setdefault(one.offset, []).append(one)
         return {offset: tuple(several) for offset, several in found.items()}
 
-    def checkpoints_for(self, place: int) -> list[Checkpointed]:
-        """The checkpoints that lead to a place, by whichever lease."""
-        return [one for same in self.same_places(place) for one in self._checkpoints_by_offset.get(same - 1, ())]
+    def checkpoints_for(self, offset: int) -> list[Checkpointed]:
+        """The checkpoints of any lease that lead to this resume offset."""
+        return [one for same in self.same_offsets(offset) for one in self._checkpoints_by_offset.get(same - 1, ())]
 
-    def same_places(self, offset: int) -> list[int]:
-        """The place, and those as good: a dead letter right before a place is passed without a checkpoint."""
-        places = [offset]
-        while places[-1] - 1 in self.dead_letters:
-            places.append(places[-1] - 1)
-        return places
+    def same_offsets(self, offset: int) -> list[int]:
+        """The resume offset and its equivalents: dead letters right before it are passed without a checkpoint."""
+        same = [offset]
+        while same[-1] - 1 in self.dead_letters:
+            same.append(same[-1] - 1)
+        return same
 
     def era(self, at: float) -> Seek | None:
-        """The last seek that was surely over at a time."""
+        """The last seek that was surely done at a time."""
         over = [seek for seek in self.seeks if seek.done and seek.answered <= at]
         return max(over, key=lambda seek: seek.answered, default=None)
 
 
 @dataclass(frozen=True, order=True)
 class Breach:
-    """Something that must not be: which check found it, where, and what exactly."""
+    """A violated invariant: the check that found it, the partition, and a description."""
 
     check: str
     where: str

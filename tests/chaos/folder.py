@@ -1,14 +1,14 @@
-"""A run's folder: the histories of all processes, and what Kafka has, read back as facts.
+"""A run's folder: the histories of all processes and Kafka's data, and how they become facts.
 
-| file | from |
+| file | content |
 | --- | --- |
 | `run.json` | the seed, the options, the schedule |
-| `history/lambda-*.jsonl` | each lambda process |
-| `history/producer.jsonl` | the producer: what was acknowledged |
+| `history/lambda-*.jsonl` | the history of each lambda process |
+| `history/producer.jsonl` | the producer: acknowledged records |
 | `history/runner.jsonl` | the runner: each step, each process, resumes, seeks |
 | `history/offsets.jsonl` | Kafka's `__consumer_offsets`: each commit and each assignment, in the log's order |
-| `end.json` | what is in the topics, and how all ended |
-| `logs/`, `configs/` | of each process |
+| `end.json` | the records in the topics, and the state at the end |
+| `logs/`, `configs/` | the logs and configs of each process |
 """
 
 from __future__ import annotations
@@ -40,21 +40,20 @@ FOREVER = float("inf")
 
 
 def lines(path: Path) -> list[Line]:
-    """The whole lines of a history; none where there is no such file."""
+    """The complete lines of a history; empty without the file."""
     if not path.exists():
         return []
     data = path.read_bytes()
     return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
 
 
-# --- what Kafka has ---------------------------------------------------------------------------------------------
+# --- Kafka's data -----------------------------------------------------------------------------------------------
 
 
 def keep_offsets(folder: Path, address: str, group: str, topic: str) -> None:
-    """Write down the commits and assignments of a group.
+    """Store the commits and assignments of a group.
 
-    Raises:
-        RuntimeError: the log has holes, so some commits are not there any more.
+    Raises ``RuntimeError`` when the log has gaps, because some commits have been removed.
     """
     kept: list[Line] = []
     before = -1
@@ -76,7 +75,7 @@ def keep_offsets(folder: Path, address: str, group: str, topic: str) -> None:
 
 
 def keep_end(folder: Path, address: str, topic: str, dead_letter_topic: str | None, **end: Any) -> None:
-    """Write down what is in the topics, and ``end``."""
+    """Store the records in the topics, and ``end``."""
     records: dict[str, list[int]] = {}
     for record in topics.read_all(address, topic):
         records.setdefault(str(record.partition), []).append(record.offset)
@@ -85,7 +84,7 @@ def keep_end(folder: Path, address: str, topic: str, dead_letter_topic: str | No
 
 
 def _dead_letters(address: str, topic: str) -> Iterator[tuple[int, int]]:
-    """Where the dead letters came from, as their headers say."""
+    """The (partition, offset) from which each dead letter came, by its headers."""
     for record in topics.read_all(address, topic):
         headers = dict(record.headers or ())
         partition, offset = (headers.get(f"__connect.errors.{name}") for name in ("partition", "offset"))
@@ -94,12 +93,12 @@ def _dead_letters(address: str, topic: str) -> Iterator[tuple[int, int]]:
         yield int(partition), int(offset)
 
 
-# --- back as facts ----------------------------------------------------------------------------------------------
+# --- facts ------------------------------------------------------------------------------------------------------
 
 
 class Clock:
-    """From the wall's clock to the monotonic one, by the nearest line that has both: a wall clock is corrected now
-    and then, a little at a time."""
+    """Converts wall clock times to monotonic ones, by the nearest line that has both: the wall clock is corrected
+    from time to time, in small steps."""
 
     def __init__(self, both: Iterable[Line]) -> None:
         pairs = sorted((line["wall"], line["at"]) for line in both)
@@ -107,7 +106,7 @@ class Clock:
         self._ahead: list[float] = [wall - at for wall, at in pairs]
 
     def at(self, wall: float) -> float:
-        """The monotonic time of a wall time."""
+        """The monotonic time of a wall clock time, both in seconds."""
         index = bisect_left(self._walls, wall)
         near = min(
             (i for i in (index - 1, index) if 0 <= i < len(self._walls)), key=lambda i: abs(self._walls[i] - wall)
@@ -116,12 +115,12 @@ class Clock:
 
     @property
     def drift(self) -> float:
-        """How far the two moved against each other, seconds."""
+        """The change of the difference between the clocks, in seconds."""
         return max(self._ahead) - min(self._ahead)
 
 
 def load(folder: Path) -> Facts:
-    """All facts of the run in a folder."""
+    """Read all facts of the run in a folder."""
     run = json.loads((folder / "run.json").read_text())
     end = json.loads((folder / "end.json").read_text())
     runner = lines(folder / "history" / "runner.jsonl")
@@ -142,9 +141,9 @@ def load(folder: Path) -> Facts:
             if line["kind"] == "produced"
         ),
         leases=_leases(events),
-        handled=tuple(Handled(*_place(e)) for e in events if e["kind"] == "handled"),
-        checkpoints=tuple(Checkpointed(*_place(e)) for e in events if e["kind"] == "checkpointed"),
-        failures=tuple(Failed(*_place(e), e["critical"]) for e in events if e["kind"] == "failed"),
+        handled=tuple(Handled(*_record(e)) for e in events if e["kind"] == "handled"),
+        checkpoints=tuple(Checkpointed(*_record(e)) for e in events if e["kind"] == "checkpointed"),
+        failures=tuple(Failed(*_record(e), e["critical"]) for e in events if e["kind"] == "failed"),
         commits=tuple(
             Commit(e["position"], clock.at(e["wall"]), e["partition"], -1 if e["offset"] is None else e["offset"])
             for e in log
@@ -166,7 +165,7 @@ def load(folder: Path) -> Facts:
     )
 
 
-def _place(event: Line) -> tuple[float, str, int, int]:
+def _record(event: Line) -> tuple[float, str, int, int]:
     return event["at"], event["lease"], event["partition"], event["offset"]
 
 
@@ -187,7 +186,7 @@ def _leases(events: Iterable[Line]) -> tuple[Lease, ...]:
 
 
 def _seeks(runner: Iterable[Line]) -> Iterator[Seek]:
-    """One after the other: the operator is one thread."""
+    """The seeks, which do not overlap: the operator is one thread."""
     asked: Line | None = None
     for line in runner:
         if line["kind"] == "seeking":
@@ -215,7 +214,7 @@ def _lives(runner: list[Line]) -> Iterator[Life]:
 
 
 def _spans(runner: Iterable[Line]) -> Iterator[Span]:
-    """Of a sidecar by its slot, of a lambda process by its label."""
+    """The spans: a sidecar's has its slot, a lambda process's its label."""
     begun: dict[str, float] = {}
     for line in runner:
         if line["kind"] == "frozen":

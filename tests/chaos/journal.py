@@ -1,4 +1,4 @@
-"""Each process's own log of what it did: one JSON line an event, on the disk before anybody is told of it."""
+"""The history that each process writes: one JSON line for each event, on disk before the event has any effect."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 
 class Journal:
-    """Appends to a file, from any thread.
+    """Appends lines to a file. Its methods may be called in any thread.
 
-    A line is one system call, so it is whole or not there, and is flushed to the disk before `write` returns. Each
-    has both clocks: the monotonic one, which all processes of a machine share, and the wall's, which Kafka uses.
+    One system call writes a line, so it is complete or missing, and it is flushed to disk before `write` returns.
+    Each line has both clocks: the monotonic one, which all processes of a machine share, and the wall clock, Kafka's.
     """
 
     def __init__(self, path: Path) -> None:
@@ -22,11 +22,11 @@ class Journal:
         self._lock = threading.Lock()
 
     def write(self, kind: str, **fields: Any) -> None:
-        """One event, at once."""
+        """Write one event."""
         self.write_all([{"kind": kind, **fields}])
 
     def write_all(self, events: list[dict[str, Any]]) -> None:
-        """Several that belong together."""
+        """Write several events that belong together."""
         clocks = {"at": time.monotonic(), "wall": time.time()}
         data = "".join(json.dumps({**clocks, **event}) + "\n" for event in events).encode()
         with self._lock:
@@ -34,5 +34,5 @@ class Journal:
             os.fsync(self._file)
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Close the file."""
         os.close(self._file)

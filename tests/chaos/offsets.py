@@ -1,8 +1,8 @@
-"""What Kafka's group coordinator keeps in `__consumer_offsets`: every commit and every assignment, in one order.
+"""The records of Kafka's group coordinator in `__consumer_offsets`: all commits and assignments, in one order.
 
-Of all members' words only these have become true, so they are the truth about commits, whatever a sidecar believes.
-The formats are Kafka's own (`OffsetCommitKey`, `OffsetCommitValue`, `GroupMetadataKey`, `GroupMetadataValue` in its
-group coordinator's resources, `ConsumerProtocolAssignment` in its clients). Pure.
+Only accepted commits are there, so this topic shows the truth about commits, whatever a sidecar believes. The formats
+are Kafka's own (`OffsetCommitKey`, `OffsetCommitValue`, `GroupMetadataKey`, `GroupMetadataValue` in the group
+coordinator's resources, `ConsumerProtocolAssignment` in its clients). Pure.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class CommitRecord:
-    """A member's commit. ``offset`` is None for a tombstone: the commit was removed."""
+    """A member's commit. ``offset``: None for a tombstone, which removes the commit."""
 
     group: str
     topic: str
@@ -35,7 +35,7 @@ class CommitRecord:
 
 @dataclass(frozen=True, slots=True)
 class GroupRecord:
-    """The group after a rebalance. ``owners``: (member id, client id) by topic and partition."""
+    """The group after a rebalance. ``owners``: (member id, client id) by (topic, partition)."""
 
     group: str
     generation: int
@@ -47,14 +47,14 @@ class UnknownFormatError(ValueError):
 
 
 class Reader:
-    """Kafka's primitive types, from a buffer."""
+    """Reads Kafka's primitive types from a buffer."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
 
     def take(self, size: int) -> bytes:
-        """The next bytes. Raises ValueError when there are not so many."""
+        """The next ``size`` bytes. Raises ``ValueError`` when there are fewer."""
         if size < 0 or self._at + size > len(self._data):
             raise ValueError(f"{size} bytes at {self._at} of {len(self._data)}")
         self._at += size
@@ -97,15 +97,14 @@ class Reader:
         return self.take(max(0, self.int32()))
 
     def array(self, item: Callable[[], T]) -> list[T]:
-        """As many items as the int in front says."""
+        """A list whose length is the int in front."""
         return [item() for _ in range(self.int32())]
 
 
 def parse(key: bytes | None, value: bytes | None) -> CommitRecord | GroupRecord | None:
-    """What a record of `__consumer_offsets` says; None when it is of a kind that does not matter here.
+    """Parse a record of `__consumer_offsets`; None for other kinds than commits and assignments.
 
-    Raises:
-        UnknownFormatError: a commit or an assignment, in a version that is not known.
+    Raises ``UnknownFormatError`` for an unknown version of a commit or an assignment.
     """
     if key is None:
         return None
@@ -155,15 +154,15 @@ def _group(group: str, reader: Reader) -> GroupRecord:
             reader.int32()  # its rebalance timeout
         reader.int32()  # its session timeout
         reader.bytes()  # its subscription
-        for place in assignment(reader.bytes()):
-            owners[place] = (member_id, client)
+        for tp in assignment(reader.bytes()):
+            owners[tp] = (member_id, client)
 
     reader.array(member)
     return GroupRecord(group, generation, owners)
 
 
 def assignment(data: bytes) -> list[tuple[str, int]]:
-    """The topics and partitions of a `ConsumerProtocolAssignment`; an empty one says nothing."""
+    """The (topic, partition) pairs of a `ConsumerProtocolAssignment`, which may be empty."""
     if not data:
         return []
     reader = Reader(data)

@@ -1,4 +1,4 @@
-"""The operator: resumes what has halted after a while, and seeks when the schedule says so."""
+"""The operator: resumes halted partitions after a while, and seeks when the schedule says so."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tests.chaos.journal import Journal
 from tests.chaos.world import TOPIC, World
 from tests.integration.harness import NAME, ROOT, Sidecar
 
-EVERY = 0.5
-"""Seconds between two looks at all sidecars."""
+INTERVAL_S = 0.5
+"""Seconds between two polls of all sidecars."""
 
 
 def can(command: str) -> bool:
-    """Whether this version of `kafka-sidecar` has a command."""
+    """Whether this version of `kafka-sidecar` has the command."""
     asked = [sys.executable, "-m", "sidecar", command, "--help"]
     return subprocess.run(asked, cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 
 class Operator:
-    """A thread of its own: a sidecar that is stopped while it is asked answers late or never."""
+    """Polls in a thread of its own: a sidecar that is frozen meanwhile answers late or never."""
 
     def __init__(self, world: World, journal: Journal, seed: int) -> None:
         self._world = world
@@ -38,25 +38,25 @@ class Operator:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="operator")
         self.states: dict[int, str] = {}
-        """Of each partition, as last heard from whoever has it."""
+        """The last known state of each partition, from the sidecar that owns it."""
         self.resumes = 0
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the thread."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def seek(self, partition: int, amount: int) -> None:
-        """Move a partition so many records back, soon."""
+        """Move a partition ``amount`` records back, soon."""
         self._seeks.put((partition, amount))
 
     def _run(self) -> None:
-        while not self._stop.wait(EVERY):
+        while not self._stop.wait(INTERVAL_S):
             states: dict[int, str] = {}
             for _, sidecar in self._world.sidecars():
                 for one in _partitions(sidecar):
@@ -69,7 +69,7 @@ class Operator:
                 self._seek(*self._seeks.get())
 
     def _resume(self, sidecar: Sidecar, partition: int) -> None:
-        """After it has been seen halted for a random while."""
+        """Resume a partition that has been halted for a random time."""
         due = self._halted.setdefault(partition, time.monotonic() + self._random.uniform(0.2, 2.5))
         if time.monotonic() < due:
             return

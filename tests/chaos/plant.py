@@ -1,6 +1,6 @@
-"""Faults planted into valid facts, to see that the checker finds each, by its own check and no other. Pure.
+"""Faults planted into valid facts, to test that exactly the responsible check finds each of them. Pure.
 
-Each function answers the changed facts, or None where these facts have no place for it.
+Each function returns the changed facts, or None if its fault cannot be planted into these facts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from random import Random
 from typing import TypeVar
 
 from tests.chaos import commit_checks
-from tests.chaos.facts import SLACK, Checkpointed, Commit, Facts, Handled, Lease, PartitionFacts
+from tests.chaos.facts import SLACK_S, Checkpointed, Commit, Facts, Handled, Lease, PartitionFacts
 
 Plant = Callable[[Facts, Random], Facts | None]
 T = TypeVar("T")
@@ -58,7 +58,7 @@ def invention(facts: Facts, random: Random) -> Facts | None:
 
 
 def broker_loss(facts: Facts, random: Random) -> Facts | None:
-    """What was acknowledged is not in the log."""
+    """An acknowledged record is not in the log."""
     number = random.choice([*facts.records])
     return facts.but(acknowledged=facts.acknowledged | {(number, facts.records[number][-1] + 1)})
 
@@ -73,7 +73,7 @@ def false_dead_letter(facts: Facts, random: Random) -> Facts | None:
 
 
 def swap(facts: Facts, random: Random) -> Facts | None:
-    """Two records that follow each other came in the wrong order."""
+    """Two consecutive records came in the wrong order."""
     pair = _any(random, (pair for run in facts.runs.values() for pair in pairwise(run)))
     if pair is None:
         return None
@@ -85,7 +85,7 @@ def swap(facts: Facts, random: Random) -> Facts | None:
 
 
 def hole(facts: Facts, random: Random) -> Facts | None:
-    """A lambda was not given one record in the middle; another lambda handled that."""
+    """A lambda did not get one record in the middle; another lambda handled it."""
     by = _handled_by(facts)
     inner = (event for run in facts.runs.values() for event in run[1:-1])
     event = _any(random, (one for one in inner if len(by[one.partition, one.offset]) > 1))
@@ -100,10 +100,10 @@ def late_start(facts: Facts, random: Random) -> Facts | None:
         run, partition = facts.runs[lease.name], facts.partitions[lease.partition]
         if len(run) < 2 or lease.start is None or run[0].offset != lease.start:
             return False
-        place = lease.start + 1
+        offset = lease.start + 1
         reached = {c.offset for c in partition.commits} | {s.target for s in partition.seeks}
         others = len(by[lease.partition, lease.start]) > 1
-        return others and place not in reached and not partition.checkpoints_for(place)
+        return others and offset not in reached and not partition.checkpoints_for(offset)
 
     lease = _any(random, filter(fits, facts.leases))
     if lease is None:
@@ -124,7 +124,7 @@ def zombie_handler(facts: Facts, random: Random) -> Facts | None:
 
 
 def too_much_again(facts: Facts, random: Random) -> Facts | None:
-    """A lambda had been sent more than a window beyond its checkpoint, and the next one got all that again."""
+    """A lambda got more than a window beyond its checkpoint, and the next lambda got all of it again."""
 
     def fits(pair: tuple[Lease, Lease]) -> bool:
         lease, heir = pair
@@ -160,15 +160,15 @@ def _insert(facts: Facts, commit: Commit, *, after: Commit | None = None, before
 
 
 def unfounded_commit(facts: Facts, random: Random) -> Facts | None:
-    """What was committed had not been checkpointed."""
-    places = (
+    """A committed offset had not been checkpointed."""
+    candidates = (
         (before, after, offset)
         for partition in facts.partitions.values()
         for before, after in pairwise(partition.commits)
         for offset in range(before.offset + 1, after.offset)
         if not partition.checkpoints_for(offset) and all(seek.target != offset for seek in partition.seeks)
     )
-    found = _any(random, places)
+    found = _any(random, candidates)
     if found is None:
         return None
     _, after, offset = found
@@ -176,7 +176,7 @@ def unfounded_commit(facts: Facts, random: Random) -> Facts | None:
 
 
 def duplicate_commit(facts: Facts, random: Random) -> Facts | None:
-    """An earlier commit came once more, after a higher one: 10, 20, 10."""
+    """An earlier commit was repeated after a higher one: 10, 20, 10."""
     pairs = (
         (before, after)
         for partition in facts.partitions.values()
@@ -196,14 +196,14 @@ def _owner(facts: Facts, commit: Commit) -> tuple[str, str] | None:
 
 
 def stale_commit(facts: Facts, random: Random) -> Facts | None:
-    """A checkpoint of a lease was committed when a newer lease had begun below it."""
-    places = []
+    """A checkpoint was committed after a newer lease had begun below it."""
+    candidates = []
     for partition in facts.partitions.values():
         for before, after in pairwise(partition.commits):
             for lease, heir in pairwise(partition.leases):
-                if heir.at + SLACK < after.at and not facts.late(heir) and not facts.late(lease):
-                    places += _stale(facts, partition, before, after, lease, heir)
-    found = _any(random, places)
+                if heir.at + SLACK_S < after.at and not facts.late(heir) and not facts.late(lease):
+                    candidates += _stale(facts, partition, before, after, lease, heir)
+    found = _any(random, candidates)
     if found is None:
         return None
     after, checkpoint = found
@@ -229,8 +229,8 @@ def _stale(
 
 
 def foreign_commit(facts: Facts, random: Random) -> Facts | None:
-    """A sidecar that has lost a partition to another committed it once more."""
-    places = (
+    """A sidecar committed a partition again that it had lost to another sidecar."""
+    candidates = (
         (before, after)
         for partition in facts.partitions.values()
         for before, after in pairwise(partition.commits)
@@ -243,7 +243,7 @@ def foreign_commit(facts: Facts, random: Random) -> Facts | None:
             for lease in (facts.lease[one.lease] for one in partition.checkpoints_for(before.offset))
         )
     )
-    pair = _any(random, places)
+    pair = _any(random, candidates)
     if pair is None:
         return None
     before, after = pair
@@ -251,8 +251,8 @@ def foreign_commit(facts: Facts, random: Random) -> Facts | None:
 
 
 def withheld_commits(facts: Facts, random: Random) -> Facts | None:
-    """A sidecar committed nothing for some seconds, although there was something and all was calm."""
-    patience = facts.interval + commit_checks.GRACE
+    """A sidecar committed nothing for some seconds, although there was a checkpoint and no fault."""
+    patience = facts.interval + commit_checks.GRACE_S
 
     def fits(one: Checkpointed) -> bool:
         lease, due = facts.lease[one.lease], one.at + patience
@@ -264,9 +264,11 @@ def withheld_commits(facts: Facts, random: Random) -> Facts | None:
     found = next(filter(fits, shuffled), None)
     if found is None:
         return None
-    begin, end = found.at - SLACK, found.at + patience + SLACK
+    begin, end = found.at - SLACK_S, found.at + patience + SLACK_S
     kept = (
-        one for one in facts.commits if one.partition != found.partition or not begin - SLACK <= one.at <= end + SLACK
+        one
+        for one in facts.commits
+        if one.partition != found.partition or not begin - SLACK_S <= one.at <= end + SLACK_S
     )
     return facts.but(commits=tuple(kept))
 
@@ -282,7 +284,7 @@ def backlog(facts: Facts, random: Random) -> Facts | None:
 
 
 def leftover(facts: Facts, random: Random) -> Facts | None:
-    """A process outlived the run."""
+    """A process was left after the run."""
     return facts.but(end=replace(facts.end, left=(f"python {random.random()}",)))
 
 
@@ -304,4 +306,4 @@ PLANTS: dict[Plant, str] = {
     backlog: "drained",
     leftover: "left",
 }
-"""Each with the check that must find it."""
+"""Each fault, with the check that must find it."""

@@ -1,15 +1,15 @@
-"""The lambda of the chaos runs: it writes down all that happens to it, and fails where a record asks it to.
+"""The lambda of the chaos runs: it records all its calls, and fails at records that ask for it.
 
 | setting | meaning |
 | --- | --- |
-| `folder` | where the histories are |
-| `label` | of this process, a new one for each start |
-| `slot` | of the sidecar that it dials |
-| `every` | checkpoint after so many messages; 10 |
-| `idle` | seconds after the last message when the rest is checkpointed; 0.05 |
+| `folder` | the folder of the histories |
+| `label` | the name of this process, a new one for each start |
+| `slot` | the slot of the sidecar that it dials |
+| `every` | the number of messages between checkpoints; 10 |
+| `idle` | seconds after the last message before the last checkpoint; 0.05 |
 
 A record's value is JSON. `{"fail": "raise"}` makes the handler raise, `{"fail": "restart"}` calls ``context.error``
-with restart. With `"attempts": n` that happens n times over all processes, without it always.
+with restart. With `"attempts": n` that happens n times in all processes together, otherwise always.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Recorder:
         if self._timer is not None:
             self._timer.cancel()
         self._note("closing", reason=str(reason))
-        # The last batch half of the time only: an end without it must be right too.
+        # Checkpoint the last batch in half of the cases only: an end without it must be correct too.
         if reason is not CloseReason.ERROR and self._last % 2 == 0:
             self._checkpoint()
         self._note("closed")
@@ -68,7 +68,7 @@ class Recorder:
         if self._since == 0:
             return
         self._since = 0
-        # Written first: what the sidecar knows is never more than what the history knows.
+        # Written first, so that the sidecar never knows more than the history.
         self._note("checkpointed", offset=self._last)
         self._context.checkpoint(self._last)
 
@@ -84,7 +84,7 @@ class Recorder:
         return True
 
     def _counted(self, offset: int) -> int:
-        """How often, with this time, the record was tried, in whichever process."""
+        """The number of attempts at this record in all processes, this one included."""
         file = os.open(
             self._failures / f"{self._context.partition}-{offset}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
         )
@@ -99,7 +99,7 @@ class Recorder:
 
 
 class Factory:
-    """One per process."""
+    """The factory, one per process."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._label = str(config["label"])

@@ -1,4 +1,4 @@
-"""A whole run: build the world, carry out the schedule, heal, drain, write down what Kafka has, check."""
+"""A whole run: start everything, carry out the schedule, heal, drain, store Kafka's data, check."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from tests.servers import topics
 
 Say = Callable[[str], None]
 Tick = Callable[[World], None]
-DRAIN_PATIENCE = 120.0
-"""Seconds in which all must be handled and committed once every fault is over: back-offs of up to 30 s are in it."""
-SAY_EVERY = 5.0
-_TICK = 0.1
+DRAIN_TIMEOUT_S = 120.0
+"""Seconds after the last fault within which everything must be handled and committed; back-offs take up to 30 s."""
+PROGRESS_INTERVAL_S = 5.0
+_TICK_S = 0.1
 
 
 @dataclass
 class Outcome:
-    """How a run went."""
+    """The outcome of a run."""
 
     breaches: list[Breach]
     numbers: dict[str, int | float] = field(default_factory=dict)
@@ -40,15 +40,15 @@ class Outcome:
 
 
 class Handled:
-    """How many different records the lambdas have handled so far. Reads only what is new."""
+    """Counts the different records that the lambdas have handled so far. Reads only new lines of the histories."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "history"
         self._read: dict[Path, int] = {}
-        self._places: set[tuple[int, int]] = set()
+        self._records: set[tuple[int, int]] = set()
 
     def count(self) -> int:
-        """Read on, and count."""
+        """Read the new lines and return the count."""
         for path in self._folder.glob("lambda-*.jsonl"):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
@@ -58,12 +58,12 @@ class Handled:
             for line in whole.splitlines():
                 event = json.loads(line)
                 if event["kind"] == "handled":
-                    self._places.add((event["partition"], event["offset"]))
-        return len(self._places)
+                    self._records.add((event["partition"], event["offset"]))
+        return len(self._records)
 
 
 class Run:
-    """One run in its folder, which must be empty. `go` does all; `close` ends all processes in any case."""
+    """One run in its folder, which must be empty. `go` does everything; `close` ends all processes in any case."""
 
     def __init__(self, folder: Path, schedule: Schedule, options: Options, rate: float, say: Say) -> None:
         self.schedule = schedule
@@ -87,11 +87,11 @@ class Run:
     # --- the whole --------------------------------------------------------------------------------------------
 
     def go(self, every_tick: Tick = lambda _: None, until: float = 0.0) -> Outcome:
-        """Do it all, and check it.
+        """Do the run and check it.
 
         Args:
             every_tick: called ten times a second while faults are made.
-            until: seconds that this lasts at least.
+            until: seconds that the faults last at least.
         """
         self._build()
         self._carry_out(every_tick, until)
@@ -137,11 +137,11 @@ class Run:
     # --- the faults -------------------------------------------------------------------------------------------
 
     def _carry_out(self, every_tick: Tick, until: float) -> None:
-        """All steps in their order. When one takes long, those that follow keep their distance to it."""
+        """Carry out all steps in order. A late step delays those after it, so that the pauses stay the same."""
 
         def wait(due: float) -> None:
             while time.monotonic() < due:
-                time.sleep(min(_TICK, max(0.0, due - time.monotonic())))
+                time.sleep(min(_TICK_S, max(0.0, due - time.monotonic())))
                 every_tick(self.world)
                 self._look()
 
@@ -171,12 +171,12 @@ class Run:
             self._done[step.kind] += 1
 
     def _look(self) -> None:
-        """Start again what crashed, say how it goes."""
+        """Restart crashed processes and report progress."""
         for slot in self.world.look():
             self._say(f"ended by itself: {slot}")
             self.world.do("start", slot)
         now = time.monotonic()
-        if now - self._said >= SAY_EVERY:
+        if now - self._said >= PROGRESS_INTERVAL_S:
             self._said = now
             self.journal.write("clock")
             assert self.traffic is not None
@@ -189,7 +189,7 @@ class Run:
     # --- peace ------------------------------------------------------------------------------------------------
 
     def _settle(self) -> bool:
-        """Let all go on, stop the traffic, and wait until all is committed. Returns whether it became so."""
+        """Thaw everything, stop the traffic, and wait until all is committed. Returns whether that was reached."""
         self._say("all faults are over: waiting until everything is handled and committed ...")
         assert self.traffic is not None
         self.world.heal()
@@ -209,7 +209,7 @@ class Run:
                 return False
 
         try:
-            self._wait(drained, DRAIN_PATIENCE, "everything to be committed", every=0.5)
+            self._wait(drained, DRAIN_TIMEOUT_S, "everything to be committed", every=0.5)
         except TimeoutError as error:
             self._say(f"{error}; partitions: {self.operator.states}")
             self.journal.write("stuck", states=self.operator.states)
@@ -237,7 +237,7 @@ class Run:
             drained=drained,
         )
 
-    def _wait(self, done: Callable[[], bool], patience: float, what: str, every: float = _TICK) -> None:
+    def _wait(self, done: Callable[[], bool], patience: float, what: str, every: float = _TICK_S) -> None:
         deadline = time.monotonic() + patience
         while not done():
             if time.monotonic() > deadline:

@@ -1,7 +1,7 @@
-"""What is done to the world and when, all of it from a seed. Pure.
+"""The schedule of faults, made from a seed. Pure.
 
-A schedule is a list of steps at planned times. The seed decides kinds, targets, pauses and durations, on the planned
-times; what the machine does in between, and so what a fault meets, is never twice the same.
+A schedule is a list of steps at planned times. The seed decides kinds, targets, pauses and durations. The machine's
+own timing differs in each run, and so does the state in which a fault finds the system.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ Verb = str
 
 SIDECARS = ("a", "b", "c")
 PARTITIONS = 8
-"""At the beginning."""
-MOST_PARTITIONS = 14
-"""The topic grows, a partition or two at a time, to so many."""
-MOST_PROCESSES = 3
-"""Lambda processes that one sidecar has at most."""
-SESSION = 3.0
-"""Seconds after which the group misses a member."""
-NOTICED = 15.0
-"""Seconds after which a sidecar gives up on a process that stands still."""
+"""Of the topic at the beginning."""
+MAX_PARTITIONS = 14
+"""The topic grows to this, one or two partitions at a time."""
+MAX_PROCESSES = 3
+"""Lambda processes of one sidecar."""
+SESSION_S = 3.0
+"""The members' session timeout."""
+NOTICED_S = 15.0
+"""A sidecar gives up a frozen process within this time."""
 
 WEIGHTS: Mapping[str, float] = {
     "lambda-kill": 14,
@@ -45,14 +45,14 @@ WEIGHTS: Mapping[str, float] = {
     "seek": 6,
     "topic-grow": 3,
 }
-"""How often each kind of fault is drawn, where it is possible."""
+"""The relative frequency of each kind of fault, when it is possible."""
 
 SOAK: Mapping[str, float] = {"lambda-kill": 2, "lambda-terminate": 1, "lambda-freeze": 1, "sidecar-kill": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do. ``fault`` numbers the fault that it belongs to, and ``kind`` names it."""
+    """One action. ``fault`` is the number of the fault to which it belongs, ``kind`` its name."""
 
     at: float
     verb: Verb
@@ -61,12 +61,12 @@ class Step:
     fault: int
     kind: str
     amount: int = 0
-    """How often a handler fails, how far back a seek goes, or how many partitions there are from now on."""
+    """The number of a handler's failures, of records that a seek goes back, or of the topic's partitions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What there is at the beginning, and the steps from then on."""
+    """The processes at the beginning, and the steps."""
 
     seed: int
     lambdas: tuple[str, ...]
@@ -75,20 +75,20 @@ class Schedule:
 
     @property
     def seconds(self) -> float:
-        """How long the steps take, if nothing is late."""
+        """The duration of the steps in seconds, if none is late."""
         return self.steps[-1].at if self.steps else 0.0
 
 
 @dataclass
 class _Plan:
-    """The world as the schedule plans it: who is there, and until when nobody may touch it."""
+    """The planned state: the running processes, and the time until which each must not be disturbed."""
 
     random: Random
     lambdas: set[str]
     protected: frozenset[str]
     now: float = 0.0
     away: set[str] = field(default_factory=set)
-    """Sidecars that have left."""
+    """Sidecars that have been ended."""
     busy: dict[str, float] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     partitions: int = PARTITIONS
@@ -97,13 +97,13 @@ class _Plan:
         return self.busy.get(target, 0.0) <= self.now
 
     def sidecars(self) -> list[str]:
-        """Those that may be disturbed: at least one of those that are there always stays as it is."""
+        """The sidecars that may be disturbed: at least one running sidecar always stays undisturbed."""
         there = [one for one in SIDECARS if one not in self.away]
         free = [one for one in there if self.free(one)]
         return [one for one in free if one not in self.protected] if len(free) > 1 else []
 
     def processes(self) -> list[str]:
-        """Lambda processes that may be disturbed."""
+        """The lambda processes that may be disturbed."""
         return [one for one in sorted(self.lambdas) if self.free(one) and self.of(one) not in self.away]
 
     def of(self, process: str) -> str:
@@ -119,11 +119,11 @@ def make(
     without: Sequence[str] = (),
     protected: Sequence[str] = (),
 ) -> Schedule:
-    """A schedule of so many faults, ``pause`` seconds apart on the average.
+    """Make a schedule of ``count`` faults, ``pause`` seconds apart on average.
 
     Args:
         without: kinds of faults to leave out.
-        protected: sidecars that are never touched.
+        protected: sidecars that are never disturbed.
     """
     random = Random(seed)
     lambdas = {f"{sidecar}/{number}" for sidecar in SIDECARS for number in range(1, 1 + random.randint(1, 2))}
@@ -136,13 +136,13 @@ def make(
             steps = [*_steps(plan, kind, number)]
             if steps:
                 break
-            plan.now += 0.1  # so that what is busy becomes free some time
+            plan.now += 0.1  # until a busy target becomes free
         plan.steps += steps
     return Schedule(seed, tuple(sorted(lambdas)), tuple(sorted(plan.steps, key=lambda step: step.at)), faults)
 
 
 def _steps(plan: _Plan, kind: str, number: int) -> Iterator[Step]:
-    """The steps of one fault; none when it is not possible now."""
+    """The steps of one fault; none if it is not possible now."""
     family, _, what = kind.partition("-")
     if family == "lambda":
         yield from _lambda(plan, kind, what, number)
@@ -151,8 +151,8 @@ def _steps(plan: _Plan, kind: str, number: int) -> Iterator[Step]:
     elif family == "broker":
         yield from _broker(plan, kind, what, number)
     elif family == "topic":
-        if plan.free("broker") and plan.partitions < MOST_PARTITIONS:
-            plan.partitions = min(MOST_PARTITIONS, plan.partitions + plan.random.randint(1, 2))
+        if plan.free("broker") and plan.partitions < MAX_PARTITIONS:
+            plan.partitions = min(MAX_PARTITIONS, plan.partitions + plan.random.randint(1, 2))
             yield Step(plan.now, what, "topic", number, kind, plan.partitions)
     elif family == "handler":
         target, times = str(plan.random.randrange(plan.partitions)), plan.random.randint(1, 3)
@@ -164,7 +164,7 @@ def _steps(plan: _Plan, kind: str, number: int) -> Iterator[Step]:
 
 
 def _for(plan: _Plan, target: str, first: str, then: str, seconds: float, number: int, kind: str) -> Iterator[Step]:
-    """Do something to a target, and undo it after some seconds; until a little later it is left alone."""
+    """Do something to a target and undo it after some seconds. The target stays undisturbed until a little later."""
     plan.busy[target] = plan.now + seconds + 1.0
     yield Step(plan.now, first, target, number, kind)
     yield Step(plan.now + seconds, then, target, number, kind)
@@ -173,7 +173,7 @@ def _for(plan: _Plan, target: str, first: str, then: str, seconds: float, number
 def _lambda(plan: _Plan, kind: str, what: str, number: int) -> Iterator[Step]:
     random = plan.random
     if what == "join":
-        room = [f"{s}/{n}" for s in SIDECARS if s not in plan.away for n in range(1, MOST_PROCESSES + 1)]
+        room = [f"{s}/{n}" for s in SIDECARS if s not in plan.away for n in range(1, MAX_PROCESSES + 1)]
         room = [one for one in room if one not in plan.lambdas and plan.free(one)]
         if room:
             target = random.choice(room)
@@ -183,7 +183,7 @@ def _lambda(plan: _Plan, kind: str, what: str, number: int) -> Iterator[Step]:
         return
     candidates = plan.processes()
     if what == "freeze-long":
-        # One at a time: until it is noticed, what it has stands still, and the other faults meet less.
+        # One at a time: until the sidecar notices, the process's partitions make no progress for other faults to hit.
         candidates = candidates if plan.free(what) else []
     elif what == "leave":
         # A sidecar keeps one at least.
@@ -198,7 +198,7 @@ def _lambda(plan: _Plan, kind: str, what: str, number: int) -> Iterator[Step]:
     elif what.startswith("freeze"):
         seconds = random.uniform(0.3, 5.0)
         if what == "freeze-long":
-            seconds += NOTICED + 2.0
+            seconds += NOTICED_S + 2.0
             plan.busy[what] = plan.now + seconds + 5.0
         yield from _for(plan, target, "freeze", "thaw", seconds, number, kind)
     else:
@@ -224,8 +224,8 @@ def _sidecar(plan: _Plan, kind: str, what: str, number: int) -> Iterator[Step]:
         plan.busy[target] = plan.now + 8.0
         yield Step(plan.now, "terminate", target, number, kind)
     elif what == "freeze":
-        # Half of them are missed by the group.
-        seconds = random.uniform(0.3, SESSION - 1) if random.random() < 0.5 else random.uniform(SESSION + 1, 9.0)
+        # In half of the cases the session expires.
+        seconds = random.uniform(0.3, SESSION_S - 1) if random.random() < 0.5 else random.uniform(SESSION_S + 1, 9.0)
         yield from _for(plan, target, "freeze", "thaw", seconds, number, kind)
     else:
         yield from _for(plan, target, what, "start", random.uniform(0.0, 6.0), number, kind)
@@ -240,4 +240,4 @@ def _broker(plan: _Plan, kind: str, what: str, number: int) -> Iterator[Step]:
         verb = "kill" if what == "kill" else "terminate"
         steps = _for(plan, "broker", verb, "start", plan.random.uniform(0.0, 2.0), number, kind)
     yield from steps
-    plan.busy["broker"] += 15.0  # the group has to find together before it is the next fault's turn
+    plan.busy["broker"] += 15.0  # the group must rebalance before the next fault

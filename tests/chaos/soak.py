@@ -1,8 +1,8 @@
-"""``python -m tests.chaos.soak``: constant traffic, a fault a minute, and a sidecar that must not grow.
+"""``python -m tests.chaos.soak``: constant traffic, a fault a minute, and sidecars whose resources must not grow.
 
-Lambda processes and one sidecar are killed, another sidecar never is. From minute 5 on its memory, its descriptors
-and its threads must stay as they are: the median of the last fifth is compared with that of the first. At the end all
-that the chaos runs check is checked too.
+Lambda processes and one sidecar are killed, the other sidecars never. From minute 5 on their memory, descriptors and
+threads must not grow: the median of the last fifth is compared with that of the first. At the end the checks of the
+chaos runs follow.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from tests.chaos.__main__ import carry_through, say
 from tests.chaos.runner import Run
 from tests.chaos.world import Options, World
 
-EVERY = 10.0
+INTERVAL_S = 10.0
 """Seconds between two samples."""
-WARM = 300.0
-"""Seconds until a process has all that it needs."""
+WARM_UP_S = 300.0
+"""Seconds until a process has allocated all that it needs."""
 TOLERANCE = 0.05
 PROTECTED = ("a", "b")
-"""Sidecars that no fault meets; `c` is the one that is killed."""
+"""Sidecars that are never disturbed; `c` is killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a process takes at a time."""
+    """The resources of a process at a time."""
 
     at: float
     """Seconds since the start."""
@@ -44,7 +44,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One measure of one process, at the beginning and at the end."""
+    """One resource of one process, at the beginning and at the end."""
 
     process: str
     measure: str
@@ -54,19 +54,17 @@ class Verdict:
 
 
 def sample(pid: int, at: float) -> Sample:
-    """Ask the kernel. Raises OSError when there is no such process."""
+    """Read the resources from the kernel. Raises ``OSError`` when there is no such process."""
     proc = Path("/proc") / str(pid)
     status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
     return Sample(at, int(status["VmRSS"].split()[0]), len([*(proc / "fd").iterdir()]), int(status["Threads"]))
 
 
-def judge(process: str, samples: Sequence[Sample], warm: float = WARM) -> list[Verdict]:
-    """Compare the first fifth with the last one, of what came after ``warm`` seconds. Pure.
+def judge(process: str, samples: Sequence[Sample], warm: float = WARM_UP_S) -> list[Verdict]:
+    """Compare the first fifth of the samples after ``warm`` seconds with the last fifth. Pure.
 
-    Memory may grow by `TOLERANCE`; descriptors and threads not at all, but for one that a call holds for a moment.
-
-    Raises:
-        ValueError: there are not enough samples.
+    Memory may grow by the share `TOLERANCE`; descriptors and threads only by one, which a call may hold for a moment.
+    Raises ``ValueError`` when there are not enough samples.
     """
     later = [one for one in samples if one.at >= warm]
     if len(later) < 5:
@@ -81,7 +79,7 @@ def judge(process: str, samples: Sequence[Sample], warm: float = WARM) -> list[V
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """For people."""
+    """The verdicts as a table for people."""
     rows = [f"{'process':10} {'measure':8} {'first':>10} {'last':>10} {'change':>8}"]
     for one in verdicts:
         change = (one.last - one.first) / one.first if one.first else 0.0
@@ -91,7 +89,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 
 class Sampler:
-    """Samples the sidecars that are never killed, every `EVERY` seconds."""
+    """Samples the sidecars that are never killed, every `INTERVAL_S` seconds."""
 
     def __init__(self) -> None:
         self.samples: dict[str, list[Sample]] = {}
@@ -102,13 +100,13 @@ class Sampler:
         now = time.monotonic()
         if now < self._due:
             return
-        self._due = now + EVERY
+        self._due = now + INTERVAL_S
         for slot, pid in pids(world).items():
             self.samples.setdefault(f"sidecar {slot}", []).append(sample(pid, now - self._began))
 
 
 def pids(world: World) -> Mapping[str, int]:
-    """Process ids of the protected sidecars: of the command, not of its guard."""
+    """The process ids of the protected sidecars' commands, not of their guards."""
     found: dict[str, int] = {}
     for slot, sidecar in world.sidecars():
         if slot in PROTECTED:
@@ -120,7 +118,7 @@ def pids(world: World) -> Mapping[str, int]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; answers the exit code."""
+    """Run the command line. Returns the exit code."""
     parser = argparse.ArgumentParser("python -m tests.chaos.soak", description=(__doc__ or "").split("\n\n", 1)[1])
     parser.add_argument("--minutes", type=float, default=30.0, metavar="M", help="default %(default)g; more than 5")
     parser.add_argument(
@@ -128,9 +126,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the schedule; default %(default)s")
     parser.add_argument("--output", type=Path, default=Path(".chaos/soak.json"), help="default %(default)s")
-    parser.add_argument("--warm", type=float, default=WARM, help=argparse.SUPPRESS)
+    parser.add_argument("--warm", type=float, default=WARM_UP_S, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.minutes * 60 < options.warm + 5 * EVERY:
+    if options.minutes * 60 < options.warm + 5 * INTERVAL_S:
         parser.error(f"--minutes: what comes after minute {options.warm / 60:g} is judged, so it must be longer")
     faults = max(1, round(options.minutes))
     plan = schedule.make(

@@ -1,4 +1,4 @@
-"""Small runs made by hand, in which all is right. Pure."""
+"""Small runs made by hand, without any breach. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INTERVAL = 0.1
 
 
 class Story:
-    """Tells what happened, one thing after the other, each ``step`` seconds later."""
+    """Builds facts from events, each ``step`` seconds after the one before."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -28,27 +28,27 @@ class Story:
         self._position = 0
 
     def sidecar(self, client: str) -> None:
-        """A sidecar begins."""
+        """A sidecar starts."""
         self.lives.append(Life(client, client.partition("-")[0], self._tick()))
 
     def dies(self, client: str) -> None:
-        """It ends."""
+        """A sidecar ends."""
         end = self._tick()
         self.lives = [replace(one, end=end) if one.client == client else one for one in self.lives]
 
     def group(self, **owners: Iterable[int]) -> None:
-        """A generation: partitions by client, whose `-` is written `_`."""
+        """A generation begins: partitions by client, whose `-` is written `_`."""
         of = {p: (f"{client}-member", client.replace("_", "-")) for client, many in owners.items() for p in many}
         self.generations.append(Generation(self._next(), self._tick(), len(self.generations) + 1, of))
         self.passes(0.5)
 
     def lease(self, name: str, partition: int, start: int) -> None:
-        """A lambda is made, in the process that the name begins with: ``a1-1.3``."""
+        """A lambda is created. Its name begins with its process: ``a1-1.3``."""
         process, slot = name.partition(".")[0], name[0]
         self.leases[name] = Lease(name, process, slot, partition, start, 1, self._tick())
 
     def handles(self, name: str, first: int, last: int, *, every: int = 0, commit: bool = True) -> None:
-        """It handles these; checkpoints each ``every``-th, which is committed soon."""
+        """A lambda handles these records. It checkpoints each ``every``-th, which is committed soon."""
         for offset in range(first, last + 1):
             self.handled.append(Handled(self._tick(), name, self.leases[name].partition, offset))
             if every and (offset + 1 - first) % every == 0:
@@ -57,45 +57,45 @@ class Story:
                     self.commit(self.leases[name].partition, offset + 1)
 
     def checkpoint(self, name: str, offset: int) -> None:
-        """It checkpoints."""
+        """A lambda checkpoints."""
         self.checkpoints.append(Checkpointed(self._tick(), name, self.leases[name].partition, offset))
 
     def commit(self, partition: int, offset: int) -> None:
-        """Its sidecar's commit is in Kafka."""
+        """A commit is in Kafka."""
         self.commits.append(Commit(self._next(), self._tick(), partition, offset))
 
     def closes(self, name: str) -> None:
-        """It is closed."""
+        """A lambda is closed."""
         self.leases[name] = replace(self.leases[name], closing=self._tick(), closed=self._tick())
 
     def fails(self, name: str, offset: int, *, critical: bool) -> None:
-        """Its handler fails."""
+        """A lambda's handler fails."""
         self.failures.append(Failed(self._tick(), name, self.leases[name].partition, offset, critical))
 
     def seek(self, partition: int, target: int) -> None:
-        """An operator's seek, committed before its answer."""
+        """An operator seeks; the seek is committed before its answer."""
         self.passes(0.5)
         sent = self._tick()
         self.commit(partition, target)
         self.seeks.append(Seek(partition, target, sent, self._tick(), done=True))
 
     def passes(self, seconds: float) -> None:
-        """Nothing happens."""
+        """Let time pass without events."""
         self.now += seconds
 
     def facts(self) -> Facts:
-        """All of it; what was handled is what there is, and the last commits are the ends."""
-        places = {(one.partition, one.offset) for one in self.handled}
-        places |= {(one.partition, one.offset) for one in self.failures}
-        numbers = sorted({partition for partition, _ in places})
-        records = {number: tuple(sorted(o for p, o in places if p == number)) for number in numbers}
+        """The facts. The handled records are all records, and the last commits are the partitions' ends."""
+        everything = {(one.partition, one.offset) for one in self.handled}
+        everything |= {(one.partition, one.offset) for one in self.failures}
+        numbers = sorted({partition for partition, _ in everything})
+        records = {number: tuple(sorted(o for p, o in everything if p == number)) for number in numbers}
         ends = {number: offsets[-1] + 1 for number, offsets in records.items()}
         return Facts(
             window=WINDOW,
             interval=INTERVAL,
             on_critical="halt",
             records=records,
-            acknowledged=frozenset(places),
+            acknowledged=frozenset(everything),
             leases=tuple(self.leases.values()),
             handled=tuple(self.handled),
             checkpoints=tuple(self.checkpoints),
@@ -126,13 +126,13 @@ def takeovers() -> Facts:
     story.lease("a1-1.2", 1, 0)
     story.handles("a1-1.1", 0, 29, every=10)
     story.handles("a1-1.2", 0, 39, every=10)
-    # Handled and not checkpointed; a checkpoint that dies with its process. The same sidecar goes on.
+    # Records handled without a checkpoint; a checkpoint lost with its process. The same sidecar goes on.
     story.handles("a1-1.2", 40, 47)
     story.checkpoint("a1-1.2", 47)
     story.lease("a2-1.1", 1, 40)
     story.passes(0.5)
     story.handles("a2-1.1", 40, 99, every=6)
-    # Two checkpoints are not committed any more when the sidecar dies.
+    # Two checkpoints are not committed when the sidecar dies.
     story.handles("a1-1.1", 30, 49, every=10, commit=False)
     story.handles("a1-1.1", 50, 58)
     story.dies("a-1")
@@ -147,7 +147,7 @@ def takeovers() -> Facts:
     story.passes(0.5)
     story.lease("b1-1.3", 0, 51)
     story.handles("b1-1.3", 51, 120, every=7)
-    # Peace for some time: every commit is in time.
+    # No fault for some time: every commit is in time.
     story.passes(20.0)
     story.step = 0.1
     story.handles("b1-1.2", 100, 159, every=10)

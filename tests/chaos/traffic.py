@@ -1,4 +1,4 @@
-"""Steady traffic over all partitions from one idempotent producer; what was acknowledged is written down."""
+"""Steady traffic to all partitions from one idempotent producer, which records the acknowledged offsets."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tests.chaos.world import TOPIC
 
 
 class Traffic:
-    """Records from a thread of its own, until `stop`."""
+    """Produces records in a thread of its own, until `stop`."""
 
     def __init__(self, address: str, folder: Path, partitions: int, rate: float) -> None:
-        """``rate``: records a second, in all partitions together."""
+        """``rate``: records a second in all partitions together."""
         self._journal = Journal(folder / "history" / "producer.jsonl")
         self._partitions = partitions
         self._wanted = partitions
         self._interval = partitions / rate
-        # The broker may be away for long, and what is produced once must not be given up.
+        # The broker may be down for long, and a produced record must not be given up.
         settings = {"enable.idempotence": True, "acks": "all", "linger.ms": 5, "message.timeout.ms": 300_000}
         quick = {"reconnect.backoff.max.ms": 500, "retry.backoff.ms": 50, "log_level": 0}
         self._producer = Producer({"bootstrap.servers": address, **settings, **quick})
@@ -37,19 +37,19 @@ class Traffic:
         self.acknowledged = 0
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def ask(self, partition: int, **what: Any) -> None:
-        """Put a wish to fail into the partition's next record."""
+        """Make the partition's next record ask its handler to fail."""
         self._asked[partition].append(what)
 
     def grow(self, partitions: int) -> None:
-        """Write into so many partitions from now on, as soon as the broker shows them."""
+        """Produce to this many partitions, as soon as the broker shows them."""
         self._wanted = partitions
 
     def stop(self, patience: float = 60.0) -> int:
-        """End; returns how many records got no answer."""
+        """Stop. Returns the number of records without an answer."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(patience + 5)
@@ -79,7 +79,7 @@ class Traffic:
             raise
 
     def _look_for_more(self) -> None:
-        """Asking is also what tells the producer of them: it takes no record for one that it does not know."""
+        """Ask for new partitions. This also refreshes the producer's metadata, without which it refuses records."""
         with suppress(KafkaException):
             found = self._producer.list_topics(TOPIC, timeout=1.0).topics[TOPIC].partitions
             self._partitions = max(self._partitions, min(self._wanted, len(found)))
@@ -88,7 +88,7 @@ class Traffic:
         while not self._stop.is_set():
             try:
                 self._producer.produce(TOPIC, value, partition=partition, on_delivery=self._delivered)
-            except BufferError:  # the broker has been away for long
+            except BufferError:  # the broker has been down for long
                 self._producer.poll(0.1)
             else:
                 return
@@ -98,8 +98,8 @@ class Traffic:
             self._reports.append({"kind": "refused", "partition": message.partition(), "error": error.str()})
         else:
             self.acknowledged += 1
-            place = {"partition": message.partition(), "offset": message.offset()}
-            self._reports.append({"kind": "produced", **place})
+            record = {"partition": message.partition(), "offset": message.offset()}
+            self._reports.append({"kind": "produced", **record})
 
     def _write(self) -> None:
         reports, self._reports = self._reports, []

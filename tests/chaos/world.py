@@ -1,4 +1,4 @@
-"""The real things: one Kafka, the sidecars, their lambda processes. Every process runs behind a guard."""
+"""The real processes: one Kafka, the sidecars, their lambda processes. A guard runs each of them."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tests.integration.harness import NAME, Program, Sidecar
 from tests.servers import topics
 from tests.servers.kafka import KafkaServer
 
-ENDS_WITHIN = 45.0
-"""Seconds that anything may take to end in order, with the broker away and everybody at once on two cores."""
+ENDS_WITHIN_S = 45.0
+"""Seconds within which any process must end in order, even without the broker and all at once on two cores."""
 TOPIC = "chaos"
 GROUP = "chaos"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the world is made with."""
+    """The options of a world."""
 
     partitions: int
     window: int = 50
@@ -41,7 +41,7 @@ class Options:
 
     @property
     def dead_letter_topic(self) -> str:
-        """Where the sidecar puts what failed critically."""
+        """The topic for records that failed critically, if there is one."""
         return f"{TOPIC}.{NAME}.dead-letter"
 
 
@@ -52,7 +52,7 @@ class Running:
     program: Program
     label: str
     ending: bool = False
-    """It was told to end."""
+    """Whether it was told to end."""
     frozen: bool = False
 
 
@@ -66,10 +66,10 @@ class World:
         self.kafka = KafkaServer({"offsets.topic.segment.bytes": 1 << 30, "log.retention.ms": -1})
         self.running: dict[str, Running] = {}
         self.crashes: dict[str, int] = {}
-        """Exit codes of those that ended without being told to."""
+        """Exit codes of processes that ended without being told to."""
         self.exits: dict[str, int] = {}
-        """Exit codes of the last ones, that were told to end with all at peace."""
-        # A socket's path has at most about 100 bytes, and the folder may be anywhere.
+        """Exit codes of the processes that were told to end after all faults."""
+        # A socket's path has at most about 100 bytes, and the run's folder may have a long path.
         self._sockets = Path(tempfile.mkdtemp(prefix="chaos-"))
         self._starts: dict[str, int] = {}
         self._broker_up = False
@@ -79,13 +79,13 @@ class World:
     # --- beginning and end --------------------------------------------------------------------------------------
 
     def start_broker(self) -> None:
-        """The first time; the topic with it."""
+        """Start the broker for the first time and create the topic."""
         self.kafka.start()
         self._broker_up = True
         topics.create_topic(self.kafka.address, TOPIC, self.options.partitions)
 
     def close(self) -> None:
-        """Kill what is left, keep the logs."""
+        """Kill all remaining processes and keep the logs."""
         for slot in [*self.running]:
             self._forget(slot)
         with suppress(OSError, RuntimeError):
@@ -94,20 +94,20 @@ class World:
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     def left(self) -> list[str]:
-        """Command lines of processes of this run that still run; the broker is not one of them."""
-        places = [str(self._sockets).encode(), str(self.folder / "configs").encode()]
+        """The command lines of this run's processes that still run, except the broker's."""
+        folders = [str(self._sockets).encode(), str(self.folder / "configs").encode()]
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
                 words = path.read_bytes().split(b"\0")
-                if any(place in word for word in words for place in places):
+                if any(folder in word for word in words for folder in folders):
                     found.append(b" ".join(words).decode(errors="replace").strip())
         return found
 
     # --- one step -------------------------------------------------------------------------------------------------
 
     def do(self, verb: str, target: str) -> None:
-        """Carry out a step. One that finds its target as it should become does nothing."""
+        """Carry out a step. Does nothing if its target is already in the wanted state."""
         if target == "broker":
             getattr(self, f"_broker_{verb}")()
         elif verb == "start":
@@ -131,19 +131,19 @@ class World:
                 self.journal.write("thawed", slot=target, label=one.label)
 
     def grow(self, partitions: int) -> bool:
-        """Give the topic so many partitions, where the broker is there. Returns whether it did."""
+        """Increase the topic's partitions, if the broker runs. Returns whether that succeeded."""
         if not self._broker_up:
             return False
         admin = AdminClient({"bootstrap.servers": self.kafka.address, "log_level": 0})
         try:
             admin.create_partitions([NewPartitions(TOPIC, partitions)])[TOPIC].result(10.0)
         except KafkaException:
-            return False  # it came back a moment ago, and is not ready for it
+            return False  # it has just come back and is not ready
         self.journal.write("grown", partitions=partitions)
         return True
 
     def look(self) -> list[str]:
-        """Take note of processes that ended; returns the slots of those that nobody had told to."""
+        """Note ended processes. Returns the slots of those that nobody had told to end."""
         crashed = []
         for slot, one in [*self.running.items()]:
             if one.program.running():
@@ -157,13 +157,13 @@ class World:
         return crashed
 
     def sidecars(self) -> Iterator[tuple[str, Sidecar]]:
-        """Those that can answer."""
+        """The sidecars that can answer."""
         for slot, one in [*self.running.items()]:
             if isinstance(one.program, Sidecar) and not one.frozen and not one.ending and one.program.running():
                 yield slot, one.program
 
     def heal(self) -> None:
-        """Let everything go on that stands still."""
+        """Thaw everything that is frozen, and start the broker if it is down."""
         if not self._broker_up:
             with suppress(RuntimeError):
                 self.kafka.resume()
@@ -172,7 +172,7 @@ class World:
             self.do("thaw", slot)
 
     def all_up(self) -> bool:
-        """Everything that was started has come so far that it knows what to do with a SIGTERM."""
+        """Whether all started processes have installed their SIGTERM handlers."""
         return all(
             bool(one.program.log("listening for lambdas"))
             if isinstance(one.program, Sidecar)
@@ -181,14 +181,14 @@ class World:
         )
 
     def end_all(self) -> None:
-        """End everything in order, lambda processes first; their exit codes are in ``exits``."""
+        """End all processes in order, lambda processes first. Their exit codes are in ``exits``."""
         for kind in (False, True):
             slots = [slot for slot, one in self.running.items() if isinstance(one.program, Sidecar) is kind]
             for slot in slots:
                 self.do("terminate", slot)
             for slot in slots:
                 one = self.running[slot]
-                self.exits[one.label] = one.program.ended(ENDS_WITHIN)
+                self.exits[one.label] = one.program.ended(ENDS_WITHIN_S)
                 self._forget(slot)
 
     # --- processes --------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ class World:
         if before is not None:
             if not before.ending:
                 return
-            before.program.ended(ENDS_WITHIN)
+            before.program.ended(ENDS_WITHIN_S)
             self._forget(slot)
         number = self._starts[slot] = self._starts.get(slot, 0) + 1
         label = f"{slot.replace('/', '')}-{number}"
@@ -221,11 +221,11 @@ class World:
             lambda_["on_critical"] = options.on_critical
         kafka = {
             "bootstrap.servers": self.kafka.address,
-            # A new one for each start: Kafka's own record of the group then says which sidecar it was.
+            # A new one for each start, so that Kafka's record of the group tells the sidecars apart.
             "client.id": label,
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": options.session_ms,
-            # So long a broker that was killed in the middle of a rebalance waits for members that it still knows of.
+            # A broker that was killed during a rebalance waits this long for members that it still knows.
             "max.poll.interval.ms": 10_000,
             "heartbeat.interval.ms": 500,
             "fetch.wait.max.ms": 50,
@@ -247,11 +247,11 @@ class World:
         return f"unix://{self._sockets}/{sidecar}.sock"
 
     def _ended(self, slot: str) -> None:
-        """Written before the signal: from here on nothing can be expected of it."""
+        """Record the end before the signal is sent: from now on the process may do nothing."""
         self.journal.write("ended", slot=slot, label=self.running[slot].label)
 
     def _forget(self, slot: str) -> None:
-        """Kill it if it still runs, and keep what it wrote."""
+        """Kill the process if it still runs, and keep its output."""
         one = self.running.pop(slot)
         one.program.close()
         (self.folder / "logs" / f"{one.label}.log").write_text(one.program.text() + "\n")
@@ -277,7 +277,7 @@ class World:
 
     def _broker_start(self) -> None:
         if not self._broker_up:
-            with suppress(RuntimeError):  # it was only frozen
+            with suppress(RuntimeError):  # it is only frozen
                 self.kafka.start()
             self._broker_comes()
 
@@ -291,7 +291,7 @@ class World:
 
 
 def group_state(address: str, patience: float = 10.0) -> str:
-    """The group's state, once it is empty or time is over."""
+    """The group's state, as soon as it is Empty or ``patience`` (seconds) is over."""
     client = AdminClient({"bootstrap.servers": address, "log_level": 0})
     deadline = time.monotonic() + patience
     while True:
@@ -299,4 +299,4 @@ def group_state(address: str, patience: float = 10.0) -> str:
         state = str(found[GROUP].result().state.name)
         if state == "EMPTY" or time.monotonic() > deadline:
             return state
-        time.sleep(0.1)  # the broker tells nobody when a group's state changes
+        time.sleep(0.1)  # a broker sends no notice when a group's state changes

@@ -1,5 +1,5 @@
-"""Our deli and our document router against the published ones they are ports of: random sessions, played on both.
+"""Compares our deli and document router with the published JavaScript packages that they are ports of.
 
-``python -m tests.comparison`` compares; ``--record`` writes the sessions with the published one's answers into
-`tests/recorded`, from where the unit tests play them without Node.
+``python -m tests.comparison`` plays random sessions on both. ``--record`` writes sessions with the published
+packages' answers to `tests/recorded`; the unit tests play those without Node.
 """

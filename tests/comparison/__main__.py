@@ -1,4 +1,4 @@
-"""``python -m tests.comparison``: random sessions on ours and on the published ones. Ends with 1 if they differ."""
+"""``python -m tests.comparison``: plays random sessions on both packages. Exits with 1 if they differ."""
 
 import asyncio
 import json
@@ -16,14 +16,14 @@ from tests.comparison.played import Answer, Json
 from tests.comparison.sessions import session
 
 KINDS = {"well-formed": 0.0, "mutated": 0.1}
-"""Of deli's sessions: the part of the messages that have a field that they should not have."""
+"""Kinds of deli's sessions: the share of messages with a field that they should not have."""
 
 AT_ONCE = 50
-"""Sessions for one run of Node."""
+"""Sessions that one run of Node plays."""
 
 
 def main(count: int, seed: str) -> bool:
-    """Compare so many sessions of each kind. Whether all is well."""
+    """Compare ``count`` sessions of each kind. Returns whether none differs without a known reason."""
     well = True
     for kind, mutating in KINDS.items():
         found = Counter[str]()
@@ -46,7 +46,7 @@ def main(count: int, seed: str) -> bool:
 
 
 def record(seed: str) -> None:
-    """Write some sessions, and documents, with the published ones' answers."""
+    """Write some sessions and documents with the published packages' answers."""
     sessions: list[Json] = []
     for (kind, mutating), count in zip(KINDS.items(), (70, 30), strict=True):
         sessions += [

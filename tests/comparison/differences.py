@@ -1,4 +1,4 @@
-"""Where ours is another on purpose. Each entry is in the README of deli, in the tables of differences."""
+"""Intended differences from the published deli. Each one is in the tables of differences in deli's README."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ OUR_FAULTS: Mapping[str, str] = {
     "nackMessages": "nackMessages that could not be used",
     "extendClient": "extendClient that names no list",
 }
-"""How our reasons for `Malformed` begin: the service's own message is wrong. The published one may go on with it."""
+"""Prefixes of our reasons for `Malformed`: the service's message is wrong. The published deli may go on with it."""
 
 THEIR_FAULTS: Mapping[str, str] = {
     "traces.push is not a function": "a client's traces that are no list",
@@ -25,13 +25,13 @@ THEIR_FAULTS: Mapping[str, str] = {
     "Cannot create property 'noClient'": "server metadata that can have no members",
     "includes is not a function": "scopes that are no list",
 }
-"""What the published one throws in, with which its document is corrupt, and ours goes on."""
+"""Parts of errors that the published deli throws, so that its document is corrupt, while ours goes on."""
 
 
 def compare(session: Json, ours: Sequence[Answer], theirs: Sequence[Answer]) -> tuple[int, str] | None:
-    """The first step (0: the start) at which the answers differ, and why they may; "" where they may not.
+    """The first step (0: the start) at which the answers differ, and the known reason; "" without one.
 
-    None: they are alike to the end.
+    None: all answers are equal.
     """
     theirs = without_early_checkpoints(session["steps"], theirs)
     for index in range(max(len(ours), len(theirs))):
@@ -44,9 +44,9 @@ def compare(session: Json, ours: Sequence[Answer], theirs: Sequence[Answer]) -> 
 
 
 def without_early_checkpoints(steps: Sequence[Step], answers: Iterable[Answer]) -> list[Answer]:
-    """The published one's answers without the checkpoints that it makes for records that it had already.
+    """The published deli's answers without its checkpoints for records that it had processed before.
 
-    It makes them whether or not the state is saved, and again and again (DL-47). Ours come with the save.
+    It makes them repeatedly, even if the state is not saved (DL-47). Our deli makes them when the state is saved.
     """
     kept = []
     told = -1

@@ -1,4 +1,4 @@
-"""Documents whose clients do all right: what is put into Kafka, for tests of the whole path."""
+"""Documents whose clients make no mistakes: the records to produce to Kafka, for tests of the whole path."""
 
 import json
 import random
@@ -10,7 +10,7 @@ from tests.comparison.played import Answer, Json
 from tests.comparison.sessions import NOW
 
 LENGTHS = {"minutes-of-a-meeting": 420, "table-é": 260, "short": 60}
-"""Records of each document."""
+"""The number of records of each document."""
 
 AS_RECORDED: Json = {
     "clientTimeout": 10**13,
@@ -18,13 +18,13 @@ AS_RECORDED: Json = {
     "activityTimeout": 10**8,
     "disableNoClientMessage": True,
 }
-"""The sequencer says nothing of itself: it would come between the records, at other places each time."""
+"""The sequencer sends no messages of its own: they would appear between the records at varying positions."""
 
 TELLING = (
     *("sequenceNumber", "minimumSequenceNumber", "type", "clientId", "clientSequenceNumber"),
     *("referenceSequenceNumber", "timestamp", "expHash1"),
 )
-"""What is kept of a sequenced operation. The hash covers the rest, but for what goes through as it is."""
+"""The fields that are kept of a sequenced operation. The hash covers the others, except those passed on unchanged."""
 
 
 class _Document:
@@ -34,10 +34,10 @@ class _Document:
         self.time = NOW
         self.number = 0
         self.clients: dict[str, list[int]] = {}
-        """Of each: its last own number, and its last reference."""
+        """By client: its last client sequence number, and its last reference sequence number."""
 
     def records(self, count: int) -> Iterator[list[Json]]:
-        """The contents of so many records."""
+        """The contents of ``count`` records."""
         yield [self._join()]
         for _ in range(count - 4):
             self.time += self.rng.choice((3, 40, 900, 20_000))
@@ -78,7 +78,7 @@ class _Document:
     def _join(self) -> Json:
         name = str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
         self.clients[name] = [0, self.number]
-        # At the minimum, which is not below what anybody refers to; a reference to what it sees now is never below.
+        # A reference to the current number is never below the minimum, which is at most every client's reference.
         self.number += 1
         detail = {"mode": "write", "scopes": ["doc:read", "doc:write", "summary:write"], "user": {"id": name[:8]}}
         return self._raw(None, "join", data=json.dumps({"clientId": name, "detail": detail}))
@@ -106,14 +106,14 @@ def made(name: str, count: int, seed: str) -> list[list[Json]]:
 
 
 def session(contents: list[list[Json]]) -> Json:
-    """For the published deli."""
+    """A session with these records for the published deli."""
     state: Json = {"clients": [], "durableSequenceNumber": 0, "logOffset": -1, "sequenceNumber": 0}
     steps = [["put", entries, 0] for entries in contents]
     return {"now": NOW, "config": AS_RECORDED, "signals": False, "state": state, "steps": steps}
 
 
 def recorded(name: str, contents: list[list[Json]], answers: list[Answer]) -> Json:
-    """A document as it is stored: its records, and what must come of them."""
+    """A document as it is stored: its records, and the expected sequenced operations."""
     outputs = [output for answer in answers for output in answer if output["kind"] == "deltas"]
     messages = [message for output in outputs for message in output["msgs"]]
     refused = [message for message in messages if message["type"] != "SequencedOperation"]

@@ -1,4 +1,4 @@
-"""Messages with one field that they should not have."""
+"""Messages in which one field has a value that it should not have."""
 
 import copy
 import json
@@ -34,11 +34,11 @@ VALUES: Sequence[Any] = (
 )
 
 OF_A_CLIENT = ("clientSequenceNumber", "referenceSequenceNumber", "type", "contents", "metadata", "traces", "data")
-"""What a client can write as it likes, with all else in its ``operation``."""
+"""Fields whose values a client chooses, in its ``operation``."""
 
 
 def mutated(rng: random.Random, entry: dict[str, Any]) -> dict[str, Any]:
-    """A copy with one value that it should not have: a client's in its operation, the service's also in its data."""
+    """A copy with one wrong value: of a client's message in its operation, of the service's also in its data."""
     entry = copy.deepcopy(entry)
     operation = entry["operation"]
     if entry["clientId"]:
@@ -61,10 +61,10 @@ def _put(where: Any, name: Any, value: Any) -> None:
 
 
 def _data(rng: random.Random, text: str) -> Any:
-    """Any value in the JSON, or the text itself, is another one."""
+    """Replace a value in the JSON, or the text itself."""
     try:
         holder = [json.loads(text)]
-    except (TypeError, ValueError):  # mutated before
+    except (TypeError, ValueError):  # a mutation before this one made it invalid
         return text
     where: Any = holder
     name: Any = 0

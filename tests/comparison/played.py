@@ -1,4 +1,4 @@
-"""A session of deli, played on ours: the answers look as those of `original/deli.js`."""
+"""Plays a session on our deli; the answers have the format of `original/deli.js`."""
 
 import json
 from collections.abc import Iterator
@@ -33,11 +33,11 @@ TENANT, DOCUMENT = "t1", "d1"
 _OP_EVENTS = ("idle", "maxOps", "maxTime", "updatedDurableSequenceNumber")
 
 EXACT = 2**53
-"""JavaScript knows no whole number beyond it exactly."""
+"""JavaScript has no exact integers beyond it."""
 
 
 def comparable(value: Any) -> Any:
-    """As it comes through JSON, numbers as JavaScript has them."""
+    """A value as it comes through JSON, with JavaScript's numbers."""
     return json.loads(encode(value), parse_int=_number)
 
 
@@ -47,7 +47,7 @@ def _number(digits: str) -> int | float:
 
 
 class Player:
-    """One document: its records, what it sends to itself, its stored state, and the time."""
+    """One document: its records, the messages that it sends to itself, its stored state, and the time."""
 
     def __init__(self, config: Json, signals: bool, state: Json, now: int) -> None:
         self.config = Config.from_settings({**config, "signals": signals})
@@ -55,7 +55,7 @@ class Player:
         self.loop: list[Json] = []
         self.stored = state
         self.malformed: Malformed | None = None
-        """What ended the session."""
+        """The error that ended the session, if any."""
         self._log: list[tuple[int, bytes]] = []
         self._offset = -1
         self._committed = -1
@@ -66,11 +66,11 @@ class Player:
 
     @property
     def state(self) -> State:
-        """As it is now."""
+        """The current state."""
         return self.sequencer.session.state
 
     def play(self, step: Step) -> Answer:
-        """What comes of it. After a step that cannot be done, `malformed` says why."""
+        """Play a step and return its answer. If the step fails, `malformed` has the error."""
         try:
             return self._played(*step)
         except Malformed as error:
@@ -101,7 +101,7 @@ class Player:
         state = State.from_json(self.stored)
         self.saves = Saves(safe=state.log_offset)
         self.sequencer = Sequencer(Document(TENANT, DOCUMENT), state, self.config, self.now)
-        # Nobody can listen to the published one while it is made.
+        # The published deli has no listeners yet while it is created.
         return [one for one in self._show(self.sequencer.outputs) if not one["kind"].startswith("event:")]
 
     def _put(self, contents: list[Any], gap: int = 0) -> Answer:

@@ -1,4 +1,4 @@
-"""The published packages, played in Node."""
+"""Plays sessions on the published packages, in Node."""
 
 import json
 import shutil
@@ -14,11 +14,10 @@ HERE = Path(__file__).resolve().parent
 
 
 def answers(program: str, sessions: Iterable[dict[str, Any]]) -> Iterator[Any]:
-    """What the program of this name in `original` answers to each session.
+    """The answers of the program with this name in `original` to each session.
 
-    Raises:
-        environments.NotToBeHadError: the packages cannot be installed.
-        RuntimeError: the program failed.
+    Raises ``environments.NotToBeHadError`` when the packages cannot be installed, ``RuntimeError`` when the program
+    fails.
     """
     node = shutil.which("node")
     if node is None:
@@ -28,5 +27,5 @@ def answers(program: str, sessions: Iterable[dict[str, Any]]) -> Iterator[Any]:
     done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{program}.js: {done.stderr.strip()[-2000:]}")
-    for line in done.stdout.split("\n")[:-1]:  # not `splitlines`, which knows more ends of lines
+    for line in done.stdout.split("\n")[:-1]:  # not `splitlines`, which splits at more characters
         yield comparable(json.loads(line))

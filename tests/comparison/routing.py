@@ -1,7 +1,7 @@
-"""Random sessions of the document router, and what has to be alike.
+"""Random sessions of the document router, and the comparison of their results.
 
-The steps: ``msg, offset, document, text`` (a text of its own is of no document), ``cp, document, offset``,
-``tick, ms``, ``restart`` (of the partition; what is not done comes again in the steps after it), ``close, reason``.
+The steps: ``msg, offset, document, text`` (without a document: only a text), ``cp, document, offset``, ``tick, ms``,
+``restart`` (of the partition; the next steps repeat unfinished messages), ``close, reason``.
 """
 
 import random
@@ -16,13 +16,13 @@ Step = list[Any]
 NAMES = ("A", "B", "C", "é", "a/b")
 
 WAITS = (0, 1, 1_000, 59_999, 60_000, 60_001, 599_999, 600_000, 600_001, 660_000)
-"""Milliseconds; the router looks for idle documents every 60,000, and they are after 600,000."""
+"""Milliseconds. The router looks for idle documents every 60,000; a document is idle after 600,000."""
 
 REASONS = {"Rebalance": CloseReason.REBALANCED, "Stop": CloseReason.STOPPED}
 
 
 def session(seed: str, length: int = 60) -> dict[str, Any]:
-    """A session of so many steps, or some more."""
+    """A session of ``length`` steps, or some more."""
     rng = random.Random(seed)
     offset = -1
     log: list[tuple[int, str | None]] = []
@@ -65,7 +65,7 @@ INTERVAL, IDLE = 60_000, 600_000
 
 
 class _Player:
-    """Our router. A millisecond of the session is one of its seconds: so all times are whole numbers."""
+    """Plays on our router. A millisecond of the session is one of its seconds, so all times are whole numbers."""
 
     def __init__(self, now: float = 0.0) -> None:
         self.world = World(activity_timeout=float(IDLE))
@@ -73,7 +73,7 @@ class _Player:
         self._next = now + INTERVAL
 
     async def tick(self, milliseconds: int) -> None:
-        """Time goes on; the router looks for idle documents at each interval since it was made."""
+        """Let time pass; at each interval since its creation the router looks for idle documents."""
         end = self.world.clock.now + milliseconds
         while self._next <= end:
             self.world.clock.now = self._next
@@ -84,7 +84,7 @@ class _Player:
 
 
 async def play(steps: Sequence[Step]) -> list[list[str]]:
-    """What ours does in each step."""
+    """The actions of our router in each step."""
     player = _Player()
     answers = []
     for step in steps:
@@ -110,11 +110,11 @@ async def play(steps: Sequence[Step]) -> list[list[str]]:
 
 
 def difference(steps: Sequence[Step], ours: Sequence[list[str]], theirs: Sequence[list[str]]) -> str | None:
-    """What is wrong, if something is.
+    """The first difference that is wrong, or None.
 
-    Handlers are called alike, and lambdas made and closed. Ours checkpoints at least as far as theirs, and never a
-    message that is not done: theirs takes a document's own last checkpoint for its place, ours the last message
-    before the document's first that is not done.
+    Both must call the same handlers, and create and close the same lambdas. Our router must checkpoint at least as
+    far as theirs, and never an unfinished message: theirs counts a document's last checkpoint, ours the message
+    before the document's first unfinished message.
     """
     lowest = _Lowest()
     our_place = their_place = -1
@@ -123,7 +123,7 @@ def difference(steps: Sequence[Step], ours: Sequence[list[str]], theirs: Sequenc
             our_place = their_place = -1
         mine, other = _but_checkpoints(ours[index]), _but_checkpoints(theirs[index])
         if step[0] == "tick":
-            mine, other = sorted(mine), sorted(other)  # documents that are idle at one time, in whichever order
+            mine, other = sorted(mine), sorted(other)  # documents that become idle together, in any order
         if mine != other:
             return f"step {index}, {step}: {mine}, and the published one {other}"
         their_place = max(_places(theirs[index]), default=their_place)
@@ -135,14 +135,14 @@ def difference(steps: Sequence[Step], ours: Sequence[list[str]], theirs: Sequenc
 
 
 class _Lowest:
-    """The last offset before the first message that is not done."""
+    """The last offset before the first unfinished message."""
 
     def __init__(self) -> None:
         self._open: dict[str, list[int]] = {}
         self._newest = -1
 
     def after(self, step: Step) -> int:
-        """As it is after this step."""
+        """The offset after this step."""
         match step:
             case ["msg", offset, name, *_]:
                 self._newest = offset
@@ -160,7 +160,7 @@ def _places(lines: Sequence[str]) -> list[int]:
 
 
 def _but_checkpoints(lines: Sequence[str]) -> list[str]:
-    """Without checkpoints, and with our words for why a lambda is closed."""
+    """The lines without checkpoints, and with our reasons for closing a lambda."""
     words = {"ActivityTimeout": "idle", "Rebalance": "rebalanced", "Stop": "stopped"}
     kept = [line for line in lines if not line.startswith("CP ")]
     for theirs, ours in words.items():

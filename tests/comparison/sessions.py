@@ -1,14 +1,13 @@
 """Random sessions of deli: clients, the service, time, saves that hang or fail, restarts.
 
-A session is what both are told: ``config``, ``signals``, ``state`` and ``now`` to start with, and ``steps``:
+Both packages get the session: ``config``, ``signals``, ``state`` and ``now`` at the start, and ``steps``:
 
-- ``put, entries, gap``: a record with these messages, so many offsets further on;
+- ``put, entries, gap``: a record with these messages, ``gap`` offsets further on;
 - ``loop``: the oldest message that the sequencer has sent to itself comes back;
-- ``again, n``: the record of n records ago is read once more;
-- ``advance, ms``: time passes, and each timer goes off at its own time;
-- ``hang``: the saves from now on take until ``saved`` or ``unsaved``, which end one; their argument says whether the
-  next ones hang too;
-- ``restart``: another process begins at what is stored and committed.
+- ``again, n``: the record of n records ago is read again;
+- ``advance, ms``: time passes, and each timer fires at its time;
+- ``hang``: saves hang until ``saved`` or ``unsaved`` ends one; its argument says whether the next saves hang too;
+- ``restart``: another process starts with the stored state and the committed offset.
 """
 
 import json
@@ -42,16 +41,16 @@ WAITS = (
     300_000,
     300_001,
 )
-"""Milliseconds. The timers' own times are among them, and one less and one more."""
+"""Milliseconds: among them the timers' times, and one less and one more."""
 
 
 def session(seed: str, length: int = 60, mutating: float = 0.0) -> tuple[Json, list[Answer]]:
-    """A session, and the answers of our sequencer, with which it was made.
+    """A session, and the answers of our sequencer, on which its steps depend.
 
     Args:
         seed: The same seed makes the same session.
-        length: Steps.
-        mutating: The part of the messages that have a field that they should not have.
+        length: The number of steps.
+        mutating: The share of messages with a field that they should not have.
     """
     rng = random.Random(seed)
     story = _Story(rng, mutating)
@@ -70,13 +69,13 @@ def session(seed: str, length: int = 60, mutating: float = 0.0) -> tuple[Json, l
 
 
 class _Story:
-    """What happens next, for one session."""
+    """Chooses the steps of one session."""
 
     def __init__(self, rng: random.Random, mutating: float) -> None:
         self.rng = rng
         self.mutating = mutating
         self.of_clients_only = rng.random() < 0.5
-        """A message of the service that is not understood ends a session, often soon."""
+        """Only clients' messages are mutated: a mutated message of the service ends a session, often soon."""
         self.config = _config(rng)
         self.signals = rng.random() < 0.5
         self.state: Json = {"clients": [], "durableSequenceNumber": 0, "logOffset": -1, "sequenceNumber": 0}

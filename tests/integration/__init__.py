@@ -1,1 +1,1 @@
-"""One behaviour suite over two brokers: the embedded one and real Kafka."""
+"""One suite of behaviour tests on two brokers: the embedded one and real Kafka."""

@@ -1,6 +1,6 @@
-"""What must hold of a history, whatever happened. Pure: each raises AssertionError with the first breach.
+"""Invariants of a history. Pure: each check raises ``AssertionError`` with the first breach.
 
-`produced` is what a reader of committed records sees of a topic: (partition, offset) of each.
+`produced` has the (partition, offset) of each record of a topic that a consumer of committed records sees.
 """
 
 from __future__ import annotations
@@ -11,23 +11,25 @@ from itertools import pairwise
 
 from tests.integration.history import Event
 
-Place = tuple[int, int]
+RecordId = tuple[int, int]
 """Partition and offset."""
 
 
-def places(events: Iterable[Event]) -> list[Place]:
-    """Where the handled messages were, in the order of their handling."""
+def record_ids(events: Iterable[Event]) -> list[RecordId]:
+    """The handled messages, in the order of their handling."""
     return [(event.partition, event.offset) for event in events if event.kind == "handled"]
 
 
-def all_handled(produced: Iterable[Place], events: Iterable[Event], left_out: Iterable[Place] = ()) -> None:
-    """Each record was handled at least once, and nothing that is not a record (or was left out) at all."""
-    wanted, got = set(produced) - set(left_out), set(places(events))
+def all_handled(produced: Iterable[RecordId], events: Iterable[Event], left_out: Iterable[RecordId] = ()) -> None:
+    """Each record was handled at least once; records that do not exist, or were left out, never."""
+    wanted, got = set(produced) - set(left_out), set(record_ids(events))
     assert not wanted - got, f"{len(wanted - got)} never handled, the first {min(wanted - got)}"
     assert not got - wanted, f"{len(got - wanted)} should not have been handled, the first {min(got - wanted)}"
 
 
-def all_handled_once(produced: Iterable[Place], events: Sequence[Event], left_out: Iterable[Place] = ()) -> None:
+def all_handled_once(
+    produced: Iterable[RecordId], events: Sequence[Event], left_out: Iterable[RecordId] = ()
+) -> None:
     """Each record was handled exactly once."""
     all_handled(produced, events, left_out)
     none_twice(events)
@@ -35,11 +37,11 @@ def all_handled_once(produced: Iterable[Place], events: Sequence[Event], left_ou
 
 def none_twice(events: Iterable[Event]) -> None:
     """No record was handled twice."""
-    twice = {place: count for place, count in Counter(places(events)).items() if count > 1}
+    twice = {record: count for record, count in Counter(record_ids(events)).items() if count > 1}
     assert not twice, f"{len(twice)} handled more than once, the first {min(twice)}: {twice[min(twice)]} times"
 
 
-def gapless_leases(produced: Iterable[Place], events: Sequence[Event], left_out: Iterable[Place] = ()) -> None:
+def gapless_leases(produced: Iterable[RecordId], events: Sequence[Event], left_out: Iterable[RecordId] = ()) -> None:
     """Each lambda got its partition's records in order and without a gap, from its start offset on."""
     records: dict[int, list[int]] = {}
     for partition, offset in sorted(set(produced) - set(left_out)):
@@ -61,17 +63,17 @@ def gapless_leases(produced: Iterable[Place], events: Sequence[Event], left_out:
 
 
 def leases_go_on(events: Iterable[Event], *, killed: Collection[str] = (), exactly: bool = False) -> None:
-    """No lambda starts beyond the last checkpoint of its partition, nor while another one of it is alive.
+    """No lambda starts after the offset that follows its partition's last checkpoint, or while another one lives.
 
-    One whose process was ``killed`` never says that it is closed. ``exactly``: each starts right behind the last
-    checkpoint; without, a checkpoint may have been lost with its process, or have come too late.
+    A lambda whose process was ``killed`` never records that it closed. ``exactly``: each lambda starts right after
+    the last checkpoint; otherwise a checkpoint may have been lost with its process, or have come too late.
     """
     done: dict[int, int] = {}  # the next offset to process, by partition
     alive: dict[int, str] = {}
     for event in events:
         if event.kind == "created":
             start = event.start or 0
-            # The first one begins where the config says.
+            # The first lambda begins where the config says.
             ceiling = done.setdefault(event.partition, start)
             assert start <= ceiling, f"{event.lease} starts at {start}, but all is only done below {ceiling}"
             assert not exactly or start == ceiling, f"{event.lease} starts at {start} and not at {ceiling}"
@@ -85,7 +87,7 @@ def leases_go_on(events: Iterable[Event], *, killed: Collection[str] = (), exact
 
 
 def in_order(events: Iterable[Event]) -> None:
-    """Over all lambdas together, each partition's records were handled in order: none again, none too early."""
+    """All lambdas together handled each partition's records in order, none of them twice."""
     last: dict[int, Event] = {}
     for event in events:
         if event.kind == "handled":
@@ -103,5 +105,5 @@ def longest_gap(events: Iterable[Event]) -> float:
 
 
 def caught_up(committed: Mapping[int, int], ends: Mapping[int, int]) -> bool:
-    """Every partition's committed offset is its end; one that is empty needs none."""
+    """Whether every partition's committed offset is its end offset; an empty partition needs none."""
     return all(committed.get(partition, 0) == end for partition, end in ends.items())

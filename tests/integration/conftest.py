@@ -1,4 +1,4 @@
-"""What the suite runs on: one broker of each kind for the whole session, a stage for each test."""
+"""Fixtures of the suite: one broker of each kind for the whole session, a stage for each test."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _TOOLS = {
     "images": prepare.WHEELS,
     "installed": prepare.WHEELS,
 }
-"""What a test needs, by its markers and fixtures."""
+"""The tools that a test needs, by its markers and fixtures."""
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Fetch and build what the chosen tests need before the first of them, whose time it would take.
+    """Fetch and build the tools of the chosen tests before the first test, whose timeout would include it.
 
-    What cannot be had is told, and told again by the fixture that needs it.
+    A missing tool is reported here, and again by the fixture that needs it.
     """
     if session.config.option.collectonly:
         return
@@ -47,7 +47,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Broker]:
-    """Real Kafka, for what the embedded broker cannot do."""
+    """Real Kafka, for features that the embedded broker lacks."""
     need(missing_requirements())
     with KafkaServer() as server:
         yield Broker("kafka", server.address)
@@ -55,7 +55,7 @@ def kafka() -> Iterator[Broker]:
 
 @pytest.fixture
 def two_brokers() -> Iterator[KafkaCluster]:
-    """Real Kafka with two brokers of the test's own: it may kill the second, and start it again."""
+    """Real Kafka with two brokers: a test may kill the second and start it again."""
     need(missing_requirements())
     with KafkaCluster() as cluster:
         yield cluster
@@ -63,7 +63,7 @@ def two_brokers() -> Iterator[KafkaCluster]:
 
 @pytest.fixture(scope="session")
 def secured() -> Iterator[SecuredKafka]:
-    """Real Kafka that asks for passwords and TLS, and for rights."""
+    """Real Kafka with passwords, TLS and an authorizer."""
     need(missing_requirements())
     with SecuredKafka() as server:
         yield server
@@ -78,7 +78,7 @@ def embedded() -> Iterator[Broker]:
 
 @pytest.fixture(scope="session")
 def ferret() -> Iterator[FerretServer]:
-    """A database that speaks MongoDB's protocol. A test that stops it starts it again."""
+    """A database with MongoDB's protocol. A test that stops it starts it again."""
     need(ferretdb.missing_requirements())
     with FerretServer() as server:
         yield server
@@ -86,7 +86,7 @@ def ferret() -> Iterator[FerretServer]:
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def broker(request: pytest.FixtureRequest) -> Broker:
-    """Each of the two in turn: what a test with it says holds on both."""
+    """Each of the two brokers in turn, for tests of behaviour that is the same on both."""
     chosen: Broker = request.getfixturevalue(request.param)
     return chosen
 
@@ -111,13 +111,13 @@ def cluster_stage(two_brokers: KafkaCluster, tmp_path: Path, request: pytest.Fix
 
 @pytest.fixture
 def embedded_stage(embedded: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """A stage on the embedded broker, for what has nothing to do with brokers."""
+    """A stage on the embedded broker, for tests that do not depend on the broker."""
     yield from _staged(embedded, tmp_path, request)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that failed shows what its processes wrote."""
+    """Show the output of a failed test's processes."""
     report = yield
     if report.when == "call" and report.failed:
         for value in getattr(item, "funcargs", {}).values():
@@ -127,7 +127,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def need(missing: str | None) -> None:
-    """Skip the test where this machine lacks something, or fail it where it must not."""
+    """Skip the test if this machine lacks something, or fail it if `REQUIRED` is set."""
     if missing is not None:
         if os.environ.get(REQUIRED):
             pytest.fail(f"{REQUIRED} is set: {missing}", pytrace=False)

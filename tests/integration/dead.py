@@ -1,4 +1,4 @@
-"""What the tests of dead letters have in common: a lambda that fails, and what is found in the topic."""
+"""Helpers for tests of dead letters: a lambda that fails, and the dead letters in the topic."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ ADDED = [
     *(f"{OURS}{name}" for name in ("code", "attempts", "first.failure", "last.failure")),
     *(f"{OURS}{name}" for name in ("lambda", "lambda.version", "group")),
 ]
-"""The headers that a dead letter has beside its record's own, in their order."""
+"""The headers that a dead letter has after its record's own, in order."""
 
 
 def dead_topic(stage: Stage) -> str:
-    """Where the dead letters go when the config says nothing."""
+    """The default topic of the dead letters."""
     return f"{stage.topic}.{NAME}.dead-letter"
 
 
@@ -34,29 +34,29 @@ def read_dead(stage: Stage, topic: str = "") -> list[Stored]:
 
 
 def added(letter: Stored) -> dict[str, str]:
-    """What a dead letter says about its failure: its last headers."""
+    """The headers of a dead letter about its failure, which are its last ones."""
     assert letter.headers is not None
     own = letter.headers[-len(ADDED) :]
     assert [name for name, _ in own] == ADDED
     return {name: (value or b"").decode() for name, value in own}
 
 
-def sources(letters: Sequence[Stored]) -> list[checks.Place]:
-    """Where dead letters come from, in order."""
+def sources(letters: Sequence[Stored]) -> list[checks.RecordId]:
+    """The records from which the dead letters come, in order."""
     said = map(added, letters)
     return sorted((int(one[f"{CONNECT}partition"]), int(one[f"{CONNECT}offset"])) for one in said)
 
 
 def start_failing(
-    stage: Stage, places: Sequence[checks.Place], *, native: bool = True, **settings: Any
+    stage: Stage, record_ids: Sequence[checks.RecordId], *, native: bool = True, **settings: Any
 ) -> tuple[Sidecar, Program]:
-    """A sidecar with the policy, and a lambda that fails at these places."""
+    """A sidecar with the policy, and a lambda that fails at these records."""
     sidecar = stage.sidecar(on_critical="dead-letter", native=native)
-    return sidecar, stage.process(sidecar, module="failing", fail_places=places, **settings)
+    return sidecar, stage.process(sidecar, module="failing", fail_records=record_ids, **settings)
 
 
-def check_left_out(stage: Stage, dead: Sequence[checks.Place]) -> None:
-    """Everything but the dead was handled, in order and without a gap, and the dead by nobody; the lag is 0."""
+def check_left_out(stage: Stage, dead: Sequence[checks.RecordId]) -> None:
+    """All records but the dead ones were handled, in order and without a gap, and the lag is 0."""
     stage.wait_until_handled(len(stage.produced) - len(dead))
     stage.wait_until_caught_up()
     events = stage.history.events()
@@ -65,7 +65,7 @@ def check_left_out(stage: Stage, dead: Sequence[checks.Place]) -> None:
 
 
 def fail(client: HandClient, offset: int | None, **fields: Any) -> int:
-    """A critical error, and Closed; returns what becomes of the partition."""
+    """Report a critical error, and close. Returns the outcome: what becomes of the partition."""
     request = pb.ErrorRequest(
         lease=client.lease, action=pb.ERROR_ACTION_CRITICAL, offset=offset, message="cannot", **fields
     )
@@ -74,6 +74,6 @@ def fail(client: HandClient, offset: int | None, **fields: Any) -> int:
     return answer.outcome
 
 
-def places_of(stage: Stage) -> list[checks.Place]:
-    """Where the lambda failed, each time."""
+def failures_of(stage: Stage) -> list[checks.RecordId]:
+    """The records at which the lambda failed, each time."""
     return [(event.partition, event.offset) for event in stage.history.events("failing")]

@@ -1,4 +1,4 @@
-"""deli and what it needs, for tests: a sidecar with the lambda, its process, and the numbers that came out."""
+"""deli for tests: a sidecar with the lambda, its process, and the sequenced operations."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ Json = dict[str, Any]
 
 
 class DeliStage:
-    """rawdeltas, deltas and the states' topic, named after the test; a sidecar that hosts deli."""
+    """Topics for rawdeltas, deltas and states, named after the test, and sidecars that host deli."""
 
     def __init__(self, stage: Stage, partitions: int = 2, **options: Any) -> None:
-        """``options`` are the lambda's, beside those that it needs."""
+        """``options``: further options of the lambda."""
         self.stage = stage
         self.deltas = f"{stage.topic}-deltas"
         self.state = f"{stage.topic}-state"
@@ -51,19 +51,19 @@ class DeliStage:
         self.sidecar: Sidecar = self.start("sidecar")
 
     def start(self, label: str) -> Sidecar:
-        """A sidecar, one more of the group."""
+        """Start one more sidecar of the group."""
         config = self.stage.config(label=label, **self.options)
         config["lambdas"]["echo"] |= {"settings": self.settings, "plugin": "sdk_python.document_router"}
         return self.stage.sidecar(config, label)
 
     def process(self, label: str = "deli", sidecar: Sidecar | None = None, sequencer: Json | None = None) -> Program:
-        """A deli process, of the first sidecar if not of another; ``sequencer``: settings of its own."""
+        """Start a deli process, by default at the first sidecar. ``sequencer``: settings of the sequencer."""
         module = ["echo", "sdk_python.document_router", "--address", (sidecar or self.sidecar).address]
         module += [] if sequencer is None else ["--set", f"sequencer={json.dumps(sequencer)}"]
         return self.stage.program(label, [sys.executable, "-m", "sdk_python.serve", *module])
 
     def feed(self, records: Iterable[tuple[str, Json]]) -> None:
-        """Boxcars by their document, into the partition that the key gives."""
+        """Produce boxcars with their document as the key."""
         self.stage.produce(
             Record(key=key.encode(), value=json.dumps(value, separators=(",", ":")).encode())
             for key, value in records
@@ -71,7 +71,7 @@ class DeliStage:
 
     @contextmanager
     def trickle(self, records: Iterable[tuple[str, Json]], interval: float) -> Iterator[None]:
-        """Feed these one by one meanwhile, and wait for the last."""
+        """Produce these one by one during the block, and wait for the last."""
 
         def slowly() -> Iterator[tuple[str, Json]]:
             for record in records:
@@ -86,16 +86,16 @@ class DeliStage:
             thread.join()
 
     def written(self) -> int:
-        """How many records came out."""
+        """The number of records in deltas."""
         return sum(end_offsets(self.stage.broker.address, self.deltas).values())
 
     def has_got_on(self) -> bool:
-        """Whether each partition has a new checkpoint since its last process ended, or nothing left to do."""
+        """Whether each partition has a new checkpoint since its last process ended, or is caught up."""
         partitions = self.sidecar.partitions().values()
         return all(one.attempt == 1 or one.committed == one.end for one in partitions)
 
     def operations(self) -> dict[str, list[Json]]:
-        """The sequenced operations of each document, in the order of the topic; a nack fails the test."""
+        """The sequenced operations of each document, in the topic's order. A nack fails the test."""
         found: dict[str, list[Json]] = {}
         for record in read_all(self.stage.broker.address, self.deltas):
             boxcar = json.loads(record.value or b"")
@@ -106,7 +106,7 @@ class DeliStage:
 
 
 class _Told:
-    """A document's lambda that tells, in what its process writes, when it is there and when it has closed."""
+    """A document's lambda that logs its creation and its end."""
 
     def __init__(self, deli: Deli, document: str) -> None:
         self.handler = deli.handler
@@ -128,21 +128,21 @@ class _TellingFactory(service.Factory):
 
 
 async def create(config: Mapping[str, Any]) -> _TellingFactory:
-    """This module as ``document_lambda``: deli, whose documents tell when they open and close."""
+    """This module as ``document_lambda``: deli, whose documents log when they open and close."""
     return _TellingFactory(Settings.of(config))
 
 
 def cleanup_policy(address: str, topic: str) -> str:
-    """What a topic does with old records."""
+    """A topic's `cleanup.policy`."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
     admin = AdminClient({"bootstrap.servers": address})
     return str(admin.describe_configs([resource])[resource].result(20.0)["cleanup.policy"].value)
 
 
 def recorded(paths: Sequence[Path]) -> tuple[list[tuple[str, Json]], dict[str, list[Json]]]:
-    """The raw records of these recordings, side by side, and what each document's operations must be.
+    """The raw records of these recordings, interleaved, and the expected operations of each document.
 
-    They begin and end together, whatever their lengths: each part of the records has some of each document.
+    All recordings begin and end together, whatever their lengths: each part of the records has some of each document.
     """
     raw: list[tuple[float, tuple[str, Json]]] = []
     wanted: dict[str, list[Json]] = {}
@@ -155,10 +155,10 @@ def recorded(paths: Sequence[Path]) -> tuple[list[tuple[str, Json]], dict[str, l
 
 
 def check_numbers(operations: dict[str, list[Json]], wanted: dict[str, list[Json]], *, again: bool) -> int:
-    """Each document's operations are those that are wanted, in order; returns how many came more than once.
+    """Check each document's operations and their order. Returns how many came more than once.
 
-    With ``again`` a number may come again, with the same content but for the time of the state that rides on it.
-    What the sequencer sends itself at the end of a recording, such as a leave, is not in it.
+    With ``again`` a number may be repeated, with the same content except for the time of the state in it. Recordings
+    do not contain the sequencer's own messages at the end, such as a leave.
     """
     repeated = 0
     for document, expected in wanted.items():
@@ -193,7 +193,7 @@ def boxcar(document: str, *entries: Json) -> Json:
 
 
 def join(client: str) -> Json:
-    """A client comes."""
+    """A client's join."""
     detail = {"mode": "write", "scopes": ["doc:read", "doc:write"], "user": {"id": client}}
     data = json.dumps({"clientId": client, "detail": detail})
     service = {"clientSequenceNumber": -1, "referenceSequenceNumber": -1, "contents": None}

@@ -1,4 +1,4 @@
-"""A lambda by hand, frame by frame, for tests that need to say what the SDK never would."""
+"""A lambda by hand, frame by frame, for tests that send frames which the SDK never sends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integration.harness import PATIENCE
 
 
 class HandClient:
-    """One stream: it says what the test says, and what comes is read when the test asks."""
+    """One stream, which sends and reads a frame when the test says so."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.stub: Any = lambda_pb2_grpc.LambdaHostStub(channel)  # type: ignore[no-untyped-call]
@@ -28,15 +28,15 @@ class HandClient:
         self._out.put(pb.LambdaFrame(**arm))
 
     def hear(self, kind: str) -> Any:
-        """The next frame, which must be of this kind."""
+        """Read the next frame, which must be of this kind."""
         frame: pb.HostFrame = next(self._stream)
-        while (came := frame.WhichOneof("frame")) is None:  # the sidecar looks whether we read
+        while (came := frame.WhichOneof("frame")) is None:  # an empty frame: the sidecar checks whether we read
             frame = next(self._stream)
         assert came == kind, f"{came} came, not {kind}: {frame}"
         return getattr(frame, kind)
 
     def offer(self, name: str, **fields: Any) -> pb.Welcome:
-        """Offer, be welcomed, be available."""
+        """Send Offer, read Welcome, send Available."""
         offer = pb.Offer(lambda_name=name, process_id=uuid.uuid4().hex, protocol_version=1, **fields)
         self.say(offer=offer)
         welcome: pb.Welcome = self.hear("welcome")
@@ -44,45 +44,45 @@ class HandClient:
         return welcome
 
     def take(self) -> pb.Assigned:
-        """Wait for a partition and be ready for it."""
+        """Wait for Assigned and send Ready."""
         assigned: pb.Assigned = self.hear("assigned")
         self.lease = assigned.lease
         self.say(ready=pb.Ready(lease=self.lease))
         return assigned
 
     def checkpoint(self, offset: int, lease: str | None = None) -> pb.CheckpointResult:
-        """Say how far it is; what became of it."""
+        """Call Checkpoint and return its result."""
         entry = pb.CheckpointEntry(lease=self.lease if lease is None else lease, offset=offset)
         answer: pb.CheckpointResponse = self.stub.Checkpoint(pb.CheckpointRequest(entries=[entry]), timeout=PATIENCE)
         return answer.results[0]
 
     def produce(self, topic: str, *values: bytes, lease: str | None = None) -> pb.ProduceResponse:
-        """Write these into partition 0; what became of them."""
+        """Produce these values to partition 0 and return the response."""
         lease = self.lease if lease is None else lease
         request = pb.ProduceRequest(lease=lease, topics=[topic], values=values, partitions=[0] * len(values))
         answer: pb.ProduceResponse = self.stub.Produce(request, timeout=PATIENCE)
         return answer
 
     def close(self, reason: pb.ClosedReason, last: int | None = None) -> None:
-        """Closed, with the last checkpoint; then nothing more is sent."""
+        """Send Closed with the last checkpoint, and end our side of the stream."""
         entry = None if last is None else pb.CheckpointEntry(offset=last)
         self.say(closed=pb.Closed(reason=reason, last_checkpoint=entry))
         self._out.put(None)
 
     def ended(self) -> None:
-        """Until the sidecar has ended the stream too."""
+        """Wait until the sidecar has ended the stream too."""
         for _ in self._stream:
             pass
 
     def end(self) -> None:
-        """Let go of the stream."""
+        """Cancel the stream."""
         self._out.put(None)
         self._stream.cancel()
 
 
 @contextmanager
 def hand_client(address: str) -> Iterator[HandClient]:
-    """A stream of its own connection; gone at the end."""
+    """A stream with its own connection, which ends with the block."""
     with grpc.insecure_channel(address.replace("unix://", "unix:")) as channel:
         client = HandClient(channel)
         try:

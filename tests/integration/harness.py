@@ -1,6 +1,6 @@
 """Real processes for tests: the sidecar, lambda processes, and a stage that ends them all.
 
-Every process runs behind a guard, so none outlives the test run, however that ends.
+A guard runs every process, so none outlives the test run, however that ends.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from tests.servers.topics import Record
 ROOT = Path(__file__).resolve().parents[2]
 LAMBDAS = "tests.integration.lambdas."
 NAME = "echo"
-"""The lambda's name in the sidecar's config, where a test has only one."""
+"""The lambda's name in the sidecar's config, if a test has only one lambda."""
 PATIENCE = 60.0
-"""Seconds that a test waits for anything. Only what never comes takes that long; a busy machine needs some of it."""
+"""Seconds that a test waits for anything, long enough for a busy machine."""
 _POLL = 0.02
 
 needs_extension = pytest.mark.skipif(
     os.environ.get(extension.SWITCH) == "0", reason="the sidecar does without its extension, whose own this is"
 )
-"""For what the binding's messages cannot give, when the suite runs without the extension (`make fallback`)."""
+"""Skips tests of features that the fallback lacks, when the suite runs without the extension (`make fallback`)."""
 
 T = TypeVar("T")
 Line = dict[str, Any]
@@ -53,7 +53,7 @@ Line = dict[str, Any]
 
 
 def wait_for(what: Callable[[], T], about: str | Callable[[], str], timeout: float = PATIENCE) -> T:
-    """Ask again and again until the answer is true, and return it; AssertionError with ``about`` when it is late."""
+    """Poll ``what`` until its result is true, and return that. AssertionError with ``about`` after ``timeout`` s."""
     deadline = time.monotonic() + timeout
     while True:
         answer = what()
@@ -65,7 +65,7 @@ def wait_for(what: Callable[[], T], about: str | Callable[[], str], timeout: flo
 
 
 def written(line: Line) -> float:
-    """When a line of the sidecar's log was written, in seconds since the epoch."""
+    """The time of a line of the sidecar's log, in seconds since the epoch."""
     return datetime.fromisoformat(line["ts"]).timestamp()
 
 
@@ -78,16 +78,16 @@ class Broker:
 
     @property
     def properties(self) -> dict[str, Any]:
-        """What `bootstrap.servers: embedded` would set too, for a broker that the sidecar did not start itself."""
+        """The properties as with `bootstrap.servers: embedded`, for a broker that the sidecar did not start."""
         if self.name == "kafka":
             return {"bootstrap.servers": self.address, "fetch.wait.max.ms": 50}
-        # A member is let in after half of its session's time: with the default of 45 s a join takes 23 s.
+        # The broker admits a member after half of its session timeout: with the default of 45 s a join takes 23 s.
         quick = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 500, "fetch.wait.max.ms": 10}
         return {"bootstrap.servers": self.address, "partition.assignment.strategy": "range", **quick}
 
 
 class Program:
-    """A process behind a guard; what it writes is kept line by line."""
+    """A process with a guard. Its output is kept line by line."""
 
     def __init__(
         self, label: str, command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path = ROOT
@@ -95,7 +95,7 @@ class Program:
         self.label = label
         self.lines: list[Line] = []
         self._changed = threading.Condition()
-        # Settings of whoever runs the tests must not get into them.
+        # The tester's own settings must not affect the tests.
         clean = {name: value for name, value in os.environ.items() if not name.startswith("KAFKA_SIDECAR_")}
         self._process = subprocess.Popen(
             guard.guarded(command),
@@ -110,24 +110,24 @@ class Program:
         self._reader.start()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process, and wait for nothing."""
+        """Send a signal to the process, without waiting."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.write(bytes([number]))
             self._process.stdin.flush()
 
     def terminate(self, timeout: float = PATIENCE) -> int:
-        """SIGTERM; returns the exit code. AssertionError when it does not end in time."""
+        """Send SIGTERM and return the exit code. Raises ``AssertionError`` when it does not end in time."""
         self.signal(signal.SIGTERM)
         return self.ended(timeout)
 
     def kill(self) -> None:
-        """SIGKILL, and it is gone."""
+        """Send SIGKILL and wait for the end."""
         self.signal(signal.SIGKILL)
         self.ended()
 
     def ended(self, timeout: float = PATIENCE) -> int:
-        """Wait for the end by itself; returns the exit code, 128 + n for signal n."""
+        """Wait until the process ends by itself. Returns the exit code, 128 + n for signal n."""
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -136,11 +136,11 @@ class Program:
         return code
 
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the process has not ended."""
         return self._process.poll() is None
 
     def close(self) -> None:
-        """End it at once, if it has not ended, and let go of its pipes."""
+        """Kill the process, if it has not ended, and close its pipes."""
         self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -148,12 +148,12 @@ class Program:
                     pipe.close()
 
     def text(self) -> str:
-        """All that it wrote."""
+        """All its output."""
         lines = (line["event"] if [*line] == ["event"] else json.dumps(line) for line in [*self.lines])
         return "\n".join(lines)
 
     def log(self, event: str, **fields: Any) -> list[Line]:
-        """Its lines whose event begins so and that have these fields."""
+        """The lines whose event begins with ``event`` and that have these fields."""
         return [
             line
             for line in [*self.lines]
@@ -161,7 +161,7 @@ class Program:
         ]
 
     def wait_for_log(self, event: str, *, count: int = 1, timeout: float = PATIENCE, **fields: Any) -> Line:
-        """Wait until it has written ``count`` such lines; returns the last of them."""
+        """Wait for ``count`` lines as of `log`. Returns the last of them."""
 
         def there() -> bool:
             return len(self.log(event, **fields)) >= count or not self._reader.is_alive()
@@ -188,12 +188,12 @@ class Program:
 
 
 class Sidecar(Program):
-    """A `kafka-sidecar` process. Its address is known, and can be dialled by lambdas, before it listens."""
+    """A `kafka-sidecar` process. Its address is known before it listens, so lambdas can dial it already."""
 
     def __init__(
         self, folder: Path, config: Mapping[str, Any], label: str = "sidecar", *, native: bool = True
     ) -> None:
-        """Not ``native``: it does without its extension, as where that could not be built."""
+        """With ``native`` false it uses the fallback, as if the extension could not be built."""
         path = folder / f"{label}.yaml"
         path.write_text(yaml.safe_dump(config))
         self.path = path
@@ -203,24 +203,24 @@ class Sidecar(Program):
         super().__init__(label, command, {} if native else {extension.SWITCH: "0"})
 
     def wait_until_listening(self) -> None:
-        """Until lambdas can dial it; Kafka may still be away."""
+        """Wait until lambdas can dial it; Kafka may still be down."""
         self.wait_for_log("listening for lambdas")
 
     def status(self) -> admin_pb2.StatusResponse:
-        """What `kafka-sidecar status` shows."""
+        """The answer of `kafka-sidecar status`."""
         self.wait_until_listening()
         return client.status(self.address, None)
 
     def lambda_status(self, name: str = NAME) -> admin_pb2.Lambda:
-        """Of one lambda."""
+        """The status of one lambda."""
         return next(one for one in self.status().lambdas if one.name == name)
 
     def partitions(self, name: str = NAME) -> dict[int, admin_pb2.Partition]:
-        """The partitions that it owns, by number (of one topic)."""
+        """The partitions that it owns, by number (for one topic)."""
         return {one.partition: one for one in self.lambda_status(name).partitions}
 
     def state(self, partition: int, name: str = NAME) -> str:
-        """`running`, `halted`, ...; empty when the partition is not its own."""
+        """A partition's state: `running`, `halted`, ...; empty when another sidecar owns the partition."""
         one = self.partitions(name).get(partition)
         return (
             "" if one is None else admin_pb2.PartitionState.Name(one.state).removeprefix("PARTITION_STATE_").lower()
@@ -229,7 +229,7 @@ class Sidecar(Program):
     def wait_for_state(
         self, state: str, partition: int = 0, name: str = NAME, timeout: float = PATIENCE
     ) -> admin_pb2.Partition:
-        """Until a partition is in this state; returns it as it then was."""
+        """Wait until a partition is in this state. Returns its status."""
         wait_for(
             lambda: self.state(partition, name) == state,
             lambda: f"{name}/{partition} {state}, it is {self.state(partition, name)}",
@@ -238,7 +238,7 @@ class Sidecar(Program):
         return self.partitions(name)[partition]
 
     def health(self) -> str:
-        """What `grpc.health.v1` says: SERVING or NOT_SERVING."""
+        """The answer of `grpc.health.v1`: SERVING or NOT_SERVING."""
         self.wait_until_listening()
         with grpc.insecure_channel(self.address.replace("unix://", "unix:")) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -252,10 +252,10 @@ class Sidecar(Program):
 
 
 class Traffic:
-    """Records at a steady rate, in all partitions, from a thread of its own; a context manager."""
+    """Produces records at a steady rate to all partitions, in a thread of its own; a context manager."""
 
     def __init__(self, stage: Stage, partitions: int, interval: float) -> None:
-        """One record in each partition every ``interval`` seconds."""
+        """``interval``: seconds between two records of a partition."""
         self._stage = stage
         self._partitions = partitions
         self._interval = interval
@@ -267,7 +267,7 @@ class Traffic:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends it; then `Stage.produced` has all of it."""
+        """Stop. Afterwards `Stage.produced` has all the records."""
         self._stop.set()
         self._thread.join()
 
@@ -288,9 +288,9 @@ class Traffic:
 
 
 class Stage:
-    """One test's broker, topic, group and processes. ``close`` ends all of them.
+    """One test's broker, topic, group and processes. ``close`` ends the processes.
 
-    Its lambda processes write into one history, see `tests.integration.lambdas.writer`.
+    All its lambda processes write one history, see `tests.integration.lambdas.writer`.
     """
 
     def __init__(self, broker: Broker, folder: Path, unique: str) -> None:
@@ -301,8 +301,8 @@ class Stage:
         (folder / "history").mkdir()
         self.history = History(folder / "history")
         self.programs: list[Program] = []
-        self.produced: list[checks.Place] = []
-        """Where `produce` has put records so far."""
+        self.produced: list[checks.RecordId] = []
+        """The records that `produce` has written so far."""
 
     # --- records ----------------------------------------------------------------------------------------------
 
@@ -313,17 +313,17 @@ class Stage:
         *,
         replicas: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        """Create the test's topic; ``replicas`` as `topics.create_topic` has them."""
+        """Create the test's topic; ``replicas`` as in `topics.create_topic`."""
         topics.create_topic(self.broker.address, self.topic, partitions, config, replicas=replicas)
 
-    def produce(self, records: Iterable[Record]) -> list[checks.Place]:
-        """Produce into the test's topic."""
+    def produce(self, records: Iterable[Record]) -> list[checks.RecordId]:
+        """Produce to the test's topic."""
         made = topics.produce(self.broker.address, self.topic, records)
         self.produced += made
         return made
 
-    def produce_numbers(self, count: int, partitions: int = 1, first: int = 0) -> list[checks.Place]:
-        """``count`` short records, in turn over the partitions."""
+    def produce_numbers(self, count: int, partitions: int = 1, first: int = 0) -> list[checks.RecordId]:
+        """Produce ``count`` short records, to each partition in turn."""
         numbers = range(first, first + count)
         return self.produce([Record(value=b"%d" % number, partition=number % partitions) for number in numbers])
 
@@ -340,7 +340,7 @@ class Stage:
     def config(
         self, *, kafka: Mapping[str, Any] | None = None, label: str = "sidecar", **options: Any
     ) -> dict[str, Any]:
-        """A sidecar's config with one lambda; ``options`` are the lambda's, ``kafka`` is added to its section."""
+        """A sidecar's config with one lambda. ``options`` are the lambda's; ``kafka`` is added to that section."""
         lambda_ = {"topic": self.topic, "group": self.group, "checkpoint": {"interval": "50ms"}, **options}
         if "topics" in options:
             del lambda_["topic"]
@@ -359,7 +359,7 @@ class Stage:
         native: bool = True,
         **options: Any,
     ) -> Sidecar:
-        """Start a sidecar, with `config(**options)` if not with another one; does not wait for it."""
+        """Start a sidecar, by default with `config(**options)`, without waiting for it."""
         started = Sidecar(self.folder, config or self.config(label=label, **options), label, native=native)
         self.programs.append(started)
         return started
@@ -367,7 +367,7 @@ class Stage:
     def process(
         self, to: Sidecar | str, label: str = "p1", module: str = "recorder", name: str = NAME, **settings: Any
     ) -> Program:
-        """Start a lambda process that dials ``to``; does not wait for it. ``settings`` override the config's."""
+        """Start a lambda process that dials ``to``, without waiting for it. ``settings`` override the config's."""
         address = to if isinstance(to, str) else to.address
         module = module if "." in module else LAMBDAS + module
         command = [sys.executable, "-m", "sdk_python.serve", name, module, "--address", address]
@@ -389,13 +389,13 @@ class Stage:
         assert not left, f"still running: {left}"
 
     def logs(self) -> str:
-        """What all processes wrote, for the report of a failed test."""
+        """The output of all processes, for the report of a failed test."""
         return "\n".join(f"--- {program.label}\n{program.text()}" for program in self.programs)
 
     # --- what is waited for -----------------------------------------------------------------------------------
 
     def wait_until_handled(self, count: int | None = None, timeout: float = PATIENCE) -> None:
-        """Until so many different records (default: all that were produced) have been handled."""
+        """Wait until ``count`` different records (default: all produced ones) have been handled."""
         wanted = len(self.produced) if count is None else count
         wait_for(
             lambda: self.history.count() >= wanted,
@@ -404,7 +404,7 @@ class Stage:
         )
 
     def wait_until_caught_up(self, timeout: float = PATIENCE) -> None:
-        """Until every committed offset is its partition's end."""
+        """Wait until every committed offset is its partition's end offset."""
         ends = self.end_offsets()
         wait_for(
             lambda: checks.caught_up(self.committed(), ends),

@@ -1,4 +1,4 @@
-"""What lambda processes wrote down, read back as events."""
+"""The histories that lambda processes write, read as events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of a history. What an event does not have is -1 or empty.
+    """One line of a history. Fields that an event does not have are -1 or empty.
 
     Kinds: started (a process), created, handled, checkpointed, failing, closing, closed (a lambda), disposed.
     """
@@ -35,12 +35,12 @@ class Event:
 
     @property
     def utc(self) -> float:
-        """The same moment in seconds since the epoch, as logs and records have it."""
+        """The time in seconds since the epoch, as in logs and records."""
         return self.at + time.time() - time.monotonic()
 
 
 class History:
-    """All histories in a folder, in the order of their times. Reading again reads only what is new."""
+    """All histories in a folder, ordered by time. Reading again reads only new lines."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,7 +50,7 @@ class History:
         self._handled: set[tuple[str, int, int]] = set()
 
     def events(self, *kinds: str, process: str | None = None, partition: int | None = None) -> list[Event]:
-        """Those that happened so far, all or of some kinds, of one process, of one partition."""
+        """The events so far: all, or those of some kinds, of one process, of one partition."""
         self._catch_up()
         return [
             event
@@ -61,16 +61,16 @@ class History:
         ]
 
     def handled(self, process: str | None = None, partition: int | None = None) -> list[Event]:
-        """The messages that handlers were called with."""
+        """The events of handler calls."""
         return self.events("handled", process=process, partition=partition)
 
     def count(self) -> int:
-        """How many different records were handled so far."""
+        """The number of different records handled so far."""
         self._catch_up()
         return len(self._handled)
 
     def pids(self) -> list[int]:
-        """Of the processes that wrote here, oldest first."""
+        """The process ids of the processes, oldest first."""
         return [event.pid for event in self.events("started")]
 
     def _catch_up(self) -> None:

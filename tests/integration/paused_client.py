@@ -1,6 +1,6 @@
-"""Lambda processes by hand that take partitions and then are as good as paused: no Closed, no checkpoint.
+"""Lambda processes by hand that take partitions and then do nothing, as if frozen: no Closed, no checkpoint.
 
-All of them live in one event loop. What they were given and lost is kept, to be tried with a dead lease.
+All of them run in one event loop. Their lost leases are kept, so that tests can try dead leases.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from sdk_python.protocol import lambda_pb2 as pb, lambda_pb2_grpc
 from tests.integration.harness import NAME, PATIENCE
 
 _SPARES = 3
-"""Processes of each kind of which each has one stream to spare."""
+"""Processes of each kind; each has one stream without a partition."""
 
 
 @dataclass(eq=False)
 class Held:
-    """One lease, and how it went."""
+    """One lease and its progress."""
 
     sidecar: str
     partition: int
     lease: str
     call: Any
     delivered: int = -1
-    """The last offset that came; a living lease may checkpoint it."""
+    """The last delivered offset; a living lease may checkpoint it."""
 
     async def say_closed(self) -> None:
-        """Closed with that as the last checkpoint, if the stream is still there."""
+        """Send Closed with that offset as the last checkpoint, if the stream still exists."""
         last = pb.CheckpointEntry(offset=self.delivered)
         closed = pb.Closed(reason=pb.CLOSED_REASON_REVOKED, last_checkpoint=last)
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -41,12 +41,12 @@ class Held:
 
 @dataclass
 class Paused:
-    """What all paused processes together have and had."""
+    """The present and past leases of all these processes."""
 
     holders: dict[int, Held] = field(default_factory=dict)
     """The latest lease of each partition."""
     replaced: list[tuple[Held, Held]] = field(default_factory=list)
-    """Dead leases with those of their partition's next owner, who is living; taken out by the test."""
+    """Dead leases, each with the living lease of its partition's next owner; the test removes them."""
 
     def took(self, held: Held) -> None:
         """A partition came to a stream."""
@@ -57,7 +57,7 @@ class Paused:
 
 
 class PausedProcesses:
-    """Some processes at one sidecar: a stream for each partition that comes, and a few to spare. Cancel-safe."""
+    """Some processes at one sidecar: a stream for each assigned partition, and a few without one. Cancel-safe."""
 
     def __init__(self, name: str, address: str, paused: Paused) -> None:
         self.name = name
@@ -67,19 +67,19 @@ class PausedProcesses:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Offer; each stream that is taken is followed by another."""
+        """Offer streams; when one gets a partition, another is offered."""
         for _ in range(_SPARES):
             self._offer(uuid.uuid4().hex)
 
     async def stop(self) -> None:
-        """All streams end, as they do when processes die."""
+        """End all streams, as when the processes die."""
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """The end of it."""
+        """End the streams and close the channel."""
         await self.stop()
         await self._channel.close()
 
@@ -122,7 +122,7 @@ class PausedProcesses:
                             await call.write(pb.LambdaFrame(ready=pb.Ready(lease=held.lease)))
                         case "batch" if held is not None:
                             held.delivered = frame.batch.first_offset + len(frame.batch.values) - 1
-                        case _:  # Revoked: a process that is paused hears nothing
+                        case _:  # Revoked: a frozen process does not react
                             pass
         finally:
             call.cancel()

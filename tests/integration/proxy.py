@@ -1,4 +1,4 @@
-"""A TCP proxy that can fall silent, as a cable that is cut: connections stay open, and nothing comes through."""
+"""A TCP proxy that can behave like a cut cable: its connections stay open, but no byte passes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CHUNK = 65536
 
 
 class Proxy:
-    """Listens on loopback and passes on to ``to`` (host:port). A context manager, with a thread of its own."""
+    """Listens on loopback and forwards to ``to`` (host:port). A context manager with a thread of its own."""
 
     def __init__(self, to: str) -> None:
         host, _, port = to.rpartition(":")
@@ -26,15 +26,15 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The address on which it listens, as host:port."""
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     def cut(self) -> None:
-        """From now on nothing comes through, and nothing is closed; who dials waits."""
+        """Stop forwarding without closing connections; new connections wait."""
         self._cut.set()
 
     def mend(self) -> None:
-        """All that was sent meanwhile comes through now, in its order."""
+        """Forward again, with everything that was sent meanwhile, in order."""
         self._cut.clear()
 
     def __enter__(self) -> Proxy:
@@ -54,7 +54,7 @@ class Proxy:
     def _run(self) -> None:
         while not self._over.is_set():
             if self._cut.is_set():
-                self._over.wait(0.02)  # what comes stays in the sockets
+                self._over.wait(0.02)  # incoming bytes stay in the sockets
                 continue
             for key, _ in self._selector.select(0.02):
                 one = key.fileobj

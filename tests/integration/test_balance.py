@@ -1,4 +1,4 @@
-"""Partitions move from process to process of one sidecar for balance: in order, without a loss, without Kafka."""
+"""Balance: partitions move between the processes of one sidecar in order, without loss and without a rebalance."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ PARTITIONS = 8
 EVERY = 0.02
 """Seconds between two records of a partition."""
 GAP = 4.0
-"""The longest that a partition may stand still, in seconds; the machine is busy. Without a failure it is a tenth.
+"""Seconds for which a partition may make no progress on a busy machine; without a failure it takes a tenth.
 
-A partition that waited for trust (5 s), for the end of a drain (10 s) or for a silent peer (10 s) stands longer."""
+A partition that waits for trust (5 s), for the end of a drain (10 s) or for a silent peer (10 s) takes longer."""
 FLAPS = 30.0
-"""Seconds for which a process is killed and started again."""
+"""Seconds for which a process is killed and restarted repeatedly."""
 
 
 def shares(sidecar: Sidecar) -> list[int]:
-    """How many partitions each process runs, fewest first."""
+    """The number of partitions that each process runs, in ascending order."""
     status = sidecar.lambda_status()
     held = {process.process_id: 0 for process in status.processes}
     for one in status.partitions:
@@ -36,12 +36,12 @@ def shares(sidecar: Sidecar) -> list[int]:
 
 
 def wait_for_shares(sidecar: Sidecar, *wanted: int) -> None:
-    """Until the processes have so many partitions."""
+    """Wait until the processes have these numbers of partitions."""
     wait_for(lambda: shares(sidecar) == [*wanted], lambda: f"shares {wanted}, they are {shares(sidecar)}")
 
 
 def wait_until_all_flow(stage: Stage, *processes: str) -> None:
-    """Until each partition has had a record that is handled after now, by one of these processes."""
+    """Wait until one of these processes has handled a new record of each partition."""
     now = time.monotonic()
     wait_for(
         lambda: (
@@ -52,7 +52,7 @@ def wait_until_all_flow(stage: Stage, *processes: str) -> None:
 
 
 def start_one(stage: Stage, **settings: Any) -> tuple[Sidecar, Program]:
-    """A sidecar with a process that has all partitions."""
+    """Start a sidecar with a process that has all partitions."""
     stage.create_topic(PARTITIONS)
     sidecar = stage.sidecar()
     process = stage.process(sidecar, **settings)
@@ -61,7 +61,7 @@ def start_one(stage: Stage, **settings: Any) -> tuple[Sidecar, Program]:
 
 
 def start_two(stage: Stage) -> Sidecar:
-    """A sidecar with two processes that have half of the partitions each."""
+    """Start a sidecar with two processes that have half of the partitions each."""
     sidecar, _ = start_one(stage)
     stage.process(sidecar, "p2")
     wait_for_shares(sidecar, PARTITIONS // 2, PARTITIONS // 2)
@@ -69,12 +69,12 @@ def start_two(stage: Stage) -> Sidecar:
 
 
 def longest_gap(stage: Stage) -> float:
-    """The longest that any partition stood still, in seconds."""
+    """The longest time without progress of any partition, in seconds."""
     return max(checks.longest_gap(stage.history.handled(partition=number)) for number in range(PARTITIONS))
 
 
 def check_nothing_was_lost_or_repeated(stage: Stage, sidecar: Sidecar) -> None:
-    """Every lambda was closed in order, and each went on right behind the one before."""
+    """Every lambda was closed in order, and each one started right after the one before."""
     stage.wait_until_handled()
     stage.wait_until_caught_up()
     events = stage.history.events()
@@ -91,7 +91,7 @@ def check_nothing_was_lost_or_repeated(stage: Stage, sidecar: Sidecar) -> None:
 
 
 def check_healthy_went_on(stage: Stage, sidecar: Sidecar, sick: set[str]) -> None:
-    """Whatever the ``sick`` processes did: all was handled, and no partition stood still."""
+    """All records were handled and no partition stopped, whatever the ``sick`` processes did."""
     stage.wait_until_handled()
     stage.wait_until_caught_up()
     events = stage.history.events()
@@ -118,7 +118,7 @@ def test_one_that_joins_later_gets_its_share(stage: Stage) -> None:
     assert len(moved) == len({event.partition for event in moved}) == PARTITIONS // 2
     closed = stage.history.events("closed")
     assert [event.reason for event in closed] == ["rebalanced"] * (PARTITIONS // 2)
-    # One at a time: none begins to close before the one before it lives again.
+    # One at a time: no partition begins to close before the one before it runs again.
     closing = stage.history.events("closing")
     for begun, lives in zip(closing[1:], moved, strict=False):
         assert begun.at > lives.at, f"partition {begun.partition} moved while {lives.partition} did"
@@ -127,7 +127,7 @@ def test_one_that_joins_later_gets_its_share(stage: Stage) -> None:
     assert f"{PARTITIONS // 2} hand-overs" in sidecar.cli("status").stdout
 
 
-def test_redeploy_with_both_at_once_loses_no_time(stage: Stage) -> None:
+def test_a_redeploy_with_both_processes_at_once_causes_no_pause(stage: Stage) -> None:
     sidecar, old = start_one(stage)
     with Traffic(stage, PARTITIONS, EVERY):
         wait_until_all_flow(stage, "p1")
@@ -141,9 +141,9 @@ def test_redeploy_with_both_at_once_loses_no_time(stage: Stage) -> None:
     assert sidecar.lambda_status().hand_overs == 0, "nobody asked for one"
 
 
-def test_redeploy_while_partitions_move_loses_no_order(embedded_stage: Stage) -> None:
+def test_a_redeploy_while_partitions_move_keeps_the_order(embedded_stage: Stage) -> None:
     stage = embedded_stage
-    # Long enough for the end to come in the middle of a hand-over.
+    # Long enough for the process to end in the middle of a hand-over.
     sidecar, old = start_one(stage, close_takes=0.3)
     with Traffic(stage, PARTITIONS, EVERY):
         wait_until_all_flow(stage, "p1")
@@ -155,9 +155,9 @@ def test_redeploy_while_partitions_move_loses_no_order(embedded_stage: Stage) ->
 
 
 def flap(stage: Stage, sidecar: Sidecar, seconds: float) -> list[str]:
-    """A process that is killed a second after it is ready, again and again; returns the names it had.
+    """Kill a process again and again, a second after it is ready. Returns its names.
 
-    The first time before it is trusted with anything, then a second after it was.
+    The first kill comes before the process gets a partition, the others a second after it got one.
     """
     names: list[str] = []
     end = time.monotonic() + seconds
@@ -174,7 +174,7 @@ def flap(stage: Stage, sidecar: Sidecar, seconds: float) -> list[str]:
 
 
 def wait_until_it_holds(stage: Stage, name: str, end: float) -> None:
-    """Until a process has its first partition, or it is too late for that."""
+    """Wait until a process has its first partition, or until the time ``end``."""
     left = max(0.0, end - time.monotonic())
     wait_for(
         lambda: time.monotonic() > end or stage.history.events("created", process=name), "never fails", left + 1.0
@@ -182,13 +182,13 @@ def wait_until_it_holds(stage: Stage, name: str, end: float) -> None:
 
 
 def kill_in(process: Program, seconds: float) -> None:
-    """Kill it after that time."""
+    """Kill a process after some seconds."""
     due = time.monotonic() + seconds
     wait_for(lambda: time.monotonic() > due, "the time to pass")
     process.kill()
 
 
-def test_a_process_that_flaps_is_trusted_less_and_less(embedded_stage: Stage) -> None:
+def test_a_flapping_process_gets_partitions_less_and_less_often(embedded_stage: Stage) -> None:
     stage = embedded_stage
     sidecar = start_two(stage)
     before = sidecar.lambda_status().hand_overs
@@ -198,8 +198,8 @@ def test_a_process_that_flaps_is_trusted_less_and_less(embedded_stage: Stage) ->
         wait_for_shares(sidecar, PARTITIONS // 2, PARTITIONS // 2)
         wait_until_all_flow(stage, "p1", "p2")
     check_healthy_went_on(stage, sidecar, {*names})
-    # The first hand-overs go to it in good faith, two for a third of eight; they fail, and put off the next for 10 s,
-    # then 20 s, then 40 s, one partition each.
+    # The first hand-overs go to it, two for its third of eight partitions. They fail and delay the next ones by 10 s,
+    # 20 s and 40 s, one partition each.
     taken = {name: len(stage.history.events("created", process=name)) for name in names}
     assert taken["flap0"] == 0, "it was there for a second"
     assert 1 <= sum(taken.values()) <= 5, f"it was given {taken}"
@@ -209,7 +209,7 @@ def test_a_process_that_flaps_is_trusted_less_and_less(embedded_stage: Stage) ->
     assert starts <= PARTITIONS + before + 6, "the healthy two took back what it had, and nothing else"
 
 
-def test_a_process_that_cannot_create_gets_next_to_nothing(embedded_stage: Stage) -> None:
+def test_a_process_whose_create_fails_gets_few_partitions(embedded_stage: Stage) -> None:
     stage = embedded_stage
     sidecar = start_two(stage)
     before = sidecar.lambda_status().hand_overs

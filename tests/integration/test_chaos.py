@@ -1,7 +1,7 @@
-"""Fifty faults on real Kafka, and everything must hold. `make chaos` makes more of them.
+"""Fifty faults on real Kafka, after which all invariants must hold. `make chaos` injects more of them.
 
-The environment variable KAFKA_SIDECAR_CHAOS_SEED adds a seed. What a run has seen is, when it was right, also what
-the checker itself is tried on: with faults planted into it.
+The environment variable KAFKA_SIDECAR_CHAOS_SEED adds a seed. The facts of a correct run also test the checker
+itself, which must find faults that are planted into them.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ def test_everything_holds_under_faults(seed: int, tmp_path: Path, capsys: pytest
 
 
 def keep(run: Path, seed: int) -> Path:
-    """Copy a run's folder to where it outlives the test."""
+    """Copy a run's folder to a folder that is kept after the test."""
     kept = Path(".chaos").resolve() / f"test-{seed}-{run.stat().st_mtime_ns}"
     shutil.copytree(run, kept)
     return kept
 
 
 def find_what_is_planted(recorded: Path, seed: int) -> None:
-    """A run that was right, made wrong in every way that there is."""
+    """Plant every kind of fault into a correct run."""
     random = Random(seed)
     facts = folder.load(recorded)
-    # Three are as good as all of them, and the machine is slow. Not those that came late: little happened there.
+    # Three partitions are enough, since the machine is slow. Not partitions that were added later: they saw little.
     facts = facts.only(random.sample(range(schedule.PARTITIONS), 3))
     nowhere = set()
     for planted, check in plant.PLANTS.items():
@@ -67,5 +67,5 @@ def find_what_is_planted(recorded: Path, seed: int) -> None:
             continue
         breaches = checker.check(changed)
         assert {breach.check for breach in breaches} == {check}, (planted.__name__, [*map(str, breaches)])
-    # These need an accident that not every run has: a checkpoint that dies on its way, say.
+    # These need an event that not every run has, such as a checkpoint that is lost on its way.
     assert nowhere <= {"stale_commit", "foreign_commit", "late_start", "too_much_again", "withheld_commits", "hole"}

@@ -1,4 +1,4 @@
-"""The checkers themselves: each accepts a history that is right and says what is wrong with one that is not."""
+"""Tests of the checks: each accepts a correct history and says what is wrong with an incorrect one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PRODUCED = [(0, 0), (0, 1), (0, 3), (0, 4)]  # there is no record 2
 
 
 def history(*steps: str, partition: int = 0) -> list[Event]:
-    """`a+3`: lambda a is made at 3; `a3`: it handles 3; `a!3`: it checkpoints 3; `a-`: it is closed."""
+    """`a+3`: lambda a is created at 3; `a3`: it handles 3; `a!3`: it checkpoints 3; `a-`: it is closed."""
 
     def events() -> Iterator[Event]:
         clock = count()
@@ -46,7 +46,7 @@ def test_good_history() -> None:
     checks.all_handled_once(PRODUCED, [e for e in GOOD if e.offset != 3], left_out=[(0, 3)])
 
 
-def test_records_that_were_lost_or_came_twice_or_never_were() -> None:
+def test_lost_repeated_and_unknown_records_are_found() -> None:
     with pytest.raises(AssertionError, match=r"1 never handled, the first \(0, 4\)"):
         checks.all_handled(PRODUCED, history("a+0", "a0", "a1", "a3"))
     with pytest.raises(AssertionError, match="should not have been handled"):
@@ -60,12 +60,12 @@ def test_records_that_were_lost_or_came_twice_or_never_were() -> None:
 
 
 @pytest.mark.parametrize("steps", [["a+0", "a0", "a3"], ["a+0", "a1"], ["a+1", "a3"], ["a+0", "a1", "a0"]])
-def test_gap_or_disorder_in_one_lease(steps: list[str]) -> None:
+def test_a_gap_or_disorder_in_one_lease_is_found(steps: list[str]) -> None:
     with pytest.raises(AssertionError, match="and not"):
         checks.gapless_leases(PRODUCED, history(*steps))
 
 
-def test_lambda_that_begins_at_the_wrong_place() -> None:
+def test_a_lambda_that_starts_at_a_wrong_offset_is_found() -> None:
     beyond = history("a+0", "a0", "a!0", "a1", "a-", "b+2")
     with pytest.raises(AssertionError, match="only done below 1"):
         checks.leases_go_on(beyond)
@@ -78,7 +78,7 @@ def test_lambda_that_begins_at_the_wrong_place() -> None:
         checks.leases_go_on(nothing_done)
 
 
-def test_two_lambdas_of_one_partition() -> None:
+def test_two_lambdas_of_one_partition_are_found() -> None:
     both = history("a+0", "a0", "a!0", "b+1")
     with pytest.raises(AssertionError, match="made while a is not closed"):
         checks.leases_go_on(both)

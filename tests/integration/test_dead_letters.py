@@ -1,4 +1,4 @@
-"""`on_critical: dead-letter`: what a lambda cannot process is kept in a topic of its own, and nothing else stops."""
+"""`on_critical: dead-letter`: records that a lambda cannot process go to a topic, and nothing else stops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.dead import (
     check_left_out,
     dead_topic,
     fail,
-    places_of,
+    failures_of,
     read_dead,
     sources,
     start_failing,
@@ -52,7 +52,7 @@ ODD = [
 ]
 
 
-def test_kept_byte_for_byte(stage: Stage) -> None:
+def test_dead_letters_equal_their_records_byte_for_byte(stage: Stage) -> None:
     """Records of all kinds, all of them dead, several in a row, in the second of three partitions."""
     stage.create_topic(3)
     stage.produce_numbers(9, 3)
@@ -93,12 +93,12 @@ def test_kept_byte_for_byte(stage: Stage) -> None:
             f"{OURS}lambda.version": "failing-7",
             f"{OURS}group": stage.group,
         }
-    # The partition goes on as any other.
+    # The partition goes on like any other.
     stage.produce_numbers(9, 3)
     check_left_out(stage, dead)
 
 
-def test_what_lies_between_checkpoint_and_failure_comes_again(stage: Stage) -> None:
+def test_records_between_checkpoint_and_failure_come_again(stage: Stage) -> None:
     stage.create_topic(3)
     stage.produce_numbers(12 * 3, 3)
     stage.produce([Record(value=b"last", partition=1)])
@@ -116,12 +116,12 @@ def test_what_lies_between_checkpoint_and_failure_comes_again(stage: Stage) -> N
     sidecar.wait_for_log("record becomes a dead letter", partition=1, offset=6)
 
 
-def test_anywhere_in_any_partition(stage: Stage) -> None:
+def test_dead_letters_at_any_offset_of_any_partition(stage: Stage) -> None:
     """The first, the last, some in a row, all of them; all partitions at once."""
     stage.create_topic(5)
     stage.produce_numbers(8 * 5, 5)
-    places = {0: [0], 1: [7], 2: [3, 4, 5], 3: [*range(8)]}
-    dead = [(partition, offset) for partition, offsets in places.items() for offset in offsets]
+    record_ids = {0: [0], 1: [7], 2: [3, 4, 5], 3: [*range(8)]}
+    dead = [(partition, offset) for partition, offsets in record_ids.items() for offset in offsets]
     sidecar, _ = start_failing(stage, dead, every=3, idle=0.1)
     check_left_out(stage, dead)
     assert stage.committed() == dict.fromkeys(range(5), 8)
@@ -131,12 +131,12 @@ def test_anywhere_in_any_partition(stage: Stage) -> None:
     stage.produce_numbers(8 * 5, 5)
     check_left_out(stage, dead)
     assert sidecar.lambda_status().dead_letters == len(dead)
-    assert sorted(places_of(stage)) == dead, "the dead were shown to the lambda once"
+    assert sorted(failures_of(stage)) == dead, "the dead were shown to the lambda once"
 
 
 @pytest.mark.kafka
-def test_last_of_a_transaction(kafka_stage: Stage) -> None:
-    """The marker behind it has an offset of its own, which is to be committed too."""
+def test_the_last_record_of_a_transaction_becomes_a_dead_letter(kafka_stage: Stage) -> None:
+    """The marker after it has an offset of its own, which must be committed too."""
     stage = kafka_stage
     stage.create_topic()
     producer = Producer({"bootstrap.servers": stage.broker.address, "transactional.id": stage.topic})
@@ -152,8 +152,8 @@ def test_last_of_a_transaction(kafka_stage: Stage) -> None:
 
 
 @pytest.mark.kafka
-def test_record_that_was_let_in_compressed(kafka_stage: Stage) -> None:
-    """The broker's limit is for what is stored: as large as this, only a compressed one gets in."""
+def test_a_record_that_the_broker_accepts_only_compressed_becomes_a_dead_letter(kafka_stage: Stage) -> None:
+    """The broker's limit is for the stored size: a record as large as this is accepted only compressed."""
     stage = kafka_stage
     stage.create_topic()
     record = Record(b"k", b"x" * 3_000_000, partition=0)
@@ -166,10 +166,10 @@ def test_record_that_was_let_in_compressed(kafka_stage: Stage) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_sidecar_is_killed_around_the_write(stage: Stage, when: str) -> None:
-    """Nothing is committed before it is kept: the next sidecar meets the record again."""
+    """Nothing is committed before the dead letter is written: the next sidecar gets the record again."""
     stage.create_topic()
     stage.produce_numbers(5)
-    # A killed member is missed when its session is over.
+    # The group notices a killed member when its session expires.
     kafka = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 500}
     options: dict[str, Any] = {"on_critical": "dead-letter", "kafka": kafka}
     sidecar = stage.sidecar(checkpoint={"interval": "1h"}, **options)
@@ -188,18 +188,18 @@ def test_sidecar_is_killed_around_the_write(stage: Stage, when: str) -> None:
         sidecar.kill()
     assert stage.committed() == {0: 0}, "where the group began, and nothing more"
     again = stage.sidecar(label="again", **options)
-    stage.process(again, module="failing", fail_places=[(0, 2)])
+    stage.process(again, module="failing", fail_records=[(0, 2)])
     check_left_out(stage, [(0, 2)])
     assert sources(read_dead(stage)) == [(0, 2)] * (2 if when == "after" else 1)
 
 
-def test_rebalances_while_records_die(stage: Stage) -> None:
-    """One sidecar comes, one goes, and each tenth record is dead."""
+def test_rebalances_while_records_become_dead_letters(stage: Stage) -> None:
+    """One sidecar joins, another leaves, and each tenth record fails."""
     stage.create_topic(4)
     dead = [(partition, offset) for partition in range(4) for offset in range(7, 2000, 10)]
     kafka = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 500}
-    # Written down in a file: the command line of a process is no place for so many.
-    options: dict[str, Any] = {"on_critical": "dead-letter", "kafka": kafka, "settings": {"fail_places": dead}}
+    # Written to a file: a command line is too short for so many.
+    options: dict[str, Any] = {"on_critical": "dead-letter", "kafka": kafka, "settings": {"fail_records": dead}}
     first = stage.sidecar(label="a", **options)
     stage.process(first, module="failing", every=3, idle=0.1)
     with Traffic(stage, 4, 0.03):
@@ -215,7 +215,7 @@ def test_rebalances_while_records_die(stage: Stage) -> None:
     assert sorted(set(sources(read_dead(stage)))) == dead
 
 
-def test_one_topic_for_the_dead_of_several(stage: Stage) -> None:
+def test_one_dead_letter_topic_for_several_topics(stage: Stage) -> None:
     address, other, name = stage.broker.address, f"{stage.topic}-other", f"{stage.topic}-dead"
     stage.create_topic(3)
     create_topic(address, other, 1)
@@ -227,7 +227,7 @@ def test_one_topic_for_the_dead_of_several(stage: Stage) -> None:
     lambda_ = config["lambdas"][NAME]
     lambda_["topics"] = [lambda_.pop("topic"), other]
     sidecar = stage.sidecar(config)
-    stage.process(sidecar, module="failing", fail_places=[(2, 1), (1, 1), (0, 1)])
+    stage.process(sidecar, module="failing", fail_records=[(2, 1), (1, 1), (0, 1)])
     sidecar.wait_for_log("dead letter written", count=3)
     stage.wait_until_handled(6)
     stage.wait_until_caught_up()

@@ -1,4 +1,4 @@
-"""`on_critical: dead-letter` where there can be none, or not now: nothing is dropped."""
+"""`on_critical: dead-letter` when a dead letter cannot be written, or not yet: nothing is dropped."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ YEAR_2020 = 1_577_836_800_000
 
 
 @pytest.mark.kafka
-def test_topic_that_refuses_the_record(kafka_stage: Stage) -> None:
-    """Nothing is dropped: the partition halts, and goes on when the topic takes it."""
+def test_a_dead_letter_topic_that_refuses_the_record(kafka_stage: Stage) -> None:
+    """The partition halts, and goes on when the topic accepts the record."""
     stage = kafka_stage
     address = stage.broker.address
     create_topic(address, dead_topic(stage), 2, {"max.message.bytes": "2000"})
@@ -53,7 +53,7 @@ def test_topic_that_refuses_the_record(kafka_stage: Stage) -> None:
     stage.wait_until_handled(6 + 3)
     wait_for(lambda: stage.committed() == {0: 6, 1: 3}, lambda: f"{stage.committed()}")
     assert [event.offset for event in stage.history.handled(partition=1)] == [0, 1, 2]
-    # Resumed too early: the lambda gets it again, and it halts again.
+    # Resumed too early: the lambda gets the record again, and the partition halts again.
     target = f"{NAME}/{stage.topic}/1"
     assert sidecar.cli("resume", target).returncode == 0
     sidecar.wait_for_log("dead letter cannot be written: halting", count=2)
@@ -71,7 +71,7 @@ def test_topic_that_refuses_the_record(kafka_stage: Stage) -> None:
 
 @pytest.mark.kafka
 def test_broker_is_away_during_the_write(kafka: Broker, tmp_path: Path) -> None:
-    """The record is here already when the broker goes; it is kept when the broker is back."""
+    """The sidecar has the record when the broker stops, and writes the dead letter when the broker is back."""
     with KafkaServer() as server:
         stage = Stage(Broker("kafka", server.address), tmp_path, "away")
         try:
@@ -84,13 +84,13 @@ def test_broker_is_away_during_the_write(kafka: Broker, tmp_path: Path) -> None:
 
 
 def outlast(seconds: float) -> None:
-    """Time in which something does not happen."""
+    """Wait for a time in which something must not happen."""
     end = time.monotonic() + seconds
     wait_for(lambda: time.monotonic() > end, "the time to pass")
 
 
 def check_broker_away(stage: Stage, server: KafkaServer) -> None:
-    """Two dead letters: before the first the broker is killed, before the second it falls silent."""
+    """Two dead letters: before the first the broker is killed, before the second it is frozen."""
     stage.create_topic()
     stage.produce_numbers(6)
     sidecar = stage.sidecar(on_critical="dead-letter")
@@ -103,7 +103,7 @@ def check_broker_away(stage: Stage, server: KafkaServer) -> None:
             assert fail(client, offset) == pb.ERROR_OUTCOME_DEAD_LETTERED
             heir.offer(NAME)
             heir.lease = heir.hear("assigned").lease
-            # All of the rest is here, so that nothing is to be fetched before the write.
+            # All the other records have been fetched, so that no fetch is needed before the write.
             wait_for(lambda: sidecar.partitions()[0].waiting == 6, lambda: f"{sidecar.partitions()}")
             if offset == 1:
                 server.kill()
@@ -125,7 +125,7 @@ def check_broker_away(stage: Stage, server: KafkaServer) -> None:
 
 
 def test_record_over_the_clients_limit(stage: Stage) -> None:
-    """It is not the lambda's fault: its lease lives on, and gets what comes behind."""
+    """It is not the lambda's fault: its lease lives on and gets the records after it."""
     stage.create_topic()
     stage.produce(Record(b"k", b"x" * size, [("n", None)], 0, YEAR_2020) for size in (10, 10, 20_000, 10, 20_000))
     sidecar = stage.sidecar(on_critical="dead-letter")
@@ -151,8 +151,8 @@ def test_record_over_the_clients_limit(stage: Stage) -> None:
         assert sidecar.state(0) == "running"
 
 
-def test_header_name_that_is_no_text_cannot_be_kept(stage: Stage) -> None:
-    """Not byte for byte: the partition halts as without dead letters."""
+def test_a_header_name_that_is_not_utf8_cannot_become_a_dead_letter(stage: Stage) -> None:
+    """It cannot be written byte for byte: the partition halts as without dead letters."""
     stage.create_topic()
     stage.produce_numbers(5)
     sidecar, _ = start_failing(stage, [(0, 3)], native=False)
@@ -174,8 +174,8 @@ def test_header_name_that_is_no_text_cannot_be_kept(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("name", "why"), [(b"\xff\xfe", "a header name is not UTF-8"), (b"a\0b", "a header name has a NUL")]
 )
-def test_header_name_that_is_handled_but_cannot_be_kept(embedded_stage: Stage, name: bytes, why: str) -> None:
-    """Where the extension reads it, and only the binding's producer cannot write it."""
+def test_a_header_name_that_is_delivered_but_cannot_be_written(embedded_stage: Stage, name: bytes, why: str) -> None:
+    """The extension can read it, but the binding's producer cannot write it."""
     stage = embedded_stage
     stage.create_topic()
     stage.produce_numbers(5)
@@ -191,7 +191,7 @@ def test_header_name_that_is_handled_but_cannot_be_kept(embedded_stage: Stage, n
 
 
 def test_record_that_is_too_large_before_one_that_cannot_be_read(stage: Stage) -> None:
-    """The second is cut off when it is met first: to touch it again would end the whole process."""
+    """The second is removed when it is first seen: reading it again would crash the process."""
     stage.create_topic()
     stage.produce([Record(b"k", b"x" * 20_000, [], 0, YEAR_2020)])
     stage.produced.append(produce_non_utf8_header(stage.broker.address, stage.topic, 0, value=b"hostile"))
@@ -212,8 +212,8 @@ def test_record_that_is_too_large_before_one_that_cannot_be_read(stage: Stage) -
     stage.wait_until_caught_up()
 
 
-def test_dead_letter_is_kept_although_it_halts_behind_it(embedded_stage: Stage) -> None:
-    """While the lambda fails at one record, another one behind it turns out to be unreadable."""
+def test_a_dead_letter_is_written_although_a_later_record_halts(embedded_stage: Stage) -> None:
+    """While the lambda fails at one record, a later one turns out to be unreadable."""
     stage = embedded_stage
     stage.create_topic()
     stage.produce_numbers(5)
@@ -222,7 +222,7 @@ def test_dead_letter_is_kept_although_it_halts_behind_it(embedded_stage: Stage) 
     sidecar, _ = start_failing(stage, [(0, 3)], native=False)
     target = f"{NAME}/{stage.topic}/0"
     sidecar.wait_for_state("halted")
-    # A lambda that is told of the halt before it comes to the record, on a busy machine, leaves it to the next one.
+    # On a busy machine the lambda may hear of the halt before it reaches the record, and leaves it to the next one.
     while not sidecar.lambda_status().dead_letters:
         assert sidecar.cli("resume", target).returncode == 0
         sidecar.wait_for_state("halted")
@@ -234,13 +234,13 @@ def test_dead_letter_is_kept_although_it_halts_behind_it(embedded_stage: Stage) 
 
 
 def test_error_about_no_record_under_way(embedded_stage: Stage) -> None:
-    """It names none, one that was not delivered, or one that is done: there is nothing to take away."""
+    """It names no record, one that was not delivered, or one that is done: there is no record to remove."""
     stage = embedded_stage
     stage.create_topic(3)
     stage.produce_numbers(15, 3)
     sidecar = stage.sidecar(on_critical="dead-letter")
     sidecar.wait_until_listening()
-    done: list[checks.Place] = []
+    done: list[checks.RecordId] = []
     for offset in (None, 7, 1):
         with hand_client(sidecar.address) as client:
             client.offer(NAME)
@@ -256,7 +256,7 @@ def test_error_about_no_record_under_way(embedded_stage: Stage) -> None:
         assert line["reason"] == halted.reason
         assert len(sidecar.log("partition halted", partition=partition)) == 1
     assert partition_count(stage.broker.address, dead_topic(stage)) == 0
-    # Whoever mends it has everything again that is not done.
+    # After a repair, all unfinished records are delivered again.
     stage.process(sidecar)
     for number in range(3):
         assert sidecar.cli("resume", f"{NAME}/{stage.topic}/{number}").returncode == 0

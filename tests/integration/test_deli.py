@@ -1,4 +1,4 @@
-"""deli end to end: records through Kafka, the sidecar and a process of its own, and the numbers that come out."""
+"""deli end to end: records go through Kafka, the sidecar and a deli process and become sequenced operations."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tests.servers.topics import create_topic, delete_topic, partition_count
 FILES = all_documents()
 KILLS = 20
 LOGGED = 0.1
-"""Seconds by which the time in a line of the log may be late."""
+"""Seconds by which the time in a log line may be late."""
 SHORT_SESSION = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000}
-"""So a sidecar that was killed is missed soon."""
+"""With it the group soon notices a killed sidecar."""
 AS_RECORDED = {
     "clientTimeout": 10**13,
     "noOpConsolidationTimeout": 10**8,
     "activityTimeout": 10**8,
     "disableNoClientMessage": True,
 }
-"""What the sequencer says of itself would be numbered between the recorded operations: their clients were last heard
-years ago, the records come in another rhythm than they did then, and what it said then is among them."""
+"""Without the sequencer's own messages, which would get numbers between the recorded operations: the recorded clients
+were last active years ago, the records come at other intervals, and the old messages are among them."""
 
 
 def enough(deli: DeliStage, wanted: dict[str, list[dict[str, object]]]) -> bool:
-    """Whether each document has all its numbers, however often."""
+    """Whether each document has all its numbers, possibly repeated."""
     made = deli.operations()
     return all(
         {op["sequenceNumber"] for op in operations} <= {op["sequenceNumber"] for op in made.get(document, [])}
@@ -40,24 +40,24 @@ def enough(deli: DeliStage, wanted: dict[str, list[dict[str, object]]]) -> bool:
 
 
 def number_of_operations(deli: DeliStage) -> int:
-    """How many came out, those that came again included."""
+    """The number of operations, including repeated ones."""
     return sum(map(len, deli.operations().values()))
 
 
 def reached(deli: DeliStage, goal: int) -> bool:
-    """Whether so many came out."""
+    """Whether there are at least ``goal`` operations."""
     return number_of_operations(deli) >= goal
 
 
 def at_rest(process: Program) -> bool:
-    """Whether all documents that it had open are closed."""
+    """Whether all documents that the process had open are closed."""
     return len(process.log("opened")) == len(process.log("closed"))
 
 
 def _moments(process: Program, text: str) -> list[float]:
-    """When it logged this, in seconds."""
+    """The times at which the process logged ``text``, in seconds."""
     lines = process.text().splitlines()
-    # Without its zone: only differences are looked at.
+    # Without its zone: only differences matter.
     return [datetime.fromisoformat(line[:23]).timestamp() for line in lines if text in line]
 
 
@@ -74,23 +74,23 @@ def test_recorded_documents(stage: Stage) -> None:
 
 @pytest.mark.kafka
 def test_recorded_documents_and_kills(kafka_stage: Stage) -> None:
-    """The process is killed again and again, while records come: the same numbers, none with other content.
+    """The process is killed repeatedly while records arrive: the same numbers, with the same content.
 
-    Every second one saves its states so seldom that it never comes to it: what it numbered is numbered again. The
-    others are killed when each partition has got on. The sidecar gives a partition out later and later as long as no
-    process gets on with it, and half a minute later after a few more.
+    Every second process saves its states so rarely that it never does: its operations are numbered again. The others
+    are killed once each partition has progressed. As long as no process progresses with a partition, the sidecar
+    assigns it later and later, up to half a minute.
     """
     records, wanted = recorded(FILES)
     deli = DeliStage(kafka_stage, window={"messages": 100}, settings={"sequencer": AS_RECORDED})
     rng = random.Random(5)
     pieces = [len(records) * number // (KILLS + 1) for number in range(KILLS + 2)]
-    for number, (first, behind) in enumerate(pairwise(pieces)):
+    for number, (first, after) in enumerate(pairwise(pieces)):
         seldom = {"checkpointHeuristics": {"enable": True}} if number % 2 and number < KILLS else {}
         process = deli.process(f"deli-{number}", sequencer={**AS_RECORDED, **seldom})
         goal = deli.written() + rng.randrange(1, 10)
-        with deli.trickle(records[first:behind], 0.005):
+        with deli.trickle(records[first:after], 0.005):
             if number < KILLS:
-                # What the one before it wrote late is not this one's: it has to be at work itself.
+                # Late writes of the process before do not count: this one must be working.
                 wait_for(lambda: "states of" in process.text(), process.text)  # noqa: B023
                 wait_for(lambda: deli.written() >= goal, f"{goal} operations")  # noqa: B023
                 if not seldom:
@@ -102,9 +102,9 @@ def test_recorded_documents_and_kills(kafka_stage: Stage) -> None:
 
 
 def test_a_quiet_document_and_five_hundred_records_of_others(stage: Stage) -> None:
-    """deli keeps back the checkpoint of a document with clients until its next record, which is far behind.
+    """deli withholds the checkpoint of a document with clients until its next record, which comes much later.
 
-    The window has 100 records: what is done beyond the checkpoint does not fill it.
+    The window has 100 records: records that are done after the checkpoint do not fill it.
     """
     deli = DeliStage(stage, partitions=1, window={"messages": 100}, settings={"sequencer": AS_RECORDED})
     deli.process()
@@ -115,15 +115,15 @@ def test_a_quiet_document_and_five_hundred_records_of_others(stage: Stage) -> No
     made = deli.operations()
     assert [op["sequenceNumber"] for op in made["quiet"]] == [1, 2]
     assert [op["sequenceNumber"] for op in made["busy"]] == [*range(1, 501)]
-    # Both documents have clients, so each keeps one record back: of these the lowest holds the partition.
+    # Both documents have clients, so each withholds one record: the lower one determines the commit.
     wait_for(lambda: stage.committed() == {0: 500}, lambda: f"{stage.committed()}")
 
 
 @pytest.mark.kafka
-def test_two_sidecars_and_each_way_to_go(kafka_stage: Stage) -> None:
-    """Under traffic: a second sidecar with its deli comes, a deli stops in order, a sidecar is killed and is back."""
+def test_two_sidecars_and_each_way_to_leave(kafka_stage: Stage) -> None:
+    """Under traffic: a second sidecar joins with its deli, a deli stops in order, a sidecar dies and restarts."""
     records, wanted = recorded(FILES)
-    # The keys of the recorded documents share out over two partitions: both processes have something to do.
+    # The keys of the recorded documents are spread over two partitions: both processes have work.
     deli = DeliStage(kafka_stage, partitions=2, window={"messages": 100}, settings={"sequencer": AS_RECORDED})
     deli.options["kafka"] = SHORT_SESSION
     process = deli.process("deli-1")
@@ -154,7 +154,7 @@ def test_two_sidecars_and_each_way_to_go(kafka_stage: Stage) -> None:
 
 @pytest.mark.kafka
 def test_the_topic_of_the_states(kafka_stage: Stage) -> None:
-    """It is made compacted; what would delete states is refused, by a name; so is its loss."""
+    """It is created compacted; settings that would delete states are refused by name; so is its loss."""
     broker = kafka_stage.broker.address
     deli = DeliStage(kafka_stage, partitions=3)
     create_topic(broker, deli.state, 3, {"cleanup.policy": "delete"})
@@ -165,7 +165,7 @@ def test_the_topic_of_the_states(kafka_stage: Stage) -> None:
     tries = partial(_moments, process, f"its lambda is made again: {refusal}")
     wait_for(lambda: len(tries()) >= 4, process.text)
     first, second, third, fourth = tries()[:4]
-    # Twice as long each time, from half a second on; each of them shorter by chance, by half at most.
+    # The pauses double from half a second on; jitter makes each shorter, by half at most.
     assert third - second >= 0.5 * 1.0 - LOGGED
     assert fourth - first >= 0.5 * 3.5 - LOGGED, "tried again and again"
     delete_topic(broker, deli.state)
@@ -182,8 +182,8 @@ def test_the_topic_of_the_states(kafka_stage: Stage) -> None:
     assert len(deli.operations()["d"]) == 1
 
 
-def test_documents_that_are_closed_at_rest_go_on(stage: Stage) -> None:
-    """Closed when idle and made again, in one process and in the next: their states are those that are stored."""
+def test_idle_documents_that_were_closed_go_on(stage: Stage) -> None:
+    """Documents that are closed when idle and opened again, also in the next process, use their stored states."""
     router = {"activity_timeout": "300ms", "activity_check_interval": "50ms"}
     deli = DeliStage(stage, settings={"document_router": router, "document_lambda": "tests.integration.deli"})
     documents = [f"d{number}" for number in range(10)]

@@ -1,4 +1,4 @@
-"""`make demo`, run as its user runs it: a process whose lines are read, and which leaves nothing behind."""
+"""`make demo`, as a user runs it: its output is read, and it must leave no processes or files."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PATIENCE = 120.0
 
 
 class Demo:
-    """A demo that makes its files in ``folder``, and whose processes are found by a mark in their environment.
+    """A demo with its files in ``folder``; its processes are found by a variable in their environment.
 
-    Or ``module``, which is used the same way.
+    ``module`` is the demo or another program that is used the same way.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Demo:
         self._reader.start()
 
     def ended(self) -> int:
-        """Its exit code, once it is there and all lines are read."""
+        """Wait for the end and for all output. Returns the exit code."""
         code = self.process.wait(PATIENCE)
         self._reader.join(5.0)
         return code
@@ -63,7 +63,7 @@ class Demo:
         return "\n".join(self.lines)
 
     def wait_for(self, pattern: str, after: int = 0) -> re.Match[str]:
-        """Until one of its lines, from number ``after`` on, has this."""
+        """Wait until a line, from number ``after`` on, matches."""
 
         def found() -> re.Match[str] | None:
             return next((hit for line in self.lines[after:] if (hit := re.search(pattern, line))), None)
@@ -77,7 +77,7 @@ class Demo:
         return int(self.wait_for(rf"^  {name} +([\d,]+)")[1].replace(",", ""))
 
     def processes(self) -> list[int]:
-        """All that the demo has started and that still run: the sidecar, its broker, the lambda, their guards."""
+        """The running processes that the demo started: the sidecar, its broker, the lambda, their guards."""
         found = []
         for entry in Path("/proc").iterdir():
             with suppress(OSError, ValueError):
@@ -87,7 +87,7 @@ class Demo:
         return found
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """Kill the demo and its processes."""
         self.process.kill()
         self.process.wait()
         self._reader.join(5.0)
@@ -103,14 +103,14 @@ class Demo:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One with a short path: a socket will be in it."""
+    """A folder with a short path, since it will contain a socket."""
     with tempfile.TemporaryDirectory(prefix="demo-") as name:
         yield Path(name)
 
 
 @pytest.fixture
 def demos(folder: Path) -> Iterator[list[Demo]]:
-    """Demos that are ended with the test, before its folder goes, and must not leave anything behind."""
+    """Demos that end with the test, before its folder is removed, and must not leave any process."""
     started: list[Demo] = []
     yield started
     for one in started:
@@ -122,7 +122,7 @@ def test_it_ends_by_itself_with_everything_numbered(folder: Path, demos: list[De
     demo = Demo(folder, "--seconds", "3")
     demos.append(demo)
     assert demo.ended() == 0, demo.text()
-    # A number for each record of a writer, and one that deli sends itself when the last writer of a document is gone.
+    # One number for each writer's record, and one for deli's own message when a document's last writer has left.
     sent, given = demo.summary("records sent"), demo.summary("numbers given")
     assert sent > 30
     assert sent <= given <= sent + 6
@@ -162,7 +162,7 @@ def test_a_killed_process_comes_back_and_the_numbers_go_on(folder: Path, demos: 
     assert not demo.processes()
 
 
-def test_two_at_a_time_and_one_killed_leaves_nothing_behind(folder: Path, demos: list[Demo]) -> None:
+def test_two_demos_of_which_one_is_killed_leave_nothing(folder: Path, demos: list[Demo]) -> None:
     for name in ("a", "b"):
         (folder / name).mkdir()
         demos.append(Demo(folder / name, "--seconds", "600"))

@@ -1,4 +1,4 @@
-"""Recorded documents through a broker, a sidecar and a lambda in another process: each message once, in order."""
+"""Recorded documents through a broker, a sidecar and a lambda process: each message once, in order."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.servers.topics import Record
 
 PARTITIONS = 2
 SLOWLY = 0.001
-"""Seconds that a handler takes, where the test has to get in between."""
+"""Seconds that a handler takes in tests that must act in between."""
 
 
 def recorded() -> list[Record]:
-    """Every line of every recording, as the service would have put it on its topic; documents take turns."""
+    """Every line of every recording, as the service would have produced it; the documents alternate."""
     documents: list[list[Record]] = []
     for path in all_documents():
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -34,7 +34,7 @@ def _compact(value: object) -> bytes:
 
 @pytest.fixture
 def records(stage: Stage) -> list[Record]:
-    """The recordings, put on the stage's topic."""
+    """The recordings, produced to the stage's topic."""
     stage.create_topic(PARTITIONS)
     made = recorded()
     stage.produce(made)
@@ -42,7 +42,7 @@ def records(stage: Stage) -> list[Record]:
 
 
 def check_all(stage: Stage, records: list[Record]) -> None:
-    """Each document's messages were handled once, in the order of the recording, and are committed."""
+    """Each document's messages were handled once, in the order of the recording, and committed."""
     events = stage.history.events()
     checks.all_handled_once(stage.produced, events)
     checks.in_order(events)
@@ -71,7 +71,7 @@ def test_sidecar_ends_in_order_at_any_moment(stage: Stage, records: list[Record]
     for turn, share in enumerate((0.05, 0.6)):
         stage.wait_until_handled(int(share * len(records)))
         assert sidecar.terminate() == 0
-        # At the same address: the process finds it by itself.
+        # At the same address: the process reconnects by itself.
         sidecar = stage.sidecar(sidecar.config, f"sidecar{turn + 2}")
     stage.wait_until_handled()
     stage.wait_until_caught_up()

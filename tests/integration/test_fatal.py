@@ -1,4 +1,4 @@
-"""A client of Kafka that fails for good is made anew, and meanwhile everybody can see that nothing is consumed."""
+"""A Kafka client with a fatal error is replaced; meanwhile the status shows that nothing is consumed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.integration.harness import Sidecar, Stage, wait_for
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 PATIENCE = 60.0
-"""Seconds: a former member's session, the pause before the next try, and a busy machine."""
+"""Seconds for a former member's session, the pause before the next try, and a busy machine."""
 
 
 def kinds(sidecar: Sidecar) -> list[str]:
-    """Of the lambda's problems."""
+    """The kinds of the lambda's problems."""
     sidecar.wait_for_log("listening for lambdas", timeout=PATIENCE)
     return [problem.kind for problem in sidecar.lambda_status().problems]
 
@@ -30,7 +30,7 @@ def test_an_instance_id_that_is_not_released_yet_is_waited_for(kafka_stage: Stag
     stage.process(first, "p1")
     stage.wait_until_handled(timeout=PATIENCE)
 
-    # The second begins before the first dies: on a busy machine the session would be over before it had started.
+    # The second starts before the first dies: on a busy machine the session could expire before it had started.
     second = stage.sidecar(label="second", kafka=static, native=native)
     stage.process(second, "p2")
     wait_for(lambda: "client" in kinds(second), "the client to fail", PATIENCE)
@@ -51,7 +51,7 @@ def test_an_instance_id_that_is_not_released_yet_is_waited_for(kafka_stage: Stag
     assert second.terminate() == 0
 
 
-def test_what_can_never_succeed_stays_a_problem_and_ends_in_order(kafka_stage: Stage) -> None:
+def test_a_permanent_failure_stays_a_problem_and_the_sidecar_ends_in_order(kafka_stage: Stage) -> None:
     stage = kafka_stage
     stage.create_topic()
     sidecar = stage.sidecar(kafka={"group.protocol": "consumer", "group.remote.assignor": "nonsense"})
@@ -60,7 +60,7 @@ def test_what_can_never_succeed_stays_a_problem_and_ends_in_order(kafka_stage: S
     assert sidecar.health() == "NOT_SERVING"
     assert "assignor" in sidecar.lambda_status().problem
     since = sidecar.lambda_status().problems[0].since_ms
-    # It is tried again; that is no news.
+    # Further tries are not reported again.
     tries = "joining the group"
     wait_for(lambda: len(sidecar.log("Kafka's client failed for good")) == 1, "it to be said")
     wait_for(lambda: sidecar.lambda_status().problems[0].since_ms == since, "it to be the same problem")
@@ -68,8 +68,8 @@ def test_what_can_never_succeed_stays_a_problem_and_ends_in_order(kafka_stage: S
     assert sidecar.terminate() == 0
 
 
-def test_who_is_fenced_tells_its_lambdas_and_comes_back(kafka_stage: Stage) -> None:
-    """Two sidecars with one instance id: the second takes all from the first, which says so."""
+def test_a_fenced_sidecar_revokes_its_partitions_and_joins_again(kafka_stage: Stage) -> None:
+    """Two sidecars with one instance id: the second takes all partitions from the first, which reports it."""
     stage = kafka_stage
     stage.create_topic(2)
     static = {"group.instance.id": "one"}

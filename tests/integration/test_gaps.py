@@ -1,4 +1,4 @@
-"""Offsets that no record has: transaction markers, aborted records, and what compaction took away."""
+"""Offsets without records: transaction markers, aborted records, and records removed by compaction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.kafka
 
 
 def transaction(stage: Stage, numbers: range, *, commit: bool) -> None:
-    """One transaction with these records in partition 0, and its marker."""
+    """Produce one transaction with these records to partition 0, and its marker."""
     end = stage.end_offsets()[0]
     settings = {"bootstrap.servers": stage.broker.address, "transactional.id": f"{stage.topic}-{numbers.start}"}
     producer = Producer(settings)
@@ -21,15 +21,15 @@ def transaction(stage: Stage, numbers: range, *, commit: bool) -> None:
     producer.begin_transaction()
     for number in numbers:
         producer.produce(stage.topic, b"%d" % number, partition=0)
-    # An abort forgets what has not been sent yet: it must be in the log.
+    # An abort drops unsent records: they must be in the log first.
     assert producer.flush(PATIENCE) == 0
     (producer.commit_transaction if commit else producer.abort_transaction)(PATIENCE)
-    # The coordinator answers before the marker is in the partition.
+    # The coordinator's answer comes before the marker is in the partition.
     wait_for(lambda: stage.end_offsets()[0] == end + len(numbers) + 1, "the marker")
 
 
-def visible(stage: Stage) -> list[checks.Place]:
-    """What a reader of committed records sees."""
+def visible(stage: Stage) -> list[checks.RecordId]:
+    """The records that a consumer of committed records sees."""
     return [(record.partition, record.offset) for record in read_all(stage.broker.address, stage.topic)]
 
 
@@ -44,7 +44,7 @@ def check_all(stage: Stage, count: int) -> None:
     checks.gapless_leases(produced, events)
 
 
-def test_aborted_transaction_is_larger_than_the_window(kafka_stage: Stage) -> None:
+def test_an_aborted_transaction_that_is_larger_than_the_window(kafka_stage: Stage) -> None:
     stage = kafka_stage
     stage.create_topic()
     stage.produce_numbers(50)
@@ -65,7 +65,7 @@ def test_log_ends_with_a_marker(kafka_stage: Stage) -> None:
     transaction(stage, range(5), commit=True)
     check_all(stage, 10)
     assert stage.committed() == {0: 11}
-    # Nothing visible comes, and yet the end moves.
+    # No visible record is added, and yet the end offset moves.
     transaction(stage, range(10, 20), commit=False)
     stage.wait_until_caught_up()
     assert stage.committed() == {0: 22}
@@ -84,7 +84,8 @@ def test_marker_is_not_passed_while_a_record_is_open(kafka_stage: Stage) -> None
     stage.wait_until_caught_up()
     transaction(stage, range(20, 23), commit=True)
     stage.wait_until_handled(13)
-    # These three are handled only: their place is kept, marker or not, and also when the sidecar ends.
+    # These three are handled without a checkpoint: the committed offset stays before them, even with a marker after
+    # them, and also when the sidecar ends.
     assert sidecar.partitions()[0].outstanding == 3
     assert stage.committed() == {0: 11}
     assert sidecar.terminate() == 0

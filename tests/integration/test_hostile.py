@@ -1,4 +1,4 @@
-"""Hostile clients: whatever they do, another lambda goes on at its rate, and the sidecar stays as large as it was."""
+"""Hostile clients: whatever they do, another lambda keeps its rate, and the sidecar does not grow."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from tests.servers.topics import Record, create_topic, produce
 
 pytestmark = pytest.mark.alone
 
-RATE = 5_000
-"""Records a second that are offered to the good lambda: a small part of what it could do."""
+RECORDS_PER_S = 5_000
+"""Records a second for the good lambda: a small part of what it could handle."""
 
 WINDOW = 5.0
-"""Seconds that an attack is measured."""
+"""Seconds for which an attack is measured."""
 
-LEAST = 0.95
-"""What the good lambda handles in that time, of what it is offered."""
+MIN_RATIO = 0.95
+"""The share of its records that the good lambda must handle in that time."""
 
-GROWTH = 80 * 1024 * 1024
-"""Bytes by which the sidecar's memory may grow meanwhile: its allocator keeps up to 64 MiB (`sidecar/tuning.py`)."""
+MAX_GROWTH_BYTES = 80 * 1024 * 1024
+"""By this much the sidecar's memory may grow: its allocator keeps up to 64 MiB (`sidecar/tuning.py`)."""
 
-MOST_LINES = 300
-"""Lines of the sidecar's log for one attack."""
+MAX_LINES = 300
+"""Of the sidecar's log for one attack."""
 
 PARTITIONS = 2
 PARTITIONS_OF_SECOND = 8
-"""The attackers' own lambda: each partition that they let go of backs off."""
+"""Of the attackers' own lambda: each partition that they give up backs off."""
 
 
 class SteadyTraffic:
-    """Records at a fixed rate, whatever happens, from a thread of its own; a context manager."""
+    """Produces records at a fixed rate in a thread of its own; a context manager."""
 
     def __init__(self, broker: str, topic: str) -> None:
         self.offered = 0
@@ -64,7 +64,7 @@ class SteadyTraffic:
     def _run(self) -> None:
         begin = time.monotonic()
         while not self._stop.wait(0.005):
-            due = int((time.monotonic() - begin) * RATE)
+            due = int((time.monotonic() - begin) * RECORDS_PER_S)
             for number in range(self.offered, due):
                 self._producer.produce(self._topic, b"x" * 100, partition=number % PARTITIONS)
             self.offered = due
@@ -74,7 +74,7 @@ class SteadyTraffic:
 
 @dataclass
 class Attacked:
-    """What was seen of one attack."""
+    """The measurements of one attack."""
 
     ratio: float
     growth: int
@@ -84,7 +84,7 @@ class Attacked:
 
 @dataclass
 class Arena:
-    """A sidecar with a good lambda under steady load, which attackers reach as everybody does."""
+    """A sidecar with a good lambda under steady load, at an address that attackers can dial."""
 
     stage: Stage
     sidecar: Sidecar
@@ -92,25 +92,25 @@ class Arena:
     count: Path
 
     def handled(self) -> int:
-        """Records that the good lambda has handled so far."""
+        """The number of records that the good lambda has handled."""
         (number,) = NUMBER.unpack(self.count.read_bytes())
         return int(number)
 
     def keeps_up(self) -> bool:
-        """Whether the good lambda is no more than a tenth of a second behind."""
-        return self.handled() > self.traffic.offered - RATE / 10
+        """Whether the good lambda lags by a tenth of a second at most."""
+        return self.handled() > self.traffic.offered - RECORDS_PER_S / 10
 
     def memory(self) -> int:
-        """Bytes of the sidecar's resident memory."""
+        """The sidecar's resident memory in bytes."""
         guard = self.sidecar._process.pid
         (pid,) = Path(f"/proc/{guard}/task/{guard}/children").read_text().split()
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return pages * 4096
 
     def attacked(self, kind: str) -> Attacked:
-        """Attack for the length of a window, and look at what the good lambda does meanwhile.
+        """Attack for ``WINDOW`` seconds and measure the good lambda meanwhile.
 
-        Where the attack would keep others out, a new process gets in meanwhile.
+        If the attack could keep others out, a new process must get a partition meanwhile.
         """
         wait_for(self.keeps_up, lambda: f"the good lambda to keep up: {self.handled()} of {self.traffic.offered}")
         before = self.memory()
@@ -123,7 +123,7 @@ class Arena:
         return Attacked(ratio, growth, report["statuses"], report["texts"])
 
     def ratio_beside_work(self) -> float:
-        """As with an attack, but what runs beside only works: what this machine leaves the good lambda now."""
+        """The same ratio with a harmless busy process instead of an attack: this machine's capacity now."""
         wait_for(self.keeps_up, lambda: f"the good lambda to keep up: {self.handled()} of {self.traffic.offered}")
         worker = self.stage.program("work", [sys.executable, "-c", "while True: pass"])
         try:
@@ -132,7 +132,7 @@ class Arena:
             worker.kill()
 
     def _ratio(self, seconds: float, meanwhile: Callable[[], None] | None = None) -> float:
-        """Of what is offered in the next ``seconds`` the part that the good lambda has handled at their end."""
+        """The share of the records of the next ``seconds`` that the good lambda has handled at their end."""
         before, end = self.traffic.offered, time.monotonic() + seconds
         if meanwhile is not None:
             meanwhile()
@@ -148,7 +148,7 @@ class Arena:
         return attacker
 
     def serves(self) -> None:
-        """A new, honest process still offers, gets a partition, and gives it back."""
+        """Check that a new, honest process can offer, get a partition, and give it back."""
         with hand_client(self.sidecar.address) as honest:
             honest.offer("second")
             honest.take()
@@ -157,7 +157,6 @@ class Arena:
 
 @pytest.fixture(scope="module")
 def hostile_stage(embedded: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """One for all attacks."""
     stage = Stage(embedded, tmp_path_factory.mktemp("hostile"), f"hostile-{uuid.uuid4().hex[:6]}")
     try:
         yield stage
@@ -167,7 +166,7 @@ def hostile_stage(embedded: Broker, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def arena(hostile_stage: Stage) -> Iterator[Arena]:
-    """One for all attacks: each begins when the good lambda keeps up."""
+    """One arena for all attacks: each begins when the good lambda keeps up."""
     stage = hostile_stage
     stage.create_topic(PARTITIONS)
     other = f"{stage.topic}-second"
@@ -196,7 +195,7 @@ def arena(hostile_stage: Stage) -> Iterator[Arena]:
     )
     with SteadyTraffic(stage.broker.address, stage.topic) as traffic:
         arena = Arena(stage, sidecar, traffic, count)
-        arena.serves()  # the second lambda's consumer has taken what memory it needs
+        arena.serves()  # the second lambda's consumer has allocated its memory
         yield arena
     wait_for(lambda: arena.handled() == traffic.offered, lambda: f"{arena.handled()} to become {traffic.offered}")
     assert sidecar.lambda_status(NAME).restarts == 0
@@ -240,19 +239,19 @@ REFUSED: dict[str, tuple[set[str], list[str]]] = {
     ),
     "silent": ({"RESOURCE_EXHAUSTED"}, ["offer: 32 streams of this connection have yet to make theirs"]),
     "withheld": ({"RESOURCE_EXHAUSTED"}, ["message: 1000 others wait too; this one, the oldest"]),
-    "watches": (set(), []),  # which begins when the first had to go
+    "watches": (set(), []),  # begins when the first one had to end
     "idle": ({"HELD"}, []),
     "offers": ({"HELD"}, []),
 }
-"""What the attacker does and hears, by attack: its own count, statuses and outcomes, and how texts begin."""
+"""The attacker's results by attack: its own counts, statuses and outcomes, and the beginnings of texts."""
 
 
 @pytest.mark.parametrize("kind", [*REFUSED])
-def test_an_attack_slows_nobody_else_and_fills_nothing(arena: Arena, kind: str) -> None:
+def test_an_attack_slows_no_other_lambda_and_fills_neither_memory_nor_log(arena: Arena, kind: str) -> None:
     shown = len(arena.sidecar.lines)
-    seen, least = arena.attacked(kind), LEAST
+    seen, least = arena.attacked(kind), MIN_RATIO
     if seen.ratio < least:
-        # The machine may have other work; what an attack does, it does again, and beyond what any work beside does.
+        # The machine may have other work. A real effect of an attack repeats, and exceeds that of a harmless process.
         least *= arena.ratio_beside_work()
         seen = arena.attacked(kind)
     print(f"{kind}: {seen.ratio:.3f} of the offered rate, {seen.growth / 1e6:+.1f} MB, {seen.statuses} {seen.texts}")
@@ -261,7 +260,7 @@ def test_an_attack_slows_nobody_else_and_fills_nothing(arena: Arena, kind: str) 
     for text in texts:
         assert any(one.startswith(text) for one in seen.texts), f"{text} is not among {seen.texts}"
     assert seen.ratio >= least, seen
-    assert seen.growth <= GROWTH, seen
+    assert seen.growth <= MAX_GROWTH_BYTES, seen
     arena.serves()
     written = len(arena.sidecar.lines) - shown
-    assert written < MOST_LINES, f"{written} lines of log"
+    assert written < MAX_LINES, f"{written} lines of log"

@@ -1,4 +1,4 @@
-"""Peers that hang are noticed within 15 s, and others go on in their place; those that only take long are not."""
+"""Peers that hang are noticed within 15 s and others take over; a slow handler is not taken for a hang."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.alone
 PARTITIONS = 8
 EVERY = 0.05
 NOTICED = 15.0
-"""Seconds within which a peer that hangs is noticed."""
+"""Seconds within which a hanging peer is noticed."""
 LATE = PATIENCE
-"""How long a test waits for that: an assertion with the time tells more than a wait that is over."""
+"""Seconds that a test waits for that: an assertion on the time says more than a timeout."""
 
 
 class CommitWatch:
-    """Reads the committed offsets all the time, from a thread of its own: they never go back. A context manager."""
+    """Checks in a thread of its own that the committed offsets never go back. A context manager."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -67,7 +67,7 @@ def free_address() -> str:
 
 
 def tcp_sidecar(stage: Stage, **options: Any) -> Sidecar:
-    """One that listens on TCP, as a proxy needs it."""
+    """A sidecar that listens on TCP, for a proxy."""
     config = stage.config(**options)
     config["server"]["listen"] = free_address()
     sidecar = stage.sidecar(config)
@@ -76,31 +76,31 @@ def tcp_sidecar(stage: Stage, **options: Any) -> Sidecar:
 
 
 def holdings(stage: Stage, *processes: str) -> dict[str, set[int]]:
-    """The partitions of which each process's lambda is the latest."""
+    """The partitions whose latest lambda is in each process."""
     latest = {event.partition: event.process for event in stage.history.events("created")}
     return {name: {number for number, holder in latest.items() if holder == name} for name in processes}
 
 
 def spares(sidecar: Sidecar) -> int:
-    """How many processes could take another partition."""
+    """The number of processes that could take another partition."""
     return sum(process.spare for process in sidecar.lambda_status().processes)
 
 
 def handled_since(stage: Stage, process: str, since: float) -> dict[int, float]:
-    """When the process handled its first message of each partition after a time."""
+    """The times at which the process handled its first message of each partition after ``since``."""
     events = [event for event in stage.history.handled(process) if event.at > since]
     return {event.partition: event.at for event in reversed(events)}
 
 
 def take_one(client: HandClient) -> tuple[int, int]:
-    """Take the partition that comes and a first batch of it; returns its number and the last offset."""
+    """Take a partition and its first batch. Returns the partition's number and the last offset."""
     partition = client.take().partition
     batch: pb.Batch = client.hear("batch")
     return partition, batch.first_offset + len(batch.values) - 1
 
 
 def test_a_stopped_process_behind_a_unix_socket_under_load(embedded_stage: Stage) -> None:
-    """Many small frames fill the socket before HTTP/2's window: gRPC's own pings wait behind them for ever."""
+    """Many small frames fill the socket before HTTP/2's window, so gRPC's own pings wait in the queue for ever."""
     stage = embedded_stage
     stage.create_topic(PARTITIONS)
     stage.produce_numbers(PARTITIONS, PARTITIONS)
@@ -136,7 +136,7 @@ def test_a_stopped_process_and_a_cut_connection(embedded_stage: Stage) -> None:
         stage.process(proxy.address, "behind", handler_takes=0.02)
         hand.offer("echo", instance="by hand")
         wait_for(lambda: len(sidecar.lambda_status().processes) == 4, "all to be available")
-        # Only now is there anything to give, so that each gets its share.
+        # The topic is created only now, so that each process gets its share.
         stage.create_topic(PARTITIONS)
         stage.produce_numbers(PARTITIONS, PARTITIONS)
         by_hand, delivered = take_one(hand)
@@ -159,7 +159,7 @@ def test_a_stopped_process_and_a_cut_connection(embedded_stage: Stage) -> None:
             wakes = time.monotonic()
             stopped.signal(signal.SIGCONT)
             proxy.mend()
-            # They notice by themselves and offer again; when the other one ends, all is theirs.
+            # They notice by themselves and offer again; when the other process ends, they get all partitions.
             wait_for(lambda: spares(sidecar) == 3, "all three to offer", LATE)
             assert healthy.terminate() == 0
             for name in ("stopped", "behind"):
@@ -184,7 +184,7 @@ def _wait_until_held(stage: Stage, *processes: str) -> dict[str, set[int]]:
 
 
 def _check_the_old_lease_is_dead(stage: Stage, sidecar: Sidecar, lease: str, partition: int, offset: int) -> None:
-    """The new owner is far beyond: were this one accepted, the place would go back."""
+    """The new owner is far ahead: accepting this checkpoint would move the committed offset back."""
     wait_for(lambda: stage.committed().get(partition, 0) > offset + 2, "the new owner's commit")
     with hand_client(sidecar.address) as other:
         assert other.checkpoint(offset, lease).outcome == pb.CHECKPOINT_OUTCOME_STALE_LEASE
@@ -193,10 +193,10 @@ def _check_the_old_lease_is_dead(stage: Stage, sidecar: Sidecar, lease: str, par
 
 
 def _check_history(stage: Stage, hung: set[str]) -> None:
-    """At least once, in order within each lease, and from a checkpoint on.
+    """Records are handled at least once, in order within each lease, and from a checkpoint on.
 
-    A process that wakes may find an assignment in its socket that was taken back while it slept: it makes a lambda,
-    and learns that the stream is over. That one handles nothing, and no fence could keep it from being made.
+    A thawed process may find an assignment in its socket that was revoked meanwhile: it creates a lambda and then
+    learns that the stream has ended. That lambda handles nothing; no fencing could prevent its creation.
     """
     events = stage.history.events()
     checks.all_handled(stage.produced, events)
@@ -210,7 +210,7 @@ def test_a_sidecar_that_hangs(embedded_stage: Stage) -> None:
     stage.create_topic(2)
     stage.produce_numbers(4000, 2)
     sidecar = stage.sidecar()
-    # Enough to do for longer than the sidecar hangs: it does not stop for want of messages.
+    # Enough messages for longer than the sidecar hangs.
     process = stage.process(sidecar, handler_takes=0.02)
     stage.wait_until_handled(50)
     hangs = time.monotonic()
@@ -226,18 +226,18 @@ def test_a_sidecar_that_hangs(embedded_stage: Stage) -> None:
     sidecar.signal(signal.SIGCONT)
     wait_for(lambda: {*handled_since(stage, "p1", again)} == {0, 1}, "both partitions to go on", LATE)
     assert process.running()
-    # The rest would take its time; where it goes on is what counts.
+    # The rest would take long; only the offset from which it goes on matters.
     assert process.terminate() == 0
     events = stage.history.events()
     checks.gapless_leases(stage.produced, events)
     checks.leases_go_on(events)
-    # What was handled behind the last checkpoint that came through is handled again.
+    # Records that were handled after the last received checkpoint are handled again.
     done = {number: stage.history.handled(partition=number)[-1].offset + 1 for number in range(2)}
     wait_for(lambda: stage.committed() == done, lambda: f"{done} committed: {stage.committed()}")
 
 
-def test_one_message_that_takes_long_is_no_hang(embedded_stage: Stage) -> None:
-    """Longer than the 10 s after which a peer that answers no ping is taken for dead."""
+def test_a_slow_handler_is_not_taken_for_a_hang(embedded_stage: Stage) -> None:
+    """It takes longer than the 10 s after which a peer that answers no ping counts as dead."""
     stage = embedded_stage
     sidecar = stage.sidecar()
     for how in ("await", "block"):
@@ -257,7 +257,7 @@ def test_one_message_that_takes_long_is_no_hang(embedded_stage: Stage) -> None:
     assert sidecar.lambda_status().restarts == 0
 
 
-def test_stalled_is_told_and_ends_with_a_checkpoint(embedded_stage: Stage) -> None:
+def test_a_stall_is_reported_and_ends_with_a_checkpoint(embedded_stage: Stage) -> None:
     stage = embedded_stage
     stage.create_topic(2)
     stage.produce_numbers(20, 2)

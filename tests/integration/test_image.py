@@ -1,7 +1,7 @@
-"""What the Dockerfile does, done without an engine: its stages in a folder, and the images' commands there.
+"""Carries out the Dockerfile without an engine: its stages in a folder, and the images' commands there.
 
-The instructions are taken from the Dockerfile's text, and the commands from docker-compose.yml. Two things differ:
-the base image is the Python that runs this, and /build, /opt and each image's /app are in a temporary folder.
+The instructions come from the Dockerfile's text, the commands from docker-compose.yml. Two things differ: the base
+image is the Python that runs this, and /build, /opt and each image's /app are in a temporary folder.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class Image(NamedTuple):
     target: str
     folder: Path
     app: Path
-    """What is /app in the image."""
+    """The folder for the image's /app."""
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables that a command of the image has."""
+        """The environment variables of the image's commands."""
         return {"PATH": f"{self.folder}{ENVIRONMENTS[self.target]}/bin", "HOME": "/nonexistent"}
 
     def path(self, inside: str) -> Path:
-        """Where an absolute path of the image is."""
+        """The path in the folders of an absolute path in the image."""
         return (
             self.app / inside.removeprefix("/app").lstrip("/")
             if inside.startswith("/app")
@@ -61,7 +61,7 @@ class Image(NamedTuple):
         )
 
     def run(self, command: Sequence[str], **environ: str) -> subprocess.CompletedProcess[str]:
-        """One command in the image's last working directory, with the image's PATH and no other variable of ours."""
+        """Run a command in the image's last working directory, with the image's PATH and none of our variables."""
         program = shutil.which(command[0], path=self.environ["PATH"])
         assert program is not None, f"{command[0]} is not in the image"
         return subprocess.run(
@@ -77,7 +77,7 @@ class Image(NamedTuple):
 
 
 def copy(source: str, to: Path, *, into: bool) -> None:
-    """COPY of one file or folder out of the build context, to a path or into a folder."""
+    """Carry out a COPY of one file or folder from the build context, to a path or into a folder."""
     if (ROOT / source).is_dir():
         built = shutil.ignore_patterns("__pycache__", "*.so", "build", "*.egg-info")
         shutil.copytree(ROOT / source, to, ignore=built, dirs_exist_ok=True)
@@ -86,7 +86,7 @@ def copy(source: str, to: Path, *, into: bool) -> None:
 
 
 def build(stage: Sequence[Instruction], path: Callable[[str], Path]) -> None:
-    """Carry out what a stage says that can be done in a folder; ``path`` says where a path of the image is."""
+    """Carry out the instructions of a stage that can be done in a folder. ``path`` maps a path of the image."""
     directory = "/"
     for instruction in stage:
         match instruction:
@@ -117,14 +117,14 @@ def build(stage: Sequence[Instruction], path: Callable[[str], Path]) -> None:
 
 
 class Images(NamedTuple):
-    """All of them, and what docker-compose.yml mounts into them."""
+    """All images, with the files that docker-compose.yml mounts into them."""
 
     sidecar: Image
     one_lambda: Image
     examples: Image
 
     def of(self, service: str) -> Image:
-        """The one that a service of docker-compose.yml runs."""
+        """The image that a service of docker-compose.yml runs."""
         target = COMPOSE["services"][service]["build"]["target"]
         return next(image for image in self if image.target == target)
 
@@ -213,7 +213,7 @@ def test_the_sidecar_accepts_the_config_with_what_compose_sets(image: Image) -> 
         assert f"lambda   {name}: " in done.stdout
 
 
-def test_the_image_runs_the_sidecar_when_it_is_not_told_what(image: Image) -> None:
+def test_the_image_runs_the_sidecar_by_default(image: Image) -> None:
     (command,) = [one.exec_form for one in instructions("sidecar") if one.name == "CMD"]
     assert command is not None
     done = image.run([*command, "--check"], **environment("sidecar"))
@@ -222,7 +222,7 @@ def test_the_image_runs_the_sidecar_when_it_is_not_told_what(image: Image) -> No
 
 @pytest.mark.parametrize("name", ["deli", "scriptorium"])
 def test_a_lambda_is_found_and_dials_the_sidecar(images: Images, name: str) -> None:
-    """Its plugin loads and its own config is right: what fails is only that there is no sidecar."""
+    """Its plugin loads and its config is right: it fails only because no sidecar runs."""
     image = images.of(name)
     command = COMPOSE["services"][name]["command"]
     assert image.run([*command, "--help"]).returncode == 0
@@ -252,7 +252,7 @@ def test_the_health_check_asks_the_sidecar_and_fails_without_one(image: Image) -
 
 
 def test_the_health_check_finds_a_sidecar_that_runs(image: Image) -> None:
-    """As it is in the container: the address and the token are from the environment and the config file."""
+    """As in the container, the address and the token come from the environment and the config file."""
     (port,) = free_ports(1)
     variables = {**environment("sidecar"), "LISTEN": f"0.0.0.0:{port}", "KAFKA": "127.0.0.1:1"}
     variables["KAFKA_SIDECAR_TOKEN"] = TOKEN
@@ -291,7 +291,7 @@ def compose_kafka() -> Iterator[tuple[str, str]]:
     settings: dict[str, object] = {}
     for name, value in environment("kafka").items():
         if name.startswith("KAFKA_") and name != "KAFKA_LOG_DIRS":
-            # The image's rule: KAFKA_LOG_DIRS is log.dirs. The names and ports of the network become this machine's.
+            # In Kafka's image KAFKA_LOG_DIRS sets log.dirs. Names and ports of the network become this machine's.
             text = re.sub(r"\b(?:29092|9092|9093)\b", lambda match: str(ports[match[0]]), value)
             text = re.sub(r"//(?:kafka|localhost)?:", "//127.0.0.1:", text)
             settings[name.removeprefix("KAFKA_").lower().replace("_", ".")] = text

@@ -1,4 +1,4 @@
-"""A partition whose broker is gone keeps no other partition from being consumed, and is named."""
+"""A partition whose broker is down does not keep other partitions from being consumed, and status names it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]  # brokers are starte
 
 
 @pytest.mark.parametrize("protocol", ["cooperative-sticky", "range"])
-def test_a_new_group_runs_what_has_a_leader(two_brokers: KafkaCluster, cluster_stage: Stage, protocol: str) -> None:
-    """Of three partitions, that of the broker which is killed before the group begins."""
+def test_a_new_group_runs_the_partitions_that_have_a_leader(
+    two_brokers: KafkaCluster, cluster_stage: Stage, protocol: str
+) -> None:
+    """The broker of one of three partitions is killed before the group starts."""
     stage = cluster_stage
     stage.create_topic(replicas=[[1], [1], [2]])
     stage.produce([Record(value=b"v", partition=p) for p in (0, 1, 2)] * 10)
@@ -33,8 +35,8 @@ def test_a_new_group_runs_what_has_a_leader(two_brokers: KafkaCluster, cluster_s
     wait_for(lambda: sidecar.lambda_status().problem == "", "no problem to be left", 30.0)
 
 
-def test_a_leader_that_goes_while_the_group_runs(two_brokers: KafkaCluster, cluster_stage: Stage) -> None:
-    """The others go on, an operator's seek of the one is refused at once, and it goes on when its leader is back."""
+def test_a_leader_that_dies_while_the_group_runs(two_brokers: KafkaCluster, cluster_stage: Stage) -> None:
+    """The others go on; a seek of that partition is refused at once; it goes on when its leader is back."""
     stage = cluster_stage
     stage.create_topic(replicas=[[1], [2]])
     sidecar = stage.sidecar()

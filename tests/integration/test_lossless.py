@@ -1,4 +1,4 @@
-"""Nothing of a record is lost or changed on its way, and a record that cannot travel stops only itself."""
+"""No part of a record is lost or changed, and a record that cannot be sent stops only its partition."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ RECORDS = [
 
 
 def sent(record: Record, kind: int = CREATE_TIME) -> dict[str, Any]:
-    """What the handler must have seen."""
+    """The values that the handler must get."""
     return {
         "timestamp": record.timestamp,
         "timestamp_type": kind,
@@ -57,8 +57,8 @@ def sent(record: Record, kind: int = CREATE_TIME) -> dict[str, Any]:
     }
 
 
-def seen(stage: Stage) -> dict[checks.Place, dict[str, Any]]:
-    """What the handlers saw, by place."""
+def seen(stage: Stage) -> dict[checks.RecordId, dict[str, Any]]:
+    """The values that the handlers got, by record."""
     return {(event.partition, event.offset): event.record for event in stage.history.handled()}
 
 
@@ -76,8 +76,8 @@ def test_every_field_of_every_record(stage: Stage) -> None:
     checks.all_handled_once(stage.produced, stage.history.events())
     checks.in_order(stage.history.events())
     got = seen(stage)
-    for place, record in zip(where, records, strict=True):
-        assert got[place] == sent(record), f"at {place}"
+    for record_id, record in zip(where, records, strict=True):
+        assert got[record_id] == sent(record), f"at {record_id}"
 
 
 @pytest.mark.kafka
@@ -116,7 +116,7 @@ def produce_with_hostile(stage: Stage, name: bytes = b"\xff\xfe") -> None:
 
 
 def wait_until_halted(sidecar: Sidecar, offset: int, count: int) -> str:
-    """Until partition 0 has halted at ``offset``, for the ``count``-th time; returns why."""
+    """Wait until partition 0 has halted at ``offset``, for the ``count``-th time. Returns the reason."""
     sidecar.wait_for_log("record cannot be delivered", count=count, offset=offset, partition=0)
     halted = sidecar.wait_for_state("halted")
     assert halted.failing_offset == offset
@@ -126,7 +126,7 @@ def wait_until_halted(sidecar: Sidecar, offset: int, count: int) -> str:
 @needs_extension
 @pytest.mark.parametrize("hostile", [b"\xff\xfe", b"a\0b"], ids=["no text", "with a NUL"])
 def test_header_name_that_is_no_text_or_has_a_nul(stage: Stage, hostile: bytes) -> None:
-    """Bytes to Kafka and to the contract."""
+    """Header names are bytes to Kafka and in the contract."""
     produce_with_hostile(stage, hostile)
     stage.produced.append((0, 5))
     stage.process(stage.sidecar(), full=True)
@@ -138,21 +138,21 @@ def test_header_name_that_is_no_text_or_has_a_nul(stage: Stage, hostile: bytes) 
 
 
 def test_header_name_that_the_binding_cannot_read(stage: Stage) -> None:
-    """Where the extension could not be built: it halts its partition, and can be left out."""
+    """Without the extension it halts its partition, and an operator can skip it."""
     produce_with_hostile(stage)
     target = f"{NAME}/{stage.topic}/0"
     sidecar = stage.sidecar(native=False)
     stage.process(sidecar, full=True)
     halts = 1
     assert "not UTF-8" in wait_until_halted(sidecar, 5, halts)
-    # What the lambda has not begun when it is told of the halt comes again: on a busy machine, some of those before.
+    # Records that the lambda has not begun when it hears of the halt come again: on a busy machine, there are some.
     while (begun := len(stage.history.handled(partition=0))) < 5:
         done = sidecar.cli("resume", target)
         assert f"goes on from offset {begun}" in done.stdout, done.stderr
         halts += 1
         wait_until_halted(sidecar, 5, halts)
         assert len(stage.history.handled(partition=0)) > begun
-    # Before it: all, and it counts. Beside it: nothing stops.
+    # All records before it are handled and committed. The other partition goes on.
     stage.wait_until_handled(5 + 12)
     assert [event.offset for event in stage.history.handled(partition=0)] == [0, 1, 2, 3, 4]
     stage.produce(Record(b"k", b"later", partition=1, timestamp=YEAR_2020) for _ in range(5))
@@ -203,7 +203,7 @@ def test_record_over_the_clients_limit(stage: Stage) -> None:
         stage.wait_until_caught_up()
 
 
-def test_larger_limit_lets_it_through(embedded_stage: Stage) -> None:
+def test_a_larger_limit_accepts_the_record(embedded_stage: Stage) -> None:
     stage = embedded_stage
     stage.create_topic()
     stage.produce([Record(value=b"x" * 20_000)])

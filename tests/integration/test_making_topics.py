@@ -1,4 +1,4 @@
-"""Topics that the sidecar makes, and those that nobody makes: on a broker that would make any by itself."""
+"""Topics that the sidecar creates, and topics that it must not create, on a broker with automatic creation."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ pytestmark = pytest.mark.kafka
 
 @pytest.fixture(scope="module")
 def making_kafka(kafka: Broker) -> Iterator[KafkaServer]:
-    """A broker as it comes: it makes topics by use, with its defaults. ``kafka``: where that is skipped, this is."""
+    """A broker with automatic topic creation. It needs ``kafka`` so that it is skipped together with it."""
     with KafkaServer({"auto.create.topics.enable": True, "num.partitions": 1}) as server:
         yield server
 
 
 @pytest.fixture
 def stage(making_kafka: KafkaServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """A stage on it."""
+    """A stage on that broker."""
     yield from _staged(Broker("kafka", making_kafka.address), tmp_path, request)
 
 
@@ -48,7 +48,7 @@ def stage(making_kafka: KafkaServer, tmp_path: Path, request: pytest.FixtureRequ
 
 
 @pytest.mark.parametrize(("retention", "made"), [(DAY, WEEK), (30 * DAY, 30 * DAY), (-1, -1)])
-def test_a_letter_is_kept_as_long_as_its_record_and_a_week(stage: Stage, retention: int, made: int) -> None:
+def test_the_dead_letter_topics_retention_is_the_topics_and_a_week(stage: Stage, retention: int, made: int) -> None:
     stage.create_topic(3, {"retention.ms": str(retention), "cleanup.policy": "compact,delete"})
     stage.produce([Record(b"k", b"v", partition=2)])
     sidecar, _ = start_failing(stage, [(2, 0)])
@@ -60,8 +60,8 @@ def test_a_letter_is_kept_as_long_as_its_record_and_a_week(stage: Stage, retenti
     assert sidecar.log("made the topic for dead letters")[0]["retention_ms"] == made
 
 
-def test_the_letter_of_an_old_record_is_not_old(stage: Stage) -> None:
-    """The broker's check, which erases the record that another topic has as it was, leaves it alone."""
+def test_the_dead_letter_of_an_old_record_has_a_new_timestamp(stage: Stage) -> None:
+    """The broker's retention check, which deletes a record of that age in another topic, does not delete it."""
     old = [Record(b"k", b"v", partition=0, timestamp=YEAR_2020)]
     stage.create_topic()
     stage.produce(old)
@@ -77,8 +77,8 @@ def test_the_letter_of_an_old_record_is_not_old(stage: Stage) -> None:
     assert sidecar.lambda_status().dead_letters == 1
 
 
-def test_a_topic_that_is_deleted_is_made_again_as_it_was(stage: Stage) -> None:
-    """And not by the write, with one partition: the letter of the last one would find none."""
+def test_a_deleted_dead_letter_topic_is_created_again_with_the_same_settings(stage: Stage) -> None:
+    """The write does not create it with one partition, too few for the last partition's dead letter."""
     stage.create_topic(3, {"retention.ms": str(30 * DAY)})
     stage.produce_numbers(3, 3)
     sidecar, _ = start_failing(stage, [(2, 0), (2, 1), (1, 1)])
@@ -95,8 +95,8 @@ def test_a_topic_that_is_deleted_is_made_again_as_it_was(stage: Stage) -> None:
     assert not sidecar.log("dead letter cannot be written")
 
 
-def test_a_topic_that_comes_back_with_fewer_partitions(stage: Stage) -> None:
-    """The user's own: its letters go where there is room."""
+def test_a_dead_letter_topic_that_is_recreated_with_fewer_partitions(stage: Stage) -> None:
+    """The user re-creates it: dead letters go to the partitions that exist."""
     stage.create_topic(3)
     stage.produce_numbers(3, 3)
     start_failing(stage, [(2, 0), (2, 1)])
@@ -109,7 +109,7 @@ def test_a_topic_that_comes_back_with_fewer_partitions(stage: Stage) -> None:
     assert [(letter.partition, sources([letter])) for letter in read_dead(stage)] == [(0, [(2, 1)])]
 
 
-def test_a_letter_that_is_written_back_and_fails_again_does_not_grow(stage: Stage) -> None:
+def test_headers_do_not_grow_when_a_dead_letter_is_replayed_and_fails_again(stage: Stage) -> None:
     own: list[tuple[str, bytes | None]] = [("a", b"1"), ("a", b"2"), ("", None), ("A", b"1")]
     stage.create_topic()
     stage.produce([Record(b"k", b"v", own, 0)])
@@ -121,7 +121,7 @@ def test_a_letter_that_is_written_back_and_fails_again_does_not_grow(stage: Stag
         assert headers[: len(own)] == own
         assert sources([letter]) == [(0, attempt)]
         assert len(headers) == len(own) + len(added(letter))
-        # As a tool would that keeps no case, and as one that keeps it.
+        # Once like a tool that does not keep the case of names, once like one that does.
         back = [(name.upper() if attempt % 2 and name.startswith("__") else name, value) for name, value in headers]
         if attempt < 5:
             stage.produce([Record(letter.key, letter.value, back, 0)])
@@ -131,7 +131,7 @@ def test_a_letter_that_is_written_back_and_fails_again_does_not_grow(stage: Stag
 
 
 def answer_for(sidecar: Sidecar, topic: str) -> pb.ProduceResponse:
-    """What becomes of three records for this topic."""
+    """The response for three records for this topic."""
     with hand_client(sidecar.address) as client:
         client.offer(NAME)
         client.take()
@@ -140,7 +140,7 @@ def answer_for(sidecar: Sidecar, topic: str) -> pb.ProduceResponse:
     return answer
 
 
-def test_a_topic_that_is_missing_is_not_made_by_a_lambdas_record(stage: Stage) -> None:
+def test_a_lambdas_record_does_not_create_a_missing_topic(stage: Stage) -> None:
     stage.create_topic()
     out = f"{stage.topic}-out"
     sidecar = stage.sidecar(produce=out)
@@ -158,7 +158,7 @@ def test_a_topic_that_is_missing_is_not_made_by_a_lambdas_record(stage: Stage) -
     wait_for(written, "the new topic to be known")
 
 
-def test_a_topic_is_made_for_who_asks_for_it(stage: Stage) -> None:
+def test_a_topic_is_created_if_the_config_allows_it(stage: Stage) -> None:
     stage.create_topic()
     out = f"{stage.topic}-out"
     kafka: dict[str, Any] = {"allow.auto.create.topics": True}
@@ -169,7 +169,7 @@ def test_a_topic_is_made_for_who_asks_for_it(stage: Stage) -> None:
 
 
 def test_a_record_without_a_key_for_a_compacted_topic_fails_alone(stage: Stage) -> None:
-    """The broker refuses all of its batch; produced again, each has its own answer."""
+    """The broker refuses its whole batch; when the records are sent again, each has its own outcome."""
     stage.create_topic()
     out = f"{stage.topic}-out"
     create_topic(stage.broker.address, out, 1, {"cleanup.policy": "compact"})

@@ -1,4 +1,4 @@
-"""The extension beside other copies of librdkafka in one process, each of its own, and what it exports."""
+"""The extension together with other copies of librdkafka in one process, and the symbols that it exports."""
 
 import ctypes
 import os
@@ -34,15 +34,15 @@ def bundled() -> Path:
 
 @pytest.fixture(params=["the same", "another"])
 def library(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The binding's library, and one that is as good and not the same."""
+    """The binding's library, and an equivalent copy of it."""
     if request.param == "the same":
         return bundled()
     return Path(shutil.copy(bundled(), tmp_path))
 
 
 def check(*statements: str, **environment: str) -> None:
-    """The extension works after these, and nobody says anything else."""
-    # What a copy depends on lies beside the original.
+    """Check that the extension works after these statements, without any other output."""
+    # A copy's dependencies are in the original's folder.
     variables = {**os.environ, "LD_LIBRARY_PATH": str(bundled().parent), **environment}
     code = "\n".join([*statements, EXTENSION])
     command = [sys.executable, "-c", code]
@@ -59,7 +59,7 @@ def test_after_the_binding(library: Path) -> None:
 
 
 def test_before_the_process_itself(library: Path) -> None:
-    """Whatever the binding was linked with: its clients are this one's then."""
+    """Its symbols win over the library with which the binding was linked, so the clients are this library's."""
     check(**{_INTERPOSED: str(library)})
 
 
@@ -68,7 +68,7 @@ def test_the_binding_in_the_global_scope() -> None:
 
 
 def test_a_client_of_a_second_library_is_refused(tmp_path: Path) -> None:
-    """It could not be told from one of the first's, and would be given to functions that are not its own."""
+    """It looks like a client of the first library and would be passed to functions of the wrong one."""
     ours = ctypes.CDLL(confluent_kafka.cimpl.__file__)
     other = ctypes.CDLL(str(shutil.copy(bundled(), tmp_path)))
     assert _refusal(ours) == "", "the first one decides"
@@ -77,7 +77,7 @@ def test_a_client_of_a_second_library_is_refused(tmp_path: Path) -> None:
 
 
 def _refusal(library: ctypes.CDLL) -> str:
-    """What this library is told that is to have the extension as a plugin; empty: it has it."""
+    """The error when this library loads the extension as a plugin; empty when it accepts it."""
     text = ctypes.create_string_buffer(512)
     library.rd_kafka_conf_new.restype = ctypes.c_void_p
     conf = ctypes.c_void_p(library.rd_kafka_conf_new())

@@ -1,4 +1,4 @@
-"""The place of a running group is gone from the log: `on_offset_lost` decides, it is said, and work goes on."""
+"""A running group's offset is no longer in the log: `on_offset_lost` decides, a log line says so, work goes on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def resume(sidecar: Sidecar, stage: Stage) -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_retention_passes_a_lambda_that_is_far_behind(kafka_stage: Stage, policy: str) -> None:
-    """It never checkpoints, and when it dies, what is to be done again is gone from the log."""
+    """It never checkpoints, and when it dies, the records to repeat are no longer in the log."""
     stage = kafka_stage
     stage.create_topic()
     stage.produce_numbers(20)
@@ -35,8 +35,8 @@ def test_retention_passes_a_lambda_that_is_far_behind(kafka_stage: Stage, policy
     stuck = stage.process(sidecar, every=0)
     stage.wait_until_handled(5)
     admin = AdminClient({"bootstrap.servers": stage.broker.address})
-    place = TopicPartition(stage.topic, 0, 12)
-    assert [one.result(10).low_watermark for one in admin.delete_records([place]).values()] == [12]
+    begin = TopicPartition(stage.topic, 0, 12)
+    assert [one.result(10).low_watermark for one in admin.delete_records([begin]).values()] == [12]
     stuck.kill()
     stage.process(sidecar, "p2")
     said = "halting" if policy == "halt" else f"going on at the {policy}"
@@ -55,11 +55,11 @@ def test_retention_passes_a_lambda_that_is_far_behind(kafka_stage: Stage, policy
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("protocol", ["cooperative-sticky", "range"])
 @pytest.mark.parametrize("noticed", [False, True], ids=["at once", "noticed"])
-def test_topic_is_made_anew(kafka_stage: Stage, noticed: bool, policy: str, protocol: str) -> None:
-    """By the same name, with fewer records than were done. Kafka forgets the group's offsets with it.
+def test_a_topic_is_deleted_and_recreated(kafka_stage: Stage, noticed: bool, policy: str, protocol: str) -> None:
+    """The new topic has the same name and fewer records than were done. Kafka deletes the group's offsets with it.
 
-    Either the sidecar sees nothing but an offset that is gone, or the group has lost the partition meanwhile and gets
-    it again, without an offset.
+    Either the sidecar only sees that the offset is out of range, or the group lost the partition meanwhile and gets
+    it again without a committed offset.
     """
     stage = kafka_stage
     stage.create_topic()
@@ -82,9 +82,9 @@ def test_topic_is_made_anew(kafka_stage: Stage, noticed: bool, policy: str, prot
     said = "halting" if policy == "halt" else f"going on at the {policy}"
     line = sidecar.wait_for_log(f"offset lost: {said}", level="error", partition=0)
     assert line["offset"] == 30
-    # It may have been noticed before the first of the five was there.
+    # The sidecar may have noticed before the first of the five was produced.
     assert line["earliest"] == 0 <= line["latest"] <= 5
-    places = len(sidecar.log("no committed offset"))
+    known = len(sidecar.log("no committed offset"))
     if policy == "halt":
         sidecar.wait_for_state("halted")
         assert len(stage.history.handled()) == old
@@ -93,9 +93,11 @@ def test_topic_is_made_anew(kafka_stage: Stage, noticed: bool, policy: str, prot
         stage.produce_numbers(5, first=5)
         wait_for(lambda: stage.history.handled()[-1].offset == 9, "what came last")
         begun = [event.offset for event in stage.history.handled()[old:]]
-        assert begun == [*range(line["latest"], 10)], "it begins behind what was there when it was noticed"
+        assert begun == [*range(line["latest"], 10)], (
+            "it begins after the records that existed when the loss was noticed"
+        )
     else:
         wait_for(lambda: len(stage.history.handled()) == old + 5, "the new records")
         assert [event.offset for event in stage.history.handled()[old:]] == [0, 1, 2, 3, 4]
     stage.wait_until_caught_up()
-    assert len(sidecar.log("no committed offset")) == places == 1, "it had one, and lost it"
+    assert len(sidecar.log("no committed offset")) == known == 1, "it had one, and lost it"

@@ -1,4 +1,4 @@
-"""What an operator orders of one partition, live: pause, resume, seek. The group goes on."""
+"""An operator's pause, resume and seek of one partition, while the group goes on."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.servers.topics import Record
 
 
 def order(sidecar: Sidecar, command: str, target: str, *options: str) -> str:
-    """A command that must succeed; returns what it said."""
+    """Run a command that must succeed. Returns its output."""
     done = sidecar.cli(command, target, *options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def refused(sidecar: Sidecar, command: str, target: str, *options: str) -> str:
-    """A command that must be refused; returns why."""
+    """Run a command that must be refused. Returns the reason."""
     done = sidecar.cli(command, target, *options)
     assert done.returncode == 1, done.stdout
     return done.stderr
@@ -80,10 +80,10 @@ def test_seek_back_and_forth(stage: Stage) -> None:
     stage.produce_numbers(200, 2, first=200)
     said = order(sidecar, "seek", target, "--to", "150")
     assert "resume" in said, "it stays paused"
-    assert stage.committed()[0] == 150, "the new place is committed at once"
+    assert stage.committed()[0] == 150, "the new offset is committed at once"
     assert sidecar.state(0) == "paused"
     order(sidecar, "resume", target)
-    wait_for(lambda: len(stage.history.handled(partition=0)) == 210, "those behind the new place")
+    wait_for(lambda: len(stage.history.handled(partition=0)) == 210, "the records after the new offset")
     assert [event.offset for event in stage.history.handled(partition=0)][160:] == [*range(150, 200)]
     stage.wait_until_caught_up()
     assert len(sidecar.log("partitions assigned")) == 1
@@ -147,12 +147,12 @@ def test_halted_partition_is_moved_and_resumed(stage: Stage) -> None:
     assert sidecar.state(0) == "halted"
     assert "cannot be paused" in refused(sidecar, "pause", target)
     order(sidecar, "resume", target)
-    wait_for(lambda: len(stage.history.handled()) == 17, "those behind")
+    wait_for(lambda: len(stage.history.handled()) == 17, "the records after it")
     assert [event.offset for event in stage.history.handled()] == [*range(7), *range(10, 20)]
 
 
 @pytest.mark.parametrize("command", [["pause"], ["seek", "--to", "0"], ["resume"]])
-def test_partition_that_is_not_here(embedded_stage: Stage, command: list[str]) -> None:
+def test_a_partition_that_this_sidecar_does_not_own(embedded_stage: Stage, command: list[str]) -> None:
     stage = embedded_stage
     stage.create_topic()
     sidecar = stage.sidecar()
@@ -165,7 +165,7 @@ def test_partition_that_is_not_here(embedded_stage: Stage, command: list[str]) -
 
 @pytest.mark.parametrize("protocol", ["range", "cooperative-sticky"])
 def test_a_pause_holds_while_the_partition_is_ours(kafka_stage: Stage, protocol: str) -> None:
-    """A second member comes and goes: with `range` everything is taken away each time, and given out anew."""
+    """A second member joins and leaves: with `range` all partitions are revoked and assigned again each time."""
     stage = kafka_stage
     stage.create_topic(2)
     kafka = {"partition.assignment.strategy": protocol}

@@ -1,4 +1,4 @@
-"""A lambda whose dependency is away pauses its partition: it keeps lambda and place, and nothing is restarted."""
+"""A lambda whose dependency is down pauses its partition: the lambda and its offset stay, nothing is restarted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.integration.harness import NAME, Program, Sidecar, Stage, wait_for
 
 
 def begin(stage: Stage, down: Path, **settings: Any) -> tuple[Sidecar, Program]:
-    """Two partitions, a hundred records handled, and then the store is away."""
+    """Let two partitions handle a hundred records, then take the store down."""
     stage.create_topic(2)
     stage.produce_numbers(100, 2)
     sidecar = stage.sidecar()
@@ -26,7 +26,7 @@ def begin(stage: Stage, down: Path, **settings: Any) -> tuple[Sidecar, Program]:
 
 
 def wait_until_paused(sidecar: Sidecar) -> list[admin_pb2.Partition]:
-    """Until both partitions are."""
+    """Wait until both partitions are paused."""
     wait_for(lambda: {sidecar.state(n) for n in (0, 1)} == {"paused"}, "both to be paused")
     return [*sidecar.partitions().values()]
 
@@ -40,17 +40,17 @@ def check_nothing_was_restarted(stage: Stage, sidecar: Sidecar) -> None:
     assert len(sidecar.log("partitions assigned")) == 1
 
 
-def test_store_is_away_and_comes_back(stage: Stage, tmp_path: Path) -> None:
+def test_the_store_is_down_and_comes_back(stage: Stage, tmp_path: Path) -> None:
     down = tmp_path / "down"
     sidecar, _ = begin(stage, down)
     wait_until_paused(sidecar)
-    # The broker has the commit a moment before the sidecar hears that it has.
+    # The broker stores the commit a moment before the sidecar gets the response.
     wait_for(lambda: {one.committed for one in sidecar.partitions().values()} == {50}, "the commit to be known")
     for partition in sidecar.partitions().values():
         assert partition.reason == "the store is away"
         assert partition.process_id, "it keeps its lambda"
         assert partition.attempt == 1
-        assert (partition.checkpoint, partition.committed) == (49, 50), "it keeps its place"
+        assert (partition.checkpoint, partition.committed) == (49, 50), "it keeps its offset"
         assert not partition.HasField("resumes_at_ms")
     shown = sidecar.cli("status").stdout
     assert "paused" in shown
@@ -61,7 +61,7 @@ def test_store_is_away_and_comes_back(stage: Stage, tmp_path: Path) -> None:
     check_nothing_was_restarted(stage, sidecar)
 
 
-def test_message_that_found_it_away_need_not_come_again(stage: Stage, tmp_path: Path) -> None:
+def test_the_message_that_met_the_outage_need_not_be_repeated(stage: Stage, tmp_path: Path) -> None:
     down = tmp_path / "down"
     sidecar, _ = begin(stage, down, again=False)
     wait_until_paused(sidecar)
@@ -71,7 +71,7 @@ def test_message_that_found_it_away_need_not_come_again(stage: Stage, tmp_path: 
     check_nothing_was_restarted(stage, sidecar)
 
 
-def test_pause_ends_by_itself(stage: Stage, tmp_path: Path) -> None:
+def test_a_pause_ends_by_itself(stage: Stage, tmp_path: Path) -> None:
     down = tmp_path / "down"
     sidecar, _ = begin(stage, down, retry_after=0.3)
     for partition in wait_until_paused(sidecar):
@@ -101,7 +101,7 @@ def test_operator_ends_the_pause(embedded_stage: Stage, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["process", "process killed", "sidecar"])
 def test_what_ends_a_paused_partition(stage: Stage, tmp_path: Path, end: str) -> None:
-    """The pause is the lambda's: the next one gets its messages, and nothing is lost or done twice."""
+    """The pause ends with its lambda: the next lambda gets the messages, and nothing is lost or done twice."""
     down = tmp_path / "down"
     sidecar, process = begin(stage, down)
     wait_until_paused(sidecar)

@@ -1,4 +1,4 @@
-"""`make pipeline`, run as its user runs it: on servers that are named, and on those that it starts itself."""
+"""`make pipeline`, as a user runs it: on given servers, and on servers that it starts itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One with a short path: a socket will be in it."""
+    """A folder with a short path, since it will contain a socket."""
     with tempfile.TemporaryDirectory(prefix="pipe-") as name:
         yield Path(name)
 
@@ -37,7 +37,7 @@ def pipeline(folder: Path, *arguments: str) -> Demo:
 
 
 def test_the_database_dies_and_comes_back(folder: Path, kafka: Broker, ferret: FerretServer) -> None:
-    """The pause and its end are told, each number is stored once, and nothing is left on somebody else's servers."""
+    """The pause and its end are shown, each number is stored once, and nothing stays on the given servers."""
     run = pipeline(folder, "--kafka", kafka.address, "--mongo", ferret.url)
     try:
         run.wait_for(r" stored \d+/s, [1-9]\d* of \d+ .*running deli 4/4  scriptorium 4/4")
@@ -60,7 +60,7 @@ def test_the_database_dies_and_comes_back(folder: Path, kafka: Broker, ferret: F
         check(run)
         assert run.summary("restarts") == 1
         run.wait_for(r"its topics, groups and collection are removed again")
-        # The broker shows a topic's end a moment after it was acknowledged.
+        # The broker's metadata shows a deletion a moment after its acknowledgement.
         topics = AdminClient({"bootstrap.servers": kafka.address}).list_topics
         wait_for(
             lambda: not [name for name in topics(timeout=60).topics if name.startswith("pipeline-")], "no topics"
@@ -85,7 +85,7 @@ def test_recorded_documents_on_its_own_servers(folder: Path) -> None:
         paths = [*documents().glob("*.rawdeltas.jsonl")]
         assert run.summary("records sent") == sum(len(path.read_bytes().splitlines()) for path in paths)
         wanted = [path.with_name(path.name.replace("rawdeltas", "deltas")) for path in paths]
-        # Not fewer: what deli sends itself at a recording's end, such as a noClient, is not in it.
+        # At least: recordings do not contain deli's own messages at the end, such as a noClient.
         assert run.summary("numbers given") >= sum(len(path.read_bytes().splitlines()) for path in wanted)
         assert not run.processes()
         assert [path.name for path in folder.glob("*/*")] == ["sidecar.log"], "nothing of the servers is left"
@@ -94,7 +94,7 @@ def test_recorded_documents_on_its_own_servers(folder: Path) -> None:
 
 
 def check(run: Demo) -> None:
-    """The summary agrees with itself, and the check was made."""
+    """Check that the summary is consistent, and that the run made its own check."""
     assert run.summary("stored") == run.summary("numbers given") > 50, run.text()
     assert run.summary("without one") == run.summary("refused") == 0
     run.wait_for(r"^  check +each document's numbers from 1 on are stored, each once$")
@@ -110,7 +110,7 @@ def check(run: Demo) -> None:
         (["--recorded", "/nowhere"], r"^error: no files \*\.rawdeltas\.jsonl in /nowhere$"),
     ],
 )
-def test_what_is_not_there_is_told(folder: Path, arguments: list[str], words: str) -> None:
+def test_missing_servers_are_reported(folder: Path, arguments: list[str], words: str) -> None:
     run = pipeline(folder, *arguments)
     try:
         assert run.ended() == 1
@@ -120,7 +120,7 @@ def test_what_is_not_there_is_told(folder: Path, arguments: list[str], words: st
         run.close()
 
 
-def test_a_url_that_is_none_is_not_repeated(folder: Path, kafka: Broker) -> None:
+def test_an_invalid_url_is_not_printed(folder: Path, kafka: Broker) -> None:
     run = pipeline(folder, "--kafka", kafka.address, "--mongo", "mongodb://user:secret@word@host")
     try:
         assert run.ended() == 1

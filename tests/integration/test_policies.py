@@ -1,4 +1,4 @@
-"""What an error becomes: by counting (`max_restarts`), and where the policy is to end (`on_critical: exit`)."""
+"""The consequences of errors: with `max_restarts`, and with `on_critical: exit`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.servers.topics import Record, partition_count, produce_non_utf8_heade
 
 
 def start_failing(stage: Stage, settings: dict[str, Any], **options: Any) -> tuple[Sidecar, Program]:
-    """Eight records in each of two partitions, and a lambda that fails in partition 1 at offset 4."""
+    """Produce eight records to each of two partitions; start a lambda that fails in partition 1 at offset 4."""
     stage.create_topic(2)
     stage.produce_numbers(16, 2)
     sidecar = stage.sidecar(**options)
@@ -20,19 +20,19 @@ def start_failing(stage: Stage, settings: dict[str, Any], **options: Any) -> tup
 
 
 def attempts(stage: Stage, partition: int = 1) -> list[tuple[int | None, int]]:
-    """Start offset and attempt of each lambda of a partition."""
+    """The start offset and the attempt of each lambda of a partition."""
     return [(event.start, event.attempt) for event in stage.history.events("created", partition=partition)]
 
 
 # --- counting -------------------------------------------------------------------------------------------------
 
 
-def test_restarts_are_counted_then_it_is_a_dead_letter(stage: Stage) -> None:
+def test_after_max_restarts_the_record_becomes_a_dead_letter(stage: Stage) -> None:
     sidecar, _ = start_failing(
         stage, {"fail_how": "restart", "fail_named": True}, on_critical="dead-letter", max_restarts=2
     )
     check_left_out(stage, [(1, 4)])
-    # The third time is the last one; behind it, counting begins anew.
+    # The third attempt is the last one; after the record, counting starts again.
     assert attempts(stage) == [(0, 1), (4, 2), (4, 3), (4, 1)]
     assert attempts(stage, 0) == [(0, 1)]
     assert len(stage.history.events("failing")) == 3
@@ -43,14 +43,14 @@ def test_restarts_are_counted_then_it_is_a_dead_letter(stage: Stage) -> None:
     assert said[f"{CONNECT}exception.class.name"] == "ConnectionError"
     assert said[f"{CONNECT}exception.message"] == "the store is away"
     first, last = (datetime.fromisoformat(said[f"{OURS}{name}.failure"]) for name in ("first", "last"))
-    # The sidecar hears of a failure before it starts the lambda again. Its times are in milliseconds.
+    # The sidecar hears of a failure before it restarts the lambda. Its log has milliseconds.
     failures = [event.utc for event in stage.history.events("failing")]
     assert failures[0] - 0.01 < first.timestamp() < failures[1] < failures[2] < last.timestamp() + 0.01
     assert len(sidecar.log("partition backs off", partition=1)) == 2
     sidecar.wait_for_log("record becomes a dead letter", partition=1, offset=4)
 
 
-def test_counted_restarts_that_name_no_record_halt(stage: Stage) -> None:
+def test_after_max_restarts_without_a_named_record_the_partition_halts(stage: Stage) -> None:
     sidecar, _ = start_failing(stage, {"fail_how": "restart"}, on_critical="dead-letter", max_restarts=1)
     halted = sidecar.wait_for_state("halted", 1)
     assert attempts(stage) == [(0, 1), (4, 2)]
@@ -60,7 +60,7 @@ def test_counted_restarts_that_name_no_record_halt(stage: Stage) -> None:
     assert partition_count(stage.broker.address, dead_topic(stage)) == 0
 
 
-def test_counted_restarts_halt_where_that_is_the_policy(embedded_stage: Stage) -> None:
+def test_after_max_restarts_the_partition_halts_if_that_is_the_policy(embedded_stage: Stage) -> None:
     stage = embedded_stage
     settings = {"fail_how": "restart", "fail_named": True, "fail_attempts": 1}
     sidecar, _ = start_failing(stage, settings, max_restarts=0)
@@ -71,21 +71,21 @@ def test_counted_restarts_halt_where_that_is_the_policy(embedded_stage: Stage) -
     check_left_out(stage, [(1, 4)])
 
 
-def test_progress_begins_the_count_anew(embedded_stage: Stage) -> None:
-    """Each of these fails once, and none is given up, although there are more of them than restarts allowed."""
+def test_progress_resets_the_count(embedded_stage: Stage) -> None:
+    """Each of these fails once, and none is given up, although there are more than the allowed restarts."""
     stage = embedded_stage
     stage.create_topic()
     stage.produce_numbers(8)
     sidecar = stage.sidecar(on_critical="dead-letter", max_restarts=1)
-    places = [(0, 1), (0, 3), (0, 5)]
+    record_ids = [(0, 1), (0, 3), (0, 5)]
     settings: dict[str, Any] = {"fail_how": "restart", "fail_named": True, "fail_once": True}
-    stage.process(sidecar, module="failing", fail_places=places, **settings)
+    stage.process(sidecar, module="failing", fail_records=record_ids, **settings)
     check_left_out(stage, [])
     assert [event.offset for event in stage.history.events("failing")] == [1, 3, 5]
     assert sidecar.lambda_status().dead_letters == 0
 
 
-def test_without_a_limit_it_is_tried_for_ever(embedded_stage: Stage) -> None:
+def test_without_a_limit_restarts_never_become_critical(embedded_stage: Stage) -> None:
     stage = embedded_stage
     settings = {"fail_how": "restart", "fail_named": True, "fail_attempts": 4}
     sidecar, _ = start_failing(stage, settings, on_critical="dead-letter")
@@ -96,13 +96,13 @@ def test_without_a_limit_it_is_tried_for_ever(embedded_stage: Stage) -> None:
     checks.all_handled_once(stage.produced, stage.history.events())
 
 
-def test_killed_and_redeployed_processes_kill_no_record(embedded_stage: Stage) -> None:
+def test_killed_and_redeployed_processes_make_no_record_a_dead_letter(embedded_stage: Stage) -> None:
     stage = embedded_stage
     stage.create_topic(2)
     stage.produce_numbers(400, 2)
     sidecar = stage.sidecar(on_critical="dead-letter")
     for number in range(5):
-        # The checkpoint stays behind, so that it is the same records that meet each death.
+        # Without a checkpoint the same records are delivered before each death.
         silent = [0, 1] if number < 4 else []
         process = stage.process(sidecar, f"p{number}", handler_takes=0.002, silent=silent)
         wait_for(lambda label=f"p{number}": len(stage.history.handled(label)) >= 20, "some to be handled")  # type: ignore[misc]
@@ -121,10 +121,10 @@ def test_killed_and_redeployed_processes_kill_no_record(embedded_stage: Stage) -
 def test_exit_drains_the_others_and_says_why(stage: Stage) -> None:
     stage.create_topic(3)
     stage.produce_numbers(3 * 300, 3)
-    # Nothing is committed but by the drain.
+    # Only the drain commits.
     sidecar = stage.sidecar(on_critical="exit", checkpoint={"interval": "1h"})
     stage.process(
-        # The others are given up in the middle of it, also where one begins long before the one that fails.
+        # The other lambdas are drained while they work, even if they started long before the failing one.
         sidecar,
         module="failing",
         fail_partition=1,
@@ -146,7 +146,7 @@ def test_exit_drains_the_others_and_says_why(stage: Stage) -> None:
         assert [event.reason for event in stage.history.events("closed", partition=partition)] == ["stopped"]
         assert committed[partition] == handled[-1].offset + 1, "what the drain finished counts"
         assert 0 < len(handled) < 300, "it was in the middle of it"
-    # The next one goes on where this one was.
+    # The next sidecar goes on from the committed offset.
     stage.process(stage.sidecar(label="again"), "p2")
     stage.wait_until_handled()
     stage.wait_until_caught_up()
@@ -169,7 +169,7 @@ def test_exit_for_a_record_that_cannot_be_delivered(embedded_stage: Stage) -> No
     assert sidecar.ended() == 1
     [why] = sidecar.log("ending: a critical error, and on_critical is exit")
     assert "not UTF-8" in why["reason"]
-    # What the lambda has not begun when it is told comes again: on a busy machine, some of those before.
+    # Records that the lambda has not begun when it hears of it come again: on a busy machine, there are some.
     done = [event.offset for event in stage.history.handled()]
     assert done
     assert done == [0, 1, 2][: len(done)]

@@ -1,4 +1,4 @@
-"""Lambdas that are slow or never say how far they are: they stop themselves, and nobody else."""
+"""Lambdas that are slow or never checkpoint stop their own partitions only."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def test_partition_without_checkpoints_blocks_only_itself(stage: Stage) -> None:
     # The others go on, with new records too.
     stage.produce_numbers(300, 3, first=900)
     stage.wait_until_handled(100 + 800)
-    others = [place for place in stage.produced if place[0] != 1]
+    others = [one for one in stage.produced if one[0] != 1]
     events = stage.history.events()
     checks.all_handled_once(others, [event for event in events if event.partition != 1])
     assert [event.offset for event in stage.history.handled(partition=1)] == [*range(100)]
     ends = stage.end_offsets()
     wait_for(lambda: stage.committed() == {**ends, 1: 0}, lambda: f"{stage.committed()}")
     assert sidecar.health() == "SERVING"
-    # What was never checkpointed comes again with the next process.
+    # Records without a checkpoint come again with the next process.
     stage.process(sidecar, "p2", silent=[])
     stage.programs[1].kill()
     stage.wait_until_handled()
@@ -41,8 +41,8 @@ def test_partition_without_checkpoints_blocks_only_itself(stage: Stage) -> None:
     checks.gapless_leases(stage.produced, stage.history.events())
 
 
-def test_memory_of_what_waits_is_bounded(embedded_stage: Stage) -> None:
-    """40 MB lie in the log of a lambda that stands still: no more than its share is taken."""
+def test_the_memory_of_waiting_records_is_bounded(embedded_stage: Stage) -> None:
+    """A stalled lambda has 40 MB in its log: the sidecar fetches only its share."""
     stage = embedded_stage
     stage.create_topic()
     stage.produce(Record(value=b"x" * 100_000) for _ in range(400))
@@ -68,7 +68,7 @@ def test_slow_handler_does_not_disturb_the_other_partition(stage: Stage) -> None
 
 
 def test_two_lambdas_in_one_sidecar(stage: Stage) -> None:
-    """Of the same topic, in different groups: one fails, the other notices nothing."""
+    """They consume the same topic in different groups: one fails, the other is not affected."""
     stage.create_topic(2)
     stage.produce_numbers(100, 2)
     other_topic = f"{stage.topic}-other"
@@ -90,7 +90,7 @@ def test_two_lambdas_in_one_sidecar(stage: Stage) -> None:
     stage.wait_until_caught_up()
     checks.all_handled_once(stage.produced, stage.history.events(process="good"))
     second = {(one.topic, one.partition): one for one in sidecar.lambda_status("second").partitions}
-    halted = {place for place, one in second.items() if one.state == admin_pb2.PARTITION_STATE_HALTED}
+    halted = {tp for tp, one in second.items() if one.state == admin_pb2.PARTITION_STATE_HALTED}
     assert halted == {(stage.topic, 0), (other_topic, 0)}
     wait_for(
         lambda: len([e for e in stage.history.handled("bad") if e.topic == stage.topic and e.partition == 1]) == 50,
@@ -104,9 +104,9 @@ def test_two_lambdas_in_one_sidecar(stage: Stage) -> None:
     assert sidecar.terminate() == 0
 
 
-@pytest.mark.kafka  # the embedded broker does not say where a log ends while a batch is fresh
-def test_the_lag_is_right_while_a_partition_stands_still(kafka_stage: Stage) -> None:
-    """Large records and a lambda that never checkpoints: the client stops fetching, and hears no more of the end."""
+@pytest.mark.kafka  # the embedded broker's end offset is wrong while a batch is new
+def test_the_lag_is_right_while_a_partition_is_stalled(kafka_stage: Stage) -> None:
+    """Large records and a lambda that never checkpoints: the client stops fetching and gets no new end offset."""
     stage = kafka_stage
     stage.create_topic()
     sidecar = stage.sidecar(window={"messages": 10})

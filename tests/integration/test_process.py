@@ -1,4 +1,4 @@
-"""The sidecar as a process: its standard error, its signals, what its children inherit. No Kafka runs."""
+"""The sidecar as a process: its standard error, its signals, its children's environment. No Kafka runs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ PATIENCE = 60.0
 
 
 def wait_for(what: Callable[[], object], about: str) -> None:
-    """A start may take long beside other work."""
+    """Poll until ``what`` is true: a start may take long on a busy machine."""
     harness.wait_for(what, about, PATIENCE)
 
 
 class Sidecar:
-    """A process with an HTTP endpoint, by which it is seen from outside whatever becomes of its log."""
+    """A sidecar with an HTTP endpoint, so that tests can see its state even without its log."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         (self.port,) = free_ports(1)
@@ -63,7 +63,7 @@ class Sidecar:
             stderr=stderr,
             cwd=ROOT,
             env={**clean, **(env or {})},
-            preexec_fn=before,  # noqa: PLW1509 - limits and signals of the child alone
+            preexec_fn=before,  # noqa: PLW1509 - limits and signals of the child only
         )
 
     def get(self, path: str) -> tuple[int, str]:
@@ -124,7 +124,7 @@ def close_stderr() -> None:
     os.close(2)
 
 
-def test_the_reader_of_its_log_goes_away(make: Make) -> None:
+def test_the_reader_of_its_log_closes_the_pipe(make: Make) -> None:
     sidecar = make()
     read_end, write_end = os.pipe()
     sidecar.start(write_end, level="debug")
@@ -135,13 +135,13 @@ def test_the_reader_of_its_log_goes_away(make: Make) -> None:
     assert sidecar.ends() == 0
 
 
-def test_the_reader_of_its_log_stands_still(make: Make) -> None:
+def test_the_reader_of_its_log_does_not_read(make: Make) -> None:
     sidecar = make()
     read_end, write_end = os.pipe()
     sidecar.start(write_end, level="debug")
     os.close(write_end)
     wait_for(sidecar.is_up, "the sidecar")
-    # librdkafka's own lines at level debug fill the pipe; nothing waits for it.
+    # librdkafka's own lines at level debug fill the pipe; no thread waits for it.
     assert sidecar.ends() == 0
     os.close(read_end)
 
@@ -163,7 +163,7 @@ def test_the_file_of_its_log_is_at_its_limit(make: Make, tmp_path: Path) -> None
         sidecar.start(file, before=limit_files)
     wait_for(sidecar.is_up, "the sidecar")
     assert sidecar.dropped() > 0
-    log.write_bytes(b"")  # as rotation by copying does
+    log.write_bytes(b"")  # as log rotation by copying does
     assert sidecar.ends() == 0
     *_, last = log.read_text().splitlines()
     assert json.loads(last)["event"] == "stopped"
@@ -259,7 +259,7 @@ def test_what_its_children_inherit(make: Make, tmp_path: Path) -> None:
     assert "secret-" not in (tmp_path / "log").read_text()
 
 
-def test_a_process_that_crashes_is_told_everywhere(make: Make, tmp_path: Path) -> None:
+def test_a_crashing_process_is_reported_in_log_status_and_metrics(make: Make, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.exit('no database \\x1b[31m')"]
     lambdas = {"x": {"topic": "t", "group": "g", "command": command}}
     lambdas |= {"y": {"topic": "t", "group": "h", "command": "no-such-program"}}
@@ -293,7 +293,7 @@ def test_a_process_that_crashes_is_told_everywhere(make: Make, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("host", ["[::1]", "localhost", "127.0.0.1", "[::]"])
-def test_ipv6_wherever_there_is_an_address(make: Make, tmp_path: Path, host: str) -> None:
+def test_ipv6_in_every_address(make: Make, tmp_path: Path, host: str) -> None:
     port, http_port = free_ports(2)
     open_door = {"insecure": True} if host == "[::]" else {}
     sidecar = make(

@@ -1,4 +1,4 @@
-"""What lambdas produce: through the sidecar, in order, confirmed, and only where they may."""
+"""Records that lambdas produce: through the sidecar, in order, acknowledged, and only to allowed topics."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ JAVA: dict[bytes, int] = {
     b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
     b"abc": 479470107,
 }
-"""What `org.apache.kafka.common.utils.Utils.murmur2` gives, from Kafka's own tests."""
+"""Results of `org.apache.kafka.common.utils.Utils.murmur2`, from Kafka's own tests."""
 
 
 def murmur2(data: bytes) -> int:
@@ -55,7 +55,7 @@ def murmur2(data: bytes) -> int:
 
 
 def out_topic(stage: Stage, partitions: int = 1, suffix: str = "out", **config: str) -> str:
-    """A topic beside the stage's own."""
+    """Create a topic besides the stage's own."""
     name = f"{stage.topic}-{suffix}"
     create_topic(
         stage.broker.address, name, partitions, {key.replace("_", "."): text for key, text in config.items()}
@@ -64,7 +64,7 @@ def out_topic(stage: Stage, partitions: int = 1, suffix: str = "out", **config: 
 
 
 def content(records: Sequence[Stored]) -> list[tuple[object, ...]]:
-    """All of each record that a copy has too."""
+    """The parts of each record that a copy has too."""
     return [(m.partition, m.key, m.value, m.headers) for m in records]
 
 
@@ -73,23 +73,23 @@ def values(records: Sequence[Stored], partition: int) -> list[bytes]:
 
 
 def firsts(found: Sequence[bytes]) -> list[bytes]:
-    """Each once, where it is first."""
+    """Each value once, in the order of first occurrence."""
     return [*dict.fromkeys(found)]
 
 
 def memory(pid: int) -> int:
-    """Bytes of a process's resident memory."""
+    """A process's resident memory in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
 
 
 def pid_of(program: Program) -> int:
-    """The process behind the guard."""
+    """The process id of the guard's command."""
     guard = program._process.pid
     (pid,) = Path(f"/proc/{guard}/task/{guard}/children").read_text().split()
     return int(pid)
 
 
-def test_copies_in_order(stage: Stage) -> None:
+def test_records_are_copied_in_order(stage: Stage) -> None:
     stage.create_topic(3)
     out = [out_topic(stage, 3, "a"), out_topic(stage, 3, "b")]
     stage.produce(Record(value=b"%d" % n, key=b"k%d" % (n % 7), partition=n % 3) for n in range(6_000))
@@ -124,8 +124,8 @@ def test_keys_go_where_the_java_client_puts_them_and_nothing_is_changed(stage: S
     assert len({copy.partition for copy in copies}) == 12
 
 
-def test_what_is_not_written_is_the_lambdas_to_handle(stage: Stage) -> None:
-    """One record of each kind that fails, between others that do not; the lambda lives on."""
+def test_the_lambda_handles_failed_records(stage: Stage) -> None:
+    """One record of each kind that fails, among good records; the lambda lives on."""
     stage.create_topic(config={"max.message.bytes": "2000000"})
     out = out_topic(stage)
     fails = {
@@ -149,8 +149,8 @@ def test_what_is_not_written_is_the_lambdas_to_handle(stage: Stage) -> None:
     assert sidecar.lambda_status().restarts == 0
 
 
-def test_what_cannot_be_written_stops_no_other(stage: Stage) -> None:
-    """A lambda that copies what it reads: names that Kafka has, and its client cannot write."""
+def test_a_record_that_cannot_be_written_stops_no_other(stage: Stage) -> None:
+    """A lambda copies records with header names that Kafka stores but its client cannot write."""
     stage.create_topic()
     out = out_topic(stage)
     stage.produce_numbers(2)
@@ -169,7 +169,7 @@ def test_what_cannot_be_written_stops_no_other(stage: Stage) -> None:
 
 
 def test_each_record_that_cannot_be_written_has_its_own_outcome(stage: Stage) -> None:
-    """Of one call, in every way that Kafka's client refuses one; the others are there, in order."""
+    """One call with a record for each way in which Kafka's client refuses one; the others are written, in order."""
     stage.create_topic()
     out = out_topic(stage, 2)
     bad: dict[int, tuple[dict[str, Any], str]] = {
@@ -195,7 +195,7 @@ def test_each_record_that_cannot_be_written_has_its_own_outcome(stage: Stage) ->
             header_names=[row.get("name", "größe".encode()) for row in rows],
             header_values=[b""] * 13,
         )
-        # Twice: when the client does not know the topic yet it takes what it refuses later.
+        # Twice: before the client knows the topic, it accepts records that it refuses later.
         answers = [client.stub.Produce(request, timeout=15) for _ in range(2)]
     good = [number for number in range(13) if number not in bad]
     for answer in answers:
@@ -209,8 +209,8 @@ def test_each_record_that_cannot_be_written_has_its_own_outcome(stage: Stage) ->
 
 
 @pytest.mark.kafka
-def test_a_topic_that_takes_less_than_a_batch(kafka_stage: Stage) -> None:
-    """Nothing is refused for the company it came in, and what is too large is found out, by itself."""
+def test_a_topic_whose_limit_is_below_a_batch(kafka_stage: Stage) -> None:
+    """No record is refused because of others in its batch; each one that is too large is refused by itself."""
     stage = kafka_stage
     stage.create_topic()
     out = out_topic(stage, max_message_bytes="2000")
@@ -226,9 +226,9 @@ def test_a_topic_that_takes_less_than_a_batch(kafka_stage: Stage) -> None:
     source, copies = (values(read_all(stage.broker.address, topic), 0) for topic in (stage.topic, out))
     number = {value: n for n, value in enumerate(source)}
     found = [number[value] for value in copies]
-    # A record that failed leaves a gap, and those behind it may be there: the next call is under way before the
-    # lambda hears of the batch. So what is in order is what each of the two lambdas wrote, and not the first copies:
-    # the one that met the limit wrote all until then, and of those behind it some or none ...
+    # A failed record leaves a gap, and later ones may have been written:
+    # 1. the lambda's batch fails, and its next call is under way before the lambda hears of that;
+    # 2. so the first lambda wrote all records before the failed one, and some or none of those after it, in order ...
     first, second = stage.history.events("created")
     begun = second.start or 0
     done, anew = ([n for n in part if n not in large] for part in (range(begun), range(begun, 500)))
@@ -236,7 +236,7 @@ def test_a_topic_that_takes_less_than_a_batch(kafka_stage: Stage) -> None:
     assert (first.start or 0) == 0
     assert by_first == sorted({*by_first})
     assert by_first[: len(done)] == done
-    # ... and the next one made all behind its checkpoint anew.
+    # 3. ... and the next lambda wrote all records after the checkpoint again.
     assert by_second == anew
     assert sidecar.lambda_status().restarts == 1
 
@@ -255,7 +255,7 @@ def test_a_dead_lease_writes_nothing(stage: Stage) -> None:
         assert [*answer.outcomes] == [pb.PRODUCE_OUTCOME_WRITTEN] * 2
         assert ([*answer.partitions], [*answer.offsets]) == ([0, 0], [0, 1])
         assert [*client.produce(stage.topic, b"x").outcomes] == [pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED]
-        # By a seek, as soon as its lambda has closed: a drain may still write.
+        # A seek ends the lease when its lambda has closed: a drain may still write.
         done = sidecar.cli("seek", f"{NAME}/{stage.topic}/0", "--to", "earliest")
         assert done.returncode == 0, done.stderr
         dead = client.lease
@@ -296,25 +296,25 @@ def test_nothing_is_lost_with_a_lambda_that_is_killed_nor_with_a_sidecar_that_st
     for partition in range(3):
         wanted, found = values(source, partition), values(copies, partition)
         assert firsts(found[: mark[partition]]) == wanted[:3_000]
-        # What was in hand at the end arrived, and was committed: the sidecar's end doubles nothing.
+        # Records under way at the end were written and committed: the sidecar's end duplicates nothing.
         assert found[mark[partition] :] == wanted[3_000:]
 
 
 @pytest.fixture(scope="module")
 def own_kafka(kafka: Broker) -> Iterator[KafkaServer]:
-    """A broker that a test may ill-treat. ``kafka``: where that is skipped, this is."""
+    """A broker that a test may kill or freeze. It needs ``kafka`` so that it is skipped together with it."""
     with KafkaServer() as server:
         yield server
 
 
 @pytest.fixture
 def own_stage(own_kafka: KafkaServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """A stage on it."""
+    """A stage on that broker."""
     yield from _staged(Broker("kafka", own_kafka.address), tmp_path, request)
 
 
 def wait_until_still(stage: Stage) -> None:
-    """Until the lambda has what may be outstanding, and gets no more: for a second it handles nothing."""
+    """Wait until the window is full: for a second the lambda handles nothing."""
     seen, since = -1, time.monotonic()
 
     def still() -> bool:
@@ -328,7 +328,7 @@ def wait_until_still(stage: Stage) -> None:
 
 
 @pytest.mark.kafka
-def test_a_broker_that_hangs_and_dies_loses_nothing_and_doubles_nothing(
+def test_a_broker_that_hangs_and_dies_neither_loses_nor_duplicates_records(
     own_stage: Stage, own_kafka: KafkaServer
 ) -> None:
     stage = own_stage
@@ -359,7 +359,7 @@ def test_a_broker_that_hangs_and_dies_loses_nothing_and_doubles_nothing(
 
 @pytest.mark.kafka
 def test_memory_is_bounded_while_the_broker_hangs(own_stage: Stage, own_kafka: KafkaServer) -> None:
-    """A lambda that makes five records of each writes 250 MB in all; the broker takes none of it for a while."""
+    """A lambda produces 250 MB, five records for each of its own, while the broker hangs for a while."""
     stage = own_stage
     stage.create_topic()
     out = out_topic(stage)

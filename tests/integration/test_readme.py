@@ -1,4 +1,4 @@
-"""What the README and the docs show works as written there."""
+"""The examples of the README and the docs work as written."""
 
 import json
 import os
@@ -24,14 +24,14 @@ from tests.servers import wheels
 from tests.servers.process import free_ports
 from tests.servers.topics import Record, create_topic, produce, read_all
 
-pytestmark = pytest.mark.timeout(600)  # whichever test is first installs the project
+pytestmark = pytest.mark.timeout(600)  # the first test installs the project
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text()
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of one language."""
+    """The fenced code blocks of one language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -51,7 +51,7 @@ def as_file(config: object) -> Iterator[Path]:
 
 
 def output(text: str, command: Sequence[str]) -> list[str]:
-    """The lines that a console block shows after a command: what it writes."""
+    """The lines after a command in a console block: its output."""
     for block in blocks(text, "console"):
         lines = block.splitlines()
         for number, line in enumerate(lines):
@@ -62,14 +62,17 @@ def output(text: str, command: Sequence[str]) -> list[str]:
 
 
 _, _, INSTALL, RUN, WRITE, SERVE = commands(README)
-"""The commands of the page that make its first lambda run; the two before them are `make`."""
+"""The README's commands for its first lambda; the two commands before them are `make`."""
 
 
 def test_code_comes_before_line_35_and_the_commands_are_these() -> None:
     first_code = next(number for number, line in enumerate(README.splitlines(), 1) if line.startswith("```python"))
     assert first_code < 35
     assert len(blocks(README, "python")[0].splitlines()) <= 14
-    assert commands(README)[:2] == [["make", "demo"], ["make", "test"]]  # test_demo.py; and that runs this
+    assert commands(README)[:2] == [
+        ["make", "demo"],
+        ["make", "test"],
+    ]  # test_demo.py tests the first; the second runs this test
     assert INSTALL == ["pip", "install", ".[embedded]"]
     assert RUN == ["kafka-sidecar", "--config", "config.yaml"]
     assert WRITE[:2] == ["python", "-c"]
@@ -78,7 +81,7 @@ def test_code_comes_before_line_35_and_the_commands_are_these() -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment in which the page's `pip install` was done in a clone, without a network: the folder."""
+    """The folder of a clone in which the README's `pip install` was run, without a network."""
     folder = tmp_path_factory.mktemp("stranger")
     clone, environment = wheels.clone(folder / "clone"), folder / "venv"
     venv.create(environment, with_pip=False)
@@ -92,9 +95,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_first_lambda_of_the_page_shows_what_the_page_shows(installed: Path, tmp_path: Path) -> None:
-    """As somebody does who has nothing but the page: the files, the commands in their order, and what one sees.
+    """Follow the README alone: create the files, run the commands in order, and compare the output.
 
-    Only the port is another one, and the sidecar's address a socket, since a test may share the machine.
+    Only the port differs, and the sidecar's address is a socket, since other tests may run on the machine.
     """
     (python,), (configuration,) = blocks(README, "python"), blocks(README, "yaml")
     port = str(free_ports(1)[0])
@@ -128,13 +131,13 @@ def test_the_first_lambda_of_the_page_shows_what_the_page_shows(installed: Path,
             program.close()
 
 
-def test_what_is_installed_has_the_licence(installed: Path) -> None:
+def test_the_installed_package_has_the_licence(installed: Path) -> None:
     (licence,) = installed.glob("lib/python*/site-packages/kafka_sidecar-*.dist-info/licenses/LICENSE")
     assert licence.read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
 def test_the_example_config_runs_as_it_is_but_for_ports(tmp_path: Path) -> None:
-    """`kafka-sidecar --config config.yaml`, and deli beside it: its own broker, and numbers come out."""
+    """`kafka-sidecar --config config.yaml` starts its broker, and deli with it writes sequenced operations."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -169,7 +172,7 @@ def test_every_setting_of_the_example_config_is_right() -> None:
     uncommented = re.sub(r"^(\s*)# (\s*[a-z_]+:)", r"\1\2", text, flags=re.MULTILINE)
     config = yaml.safe_load(uncommented)
     assert len(config["lambdas"]["scriptorium"]) > 12
-    tls = config["server"].pop("tls")  # names files that are not there
+    tls = config["server"].pop("tls")  # it names files that do not exist
     assert {*tls} == {"certificate", "key", "client_ca"}
     one = config["lambdas"]["scriptorium"]
     with as_file(config) as path:
@@ -189,7 +192,7 @@ def test_the_python_of_the_docs_is_python() -> None:
             compile(block, name, "exec")
 
 
-def test_what_the_docs_link_to_is_there() -> None:
+def test_the_links_of_the_docs_exist() -> None:
     for path in [
         ROOT / "README.md",
         ROOT / "CHANGELOG.md",

@@ -1,4 +1,4 @@
-"""Two sidecars of one group, each with a lambda process of its own: partitions change hands without a loss."""
+"""Rebalances between two sidecars, each with its own lambda process, lose no records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARTITIONS = 8
 DRAIN = 2.0
 """`rebalance_drain`; a lambda's close takes 1.5 s of it."""
 QUICK = {"heartbeat.interval.ms": 1000}
-"""A member learns of a rebalance with a heartbeat."""
+"""Members learn of a rebalance by heartbeats."""
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "range": {"partition.assignment.strategy": "range", **QUICK},
     "cooperative-sticky": {"partition.assignment.strategy": "cooperative-sticky", **QUICK},
@@ -27,7 +27,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 
 def start_pair(stage: Stage, label: str, kafka: dict[str, Any], **settings: Any) -> tuple[Sidecar, Program]:
-    """A sidecar and its lambda process, both named after ``label``."""
+    """Start a sidecar and its lambda process, both named after ``label``."""
     sidecar = stage.sidecar(label=label, kafka=kafka, rebalance_drain=f"{DRAIN}s")
     return sidecar, stage.process(sidecar, f"for-{label}", **settings)
 
@@ -39,7 +39,7 @@ def running(sidecar: Sidecar) -> set[int]:
 
 
 def wait_until_shared(first: Sidecar, second: Sidecar) -> None:
-    """Until each has half of the partitions, with a lambda."""
+    """Wait until each sidecar runs half of the partitions."""
     wait_for(
         lambda: len(running(first)) == len(running(second)) == PARTITIONS // 2,
         lambda: f"four each: {running(first)}, {running(second)}",
@@ -50,7 +50,7 @@ def wait_until_shared(first: Sidecar, second: Sidecar) -> None:
 def test_slow_drain(kafka_stage: Stage, protocol: str) -> None:
     stage = kafka_stage
     stage.create_topic(PARTITIONS)
-    # Only what `close` checkpoints, at its end, tells the next owner where to go on.
+    # The only checkpoint is the last one of `close`; the next owner starts after it.
     slow = {"every": 0, "close_takes": 1.5, "at_close": True}
     first, first_process = start_pair(stage, "a", PROTOCOLS[protocol], **slow)
     with Traffic(stage, PARTITIONS, 0.02):
@@ -83,11 +83,11 @@ def test_slow_drain(kafka_stage: Stage, protocol: str) -> None:
     for sidecar in (first, second):
         assert not sidecar.log("drain deadline passed")
     if protocol != "range":
-        # Kafka's client fetches nothing, also not of those that stay, while others are drained.
+        # During the drain Kafka's client fetches nothing, not even for the partitions that stay.
         for partition in kept:
             during = [e for e in stage.history.handled("for-a", partition) if joins <= e.at <= back]
             gap = checks.longest_gap(during)
-            # While three drains of 1.5 s each, one after the other, would take longer than this.
+            # Three drains of 1.5 s, one after the other, would take longer than this.
             assert gap < 2 * DRAIN, f"partition {partition}, which stays, stood still for {gap:.2f} s"
             assert len({event.lease for event in during}) == 1, "its lambda has noticed nothing"
 
@@ -107,7 +107,7 @@ def test_one_of_two_sidecars_ends(kafka_stage: Stage, protocol: str) -> None:
         left = written(second.wait_for_log("left the group"))
         wait_for(lambda: running(first) == {*range(PARTITIONS)}, "the first to have all")
         took = stage.history.events("created", process="for-a")[-1].utc - left
-    # Two heartbeats of 1 s, on a busy machine more. By its session's end alone it would be missed after 45 s.
+    # Two heartbeats of 1 s; on a busy machine more. Without leaving the group it would be noticed after 45 s.
     assert took < 15.0, f"the first had all {took:.1f} s after the second had left"
     stage.wait_until_handled()
     stage.wait_until_caught_up()
@@ -120,7 +120,7 @@ def test_one_of_two_sidecars_ends(kafka_stage: Stage, protocol: str) -> None:
 
 
 def test_close_takes_longer_than_it_may(kafka_stage: Stage) -> None:
-    """The deadline holds: the next owner begins at the last checkpoint that came in time, and nothing is lost."""
+    """The deadline holds: the next owner starts after the last checkpoint that came in time; nothing is lost."""
     stage = kafka_stage
     stage.create_topic(2)
     stage.produce_numbers(90, 2)
@@ -133,10 +133,10 @@ def test_close_takes_longer_than_it_may(kafka_stage: Stage) -> None:
     wait_for(lambda: len(running(second)) == 1, "the second to have one")
     # 45 records, a checkpoint every 10: five were handled and come again.
     assert [event.start for event in stage.history.events("created", process="for-b")] == [40]
-    wait_for(lambda: len(stage.history.handled("for-b")) == 5, "those behind the checkpoint")
+    wait_for(lambda: len(stage.history.handled("for-b")) == 5, "the records after the checkpoint")
     moved = running(second).pop()
     wait_for(lambda: stage.history.events("closed", process="for-a", partition=moved), "the late close")
-    # The checkpoint that it made at last came too late to count.
+    # Its last checkpoint came too late to count.
     assert stage.history.events("checkpointed", process="for-a", partition=moved)[-1].offset == 44
     stage.produce_numbers(20, 2, first=90)
     stage.wait_until_handled()
@@ -148,7 +148,7 @@ def test_close_takes_longer_than_it_may(kafka_stage: Stage) -> None:
 
 
 def test_static_member_comes_back_without_a_rebalance(kafka_stage: Stage) -> None:
-    """Kafka keeps the partitions of a static member for a session's time: its sibling is left in peace."""
+    """Kafka keeps a static member's partitions until its session expires: the other member sees no rebalance."""
     stage = kafka_stage
     stage.create_topic(PARTITIONS)
     kafka = {**PROTOCOLS["cooperative-sticky"], "session.timeout.ms": 45_000}
@@ -172,14 +172,14 @@ def test_static_member_comes_back_without_a_rebalance(kafka_stage: Stage) -> Non
 
 
 @pytest.mark.parametrize("protocol", ["cooperative-sticky", "consumer"])
-def test_lost_partitions_are_fenced_and_commit_nothing(kafka_stage: Stage, protocol: str) -> None:
-    """A sidecar that stood still longer than its session finds its partitions with another member."""
+def test_lost_partitions_are_fenced_and_not_committed(kafka_stage: Stage, protocol: str) -> None:
+    """A sidecar that is frozen for longer than its session finds its partitions with another member."""
     stage = kafka_stage
     stage.create_topic(PARTITIONS)
     stage.produce_numbers(PARTITIONS * 20, PARTITIONS)
     session = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
     kafka = {**PROTOCOLS[protocol], **(session if protocol != "consumer" else {})}
-    # What is handled is checkpointed only at close: were that to count, the commit would say so.
+    # Checkpoints come only at close: if one counted, the committed offset would show it.
     first, process = start_pair(stage, "a", kafka, every=0, at_close=True)
     stage.wait_until_handled()
     first.signal(signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""What Kafka refuses is told where people look: in the log once, in the status and in the health until it is over."""
+"""A refusal by Kafka is logged once, and shown in the status and the health until it is over."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def stage(secured: SecuredKafka, tmp_path: Path) -> Iterator[Stage]:
 
 
 def kinds(sidecar: Sidecar) -> set[str]:
-    """Of the lambda's problems."""
+    """The kinds of the lambda's problems."""
     sidecar.wait_for_log("listening for lambdas", timeout=PATIENCE)
     return {problem.kind for problem in sidecar.lambda_status().problems}
 
 
 def eventually_well(sidecar: Sidecar) -> None:
-    """Until there is no problem left, and everybody says so."""
+    """Wait until no problem is left, and the health shows that."""
     wait_for(lambda: not kinds(sidecar), lambda: f"no problem, there is {sidecar.lambda_status().problem}", PATIENCE)
     wait_for(lambda: sidecar.health() == "SERVING", "it to be well", PATIENCE)
 
@@ -60,7 +60,7 @@ def eventually_well(sidecar: Sidecar) -> None:
 
 
 class Way:
-    """A connection by real clients, turn by turn."""
+    """A connection with real clients, whose turns the test makes."""
 
     def __init__(self, properties: dict[str, Any], *names: str) -> None:
         self.recorder = Recorder()
@@ -78,7 +78,7 @@ class Way:
         self._watch.start()
 
     def turn(self) -> bool:
-        """One turn, as of the consumer thread. Returns whether anything was said."""
+        """Make one turn, like the consumer thread. Returns whether anything was logged."""
         while (letter := self._mailbox.take()) is not None:
             match letter:
                 case letters.Topics(facts):
@@ -94,7 +94,7 @@ class Way:
         return bool([line for line in self.recorder.lines if line[0] != "debug"])
 
     def until_looked_again(self, times: int) -> None:
-        """So many looks more."""
+        """Wait for ``times`` more answers to the topic watch."""
         wanted = self.looks + times
 
         def looked() -> bool:
@@ -113,7 +113,7 @@ class Way:
 
 
 def ways(secured: SecuredKafka) -> dict[str, tuple[dict[str, str], str]]:
-    """How a client may fail, and what must be read."""
+    """Ways in which a client may fail, each with the text that must be logged."""
     tls = {"bootstrap.servers": secured.tls, "security.protocol": "ssl"}
     return {
         "a wrong password": (secured.client("wrong"), "Authentication failed: Invalid username or password"),
@@ -124,7 +124,7 @@ def ways(secured: SecuredKafka) -> dict[str, tuple[dict[str, str], str]]:
         "an authority that is not trusted": (tls, "certificate verify failed"),
         "TLS to a plain listener": (
             {**tls, "bootstrap.servers": secured.address, "ssl.ca.location": str(secured.authority)},
-            "security.protocol",  # how the broker ends the handshake varies, and with it the rest of the text
+            "security.protocol",  # the broker ends the handshake in varying ways, so the rest of the text varies
         ),
         "no TLS to a listener of TLS": ({"bootstrap.servers": secured.tls}, "security.protocol"),
         "no password to a listener of passwords": ({"bootstrap.servers": secured.sasl}, "security.protocol"),
@@ -165,7 +165,7 @@ def test_the_reason_is_the_first_and_only_line(stage: Stage, secured: SecuredKaf
 
 
 @pytest.mark.parametrize("by", ["password", "TLS"])
-def test_who_has_what_is_asked_for_is_connected(stage: Stage, secured: SecuredKafka, by: str) -> None:
+def test_a_client_with_the_right_credentials_connects(stage: Stage, secured: SecuredKafka, by: str) -> None:
     stage.create_topic()
     secured.allow([stage.topic])
     tls = {"bootstrap.servers": secured.tls, "security.protocol": "ssl", "ssl.ca.location": str(secured.authority)}
@@ -201,7 +201,7 @@ def test_everybody_can_see_why_kafka_cannot_be_reached(stage: Stage, secured: Se
 # --- the group --------------------------------------------------------------------------------------------------
 
 
-def test_a_session_that_the_broker_does_not_allow_is_no_membership(stage: Stage) -> None:
+def test_a_session_timeout_that_the_broker_refuses_keeps_us_out_of_the_group(stage: Stage) -> None:
     stage.create_topic()
     sidecar = stage.sidecar(kafka={"session.timeout.ms": 100, "heartbeat.interval.ms": 50})
     stage.process(sidecar)
@@ -216,7 +216,7 @@ def test_a_session_that_the_broker_does_not_allow_is_no_membership(stage: Stage)
     assert len(sidecar.log("Kafka refuses us in the group")) == 1, "said once"
 
 
-def test_members_that_share_no_protocol_keep_us_out_until_they_go(stage: Stage) -> None:
+def test_members_without_a_common_protocol_keep_us_out_until_they_leave(stage: Stage) -> None:
     stage.create_topic()
     other = Consumer(
         {
@@ -246,7 +246,7 @@ def test_members_that_share_no_protocol_keep_us_out_until_they_go(stage: Stage) 
 
 
 def test_a_member_without_partitions_is_in_the_group(stage: Stage) -> None:
-    """One partition for two: whoever has none is a member all the same."""
+    """Two sidecars share one partition: the one without it is still a member."""
     stage.create_topic()
     for protocol in ("classic", "consumer"):
         options: dict[str, Any] = {"kafka": {"group.protocol": protocol}, "group": f"{stage.group}-{protocol}"}
@@ -267,7 +267,7 @@ def test_a_member_without_partitions_is_in_the_group(stage: Stage) -> None:
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 @pytest.mark.parametrize("right", ["group", "topic"])
-def test_a_right_that_is_missing_or_taken_away_is_seen(
+def test_a_missing_or_revoked_right_is_reported(
     stage: Stage, secured: SecuredKafka, protocol: str, right: str
 ) -> None:
     stage.create_topic()
@@ -298,12 +298,10 @@ def test_a_right_that_is_missing_or_taken_away_is_seen(
     assert sidecar.terminate(PATIENCE) == 0
 
 
-def test_a_right_to_read_that_comes_back_is_seen_although_nothing_is_written(
-    stage: Stage, secured: SecuredKafka
-) -> None:
-    """Kafka's client says once that it may not read, and never that it may again.
+def test_a_restored_right_to_read_is_noticed_without_new_records(stage: Stage, secured: SecuredKafka) -> None:
+    """Kafka's client reports once that it may not read, and never that it may again.
 
-    It hears so from a fetch, and the partition stays; or from the topic's metadata, and the partition is lost.
+    The error comes from a fetch, and the partition stays, or from the topic's metadata, and the partition is lost.
     """
     stage.create_topic()
     secured.allow([stage.topic], [stage.group])
@@ -323,7 +321,7 @@ def test_a_right_to_read_that_comes_back_is_seen_although_nothing_is_written(
 # --- topics -----------------------------------------------------------------------------------------------------
 
 
-def test_a_deleted_topic_hides_nothing_of_the_other(stage: Stage) -> None:
+def test_a_deleted_topic_does_not_hide_errors_of_the_other(stage: Stage) -> None:
     gone = f"{stage.topic}-gone"
     stage.create_topic()
     topics.create_topic(stage.broker.address, gone, 1)

@@ -1,4 +1,4 @@
-"""Lambdas that fail and processes that die: where it goes on, when, and what stays untouched."""
+"""Lambdas that fail and processes that die: when and from which offset they go on; others are not affected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PARTITIONS = 3
 
 
 def start_failing(stage: Stage, **settings: Any) -> Sidecar:
-    """Ten records in each of three partitions, and a lambda that fails in partition 1 at offset 6."""
+    """Produce ten records to each of three partitions; start a lambda that fails in partition 1 at offset 6."""
     stage.create_topic(PARTITIONS)
     stage.produce_numbers(10 * PARTITIONS, PARTITIONS)
     sidecar = stage.sidecar()
@@ -25,7 +25,7 @@ def start_failing(stage: Stage, **settings: Any) -> Sidecar:
 
 
 def created(stage: Stage, partition: int) -> list[tuple[int | None, int]]:
-    """Start offset and attempt of each lambda that a partition has had."""
+    """The start offset and the attempt of each lambda of a partition."""
     return [(event.start, event.attempt) for event in stage.history.events("created", partition=partition)]
 
 
@@ -33,7 +33,7 @@ def test_recoverable_error(stage: Stage) -> None:
     sidecar = start_failing(stage, fail_how="restart", fail_attempts=2)
     stage.wait_until_handled()
     stage.wait_until_caught_up()
-    # The same place again, an attempt later, after pauses; the others have noticed nothing.
+    # The same start offset with the next attempt, after pauses; the others are not affected.
     assert created(stage, 1) == [(0, 1), (6, 2), (6, 3)]
     assert created(stage, 0) == created(stage, 2) == [(0, 1)]
     events = stage.history.events()
@@ -57,7 +57,7 @@ def test_exception_halts_the_partition(stage: Stage) -> None:
     assert (halted.failing_offset, halted.checkpoint) == (6, 5)
     assert "cannot read message 6" in halted.reason
     stage.wait_until_handled(26)
-    # The others have gone on; of this one, nothing at or above the failing offset is committed.
+    # The others have gone on; this partition's commit is not above the failing offset.
     wait_for(lambda: stage.committed() == {0: 10, 1: 6, 2: 10}, lambda: f"committed {stage.committed()}")
     sidecar.wait_for_log("partition halted", partition=1, offset=6)
 
@@ -73,7 +73,7 @@ def test_exception_halts_the_partition(stage: Stage) -> None:
 
     resumed = sidecar.cli("resume", f"{target}/1")
     assert (resumed.returncode, resumed.stdout) == (0, f"{target}/1 goes on from offset 6\n")
-    # It fails while the attempt is 1, as this one is again: delivered again, halted again.
+    # It fails while the attempt is 1, which it is again: the record is delivered again, the partition halts again.
     sidecar.wait_for_log("partition halted", count=2, partition=1)
     assert [event.offset for event in stage.history.events("failing")] == [6, 6]
     sidecar.wait_for_state("halted", 1)
@@ -119,7 +119,7 @@ def test_only_process_is_killed(stage: Stage) -> None:
     starts = {event.partition: event.start or 0 for event in stage.history.events("created", process="p2")}
     for partition in range(2):
         made = {event.offset for event in stage.history.events("checkpointed", process="p1", partition=partition)}
-        # One that had not left the process is lost with it; on a busy machine, some.
+        # A checkpoint that had not left the process is lost with it; on a busy machine, several are.
         assert starts[partition] > known[partition], "it goes on from the checkpoint"
         assert starts[partition] - 1 in made, "it goes on from a checkpoint"
     checks.leases_go_on(events, killed={"p1"})
@@ -144,7 +144,7 @@ def test_one_of_two_processes_is_killed(stage: Stage) -> None:
     first.signal(signal.SIGKILL)
 
     def heirs() -> dict[int, float]:
-        """When the other process handled its first message of each orphan."""
+        """The times at which the other process handled its first message of each orphaned partition."""
         events = [event for event in stage.history.handled("p2") if event.partition in orphans and event.at > killed]
         return {event.partition: event.at for event in reversed(events)}
 
@@ -162,7 +162,7 @@ def test_one_of_two_processes_is_killed(stage: Stage) -> None:
 
 
 @pytest.mark.alone
-def test_redeploy_is_no_failure(stage: Stage) -> None:
+def test_a_redeploy_is_no_failure(stage: Stage) -> None:
     stage.create_topic(2)
     stage.produce_numbers(20, 2)
     sidecar = stage.sidecar()
@@ -183,11 +183,11 @@ def test_redeploy_is_no_failure(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("end", ["sidecar", "process", "process killed", "sidecar killed"])
-def test_what_was_handled_and_not_checkpointed_comes_again(stage: Stage, end: str) -> None:
-    """The log is read to its end, and the last three records are not done: no orderly end may commit them."""
+def test_handled_records_without_a_checkpoint_come_again(stage: Stage, end: str) -> None:
+    """All records are delivered, and the last three are not done: no orderly end may commit them."""
     stage.create_topic()
     stage.produce_numbers(10)
-    # A killed member is missed when its session is over.
+    # The group notices a killed member when its session expires.
     sidecar = stage.sidecar(kafka={"session.timeout.ms": 2000, "heartbeat.interval.ms": 500})
     process = stage.process(sidecar, every=7)
     stage.wait_until_handled()
@@ -203,7 +203,7 @@ def test_what_was_handled_and_not_checkpointed_comes_again(stage: Stage, end: st
         process.kill()
         sidecar = stage.sidecar(sidecar.config, "sidecar2")
     else:
-        # Time for some commits without anybody who could have asked for them.
+        # Time for some commits, although no lambda runs.
         sidecar.wait_for_state("waiting")
         again = time.monotonic() + 0.3
         wait_for(lambda: time.monotonic() > again, "some commit intervals")

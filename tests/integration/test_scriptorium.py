@@ -1,4 +1,4 @@
-"""scriptorium against a real server of MongoDB's protocol: what is stored, what is said, and what an outage does."""
+"""scriptorium with a real server of MongoDB's protocol: stored documents, logs, and outages."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from tests.servers.topics import Record
 from tests.unit.scriptorium.shared import TENANT, boxcar, boxcars, nack, sequenced, until
 
 QUICK = {"retry_waits": [0.02, 0.05], "selection_timeout": 0.3, "health_interval": 0.05}
-"""An outage is noticed, and its end, in the time of a test."""
+"""An outage and its end are noticed within a test's time."""
 
 Document = dict[str, Any]
 
 
 @pytest.fixture
 def settings(ferret: FerretServer) -> dict[str, Any]:
-    """A collection of its own for each test."""
+    """Settings with a collection for this test only."""
     return {"url": ferret.url, "database": f"d{uuid.uuid4().hex[:8]}", "collection": "deltas", **QUICK}
 
 
 class Stored:
-    """What is in the collection."""
+    """The collection's content."""
 
     def __init__(self, client: AsyncMongoClient[Document], settings: dict[str, Any]) -> None:
         self.collection = client[settings["database"]][settings["collection"]]
 
     async def numbers(self, document: str = "doc") -> list[int]:
-        """The sequence numbers of a document, sorted, each as often as it is stored."""
+        """The sorted sequence numbers of a document, with duplicates."""
         found = [entry async for entry in self.collection.find({"documentId": document})]
         return sorted(entry["operation"]["sequenceNumber"] for entry in found)
 
     async def one(self, number: int) -> Document:
-        """An operation as it is stored."""
+        """A stored operation."""
         found = [entry async for entry in self.collection.find({"operation.sequenceNumber": number})]
         assert len(found) == 1
         return found[0]
@@ -51,7 +51,7 @@ class Stored:
 
 @pytest.fixture
 async def stored(settings: dict[str, Any]) -> AsyncIterator[Stored]:
-    """For looking into the database, and for what somebody else put there."""
+    """The collection, for reading it and for writing to it as another client."""
     async with AsyncMongoClient[Document](settings["url"]) as client:
         yield Stored(client, settings)
 
@@ -72,7 +72,7 @@ async def test_what_is_stored(settings: dict[str, Any], stored: Stored) -> None:
 
 
 async def test_unique_index(settings: dict[str, Any], stored: Stored) -> None:
-    """SC-7: whoever else writes cannot give a number a second time."""
+    """SC-7: another client cannot store a number a second time."""
     async with FakeSidecar(plugin, settings=settings) as sidecar:
         await sidecar.feed(boxcar(sequenced(1)))
         await sidecar.checkpointed(0)
@@ -94,7 +94,7 @@ async def test_many_documents_in_slices(settings: dict[str, Any], stored: Stored
 
 
 async def test_replay_is_harmless(settings: dict[str, Any], stored: Stored) -> None:
-    """SC-7: what comes again, from a sequencer that began again too, changes nothing and is no news."""
+    """SC-7: repeated operations, also from a restarted sequencer, change nothing and are not reported."""
     async with FakeSidecar(plugin, settings=settings) as sidecar:
         await sidecar.feed(*boxcars(range(1, 11)))
         await sidecar.checkpointed(9)
@@ -110,7 +110,7 @@ async def test_replay_is_harmless(settings: dict[str, Any], stored: Stored) -> N
 
 
 async def test_different_operation_with_a_used_number(settings: dict[str, Any], stored: Stored) -> None:
-    """SC-15: the first one stays, somebody hears of the other, and the rest of its insert is stored."""
+    """SC-15: the first one stays, the other is reported, and the rest of its insert is stored."""
     async with FakeSidecar(plugin, settings=settings) as sidecar:
         await sidecar.feed(boxcar(sequenced(1), sequenced(2)))
         await sidecar.checkpointed(0)
@@ -137,8 +137,8 @@ async def test_expiry_that_the_server_has_not(
     assert await stored.numbers() == [1]
 
 
-async def test_operation_that_the_server_refuses(settings: dict[str, Any], stored: Stored) -> None:
-    """It is critical with its offset, not an outage; the next lambda stores what is around it."""
+async def test_an_operation_that_the_server_refuses_is_critical(settings: dict[str, Any], stored: Stored) -> None:
+    """It is a critical error with its offset, not an outage; the next lambda stores the operations around it."""
     refused = boxcar(sequenced(2, contents={"$key": 1}))  # FerretDB has no such keys
     async with FakeSidecar(plugin, settings=settings) as sidecar:
         await sidecar.feed(boxcar(sequenced(1)), refused, boxcar(sequenced(3)))
@@ -186,7 +186,7 @@ async def test_short_outage_needs_no_pause(ferret: FerretServer, settings: dict[
 
 
 async def test_stop_in_an_outage(ferret: FerretServer, settings: dict[str, Any], stored: Stored) -> None:
-    """It ends at once, whatever waits, and the next one goes on from the checkpoint."""
+    """It ends at once, even with waiting operations, and the next lambda goes on from the checkpoint."""
     async with FakeSidecar(plugin, settings={**settings, "retry_waits": [3600]}) as sidecar:
         await sidecar.feed(boxcar(sequenced(1)))
         await sidecar.checkpointed(0)
@@ -211,7 +211,7 @@ async def test_url_that_the_driver_refuses_is_in_no_error() -> None:
 
 
 def test_database_dies_under_traffic(embedded_stage: Stage, ferret: FerretServer, settings: dict[str, Any]) -> None:
-    """The whole path: a sidecar, a lambda process, two partitions; the database is killed on the way."""
+    """The whole path: a sidecar, a lambda process, two partitions; the database is killed meanwhile."""
     stage = embedded_stage
     stage.create_topic(2)
     documents = ["zero", "one"]

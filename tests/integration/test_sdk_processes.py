@@ -1,4 +1,4 @@
-"""Real processes of ``python -m sdk_python.serve``: how they end, what their children do, and what they say."""
+"""Real processes of ``python -m sdk_python.serve``: their ends, their children, and their logs."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from tests.unit.sdk.host import Host, HostStream
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
-"""A process starts, forks and ends within it on a busy machine; nothing waits for it to be over."""
+"""Seconds within which a process starts, forks and ends on a busy machine; no test waits for its end."""
 
 
 class Served:
@@ -29,7 +29,7 @@ class Served:
         self.stream = stream
 
     async def ended(self) -> tuple[int, str]:
-        """Its exit code, and what it wrote to stderr."""
+        """Wait for its end. Returns the exit code and the text on stderr."""
         code = await asyncio.wait_for(self.process.wait(), PATIENCE)
         return code, self.log.read_text()
 
@@ -78,8 +78,8 @@ LEAVES = {
 
 
 @pytest.mark.parametrize("how", ["def", "async def"])
-async def test_whatever_leaves_a_handler_is_critical_and_told(host: Host, tmp_path: Path, how: str) -> None:
-    """One process for all of them: it lives on after each."""
+async def test_any_exception_of_a_handler_is_critical_and_reported(host: Host, tmp_path: Path, how: str) -> None:
+    """One process for all of these: it lives on after each."""
     body = "\n".join(
         f"    if message.value == b'{number}':\n" + "".join(f"        {line}\n" for line in raises.splitlines())
         for number, raises in enumerate(LEAVES)
@@ -137,7 +137,7 @@ async def test_whatever_leaves_a_handler_is_critical_and_told(host: Host, tmp_pa
         ),
     ],
 )
-async def test_what_ends_the_process_drains_first(host: Host, tmp_path: Path, plugin: str, code: int) -> None:
+async def test_the_process_drains_before_it_ends(host: Host, tmp_path: Path, plugin: str, code: int) -> None:
     async with served(host, tmp_path, f"{HEAD}\n@partition_lambda\n{plugin}\n") as it:
         it.stream.batch([b"a"], first=5)
         closed = await it.stream.closed()
@@ -160,7 +160,7 @@ async def test_what_ends_the_process_drains_first(host: Host, tmp_path: Path, pl
         ("import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\nraise ValueError", 2),
     ],
 )
-async def test_what_leaves_a_plugin_that_starts(host: Host, tmp_path: Path, plugin: str, code: int) -> None:
+async def test_exceptions_of_a_starting_plugin(host: Host, tmp_path: Path, plugin: str, code: int) -> None:
     (tmp_path / "made.py").write_text(plugin)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "sdk_python.serve", "words", "made.py", "--address", host.address,

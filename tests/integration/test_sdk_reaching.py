@@ -1,4 +1,4 @@
-"""How a lambda process finds its sidecar: TLS, the config that both read, and what is said when it is not reached."""
+"""How a lambda process reaches its sidecar: TLS, the shared config, and the messages when it cannot."""
 
 import asyncio
 import logging
@@ -126,7 +126,7 @@ async def test_run_takes_tls_too(pem: Path) -> None:
             await run("words", handle, address=name, tls_ca="missing.pem")
 
 
-async def test_what_never_works_ends_the_process(host: Host, pem: Path, tmp_path: Path) -> None:
+async def test_permanent_errors_end_the_process(host: Host, pem: Path, tmp_path: Path) -> None:
     config(tmp_path, host, pem)  # the config has TLS, what listens there has not
     async with process(tmp_path) as it:
         assert await asyncio.wait_for(it.wait(), PATIENCE) == 2
@@ -139,7 +139,9 @@ async def test_what_never_works_ends_the_process(host: Host, pem: Path, tmp_path
 
 
 @pytest.mark.parametrize("what", ["refused", "tls"])
-async def test_what_may_pass_is_said_and_waited_for(what: str, pem: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_transient_errors_are_logged_and_retried(
+    what: str, pem: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING)
     async with encrypted(pem) as secret:
         address = secret.address if what == "tls" else "127.0.0.1:1"
@@ -170,7 +172,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("overridden", [False, True])
-def test_one_file_means_the_same_to_all_who_read_it(tmp_path: Path, text: str, overridden: bool) -> None:
+def test_sidecar_sdk_and_commands_read_a_file_alike(tmp_path: Path, text: str, overridden: bool) -> None:
     path = tmp_path / "c.yaml"
     listen = "listen: '${HOST:-127.0.0.1}:7'"
     rest = "\nkafka: {bootstrap.servers: 'h:1', sasl.password: '${UNSET:-x}'}\nlambdas: {words: {topic: t, group: g}}"
@@ -188,7 +190,7 @@ def test_one_file_means_the_same_to_all_who_read_it(tmp_path: Path, text: str, o
         assert client_settings(path, environ).token == ours.token
 
 
-def test_what_this_process_does_not_read_may_be_missing(tmp_path: Path) -> None:
+def test_variables_that_this_process_does_not_read_may_be_unset(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(
         "kafka: {sasl.password: '${UNSET}'}\nserver: {token: '${UNSET}'}\nlambdas: {w: {}, v: {x: '${U}'}}"
@@ -204,7 +206,7 @@ def test_what_this_process_does_not_read_may_be_missing(tmp_path: Path) -> None:
         read_config(path, "w", {})
 
 
-def test_a_plugins_file_that_is_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_plugin_file_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("lambdas: {w: {plugin: lost.py}}")
     assert main(["w", "--config", str(path)]) == 2

@@ -1,4 +1,4 @@
-"""The Kafka that other tests stand on: it starts, survives, and its helpers tell the truth."""
+"""Tests of the Kafka server for tests: it starts and restarts, and its helpers return the truth."""
 
 from __future__ import annotations
 

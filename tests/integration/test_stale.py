@@ -1,7 +1,7 @@
-"""Checkpoints under leases that are dead by a rebalance: none is taken, and no committed offset moves, ever.
+"""Checkpoints of leases that a rebalance ended: none is accepted, and no committed offset ever moves.
 
-Nobody here checkpoints under a living lease before the end of a test, so a committed offset other than the start is
-the breach itself. What a dead lease says is what it could have said while it lived: the last offset it was given.
+No test checkpoints a living lease before its end, so any committed offset other than the start is a breach. A dead
+lease checkpoints the last offset that was delivered to it while it lived.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.integration.paused_client import Held, Paused, PausedProcesses
 pytestmark = [pytest.mark.kafka, pytest.mark.alone]
 
 COUNT = int(os.environ.get("KAFKA_SIDECAR_STALE", "100"))
-"""How many checkpoints of leases whose partition another sidecar has by then."""
+"""The number of checkpoints of leases whose partition another sidecar has meanwhile."""
 PARTITIONS = 48
 RECORDS = 10
 """In each partition."""
@@ -42,7 +42,7 @@ KAFKA = {
 LEAVES = "no lambda process: leaving the group"
 
 
-class Place:
+class CommittedOffsets:
     """The group's committed offsets, as an admin client reads them."""
 
     def __init__(self, stage: Stage) -> None:
@@ -53,20 +53,20 @@ class Place:
         self.looks = 0
 
     async def offsets(self) -> dict[int, int]:
-        """All that there are, by partition."""
+        """The committed offsets by partition."""
         asked = self._admin.list_consumer_group_offsets(self._request)[self._group]
         found = await asyncio.wrap_future(asked)
         self.looks += 1
         return {one.partition: one.offset for one in found.topic_partitions or () if one.offset >= 0}
 
     async def must_be_at_the_start(self, but: Collection[int] = ()) -> None:
-        """Where the sidecars began, all partitions but those."""
+        """Check that no committed offset has moved, except in the partitions ``but``."""
         moved = {number: offset for number, offset in (await self.offsets()).items() if offset and number not in but}
         assert not moved, f"committed offsets moved: {moved}"
 
 
 async def until(what: Callable[[], object], about: str, timeout: float = PATIENCE) -> None:
-    """Wait until it is true, while the paused processes live on."""
+    """Wait until ``what`` is true, while the paused processes live on."""
     deadline = time.monotonic() + timeout
     while not what():
         assert time.monotonic() < deadline, f"not within {timeout:g} s: {about}"
@@ -75,7 +75,7 @@ async def until(what: Callable[[], object], about: str, timeout: float = PATIENC
 
 @asynccontextmanager
 async def paused_processes(paused: Paused, *sidecars: Sidecar) -> AsyncIterator[dict[str, PausedProcesses]]:
-    """Some at each sidecar."""
+    """Some paused processes at each sidecar."""
     all_of_them = {one.label: PausedProcesses(one.label, one.address, paused) for one in sidecars}
     for one in all_of_them.values():
         one.start()
@@ -87,7 +87,7 @@ async def paused_processes(paused: Paused, *sidecars: Sidecar) -> AsyncIterator[
 
 
 class Storm:
-    """Members come and go, so that partitions move all the time."""
+    """Members join and leave, so that partitions move all the time."""
 
     def __init__(self, stage: Stage, sidecars: Sequence[Sidecar], everywhere: dict[str, PausedProcesses]) -> None:
         self._stage = stage
@@ -96,7 +96,7 @@ class Storm:
         self.blows = 0
 
     async def blow(self) -> None:
-        """One change of the group, and back."""
+        """Change the group, and change it back."""
         self.blows += 1
         if self.blows % 3:
             await asyncio.to_thread(self._a_member_comes_and_goes)
@@ -120,7 +120,7 @@ class Storm:
 
 
 async def try_dead(everywhere: dict[str, PausedProcesses], dead: list[Held], outcomes: Counter[str]) -> None:
-    """Send what dead leases have to say, each at the sidecar that had given it: by call, by Error, and by Closed."""
+    """Send checkpoints of dead leases to the sidecars that gave them: by call, in Error, and in Closed."""
     calls: dict[str, list[Held]] = {}
     for index, held in enumerate(dead):
         if index % 4 == 0:
@@ -129,7 +129,7 @@ async def try_dead(everywhere: dict[str, PausedProcesses], dead: list[Held], out
             assert outcome == pb.ERROR_OUTCOME_STALE_LEASE, f"{held} was told {outcome}"
             outcomes["error"] += 1
         elif index % 4 == 1:
-            # The sidecar has ended most of these streams at their deadline; then there is nobody to hear it.
+            # The sidecar has ended most of these streams at their deadline; then Closed goes nowhere.
             await held.say_closed()
             outcomes["closed"] += 1
         else:
@@ -140,21 +140,25 @@ async def try_dead(everywhere: dict[str, PausedProcesses], dead: list[Held], out
         outcomes["checkpoint"] += len(some)
 
 
-async def living_leases_count(everywhere: dict[str, PausedProcesses], paused: Paused, place: Place) -> None:
-    """The same words under a living lease are taken: so it was the lease that made the difference.
+async def living_leases_count(
+    everywhere: dict[str, PausedProcesses], paused: Paused, committed: CommittedOffsets
+) -> None:
+    """The same checkpoint of a living lease is accepted, so the lease made the difference.
 
-    One at each sidecar that has some. When it is committed, a commit has gone by that would have had what a dead
-    lease said there before.
+    This is done at each sidecar with a living lease. Once it is committed, a commit has been made that would have
+    included an earlier checkpoint of a dead lease.
     """
     taken: set[int] = set()
     for name, processes in everywhere.items():
-        taken |= await living_lease_counts(name, processes, paused, place)
+        taken |= await living_lease_counts(name, processes, paused, committed)
     assert taken, "somebody has partitions"
-    await place.must_be_at_the_start(but=taken)
+    await committed.must_be_at_the_start(but=taken)
 
 
-async def living_lease_counts(name: str, processes: PausedProcesses, paused: Paused, place: Place) -> set[int]:
-    """A checkpoint under a living lease at this sidecar; returns its partition, none where the sidecar has none."""
+async def living_lease_counts(
+    name: str, processes: PausedProcesses, paused: Paused, committed: CommittedOffsets
+) -> set[int]:
+    """Checkpoint a living lease at this sidecar. Returns its partition, or nothing if there is no such lease."""
     deadline = time.monotonic() + PATIENCE
     while True:
         await until(lambda: all(held.delivered >= 0 for held in paused.holders.values()), "all to have records again")
@@ -164,16 +168,16 @@ async def living_lease_counts(name: str, processes: PausedProcesses, paused: Pau
         told = await processes.checkpoint([(held.lease, held.delivered)])
         if told[0] in {pb.CHECKPOINT_OUTCOME_ACCEPTED, pb.CHECKPOINT_OUTCOME_ACCEPTED_DRAINING}:
             break
-        # The last rebalances of the storm go on for a moment, and may just have ended this lease too.
+        # The last rebalances of the storm take a moment longer, and may have just ended this lease too.
         assert told == [pb.CHECKPOINT_OUTCOME_STALE_LEASE]
         assert time.monotonic() < deadline, "no lease lives"
-    while (await place.offsets()).get(held.partition) != held.delivered + 1:
+    while (await committed.offsets()).get(held.partition) != held.delivered + 1:
         assert time.monotonic() < deadline, "the living lease's checkpoint is not committed"
     return {held.partition}
 
 
 def start_three(stage: Stage) -> list[Sidecar]:
-    """Three sidecars of one group, in which a drain is short and a sidecar without processes leaves at once."""
+    """Start three sidecars of one group, with short drains; one without processes leaves the group at once."""
     stage.create_topic(PARTITIONS)
     stage.produce_numbers(PARTITIONS * RECORDS, PARTITIONS)
     options: dict[str, Any] = {"rebalance_drain": "100ms", "leave_group_after": "100ms"}
@@ -186,7 +190,7 @@ def start_three(stage: Stage) -> list[Sidecar]:
 @pytest.mark.timeout(300 + 3 * COUNT)
 async def test_dead_leases_in_a_rebalance_storm(kafka_stage: Stage) -> None:
     sidecars = start_three(kafka_stage)
-    paused, outcomes, place = Paused(), Counter[str](), Place(kafka_stage)
+    paused, outcomes, committed = Paused(), Counter[str](), CommittedOffsets(kafka_stage)
     began = time.monotonic()
     async with paused_processes(paused, *sidecars) as everywhere:
         await until(lambda: len(paused.holders) == PARTITIONS, "all partitions to be taken")
@@ -194,29 +198,29 @@ async def test_dead_leases_in_a_rebalance_storm(kafka_stage: Stage) -> None:
         moved = 0
         while moved < COUNT:
             blow = asyncio.create_task(storm.blow())
-            # Meanwhile, so that they come before, in and after rebalances.
+            # Meanwhile, so that checkpoints come before, during and after rebalances.
             while not blow.done() or paused.replaced:
                 dead, paused.replaced = paused.replaced, []
-                await place.must_be_at_the_start()
+                await committed.must_be_at_the_start()
                 await try_dead(everywhere, [old for old, _ in dead], outcomes)
                 moved += sum(old.sidecar != new.sidecar for old, new in dead)
                 await asyncio.sleep(0.02)
             await blow
-        await place.must_be_at_the_start()
+        await committed.must_be_at_the_start()
         took = time.monotonic() - began
         print(
             f"{outcomes.total()} dead leases refused ({dict(outcomes)}), {moved} with their partition at another "
-            f"sidecar, {storm.blows} changes of the group, {place.looks} looks at the offsets, {took:.0f} s"
+            f"sidecar, {storm.blows} changes of the group, {committed.looks} looks at the offsets, {took:.0f} s"
         )
-        await living_leases_count(everywhere, paused, place)
+        await living_leases_count(everywhere, paused, committed)
     assert outcomes.total() >= moved >= COUNT
     assert outcomes["checkpoint"] > 0
     assert outcomes["error"] > 0
     assert outcomes["closed"] > 0
 
 
-async def test_a_sidecar_that_was_away_commits_nothing_of_it(kafka_stage: Stage) -> None:
-    """Stopped for longer than its session: it believes in its leases until it hears, and Kafka does not."""
+async def test_a_frozen_sidecar_commits_no_dead_checkpoints(kafka_stage: Stage) -> None:
+    """It is frozen for longer than its session: it takes its leases for valid until it hears of it from Kafka."""
     stage = kafka_stage
     stage.create_topic(PARTITIONS)
     stage.produce_numbers(PARTITIONS * RECORDS, PARTITIONS)
@@ -224,7 +228,7 @@ async def test_a_sidecar_that_was_away_commits_nothing_of_it(kafka_stage: Stage)
     sidecars = [stage.sidecar(label=label, kafka=kafka) for label in ("away", "here")]
     for one in sidecars:
         one.wait_until_listening()
-    paused, place = Paused(), Place(stage)
+    paused, committed = Paused(), CommittedOffsets(stage)
     async with paused_processes(paused, *sidecars) as everywhere:
         await until(
             lambda: {held.sidecar for held in paused.holders.values()} == {"away", "here"}, "both to have some"
@@ -233,8 +237,9 @@ async def test_a_sidecar_that_was_away_commits_nothing_of_it(kafka_stage: Stage)
         mine = [held for held in paused.holders.values() if held.sidecar == "away"]
         sidecars[0].signal(signal.SIGSTOP)
         await until(lambda: all(held.sidecar == "here" for held in paused.holders.values()), "the other to have all")
-        # In the sockets when it wakes, before it can have heard of Kafka. Nothing tells that it is there; were it
-        # later, the sidecar might know by then, and its answer would be another of those below.
+        # 1. The sidecar is frozen: the checkpoints wait in its sockets. Nothing tells when they have arrived there.
+        # 2. It wakes and reads them before Kafka tells it that its partitions are lost.
+        # Should they arrive later, the sidecar may know of the loss, and gives another of the answers below.
         said = asyncio.create_task(everywhere["away"].checkpoint([(held.lease, held.delivered) for held in mine]))
         await asyncio.sleep(0.1)
         sidecars[0].signal(signal.SIGCONT)
@@ -246,11 +251,11 @@ async def test_a_sidecar_that_was_away_commits_nothing_of_it(kafka_stage: Stage)
             pb.CHECKPOINT_OUTCOME_ACCEPTED_DRAINING,
             pb.CHECKPOINT_OUTCOME_STALE_LEASE,
         }
-        # It hears of it, and comes back.
+        # It hears of the loss, and joins again.
         sidecars[0].wait_for_log("partitions lost")
         await until(lambda: any(held.sidecar == "away" for held in paused.holders.values()), "it to have some again")
-        await place.must_be_at_the_start()
+        await committed.must_be_at_the_start()
         told = await everywhere["away"].checkpoint([(held.lease, held.delivered) for held in mine])
         assert {*told} == {pb.CHECKPOINT_OUTCOME_STALE_LEASE}
-        await living_leases_count(everywhere, paused, place)
+        await living_leases_count(everywhere, paused, committed)
         print(f"woken with {outcomes}")

@@ -1,4 +1,4 @@
-"""The beginning: what is not there yet is said once and waited for; what is gone is said with its numbers."""
+"""Starting: the sidecar reports once what is missing and waits for it; a lost offset is logged with its numbers."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ QUICK = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 500}
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def test_broker_comes_later(tmp_path: Path) -> None:
+def test_the_broker_starts_later(tmp_path: Path) -> None:
     port = free_port()
     stage = Stage(Broker("embedded", f"127.0.0.1:{port}"), tmp_path, "later")
     try:
-        # The lambda process is first of all: it needs nobody to start, and waits.
+        # The lambda process starts first: it needs no sidecar to start, and waits.
         early = stage.process(f"unix://{tmp_path}/sidecar.sock")
         early.wait_for_log("", count=1)
         sidecar = stage.sidecar()
@@ -50,7 +50,7 @@ def test_broker_comes_later(tmp_path: Path) -> None:
             stage.wait_until_caught_up()
             assert sidecar.lambda_status().problem == ""
             assert len(sidecar.log("Kafka cannot be reached")) == 1, "said once"
-        # Gone again: said again, and not SERVING.
+        # The broker is down again: that is reported again, and the health is NOT_SERVING.
         sidecar.wait_for_log("Kafka cannot be reached", count=2)
         wait_for(lambda: sidecar.health() == "NOT_SERVING", "health")
         assert sidecar.running()
@@ -60,7 +60,7 @@ def test_broker_comes_later(tmp_path: Path) -> None:
         stage.close()
 
 
-def test_topic_comes_later(stage: Stage) -> None:
+def test_the_topic_is_created_later(stage: Stage) -> None:
     sidecar = stage.sidecar()
     stage.process(sidecar)
     missing = sidecar.wait_for_log("the topic does not exist", level="warning")
@@ -78,14 +78,14 @@ def test_topic_comes_later(stage: Stage) -> None:
 
 
 def test_start_latest(kafka_stage: Stage) -> None:
-    # Real Kafka only: the embedded broker answers wrongly where its log ends.
+    # Real Kafka only: the embedded broker's end offsets are wrong.
     stage = kafka_stage
     stage.create_topic(2)
     stage.produce_numbers(10, 2)
     sidecar = stage.sidecar(start="latest")
     first = stage.process(sidecar)
     sidecar.wait_for_log("no committed offset: starting at the latest")
-    # The place is committed though nothing came: a restart does not jump over what comes meanwhile.
+    # The start offset is committed without any record: a restart does not skip records that come meanwhile.
     wait_for(lambda: stage.committed() == {0: 5, 1: 5}, lambda: f"{stage.committed()}")
     assert sidecar.terminate() == 0
     new = stage.produce_numbers(10, 2, first=10)
@@ -97,7 +97,7 @@ def test_start_latest(kafka_stage: Stage) -> None:
 
 
 def prepare_lost(stage: Stage, policy: str) -> tuple[Sidecar, Program]:
-    """Five of twenty records are done; then the log begins at 12. Starts a sidecar with ``policy``."""
+    """Five of twenty records are done; then the log starts at 12. Start a sidecar with ``policy``."""
     stage.create_topic()
     stage.produce_numbers(5)
     sidecar = stage.sidecar(on_offset_lost=policy)
@@ -107,8 +107,8 @@ def prepare_lost(stage: Stage, policy: str) -> tuple[Sidecar, Program]:
     assert stage.committed() == {0: 5}
     stage.produce_numbers(15, first=5)
     admin = AdminClient({"bootstrap.servers": stage.broker.address})
-    place = TopicPartition(stage.topic, 0, 12)
-    assert [one.result(10).low_watermark for one in admin.delete_records([place]).values()] == [12]
+    begin = TopicPartition(stage.topic, 0, 12)
+    assert [one.result(10).low_watermark for one in admin.delete_records([begin]).values()] == [12]
     return stage.sidecar(sidecar.config, "again"), process
 
 
@@ -146,7 +146,7 @@ def test_committed_offset_is_gone_and_an_operator_decides(kafka_stage: Stage) ->
 
 
 @pytest.mark.kafka
-def test_topic_is_made_anew(kafka_stage: Stage) -> None:
+def test_a_topic_is_deleted_and_recreated(kafka_stage: Stage) -> None:
     stage = kafka_stage
     stage.create_topic()
     stage.produce_numbers(20)
@@ -155,7 +155,7 @@ def test_topic_is_made_anew(kafka_stage: Stage) -> None:
     stage.wait_until_handled()
     stage.wait_until_caught_up()
     delete_topic(stage.broker.address, stage.topic)
-    # Again by this name, with fewer records than were done of the old one.
+    # A new topic with the same name and fewer records than were done of the old one.
     wait_for(lambda: not topic_is_there(stage), "the topic to be gone")
     stage.create_topic()
     old = len(stage.history.handled())
@@ -174,7 +174,7 @@ def topic_is_there(stage: Stage) -> bool:
 
 @pytest.mark.alone
 def test_embedded_broker_of_the_config(embedded: Broker, tmp_path: Path) -> None:
-    """`bootstrap.servers: embedded` and nothing else: the broker is there, and the first record comes soon."""
+    """With only `bootstrap.servers: embedded` the broker starts, and the first record comes soon."""
     stage = Stage(embedded, tmp_path, "own-broker")
     try:
         config = stage.config()
@@ -189,7 +189,7 @@ def test_embedded_broker_of_the_config(embedded: Broker, tmp_path: Path) -> None
         stage.wait_until_handled()
         took = stage.history.handled()[-1].utc - written(joins)
         stage.wait_until_caught_up()
-        # It is 1 s, on a busy machine some. With the client's own session a join takes 23 s there.
+        # It takes 1 s; on a busy machine more. With the client's default session timeout a join takes 23 s there.
         assert took < 15.0, f"from joining to the last of ten records it took {took:.1f} s"
         assert sidecar.terminate() == 0
     finally:
@@ -232,7 +232,7 @@ def test_sidecar_is_killed_under_running_processes(stage: Stage) -> None:
     processes = [stage.process(sidecar, label, handler_takes=0.002) for label in ("p1", "p2")]
     stage.wait_until_handled(100)
     sidecar.kill()
-    # Its old self is still a member until its session is over.
+    # The killed sidecar stays a member until its session expires.
     sidecar = stage.sidecar(sidecar.config, "again")
     stage.produce_numbers(200, 4, first=200)
     stage.wait_until_handled()

@@ -1,4 +1,4 @@
-"""Lambda processes that the sidecar starts itself (`command:`): they run, come back, and never outlive it."""
+"""Lambda processes that the sidecar starts itself (`command:`): they run, are restarted, and never outlive it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COMMAND = f"python -m sdk_python.serve {NAME} {LAMBDAS}recorder"
 
 
 def exists(pid: int) -> bool:
-    """Whether there is such a process, not counting one that is dead and not yet collected."""
+    """Whether the process exists and is no zombie."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123
             return file.read().rpartition(")")[2].split()[0] != "Z"
@@ -66,7 +66,7 @@ def test_several_instances_die_with_a_killed_sidecar(embedded_stage: Stage) -> N
 
 
 def test_command_that_cannot_run(embedded_stage: Stage) -> None:
-    """It is said, with a growing pause between the tries, and the sidecar goes on and ends in order."""
+    """Each failed start is logged, with growing pauses between the tries; the sidecar goes on and ends in order."""
     stage = embedded_stage
     stage.create_topic()
     sidecar = stage.sidecar(command=f"python -m sdk_python.serve {NAME} no.such.module")

@@ -1,6 +1,6 @@
-"""A topic that is deleted and made anew: its first records are handled, whoever was there meanwhile.
+"""A topic that is deleted and re-created: its first records are handled, with and without a sidecar meanwhile.
 
-The old place exists in the new log, so no offset is out of range: only the topic's id tells.
+The old offset exists in the new log, so no offset is out of range: only the topic's id shows the change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OLD, NEW = 20, 50
 
 
 def made_anew(stage: Stage, partitions: int = 1) -> None:
-    """Deleted, made anew as soon as the broker lets us, and filled beyond the old place."""
+    """Delete the topic, re-create it as soon as the broker allows, and produce more records than the old offset."""
     topics.delete_topic(stage.broker.address, stage.topic)
     stage.create_topic(partitions)
     stage.produced.clear()
@@ -26,7 +26,7 @@ def made_anew(stage: Stage, partitions: int = 1) -> None:
 
 
 def new_offsets(stage: Stage, since: int, partition: int = 0) -> list[int]:
-    """What was handled since so many events, each offset once."""
+    """The offsets handled after the first ``since`` events, each once."""
     return sorted({event.offset for event in stage.history.handled()[since:] if event.partition == partition})
 
 
@@ -41,7 +41,7 @@ def begun(stage: Stage, partitions: int = 1, **options: Any) -> Sidecar:
 
 
 @pytest.mark.parametrize("protocol", ["cooperative-sticky", "range", ""])
-def test_while_the_sidecar_runs(kafka_stage: Stage, protocol: str) -> None:
+def test_a_topic_is_recreated_while_the_sidecar_runs(kafka_stage: Stage, protocol: str) -> None:
     stage = kafka_stage
     kafka = {"partition.assignment.strategy": protocol} if protocol else {"group.protocol": "consumer"}
     sidecar = begun(stage, kafka=kafka)
@@ -49,13 +49,13 @@ def test_while_the_sidecar_runs(kafka_stage: Stage, protocol: str) -> None:
     made_anew(stage)
     wait_for(lambda: new_offsets(stage, since) == [*range(NEW)], lambda: f"{new_offsets(stage, since)}")
     line = sidecar.wait_for_log("offset lost: going on at the earliest")
-    # The new topic may have been read on from the old place before its id was seen: that is done again, too.
+    # The sidecar may have read the new topic from the old offset before it saw the id: those are handled again, too.
     assert line["offset"] in range(OLD, NEW + 1)
     stage.wait_until_caught_up()
 
 
-def test_while_no_sidecar_runs(kafka_stage: Stage) -> None:
-    """Kafka may have forgotten the group's offsets with the topic, or not: then the commit's metadata has the id."""
+def test_a_topic_is_recreated_while_no_sidecar_runs(kafka_stage: Stage) -> None:
+    """Kafka deletes the group's offsets with the topic, or keeps them: then the commit's metadata has the old id."""
     stage = kafka_stage
     assert begun(stage).terminate() == 0
     since = len(stage.history.handled())
@@ -67,7 +67,7 @@ def test_while_no_sidecar_runs(kafka_stage: Stage) -> None:
 
 
 def test_an_offset_of_the_old_topic_that_kafka_still_has(kafka_stage: Stage) -> None:
-    """As where a broker keeps it, or another member commits late: it is known by its metadata."""
+    """As if a broker kept it, or another member committed late: its metadata shows that it is old."""
     stage = kafka_stage
     assert begun(stage).terminate() == 0
     old = topics.committed_metadata(stage.broker.address, stage.group, stage.topic)
@@ -81,7 +81,7 @@ def test_an_offset_of_the_old_topic_that_kafka_still_has(kafka_stage: Stage) -> 
     wait_for(lambda: new_offsets(stage, since) == [*range(NEW)], lambda: f"{new_offsets(stage, since)}")
 
 
-def test_during_a_rebalance(kafka_stage: Stage) -> None:
+def test_a_topic_is_recreated_during_a_rebalance(kafka_stage: Stage) -> None:
     stage = kafka_stage
     first = begun(stage, 2)
     since = len(stage.history.handled())
@@ -97,8 +97,8 @@ def test_during_a_rebalance(kafka_stage: Stage) -> None:
         )
 
 
-def test_a_place_of_another_tool_counts(kafka_stage: Stage) -> None:
-    """Without our metadata nothing is known of the topic that it belongs to."""
+def test_an_offset_committed_by_another_tool_counts(kafka_stage: Stage) -> None:
+    """Without our metadata the sidecar cannot know to which topic the offset belongs."""
     stage = kafka_stage
     stage.create_topic()
     stage.produce_numbers(OLD)

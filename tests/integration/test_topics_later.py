@@ -1,6 +1,6 @@
-"""Topics and partitions that appear while a group is there: consumed from their first record on.
+"""Topics and partitions that are created while a group runs are consumed from their first record.
 
-Within the patience of a test, which is far less than the 5 minutes after which librdkafka looks by itself.
+That takes less than a test's timeout, which is far below the 5 minutes of librdkafka's default metadata refresh.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def handled(stage: Stage) -> list[tuple[str, int, int]]:
 
 
 def sidecar_at_rest(stage: Stage, **options: Any) -> Sidecar:
-    """A sidecar in the group, whose lambda has nothing to do."""
+    """Start a sidecar that is in the group and whose lambda has no records."""
     sidecar = stage.sidecar(**options)
     stage.process(sidecar)
     sidecar.wait_for_log("partitions assigned")
@@ -54,7 +54,7 @@ def test_a_topic_that_appears_later_is_consumed_from_its_first_record(
 def test_partitions_that_are_added_start_at_their_first_record(
     kafka_stage: Stage, properties: dict[str, Any]
 ) -> None:
-    """Also with `start: latest`, which is where a new group starts, and when the sidecar was away meanwhile."""
+    """Also with `start: latest`, which only applies to a new group, and when the sidecar was down meanwhile."""
     stage = kafka_stage
     stage.create_topic(2)
     stage.produce_numbers(4, 2)
@@ -75,7 +75,7 @@ def test_partitions_that_are_added_start_at_their_first_record(
 @pytest.mark.kafka
 @pytest.mark.parametrize("properties", PROTOCOLS, ids=IDS)
 def test_topics_by_a_pattern(kafka_stage: Stage, properties: dict[str, Any]) -> None:
-    """Those that are there and those that appear; never the dead letters that the lambda itself writes."""
+    """Existing and new topics match; the lambda's own dead-letter topic never does."""
     stage = kafka_stage
     first, second = f"{stage.topic}-1", f"{stage.topic}-2"
     own = f"{first}.{NAME}.dead-letter"
@@ -105,14 +105,12 @@ def test_a_pattern_that_nothing_matches_yet(stage: Stage) -> None:
 
 @pytest.mark.kafka
 @pytest.mark.parametrize("start", ["earliest", "latest"])
-def test_the_first_place_of_a_group_survives_a_kill_before_the_first_checkpoint(
-    kafka_stage: Stage, start: str
-) -> None:
-    """Records that were handed out and never checkpointed come again, wherever the log ends then."""
+def test_a_groups_start_offset_survives_a_kill_before_the_first_checkpoint(kafka_stage: Stage, start: str) -> None:
+    """Records that were delivered and never checkpointed come again, wherever the log then ends."""
     stage = kafka_stage
     stage.create_topic()
     stage.produce_numbers(3)
-    quick = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 500}  # of the member that is killed
+    quick = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 500}  # for the member that is killed
     sidecar = stage.sidecar(start=start, checkpoint={"interval": "60s"}, kafka=quick)
     stage.process(sidecar, every=0)
     sidecar.wait_for_state("running")
@@ -128,7 +126,7 @@ def test_the_first_place_of_a_group_survives_a_kill_before_the_first_checkpoint(
 
 @pytest.mark.kafka
 def test_one_topic_of_two_never_had_a_commit_and_is_new_to_the_group(kafka_stage: Stage) -> None:
-    """A topic that is added to the config, with records: `start` decides, since the group never consumed it."""
+    """For a topic with records that is added to the config `start` decides, since the group never consumed it."""
     stage = kafka_stage
     added = f"{stage.topic}-added"
     stage.create_topic()
@@ -141,9 +139,9 @@ def test_one_topic_of_two_never_had_a_commit_and_is_new_to_the_group(kafka_stage
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(300)  # a broker of its own is started twice
-def test_what_is_assigned_after_a_restart_of_the_broker_starts(tmp_path: Path, kafka: Broker) -> None:
-    """Whatever was asked of the broker while it was away, what is asked after that is answered."""
+@pytest.mark.timeout(300)  # its own broker is started twice
+def test_partitions_assigned_after_a_broker_restart_start(tmp_path: Path, kafka: Broker) -> None:
+    """Requests that were made while the broker was down do not block later ones."""
     assert kafka.name == "kafka", "the jars are there"
     with KafkaServer() as server:
         stage = Stage(Broker("kafka", server.address), tmp_path, "restarted")

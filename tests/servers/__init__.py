@@ -1,1 +1,1 @@
-"""Real servers for tests and benchmarks: started in milliseconds to seconds, on loopback, gone with the test."""
+"""Real servers for tests and benchmarks: they start within seconds, on loopback, and end with the test."""

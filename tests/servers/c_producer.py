@@ -1,4 +1,4 @@
-"""Records that Kafka stores and the Python binding cannot make: header names that are no text, or have NULs."""
+"""Produces records that Kafka stores and the Python binding cannot make: header names with NUL, or not UTF-8."""
 
 from __future__ import annotations
 
@@ -22,10 +22,8 @@ def produce_headers(
 ) -> tuple[int, int]:
     """Produce one record; return its (partition, offset).
 
-    Kafka stores it whatever the names are (bytes to it). This calls the C library that the binding itself has loaded.
-
-    Raises:
-        RuntimeError: the record was not stored.
+    To Kafka header names are bytes. This calls the C library that the binding itself has loaded. Raises
+    ``RuntimeError`` when the record was not stored.
     """
     library = _library()
     delivered: list[_CMessage] = []
@@ -69,7 +67,7 @@ def produce_headers(
 
 
 def _library() -> ctypes.CDLL:
-    # Symbols are looked up in what the module depends on, too: this finds its librdkafka on every platform.
+    # A lookup of symbols includes the module's dependencies: so this finds its librdkafka on every platform.
     library = ctypes.CDLL(confluent_kafka.cimpl.__file__)
     for function in ("conf_new", "new", "produceva", "error_string", "headers_new"):
         getattr(library, f"rd_kafka_{function}").restype = ctypes.c_void_p

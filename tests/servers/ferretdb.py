@@ -20,7 +20,7 @@ from tests.servers.process import ServerProcess, free_ports, last_lines
 SOURCE = Path(__file__).with_name("ferretdb")
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 START_TIMEOUT = 120.0
-"""Seconds; a start takes a tenth of one, on a busy machine far more."""
+"""Seconds. A start takes 0.1 s; on a busy machine far more."""
 
 _FILES = ("main.go", "go.mod", "go.sum")
 
@@ -37,16 +37,15 @@ def missing_requirements() -> str | None:
 
 
 def binary() -> Path:
-    """Where the built server is, or will be. The name changes with the source: no other build is taken for it."""
+    """The path of the built server, which may not exist yet. Its name has the hash of the source."""
     source = sha256(b"\0".join((SOURCE / name).read_bytes() for name in _FILES))
     return CACHE / f"ferretdb-{source.hexdigest()[:12]}"
 
 
 def build() -> Path:
-    """Return the server's binary; build it if it is not there yet, which takes a minute or two.
+    """Return the server's binary; build it if it does not exist yet, which takes a minute or two.
 
-    Raises:
-        FerretServerError: it could not be built.
+    Raises ``FerretServerError`` when it could not be built.
     """
     built = binary()
     if built.is_file():
@@ -71,7 +70,7 @@ def build() -> Path:
 
 
 class FerretServer(ServerProcess):
-    """One server on a free loopback port. It tells nobody that it runs: telemetry is off."""
+    """One server on a free loopback port, with telemetry off."""
 
     NAME = "FerretDB"
     ERROR = FerretServerError
@@ -79,12 +78,12 @@ class FerretServer(ServerProcess):
     ENVIRON: ClassVar[Mapping[str, str]] = {"DO_NOT_TRACK": "1"}
 
     def __init__(self) -> None:
-        """Starts nothing yet; the port is chosen."""
+        """Choose the port. Starts nothing."""
         super().__init__(*free_ports(1))
 
     @property
     def url(self) -> str:
-        """`mongodb://127.0.0.1:PORT`; the same over restarts."""
+        """`mongodb://127.0.0.1:PORT`; restarts do not change it."""
         return f"mongodb://{self.address}"
 
     def _program(self) -> Path:
@@ -100,7 +99,7 @@ class FerretServer(ServerProcess):
         return self._answers
 
     def _answers(self) -> bool:
-        # A new client each time: one that found nobody waits before it looks again.
+        # A new client each time: a client that reached no server waits before its next try.
         with (
             suppress(PyMongoError),
             MongoClient[dict[str, object]](self.url, serverSelectionTimeoutMS=200) as client,

@@ -1,4 +1,4 @@
-"""Real Apache Kafka for tests: the jars from Maven Central, KRaft nodes on free loopback ports, one or several."""
+"""Real Apache Kafka for tests: jars from Maven Central, one or several KRaft nodes on free loopback ports."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ VERSION = "4.3.1"
 POM = Path(__file__).with_name("pom.xml")
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / f"kafka-{VERSION}"
 START_TIMEOUT = 180.0
-"""Seconds; a start takes about 3, several at once on a busy machine far more."""
+"""Seconds. A start takes about 3 s; several at once on a busy machine take far more."""
 
 _CLUSTER_ID = "kafkaSidecarTests00000"
 
 _SETTINGS: Mapping[str, object] = {
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-    # Tests make their topics: one that appears by a mere typing error would hide it.
+    # Tests create their topics: an automatically created topic would hide a typing error.
     "auto.create.topics.enable": False,
     "num.partitions": 1,
     "offsets.topic.num.partitions": 1,
@@ -40,7 +40,7 @@ _SETTINGS: Mapping[str, object] = {
     "share.coordinator.state.topic.num.partitions": 1,
     "share.coordinator.state.topic.replication.factor": 1,
     "share.coordinator.state.topic.min.isr": 1,
-    # Rebalances in tests take milliseconds where production waits for stragglers.
+    # Production waits for late members; in tests a rebalance should take milliseconds.
     "group.initial.rebalance.delay.ms": 0,
     "group.min.session.timeout.ms": 500,
     "group.consumer.min.session.timeout.ms": 1000,
@@ -49,18 +49,18 @@ _SETTINGS: Mapping[str, object] = {
     "group.consumer.heartbeat.interval.ms": 200,
     "group.consumer.assignment.interval.ms": 0,
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
-    # Only a test that asks for it loses data to age: others use timestamps as they like. Then, and when
-    # a topic is deleted, the data goes within seconds.
+    # Data expires only in a test that asks for it: other tests use any timestamps. Expired data, and that of a
+    # deleted topic, is removed within seconds.
     "log.retention.ms": -1,
     "log.retention.check.interval.ms": 1000,
     "log.initial.task.delay.ms": 500,
     "log.segment.delete.delay.ms": 500,
-    # The default takes 128 MB of the heap at the start.
+    # The default allocates 128 MB of heap at the start.
     "log.cleaner.dedupe.buffer.size": 2097152,
-    # A restarted node waits until the session of its former life is over: 9 s by default.
+    # A restarted node waits until its previous session has expired: 9 s by default.
     "broker.session.timeout.ms": 2000,
     "broker.heartbeat.interval.ms": 250,
-    # There is no other broker to hand anything over to.
+    # There is no other broker that could take over.
     "controlled.shutdown.enable": False,
     "num.network.threads": 2,
     "num.io.threads": 4,
@@ -97,10 +97,9 @@ def missing_requirements() -> str | None:
 
 
 def resolve() -> Path:
-    """Return the folder with Kafka's jars; fetch them with Maven if they are not there yet.
+    """Return the folder with Kafka's jars; fetch them with Maven if they are missing.
 
-    Raises:
-        KafkaServerError: Maven failed.
+    Raises ``KafkaServerError`` when Maven fails.
     """
     if is_resolved():
         return CACHE
@@ -117,14 +116,14 @@ def resolve() -> Path:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise KafkaServerError(f"mvn could not fetch Kafka {VERSION}:\n{last_lines(done.stdout)}")
-            # Kept beside the jars, so that a change of the pom fetches anew.
+            # Stored beside the jars, so that a changed pom fetches them again.
             shutil.copy(POM, jars / POM.name)
             jars.rename(CACHE)  # a finished folder appears at once or not at all
     return CACHE
 
 
 class KafkaServer(ServerProcess):
-    """One Kafka node in a JVM of its own: broker and controller, or a further broker of another node's cluster.
+    """One Kafka node in its own JVM: broker and controller, or a further broker of another node's cluster.
 
     `address` is for `bootstrap.servers`, and `log` has warnings and errors.
 
@@ -132,7 +131,7 @@ class KafkaServer(ServerProcess):
         settings: broker settings that are added to, or replace, the ones for fast tests.
         heap_mb: size of the JVM's heap in MiB; benchmarks want 1024.
         node: the broker's id, as partitions' leaders and replicas name it.
-        joins: the node that is the controller of the cluster that this broker belongs to; None: this node itself.
+        joins: the controller node whose cluster this broker joins; None: this node is the controller.
     """
 
     NAME = "Kafka"
@@ -147,7 +146,7 @@ class KafkaServer(ServerProcess):
         node: int = 1,
         joins: KafkaServer | None = None,
     ) -> None:
-        """Starts nothing yet; the ports are chosen."""
+        """Choose the ports. Starts nothing."""
         port, self._controller_port = free_ports(2)
         super().__init__(port)
         self.node = node
@@ -178,7 +177,7 @@ class KafkaServer(ServerProcess):
 
         def answers() -> bool:
             nonlocal client
-            # The port opens before the broker serves; before that, the client would only learn to back off.
+            # Before the port is open, the client would only increase its back-off. It opens before the broker serves.
             if client is None and is_open(self._port):
                 client = AdminClient(
                     {"bootstrap.servers": self.address, "log_level": 0, "reconnect.backoff.max.ms": 100}
@@ -212,11 +211,11 @@ class KafkaServer(ServerProcess):
 
 
 class KafkaCluster:
-    """Several brokers, of which each can be stopped, killed and started; a context manager.
+    """Several brokers, each of which can be stopped, killed and started; a context manager.
 
-    The first is the controller too: without it no other broker leads a partition that it did not lead before. So a
-    test kills another one, to see its partitions without a leader (those that have no replica elsewhere) or with a
-    new one. What Kafka keeps for itself, as the groups' offsets, is on all of them and outlives any.
+    The first broker is the controller too: without it no partition gets a new leader. So a test kills another broker,
+    and its partitions have no leader (if they have no other replica) or a new one. Kafka's internal topics, such as
+    the groups' offsets, have a replica on each broker.
 
     Args:
         brokers: how many.
@@ -224,7 +223,7 @@ class KafkaCluster:
     """
 
     def __init__(self, brokers: int = 2, settings: Mapping[str, object] | None = None) -> None:
-        """Starts nothing yet."""
+        """Starts nothing."""
         shared = {
             "offsets.topic.replication.factor": brokers,
             "transaction.state.log.replication.factor": brokers,
@@ -241,7 +240,7 @@ class KafkaCluster:
         return ",".join(broker.address for broker in self.brokers)
 
     def broker(self, node: int) -> KafkaServer:
-        """The broker of this id: they count from 1."""
+        """The broker with this id; ids start at 1."""
         return self.brokers[node - 1]
 
     def __enter__(self) -> Self:
@@ -260,13 +259,13 @@ class KafkaCluster:
 def _java(jars: Path, folder: Path, *, heap_mb: int) -> list[str]:
     java = ["java", f"-Xms{heap_mb}m", f"-Xmx{heap_mb}m", "-XX:+ExitOnOutOfMemoryError", "-Xshare:auto"]
     if heap_mb < 1024:
-        # For a short life on a small heap: less memory and less time to start.
+        # Suited to a short run on a small heap: less memory, and a faster start.
         java += ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     java += [f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}"]
     return [*java, "-cp", f"{jars}/*"]
 
 
 def is_resolved() -> bool:
-    """Whether Kafka's jars are here, as the pom now asks for them."""
+    """Whether the jars of the current pom have been fetched."""
     copy = CACHE / POM.name
     return copy.is_file() and copy.read_bytes() == POM.read_bytes()

@@ -1,7 +1,7 @@
-"""What the integration tests run on, fetched and built once: ``python -m tests.servers.prepare``.
+"""Fetches and builds the servers of the integration tests, once: ``python -m tests.servers.prepare``.
 
-`make integration` and `make test` do it first, and a run of pytest by hand does it for what its tests need: a build
-that takes minutes on a slow machine must not count as a test that hangs. What is there already costs nothing.
+`make integration` and `make test` call it first, and pytest itself calls it for the tests that it runs: a build that
+takes minutes on a slow machine must not look like a test that hangs. Existing servers take no time.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from sidecar.embedded import EmbeddedBrokerMissing, find_broker
 from tests.servers import ferretdb, kafka, wheels
 
 REQUIRED = "KAFKA_SIDECAR_REQUIRE_KAFKA"
-"""Environment variable: a machine that lacks a server fails the suite instead of skipping half of it."""
+"""Environment variable: if it is set and a server is missing, the suite fails instead of skipping tests."""
 
 
 class Tool(NamedTuple):
-    """A server for tests: how it comes onto this machine."""
+    """How to obtain a server for tests."""
 
     name: str
     does: str
-    """What making it does, and how long it may take."""
+    """The text about what `make` does, and how long it may take."""
     is_there: Callable[[], bool]
     missing: Callable[[], str | None]
-    """A line that says what this machine lacks to make or to run it."""
+    """Returns a line that names what this machine lacks to make or run it, or None."""
     make: Callable[[], object]
 
 
@@ -65,7 +65,7 @@ TOOLS = (KAFKA, FERRETDB, WHEELS, EMBEDDED)
 
 
 def prepare(tools: Iterable[Tool], say: Callable[[str], object]) -> list[str]:
-    """Make what is not there yet, and say what is done; returns what could not be made, a line or more for each."""
+    """Make the missing tools and report progress with ``say``. Returns the texts of the failures."""
     problems = []
     for tool in tools:
         missing = tool.missing()
@@ -84,7 +84,7 @@ def prepare(tools: Iterable[Tool], say: Callable[[str], object]) -> list[str]:
 
 
 def main() -> int:
-    """Make all of them. 1: one could not be made, or this machine lacks what it needs and `REQUIRED` is set."""
+    """Make all tools. Returns 1 if one failed, or if this machine lacks a requirement and `REQUIRED` is set."""
     problems = prepare(TOOLS, lambda line: print(line, flush=True))
     for problem in problems:
         print(problem, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A server in a process of its own, for tests: what all of them share, whatever they serve."""
+"""The base of all servers for tests that run in their own process."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ _BETWEEN_TRIES = 0.02
 class ServerProcess(ABC):
     """A server that keeps its data and its port over restarts.
 
-    A context manager; or `start()`, `stop()`, `kill()` by hand. `start()` after `stop()` or `kill()` continues on the
-    same data and ports. The data goes with `close()` (or the end of the `with`), and the server ends when this
-    process does, however it ends.
+    A context manager; or `start()`, `stop()`, `kill()` by hand. `start()` after `stop()` or `kill()` uses the same
+    data and ports. `close()` (or the end of the `with`) removes the data. The server ends when this process ends,
+    even if this process is killed.
     """
 
     NAME: ClassVar[str]
-    """For messages, and in small letters for the data folder."""
+    """The name in messages and, in lower case, of the data folder."""
     ERROR: ClassVar[type[RuntimeError]]
-    """Raised where the server does not start."""
+    """The exception for a server that does not start."""
     TIMEOUT: ClassVar[float]
-    """Seconds until a server that does not answer has not started."""
+    """Seconds within which a starting server must answer."""
     ENVIRON: ClassVar[Mapping[str, str]] = {}
-    """Added to the environment that it inherits."""
+    """Variables added to the inherited environment."""
 
     def __init__(self, port: int) -> None:
-        """Starts nothing yet."""
+        """Starts nothing."""
         self._port = port
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
-        """`127.0.0.1:PORT`; the same over restarts."""
+        """`127.0.0.1:PORT`; restarts do not change it."""
         return f"127.0.0.1:{self._port}"
 
     @property
     def log(self) -> Path:
-        """The file with what the server has written. Raises RuntimeError before start."""
+        """The file with the server's output. Raises ``RuntimeError`` before the first start."""
         if self._folder is None:
             raise RuntimeError(f"{self.NAME} has not been started")
         return self._folder / "server.log"
@@ -77,10 +77,9 @@ class ServerProcess(ABC):
         self.close()
 
     def start(self) -> None:
-        """Start the server, on a new data folder the first time, and return once it answers.
+        """Start the server, the first time with a new data folder, and return once it answers.
 
-        Raises:
-            RuntimeError: it runs already; and as `ERROR`: it ended, or did not answer within `TIMEOUT` seconds.
+        Raises ``RuntimeError`` when it runs already, and `ERROR` when it ends, or does not answer within `TIMEOUT`.
         """
         if self._process is not None:
             raise RuntimeError(f"{self.NAME} runs already")
@@ -104,48 +103,48 @@ class ServerProcess(ABC):
             self.kill()
             raise
 
-    # To the guard: a byte is a signal for the server, and the end of the pipe is SIGTERM, then SIGKILL.
+    # The guard sends each byte of the pipe to the server as a signal, and at the pipe's end SIGTERM, then SIGKILL.
 
     def stop(self) -> None:
-        """End the server in order (SIGTERM, SIGKILL after 5 s). Does nothing when it does not run."""
+        """Stop the server with SIGTERM, and SIGKILL after 5 s. Does nothing when it does not run."""
         self._end(b"")
 
     def kill(self) -> None:
-        """End the server at once (SIGKILL). Does nothing when it does not run."""
+        """Kill the server (SIGKILL). Does nothing when it does not run."""
         self._end(bytes([signal.SIGKILL]))
 
     def pause(self) -> None:
-        """Stop the server where it is (SIGSTOP): connections stay open, nothing is answered."""
+        """Freeze the server (SIGSTOP): its connections stay open, but it answers nothing."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused server go on (SIGCONT)."""
+        """Continue a frozen server (SIGCONT)."""
         self._signal(signal.SIGCONT)
 
     def close(self) -> None:
-        """Kill the server and remove its data: nobody needs either any more."""
+        """Kill the server and remove its data."""
         self.kill()
         folder, self._folder = self._folder, None
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
-    # What a server is.
+    # Subclasses define these.
 
     @abstractmethod
     def _program(self) -> Path:
-        """The file or folder that it runs from, obtained first if need be. Raises `ERROR`."""
+        """Return the program's file or folder; obtain it first if necessary. Raises `ERROR`."""
 
     @abstractmethod
     def _prepare(self, folder: Path) -> None:
-        """Fill its data folder before the first start. Raises `ERROR`."""
+        """Fill the data folder before the first start. Raises `ERROR`."""
 
     @abstractmethod
     def _command(self, program: Path, folder: Path) -> list[str]:
-        """What to run, in the data folder."""
+        """The command line, which runs in the data folder."""
 
     @abstractmethod
     def _probe(self) -> Callable[[], bool]:
-        """Return a function that tells whether the server answers; it is called until it does."""
+        """Return a function that returns whether the server answers; it is called until it does."""
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is None or self._process.stdin is None:
@@ -175,15 +174,15 @@ class ServerProcess(ABC):
 
 
 def last_lines(text: str) -> str:
-    """The end of an output, as much as an error message has room for."""
+    """The last lines of an output, for an error message."""
     return "\n".join(text.splitlines()[-_LAST_LINES:])
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 on which nobody listens now, all different.
+    """Different ports of 127.0.0.1 on which nobody listens now.
 
-    Below those that the kernel gives to outgoing connections: one of those could be taken between now and the moment
-    the server binds it, and again while a server that was killed is down.
+    They are below the kernel's range for outgoing connections: a port in that range could be taken before the server
+    binds it, or while a killed server is down.
     """
     given = Path("/proc/sys/net/ipv4/ip_local_port_range")
     lowest_given = int(given.read_text().split()[0]) if given.exists() else 32_768
@@ -205,7 +204,7 @@ def _is_free(port: int) -> bool:
 
 
 def is_open(port: int) -> bool:
-    """Whether somebody listens on this port of 127.0.0.1."""
+    """Whether a server listens on this port of 127.0.0.1."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1.0):
             return True

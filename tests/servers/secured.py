@@ -1,6 +1,6 @@
-"""Real Kafka behind locks: listeners with passwords and with TLS, and an authorizer that knows who may do what.
+"""Real Kafka with access control: listeners with passwords and with TLS, and an authorizer.
 
-`address` is open as ever, and who comes in there may do anything: tests make topics and change rights by it.
+`address` is still open, and its clients may do anything: tests create topics and change rights through it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from tests.servers.process import free_ports, last_lines
 USER = "alice"
 PASSWORD = "alices-secret"
 UNKNOWN_HOST = "no-such-host.invalid"
-"""Advertised by one listener; the domain is reserved for names that do not exist."""
+"""One listener advertises this host; its domain is reserved for names that do not exist."""
 
 _LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
 
 class SecuredKafka(KafkaServer):
-    """See the module."""
+    """A Kafka node with passwords, TLS and an authorizer; see the module."""
 
     def __init__(self) -> None:
-        """Starts nothing yet."""
+        """Starts nothing."""
         super().__init__()
         sasl, tls, lost = free_ports(3)
         self.sasl, self.tls, self.lost = (f"127.0.0.1:{port}" for port in (sasl, tls, lost))
@@ -51,7 +51,7 @@ class SecuredKafka(KafkaServer):
             "inter.broker.listener.name": "PLAINTEXT",
             "sasl.enabled.mechanisms": "PLAIN",
             "listener.name.sasl.plain.sasl.jaas.config": f'{_LOGIN} user_{USER}="{PASSWORD}";',
-            # A refused password is answered at once, as by most hosted brokers.
+            # Answer a wrong password at once, as most hosted brokers do.
             "connection.failed.authentication.delay.ms": 0,
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS",
@@ -59,7 +59,7 @@ class SecuredKafka(KafkaServer):
 
     @property
     def authority(self) -> Path:
-        """The certificate that the TLS listener shows, which has signed itself."""
+        """The self-signed certificate of the TLS listener."""
         return self.log.parent / "certificate.pem"
 
     def _prepare(self, folder: Path) -> None:
@@ -85,7 +85,7 @@ class SecuredKafka(KafkaServer):
         super()._prepare(folder)
 
     def client(self, password: str = PASSWORD) -> dict[str, str]:
-        """What a client needs that comes in by the password."""
+        """The properties of a client that logs in with the password."""
         return {
             "bootstrap.servers": self.sasl,
             "security.protocol": "SASL_PLAINTEXT",
@@ -95,7 +95,7 @@ class SecuredKafka(KafkaServer):
         }
 
     def allow(self, topics: Iterable[str] = (), groups: Iterable[str] = ()) -> None:
-        """The user may read these from now on, and commit."""
+        """Allow the user to read these topics and to commit for these groups."""
         admin = AdminClient({"bootstrap.servers": self.address})
         bindings = [_reads(ResourceType.TOPIC, topic) for topic in topics]
         bindings += [_reads(ResourceType.GROUP, group) for group in groups]
@@ -103,7 +103,7 @@ class SecuredKafka(KafkaServer):
             future.result()
 
     def forbid(self, topics: Iterable[str] = (), groups: Iterable[str] = ()) -> None:
-        """The user may not, from now on."""
+        """Take these rights from the user."""
         admin = AdminClient({"bootstrap.servers": self.address})
         kinds = [(ResourceType.TOPIC, topic) for topic in topics] + [(ResourceType.GROUP, group) for group in groups]
         filters = [
@@ -123,7 +123,7 @@ class SecuredKafka(KafkaServer):
 
 
 def _reads(kind: ResourceType, name: str) -> AclBinding:
-    """Reading brings the right to describe with it."""
+    """The right to read, which includes the right to describe."""
     return AclBinding(
         kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", AclOperation.READ, AclPermissionType.ALLOW
     )

@@ -1,4 +1,4 @@
-"""Topics, records and offsets for tests, over any broker: synchronous, complete or an exception."""
+"""Topics, records and offsets on any broker, for tests: synchronous calls that succeed completely or raise."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 from tests.servers.c_producer import produce_headers
 
 TIMEOUT = 60.0
-"""Seconds that any call here may take, on a busy machine too."""
+"""Seconds that any call here may take, even on a busy machine."""
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 
 
 class Record(NamedTuple):
-    """A record to produce. `timestamp` in ms since the epoch; 0 is now. Partition -1: by key, or any."""
+    """A record to produce. `timestamp`: ms since the epoch; 0: now. Partition -1: by key, or any."""
 
     key: bytes | None = None
     value: bytes | None = None
@@ -45,7 +45,7 @@ class Record(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A record as the broker has it. `headers` is None where a header's name is not UTF-8."""
+    """A record as stored by the broker. `headers` is None if a header's name is not UTF-8."""
 
     partition: int
     offset: int
@@ -70,11 +70,9 @@ def create_topic(
         name: the topic.
         partitions: how many, each on one broker of Kafka's choice.
         config: settings of the topic.
-        replicas: instead of `partitions`: for each partition the ids of the brokers that keep it, the leader first.
+        replicas: instead of `partitions`: for each partition the broker ids of its replicas, the leader first.
 
-    Raises:
-        KafkaException: the broker refused.
-        TimeoutError: it did not show the topic within `TIMEOUT`.
+    Raises ``KafkaException`` when the broker refuses, ``TimeoutError`` when it does not show the topic in `TIMEOUT`.
     """
     admin = _admin(address)
     if replicas is None:
@@ -84,18 +82,18 @@ def create_topic(
         wanted = [[*brokers] for brokers in replicas]
         topic = NewTopic(name, num_partitions=partitions, replica_assignment=wanted, config=dict(config or {}))
     admin.create_topics([topic], operation_timeout=TIMEOUT)[name].result(TIMEOUT)
-    # Created in the controller; the broker itself learns of it a moment later.
+    # The controller creates the topic; the broker hears of it a moment later.
     _partitions(admin, name, partitions)
 
 
 def delete_topic(address: str, name: str) -> None:
-    """Delete a topic. Raises KafkaException when the broker refuses, as for one that is not there."""
-    admin = _admin(address)  # kept until the end: the calls of a client that is gone fail
+    """Delete a topic. Raises ``KafkaException`` when the broker refuses, as for an unknown topic."""
+    admin = _admin(address)  # kept until the end: a client's calls fail once it is garbage-collected
     admin.delete_topics([name], operation_timeout=TIMEOUT)[name].result(TIMEOUT)
 
 
 def alter_topic(address: str, name: str, config: Mapping[str, str]) -> None:
-    """Set some of a topic's settings; the others stay. Raises KafkaException when the broker refuses."""
+    """Set some of a topic's settings; the others stay. Raises ``KafkaException`` when the broker refuses."""
     entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()]
     resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
     admin = _admin(address)
@@ -103,7 +101,7 @@ def alter_topic(address: str, name: str, config: Mapping[str, str]) -> None:
 
 
 def topic_config(address: str, name: str) -> dict[str, str]:
-    """All settings of a topic, defaults included. Raises KafkaException when the broker refuses."""
+    """All settings of a topic, with defaults. Raises ``KafkaException`` when the broker refuses."""
     resource = ConfigResource(ResourceType.TOPIC, name)
     admin = _admin(address)
     found = admin.describe_configs([resource])[resource].result(TIMEOUT)
@@ -111,13 +109,13 @@ def topic_config(address: str, name: str) -> dict[str, str]:
 
 
 def partition_count(address: str, name: str) -> int:
-    """How many partitions a topic has; 0: it is not there."""
+    """The number of a topic's partitions; 0: the topic does not exist."""
     topic = _admin(address).list_topics(timeout=TIMEOUT).topics.get(name)
     return 0 if topic is None else len(topic.partitions)
 
 
 def leaders(address: str, name: str) -> dict[int, int]:
-    """Return the id of the broker that leads each partition; -1: none does. Empty: the topic is not there."""
+    """The id of each partition's leader; -1: no leader. Empty: the topic does not exist."""
     topic = _admin(address).list_topics(timeout=TIMEOUT).topics.get(name)
     return {} if topic is None else {number: partition.leader for number, partition in topic.partitions.items()}
 
@@ -129,13 +127,12 @@ def produce(
 
     Args:
         address: `bootstrap.servers`.
-        topic: the topic; it must exist where the broker makes none by itself.
+        topic: the topic; it must exist, unless the broker creates topics automatically.
         records: the records.
         config: librdkafka producer properties to add.
 
-    Raises:
-        KafkaException: the first record that was not stored; the others may have been.
-        TimeoutError: some were neither stored nor refused within `TIMEOUT` after the last was queued.
+    Raises ``KafkaException`` for the first record that was not stored (others may be stored), and ``TimeoutError``
+    when some were neither stored nor refused within `TIMEOUT` after the last was queued.
     """
     producer = Producer({"bootstrap.servers": address, "log_level": 0, "acks": "all", **dict(config or {})})
     stored: dict[int, tuple[int, int]] = {}
@@ -178,18 +175,16 @@ def produce(
 
 
 def end_offsets(address: str, topic: str, partitions: Sequence[int] | None = None) -> dict[int, int]:
-    """Return the high watermark of each partition: the offset that the next record will have.
+    """The high watermark of each partition: the offset of the next record.
 
     Args:
         address: `bootstrap.servers`.
         topic: the topic.
-        partitions: ask only about these, as where another has no leader.
+        partitions: ask only about these, since another one may have no leader.
 
-    Raises:
-        KafkaException: the broker reported an error.
-        TimeoutError: the broker fell silent for `TIMEOUT`.
+    Raises ``KafkaException`` for an error from the broker, ``TimeoutError`` when it does not answer for `TIMEOUT`.
     """
-    # By a fetch: Tansu answers the direct question with the first offset of the last batch, plus one.
+    # Uses a fetch: Tansu's answer to ListOffsets is the first offset of the last batch, plus one.
     with closing(_consumer(address, {**_TO_THE_END, "isolation.level": "read_uncommitted"})) as consumer:
         partitions = partitions or _partitions(consumer, topic)
         for _ in _messages(consumer, topic, partitions, OFFSET_END):
@@ -201,7 +196,7 @@ def end_offsets(address: str, topic: str, partitions: Sequence[int] | None = Non
 
 
 def committed(address: str, group: str, topic: str, partitions: Sequence[int] | None = None) -> dict[int, int]:
-    """Return the group's committed offsets of the topic's partitions that have one, without joining it.
+    """The group's committed offsets by partition, without joining the group.
 
     Args:
         address: `bootstrap.servers`.
@@ -227,12 +222,10 @@ def read_all(
     Args:
         address: `bootstrap.servers`.
         topic: the topic.
-        isolation: with `read_committed`, a partition ends for it where the first open transaction begins.
-        partitions: read only these, as where another has no leader.
+        isolation: with `read_committed`, reading ends at the first open transaction.
+        partitions: read only these, since another one may have no leader.
 
-    Raises:
-        KafkaException: the broker reported an error.
-        TimeoutError: the broker fell silent for `TIMEOUT` before the end.
+    Raises ``KafkaException`` for an error from the broker, ``TimeoutError`` when it does not answer for `TIMEOUT`.
     """
     with closing(_consumer(address, {**_TO_THE_END, "isolation.level": isolation})) as consumer:
         partitions = partitions or _partitions(consumer, topic)
@@ -262,7 +255,7 @@ def _consumer(address: str, settings: Mapping[str, Any] | None = None) -> Consum
     return Consumer({**config, "enable.auto.commit": False, **dict(settings or {})})
 
 
-# An empty fetch tells the end of a partition, and the broker would hold that back for 500 ms.
+# An empty fetch response shows the end of a partition; by default the broker delays it by 500 ms.
 _TO_THE_END: Mapping[str, Any] = {
     "enable.partition.eof": True,
     "fetch.wait.max.ms": 10,
@@ -271,7 +264,7 @@ _TO_THE_END: Mapping[str, Any] = {
 
 
 def _messages(consumer: Consumer, topic: str, partitions: Sequence[int], start: int) -> Iterator[Message]:
-    """Yield what lies between `start` and the end of each partition."""
+    """Yield the messages from `start` to the end of each partition."""
     consumer.assign([TopicPartition(topic, partition, start) for partition in partitions])
     unread = set(partitions)
     while unread:
@@ -288,7 +281,7 @@ def _messages(consumer: Consumer, topic: str, partitions: Sequence[int], start: 
 
 
 def _partitions(client: AdminClient | Consumer, topic: str, expected: int = 1) -> list[int]:
-    """Return the topic's partitions, once there are `expected` of them and all have a leader."""
+    """Wait until the topic has `expected` partitions, all with a leader, and return them."""
     deadline = time.monotonic() + TIMEOUT
     while True:
         found = client.list_topics(topic, timeout=TIMEOUT).topics[topic]
@@ -301,16 +294,15 @@ def _partitions(client: AdminClient | Consumer, topic: str, expected: int = 1) -
 
 
 def _known(number: int | None) -> int:
-    """A message from a broker has what the binding's types say it may lack."""
+    """Assert that a number is there: the binding's types say that a message may lack it."""
     assert number is not None
     return number
 
 
 def _stored(message: Message) -> Stored:
     try:
-        # The binding returns a broken list and leaves its exception set. `map` notices that; the interpreter's
-        # own fast path for a method call that has run a few times does not, and the process would crash, as it
-        # would at a second call for the same message.
+        # The binding returns a broken list and leaves its exception set. `map` notices that. The interpreter's fast
+        # path for repeated method calls does not, and the process would crash, as with a second call for the message.
         headers: Any = next(map(Message.headers, (message,)))
     except SystemError:
         pairs: list[tuple[str, bytes | None]] | None = None
@@ -327,21 +319,21 @@ def _stored(message: Message) -> Stored:
 
 
 def add_partitions(address: str, name: str, total: int) -> None:
-    """Let a topic grow to ``total`` partitions. Raises KafkaException when the broker refuses."""
+    """Increase a topic's partitions to ``total``. Raises ``KafkaException`` when the broker refuses."""
     admin = _admin(address)
     admin.create_partitions([NewPartitions(name, total)])[name].result(TIMEOUT)
     _partitions(admin, name, total)
 
 
 def commit(address: str, group: str, topic: str, offsets: Mapping[int, int], metadata: str = "") -> None:
-    """Commit offsets by partition for a group that has no members. Raises KafkaException when the broker refuses."""
+    """Commit offsets by partition for a group without members. Raises ``KafkaException`` when the broker refuses."""
     with closing(_consumer(address, {"group.id": group})) as consumer:
         wanted = [TopicPartition(topic, p, offset, metadata=metadata) for p, offset in offsets.items()]
         consumer.commit(offsets=wanted, asynchronous=False)
 
 
 def committed_metadata(address: str, group: str, topic: str) -> dict[int, str]:
-    """Return the metadata of the group's committed offsets by partition, where there is one."""
+    """The metadata of the group's committed offsets, by partition."""
     with closing(_consumer(address, {"group.id": group})) as consumer:
         wanted = [TopicPartition(topic, partition) for partition in _partitions(consumer, topic)]
         answers = consumer.committed(wanted, timeout=TIMEOUT)

@@ -1,6 +1,6 @@
-"""The wheels that the images are built of, fetched once: all that requirements/dev.txt pins, for a version of Python.
+"""Fetches the wheels for building the images, once: all that requirements/dev.txt pins, for a version of Python.
 
-And what a stranger has who has cloned the repository: the files that are installed from.
+Also copies the files of the repository from which a stranger installs.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 class WheelsError(RuntimeError):
-    """The wheels could not be fetched; the text has pip's last words."""
+    """The wheels could not be fetched; the text has pip's last lines."""
 
 
 def folder(version: str = THIS) -> Path:
-    """Where the wheels are, or will be. The name changes with what is pinned, and with the Python."""
+    """The folder of the wheels, which may not exist yet. Its name depends on the pinned versions and the Python."""
     pinned = sha256(PINNED.read_bytes()).hexdigest()[:12]
     return CACHE / f"wheels-{version}-{pinned}"
 
 
 def fetch(version: str = THIS) -> Path:
-    """Return the folder with the wheels for a Python; fetch them from pip's index if they are not there yet.
+    """Return the folder with the wheels for a Python; fetch them from pip's index if they are missing.
 
     Raises ``WheelsError`` when pip fails.
     """
@@ -47,7 +47,7 @@ def fetch(version: str = THIS) -> Path:
             return fetched
         with tempfile.TemporaryDirectory(dir=CACHE, prefix="wheels.part.") as part:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-            # As the Dockerfile does it.
+            # As in the Dockerfile.
             command += ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", str(PINNED)]
             command += ["--python-version", version]
             done = subprocess.run(

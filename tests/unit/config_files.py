@@ -1,4 +1,4 @@
-"""Config files for tests, and what becomes of them."""
+"""Config files for tests, and the mistakes in them."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def mistakes(path: Path, text: str, **environ: str) -> list[str]:
 
 
 def lambda_mistakes(path: Path, body: str) -> list[str]:
-    """Those of a lambda that has a topic, a group and `body`, without their place."""
+    """The mistakes of a lambda with a topic, a group and ``body``, without their lines and paths."""
     found = mistakes(path, f"{KAFKA}lambdas: {{x: {{topic: t, group: g, {body}}}}}")
     assert all(one.startswith("2 lambdas.x.") for one in found)
     return [one.removeprefix("2 lambdas.x.") for one in found]

@@ -1,4 +1,4 @@
-"""The command line: what it says, what it exits with, and what it asks of a running sidecar."""
+"""The command line: its output, its exit codes, and its calls of a running sidecar."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ Invoke = Callable[..., Result]
 
 @pytest.fixture
 def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    """Runs the command line in an empty directory and an environment without our variables."""
+    """A function that runs the command line in an empty directory, without our environment variables."""
     monkeypatch.chdir(tmp_path)
     for name in [*os.environ]:
         if name.startswith("KAFKA_SIDECAR_") or name == "TOKEN":
@@ -56,7 +56,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
 
 
 def stub(monkeypatch: pytest.MonkeyPatch, package: ModuleType, name: str, **content: Any) -> None:
-    """Put a module in place of `package.name`, whether or not that exists and was imported."""
+    """Replace `package.name` by a module, whether or not it exists or was imported."""
     module = ModuleType(f"{package.__name__}.{name}")
     module.__dict__.update(content)
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -65,7 +65,7 @@ def stub(monkeypatch: pytest.MonkeyPatch, package: ModuleType, name: str, **cont
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
-    """The configs that the app was run with. It exits with 3."""
+    """The configs with which the app was run. It exits with 3."""
     configs: list[Config] = []
 
     async def run(config: Config) -> int:
@@ -83,7 +83,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What the client was asked."""
+    """The calls of the client."""
     calls: list[tuple[Any, ...]] = []
 
     def status(address: str, token: str | None, tls: Tls | None) -> admin_pb2.StatusResponse:
@@ -95,7 +95,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return calls
 
 
-def test_help_teaches(invoke: Invoke) -> None:
+def test_the_help_has_examples(invoke: Invoke) -> None:
     result = invoke("--help")
     assert result.exit_code == 0
     for text in ("--config PATH", "KAFKA_SIDECAR_CONFIG", "--check", "Exit codes", "Examples"):
@@ -132,7 +132,7 @@ def test_check_says_what_would_run_and_starts_nothing(invoke: Invoke, ran: list[
     assert ran == []
 
 
-def test_check_says_what_a_critical_error_does_where_that_is_not_to_halt(invoke: Invoke) -> None:
+def test_check_shows_on_critical_unless_it_is_halt(invoke: Invoke) -> None:
     text = GOOD.replace("group: deli", "group: deli, on_critical: exit").replace("token: ", "admin_token: x, token: ")
     text = text.replace("group: scribe", "group: scribe, on_critical: dead-letter, dead_letter_topic: dead")
     Path("config.yaml").write_text(text)
@@ -223,7 +223,7 @@ def test_a_wrong_command_line_exits_with_2(invoke: Invoke, arguments: list[str])
         ([], {"KAFKA_SIDECAR_CA": "", "KAFKA_SIDECAR_ADMIN_TOKEN": ""}, ("127.0.0.1:50051", None)),
     ],
 )
-def test_where_it_dials_without_a_config(
+def test_the_address_without_a_config(
     invoke: Invoke, asked: list[Any], arguments: list[str], environ: dict[str, str], expected: tuple[Any, ...]
 ) -> None:
     assert invoke("status", *arguments, **environ).exit_code == 0
@@ -238,7 +238,7 @@ def test_where_it_dials_without_a_config(
         (["--address", "h:1"], ("h:1", None)),  # the file's token is not for another address
     ],
 )
-def test_where_it_dials_with_a_config(
+def test_the_address_with_a_config(
     invoke: Invoke, asked: list[Any], arguments: list[str], expected: tuple[Any, ...]
 ) -> None:
     Path("config.yaml").write_text(GOOD)
@@ -258,7 +258,7 @@ def test_the_admin_token_of_a_config(
     assert asked == [("127.0.0.1:7000", expected)]
 
 
-def test_a_config_that_was_asked_for_must_be_there(invoke: Invoke, asked: list[Any]) -> None:
+def test_a_given_config_file_must_exist(invoke: Invoke, asked: list[Any]) -> None:
     for result in (invoke("--config", "none.yaml", "status"), invoke("status", KAFKA_SIDECAR_CONFIG="none.yaml")):
         assert result.exit_code == 2
         assert "none.yaml: there is no such file" in result.stderr
@@ -295,7 +295,7 @@ class Refusal(grpc.RpcError):
         (grpc.StatusCode.INTERNAL, None, "the sidecar at h:1 refuses: no reason was given"),
     ],
 )
-def test_what_the_sidecar_refuses_is_one_sentence(
+def test_a_refusal_is_one_sentence(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode, details: str | None, expected: str
 ) -> None:
     def refuse(*_: object) -> None:
@@ -372,7 +372,7 @@ def test_status_as_text() -> None:
     ]
 
 
-def test_status_says_what_stands_still_and_what_was_counted() -> None:
+def test_status_shows_halts_pauses_and_counters() -> None:
     def partition(number: int, **fields: Any) -> admin_pb2.Partition:
         return admin_pb2.Partition(topic="t", partition=number, process_id="p", **fields)
 

@@ -1,6 +1,6 @@
-"""docker-compose.yml, Dockerfile and .dockerignore: right in themselves, and about this project as it is.
+"""docker-compose.yml, Dockerfile and .dockerignore are valid and match this project.
 
-Nothing is started or built here; tests/integration/test_image.py carries the Dockerfile out.
+Nothing is started or built here; tests/integration/test_image.py carries out the Dockerfile.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import yaml
 
 from sdk_python import _config
 from sdk_python._client import DRAIN_TIMEOUT_S
-from sidecar.app import LEAVE_TIMEOUT, STOP_GRACE
+from sidecar.app import LEAVE_TIMEOUT_S, STOP_GRACE_S
 from sidecar.config import load
 from tests.dockerfile import COMPOSE, ENVIRONMENTS, ROOT, STAGES, Instruction, environment, image
 
@@ -43,12 +43,12 @@ def target_of(service: str) -> str:
 
 
 def seconds(duration: str) -> int:
-    """As ours are written: 15s."""
+    """The seconds of a duration such as 15s."""
     return int(duration.removesuffix("s"))
 
 
 def ignored(path: str) -> bool:
-    """Whether .dockerignore keeps a path from the builder: the last pattern that matches it decides."""
+    """Whether .dockerignore excludes a path: the last matching pattern decides."""
     result = False
     parts = list(accumulate(Path(path).parts, lambda parent, name: f"{parent}/{name}"))
     for line in (ROOT / ".dockerignore").read_text().splitlines():
@@ -74,7 +74,7 @@ def test_compose_fits_the_schema_of_its_specification() -> None:
 
 
 def test_compose_itself_accepts_the_file() -> None:
-    """Where its command is installed; that needs no engine."""
+    """Skipped without the command; it needs no engine."""
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("there is no `docker compose`")
@@ -118,27 +118,27 @@ def test_nothing_runs_with_more_rights_than_it_needs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_only_the_host_itself_reaches_what_is_published(name: str) -> None:
+def test_only_the_host_itself_reaches_published_ports(name: str) -> None:
     ports = SERVICES[name].get("ports", [])
     assert ports == {"kafka": ["127.0.0.1:9092:9092"], "mongo": ["127.0.0.1:27017:27017"]}.get(name, [])
     networks = SERVICES[name]["networks"]
     internal = [network for network in networks if (COMPOSE["networks"][network] or {}).get("internal")]
-    # A service that publishes nothing is in internal networks only; one that does needs another one for that.
+    # A service without published ports is in internal networks only; one with them needs one more network.
     assert len(networks) - len(internal) == (1 if ports else 0)
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_waits_for_what_it_needs_until_that_is_healthy(name: str) -> None:
+def test_a_service_waits_until_its_dependencies_are_healthy(name: str) -> None:
     service = SERVICES[name]
     for other, how in service.get("depends_on", {}).items():
         assert how == {"condition": "service_healthy"}
         assert SERVICES[other]["healthcheck"]["test"][0] == "CMD"
         assert set(service["networks"]) & set(SERVICES[other]["networks"]), f"{name} cannot reach {other}"
-    # Each host that the environment names is a service that it waits for, or itself.
+    # Each host in the environment is a service for which it waits, or itself.
     text = " ".join(environment(name).values())
     named = {other for other in SERVICES if re.search(rf"(?<![\w.-]){other}:\d", text)}
     assert named - {name} - ({"mongo"} if name == "sidecar" else set()) <= {*service.get("depends_on", {})}
-    # The sidecar only hands on where MongoDB is: scriptorium dials it.
+    # The sidecar only passes MongoDB's address on: scriptorium dials it.
     assert "mongo" in SERVICES["scriptorium"]["depends_on"]
 
 
@@ -149,7 +149,7 @@ def test_health_checks_are_bounded_and_need_no_shell(name: str) -> None:
     assert {"interval", "timeout", "start_period", "retries"} <= check.keys()
 
 
-def test_kafkas_health_check_asks_a_listener_that_is_there() -> None:
+def test_kafkas_health_check_uses_an_existing_listener() -> None:
     settings = environment("kafka")
     *_, address = SERVICES["kafka"]["healthcheck"]["test"]
     assert f":{address.rpartition(':')[2]}," in settings["KAFKA_LISTENERS"]
@@ -158,7 +158,7 @@ def test_kafkas_health_check_asks_a_listener_that_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_what_is_mounted_exists(name: str) -> None:
+def test_mounted_files_exist(name: str) -> None:
     for mount in SERVICES[name].get("volumes", []):
         source, target, *options = mount.split(":")
         assert target.startswith("/")
@@ -182,20 +182,20 @@ def test_commands_are_of_the_project_and_in_exec_form(name: str) -> None:
 
 
 def variables_of_the_config() -> set[str]:
-    """What config.yaml has in ${...}, comments left out."""
+    """The variables in ${...} of config.yaml, outside comments."""
     text = re.sub(r"(?m)^\s*#.*$|\s#.*$", "", (ROOT / "config.yaml").read_text())
     return set(re.findall(r"\$\{(\w+)", text))
 
 
-def test_each_variable_is_one_that_somebody_reads() -> None:
+def test_each_variable_is_read_by_a_program() -> None:
     read = variables_of_the_config()
     assert environment("sidecar").keys() == {"KAFKA", "MAKE_TOPICS", "LISTEN", "MONGO", "KAFKA_SIDECAR_TOKEN"}
-    assert environment("sidecar").keys() - {_config.TOKEN_VARIABLE} <= read  # the sidecar takes that one by itself
+    assert environment("sidecar").keys() - {_config.TOKEN_VARIABLE} <= read  # the sidecar reads that one by itself
     for name in LAMBDAS:
         assert environment(name).keys() == {_config.ADDRESS_VARIABLE, _config.TOKEN_VARIABLE}
 
 
-def test_the_config_says_in_the_network_of_compose_what_it_should() -> None:
+def test_the_config_has_the_addresses_of_composes_network() -> None:
     config = load(ROOT / "config.yaml", environment("sidecar"))
     assert config.kafka["bootstrap.servers"] == "kafka:29092"
     assert config.server.listen == "0.0.0.0:50051"
@@ -205,7 +205,7 @@ def test_the_config_says_in_the_network_of_compose_what_it_should() -> None:
     host, _, port = environment("deli")["KAFKA_SIDECAR_ADDRESS"].partition(":")
     assert host == "sidecar"
     assert config.server.endpoint.port == int(port) == int(only("EXPOSE").text)
-    # Each lambda has its process, and no address of this machine is left where a container would dial itself.
+    # Each lambda has its process, and no address is loopback, where a container would dial itself.
     assert {*config.lambdas} == {*LAMBDAS}
     for one in config.lambdas.values():
         assert "127.0.0.1" not in str([one, dict(one.settings)])
@@ -224,20 +224,20 @@ def test_the_plugins_of_the_lambdas_are_in_the_image(name: str) -> None:
         assert module.split(".")[0] in copied
 
 
-def test_containers_are_given_the_time_that_a_drain_takes() -> None:
+def test_the_stop_grace_period_is_longer_than_a_drain() -> None:
     config = load(ROOT / "config.yaml", environment("sidecar"))
     longest = max(one.shutdown_drain for one in config.lambdas.values())
-    assert seconds(SERVICES["sidecar"]["stop_grace_period"]) > longest + LEAVE_TIMEOUT + STOP_GRACE
+    assert seconds(SERVICES["sidecar"]["stop_grace_period"]) > longest + LEAVE_TIMEOUT_S + STOP_GRACE_S
     for name in LAMBDAS:
         assert seconds(SERVICES[name]["stop_grace_period"]) > DRAIN_TIMEOUT_S
 
 
-def test_the_token_can_be_set_and_its_default_says_what_it_is() -> None:
+def test_the_token_can_be_set_and_its_default_says_that_it_is_for_demos() -> None:
     (token,) = {SERVICES[name]["environment"]["KAFKA_SIDECAR_TOKEN"] for name in OURS}
     assert re.fullmatch(r"\$\{KAFKA_SIDECAR_TOKEN:-[\w-]*demo[\w-]*\}", token)
 
 
-def test_what_the_dockerfile_copies_exists_and_reaches_the_builder() -> None:
+def test_files_that_the_dockerfile_copies_exist_and_are_in_the_build_context() -> None:
     copies = [one for stage in STAGES.values() for one in stage if one.name == "COPY" and "from" not in one.flags]
     assert not [one for stage in STAGES.values() for one in stage if one.name == "ADD"]
     for source in [source for one in copies for source in one.words[:-1]]:
@@ -249,7 +249,7 @@ def test_what_the_dockerfile_copies_exists_and_reaches_the_builder() -> None:
 @pytest.mark.parametrize(
     "path", [".git", ".env", ".venv/bin/python", "tests/unit", "sidecar/__pycache__", "config.yaml"]
 )
-def test_the_builder_gets_nothing_else(path: str) -> None:
+def test_the_build_context_has_no_other_files(path: str) -> None:
     assert ignored(path)
 
 
@@ -264,7 +264,7 @@ def test_the_images_are_built_in_stages_on_one_pinned_slim_base() -> None:
         assert [one.words for one in copied] == [[environment_of, environment_of]]
 
 
-def test_whatever_is_installed_is_pinned_with_its_hash_and_a_wheel() -> None:
+def test_all_installed_packages_are_pinned_with_hashes_and_wheels() -> None:
     pip = [one.words for stage in STAGES.values() for one in stage if one.name == "RUN" and "pip" in one.words]
     download, *installs = pip
     assert {"download", "--require-hashes", "--no-deps", "--only-binary"} <= set(download)

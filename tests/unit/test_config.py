@@ -1,4 +1,4 @@
-"""The config file: what it accepts, and its defaults."""
+"""The config file: accepted settings, and defaults."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tokens, TLS and secrets in the config file, and what a client takes from it to be let in."""
+"""Tokens, TLS and secrets in the config file, and the settings that clients read from it."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_tls_files_must_exist(tmp_path: Path) -> None:
         ("0.0.0.0:1", "client_ca", False),
     ],
 )
-def test_an_open_door_is_a_warning(tmp_path: Path, listen: str, secured: str, warns: bool) -> None:
+def test_an_unprotected_address_is_a_warning(tmp_path: Path, listen: str, secured: str, warns: bool) -> None:
     if secured in {"certificate", "client_ca"}:
         files = ("certificate", "key", *(["client_ca"] if secured == "client_ca" else []))
         secured = f"tls: {{{tls(tmp_path, *files)}}}"
@@ -50,7 +50,7 @@ def test_an_open_door_is_a_warning(tmp_path: Path, listen: str, secured: str, wa
     assert all(listen.strip("'") in warning for warning in config.warnings)
 
 
-def test_an_admin_token_that_lambdas_know_is_a_warning(tmp_path: Path) -> None:
+def test_an_admin_token_equal_to_the_lambdas_is_a_warning(tmp_path: Path) -> None:
     text = f"{KAFKA}{DELI}server: {{token: abc, admin_token: abc}}"
     (warning,) = read(tmp_path, text).warnings
     assert warning.startswith("server.admin_token: it is the same as server.token")

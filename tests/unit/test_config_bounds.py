@@ -1,4 +1,4 @@
-"""What `--check` refuses because it could not run: beyond the bounds of the protocol, of the system, of reason."""
+"""Settings that `--check` refuses: beyond the limits of the protocol, of the system, or of reason."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_bounds_of_a_lambda(tmp_path: Path, body: str, expected: str) -> None:
         (f"a: {HUGE}", "not valid YAML: "),
     ],
 )
-def test_a_file_that_is_too_much(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_file_that_is_too_large(tmp_path: Path, text: str, expected: str) -> None:
     (found,) = mistakes(tmp_path, text)
     assert expected in found
 
@@ -105,7 +105,7 @@ def test_aliases_within_reason_are_fine(tmp_path: Path) -> None:
         ("operate: {listen: '[::1]:9092'}\n", "kafka.bootstrap.servers: localhost:9092 is where the sidecar"),
     ],
 )
-def test_a_port_for_two(tmp_path: Path, text: str, expected: str) -> None:
+def test_two_servers_on_one_port_are_a_mistake(tmp_path: Path, text: str, expected: str) -> None:
     (found,) = mistakes(tmp_path, f"{KAFKA}{DELI}{text}")
     assert found.partition(" ")[2].startswith(expected)
 
@@ -128,7 +128,7 @@ def test_the_embedded_brokers_port(tmp_path: Path) -> None:
         "server: {listen: '0.0.0.0:7', token: a}\noperate: {listen: '127.0.0.1:8'}\n",
     ],
 )
-def test_ports_that_do_not_meet(tmp_path: Path, text: str) -> None:
+def test_ports_that_do_not_clash(tmp_path: Path, text: str) -> None:
     read(tmp_path, f"{KAFKA}{DELI}{text}")
 
 
@@ -138,7 +138,7 @@ def test_a_broker_elsewhere_with_our_port(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("section", ["server", "operate"])
 @pytest.mark.parametrize("listen", ["0.0.0.0:7", "[::]:7", "192.0.2.1:7", "[2001:db8::1]:7", "no.name.invalid:7"])
-def test_beyond_loopback_is_refused_unless_it_is_said(tmp_path: Path, section: str, listen: str) -> None:
+def test_listening_beyond_loopback_needs_insecure(tmp_path: Path, section: str, listen: str) -> None:
     text = f"{KAFKA}{DELI}{section}: {{listen: '{listen}'}}\n"
     (found,) = mistakes(tmp_path, text)
     assert found.startswith(f"3 {section}.listen: {listen} is reachable from other machines")
@@ -162,7 +162,7 @@ def test_a_name_counts_as_what_it_resolves_to(monkeypatch: pytest.MonkeyPatch) -
     assert [Endpoint(name, 7).local for name in addresses] == [True, False, False]
 
 
-def test_a_token_opens_the_door_that_tls_or_it_guards(tmp_path: Path) -> None:
+def test_with_a_lambdas_token_listening_beyond_loopback_is_allowed(tmp_path: Path) -> None:
     text = f"{KAFKA}{DELI}server: {{listen: '0.0.0.0:7'}}\n"
     read(tmp_path, text, KAFKA_SIDECAR_TOKEN="a")
     assert mistakes(tmp_path, text.replace("'}", "', admin_token: a}")), "it guards operators' calls alone"
@@ -191,7 +191,7 @@ def test_the_values_of_settings_env_and_command_are_never_shown(tmp_path: Path) 
         "'password=hunter2': x",
     ],
 )
-def test_mistakes_do_not_quote_what_may_be_a_secret(tmp_path: Path, body: str) -> None:
+def test_mistakes_do_not_quote_possible_secrets(tmp_path: Path, body: str) -> None:
     assert not [one for one in lambda_mistakes(tmp_path, body) if "hunter2" in one]
 
 
@@ -206,13 +206,13 @@ def test_mistakes_do_not_quote_what_may_be_a_secret(tmp_path: Path, body: str) -
         "sasl.password: 'hunter2\\0'",
     ],
 )
-def test_mistakes_of_kafka_do_not_quote_them_either(tmp_path: Path, kafka: str) -> None:
+def test_mistakes_in_kafka_properties_do_not_quote_secrets(tmp_path: Path, kafka: str) -> None:
     kafka = kafka.replace("'hunter2\\0'", '"hunter2\\0"')
     found = mistakes(tmp_path, f"kafka: {{bootstrap.servers: 'localhost:9092', {kafka}}}\n{DELI}")
     assert not [one for one in found if "hunter2" in one]
 
 
-def test_what_kafka_and_the_server_are_told_lambdas_do_not_inherit(tmp_path: Path) -> None:
+def test_lambdas_do_not_inherit_variables_of_kafka_and_the_server(tmp_path: Path) -> None:
     text = """
 lambdas:
   asks: {topic: t, group: a, settings: {password: "${SHARED}", own: "${OWN}"}}
@@ -246,7 +246,7 @@ def found_here(path: Path, body: str, **environ: str) -> list[str]:
     return [str(as_mistake(one)) for one in (*cannot_run(config, environ), *doubtful(config, environ))]
 
 
-def test_a_program_and_a_plugin_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_program_and_a_missing_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (missing,) = found_here(tmp_path, "command: [no-such-program, x]", PATH=os.environ["PATH"])
     assert missing.startswith("lambdas.x.command: the program 'no-such-program' cannot be found")
     (missing,) = found_here(tmp_path, "command: ./run.sh")

@@ -1,4 +1,4 @@
-"""Mistakes in the config file: each is found, told with its line, and says what to do."""
+"""Mistakes in the config file: each is reported with its line and a remedy."""
 
 from pathlib import Path
 

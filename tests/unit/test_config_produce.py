@@ -1,4 +1,4 @@
-"""What a lambda may produce to, and the embedded broker's port, in the config file."""
+"""The topics of `produce`, and the embedded broker's port, in the config file."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_the_topics_that_a_lambda_may_write_to(tmp_path: Path, body: str, topics
         ("produces: [a]", "lambdas.x.produces", "produce"),
     ],
 )
-def test_a_mistake_is_said_with_its_place(tmp_path: Path, body: str, where: str, text: str) -> None:
+def test_a_mistake_has_its_path(tmp_path: Path, body: str, where: str, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, body)
     (mistake,) = caught.value.mistakes
@@ -64,7 +64,7 @@ def test_the_embedded_brokers_port(tmp_path: Path, servers: str, port: int | Non
 
 
 @pytest.mark.parametrize("servers", ["embedded:", "embedded:x", "embedded:0", "embedded:65536", "embedded:-1"])
-def test_a_port_that_is_none(tmp_path: Path, servers: str) -> None:
+def test_an_invalid_port_of_the_embedded_broker(tmp_path: Path, servers: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, "", servers)
     (mistake,) = caught.value.mistakes
@@ -81,7 +81,7 @@ def test_the_embedded_brokers_limits_hold_with_a_port_too() -> None:
     assert found.startswith("group.protocol: the embedded broker knows `classic` only")
 
 
-def test_an_outlet_gets_what_order_and_the_java_clients_partitions_need() -> None:
+def test_the_lambda_producer_keeps_order_and_uses_the_java_clients_partitioner() -> None:
     kafka = {**SERVERS, "security.protocol": "SSL", "fetch.min.bytes": "5", "session.timeout.ms": "6000"}
     made = lambda_producer_properties(kafka)
     assert made == {

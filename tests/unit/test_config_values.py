@@ -1,4 +1,4 @@
-"""How values are written in the config file: variables, durations, sizes and addresses."""
+"""Formats of values in the config file: variables, durations, sizes and addresses."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "5", "s", "-1s", "1d", "1S", "1s2", "1e3s", ".5s", "nan", "\u0661s"])
-def test_no_durations(text: str) -> None:
+def test_invalid_durations(text: str) -> None:
     with pytest.raises(ValueError, match="expected a duration"):
         parse_duration(text)
 
@@ -74,7 +74,7 @@ def test_sizes(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "kB", "-1", "1K", "1TB", "1.5", "0.1B", "1 000", "1_000"])
-def test_no_sizes(text: str) -> None:
+def test_invalid_sizes(text: str) -> None:
     with pytest.raises(ValueError, match="expected a size"):
         parse_size(text)
 
@@ -84,7 +84,7 @@ def test_no_sizes(text: str) -> None:
     ["", "host", ":1", "host:", "host:x", "host:70000", "::1:50051", "[::x]:1", "a b:1", "unix:x", "unix://x", "unix:///",
      f"unix:///{'x' * 107}", "http://host:1", "host:-1"],
 )  # fmt: skip
-def test_no_endpoints(text: str) -> None:
+def test_invalid_endpoints(text: str) -> None:
     with pytest.raises(ValueError, match="expected host:port or unix:///path"):
         parse_endpoint(text)
 

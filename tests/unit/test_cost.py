@@ -1,6 +1,6 @@
-"""What a record costs in the SDK, in the interpreter's instructions and not in time: the path stays one of columns.
+"""The cost of a record in the SDK, in interpreter instructions: the path must stay one of columns.
 
-Counted are the instructions that run in this project's own files for 1,000 more records, those of C code are not.
+The tests count the instructions in this project's own files for 1,000 more records, without C code.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ PACKAGES = (sdk_python,)
 
 
 def each(work: Callable[[int], Callable[[], object]]) -> float:
-    """What one more record costs; ``work`` prepares so many records."""
+    """The instructions for one more record; ``work`` prepares a number of records."""
     few, many = work(1_000), work(2_000)
     return (steps("opcode", PACKAGES, many) - steps("opcode", PACKAGES, few)) / 1_000
 

@@ -171,7 +171,7 @@ def test_the_plain_lines() -> None:
         (["one", "two", "three"], 1, 2, "… two …"),
     ],
 )
-def test_a_window_on_a_text(words: list[str], at: int, room: int, expected: str) -> None:
+def test_a_text_is_cut_around_a_word(words: list[str], at: int, room: int, expected: str) -> None:
     assert window(words, at, room).plain == expected
 
 

@@ -66,7 +66,7 @@ def test_a_second_kill_soon_after_has_events_of_its_own() -> None:
     assert [str(one) for one in told.latest].count("deli partition restarts at once: 0 (the stream broke)") == 2
 
 
-def test_an_end_that_was_asked_for_is_no_restart() -> None:
+def test_a_requested_end_is_no_restart() -> None:
     told = Events()
     left = {"level": "info", "event": "left the group", "lambda": "deli"}
     told.read([{"level": "info", "event": "lambda process ended"}, left], 3.0)

@@ -1,4 +1,4 @@
-"""The guard: a command under it ends with its parent, passes signals on and hands its exit code up."""
+"""The guard: its command ends with the parent, gets the signals, and gives the guard its exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sidecar.supervise import guard
 
 TIMEOUT = 10.0
 
-# A command that says it is up, then a line for each signal, and ends for none of them.
+# A command that prints a line when it is up and for each signal, and ignores them all.
 STUBBORN = """
 import os, signal
 def tell(number, frame):
@@ -27,9 +27,9 @@ os.write(1, b"%d\\n" % os.getpid())
 while True:
     signal.pause()
 """
-# Says its pid and waits to be ended.
+# Prints its pid and waits for a signal.
 PLAIN = "import os, signal; os.write(1, b'%d\\n' % os.getpid()); signal.pause()"
-# Starts a process in its own group, says that one's pid, and ends at once when told to.
+# Starts a process in its own group, prints that process's pid, and ends at once on a signal.
 WITH_A_CHILD = """
 import subprocess, sys, signal
 subprocess.Popen([sys.executable, "-S", "-c", sys.argv[1]])
@@ -43,7 +43,7 @@ def python(source: str, *arguments: str) -> list[str]:
 
 @contextmanager
 def running(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Run a command under a guard; give the guard and the pid that the command's first line holds."""
+    """Run a command under a guard. Gives the guard and the pid in the command's first line."""
     process = subprocess.Popen(
         guard.guarded(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
@@ -77,14 +77,14 @@ def write(process: subprocess.Popen[bytes], number: int) -> None:
 
 
 def nobody_writes(process: subprocess.Popen[bytes]) -> bool:
-    """Wait until all that held the guard's stdout are gone: the command and what it has started."""
+    """Wait until all processes that hold the guard's stdout have ended: the command and its children."""
     assert process.stdout is not None
     return process.stdout.read() == b""
 
 
 @pytest.mark.parametrize(("source", "code"), [("pass", 0), ("raise SystemExit(7)", 7)])
 def test_exits_with_the_code_of_the_command(source: str, code: int) -> None:
-    # The write end stays open: the command's end is what ends the guard.
+    # The write end stays open, so only the command's end can end the guard.
     done = subprocess.Popen(guard.guarded(python(source)), stdin=subprocess.PIPE)
     assert done.wait(TIMEOUT) == code
     end_the_pipe(done)
@@ -128,15 +128,15 @@ def test_a_command_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatc
         assert line(process) == b"%d" % signal.SIGTERM
 
 
-def test_what_the_command_has_started_ends_too() -> None:
+def test_children_of_the_command_end_too() -> None:
     with running(python(WITH_A_CHILD, PLAIN)) as (process, _):
         end_the_pipe(process)
         assert process.wait(TIMEOUT) == 128 + signal.SIGTERM
         assert nobody_writes(process)
 
 
-def test_what_a_dead_command_leaves_behind_is_ended() -> None:
-    # Ends when the other one is up, which its line in the pipe between them tells.
+def test_processes_left_by_a_dead_command_are_ended() -> None:
+    # It ends when the other process is up, which a line in the pipe between them tells.
     leave = (
         "import os, subprocess, sys\n"
         "read_end, write_end = os.pipe()\n"
@@ -196,7 +196,7 @@ def test_holds_the_descriptor_that_the_environment_names() -> None:
         (["true"], {guard.GUARD_GRACE: "soon"}, 2, "KAFKA_SIDECAR_GUARD_GRACE=soon is not a number of seconds"),
     ],
 )
-def test_says_what_is_wrong(command: list[str], environment: dict[str, str], code: int, text: str) -> None:
+def test_mistakes_are_reported(command: list[str], environment: dict[str, str], code: int, text: str) -> None:
     with subprocess.Popen(
         guard.guarded(command),
         stdin=subprocess.PIPE,
@@ -211,7 +211,7 @@ def test_says_what_is_wrong(command: list[str], environment: dict[str, str], cod
     assert "Traceback" not in said
 
 
-def test_starts_nothing_that_it_could_not_end(tmp_path: Path) -> None:
+def test_starts_no_command_that_it_could_not_end(tmp_path: Path) -> None:
     mark = tmp_path / "started"
     command = guard.guarded(["touch", str(mark)])
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)

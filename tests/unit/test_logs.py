@@ -1,4 +1,4 @@
-"""Logs: one line an event, the same from structlog and from the standard library, and never a secret."""
+"""Logs: one line for each event, the same from structlog and the standard library, and without secrets."""
 
 import json
 import logging
@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import structlog
 
-from sidecar import flood, logs
+from sidecar import logs
+from sidecar.logs import flood
+from sidecar.logs.sink import SINK
 from sidecar.redact import MaskedDict, is_secret, masked
-from sidecar.sink import SINK
 
 
 @pytest.fixture(autouse=True)
@@ -207,7 +208,7 @@ class _NoText:
 
 
 @pytest.mark.parametrize("log_format", logs.FORMATS)
-def test_a_value_that_cannot_be_shown_costs_no_more_than_its_line(
+def test_a_value_that_cannot_be_shown_only_shortens_its_line(
     capsys: pytest.CaptureFixture[str], log_format: logs.Format
 ) -> None:
     root = logging.getLogger()
@@ -230,7 +231,7 @@ def test_a_flood_of_a_library_is_one_line_and_a_count(
     for number in range(300):
         logging.getLogger("library").error("handshake with %d failed", number)
     assert [line["event"] for line in lines(capsys)] == ["handshake with 0 failed"]
-    monkeypatch.setattr(flood, "INTERVAL", 0.0)
+    monkeypatch.setattr(flood, "INTERVAL_S", 0.0)
     SINK.tick()
     (line,) = lines(capsys)
     assert (line["logger"], line["kind"], line["not_shown"]) == ("library", "error: handshake with %d failed", 299)

@@ -1,4 +1,4 @@
-"""The operator's HTTP endpoint over a real socket, with statuses that the test gives."""
+"""The operator's HTTP endpoint over a real socket, with statuses that the test sets."""
 
 import asyncio
 import http.client
@@ -65,7 +65,7 @@ UNKNOWN = partition(2, checkpoint=None, committed=None, end=None)
 
 
 class Operator:
-    """A running endpoint, what it shows, and how it is asked."""
+    """A running endpoint, its statuses, and requests to it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.statuses: dict[str, LambdaStatus] = {"deli": status(partition(0))}
@@ -110,7 +110,7 @@ class Operator:
 
 
 def ended(connection: socket.socket) -> bool:
-    """Wait for the server to end it."""
+    """Wait until the server ends the connection."""
     with suppress(ConnectionResetError):
         while connection.recv(65536):
             pass
@@ -129,7 +129,7 @@ async def running(endpoint: Endpoint = ANY_PORT) -> AsyncIterator[Operator]:
 
 
 async def samples(operator: Operator) -> dict[str, float]:
-    """What `/metrics` shows, without its comments."""
+    """The samples of `/metrics`, without comments."""
     code, text = await operator.get("/metrics")
     assert code == 200
     lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
@@ -137,13 +137,13 @@ async def samples(operator: Operator) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-async def test_all_is_well(path: str) -> None:
+async def test_the_health_of_a_working_sidecar(path: str) -> None:
     async with running() as operator:
         assert await operator.report(path) == (200, {"ready": True, "connected": True, "problems": {}, "halted": {}})
         assert (await operator.get(f"{path}?verbose=1"))[0] == 200
 
 
-async def test_not_connected_is_alive_and_not_ready() -> None:
+async def test_without_kafka_the_sidecar_is_alive_and_not_ready() -> None:
     async with running() as operator:
         operator.statuses["scribe"] = status(connected=False, problems=[Problem("connection", "no broker", 1.0)])
         report = {"ready": False, "connected": False, "problems": {"scribe": "no broker"}, "halted": {}}
@@ -244,19 +244,19 @@ async def test_the_metrics_of_a_partition() -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 async def test_a_status_that_never_comes(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operate, "ASK_TIMEOUT", 0.02)
+    monkeypatch.setattr(operate, "ASK_TIMEOUT_S", 0.02)
     async with running() as operator:
         operator.answers.clear()
         assert await operator.get(path) == (503, "a consumer thread did not answer within 0.02 s\n")
         operator.answers.set()
-        monkeypatch.setattr(operate, "ASK_TIMEOUT", PATIENCE)
+        monkeypatch.setattr(operate, "ASK_TIMEOUT_S", PATIENCE)
         assert (await operator.get(path))[0] == 200, "and the next one is served"
 
 
 async def test_metrics_whose_status_never_comes(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(operate, "ASK_TIMEOUT", 0.02)
+    monkeypatch.setattr(operate, "ASK_TIMEOUT_S", 0.02)
     async with running() as operator:
         operator.answers.clear()
         code, _ = await operator.get("/metrics")
@@ -340,7 +340,7 @@ async def test_a_head_has_no_body_and_no_answer_names_the_server() -> None:
     ],
 )
 async def test_on_loopback_only_names_of_loopback_are_answered(host: str, expected: int) -> None:
-    """A browser sends the name that it resolved, which a stranger can have resolve to 127.0.0.1."""
+    """A browser sends the name that it resolved, and a stranger's name may resolve to 127.0.0.1."""
     async with running() as operator:
         code, _, body = await operator.ask("GET", "/metrics", {"Host": host})
     assert code == expected
@@ -364,8 +364,8 @@ async def test_beyond_loopback_any_name_may_be_ours() -> None:
     ],
 )
 async def test_a_request_that_is_never_whole_is_ended(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    """However often another byte of it comes."""
-    monkeypatch.setattr(connection, "REQUEST_DEADLINE", 0.2)
+    """Further bytes do not extend the deadline."""
+    monkeypatch.setattr(connection, "REQUEST_DEADLINE_S", 0.2)
     async with running() as operator:
 
         def drip() -> None:
@@ -404,8 +404,8 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
         assert await asyncio.to_thread(twice) == [200] * 3
 
 
-async def test_who_does_not_read_the_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "READ_DEADLINE", 0.05)
+async def test_a_client_that_does_not_read_the_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "READ_DEADLINE_S", 0.05)
     async with running() as operator:
         operator.statuses = {"deli": status(*(partition(number) for number in range(2000)))}
 
@@ -428,7 +428,7 @@ async def test_who_does_not_read_the_answer_is_ended(monkeypatch: pytest.MonkeyP
 
 
 async def test_connections_are_bounded_and_the_oldest_silent_one_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MOST_CONNECTIONS", 5)
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 5)
     async with running() as operator:
         with ExitStack() as stack:
             silent = [
@@ -439,7 +439,7 @@ async def test_connections_are_bounded_and_the_oldest_silent_one_goes(monkeypatc
             assert (await operator.get("/healthz"))[0] == 200, "and who asks is answered"
 
 
-async def test_nonsense_makes_no_line_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_invalid_requests_are_not_logged(capfd: pytest.CaptureFixture[str]) -> None:
     async with running() as operator:
         for sent in (b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"a" * 100_000):
 
@@ -453,8 +453,8 @@ async def test_nonsense_makes_no_line_in_the_log(capfd: pytest.CaptureFixture[st
     assert capfd.readouterr().err == ""
 
 
-async def test_what_blocks_nothing_leaves_it_ready() -> None:
-    """A process that crashes is a problem; a part of the sidecar that died makes it not ready."""
+async def test_a_problem_that_blocks_nothing_leaves_the_sidecar_ready() -> None:
+    """A crashing process is only a problem; a dead task of the sidecar makes it not ready."""
     async with running() as operator:
         for blocks, expected in ((False, [200, 200]), (True, [200, 503])):
             problem = Problem("process:0", "it crashed", 1.0, blocks=blocks)

@@ -1,4 +1,4 @@
-"""What is made before the first test: once, told, and never in silence where it cannot be made."""
+"""Tools are made before the first test, once, and every step and failure is reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.servers.prepare import REQUIRED, Tool, prepare as make
 
 
 class Workshop:
-    """A tool whose making is counted."""
+    """A tool that counts how often it is made."""
 
     def __init__(self, *, there: bool = False, missing: str | None = None, fails: str | None = None) -> None:
         self.there, self.made, self._fails = there, 0, fails
@@ -24,7 +24,7 @@ class Workshop:
         self.there = True
 
 
-def test_what_is_made_is_told_before_and_after_and_made_once() -> None:
+def test_each_tool_is_made_once_and_reported_before_and_after() -> None:
     said: list[str] = []
     shop = Workshop()
     assert make([shop.tool], said.append) == []
@@ -33,13 +33,13 @@ def test_what_is_made_is_told_before_and_after_and_made_once() -> None:
     assert (shop.made, len(said)) == (1, 2)
 
 
-def test_a_machine_that_lacks_the_toolchain_is_told_what_it_lacks() -> None:
+def test_a_missing_toolchain_is_reported() -> None:
     shop = Workshop(missing="no `anvil` on the PATH")
     assert make([shop.tool], print) == ["Hammer: no `anvil` on the PATH"]
     assert shop.made == 0
 
 
-def test_a_failure_is_told_and_the_next_tool_is_made() -> None:
+def test_after_a_failure_the_next_tool_is_made() -> None:
     bad, good = Workshop(fails="the fire is out"), Workshop()
     assert make([bad.tool, good.tool], lambda _: None) == ["Hammer: the fire is out"]
     assert good.made == 1

@@ -1,4 +1,4 @@
-"""Kafka properties: what is refused, what librdkafka says, and what a consumer is made with."""
+"""Kafka properties: refused ones, librdkafka's own checks, and the properties of the clients."""
 
 import pytest
 from confluent_kafka import Consumer
@@ -11,7 +11,7 @@ SERVERS = {"bootstrap.servers": "localhost:9092"}
 EMBEDDED = {"bootstrap.servers": "embedded"}
 
 
-# Not in one config with its alias, or not a name to try with an empty value.
+# Properties that cannot be together with their alias, or cannot be tried with an empty value.
 _SET_APART = {"bootstrap.servers", "fetch.message.max.bytes", "sasl.mechanisms"}
 
 
@@ -67,7 +67,7 @@ def test_all_mistakes_are_found_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", [*OWNED, "error_cb", "stats_cb", "oauth_cb", "rebalance_cb"])
-def test_what_is_ours_is_refused_with_a_hint(name: str) -> None:
+def test_properties_that_the_sidecar_sets_are_refused_with_a_hint(name: str) -> None:
     (found,) = check(SERVERS | {name: "x"})
     assert found.startswith(f"{name}: the sidecar sets this one itself; ")
     assert len(found.split("; ", 1)[1]) > 10
@@ -82,7 +82,7 @@ def test_what_is_ours_is_refused_with_a_hint(name: str) -> None:
         ("a:9092,b:99999", "'b:99999' has no valid port"),
     ],
 )
-def test_bootstrap_servers_are_looked_at(servers: str, expected: str) -> None:
+def test_wrong_bootstrap_servers_are_found(servers: str, expected: str) -> None:
     (found,) = check({"bootstrap.servers": servers})
     assert expected in found
 
@@ -113,7 +113,7 @@ def test_names_for_hints_are_known_to_librdkafka() -> None:
     assert not [text for text in found if "unknown property" in text]
 
 
-def test_a_consumer_gets_what_the_design_needs_and_no_default_again() -> None:
+def test_the_consumers_properties_are_complete_and_restate_no_default() -> None:
     assert consumer_properties(SERVERS, deli()) == {
         "bootstrap.servers": "localhost:9092",
         "client.id": "kafka-sidecar",
@@ -152,7 +152,7 @@ def test_the_clients_limits_of_size_may_be_moved(user: dict[str, str]) -> None:
     Consumer(made).close()  # librdkafka refuses sizes that do not go together
 
 
-def test_the_users_values_win_unless_they_are_ours() -> None:
+def test_the_users_values_win_unless_the_sidecar_sets_the_property() -> None:
     user = {"client.id": "mine", "fetch.queue.backoff.ms": "7", "enable.auto.commit": "true", "group.id": "no"}
     made = consumer_properties(SERVERS | user, deli())
     assert made["client.id"] == "mine"
@@ -179,7 +179,7 @@ def test_the_embedded_broker_gets_its_own_settings() -> None:
 
 
 @pytest.mark.parametrize("user", [{}, {"group.protocol": "consumer"}, {"partition.assignment.strategy": "range"}])
-def test_librdkafka_takes_what_we_make(user: dict[str, str]) -> None:
+def test_librdkafka_accepts_our_properties(user: dict[str, str]) -> None:
     made = consumer_properties(SERVERS | user, deli())
     del made["bootstrap.servers"]  # nothing to connect to
     Consumer(made).close()

@@ -1,4 +1,4 @@
-"""The way of a log line to standard error: whatever is wrong there, it is no trouble of whoever logs."""
+"""Log lines on their way to standard error: no failure there affects the code that logs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import sink as module
-from sidecar.sink import Sink
+from sidecar.logs import sink as module
+from sidecar.logs.sink import Sink
 
 PATIENCE = 10.0
 
@@ -53,7 +53,7 @@ def started(descriptor: int) -> Sink:
 
 
 def settled(sink: Sink) -> None:
-    """Wait until the thread has looked at all that was written."""
+    """Wait until the thread has processed everything that was written."""
     looked = threading.Event()
     sink.tick = looked.set
     assert looked.wait(PATIENCE)
@@ -61,7 +61,7 @@ def settled(sink: Sink) -> None:
 
 @pytest.fixture(autouse=True)
 def ticks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TICK", 0.01)
+    monkeypatch.setattr(module, "TICK_S", 0.01)
 
 
 def test_lines_come_in_order(reader: Reader) -> None:
@@ -114,8 +114,10 @@ def test_a_closed_descriptor(reader: Reader) -> None:
     sink.stop(PATIENCE)
 
 
-def test_a_reader_that_stands_still_makes_nobody_wait(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_WAITING", 256 * 1024)
+def test_logging_does_not_wait_for_a_reader_that_does_not_read(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 256 * 1024)
     sink = started(reader.write_end)
     line = "x" * 1023 + "\n"
     for _ in range(2000):  # far more than the pipe and the queue take
@@ -139,13 +141,13 @@ def test_a_pipe_that_somebody_made_non_blocking_loses_nothing(reader: Reader) ->
 
 
 def test_a_file_at_its_limit_and_given_room_again(tmp_path: Path) -> None:
-    """In a process of its own, whose limit it is. The line that is cut gets an end before the next one."""
+    """In a process of its own, which has the limit. A cut line gets a line end before the next one."""
     log = tmp_path / "log"
     program = f"""
 import os, resource, threading
-from sidecar import sink as module
-from sidecar.sink import Sink
-module.TICK = 0.01
+from sidecar.logs import sink as module
+from sidecar.logs.sink import Sink
+module.TICK_S = 0.01
 sink = Sink()
 descriptor = os.open({str(log)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 def settled():

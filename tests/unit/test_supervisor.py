@@ -1,4 +1,4 @@
-"""Processes that the sidecar keeps running: what is told of those that do not."""
+"""Processes that the sidecar keeps running, and the problems of those that end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.waiting import until
 
 @pytest.fixture(autouse=True)
 def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "BACKOFF_FIRST", 0.01)
+    monkeypatch.setattr(process, "FIRST_BACKOFF_S", 0.01)
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ def told(supervisor: Supervisor) -> str:
     return "\n".join(problem.text for problem in supervisor.problems())
 
 
-async def test_a_crash_loop_is_told_with_its_code_its_last_line_and_what_comes_next() -> None:
+async def test_a_crash_loop_is_a_problem_with_exit_code_last_line_and_next_start() -> None:
     program = "import sys; print('not this'); sys.stderr.write('first\\nno database\\n'); sys.exit(3)"
     async with supervised(sys.executable, "-c", program) as (supervisor, faults):
         await until(lambda: supervisor.exits >= 2, timeout=30)
@@ -68,8 +68,8 @@ async def test_a_signal_has_its_name() -> None:
         assert "ended with exit code 137 (SIGKILL)" in told(supervisor)
 
 
-async def test_what_the_system_refuses_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory that went away is an OSError, a NUL a ValueError; neither ends the trying."""
+async def test_a_start_that_the_system_refuses_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing directory is an OSError, a NUL a ValueError; the sidecar keeps trying after both."""
     for error in (FileNotFoundError(2, "No such file or directory"), ValueError("embedded null byte")):
         refuse = AsyncMock(side_effect=error)
         with monkeypatch.context() as patch:
@@ -80,7 +80,7 @@ async def test_what_the_system_refuses_is_tried_again(monkeypatch: pytest.Monkey
                 assert faults == []
 
 
-async def test_many_that_fail_are_told_in_short() -> None:
+async def test_many_failing_processes_are_summarised() -> None:
     async with supervised("false", instances=6) as (supervisor, _):
         await until(lambda: all(record.exits for record in supervisor._records), timeout=60)
         assert [problem.text[:9] for problem in supervisor.problems()] == [
@@ -91,7 +91,7 @@ async def test_many_that_fail_are_told_in_short() -> None:
         ]
 
 
-async def test_a_task_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_task_that_dies_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("a fault of ours")
 
@@ -120,7 +120,7 @@ async def test_a_task_that_ends_or_is_cancelled_is_no_fault() -> None:
     assert faults == []
 
 
-def test_the_trouble_is_over_when_it_has_run_for_a_while() -> None:
+def test_the_problem_is_over_after_a_healthy_run() -> None:
     record = Record(0, "run")
     record.begins(100.0)
     assert record.problem(101.0) == ""
@@ -133,5 +133,5 @@ def test_the_trouble_is_over_when_it_has_run_for_a_while() -> None:
     )
     record.begins(105.0)
     assert record.problem(108.0).endswith("; it runs again for 3 s")
-    assert record.problem(105.0 + process.HEALTHY_AFTER + 1) == ""
+    assert record.problem(105.0 + process.HEALTHY_AFTER_S + 1) == ""
     assert record.ended("ended with exit code 1", 200.0) == 1, "it is the first again"

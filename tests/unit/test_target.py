@@ -1,4 +1,4 @@
-"""How an operator names one partition."""
+"""Parsing `LAMBDA/TOPIC/PARTITION`."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_a_target_is_taken_apart_and_put_together(text: str, expected: Target) -
         ("deli/rawdeltas/\u0663", "is no partition"),
     ],
 )
-def test_what_is_no_target_is_refused_with_an_example(text: str, reason: str) -> None:
+def test_an_invalid_target_is_refused_with_an_example(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match="deli/rawdeltas/3") as caught:
         parse_target(text)
     assert reason in str(caught.value)

@@ -1,4 +1,4 @@
-"""What a terminal is given of others' text."""
+"""Text from elsewhere, escaped for a terminal."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from sidecar.visible import visible, visible_lines
 
 
 @pytest.mark.parametrize("text", ["", "plain", "Größe: 5 µm", "日本語", "😀", "a\\nb", "tilde ~ and bar |", "'\"`$"])
-def test_what_can_be_seen_stays(text: str) -> None:
+def test_visible_text_is_unchanged(text: str) -> None:
     assert visible(text) == text
 
 
@@ -27,11 +27,11 @@ def test_what_can_be_seen_stays(text: str) -> None:
         ("no\u00a0break", "no\\xa0break"),
     ],
 )
-def test_what_deceives_is_an_escape(text: str, shown: str) -> None:
+def test_misleading_characters_are_escaped(text: str, shown: str) -> None:
     assert visible(text) == shown
     assert visible(shown) == shown
     shown.encode()
 
 
-def test_lines_that_are_meant_stay() -> None:
+def test_intended_line_ends_stay() -> None:
     assert visible_lines("one\r\n\x1b[1mtwo\rthree", "  ") == "  one\n  \\x1b[1mtwo\\rthree"

@@ -1,4 +1,4 @@
-"""The demo's simulated writers, the text they make, and the checks of the stream; nothing is started here."""
+"""The demo's simulated writers, their text, and the checks of the stream; nothing is started here."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def taken(*messages: Json) -> Documents:
 # --- the text -------------------------------------------------------------------------------------------------------
 
 
-def test_words_come_behind_others_and_go() -> None:
+def test_words_are_appended_and_deleted() -> None:
     text = Text()
     assert text.apply("a/1", 1, insert("one", START), 0)
     assert text.apply("a/2", 2, insert("three", "a/1"), 0)
@@ -133,7 +133,7 @@ class Desk:
         self.offset = 0
 
     def send(self, entries: list[Json]) -> None:
-        """Through the sequencer, and what comes of it to the writer."""
+        """Pass entries through the sequencer, and its operations on to the writer."""
         waiting = [boxcar("d", entries)]
         while waiting:
             outputs = self.sequencer.feed(Record(self.offset, parse_boxcar(waiting.pop(0))), 0)
@@ -173,10 +173,10 @@ def test_a_writer_joins_waits_types_and_leaves() -> None:
     assert [change.kind for change in desk.documents.latest] == ["join", "op", "op", "leave", "noClient"]
 
 
-def test_a_writer_types_on_behind_its_own_words_and_waits_when_nobody_numbers_them() -> None:
+def test_a_writer_types_ahead_and_waits_when_its_words_get_no_numbers() -> None:
     desk = Desk()
     desk.send(desk.step())
-    made = [entry for _ in range(AHEAD + 5) for entry in desk.step()]  # nothing to delete yet
+    made = [entry for _ in range(AHEAD + 5) for entry in desk.step()]  # no word to delete yet
     assert [entry["operation"]["clientSequenceNumber"] for entry in made] == [*range(1, AHEAD + 1)]
     assert {entry["operation"]["referenceSequenceNumber"] for entry in made} == {1}
     assert made[5]["operation"]["contents"]["behind"] == "ann-1/5"
@@ -214,7 +214,7 @@ def test_a_writer_that_was_sent_away_joins_again() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_writers_with_delays_are_never_refused_and_never_contradict(seed: int) -> None:
-    """Records wait for the sequencer, the stream waits for the writers: what they refer to is still known."""
+    """With delays before the sequencer and before the writers, their references stay known."""
     rng = random.Random(seed)
     documents = Documents()
     ((name, writers),) = cast(1, 4, seed).items()
@@ -245,7 +245,7 @@ def test_writers_with_delays_are_never_refused_and_never_contradict(seed: int) -
     assert 5 < len(document.text.words()) < 120
 
 
-def test_nobody_has_the_name_of_another() -> None:
+def test_names_are_unique() -> None:
     names = [writer.name for writers in cast(20, 3).values() for writer in writers]
     assert len(set(names)) == 60
     assert len(cast(20, 3)) == 20

@@ -1,4 +1,4 @@
-"""What a call costs in the interpreter's steps and not in time: the same on any machine, however busy."""
+"""The cost of a call in interpreter steps instead of time: the same on any machine, however busy."""
 
 import sys
 import threading
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 
 def steps(kind: Literal["line", "opcode"], packages: tuple[ModuleType, ...], call: Callable[[], object]) -> int:
-    """How many lines or instructions run in the files of these packages; C code has none."""
+    """The number of lines or instructions that run in the files of these packages, without C code."""
     folders = tuple(str(Path(package.__path__[0])) for package in packages)
     if sys.version_info >= (3, 12):
         return _monitored(kind, folders, call)

@@ -30,7 +30,7 @@ def test_schedules_make_sense(seed: int) -> None:
             assert step.target not in down, "no fault meets what is down already"
             down.add(step.target)
         elif step.verb == "grow":
-            assert partitions < step.amount <= schedule.MOST_PARTITIONS
+            assert partitions < step.amount <= schedule.MAX_PARTITIONS
             partitions = step.amount
         elif step.verb in ("raise", "restart", "seek"):
             assert int(step.target) < partitions, "a partition that is there"

@@ -1,1 +1,1 @@
-"""Tests of what an operator does."""
+"""Tests of the operator's commands."""

@@ -16,7 +16,7 @@ from .operator_lab import Admin, Invoke, Serve
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts servers on loopback, which end with the test."""
+    """A function that starts servers on loopback, which end with the test."""
     servers: list[grpc.Server] = []
 
     def start(credentials: grpc.ServerCredentials | None = None) -> Admin:
@@ -39,13 +39,13 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def admin(serve: Serve) -> Admin:
-    """One without encryption."""
+    """A sidecar without encryption."""
     return serve()
 
 
 @pytest.fixture
 def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    """Runs the command line in an empty directory, without our variables but those that are given."""
+    """A function that runs the command line in an empty directory, with only the given ones of our variables."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str, **environ: str | None) -> Result:

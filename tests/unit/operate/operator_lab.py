@@ -1,4 +1,4 @@
-"""A sidecar's Admin service whose answers the test gives."""
+"""A fake of the Admin service, whose answers the test sets."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ Invoke = Callable[..., Result]
 
 
 class Admin(admin_pb2_grpc.AdminServicer):
-    """Keeps what it was asked, and answers what it was told to."""
+    """Keeps its requests, and returns the answers that the test sets."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []

@@ -1,4 +1,4 @@
-"""The operator's commands against a real gRPC server: what is asked, what is said, and what is refused."""
+"""The operator's commands with a real gRPC server: requests, outputs, and refusals."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ RUNNING, HALTED, PAUSED = pb.PARTITION_STATE_RUNNING, pb.PARTITION_STATE_HALTED,
         ("latest", {"edge": pb.EDGE_LATEST}),
     ],
 )
-def test_seek_asks_for_the_place(invoke: Invoke, admin: Admin, to: str, expected: Any) -> None:
+def test_seek_sends_the_offset_spec(invoke: Invoke, admin: Admin, to: str, expected: Any) -> None:
     admin.answer = pb.SeekResponse(from_offset=17, was_at=17, state=RUNNING)
     assert invoke("seek", TARGET, "--to", to, "--address", admin.address).exit_code == 0
     assert admin.asked == [pb.SeekRequest(**WHERE, **expected)]
@@ -68,7 +68,7 @@ def test_seek_says_which_time_was_understood(invoke: Invoke, admin: Admin) -> No
     assert result.output.splitlines()[1:] == ["The time was understood as 2026-11-24T14:05:00Z."]
 
 
-def test_seek_needs_a_place(invoke: Invoke, admin: Admin) -> None:
+def test_seek_needs_an_offset_spec(invoke: Invoke, admin: Admin) -> None:
     missing = invoke("seek", TARGET, "--address", admin.address)
     assert missing.exit_code == 2
     assert "Missing option '--to'" in missing.stderr
@@ -113,7 +113,7 @@ def test_resume(invoke: Invoke, admin: Admin) -> None:
 
 
 @pytest.mark.parametrize("command", [("resume",), ("pause",), ("seek", "--to", "1")])
-def test_what_is_no_target_or_no_address(invoke: Invoke, command: tuple[str, ...]) -> None:
+def test_an_invalid_target_or_address_is_refused(invoke: Invoke, command: tuple[str, ...]) -> None:
     wrong = invoke(*command, "deli")
     assert wrong.exit_code == 2
     assert "'LAMBDA/TOPIC/PARTITION': expected LAMBDA/TOPIC/PARTITION, as in" in wrong.stderr
@@ -140,14 +140,14 @@ def test_a_refusal(invoke: Invoke, admin: Admin, code: grpc.StatusCode, text: st
     assert f"the sidecar at {admin.address} {expected}" in result.stderr
 
 
-def test_nobody_is_there(invoke: Invoke, tmp_path: Path) -> None:
+def test_no_sidecar_answers(invoke: Invoke, tmp_path: Path) -> None:
     for address in (f"unix://{tmp_path}/none.sock", "127.0.0.1:1"):
         result = invoke("status", "--address", address)
         assert result.exit_code == 1
         assert result.stderr.startswith(f"Error: no sidecar answers at {address} (")
 
 
-def test_the_token_travels(invoke: Invoke, admin: Admin) -> None:
+def test_the_token_is_sent(invoke: Invoke, admin: Admin) -> None:
     admin.answer = pb.StatusResponse()
     invoke("status", "--address", admin.address, "--token", "t")
     invoke("status", "--address", admin.address, KAFKA_SIDECAR_TOKEN="u", KAFKA_SIDECAR_ADMIN_TOKEN="v")

@@ -1,4 +1,4 @@
-"""Encryption of the operator's commands: what is trusted, what is shown, and what is said when it does not fit."""
+"""TLS of the operator's commands: trusted certificates, client certificates, and error messages."""
 
 import shutil
 import subprocess
@@ -34,7 +34,7 @@ def signed(directory: Path, name: str, by: str, names: str) -> None:
         *("x509", "-req", "-in", f"{name}.csr", "-CA", f"{by}.pem", "-CAkey", f"{by}.key", "-CAcreateserial"),
         *("-out", f"{name}.pem", "-days", "2", "-extfile", f"{name}.ext"),
     )
-    # As servers have it: with the chain behind it.
+    # As servers have it: followed by its chain.
     (directory / f"{name}.chain.pem").write_bytes(
         (directory / f"{name}.pem").read_bytes() + (directory / f"{by}.pem").read_bytes()
     )
@@ -42,7 +42,7 @@ def signed(directory: Path, name: str, by: str, names: str) -> None:
 
 @pytest.fixture(scope="module")
 def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with an authority, what it signed, and a stranger."""
+    """A directory with an authority, its certificates, and another authority."""
     directory = tmp_path_factory.mktemp("pem")
     for name in ("ca", "stranger"):
         authority(directory, name)
@@ -69,7 +69,7 @@ def config_for(admin: Admin, certificate: Path) -> None:
 
 @pytest.fixture
 def encrypted(serve: Serve, pem: Path) -> Admin:
-    """A sidecar with a certificate for where it listens."""
+    """A sidecar with a certificate for its address."""
     admin = serve(server_credentials(pem, "local"))
     admin.answer = pb.StatusResponse(version="1.2.3")
     return admin
@@ -103,8 +103,8 @@ def test_the_certificate_of_the_config_is_enough(invoke: Invoke, serve: Serve, p
     assert result.exit_code == 0, result.output
 
 
-def test_another_certificate_than_the_configs_is_not_trusted(invoke: Invoke, encrypted: Admin, pem: Path) -> None:
-    """Not even one that its authority has signed."""
+def test_only_the_certificate_of_the_config_is_trusted(invoke: Invoke, encrypted: Admin, pem: Path) -> None:
+    """Another certificate of the same authority is not trusted either."""
     config_for(encrypted, pem / "named.chain.pem")
     result = invoke("status")
     assert result.exit_code == 1
@@ -146,7 +146,7 @@ def test_mutual_tls(invoke: Invoke, serve: Serve, pem: Path) -> None:
     assert "the handshake failed; compare --tls-ca, --tls-cert and --tls-key with server.tls" in result.stderr
 
 
-def test_what_does_not_fit_is_said_with_the_remedy(
+def test_mismatches_are_reported_with_the_remedy(
     invoke: Invoke, serve: Serve, encrypted: Admin, admin: Admin, pem: Path
 ) -> None:
     def said(address: str, *options: str) -> str:
@@ -215,5 +215,5 @@ def test_the_name_in_a_certificate(pem: Path, name: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "der", [b"", b"\x30", b"\x30\x82", b"\x30\x03\x30\x01\x30", b"nonsense", b"\x30\x02\x30\x00"]
 )
-def test_what_is_no_certificate_has_no_name(der: bytes) -> None:
+def test_bytes_that_are_no_certificate_have_no_name(der: bytes) -> None:
     assert operate_tls.certificate_name(der) is None

@@ -1,1 +1,1 @@
-"""Tests of the gRPC side: a real server, a real client, and a stand-in for the consumer threads."""
+"""Tests of the gRPC server: a real server, a real client, and a fake of the consumer threads."""

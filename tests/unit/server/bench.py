@@ -1,4 +1,4 @@
-"""What both benches of the gRPC side stand on: a real server, and desks where its letters to the threads arrive."""
+"""The common part of the labs: a real server, and fake mailboxes for its letters to the consumer threads."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from sidecar.server.runtime import LambdaRuntime
 from sidecar.server.server import Server
 
 PATIENCE = 60.0
-"""Seconds until a test that waits for something fails; nothing takes that long."""
+"""Seconds after which a waiting test fails; nothing takes that long."""
 
 BROKER = "broker:9092"
 
@@ -29,7 +29,7 @@ Metadata = Sequence[tuple[str, str]]
 
 
 class Desk(Mailbox):
-    """Where the letters to one lambda's consumer thread arrive: the test waits on the loop for them."""
+    """A fake mailbox of one lambda's consumer thread: the test waits on the loop for its letters."""
 
     def __init__(self, deliver: Deliver) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Desk(Mailbox):
         return letter
 
     def answer(self, letter: Any, value: object = None, error: Exception | None = None) -> None:
-        """To a letter that wants one; at once."""
+        """Answer a letter's reply, at once."""
         self._deliver([letters.Answer(letter.reply, value, error)])
 
 
@@ -63,7 +63,7 @@ class Call:
     def __init__(self, channel: grpc.aio.Channel, metadata: Metadata = ()) -> None:
         self._call: Any = channel.stream_stream(f"/{SERVICE}/Serve")(metadata=metadata)
         self.id: StreamId = 0
-        """The sidecar's number for it, known after `Bench.offered`."""
+        """The sidecar's number of the stream, known after `Bench.offered`."""
 
     async def send(self, frame: pb.LambdaFrame | bytes) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -91,7 +91,7 @@ class Call:
         return getattr(frame, kind)
 
     async def ended(self) -> tuple[grpc.StatusCode, str]:
-        """The status that ends the stream, and its text; there is nothing more to read before that."""
+        """Wait for the end of the stream, without further frames. Returns the status and its text."""
         async with asyncio.timeout(PATIENCE):
             try:
                 assert await self._call.read() is grpc.aio.EOF, "there was one more frame"
@@ -120,7 +120,7 @@ class Bench(Generic[DeskT]):
         return self.desks["deli"]
 
     def _deliver(self, items: list[letters.Delivery]) -> None:
-        self.host.deliver(items)  # looked up late: the host is made of the desks
+        self.host.deliver(items)  # looked up late: the host is made with the desks
 
     def dial(self, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
         options = [
@@ -133,7 +133,7 @@ class Bench(Generic[DeskT]):
         return grpc.aio.secure_channel(self.server.address, credentials, options=options)
 
     async def offered(self, call: Call, name: str, **fields: Any) -> None:
-        """The handshake until Available; ``fields`` are of its offer."""
+        """Carry out the handshake until Available; ``fields`` are of its Offer."""
         await call.say(offer=offer(lambda_name=name, **fields))
         await call.expect("welcome")
         await call.say(available=pb.Available())
@@ -142,7 +142,7 @@ class Bench(Generic[DeskT]):
     async def given(
         self, call: Call, name: str, lease: Lease, where: TopicPartition, start: int, generation: int
     ) -> None:
-        """The handshake from Assigned to Ready."""
+        """Carry out the handshake from Assigned to Ready."""
         self.host.deliver([Assign(call.id, lease, where, start, generation)])
         assert (await call.expect("assigned")).lease == lease
         await call.say(ready=pb.Ready(lease=lease))
@@ -150,5 +150,5 @@ class Bench(Generic[DeskT]):
 
 
 def offer(**fields: Any) -> pb.Offer:
-    """An offer that is taken, unless a field says otherwise."""
+    """A valid Offer, unless ``fields`` make it invalid."""
     return pb.Offer(**{"lambda_name": "deli", "process_id": "p1", "protocol_version": 1, **fields})

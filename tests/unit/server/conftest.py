@@ -1,4 +1,4 @@
-"""What the tests of the server share."""
+"""Fixtures of the server's tests."""
 
 from collections.abc import AsyncIterator
 
@@ -10,14 +10,14 @@ from .wire import Client, Wire, running
 
 @pytest_asyncio.fixture
 async def lab() -> AsyncIterator[Lab]:
-    """A server whose consumer threads the test plays letter by letter."""
+    """A server whose letters the test itself answers, instead of consumer threads."""
     async with running_lab() as started:
         yield started
 
 
 @pytest_asyncio.fixture
 async def wire() -> AsyncIterator[Wire]:
-    """A server whose consumer threads answer by a script; bytes pass as they are."""
+    """A server whose letters a script answers; the client sends raw bytes."""
     async with running() as started:
         yield started
 

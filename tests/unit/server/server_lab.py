@@ -1,4 +1,4 @@
-"""A real server, the generated stubs, and the test itself in the place of the consumer threads, letter by letter."""
+"""A real server and the generated stubs; the test itself answers the letters, instead of consumer threads."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,7 +34,7 @@ class Lab(Bench[Desk]):
         super().__init__(config, LAMBDAS, Desk)
 
     def use(self, channel: grpc.aio.Channel) -> None:
-        """What is called from here on goes through this channel."""
+        """Use this channel for all later calls."""
         self.channel = channel
         self.calls: Any = LambdaHostStub(channel)  # type: ignore[no-untyped-call]
         self.admin: Any = AdminStub(channel)  # type: ignore[no-untyped-call]
@@ -43,13 +43,13 @@ class Lab(Bench[Desk]):
         return Call(self.channel)
 
     async def spare(self, name: str = "deli", **fields: Any) -> Call:
-        """A stream that waits for a partition; ``fields`` are of its offer."""
+        """A spare stream; ``fields`` are of its Offer."""
         stream = self.stream()
         await self.offered(stream, name, **fields)
         return stream
 
     async def running(self, name: str = "deli", lease: str = "lease-1", **fields: Any) -> Call:
-        """A stream that has a partition, and said Ready."""
+        """A stream that has a partition and has sent Ready."""
         stream = await self.spare(name, **fields)
         await self.given(stream, name, lease, TopicPartition(LAMBDAS[name].topics[0], 0), 5, 1)
         return stream

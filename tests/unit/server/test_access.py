@@ -1,4 +1,4 @@
-"""Who may call: tokens, TLS, mutual TLS; and what everybody may ask."""
+"""Access control: tokens, TLS, mutual TLS, and calls that need neither."""
 
 import asyncio
 import subprocess
@@ -40,7 +40,7 @@ async def health(client: Client) -> int:
 
 
 async def services(client: Client, metadata: list[tuple[str, str]]) -> set[str]:
-    """What reflection lists."""
+    """The services that reflection lists."""
     call: Any = client.channel.stream_stream(REFLECTION)(metadata=metadata)
     await call.write(reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString())
     async with asyncio.timeout(PATIENCE):
@@ -54,7 +54,7 @@ async def services(client: Client, metadata: list[tuple[str, str]]) -> set[str]:
 # --- what everybody may ask -------------------------------------------------------------------------------------
 
 
-async def test_health_is_what_the_sidecar_was_last_told(wire: Wire, client: Client) -> None:
+async def test_health_is_the_last_state_that_was_set(wire: Wire, client: Client) -> None:
     assert await health(client) == health_pb2.HealthCheckResponse.NOT_SERVING
     await wire.server.healthy(True)
     assert await health(client) == health_pb2.HealthCheckResponse.SERVING
@@ -62,7 +62,7 @@ async def test_health_is_what_the_sidecar_was_last_told(wire: Wire, client: Clie
     assert await health(client) == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-async def test_it_is_well_when_every_lambda_is_ready(wire: Wire) -> None:
+async def test_the_server_is_healthy_when_every_lambda_is_ready(wire: Wire) -> None:
     wire.host.deliver([letters.Readiness("deli", True)])
     wire.host.deliver([letters.Readiness("scribe", True)])
     wire.host.deliver([letters.Readiness("deli", False)])
@@ -142,7 +142,9 @@ BY = {
         ({"token": TOKEN, "admin_token": TOKEN}, {"lambda"}, {"lambda"}),
     ],
 )
-async def test_which_token_opens_which_door(tokens: dict[str, str], lambdas: set[str], operators: set[str]) -> None:
+async def test_each_service_requires_its_token(
+    tokens: dict[str, str], lambdas: set[str], operators: set[str]
+) -> None:
     async with running(**tokens) as wire, wire.client() as client:
         wire.deli.answers[letters.Pause] = 3
         pause = admin_pb2.PauseRequest(lambda_name="deli", topic="words")
@@ -165,7 +167,7 @@ async def test_which_token_opens_which_door(tokens: dict[str, str], lambdas: set
             assert await health(client) == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-async def test_reflection_opens_with_each_of_the_tokens() -> None:
+async def test_reflection_accepts_each_token() -> None:
     async with running(token=TOKEN, admin_token=ADMIN) as wire, wire.client() as client:
         for who in ("lambda", "operator"):
             assert "kafka_sidecar.admin.v1.Admin" in await services(client, BY[who])
@@ -207,7 +209,7 @@ def signed(directory: Path, name: str, by: str) -> None:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two authorities, and what they signed."""
+    """Two authorities with the certificates that they signed."""
     directory = tmp_path_factory.mktemp("certificates")
     for name in ("ca", "other"):
         authority(directory, name)
@@ -233,12 +235,12 @@ def tls(directory: Path, *, mutual: bool = False) -> TlsConfig:
     )
 
 
-async def test_tls_serves_who_trusts_the_certificate(certificates: Path) -> None:
+async def test_tls_serves_clients_that_trust_the_certificate(certificates: Path) -> None:
     async with running(tls=tls(certificates)) as wire, wire.client(credentials(certificates)) as client:
         await wire.works(client)
 
 
-async def test_tls_is_not_for_plain_text_nor_for_who_does_not_trust_it(certificates: Path) -> None:
+async def test_tls_refuses_plain_text_and_clients_that_do_not_trust_the_certificate(certificates: Path) -> None:
     async with running(tls=tls(certificates)) as wire:
         async with wire.client() as plain:
             assert (await plain.refused("Checkpoint"))[0] is grpc.StatusCode.UNAVAILABLE
@@ -246,7 +248,7 @@ async def test_tls_is_not_for_plain_text_nor_for_who_does_not_trust_it(certifica
             assert (await doubtful.refused("Checkpoint"))[0] is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_mutual_tls_serves_whom_the_authority_has_signed(certificates: Path) -> None:
+async def test_mutual_tls_serves_clients_with_a_certificate_of_the_authority(certificates: Path) -> None:
     async with running(tls=tls(certificates, mutual=True)) as wire:
         async with wire.client(credentials(certificates, name="lambda")) as client:
             await wire.works(client)
@@ -277,7 +279,7 @@ async def test_it_listens_on_a_unix_socket(tmp_path: Path) -> None:
             await wire.works(client)
 
 
-async def test_an_address_in_use_is_told(wire: Wire) -> None:
+async def test_an_address_in_use_is_an_error(wire: Wire) -> None:
     with pytest.raises(OSError, match=f"cannot listen on {wire.server.address}: the address is in use") as caught:
         async with running(listen=wire.server.address):
             pass

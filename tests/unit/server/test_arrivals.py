@@ -1,4 +1,4 @@
-"""Who opens something and says nothing: it ends, in time or when others need its place, and keeps nobody out."""
+"""Calls and streams without a first message end in time, or to make room for others, and keep nobody out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.server import arrivals, lambda_host, refusals
-from sidecar.server.arrivals import MOST_RECEIVED
+from sidecar.server.arrivals import MAX_REQUEST_BYTES
 from sidecar.server.refusals import is_one_connection
 
 from .bench import PATIENCE, Call, offer
@@ -30,14 +30,14 @@ UNARY = [f"{HOST}/Checkpoint", f"{HOST}/Error", f"{HOST}/Produce", STATUS, CHECK
 
 @pytest.fixture(params=["tcp", "unix"])
 async def any_wire(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Wire]:
-    """A server on each kind of address: of a Unix socket's connections all look alike."""
+    """A server on each kind of address: all connections of a Unix socket look alike."""
     listen = "127.0.0.1:0" if request.param == "tcp" else f"unix://{tmp_path}/s.sock"
     async with running(listen=listen) as started:
         yield started
 
 
 async def silent_streams(wire: Wire, client: Client, count: int) -> list[Call]:
-    """Streams that say nothing, once the server has them all."""
+    """Open streams without an Offer, and wait until the server has them all."""
     calls = [client.process() for _ in range(count)]
     before = len(wire.host.arrivals.streams)
     await until(lambda: len(wire.host.arrivals.streams) == before + count)
@@ -51,13 +51,13 @@ async def until(what: Any) -> None:
 
 
 def withheld(client: Client, path: str) -> Any:
-    """A unary call whose message does not come."""
+    """A unary call without its message."""
     call: Any = client.channel.stream_unary(path)()
     return call
 
 
 async def first_ended(calls: list[Call]) -> tuple[grpc.StatusCode, str]:
-    """How the first of these ends that does: which came first at the server the client cannot know."""
+    """The status and text of the first call that ends: the client cannot know which one the server got first."""
     tasks = [asyncio.create_task(call.ended()) for call in calls]
     done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in others:
@@ -67,7 +67,7 @@ async def first_ended(calls: list[Call]) -> tuple[grpc.StatusCode, str]:
 
 
 async def welcome(client: Client, process_id: str, *, available: bool = True) -> Call:
-    """A stream that is let in; the letters of others may come in between."""
+    """A stream that gets its Welcome; letters of other streams may come in between."""
     call = client.process()
     await call.say(offer=offer(process_id=process_id))
     await call.expect("welcome")
@@ -84,7 +84,7 @@ async def status_of(call: Any) -> tuple[grpc.StatusCode, str]:
 # --- streams without an offer -------------------------------------------------------------------------------------
 
 
-async def test_a_new_process_gets_in_although_others_hold_all_places(any_wire: Wire) -> None:
+async def test_a_new_process_gets_in_although_silent_streams_fill_the_limit(any_wire: Wire) -> None:
     wire = any_wire
     wire.host.arrivals.streams.most = 20
     async with wire.client() as hostile, wire.client() as other, wire.client() as honest:
@@ -102,7 +102,7 @@ async def test_a_new_process_gets_in_although_others_hold_all_places(any_wire: W
 async def test_a_connection_has_few_streams_without_an_offer(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrivals, "MOST_SILENT_EACH", 2)
+    monkeypatch.setattr(arrivals, "MAX_SILENT_PER_CONNECTION", 2)
     held = await silent_streams(wire, client, 2)
     text = "offer: 2 streams of this connection have yet to make theirs"
     assert await client.process().ended() == (EXHAUSTED, text)
@@ -113,10 +113,10 @@ async def test_a_connection_has_few_streams_without_an_offer(
     await welcome(client, "p3")
 
 
-async def test_the_connections_of_a_unix_socket_are_not_taken_for_one(
+async def test_the_connections_of_a_unix_socket_have_no_common_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrivals, "MOST_SILENT_EACH", 2)
+    monkeypatch.setattr(arrivals, "MAX_SILENT_PER_CONNECTION", 2)
     async with running(listen=f"unix://{tmp_path}/s.sock") as wire, wire.client() as hostile, wire.client() as honest:
         await silent_streams(wire, hostile, 5)
         await wire.available(honest)
@@ -126,8 +126,8 @@ async def test_the_connections_of_a_unix_socket_are_not_taken_for_one(
 
 
 async def test_streams_without_available_make_room(any_wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lambda_host, "MOST_WITHOUT_PARTITION", 8)
-    monkeypatch.setattr(lambda_host, "LEAST_SHARE", 4)
+    monkeypatch.setattr(lambda_host, "MAX_WITHOUT_PARTITION", 8)
+    monkeypatch.setattr(lambda_host, "MIN_SHARE", 4)
     wire = any_wire
     async with wire.client() as hostile, wire.client() as honest:
         held = [await welcome(hostile, f"hostile {number}", available=False) for number in range(3)]
@@ -138,7 +138,7 @@ async def test_streams_without_available_make_room(any_wire: Wire, monkeypatch: 
             status, text = await call.ended()
             assert status is EXHAUSTED
             assert text.startswith("4 streams wait for a partition of 'deli'; this one, the oldest without Available")
-        # Those that could take a partition stay: there are too many, which is said.
+        # Streams with Available stay: so the offer is refused.
         late = honest.process()
         await late.say(offer=offer(process_id="one too many"))
         status, text = await late.ended()
@@ -155,15 +155,15 @@ async def test_streams_without_available_make_room(any_wire: Wire, monkeypatch: 
 async def test_a_call_without_its_message_ends(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """gRPC itself would wait for it for ever."""
-    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT", 0.01)
+    """gRPC itself would wait for the message for ever."""
+    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT_S", 0.01)
     text = "message: did not come within 0.01 s"
     assert await status_of(withheld(client, path)) == (grpc.StatusCode.DEADLINE_EXCEEDED, text)
     assert len(wire.host.arrivals.calls) == 0
 
 
-async def test_nor_does_one_that_is_refused_for_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT", 0.01)
+async def test_a_call_without_token_and_message_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT_S", 0.01)
     async with running(token="t" * 20) as wire, wire.client() as client:
         assert (await status_of(withheld(client, STATUS)))[0] is grpc.StatusCode.DEADLINE_EXCEEDED
         assert (await client.refused(STATUS))[0] is grpc.StatusCode.UNAUTHENTICATED
@@ -196,7 +196,7 @@ async def test_a_message_of_another_kind_is_refused_by_operators_calls_too(clien
 
 
 async def test_watches_make_room(wire: Wire, client: Client) -> None:
-    """`Watch` needs no token, and lasts as long as its client likes."""
+    """`Watch` needs no token, and lasts until its client ends it."""
     wire.host.arrivals.watches.most = 3
     held = []
     for number in range(3):
@@ -209,7 +209,7 @@ async def test_watches_make_room(wire: Wire, client: Client) -> None:
     await listed.write(reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString())
     assert isinstance(await listed.read(), bytes)
     assert (await status_of(held[0]))[0] is EXHAUSTED
-    # The others are served as ever.
+    # The other watches still work.
     await wire.server.healthy(True)
     for call in held[1:]:
         answer = health_pb2.HealthCheckResponse.FromString(await call.read())
@@ -241,15 +241,15 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 
 
 @pytest.mark.parametrize("called_before", [True, False])
-async def test_a_message_that_grpc_refuses_is_logged_with_whose_it_was(
+async def test_a_message_that_grpc_refuses_is_logged_with_its_lambda_and_process(
     any_wire: Wire, log: Log, called_before: bool
 ) -> None:
-    """gRPC answers it, and of the call nothing is left but that it is over."""
+    """gRPC itself answers the call; the handler only sees that it has ended."""
     async with any_wire.client() as client:
         await any_wire.assigned(client, "L1")
         if called_before:
             await client.checkpoint(pb.CheckpointEntry(lease="L1", offset=1))
-        code, text = await client.refused("Produce", bytes(MOST_RECEIVED + 1))
+        code, text = await client.refused("Produce", bytes(MAX_REQUEST_BYTES + 1))
         assert code is EXHAUSTED
         assert "larger than max" in text
         await until(lambda: log.lines)
@@ -257,21 +257,24 @@ async def test_a_message_that_grpc_refuses_is_logged_with_whose_it_was(
     assert line["peer"].startswith(("ipv4:127.0.0.1:", "unix:"))
     assert (line["status"], line["lambda_"], line["process"]) == ("RESOURCE_EXHAUSTED", "deli", "p1")
     assert (
-        line["error"] == f"message: did not come whole; gRPC itself refuses what has more than {MOST_RECEIVED} bytes"
+        line["error"]
+        == f"message: did not come whole; gRPC itself refuses what has more than {MAX_REQUEST_BYTES} bytes"
     )
 
 
-async def test_where_it_cannot_be_told_whose_it_was_all_are_named(any_wire: Wire, log: Log) -> None:
+async def test_all_lambdas_of_the_host_are_logged_if_the_sender_is_unknown(any_wire: Wire, log: Log) -> None:
     async with any_wire.client() as client, any_wire.client() as another:
         await any_wire.assigned(client, "L1")
         await any_wire.assigned(client, "L2", "scribe", process_id="p2")
-        await another.refused("Error", bytes(MOST_RECEIVED + 1))
+        await another.refused("Error", bytes(MAX_REQUEST_BYTES + 1))
         await until(lambda: log.lines)
     assert log.lines[0]["lambdas"] == ["deli", "scribe"]
 
 
-async def test_an_offer_too_many_is_logged_with_whose_it_is(wire: Wire, client: Client, log: Log) -> None:
-    for _ in range(lambda_host.MOST_SPARES):
+async def test_an_offer_beyond_the_limit_is_logged_with_its_lambda_and_process(
+    wire: Wire, client: Client, log: Log
+) -> None:
+    for _ in range(lambda_host.MAX_SPARES):
         await wire.available(client)
     call = client.process()
     await call.say(offer=offer())
@@ -294,8 +297,8 @@ async def test_a_caller_that_cancels_has_not_sent_too_much(wire: Wire, client: C
 # --- what is kept of an offer -------------------------------------------------------------------------------------
 
 
-async def test_of_an_offer_only_what_is_used_is_kept(wire: Wire, client: Client) -> None:
-    """Whatever else it brings: a later version's fields, capabilities without end."""
+async def test_only_the_used_fields_of_an_offer_are_kept(wire: Wire, client: Client) -> None:
+    """Others are dropped: fields of a later version, thousands of capabilities."""
     large = offer(capabilities=["x" * 1000] * 500, pid=7, lambda_version="v", client=pb.Client(name="sdk"))
     unknown = b"\xfa\x7f" + b"\xa0\xc2\x1e" + bytes(500_000)  # field 2047, of 500,000 bytes
     call = client.process()

@@ -1,4 +1,4 @@
-"""The unary calls: checkpoints and errors find their lambda by the lease, and operators ask how things are."""
+"""The unary calls: checkpoints and errors reach their lambda by the lease; operators get the status."""
 
 import asyncio
 import time
@@ -45,7 +45,7 @@ def status(**fields: Any) -> LambdaStatus:
 
 
 def call(method: Any, request: Any) -> asyncio.Future[Any]:
-    """Begin a call that is to be answered by the test."""
+    """Begin a call that the test will answer."""
 
     async def response() -> Any:
         return await method(request, timeout=PATIENCE)
@@ -115,7 +115,7 @@ async def test_an_unknown_lease_is_stale_and_nobody_is_asked(lab: Lab) -> None:
     assert lab.deli.empty()
 
 
-async def test_no_entries_no_results(lab: Lab) -> None:
+async def test_a_request_without_entries_has_no_results(lab: Lab) -> None:
     assert await call(lab.calls.Checkpoint, pb.CheckpointRequest()) == pb.CheckpointResponse()
 
 
@@ -170,7 +170,7 @@ async def test_an_error_is_routed_and_answered(lab: Lab) -> None:
     assert lab.deli.empty()
 
 
-async def test_an_error_that_tells_only_what_it_must(lab: Lab) -> None:
+async def test_an_error_with_the_required_fields_only(lab: Lab) -> None:
     await lab.running(lease="d1")
     response = call(lab.calls.Error, pb.ErrorRequest(lease="d1", action=pb.ERROR_ACTION_REPORT))
     letter = await lab.deli.expect(letters.Failed)

@@ -1,4 +1,4 @@
-"""Streams and calls of lambda processes at their edges, over a real connection."""
+"""Edge cases of streams and calls of lambda processes, over a real connection."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ from .wire import P0, Client, Wire, entry
 Code = grpc.StatusCode
 
 
-async def test_an_offset_of_zero_is_an_offset(wire: Wire, client: Client) -> None:
+async def test_offset_zero_is_a_valid_offset(wire: Wire, client: Client) -> None:
     call, stream = await wire.available(client)
     wire.deli.say(Assign(stream, "L1", P0, 0, 1))
     assert (await call.expect("assigned")).HasField("start_offset")
@@ -36,7 +36,7 @@ async def test_an_offset_of_zero_is_an_offset(wire: Wire, client: Client) -> Non
     assert (await wire.deli.expect(letters.Closed)).last == Progress(0)
 
 
-async def test_a_delivery_to_a_stream_that_has_ended_is_nothing(wire: Wire, client: Client) -> None:
+async def test_a_delivery_to_an_ended_stream_is_ignored(wire: Wire, client: Client) -> None:
     call, stream = await wire.available(client)
     await call.half_close()
     await wire.deli.expect(letters.StreamLost)
@@ -129,6 +129,6 @@ async def test_a_pause_and_its_end(wire: Wire, client: Client, pause: pb.Pause, 
     assert await call.expect("resumed") == pb.Resumed(number=pause.number, from_offset=17)
 
 
-async def test_the_end_of_the_sidecar_is_asked_for(wire: Wire) -> None:
+async def test_on_critical_exit_ends_the_sidecar(wire: Wire) -> None:
     wire.host.deliver([letters.Exit("deli", "words/0: too bad")])
     assert wire.exits == [("deli", "words/0: too bad")]

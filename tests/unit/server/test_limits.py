@@ -1,4 +1,4 @@
-"""What bounds a client that does not know when to stop: streams, frames, late answers, lines of log."""
+"""Limits for abusive clients: streams, frames, late answers, log lines."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.mail import letters
 from sidecar.partitions.vocabulary import Assign, CheckpointOutcome, ErrorOutcome, Resumed
 from sidecar.server import calls, lambda_host, reading, refusals, stream
-from sidecar.server.refusals import FREE, LONGEST, RATE, Refusals
+from sidecar.server.refusals import FORGIVEN_CALLS_PER_S, FREE_CALLS, MAX_DELAY_S, Refusals
 
 from .bench import PATIENCE, offer
 from .wire import P0, Client, Wire, entry
@@ -20,7 +20,7 @@ EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class Clock:
-    """Time that passes where somebody sleeps."""
+    """A clock that advances when a task sleeps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -42,8 +42,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 # --- streams ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_process_keeps_few_streams_that_wait(wire: Wire, client: Client) -> None:
-    spares = [await wire.available(client) for _ in range(lambda_host.MOST_SPARES)]
+async def test_a_process_has_few_spare_streams(wire: Wire, client: Client) -> None:
+    spares = [await wire.available(client) for _ in range(lambda_host.MAX_SPARES)]
     late = client.process()
     await late.say(offer=offer())
     status, text = await late.ended()
@@ -52,7 +52,7 @@ async def test_a_process_keeps_few_streams_that_wait(wire: Wire, client: Client)
         "offer.process_id: 4 streams of this process wait for a partition of 'deli' already; "
         "keep one, and open the next when it is assigned"
     )
-    # Another process, and another lambda, are not meant; and one that gets a partition makes room.
+    # The limit is for one process of one lambda; a stream that gets a partition makes room.
     await wire.available(client, process_id="p2")
     await wire.available(client, "scribe")
     wire.deli.say(Assign(spares[0][1], "L1", P0, 0, 1))
@@ -64,11 +64,11 @@ async def test_a_process_keeps_few_streams_that_wait(wire: Wire, client: Client)
     await wire.available(client)
 
 
-async def test_a_lambda_has_its_share_of_all_streams_that_wait(
+async def test_a_lambda_has_its_share_of_all_spare_streams(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lambda_host, "MOST_WITHOUT_PARTITION", 6)
-    monkeypatch.setattr(lambda_host, "LEAST_SHARE", 2)
+    monkeypatch.setattr(lambda_host, "MAX_WITHOUT_PARTITION", 6)
+    monkeypatch.setattr(lambda_host, "MIN_SHARE", 2)
     for number in range(3):
         await wire.available(client, process_id=f"p{number}")
     late = client.process()
@@ -83,7 +83,7 @@ async def test_a_lambda_has_its_share_of_all_streams_that_wait(
 
 
 async def test_counts_end_with_their_streams(wire: Wire, client: Client) -> None:
-    for _ in range(3 * lambda_host.MOST_SPARES):
+    for _ in range(3 * lambda_host.MAX_SPARES):
         await wire.works(client)
     assert not wire.host._spares_of_process
     assert not wire.host._spares["deli"]
@@ -91,11 +91,11 @@ async def test_counts_end_with_their_streams(wire: Wire, client: Client) -> None
     assert not any(map(len, wire.host._unavailable.values()))
 
 
-async def test_a_client_that_never_reads_what_it_asks_for_is_ended(
+async def test_a_stream_whose_client_never_reads_is_ended(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call, stream_id = await wire.assigned(client, "L1")
-    monkeypatch.setattr(stream, "MOST_WAITING", 3)
+    monkeypatch.setattr(stream, "MAX_WAITING_FRAMES", 3)
     wire.host.deliver([Resumed(stream_id, number, 0) for number in range(4)])
 
     async def read_all() -> None:
@@ -111,7 +111,7 @@ async def test_a_client_that_never_reads_what_it_asks_for_is_ended(
 
 
 @pytest.mark.parametrize("has_partition", [False, True])
-async def test_frames_without_end_are_read_slowly(
+async def test_a_flood_of_frames_is_read_slowly(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch, has_partition: bool
 ) -> None:
     slept: list[float] = []
@@ -127,8 +127,8 @@ async def test_frames_without_end_are_read_slowly(
     monkeypatch.setattr(reading, "asyncio", Sleeping)
     monkeypatch.setattr(reading, "monotonic", lambda: 1000.0)
     call, _ = await (wire.assigned(client, "L1") if has_partition else wire.available(client))
-    rate = reading.LEASE_RATE if has_partition else reading.SPARE_RATE
-    for _ in range(int(reading.BURST) + 2):
+    rate = reading.LEASE_FRAMES_PER_S if has_partition else reading.SPARE_FRAMES_PER_S
+    for _ in range(int(reading.BURST_FRAMES) + 2):
         await call.send(b"")
     async with asyncio.timeout(PATIENCE):
         await paced.wait()
@@ -140,41 +140,39 @@ async def test_frames_without_end_are_read_slowly(
 
 async def test_the_first_answers_are_not_late(clock: Clock) -> None:
     waiting = Refusals()
-    for _ in range(int(FREE)):
+    for _ in range(int(FREE_CALLS)):
         await waiting.late("peer")
     assert clock.slept == []
     await waiting.late("peer")
-    assert clock.slept == [1 / RATE]
+    assert clock.slept == [1 / FORGIVEN_CALLS_PER_S]
     await waiting.late("another")
     assert len(clock.slept) == 1
 
 
 async def test_answers_become_later_up_to_a_bound_and_are_forgiven(clock: Clock) -> None:
     waiting = Refusals()
-    for _ in range(int(FREE + 2 * LONGEST * RATE)):
+    for _ in range(int(FREE_CALLS + 2 * MAX_DELAY_S * FORGIVEN_CALLS_PER_S)):
         await waiting.late("peer")
     assert clock.slept == sorted(clock.slept)
-    assert clock.slept[-1] == LONGEST
-    clock.now += LONGEST + FREE / RATE
+    assert clock.slept[-1] == MAX_DELAY_S
+    clock.now += MAX_DELAY_S + FREE_CALLS / FORGIVEN_CALLS_PER_S
     clock.slept.clear()
-    await waiting.late("peer", FREE)
+    await waiting.late("peer", FREE_CALLS)
     assert clock.slept == []
 
 
-async def test_what_is_kept_of_peers_and_late_answers_is_bounded(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_remembered_peers_and_late_answers_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = Refusals()
-    monkeypatch.setattr(refusals, "MOST_DEBTS", 10)
+    monkeypatch.setattr(refusals, "MAX_DEBTS", 10)
     for number in range(100):
         await waiting.late(f"peer {number}")
     assert [*waiting._debts] == [f"peer {number}" for number in range(90, 100)]
-    monkeypatch.setattr(refusals, "MOST_LATE", 0)
+    monkeypatch.setattr(refusals, "MAX_LATE", 0)
     await waiting.late("peer", 1000)
     assert clock.slept == []
 
 
-async def test_a_connection_whose_streams_come_and_go_is_welcome_later(
+async def test_a_connection_whose_streams_come_and_go_gets_late_welcomes(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
@@ -186,25 +184,25 @@ async def test_a_connection_whose_streams_come_and_go_is_welcome_later(
 
     monkeypatch.setattr(refusals, "asyncio", Sleeping)
     monkeypatch.setattr(refusals, "monotonic", lambda: 1000.0)
-    for _ in range(int(FREE)):
+    for _ in range(int(FREE_CALLS)):
         await wire.works(client)
     assert slept == []
     await wire.works(client)
     await wire.works(client)
-    assert slept == [1 / RATE]
+    assert slept == [1 / FORGIVEN_CALLS_PER_S]
     async with wire.client() as another:
         await wire.works(another)
     assert len(slept) == 1
-    # One that has had a partition is not meant.
+    # A stream that has had a partition does not count.
     call, stream_id = await wire.assigned(client, "L1")
     await call.say(closed=pb.Closed(reason=pb.CLOSED_REASON_STOPPED))
     await wire.deli.expect(letters.Closed)
     assert await wire.deli.expect(letters.StreamLost) == letters.StreamLost(stream_id)
     await wire.works(client)
-    assert slept == [1 / RATE, 2 / RATE, 2 / RATE]
+    assert slept == [1 / FORGIVEN_CALLS_PER_S, 2 / FORGIVEN_CALLS_PER_S, 2 / FORGIVEN_CALLS_PER_S]
 
 
-async def test_calls_without_use_are_answered_late_and_others_are_not(
+async def test_only_useless_calls_are_answered_late(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     costs: list[float] = []
@@ -230,12 +228,12 @@ async def test_calls_without_use_are_answered_late_and_others_are_not(
     assert len(costs) == 1
 
 
-async def test_large_requests_that_wait_are_few(wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "MOST_LARGE", 1)
+async def test_few_large_requests_may_wait(wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "MAX_LARGE_REQUESTS", 1)
     await wire.assigned(client, "L1")
     put: asyncio.Queue[letters.Letter] = asyncio.Queue()
     monkeypatch.setattr(wire.deli, "put", put.put_nowait)
-    request = pb.CheckpointRequest(entries=[entry("L1", 1)] * (calls.CHUNK + 1))
+    request = pb.CheckpointRequest(entries=[entry("L1", 1)] * (calls.ENTRIES_AT_ONCE + 1))
     begun = asyncio.ensure_future(client.unary("Checkpoint", request))
     async with asyncio.timeout(PATIENCE):
         letter = await put.get()
@@ -245,9 +243,9 @@ async def test_large_requests_that_wait_are_few(wire: Wire, client: Client, monk
         "entries: 1 calls with more than 500 of them wait already; keep one call under way",
     )
     wire.deli.say(letters.Answer(letter.reply, [(CheckpointOutcome.ACCEPTED, None)] * len(letter.entries)))
-    assert len(pb.CheckpointResponse.FromString(await begun).results) == calls.CHUNK + 1
+    assert len(pb.CheckpointResponse.FromString(await begun).results) == calls.ENTRIES_AT_ONCE + 1
     monkeypatch.undo()
-    assert len(await client.checkpoint(*request.entries)) == calls.CHUNK + 1
+    assert len(await client.checkpoint(*request.entries)) == calls.ENTRIES_AT_ONCE + 1
 
 
 # --- the log ------------------------------------------------------------------------------------------------------
@@ -263,7 +261,7 @@ class Log:
         self.lines.append({"event": event, **fields})
 
 
-async def test_refusals_of_one_kind_make_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusals_of_one_kind_are_few_log_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     log = Log()
     later: list[Callable[[], None]] = []
     monkeypatch.setattr(refusals, "_log", log)
@@ -296,10 +294,10 @@ async def test_refusals_of_one_kind_make_few_lines(monkeypatch: pytest.MonkeyPat
     assert len(log.lines) == 5
 
 
-async def test_hosts_without_end_make_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusals_to_many_hosts_are_few_log_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     log = Log()
     monkeypatch.setattr(refusals, "_log", log)
     noting = Refusals()
-    for host in range(10 * refusals.MOST_KINDS):
+    for host in range(10 * refusals.MAX_KINDS):
         noting.note(f"ipv6:[2001:db8::{host:x}]:50000", "NOT_FOUND")
-    assert len(log.lines) == refusals.MOST_KINDS + 1
+    assert len(log.lines) == refusals.MAX_KINDS + 1

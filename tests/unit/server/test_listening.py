@@ -1,4 +1,4 @@
-"""Where the server listens, and what it says when it cannot."""
+"""The server's addresses, and its errors when it cannot listen."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from sidecar.server import unix_socket
 from .server_lab import Lab, running_lab
 
 
-async def test_a_free_port_is_told(lab: Lab) -> None:
+async def test_port_0_takes_a_free_port_and_the_address_names_it(lab: Lab) -> None:
     host, port = lab.server.address.rsplit(":", 1)
     assert host == "127.0.0.1"
     assert int(port) > 0
@@ -38,7 +38,7 @@ async def test_two_servers_on_one_unix_socket(tmp_path: Path) -> None:
         await first.running()
 
 
-async def test_a_socket_that_a_killed_server_left_behind_is_replaced(tmp_path: Path) -> None:
+async def test_the_socket_of_a_killed_server_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s.sock"
     with socket.socket(socket.AF_UNIX) as abandoned:
         abandoned.bind(str(path))
@@ -53,12 +53,12 @@ async def must_not_start(address: str, text: str) -> None:
             pass
 
 
-async def test_a_socket_in_a_directory_that_is_not_there(tmp_path: Path) -> None:
+async def test_a_socket_in_a_missing_directory(tmp_path: Path) -> None:
     await must_not_start(f"unix://{tmp_path}/none/s.sock", f"there is no directory {tmp_path}/none; make it first")
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "symlink"])
-async def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
+async def test_a_path_that_is_no_socket_is_not_replaced(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "s.sock"
     if kind == "file":
         path.write_text("mine")
@@ -71,8 +71,8 @@ async def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> Non
     assert path.lstat() == before
 
 
-async def test_a_server_that_accepts_nothing_at_the_moment_lives(tmp_path: Path) -> None:
-    """A stopped process, whose queue of connections is full: a look must neither hang nor take its place."""
+async def test_a_server_that_does_not_accept_at_the_moment_counts_as_alive(tmp_path: Path) -> None:
+    """The queue of a frozen server is full: the check must neither hang nor replace its socket."""
     path = tmp_path / "s.sock"
     with socket.socket(socket.AF_UNIX) as stopped, ExitStack() as stack:
         stopped.bind(str(path))
@@ -90,7 +90,7 @@ async def test_a_server_that_accepts_nothing_at_the_moment_lives(tmp_path: Path)
 @pytest.mark.parametrize("mode", ["0660", "0600", "0666", "600", None])
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
 async def test_the_sockets_mode(tmp_path: Path, mode: str | None, umask: int) -> None:
-    """Whatever the umask is, and from the moment on that the socket is there."""
+    """The mode holds with any umask, and from the moment at which the socket exists."""
     path = tmp_path / "s.sock"
     before = os.umask(umask)
     try:
@@ -103,7 +103,7 @@ async def test_the_sockets_mode(tmp_path: Path, mode: str | None, umask: int) ->
 
 
 def test_nobody_gets_in_before_the_mode_is_set(tmp_path: Path) -> None:
-    """Between the bind and a chmod there would be a moment."""
+    """With a chmod after the bind there would be a moment without protection."""
     path = tmp_path / "s.sock"
     with socket.socket(socket.AF_UNIX) as bound, unix_socket.made(str(path), 0o600, "here"):
         bound.bind(str(path))
@@ -111,7 +111,7 @@ def test_nobody_gets_in_before_the_mode_is_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["0o660", "rw", "", "0888", "66", "17777", "-660", 660, 0o660, None, True])
-def test_what_is_no_mode(mode: object) -> None:
+def test_an_invalid_mode_is_refused(mode: object) -> None:
     with pytest.raises(ValidationError, match=r"expected a mode|no mode"):
         ServerConfig.model_validate({"socket_mode": mode})
 

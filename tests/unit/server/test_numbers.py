@@ -1,4 +1,4 @@
-"""The core's words and the contract's carry the same names and numbers, so the server needs no translation."""
+"""The enums of the core and of the contract have the same names and numbers, so the server needs no translation."""
 
 from enum import IntEnum
 from typing import Any

@@ -1,4 +1,4 @@
-"""What operators order of one partition: asked of the lambda's thread, checked before, and refused with a reason."""
+"""Operators' calls for one partition: they are checked, passed on to the thread, and refused with a reason."""
 
 import asyncio
 from typing import Any
@@ -23,7 +23,7 @@ ORDERS: list[tuple[str, type[Any], type[Any]]] = [
 
 
 def call(method: Any, request: Any) -> asyncio.Future[Any]:
-    """Begin a call that is to be answered by the test."""
+    """Begin a call that the test will answer."""
 
     async def response() -> Any:
         return await method(request, timeout=PATIENCE)
@@ -32,13 +32,13 @@ def call(method: Any, request: Any) -> asyncio.Future[Any]:
 
 
 async def outcome(method: Any, request: Any) -> tuple[grpc.StatusCode, str]:
-    """How a call ends that is refused."""
+    """The status and text of a refused call."""
     begun = method(request, timeout=PATIENCE)
     return await begun.code(), await begun.details()
 
 
 def order(kind: type[Any], **fields: Any) -> Any:
-    """A request that is taken, unless a field says otherwise."""
+    """A valid request, unless ``fields`` make it invalid."""
     to = {"offset": 1} if kind is pb.SeekRequest else {}
     return kind(**{**WHERE, **to, **fields})
 
@@ -92,7 +92,7 @@ async def test_seek(lab: Lab, to: dict[str, Any], told: letters.SeekTo) -> None:
         ({"edge": 9}, "edge: 9 is none of EARLIEST, LATEST"),
     ],
 )
-async def test_seek_to_nowhere(lab: Lab, to: dict[str, Any], text: str) -> None:
+async def test_a_seek_without_a_valid_target_is_refused(lab: Lab, to: dict[str, Any], text: str) -> None:
     request = pb.SeekRequest(**WHERE, **to)
     assert await outcome(lab.admin.Seek, request) == (grpc.StatusCode.INVALID_ARGUMENT, text)
     assert lab.deli.empty()
@@ -111,7 +111,7 @@ async def test_seek_to_nowhere(lab: Lab, to: dict[str, Any], text: str) -> None:
         ({"partition": -1}, grpc.StatusCode.INVALID_ARGUMENT, "partition: -1 is negative"),
     ],
 )
-async def test_a_partition_that_cannot_be(
+async def test_an_invalid_partition_is_refused(
     lab: Lab, method: str, kind: Any, _letter: Any, wrong: dict[str, Any], code: grpc.StatusCode, text: str
 ) -> None:
     assert await outcome(getattr(lab.admin, method), order(kind, **wrong)) == (code, text)
@@ -128,7 +128,7 @@ async def test_a_partition_that_cannot_be(
     ],
 )
 @pytest.mark.parametrize(("method", "request_", "letter"), ORDERS)
-async def test_an_order_that_is_refused(
+async def test_a_refused_order(
     lab: Lab, method: str, request_: Any, letter: Any, kind: RefusalKind, code: grpc.StatusCode
 ) -> None:
     begun = asyncio.ensure_future(outcome(getattr(lab.admin, method), order(request_)))

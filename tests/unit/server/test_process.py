@@ -1,4 +1,4 @@
-"""The Serve stream: what a lambda sends becomes letters, what a consumer thread says becomes frames."""
+"""The Serve stream: a client's frames become letters, a consumer thread's letters become frames."""
 
 import asyncio
 import json
@@ -75,7 +75,7 @@ async def test_the_size_that_the_client_can_receive(lab: Lab) -> None:
     assert (await lab.deli.expect(letters.Available)).max_message_bytes == 5000
 
 
-async def test_frames_leave_in_order_and_each_batch_is_told(lab: Lab) -> None:
+async def test_frames_are_written_in_order_and_each_batch_is_reported(lab: Lab) -> None:
     stream = await lab.running()
     sent = [batch(5 + number, [b"%d" % number]) for number in range(20)]
     lab.host.deliver([letters.Send(stream.id, data) for data in sent])
@@ -85,7 +85,7 @@ async def test_frames_leave_in_order_and_each_batch_is_told(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "deadline_ms"), [(2.5, 2500), (-0.1, 0)])
-async def test_revoked_carries_what_remains(lab: Lab, seconds: float, deadline_ms: int) -> None:
+async def test_revoked_carries_the_remaining_time(lab: Lab, seconds: float, deadline_ms: int) -> None:
     stream = await lab.running()
     lab.host.deliver([Revoke(stream.id, RevokeReason.HAND_OVER, seconds)])
     revoked = await stream.expect("revoked")
@@ -102,7 +102,7 @@ async def test_closed_carries_the_last_checkpoint(lab: Lab) -> None:
     assert await lab.deli.expect(letters.StreamLost) == letters.StreamLost(stream.id)
 
 
-async def test_closed_without_news_and_with_an_unknown_reason(lab: Lab) -> None:
+async def test_closed_without_a_checkpoint_and_with_an_unknown_reason(lab: Lab) -> None:
     stream = await lab.running()
     data = pb.LambdaFrame(closed=pb.Closed()).SerializeToString()
     assert data == b"\x22\x00"
@@ -149,7 +149,7 @@ async def test_the_sidecar_ends_a_stream(lab: Lab, reason: EndReason, status: gr
     assert await lab.deli.expect(letters.StreamLost) == letters.StreamLost(stream.id)
 
 
-async def test_refusing_ends_spares_and_spares_those_that_have_a_partition(lab: Lab) -> None:
+async def test_refusing_offers_ends_spare_streams_only(lab: Lab) -> None:
     spare, running = await lab.spare(process_id="p1"), await lab.running(process_id="p2")
     lab.host.refuse("the sidecar shuts down")
     refusal = (grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
@@ -179,7 +179,7 @@ async def test_refusing_while_a_welcome_is_written(lab: Lab, monkeypatch: pytest
 
 
 async def test_a_stream_that_offers_nothing_in_time(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "OFFER_TIMEOUT", 0.01)
+    monkeypatch.setattr(arrivals, "OFFER_TIMEOUT_S", 0.01)
     assert await lab.stream().ended() == (grpc.StatusCode.DEADLINE_EXCEEDED, "offer: did not come within 0.01 s")
 
 
@@ -194,7 +194,7 @@ async def test_a_stream_that_offers_nothing_in_time(lab: Lab, monkeypatch: pytes
         ("client.language", 256, offer(client=pb.Client(language="x" * 257))),
     ],
 )
-async def test_what_is_too_long_in_an_offer(lab: Lab, field: str, most: int, wrong: pb.Offer) -> None:
+async def test_an_offer_with_a_too_long_field(lab: Lab, field: str, most: int, wrong: pb.Offer) -> None:
     stream = lab.stream()
     await stream.say(offer=wrong)
     refusal = (grpc.StatusCode.INVALID_ARGUMENT, f"offer.{field}: longer than {most} bytes")
@@ -210,7 +210,7 @@ async def test_each_lambda_has_its_own_mailbox(lab: Lab) -> None:
     assert lab.desks["scribe"].empty()
 
 
-async def test_what_a_process_says_of_itself_is_kept_while_it_has_a_stream(lab: Lab) -> None:
+async def test_a_processs_information_is_kept_while_it_has_a_stream(lab: Lab) -> None:
     client = pb.Client(name="sdk", version="1.2", language="python 3")
     first = await lab.spare(instance="pod-1", pid=17, client=client, lambda_version="7.1")
     second = await lab.running()
@@ -221,7 +221,7 @@ async def test_what_a_process_says_of_itself_is_kept_while_it_has_a_stream(lab: 
     assert lab.host.processes == {}
 
 
-async def test_healthy_is_who_has_all_lambdas_ready(lab: Lab) -> None:
+async def test_the_health_needs_all_lambdas_to_be_ready(lab: Lab) -> None:
     for name, is_ready in (("deli", True), ("scribe", True), ("deli", False), ("deli", True)):
         lab.host.deliver([letters.Readiness(name, is_ready)])
     assert lab.health == [False, True, False, True]

@@ -1,4 +1,4 @@
-"""The call Produce: what is refused and why, what an lambda_producer gets of it, and what each outcome is called."""
+"""The call Produce: refusals, the records that the lambda producer gets, and the outcomes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sidecar.producing.lambda_producer import FullError, LambdaProducer, Outgoin
 from sidecar.server import frames, producing
 from sidecar.server.admin import Admin
 from sidecar.server.frames import InvalidFrameError
-from sidecar.server.producing import MOST_RECORDS, MOST_TOPICS, nothing_written, outgoing, refused_topic
+from sidecar.server.producing import MAX_RECORDS, MAX_TOPICS, nothing_written, outgoing, refused_topic
 from sidecar.server.runtime import LambdaRuntime
 from sidecar.status import LambdaStatus
 
@@ -30,7 +30,7 @@ Code = grpc.StatusCode
 
 
 class Bin(LambdaProducer):
-    """An lambda_producer that keeps what it gets, and answers when the test lets it."""
+    """A lambda producer that keeps its records, and answers when the test says so."""
 
     def __init__(self) -> None:
         super().__init__("deli", {})
@@ -63,7 +63,7 @@ async def lambda_producer(wire: Wire) -> Bin:
 
 
 def request(lease: str = "L1", **fields: Any) -> pb.ProduceRequest:
-    """One record to `out`, unless a field says otherwise."""
+    """A request with one record for `out`, unless ``fields`` differ."""
     return pb.ProduceRequest(**{"lease": lease, "topics": ["out"], "values": [b"x"], **fields})
 
 
@@ -78,9 +78,9 @@ TWO: dict[str, Any] = {"values": [b"a", b""]}
 MALFORMED: list[tuple[str, dict[str, Any]]] = [
     ("lease: missing", {"lease": ""}),
     ("values: 0 records", {"values": []}),
-    (f"values: {MOST_RECORDS + 1} records", {"values": [b""] * (MOST_RECORDS + 1)}),
+    (f"values: {MAX_RECORDS + 1} records", {"values": [b""] * (MAX_RECORDS + 1)}),
     ("topics: 0, a request has 1", {"topics": []}),
-    (f"topics: {MOST_TOPICS + 1}, a request has 1", {"topics": ["out"] * (MOST_TOPICS + 1)}),
+    (f"topics: {MAX_TOPICS + 1}, a request has 1", {"topics": ["out"] * (MAX_TOPICS + 1)}),
     ("topic_indexes: 1 entries, one per record would be 2", {**TWO, "topic_indexes": [0]}),
     ("topic_indexes: 1, but there are 1 topics", {**TWO, "topic_indexes": [0, 1]}),
     ("keys: 1 entries, one per record would be 2", {**TWO, "keys": [b""]}),
@@ -121,7 +121,7 @@ async def test_malformed_columns_are_refused_by_name(
     assert (await produced(client, request())).outcomes == [pb.PRODUCE_OUTCOME_WRITTEN]
 
 
-async def test_what_is_no_request_at_all(client: Client) -> None:
+async def test_bytes_that_are_no_request_are_refused(client: Client) -> None:
     code, _ = await client.refused("Produce", b"\xff\xff\xff garbage")
     assert code is Code.INVALID_ARGUMENT
 
@@ -159,7 +159,7 @@ NAMES: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.parametrize(("name", "text"), NAMES)
-def test_a_record_that_cannot_be_written_is_refused_by_itself(name: bytes, text: str) -> None:
+def test_a_record_that_cannot_be_written_is_refused_alone(name: bytes, text: str) -> None:
     made = outgoing(
         request(
             values=[b"1", b"2", b"3", b"4"],
@@ -203,7 +203,7 @@ records = st.builds(
 
 
 @given(st.lists(records, min_size=1, max_size=20))
-def test_what_the_sdk_sends_is_what_the_outlet_gets(wanted: list[Outgoing]) -> None:
+def test_the_lambda_producer_gets_the_records_that_the_sdk_sends(wanted: list[Outgoing]) -> None:
     outcome: Any = None
     waiting = [_Waiting(r.topic, r.key, r.value, r.headers, r.partition, 0, outcome) for r in wanted]
     wired = pb.ProduceRequest.FromString(_request("L1", waiting).SerializeToString())
@@ -260,21 +260,21 @@ def test_any_bytes_are_records_or_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize("topic", ["x", "x" * 900_000, "\n" * 900_000, "ü" * 400_000])
 def test_the_answer_to_many_records_stays_small(topic: str) -> None:
-    """A text is there for each of ten thousand records: what a client says must not come back in it as it is."""
-    asked = request(topics=[topic], values=[b""] * MOST_RECORDS)
+    """Each of ten thousand records has an error text: it must not repeat the client's text in full."""
+    asked = request(topics=[topic], values=[b""] * MAX_RECORDS)
     config = lambda_config("deli").model_copy(update={"produce": tuple("y" * 200 + str(n) for n in range(9))})
     text = refused_topic(asked, config)
     answer = nothing_written(len(asked.values), pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, text)
     assert len(answer) < 4 * 1024 * 1024
     errors = pb.ProduceResponse.FromString(answer).errors
-    assert len(errors) == MOST_RECORDS
+    assert len(errors) == MAX_RECORDS
     assert errors[-1].startswith(f"the topic {topic[0]!r}"[:-1])
 
 
 # --- leases -------------------------------------------------------------------------------------------------------
 
 
-async def test_records_go_to_the_lambdas_outlet(wire: Wire, client: Client, lambda_producer: Bin) -> None:
+async def test_records_go_to_the_lambdas_producer(wire: Wire, client: Client, lambda_producer: Bin) -> None:
     await wire.assigned(client, "L1")
     asked = request(values=[b"a", b"b"], keys=[b"k", b""], null_keys=[1], topics=["more"])
     answer = await produced(client, asked)
@@ -293,7 +293,7 @@ async def must_be_stale(client: Client, lambda_producer: Bin, lease: str = "L1")
     assert len(lambda_producer.got) == before
 
 
-async def test_a_lease_that_nobody_has(wire: Wire, client: Client, lambda_producer: Bin) -> None:
+async def test_an_unknown_lease_is_stale(wire: Wire, client: Client, lambda_producer: Bin) -> None:
     await wire.assigned(client, "L1")
     await must_be_stale(client, lambda_producer, "L2")
     await must_be_stale(client, lambda_producer, "l1")
@@ -326,7 +326,7 @@ async def test_after_an_error_nothing_is_written(
 
 
 @pytest.mark.parametrize("reason", RevokeReason)
-async def test_a_drain_may_still_write_but_for_what_is_lost(
+async def test_a_draining_lambda_may_write_unless_the_partition_is_lost(
     wire: Wire, client: Client, lambda_producer: Bin, reason: RevokeReason
 ) -> None:
     call, stream = await wire.assigned(client, "L1")
@@ -365,7 +365,7 @@ async def test_a_lambda_that_may_produce_nothing(wire: Wire, client: Client) -> 
 
 
 async def begun(client: Client, lambda_producer: Bin, asked: pb.ProduceRequest) -> asyncio.Task[pb.ProduceResponse]:
-    """A call that the lambda_producer has, and keeps."""
+    """Begin a call whose records the lambda producer gets without answering."""
     lambda_producer.came.clear()
     lambda_producer.open.clear()
     task = asyncio.create_task(produced(client, asked))
@@ -384,7 +384,7 @@ async def test_one_call_of_a_lease_at_a_time(wire: Wire, client: Client, lambda_
     assert answer.retry_after_ms == producing.BUSY_LEASE_MS
     assert answer.errors[0].startswith("the call Produce before this one")
     assert lambda_producer.values == [b"1"]
-    # Another lease is no business of this one.
+    # Another lease is independent.
     other = await begun(client, lambda_producer, request("L2", values=[b"3"]))
     lambda_producer.open.set()
     await asyncio.gather(first, other)
@@ -392,20 +392,20 @@ async def test_one_call_of_a_lease_at_a_time(wire: Wire, client: Client, lambda_
     assert lambda_producer.values == [b"1", b"3", b"4"]
 
 
-async def test_a_caller_that_goes_does_not_block_the_next(wire: Wire, client: Client, lambda_producer: Bin) -> None:
+async def test_a_cancelled_call_does_not_block_the_next(wire: Wire, client: Client, lambda_producer: Bin) -> None:
     await wire.assigned(client, "L1")
     first = await begun(client, lambda_producer, request(values=[b"1"]))
     first.cancel()
     lambda_producer.open.set()
     async with asyncio.timeout(PATIENCE):
-        while True:  # the server hears of it a moment later
+        while True:  # the server notices the cancellation a moment later
             answer = await produced(client, request(values=[b"2"]))
             if answer.outcomes[0] != pb.PRODUCE_OUTCOME_BUSY:
                 break
     assert lambda_producer.values == [b"1", b"2"]
 
 
-async def test_a_failure_inside_does_not_block_the_next(wire: Wire, client: Client, lambda_producer: Bin) -> None:
+async def test_a_failed_call_does_not_block_the_next(wire: Wire, client: Client, lambda_producer: Bin) -> None:
     await wire.assigned(client, "L1")
     lambda_producer.failure = ZeroDivisionError()
     await client.refused("Produce", request())
@@ -415,10 +415,10 @@ async def test_a_failure_inside_does_not_block_the_next(wire: Wire, client: Clie
     await produced(client, request())
 
 
-async def test_full_is_said_at_once_however_often(
+async def test_busy_is_answered_at_once_however_often(
     wire: Wire, client: Client, lambda_producer: Bin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is no fault of the client, so it costs none of its patience, and makes no line in the log."""
+    """It is not the client's fault, so it is not charged and not logged."""
     await wire.assigned(client, "L1")
     lambda_producer.failure = FullError()
     charged: list[object] = []

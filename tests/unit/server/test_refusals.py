@@ -1,4 +1,4 @@
-"""A client that speaks nonsense: told what is wrong, and the server lives on."""
+"""Invalid messages are refused with a reason, and the server keeps working."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,7 +23,7 @@ GARBAGE = b"\x0a\xff\xff\xff\xff nonsense"
 
 @pytest_asyncio.fixture(autouse=True)
 async def survives(wire: Wire, client: Client) -> AsyncIterator[None]:
-    """Whatever a test here does, after it the server works as before."""
+    """Check that the server works after the test's block."""
     yield
     await wire.works(client)
 
@@ -41,7 +41,10 @@ async def first_frame(client: Client, frame: pb.LambdaFrame | bytes) -> tuple[Co
     ("frame", "text"),
     [
         (GARBAGE, "LambdaFrame: 14 bytes that are not this message; see proto/lambda.proto"),
-        (b"\x0a\x05\x0a\x03\xff\xff\xff", "LambdaFrame: 7 bytes that are not this message"),  # a name not in UTF-8
+        (
+            b"\x0a\x05\x0a\x03\xff\xff\xff",
+            "LambdaFrame: 7 bytes that are not this message",
+        ),  # a name that is not UTF-8
         (b"", "offer: must be the first frame of a stream"),
         (pb.LambdaFrame(available=pb.Available()), "offer: must be the first frame of a stream"),
         (pb.LambdaFrame(closed=pb.Closed()), "offer: must be the first frame of a stream"),
@@ -53,7 +56,7 @@ async def first_frame(client: Client, frame: pb.LambdaFrame | bytes) -> tuple[Co
         (pb.LambdaFrame(offer=offer(max_message_bytes=1023)), "offer.max_message_bytes: below 1024"),
     ],
 )
-async def test_a_first_frame_that_is_no_good_offer(
+async def test_a_first_frame_that_is_no_valid_offer(
     wire: Wire, client: Client, frame: pb.LambdaFrame | bytes, text: str
 ) -> None:
     status, told = await first_frame(client, frame)
@@ -69,20 +72,20 @@ async def test_a_stream_that_ends_before_its_offer(client: Client) -> None:
 
 
 async def test_a_stream_that_does_not_offer_in_time(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "OFFER_TIMEOUT", 0.01)
+    monkeypatch.setattr(arrivals, "OFFER_TIMEOUT_S", 0.01)
     status, text = await client.process().ended()
     assert status is Code.DEADLINE_EXCEEDED
     assert text.startswith("offer: did not come within")
     monkeypatch.undo()
 
 
-async def test_an_unknown_lambda_is_told_which_there_are(client: Client) -> None:
+async def test_the_refusal_of_an_unknown_lambda_names_the_known_ones(client: Client) -> None:
     status, text = await first_frame(client, pb.LambdaFrame(offer=offer(lambda_name="dali")))
     assert status is Code.NOT_FOUND
     assert text == "offer.lambda_name: the sidecar's config has no lambda 'dali'; it has: deli, scribe"
 
 
-async def test_a_protocol_that_is_too_old_is_told_what_is_served(client: Client) -> None:
+async def test_the_refusal_of_an_old_protocol_names_the_served_one(client: Client) -> None:
     status, text = await first_frame(client, pb.LambdaFrame(offer=offer(protocol_version=0)))
     assert status is Code.FAILED_PRECONDITION
     assert "0 is too old, this sidecar speaks 1" in text
@@ -104,7 +107,7 @@ async def test_a_protocol_that_is_too_old_is_told_what_is_served(client: Client)
         ),
     ],
 )
-async def test_a_frame_out_of_order_or_without_sense(
+async def test_a_frame_that_is_invalid_or_out_of_order(
     wire: Wire, client: Client, frame: pb.LambdaFrame | bytes, text: str
 ) -> None:
     call, stream = await wire.available(client)
@@ -123,9 +126,7 @@ async def test_a_frame_out_of_order_or_without_sense(
         (pb.LambdaFrame(pause=pb.Pause(number=1, offset=-3)), "pause.offset: -3 is negative"),
     ],
 )
-async def test_a_frame_after_ready_that_makes_no_sense(
-    wire: Wire, client: Client, frame: pb.LambdaFrame, text: str
-) -> None:
+async def test_an_invalid_frame_after_ready(wire: Wire, client: Client, frame: pb.LambdaFrame, text: str) -> None:
     call, stream = await wire.assigned(client, "L1")
     await call.send(frame)
     status, told = await call.ended()
@@ -204,7 +205,7 @@ async def test_unknown_fields_arms_and_capabilities_are_ignored(wire: Wire, clie
         ),
     ],
 )
-async def test_a_call_without_sense(wire: Wire, client: Client, method: str, request_: Any, text: str) -> None:
+async def test_an_invalid_call(wire: Wire, client: Client, method: str, request_: Any, text: str) -> None:
     await wire.assigned(client, "L1")
     status, told = await client.refused(method, request_)
     assert status is Code.INVALID_ARGUMENT
@@ -212,11 +213,9 @@ async def test_a_call_without_sense(wire: Wire, client: Client, method: str, req
     assert wire.deli.checkpoints == []
 
 
-async def test_ten_thousand_entries_are_not_too_many(
-    wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_ten_thousand_entries_are_accepted(wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once(*_: object) -> None:
-        """So many dead leases would be answered late."""
+        """Skip the delay: so many dead leases are answered late."""
 
     monkeypatch.setattr(wire.host.refusals, "late", at_once)
     assert len(await client.checkpoint(*[entry("L", 1)] * 10_000)) == 10_000
@@ -230,14 +229,14 @@ async def test_a_call_that_ends_before_its_message(client: Client) -> None:
 
 
 async def test_a_call_whose_message_does_not_come(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT", 0.01)
+    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT_S", 0.01)
     call: Any = client.channel.stream_unary(f"{HOST}/Checkpoint")()
     assert await call.code() is Code.DEADLINE_EXCEEDED
     assert await call.details() == "message: did not come within 0.01 s"
     monkeypatch.undo()
 
 
-async def test_entries_far_into_a_request_are_named(client: Client) -> None:
+async def test_a_refusal_names_the_index_of_a_late_entry(client: Client) -> None:
     entries = [*[entry("L", 1)] * 1_234, entry("L", -1)]
     status, text = await client.refused("Checkpoint", pb.CheckpointRequest(entries=entries))
     assert (status, text.partition(";")[0]) == (Code.INVALID_ARGUMENT, "entries[1234].offset: -1 is negative")

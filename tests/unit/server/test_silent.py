@@ -1,4 +1,4 @@
-"""Who goes when too many are silent: never one of whom there are few, while there are others."""
+"""Which of too many silent calls must go: never one of a peer with few, while another peer has more."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from sidecar.server.silent import Silent
 
 
-def test_those_that_speak_make_room() -> None:
+def test_those_that_have_spoken_do_not_count() -> None:
     silent: Silent[int] = Silent(2)
     for key in range(100):
         silent.add("a", key)
@@ -16,7 +16,7 @@ def test_those_that_speak_make_room() -> None:
     assert (len(silent), silent.of("a"), silent.victim()) == (0, 0, None)
 
 
-def test_the_oldest_of_the_greediest_goes() -> None:
+def test_the_oldest_of_the_peer_with_the_most_must_go() -> None:
     silent: Silent[str] = Silent(5)
     for key in ("a1", "b1", "b2", "c1", "b3"):
         silent.add(key[0], key)
@@ -28,7 +28,7 @@ def test_the_oldest_of_the_greediest_goes() -> None:
     assert [silent.of(peer) for peer in "abcd"] == [1, 2, 1, 1]
 
 
-def test_what_is_not_there_is_removed_without_harm() -> None:
+def test_removing_an_unknown_key_does_nothing() -> None:
     silent: Silent[int] = Silent(0)
     silent.add("a", 1)
     assert silent.crowded_out() == [1]
@@ -38,8 +38,8 @@ def test_what_is_not_there_is_removed_without_harm() -> None:
 
 
 @given(st.integers(2, 20), st.lists(st.integers(0, 3), max_size=200))
-def test_a_new_one_gets_in_whatever_others_do(most: int, attackers: list[int]) -> None:
-    """It is alone on its connection, others hold all places on theirs: it stays until it has spoken."""
+def test_a_new_one_always_gets_in(most: int, attackers: list[int]) -> None:
+    """It is alone on its connection while other connections fill the limit: it stays until it has spoken."""
     silent: Silent[tuple[str, int]] = Silent(most)
     for number in range(2 * most):
         silent.add("attacker", ("attacker", number))
@@ -54,7 +54,7 @@ def test_a_new_one_gets_in_whatever_others_do(most: int, attackers: list[int]) -
 
 
 @given(st.integers(1, 5), st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60))
-def test_it_never_keeps_more_and_loses_count_of_none(most: int, steps: list[tuple[str, bool]]) -> None:
+def test_it_never_keeps_more_than_the_limit_and_counts_correctly(most: int, steps: list[tuple[str, bool]]) -> None:
     silent: Silent[tuple[str, int]] = Silent(most)
     there: list[tuple[str, int]] = []
     for number, (peer, comes) in enumerate(steps):

@@ -1,4 +1,4 @@
-"""The limits in Welcome are those that the sidecar enforces: it takes as much as they say, and nothing more."""
+"""The limits in Welcome are those that the sidecar enforces: it accepts as much as they say, and nothing more."""
 
 import re
 from pathlib import Path
@@ -40,8 +40,8 @@ def test_none_is_left_out() -> None:
 def test_the_docs_have_these_numbers() -> None:
     text = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", text, re.MULTILINE)
-    spares_of_lambda = lambda_host.MOST_WITHOUT_PARTITION  # where there is one lambda
-    enforced = told_limits(lambda_host.MOST_SPARES, spares_of_lambda)
+    spares_of_lambda = lambda_host.MAX_WITHOUT_PARTITION  # with one lambda
+    enforced = told_limits(lambda_host.MAX_SPARES, spares_of_lambda)
     assert rows == [(field.name, f"{number:,}") for field, number in enforced.ListFields()]
 
 
@@ -91,8 +91,8 @@ async def test_what_is_on_its_way_to_kafka(wire: Wire, client: Client, count: in
 
 
 async def test_spare_streams(wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lambda_host, "MOST_WITHOUT_PARTITION", 12)
-    monkeypatch.setattr(lambda_host, "LEAST_SHARE", 1)
+    monkeypatch.setattr(lambda_host, "MAX_WITHOUT_PARTITION", 12)
+    monkeypatch.setattr(lambda_host, "MIN_SHARE", 1)
     limits = await told(wire, client)
     each, together = limits.max_spare_streams_per_process, limits.max_spare_streams_per_lambda
     assert (each, together) == (4, 6)
@@ -143,8 +143,8 @@ async def test_what_kafka_s_client_enforces(wire: Wire, client: Client) -> None:
 
 async def test_times_of_first_messages(wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """That they are kept is tested in `test_arrivals`, by the same constants."""
-    monkeypatch.setattr(arrivals, "OFFER_TIMEOUT", 11.5)
-    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT", 12.5)
+    monkeypatch.setattr(arrivals, "OFFER_TIMEOUT_S", 11.5)
+    monkeypatch.setattr(arrivals, "REQUEST_TIMEOUT_S", 12.5)
     limits = await told(wire, client)
     assert (limits.offer_timeout_ms, limits.request_timeout_ms) == (11_500, 12_500)
 

@@ -1,4 +1,4 @@
-"""A real server, a real client, and in the place of the consumer threads a script that answers letters."""
+"""A real server, a real client, and a script that answers letters instead of the consumer threads."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +23,7 @@ Answering = Callable[[list[tuple[Lease, Progress]]], list[tuple[CheckpointOutcom
 
 
 class Script(Desk):
-    """Stands in for one lambda's consumer thread: keeps its letters, and answers those that want an answer."""
+    """A fake of one lambda's consumer thread: it keeps its letters and answers those with a reply."""
 
     def __init__(self, deliver: Deliver) -> None:
         super().__init__(deliver)
@@ -32,7 +32,7 @@ class Script(Desk):
         self.answers: dict[type[letters.Letter], object] = {}
 
     def put(self, letter: letters.Letter) -> None:
-        """A letter came; what is to be said to it goes out in the loop's next turn."""
+        """Keep a letter; the answer is sent in the loop's next turn."""
         match letter:
             case letters.Checkpoints(entries, reply):
                 self.checkpoints.append(entries)
@@ -51,7 +51,7 @@ class Script(Desk):
 
 
 class Client:
-    """A lambda process, and whoever else calls."""
+    """A lambda process, or any other client."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
@@ -67,7 +67,7 @@ class Client:
         return answer
 
     async def refused(self, method: str, request: Any = b"", metadata: Metadata = ()) -> tuple[grpc.StatusCode, str]:
-        """The status that a call is refused with, and its text."""
+        """The status and the text with which a call is refused."""
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.unary(method, request, metadata)
         return caught.value.code(), caught.value.details() or ""
@@ -89,7 +89,7 @@ class Wire(Bench[Script]):
             yield Client(channel)
 
     async def available(self, client: Client, name: str = "deli", **fields: Any) -> tuple[Call, StreamId]:
-        """A stream after Available; ``fields`` are of its offer."""
+        """A stream after Available; ``fields`` are of its Offer."""
         call = client.process()
         await self.offered(call, name, **fields)
         return call, call.id
@@ -97,13 +97,13 @@ class Wire(Bench[Script]):
     async def assigned(
         self, client: Client, lease: Lease, name: str = "deli", **fields: Any
     ) -> tuple[Call, StreamId]:
-        """A stream after Assigned and Ready; ``fields`` are of its offer."""
+        """A stream after Assigned and Ready; ``fields`` are of its Offer."""
         call, stream = await self.available(client, name, **fields)
         await self.given(call, name, lease, P0, 17, 2)
         return call, stream
 
     async def works(self, client: Client) -> None:
-        """The server is as well as ever: a whole handshake on a new stream."""
+        """Check that the server works: a whole handshake on a new stream."""
         call, stream = await self.available(client)
         await call.half_close()
         assert await self.deli.expect(letters.StreamLost) == letters.StreamLost(stream)

@@ -1,21 +1,4 @@
-"""Logs: one event a line on stderr, as JSON for machines or as text for people.
-
-Every line has `ts` (UTC, ISO 8601), `level`, `event` and `logger`. Conventional keys, so that logs can be searched:
-
-| key | meaning |
-| --- | --- |
-| `lambda` | name of the lambda; in Python write `lambda_=name`, because `lambda` is a keyword |
-| `topic`, `partition` | of Kafka |
-| `lease` | of the assignment |
-| `offset` | of the record that the event is about |
-
-Loggers are made at module level with `get_logger(__name__)` and take effect with `configure`; bind values to them
-only after that. What the standard library's `logging` gets, from this process and from libraries, comes out the
-same way. A value whose name says that it is a secret is shown as `****`, and so is a password in a URL.
-
-Logging never raises and never waits: where a line goes is `sidecar.sink`'s business. What a terminal shows has no
-control characters in it, whoever said it. Lines of libraries that come in a flood are counted, not printed.
-"""
+"""Set up structlog and the standard library's `logging`, and own standard error."""
 
 from __future__ import annotations
 
@@ -32,10 +15,10 @@ from typing import Any, Literal, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from sidecar.capture import Capture, take_apart
-from sidecar.flood import Flood, Kind
+from sidecar.logs.capture import Capture, take_apart
+from sidecar.logs.flood import Flood, Kind
+from sidecar.logs.sink import SINK
 from sidecar.redact import masked
-from sidecar.sink import SINK
 from sidecar.visible import visible, visible_lines
 
 Format = Literal["json", "console"]
@@ -43,15 +26,16 @@ Format = Literal["json", "console"]
 FORMATS: tuple[Format, ...] = ("json", "console")
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
-STOP_TIMEOUT = 2.0
-"""Seconds that the last lines get to be written when the process ends."""
+STOP_TIMEOUT_S = 2.0
+"""When the process ends, writing the last lines may take this long."""
 
+_NAME = "sidecar.logs"
 _FIRST = ("ts", "level", "event", "logger")
 _SEVERAL_LINES = ("exception", "stack")
 
 
 class _Lines:
-    """What structlog calls with a finished line; its methods have the names of the levels."""
+    """structlog calls it with a finished line, by a method with the name of the level."""
 
     def msg(self, line: str) -> None:
         SINK.write(f"{line}\n")
@@ -60,7 +44,7 @@ class _Lines:
 
 
 class _NeverRaises(structlog.BoundLoggerBase):
-    """A line that cannot be made, since a value has no text, is a poorer line, and no error of whoever logs."""
+    """A logger that writes a shorter line, instead of raising, when a value cannot be shown."""
 
     def _process_event(
         self, method_name: str, event: str | None, event_kw: dict[str, Any]
@@ -75,10 +59,10 @@ class _NeverRaises(structlog.BoundLoggerBase):
 
 
 class _Handler(logging.Handler):
-    """The standard library's way to our lines; a class of its own so that `configure` finds it again."""
+    """Makes our lines of the standard library's; a class of its own, so that `configure` finds it again."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line, unless many of its kind were there just now."""
+        """Write a line, unless it is part of a flood."""
         if not _FLOOD.passes((record.name, f"{record.levelname.lower()}: {str(record.msg)[:200]}")):
             return
         try:
@@ -102,7 +86,7 @@ _FLOOD = Flood(_tell_flood)
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
-    """A logger whose lines carry `logger=name`. Cheap to make; its methods are the levels, with keywords as keys."""
+    """A logger whose lines carry `logger=name`. Its methods are the levels; their keyword arguments become keys."""
     return cast("FilteringBoundLogger", structlog.get_logger(logger_=name))
 
 
@@ -110,11 +94,10 @@ def configure(log_format: Format | None = None, level: str = "info") -> None:
     """Set up logging for this process. A second call replaces the first, except for loggers already in use.
 
     Args:
-        log_format: `json` or `console`; None takes console on a terminal and json elsewhere.
+        log_format: `json` or `console`; None means console on a terminal and json elsewhere.
         level: the lowest level that is written: debug, info, warning, error or critical.
 
-    Raises:
-        ValueError: no such format or level.
+    Raises ``ValueError`` for an unknown format or level.
     """
     if log_format not in (None, *FORMATS):
         raise ValueError(f"unknown log format {log_format!r}: expected {' or '.join(FORMATS)}")
@@ -125,11 +108,11 @@ def configure(log_format: Format | None = None, level: str = "info") -> None:
         log_format = "console" if terminal else "json"
     number = getattr(logging, level.upper())
     timestamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts")
-    # An exception becomes text before the masking: its message may hold a URL with a password.
+    # Exceptions become text before secrets are masked: a message may hold a URL with a password.
     exceptions = structlog.processors.format_exc_info
     common: list[Processor] = [structlog.processors.add_log_level, timestamp, _keyword, exceptions, mask_secrets]
     last = _last(log_format, colors=terminal and "NO_COLOR" not in os.environ)
-    # Speed: levels below `number` are methods that return at once, and a logger is put together only once.
+    # For speed, methods of levels below `number` return at once, and each logger is assembled only once.
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *common, *last],
         wrapper_class=type("Logger", (_NeverRaises, structlog.make_filtering_bound_logger(number)), {}),
@@ -153,9 +136,9 @@ def configure(log_format: Format | None = None, level: str = "info") -> None:
 
 @contextmanager
 def own_stderr() -> Iterator[None]:
-    """Have standard error for ourselves: a thread writes our lines, and what others write there makes lines of ours.
+    """Own standard error: one thread writes our lines, another turns native code's output into lines of ours.
 
-    For the process that is a sidecar, after `configure`.
+    For the sidecar's own process. Call `configure` first.
     """
     capture = Capture(_captured)
     SINK.start(capture.descriptor)
@@ -168,15 +151,15 @@ def own_stderr() -> Iterator[None]:
     finally:
         threading.excepthook = threading.__excepthook__
         sys.unraisablehook = sys.__unraisablehook__
-        capture.stop(STOP_TIMEOUT)
+        capture.stop(STOP_TIMEOUT_S)
         _FLOOD.settle(all_kinds=True)
-        SINK.stop(STOP_TIMEOUT)
+        SINK.stop(STOP_TIMEOUT_S)
 
 
 def _captured(line: str) -> None:
-    name, level, place, text = take_apart(line)
-    if _FLOOD.passes((name, place or re.sub(r"\d+", "#", text)[:80])):
-        about = {"source": place} if place else {}
+    name, level, source, text = take_apart(line)
+    if _FLOOD.passes((name, source or re.sub(r"\d+", "#", text)[:80])):
+        about = {"source": source} if source else {}
         getattr(get_logger(name), level)(text, **about)
 
 
@@ -184,17 +167,17 @@ def _thread_died(died: threading.ExceptHookArgs) -> None:
     if died.exc_type is SystemExit:
         return
     name = died.thread.name if died.thread is not None else ""
-    get_logger(__name__).error("a thread died", thread=name, exc_info=died.exc_value)
+    get_logger(_NAME).error("a thread died", thread=name, exc_info=died.exc_value)
 
 
 def _not_raised(failed: sys.UnraisableHookArgs) -> None:
     what = failed.err_msg or "an exception that nobody can take"
-    get_logger(__name__).error(what, where=type(failed.object).__name__, exc_info=failed.exc_value)
+    get_logger(_NAME).error(what, where=type(failed.object).__name__, exc_info=failed.exc_value)
 
 
 def _notice(processors: list[Processor], count: int) -> str:
-    """The line that says how many are missing: made here, since it does not go through the queue."""
-    event: Any = {"event": f"{count} log lines were dropped", "logger_": __name__, "dropped": count}
+    """The line that says how many lines were dropped. It is made here because it bypasses the queue."""
+    event: Any = {"event": f"{count} log lines were dropped", "logger_": _NAME, "dropped": count}
     for processor in processors:
         event = processor(None, "warning", event)
     return f"{event}\n"
@@ -203,12 +186,12 @@ def _notice(processors: list[Processor], count: int) -> str:
 def _is_terminal() -> bool:
     try:
         return sys.stderr.isatty()
-    except (AttributeError, ValueError):  # there is none; it is closed
+    except (AttributeError, ValueError):  # stderr is missing or closed
         return False
 
 
 def mask_secrets(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Replace what looks like a secret, by its name or inside a URL, at any depth of the event's values."""
+    """Mask every secret, known by its name or inside a URL, at any depth of the event's values."""
     del logger, method
     for key, value in event.items():
         if isinstance(value, str | dict | list | tuple | int | float):
@@ -217,7 +200,7 @@ def mask_secrets(logger: WrappedLogger, method: str, event: EventDict) -> EventD
 
 
 def _last(log_format: Format, *, colors: bool) -> list[Processor]:
-    """From an event to a line. No formatter shows local variables in a traceback: they may hold secrets."""
+    """The processors that make a line of an event. Tracebacks have no local variables: they may hold secrets."""
     if log_format == "json":
         return [_ordered, structlog.processors.JSONRenderer()]
     plain = structlog.dev.plain_traceback
@@ -225,7 +208,7 @@ def _last(log_format: Format, *, colors: bool) -> list[Processor]:
 
 
 def _visible(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """For a terminal: nobody's text in it moves the cursor, or looks like another line."""
+    """Escape all texts for a terminal, so that none moves the cursor or looks like another line."""
     del logger, method
     for key, value in event.items():
         if isinstance(value, str):
@@ -236,7 +219,7 @@ def _visible(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def _keyword(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """`lambda_=...` becomes the key `lambda`; `logger` is the name of a parameter to structlog, so likewise."""
+    """Rename `lambda_` to `lambda`, a keyword of Python, and `logger_` to `logger`, a parameter in structlog."""
     del logger, method
     for name, key in (("lambda_", "lambda"), ("logger_", "logger")):
         if name in event:
@@ -245,6 +228,6 @@ def _keyword(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def _ordered(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """The keys that every line has come first, in the same order."""
+    """Put the keys that every line has first, in a fixed order."""
     del logger, method
     return {**{key: event[key] for key in _FIRST if key in event}, **event}
