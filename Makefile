@@ -12,6 +12,7 @@ RECORDED ?=
 FAULTS ?= 200
 SEED ?=
 MINUTES ?= 30
+ROWS ?=
 # How many tests run beside each other. Each process of the integration tests has servers of its own: four have enough.
 JOBS ?= auto
 PYTEST = $(BIN)/python -m pytest -q
@@ -59,7 +60,7 @@ tools: $(VENV)/ready  ## fetch and build what the integration tests run on (Kafk
 lint: $(VENV)/ready  ## ruff: rules and format; which room may import which; buf: proto/
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/lint_protocol.py
 
 types: $(VENV)/ready  ## mypy --strict
@@ -71,8 +72,8 @@ chaos: $(VENV)/ready  ## real Kafka, sidecars and lambdas under random faults, t
 soak: $(VENV)/ready  ## constant traffic and a fault a minute: memory, descriptors and threads stay flat (MINUTES=30)
 	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)
 
-benchmark: $(VENV)/ready  ## the whole path against a bare consumer loop, on real Kafka
-	$(BIN)/python -m benchmarks --write
+benchmark: $(VENV)/ready  ## the whole path against a bare consumer loop, on real Kafka (ROWS=throughput,latency only prints)
+	$(BIN)/python -m benchmarks $(if $(ROWS),--rows $(ROWS),--write)
 
 benchmark-peers: $(VENV)/ready  ## what people would use instead, on the same broker in the same run (npm, go)
 	$(BIN)/python -m benchmarks.peers --write

@@ -58,7 +58,7 @@ class Commits:
         if now < self._due:
             return
         # A new resume offset that was refused is tried again sooner: no lambda gets the partition before.
-        waits = any(p.state is State.RESOLVING and p.position.uncommitted for p in self._table.partitions.values())
+        waits = any(p.state is State.RESOLVING and p.offsets.uncommitted for p in self._table.partitions.values())
         self._due = now + (min(FIRST_COMMIT_RETRY_S, self._interval) if waits else self._interval)
         partitions = [
             p
@@ -172,9 +172,9 @@ class Commits:
         ]
 
     def _offset_to_commit(self, partition: Partition) -> int | None:
-        position = partition.position
-        offset = position.to_commit()
-        return position.committed if offset is None and self._refusals.is_forbidden(partition.tp) else offset
+        offsets = partition.offsets
+        offset = offsets.to_commit()
+        return offsets.committed if offset is None and self._refusals.is_forbidden(partition.tp) else offset
 
     def _took(self, answers: Iterable[KafkaPartition]) -> None:
         for answer in answers:

@@ -110,7 +110,7 @@ class Operator:
         ours = self._table.partitions.get(partition.tp) is partition
         if ours:
             self._commits.now(self._consumer, [partition.tp])
-        if partition.position.to_commit() is None:
+        if partition.offsets.to_commit() is None:
             self._outbox.post(letters.Answer(pending.reply, pending.answer))
             return True
         if ours and now < pending.until:
@@ -140,7 +140,7 @@ class Operator:
                 continue
             answer: int | None = None
             if partition is not None and partition.is_paused_by_operator:
-                answer = partition.position.resume_at
+                answer = partition.offsets.resume_at
             for reply in self._pausing.pop(tp):
                 if answer is not None:
                     self._outbox.post(letters.Answer(reply, answer))

@@ -96,8 +96,8 @@ class Positions:
         """These partitions are no longer assigned to us."""
         for tp in tps:
             partition = self._table.partitions.get(tp)
-            if partition is not None and partition.position.committed is not None:
-                self._left[tp] = Commit(partition.position.committed, self._origins.get(tp))
+            if partition is not None and partition.offsets.committed is not None:
+                self._left[tp] = Commit(partition.offsets.committed, self._origins.get(tp))
             self._origins.forget(tp)
             self._unresolved.discard(tp)
             self._gone.discard(tp)
@@ -237,10 +237,8 @@ class Positions:
         if facts is None or facts.error is not None:
             return NotYet("the topic was made anew, and is not there")
         if facts.id == held.topic_id:
-            return Known(partition.position.resume_at, held)
-        offset = (
-            partition.position.resume_at if partition.position.committed is None else partition.position.committed
-        )
+            return Known(partition.offsets.resume_at, held)
+        offset = partition.offsets.resume_at if partition.offsets.committed is None else partition.offsets.committed
         why = f"the topic was deleted and made anew: its id was {held.topic_id} and is {facts.id} now"
         return Lost(max(offset, 0), Origin(facts.id, 0, round(time() * 1000)), why)
 
@@ -287,14 +285,14 @@ class Positions:
                     self._origins[tp] = origin
                     resolutions.append(partial(self._lose, tp, offset, offset, edges, text))
                 case Gone():
-                    wanted = self._buffer.next_offset.get(tp, partitions[tp].position.resume_at)
+                    wanted = self._buffer.next_offset.get(tp, partitions[tp].offsets.resume_at)
                     if edges.earliest <= wanted <= edges.latest:
                         # The error was an answer to an older request: the log has the offset. Read from it again.
                         moves[tp] = wanted
                     else:
                         text = f"offset {wanted} is not in the log, which has {edges.earliest} to {edges.latest}"
                         moves[tp] = self._after_loss(edges)
-                        resume_at = max(partitions[tp].position.resume_at, 0)
+                        resume_at = max(partitions[tp].offsets.resume_at, 0)
                         resolutions.append(partial(self._lose, tp, wanted, resume_at, edges, text))
             self._left.pop(tp, None)
             self._unresolved.discard(tp)
@@ -367,5 +365,5 @@ class Positions:
             self._buffer.paused.difference_update(stopped)
 
     def _position_of(self, partition: Partition) -> int:
-        offset = self._buffer.next_offset.get(partition.tp, partition.position.resume_at)
+        offset = self._buffer.next_offset.get(partition.tp, partition.offsets.resume_at)
         return offset if offset >= 0 else OFFSET_STORED

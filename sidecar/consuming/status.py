@@ -40,15 +40,15 @@ def lambda_status(
 
 
 def _partition(p: Partition, end: int | None, waiting: int, subscription: Subscription) -> PartitionStatus:
-    holding, position, trouble = p.holding, p.position, p.trouble
+    holding, offsets, trouble = p.holding, p.offsets, p.trouble
     return PartitionStatus(
         tp=p.tp,
         state=p.state,
         process_id="" if holding is None else holding.process_id,
         delivered=None if holding is None else holding.window.delivered,
-        handled=position.handled,
-        checkpoint=position.checkpoint,
-        committed=position.committed,
+        handled=offsets.handled,
+        checkpoint=offsets.checkpoint,
+        committed=offsets.committed,
         end=end,
         outstanding=0 if holding is None else holding.window.outstanding,
         waiting=waiting,

@@ -42,17 +42,17 @@ class OperatorActions:
         if skipped is not None:
             partition.skip.add(skipped)
             # Fetch again: if Kafka's client cannot read the record, the buffered records may end before it.
-            partition.position.rewind_pending = True
-            self.commands.append(Rewind(tp, partition.position.resume_at))
+            partition.offsets.rewind_pending = True
+            self.commands.append(Rewind(tp, partition.offsets.resume_at))
         self._moves.report("info", "partition resumed by an operator", partition, skipped=skipped)
         partition.trouble.failures = 0
         partition.trouble.attempt = 1
         partition.trouble.first_failed_at = None
         partition.trouble.failing_offset = None
         partition.trouble.reason = ""
-        partition.position.uncommitted = True  # by resuming, the operator accepts the offset after a loss
+        partition.offsets.uncommitted = True  # by resuming, the operator accepts the offset after a loss
         self._moves.wait(partition, now)
-        return partition.position.resume_at, skipped
+        return partition.offsets.resume_at, skipped
 
     def pause(self, tp: TopicPartition, reason: str, seconds: float, now: float) -> None:
         """Take the partition from its lambda within ``seconds``, and keep it paused until ``resume``.
@@ -82,14 +82,14 @@ class OperatorActions:
         draining = partition.state is State.DRAINING
         halts = partition.state is State.HALTED or (draining and partition.after_drain is AfterDrain.HALT)
         still = partition.is_paused_by_operator
-        before, reason = partition.position.resume_at, partition.trouble.reason
+        before, reason = partition.offsets.resume_at, partition.trouble.reason
         if partition.lease is not None:
             self._moves.fence(partition, RevokeReason.SEEK, now, rewind=False)
         self._moves.forget_wait(partition)
         self._moves.report("info", "partition moved by an operator", partition, offset=offset, before=before)
         partition.move_to(offset, committed=False)
         # Until the client is moved, its position does not count; records fetched from the old position are void.
-        partition.position.rewind_pending = True
+        partition.offsets.rewind_pending = True
         self.commands.append(Rewind(tp, offset))
         if halts:
             self._moves.halt(partition, reason, None)

@@ -1,4 +1,4 @@
-"""One partition while it is assigned to this sidecar: its position, the stream that holds it, its failures."""
+"""One partition while it is assigned to this sidecar: its offsets, the stream that holds it, its failures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,7 +53,7 @@ class Ordered:
         if not (partition.is_paused_by_operator or halted or partition.skip):
             return None
         return cls(
-            partition.position.resume_at,
+            partition.offsets.resume_at,
             partition.is_paused_by_operator,
             halted,
             partition.trouble.reason,
@@ -63,7 +63,7 @@ class Ordered:
 
 
 @dataclass(slots=True)
-class Position:
+class Offsets:
     """The offsets of a partition."""
 
     resume_at: int = -1
@@ -169,7 +169,7 @@ class Holding:
 
 @dataclass(slots=True)
 class Partition:
-    """One partition. Only the table that owns it changes its state; this class decides about its position.
+    """One partition. Only the table that owns it changes its state; this class decides about its offsets.
 
     Invariants:
 
@@ -188,7 +188,7 @@ class Partition:
     state: State = State.RESOLVING
     ordered: Ordered | None = None
     """While RESOLVING: the orders that were in force before the rebalance."""
-    position: Position = field(default_factory=Position)
+    offsets: Offsets = field(default_factory=Offsets)
     holding: Holding | None = None
     """None: no stream holds it."""
     trouble: Trouble = field(default_factory=Trouble)
@@ -215,7 +215,7 @@ class Partition:
     @property
     def window(self) -> Window:
         """The window of its holding; an empty one when no stream holds it."""
-        return Window(self.limits, self.position.resume_at) if self.holding is None else self.holding.window
+        return Window(self.limits, self.offsets.resume_at) if self.holding is None else self.holding.window
 
     @property
     def held(self) -> Holding:
@@ -226,11 +226,11 @@ class Partition:
     def move_to(self, offset: int, *, committed: bool) -> None:
         """Set a new resume offset: ``committed`` says whether Kafka has it; otherwise it must be committed.
 
-        No stream may hold the partition. Failures, skips and dead letters of the old position are forgotten.
+        No stream may hold the partition. Failures, skips and dead letters of before are forgotten.
         """
         assert self.holding is None
-        handled = self.position.handled
-        self.position = Position(offset, offset if committed else None, uncommitted=not committed, handled=handled)
+        handled = self.offsets.handled
+        self.offsets = Offsets(offset, offset if committed else None, uncommitted=not committed, handled=handled)
         self.trouble = Trouble()
         self.skip.clear()
         self.dead.clear()
@@ -238,17 +238,17 @@ class Partition:
     def begin(self, lease: Lease, stream: StreamId, process_id: str, due: float) -> None:
         """A stream gets the partition: STARTING."""
         self.state = State.STARTING
-        self.holding = Holding(lease, stream, process_id, Window(self.limits, self.position.resume_at))
-        self.position.handled = None
+        self.holding = Holding(lease, stream, process_id, Window(self.limits, self.offsets.resume_at))
+        self.offsets.handled = None
         self.due = due
 
     def end_lease(self) -> int | None:
         """End the lease. Returns the offset to fetch again from; None: no record was outstanding."""
         if self.window.records > 0:
-            self.position.rewind_pending = True
+            self.offsets.rewind_pending = True
         self.holding = None
         self.due = None
-        return self.position.resume_at if self.position.rewind_pending else None
+        return self.offsets.resume_at if self.offsets.rewind_pending else None
 
     def deliver_again(self, offset: int) -> int | None:
         """Deliver records from ``offset`` on again, under the same lease; from the resume offset if that is higher.
@@ -256,11 +256,11 @@ class Partition:
         Returns the offset to fetch again from; None: no record from ``offset`` on was delivered.
         """
         window = self.held.window
-        offset = max(offset, self.position.resume_at)
+        offset = max(offset, self.offsets.resume_at)
         if window.delivered is None or offset > window.delivered:
             return None
         window.rewind(offset)
-        self.position.rewind_pending = True
+        self.offsets.rewind_pending = True
         return offset
 
     @property
@@ -278,7 +278,7 @@ class Partition:
     @property
     def next_offset(self) -> int:
         """A lower bound for the offset of the next record that is sent under the present lease."""
-        resume_at, delivered = self.position.resume_at, self.window.delivered
+        resume_at, delivered = self.offsets.resume_at, self.window.delivered
         return resume_at if delivered is None else max(resume_at, delivered + 1)
 
     def progress(self, progress: Progress, now: float) -> CheckpointOutcome:
@@ -291,26 +291,26 @@ class Partition:
         return outcome
 
     def _progress(self, progress: Progress, holding: Holding) -> CheckpointOutcome:
-        position, window, offset = self.position, holding.window, progress.offset
+        offsets, window, offset = self.offsets, holding.window, progress.offset
         if progress.handled is not None:
-            position.handled = progress.handled
+            offsets.handled = progress.handled
         accepted = CheckpointOutcome.ACCEPTED_DRAINING if self.state is State.DRAINING else CheckpointOutcome.ACCEPTED
-        if offset is None or offset == position.checkpoint or offset + 1 == position.resume_at:
+        if offset is None or offset == offsets.checkpoint or offset + 1 == offsets.resume_at:
             window.completed(progress.completed_beyond, progress.completed_beyond_bytes)
             holding.unblock()
             return accepted
-        if offset < position.resume_at:
+        if offset < offsets.resume_at:
             return CheckpointOutcome.IGNORED_LOWER
         if window.delivered is None or offset > window.delivered:
             return CheckpointOutcome.BEYOND_DELIVERED
         window.checkpoint(offset)
         window.completed(progress.completed_beyond, progress.completed_beyond_bytes)
         holding.unblock()
-        position.resume_at = offset + 1
-        position.checkpoint = offset
-        position.uncommitted = True
+        offsets.resume_at = offset + 1
+        offsets.checkpoint = offset
+        offsets.uncommitted = True
         self.trouble.recovered()
-        self._passed(position.resume_at)
+        self._passed(offsets.resume_at)
         return accepted
 
     def skips(self, progress: Progress) -> tuple[int, tuple[str, ...]]:
@@ -319,7 +319,7 @@ class Partition:
         Numbers from the wire are not trusted: no lease skips more records than the offsets that it passed.
         """
         holding = self.held
-        count = min(progress.skipped, self.position.resume_at - holding.window.start)
+        count = min(progress.skipped, self.offsets.resume_at - holding.window.start)
         more = max(0, count - holding.skipped)
         holding.skipped += more
         self.skipped += more
@@ -344,7 +344,7 @@ class Partition:
     def is_delivered(self, offset: int | None) -> bool:
         """A record at ``offset`` may have been delivered under the present lease, and is not checkpointed."""
         furthest = self.window.furthest
-        return offset is not None and furthest is not None and self.position.resume_at <= offset <= furthest
+        return offset is not None and furthest is not None and self.offsets.resume_at <= offset <= furthest
 
     def stall(self, now: float) -> bool:
         """Note whether records are outstanding without progress for too long. Returns True once, when that begins."""
@@ -363,7 +363,7 @@ class Partition:
         return (
             self.state in (State.RUNNING, State.WAITING, State.DRAINING, State.PAUSED)
             and self.window.records == 0
-            and not self.position.rewind_pending
+            and not self.offsets.rewind_pending
             and self.trouble.failing_offset is None
         )
 
@@ -373,7 +373,7 @@ class Partition:
         After a transaction the position is higher than checkpoint + 1, since the transaction's marker has an offset
         of its own; without this the lag would never reach 0.
         """
-        if position > self.position.resume_at and self.caught_up:
-            self.position.resume_at = position
-            self.position.uncommitted = True
+        if position > self.offsets.resume_at and self.caught_up:
+            self.offsets.resume_at = position
+            self.offsets.uncommitted = True
             self._passed(position)

@@ -98,8 +98,8 @@ class PartitionTable:
         partition = self.partitions.get(tp)
         if partition is None:
             return
-        partition.position.committed = offset
-        if partition.state is State.RESOLVING and offset == partition.position.resume_at:
+        partition.offsets.committed = offset
+        if partition.state is State.RESOLVING and offset == partition.offsets.resume_at:
             self._moves.begin(partition, now)
 
     def offset_lost(self, tp: TopicPartition, offset: int, now: float, reason: str, *, halt: bool = False) -> None:
@@ -118,12 +118,12 @@ class PartitionTable:
             leaves = partition.leaves
             self._moves.fence(partition, RevokeReason.SEEK, now, rewind=False)
             if leaves:
-                partition.position.rewind_pending = True  # the client's position must not be committed any more
+                partition.offsets.rewind_pending = True  # the client's position must not be committed any more
                 return  # the next owner will find the same loss
         self._moves.forget_wait(partition)
         partition.move_to(offset, committed=False)
         if halt or halted:
-            partition.position.uncommitted = (
+            partition.offsets.uncommitted = (
                 False  # if the new offset were committed, the next owner would not notice the loss
             )
             self._moves.halt(partition, reason, None)
@@ -333,7 +333,7 @@ class PartitionTable:
 
     def rewound(self, tp: TopicPartition) -> None:
         """Kafka's client was moved to the offset of the ``Rewind``."""
-        self.partitions[tp].position.rewind_pending = False
+        self.partitions[tp].offsets.rewind_pending = False
 
     def not_rewound(self, rewind: Rewind, later: Sequence[Command]) -> None:
         """The rewind could not be carried out: issue it again, unless one of the ``later`` commands replaces it."""
@@ -353,7 +353,7 @@ class PartitionTable:
         if (
             partition is None
             or partition.state is not State.RUNNING
-            or partition.position.rewind_pending  # buffered records come after those that must be fetched again
+            or partition.offsets.rewind_pending  # buffered records come after those that must be fetched again
             or partition.held.in_flight >= self.limits.frames_in_flight
         ):
             return 0
@@ -423,8 +423,8 @@ class PartitionTable:
             self._halt_at(partition, offset, reason, seconds, now)
         elif partition.state not in (State.DRAINING, State.HALTED):
             self._moves.forget_wait(partition)
-            partition.position.rewind_pending = True
-            self.commands.append(Rewind(tp, partition.position.resume_at))
+            partition.offsets.rewind_pending = True
+            self.commands.append(Rewind(tp, partition.offsets.resume_at))
             self._moves.halt(partition, reason, offset)
 
     def no_such_record(self, tp: TopicPartition, offset: int, seconds: float, now: float) -> None:
@@ -437,7 +437,7 @@ class PartitionTable:
 
     def _halt_at(self, partition: Partition, offset: int, reason: str, seconds: float, now: float) -> None:
         """Drain the partition, then halt at ``offset``."""
-        partition.position.rewind_pending = True
+        partition.offsets.rewind_pending = True
         if partition.state is State.DRAINING:
             if partition.after_drain is not AfterDrain.RELEASE:
                 partition.after_drain, partition.trouble.reason, partition.trouble.failing_offset = (
@@ -456,16 +456,16 @@ class PartitionTable:
     def misrouted(self, tp: TopicPartition, offset: int) -> None:
         """The record at ``offset`` arrived on the wrong queue and was dropped: fetch again from it on."""
         partition = self.partitions.get(tp)
-        if partition is None or partition.position.rewind_pending:
+        if partition is None or partition.offsets.rewind_pending:
             return  # not assigned to us, or fetched again anyway
-        partition.position.rewind_pending = True
+        partition.offsets.rewind_pending = True
         self.commands.append(Rewind(tp, offset))
 
     def dropped(self, tps: Iterable[TopicPartition]) -> None:
         """Fetched records of these partitions were dropped: the client's position must not be committed."""
         for tp in tps:
             if tp in self.partitions:
-                self.partitions[tp].position.rewind_pending = True
+                self.partitions[tp].offsets.rewind_pending = True
 
     def settled(self, tp: TopicPartition, position: int) -> None:
         """No record of the partition is buffered, and the position of Kafka's client is ``position``."""
@@ -483,7 +483,7 @@ class PartitionTable:
                 "no checkpoint: the window is full, the partition stands still",
                 partition,
                 outstanding=holding.window.outstanding,
-                checkpoint=partition.position.checkpoint,
+                checkpoint=partition.offsets.checkpoint,
                 delivered=holding.window.delivered,
                 seconds=round(now - (holding.blocked_since or now)),
             )
@@ -537,7 +537,7 @@ class PartitionTable:
                     "partition is stalled: records are unacknowledged, and no checkpoint comes",
                     partition,
                     outstanding=partition.window.outstanding,
-                    checkpoint=partition.position.checkpoint,
-                    handled=partition.position.handled,
+                    checkpoint=partition.offsets.checkpoint,
+                    handled=partition.offsets.handled,
                     seconds=round(now - partition.held.last_progress_at),
                 )

@@ -83,8 +83,8 @@ class Transitions:
             partition.trouble.reason = ""
             self.wait(partition, now)
             return
-        same_offset = order.resume_at == partition.position.resume_at
-        partition.skip = {offset for offset in order.skip if offset >= partition.position.resume_at}
+        same_offset = order.resume_at == partition.offsets.resume_at
+        partition.skip = {offset for offset in order.skip if offset >= partition.offsets.resume_at}
         if order.is_paused:
             partition.trouble.reason = order.reason
             self.pause_for_operator(partition)
@@ -124,9 +124,7 @@ class Transitions:
             self.timed[tp] = partition
             self.leases[lease] = partition
             self.processes.give(stream, tp)
-            self.commands.append(
-                Assign(stream.id, lease, tp, partition.position.resume_at, partition.trouble.attempt)
-            )
+            self.commands.append(Assign(stream.id, lease, tp, partition.offsets.resume_at, partition.trouble.attempt))
 
     def hand_over(self, now: float) -> None:
         """Give a process that joined later its share, one partition at a time."""

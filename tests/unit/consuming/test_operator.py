@@ -175,7 +175,7 @@ def test_a_seek_does_not_commit_the_clients_old_position(bench: Bench) -> None:
     bench.table.closed(1, ClosedReason.STOPPED, Progress(29), 0.0)  # caught up, and the client stands at 30
     seek(bench, letters.SeekTo("offset", 12))
     assert bench.consumer.committed == [12]
-    assert bench.table.partitions[P0].position.resume_at == 12
+    assert bench.table.partitions[P0].offsets.resume_at == 12
 
 
 @pytest.mark.parametrize("offset", [0, FIRST - 1, END + 1])
@@ -223,7 +223,7 @@ def test_a_seek_that_is_not_committed_in_time_is_answered_so(bench: Bench, monke
     refused = refusal(bench)
     assert refused.kind == "kafka"
     assert "was moved to 12, but that is not committed yet" in str(refused)
-    assert bench.table.partitions[P0].position.to_commit() == 12
+    assert bench.table.partitions[P0].offsets.to_commit() == 12
 
 
 def test_a_seek_of_a_partition_that_is_not_assigned_does_not_ask_kafka(bench: Bench) -> None:

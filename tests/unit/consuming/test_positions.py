@@ -66,7 +66,7 @@ def test_a_committed_offset_is_where_it_starts_and_the_client_is_there_already(b
     bench.broker.commits_are = {P0: Commit(7, Origin(ID, 2))}
     assigned(bench, P0)
     assert work(bench) == {P0}, "it begins to be read, and may be paused in the client from before"
-    assert bench.table.partitions[P0].position.resume_at == 7
+    assert bench.table.partitions[P0].offsets.resume_at == 7
     assert states(bench) == [State.WAITING]
     assert bench.consumer.moves == []
     assert bench.origins.get(P0) == Origin(ID, 2)
@@ -77,7 +77,7 @@ def test_a_new_groups_resume_offset_is_committed_before_a_lambda_gets_the_partit
     assert work(bench, 0) == {P0, P1}
     assert bench.consumer.moves == [{0: 5, 1: 5}]
     assert states(bench) == [State.RESOLVING, State.RESOLVING]
-    assert [bench.table.partitions[tp].position.to_commit() for tp in (P0, P1)] == [5, 5]
+    assert [bench.table.partitions[tp].offsets.to_commit() for tp in (P0, P1)] == [5, 5]
     bench.table.committed(P0, 5, bench.now)
     assert states(bench) == [State.WAITING, State.RESOLVING]
     assert bench.recorder.told()[-1] == ("info", "no committed offset: starting at the earliest")
@@ -92,20 +92,20 @@ def test_one_without_a_leader_does_not_keep_the_other_from_starting(bench: Bench
     assert bench.table.partitions[P1].trouble.reason == "no broker leads the partition"
     bench.broker.facts["t"] = topic(ID, 1, 1)
     work(bench)
-    assert bench.table.partitions[P1].position.resume_at == 5
+    assert bench.table.partitions[P1].offsets.resume_at == 5
 
 
 def test_one_that_is_refused_does_not_keep_the_other_from_starting(bench: Bench) -> None:
     bench.broker.edges_are[P1] = TIMED_OUT
     assigned(bench, P0, P1)
     work(bench)
-    assert [bench.table.partitions[tp].position.resume_at for tp in (P0, P1)] == [5, -1]
+    assert [bench.table.partitions[tp].offsets.resume_at for tp in (P0, P1)] == [5, -1]
     assert "timed out" in bench.table.partitions[P1].trouble.reason
     work(bench, 0.01)
     assert bench.broker.asked.count("edges") == 1, "not at once again"
     bench.broker.edges_are[P1] = Edges(5, 50)
     work(bench)
-    assert bench.table.partitions[P1].position.resume_at == 5
+    assert bench.table.partitions[P1].offsets.resume_at == 5
 
 
 def test_a_committed_offset_needs_no_leader(bench: Bench) -> None:
@@ -138,7 +138,7 @@ def test_an_answer_for_a_partition_that_went_and_came_again_is_not_taken(bench: 
     assert states(bench) == [State.RESOLVING]
     work(bench)
     bench.broker.answer()
-    assert bench.table.partitions[P0].position.resume_at == 9
+    assert bench.table.partitions[P0].offsets.resume_at == 9
 
 
 def test_an_answer_during_the_shutdown_changes_nothing(bench: Bench) -> None:
@@ -160,7 +160,7 @@ def test_an_offset_of_the_topic_before_is_lost(monkeypatch: pytest.MonkeyPatch, 
     work(bench)
     assert bench.consumer.moves == [{0: place}]
     assert states(bench) == [State.RESOLVING], "first its place is committed"
-    assert bench.table.partitions[P0].position.to_commit() == place
+    assert bench.table.partitions[P0].offsets.to_commit() == place
     assert belongs_to(bench) == (ID, 0)
     assert bench.recorder.told() == [("error", f"offset lost: going on at the {policy}")]
     fields = bench.recorder.fields[-1]
@@ -193,7 +193,7 @@ def test_a_topic_made_anew_halts_where_the_config_says_so(monkeypatch: pytest.Mo
     made_anew(bench)
     work(bench, 0)
     assert states(bench) == [State.HALTED]
-    assert bench.table.partitions[P0].position.to_commit() is None, "the next start must see the loss again"
+    assert bench.table.partitions[P0].offsets.to_commit() is None, "the next start must see the loss again"
 
 
 def test_a_topic_that_is_gone_is_waited_for(bench: Bench) -> None:
@@ -203,7 +203,7 @@ def test_a_topic_that_is_gone_is_waited_for(bench: Bench) -> None:
     assert states(bench) == [State.RESOLVING]
     bench.broker.facts["t"] = topic(ID, 1, 1)
     work(bench)
-    assert bench.table.partitions[P0].position.resume_at == 5
+    assert bench.table.partitions[P0].offsets.resume_at == 5
 
 
 def test_an_offset_that_the_log_has_after_all_is_read_again(bench: Bench) -> None:

@@ -81,7 +81,7 @@ def test_a_dead_record_that_is_the_last_leaves_nothing_buffered(bench: Bench) ->
     assert bench.send() == []
     assert bench.buffer.idle(P0)
     bench.table.partitions[P0].settle(2)
-    assert bench.table.partitions[P0].position.resume_at == 2
+    assert bench.table.partitions[P0].offsets.resume_at == 2
 
 
 def test_two_dead_records_are_written_one_after_the_other(bench: Bench) -> None:

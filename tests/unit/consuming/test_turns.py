@@ -83,7 +83,7 @@ def test_a_revoke_commits_past_offsets_without_records(bench: Bench) -> None:
 
 def test_a_record_that_comes_during_the_last_commit_is_not_committed(bench: Bench) -> None:
     partition = bench.table.partitions[P0]
-    partition.position.uncommitted, partition.position.committed = True, None
+    partition.offsets.uncommitted, partition.offsets.committed = True, None
     bench.consumer.polled = [record(1)]
     bench.commits.finish(bench.client.consumer, [P0], 0.01)
     bench.revoked()
@@ -171,7 +171,7 @@ def test_a_misrouted_record_is_fetched_again_together_with_buffered_ones(bench: 
     bench.turns.letters.carry_out()
     assert bench.consumer.sought == [1]
     assert bench.buffer.idle(P0)
-    assert not bench.table.partitions[P0].position.rewind_pending
+    assert not bench.table.partitions[P0].offsets.rewind_pending
 
 
 def test_a_misrouted_record_does_not_hide_an_unreadable_one_before_it(bench: Bench) -> None:

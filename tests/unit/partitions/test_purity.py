@@ -6,12 +6,12 @@ from inspect import getmembers, isfunction
 from pathlib import Path
 
 import sidecar
-from sidecar.partitions.partition import Holding, Partition, Position, Trouble
+from sidecar.partitions.partition import Holding, Offsets, Partition, Trouble
 from sidecar.partitions.window import Window
 
-KINDS = (Partition, Position, Trouble, Holding)
+KINDS = (Offsets, Partition, Trouble, Holding)
 FIELDS = {field.name for kind in KINDS for field in fields(kind)}
-PARTS = {"position", "trouble", "holding", "held", "window"}
+PARTS = {"offsets", "trouble", "holding", "held", "window"}
 QUERIES = {"to_commit", "is_delivered", "is_well", "room"}
 CHANGES = {name for kind in (*KINDS, Window) for name, _ in getmembers(kind, isfunction)} - QUERIES
 SETS = {"skip", "dead"}
@@ -63,7 +63,7 @@ def is_inside(target: ast.expr) -> bool:
 def test_the_check_sees_each_way_around_the_events() -> None:
     for line in (
         "partition.trouble.reason = 'x'",
-        "self._table.partitions[tp].position.rewind_pending = True",
+        "self._table.partitions[tp].offsets.rewind_pending = True",
         "p.trouble.failures += 1",
         "holding.window.rewind(3)",
         "p.settle(3)",

@@ -321,7 +321,7 @@ def test_events_of_an_ended_stream_are_ignored() -> None:
     lab.lose(1)
     assert lab.checkpoint(lease, 0)[0] is CheckpointOutcome.STALE_LEASE
     assert lab.fail(lease) == (ErrorOutcome.STALE_LEASE, 0.0)
-    assert lab.partition().position.resume_at == 0
+    assert lab.partition().offsets.resume_at == 0
 
 
 # --- who gets it ------------------------------------------------------------------------------------------------

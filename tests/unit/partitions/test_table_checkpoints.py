@@ -23,21 +23,21 @@ STALE = CheckpointOutcome.STALE_LEASE
 def test_a_checkpoint_moves_the_resume_offset_and_must_be_committed() -> None:
     lab = Lab()
     lease = lab.run(at=5)
-    assert lab.partition().position.to_commit() is None
+    assert lab.partition().offsets.to_commit() is None
     lab.send(5, 9)
     assert lab.checkpoint(lease, 7) == (ACCEPTED, None)
     partition = lab.partition()
-    assert (partition.position.resume_at, partition.position.checkpoint, partition.position.to_commit()) == (8, 7, 8)
-    partition.position.committed = 8
-    assert partition.position.to_commit() is None
+    assert (partition.offsets.resume_at, partition.offsets.checkpoint, partition.offsets.to_commit()) == (8, 7, 8)
+    partition.offsets.committed = 8
+    assert partition.offsets.to_commit() is None
 
 
 def test_a_resolved_start_must_be_committed_unless_kafka_has_it() -> None:
     lab = Lab()
     lab.table.assigned([P0])
-    assert lab.partition().position.to_commit() is None
+    assert lab.partition().offsets.to_commit() is None
     lab.table.resolved(P0, 3, lab.now, committed=False)
-    assert lab.partition().position.to_commit() == 3
+    assert lab.partition().offsets.to_commit() == 3
 
 
 def test_a_checkpoint_in_a_gap_counts_up_to_it() -> None:
@@ -46,7 +46,7 @@ def test_a_checkpoint_in_a_gap_counts_up_to_it() -> None:
     lab.table.sent(P0, 0, 10, 3, 30, [0, 4, 10], lab.now)
     assert lab.checkpoint(lease, 6) == (ACCEPTED, None)
     assert lab.partition().window.records == 1
-    assert lab.partition().position.resume_at == 7
+    assert lab.partition().offsets.resume_at == 7
 
 
 def test_lower_is_ignored_and_equal_is_not_lower() -> None:
@@ -56,7 +56,7 @@ def test_lower_is_ignored_and_equal_is_not_lower() -> None:
     lab.checkpoint(lease, 5)
     assert lab.checkpoint(lease, 4) == (LOWER, None)
     assert lab.checkpoint(lease, 5) == (ACCEPTED, None)
-    assert lab.partition().position.resume_at == 6
+    assert lab.partition().offsets.resume_at == 6
     assert lab.partition().window.records == 4
 
 
@@ -66,7 +66,7 @@ def test_a_checkpoint_beyond_delivery_changes_nothing_and_is_answered_with_the_d
     assert lab.checkpoint(lease, 3) == (BEYOND, None)
     lab.send(3, 6)
     assert lab.checkpoint(lease, 7) == (BEYOND, 6)
-    assert lab.partition().position.resume_at == 3
+    assert lab.partition().offsets.resume_at == 3
     assert lab.checkpoint(lease, 6) == (ACCEPTED, None)
 
 
@@ -96,7 +96,7 @@ def test_a_checkpoint_during_a_drain_is_answered_with_draining() -> None:
     lab.table.revoke([P0], RevokeReason.REBALANCE, 2.0, lab.now)
     assert lab.checkpoint(lease, 4) == (CheckpointOutcome.ACCEPTED_DRAINING, None)
     assert lab.checkpoint(lease, 3) == (LOWER, None)
-    assert lab.partition().position.resume_at == 5
+    assert lab.partition().offsets.resume_at == 5
 
 
 def test_closed_carries_the_last_checkpoint() -> None:
@@ -104,7 +104,7 @@ def test_closed_carries_the_last_checkpoint() -> None:
     lab.run()
     lab.send(0, 9)
     lab.close(1, ClosedReason.STOPPED, last=8)
-    assert lab.partition().position.resume_at == 9
+    assert lab.partition().offsets.resume_at == 9
 
 
 def test_closed_with_a_checkpoint_beyond_or_lower_keeps_the_resume_offset() -> None:
@@ -114,7 +114,7 @@ def test_closed_with_a_checkpoint_beyond_or_lower_keeps_the_resume_offset() -> N
         lab.send(0, 9)
         lab.checkpoint(lease, 2)
         lab.close(1, ClosedReason.STOPPED, last=last)
-        assert lab.partition().position.resume_at == 3
+        assert lab.partition().offsets.resume_at == 3
 
 
 def test_an_error_carries_the_last_checkpoint() -> None:
@@ -122,7 +122,7 @@ def test_an_error_carries_the_last_checkpoint() -> None:
     lease = lab.run()
     lab.send(0, 9)
     assert lab.fail(lease, ErrorAction.CRITICAL, offset=7, last=6)[0] is ErrorOutcome.HALTED
-    assert lab.partition().position.resume_at == 7
+    assert lab.partition().offsets.resume_at == 7
     lab = Lab()
     lease = lab.run()
     lab.send(0, 9)
@@ -137,7 +137,7 @@ def test_a_last_checkpoint_at_or_above_the_failing_offset_is_not_taken() -> None
         lab.send(0, 9)
         lab.checkpoint(lease, 2)
         lab.fail(lease, ErrorAction.CRITICAL, offset=7, last=last)
-        assert lab.partition().position.resume_at == 3
+        assert lab.partition().offsets.resume_at == 3
 
 
 def test_the_last_checkpoint_of_a_report_counts_like_any_other() -> None:
@@ -145,7 +145,7 @@ def test_the_last_checkpoint_of_a_report_counts_like_any_other() -> None:
     lease = lab.run()
     lab.send(0, 9)
     assert lab.fail(lease, ErrorAction.REPORT, last=4)[0] is ErrorOutcome.REPORTED
-    assert lab.partition().position.resume_at == 5
+    assert lab.partition().offsets.resume_at == 5
 
 
 def test_completed_beyond_opens_the_window_and_does_not_move_the_resume_offset() -> None:
@@ -155,8 +155,8 @@ def test_completed_beyond_opens_the_window_and_does_not_move_the_resume_offset()
     assert lab.table.may_send(P0) == 0
     assert lab.checkpoint(lease, None, beyond=9) == (ACCEPTED, None)
     assert lab.table.may_send(P0) == 9
-    assert lab.partition().position.resume_at == 0
-    assert lab.partition().position.to_commit() is None
+    assert lab.partition().offsets.resume_at == 0
+    assert lab.partition().offsets.to_commit() is None
     lab.checkpoint(lease, 3, beyond=2)
     assert lab.table.may_send(P0) == 6
 
@@ -175,7 +175,7 @@ def test_handled_is_kept_for_operators() -> None:
     lease = lab.run()
     lab.send(0, 9)
     lab.table.checkpoint(lease, Progress(handled=7), lab.now)
-    assert (lab.partition().position.handled, lab.partition().position.resume_at) == (7, 0)
+    assert (lab.partition().offsets.handled, lab.partition().offsets.resume_at) == (7, 0)
 
 
 def test_settling_moves_past_offsets_without_records_and_never_back() -> None:
@@ -184,9 +184,9 @@ def test_settling_moves_past_offsets_without_records_and_never_back() -> None:
     lab.send(0, 9)
     lab.checkpoint(lease, 9)
     lab.partition().settle(12)
-    assert (lab.partition().position.resume_at, lab.partition().position.to_commit()) == (12, 12)
+    assert (lab.partition().offsets.resume_at, lab.partition().offsets.to_commit()) == (12, 12)
     lab.partition().settle(11)
-    assert lab.partition().position.resume_at == 12
+    assert lab.partition().offsets.resume_at == 12
 
 
 def test_completed_beyond_counts_with_the_latest_offset_after_a_settle() -> None:

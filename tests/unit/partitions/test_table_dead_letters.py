@@ -60,7 +60,7 @@ def test_the_partition_goes_on_from_its_checkpoint_without_back_off() -> None:
 def test_the_last_checkpoint_of_the_error_counts_first() -> None:
     lab = sent()
     assert lab.fail("L1", CRITICAL, offset=5, last=4)[0] is ErrorOutcome.DEAD_LETTERED
-    assert lab.partition().position.resume_at == 5
+    assert lab.partition().offsets.resume_at == 5
 
 
 @pytest.mark.parametrize("offset", [None, 0, 1, 10, 4711])
@@ -150,7 +150,7 @@ def test_a_checkpoint_after_the_failing_record_cancels_its_dead_letter() -> None
     answer(lab, letter)
     lab.table.sent(P0, 6, 9, 4, 40, None, lab.now)
     assert lab.checkpoint("L2", 9)[0] is CheckpointOutcome.ACCEPTED
-    assert (lab.partition().skip, lab.partition().position.resume_at) == (set(), 10)
+    assert (lab.partition().skip, lab.partition().offsets.resume_at) == (set(), 10)
 
 
 def test_when_a_dead_letter_cannot_be_written_the_lambda_finishes_and_the_partition_halts() -> None:
@@ -163,7 +163,7 @@ def test_when_a_dead_letter_cannot_be_written_the_lambda_finishes_and_the_partit
     assert lab.seen() == [("revoke", 2, RevokeReason.HALTED, DRAIN)]
     lab.close(2, ClosedReason.REVOKED, last=4)
     partition = lab.partition()
-    assert (lab.state(), partition.position.resume_at, partition.trouble.failing_offset) == (State.HALTED, 5, 5)
+    assert (lab.state(), partition.offsets.resume_at, partition.trouble.failing_offset) == (State.HALTED, 5, 5)
     assert partition.trouble.reason == "the dead letter for offset 5 cannot be written: no room"
     assert (partition.skip, lab.table.counts.dead_letters) == (set(), 0)
     assert lab.seen() == [("rewind", P0, 5)]

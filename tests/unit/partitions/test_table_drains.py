@@ -31,7 +31,7 @@ def test_a_drain_stops_sending_and_takes_checkpoints_until_closed() -> None:
     assert lab.checkpoint(lease, 3)[0] is CheckpointOutcome.ACCEPTED_DRAINING
     lab.close(1, ClosedReason.REVOKED, last=5)
     assert not lab.table.held()
-    assert lab.partition().position.to_commit() == 6
+    assert lab.partition().offsets.to_commit() == 6
     assert lab.checkpoint(lease, 7)[0] is STALE
     lab.table.forget([P0])
     assert lab.table.partitions == {}
@@ -50,7 +50,7 @@ def test_a_drain_ends_at_its_deadline_and_with_it_the_lease() -> None:
     assert not lab.table.held()
     assert ("end", 1, EndReason.TOO_LATE) in lab.seen()
     assert lab.checkpoint(lease, 5)[0] is STALE
-    assert lab.partition().position.to_commit() == 2
+    assert lab.partition().offsets.to_commit() == 2
 
 
 def test_a_second_revoke_only_shortens_the_first() -> None:
@@ -130,12 +130,12 @@ def test_a_released_partition_that_is_assigned_again_starts_anew() -> None:
     lab.offer(2)
     assert lab.assigned().start_offset == 40
     assert (
-        lab.partition().position.resume_at,
+        lab.partition().offsets.resume_at,
         lab.partition().trouble.attempt,
         lab.partition().trouble.failures,
     ) == (40, 1, 0)
     lab.close(1, ClosedReason.ERROR, last=60)  # of the old lease
-    assert lab.partition().position.resume_at == 40
+    assert lab.partition().offsets.resume_at == 40
     assert lab.partition().held.stream == 2
 
 
@@ -179,7 +179,7 @@ def test_a_lost_offset_gets_a_new_lease_at_the_new_offset() -> None:
     seen = [entry for entry in lab.seen() if entry[0] != "rewind"]
     assert seen == [("revoke", 1, RevokeReason.SEEK, 0.0)], "nobody gets it before its place is committed"
     assert lab.checkpoint(lease, 9)[0] is STALE
-    assert (lab.partition().position.resume_at, lab.partition().position.to_commit()) == (500, 500)
+    assert (lab.partition().offsets.resume_at, lab.partition().offsets.to_commit()) == (500, 500)
     lab.table.committed(P0, 500, lab.now)
     assert lab.seen() == [("assign", 2, "L2", P0, 500, 1)]
 
@@ -199,7 +199,7 @@ def test_a_lost_offset_may_move_back_and_forgets_skips() -> None:
     lab.fail("L1", ErrorAction.CRITICAL, offset=105)
     lab.table.operator.resume(P0, lab.now, skip=True)
     lab.table.offset_lost(P0, 0, lab.now, "gone")
-    assert lab.partition().position.resume_at == 0
+    assert lab.partition().offsets.resume_at == 0
     assert lab.partition().skip == set()
 
 
@@ -209,7 +209,7 @@ def test_a_lost_offset_halts_when_that_is_the_policy() -> None:
     lab.table.offset_lost(P0, 5, lab.now, "offset 0 is not in the log, which has 5 to 9", halt=True)
     assert lab.state() is State.HALTED
     assert lab.partition().trouble.reason == "offset 0 is not in the log, which has 5 to 9"
-    assert lab.partition().position.to_commit() is None
+    assert lab.partition().offsets.to_commit() is None
 
 
 def test_a_lost_offset_of_a_partition_that_waits_or_backs_off_moves_it() -> None:
@@ -218,7 +218,7 @@ def test_a_lost_offset_of_a_partition_that_waits_or_backs_off_moves_it() -> None
     lab.table.offset_lost(P0, 7, lab.now, "gone")
     lab.table.committed(P0, 7, lab.now)
     lease = lab.run()
-    assert lab.partition().position.resume_at == 7
+    assert lab.partition().offsets.resume_at == 7
     lab.fail(lease)
     lab.table.offset_lost(P0, 9, lab.now, "gone")
     lab.table.committed(P0, 9, lab.now)

@@ -50,7 +50,7 @@ def test_a_critical_error_kills_the_lease_and_fetches_again_from_the_checkpoint(
     assert lab.seen() == [("rewind", P0, 2)]
     assert lab.checkpoint("L1", 5)[0] is CheckpointOutcome.STALE_LEASE
     lab.close(1, ClosedReason.ERROR, last=9)
-    assert (lab.state(), lab.partition().position.resume_at) == (State.HALTED, 2)
+    assert (lab.state(), lab.partition().offsets.resume_at) == (State.HALTED, 2)
 
 
 def test_a_critical_error_is_reported_with_all_its_fields() -> None:
@@ -80,7 +80,7 @@ def test_an_error_while_draining_ends_the_drain_only() -> None:
         lab.table.revoke([P0], RevokeReason.REBALANCE, 2.0, lab.now)
         lab.fail(lease, action, offset=5, last=4)
         assert not lab.table.held()
-        assert lab.partition().position.resume_at == 5
+        assert lab.partition().offsets.resume_at == 5
         assert lab.checkpoint(lease, 6)[0] is CheckpointOutcome.STALE_LEASE
 
 
@@ -183,7 +183,7 @@ def test_a_record_that_cannot_be_delivered_lets_the_lambda_finish_then_halts() -
     lab.close(1, ClosedReason.REVOKED, last=4)
     partition = lab.partition()
     assert lab.state() is State.HALTED
-    assert (partition.position.resume_at, partition.trouble.failing_offset, partition.trouble.reason) == (
+    assert (partition.offsets.resume_at, partition.trouble.failing_offset, partition.trouble.reason) == (
         5,
         5,
         "too large",

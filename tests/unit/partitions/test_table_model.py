@@ -112,7 +112,7 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
         for tp, account in self.mine.items():
             partition = self.table.partitions[tp]
             assert partition.state is account.state
-            assert (partition.position.resume_at, partition.trouble.attempt) == (account.place, account.attempt)
+            assert (partition.offsets.resume_at, partition.trouble.attempt) == (account.place, account.attempt)
             assert (partition.skip, {*partition.dead}) == (account.skip, {*account.dead})
             assert partition.trouble.failing_offset == account.failing
             assert partition.is_paused_by_operator == account.is_paused_by_operator
@@ -123,7 +123,7 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
             if partition.state in (State.STARTING, State.RUNNING):
                 assert held is not None
             if account.state is not State.RESOLVING:
-                account.log.check_done(partition.position.resume_at)
+                account.log.check_done(partition.offsets.resume_at)
             if held is not None:
                 assert partition.held.in_flight == held.unwritten <= self.limits.frames_in_flight
                 assert partition.window.records == account.unprocessed

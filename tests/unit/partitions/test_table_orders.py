@@ -84,7 +84,7 @@ def test_a_pause_does_not_wait_longer_than_its_drain() -> None:
     pause(lab)
     lab.wait(DRAIN)
     assert ("end", 1, EndReason.TOO_LATE) in lab.seen()
-    assert (lab.state(), lab.partition().position.resume_at) == (State.PAUSED, 2)
+    assert (lab.state(), lab.partition().offsets.resume_at) == (State.PAUSED, 2)
 
 
 @pytest.mark.parametrize("fails", [lambda lab: lab.lose(1), lambda lab: lab.fail("L1")])
@@ -170,7 +170,7 @@ def test_a_lost_offset_does_not_end_an_operators_pause() -> None:
     lab = waiting()
     pause(lab)
     lab.table.offset_lost(P0, 50, lab.now, "gone")
-    assert (lab.state(), lab.partition().position.resume_at, lab.partition().trouble.reason) == (
+    assert (lab.state(), lab.partition().offsets.resume_at, lab.partition().trouble.reason) == (
         State.PAUSED,
         50,
         "upgrade",
@@ -189,7 +189,7 @@ def test_seek_ends_the_lease_and_starts_another_at_the_new_offset() -> None:
         ("assign", 2, "L2", P0, 50, 1),
     ]
     assert lab.checkpoint("L1", 5)[0] is CheckpointOutcome.STALE_LEASE
-    assert lab.partition().position.to_commit() == 50
+    assert lab.partition().offsets.to_commit() == 50
 
 
 def test_after_a_seek_nothing_is_sent_or_settled_until_the_client_is_moved() -> None:
@@ -198,7 +198,7 @@ def test_after_a_seek_nothing_is_sent_or_settled_until_the_client_is_moved() -> 
     lab.ready(2, "L2")
     assert lab.table.may_send(P0) == 0
     lab.partition().settle(10)
-    assert lab.partition().position.resume_at == 1
+    assert lab.partition().offsets.resume_at == 1
     lab.table.rewound(P0)
     assert lab.table.may_send(P0) > 0
 
@@ -210,18 +210,18 @@ def test_seek_may_go_back_and_forgets_the_state_of_the_old_position() -> None:
     lab.table.operator.seek(P0, 0, lab.now)
     partition = lab.partition()
     assert (
-        partition.position.resume_at,
-        partition.position.checkpoint,
+        partition.offsets.resume_at,
+        partition.offsets.checkpoint,
         partition.skip,
         partition.trouble.attempt,
     ) == (0, None, set(), 1)
-    assert partition.position.to_commit() == 0
+    assert partition.offsets.to_commit() == 0
 
 
 def test_a_halted_partition_stays_halted_and_has_no_failing_offset_any_more() -> None:
     lab = halted()
     assert lab.table.operator.seek(P0, 7, lab.now) == (2, State.HALTED)
-    assert (lab.state(), lab.partition().trouble.failing_offset, lab.partition().position.resume_at) == (
+    assert (lab.state(), lab.partition().trouble.failing_offset, lab.partition().offsets.resume_at) == (
         State.HALTED,
         None,
         7,
@@ -235,7 +235,7 @@ def test_seek_keeps_a_pause_also_during_its_drain() -> None:
     assert lab.table.operator.seek(P0, 7, lab.now) == (2, State.PAUSED)
     assert (lab.state(), lab.partition().trouble.reason) == (State.PAUSED, "upgrade")
     lab.close(1, ClosedReason.REVOKED, last=9)
-    assert (lab.state(), lab.partition().position.resume_at) == (State.PAUSED, 7)
+    assert (lab.state(), lab.partition().offsets.resume_at) == (State.PAUSED, 7)
 
 
 def test_seek_halts_a_partition_that_is_about_to_halt() -> None:

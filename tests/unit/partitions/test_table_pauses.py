@@ -40,7 +40,7 @@ def test_nothing_is_sent_to_a_paused_partition_and_its_lease_and_resume_offset_s
     lab = paused()
     assert lab.state() is State.PAUSED
     assert lab.table.may_send(P0) == 0
-    assert (lab.partition().lease, lab.partition().position.resume_at, lab.partition().trouble.attempt) == (
+    assert (lab.partition().lease, lab.partition().offsets.resume_at, lab.partition().trouble.attempt) == (
         "L1",
         2,
         1,
@@ -53,7 +53,7 @@ def test_nothing_is_sent_to_a_paused_partition_and_its_lease_and_resume_offset_s
 def test_checkpoints_count_during_a_pause() -> None:
     lab = paused()
     assert lab.checkpoint("L1", 9)[0] is CheckpointOutcome.ACCEPTED
-    assert lab.partition().position.resume_at == 10
+    assert lab.partition().offsets.resume_at == 10
     assert lab.partition().caught_up
 
 
@@ -68,7 +68,7 @@ def test_resume_goes_on_after_the_last_delivered_record() -> None:
 def test_a_pause_with_an_offset_goes_on_at_that_offset() -> None:
     lab = paused(5)
     assert lab.commands(Rewind) == [Rewind(P0, 5)]
-    assert lab.partition().position.rewind_pending
+    assert lab.partition().offsets.rewind_pending
     lab.table.rewound(P0)
     assert lab.partition().window.records == 3
     lab.table.resume_lease(1, lab.now)
@@ -99,7 +99,7 @@ def test_a_checkpoint_of_a_voided_record_counts_only_after_it_is_delivered_again
     lab = paused(5)
     lab.table.rewound(P0)
     assert lab.checkpoint("L1", 7) == (CheckpointOutcome.BEYOND_DELIVERED, 4)
-    assert lab.partition().position.resume_at == 2
+    assert lab.partition().offsets.resume_at == 2
     lab.table.resume_lease(1, lab.now)
     lab.send(5, 7)
     assert lab.checkpoint("L1", 7)[0] is CheckpointOutcome.ACCEPTED
@@ -177,7 +177,7 @@ def test_a_revoke_ends_the_pause_without_resumed() -> None:
     lab.table.resume_lease(1, lab.now)
     assert lab.state() is State.DRAINING
     lab.close(1, ClosedReason.REVOKED, last=3)
-    assert lab.partition().position.resume_at == 4
+    assert lab.partition().offsets.resume_at == 4
 
 
 def test_when_a_paused_lease_ends_the_resume_offset_is_fetched_and_not_the_pauses_offset() -> None:

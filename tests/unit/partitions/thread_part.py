@@ -109,11 +109,11 @@ class Thread(World):
                 continue
             partition, reader = self.table.partitions[tp], account.reader
             if not reader.waiting and reader.valid:
-                before = partition.position.resume_at
+                before = partition.offsets.resume_at
                 partition.settle(reader.position)
-                if partition.position.resume_at != before:  # whether it may is judged below, by what is done
+                if partition.offsets.resume_at != before:  # whether it may is judged below, by what is done
                     account.settled(reader.position)
-            offset = partition.position.to_commit()
+            offset = partition.offsets.to_commit()
             if offset is not None and not refused:
                 account.log.commit(offset)
                 if account.state is State.RESOLVING and offset == account.place:

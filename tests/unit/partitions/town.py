@@ -120,7 +120,7 @@ class Town:
         for tp in self.tps:
             partition = self.table.partitions[tp]
             if self.table.may_send(tp) and partition.holding is not None:
-                offset = partition.position.resume_at
+                offset = partition.offsets.resume_at
                 self.table.sent(tp, offset, offset, 1, 10, None, self.now)
                 self.table.written(partition.held.stream)
                 self.table.checkpoint(partition.held.lease, Progress(offset), self.now)
