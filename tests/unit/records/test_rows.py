@@ -62,6 +62,9 @@ def content(frame: Frame) -> pb.Batch:
 def both(kept: Log, made: list[dict[str, Any]]) -> tuple[ListedRecords, Records]:
     """Records that were produced, read in both ways."""
     kept.rows.truncate(0)
+    [at] = kept.plain.position([KafkaPartition("t", 0)])
+    if kept.end and at.offset != kept.end:  # another test has read its records by the rows alone
+        kept.plain.seek(KafkaPartition("t", 0, kept.end))
     for record in made:
         kept.produce(**record)
     kept.read(len(made))
@@ -296,7 +299,6 @@ def test_a_record_with_too_many_headers_is_an_error_and_its_neighbours_are_read(
     assert code == KafkaError._BAD_MSG
     assert [shared.rows.offset(0), shared.rows.offset(1)] == [shared.end - 2, shared.end - 1]
     shared.rows.truncate(0)
-    shared.plain.seek(KafkaPartition("t", 0, shared.end))
 
 
 def test_the_clients_errors_are_read_with_the_records_and_not_by_the_bindings_callback() -> None:
