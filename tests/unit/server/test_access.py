@@ -107,8 +107,10 @@ async def test_a_call_without_the_right_token_is_refused(metadata: list[tuple[st
         }
         for method, request in requests.items():
             assert (await client.refused(method, request, metadata))[0] is UNAUTHENTICATED
-        with pytest.raises((AssertionError, grpc.aio.AioRpcError), match="UNAUTHENTICATED"):
-            await services(client, metadata)
+        # Nothing is written: a write that comes after the refusal would take the place of its status (grpc#36066).
+        listed: Any = client.channel.stream_stream(REFLECTION)(metadata=metadata)
+        async with asyncio.timeout(PATIENCE):
+            assert await listed.code() is UNAUTHENTICATED
         assert all(script.empty() for script in wire.desks.values())
         assert await health(client) == health_pb2.HealthCheckResponse.NOT_SERVING  # no token needed
 
