@@ -129,7 +129,7 @@ def test_it_ends_by_itself_with_everything_numbered(folder: Path, demos: list[De
     for nothing in ("without one", "came again", "refused", "lag at the end", "restarts"):
         assert demo.summary(nothing) == 0, demo.text()
     assert sum(demo.summary(document) for document in ("minutes", "novel", "rice")) == given
-    demo.wait_for(r"^      minutes  number \d+  minimum \d+  writers 3  \w+")
+    demo.wait_for(r"^      minutes  number \d+  minimum \d+  writers 3  (… )?\w+")
     demo.wait_for(r"^      \w+ +#\d+ +min \d+ +\w+ +types \w+ +\d+ ms$")
     demo.wait_for(r"^0:\d\d  deli drained and committed; the sidecar has left its group$")
     assert Path(demo.wait_for(r"log of the sidecar: (.+)")[1]).is_file()

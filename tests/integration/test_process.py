@@ -179,9 +179,12 @@ def test_it_has_no_standard_error(make: Make) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT, signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_in_order(make: Make, tmp_path: Path, number: signal.Signals) -> None:
+    def not_ignored() -> None:  # the tests themselves may run under nohup or in the background
+        signal.signal(number, signal.SIG_DFL)
+
     sidecar = make()
     with (tmp_path / "log").open("wb") as log:
-        sidecar.start(log)
+        sidecar.start(log, before=not_ignored)
     wait_for(sidecar.is_up, "the sidecar")
     assert sidecar.ends(number) == 0
     events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
