@@ -177,7 +177,10 @@ async def spares(attack: Attack) -> None:
         call: Any = channels[number % len(channels)].stream_stream(HOST + "Serve")()
         try:
             await call.write(frame(offer=offer(process_id=f"process-{number}" if number % 10 else "one")))
-            await call.read()
+            if await call.read() is grpc.aio.EOF:
+                # It was refused. A write now would take the place of the refusal's status (grpc#36066).
+                await attack.ended(call)
+                return
             await call.write(frame(available=pb.Available()))
             held.append(call)
             attack.statuses["HELD"] += 1
