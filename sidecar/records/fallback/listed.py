@@ -15,14 +15,10 @@ class ListedRecords:
 
     def __init__(self) -> None:
         self._records: list[Record] = []
+        self.size = 0
 
     def __len__(self) -> int:
         return len(self._records)
-
-    @property
-    def size(self) -> int:
-        """See `Records`."""
-        return sum(size_of(record) + MEMORY_OVERHEAD_BYTES for record in self._records)
 
     @property
     def next_offset(self) -> int:
@@ -32,6 +28,7 @@ class ListedRecords:
     def append(self, record: Record) -> None:
         """Add a record after the others."""
         self._records.append(record)
+        self.size += _memory_of(record)
 
     def offset(self, index: int) -> int:
         """See `Records`."""
@@ -47,16 +44,24 @@ class ListedRecords:
 
     def drop(self, count: int) -> None:
         """See `Records`."""
-        del self._records[:count]
+        self._remove(slice(count))
 
     def truncate(self, count: int) -> None:
         """See `Records`."""
-        del self._records[count:]
+        self._remove(slice(count, None))
 
     def remove(self, index: int) -> None:
         """See `Records`."""
-        del self._records[index]
+        self._remove(slice(index, index + 1))
 
     def frame(self, most: int, soft_limit: int, hard_limit: int) -> Frame | Undeliverable:
         """See `Records`."""
         return encode(self._records[:most], soft_limit, hard_limit)
+
+    def _remove(self, which: slice) -> None:
+        self.size -= sum(map(_memory_of, self._records[which]))
+        del self._records[which]
+
+
+def _memory_of(record: Record) -> int:
+    return size_of(record) + MEMORY_OVERHEAD_BYTES

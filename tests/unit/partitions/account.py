@@ -273,7 +273,7 @@ class Account:
                 self.dead[offset] = Letter()
                 self.attempt, self.failures = 1, 0
                 if self.state is State.DRAINING and self.after == "halt":
-                    self.after, self.failing = "wait", None  # what halts it lies behind, and is met again
+                    self.after, self.failing = "wait", None  # what halts it comes after this record, and is met again
                 self.orderly()
                 return ErrorOutcome.DEAD_LETTERED
         self.end(State.HALTED)
