@@ -32,10 +32,6 @@ class InFlight:
         self._frames: dict[TopicPartition, _Frames] = {}
         self._bytes = 0
 
-    def __len__(self) -> int:
-        """How many partitions have frames in flight."""
-        return len(self._frames)
-
     def sent(self, tp: TopicPartition, size: int, now: float) -> None:
         """A frame was handed to the loop."""
         if self._table.partitions[tp].held.in_flight == 1:

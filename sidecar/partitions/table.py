@@ -201,11 +201,6 @@ class PartitionTable:
                 self._moves.fence(self.partitions[tp], RevokeReason.LOST, now)
         self.forget(mine)
 
-    @property
-    def has_waiting(self) -> bool:
-        """Whether partitions wait for a stream."""
-        return bool(self._moves.waiting)
-
     def wants_group(self, now: float) -> bool:
         """Whether the sidecar should be a member of the group: there is a process, or the last one left recently."""
         if len(self.processes) > 0:

@@ -40,7 +40,7 @@ def test_it_is_crowded_from_the_limit_on_until_a_frame_is_written(bench: Bench) 
     assert bench.in_flight.crowded(NOW)
     written(bench, P1)
     assert not bench.in_flight.crowded(NOW)
-    assert len(bench.in_flight) == 1
+    assert len(bench.in_flight._frames) == 1
 
 
 def test_frames_of_a_process_that_does_not_read_do_not_count(bench: Bench) -> None:
@@ -61,7 +61,7 @@ def test_each_frame_that_leaves_shows_that_somebody_reads(bench: Bench) -> None:
     assert not bench.in_flight.stuck(P0, NOW + 1)
     assert bench.in_flight.stuck(P0, NOW + 1 + 2 * STUCK_AFTER_S)
     written(bench, P0, NOW + 2)
-    assert len(bench.in_flight) == 0
+    assert len(bench.in_flight._frames) == 0
 
 
 def test_frames_of_an_ended_stream_are_forgotten(bench: Bench) -> None:
@@ -69,7 +69,7 @@ def test_frames_of_an_ended_stream_are_forgotten(bench: Bench) -> None:
     bench.table.stream_lost(bench.stream_of[P0], NOW)
     bench.in_flight.tidy()
     assert not bench.in_flight.crowded(NOW)
-    assert len(bench.in_flight) == 0
+    assert len(bench.in_flight._frames) == 0
 
 
 def test_a_new_stream_starts_with_no_frames_in_flight(bench: Bench) -> None:
@@ -80,4 +80,4 @@ def test_a_new_stream_starts_with_no_frames_in_flight(bench: Bench) -> None:
     sent(bench, P0, 1)
     assert not bench.in_flight.crowded(NOW)
     written(bench, P0)
-    assert len(bench.in_flight) == 0
+    assert len(bench.in_flight._frames) == 0

@@ -76,7 +76,7 @@ def test_pause_drains_the_partition_and_keeps_it_paused() -> None:
     assert lab.seen() == [("rewind", P0, 5)]
     lab.wait(10_000.0)
     assert (lab.state(), lab.partition().lease, lab.partition().trouble.reason) == (State.PAUSED, None, "upgrade")
-    assert not lab.table.has_waiting
+    assert not lab.table._moves.waiting
 
 
 def test_a_pause_does_not_wait_longer_than_its_drain() -> None:
