@@ -16,16 +16,15 @@ from sidecar.supervise import guard
 
 TIMEOUT = 10.0
 
-# A command that prints a line when it is up and for each signal, and ignores them all.
+# A command that prints a line when it is up and for each signal, and ignores them all. The signals are blocked and
+# waited for: a handler with pause() would miss one that comes between the handler's end and the next pause().
 STUBBORN = """
 import os, signal
-def tell(number, frame):
-    os.write(1, b"%d\\n" % number)
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-    signal.signal(number, tell)
+numbers = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 os.write(1, b"%d\\n" % os.getpid())
 while True:
-    signal.pause()
+    os.write(1, b"%d\\n" % signal.sigwait(numbers))
 """
 # Prints its pid and waits for a signal.
 PLAIN = "import os, signal; os.write(1, b'%d\\n' % os.getpid()); signal.pause()"
