@@ -13,6 +13,7 @@ FAULTS ?= 200
 SEED ?=
 MINUTES ?= 30
 ROWS ?=
+LANGUAGES ?=
 # How many tests run beside each other. Each process of the integration tests has servers of its own: four have enough.
 JOBS ?= auto
 PYTEST = $(BIN)/python -m pytest -q
@@ -66,8 +67,9 @@ lint: $(VENV)/ready  ## ruff: rules and format; which room may import which; buf
 types: $(VENV)/ready  ## mypy --strict
 	$(BIN)/mypy
 
-chaos: $(VENV)/ready  ## real Kafka, sidecars and lambdas under random faults, then a proof (FAULTS=1000 SEED=7)
-	$(BIN)/python -m tests.chaos --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
+chaos: $(if $(LANGUAGES),clients) $(VENV)/ready  ## real Kafka, sidecars and lambdas under random faults, then a proof (FAULTS=1000 SEED=7 LANGUAGES=all)
+	$(BIN)/python -m tests.chaos --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(LANGUAGES),--languages $(LANGUAGES))
 
 soak: $(VENV)/ready  ## constant traffic and a fault a minute: memory, descriptors and threads stay flat (MINUTES=30)
 	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)

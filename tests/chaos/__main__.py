@@ -13,6 +13,7 @@ from tests.chaos import checker, folder as folders, schedule
 from tests.chaos.operating import can
 from tests.chaos.runner import Outcome, Run, Tick
 from tests.chaos.world import Options
+from tests.clients.languages import LANGUAGES, NotBuiltError, command
 
 _EPILOG = """\
 A seed decides which faults come, when, and to whom. What the machine does in between is never twice the same, so a
@@ -40,6 +41,12 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, metavar="N", help="of the schedule; default: a new one, which is shown")
     add("--minutes", type=float, metavar="M", help="spread the faults over so long; default: about 1.5 s each")
     add("--rate", type=float, default=200.0, metavar="R", help="records a second; default %(default)s")
+    add(
+        "--languages",
+        default="python",
+        metavar="A,B",
+        help=f"what the lambda processes are written in: {', '.join(LANGUAGES)}, or all; default %(default)s",
+    )
     add("--dead-letter", action="store_true", help="`on_critical: dead-letter` instead of halt")
     add("--without", action="append", default=[], choices=[*schedule.WEIGHTS], help="leave out a kind of fault")
     add("--keep", type=Path, metavar="DIR", help="keep the histories there, whatever comes out")
@@ -54,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser().error("--faults: at least 1")
     if options.replay is not None:
         return _replay(options.replay)
+    spoken = _languages(options.languages)
     seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     folder = options.keep or Path(".chaos") / f"{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists() and any(folder.iterdir()):
@@ -63,10 +71,11 @@ def main(arguments: list[str] | None = None) -> int:
         print("this version has no `kafka-sidecar seek`: no seeks", flush=True)
         without.append("seek")
     pause = options.minutes * 60 / options.faults if options.minutes else 1.5
-    plan = schedule.make(seed, options.faults, pause=pause, without=without)
+    plan = schedule.make(seed, options.faults, pause=pause, without=without, processes=2 if len(spoken) > 1 else None)
     on_critical = "dead-letter" if options.dead_letter else "halt"
     print(f"seed {seed}: {options.faults} faults in about {plan.seconds:.0f} s; histories in {folder}", flush=True)
-    run = Run(folder.resolve(), plan, Options(schedule.PARTITIONS, on_critical=on_critical), options.rate, say)
+    world = Options(schedule.PARTITIONS, on_critical=on_critical, languages=spoken)
+    run = Run(folder.resolve(), plan, world, options.rate, say)
     return carry_through(run, keep=options.keep is not None)
 
 
@@ -108,6 +117,19 @@ def show(outcome: Outcome, most: int = 50) -> None:
         print(f"BREACH {breach}")
     if not outcome.breaches:
         print(f"all of these held: {', '.join(checker.CHECKS)}")
+
+
+def _languages(text: str) -> tuple[str, ...]:
+    """The languages of ``--languages``, each of which can be started."""
+    spoken = LANGUAGES if text == "all" else tuple(text.split(","))
+    for one in spoken:
+        if one not in LANGUAGES:
+            parser().error(f"--languages: {one!r} is none of {', '.join(LANGUAGES)}")
+        try:
+            command(one, "recorder")
+        except NotBuiltError as error:
+            parser().error(f"--languages: {error}")
+    return spoken
 
 
 def _replay(folder: Path) -> int:

@@ -1,5 +1,7 @@
 """The lambda of the chaos runs: it records all its calls, and fails at records that ask for it.
 
+``python -m tests.chaos.recorder NAME`` serves it. Other languages have the same program (tests/clients).
+
 | setting | meaning |
 | --- | --- |
 | `folder` | the folder of the histories |
@@ -17,11 +19,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sdk_python import CloseReason, IContext, IPartitionLambda, IPartitionLambdaFactory, Message
+from sdk_python import CloseReason, IContext, IPartitionLambda, IPartitionLambdaFactory, Message, serve
 from tests.chaos.journal import Journal
 
 
@@ -118,3 +121,7 @@ class Factory:
 async def create(config: Mapping[str, Any]) -> IPartitionLambdaFactory:
     """The plugin is this module."""
     return Factory(config)
+
+
+if __name__ == "__main__":
+    sys.exit(serve.main([sys.argv[1], "tests.chaos.recorder"]))

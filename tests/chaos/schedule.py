@@ -110,6 +110,17 @@ class _Plan:
         return process.partition("/")[0]
 
 
+def language(languages: Sequence[str], slot: str, start: int) -> str:
+    """The language of a lambda process: slots beside each other have different ones, and each start takes the next.
+
+    Args:
+        slot: such as `a/1`.
+        start: 1 for the slot's first process, then 2, 3, ...
+    """
+    sidecar, _, number = slot.partition("/")
+    return languages[(SIDECARS.index(sidecar) + len(SIDECARS) * (int(number) - 1) + start - 1) % len(languages)]
+
+
 def make(
     seed: int,
     faults: int,
@@ -118,15 +129,18 @@ def make(
     weights: Mapping[str, float] = WEIGHTS,
     without: Sequence[str] = (),
     protected: Sequence[str] = (),
+    processes: int | None = None,
 ) -> Schedule:
-    """Make a schedule of ``count`` faults, ``pause`` seconds apart on average.
+    """Make a schedule of ``faults`` faults, ``pause`` seconds apart on average.
 
     Args:
+        processes: lambda processes of each sidecar at the beginning; None: 1 or 2.
         without: kinds of faults to leave out.
         protected: sidecars that are never disturbed.
     """
     random = Random(seed)
-    lambdas = {f"{sidecar}/{number}" for sidecar in SIDECARS for number in range(1, 1 + random.randint(1, 2))}
+    counts = {sidecar: random.randint(1, 2) if processes is None else processes for sidecar in SIDECARS}
+    lambdas = {f"{sidecar}/{number}" for sidecar in SIDECARS for number in range(1, 1 + counts[sidecar])}
     plan = _Plan(random, {*lambdas}, frozenset(protected))
     kinds = [kind for kind in weights if kind not in without]
     for number in range(1, faults + 1):

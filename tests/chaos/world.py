@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -18,7 +16,9 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
+from tests.chaos import schedule
 from tests.chaos.journal import Journal
+from tests.clients import languages
 from tests.integration.harness import NAME, Program, Sidecar
 from tests.servers import topics
 from tests.servers.kafka import KafkaServer
@@ -38,6 +38,8 @@ class Options:
     interval: float = 0.1
     on_critical: str = "halt"
     session_ms: int = 3000
+    languages: tuple[str, ...] = ("python",)
+    """What the lambda processes are written in."""
 
     @property
     def dead_letter_topic(self) -> str:
@@ -94,14 +96,18 @@ class World:
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     def left(self) -> list[str]:
-        """The command lines of this run's processes that still run, except the broker's."""
+        """The command lines of this run's processes that still run, except the broker's.
+
+        A sidecar has the run's folder in its command line, a lambda process its address in its environment.
+        """
         folders = [str(self._sockets).encode(), str(self.folder / "configs").encode()]
         found = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
+        for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                words = path.read_bytes().split(b"\0")
-                if any(folder in word for word in words for folder in folders):
-                    found.append(b" ".join(words).decode(errors="replace").strip())
+                command = (process / "cmdline").read_bytes()
+                told = command + (process / "environ").read_bytes()
+                if any(folder in told for folder in folders):
+                    found.append(command.replace(b"\0", b" ").decode(errors="replace").strip())
         return found
 
     # --- one step -------------------------------------------------------------------------------------------------
@@ -237,11 +243,9 @@ class World:
     def _lambda(self, slot: str, label: str) -> Program:
         sidecar = slot.partition("/")[0]
         settings = {"label": label, "slot": sidecar, "folder": str(self.folder)}
-        command = [sys.executable, "-m", "sdk_python.serve", NAME, "tests.chaos.recorder"]
-        command += ["--address", self._address(sidecar)]
-        for key, value in settings.items():
-            command += ["--set", f"{key}={json.dumps(value)}"]
-        return Program(label, command)
+        environment = {"KAFKA_SIDECAR_ADDRESS": self._address(sidecar), **languages.settings(settings)}
+        language = schedule.language(self.options.languages, slot, self._starts[slot])
+        return Program(label, [*languages.command(language, "recorder"), NAME], environment)
 
     def _address(self, sidecar: str) -> str:
         return f"unix://{self._sockets}/{sidecar}.sock"

@@ -100,3 +100,12 @@ def test_soak_judges_medians() -> None:
     assert "GROWS" in soak.table(soak.judge("x", forgetting))
     with pytest.raises(ValueError, match="too few"):
         soak.judge("x", flat[:31])
+
+
+def test_every_language_works_at_once_and_a_slot_takes_the_next_with_each_start() -> None:
+    spoken = ("python", "go", "typescript", "java")
+    plan = schedule.make(7, 1, processes=2)
+    first = [schedule.language(spoken, slot, 1) for slot in plan.lambdas]
+    assert len(plan.lambdas) == 6
+    assert {*first} == {*spoken}
+    assert [schedule.language(spoken, "a/1", start) for start in range(1, 6)] == [*spoken, "python"]
