@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import latency, pipelined, pressure, producing, router, sequencing, takeover, throughput
+from benchmarks import languages, latency, pipelined, pressure, producing, router, sequencing, takeover, throughput
+from benchmarks.peers.catalogue import PEERS
 from benchmarks.shapes import SHAPES
 from benchmarks.traffic import fill
+from tests.clients.languages import LANGUAGES
 from tests.servers.topics import delete_topic
 
 Figures = dict[str, float]
@@ -253,6 +255,24 @@ def _sequencing(broker: str, options: Options) -> Iterator[Row]:
     delete_topic(broker, topic)
 
 
+def _languages(broker: str, options: Options) -> Iterator[Row]:
+    records = options.records
+    fill(broker, "spoken", 8, records, values=(b"x" * 200,))
+    for language in LANGUAGES:
+        yield Row(
+            f"languages: {language}",
+            f"{records:,} records of 200 bytes with keys, 8 partitions; a lambda that counts and checkpoints each"
+            f" record, and {PEERS[languages.CLIENTS[language]].title}",
+            {
+                "client": partial(languages.client, broker, "spoken", records, language),
+                "path": partial(languages.path, broker, "spoken", records, language),
+            },
+            [Comparison("path", "client", drawn=f"{language} ÷ its Kafka client"), Comparison("path", "client", CPU)],
+            (RATE, CPU),
+        )
+    delete_topic(broker, "spoken")
+
+
 def _takeover(broker: str, options: Options) -> Iterator[Row]:
     yield Row(
         "takeover",
@@ -276,5 +296,6 @@ ROWS: Mapping[str, Callable[[str, Options], Iterator[Row]]] = {
     "producing": _producing,
     "sequencing": _sequencing,
     "takeover": _takeover,
+    "languages": _languages,
 }
 """Each function creates its topics and yields its rows one after the other; it continues when a row was run."""

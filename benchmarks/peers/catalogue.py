@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 from benchmarks import processes
 from benchmarks.peers import environments
 from benchmarks.peers.measure import Program, Work
+from tests.servers import kafka
 from tests.servers.topics import end_offsets
 
 HERE = Path(__file__).resolve().parent
@@ -75,6 +76,17 @@ def _script(file: str) -> Start:
     return start
 
 
+@contextmanager
+def _binary(path: Path, work: Work) -> Iterator[Program]:
+    yield Program([str(path), *work.arguments()])
+
+
+@contextmanager
+def _java(classes: Path, work: Work) -> Iterator[Program]:
+    command = ["java", "-cp", f"{classes}:{kafka.resolve()}/*", "Loop"]
+    yield Program([*command, *work.arguments()])
+
+
 def _python(name: str) -> Callable[[], Path]:
     return lambda: environments.python(name)
 
@@ -105,14 +117,14 @@ def _node_host(modules: Path, work: Work) -> Iterator[Program]:
 
 
 def _prepare_dapr() -> Path:
-    environments.go("dapr")
+    environments.dapr()
     return environments.python("dapr")
 
 
 def _dapr(*style: str) -> Start:
     @contextmanager
     def start(interpreter: Path, work: Work) -> Iterator[Program]:
-        with _module("dapr.app", str(environments.go("dapr")), *style)(interpreter, work) as program:
+        with _module("dapr.app", str(environments.dapr()), *style)(interpreter, work) as program:
             yield program
 
     return start
@@ -162,6 +174,22 @@ PEERS: dict[str, Peer] = {
         ALL,
         _own,
         _sidecar,
+    ),
+    "franz-go": Peer(
+        "franz-go",
+        "Go; a handler for each record, marked for commit after each poll, commits each second",
+        ("franz_go", "github.com/twmb/franz-go"),
+        ALL,
+        lambda: environments.go("franz_go", "loop"),
+        _binary,
+    ),
+    "kafka-clients": Peer(
+        "Kafka's Java client",
+        f"{kafka.VERSION}, the broker's; a handler for each record, `max.poll.records` 1,000, commits each second",
+        None,
+        ALL,
+        lambda: environments.java("kafka_clients", "Loop.java"),
+        _java,
     ),
     "aiokafka": Peer(
         "aiokafka, `getmany`",

@@ -1,4 +1,5 @@
-"""Each peer's own pinned environment, created once in `.cache/peers`: a venv, node_modules, or a Go binary."""
+"""Each peer's own pinned environment, created once in `.cache/peers`: a venv, node_modules, a Go binary, or
+Java classes."""
 
 import hashlib
 import os
@@ -6,10 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.processes import ROOT
+from tests.servers import kafka
 
 HERE = Path(__file__).resolve().parent
 CACHE = ROOT / ".cache" / "peers"
@@ -53,21 +55,39 @@ def node(name: str) -> Path:
     return folder / "node_modules"
 
 
-def go(name: str) -> Path:
+def dapr() -> Path:
+    """The binary of daprd."""
+    # Modules of that age use internal names of the runtime, which newer linkers refuse by default.
+    flags = ["-tags", "stablecomponents", "-ldflags", "-s -w -checklinkname=0"]
+    return go("dapr", "daprd", flags, "takes ten minutes or more")
+
+
+def go(name: str, binary: str, flags: Sequence[str] = (), duration: str = "takes a minute") -> Path:
     """The binary that `NAME/go.mod` and `NAME/main.go` build."""
     if shutil.which("go") is None:
         raise NotToBeHadError("no `go` on the PATH")
     folder = CACHE / f"{name}-go"  # beside the venv of that name
-    binary = folder / "daprd"
+    made = folder / binary
     pins = HERE / name / "go.sum"
-    if not _is_made(folder, pins):
-        _say(f"{name}: go build with {pins.relative_to(ROOT)}; takes ten minutes or more")
+    if not _is_made(folder, pins, HERE / name / "main.go"):
+        _say(f"{name}: go build with {pins.relative_to(ROOT)}; {duration}")
         folder.mkdir(parents=True, exist_ok=True)
-        # Modules of that age use internal names of the runtime, which newer linkers refuse by default.
-        build = ["go", "build", "-tags", "stablecomponents", "-ldflags", "-s -w -checklinkname=0", "-o", str(binary)]
-        _run([*build, "."], cwd=HERE / name)
-        _made(folder, pins)
-    return binary
+        _run(["go", "build", *flags, "-o", str(made), "."], cwd=HERE / name)
+        _made(folder, pins, HERE / name / "main.go")
+    return made
+
+
+def java(name: str, source: str) -> Path:
+    """The folder with the classes of `NAME/SOURCE`, compiled against the clients of the tests' Kafka."""
+    if shutil.which("javac") is None:
+        raise NotToBeHadError("no `javac` on the PATH")
+    folder = CACHE / f"{name}-java"
+    file = HERE / name / source
+    if not _is_made(folder, file):
+        folder.mkdir(parents=True, exist_ok=True)
+        _run(["javac", "-cp", f"{kafka.resolve()}/*", "-d", str(folder), str(file)])
+        _made(folder, file)
+    return folder
 
 
 def version(name: str, package: str) -> str:
@@ -96,17 +116,17 @@ def _for_native_parts() -> Mapping[str, str]:
     return more
 
 
-def _is_made(folder: Path, pins: Path) -> bool:
+def _is_made(folder: Path, *sources: Path) -> bool:
     stamp = folder / "made"
-    return stamp.exists() and stamp.read_text() == _digest(pins)
+    return stamp.exists() and stamp.read_text() == _digest(sources)
 
 
-def _made(folder: Path, pins: Path) -> None:
-    (folder / "made").write_text(_digest(pins))
+def _made(folder: Path, *sources: Path) -> None:
+    (folder / "made").write_text(_digest(sources))
 
 
-def _digest(pins: Path) -> str:
-    return hashlib.sha256(pins.read_bytes()).hexdigest()
+def _digest(sources: Sequence[Path]) -> str:
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 
 def _run(command: list[str], cwd: Path | None = None, more: Mapping[str, str] | None = None) -> None:

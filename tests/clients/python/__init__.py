@@ -1,0 +1,1 @@
+"""The tests' programs in Python."""
