@@ -66,8 +66,6 @@ class Invariants:
             found += self._opened(event)
         elif event.kind is Kind.CALL:
             self._call_after(event)
-        elif event.kind is Kind.HALF_CLOSED:
-            found += self._half_closed(event)
         return found
 
     def finish(self, now: float) -> list[Broken]:
@@ -144,11 +142,6 @@ class Invariants:
             same = old is not life and old.partition is not None and old.partition == life.partition
             if same and old.ready and old.closed is None and not old.over:
                 yield Broken(6, f"Ready on stream {life.stream} before Closed of the old lambda on {old.stream}")
-
-    def _half_closed(self, event: Event) -> Found:
-        life = self.lives.streams[event.stream]
-        if life.closed is None and life.assigned is not None and not life.over:
-            yield Broken(7, f"stream {life.stream} has a partition, and is half-closed without Closed")
 
     # --- Closed -----------------------------------------------------------------------------------------------
 

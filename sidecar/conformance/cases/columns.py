@@ -102,7 +102,7 @@ async def many_frames(stage: Stage) -> None:
     _compare(stage, [line(TOPIC, 3, record) for record in wanted])
 
 
-@case("large-record", 49, "A message of 6 MiB is received, if the Offer allows it.", do=_DESCRIBE)
+@case("large-record", 49, "A message of 6 MiB is received, if the Offer allows it.", do="checkpoint=1")
 async def large_record(stage: Stage) -> None:
     stream = await stage.running(3)
     offer = stream.life.offer
