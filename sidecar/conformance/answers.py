@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.conformance.lives import Life, Lives
 from sidecar.producing.lambda_producer import Outgoing
@@ -79,8 +77,3 @@ def nothing_written(
 ) -> pb.ProduceResponse:
     """The response when none of ``count`` records was written."""
     return pb.ProduceResponse.FromString(producing.nothing_written(count, outcome, text, retry_after_ms))
-
-
-def offsets_written(request: pb.ProduceRequest, first: int = 0) -> Sequence[int]:
-    """Offsets for all records of a request, from ``first`` on."""
-    return range(first, first + len(request.values))

@@ -16,7 +16,9 @@ _MAX_JOBS = 64
 
 @click.command(context_settings={"ignore_unknown_options": False})
 @click.option("--list", "lists", is_flag=True, help="Print the cases, with the rule of each, and stop.")
-@click.option("--case", "names", metavar="NAME", multiple=True, help="Run this case only; may be given several times.")
+@click.option(
+    "--case", "names", metavar="NAME", multiple=True, help="Run this case only; may be given several times."
+)
 @click.option(
     "--jobs", type=click.IntRange(1, _MAX_JOBS), default=4, show_default=True, help="How many cases run at a time."
 )
@@ -35,8 +37,8 @@ def conformance(
 ) -> None:
     """Grade a client: an SDK, or a program that speaks the protocol itself.
 
-    Plays the sidecar, without Kafka, for COMMAND, which is started once for each case. docs/conformance.md says what it
-    has to do.
+    Plays the sidecar, without Kafka, for COMMAND, which is started once for each case. docs/conformance.md says what
+    COMMAND has to do.
 
     \b
     Exit codes: 0 all cases hold; 1 one does not; 2 COMMAND cannot be started.

@@ -69,8 +69,9 @@ class Desk:
         self._by_hand = True
 
     def by_rule(self) -> None:
-        """From now on the rule answers, also the calls that wait."""
+        """From now on the rule answers, also all calls that have no answer yet."""
         self._by_hand = False
-        waiting, self.waiting = self.waiting, []
-        for call in waiting:
-            self.rule(call)
+        self.waiting.clear()
+        for call in self.calls:
+            if call.open:
+                self.rule(call)

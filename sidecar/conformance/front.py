@@ -17,7 +17,8 @@ from sidecar.conformance.trace import Trace
 
 _CHUNK = 256 * 1024
 _GOAWAY = 7
-_ENHANCE_YOUR_CALM = 11
+_TOO_MANY_PINGS = b"too_many_pings"
+"""What gRPC says in the GOAWAY with ENHANCE_YOUR_CALM; that status alone may mean something else."""
 _FRAME_HEADER = 9
 
 
@@ -135,14 +136,19 @@ class Front:
         self._connections[connection.number] = connection
         self._numbers[inner_writer.get_extra_info("sockname")[1]] = connection.number
         self._trace.add(Kind.CONNECTED, connection=connection.number)
+        outward = asyncio.create_task(
+            self._pass(inner_reader, writer, None if self._encrypted else connection.number)
+        )
+        inward = asyncio.create_task(self._pass(reader, inner_writer, None))
         try:
-            await asyncio.gather(
-                self._pass(reader, inner_writer, None),
-                self._pass(inner_reader, writer, None if self._encrypted else connection.number),
-            )
+            # gRPC never ends one direction alone.
+            await asyncio.wait([outward, inward], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._over(connection)
-            connection.abort()
+            outward.cancel()
+            inward.cancel()
+            writer.close()
+            inner_writer.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, watched: int | None) -> None:
         http2 = Http2Reader()
@@ -152,8 +158,6 @@ class Front:
                 writer.write(data)
                 if watched is not None:
                     for kind, _, payload in http2.feed(data):
-                        if kind == _GOAWAY and int.from_bytes(payload[4:8]) == _ENHANCE_YOUR_CALM:
+                        if kind == _GOAWAY and payload[8:].startswith(_TOO_MANY_PINGS):
                             self._trace.add(Kind.CALMED, connection=watched)
                 await writer.drain()
-        with suppress(OSError):
-            writer.write_eof()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 import grpc
 import grpc.aio
@@ -106,16 +106,16 @@ class Host:
         if self.refusal is not None:
             status, text = self.refusal
             self._trace.add(Kind.ENDED, stream=stream.number, note=f"{status.name}: {text}")
-            await context.abort(status, text)
+            await _abort(context, status, text)
         self.on_stream(stream)
-        reading = asyncio.create_task(self._read(stream, context))
+        reading: asyncio.Future[Any] = asyncio.create_task(self._read(stream, context))
         try:
             await asyncio.wait([reading, stream.ending], return_when=asyncio.FIRST_COMPLETED)
             status, text = stream.ending.result() if stream.ending.done() else (grpc.StatusCode.OK, "")
             if not stream.life.over:
                 self._trace.add(Kind.ENDED, stream=stream.number, note=f"{status.name} {text}".rstrip())
             if status is not grpc.StatusCode.OK:
-                await context.abort(status, text)
+                await _abort(context, status, text)
         except asyncio.CancelledError:
             if not stream.life.over:
                 self._trace.add(Kind.BROKE, stream=stream.number)
@@ -129,7 +129,9 @@ class Host:
             try:
                 frame = _checked_frame(data)
             except InvalidFrameError as error:
-                self._trace.add(Kind.INVALID, stream=stream.number, note=str(error), rule=2 if not stream.life.offer else 7)
+                self._trace.add(
+                    Kind.INVALID, stream=stream.number, note=str(error), rule=2 if not stream.life.offer else 7
+                )
                 stream.end(grpc.StatusCode.INVALID_ARGUMENT, str(error))
                 return
             self._trace.add(Kind.FRAME, stream=stream.number, message=frame)
@@ -147,7 +149,7 @@ class Host:
         if given != f"Bearer {self._token}":
             what = "no token" if given is None else "another token"
             self._trace.add(Kind.INVALID, note=f"a call has {what} in the metadata `authorization`", rule=48)
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is missing or wrong")
+            await _abort(context, grpc.StatusCode.UNAUTHENTICATED, "the token is missing or wrong")
 
     # --- calls ------------------------------------------------------------------------------------------------
 
@@ -167,14 +169,14 @@ class Host:
         if len(data) > MAX_REQUEST_BYTES:
             text = f"{kind.DESCRIPTOR.name} has {len(data)} bytes, more than max_request_bytes ({MAX_REQUEST_BYTES})"
             self._trace.add(Kind.INVALID, call=number, note=text, rule=31)
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+            await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         try:
             request = frames.parse(kind, data)
             _check_call(request)
         except InvalidFrameError as error:
             rule = {pb.CheckpointRequest: 16, pb.ErrorRequest: 27}.get(kind, 28)
             self._trace.add(Kind.INVALID, call=number, note=f"{kind.DESCRIPTOR.name}.{error}", rule=rule)
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         # The answer is computed from what was true before the call: an Error ends its lease.
         call = Call(number, request, self._trace)
         desk.came(call)
@@ -185,8 +187,14 @@ class Host:
             self._trace.add(Kind.GONE, call=number)
             raise
         if response is None:
-            await context.abort(status, text)
+            await _abort(context, status, text)
         return response
+
+
+async def _abort(context: Context, status: grpc.StatusCode, text: str) -> NoReturn:
+    """End a call with a status."""
+    await context.abort(status, text)
+    raise AssertionError("gRPC's abort raises")
 
 
 def _checked_frame(data: bytes) -> pb.LambdaFrame:

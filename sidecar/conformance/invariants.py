@@ -2,7 +2,7 @@
 
 A client and its server see some things in another order: a client cancels a stream and opens the next one, and the
 server's code may hear of the second first. So what may look wrong for a moment is a *suspicion*, which counts when it
-is still true after `GRACE_S`.
+is still true after its grace.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from sidecar.conformance.events import Event, Kind
 from sidecar.conformance.lives import DEAD_AT_ONCE, Life, Lives
 from sidecar.conformance.rules import Broken
 
-GRACE_S = 0.3
-"""Seconds after which what was true on both sides is known on both."""
+GRACE_S = 1.0
+"""Seconds after which what was true on one side is known on both."""
+HALF_CLOSE_S = 6.0
+"""Seconds in which a half-close follows Closed, also where hundreds of streams are closed together."""
 LATE_S = 1.0
 """Seconds in which a client has read what was sent to it, and stopped what it was about to send."""
 MAX_STREAMS_PER_CONNECTION = 64
@@ -26,7 +28,7 @@ Found = Iterator[Broken]
 
 @dataclass(slots=True)
 class _Suspicion:
-    since: float
+    until: float
     still: Callable[[], bool]
     broken: Broken
 
@@ -70,21 +72,21 @@ class Invariants:
 
     def finish(self, now: float) -> list[Broken]:
         """Find what only the end can tell: suspicions that are still true."""
-        return [s.broken for s in self._suspicions if now - s.since >= GRACE_S and s.still()]
+        return [*self._judged(now)]
 
     def _judged(self, now: float) -> Found:
         kept = []
         for suspicion in self._suspicions:
             if not suspicion.still():
                 continue
-            if now - suspicion.since < GRACE_S:
+            if now < suspicion.until:
                 kept.append(suspicion)
             else:
                 yield suspicion.broken
         self._suspicions = kept
 
-    def _suspect(self, since: float, still: Callable[[], bool], rule: int, text: str) -> None:
-        self._suspicions.append(_Suspicion(since, still, Broken(rule, text)))
+    def _suspect(self, until: float, still: Callable[[], bool], rule: int, text: str) -> None:
+        self._suspicions.append(_Suspicion(until, still, Broken(rule, text)))
 
     # --- streams ----------------------------------------------------------------------------------------------
 
@@ -93,7 +95,8 @@ class Invariants:
         if len(spares) > 1:
             first, last = spares[0], spares[-1]
             numbers = f"streams {first.stream} and {last.stream}"
-            self._suspect(event.at, lambda: first.spare and last.spare, 4, f"{numbers} are spare at the same time")
+            text = f"{numbers} are spare at the same time"
+            self._suspect(event.at + GRACE_S, lambda: first.spare and last.spare, 4, text)
         beside = [s for s in self.lives.streams.values() if s.connection == event.connection and not s.over]
         if event.connection and len(beside) > MAX_STREAMS_PER_CONNECTION:
             yield Broken(43, f"{len(beside)} streams on connection {event.connection}")
@@ -147,7 +150,7 @@ class Invariants:
 
     def _closed(self, life: Life, closed: pb.Closed, now: float) -> Found:
         self._suspect(
-            now,
+            now + HALF_CLOSE_S,
             lambda: not life.half_closed and not life.over,
             7,
             f"no half-close follows Closed on stream {life.stream}",
@@ -205,8 +208,8 @@ class Invariants:
             case _:
                 return
         if len(same) > 1:
-            first, last = same[0], same[-1]
-            self._suspect(event.at, lambda: first.open and last.open, rule, what)
+            first = same[0]  # unless the client had given it up, which is heard of later
+            self._suspect(event.at + GRACE_S, lambda: not first.gone, rule, what)
 
     def _lease(self, lease: str, what: str, now: float) -> Found:
         life = self.lives.leases.get(lease)

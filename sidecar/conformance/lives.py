@@ -82,6 +82,8 @@ class Calling:
     request: Message
     at: float
     open: bool = True
+    gone: bool = False
+    """The client gave it up, or its connection is over."""
     answer: Message | None = None
 
 
@@ -122,8 +124,8 @@ class Lives:
             if life.connection == connection:
                 life.over = True
         for call in self.calls.values():
-            if call.connection == connection:
-                call.open = False
+            if call.connection == connection and call.open:
+                call.open, call.gone = False, True
 
     def _sent(self, life: Life, frame: pb.HostFrame, at: float) -> None:
         match frame.WhichOneof("frame"):
@@ -164,7 +166,7 @@ class Lives:
         call = self.calls.get(event.call)
         if call is None or not call.open:
             return
-        call.open, call.answer = False, event.message
+        call.open, call.gone, call.answer = False, event.kind is Kind.GONE, event.message
         match call.request, event.message:
             case pb.CheckpointRequest() as request, pb.CheckpointResponse() as response:
                 for entry, result in zip(request.entries, response.results, strict=False):

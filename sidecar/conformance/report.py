@@ -91,7 +91,9 @@ def as_junit(results: Sequence[Result]) -> str:
     )
     for result in results:
         case = result.case
-        node = ET.SubElement(suite, "testcase", classname=f"R{case.rule}", name=case.name, time=f"{result.seconds:.3f}")
+        node = ET.SubElement(
+            suite, "testcase", classname=f"R{case.rule}", name=case.name, time=f"{result.seconds:.3f}"
+        )
         if result.holds:
             continue
         message = visible("; ".join(str(broken) for broken in result.broken))

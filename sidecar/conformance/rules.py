@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 RULES: Final[dict[int, str]] = {
@@ -11,10 +12,10 @@ RULES: Final[dict[int, str]] = {
     4: "A process keeps one spare stream for each lambda name, and opens the next one only after Assigned.",
     5: "Ready, or Closed(DECLINED) in its place, answers Assigned within `ready_timeout_ms`.",
     6: "The lambda of a partition is created only after this process's old lambda of the same partition has closed.",
-    7: "Frames come in their order and with the stream's own lease; Closed is the last one, and a half-close follows.",
+    7: "Frames come in order, with the stream's own lease; Closed is the last one, and a half-close follows it.",
     8: "After a stream broke, its handlers are stopped and its lambda is closed before the process offers again.",
     9: "A broken stream ends its own partition, and no other.",
-    10: "With a dead lease nothing more is sent: after the stream's end, an Error, STALE_LEASE, or Revoked without time.",
+    10: "Nothing is sent with a dead lease: after the end of the stream, an Error, or STALE_LEASE.",
     11: "A client always reads, whatever its handlers do.",
     12: "A record reaches the handler as it is in Kafka: offset, timestamp, key, value, and headers as bytes.",
     13: "After Revoked no handler begins; what was delivered and not begun is dropped.",
@@ -22,7 +23,7 @@ RULES: Final[dict[int, str]] = {
     15: "REVOKE_REASON_LOST and SEEK are answered with Closed within `close_timeout_ms`, and no checkpoint follows.",
     16: "A checkpoint names an offset that the lambda has checkpointed, and never a lower one than before.",
     17: "One call of Checkpoint is under way at a time, with the latest offset of each lease that moved.",
-    18: "A checkpoint is sent at once when a quarter of a window is not told, and some 10 ms after the last call else.",
+    18: "A checkpoint is sent at once when a quarter of a window is not told; otherwise calls are some 10 ms apart.",
     19: "A checkpoint whose call failed, or whose outcome is unknown, is sent again.",
     20: "After BEYOND_DELIVERED the checkpoint is sent again with each Batch, bounded by its last offset.",
     21: "The last checkpoint of a lease travels in Closed, or in Error.",
@@ -34,7 +35,7 @@ RULES: Final[dict[int, str]] = {
     27: "RESTART, CRITICAL and a failed creation are told by Error; REPORT ends nothing.",
     28: "One call of Produce is under way for each lease; what comes meanwhile goes with the next one, in order.",
     29: "A checkpoint waits for the outcome of all that was produced before it was made.",
-    30: "A failure that nobody takes ends the lambda: Error RESTART with the topic and the reason, no checkpoint after it.",
+    30: "A failure that nobody takes ends the lambda: Error RESTART with topic and reason, and no checkpoint.",
     31: "A request keeps to the limits of Welcome; a record that can never fit fails at once and is not sent.",
     32: "BUSY: the same records are sent again after `retry_after_ms`, once and in their order.",
     33: "TOPIC_NOT_ALLOWED, for one topic of several: the records of the other topics are sent again.",
@@ -42,10 +43,10 @@ RULES: Final[dict[int, str]] = {
     35: "A record is copied as it came: null is not empty, header names are bytes.",
     36: "While much waits to be written, no handler is called.",
     37: "Pauses are numbered from 1 in each lease.",
-    38: "With an offset, all that comes from there on is dropped until the Resumed of the last Pause, and comes again.",
-    39: "Without an offset, what comes before Resumed counts and is handled once, after it.",
+    38: "A Pause with an offset: what comes from there on is dropped until the Resumed of the last Pause.",
+    39: "A Pause without an offset: what comes before Resumed counts, and is handled once, after it.",
     40: "Revoked ends a pause.",
-    41: "At its end a process finishes what runs, sends Closed(STOPPED) on each stream with a partition, and ends with 0.",
+    41: "At SIGTERM what runs is finished, Closed(STOPPED) ends each partition's stream, and the exit code is 0.",
     42: "The spare stream ends with its process.",
     43: "At most 64 streams share a connection, and the calls have another one.",
     44: "Keep-alive pings notice a sidecar that hangs within some 15 s, and come at most once a second.",
@@ -59,10 +60,21 @@ RULES: Final[dict[int, str]] = {
 }
 
 
-class Broken(Exception):
-    """A client broke a rule."""
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A rule that a client broke."""
+
+    rule: int
+    text: str
+    """What was seen."""
+
+    def __str__(self) -> str:
+        return f"R{self.rule}: {self.text}"
+
+
+class BrokenError(Exception):
+    """Ends the script of a case: the client broke a rule."""
 
     def __init__(self, rule: int, text: str) -> None:
         super().__init__(f"R{rule}: {text}")
-        self.rule = rule
-        self.text = text
+        self.broken = Broken(rule, text)

@@ -15,7 +15,7 @@ from sidecar.conformance.front import Front
 from sidecar.conformance.host import Certificates, Host
 from sidecar.conformance.invariants import Invariants
 from sidecar.conformance.program import Program
-from sidecar.conformance.rules import Broken
+from sidecar.conformance.rules import Broken, BrokenError
 from sidecar.conformance.stage import Stage
 from sidecar.conformance.trace import Trace
 
@@ -121,8 +121,8 @@ class _Run:
                 await case.script(stage)
                 if case.ends:
                     await _end(stage)
-        except Broken as broken:
-            found.append(broken)
+        except BrokenError as error:
+            found.append(error.broken)
         except TimeoutError:
             found.append(Broken(case.rule, f"the case is not over within {case.time_limit:g} s"))
         except Exception:
@@ -161,7 +161,7 @@ class _Run:
 async def _end(stage: Stage) -> None:
     """End the process in order, as at the end of every case that has not done it."""
     if not stage.program.running:
-        raise Broken(41, f"the process ended by itself, with {stage.program.code}")
+        raise BrokenError(41, f"the process ended by itself, with {stage.program.code}")
     stage.terminate()
     code = await stage.exited(41, _END_S)
     stage.check(code == 0, f"after SIGTERM the process ended with {code}, not with 0", 41)

@@ -21,7 +21,7 @@ from sidecar.conformance.front import Front
 from sidecar.conformance.host import Host
 from sidecar.conformance.program import Program
 from sidecar.conformance.records import topics_of
-from sidecar.conformance.rules import Broken
+from sidecar.conformance.rules import BrokenError
 from sidecar.conformance.stream import Stream
 from sidecar.conformance.trace import Trace
 from sidecar.server import lambda_host
@@ -82,22 +82,20 @@ class Stage:
 
     # --- waiting ----------------------------------------------------------------------------------------------
 
-    async def until(
-        self, true: Callable[[], object], what: str, rule: int = 0, timeout: float = PATIENCE_S
-    ) -> None:
-        """Wait until ``true()`` is. Raises ``Broken`` with ``what`` was to happen when it does not in time."""
+    async def until(self, true: Callable[[], object], what: str, rule: int = 0, timeout: float = PATIENCE_S) -> None:
+        """Wait until ``true()`` is. Raises ``BrokenError`` with ``what`` was to happen when it does not in time."""
         if not await self.trace.until(true, timeout):
-            raise Broken(rule or self.rule, f"{what}: not within {timeout:g} s")
+            raise BrokenError(rule or self.rule, f"{what}: not within {timeout:g} s")
 
     async def never(self, true: Callable[[], object], what: str, rule: int = 0, timeout: float = QUIET_S) -> None:
-        """Wait a while. Raises ``Broken`` with ``what`` happened when ``true()`` is meanwhile."""
+        """Wait a while. Raises ``BrokenError`` with ``what`` happened when ``true()`` is meanwhile."""
         if await self.trace.until(true, timeout):
-            raise Broken(rule or self.rule, what)
+            raise BrokenError(rule or self.rule, what)
 
     def check(self, is_true: object, what: str, rule: int = 0) -> None:
-        """Raise ``Broken`` with ``what`` is wrong unless ``is_true``."""
+        """Raise ``BrokenError`` with ``what`` is wrong unless ``is_true``."""
         if not is_true:
-            raise Broken(rule or self.rule, what)
+            raise BrokenError(rule or self.rule, what)
 
     # --- streams ----------------------------------------------------------------------------------------------
 
@@ -175,7 +173,8 @@ class Stage:
 
     async def taken(self, desk: Desk, kind: type[R], what: str, rule: int = 0) -> tuple[Call, R]:
         """The next call that waits for the script, and its request."""
-        await self.until(lambda: desk.waiting, what, rule)
+        await self.until(lambda: any(call.open for call in desk.waiting), what, rule)
+        desk.waiting = [call for call in desk.waiting if call.open]
         call = desk.waiting.pop(0)
         assert isinstance(call.request, kind)
         return call, call.request
@@ -184,7 +183,9 @@ class Stage:
         """The next call of Produce that waits for the script."""
         return await self.taken(self.host.produces, pb.ProduceRequest, what, rule or 28)
 
-    async def checkpoint(self, what: str = "a call of Checkpoint", rule: int = 0) -> tuple[Call, pb.CheckpointRequest]:
+    async def checkpoint(
+        self, what: str = "a call of Checkpoint", rule: int = 0
+    ) -> tuple[Call, pb.CheckpointRequest]:
         """The next call of Checkpoint that waits for the script."""
         return await self.taken(self.host.checkpoints, pb.CheckpointRequest, what, rule or 17)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -13,16 +14,14 @@ from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.conformance.events import Kind
 from sidecar.conformance.lives import Life
 from sidecar.conformance.records import Rec, batch_of
-from sidecar.conformance.rules import Broken
+from sidecar.conformance.rules import BrokenError
 from sidecar.conformance.trace import Trace
 
 
 class Stream:
     """A stream of the client. Frames that it sends wait here until the script takes them."""
 
-    def __init__(
-        self, number: int, connection: int, trace: Trace, write: Callable[[bytes], Awaitable[None]]
-    ) -> None:
+    def __init__(self, number: int, connection: int, trace: Trace, write: Callable[[bytes], Awaitable[None]]) -> None:
         self.number = number
         self.connection = connection
         self.ending: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
@@ -67,10 +66,8 @@ class Stream:
             return
         note = "" if shown is not None else f"({len(data)} bytes)"
         self._trace.add(Kind.SENT, stream=self.number, message=shown, note=note)
-        try:
+        with suppress(grpc.aio.UsageError, asyncio.InvalidStateError, grpc.RpcError):  # the client has left meanwhile
             await self._write(data)
-        except (grpc.aio.UsageError, asyncio.InvalidStateError, grpc.RpcError):
-            pass  # the client has left meanwhile, which the trace has
 
     async def records(self, *records: Rec | int, **fields: Any) -> None:
         """Send one Batch of these records; a number is an ordinary record with this offset."""
@@ -93,19 +90,21 @@ class Stream:
     # --- what the client says ---------------------------------------------------------------------------------
 
     async def frame(self, rule: int, what: str, timeout: float) -> pb.LambdaFrame:
-        """The next frame of the client that the script has not taken. Raises ``Broken`` when none comes."""
+        """The next frame of the client that the script has not taken. Raises ``BrokenError`` when none comes."""
         await self._trace.until(lambda: self._inbox or self.life.over, timeout)
         if self._inbox:
             return self._inbox.popleft()
         why = "the stream is over" if self.life.over else f"not within {timeout:g} s"
-        raise Broken(rule, f"{what} does not come on stream {self.number}: {why}")
+        raise BrokenError(rule, f"{what} does not come on stream {self.number}: {why}")
 
     async def expect(self, kind: str, rule: int, timeout: float) -> Any:
         """The next frame, which has to be of this kind."""
         frame = await self.frame(rule, kind.capitalize(), timeout)
         came = frame.WhichOneof("frame")
         if came != kind:
-            raise Broken(rule, f"{(came or 'an empty frame').capitalize()} came on stream {self.number}, not {kind}")
+            raise BrokenError(
+                rule, f"{(came or 'an empty frame').capitalize()} came on stream {self.number}, not {kind}"
+            )
         return getattr(frame, kind)
 
     @property

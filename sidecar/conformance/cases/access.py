@@ -39,7 +39,7 @@ async def _first_refused(stage: Stage, status: grpc.StatusCode, text: str) -> No
     stage.check(text in stage.program.output, f"the output does not name the cause, {text!r}")
 
 
-@case("unknown-lambda", 46, "The first Offer is refused (NOT_FOUND): the process ends with an error that has the reason.",
+@case("unknown-lambda", 46, "The first Offer is refused (NOT_FOUND): the process ends with an error and the reason.",
       starts=False, ends=False)  # fmt: skip
 async def unknown_lambda(stage: Stage) -> None:
     await _first_refused(stage, grpc.StatusCode.NOT_FOUND, "the config has no such lambda")

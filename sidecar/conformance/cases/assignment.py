@@ -20,8 +20,10 @@ async def one_process_id(stage: Stage) -> None:
     await stage.exited()
     await stage.program.start()
     again = await stage.spare()
-    assert first is not None and again.life.offer is not None
-    stage.check(first.process_id != again.life.offer.process_id, "a second start has the process_id of the first")
+    second = again.life.offer
+    assert first is not None
+    assert second is not None
+    stage.check(first.process_id != second.process_id, "a second start has the process_id of the first")
 
 
 @case("offer", 2, "Offer comes at once, names lambda and process, and tells a version of 1 or higher.")
@@ -58,11 +60,16 @@ async def one_spare(stage: Stage) -> None:
     await stage.never(lambda: len(stage.streams) > 1, "a second stream was opened while the first is spare")
     for partition in range(3):
         await stage.running(partition)
-        await stage.until(lambda want=partition + 2: len(stage.streams) == want, "the next spare stream")
+        await stage.spare()
     await stage.never(lambda: len(stage.streams) > 4, "a stream was opened beside the spare one")
 
 
-@case("assigned-at-once", 5, "Assigned may follow Welcome at once, and Batch may follow Ready at once.", do="checkpoint=1")
+@case(
+    "assigned-at-once",
+    5,
+    "Assigned may follow Welcome at once, and Batch may follow Ready at once.",
+    do="checkpoint=1",
+)
 async def assigned_at_once(stage: Stage) -> None:
     stream = await stage.assign()
     await stream.expect("ready", 5, PATIENCE_S)
@@ -79,22 +86,22 @@ async def slow_create(stage: Stage) -> None:
     stage.check(stage.trace.now - began < 2.8, "two lambdas were created one after the other (create=1500)")
 
 
-@case("create-fails", 27, "A creation that failed is told by Error, then Closed(ERROR); the process goes on.", do="fail-create=1")
+@case(
+    "create-fails",
+    27,
+    "A creation that failed is told by Error, then Closed(ERROR); the process goes on.",
+    do="fail-create=1",
+)
 async def create_fails(stage: Stage) -> None:
     stream = await stage.assign()
-    _, request = await _failed(stage)
+    request = await stage.failed()
+    restarts = (pb.ERROR_ACTION_RESTART, pb.ERROR_ACTION_CRITICAL)
+    stage.check(request.action in restarts, "Error.action is neither RESTART nor CRITICAL")
     stage.check(request.lease == stream.lease, "Error has another lease")
     stage.check(not request.HasField("offset"), "Error has an offset, though no record has failed")
     closed = await stage.closed(stream, 25)
     stage.check(closed.reason == pb.CLOSED_REASON_ERROR, "Closed has another reason than ERROR", 25)
     await stage.running(attempt=2)
-
-
-async def _failed(stage: Stage) -> tuple[None, pb.ErrorRequest]:
-    request = await stage.failed()
-    restarts = (pb.ERROR_ACTION_RESTART, pb.ERROR_ACTION_CRITICAL)
-    stage.check(request.action in restarts, "Error.action is neither RESTART nor CRITICAL")
-    return None, request
 
 
 @case("revoked-in-create", 14, "Revoked before Ready: the lambda is closed, or declined.", do="create=1500")
@@ -109,7 +116,12 @@ async def revoked_in_create(stage: Stage) -> None:
     stage.check(reason in right, f"Closed has the reason {pb.ClosedReason.Name(reason)}")
 
 
-@case("old-one-first", 6, "A partition comes back while its old lambda still closes: Ready waits.", do="close=1200 checkpoint=1")
+@case(
+    "old-one-first",
+    6,
+    "A partition comes back while its old lambda still closes: Ready waits.",
+    do="close=1200 checkpoint=1",
+)
 async def old_one_first(stage: Stage) -> None:
     old = await stage.running(3)
     await old.records(0)
@@ -122,7 +134,12 @@ async def old_one_first(stage: Stage) -> None:
     await stage.checkpointed(new, 1)
 
 
-@case("old-one-after-break", 8, "The stream breaks: the old lambda is closed before the process offers.", do="close=900 checkpoint=1")
+@case(
+    "old-one-after-break",
+    8,
+    "The stream breaks: the old lambda is closed before the process offers.",
+    do="close=900 checkpoint=1",
+)
 async def old_one_after_break(stage: Stage) -> None:
     stream = await stage.running()
     await stream.records(0)

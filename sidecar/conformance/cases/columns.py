@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.conformance.case import case
-from sidecar.conformance.records import Rec, batch_of, line
+from sidecar.conformance.records import Rec, batch_of, line, produced
 from sidecar.conformance.stage import TOPIC, Stage
 
 _DESCRIBE = "describe=out checkpoint=1"
@@ -65,13 +65,17 @@ async def no_keys_column(stage: Stage) -> None:
     await _described(stage, [Rec(0, None, b"a"), Rec(1, None, b"b")])
 
 
-@case("headers", 12, "Headers keep their order and duplicates; null is not empty; some records have none.", do=_DESCRIBE)
+@case(
+    "headers", 12, "Headers keep their order and duplicates; null is not empty; some records have none.", do=_DESCRIBE
+)
 async def headers(stage: Stage) -> None:
     many = ((b"b", b"1"), (b"a", b"2"), (b"b", b"1"), (b"n", None), (b"e", b""), (b"", b"x"))
     await _described(stage, [Rec(0), Rec(1, headers=many), Rec(2), Rec(3, headers=((b"z", None),))])
 
 
-@case("header-names-are-bytes", 12, "A header name that is not UTF-8 reaches the handler byte for byte.", do=_DESCRIBE)
+@case(
+    "header-names-are-bytes", 12, "A header name that is not UTF-8 reaches the handler byte for byte.", do=_DESCRIBE
+)
 async def header_names_are_bytes(stage: Stage) -> None:
     names = (b"\xff\xfe", "ä€".encode(), b"\xed\xa0\x80", b"nul\0", b"\xc3")
     await _described(stage, [Rec(0, headers=tuple((name, b"\x80") for name in names))])
@@ -92,7 +96,9 @@ async def time_zero(stage: Stage) -> None:
     await _described(stage, [Rec(0, timestamp=0), Rec(1, timestamp=-1), Rec(2)])
 
 
-@case("many-frames", 12, "Records of many frames reach the handler once and in order.", do="describe=out checkpoint=10")
+@case(
+    "many-frames", 12, "Records of many frames reach the handler once and in order.", do="describe=out checkpoint=10"
+)
 async def many_frames(stage: Stage) -> None:
     stream = await stage.running(3)
     wanted = [Rec(offset, str(offset).encode()) for offset in range(300)]
@@ -114,10 +120,13 @@ async def large_record(stage: Stage) -> None:
     stage.check(not stream.life.over, f"the stream broke at a message of {size} bytes; the Offer allows more")
 
 
-@case("copy-headers", 35, "A record is copied with null and empty parts, duplicates and odd header names.", do="copy=out checkpoint=1")
+@case(
+    "copy-headers",
+    35,
+    "A record is copied with null and empty parts, duplicates and odd header names.",
+    do="copy=out checkpoint=1",
+)
 async def copy_headers(stage: Stage) -> None:
-    from sidecar.conformance.records import produced  # noqa: PLC0415
-
     records = [
         Rec(0, None, b"a"),
         Rec(1, b"", None, ((b"n", None), (b"n", b""), (b"n", b"x"))),

@@ -24,7 +24,12 @@ def _varint(number: int) -> bytes:
     return bytes([*out, number])
 
 
-@case("unknown-frame", 50, "A frame of an unknown kind is ignored, on a spare stream and with a partition.", do="checkpoint=1")
+@case(
+    "unknown-frame",
+    50,
+    "A frame of an unknown kind is ignored, on a spare stream and with a partition.",
+    do="checkpoint=1",
+)
 async def unknown_frame(stage: Stage) -> None:
     spare = await stage.spare()
     await spare.send_bytes(_FIELD)
@@ -43,11 +48,19 @@ async def unknown_fields(stage: Stage) -> None:
     stage.check(stage.written("out") == [b"v"], f"the record was copied as {stage.written('out')!r}")
 
 
-@case("unknown-in-welcome", 50, "A Welcome with more fields, capabilities and limits is taken.", starts=False, do="checkpoint=1")
+@case(
+    "unknown-in-welcome",
+    50,
+    "A Welcome with more fields, capabilities and limits is taken.",
+    starts=False,
+    do="checkpoint=1",
+)
 async def unknown_in_welcome(stage: Stage) -> None:
     stage.welcome.capabilities.extend(["of-a-newer-version"])
     data = stage.welcome.SerializeToString()
-    stage.welcome = pb.Welcome.FromString(data + _FIELD + _nested(9, stage.welcome.limits.SerializeToString() + _FIELD))
+    stage.welcome = pb.Welcome.FromString(
+        data + _FIELD + _nested(9, stage.welcome.limits.SerializeToString() + _FIELD)
+    )
     await stage.program.start()
     stream = await stage.running()
     await stream.records(0)
@@ -64,7 +77,12 @@ async def limits_absent(stage: Stage) -> None:
     await stage.checkpointed(stream, 0)
 
 
-@case("capability-absent", 50, "The sidecar accepts none of the client's capabilities: it works without them.", do="checkpoint=1")
+@case(
+    "capability-absent",
+    50,
+    "The sidecar accepts none of the client's capabilities: it works without them.",
+    do="checkpoint=1",
+)
 async def capability_absent(stage: Stage) -> None:
     stream = await stage.running()
     stage.check(not stage.welcome.capabilities, "the kit accepted a capability")
@@ -72,7 +90,12 @@ async def capability_absent(stage: Stage) -> None:
     await stage.checkpointed(stream, 0)
 
 
-@case("unknown-error-outcome", 50, "Error is answered with an unknown outcome: Closed(ERROR) follows.", do="fail=0:restart")
+@case(
+    "unknown-error-outcome",
+    50,
+    "Error is answered with an unknown outcome: Closed(ERROR) follows.",
+    do="fail=0:restart",
+)
 async def unknown_error_outcome(stage: Stage) -> None:
     stage.host.errors.by_hand()
     stream = await stage.running()
@@ -90,7 +113,11 @@ async def unspecified_outcome(stage: Stage) -> None:
     await stream.records(0)
     call, request = await stage.produce()
     count = len(request.values)
-    call.answer(pb.ProduceResponse(outcomes=[0] * count, partitions=[0] * count, offsets=[0] * count))
+    call.answer(
+        pb.ProduceResponse(
+            outcomes=[pb.PRODUCE_OUTCOME_UNSPECIFIED] * count, partitions=[0] * count, offsets=[0] * count
+        )
+    )
     await stage.failed(50)
     await stage.closed(stream, 25)
     stage.check(stream.life.accepted < 0, "outcome 0 was taken for success")
@@ -109,7 +136,9 @@ async def unspecified_checkpoint(stage: Stage) -> None:
     stage.check(stream.life.accepted == 0, "a checkpoint that was answered with outcome 0 was not sent again")
 
 
-@case("start-offset-absent", 50, "An Assigned without start_offset is one whose start is not known.", do="checkpoint=1")
+@case(
+    "start-offset-absent", 50, "An Assigned without start_offset is one whose start is not known.", do="checkpoint=1"
+)
 async def start_offset_absent(stage: Stage) -> None:
     stream = await stage.running(0, None)
     await stream.records(7)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import grpc
 
 from sidecar.conformance.case import case
@@ -16,7 +18,12 @@ async def calls_have_their_own(stage: Stage) -> None:
     await stage.checkpointed(stream, 0)  # the invariants compare connections
 
 
-@case("all-streams-break", 45, "All connections break: the process offers again at once, and works on.", do="checkpoint=1")
+@case(
+    "all-streams-break",
+    45,
+    "All connections break: the process offers again at once, and works on.",
+    do="checkpoint=1",
+)
 async def all_streams_break(stage: Stage) -> None:
     for partition in range(3):
         stream = await stage.running(partition)
@@ -81,7 +88,7 @@ async def backs_off(stage: Stage) -> None:
     stage.streams[0].end(grpc.StatusCode.UNAVAILABLE, "the sidecar stops")
     await stage.until(lambda: len(stage.streams) >= 8, "seven more offers", timeout=25)
     times = [event.at for event in stage.trace.of(Kind.OPENED)]
-    pauses = [later - earlier for earlier, later in zip(times[1:], times[2:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(times[1:])]
     stage.check(sum(pauses) > 1.5, f"seven offers came within {sum(pauses):.1f} s: nothing grows")
     stage.check(max(pauses) < 4.0, f"{max(pauses):.1f} s passed between two offers; 2 s is the most")
     stage.host.refusal = None
@@ -107,10 +114,14 @@ async def hung_sidecar(stage: Stage) -> None:
     dialled = sum(1 for _ in stage.trace.of(Kind.CONNECTED))
     stage.front.freeze()
     began = stage.trace.now
-    await stage.until(lambda: sum(1 for _ in stage.trace.of(Kind.CONNECTED)) > dialled, "a new connection", timeout=25)
+    await stage.until(
+        lambda: sum(1 for _ in stage.trace.of(Kind.CONNECTED)) > dialled, "a new connection", timeout=25
+    )
     took = stage.trace.now - began
     stage.check(took < 17, f"a sidecar that hangs was noticed after {took:.1f} s")
+    count = len(stage.streams)
     stage.front.thaw()
+    await stage.until(lambda: len(stage.streams) > count and stage.streams[-1].life.available, "a new stream")
     again = await stage.running(0, 1)
     await again.records(1)
     await stage.checkpointed(again, 1)

@@ -43,7 +43,12 @@ async def error_critical(stage: Stage) -> None:
     await _closed_with_error(stage, stream)
 
 
-@case("handler-fails", 27, "A handler that fails by itself is critical at its record, and offset 0 is one.", do="fail=0:raise")
+@case(
+    "handler-fails",
+    27,
+    "A handler that fails by itself is critical at its record, and offset 0 is one.",
+    do="fail=0:raise",
+)
 async def handler_fails(stage: Stage) -> None:
     stream, request = await _failing(stage)
     stage.check(request.action == pb.ERROR_ACTION_CRITICAL, "Error.action is not CRITICAL")
@@ -83,7 +88,12 @@ async def error_below_offset(stage: Stage) -> None:
     await _closed_with_error(stage, stream)
 
 
-@case("nothing-after-error", 24, "After the error no handler begins and no checkpoint follows.", do="fail=2:restart checkpoint=1 copy=out")
+@case(
+    "nothing-after-error",
+    24,
+    "After the error no handler begins and no checkpoint follows.",
+    do="fail=2:restart checkpoint=1 copy=out",
+)
 async def nothing_after_error(stage: Stage) -> None:
     stage.host.errors.by_hand()
     stream = await stage.running()
@@ -109,7 +119,7 @@ async def closed_waits_for_error(stage: Stage) -> None:
     await _closed_with_error(stage, stream)
 
 
-@case("error-unanswered", 26, "Error gets no response: the stream breaks instead of closing, and the process offers again.",
+@case("error-unanswered", 26, "Error gets no response: the stream breaks instead of closing; another Offer follows.",
       do="fail=0:restart", time_limit=60)  # fmt: skip
 async def error_unanswered(stage: Stage) -> None:
     stage.host.errors.rule = lambda call: call.fail(grpc.StatusCode.UNAVAILABLE)
@@ -120,7 +130,9 @@ async def error_unanswered(stage: Stage) -> None:
     await stage.spare()
 
 
-@case("report", 27, "A report ends nothing: the lambda goes on, and so do its checkpoints.", do="report=1 checkpoint=1")
+@case(
+    "report", 27, "A report ends nothing: the lambda goes on, and so do its checkpoints.", do="report=1 checkpoint=1"
+)
 async def report(stage: Stage) -> None:
     stream, request = await _failing(stage)
     stage.check(request.action == pb.ERROR_ACTION_REPORT, "Error.action is not REPORT")

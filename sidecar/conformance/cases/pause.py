@@ -27,7 +27,12 @@ def _check_written(stage: Stage, wanted: list[int], rule: int) -> None:
     stage.check(values == wanted, f"the handler has seen {values}, not {wanted}", rule)
 
 
-@case("pause", 39, "Records that came before Resumed wait, and are handled once, after it.", do="pause=1:0 copy=out checkpoint=1")
+@case(
+    "pause",
+    39,
+    "Records that came before Resumed wait, and are handled once, after it.",
+    do="pause=1:0 copy=out checkpoint=1",
+)
 async def pause(stage: Stage) -> None:
     stream, told = await _paused(stage, 0, 1, 2)
     stage.check(not told.HasField("offset"), "Pause has an offset, and the lambda named none")
@@ -54,7 +59,9 @@ async def pause_again(stage: Stage) -> None:
     _check_written(stage, [0, 1, 2, 3], 38)
 
 
-@case("pause-at-zero", 38, "Offset 0 comes again too: the field is present.", do="pause=0:0:again copy=out checkpoint=1")
+@case(
+    "pause-at-zero", 38, "Offset 0 comes again too: the field is present.", do="pause=0:0:again copy=out checkpoint=1"
+)
 async def pause_at_zero(stage: Stage) -> None:
     stream, told = await _paused(stage, 0, 1)
     stage.check(told.HasField("offset") and told.offset == 0, "Pause.offset is not there, and should be 0")
@@ -114,7 +121,13 @@ async def revoked_in_pause(stage: Stage) -> None:
     stage.check(stream.life.accepted == 1, f"the last checkpoint is {stream.life.accepted}, not 1", 21)
 
 
-@case("stopped-in-pause", 41, "SIGTERM in a pause: Closed(STOPPED), and the end.", do="pause=0:0 checkpoint=1", ends=False)
+@case(
+    "stopped-in-pause",
+    41,
+    "SIGTERM in a pause: Closed(STOPPED), and the end.",
+    do="pause=0:0 checkpoint=1",
+    ends=False,
+)
 async def stopped_in_pause(stage: Stage) -> None:
     stream, _ = await _paused(stage, 0, 1)
     stage.terminate()

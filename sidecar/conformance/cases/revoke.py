@@ -6,14 +6,16 @@ import asyncio
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.conformance.case import case
-from sidecar.conformance.records import Rec
+from sidecar.conformance.records import Rec, batch_of
 from sidecar.conformance.stage import Stage
 from sidecar.conformance.stream import Stream
 
 _FOREVER = "take=0:120000"
 
 
-async def _revoked(stage: Stage, stream: Stream, reason: pb.RevokeReason, deadline_ms: int) -> tuple[pb.Closed, float]:
+async def _revoked(
+    stage: Stage, stream: Stream, reason: pb.RevokeReason, deadline_ms: int
+) -> tuple[pb.Closed, float]:
     """Revoke; returns Closed, and after how many milliseconds it came."""
     began = stage.trace.now
     await stream.revoke(reason, deadline_ms)
@@ -37,10 +39,9 @@ async def running_handler_finishes(stage: Stage) -> None:
     stream = await stage.running()
     await stream.records(0, 1, 2)
     await _begun(stage)
-    closed, took = await _revoked(stage, stream, pb.REVOKE_REASON_HAND_OVER, 10_000)
+    _, took = await _revoked(stage, stream, pb.REVOKE_REASON_HAND_OVER, 10_000)
     stage.check(took < 9_000, f"Closed took {took:.0f} ms")
-    stage.check(stream.life.accepted == 0, f"the last checkpoint is {stream.life.accepted}, not 0 (in Closed: "
-                f"{closed.last_checkpoint.offset if closed.HasField('last_checkpoint') else 'none'})", 21)  # fmt: skip
+    stage.check(stream.life.accepted == 0, f"the last checkpoint is {stream.life.accepted}, not 0", 21)
 
 
 async def _begun(stage: Stage) -> None:
@@ -59,7 +60,12 @@ async def not_begun_is_dropped(stage: Stage) -> None:
     stage.check(stream.life.accepted < 3, f"the checkpoint is {stream.life.accepted}", 16)
 
 
-@case("handler-cancelled", 14, "A handler that does not end is told at 70% of the deadline; Closed comes at 90%.", do=_FOREVER)
+@case(
+    "handler-cancelled",
+    14,
+    "A handler that does not end is told at 70% of the deadline; Closed comes at 90%.",
+    do=_FOREVER,
+)
 async def handler_cancelled(stage: Stage) -> None:
     stream = await stage.running()
     await stream.records(0, 1)
@@ -78,7 +84,12 @@ async def short_deadline(stage: Stage) -> None:
     stage.check(took < 1_000, f"Closed took {took:.0f} ms of 1000")
 
 
-@case("slow-close", 14, "The lambda closes slowly: Closed keeps the deadline all the same.", do="close=6000 checkpoint=1")
+@case(
+    "slow-close",
+    14,
+    "The lambda closes slowly: Closed keeps the deadline all the same.",
+    do="close=6000 checkpoint=1",
+)
 async def slow_close(stage: Stage) -> None:
     stream = await stage.running()
     await stream.records(0)
@@ -98,8 +109,6 @@ async def read_ahead(stage: Stage) -> None:
 
 
 def _big(offset: int) -> pb.Batch:
-    from sidecar.conformance.records import batch_of  # noqa: PLC0415
-
     return batch_of([Rec(offset, b"k", bytes(200_000))])
 
 
@@ -125,13 +134,19 @@ async def outcome_in_time(stage: Stage) -> None:
     await stage.produce()
     await stream.revoke(pb.REVOKE_REASON_HAND_OVER, 8_000)
     await stage.trace.until(lambda: stream.waiting, 0.5)
-    stage.host.produces.waiting += stage.host.produces.calls
     stage.host.produces.by_rule()
     await stage.closed(stream, 14)
-    stage.check(stream.life.accepted == 0, "the checkpoint of record 0 is lost, though its output was written in time")
+    stage.check(
+        stream.life.accepted == 0, "the checkpoint of record 0 is lost, though its output was written in time"
+    )
 
 
-@case("lost", 15, "REVOKE_REASON_LOST: Closed comes within 10 s, and no checkpoint follows.", do="take=each:100 checkpoint=1")
+@case(
+    "lost",
+    15,
+    "REVOKE_REASON_LOST: Closed comes within 10 s, and no checkpoint follows.",
+    do="take=each:100 checkpoint=1",
+)
 async def lost(stage: Stage) -> None:
     await _no_checkpoint_after(stage, pb.REVOKE_REASON_LOST)
 
@@ -173,7 +188,9 @@ async def revoke_one_of_two(stage: Stage) -> None:
     stage.check(not second.life.over, "the stream of another partition is over")
 
 
-@case("revoke-all", 14, "Eight partitions are revoked at once; each is closed in time.", do="take=each:300 checkpoint=1")
+@case(
+    "revoke-all", 14, "Eight partitions are revoked at once; each is closed in time.", do="take=each:300 checkpoint=1"
+)
 async def revoke_all(stage: Stage) -> None:
     streams = [await stage.running(partition) for partition in range(8)]
     for stream in streams:

@@ -8,6 +8,7 @@ from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.conformance.case import case
 from sidecar.conformance.records import Rec
 from sidecar.conformance.stage import Stage
+from sidecar.conformance.stream import Stream
 
 
 @case("many-partitions", 43, "100 partitions: at most 64 streams share a connection, and all work.",
@@ -26,17 +27,20 @@ async def five_hundred_partitions(stage: Stage) -> None:
     await asyncio.gather(*closing)
 
 
-async def _all_work(stage: Stage, count: int) -> list:  # type: ignore[type-arg]
-    streams = []
-    for partition in range(count):
-        streams.append(await stage.running(partition))
+async def _all_work(stage: Stage, count: int) -> list[Stream]:
+    streams = [await stage.running(partition) for partition in range(count)]
     for stream in streams:
         await stream.records(0, 1)
     await stage.until(lambda: all(stream.life.accepted == 1 for stream in streams), "a checkpoint of each", 17, 30)
     return streams
 
 
-@case("slow-reader", 11, "A handler that is slow for one partition does not slow the others.", do="take=0:4000 checkpoint=1")
+@case(
+    "slow-reader",
+    11,
+    "A handler that is slow for one partition does not slow the others.",
+    do="take=0:4000 checkpoint=1",
+)
 async def slow_reader(stage: Stage) -> None:
     slow, quick = await stage.running(0), await stage.running(1)
     await slow.records(*(Rec(offset, b"k", bytes(50_000)) for offset in range(60)))
@@ -54,7 +58,9 @@ async def spare_is_read(stage: Stage) -> None:
     await stage.running()
 
 
-@case("a-window-of-records", 12, "A whole window of records in one frame.", do="send=out checkpoint=1000", window=4000)
+@case(
+    "a-window-of-records", 12, "A whole window of records in one frame.", do="send=out checkpoint=1000", window=4000
+)
 async def a_window_of_records(stage: Stage) -> None:
     stream = await stage.running()
     await stream.records(*range(4000))

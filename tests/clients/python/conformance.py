@@ -151,7 +151,7 @@ class Factory:
 class Plugin:
     """Loads what all partitions share."""
 
-    async def create(self, config: Mapping[str, Any]) -> Factory:
+    async def create(self, _: Mapping[str, Any]) -> Factory:
         await wait("load")
         return Factory()
 
