@@ -63,7 +63,7 @@ class Host:
         self.errors = Desk()
         self.produces = Desk()
         self.refusal: tuple[grpc.StatusCode, str] | None = None
-        """Ends each new stream, before its Offer is accepted."""
+        """Ends each new stream when its Offer has come."""
         self.number_of: Callable[[str], int] = lambda _: 0
         """The number of the connection that gRPC names so."""
         self.on_stream: Callable[[Stream], None] = lambda _: None
@@ -103,10 +103,6 @@ class Host:
         stream = Stream(len(self.streams) + 1, self.number_of(context.peer()), self._trace, context.write)
         self.streams.append(stream)
         self._trace.add(Kind.OPENED, stream=stream.number, connection=stream.connection)
-        if self.refusal is not None:
-            status, text = self.refusal
-            self._trace.add(Kind.ENDED, stream=stream.number, note=f"{status.name}: {text}")
-            await _abort(context, status, text)
         self.on_stream(stream)
         reading: asyncio.Future[Any] = asyncio.create_task(self._read(stream, context))
         try:
@@ -135,6 +131,9 @@ class Host:
                 stream.end(grpc.StatusCode.INVALID_ARGUMENT, str(error))
                 return
             self._trace.add(Kind.FRAME, stream=stream.number, message=frame)
+            if self.refusal is not None and frame.HasField("offer"):
+                stream.end(*self.refusal)
+                return
             stream.came(frame)
         # A client that cancels ends the reading too: gRPC cancels this call's tasks right after.
         await asyncio.sleep(0.05)

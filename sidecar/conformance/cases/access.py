@@ -68,12 +68,13 @@ async def refused_later(stage: Stage) -> None:
     stream = await stage.running()
     assert stream is spare
     await stage.until(lambda: len(stage.streams) == 2, "the next spare stream", 4)
-    refused = stage.trace.now
     await stream.records(0)
     await stage.checkpointed(stream, 0, 9)
-    await stage.until(lambda: len(stage.streams) == 3, "another Offer after the refused one", timeout=35)
-    took = stage.trace.now - refused
-    stage.check(2.4 < took < 31, f"the next Offer came after {took:.1f} s")
+    # One more Offer may follow at once. The client may be writing Available when the status comes: then some gRPC
+    # libraries fail the write, and the client knows of a broken stream alone.
+    await stage.never(lambda: len(stage.streams) > 3, "a third Offer within 2.4 s after a refusal", timeout=2.4)
+    count = len(stage.streams)
+    await stage.until(lambda: len(stage.streams) > count, "another Offer after the refused one", timeout=35)
     stage.host.refusal = None
     await stage.spare(35)
 

@@ -169,3 +169,19 @@ async def settings_overridden(stage: Stage) -> None:
     await stream.records(0)
     await stage.checkpointed(stream, 0)
     stage.check(stage.written("out") == [b"from the environment"], f"the setting `text` is {stage.written('out')!r}")
+
+
+@case(
+    "closed-is-last",
+    7,
+    "Frames come in their order; a half-close follows Closed, and nothing else.",
+    do="checkpoint=1",
+)
+async def closed_is_last(stage: Stage) -> None:
+    stream = await stage.running()
+    await stream.records(0)
+    await stage.checkpointed(stream, 0)
+    await stream.revoke(pb.REVOKE_REASON_PAUSED)
+    await stream.expect("closed", 14, PATIENCE_S)
+    await stage.until(lambda: stream.life.half_closed, "a half-close after Closed", timeout=6)
+    stage.check(not stream.waiting, "a frame came after Closed")
