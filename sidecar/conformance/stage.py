@@ -104,9 +104,9 @@ class Stage:
         """All streams that the client ever opened."""
         return self.host.streams
 
-    async def spare(self, timeout: float = PATIENCE_S) -> Stream:
+    async def spare(self, timeout: float = PATIENCE_S, rule: int = 4) -> Stream:
         """The stream that waits for a partition."""
-        await self.until(self._spares, "a spare stream with Available", 4, timeout)
+        await self.until(self._spares, "a spare stream with Available", rule, timeout)
         return self._spares()[0]
 
     def _spares(self) -> list[Stream]:
@@ -124,10 +124,10 @@ class Stage:
         await stream.send(assigned=assigned)
         return stream
 
-    async def running(self, partition: int = 0, start: int | None = 0, **fields: Any) -> Stream:
+    async def running(self, partition: int = 0, start: int | None = 0, *, rule: int = 5, **fields: Any) -> Stream:
         """Assign a partition and wait for Ready."""
         stream = await self.assign(partition, start, **fields)
-        await stream.expect("ready", 5, PATIENCE_S)
+        await stream.expect("ready", rule, PATIENCE_S)
         return stream
 
     async def checkpointed(self, stream: Stream, offset: int, rule: int = 0, timeout: float = PATIENCE_S) -> None:

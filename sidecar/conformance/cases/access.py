@@ -10,6 +10,7 @@ from sidecar.conformance.stage import Stage
 
 
 async def _works(stage: Stage) -> None:
+    await stage.spare(rule=48)
     stream = await stage.running()
     await stream.records(0)
     await stage.checkpointed(stream, 0)

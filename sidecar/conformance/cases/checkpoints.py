@@ -99,7 +99,7 @@ async def checkpoint_again(stage: Stage) -> None:
     stream = await stage.running()
     await stream.records(0)
     for _ in range(2):
-        call, _ = await stage.checkpoint()
+        call, _ = await stage.checkpoint("another call after the one that failed", 19)
         call.fail(grpc.StatusCode.UNAVAILABLE)
     stage.host.checkpoints.by_rule()
     await stage.checkpointed(stream, 0)

@@ -33,7 +33,7 @@ def _varint(number: int) -> bytes:
 async def unknown_frame(stage: Stage) -> None:
     spare = await stage.spare()
     await spare.send_bytes(_FIELD)
-    stream = await stage.running()
+    stream = await stage.running(rule=50)
     await stream.send_bytes(_FIELD)
     await stream.records(0)
     await stage.checkpointed(stream, 0)
@@ -62,7 +62,8 @@ async def unknown_in_welcome(stage: Stage) -> None:
         data + _FIELD + _nested(9, stage.welcome.limits.SerializeToString() + _FIELD)
     )
     await stage.program.start()
-    stream = await stage.running()
+    await stage.spare(rule=50)
+    stream = await stage.running(rule=50)
     await stream.records(0)
     await stage.checkpointed(stream, 0)
 
@@ -72,7 +73,8 @@ async def unknown_in_welcome(stage: Stage) -> None:
 async def limits_absent(stage: Stage) -> None:
     stage.welcome.ClearField("limits")
     await stage.program.start()
-    stream = await stage.running()
+    await stage.spare(rule=50)
+    stream = await stage.running(rule=50)
     await stream.records(0)
     await stage.checkpointed(stream, 0)
 
@@ -140,6 +142,6 @@ async def unspecified_checkpoint(stage: Stage) -> None:
     "start-offset-absent", 50, "An Assigned without start_offset is one whose start is not known.", do="checkpoint=1"
 )
 async def start_offset_absent(stage: Stage) -> None:
-    stream = await stage.running(0, None)
+    stream = await stage.running(0, None, rule=50)
     await stream.records(7)
     await stage.checkpointed(stream, 7)

@@ -141,11 +141,12 @@ async def quiet_for_long(stage: Stage) -> None:
                    "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9",
                    "no_proxy": "", "NO_PROXY": ""})  # fmt: skip
 async def no_proxy(stage: Stage) -> None:
-    await stage.spare()
+    await stage.spare(rule=47)
 
 
 @case("unix-socket", 47, "A Unix socket is dialled as unix:///path.", do="copy=out checkpoint=1", unix=True)
 async def unix_socket(stage: Stage) -> None:
+    await stage.spare(rule=47)
     stream = await stage.running()
     await stream.records(0)
     await stage.checkpointed(stream, 0)

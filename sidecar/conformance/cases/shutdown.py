@@ -18,7 +18,7 @@ async def _ended(stage: Stage) -> None:
 async def sigterm_idle(stage: Stage) -> None:
     spare = await stage.spare()
     stage.terminate()
-    await stage.over(spare, "the end of the spare stream")
+    await stage.over(spare, "the end of the spare stream", 42, 6)
     await _ended(stage)
 
 
@@ -35,7 +35,7 @@ async def sigterm_with_partitions(stage: Stage) -> None:
         stage.check(closed.reason == pb.CLOSED_REASON_STOPPED, "Closed has another reason than STOPPED")
     lasts = [stream.life.accepted for stream in streams]
     stage.check(lasts == [1, 1, 1], f"the last checkpoints are {lasts}; each is 1", 21)
-    await stage.over(spare, "the end of the spare stream", 42)
+    await stage.over(spare, "the end of the spare stream", 42, 9)
     await _ended(stage)
 
 

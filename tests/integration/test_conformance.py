@@ -1,0 +1,86 @@
+"""The Python SDK keeps all rules, and the command says so."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from sidecar.conformance.cases import CASES
+from tests.integration.harness import ROOT
+
+KIT = [sys.executable, "-m", "sidecar", "conformance"]
+LAMBDA = [sys.executable, "tests/clients/python/conformance.py"]
+
+SDK_FAULTS = {"unknown-error-outcome", "unknown-reason"}
+"""Cases that the SDK fails: it asks protobuf for the name of a number that this version does not have."""
+
+
+def _run(*arguments: str, timeout: float = 800) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*KIT, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def _verdicts(path: Path) -> dict[str, dict[str, Any]]:
+    return {case["name"]: case for case in json.loads(path.read_text())["cases"]}
+
+
+@pytest.mark.timeout(900)
+def test_all_cases_hold(tmp_path: Path) -> None:
+    done = _run("--jobs", "8", "--json", str(tmp_path / "out.json"), "--", *LAMBDA)
+
+    verdicts = _verdicts(tmp_path / "out.json")
+    assert [*verdicts] == [*CASES]
+    assert {name for name, case in verdicts.items() if case["verdict"] != "holds"} == SDK_FAULTS, done.stdout
+    assert done.returncode == bool(SDK_FAULTS)
+
+
+def test_reports(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.clients.python.mutated", "null-is-empty"]
+    files = ("--json", str(tmp_path / "out.json"), "--junit", str(tmp_path / "out.xml"))
+    done = _run(*files, "--case", "null-and-empty", "--case", "offer", "--", *command)
+
+    assert done.returncode == 1
+    assert "R12  A record reaches the handler as it is in Kafka" in done.stdout
+    assert "Batch of 6: 0, 1, 2, 3, 4, 5" in done.stdout, "the frames that led there"
+    verdicts = _verdicts(tmp_path / "out.json")
+    assert [(name, case["verdict"]) for name, case in verdicts.items()] == [
+        ("null-and-empty", "broken"),
+        ("offer", "holds"),
+    ]
+    suite = ET.parse(tmp_path / "out.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    assert [case.get("name") for case in suite if len(case)] == ["null-and-empty"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--", "/no/such/program"), "/no/such/program"),
+        ((), "COMMAND is missing"),
+        (("--case", "no-such-case", "--", "true"), "no-such-case"),
+    ],
+)
+def test_cannot_start(arguments: tuple[str, ...], says: str) -> None:
+    done = _run(*arguments)
+
+    assert done.returncode == 2
+    assert done.stderr.count(says) == 1, done.stderr
+
+
+def test_a_program_that_ends_at_once() -> None:
+    done = _run("--case", "offer", "--", "true")
+
+    assert done.returncode == 1
+    assert "the process has ended with 0" in done.stdout
+
+
+def test_list() -> None:
+    done = _run("--list")
+
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == len(CASES) >= 70
