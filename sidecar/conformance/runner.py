@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sidecar.conformance import certificates
 from sidecar.conformance.case import Case, Security
+from sidecar.conformance.events import Event
 from sidecar.conformance.front import Front
 from sidecar.conformance.host import Certificates, Host
 from sidecar.conformance.invariants import Invariants
@@ -37,6 +38,7 @@ class Result:
     broken: list[Broken] = field(default_factory=list)
     seconds: float = 0.0
     trace: str = ""
+    events: Sequence[Event] = ()
     output: str = ""
 
     @property
@@ -107,7 +109,7 @@ class _Run:
             stage.close()
             front.close()
             await host.stop()
-        result.trace, result.output = trace.text(), program.output
+        result.trace, result.events, result.output = trace.text(), trace.events, program.output
         return result
 
     async def _graded(self, stage: Stage) -> list[Broken]:
