@@ -25,7 +25,14 @@ SDK_FAULTS = {"unknown-error-outcome", "unknown-reason"}
 
 
 DEVIATES = {
-    "old-resumed": "Resumed with the number of no pause",
+    "limits-absent": "no Limits, as of a sidecar that does not tell them",
+    "old-resumed": "a Resumed with a number that no Pause had, so that it certainly belongs to another one",
+    "stale-lease": "STALE_LEASE for a lease that the trace shows alive: the sidecar may know better",
+    "unknown-in-welcome": "a capability of a newer version",
+    "unknown-outcome": "an outcome of a newer version",
+    "unknown-reason": "a reason of a newer version",
+    "unspecified-checkpoint": "an outcome that no sidecar sends",
+    "unspecified-outcome": "an outcome that no sidecar sends",
 }
 """Cases in which the kit sends on purpose what no sidecar of today sends, and what that is."""
 
