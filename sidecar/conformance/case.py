@@ -20,6 +20,7 @@ class Security(Enum):
     TOKEN = "token"  # noqa: S105 - no password
     TLS = "TLS"
     MUTUAL = "mutual TLS"
+    FOREIGN = "TLS with an authority that the client does not trust"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,7 +17,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 _MAX_JOBS = 64
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command()
 @click.option("--list", "lists", is_flag=True, help="Print the cases, with the rule of each, and stop.")
 @click.option(
     "--case", "names", metavar="NAME", multiple=True, help="Run this case only; may be given several times."
@@ -59,17 +62,36 @@ def conformance(
     if shutil.which(command[0]) is None:
         raise click.UsageError(f"{command[0]}: there is no such program that can be started")
     try:
-        results = asyncio.run(runner.run_all(chosen, command, jobs, lambda result: _say(report.line(result))))
+        results = asyncio.run(runner.run_all(chosen, command, jobs, _Progress(len(chosen), report.line).done))
     except runner.CannotStartError as error:
         raise click.UsageError(str(error)) from None
     for result in results:
         if not result.holds:
-            _say("\n" + report.details(result))
-    _say("\n" + report.summary(results))
+            _say(f"\n{report.details(result)}")
+    _say(f"\n{report.summary(results)}")
     for path, text in ((junit, report.as_junit), (json_, report.as_json)):
         if path is not None:
             path.write_text(text(results) + "\n")
     context.exit(1 if report.fails(results) else 0)
+
+
+class _Progress:
+    """Prints each result as it comes and, on a terminal, how many are still to come."""
+
+    def __init__(self, count: int, line: Callable[[Any], str]) -> None:
+        self._line = line
+        self._count = count
+        self._done = 0
+        self._shows = sys.stderr.isatty() and sys.stdout.isatty()
+
+    def done(self, result: object) -> None:
+        """Take a result."""
+        self._done += 1
+        if self._shows:
+            click.echo("\r\x1b[K", err=True, nl=False)
+        _say(self._line(result))
+        if self._shows and self._done < self._count:
+            click.echo(f"{self._done} of {self._count} cases ...", err=True, nl=False)
 
 
 def _say(text: str) -> None:

@@ -28,14 +28,11 @@ class Call:
         """Whether the client still waits."""
         return not self.answered.done()
 
-    def answer(self, response: Message | bytes) -> None:
-        """Answer with this message; with bytes that only the kit can make, such as an enum's unknown number."""
-        if not self.open:
-            return
-        shown, data = (None, response) if isinstance(response, bytes) else (response, response.SerializeToString())
-        note = f"({len(data)} bytes)" if shown is None else ""
-        self._trace.add(Kind.ANSWERED, call=self.number, message=shown, note=note)
-        self.answered.set_result((grpc.StatusCode.OK, "", data))
+    def answer(self, response: Message) -> None:
+        """Answer with this message."""
+        if self.open:
+            self._trace.add(Kind.ANSWERED, call=self.number, message=response)
+            self.answered.set_result((grpc.StatusCode.OK, "", response.SerializeToString()))
 
     def fail(self, status: grpc.StatusCode, text: str = "by the script of the case") -> None:
         """End it with a status."""

@@ -27,6 +27,8 @@ class Program:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], trace: Trace) -> None:
         self.code: int | None = None
         """The exit code; None: it runs. 128 + the number of a signal that ended it."""
+        self.signalled = False
+        """Whether it was sent a signal: then its end is no surprise."""
         self._command = command
         # The tester's own settings must not reach the program.
         outside = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
@@ -46,9 +48,15 @@ class Program:
         """Whether it has been started and has not ended."""
         return self._process is not None and self.code is None
 
+    @property
+    def ended_by_itself(self) -> bool:
+        """Whether it has ended without a signal."""
+        return self.code is not None and not self.signalled
+
     async def start(self) -> None:
         """Start it; again when it has ended."""
         self.code = None
+        self.signalled = False
         self._process = await asyncio.create_subprocess_exec(
             *guard.guarded(self._command),
             stdin=asyncio.subprocess.PIPE,
@@ -65,6 +73,7 @@ class Program:
         process = self._process
         if process is None or process.stdin is None or not self.running:
             return
+        self.signalled = True
         self._trace.add(Kind.SIGNALLED, note=number.name)
         with suppress(OSError):
             process.stdin.write(bytes([number]))

@@ -57,6 +57,7 @@ RULES: Final[dict[int, str]] = {
     49: "A client receives messages as large as its Offer says.",
     50: "Unknown fields, frames and capabilities are ignored; an unknown number, or 0, of an enum is never success.",
     51: "The settings of Welcome reach the lambda, with the overrides of the environment.",
+    52: "`handled` tells operators of the last record whose handler returned, also without a checkpoint.",
 }
 
 

@@ -22,6 +22,7 @@ from sidecar.conformance.trace import Trace
 
 LAMBDA = "graded"
 TOKEN = "conformance-token"  # noqa: S105 - it protects nothing
+_ENCRYPTED = (Security.TLS, Security.MUTUAL, Security.FOREIGN)
 _CANNOT_START = (126, 127)
 _END_S = 15.0
 
@@ -93,7 +94,7 @@ class _Run:
     async def play(self) -> Result:
         case, trace = self._case, self._trace
         host = Host(trace, token=TOKEN if case.security is Security.TOKEN else "")
-        encrypted = case.security in (Security.TLS, Security.MUTUAL)
+        encrypted = case.security in _ENCRYPTED
         port = await host.start(_certificates(case.security))
         front = Front(trace, port, path=self._folder / "sidecar.sock" if case.unix else None, encrypted=encrypted)
         host.number_of = front.number_of
@@ -148,8 +149,10 @@ class _Run:
         if case.security is Security.TOKEN:
             environment["KAFKA_SIDECAR_TOKEN"] = TOKEN
         files = {}
-        if case.security in (Security.TLS, Security.MUTUAL):
+        if case.security in _ENCRYPTED:
             files["KAFKA_SIDECAR_CA"] = certificates.CA
+        if case.security is Security.FOREIGN:
+            files["KAFKA_SIDECAR_CA"] = certificates.CLIENT  # it has signed nothing
         if case.security is Security.MUTUAL:
             files["KAFKA_SIDECAR_CERT"] = certificates.CLIENT
             files["KAFKA_SIDECAR_KEY"] = certificates.CLIENT_KEY
@@ -170,7 +173,7 @@ async def _end(stage: Stage) -> None:
 
 
 def _certificates(security: Security) -> Certificates | None:
-    if security not in (Security.TLS, Security.MUTUAL):
+    if security not in _ENCRYPTED:
         return None
     client_ca = certificates.CA.encode() if security is Security.MUTUAL else None
     return Certificates(certificates.SERVER_KEY.encode(), certificates.SERVER.encode(), client_ca)

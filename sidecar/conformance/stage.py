@@ -84,8 +84,13 @@ class Stage:
 
     async def until(self, true: Callable[[], object], what: str, rule: int = 0, timeout: float = PATIENCE_S) -> None:
         """Wait until ``true()`` is. Raises ``BrokenError`` with ``what`` was to happen when it does not in time."""
-        if not await self.trace.until(true, timeout):
+        program = self.program
+        if not await self.trace.until(lambda: true() or program.ended_by_itself, timeout):
             raise BrokenError(rule or self.rule, f"{what}: not within {timeout:g} s")
+        if not true():
+            raise BrokenError(
+                rule or self.rule, f"{what}: the process ended by itself before it, with {program.code}"
+            )
 
     async def never(self, true: Callable[[], object], what: str, rule: int = 0, timeout: float = QUIET_S) -> None:
         """Wait a while. Raises ``BrokenError`` with ``what`` happened when ``true()`` is meanwhile."""

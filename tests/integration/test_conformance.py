@@ -106,7 +106,7 @@ def test_a_program_that_ends_at_once() -> None:
     done = _run("--case", "offer", "--", "true")
 
     assert done.returncode == 1
-    assert "the process has ended with 0" in done.stdout
+    assert "the process ended by itself before it, with 0" in done.stdout
 
 
 def test_list() -> None:

@@ -32,6 +32,15 @@ async def mutual_tls(stage: Stage) -> None:
     await _works(stage)
 
 
+@case("tls-foreign-authority", 48, "TLS with a sidecar that KAFKA_SIDECAR_CA has not signed: nothing is offered.",
+      security=Security.FOREIGN, ends=False)  # fmt: skip
+async def tls_foreign_authority(stage: Stage) -> None:
+    await stage.until(lambda: stage.last(Kind.CONNECTED), "a connection", 47)
+    await stage.never(
+        lambda: stage.streams, "a stream was opened to a sidecar that the client must not trust", timeout=3
+    )
+
+
 async def _first_refused(stage: Stage, status: grpc.StatusCode, text: str) -> None:
     stage.host.refusal = (status, text)
     await stage.program.start()

@@ -173,6 +173,14 @@ async def last_in_closed(stage: Stage) -> None:
     stage.check(closed.last_checkpoint.offset == 2, f"Closed has checkpoint {closed.last_checkpoint.offset}, not 2")
 
 
+@case("handled-is-told", 52, "Without any checkpoint, operators hear how far the handlers are.", advice=True)
+async def handled_is_told(stage: Stage) -> None:
+    stream = await stage.running()
+    await stream.records(0, 1, 2)
+    await stage.until(lambda: stream.life.entry is not None and stream.life.entry.handled == 2, "`handled` 2")
+    stage.check(stream.life.told < 0, "a checkpoint was sent, and the lambda has made none", 16)
+
+
 @case(
     "completed-beyond", 22, "Records after one that is not done are told, and 0 when it has caught up.", do="hold=0:5"
 )

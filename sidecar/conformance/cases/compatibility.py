@@ -103,7 +103,7 @@ async def unknown_error_outcome(stage: Stage) -> None:
     stream = await stage.running()
     await stream.records(0)
     call, _ = await stage.error()
-    call.answer(bytes([0x08, 99]))
+    call.answer(pb.ErrorResponse.FromString(b"\x08\x63"))  # outcome 99
     closed = await stage.closed(stream, 25)
     stage.check(closed.reason == pb.CLOSED_REASON_ERROR, "Closed has another reason than ERROR", 25)
 

@@ -138,7 +138,8 @@ async def unknown_produce_outcome(stage: Stage) -> None:
     stream = await stage.running()
     await stream.records(*_valued(0, 1))
     call, _ = await stage.produce()
-    call.answer(bytes([0x0A, 1, 99, 0x12, 1, 0, 0x1A, 1, 7]))  # outcome 99, in partition 0 at offset 7
+    # Outcome 99, in partition 0 at offset 7.
+    call.answer(pb.ProduceResponse.FromString(b"\x0a\x01\x63\x12\x01\x00\x1a\x01\x07"))
     await stage.failed(50)
     await stage.closed(stream, 25)
     stage.check(stream.life.accepted < 0, "outcome 99 was taken for success")

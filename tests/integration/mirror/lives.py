@@ -124,13 +124,13 @@ async def window_of_one(client: Client) -> None:
         await client.accepted(stream, offset)
 
 
-@mirrors("completed-beyond", window={"messages": 3})
+@mirrors("completed-beyond", "handled-is-told", window={"messages": 3})
 async def completed_beyond(client: Client) -> None:
     await client.fill(8)
     stream = await client.running()
     assert await stream.records(3) == [0, 1, 2]
     await stream.quiet()
-    await client.checkpoint(stream, None, completed_beyond=2, completed_beyond_bytes=4)
+    await client.checkpoint(stream, None, completed_beyond=2, completed_beyond_bytes=4, handled=2)
     assert await stream.records(2) == [3, 4]
     await stream.quiet()
     await client.accepted(stream, 4)

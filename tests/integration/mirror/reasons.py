@@ -7,8 +7,8 @@ from typing import Final
 _CLIENT = "it is about what a client does by itself: the sidecar sends nothing that it does not send elsewhere"
 _NEWER = "the kit sends what no sidecar of today sends"
 _BROKER = (
-    "the embedded broker has no such records; what the sidecar makes of them is tested on Kafka, in test_gaps.py \
-and tests/unit/records"
+    "the embedded broker has no such records; what the sidecar makes of them is tested on Kafka, in test_gaps.py, "
+    "and in tests/unit/records"
 )
 _TLS = "TLS is gRPC's own; that the sidecar asks for it is tested in tests/unit/server/test_access.py"
 
@@ -17,6 +17,7 @@ WITHOUT: Final[dict[str, str]] = {
     "append-time": _BROKER,
     "back-pressure": _CLIENT,
     "big-offsets": _BROKER,
+    "bigger-offsets": _BROKER,
     "gaps": _BROKER,
     "hung-sidecar": _CLIENT,
     "mutual-tls": _TLS,
@@ -29,6 +30,7 @@ WITHOUT: Final[dict[str, str]] = {
     "slow-reader": _CLIENT,
     "starts-before-sidecar": _CLIENT,
     "tls": _TLS,
+    "tls-foreign-authority": _TLS,
     "unknown-outcome": _NEWER,
     "unknown-produce-outcome": _NEWER,
     "unknown-reason": _NEWER,
