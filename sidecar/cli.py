@@ -15,6 +15,7 @@ from sidecar.commands.say import say
 from sidecar.config import Config, ConfigError, LambdaConfig, describe, load
 from sidecar.config.lambdas import default_dead_letter_topic
 from sidecar.config.runnable import as_mistake, cannot_run, doubtful
+from sidecar.conformance.command import conformance
 from sidecar.logs.capture import reserve_descriptors
 from sidecar.version import VERSION
 
@@ -112,7 +113,7 @@ def _run(config: Config, path: Path, log_format: logs.Format | None, log_level: 
         return asyncio.run(app.run(config))
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, conformance):
     main.add_command(_command)
 
 

@@ -1,0 +1,372 @@
+"""Each invariant is broken by the events that break it, and by those next to them it is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from google.protobuf.message import Message
+
+from sdk_python.protocol import lambda_pb2 as pb
+from sidecar.conformance.events import Event, Kind
+from sidecar.conformance.invariants import GRACE_S, HALF_CLOSE_S, LATE_S, Invariants
+from sidecar.conformance.records import Rec, batch_of
+
+
+@dataclass
+class Play:
+    """Feeds invariants with the events of one process."""
+
+    ahead: bool = False
+    now: float = 0.0
+    broken: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._invariants = Invariants("graded", ahead=self.ahead)
+        self.add(Kind.STARTED)
+
+    def add(self, kind: Kind, message: Message | None = None, **fields: int) -> None:
+        self.now += 0.001
+        event = Event(self.now, kind, message=message, **fields)  # type: ignore[arg-type]
+        self.broken += [broken.rule for broken in self._invariants.see(event)]
+
+    def frame(self, stream: int, **arm: Message) -> None:
+        self.add(Kind.FRAME, pb.LambdaFrame(**arm), stream=stream)  # type: ignore[arg-type]
+
+    def sent(self, stream: int, **arm: Message) -> None:
+        self.add(Kind.SENT, pb.HostFrame(**arm), stream=stream)  # type: ignore[arg-type]
+
+    def opened(self, stream: int, connection: int = 1, process: str = "p") -> None:
+        self.add(Kind.OPENED, stream=stream, connection=connection)
+        self.frame(stream, offer=pb.Offer(lambda_name="graded", process_id=process, protocol_version=1))
+        self.frame(stream, available=pb.Available())
+
+    def running(self, stream: int = 1, partition: int = 0) -> str:
+        """A stream with a partition and records 0 to 4; returns the lease."""
+        self.opened(stream)
+        lease = f"lease-{stream}"
+        self.sent(stream, assigned=pb.Assigned(lease=lease, topic="t", partition=partition, start_offset=0))
+        self.frame(stream, ready=pb.Ready(lease=lease))
+        self.sent(stream, batch=batch_of([Rec(offset) for offset in range(5)]))
+        return lease
+
+    def called(self, call: int, request: Message, connection: int = 2) -> None:
+        self.add(Kind.CALL, request, call=call, connection=connection)
+
+    def checkpoint(self, call: int, lease: str, offset: int, connection: int = 2) -> None:
+        entry = pb.CheckpointEntry(lease=lease, offset=offset)
+        self.called(call, pb.CheckpointRequest(entries=[entry]), connection)
+
+    def answered(self, call: int, response: Message | None = None) -> None:
+        self.add(Kind.ANSWERED, response, call=call)
+
+    def accepted(self, call: int) -> None:
+        result = pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED)
+        self.answered(call, pb.CheckpointResponse(results=[result]))
+
+    def error(self, call: int, lease: str, offset: int | None = None, last: int | None = None) -> None:
+        entry = None if last is None else pb.CheckpointEntry(offset=last)
+        action = pb.ERROR_ACTION_RESTART
+        self.called(call, pb.ErrorRequest(lease=lease, action=action, offset=offset, last_checkpoint=entry))
+
+    def closed(self, stream: int, reason: pb.ClosedReason, last: int | None = None) -> None:
+        entry = None if last is None else pb.CheckpointEntry(offset=last)
+        self.frame(stream, closed=pb.Closed(reason=reason, last_checkpoint=entry))
+
+    def revoked(self, stream: int, reason: pb.RevokeReason = pb.REVOKE_REASON_HAND_OVER, ms: int = 1000) -> None:
+        self.sent(stream, revoked=pb.Revoked(reason=reason, deadline_ms=ms))
+
+    def later(self, seconds: float) -> list[int]:
+        """Let time pass; returns all rules that were broken so far."""
+        self.now += seconds
+        self.broken += [broken.rule for broken in self._invariants.finish(self.now)]
+        return self.broken
+
+
+@pytest.fixture
+def play() -> Play:
+    return Play()
+
+
+def test_a_life_in_order(play: Play) -> None:
+    lease = play.running()
+    play.opened(2)
+    play.checkpoint(1, lease, 3)
+    play.accepted(1)
+    play.revoked(1)
+    play.closed(1, pb.CLOSED_REASON_REVOKED, 4)
+    play.add(Kind.HALF_CLOSED, stream=1)
+    play.add(Kind.ENDED, stream=1)
+    play.add(Kind.SIGNALLED)
+    play.add(Kind.BROKE, stream=2)
+    assert play.later(HALF_CLOSE_S) == []
+
+
+def test_process_id_differs(play: Play) -> None:
+    play.running()
+    play.opened(2, process="q")
+    assert play.broken == [1]
+
+
+def test_process_id_of_another_start(play: Play) -> None:
+    play.opened(1)
+    play.add(Kind.CUT, connection=1)
+    play.add(Kind.STARTED)
+    play.opened(2, process="q", connection=3)
+    assert play.later(GRACE_S) == []
+
+
+def test_another_lambda(play: Play) -> None:
+    play.add(Kind.OPENED, stream=1, connection=1)
+    play.frame(1, offer=pb.Offer(lambda_name="other", process_id="p"))
+    assert play.broken == [2]
+
+
+def test_no_offer(play: Play) -> None:
+    play.add(Kind.OPENED, stream=1, connection=1)
+    play.frame(1, available=pb.Available())
+    assert play.broken == [7]
+
+
+def test_two_offers(play: Play) -> None:
+    play.opened(1)
+    play.frame(1, offer=pb.Offer(lambda_name="graded", process_id="p"))
+    assert play.broken == [2]
+
+
+def test_two_spares(play: Play) -> None:
+    play.opened(1)
+    play.opened(2)
+    assert play.broken == []
+    assert play.later(GRACE_S) == [4]
+
+
+def test_a_spare_that_was_cancelled_a_moment_before(play: Play) -> None:
+    play.opened(1)
+    play.opened(2)
+    play.add(Kind.BROKE, stream=1)
+    assert play.later(GRACE_S) == []
+
+
+def test_65_streams_on_a_connection(play: Play) -> None:
+    for stream in range(1, 65):
+        play.running(stream, stream)
+    assert play.broken == []
+    play.opened(65)
+    assert play.broken == [43]
+
+
+def test_a_call_beside_streams(play: Play) -> None:
+    lease = play.running()
+    play.checkpoint(1, lease, 0, connection=1)
+    assert play.broken == [43]
+
+
+def test_a_stream_beside_calls(play: Play) -> None:
+    lease = play.running()
+    play.checkpoint(1, lease, 0, connection=2)
+    play.opened(2, connection=2)
+    assert play.broken == [43]
+
+
+def test_ready_with_another_lease(play: Play) -> None:
+    play.opened(1)
+    play.sent(1, assigned=pb.Assigned(lease="a", topic="t"))
+    play.frame(1, ready=pb.Ready(lease="b"))
+    assert play.broken == [7]
+
+
+def test_ready_before_the_old_one_has_closed(play: Play) -> None:
+    play.running(1)
+    play.revoked(1)
+    play.running(2)
+    assert play.broken == [6]
+
+
+def test_ready_after_the_old_one_broke(play: Play) -> None:
+    play.running(1)
+    play.add(Kind.BROKE, stream=1)
+    play.running(2)
+    assert play.broken == []
+
+
+def test_a_frame_after_closed(play: Play) -> None:
+    play.running()
+    play.revoked(1)
+    play.closed(1, pb.CLOSED_REASON_REVOKED)
+    play.frame(1, resume=pb.Resume())
+    assert play.broken == [7]
+
+
+def test_no_half_close(play: Play) -> None:
+    play.running()
+    play.revoked(1)
+    play.closed(1, pb.CLOSED_REASON_REVOKED)
+    assert play.later(HALF_CLOSE_S) == [7]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [pb.CLOSED_REASON_UNSPECIFIED, pb.CLOSED_REASON_REVOKED, pb.CLOSED_REASON_STOPPED, pb.CLOSED_REASON_ERROR],
+)
+def test_a_reason_that_nothing_has_given(play: Play, reason: pb.ClosedReason) -> None:
+    play.running()
+    play.closed(1, reason)
+    assert play.broken == [7]
+
+
+def test_declined(play: Play) -> None:
+    play.opened(1)
+    play.sent(1, assigned=pb.Assigned(lease="a", topic="t"))
+    play.closed(1, pb.CLOSED_REASON_DECLINED)
+    assert play.broken == []
+
+
+def test_two_checkpoint_calls(play: Play) -> None:
+    lease = play.running()
+    play.checkpoint(1, lease, 0)
+    play.checkpoint(2, lease, 1)
+    assert play.later(GRACE_S) == [17]
+
+
+def test_a_checkpoint_call_that_was_given_up(play: Play) -> None:
+    lease = play.running()
+    play.checkpoint(1, lease, 0)
+    play.checkpoint(2, lease, 1)
+    play.add(Kind.GONE, call=1)
+    assert play.later(GRACE_S) == []
+
+
+def test_two_produce_calls(play: Play) -> None:
+    first, second = play.running(1), play.running(2, 1)
+    play.called(1, pb.ProduceRequest(lease=first, topics=["t"], values=[b""]))
+    play.called(2, pb.ProduceRequest(lease=second, topics=["t"], values=[b""]))
+    play.answered(2)
+    assert play.later(GRACE_S) == []
+    play.called(3, pb.ProduceRequest(lease=first, topics=["t"], values=[b""]))
+    assert play.later(GRACE_S) == [28]
+
+
+def test_a_checkpoint_of_what_was_not_delivered(play: Play) -> None:
+    play.checkpoint(1, play.running(), 5)
+    assert play.broken == [16]
+
+
+def test_a_checkpoint_ahead() -> None:
+    play = Play(ahead=True)
+    play.checkpoint(1, play.running(), 5)
+    assert play.broken == []
+
+
+def test_a_checkpoint_of_what_is_void(play: Play) -> None:
+    lease = play.running()
+    play.frame(1, pause=pb.Pause(number=1, offset=2))
+    play.sent(1, resumed=pb.Resumed(number=1, from_offset=2))
+    play.checkpoint(1, lease, 3)
+    assert play.broken == [16]
+
+
+def test_a_lower_checkpoint(play: Play) -> None:
+    lease = play.running()
+    play.checkpoint(1, lease, 3)
+    play.accepted(1)
+    play.checkpoint(2, lease, 2)
+    assert play.broken == [16]
+
+
+def test_an_unknown_lease(play: Play) -> None:
+    play.running()
+    play.checkpoint(1, "other", 0)
+    assert play.broken == [10]
+
+
+def test_a_stale_lease(play: Play) -> None:
+    lease = play.running()
+    play.checkpoint(1, lease, 0)
+    result = pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_STALE_LEASE)
+    play.answered(1, pb.CheckpointResponse(results=[result]))
+    play.checkpoint(2, lease, 1)
+    assert play.broken == [], "it was under way"
+    play.accepted(2)
+    play.later(LATE_S)
+    play.checkpoint(3, lease, 2)
+    assert play.broken == [10]
+
+
+def test_a_lost_lease(play: Play) -> None:
+    lease = play.running()
+    play.revoked(1, pb.REVOKE_REASON_LOST, 0)
+    play.later(LATE_S)
+    play.checkpoint(1, lease, 1)
+    assert play.broken == [10]
+
+
+def test_a_checkpoint_after_error(play: Play) -> None:
+    lease = play.running()
+    play.error(1, lease)
+    play.answered(1, pb.ErrorResponse(outcome=pb.ERROR_OUTCOME_RESTARTING))
+    play.later(LATE_S)
+    play.checkpoint(2, lease, 1)
+    assert play.broken == [24]
+
+
+def test_last_checkpoint_below_the_failing_offset(play: Play) -> None:
+    play.error(1, play.running(), offset=2, last=1)
+    assert play.broken == []
+
+
+def test_last_checkpoint_at_the_failing_offset(play: Play) -> None:
+    play.error(1, play.running(), offset=2, last=2)
+    assert play.broken == [23]
+
+
+def test_closed_after_error(play: Play) -> None:
+    play.error(1, play.running(), offset=2)
+    play.answered(1, pb.ErrorResponse(outcome=pb.ERROR_OUTCOME_RESTARTING))
+    play.closed(1, pb.CLOSED_REASON_ERROR)
+    assert play.broken == []
+
+
+def test_closed_before_the_response(play: Play) -> None:
+    play.error(1, play.running(), offset=2)
+    play.closed(1, pb.CLOSED_REASON_ERROR)
+    assert play.broken == [25]
+
+
+def test_closed_without_a_response(play: Play) -> None:
+    play.error(1, play.running(), offset=2)
+    play.answered(1)
+    play.closed(1, pb.CLOSED_REASON_ERROR)
+    assert play.broken == [26]
+
+
+def test_closed_with_a_checkpoint_after_error(play: Play) -> None:
+    play.error(1, play.running(), offset=2)
+    play.answered(1, pb.ErrorResponse(outcome=pb.ERROR_OUTCOME_RESTARTING))
+    play.closed(1, pb.CLOSED_REASON_ERROR, last=1)
+    assert play.broken == [24]
+
+
+def test_pauses_count_up(play: Play) -> None:
+    play.running()
+    play.frame(1, pause=pb.Pause(number=1))
+    play.frame(1, pause=pb.Pause(number=2))
+    assert play.broken == []
+    play.frame(1, pause=pb.Pause(number=2))
+    assert play.broken == [37]
+
+
+def test_the_first_pause_is_1(play: Play) -> None:
+    play.running()
+    play.frame(1, pause=pb.Pause(number=2))
+    assert play.broken == [37]
+
+
+def test_too_many_pings(play: Play) -> None:
+    play.add(Kind.CALMED, connection=1)
+    assert play.broken == [44]
+
+
+def test_what_is_refused(play: Play) -> None:
+    play.add(Kind.INVALID, rule=31)
+    assert play.broken == [31]
