@@ -61,7 +61,7 @@ class BackPressure:
         stuck: list[TopicPartition] = []
         slow: list[TopicPartition] = []
         for tp in self._buffer:
-            self._table.block(tp, now)
+            self._table.records.buffered(tp, now)
             size = self._buffer.bytes(tp)
             if tp in self._buffer.paused:
                 standing += size

@@ -58,7 +58,7 @@ class Sender:
         candidates, self._queue = self._queue, {}
         served: set[TopicPartition] = set()
         for tp in candidates:
-            most = self._table.may_send(tp)
+            most = self._table.records.may_send(tp)
             while most and self._buffer.count(tp):
                 if self._in_flight.crowded(now):
                     self._queue[tp] = None
@@ -66,10 +66,10 @@ class Sender:
                 if not self._send_frame(tp, most, now):
                     break
                 served.add(tp)
-                most = self._table.may_send(tp)
+                most = self._table.records.may_send(tp)
             bad = self._buffer.undeliverable(tp)
             if most and bad is not None and not self._buffer.count(tp):
-                self._table.undeliverable(tp, bad.offset, bad.reason, self._config.rebalance_drain, now)
+                self._table.records.undeliverable(tp, bad.offset, bad.reason, self._config.rebalance_drain, now)
         for tp in served & self._queue.keys():
             del self._queue[tp]
             self._queue[tp] = None  # to the end of the queue
@@ -79,7 +79,9 @@ class Sender:
         tp = answer.partition
         if self._dead_letters_under_way.get(tp) is answer.letter:
             del self._dead_letters_under_way[tp]
-        self._table.dead_lettered(tp, answer.offset, answer.letter, answer.error, self._config.rebalance_drain, now)
+        self._table.records.dead_lettered(
+            tp, answer.offset, answer.letter, answer.error, self._config.rebalance_drain, now
+        )
         self.changed.add(tp)
 
     def forget(self, tp: TopicPartition) -> None:
@@ -106,7 +108,7 @@ class Sender:
                 self._buffer.mark_undeliverable(tp, frame)
             return True
         self._buffer.taken(tp, frame.count)
-        self._table.sent(tp, frame.first, frame.last, frame.count, len(frame.data), frame.offsets, now)
+        self._table.records.sent(tp, frame.first, frame.last, frame.count, len(frame.data), frame.offsets, now)
         self._in_flight.sent(tp, len(frame.data), now)
         self.sent += frame.count
         self._outbox.post(letters.Send(stream.id, frame.data))
@@ -119,7 +121,7 @@ class Sender:
         if not bad.readable or self._dead_letters is None:
             return False
         drain = self._config.rebalance_drain
-        return self._table.undeliverable(tp, bad.offset, bad.reason, drain, now, readable=True)
+        return self._table.records.undeliverable(tp, bad.offset, bad.reason, drain, now, readable=True)
 
     def _before_the_dead(self, partition: Partition, now: float) -> int:
         """How many buffered records come before the first one that becomes a dead letter.
@@ -137,9 +139,9 @@ class Sender:
                 letter = partition.dead[offset]
                 if self._dead_letters_under_way.get(tp) is not letter and self._dead_letters is not None:
                     self._dead_letters_under_way[tp] = letter
-                    self._table.waits_for_dead_letter(tp, offset)
+                    self._table.records.waits_for_dead_letter(tp, offset)
                     self._dead_letters.write(tp, self._buffer.first(tp), letter)
                 return 0
-            self._table.no_such_record(tp, offset, self._config.rebalance_drain, now)
+            self._table.records.no_such_record(tp, offset, self._config.rebalance_drain, now)
             return 0
         return self._buffer.count(tp)

@@ -52,7 +52,8 @@ class Counts:
 class Transitions:
     """The partitions, the streams that can take them, and the steps between their states.
 
-    `PartitionTable` and `OperatorActions`, whose methods are the events, share it; nothing else calls it.
+    `PartitionTable`, `StreamEvents`, `RecordEvents` and `OperatorActions`, whose methods are the events, share it;
+    nothing else calls it.
     """
 
     def __init__(self, limits: Limits, new_lease: Callable[[], Lease], jitter: Callable[[], float]) -> None:

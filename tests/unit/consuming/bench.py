@@ -155,11 +155,11 @@ class Bench:
     def run(self, process: str | None = None) -> Lease:
         """A stream comes, of this process or one of its own, gets a partition, and is ready. Returns the lease."""
         self._streams += 1
-        self.table.available(self._streams, process or f"process {self._streams}", 1 << 20, self.now)
+        self.table.streams.available(self._streams, process or f"process {self._streams}", 1 << 20, self.now)
         assigns = [command for command in self.table.commands if isinstance(command, Assign)]
         self.table.commands.clear()
         assign = assigns[-1]
-        self.table.ready(assign.stream, assign.lease, self.now)
+        self.table.streams.ready(assign.stream, assign.lease, self.now)
         self.stream_of[assign.partition] = assign.stream
         return assign.lease
 
@@ -214,7 +214,7 @@ class Bench:
 
     def written(self, tp: TopicPartition) -> None:
         """The loop has written a frame of this partition."""
-        if self.table.written(self.stream_of[tp]) == tp:
+        if self.table.streams.written(self.stream_of[tp]) == tp:
             self.in_flight.written(tp, self.now)
             self.sender.changed.add(tp)
 

@@ -33,7 +33,7 @@ def wait(bench: Bench, partition: int, count: int, size: int = HALF // 2) -> Non
 def paused_for_another() -> Bench:
     """P0's window is full and nothing of it waits, but so much of P1 that both are paused."""
     bench = holding(window=1)
-    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
+    bench.table.records.sent(P0, 0, 0, 1, 10, None, bench.now)
     wait(bench, 1, 2, size=MAX_WAITING_BYTES)
     bench.now += STUCK_AFTER_S
     bench.client.back_pressure.adjust(bench.now)
@@ -63,7 +63,7 @@ def test_a_partition_with_progress_is_never_paused_but_fetching_stops(bench: Ben
 
 def test_a_partition_whose_process_does_not_read_makes_no_progress(bench: Bench) -> None:
     wait(bench, 0, 3)
-    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
+    bench.table.records.sent(P0, 0, 0, 1, 10, None, bench.now)
     bench.in_flight.sent(P0, 10, bench.now)
     bench.client.back_pressure.adjust(bench.now + STUCK_AFTER_S / 2)
     assert bench.consumer.paused == set()
@@ -80,7 +80,7 @@ def test_a_partition_is_resumed_when_its_lambda_runs_and_little_is_buffered(benc
 
 def test_a_full_window_without_progress_pauses_its_partition_only() -> None:
     bench = holding(window=1)
-    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
+    bench.table.records.sent(P0, 0, 0, 1, 10, None, bench.now)
     wait(bench, 0, 3)
     assert bench.client.back_pressure.adjust(bench.now)
     assert bench.consumer.paused == set(), "the lambda may be at work"
@@ -92,7 +92,7 @@ def test_a_full_window_without_progress_pauses_its_partition_only() -> None:
 def two_at_work(partitions: int = 2) -> Bench:
     """Two partitions have a lambda; the window of P0 is full, and far more than its share waits; P1 has nothing."""
     bench = holding(window=1, partitions=partitions, streams=2)
-    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
+    bench.table.records.sent(P0, 0, 0, 1, 10, None, bench.now)
     wait(bench, 0, 5)
     return bench
 
@@ -108,7 +108,7 @@ def test_a_partition_with_buffered_records_or_a_full_window_could_not_take_more(
     wait(bench, 1, 1)
     assert bench.client.back_pressure.adjust(bench.now)
     bench.buffer.drop(P1)
-    bench.table.sent(P1, 0, 0, 1, 10, None, bench.now)
+    bench.table.records.sent(P1, 0, 0, 1, 10, None, bench.now)
     assert bench.client.back_pressure.adjust(bench.now)
     assert bench.consumer.paused == set()
 
@@ -124,7 +124,7 @@ def test_a_partition_at_the_end_of_its_log_could_not_take_more() -> None:
 
 def test_fetching_goes_on_while_little_is_buffered() -> None:
     bench = holding(window=1)
-    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
+    bench.table.records.sent(P0, 0, 0, 1, 10, None, bench.now)
     wait(bench, 0, 1, size=ENOUGH_BYTES // 2)
     assert not bench.client.back_pressure.adjust(bench.now)
     wait(bench, 0, 1, size=ENOUGH_BYTES // 2)
@@ -196,7 +196,7 @@ def test_a_partition_without_progress_and_records_is_resumed_when_memory_is_free
 
 def test_a_partition_paused_for_others_is_resumed_when_its_window_opens() -> None:
     bench = paused_for_another()
-    bench.table.checkpoint("L1", Progress(0, 0, 0, 0), bench.now)
+    bench.table.streams.checkpoint("L1", Progress(0, 0, 0, 0), bench.now)
     bench.client.back_pressure.adjust(bench.now)
     assert bench.consumer.paused == {1}
 

@@ -23,7 +23,7 @@ def bench() -> Bench:
 def sent(bench: Bench, tp: TopicPartition, size: int, now: float = NOW) -> None:
     """A frame goes."""
     offset = (bench.table.partitions[tp].window.delivered or 0) + 1
-    bench.table.sent(tp, offset, offset, 1, size, None, now)
+    bench.table.records.sent(tp, offset, offset, 1, size, None, now)
     bench.in_flight.sent(tp, size, now)
 
 
@@ -66,7 +66,7 @@ def test_each_frame_that_leaves_shows_that_somebody_reads(bench: Bench) -> None:
 
 def test_frames_of_an_ended_stream_are_forgotten(bench: Bench) -> None:
     sent(bench, P0, MAX_BYTES)
-    bench.table.stream_lost(bench.stream_of[P0], NOW)
+    bench.table.streams.lost(bench.stream_of[P0], NOW)
     bench.in_flight.tidy()
     assert not bench.in_flight.crowded(NOW)
     assert len(bench.in_flight._frames) == 0
@@ -74,7 +74,7 @@ def test_frames_of_an_ended_stream_are_forgotten(bench: Bench) -> None:
 
 def test_a_new_stream_starts_with_no_frames_in_flight(bench: Bench) -> None:
     sent(bench, P0, MAX_BYTES)
-    bench.table.stream_lost(bench.stream_of[P0], NOW)
+    bench.table.streams.lost(bench.stream_of[P0], NOW)
     bench.table.tick(NOW + 60)
     bench.run()
     sent(bench, P0, 1)

@@ -171,8 +171,8 @@ def test_a_topic_made_anew_while_its_lambda_runs_is_read_from_its_beginning(benc
     bench.broker.commits_are = {P0: Commit(20, Origin(ID, 1))}
     assigned(bench, P0)
     work(bench)
-    bench.table.available(1, "process", 1 << 20, bench.now)
-    bench.table.ready(1, "L1", bench.now)
+    bench.table.streams.available(1, "process", 1 << 20, bench.now)
+    bench.table.streams.ready(1, "L1", bench.now)
     assert states(bench) == [State.RUNNING]
     made_anew(bench)
     work(bench, 0)

@@ -23,7 +23,7 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 
 def fail(bench: Bench, offset: int, lease: str = "L1") -> ErrorOutcome:
     """A critical error; what waits is fetched again, by the next lambda."""
-    outcome, _ = bench.table.error(lease, Failure(ErrorAction.CRITICAL, offset), None, bench.now)
+    outcome, _ = bench.table.streams.error(lease, Failure(ErrorAction.CRITICAL, offset), None, bench.now)
     bench.letters.carry_out()
     return outcome
 
@@ -76,7 +76,7 @@ def test_a_dead_record_that_is_the_last_leaves_nothing_buffered(bench: Bench) ->
     lease = bench.run()
     bench.fetch(0, 1)
     assert bench.send() == [[0]]
-    bench.table.checkpoint(lease, Progress(0), bench.now)
+    bench.table.streams.checkpoint(lease, Progress(0), bench.now)
     answer(bench)
     assert bench.send() == []
     assert bench.buffer.idle(P0)
@@ -109,7 +109,7 @@ def test_a_dead_record_is_not_written_twice_when_the_lambda_restarts(bench: Benc
     bench.run()
     bench.fetch(0, 1, 2)
     assert bench.send() == [[0]]
-    bench.table.stream_lost(2, bench.now)
+    bench.table.streams.lost(2, bench.now)
     bench.letters.carry_out()
     bench.run()
     bench.fetch(0, 1, 2)

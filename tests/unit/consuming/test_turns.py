@@ -65,7 +65,7 @@ def test_whenever_the_client_is_called_all_that_it_gave_is_known(bench: Bench) -
         delivered = bench.table.partitions[P0].window.delivered
         if delivered is not None and delivered != checkpointed:
             checkpointed = delivered
-            bench.table.checkpoint("L1", Progress(checkpointed), monotonic())
+            bench.table.streams.checkpoint("L1", Progress(checkpointed), monotonic())
             bench.written(P0)
     assert checkpointed == 4
     bench.consumer.inside = bench.revoked
@@ -149,7 +149,7 @@ def test_partitions_that_a_rewind_assigns_are_fetched_at_once_if_a_lambda_runs(b
     bench.client.positions.rewind(P0, 1)
     assert bench.consumer.moves == [{0: 1}]
     if not runs:
-        bench.table.stream_lost(1, monotonic())
+        bench.table.streams.lost(1, monotonic())
     bench.turns.start_partitions()
     assert (bench.consumer.asked, bench.consumer.paused) == (([0], set()) if runs else ([], {0}))
 

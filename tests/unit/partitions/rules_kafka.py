@@ -60,7 +60,7 @@ class KafkaRules(Thread):
         if account is not None and account.state is not State.RESOLVING:
             account.reader.fetch(account.log, most)
             self._pump(tp)
-        self.table.block(tp, self.now)
+        self.table.records.buffered(tp, self.now)
 
     @rule()
     def committed(self) -> None:

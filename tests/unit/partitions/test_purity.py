@@ -69,6 +69,7 @@ def test_the_check_sees_each_way_around_the_events() -> None:
         "p.settle(3)",
         "self._table.partitions[tp].settle(3)",
         "self._table.commands.append(command)",
+        "self._table.streams.commands.append(command)",
         "commands, self._table.commands = self._table.commands, []",
         "partition.skip.add(3)",
     ):
