@@ -48,24 +48,26 @@ class KafkaClient:
         log = state.log
         self.membership = Membership(consumer, state.config.group, state.problems, log)
         self.back_pressure = BackPressure(
-            consumer, state.table, state.buffer, state.in_flight, state.subscription, log
+            consumer, state.table, state.buffer, state.fetching, state.in_flight, state.subscription, log
         )
         self.positions = Positions(
             consumer,
             state.table,
             state.buffer,
+            state.fetching,
             state.config,
             state.subscription,
             state.inquiries,
             state.origins,
             log,
-            lambda tps: self.source.lead_again(tps, state.buffer.paused),
+            lambda tps: self.source.lead_again(tps, state.fetching.paused),
             cooperative=rebalance_protocol(state.properties) == "cooperative",
         )
-        self.ends = Ends(consumer, state.table, state.buffer, state.subscription, state.inquiries)
+        self.ends = Ends(consumer, state.table, state.buffer, state.fetching, state.subscription, state.inquiries)
         self.intake = Intake(
             state.table,
             state.buffer,
+            state.fetching,
             self.positions,
             state.connection,
             self.membership,
@@ -81,7 +83,7 @@ class KafkaClient:
         self.operator = Operator(
             consumer,
             state.table,
-            Target(consumer, state.buffer, state.subscription, state.inquiries),
+            Target(consumer, state.fetching, state.subscription, state.inquiries),
             state.commits,
             state.outbox,
             state.config.shutdown_drain,

@@ -66,10 +66,10 @@ class LetterReader:
         table, changed = self._table, self._state.sender.changed
         match letter:
             case letters.Written(stream):
-                tp = table.streams.written(stream)
-                if tp is not None:
-                    self._state.in_flight.written(tp, now)
-                    changed.add(tp)
+                lane = table.streams.written(stream)
+                if lane is not None:
+                    self._state.in_flight.written(lane, now)
+                    changed.add(lane)
             case letters.Checkpoints(entries, reply):
                 results = []
                 for lease, progress in entries:
@@ -85,8 +85,8 @@ class LetterReader:
                 self._may_send(lease)  # after a report the lease lives on, and its checkpoint may have made room
 
     def _may_send(self, lease: Lease) -> bool:
-        """Have the sender check the partition of this lease. Returns whether it holds one."""
-        held = self._table.streams.partition_of_lease(lease)
+        """Have the sender check the lane of this lease. Returns whether the lease is living."""
+        held = self._table.streams.lane_of(lease)
         if held is not None:
             self._state.sender.changed.add(held)
         return held is not None
@@ -159,8 +159,8 @@ class LetterReader:
                     state.outbox.post(letters.Exit(state.name, reason))
                 case Resumed(stream):
                     known = self._table.processes.get(stream)
-                    if known is not None and known.partition is not None:
-                        state.sender.changed.add(known.partition)
+                    if known is not None and known.lane is not None:
+                        state.sender.changed.add(known.lane)
                         self._housekeeping.soon()  # the partition may be paused in Kafka's client
                     state.outbox.post(command)
                 case _:

@@ -29,6 +29,7 @@ from sidecar.cluster.inquiries import Inquiries
 from sidecar.cluster.origins import Origins
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.consuming.fetch_buffer import FetchBuffer
+from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.starts import Begin, Known, Lost, NotYet, Start, start_of
 from sidecar.consuming.subscription import Subscription
 from sidecar.mail.facts import Commit, Edges, Origin, TopicFacts
@@ -57,6 +58,7 @@ class Positions:
         consumer: Consumer,
         table: PartitionTable,
         buffer: FetchBuffer,
+        fetching: Fetching,
         config: LambdaConfig,
         subscription: Subscription,
         inquiries: Inquiries,
@@ -70,6 +72,7 @@ class Positions:
         self._consumer = consumer
         self._table = table
         self._buffer = buffer
+        self._fetching = fetching
         self._config = config
         self._subscription = subscription
         self._inquiries = inquiries
@@ -285,7 +288,7 @@ class Positions:
                     self._origins[tp] = origin
                     resolutions.append(partial(self._lose, tp, offset, offset, edges, text))
                 case Gone():
-                    wanted = self._buffer.next_offset.get(tp, partitions[tp].offsets.resume_at)
+                    wanted = self._fetching.next_offset.get(tp, partitions[tp].offsets.resume_at)
                     if edges.earliest <= wanted <= edges.latest:
                         # The error was an answer to an older request: the log has the offset. Read from it again.
                         moves[tp] = wanted
@@ -325,11 +328,11 @@ class Positions:
 
     def rewind(self, tp: TopicPartition, offset: int) -> None:
         """Fetch again from ``offset``."""
-        self._buffer.drop(tp)
+        self._drop(tp)
         try:
             # It returns after librdkafka has discarded its fetched records, so no older record can follow.
             self._consumer.seek(KafkaPartition(tp.topic, tp.partition, offset))
-            self._buffer.next_offset[tp] = offset
+            self._fetching.next_offset[tp] = offset
         except KafkaException as error:
             # The client does not fetch the partition yet, so it cannot seek. An assignment with an offset does the
             # same.
@@ -342,7 +345,7 @@ class Positions:
         if not offsets:
             return
         for tp in offsets:
-            self._buffer.drop(tp)  # buffered records are from the old position
+            self._drop(tp)  # buffered records are from the old position
         moved = [KafkaPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
         if self._cooperative:
             self._consumer.incremental_unassign([KafkaPartition(p.topic, p.partition) for p in moved])
@@ -357,13 +360,18 @@ class Positions:
             self._consumer.assign([KafkaPartition(tp.topic, tp.partition, o) for tp, o in everything.items()])
             self._moved.update(everything)
         self._moved.update(offsets)
-        self._buffer.next_offset.update(offsets)
+        self._fetching.next_offset.update(offsets)
         # The protocols differ in whether a moved partition is still paused. We want it not to be.
-        stopped = self._buffer.paused.intersection(offsets)
+        stopped = self._fetching.paused.intersection(offsets)
         if stopped:
             self._consumer.resume([KafkaPartition(tp.topic, tp.partition) for tp in stopped])
-            self._buffer.paused.difference_update(stopped)
+            self._fetching.paused.difference_update(stopped)
+
+    def _drop(self, tp: TopicPartition) -> None:
+        for lane in self._table.lanes_of(tp):
+            self._buffer.drop(lane)
+        self._fetching.next_offset.pop(tp, None)
 
     def _position_of(self, partition: Partition) -> int:
-        offset = self._buffer.next_offset.get(partition.tp, partition.offsets.resume_at)
+        offset = self._fetching.next_offset.get(partition.tp, partition.offsets.resume_at)
         return offset if offset >= 0 else OFFSET_STORED

@@ -129,7 +129,9 @@ class Rebalances:
         self._clients.now.positions.forget(tps)
         state.refusals.forget(tps)
         for tp in tps:
-            state.buffer.forget(tp)
+            state.fetching.forget(tp)
             self._clients.now.ends.forget(tp)
-            state.sender.forget(tp)
-            state.in_flight.forget(tp)
+            for lane in self._table.lanes_of(tp):
+                state.buffer.drop(lane)
+                state.sender.forget(lane)
+                state.in_flight.forget(lane)

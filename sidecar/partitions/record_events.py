@@ -11,11 +11,11 @@ from sidecar.partitions.vocabulary import (
     DeadLetter,
     ErrorAction,
     Failure,
+    Lane,
     Policy,
     RevokeReason,
     Rewind,
     State,
-    TopicPartition,
 )
 
 
@@ -24,12 +24,12 @@ class RecordEvents:
 
     def __init__(self, moves: Transitions) -> None:
         self._moves = moves
-        self._partitions = moves.partitions
+        self._lanes = moves.lanes
         self._commands = moves.commands
 
-    def may_send(self, tp: TopicPartition) -> int:
+    def may_send(self, lane: Lane) -> int:
         """How many records may be sent to the partition's lambda now; 0: none."""
-        partition = self._partitions.get(tp)
+        partition = self._lanes.get(lane)
         if (
             partition is None
             or partition.state is not State.RUNNING
@@ -41,7 +41,7 @@ class RecordEvents:
 
     def sent(
         self,
-        tp: TopicPartition,
+        lane: Lane,
         first: int,
         last: int,
         count: int,
@@ -50,11 +50,11 @@ class RecordEvents:
         now: float,
     ) -> None:
         """A frame of ``count`` records and ``size`` bytes was handed to the stream."""
-        self._partitions[tp].held.sent(first, last, count, size, offsets, now)
+        self._lanes[lane].held.sent(first, last, count, size, offsets, now)
 
-    def buffered(self, tp: TopicPartition, now: float) -> None:
+    def buffered(self, lane: Lane, now: float) -> None:
         """Records are buffered: check whether the window is full. To be called whenever that may have changed."""
-        partition = self._partitions.get(tp)
+        partition = self._lanes.get(lane)
         if partition is None or partition.state is not State.RUNNING:
             return
         holding = partition.held
@@ -70,7 +70,7 @@ class RecordEvents:
             )
 
     def undeliverable(
-        self, tp: TopicPartition, offset: int, reason: str, seconds: float, now: float, *, readable: bool = False
+        self, lane: Lane, offset: int, reason: str, seconds: float, now: float, *, readable: bool = False
     ) -> bool:
         """The record at ``offset`` cannot be delivered. Returns whether it becomes a dead letter.
 
@@ -78,7 +78,7 @@ class RecordEvents:
         finish the earlier records that it has begun, and the partition halts. The others are delivered after a
         resume.
         """
-        partition = self._partitions[tp]
+        partition = self._lanes[lane]
         self._moves.report("error", "record cannot be delivered", partition, offset=offset, reason=reason)
         failure = Failure(ErrorAction.CRITICAL, offset, "undeliverable", reason)
         if readable and self._moves.limits.policy is Policy.DEAD_LETTER:
@@ -89,13 +89,13 @@ class RecordEvents:
         return False
 
     def dead_lettered(
-        self, tp: TopicPartition, offset: int, letter: DeadLetter, error: str, seconds: float, now: float
+        self, lane: Lane, offset: int, letter: DeadLetter, error: str, seconds: float, now: float
     ) -> None:
         """The record at ``offset`` was written to the dead-letter topic; with an ``error``, it could not be.
 
         An error halts the partition: no record is dropped.
         """
-        partition = self._partitions.get(tp)
+        partition = self._lanes.get(lane)
         if partition is None or partition.dead.get(offset) is not letter:
             return  # the partition was revoked or moved in the meantime; the record is handled again when it comes
         del partition.dead[offset]
@@ -113,16 +113,16 @@ class RecordEvents:
         elif partition.state not in (State.DRAINING, State.HALTED):
             self._moves.forget_wait(partition)
             partition.offsets.rewind_pending = True
-            self._commands.append(Rewind(tp, partition.offsets.resume_at))
+            self._commands.append(Rewind(partition.tp, partition.offsets.resume_at))
             self._moves.halt(partition, reason, offset)
 
-    def waits_for_dead_letter(self, tp: TopicPartition, offset: int) -> None:
+    def waits_for_dead_letter(self, lane: Lane, offset: int) -> None:
         """The next record was given to the dead-letter thread."""
-        self._partitions[tp].trouble.reason = f"waits for the dead letter of offset {offset} to be written"
+        self._lanes[lane].trouble.reason = f"waits for the dead letter of offset {offset} to be written"
 
-    def no_such_record(self, tp: TopicPartition, offset: int, seconds: float, now: float) -> None:
+    def no_such_record(self, lane: Lane, offset: int, seconds: float, now: float) -> None:
         """A lambda failed at an offset where the log has no record: halt, since it would fail again each time."""
-        partition = self._partitions[tp]
+        partition = self._lanes[lane]
         del partition.dead[offset]
         reason = f"the lambda failed at offset {offset}, where the log has no record: no dead letter"
         self._moves.report("error", "there is no record at the failing offset: halting", partition, offset=offset)

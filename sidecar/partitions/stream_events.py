@@ -9,13 +9,13 @@ from sidecar.partitions.vocabulary import (
     ErrorAction,
     ErrorOutcome,
     Failure,
+    Lane,
     Lease,
     Pausing,
     Progress,
     Rewind,
     State,
     StreamId,
-    TopicPartition,
 )
 
 
@@ -78,13 +78,13 @@ class StreamEvents:
             self._moves.released(partition, now, "the stream broke", immediate=True)
         self._moves.remove(known, now)
 
-    def written(self, stream: StreamId) -> TopicPartition | None:
-        """A frame was written. Returns the stream's partition, which may get another frame; None: it has none."""
+    def written(self, stream: StreamId) -> Lane | None:
+        """A frame was written. Returns the stream's lane, which may get another frame; None: it has none."""
         partition = self._moves.partition_of(stream)
         if partition is None:
             return None
         partition.held.in_flight -= 1
-        return partition.tp
+        return partition.lane
 
     def checkpoint(self, lease: Lease, progress: Progress, now: float) -> tuple[CheckpointOutcome, int | None]:
         """Apply a checkpoint. Returns the outcome and, with BEYOND_DELIVERED, the last delivered offset."""
@@ -138,7 +138,7 @@ class StreamEvents:
         partition.trouble.reason = pausing.reason or "paused by its lambda"
         if pausing.retry_after is not None:
             partition.due = now + pausing.retry_after
-            self._moves.timed[partition.tp] = partition
+            self._moves.timed[partition.lane] = partition
         again = None if pausing.offset is None else partition.deliver_again(pausing.offset)
         if again is not None:
             self._commands.append(Rewind(partition.tp, again))
@@ -153,7 +153,7 @@ class StreamEvents:
         if partition is not None and partition.state is State.PAUSED:
             self._moves.go_on(partition, now)
 
-    def partition_of_lease(self, lease: Lease) -> TopicPartition | None:
-        """The partition of a living lease; None: the lease is not living."""
+    def lane_of(self, lease: Lease) -> Lane | None:
+        """The lane of a living lease; None: the lease is not living."""
         partition = self._moves.leases.get(lease)
-        return None if partition is None else partition.tp
+        return None if partition is None else partition.lane

@@ -21,6 +21,7 @@ from sidecar.partitions.stream_events import StreamEvents
 from sidecar.partitions.transitions import Transitions
 from sidecar.partitions.vocabulary import (
     Command,
+    Lane,
     Lease,
     Limits,
     RevokeReason,
@@ -44,6 +45,7 @@ class PartitionTable:
         self.operator = OperatorActions(moves)
         self.limits = limits
         self.partitions = moves.partitions
+        self.lanes = moves.lanes
         self.processes = moves.processes
         self.balance = moves.balance
         self.counts = moves.counts
@@ -56,6 +58,11 @@ class PartitionTable:
         self.commands.clear()
         return commands
 
+    def lanes_of(self, tp: TopicPartition) -> Collection[Lane]:
+        """The lanes of this partition; none, if it is not assigned to us."""
+        partition = self.partitions.get(tp)
+        return () if partition is None else (partition.lane,)
+
     # --- events of Kafka ------------------------------------------------------------------------------------
 
     def assigned(self, tps: Iterable[TopicPartition]) -> None:
@@ -65,7 +72,8 @@ class PartitionTable:
         """
         orders, self._moves.orders = self._moves.orders, {}
         for tp in tps:
-            self.partitions[tp] = Partition(tp, self.limits, ordered=orders.pop(tp, None))
+            lane = Lane(tp)
+            self.partitions[tp] = self.lanes[lane] = Partition(lane, self.limits, ordered=orders.pop(tp, None))
         for tp, order in orders.items():
             self._moves.report_end(tp, order)
 
@@ -179,7 +187,8 @@ class PartitionTable:
             if partition is not None:
                 self.balance.gone(partition)
                 self._moves.forget_wait(partition)
-                self._moves.timed.pop(tp, None)
+                self._moves.timed.pop(partition.lane, None)
+                del self.lanes[partition.lane]
                 if partition.lease is not None:
                     del self._moves.leases[partition.lease]
 

@@ -8,12 +8,13 @@ from sidecar.partitions.vocabulary import (
     ClosedReason,
     ErrorAction,
     Failure,
+    Lane,
     Progress,
     RevokeReason,
     TopicPartition,
 )
 
-from .bench import P0, P1, Bench
+from .bench import LANE0, P0, P1, Bench
 
 INTERVAL = 1.0
 
@@ -34,8 +35,8 @@ def deliver(bench: Bench, first: int, last: int, tp: TopicPartition = P0, *, sen
     bench.fetch(*range(first, last + 1), partition=tp.partition)
     if send:
         count = last + 1 - first
-        bench.buffer.taken(tp, count)
-        bench.table.records.sent(tp, first, last, count, 10, None, bench.now)
+        bench.buffer.taken(Lane(tp), count)
+        bench.table.records.sent(Lane(tp), first, last, count, 10, None, bench.now)
 
 
 def checkpoint(bench: Bench, offset: int, lease: str = "L1") -> None:
@@ -204,7 +205,7 @@ def test_the_position_does_not_pass_a_record_that_cannot_be_delivered(bench: Ben
     deliver(bench, 0, 9)
     checkpoint(bench, 9)
     bench.consumer.positions[P0] = 12
-    bench.table.records.undeliverable(P0, 10, "too large", 2.0, bench.now)
+    bench.table.records.undeliverable(LANE0, 10, "too large", 2.0, bench.now)
     assert work(bench) == {P0: 10}
     bench.table.streams.closed(1, ClosedReason.REVOKED, None, bench.now)
     answer(bench, {P0: 10})

@@ -22,7 +22,7 @@ from sidecar.partitions.vocabulary import (
     TopicPartition,
 )
 
-from .bench import P0, P1, Bench
+from .bench import LANE0, P0, P1, Bench
 from .played_inquiries import TIMED_OUT, topic
 
 DRAIN = 2.0
@@ -44,7 +44,7 @@ def bench() -> Bench:
     made.broker.times = at_time
     made.assign(P0, at=20)
     made.run("process")
-    made.table.records.sent(P0, 20, 29, 10, 100, None, 0.0)
+    made.table.records.sent(LANE0, 20, 29, 10, 100, None, 0.0)
     made.consumer.positions[P0] = 30
     made.table.commands.clear()
     return made

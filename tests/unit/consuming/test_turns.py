@@ -11,7 +11,7 @@ from sidecar.mail import letters
 from sidecar.mail.facts import Edges
 from sidecar.partitions.vocabulary import OrderRefused, Progress, State, TopicPartition
 
-from .bench import P0, SOURCES, Bench, SourceKind, record
+from .bench import LANE0, P0, SOURCES, Bench, SourceKind, record
 from .played_inquiries import topic
 
 
@@ -54,7 +54,7 @@ def test_whenever_the_client_is_called_all_that_it_gave_is_known(bench: Bench) -
         nonlocal calls
         calls += 1
         partition = bench.table.partitions.get(P0)
-        if partition is not None and partition.caught_up and bench.buffer.idle(P0):
+        if partition is not None and partition.caught_up and bench.buffer.idle(LANE0):
             assert bench.consumer.positions.get(P0, 0) <= checkpointed + 1
 
     bench.consumer.before_each = look
@@ -95,7 +95,7 @@ def test_records_of_a_partition_that_went_inside_the_call_are_dropped(bench: Ben
     bench.consumer.batches = [[record(1), record(2)]]
     bench.consumer.inside = bench.revoked
     bench.turns.fetch()
-    assert bench.buffer.idle(P0)
+    assert bench.buffer.idle(LANE0)
     assert bench.sender.changed == set()
     assert bench.consumer.committed == []
 
@@ -170,7 +170,7 @@ def test_a_misrouted_record_is_fetched_again_together_with_buffered_ones(bench: 
     bench.client.intake.misrouted(P0, 4)
     bench.turns.letters.carry_out()
     assert bench.consumer.sought == [1]
-    assert bench.buffer.idle(P0)
+    assert bench.buffer.idle(LANE0)
     assert not bench.table.partitions[P0].offsets.rewind_pending
 
 

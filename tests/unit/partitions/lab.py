@@ -13,6 +13,7 @@ from sidecar.partitions.vocabulary import (
     ErrorAction,
     ErrorOutcome,
     Failure,
+    Lane,
     Lease,
     Limits,
     Progress,
@@ -27,6 +28,7 @@ from sidecar.partitions.vocabulary import (
 C = TypeVar("C", bound=Command)
 
 P0, P1, P2, P3 = (TopicPartition("words", number) for number in range(4))
+LANE0, LANE3 = Lane(P0), Lane(P3)
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
@@ -71,7 +73,7 @@ class Lab:
 
     def send(self, first: int, last: int, tp: TopicPartition = P0, *, written: bool = True) -> None:
         """One frame of consecutive records goes out."""
-        self.table.records.sent(tp, first, last, last - first + 1, 10 * (last - first + 1), None, self.now)
+        self.table.records.sent(Lane(tp), first, last, last - first + 1, 10 * (last - first + 1), None, self.now)
         stream = self.partition(tp).held.stream
         if written and stream is not None:
             self.table.streams.written(stream)
@@ -126,8 +128,8 @@ class Lab:
         commands = self.table.take_commands()
         for command in commands:
             match command:
-                case Assign(stream, lease, tp, start, attempt):
-                    short.append(("assign", stream, lease, tp, start, attempt))
+                case Assign(stream, lease, lane, start, attempt):
+                    short.append(("assign", stream, lease, lane.partition, start, attempt))
                 case Revoke(stream, reason, seconds):
                     short.append(("revoke", stream, reason, seconds))
                 case EndStream(stream, end, _):

@@ -10,6 +10,7 @@ from sidecar.partitions.vocabulary import (
     ErrorAction,
     ErrorOutcome,
     Failure,
+    Lane,
     Pausing,
     Progress,
     State,
@@ -131,7 +132,8 @@ class LambdaRules(Thread):
         line = busy[pick % len(busy)]
         line.unwritten -= 1
         account = self._account_of(line)
-        assert self.table.streams.written(line.id) == (line.tp if account is not None else None)
+        lane = None if account is None or line.tp is None else Lane(line.tp)
+        assert self.table.streams.written(line.id) == lane
         if account is not None and account.held is not None and line.tp is not None:
             account.held.unwritten -= 1
             self._pump(line.tp)

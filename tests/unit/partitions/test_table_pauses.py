@@ -15,7 +15,7 @@ from sidecar.partitions.vocabulary import (
     State,
 )
 
-from .lab import P0, Lab
+from .lab import LANE0, P0, Lab
 
 
 def paused(offset: int | None = None, *, seconds: float | None = None, checkpoint: int | None = 1) -> Lab:
@@ -39,7 +39,7 @@ def resumed(lab: Lab) -> tuple[int, int]:
 def test_nothing_is_sent_to_a_paused_partition_and_its_lease_and_resume_offset_stay() -> None:
     lab = paused()
     assert lab.state() is State.PAUSED
-    assert lab.table.records.may_send(P0) == 0
+    assert lab.table.records.may_send(LANE0) == 0
     assert (lab.partition().lease, lab.partition().offsets.resume_at, lab.partition().trouble.attempt) == (
         "L1",
         2,
@@ -62,7 +62,7 @@ def test_resume_goes_on_after_the_last_delivered_record() -> None:
     lab.table.streams.resume(1, lab.now)
     assert resumed(lab) == (1, 10)
     assert (lab.state(), lab.partition().trouble.reason) == (State.RUNNING, "")
-    assert lab.table.records.may_send(P0) > 0
+    assert lab.table.records.may_send(LANE0) > 0
 
 
 def test_a_pause_with_an_offset_goes_on_at_that_offset() -> None:
@@ -90,9 +90,9 @@ def test_an_offset_outside_of_the_outstanding_records_is_moved_to_their_nearer_e
 def test_nothing_is_sent_before_the_client_is_moved_back() -> None:
     lab = paused(5)
     lab.table.streams.resume(1, lab.now)
-    assert lab.table.records.may_send(P0) == 0
+    assert lab.table.records.may_send(LANE0) == 0
     lab.table.rewound(P0)
-    assert lab.table.records.may_send(P0) > 0
+    assert lab.table.records.may_send(LANE0) > 0
 
 
 def test_a_checkpoint_of_a_voided_record_counts_only_after_it_is_delivered_again() -> None:

@@ -13,6 +13,7 @@ from sidecar.partitions.vocabulary import (
     EndStream,
     ErrorAction,
     Failure,
+    Lane,
     Lease,
     Limits,
     Progress,
@@ -119,9 +120,9 @@ class Town:
         """Each running partition gets a record, and it is done at once: failures do not add up."""
         for tp in self.tps:
             partition = self.table.partitions[tp]
-            if self.table.records.may_send(tp) and partition.holding is not None:
+            if self.table.records.may_send(Lane(tp)) and partition.holding is not None:
                 offset = partition.offsets.resume_at
-                self.table.records.sent(tp, offset, offset, 1, 10, None, self.now)
+                self.table.records.sent(Lane(tp), offset, offset, 1, 10, None, self.now)
                 self.table.streams.written(partition.held.stream)
                 self.table.streams.checkpoint(partition.held.lease, Progress(offset), self.now)
 
