@@ -18,11 +18,14 @@ from sidecar.cluster.errors import Faults, WatchedConsumer
 from sidecar.config.kafka_properties import rebalance_protocol
 from sidecar.consuming.back_pressure import BackPressure
 from sidecar.consuming.ends import Ends
+from sidecar.consuming.history import History
 from sidecar.consuming.intake import Intake
 from sidecar.consuming.lambda_state import LambdaState
+from sidecar.consuming.lost_offsets import LostOffsets
 from sidecar.consuming.membership import Membership
 from sidecar.consuming.operator import Operator
 from sidecar.consuming.positions import Positions
+from sidecar.consuming.resolving import Resolving
 from sidecar.consuming.target import Target
 from sidecar.records.extension import extension
 from sidecar.records.fallback.source import MessageSource
@@ -55,20 +58,26 @@ class KafkaClient:
             state.table,
             state.buffer,
             state.fetching,
-            state.config,
-            state.subscription,
-            state.inquiries,
-            state.origins,
             log,
             lambda tps: self.source.lead_again(tps, state.fetching.paused),
             cooperative=rebalance_protocol(state.properties) == "cooperative",
+        )
+        self.resolving = Resolving(
+            state.table,
+            self.positions,
+            state.fetching,
+            History(state.origins, state.subscription, state.config),
+            state.subscription,
+            state.inquiries,
+            LostOffsets(state.table, state.config.on_offset_lost, log),
+            log,
         )
         self.ends = Ends(consumer, state.table, state.buffer, state.fetching, state.subscription, state.inquiries)
         self.intake = Intake(
             state.table,
             state.buffer,
             state.fetching,
-            self.positions,
+            self.resolving,
             state.connection,
             self.membership,
             state.sender,

@@ -13,7 +13,7 @@ from sidecar.consuming.connection import Connection
 from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.membership import Membership
-from sidecar.consuming.positions import Positions
+from sidecar.consuming.resolving import Resolving
 from sidecar.consuming.sender import Sender
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import Lane, TopicPartition
@@ -40,7 +40,7 @@ class Intake:
         table: PartitionTable,
         buffer: FetchBuffer,
         fetching: Fetching,
-        positions: Positions,
+        resolving: Resolving,
         connection: Connection,
         membership: Membership,
         sender: Sender,
@@ -50,7 +50,7 @@ class Intake:
         self._table = table
         self._buffer = buffer
         self._fetching = fetching
-        self._positions = positions
+        self._resolving = resolving
         self._connection = connection
         self._membership = membership
         self._sender = sender
@@ -88,7 +88,7 @@ class Intake:
         if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and partition is not None:  # noqa: SLF001
             tp = TopicPartition(topic, partition)
             if tp in self._table.partitions:
-                self._positions.offset_gone(tp)
+                self._resolving.offset_gone(tp)
             return
         if error.code() in UNREADABLE and topic is not None and partition is not None:
             held = self._table.partitions.get(TopicPartition(topic, partition))

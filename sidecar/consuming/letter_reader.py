@@ -115,7 +115,7 @@ class LetterReader:
             case letters.Topics(facts):
                 self._state.connection.reached(facts)
                 self._state.subscription.learn(facts, self._table.partitions)
-                self._clients.now.positions.learned()
+                self._clients.now.resolving.learned()
             case letters.TopicsUnknown(unknown):
                 self._state.connection.away(unknown)
 

@@ -62,7 +62,7 @@ class Rebalances:
         self._stood_still = [*self._table.partitions]
         self._clients.now.source.lead(tps)
         self._table.assigned(tps)
-        self._clients.now.positions.assigned(tps)
+        self._clients.now.resolving.assigned(tps)
         self._state.subscription.assigned(tps)
 
     def on_revoke(self, partitions: list[KafkaPartition]) -> None:
@@ -126,7 +126,7 @@ class Rebalances:
     def forget(self, tps: list[TopicPartition]) -> None:
         """Forget these partitions, in all objects but the table."""
         state = self._state
-        self._clients.now.positions.forget(tps)
+        self._clients.now.resolving.forget(tps)
         state.refusals.forget(tps)
         for tp in tps:
             state.fetching.forget(tp)
