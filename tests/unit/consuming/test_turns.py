@@ -133,7 +133,7 @@ def test_partitions_that_stay_in_a_rebalance_are_fetched_at_once(bench: Bench) -
 
 
 def test_partitions_that_are_moved_are_fetched_at_once(bench: Bench) -> None:
-    """Kafka's client is heard late of a place that it did not have: the partition, which runs, is placed anew."""
+    """Kafka's client reports late that the log does not have an offset: the running partition is moved."""
     bench.client.resolving.offset_gone(P0)
     bench.turns.start_partitions()
     assert bench.consumer.moves == [{0: 1}]
