@@ -2,10 +2,12 @@
 
 import ast
 from inspect import getsource
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import sidecar
 from sidecar.consuming import fetch_buffer, in_flight, sender
 from sidecar.partitions.vocabulary import Lane
 
@@ -66,6 +68,18 @@ def test_a_lane_may_be_a_key_and_the_name_of_a_type() -> None:
 @pytest.mark.parametrize("module", [fetch_buffer, in_flight, sender])
 def test_records_pass_without_a_look_inside_their_lane(module: ModuleType) -> None:
     assert looks_inside(getsource(module)) == []
+
+
+def test_only_the_places_that_the_design_lists_get_from_a_lane_to_its_partition() -> None:
+    root = Path(sidecar.__path__[0])
+    found = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "partition" and is_lane(node.value)
+    }
+    outside = {path for path in found if not path.startswith("partitions/")}
+    assert outside == {"consuming/back_pressure.py", "producing/dead_letters.py", "server/frames.py"}
 
 
 def test_a_lane_is_made_once_for_an_assignment() -> None:
