@@ -50,17 +50,20 @@ class FetchBuffer:
         waiting = self._waiting.get(lane)
         return 0 if waiting is None else waiting.size
 
-    def add(self, lane: Lane | None, run: Run) -> bool:
-        """Add fetched records. Returns False if they are dropped.
-
-        Records after an undeliverable one are fetched again later; without a lane nobody here is to have them.
-        """
-        self.fetched += run.added
-        if lane is None or lane in self._undeliverable:
-            run.records.truncate(len(run.records) - run.added)
+    def add(self, lane: Lane, run: Run) -> bool:
+        """Add fetched records. Returns False if they are dropped: records after an undeliverable one are fetched
+        again later."""
+        if lane in self._undeliverable:
+            self.refuse(run)
             return False
+        self.fetched += run.added
         self._waiting[lane] = run.records
         return True
+
+    def refuse(self, run: Run) -> None:
+        """Drop fetched records that no lane is to have now."""
+        self.fetched += run.added
+        run.records.truncate(len(run.records) - run.added)
 
     def frame(self, lane: Lane, most: int, soft_limit: int, hard_limit: int) -> Frame | Undeliverable:
         """See `Records.frame`. The records stay until ``taken``."""

@@ -63,9 +63,11 @@ class Intake:
         for failure in failures:
             self._look_at(failure, undeliverable)
         for run in runs:
-            # None: it was revoked inside the same call, after librdkafka had put the record into its answer.
             lane = next(iter(self._table.lanes_of(run.partition)), None)
-            if self._buffer.add(lane, run) and lane is not None:
+            if lane is None:
+                # It was revoked inside the same call, after librdkafka had put the record into its answer.
+                self._buffer.refuse(run)
+            elif self._buffer.add(lane, run):
                 self._fetching.next_offset[run.partition] = run.records.next_offset
                 self._sender.changed.add(lane)
         for lane, bad in undeliverable.items():

@@ -119,6 +119,19 @@ def test_a_partition_that_leaves_has_no_records_no_next_offset_and_is_no_longer_
     assert bench.sender.changed == {LANE1}
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_records_of_a_partition_that_is_not_ours_are_dropped_and_do_not_come_back(source: SourceKind) -> None:
+    """It was revoked inside the call that brought them."""
+    bench = Bench(source)
+    bench.client.source.lead([P0])
+    bench.fetch(0, 1)
+    assert (len(bench.buffer), bench.sender.changed, bench.fetching.next_offset) == (0, set(), {})
+    bench.assign(P0)
+    bench.fetch(5)
+    assert waiting(bench, P0) == [5]
+    assert bench.buffer.fetched == 3
+
+
 def test_all_partitions_together_have_a_bounded_share() -> None:
     buffer = FetchBuffer()
     assert buffer.share(0) == buffer.share(1) == MAX_WAITING_BYTES
