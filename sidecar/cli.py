@@ -28,7 +28,7 @@ Examples:
   kafka-sidecar resume deli/rawdeltas/3      let a halted or paused partition go on
   kafka-sidecar pause deli/rawdeltas/3       let a partition stand still
   kafka-sidecar seek deli/rawdeltas/3 --to 2026-11-24T14:05:00Z
-                                             go on from another place: handle again, or leave out
+                                             go on from another offset: handle again, or leave out
 
 \b
 The smallest config file:
@@ -81,7 +81,7 @@ def main(context: click.Context, path: Path, check: bool, log_format: logs.Forma
 
     The sidecar owns group membership, rebalances, offsets and back-pressure. A lambda process dials it over gRPC,
     gets the records of one partition in order, and says from time to time how far it has got. When the process
-    dies, the sidecar keeps the place and the next one goes on from the last checkpoint.
+    dies, the sidecar keeps the partition, and the next process goes on from the last checkpoint.
 
     Without a command it runs the sidecar.
     """

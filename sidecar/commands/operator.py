@@ -177,8 +177,8 @@ def status(remote: Remote, as_json: bool) -> None:
 def resume(remote: Remote, target: Target, skip: bool) -> None:
     """Let a halted or paused partition go on.
 
-    It goes on from its checkpoint. The record that halted it comes again, so mend its cause first, or give --skip:
-    then this one record is never handled.
+    It goes on after its last checkpoint. The record that halted it comes again, so mend the cause first, or give
+    --skip: then this one record is never handled.
 
     \b
     Examples:
@@ -225,10 +225,10 @@ def pause(remote: Remote, target: Target, reason: str) -> None:
 )
 @_asks_a_sidecar
 def seek(remote: Remote, target: Target, to: OffsetSpec) -> None:
-    """Move a partition to another place, back or forth.
+    """Move a partition to another offset, back or forth.
 
     Back: records are handled again. Forth: records are left out, and handled by nobody. What its lambda has in hand
-    no longer counts, and the new place is committed when the command ends. To a time: the first record that is not
+    no longer counts, and the new offset is committed when the command ends. To a time: the first record that is not
     older. A halted or paused partition stays so until `resume`.
 
     \b

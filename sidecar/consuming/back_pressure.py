@@ -20,10 +20,11 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition as KafkaPar
 from structlog.typing import FilteringBoundLogger
 
 from sidecar.consuming.fetch_buffer import MAX_WAITING_BYTES, RESUME_BELOW, FetchBuffer
+from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.in_flight import STUCK_AFTER_S, InFlight
 from sidecar.consuming.subscription import Subscription
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import State, TopicPartition, short
+from sidecar.partitions.vocabulary import Lane, State, TopicPartition, short
 
 ENOUGH_BYTES = 8 * 1024 * 1024
 """Buffered bytes of partitions that make progress, above which the thread stops fetching."""
@@ -40,6 +41,7 @@ class BackPressure:
         consumer: Consumer,
         table: PartitionTable,
         buffer: FetchBuffer,
+        fetching: Fetching,
         in_flight: InFlight,
         subscription: Subscription,
         log: FilteringBoundLogger,
@@ -47,6 +49,7 @@ class BackPressure:
         self._consumer = consumer
         self._table = table
         self._buffer = buffer
+        self._fetching = fetching
         self._in_flight = in_flight
         self._subscription = subscription
         self._log = log
@@ -56,35 +59,35 @@ class BackPressure:
     def adjust(self, now: float) -> bool:
         """Pause and resume partitions. Returns whether enough is buffered, so that nothing should be fetched."""
         self._in_flight.tidy()
-        share = self._buffer.share(len(self._table.partitions))
+        share = self._buffer.share(len(self._table.lanes))
         moving = standing = 0
-        stuck: list[TopicPartition] = []
-        slow: list[TopicPartition] = []
-        for tp in self._buffer:
-            self._table.block(tp, now)
-            size = self._buffer.bytes(tp)
-            if tp in self._buffer.paused:
+        stuck: list[Lane] = []
+        slow: list[Lane] = []
+        for lane in self._buffer:
+            self._table.records.buffered(lane, now)
+            size = self._buffer.bytes(lane)
+            if lane.partition in self._fetching.paused:
                 standing += size
-            elif self._makes_no_progress(tp, now):
+            elif self._makes_no_progress(lane, now):
                 standing += size
                 if size > share:
-                    stuck.append(tp)
+                    stuck.append(lane)
             else:
                 moving += size
-                if size > share and not self._table.partitions[tp].window.room():
-                    slow.append(tp)
+                if size > share and not self._table.lanes[lane].window.room():
+                    slow.append(lane)
         waiting = moving + standing
         self.tight = waiting > MAX_WAITING_BYTES // 2
         if waiting > MAX_WAITING_BYTES and standing > moving:
             # A fetch brings thousands of records of one partition, far more than its share if there are many. So
             # every partition that makes no progress is paused, also if it has not used its share.
-            every = self._table.partitions
-            stuck = [tp for tp in every if tp not in self._buffer.paused and self._makes_no_progress(tp, now)]
+            fetched = [lane for lane in self._table.lanes if lane.partition not in self._fetching.paused]
+            stuck = [lane for lane in fetched if self._makes_no_progress(lane, now)]
         enough = moving > ENOUGH_BYTES and not self._anybody_hungry()
         if waiting > MAX_WAITING_BYTES and not enough:
             stuck += slow
             enough = moving > ENOUGH_BYTES and not slow
-        self.pause(stuck)
+        self.pause([lane.partition for lane in stuck])
         self._resume(share * RESUME_BELOW, now)
         return enough
 
@@ -94,7 +97,7 @@ class BackPressure:
             return
         try:
             self._consumer.pause([KafkaPartition(tp.topic, tp.partition) for tp in tps])
-            self._buffer.paused.update(tps)
+            self._fetching.paused.update(tps)
         except KafkaException as error:  # the assignment is being changed: the next call of `adjust` tries again
             self._log.debug("pause refused", partitions=short(tps), error=error.args[0].str())
 
@@ -108,7 +111,8 @@ class BackPressure:
         asked = [
             KafkaPartition(tp.topic, tp.partition, 0)
             for tp in tps
-            if tp not in self._buffer.paused and self._subscription.has_leader(tp)  # the call would wait for a leader
+            if tp not in self._fetching.paused
+            and self._subscription.has_leader(tp)  # the call would wait for a leader
         ]
         if not asked:
             return
@@ -117,26 +121,29 @@ class BackPressure:
             self._consumer.offsets_for_times(asked, timeout=WAKE_TIMEOUT_S)
 
     def _resume(self, low: float, now: float) -> None:
-        """Resume partitions whose lambda runs and which have less than ``low`` bytes buffered; those that make no
-        progress, only if memory is not tight."""
+        """Resume partitions that can take records again: see `_is_hungry`."""
         hungry = [
             tp
-            for tp in self._buffer.paused
-            if self._table.partitions[tp].state is State.RUNNING
-            and self._buffer.bytes(tp) < low
-            and (not self.tight or not self._makes_no_progress(tp, now))
+            for tp in self._fetching.paused
+            if any(self._is_hungry(lane, low, now) for lane in self._table.lanes_of(tp))
         ]
         if hungry:
-            asleep = len(self._buffer.paused) == len(self._table.partitions)
+            asleep = len(self._fetching.paused) == len(self._table.partitions)
             self._consumer.resume([KafkaPartition(tp.topic, tp.partition) for tp in hungry])
-            self._buffer.paused.difference_update(hungry)
+            self._fetching.paused.difference_update(hungry)
             if asleep:  # otherwise the client is fetching other partitions
                 self.wake(hungry)
 
-    def _makes_no_progress(self, tp: TopicPartition, now: float) -> bool:
-        """Whether the partition has no running lambda, or one that does not read or does not progress."""
-        partition = self._table.partitions[tp]
-        if partition.state is not State.RUNNING or self._in_flight.stuck(tp, now):
+    def _is_hungry(self, lane: Lane, low: float, now: float) -> bool:
+        """Whether its lambda runs and has less than ``low`` bytes buffered. If memory is tight, it must make progress
+        too."""
+        runs = self._table.lanes[lane].state is State.RUNNING
+        return runs and self._buffer.bytes(lane) < low and (not self.tight or not self._makes_no_progress(lane, now))
+
+    def _makes_no_progress(self, lane: Lane, now: float) -> bool:
+        """Whether the lane has no running lambda, or one that does not read or does not progress."""
+        partition = self._table.lanes[lane]
+        if partition.state is not State.RUNNING or self._in_flight.stuck(lane, now):
             return True
         held_up = not partition.window.room() or bool(partition.dead)
         return held_up and now - partition.held.last_progress_at >= STUCK_AFTER_S
@@ -145,16 +152,16 @@ class BackPressure:
         """Whether a lambda could take records, none are buffered for it, and its partition's log has more."""
         return any(
             partition.state is State.RUNNING
-            and not self._buffer.count(tp)
-            and tp not in self._buffer.paused
+            and not self._buffer.count(lane)
+            and lane.partition not in self._fetching.paused
             and partition.window.room() > 0
-            and not self._is_at_the_end(tp)
-            for tp, partition in self._table.partitions.items()
+            and not self._is_at_the_end(lane.partition)
+            for lane, partition in self._table.lanes.items()
         )
 
     def _is_at_the_end(self, tp: TopicPartition) -> bool:
         """Whether all records were fetched, as far as the client knows; it learns the log's end with each fetch."""
-        next_offset = self._buffer.next_offset.get(tp)
+        next_offset = self._fetching.next_offset.get(tp)
         try:
             marks = self._consumer.get_watermark_offsets(KafkaPartition(tp.topic, tp.partition), cached=True)
         except KafkaException:

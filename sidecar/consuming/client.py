@@ -18,11 +18,14 @@ from sidecar.cluster.errors import Faults, WatchedConsumer
 from sidecar.config.kafka_properties import rebalance_protocol
 from sidecar.consuming.back_pressure import BackPressure
 from sidecar.consuming.ends import Ends
+from sidecar.consuming.history import History
 from sidecar.consuming.intake import Intake
 from sidecar.consuming.lambda_state import LambdaState
+from sidecar.consuming.lost_offsets import LostOffsets
 from sidecar.consuming.membership import Membership
 from sidecar.consuming.operator import Operator
 from sidecar.consuming.positions import Positions
+from sidecar.consuming.resolving import Resolving
 from sidecar.consuming.target import Target
 from sidecar.records.extension import extension
 from sidecar.records.fallback.source import MessageSource
@@ -48,25 +51,33 @@ class KafkaClient:
         log = state.log
         self.membership = Membership(consumer, state.config.group, state.problems, log)
         self.back_pressure = BackPressure(
-            consumer, state.table, state.buffer, state.in_flight, state.subscription, log
+            consumer, state.table, state.buffer, state.fetching, state.in_flight, state.subscription, log
         )
         self.positions = Positions(
             consumer,
             state.table,
             state.buffer,
-            state.config,
-            state.subscription,
-            state.inquiries,
-            state.origins,
+            state.fetching,
             log,
-            lambda tps: self.source.lead_again(tps, state.buffer.paused),
+            lambda tps: self.source.lead_again(tps, state.fetching.paused),
             cooperative=rebalance_protocol(state.properties) == "cooperative",
         )
-        self.ends = Ends(consumer, state.table, state.buffer, state.subscription, state.inquiries)
+        self.resolving = Resolving(
+            state.table,
+            self.positions,
+            state.fetching,
+            History(state.origins, state.subscription, state.config),
+            state.subscription,
+            state.inquiries,
+            LostOffsets(state.table, state.config.on_offset_lost, log),
+            log,
+        )
+        self.ends = Ends(consumer, state.table, state.buffer, state.fetching, state.subscription, state.inquiries)
         self.intake = Intake(
             state.table,
             state.buffer,
-            self.positions,
+            state.fetching,
+            self.resolving,
             state.connection,
             self.membership,
             state.sender,
@@ -81,7 +92,7 @@ class KafkaClient:
         self.operator = Operator(
             consumer,
             state.table,
-            Target(consumer, state.buffer, state.subscription, state.inquiries),
+            Target(consumer, state.fetching, state.subscription, state.inquiries),
             state.commits,
             state.outbox,
             state.config.shutdown_drain,

@@ -47,7 +47,7 @@ class Clients:
         state.commits.abandon()
         if state.table.partitions:
             rebalances.lose([*state.table.partitions])
-        client.positions.stop()
+        client.resolving.stop()
         client.operator.give_up()
         client.membership.leave()
         rebalances.subscribed = []

@@ -15,6 +15,7 @@ from sidecar.cluster.errors import OF_ONE_PARTITION
 from sidecar.cluster.origins import Origins
 from sidecar.consuming.commit_refusals import CommitRefusals, tps_of
 from sidecar.consuming.fetch_buffer import FetchBuffer
+from sidecar.consuming.fetching import Fetching
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import State, TopicPartition
@@ -33,6 +34,7 @@ class Commits:
         self,
         table: PartitionTable,
         buffer: FetchBuffer,
+        fetching: Fetching,
         origins: Origins,
         interval: float,
         refusals: CommitRefusals,
@@ -41,6 +43,7 @@ class Commits:
         """``interval`` in seconds."""
         self._table = table
         self._buffer = buffer
+        self._fetching = fetching
         self._origins = origins
         self._interval = interval
         self._refusals = refusals
@@ -154,13 +157,15 @@ class Commits:
         or an assignment the position is invalid until a record or a marker has been fetched.
         """
         idle = [
-            KafkaPartition(p.tp.topic, p.tp.partition) for p in partitions if p.caught_up and self._buffer.idle(p.tp)
+            KafkaPartition(p.tp.topic, p.tp.partition)
+            for p in partitions
+            if p.caught_up and self._buffer.idle(p.lane)
         ]
         if not idle:
             return
         for position in consumer.position(idle):
             tp = TopicPartition(position.topic, position.partition)
-            if position.error is None and position.offset >= self._buffer.next_offset.get(tp, 0):
+            if position.error is None and position.offset >= self._fetching.next_offset.get(tp, 0):
                 self._table.settled(tp, position.offset)
 
     def _outstanding(self, partitions: Iterable[Partition]) -> list[KafkaPartition]:

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from sidecar.cluster.inquiries import Inquiries
 from sidecar.consuming.fetch_buffer import FetchBuffer
+from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.subscription import Subscription
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
@@ -29,12 +30,14 @@ class Ends:
         consumer: Consumer,
         table: PartitionTable,
         buffer: FetchBuffer,
+        fetching: Fetching,
         subscription: Subscription,
         inquiries: Inquiries,
     ) -> None:
         self._consumer = consumer
         self._table = table
         self._buffer = buffer
+        self._fetching = fetching
         self._subscription = subscription
         self._inquiries = inquiries
         self._asked: dict[TopicPartition, int] = {}
@@ -68,8 +71,8 @@ class Ends:
 
     def _is_fetched(self, partition: Partition) -> bool:
         """Whether the client is fetching the partition, and so knows its log's end."""
-        tp = partition.tp
-        return partition.state is State.RUNNING and self._buffer.idle(tp) and tp not in self._buffer.paused
+        idle = self._buffer.idle(partition.lane)
+        return partition.state is State.RUNNING and idle and partition.tp not in self._fetching.paused
 
     def _answered(
         self, asked: Mapping[TopicPartition, Partition], answers: Mapping[TopicPartition, int | KafkaError]

@@ -1,4 +1,4 @@
-"""The buffer of fetched records that are not sent yet, per partition.
+"""The buffer of fetched records that are not sent yet, per lane.
 
 Owned by the consumer thread. The buffer is bounded: a partition whose lambda does not take its records is paused in
 Kafka's client when its share is full, and resumed when little is left (`BackPressure`). The gap between the two
@@ -7,7 +7,7 @@ matters: a pause discards the records that the client had fetched ahead, and the
 
 from collections.abc import Iterator
 
-from sidecar.partitions.vocabulary import TopicPartition
+from sidecar.partitions.vocabulary import Lane
 from sidecar.records.records import Frame, Record, Records, Run, Undeliverable
 
 MAX_WAITING_BYTES = 16 * 1024 * 1024
@@ -23,95 +23,94 @@ class FetchBuffer:
     """One lambda's buffered records."""
 
     def __init__(self) -> None:
-        self._waiting: dict[TopicPartition, Records] = {}
-        self._undeliverable: dict[TopicPartition, Undeliverable] = {}
-        self.next_offset: dict[TopicPartition, int] = {}
-        """The offset to fetch next: the one after the last record, or the one to which the client was moved. Missing:
-        nothing was fetched since the last ``drop``."""
-        self.paused: set[TopicPartition] = set()
-        """Partitions that are paused in Kafka's client."""
+        self._waiting: dict[Lane, Records] = {}
+        self._undeliverable: dict[Lane, Undeliverable] = {}
         self.fetched = 0
         """Records, since the start."""
 
     def __len__(self) -> int:
-        """How many partitions have buffered records."""
+        """How many lanes have buffered records."""
         return len(self._waiting)
 
-    def __iter__(self) -> Iterator[TopicPartition]:
-        """The partitions that have buffered records."""
+    def __iter__(self) -> Iterator[Lane]:
+        """The lanes that have buffered records."""
         return iter([*self._waiting])
 
-    def count(self, tp: TopicPartition) -> int:
-        """How many records of this partition are buffered."""
-        waiting = self._waiting.get(tp)
+    def count(self, lane: Lane) -> int:
+        """How many records of this lane are buffered."""
+        waiting = self._waiting.get(lane)
         return 0 if waiting is None else len(waiting)
 
-    def idle(self, tp: TopicPartition) -> bool:
-        """All fetched records of this partition are sent, and none of them was undeliverable."""
-        return tp not in self._waiting and tp not in self._undeliverable
+    def idle(self, lane: Lane) -> bool:
+        """All fetched records of this lane are sent, and none of them was undeliverable."""
+        return lane not in self._waiting and lane not in self._undeliverable
 
-    def bytes(self, tp: TopicPartition) -> int:
-        """Bytes of memory that the partition's buffered records take."""
-        waiting = self._waiting.get(tp)
+    def bytes(self, lane: Lane) -> int:
+        """Bytes of memory that the lane's buffered records take."""
+        waiting = self._waiting.get(lane)
         return 0 if waiting is None else waiting.size
 
-    def add(self, run: Run) -> bool:
+    def add(self, lane: Lane, run: Run) -> bool:
         """Add fetched records. Returns False if they are dropped: records after an undeliverable one are fetched
         again later."""
-        self.fetched += run.added
-        if run.partition in self._undeliverable:
-            run.records.truncate(len(run.records) - run.added)
+        if lane in self._undeliverable:
+            self.refuse(run)
             return False
-        self._waiting[run.partition] = run.records
-        self.next_offset[run.partition] = run.records.next_offset
+        self.fetched += run.added
+        self._waiting[lane] = run.records
         return True
 
-    def frame(self, tp: TopicPartition, most: int, soft_limit: int, hard_limit: int) -> Frame | Undeliverable:
+    def refuse(self, run: Run) -> None:
+        """Drop fetched records that no lane is to have now."""
+        self.fetched += run.added
+        run.records.truncate(len(run.records) - run.added)
+
+    def frame(self, lane: Lane, most: int, soft_limit: int, hard_limit: int) -> Frame | Undeliverable:
         """See `Records.frame`. The records stay until ``taken``."""
-        return self._waiting[tp].frame(most, soft_limit, hard_limit)
+        return self._waiting[lane].frame(most, soft_limit, hard_limit)
 
-    def before(self, tp: TopicPartition, offset: int) -> int:
+    def before(self, lane: Lane, offset: int) -> int:
         """How many buffered records have offsets lower than ``offset``."""
-        return self._waiting[tp].before(offset)
+        return self._waiting[lane].before(offset)
 
-    def first_offset(self, tp: TopicPartition) -> int:
+    def first_offset(self, lane: Lane) -> int:
         """The offset of the first buffered record; there must be one."""
-        return self._waiting[tp].offset(0)
+        return self._waiting[lane].offset(0)
 
-    def begins_at(self, tp: TopicPartition) -> int | None:
+    def begins_at(self, lane: Lane) -> int | None:
         """The offset of the first record that was fetched and is not sent; None: there is none."""
-        if tp in self._waiting:
-            return self.first_offset(tp)
-        bad = self._undeliverable.get(tp)
+        if lane in self._waiting:
+            return self.first_offset(lane)
+        bad = self._undeliverable.get(lane)
         return None if bad is None else bad.offset
 
-    def first(self, tp: TopicPartition) -> Record:
+    def first(self, lane: Lane) -> Record:
         """The first buffered record; it stays in the buffer."""
-        return self._waiting[tp].first()
+        return self._waiting[lane].first()
 
-    def taken(self, tp: TopicPartition, count: int) -> None:
+    def taken(self, lane: Lane, count: int) -> None:
         """Remove the first ``count`` records: they are sent."""
-        waiting = self._waiting[tp]
+        waiting = self._waiting[lane]
         waiting.drop(count)
         if not len(waiting):
-            del self._waiting[tp]
+            del self._waiting[lane]
 
-    def mark_undeliverable(self, tp: TopicPartition, bad: Undeliverable) -> None:
+    def mark_undeliverable(self, lane: Lane, bad: Undeliverable) -> None:
         """The record at ``bad.offset``, buffered or not, is undeliverable: keep only the records before it."""
-        known = self._undeliverable.get(tp)
+        known = self._undeliverable.get(lane)
         if known is not None and known.offset <= bad.offset:
             return
-        self._undeliverable[tp] = bad
-        if tp in self._waiting:
-            self._keep(tp, self.before(tp, bad.offset))
+        self._undeliverable[lane] = bad
+        if lane in self._waiting:
+            self._keep(lane, self.before(lane, bad.offset))
 
-    def undeliverable(self, tp: TopicPartition) -> Undeliverable | None:
+    def undeliverable(self, lane: Lane) -> Undeliverable | None:
         """The undeliverable record after the buffered ones; None: there is none."""
-        return self._undeliverable.get(tp)
+        return self._undeliverable.get(lane)
 
-    def leave_out(self, tp: TopicPartition, offsets: set[int]) -> None:
+    def leave_out(self, lane: Lane, offsets: set[int]) -> None:
         """Remove the records with these offsets from the buffer."""
-        waiting = self._waiting.get(tp)
+        waiting = self._waiting.get(lane)
         if waiting is None:
             return
         for offset in offsets:
@@ -119,27 +118,21 @@ class FetchBuffer:
             if index < len(waiting) and waiting.offset(index) == offset:
                 waiting.remove(index)
         if not len(waiting):
-            del self._waiting[tp]
+            del self._waiting[lane]
 
-    def drop(self, tp: TopicPartition) -> None:
-        """Drop the partition's buffered records: they will be fetched again, by us or by the next owner."""
-        self._keep(tp, 0)
-        self._undeliverable.pop(tp, None)
-        self.next_offset.pop(tp, None)
+    def drop(self, lane: Lane) -> None:
+        """Drop the lane's buffered records: they will be fetched again, by us or by the next owner."""
+        self._keep(lane, 0)
+        self._undeliverable.pop(lane, None)
 
-    def forget(self, tp: TopicPartition) -> None:
-        """The partition is no longer assigned to us."""
-        self.drop(tp)
-        self.paused.discard(tp)
-
-    def _keep(self, tp: TopicPartition, count: int) -> None:
-        waiting = self._waiting.get(tp)
+    def _keep(self, lane: Lane, count: int) -> None:
+        waiting = self._waiting.get(lane)
         if waiting is None:
             return
         waiting.truncate(count)
         if not count:
-            del self._waiting[tp]
+            del self._waiting[lane]
 
-    def share(self, partitions: int) -> int:
-        """How many bytes each of ``partitions`` partitions may buffer before it is paused."""
-        return max(MIN_SHARE_BYTES, MAX_WAITING_BYTES // max(1, partitions))
+    def share(self, lanes: int) -> int:
+        """How many bytes each of ``lanes`` lanes may buffer before it is paused."""
+        return max(MIN_SHARE_BYTES, MAX_WAITING_BYTES // max(1, lanes))

@@ -11,11 +11,12 @@ from sidecar.cluster.errors import NO_ANSWER, NO_TOPIC, Faults
 from sidecar.consuming.commit_refusals import CommitRefusals
 from sidecar.consuming.connection import Connection
 from sidecar.consuming.fetch_buffer import FetchBuffer
+from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.membership import Membership
-from sidecar.consuming.positions import Positions
+from sidecar.consuming.resolving import Resolving
 from sidecar.consuming.sender import Sender
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import TopicPartition
+from sidecar.partitions.vocabulary import Lane, TopicPartition
 from sidecar.records.records import Failure, Run, Undeliverable
 
 UNREADABLE = frozenset(
@@ -38,7 +39,8 @@ class Intake:
         self,
         table: PartitionTable,
         buffer: FetchBuffer,
-        positions: Positions,
+        fetching: Fetching,
+        resolving: Resolving,
         connection: Connection,
         membership: Membership,
         sender: Sender,
@@ -47,7 +49,8 @@ class Intake:
     ) -> None:
         self._table = table
         self._buffer = buffer
-        self._positions = positions
+        self._fetching = fetching
+        self._resolving = resolving
         self._connection = connection
         self._membership = membership
         self._sender = sender
@@ -56,29 +59,30 @@ class Intake:
 
     def take(self, runs: Iterable[Run], failures: Iterable[Failure]) -> None:
         """Buffer the records, and handle the errors."""
-        undeliverable: dict[TopicPartition, Undeliverable] = {}
+        undeliverable: dict[Lane, Undeliverable] = {}
         for failure in failures:
             self._look_at(failure, undeliverable)
         for run in runs:
-            if self._buffer.add(run):
-                if run.partition in self._table.partitions:
-                    self._sender.changed.add(run.partition)
-                else:
-                    # It was revoked inside the same call, after librdkafka had put the record into its answer.
-                    self._buffer.forget(run.partition)
-        for tp, bad in undeliverable.items():
-            self._buffer.mark_undeliverable(tp, bad)
-            self._sender.changed.add(tp)
+            lane = next(iter(self._table.lanes_of(run.partition)), None)
+            if lane is None:
+                # It was revoked inside the same call, after librdkafka had put the record into its answer.
+                self._buffer.refuse(run)
+            elif self._buffer.add(lane, run):
+                self._fetching.next_offset[run.partition] = run.records.next_offset
+                self._sender.changed.add(lane)
+        for lane, bad in undeliverable.items():
+            self._buffer.mark_undeliverable(lane, bad)
+            self._sender.changed.add(lane)
 
     def misrouted(self, tp: TopicPartition, offset: int) -> None:
         """A record arrived on the wrong queue and was dropped: fetch again, from the first unsent record on."""
-        begins_at = self._buffer.begins_at(tp)
-        self._table.misrouted(tp, offset if begins_at is None else begins_at)
+        unsent = [self._buffer.begins_at(lane) for lane in self._table.lanes_of(tp)]
+        self._table.misrouted(tp, min((one for one in unsent if one is not None), default=offset))
 
-    def _look_at(self, failure: Failure, undeliverable: dict[TopicPartition, Undeliverable]) -> None:
+    def _look_at(self, failure: Failure, undeliverable: dict[Lane, Undeliverable]) -> None:
         """Handle an error that came in place of a record. Its code decides, never its text.
 
-        For each partition, the first record that the client cannot read is added to ``undeliverable``.
+        For each lane, the first record that the client cannot read is added to ``undeliverable``.
         """
         topic, partition, offset, error = failure
         if self._faults.note(error):
@@ -86,14 +90,14 @@ class Intake:
         if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and partition is not None:  # noqa: SLF001
             tp = TopicPartition(topic, partition)
             if tp in self._table.partitions:
-                self._positions.offset_gone(tp)
+                self._resolving.offset_gone(tp)
             return
         if error.code() in UNREADABLE and topic is not None and partition is not None:
             held = self._table.partitions.get(TopicPartition(topic, partition))
             if held is not None and offset is not None and offset >= 0:
                 if offset not in held.skip:
                     reason = f"the Kafka client cannot read the record: {error.str()}"
-                    undeliverable.setdefault(held.tp, Undeliverable(offset, reason))
+                    undeliverable.setdefault(held.lane, Undeliverable(offset, reason))
                 return
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED and topic is not None:
             self._refusals.forbidden(topic, error)

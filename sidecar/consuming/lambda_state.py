@@ -22,6 +22,7 @@ from sidecar.consuming.commit_refusals import CommitRefusals
 from sidecar.consuming.commits import Commits
 from sidecar.consuming.connection import Connection
 from sidecar.consuming.fetch_buffer import FetchBuffer
+from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.in_flight import InFlight
 from sidecar.consuming.problems import Problems
 from sidecar.consuming.sender import Sender
@@ -42,6 +43,7 @@ class LambdaState:
     """The consumer's."""
     table: PartitionTable
     buffer: FetchBuffer
+    fetching: Fetching
     origins: Origins
     inquiries: Inquiries
     subscription: Subscription
@@ -82,6 +84,7 @@ def new_lambda_state(
     """
     table = PartitionTable(limits_of(config), new_lease, jitter)
     buffer = FetchBuffer()
+    fetching = Fetching()
     origins = Origins()
     problems = Problems(log, clock)
     refusals = CommitRefusals(table, problems, log, clock)
@@ -92,12 +95,13 @@ def new_lambda_state(
         properties=properties,
         table=table,
         buffer=buffer,
+        fetching=fetching,
         origins=origins,
         inquiries=inquiries,
         subscription=Subscription(config, problems, log),
         connection=Connection(problems, log, look, inquiries.ends, client_log),
         client_log=client_log,
-        commits=Commits(table, buffer, origins, config.checkpoint.interval, refusals, log),
+        commits=Commits(table, buffer, fetching, origins, config.checkpoint.interval, refusals, log),
         refusals=refusals,
         in_flight=in_flight,
         sender=Sender(table, buffer, in_flight, config, outbox, dead_letters),

@@ -49,7 +49,7 @@ class Leaving:
         seconds = state.config.shutdown_drain
         tps = [*self._table.partitions]
         state.log.info("draining", partitions=len(tps), seconds=seconds)
-        client.positions.stop()
+        client.resolving.stop()
         self._table.revoke_all(RevokeReason.SHUTDOWN, seconds, monotonic())
         client.back_pressure.pause(tps)
         self._housekeeping.enough = False  # `adjust` is not called any more

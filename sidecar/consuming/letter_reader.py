@@ -66,27 +66,27 @@ class LetterReader:
         table, changed = self._table, self._state.sender.changed
         match letter:
             case letters.Written(stream):
-                tp = table.written(stream)
-                if tp is not None:
-                    self._state.in_flight.written(tp, now)
-                    changed.add(tp)
+                lane = table.streams.written(stream)
+                if lane is not None:
+                    self._state.in_flight.written(lane, now)
+                    changed.add(lane)
             case letters.Checkpoints(entries, reply):
                 results = []
                 for lease, progress in entries:
-                    results.append(table.checkpoint(lease, progress, now))
+                    results.append(table.streams.checkpoint(lease, progress, now))
                     self._may_send(lease)
                 self._state.outbox.post(letters.Answer(reply, results))
             case letters.Ready(stream, lease):
-                table.ready(stream, lease, now)
+                table.streams.ready(stream, lease, now)
                 if self._may_send(lease):
                     self._housekeeping.soon()  # the partition may be paused in Kafka's client
             case letters.Failed(lease, failure, last, error_reply):
-                self._state.outbox.post(letters.Answer(error_reply, table.error(lease, failure, last, now)))
+                self._state.outbox.post(letters.Answer(error_reply, table.streams.error(lease, failure, last, now)))
                 self._may_send(lease)  # after a report the lease lives on, and its checkpoint may have made room
 
     def _may_send(self, lease: Lease) -> bool:
-        """Have the sender check the partition of this lease. Returns whether it holds one."""
-        held = self._table.partition_of_lease(lease)
+        """Have the sender check the lane of this lease. Returns whether the lease is living."""
+        held = self._table.streams.lane_of(lease)
         if held is not None:
             self._state.sender.changed.add(held)
         return held is not None
@@ -98,15 +98,15 @@ class LetterReader:
         now = monotonic()
         match letter:
             case letters.Available(stream, process_id, max_message_bytes):
-                self._table.available(stream, process_id, max_message_bytes, now)
+                self._table.streams.available(stream, process_id, max_message_bytes, now)
             case letters.Closed(stream, reason, last):
-                self._table.closed(stream, reason, last, now)
+                self._table.streams.closed(stream, reason, last, now)
             case letters.StreamLost(stream):
-                self._table.stream_lost(stream, now)
+                self._table.streams.lost(stream, now)
             case letters.PauseLease(stream, pausing):
-                self._table.pause_lease(stream, pausing, now)
+                self._table.streams.pause(stream, pausing, now)
             case letters.ResumeLease(stream):
-                self._table.resume_lease(stream, now)
+                self._table.streams.resume(stream, now)
 
     def _read_brokers(self, letter: letters.Told | letters.Topics | letters.TopicsUnknown) -> None:
         match letter:
@@ -115,7 +115,7 @@ class LetterReader:
             case letters.Topics(facts):
                 self._state.connection.reached(facts)
                 self._state.subscription.learn(facts, self._table.partitions)
-                self._clients.now.positions.learned()
+                self._clients.now.resolving.learned()
             case letters.TopicsUnknown(unknown):
                 self._state.connection.away(unknown)
 
@@ -159,8 +159,8 @@ class LetterReader:
                     state.outbox.post(letters.Exit(state.name, reason))
                 case Resumed(stream):
                     known = self._table.processes.get(stream)
-                    if known is not None and known.partition is not None:
-                        state.sender.changed.add(known.partition)
+                    if known is not None and known.lane is not None:
+                        state.sender.changed.add(known.lane)
                         self._housekeeping.soon()  # the partition may be paused in Kafka's client
                     state.outbox.post(command)
                 case _:

@@ -62,7 +62,7 @@ class Rebalances:
         self._stood_still = [*self._table.partitions]
         self._clients.now.source.lead(tps)
         self._table.assigned(tps)
-        self._clients.now.positions.assigned(tps)
+        self._clients.now.resolving.assigned(tps)
         self._state.subscription.assigned(tps)
 
     def on_revoke(self, partitions: list[KafkaPartition]) -> None:
@@ -126,10 +126,12 @@ class Rebalances:
     def forget(self, tps: list[TopicPartition]) -> None:
         """Forget these partitions, in all objects but the table."""
         state = self._state
-        self._clients.now.positions.forget(tps)
+        self._clients.now.resolving.forget(tps)
         state.refusals.forget(tps)
         for tp in tps:
-            state.buffer.forget(tp)
+            state.fetching.forget(tp)
             self._clients.now.ends.forget(tp)
-            state.sender.forget(tp)
-            state.in_flight.forget(tp)
+            for lane in self._table.lanes_of(tp):
+                state.buffer.drop(lane)
+                state.sender.forget(lane)
+                state.in_flight.forget(lane)

@@ -34,7 +34,8 @@ def lambda_status(
         skipped=table.counts.skipped,
         processes=[ProcessStatus(*process) for process in table.processes],
         partitions=[
-            _partition(p, ends.end(tp), buffer.count(tp), subscription) for tp, p in sorted(table.partitions.items())
+            _partition(p, ends.end(tp), buffer.count(p.lane), subscription)
+            for tp, p in sorted(table.partitions.items())
         ],
     )
 

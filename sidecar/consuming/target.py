@@ -10,7 +10,7 @@ from functools import partial
 from confluent_kafka import Consumer, KafkaError, TopicPartition as KafkaPartition
 
 from sidecar.cluster.inquiries import Inquiries
-from sidecar.consuming.fetch_buffer import FetchBuffer
+from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.subscription import Subscription
 from sidecar.mail.facts import Edges
 from sidecar.mail.letters import SeekTo
@@ -24,10 +24,10 @@ class Target:
     """Finds offsets."""
 
     def __init__(
-        self, consumer: Consumer, buffer: FetchBuffer, subscription: Subscription, inquiries: Inquiries
+        self, consumer: Consumer, fetching: Fetching, subscription: Subscription, inquiries: Inquiries
     ) -> None:
         self._consumer = consumer
-        self._buffer = buffer
+        self._fetching = fetching
         self._subscription = subscription
         self._inquiries = inquiries
 
@@ -57,7 +57,7 @@ class Target:
         known = -1
         with suppress(RuntimeError):  # the client failed for good and is closed: then nothing is moved
             known = self._consumer.get_watermark_offsets(KafkaPartition(tp.topic, tp.partition), cached=True)[1]
-        end = max(edges.latest, known, self._buffer.next_offset.get(tp, 0))
+        end = max(edges.latest, known, self._fetching.next_offset.get(tp, 0))
         match to.kind:
             case "earliest":
                 return edges.earliest

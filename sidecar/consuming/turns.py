@@ -110,7 +110,8 @@ class Turns:
         offsets, Kafka's client reports that after the partitions were resolved, and they are resolved once more.
         """
         client, partitions = self.clients.now, self.state.table.partitions
-        begun = client.positions.work()
+        client.resolving.work()
+        begun = client.positions.take_begun()
         if any(partitions[tp].state is State.RESOLVING for tp in begun):
             self.state.commits.hurry()  # their resume offsets must be committed before a lambda gets them
         client.back_pressure.pause([tp for tp in begun if partitions[tp].state is not State.RUNNING])

@@ -19,6 +19,7 @@ from sidecar.partitions.vocabulary import (
     EndStream,
     ErrorOutcome,
     Failure,
+    Lane,
     Lease,
     Pausing,
     Progress,
@@ -123,10 +124,11 @@ class ResumeLease:
 class DeadLettered:
     """A record was written to the dead-letter topic, or could not be. From the dead-letter thread."""
 
-    partition: TopicPartition
+    lane: Lane
     offset: int
     letter: DeadLetter
-    """The object that was given to the dead-letter thread. A partition that was moved since has another, or none."""
+    """The object that was given to the dead-letter thread. A lane whose partition was moved since has another, or
+    none."""
     error: str
     """Empty: the record was written."""
 

@@ -7,6 +7,7 @@ from enum import Enum, auto
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
     DeadLetter,
+    Lane,
     Lease,
     Limits,
     Pausing,
@@ -183,7 +184,7 @@ class Partition:
       as a dead letter.
     """
 
-    tp: TopicPartition
+    lane: Lane
     limits: Limits
     state: State = State.RESOLVING
     ordered: Ordered | None = None
@@ -206,6 +207,11 @@ class Partition:
     """Offsets whose records become dead letters when they are fetched."""
     skipped: int = 0
     """Records that its lambdas skipped without handling them, since the partition was assigned to us."""
+
+    @property
+    def tp(self) -> TopicPartition:
+        """Its name in Kafka."""
+        return self.lane.partition
 
     @property
     def lease(self) -> Lease | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from sidecar.partitions.vocabulary import StreamId, TopicPartition
+from sidecar.partitions.vocabulary import Lane, StreamId
 
 PENALTY_S = 30.0
 MAX_PENALTY_S = 600.0
@@ -27,13 +27,13 @@ class Stream:
     process_id: str
     max_message_bytes: int
     order: int
-    partition: TopicPartition | None = None
+    lane: Lane | None = None
     fenced_until: float | None = None
 
     @property
     def spare(self) -> bool:
         """It waits for a partition."""
-        return self.partition is None and self.fenced_until is None
+        return self.lane is None and self.fenced_until is None
 
 
 @dataclass(slots=True)
@@ -83,10 +83,10 @@ class Processes:
         self._processes.setdefault(process_id, Process(since=now)).streams.add(stream)
         return new
 
-    def give(self, stream: Stream, partition: TopicPartition) -> None:
-        """The stream got a partition."""
+    def give(self, stream: Stream, lane: Lane) -> None:
+        """The stream got a lane."""
         del self._spares[stream.id]
-        stream.partition = partition
+        stream.lane = lane
         self._processes[stream.process_id].partitions += 1
 
     def fence(self, stream: Stream, until: float) -> None:
@@ -182,6 +182,6 @@ class Processes:
         return process.quarantine <= now and not process.leaving
 
     def _release(self, stream: Stream) -> None:
-        if stream.partition is not None:
-            stream.partition = None
+        if stream.lane is not None:
+            stream.lane = None
             self._processes[stream.process_id].partitions -= 1

@@ -1,6 +1,7 @@
 """All partitions of one lambda: events in, commands out.
 
-Every method takes the time as an argument, changes the state and appends to ``commands``; the owner of the table (the
+The table has the events of Kafka and of the clock; its ``streams``, ``records`` and ``operator`` have the others.
+Every event takes the time as an argument, changes the state and appends to ``commands``; the owner of the table (the
 lambda's consumer thread) carries them out. Invariants, checked by the model test:
 
 - A stream has at most one partition, a partition at most one stream; a lease always belongs to the same pair of them.
@@ -15,26 +16,17 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from sidecar.partitions.operator_actions import OperatorActions
 from sidecar.partitions.partition import AfterDrain, Ordered, Partition
+from sidecar.partitions.record_events import RecordEvents
+from sidecar.partitions.stream_events import StreamEvents
 from sidecar.partitions.transitions import Transitions
 from sidecar.partitions.vocabulary import (
-    CheckpointOutcome,
-    ClosedReason,
     Command,
-    DeadLetter,
-    EndReason,
-    EndStream,
-    ErrorAction,
-    ErrorOutcome,
-    Failure,
+    Lane,
     Lease,
     Limits,
-    Pausing,
-    Policy,
-    Progress,
     RevokeReason,
     Rewind,
     State,
-    StreamId,
     TopicPartition,
 )
 
@@ -48,9 +40,12 @@ class PartitionTable:
     def __init__(self, limits: Limits, new_lease: Callable[[], Lease], jitter: Callable[[], float]) -> None:
         """``new_lease`` returns a new unguessable name, ``jitter`` a number from 0 to 1."""
         self._moves = moves = Transitions(limits, new_lease, jitter)
+        self.streams = StreamEvents(moves)
+        self.records = RecordEvents(moves)
         self.operator = OperatorActions(moves)
         self.limits = limits
         self.partitions = moves.partitions
+        self.lanes = moves.lanes
         self.processes = moves.processes
         self.balance = moves.balance
         self.counts = moves.counts
@@ -63,6 +58,11 @@ class PartitionTable:
         self.commands.clear()
         return commands
 
+    def lanes_of(self, tp: TopicPartition) -> Collection[Lane]:
+        """The lanes of this partition; none, if it is not assigned to us."""
+        partition = self.partitions.get(tp)
+        return () if partition is None else (partition.lane,)
+
     # --- events of Kafka ------------------------------------------------------------------------------------
 
     def assigned(self, tps: Iterable[TopicPartition]) -> None:
@@ -72,7 +72,8 @@ class PartitionTable:
         """
         orders, self._moves.orders = self._moves.orders, {}
         for tp in tps:
-            self.partitions[tp] = Partition(tp, self.limits, ordered=orders.pop(tp, None))
+            lane = Lane(tp)
+            self.partitions[tp] = self.lanes[lane] = Partition(lane, self.limits, ordered=orders.pop(tp, None))
         for tp, order in orders.items():
             self._moves.report_end(tp, order)
 
@@ -186,7 +187,8 @@ class PartitionTable:
             if partition is not None:
                 self.balance.gone(partition)
                 self._moves.forget_wait(partition)
-                self._moves.timed.pop(tp, None)
+                self._moves.timed.pop(partition.lane, None)
+                del self.lanes[partition.lane]
                 if partition.lease is not None:
                     del self._moves.leases[partition.lease]
 
@@ -207,124 +209,7 @@ class PartitionTable:
             return True
         return self._moves.empty_since is not None and now - self._moves.empty_since < self.limits.leave_group_after
 
-    # --- streams --------------------------------------------------------------------------------------------
-
-    def available(self, stream: StreamId, process_id: str, max_message_bytes: int, now: float) -> None:
-        """A stream can take a partition."""
-        self.processes.add(stream, process_id, max_message_bytes, now)
-        self._moves.empty_since = None
-        self._moves.match(now)
-
-    def ready(self, stream: StreamId, lease: Lease, now: float) -> None:
-        """The lambda of the stream's partition exists."""
-        partition = self._moves.partition_of(stream)
-        if partition is None:
-            return  # it was fenced in the meantime: its Closed or its end follows
-        if partition.lease != lease or partition.state not in (State.STARTING, State.DRAINING):
-            self.commands.append(EndStream(stream, EndReason.PROTOCOL, "ready.lease: not the lease of Assigned"))
-        elif partition.state is State.STARTING:
-            partition.state = State.RUNNING
-            partition.trouble.reason = ""
-            partition.held.running_since = now
-            self._moves.untime(partition)
-            self.processes.succeeded(partition.held.process_id)
-            self.balance.arrived(partition, now)
-
-    def closed(self, stream: StreamId, reason: ClosedReason, last: Progress | None, now: float) -> None:
-        """The lambda closed, and the stream ends. The last checkpoint counts if the lease is living."""
-        partition = self._moves.partition_of(stream)
-        known = self.processes.get(stream)
-        if reason is ClosedReason.STOPPED and known is not None:
-            self.processes.leaves(known.process_id)
-        if partition is not None:
-            if last is not None:
-                self._moves.progress(partition, last, now)
-            declined = reason is ClosedReason.DECLINED and partition.state is State.STARTING
-            unasked = reason is ClosedReason.REVOKED and partition.state is not State.DRAINING
-            if (declined or unasked) and known is not None:
-                self.processes.failed(known.process_id, now, broke=True)  # it would close the next one at once, too
-            orderly = declined or reason in (ClosedReason.STOPPED, ClosedReason.REVOKED)
-            self._moves.released(partition, now, f"the lambda closed ({reason.name.lower()})", orderly=orderly)
-        if known is not None:
-            self._moves.remove(known, now)
-
-    def stream_lost(self, stream: StreamId, now: float) -> None:
-        """The stream ended without Closed: the process died, or the connection broke."""
-        partition = self._moves.partition_of(stream)
-        known = self.processes.get(stream)
-        if known is None:
-            return
-        if partition is not None:
-            self.processes.failed(known.process_id, now, broke=True)
-            self._moves.released(partition, now, "the stream broke", immediate=True)
-        self._moves.remove(known, now)
-
-    def checkpoint(self, lease: Lease, progress: Progress, now: float) -> tuple[CheckpointOutcome, int | None]:
-        """Apply a checkpoint. Returns the outcome and, with BEYOND_DELIVERED, the last delivered offset."""
-        partition = self._moves.leases.get(lease)
-        if partition is None:
-            return CheckpointOutcome.STALE_LEASE, None
-        outcome = self._moves.progress(partition, progress, now)
-        delivered = partition.window.delivered if outcome is CheckpointOutcome.BEYOND_DELIVERED else None
-        return outcome, delivered
-
-    def error(self, lease: Lease, failure: Failure, last: Progress | None, now: float) -> tuple[ErrorOutcome, float]:
-        """A lambda reported an error. Returns the outcome and the seconds of back-off."""
-        partition = self._moves.leases.get(lease)
-        if partition is None:
-            return ErrorOutcome.STALE_LEASE, 0.0
-        fields = failure.fields()
-        if failure.action is ErrorAction.REPORT:
-            self.counts.reports += 1
-            self._moves.report("warning", "lambda reported an error", partition, **fields)
-            if last is not None:
-                self._moves.progress(partition, last, now)
-            return ErrorOutcome.REPORTED, 0.0
-        if last is not None and (failure.offset is None or last.offset is None or last.offset < failure.offset):
-            self._moves.progress(partition, last, now)
-        reason = f"{failure.code or failure.type or 'error'}: {failure.message}"
-        stream = self._moves.stream_of(partition)
-        creating = partition.state is State.STARTING
-        if creating:
-            self.processes.failed(stream.process_id, now)
-        # First, so that the process no longer counts this partition when a stream is chosen below.
-        self.processes.fence(stream, now + self.limits.close_timeout)
-        if failure.action is ErrorAction.CRITICAL and not creating and not partition.leaves:
-            outcome, seconds = self._moves.critical(partition, failure, reason, now), 0.0
-        else:
-            # A partition that is being released is not halted: the next owner's lambda meets the same failure.
-            self._moves.report("warning", "lambda failed", partition, creating=creating, **fields)
-            outcome, seconds = self._moves.released(partition, now, reason, failure=failure)
-        return outcome, seconds
-
-    def pause_lease(self, stream: StreamId, pausing: Pausing, now: float) -> None:
-        """The lambda of the stream's partition asks for a pause."""
-        partition = self._moves.partition_of(stream)
-        if partition is None or partition.state is State.DRAINING:
-            return  # its lease has ended, or ends soon
-        if partition.state not in (State.RUNNING, State.PAUSED):
-            self.commands.append(EndStream(stream, EndReason.PROTOCOL, "pause: came before Ready"))
-            return
-        self._moves.untime(partition)
-        partition.state = State.PAUSED
-        partition.held.pause(pausing)
-        partition.trouble.reason = pausing.reason or "paused by its lambda"
-        if pausing.retry_after is not None:
-            partition.due = now + pausing.retry_after
-            self._moves.timed[partition.tp] = partition
-        again = None if pausing.offset is None else partition.deliver_again(pausing.offset)
-        if again is not None:
-            self.commands.append(Rewind(partition.tp, again))
-        waits = {"again_from": again, "seconds": pausing.retry_after}
-        self._moves.report(
-            "warning", "partition paused by its lambda", partition, reason=partition.trouble.reason, **waits
-        )
-
-    def resume_lease(self, stream: StreamId, now: float) -> None:
-        """The lambda ends its pause."""
-        partition = self._moves.partition_of(stream)
-        if partition is not None and partition.state is State.PAUSED:
-            self._moves.go_on(partition, now)
+    # --- the position of Kafka's client ---------------------------------------------------------------------
 
     def rewound(self, tp: TopicPartition) -> None:
         """Kafka's client was moved to the offset of the ``Rewind``."""
@@ -334,119 +219,6 @@ class PartitionTable:
         """The rewind could not be carried out: issue it again, unless one of the ``later`` commands replaces it."""
         if not any(isinstance(c, Rewind) and c.partition == rewind.partition for c in (*later, *self.commands)):
             self.commands.append(rewind)
-
-    def partition_of_lease(self, lease: Lease) -> TopicPartition | None:
-        """The partition of a living lease; None: the lease is not living."""
-        partition = self._moves.leases.get(lease)
-        return None if partition is None else partition.tp
-
-    # --- records --------------------------------------------------------------------------------------------
-
-    def may_send(self, tp: TopicPartition) -> int:
-        """How many records may be sent to the partition's lambda now; 0: none."""
-        partition = self.partitions.get(tp)
-        if (
-            partition is None
-            or partition.state is not State.RUNNING
-            or partition.offsets.rewind_pending  # buffered records come after those that must be fetched again
-            or partition.held.in_flight >= self.limits.frames_in_flight
-        ):
-            return 0
-        return partition.window.room()
-
-    def sent(
-        self,
-        tp: TopicPartition,
-        first: int,
-        last: int,
-        count: int,
-        size: int,
-        offsets: Sequence[int] | None,
-        now: float,
-    ) -> None:
-        """A frame of ``count`` records and ``size`` bytes was handed to the stream."""
-        self.partitions[tp].held.sent(first, last, count, size, offsets, now)
-
-    def written(self, stream: StreamId) -> TopicPartition | None:
-        """A frame was written. Returns the stream's partition, which may get another frame; None: it has none."""
-        partition = self._moves.partition_of(stream)
-        if partition is None:
-            return None
-        partition.held.in_flight -= 1
-        return partition.tp
-
-    def undeliverable(
-        self, tp: TopicPartition, offset: int, reason: str, seconds: float, now: float, *, readable: bool = False
-    ) -> bool:
-        """The record at ``offset`` cannot be delivered. Returns whether it becomes a dead letter.
-
-        A record that is not ``readable`` cannot be written as a dead letter. Then the lambda gets ``seconds`` to
-        finish the earlier records that it has begun, and the partition halts. The others are delivered after a
-        resume.
-        """
-        partition = self.partitions[tp]
-        self._moves.report("error", "record cannot be delivered", partition, offset=offset, reason=reason)
-        failure = Failure(ErrorAction.CRITICAL, offset, "undeliverable", reason)
-        if readable and self.limits.policy is Policy.DEAD_LETTER:
-            partition.dead[offset] = DeadLetter(failure, partition.trouble.attempt, now, now)
-            return True
-        self._halt_at(partition, offset, reason, seconds, now)
-        self._moves.exit_or_halt(partition, reason)
-        return False
-
-    def dead_lettered(
-        self, tp: TopicPartition, offset: int, letter: DeadLetter, error: str, seconds: float, now: float
-    ) -> None:
-        """The record at ``offset`` was written to the dead-letter topic; with an ``error``, it could not be.
-
-        An error halts the partition: no record is dropped.
-        """
-        partition = self.partitions.get(tp)
-        if partition is None or partition.dead.get(offset) is not letter:
-            return  # the partition was revoked or moved in the meantime; the record is handled again when it comes
-        del partition.dead[offset]
-        if not error:
-            self.counts.dead_letters += 1
-            partition.skip.add(offset)
-            if partition.state is State.RUNNING:
-                partition.trouble.reason = ""
-            self._moves.report("warning", "dead letter written", partition, offset=offset)
-            return
-        reason = f"the dead letter for offset {offset} cannot be written: {error}"
-        self._moves.report("error", "dead letter cannot be written: halting", partition, offset=offset, reason=error)
-        if partition.lease is not None:
-            self._halt_at(partition, offset, reason, seconds, now)
-        elif partition.state not in (State.DRAINING, State.HALTED):
-            self._moves.forget_wait(partition)
-            partition.offsets.rewind_pending = True
-            self.commands.append(Rewind(tp, partition.offsets.resume_at))
-            self._moves.halt(partition, reason, offset)
-
-    def no_such_record(self, tp: TopicPartition, offset: int, seconds: float, now: float) -> None:
-        """A lambda failed at an offset where the log has no record: halt, since it would fail again each time."""
-        partition = self.partitions[tp]
-        del partition.dead[offset]
-        reason = f"the lambda failed at offset {offset}, where the log has no record: no dead letter"
-        self._moves.report("error", "there is no record at the failing offset: halting", partition, offset=offset)
-        self._halt_at(partition, offset, reason, seconds, now)
-
-    def _halt_at(self, partition: Partition, offset: int, reason: str, seconds: float, now: float) -> None:
-        """Drain the partition, then halt at ``offset``."""
-        partition.offsets.rewind_pending = True
-        if partition.state is State.DRAINING:
-            if partition.after_drain is not AfterDrain.RELEASE:
-                partition.after_drain, partition.trouble.reason, partition.trouble.failing_offset = (
-                    AfterDrain.HALT,
-                    reason,
-                    offset,
-                )
-            return
-        partition.trouble.reason, partition.trouble.failing_offset = reason, offset
-        self._moves.drain(partition, RevokeReason.HALTED, AfterDrain.HALT, seconds, now)
-
-    def waits_for_dead_letter(self, tp: TopicPartition, offset: int) -> None:
-        """The next record was given to the dead-letter thread."""
-        self.partitions[tp].trouble.reason = f"waits for the dead letter of offset {offset} to be written"
 
     def misrouted(self, tp: TopicPartition, offset: int) -> None:
         """The record at ``offset`` arrived on the wrong queue and was dropped: fetch again from it on."""
@@ -465,23 +237,6 @@ class PartitionTable:
     def settled(self, tp: TopicPartition, position: int) -> None:
         """No record of the partition is buffered, and the position of Kafka's client is ``position``."""
         self.partitions[tp].settle(position)
-
-    def block(self, tp: TopicPartition, now: float) -> None:
-        """Records are buffered: check whether the window is full. To be called whenever that may have changed."""
-        partition = self.partitions.get(tp)
-        if partition is None or partition.state is not State.RUNNING:
-            return
-        holding = partition.held
-        if holding.block(now, self.limits.blocked_report_after):
-            self._moves.report(
-                "warning",
-                "no checkpoint: the window is full, the partition stands still",
-                partition,
-                outstanding=holding.window.outstanding,
-                checkpoint=partition.offsets.checkpoint,
-                delivered=holding.window.delivered,
-                seconds=round(now - (holding.blocked_since or now)),
-            )
 
     # --- the clock --------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from sidecar.partitions.vocabulary import (
     ErrorOutcome,
     Exit,
     Failure,
+    Lane,
     Lease,
     Level,
     Limits,
@@ -52,7 +53,8 @@ class Counts:
 class Transitions:
     """The partitions, the streams that can take them, and the steps between their states.
 
-    `PartitionTable` and `OperatorActions`, whose methods are the events, share it; nothing else calls it.
+    `PartitionTable`, `StreamEvents`, `RecordEvents` and `OperatorActions`, whose methods are the events, share it;
+    nothing else calls it.
     """
 
     def __init__(self, limits: Limits, new_lease: Callable[[], Lease], jitter: Callable[[], float]) -> None:
@@ -61,13 +63,16 @@ class Transitions:
         self.processes = Processes()
         self.balance = Balance(limits)
         self.partitions: dict[TopicPartition, Partition] = {}
+        """What Kafka assigned to us."""
+        self.lanes: dict[Lane, Partition] = {}
+        """The same, as lambdas hold it."""
         self.commands: list[Command] = []
         self.counts = Counts()
         self._new_lease = new_lease
         self._jitter = jitter
         self.leases: dict[Lease, Partition] = {}
-        self.waiting: dict[TopicPartition, None] = {}  # in the order in which they began to wait
-        self.timed: dict[TopicPartition, Partition] = {}
+        self.waiting: dict[Lane, None] = {}  # in the order in which they began to wait
+        self.timed: dict[Lane, Partition] = {}
         self.empty_since: float | None = None
         self.draining_all = False
         self.orders: dict[
@@ -103,28 +108,29 @@ class Transitions:
     def wait(self, partition: Partition, now: float) -> None:
         partition.state = State.WAITING
         self.untime(partition)
-        self.waiting[partition.tp] = None
+        self.waiting[partition.lane] = None
         self.match(now)
 
     def forget_wait(self, partition: Partition) -> None:
-        self.waiting.pop(partition.tp, None)
+        self.waiting.pop(partition.lane, None)
         if partition.state is State.BACKING_OFF:
             self.untime(partition)
 
     def match(self, now: float) -> None:
         while self.waiting and not self.draining_all:
-            tp = next(iter(self.waiting))
-            partition = self.partitions[tp]
+            lane = next(iter(self.waiting))
+            partition = self.lanes[lane]
             stream = self.processes.choose(now, partition.handover_target)
             if stream is None:
                 return
-            del self.waiting[tp]
+            del self.waiting[lane]
             lease = self._new_lease()
             partition.begin(lease, stream.id, stream.process_id, now + self.limits.ready_timeout)
-            self.timed[tp] = partition
+            self.timed[lane] = partition
             self.leases[lease] = partition
-            self.processes.give(stream, tp)
-            self.commands.append(Assign(stream.id, lease, tp, partition.offsets.resume_at, partition.trouble.attempt))
+            self.processes.give(stream, lane)
+            start, attempt = partition.offsets.resume_at, partition.trouble.attempt
+            self.commands.append(Assign(stream.id, lease, lane, start, attempt))
 
     def hand_over(self, now: float) -> None:
         """Give a process that joined later its share, one partition at a time."""
@@ -173,7 +179,7 @@ class Transitions:
         partition.held.pausing = None
         partition.after_drain = then
         partition.due = now + seconds
-        self.timed[partition.tp] = partition
+        self.timed[partition.lane] = partition
         self.commands.append(Revoke(stream.id, reason, seconds))
 
     def fence(self, partition: Partition, reason: RevokeReason, now: float, *, rewind: bool = True) -> None:
@@ -186,7 +192,7 @@ class Transitions:
     def end_lease(self, partition: Partition, *, rewind: bool = True) -> None:
         assert partition.lease is not None
         del self.leases[partition.lease]
-        self.timed.pop(partition.tp, None)
+        self.timed.pop(partition.lane, None)
         offset = partition.end_lease()
         if offset is not None and rewind and not partition.leaves:
             self.commands.append(Rewind(partition.tp, offset))
@@ -230,7 +236,7 @@ class Transitions:
         seconds = delay(partition.trouble.failures, limits.backoff_first, limits.backoff_most, self._jitter)
         partition.state = State.BACKING_OFF
         partition.due = now + seconds
-        self.timed[partition.tp] = partition
+        self.timed[partition.lane] = partition
         waits = {"attempt": partition.trouble.attempt, "seconds": round(seconds, 3)}
         self.report("warning", "partition backs off", partition, lease=lease, reason=why, **waits)
         return ErrorOutcome.RESTARTING, seconds
@@ -306,9 +312,9 @@ class Transitions:
 
     def partition_of(self, stream: StreamId) -> Partition | None:
         known = self.processes.get(stream)
-        if known is None or known.partition is None:
+        if known is None or known.lane is None:
             return None
-        partition = self.partitions.get(known.partition)
+        partition = self.lanes.get(known.lane)
         # After a rebalance the same partition may be assigned to us again and be held by another stream.
         holding = None if partition is None else partition.holding
         return partition if holding is not None and holding.stream == stream else None
@@ -322,7 +328,7 @@ class Transitions:
 
     def untime(self, partition: Partition) -> None:
         partition.due = None
-        self.timed.pop(partition.tp, None)
+        self.timed.pop(partition.lane, None)
 
     def report(self, level: Level, event: str, partition: Partition, /, **fields: object) -> None:
         lease = fields.pop("lease", partition.lease)

@@ -35,6 +35,16 @@ class TopicPartition(NamedTuple):
         return f"{self.topic}/{self.partition}"
 
 
+class Lane(NamedTuple):
+    """What a lambda holds at a time: today a whole partition.
+
+    It is the key by which buffers, frames, windows and leases are found. One is made for each assignment, and only
+    `sidecar/partitions/` and the places that docs/design.md lists look inside.
+    """
+
+    partition: TopicPartition
+
+
 def short(tps: Iterable[TopicPartition]) -> str:
     """Partitions for a log line: `topic/0-7,9`."""
     by_topic: dict[str, list[int]] = {}
@@ -233,11 +243,11 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Tell the stream that it has this partition now."""
+    """Tell the stream that it has this lane now."""
 
     stream: StreamId
     lease: Lease
-    partition: TopicPartition
+    lane: Lane
     start_offset: int
     attempt: int
 

@@ -30,7 +30,7 @@ from sidecar.config.lambdas import default_dead_letter_topic
 from sidecar.logs import get_logger
 from sidecar.mail.boxes import Mailbox
 from sidecar.mail.letters import DeadLettered
-from sidecar.partitions.vocabulary import DeadLetter, TopicPartition
+from sidecar.partitions.vocabulary import DeadLetter, Lane, TopicPartition
 from sidecar.producing.dead_letter_topic import prepared
 from sidecar.records.header_names import writable
 from sidecar.records.records import Record
@@ -53,9 +53,14 @@ _GONE = NOWHERE | {KafkaError.UNKNOWN_TOPIC_ID}
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    tp: TopicPartition
+    lane: Lane
     record: Record
     letter: DeadLetter
+
+    @property
+    def tp(self) -> TopicPartition:
+        """The partition that the record is from."""
+        return self.lane.partition
 
 
 class DeadLetters(threading.Thread):
@@ -82,9 +87,9 @@ class DeadLetters(threading.Thread):
         self._log = get_logger(__name__).bind(lambda_=lambda_name)
         self._client_log = ClientLog(get_logger("librdkafka").bind(lambda_=lambda_name))
 
-    def write(self, tp: TopicPartition, record: Record, letter: DeadLetter) -> None:
+    def write(self, lane: Lane, record: Record, letter: DeadLetter) -> None:
         """Write this record. Called by the consumer thread; the answer is a `DeadLettered` in its mailbox."""
-        self._jobs.put(_Job(tp, record, letter))
+        self._jobs.put(_Job(lane, record, letter))
 
     def stop(self) -> None:
         """End after the jobs that are under way. The next owner of a partition handles records without an answer."""
@@ -110,7 +115,7 @@ class DeadLetters(threading.Thread):
             self._try({index: jobs[index] for index in sorted(self._gone)})
         for index, job in enumerate(jobs):
             error = self._outcomes.get(index, "the producer did not say what became of it")
-            self._mailbox.put(DeadLettered(job.tp, job.record.offset, job.letter, error))
+            self._mailbox.put(DeadLettered(job.lane, job.record.offset, job.letter, error))
         self._outcomes.clear()
 
     def _try(self, jobs: dict[int, _Job]) -> None:

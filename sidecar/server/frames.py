@@ -220,8 +220,8 @@ def assigned(command: Assign) -> bytes:
     return pb.HostFrame(
         assigned=pb.Assigned(
             lease=command.lease,
-            topic=command.partition.topic,
-            partition=command.partition.partition,
+            topic=command.lane.partition.topic,
+            partition=command.lane.partition.partition,
             start_offset=command.start_offset,
             attempt=command.attempt,
         )

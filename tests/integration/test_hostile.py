@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.integration.hand_client import hand_client
 from tests.integration.harness import NAME, PATIENCE, Broker, Program, Sidecar, Stage, wait_for
-from tests.integration.hostile.attacker import TAKE_PLACES
+from tests.integration.hostile.attacker import TAKE_SLOTS
 from tests.integration.hostile.counter import NUMBER
 from tests.servers.topics import Record, create_topic, produce
 
@@ -115,7 +115,7 @@ class Arena:
         wait_for(self.keeps_up, lambda: f"the good lambda to keep up: {self.handled()} of {self.traffic.offered}")
         before = self.memory()
         attacker = self._attacker(kind)
-        ratio = self._ratio(WINDOW, self.serves if kind in TAKE_PLACES else None)
+        ratio = self._ratio(WINDOW, self.serves if kind in TAKE_SLOTS else None)
         growth = self.memory() - before
         attacker.wait_for_log("report")
         report = attacker.log("report")[0]

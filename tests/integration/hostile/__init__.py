@@ -1,1 +1,1 @@
-"""What the tests of hostile clients run: a lambda that counts, and a client that does everything wrong."""
+"""The programs of the tests of hostile clients: a lambda that counts, and a client that breaks every rule."""

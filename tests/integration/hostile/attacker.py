@@ -1,6 +1,6 @@
-"""A client that does everything wrong, as fast as it can: `python -m tests.integration.hostile.attacker KIND ...`.
+"""A client that breaks every rule, as fast as it can: `python -m tests.integration.hostile.attacker KIND ...`.
 
-It says `attacking` when it has begun, and at its end how its calls ended, as one JSON line.
+It prints `attacking` when the attack has begun, and at the end one JSON line that says how its calls ended.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HOST = "/kafka_sidecar.v1.LambdaHost/"
 STATUS = "/kafka_sidecar.admin.v1.Admin/Status"
 CONNECTIONS = 4
 AT_ONCE = 64
-"""Calls under way, over all connections: enough to keep a core busy."""
+"""Calls under way at a time, on all connections together: enough to keep a core busy."""
 MOST_TEXTS = 50
 
 _OPTIONS = (
@@ -38,12 +38,12 @@ _OPTIONS = (
 
 
 class Attack:
-    """One attack: its connections, its end, and what came of it."""
+    """One attack: its connections, its end, and its results."""
 
     def __init__(
         self, address: str, seconds: float, channels: list[grpc.aio.Channel], limit: asyncio.Timeout
     ) -> None:
-        """``limit`` ends the attack."""
+        """``seconds``: how long the attack lasts, once it has begun. ``limit`` then ends it."""
         self.address = address
         self._seconds = seconds
         self._limit = limit
@@ -51,31 +51,32 @@ class Attack:
         self._channels = itertools.cycle(channels)
         self.statuses: Counter[str] = Counter()
         self.texts: dict[str, None] = {}
-        """The texts of refusals, each once, in the order of their coming; the first of them."""
+        """The first `MOST_TEXTS` different texts of refusals, in their order."""
 
     def begun(self) -> None:
-        """From now on it lasts as long as it is to last; it may have taken a while to be all there."""
+        """The attack has begun: its time counts from now on. To open all its streams may have taken a while."""
         if self._end == math.inf:
             self._end = monotonic() + self._seconds
             self._limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
             print("attacking", flush=True)
 
     async def over(self) -> None:
-        """When the attack is over."""
+        """Wait until the attack is over."""
         await asyncio.sleep(self._end - monotonic())
 
     def goes_on(self) -> bool:
+        """Whether the attack is not over yet."""
         return monotonic() < self._end
 
     async def ended(self, call: Any) -> None:
-        """A call was refused: the sidecar's word for it, and not what a write that came too late says."""
+        """A call ended with a refusal. Its status is the sidecar's; a write that fails afterwards would say less."""
         code = await call.code()
         self.statuses[code.name] += 1
         if len(self.texts) < MOST_TEXTS:
             self.texts[await call.details()] = None
 
     async def call(self, method: str, data: bytes) -> bytes | None:
-        """A unary call; None when it is refused."""
+        """Make a unary call. Returns the answer; None: it was refused."""
         multicallable: Any = next(self._channels).unary_unary(HOST + method)
         call = multicallable(data)
         try:
@@ -87,10 +88,11 @@ class Attack:
         return answer
 
     def stream(self) -> Any:
+        """Open a stream, on the next connection in turn."""
         return next(self._channels).stream_stream(HOST + "Serve")()
 
     async def stream_of(self, *frames: bytes) -> None:
-        """A stream with these frames, to its end."""
+        """Open a stream, write these frames, and read until the stream ends."""
         call = self.stream()
         try:
             for frame in frames:
@@ -104,7 +106,7 @@ class Attack:
             self.statuses["OK"] += 1
 
     async def partition(self, name: str) -> tuple[Any, str]:
-        """A stream that has a partition and is ready, and its lease."""
+        """Open a stream, and take a partition. Returns the stream after Ready, and its lease."""
         call = self.stream()
         await call.write(frame(offer=offer(name)))
         await call.write(frame(available=pb.Available()))
@@ -115,7 +117,7 @@ class Attack:
         return call, lease
 
     async def many(self, one: Callable[[], Awaitable[object]], at_once: int = AT_ONCE) -> None:
-        """``one`` again and again, ``at_once`` beside each other."""
+        """Call ``one`` again and again until the attack is over, ``at_once`` calls at a time."""
 
         async def again() -> None:
             while self.goes_on():
@@ -136,7 +138,7 @@ def offer(name: str = "second", **fields: Any) -> pb.Offer:
 
 
 async def noise(attack: Attack) -> None:
-    """Random bytes, as frames and as calls."""
+    """Send random bytes, as frames and as calls."""
     chance = random.Random(7)
     nonsense = b"\x0a\xff\xff\xff\xff"
     sizes = itertools.cycle([1, 20, 300, 5_000])
@@ -151,7 +153,7 @@ async def noise(attack: Attack) -> None:
 
 
 async def strangers(attack: Attack) -> None:
-    """Offers for a lambda that is not there, of an old version, without a name; and two on one stream."""
+    """Offers that are refused: an unknown lambda, an old protocol, no name, a long version, two on one stream."""
     rounds: Iterator[Callable[[], list[pb.Offer]]] = itertools.cycle(
         [
             lambda: [offer("nobody's")],
@@ -165,7 +167,7 @@ async def strangers(attack: Attack) -> None:
 
 
 async def spares(attack: Attack) -> None:
-    """10,000 streams that wait for a partition, a tenth of them of one process, and are kept."""
+    """Open 10,000 spare streams, a tenth of them for one process, and keep those that are not refused."""
     numbers = itertools.count()
     held: list[Any] = []
 
@@ -188,13 +190,13 @@ async def spares(attack: Attack) -> None:
             await attack.ended(call)
 
     async with AsyncExitStack() as stack:
-        # One connection has room for few streams: whoever wants many has many connections.
+        # The sidecar allows few streams on one connection, so this takes many connections.
         channels = [await stack.enter_async_context(dial(attack.address)) for _ in range(40)]
         await attack.many(lambda: one(channels), 800)
 
 
 async def come_and_go(attack: Attack) -> None:
-    """Streams that offer, and are gone when they are welcome."""
+    """Streams that offer, and are cancelled when Welcome comes."""
 
     async def one() -> None:
         call = attack.stream()
@@ -207,7 +209,7 @@ async def come_and_go(attack: Attack) -> None:
 
 
 async def flood(attack: Attack) -> None:
-    """Frames without end that say nothing, on streams that wait and on one that has a partition."""
+    """Endless frames without meaning, on streams that wait and on one that has a partition."""
     running, _ = await attack.partition("second")
     silent = [b"", b"\xfa\x7f\x03new", frame(resume=pb.Resume()), frame(pause=pb.Pause(number=1, reason="x" * 9_000))]
 
@@ -225,7 +227,7 @@ async def flood(attack: Attack) -> None:
 
 
 async def deaf(attack: Attack) -> None:
-    """A lambda that takes a partition and never reads its records; it answers what it should not know."""
+    """A lambda that takes a partition, never reads its records, and pauses and resumes without end."""
     running, _ = await attack.partition("second")
     number = itertools.count(1)
     while attack.goes_on():
@@ -236,7 +238,7 @@ async def deaf(attack: Attack) -> None:
 
 
 async def checkpoints(attack: Attack) -> None:
-    """10,000 random leases in each call, negative offsets, and offsets that nobody has delivered."""
+    """Checkpoints with 10,000 random leases in a call, negative offsets, and offsets that were never delivered."""
     running, lease = await attack.partition("second")
     entry = pb.CheckpointEntry
     large = [entry(lease=uuid.uuid4().hex[:24], offset=1) for _ in range(10_000)]
@@ -261,7 +263,7 @@ async def checkpoints(attack: Attack) -> None:
 
 
 async def errors(attack: Attack) -> None:
-    """Errors without end: reports of a lease that lives, with all that fits, and of some that do not."""
+    """Endless errors: reports of a living lease with texts as long as is allowed, and errors of dead leases."""
     running, lease = await attack.partition("second")
     report = pb.ErrorRequest(
         lease=lease, action=pb.ERROR_ACTION_REPORT, code="c" * 128, message="m" * 8192, stack="ß" * 16_384
@@ -278,7 +280,7 @@ async def errors(attack: Attack) -> None:
 
 
 async def huge(attack: Attack) -> None:
-    """Messages of 16 MiB, and of as much as is taken."""
+    """Messages of 16 MiB, and of the largest size that the sidecar accepts."""
     most = 1024 * 1024 - 1024
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: attack.call("Error", bytes(16 * 1024 * 1024)),
@@ -300,12 +302,12 @@ async def huge(attack: Attack) -> None:
 
 
 async def silent(attack: Attack) -> None:
-    """2,000 streams that never offer, over 40 connections, and each that ends makes way for another."""
+    """Hold 2,000 streams that never offer, on 40 connections; another is opened for each that ends."""
     await _held_open(attack, 50, lambda channel: channel.stream_stream(HOST + "Serve")())
 
 
 async def withheld(attack: Attack) -> None:
-    """2,000 calls whose message never comes, of each method, those that need no token too."""
+    """Hold 2,000 calls whose message never comes, of all methods, also those that need no token."""
     methods = itertools.cycle(
         [*(HOST + name for name in ("Checkpoint", "Error", "Produce")), STATUS, "/grpc.health.v1.Health/Check"]
     )
@@ -313,7 +315,7 @@ async def withheld(attack: Attack) -> None:
 
 
 async def watches(attack: Attack) -> None:
-    """2,000 calls that watch the health, which needs no token, and never ends."""
+    """Hold 2,000 watches of the health service, which need no token and never end by themselves."""
 
     def watch(channel: grpc.aio.Channel) -> Any:
         watched: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
@@ -323,7 +325,7 @@ async def watches(attack: Attack) -> None:
 
 
 async def idle(attack: Attack) -> None:
-    """3,000 connections without any call, half of them without a byte."""
+    """Hold 3,000 connections without a call; half of them never send a byte."""
     hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and empty SETTINGS
     host, _, port = attack.address.rpartition(":")
     held = []
@@ -338,7 +340,7 @@ async def idle(attack: Attack) -> None:
 
 
 async def offers(attack: Attack) -> None:
-    """400 streams with an Offer of 1 MiB each, and a frame of as much of what nobody knows; then they wait."""
+    """Hold 400 streams, each after an Offer of 1 MiB and a frame of 1 MiB in a field that nobody knows."""
     most = 1024 * 1024 - 4096
     unknown = b"\xfa\x7f" + _varint(most) + bytes(most)  # field 2047
     capabilities = ["c" * 1000] * 1000
@@ -370,12 +372,12 @@ async def offers(attack: Attack) -> None:
 
 
 async def _held_open(attack: Attack, each: int, opened: Callable[[grpc.aio.Channel], Any]) -> None:
-    """On each of 40 connections so many calls that say nothing; one that ends makes way for another."""
+    """Hold ``each`` calls on each of 40 connections; another is opened for each that ends."""
 
     async def again(channel: grpc.aio.Channel) -> None:
         while attack.goes_on():
             await attack.ended(opened(channel))
-            attack.begun()  # one had to go: all places are taken
+            attack.begun()  # the sidecar ended one: all slots are taken
 
     async with AsyncExitStack() as stack:
         channels = [await stack.enter_async_context(dial(attack.address)) for _ in range(40)]
@@ -399,8 +401,8 @@ ATTACKS: dict[str, Callable[[Attack], Awaitable[None]]] = {
 }
 
 
-TAKE_PLACES = frozenset({"silent", "withheld", "watches", "idle", "offers"})
-"""Attacks that hold what is limited; they have begun when they hold all that they can get."""
+TAKE_SLOTS = frozenset({"silent", "withheld", "watches", "idle", "offers"})
+"""Attacks that hold what is limited. They have begun when they hold all that they can get."""
 
 
 @asynccontextmanager
@@ -411,17 +413,17 @@ async def dial(address: str) -> AsyncIterator[grpc.aio.Channel]:
 
 
 async def main(kind: str, address: str, seconds: float) -> None:
-    """Attack, and tell what came of it."""
+    """Attack, and print the results."""
     async with AsyncExitStack() as stack:
         channels = [await stack.enter_async_context(dial(address)) for _ in range(CONNECTIONS)]
-        with suppress(TimeoutError):  # what is answered late is not waited for
+        with suppress(TimeoutError):  # calls that are still under way at the end are abandoned
             async with asyncio.timeout(None) as limit:
                 attack = Attack(address, seconds, channels, limit)
-                if kind not in TAKE_PLACES:
+                if kind not in TAKE_SLOTS:
                     attack.begun()
                 await ATTACKS[kind](attack)
         print(json.dumps({"event": "report", "statuses": attack.statuses, "texts": [*attack.texts]}), flush=True)
-        os._exit(0)  # as a hostile client goes: it closes nothing, and does not wait
+        os._exit(0)  # a hostile client closes nothing
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A lambda that does next to nothing: it counts, where the test can read it at any time.
+"""A lambda that only counts records, in a file that the test can read at any time.
 
-Setting `count`: the file; its first eight bytes are the number of records that were handled.
+Setting `count`: the path of the file. Its first eight bytes are the number of records that were handled.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Counter:
 
 
 class Factory:
-    """One per process."""
+    """Creates the lambdas of the process, and counts for all of them."""
 
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
@@ -44,7 +44,7 @@ class Factory:
         NUMBER.pack_into(self._memory, 0, self._count)
 
     async def create(self, config: Mapping[str, Any], context: IContext) -> IPartitionLambda:
-        del config  # the plugin's is the same
+        del config  # the same as the plugin's
         return Counter(context, self)
 
     async def dispose(self) -> None:

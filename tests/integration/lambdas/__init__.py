@@ -1,1 +1,1 @@
-"""The lambdas of the suite. Each process writes what happens to it into a history file, line by line."""
+"""The lambdas of the integration tests. Each process writes its events into a history file, one line each."""

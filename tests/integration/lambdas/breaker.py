@@ -1,10 +1,10 @@
-"""A recorder with a circuit breaker: while the file `down` exists its store is away, and it pauses its partition.
+"""A recorder with a circuit breaker: while the file `down` exists, its store is away, and it pauses its partition.
 
 | setting | meaning; default |
 | --- | --- |
 | `down` | the path of the file |
-| `again` | the message that found the store away comes again; true. false: it counts as done once the store is back |
-| `retry_after` | seconds after which the pause ends by itself; none: the lambda looks itself, and resumes |
+| `again` | the message that found the store away is delivered again; true. false: it counts as done after the pause |
+| `retry_after` | seconds after which the pause ends by itself; none: the lambda watches the file, and resumes |
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`failing` for each document of a partition; a record's key is its document."""
+"""A lambda of `failing` for each document of a partition. The document is the record's key."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""A recorder that fails at one offset of one partition, or at several records.
+"""A recorder that fails at one record, or at several.
 
 | setting | meaning; default |
 | --- | --- |
-| `fail_partition` | where; 0 |
-| `fail_offset` | at which message, before its handler is done |
-| `fail_records` | instead of both: at each of these, as [partition, offset] |
+| `fail_partition` | the partition of the record; 0 |
+| `fail_offset` | the offset of the record; it is not handled |
+| `fail_records` | instead of these two: several records, each as [partition, offset] |
 | `fail_how` | `raise` (critical) or `restart` (recoverable); `raise` |
-| `fail_named` | a `restart` names the message's offset; false |
-| `fail_once` | it fails once at each record, in the life of the process; false |
-| `fail_attempts` | it fails while the attempt is not above this; 1000 |
+| `fail_named` | a `restart` names the record's offset; false |
+| `fail_once` | a process fails only once at each record; false |
+| `fail_attempts` | the last attempt that fails; 1000 |
 """
 
 from __future__ import annotations

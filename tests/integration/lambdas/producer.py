@@ -2,10 +2,10 @@
 
 | setting | meaning; default |
 | --- | --- |
-| `out` | the topics that each message is copied to; a header `out` of the message names another one |
-| `same_partition` | into the partition it came from, and not by its key; false. A header `to` names another one |
-| `times` | how often, in each; 1 |
-| `tolerates` | the kinds of `ProduceError` that are only noted, as `failing`; none: it restarts the lambda |
+| `out` | the topics that each message is copied to. A message with a header `out` goes to that topic instead |
+| `same_partition` | a copy goes to the message's partition, not by its key; false. A header `to` names another |
+| `times` | how many copies each topic gets; 1 |
+| `tolerates` | the kinds of `ProduceError` that are only recorded, as `failing`; none. Others restart the lambda |
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.integration.lambdas.recorder import Factory, Recorder
 
 
 class Copier(Recorder):
-    """The lambda of one partition: a handler returns at once, the copies are awaited beside it, in order."""
+    """The lambda of one partition. A handler returns at once; a task of each message awaits its copies, in order."""
 
     _latest: asyncio.Task[None] | None = None
 
@@ -55,7 +55,7 @@ class Copier(Recorder):
 
     async def close(self, reason: CloseReason) -> None:
         if self._latest is not None and reason is not CloseReason.ERROR:
-            await self._latest  # so that what is written by then is checkpointed too
+            await self._latest  # so that these messages are checkpointed too
         await super().close(reason)
 
 

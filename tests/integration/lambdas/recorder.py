@@ -1,13 +1,13 @@
-"""Writes down all that happens; how it checkpoints is a matter of its settings.
+"""Records each event of a lambda. Its settings say when it checkpoints.
 
 | setting | meaning; default |
 | --- | --- |
 | `every` | checkpoint after so many messages; 1. 0: never |
-| `idle` | checkpoint when nothing has come for so many seconds; off |
+| `idle` | checkpoint when no message has come for so many seconds; off |
 | `at_close` | checkpoint the last message at the end of `close`; false |
 | `close_takes` | seconds that `close` takes; 0 |
-| `handler_takes` | seconds that an awaited handler takes; 0: a sync handler |
-| `silent` | partitions in which nothing is ever checkpointed; none |
+| `handler_takes` | seconds that an asynchronous handler takes; 0: the handler is synchronous |
+| `silent` | partitions that are never checkpointed; none |
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class Recorder:
             self._timer = asyncio.get_running_loop().call_later(self.idle, self.checkpoint)
 
     def checkpoint(self) -> None:
-        """Up to the last handled message."""
+        """Checkpoint the last handled message, if it is not checkpointed yet."""
         if self.last is None or self.last <= self.checkpointed or not self.checkpoints:
             return
         self.since = 0
         self.checkpointed = self.last
-        # Written first: what the sidecar knows is then never more than the history does.
+        # Written first, so that the history has each checkpoint that the sidecar has.
         self.history.write("checkpointed", lease=self.lease, offset=self.last)
         self.context.checkpoint(self.last)
 
@@ -82,7 +82,7 @@ class Recorder:
 
 
 class Factory:
-    """One per process."""
+    """Creates the lambdas of the process."""
 
     def __init__(self, config: Mapping[str, Any], kind: type[Recorder] = Recorder) -> None:
         self.history = HistoryWriter(config)

@@ -1,10 +1,10 @@
-"""A recorder that takes long with one message.
+"""A recorder whose handler takes long for one message.
 
 | setting | meaning |
 | --- | --- |
-| `slow_offset` | with which |
-| `slow_for` | for how many seconds |
-| `slow_how` | `await` (the loop goes on) or `block` (it does not) |
+| `slow_offset` | the offset of the message |
+| `slow_for` | how many seconds the handler takes |
+| `slow_how` | `await` (the event loop goes on) or `block` (it stands still) |
 """
 
 from __future__ import annotations

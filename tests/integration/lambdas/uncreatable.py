@@ -1,4 +1,4 @@
-"""A plugin that loads, and whose `factory.create` always raises: each try is an event "failing" in the history."""
+"""A plugin whose `factory.create` always raises. Each attempt is an event `failing` in the history."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.integration.lambdas.writer import HistoryWriter
 
 
 class Factory:
-    """One per process."""
+    """Creates no lambda."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.history = HistoryWriter(config)

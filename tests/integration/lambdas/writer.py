@@ -1,7 +1,7 @@
-"""Where a lambda process keeps its history: one JSON line an event, in the order in which things happened.
+"""Writes the history of a lambda process: one JSON line for each event, in order.
 
-A line is written with one system call and so survives a SIGKILL of the process that wrote it (a crash of the machine
-is no part of these tests). Times are of the monotonic clock, which all processes of a machine share.
+A line is written with one system call, and so survives a SIGKILL of the process that wrote it (these tests do not
+crash the machine). Times are those of the monotonic clock, which all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sdk_python import Message
 class HistoryWriter:
     """Appends to ``FOLDER/LABEL-PID.jsonl``; settings: ``history`` (the folder), ``label``, ``full``.
 
-    With ``full`` a handled message is kept with all its fields, else only with a hash of its value.
+    With ``full``, all fields of a handled message are written; otherwise a hash of its value.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -33,12 +33,12 @@ class HistoryWriter:
         self.write("started", pid=os.getpid())
 
     def new_lease(self) -> str:
-        """A name for a lambda of this process: the wire's own leases are not shown to lambdas."""
+        """Make a name for a lambda of this process. Lambdas do not see the leases of the protocol."""
         self._leases += 1
         return f"{self._label}-{os.getpid()}-{self._leases}"
 
     def write(self, kind: str, **fields: Any) -> None:
-        """One event, at once."""
+        """Write one event at once."""
         line = json.dumps({"kind": kind, "at": time.monotonic(), **fields})
         os.write(self._file, line.encode() + b"\n")
 
@@ -59,10 +59,10 @@ class HistoryWriter:
 
 
 def hash_of(value: bytes | None) -> str | None:
-    """A short name for a value; null has none."""
+    """A hash of a value; None for null."""
     return None if value is None else blake2b(value, digest_size=8).hexdigest()
 
 
 def as_text(value: bytes | None) -> str | None:
-    """Bytes as JSON can hold them."""
+    """Bytes in Base64, for JSON; None for null."""
     return None if value is None else base64.b64encode(value).decode()

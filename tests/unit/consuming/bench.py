@@ -16,7 +16,7 @@ from sidecar.consuming.lambda_state import LambdaState, new_lambda_state
 from sidecar.consuming.turns import Turns
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox, Outbox
-from sidecar.partitions.vocabulary import Assign, ClosedReason, DeadLetter, Lease, StreamId, TopicPartition
+from sidecar.partitions.vocabulary import Assign, ClosedReason, DeadLetter, Lane, Lease, StreamId, TopicPartition
 from sidecar.producing.dead_letters import DeadLetters
 from sidecar.records.records import Record
 
@@ -25,6 +25,7 @@ from .played_inquiries import PlayedInquiries
 from .recorder import Recorder
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
+LANE0, LANE1 = Lane(P0), Lane(P1)
 
 TOO_LARGE = 4 << 20
 """Bytes; a process takes 1 MiB."""
@@ -59,7 +60,7 @@ class PlayedDeadLetters:
     def __init__(self) -> None:
         self.given: list[tuple[int, DeadLetter]] = []
 
-    def write(self, _: TopicPartition, record: Record, letter: DeadLetter) -> None:
+    def write(self, _: Lane, record: Record, letter: DeadLetter) -> None:
         self.given.append((record.offset, letter))
 
 
@@ -118,7 +119,8 @@ class Bench:
         self.turns = Turns(self.state, self.make_client)
         self.turns.begin()
         self.client = self.turns.clients.now
-        self.table, self.buffer, self.origins = self.state.table, self.state.buffer, self.state.origins
+        self.table, self.origins = self.state.table, self.state.origins
+        self.buffer, self.fetching = self.state.buffer, self.state.fetching
         self.sender, self.in_flight = self.state.sender, self.state.in_flight
         self.commits, self.refusals = self.state.commits, self.state.refusals
         self.problems, self.subscription = self.state.problems, self.state.subscription
@@ -155,12 +157,12 @@ class Bench:
     def run(self, process: str | None = None) -> Lease:
         """A stream comes, of this process or one of its own, gets a partition, and is ready. Returns the lease."""
         self._streams += 1
-        self.table.available(self._streams, process or f"process {self._streams}", 1 << 20, self.now)
+        self.table.streams.available(self._streams, process or f"process {self._streams}", 1 << 20, self.now)
         assigns = [command for command in self.table.commands if isinstance(command, Assign)]
         self.table.commands.clear()
         assign = assigns[-1]
-        self.table.ready(assign.stream, assign.lease, self.now)
-        self.stream_of[assign.partition] = assign.stream
+        self.table.streams.ready(assign.stream, assign.lease, self.now)
+        self.stream_of[assign.lane.partition] = assign.stream
         return assign.lease
 
     def revoked(self, tp: TopicPartition = P0) -> None:
@@ -214,9 +216,10 @@ class Bench:
 
     def written(self, tp: TopicPartition) -> None:
         """The loop has written a frame of this partition."""
-        if self.table.written(self.stream_of[tp]) == tp:
-            self.in_flight.written(tp, self.now)
-            self.sender.changed.add(tp)
+        lane = self.table.streams.written(self.stream_of[tp])
+        if lane is not None and lane.partition == tp:
+            self.in_flight.written(lane, self.now)
+            self.sender.changed.add(lane)
 
 
 def offsets_of(frame: letters.Send) -> list[int]:

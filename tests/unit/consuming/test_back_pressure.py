@@ -7,7 +7,7 @@ from sidecar.consuming.fetch_buffer import MAX_WAITING_BYTES
 from sidecar.consuming.in_flight import STUCK_AFTER_S
 from sidecar.partitions.vocabulary import DeadLetter, ErrorAction, Failure, Progress, TopicPartition
 
-from .bench import P0, P1, Bench
+from .bench import LANE0, LANE1, P0, P1, Bench
 
 HALF = MAX_WAITING_BYTES // 2
 
@@ -26,14 +26,14 @@ def holding(window: int = 10_000, partitions: int = 2, streams: int = 1) -> Benc
 
 def wait(bench: Bench, partition: int, count: int, size: int = HALF // 2) -> None:
     """So many records of one large size come: together more than a share of memory when there are two."""
-    first = bench.buffer.next_offset.get(TopicPartition("t", partition), 0)
+    first = bench.fetching.next_offset.get(TopicPartition("t", partition), 0)
     bench.fetch(*range(first, first + count), partition=partition, size=size)
 
 
 def paused_for_another() -> Bench:
     """P0's window is full and nothing of it waits, but so much of P1 that both are paused."""
     bench = holding(window=1)
-    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
+    bench.table.records.sent(LANE0, 0, 0, 1, 10, None, bench.now)
     wait(bench, 1, 2, size=MAX_WAITING_BYTES)
     bench.now += STUCK_AFTER_S
     bench.client.back_pressure.adjust(bench.now)
@@ -63,8 +63,8 @@ def test_a_partition_with_progress_is_never_paused_but_fetching_stops(bench: Ben
 
 def test_a_partition_whose_process_does_not_read_makes_no_progress(bench: Bench) -> None:
     wait(bench, 0, 3)
-    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
-    bench.in_flight.sent(P0, 10, bench.now)
+    bench.table.records.sent(LANE0, 0, 0, 1, 10, None, bench.now)
+    bench.in_flight.sent(LANE0, 10, bench.now)
     bench.client.back_pressure.adjust(bench.now + STUCK_AFTER_S / 2)
     assert bench.consumer.paused == set()
     bench.client.back_pressure.adjust(bench.now + STUCK_AFTER_S)
@@ -75,12 +75,12 @@ def test_a_partition_is_resumed_when_its_lambda_runs_and_little_is_buffered(benc
     bench.client.back_pressure.pause([P0, P1])
     bench.client.back_pressure.adjust(bench.now)
     assert bench.consumer.paused == {1}  # nobody runs there
-    assert bench.buffer.paused == {P1}
+    assert bench.fetching.paused == {P1}
 
 
 def test_a_full_window_without_progress_pauses_its_partition_only() -> None:
     bench = holding(window=1)
-    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
+    bench.table.records.sent(LANE0, 0, 0, 1, 10, None, bench.now)
     wait(bench, 0, 3)
     assert bench.client.back_pressure.adjust(bench.now)
     assert bench.consumer.paused == set(), "the lambda may be at work"
@@ -92,7 +92,7 @@ def test_a_full_window_without_progress_pauses_its_partition_only() -> None:
 def two_at_work(partitions: int = 2) -> Bench:
     """Two partitions have a lambda; the window of P0 is full, and far more than its share waits; P1 has nothing."""
     bench = holding(window=1, partitions=partitions, streams=2)
-    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
+    bench.table.records.sent(LANE0, 0, 0, 1, 10, None, bench.now)
     wait(bench, 0, 5)
     return bench
 
@@ -107,15 +107,15 @@ def test_a_partition_with_buffered_records_or_a_full_window_could_not_take_more(
     bench = two_at_work()
     wait(bench, 1, 1)
     assert bench.client.back_pressure.adjust(bench.now)
-    bench.buffer.drop(P1)
-    bench.table.sent(P1, 0, 0, 1, 10, None, bench.now)
+    bench.buffer.drop(LANE1)
+    bench.table.records.sent(LANE1, 0, 0, 1, 10, None, bench.now)
     assert bench.client.back_pressure.adjust(bench.now)
     assert bench.consumer.paused == set()
 
 
 def test_a_partition_at_the_end_of_its_log_could_not_take_more() -> None:
     bench = two_at_work()
-    bench.buffer.next_offset[P1] = 7
+    bench.fetching.next_offset[P1] = 7
     bench.consumer.ends[1] = 7
     assert bench.client.back_pressure.adjust(bench.now)
     bench.consumer.ends[1] = 8
@@ -124,7 +124,7 @@ def test_a_partition_at_the_end_of_its_log_could_not_take_more() -> None:
 
 def test_fetching_goes_on_while_little_is_buffered() -> None:
     bench = holding(window=1)
-    bench.table.sent(P0, 0, 0, 1, 10, None, bench.now)
+    bench.table.records.sent(LANE0, 0, 0, 1, 10, None, bench.now)
     wait(bench, 0, 1, size=ENOUGH_BYTES // 2)
     assert not bench.client.back_pressure.adjust(bench.now)
     wait(bench, 0, 1, size=ENOUGH_BYTES // 2)
@@ -148,7 +148,7 @@ def test_much_buffered_without_progress_pauses_all_partitions_without_progress_a
 def test_slow_partitions_count_with_those_without_progress() -> None:
     """One partition after the other comes to a halt: each for itself would not be much."""
     bench = two_at_work(partitions=3)
-    bench.buffer.drop(P0)
+    bench.buffer.drop(LANE0)
     wait(bench, 0, 1, size=MAX_WAITING_BYTES * 3 // 4)
     assert not bench.client.back_pressure.adjust(bench.now)
     assert bench.consumer.paused == set()
@@ -189,14 +189,14 @@ def test_a_partition_without_progress_and_records_is_resumed_when_memory_is_free
     bench = paused_for_another()
     bench.client.back_pressure.adjust(bench.now)
     assert bench.consumer.paused == {0, 1}
-    bench.buffer.drop(P1)
+    bench.buffer.drop(LANE1)
     bench.client.back_pressure.adjust(bench.now)
     assert bench.consumer.paused == {1}  # nobody runs there
 
 
 def test_a_partition_paused_for_others_is_resumed_when_its_window_opens() -> None:
     bench = paused_for_another()
-    bench.table.checkpoint("L1", Progress(0, 0, 0, 0), bench.now)
+    bench.table.streams.checkpoint("L1", Progress(0, 0, 0, 0), bench.now)
     bench.client.back_pressure.adjust(bench.now)
     assert bench.consumer.paused == {1}
 
@@ -205,10 +205,10 @@ def test_a_refused_pause_is_tried_again(bench: Bench) -> None:
     bench.consumer.refuses = True
     wait(bench, 1, 3)
     bench.client.back_pressure.adjust(bench.now)
-    assert bench.buffer.paused == set()
+    assert bench.fetching.paused == set()
     bench.consumer.refuses = False
     bench.client.back_pressure.adjust(bench.now)
-    assert bench.buffer.paused == {P1}
+    assert bench.fetching.paused == {P1}
 
 
 def test_a_client_with_nothing_to_fetch_is_woken_by_a_resume(bench: Bench) -> None:

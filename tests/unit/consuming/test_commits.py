@@ -8,12 +8,13 @@ from sidecar.partitions.vocabulary import (
     ClosedReason,
     ErrorAction,
     Failure,
+    Lane,
     Progress,
     RevokeReason,
     TopicPartition,
 )
 
-from .bench import P0, P1, Bench
+from .bench import LANE0, P0, P1, Bench
 
 INTERVAL = 1.0
 
@@ -34,12 +35,12 @@ def deliver(bench: Bench, first: int, last: int, tp: TopicPartition = P0, *, sen
     bench.fetch(*range(first, last + 1), partition=tp.partition)
     if send:
         count = last + 1 - first
-        bench.buffer.taken(tp, count)
-        bench.table.sent(tp, first, last, count, 10, None, bench.now)
+        bench.buffer.taken(Lane(tp), count)
+        bench.table.records.sent(Lane(tp), first, last, count, 10, None, bench.now)
 
 
 def checkpoint(bench: Bench, offset: int, lease: str = "L1") -> None:
-    bench.table.checkpoint(lease, Progress(offset), bench.now)
+    bench.table.streams.checkpoint(lease, Progress(offset), bench.now)
 
 
 def work(bench: Bench, seconds: float = INTERVAL) -> dict[TopicPartition, int] | None:
@@ -187,12 +188,12 @@ def test_the_position_does_not_count_until_a_rewind_is_carried_out(bench: Bench,
     deliver(bench, 0, 9)
     checkpoint(bench, 4)
     if end == "closed":
-        bench.table.closed(1, ClosedReason.STOPPED, None, bench.now)
+        bench.table.streams.closed(1, ClosedReason.STOPPED, None, bench.now)
     elif end == "lost":
-        bench.table.stream_lost(1, bench.now)
+        bench.table.streams.lost(1, bench.now)
     else:
         action = ErrorAction.CRITICAL if end == "critical" else ErrorAction.RESTART
-        bench.table.error("L1", Failure(action), None, bench.now)
+        bench.table.streams.error("L1", Failure(action), None, bench.now)
     bench.table.tick(bench.now)
     assert work(bench) == {P0: 5}
     answer(bench, {P0: 5})
@@ -204,9 +205,9 @@ def test_the_position_does_not_pass_a_record_that_cannot_be_delivered(bench: Ben
     deliver(bench, 0, 9)
     checkpoint(bench, 9)
     bench.consumer.positions[P0] = 12
-    bench.table.undeliverable(P0, 10, "too large", 2.0, bench.now)
+    bench.table.records.undeliverable(LANE0, 10, "too large", 2.0, bench.now)
     assert work(bench) == {P0: 10}
-    bench.table.closed(1, ClosedReason.REVOKED, None, bench.now)
+    bench.table.streams.closed(1, ClosedReason.REVOKED, None, bench.now)
     answer(bench, {P0: 10})
     assert work(bench) is None
     bench.table.operator.resume(P0, bench.now, skip=False)

@@ -3,9 +3,9 @@
 import pytest
 
 from sidecar.consuming.in_flight import MAX_BYTES, STUCK_AFTER_S
-from sidecar.partitions.vocabulary import TopicPartition
+from sidecar.partitions.vocabulary import Lane, TopicPartition
 
-from .bench import P0, P1, Bench
+from .bench import LANE0, P0, P1, Bench
 
 NOW = 0.0
 
@@ -23,8 +23,8 @@ def bench() -> Bench:
 def sent(bench: Bench, tp: TopicPartition, size: int, now: float = NOW) -> None:
     """A frame goes."""
     offset = (bench.table.partitions[tp].window.delivered or 0) + 1
-    bench.table.sent(tp, offset, offset, 1, size, None, now)
-    bench.in_flight.sent(tp, size, now)
+    bench.table.records.sent(Lane(tp), offset, offset, 1, size, None, now)
+    bench.in_flight.sent(Lane(tp), size, now)
 
 
 def written(bench: Bench, tp: TopicPartition, now: float = NOW) -> None:
@@ -46,9 +46,9 @@ def test_it_is_crowded_from_the_limit_on_until_a_frame_is_written(bench: Bench) 
 def test_frames_of_a_process_that_does_not_read_do_not_count(bench: Bench) -> None:
     sent(bench, P0, MAX_BYTES)
     assert bench.in_flight.crowded(NOW)
-    assert not bench.in_flight.stuck(P0, NOW)
+    assert not bench.in_flight.stuck(LANE0, NOW)
     later = NOW + STUCK_AFTER_S
-    assert bench.in_flight.stuck(P0, later)
+    assert bench.in_flight.stuck(LANE0, later)
     assert not bench.in_flight.crowded(later)
     sent(bench, P1, MAX_BYTES, later)
     assert bench.in_flight.crowded(later)
@@ -58,15 +58,15 @@ def test_each_frame_that_leaves_shows_that_somebody_reads(bench: Bench) -> None:
     sent(bench, P0, 1)
     sent(bench, P0, 1)
     written(bench, P0, NOW + 1)
-    assert not bench.in_flight.stuck(P0, NOW + 1)
-    assert bench.in_flight.stuck(P0, NOW + 1 + 2 * STUCK_AFTER_S)
+    assert not bench.in_flight.stuck(LANE0, NOW + 1)
+    assert bench.in_flight.stuck(LANE0, NOW + 1 + 2 * STUCK_AFTER_S)
     written(bench, P0, NOW + 2)
     assert len(bench.in_flight._frames) == 0
 
 
 def test_frames_of_an_ended_stream_are_forgotten(bench: Bench) -> None:
     sent(bench, P0, MAX_BYTES)
-    bench.table.stream_lost(bench.stream_of[P0], NOW)
+    bench.table.streams.lost(bench.stream_of[P0], NOW)
     bench.in_flight.tidy()
     assert not bench.in_flight.crowded(NOW)
     assert len(bench.in_flight._frames) == 0
@@ -74,7 +74,7 @@ def test_frames_of_an_ended_stream_are_forgotten(bench: Bench) -> None:
 
 def test_a_new_stream_starts_with_no_frames_in_flight(bench: Bench) -> None:
     sent(bench, P0, MAX_BYTES)
-    bench.table.stream_lost(bench.stream_of[P0], NOW)
+    bench.table.streams.lost(bench.stream_of[P0], NOW)
     bench.table.tick(NOW + 60)
     bench.run()
     sent(bench, P0, 1)

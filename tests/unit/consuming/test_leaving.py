@@ -12,7 +12,7 @@ from sidecar.consuming.turns import Turns
 from sidecar.mail import letters
 from sidecar.partitions.vocabulary import ClosedReason, Progress
 
-from .bench import P0, SOURCES, Bench, record
+from .bench import LANE0, P0, SOURCES, Bench, record
 
 PATIENCE = 10.0
 FENCED = KafkaError(KafkaError._FATAL, "fenced", fatal=True)
@@ -54,7 +54,7 @@ def test_a_revoke_inside_the_close_finds_nothing_to_commit(bench: Bench) -> None
 def test_records_in_hand_when_the_thread_broke_are_not_committed(bench: Bench) -> None:
     bench.consumer.batches = [[record(1)]]
     bench.turns.fetch()
-    bench.buffer.drop(P0)  # it broke where it had them in hand
+    bench.buffer.drop(LANE0)  # it broke where it had them in hand
     bench.turns.leave_broken(lambda: None)
     assert bench.consumer.closed.is_set()
     assert bench.consumer.commits == []
@@ -78,7 +78,7 @@ def test_a_client_that_failed_for_good_is_given_up_with_all_that_it_held(bench: 
     bench.consumer.batches = [[record(1), record(2, fatal)]]
     bench.turns.turn_or_fail()
     assert not bench.table.partitions
-    assert bench.buffer.idle(P0)
+    assert bench.buffer.idle(LANE0)
     assert bench.consumer.committed == []
     assert bench.consumer.closed.wait(PATIENCE)
     (problem,) = bench.problems.now

@@ -22,7 +22,7 @@ from sidecar.partitions.vocabulary import (
     TopicPartition,
 )
 
-from .bench import P0, P1, Bench
+from .bench import LANE0, P0, P1, Bench
 from .played_inquiries import TIMED_OUT, topic
 
 DRAIN = 2.0
@@ -44,7 +44,7 @@ def bench() -> Bench:
     made.broker.times = at_time
     made.assign(P0, at=20)
     made.run("process")
-    made.table.sent(P0, 20, 29, 10, 100, None, 0.0)
+    made.table.records.sent(LANE0, 20, 29, 10, 100, None, 0.0)
     made.consumer.positions[P0] = 30
     made.table.commands.clear()
     return made
@@ -93,7 +93,7 @@ def test_a_pause_is_answered_when_the_partition_stands_still(bench: Bench) -> No
     bench.client.operator.work()
     assert answers(bench) == []
     assert [c.seconds for c in bench.table.commands if isinstance(c, Revoke)] == [DRAIN]
-    bench.table.closed(1, ClosedReason.REVOKED, Progress(24), 0.0)
+    bench.table.streams.closed(1, ClosedReason.REVOKED, Progress(24), 0.0)
     bench.client.operator.work()
     assert answer(bench).value == 25
     bench.client.operator.work()
@@ -104,7 +104,7 @@ def test_two_who_order_the_same_are_both_answered(bench: Bench) -> None:
     pause(bench)
     pause(bench)
     assert "cannot be paused while it is draining" in str(refusal(bench))
-    bench.table.closed(1, ClosedReason.REVOKED, None, 0.0)
+    bench.table.streams.closed(1, ClosedReason.REVOKED, None, 0.0)
     pause(bench)
     bench.client.operator.work()
     assert [answer.value for answer in answers(bench)] == [20, 20]
@@ -135,7 +135,7 @@ def test_what_is_refused_is_answered_at_once(bench: Bench) -> None:
 
 def test_resume_says_where_it_goes_on(bench: Bench) -> None:
     pause(bench)
-    bench.table.closed(1, ClosedReason.REVOKED, Progress(24), 0.0)
+    bench.table.streams.closed(1, ClosedReason.REVOKED, Progress(24), 0.0)
     bench.client.operator.work()
     answers(bench)
     resume(bench)
@@ -144,7 +144,7 @@ def test_resume_says_where_it_goes_on(bench: Bench) -> None:
 
 
 def test_resume_ends_a_lambdas_own_pause(bench: Bench) -> None:
-    bench.table.pause_lease(1, Pausing(1, 23), 0.0)
+    bench.table.streams.pause(1, Pausing(1, 23), 0.0)
     resume(bench)
     assert answer(bench).value == (23, None)
 
@@ -172,7 +172,7 @@ def test_a_seek_is_answered_after_the_new_offset_is_committed(bench: Bench, to: 
 
 
 def test_a_seek_does_not_commit_the_clients_old_position(bench: Bench) -> None:
-    bench.table.closed(1, ClosedReason.STOPPED, Progress(29), 0.0)  # caught up, and the client stands at 30
+    bench.table.streams.closed(1, ClosedReason.STOPPED, Progress(29), 0.0)  # caught up, and the client stands at 30
     seek(bench, letters.SeekTo("offset", 12))
     assert bench.consumer.committed == [12]
     assert bench.table.partitions[P0].offsets.resume_at == 12

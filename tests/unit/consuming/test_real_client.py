@@ -57,6 +57,6 @@ def test_records_go_from_the_log_to_the_lambda_and_what_is_checkpointed_is_commi
     bench.turns.shut_down(lambda: None)
     assert bench.recorder.told()[-1] == ("info", "left the group")
     other = Consumer({"bootstrap.servers": address, "group.id": "g"})
-    [committed] = other.committed([KafkaPartition(*assign.partition)], timeout=PATIENCE)
+    [committed] = other.committed([KafkaPartition(*assign.lane.partition)], timeout=PATIENCE)
     other.close()
     assert committed.offset == 3, "not 5, where the client stood"

@@ -5,7 +5,7 @@ import pytest
 from sidecar.mail import letters
 from sidecar.partitions.vocabulary import ErrorAction, ErrorOutcome, Failure, Policy, Progress, RevokeReason, State
 
-from .bench import P0, SOURCES, Bench, SourceKind
+from .bench import LANE0, P0, SOURCES, Bench, SourceKind
 
 
 def running(policy: Policy = Policy.DEAD_LETTER, source: SourceKind = "rows") -> Bench:
@@ -23,7 +23,7 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 
 def fail(bench: Bench, offset: int, lease: str = "L1") -> ErrorOutcome:
     """A critical error; what waits is fetched again, by the next lambda."""
-    outcome, _ = bench.table.error(lease, Failure(ErrorAction.CRITICAL, offset), None, bench.now)
+    outcome, _ = bench.table.streams.error(lease, Failure(ErrorAction.CRITICAL, offset), None, bench.now)
     bench.letters.carry_out()
     return outcome
 
@@ -31,13 +31,13 @@ def fail(bench: Bench, offset: int, lease: str = "L1") -> ErrorOutcome:
 def answer(bench: Bench, index: int = -1, error: str = "") -> None:
     """The thread that writes dead letters has written this one, or could not."""
     offset, letter = bench.dead_letters.given[index]
-    bench.letters.read(letters.DeadLettered(P0, offset, letter, error))
+    bench.letters.read(letters.DeadLettered(LANE0, offset, letter, error))
 
 
 def test_frames_go_in_order_and_bounded(bench: Bench) -> None:
     bench.fetch(0, 1, 2, 3, 4, 7, 9)
     assert bench.send() == [[0, 1, 2, 3], [4, 7, 9]]
-    assert (bench.sender.sent, bench.buffer.idle(P0)) == (7, True)
+    assert (bench.sender.sent, bench.buffer.idle(LANE0)) == (7, True)
 
 
 def test_records_before_a_dead_one_are_sent_then_it_is_written_and_none_after_it_is_sent(bench: Bench) -> None:
@@ -48,7 +48,7 @@ def test_records_before_a_dead_one_are_sent_then_it_is_written_and_none_after_it
     bench.fetch(*range(9))
     assert bench.send() == [[0, 1, 2, 3], [4]]
     assert [offset for offset, _ in bench.dead_letters.given] == [5]
-    assert not bench.buffer.idle(P0)  # it stays, so that no position beyond it is committed
+    assert not bench.buffer.idle(LANE0)  # it stays, so that no position beyond it is committed
     bench.fetch(9)
     assert bench.send() == []
     assert len(bench.dead_letters.given) == 1  # given once
@@ -76,10 +76,10 @@ def test_a_dead_record_that_is_the_last_leaves_nothing_buffered(bench: Bench) ->
     lease = bench.run()
     bench.fetch(0, 1)
     assert bench.send() == [[0]]
-    bench.table.checkpoint(lease, Progress(0), bench.now)
+    bench.table.streams.checkpoint(lease, Progress(0), bench.now)
     answer(bench)
     assert bench.send() == []
-    assert bench.buffer.idle(P0)
+    assert bench.buffer.idle(LANE0)
     bench.table.partitions[P0].settle(2)
     assert bench.table.partitions[P0].offsets.resume_at == 2
 
@@ -109,7 +109,7 @@ def test_a_dead_record_is_not_written_twice_when_the_lambda_restarts(bench: Benc
     bench.run()
     bench.fetch(0, 1, 2)
     assert bench.send() == [[0]]
-    bench.table.stream_lost(2, bench.now)
+    bench.table.streams.lost(2, bench.now)
     bench.letters.carry_out()
     bench.run()
     bench.fetch(0, 1, 2)
@@ -198,4 +198,4 @@ def test_nothing_is_sent_to_a_partition_that_is_drained(bench: Bench) -> None:
     bench.fetch(0)
     bench.table.revoke([P0], RevokeReason.REBALANCE, 1.0, bench.now)
     assert bench.send() == []
-    assert bench.buffer.count(P0) == 1
+    assert bench.buffer.count(LANE0) == 1

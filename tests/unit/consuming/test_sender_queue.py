@@ -4,7 +4,7 @@ import pytest
 
 from sidecar.consuming import in_flight
 from sidecar.consuming.in_flight import STUCK_AFTER_S
-from sidecar.partitions.vocabulary import TopicPartition
+from sidecar.partitions.vocabulary import Lane, TopicPartition
 
 from .bench import Bench
 
@@ -72,7 +72,7 @@ def test_a_partition_that_is_gone_leaves_the_queue(bench: Bench) -> None:
     bench.sender.work(bench.now)
     ((first, _),) = take(bench)
     gone = next(partition for partition in range(PARTITIONS) if partition != first)
-    bench.sender.forget(TopicPartition("t", gone))
+    bench.sender.forget(Lane(TopicPartition("t", gone)))
     served = {first}
     while len(served) < PARTITIONS - 1:
         bench.written(TopicPartition("t", first))

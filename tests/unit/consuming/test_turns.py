@@ -11,7 +11,7 @@ from sidecar.mail import letters
 from sidecar.mail.facts import Edges
 from sidecar.partitions.vocabulary import OrderRefused, Progress, State, TopicPartition
 
-from .bench import P0, SOURCES, Bench, SourceKind, record
+from .bench import LANE0, P0, SOURCES, Bench, SourceKind, record
 from .played_inquiries import topic
 
 
@@ -54,7 +54,7 @@ def test_whenever_the_client_is_called_all_that_it_gave_is_known(bench: Bench) -
         nonlocal calls
         calls += 1
         partition = bench.table.partitions.get(P0)
-        if partition is not None and partition.caught_up and bench.buffer.idle(P0):
+        if partition is not None and partition.caught_up and bench.buffer.idle(LANE0):
             assert bench.consumer.positions.get(P0, 0) <= checkpointed + 1
 
     bench.consumer.before_each = look
@@ -65,7 +65,7 @@ def test_whenever_the_client_is_called_all_that_it_gave_is_known(bench: Bench) -
         delivered = bench.table.partitions[P0].window.delivered
         if delivered is not None and delivered != checkpointed:
             checkpointed = delivered
-            bench.table.checkpoint("L1", Progress(checkpointed), monotonic())
+            bench.table.streams.checkpoint("L1", Progress(checkpointed), monotonic())
             bench.written(P0)
     assert checkpointed == 4
     bench.consumer.inside = bench.revoked
@@ -95,7 +95,7 @@ def test_records_of_a_partition_that_went_inside_the_call_are_dropped(bench: Ben
     bench.consumer.batches = [[record(1), record(2)]]
     bench.consumer.inside = bench.revoked
     bench.turns.fetch()
-    assert bench.buffer.idle(P0)
+    assert bench.buffer.idle(LANE0)
     assert bench.sender.changed == set()
     assert bench.consumer.committed == []
 
@@ -133,8 +133,8 @@ def test_partitions_that_stay_in_a_rebalance_are_fetched_at_once(bench: Bench) -
 
 
 def test_partitions_that_are_moved_are_fetched_at_once(bench: Bench) -> None:
-    """Kafka's client is heard late of a place that it did not have: the partition, which runs, is placed anew."""
-    bench.client.positions.offset_gone(P0)
+    """Kafka's client reports late that the log does not have an offset: the running partition is moved."""
+    bench.client.resolving.offset_gone(P0)
     bench.turns.start_partitions()
     assert bench.consumer.moves == [{0: 1}]
     assert bench.consumer.asked == [0]
@@ -149,7 +149,7 @@ def test_partitions_that_a_rewind_assigns_are_fetched_at_once_if_a_lambda_runs(b
     bench.client.positions.rewind(P0, 1)
     assert bench.consumer.moves == [{0: 1}]
     if not runs:
-        bench.table.stream_lost(1, monotonic())
+        bench.table.streams.lost(1, monotonic())
     bench.turns.start_partitions()
     assert (bench.consumer.asked, bench.consumer.paused) == (([0], set()) if runs else ([], {0}))
 
@@ -170,7 +170,7 @@ def test_a_misrouted_record_is_fetched_again_together_with_buffered_ones(bench: 
     bench.client.intake.misrouted(P0, 4)
     bench.turns.letters.carry_out()
     assert bench.consumer.sought == [1]
-    assert bench.buffer.idle(P0)
+    assert bench.buffer.idle(LANE0)
     assert not bench.table.partitions[P0].offsets.rewind_pending
 
 

@@ -13,6 +13,7 @@ from sidecar.partitions.vocabulary import (
     ErrorAction,
     ErrorOutcome,
     Failure,
+    Lane,
     Lease,
     Limits,
     Progress,
@@ -27,6 +28,7 @@ from sidecar.partitions.vocabulary import (
 C = TypeVar("C", bound=Command)
 
 P0, P1, P2, P3 = (TopicPartition("words", number) for number in range(4))
+LANE0, LANE3 = Lane(P0), Lane(P3)
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
@@ -51,7 +53,7 @@ class Lab:
             self.table.resolved(tp, at, self.now, committed=True)
 
     def offer(self, stream: StreamId, process: str = "process") -> None:
-        self.table.available(stream, process, MAX_MESSAGE_BYTES, self.now)
+        self.table.streams.available(stream, process, MAX_MESSAGE_BYTES, self.now)
 
     def run(self, tp: TopicPartition = P0, *, stream: StreamId = 1, at: int = 0, process: str = "process") -> Lease:
         """One partition in the hands of one stream, RUNNING. Returns the lease; forgets the commands."""
@@ -67,23 +69,23 @@ class Lab:
 
     def ready(self, stream: StreamId, lease: Lease) -> None:
         """The lambda of the stream's partition exists."""
-        self.table.ready(stream, lease, self.now)
+        self.table.streams.ready(stream, lease, self.now)
 
     def send(self, first: int, last: int, tp: TopicPartition = P0, *, written: bool = True) -> None:
         """One frame of consecutive records goes out."""
-        self.table.sent(tp, first, last, last - first + 1, 10 * (last - first + 1), None, self.now)
+        self.table.records.sent(Lane(tp), first, last, last - first + 1, 10 * (last - first + 1), None, self.now)
         stream = self.partition(tp).held.stream
         if written and stream is not None:
-            self.table.written(stream)
+            self.table.streams.written(stream)
 
     def checkpoint(self, lease: Lease, offset: int | None, beyond: int = 0) -> tuple[CheckpointOutcome, int | None]:
-        return self.table.checkpoint(lease, Progress(offset, beyond, beyond * 10), self.now)
+        return self.table.streams.checkpoint(lease, Progress(offset, beyond, beyond * 10), self.now)
 
     def close(self, stream: StreamId, reason: ClosedReason, last: int | None = None) -> None:
-        self.table.closed(stream, reason, None if last is None else Progress(last), self.now)
+        self.table.streams.closed(stream, reason, None if last is None else Progress(last), self.now)
 
     def lose(self, stream: StreamId) -> None:
-        self.table.stream_lost(stream, self.now)
+        self.table.streams.lost(stream, self.now)
 
     def fail(
         self,
@@ -95,7 +97,7 @@ class Lab:
         text: str = "away",
     ) -> tuple[ErrorOutcome, float]:
         failure = Failure(action, offset, code="db", message=text)
-        return self.table.error(lease, failure, None if last is None else Progress(last), self.now)
+        return self.table.streams.error(lease, failure, None if last is None else Progress(last), self.now)
 
     def wait(self, seconds: float) -> None:
         """Time passes, and the table hears of it."""
@@ -126,8 +128,8 @@ class Lab:
         commands = self.table.take_commands()
         for command in commands:
             match command:
-                case Assign(stream, lease, tp, start, attempt):
-                    short.append(("assign", stream, lease, tp, start, attempt))
+                case Assign(stream, lease, lane, start, attempt):
+                    short.append(("assign", stream, lease, lane.partition, start, attempt))
                 case Revoke(stream, reason, seconds):
                     short.append(("revoke", stream, reason, seconds))
                 case EndStream(stream, end, _):

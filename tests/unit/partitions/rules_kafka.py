@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from sidecar.partitions.vocabulary import RevokeReason, State, TopicPartition
+from sidecar.partitions.vocabulary import Lane, RevokeReason, State, TopicPartition
 
 from .account import Account
 from .simulation import Reader
@@ -60,7 +60,7 @@ class KafkaRules(Thread):
         if account is not None and account.state is not State.RESOLVING:
             account.reader.fetch(account.log, most)
             self._pump(tp)
-        self.table.block(tp, self.now)
+        self.table.records.buffered(Lane(tp), self.now)
 
     @rule()
     def committed(self) -> None:

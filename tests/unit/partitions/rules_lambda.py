@@ -10,6 +10,7 @@ from sidecar.partitions.vocabulary import (
     ErrorAction,
     ErrorOutcome,
     Failure,
+    Lane,
     Pausing,
     Progress,
     State,
@@ -63,7 +64,7 @@ class LambdaRules(Thread):
         # The same record again, by preference, while the dead letter of an earlier decision is still being written.
         again = [one.offset for one in self.writing if one.tp == self.leases[held.lease] and one.offset in left]
         offset = again[0] if again else left[round(part * (len(left) - 1))]
-        answer = self.table.error(held.lease, Failure(action, offset, message="bad"), None, self.now)
+        answer = self.table.streams.error(held.lease, Failure(action, offset, message="bad"), None, self.now)
         self._failed(account, action, offset, answer)
         self.obey()
 
@@ -79,7 +80,7 @@ class LambdaRules(Thread):
     @rule(process=PROCESS)
     def available(self, process: str) -> None:
         line = self.crowd.open(process, self.now)
-        self.table.available(line.id, process, 1000, self.now)
+        self.table.streams.available(line.id, process, 1000, self.now)
         self.obey()
 
     @rule(
@@ -108,7 +109,7 @@ class LambdaRules(Thread):
         if line is None:
             return
         account = self._account_of(line)
-        self.table.ready(line.id, lease, self.now)
+        self.table.streams.ready(line.id, lease, self.now)
         nonsense = False
         if account is not None and account.held is not None:
             right = account.held.lease == lease
@@ -131,7 +132,8 @@ class LambdaRules(Thread):
         line = busy[pick % len(busy)]
         line.unwritten -= 1
         account = self._account_of(line)
-        assert self.table.written(line.id) == (line.tp if account is not None else None)
+        lane = None if account is None or line.tp is None else Lane(line.tp)
+        assert self.table.streams.written(line.id) == lane
         if account is not None and account.held is not None and line.tp is not None:
             account.held.unwritten -= 1
             self._pump(line.tp)
@@ -155,7 +157,7 @@ class LambdaRules(Thread):
     def _pauses(self, stream: StreamId, account: Account | None, offset: int | None, seconds: float | None) -> None:
         self.pauses_so_far += 1
         pausing = Pausing(self.pauses_so_far, offset, retry_after=seconds)
-        self.table.pause_lease(stream, pausing, self.now)
+        self.table.streams.pause(stream, pausing, self.now)
         self._check_protocol(account is not None and account.state is State.STARTING)
         if account is not None and account.state in (State.RUNNING, State.PAUSED):
             account.pause(pausing.number, offset, None if seconds is None else self.now + seconds)
@@ -168,7 +170,7 @@ class LambdaRules(Thread):
         if line is None:
             return
         account = self._account_of(line)
-        self.table.resume_lease(line.id, self.now)
+        self.table.streams.resume(line.id, self.now)
         if account is not None and account.state is State.PAUSED:
             self._goes_on(account)
         self.obey()
@@ -180,7 +182,7 @@ class LambdaRules(Thread):
         lease = self._lease(pick)
         account = self._holder(lease)
         offset, said = self._spot(account, at), Progress(self._spot(account, last[0]), last[1], last[2])
-        answer = self.table.error(lease, Failure(action, offset, message="away"), said, self.now)
+        answer = self.table.streams.error(lease, Failure(action, offset, message="away"), said, self.now)
         if account is None:
             assert answer == (ErrorOutcome.STALE_LEASE, 0.0)
         elif action is ErrorAction.REPORT:
@@ -228,7 +230,7 @@ class LambdaRules(Thread):
                 account.orderly()
             else:
                 self._exits(account.failed(self.now))
-        self.table.closed(line.id, reason, said, self.now)
+        self.table.streams.closed(line.id, reason, said, self.now)
         self._gone(line)
         self.obey()
 
@@ -241,7 +243,7 @@ class LambdaRules(Thread):
         if account is not None:
             self.crowd.failed(line.process, self.now, broke=True)
             self._exits(account.failed(self.now, broke=True))
-        self.table.stream_lost(line.id, self.now)
+        self.table.streams.lost(line.id, self.now)
         self._gone(line)
         self.obey()
 
@@ -249,10 +251,10 @@ class LambdaRules(Thread):
         dead = [*(line.id for line in self.crowd.lines.values() if not line.known), 10_000]
         stream = dead[pick % len(dead)]
         before = [*self.table.commands]  # rewinds that wait for the end of a callback
-        self.table.ready(stream, self._lease(pick), self.now)
-        self.table.pause_lease(stream, Pausing(1, offset), self.now)
-        self.table.resume_lease(stream, self.now)
-        self.table.closed(stream, ClosedReason.STOPPED, Progress(offset), self.now)
-        self.table.stream_lost(stream, self.now)
-        assert self.table.written(stream) is None
+        self.table.streams.ready(stream, self._lease(pick), self.now)
+        self.table.streams.pause(stream, Pausing(1, offset), self.now)
+        self.table.streams.resume(stream, self.now)
+        self.table.streams.closed(stream, ClosedReason.STOPPED, Progress(offset), self.now)
+        self.table.streams.lost(stream, self.now)
+        assert self.table.streams.written(stream) is None
         assert self.table.commands == before

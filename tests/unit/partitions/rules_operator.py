@@ -4,7 +4,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from sidecar.partitions.vocabulary import OrderRefused, RefusalKind, RevokeReason, State, TopicPartition
+from sidecar.partitions.vocabulary import Lane, OrderRefused, RefusalKind, RevokeReason, State, TopicPartition
 
 from .account import Account
 from .rules_kafka import ANY, TP
@@ -111,7 +111,7 @@ class OperatorRules(Thread):
         if self.being_kept.get(one.tp) is one.letter:
             del self.being_kept[one.tp]
         account = self.mine.get(one.tp)
-        self.table.dead_lettered(one.tp, one.offset, one.letter, error, DRAIN, self.now)
+        self.table.records.dead_lettered(Lane(one.tp), one.offset, one.letter, error, DRAIN, self.now)
         if account is not None and account.dead.get(one.offset) is one.decision:
             del account.dead[one.offset]
             if not error:

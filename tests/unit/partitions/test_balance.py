@@ -205,7 +205,7 @@ def test_the_partition_with_the_fewest_outstanding_records_is_handed_over_after_
 def test_paused_and_new_partitions_are_not_handed_over() -> None:
     lab = shared()
     for stream in (1, 2, 3):
-        lab.table.pause_lease(stream, Pausing(1), lab.now)
+        lab.table.streams.pause(stream, Pausing(1), lab.now)
     lab.close(4, ClosedReason.STOPPED)  # the process ends: P3 waits for another
     assert lab.seen() == [("assign", 9, "L5", P3, 0, 1)]
     lab.wait(60.0)

@@ -23,11 +23,11 @@ OUTSIDE = [
 
 
 def is_partition(node: ast.expr) -> bool:
-    """A partition or a part of one, by its usual names: `partition`, `p`, `partitions[tp]`."""
+    """A partition or a part of one, by its usual names: `partition`, `p`, `partitions[tp]`, `lanes[lane]`."""
     if isinstance(node, ast.Attribute) and node.attr in PARTS:
         return is_partition(node.value)
     if isinstance(node, ast.Subscript):
-        return isinstance(node.value, ast.Attribute) and node.value.attr == "partitions"
+        return isinstance(node.value, ast.Attribute) and node.value.attr in ("partitions", "lanes")
     return isinstance(node, ast.Name) and node.id in ("partition", "p", "held", "holding")
 
 
@@ -67,8 +67,11 @@ def test_the_check_sees_each_way_around_the_events() -> None:
         "p.trouble.failures += 1",
         "holding.window.rewind(3)",
         "p.settle(3)",
+        "self._table.lanes[lane].offsets.rewind_pending = True",
+        "self._table.lanes[lane].settle(3)",
         "self._table.partitions[tp].settle(3)",
         "self._table.commands.append(command)",
+        "self._table.streams.commands.append(command)",
         "commands, self._table.commands = self._table.commands, []",
         "partition.skip.add(3)",
     ):

@@ -16,7 +16,7 @@ from sidecar.partitions.vocabulary import (
     State,
 )
 
-from .lab import P0, P1, P2, P3, Lab
+from .lab import LANE0, LANE3, P0, P1, P2, P3, Lab
 
 FIRST = Limits().backoff_first
 
@@ -49,24 +49,24 @@ def test_partitions_without_a_process_wait_in_their_order() -> None:
 def test_nothing_is_sent_before_ready() -> None:
     lab = Lab()
     lab.own(P0)
-    assert lab.table.may_send(P0) == 0
+    assert lab.table.records.may_send(LANE0) == 0
     lab.offer(1)
-    assert lab.table.may_send(P0) == 0
+    assert lab.table.records.may_send(LANE0) == 0
     lab.ready(1, "L1")
-    assert lab.table.may_send(P0) == lab.table.limits.window_messages
-    assert lab.table.may_send(P3) == 0
+    assert lab.table.records.may_send(LANE0) == lab.table.limits.window_messages
+    assert lab.table.records.may_send(LANE3) == 0
 
 
 def test_at_most_two_frames_are_in_flight() -> None:
     lab = Lab()
     lab.run()
     lab.send(0, 0, written=False)
-    assert lab.table.may_send(P0) > 0
+    assert lab.table.records.may_send(LANE0) > 0
     lab.send(1, 1, written=False)
-    assert lab.table.may_send(P0) == 0
-    assert lab.table.written(1) == P0
-    assert lab.table.may_send(P0) > 0
-    assert lab.table.written(99) is None
+    assert lab.table.records.may_send(LANE0) == 0
+    assert lab.table.streams.written(1) == LANE0
+    assert lab.table.records.may_send(LANE0) > 0
+    assert lab.table.streams.written(99) is None
 
 
 @pytest.mark.parametrize("lease", ["", "L2", "nonsense"])

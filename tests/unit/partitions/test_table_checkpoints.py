@@ -12,7 +12,7 @@ from sidecar.partitions.vocabulary import (
     State,
 )
 
-from .lab import P0, Lab
+from .lab import LANE0, P0, Lab
 
 ACCEPTED = CheckpointOutcome.ACCEPTED
 LOWER = CheckpointOutcome.IGNORED_LOWER
@@ -43,7 +43,7 @@ def test_a_resolved_start_must_be_committed_unless_kafka_has_it() -> None:
 def test_a_checkpoint_in_a_gap_counts_up_to_it() -> None:
     lab = Lab()
     lease = lab.run()
-    lab.table.sent(P0, 0, 10, 3, 30, [0, 4, 10], lab.now)
+    lab.table.records.sent(LANE0, 0, 10, 3, 30, [0, 4, 10], lab.now)
     assert lab.checkpoint(lease, 6) == (ACCEPTED, None)
     assert lab.partition().window.records == 1
     assert lab.partition().offsets.resume_at == 7
@@ -152,13 +152,13 @@ def test_completed_beyond_opens_the_window_and_does_not_move_the_resume_offset()
     lab = Lab(Limits(window_messages=10))
     lease = lab.run()
     lab.send(0, 9)
-    assert lab.table.may_send(P0) == 0
+    assert lab.table.records.may_send(LANE0) == 0
     assert lab.checkpoint(lease, None, beyond=9) == (ACCEPTED, None)
-    assert lab.table.may_send(P0) == 9
+    assert lab.table.records.may_send(LANE0) == 9
     assert lab.partition().offsets.resume_at == 0
     assert lab.partition().offsets.to_commit() is None
     lab.checkpoint(lease, 3, beyond=2)
-    assert lab.table.may_send(P0) == 6
+    assert lab.table.records.may_send(LANE0) == 6
 
 
 def test_completed_beyond_comes_again_after_a_restart() -> None:
@@ -174,7 +174,7 @@ def test_handled_is_kept_for_operators() -> None:
     lab = Lab()
     lease = lab.run()
     lab.send(0, 9)
-    lab.table.checkpoint(lease, Progress(handled=7), lab.now)
+    lab.table.streams.checkpoint(lease, Progress(handled=7), lab.now)
     assert (lab.partition().offsets.handled, lab.partition().offsets.resume_at) == (7, 0)
 
 
@@ -196,9 +196,9 @@ def test_completed_beyond_counts_with_the_latest_offset_after_a_settle() -> None
     lab.checkpoint(lease, 4)
     lab.partition().settle(6)  # a marker lies at 5
     lab.send(6, 15)
-    assert lab.table.may_send(P0) == 0
+    assert lab.table.records.may_send(LANE0) == 0
     assert lab.checkpoint(lease, 4, beyond=9) == (ACCEPTED, None)  # 6 is not done, 7 to 15 are
-    assert lab.table.may_send(P0) == 9
+    assert lab.table.records.may_send(LANE0) == 9
 
 
 # --- the full window --------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def blocked_lab() -> tuple[Lab, str]:
     lab = Lab(Limits(window_messages=2, blocked_report_after=30.0))
     lease = lab.run()
     lab.send(0, 1)
-    lab.table.block(P0, lab.now)
+    lab.table.records.buffered(LANE0, lab.now)
     return lab, lease
 
 
@@ -216,30 +216,30 @@ def test_a_window_that_stays_full_is_reported_once() -> None:
     lab, _ = blocked_lab()
     assert lab.partition().held.blocked_since == lab.now
     lab.now += 30.0
-    lab.table.block(P0, lab.now)
+    lab.table.records.buffered(LANE0, lab.now)
     assert lab.commands(Report) == []
     lab.now += 0.1
-    lab.table.block(P0, lab.now)
+    lab.table.records.buffered(LANE0, lab.now)
     (report,) = lab.commands(Report)
     assert report.level == "warning"
     assert report.partition == P0
     assert (report.fields["outstanding"], report.fields["delivered"]) == (2, 1)
     lab.now += 100.0
-    lab.table.block(P0, lab.now)
+    lab.table.records.buffered(LANE0, lab.now)
     assert lab.commands(Report) == []
 
 
 def test_a_checkpoint_that_makes_room_ends_the_block_and_the_next_one_is_reported_again() -> None:
     lab, lease = blocked_lab()
     lab.now += 31.0
-    lab.table.block(P0, lab.now)
+    lab.table.records.buffered(LANE0, lab.now)
     lab.checkpoint(lease, 1)
     assert lab.partition().held.blocked_since is None
     lab.commands(Report)
     lab.send(2, 3)
-    lab.table.block(P0, lab.now)
+    lab.table.records.buffered(LANE0, lab.now)
     lab.now += 31.0
-    lab.table.block(P0, lab.now)
+    lab.table.records.buffered(LANE0, lab.now)
     assert len(lab.commands(Report)) == 1
 
 
@@ -247,5 +247,5 @@ def test_only_a_running_partition_is_blocked() -> None:
     lab, lease = blocked_lab()
     lab.fail(lease)
     assert lab.state() is State.BACKING_OFF
-    lab.table.block(P0, lab.now)
+    lab.table.records.buffered(LANE0, lab.now)
     assert lab.partition().holding is None

@@ -16,7 +16,7 @@ from sidecar.partitions.vocabulary import (
     State,
 )
 
-from .lab import P0, P1, Lab
+from .lab import LANE0, P0, P1, Lab
 
 CRITICAL = ErrorAction.CRITICAL
 DRAIN = 2.0
@@ -42,7 +42,7 @@ def failed(offset: int = 5) -> tuple[Lab, DeadLetter]:
 
 
 def answer(lab: Lab, letter: DeadLetter, offset: int = 5, error: str = "") -> None:
-    lab.table.dead_lettered(P0, offset, letter, error, DRAIN, lab.now)
+    lab.table.records.dead_lettered(LANE0, offset, letter, error, DRAIN, lab.now)
 
 
 # --- a record is decided upon -----------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ def test_an_error_that_names_no_outstanding_record_halts(offset: int | None) -> 
 
 def test_a_record_voided_by_a_pause_still_counts_as_delivered() -> None:
     lab = sent()
-    lab.table.pause_lease(1, Pausing(1, 4), lab.now)
+    lab.table.streams.pause(1, Pausing(1, 4), lab.now)
     assert lab.fail("L1", CRITICAL, offset=7)[0] is ErrorOutcome.DEAD_LETTERED
     assert {*lab.partition().dead} == {7}
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_after_the_failing_record_cancels_its_dead_letter() -> None
     lab.table.rewound(P0)
     lab.send(2, 4)
     answer(lab, letter)
-    lab.table.sent(P0, 6, 9, 4, 40, None, lab.now)
+    lab.table.records.sent(LANE0, 6, 9, 4, 40, None, lab.now)
     assert lab.checkpoint("L2", 9)[0] is CheckpointOutcome.ACCEPTED
     assert (lab.partition().skip, lab.partition().offsets.resume_at) == (set(), 10)
 
@@ -232,7 +232,7 @@ def test_only_the_answer_to_the_latest_dead_letter_counts() -> None:
 def test_where_the_log_has_no_such_record_the_partition_halts() -> None:
     """There is nothing to keep, and the lambda would fail at it for ever."""
     lab, letter = failed()
-    lab.table.no_such_record(P0, 5, DRAIN, lab.now)
+    lab.table.records.no_such_record(LANE0, 5, DRAIN, lab.now)
     answer(lab, letter)
     assert (lab.partition().skip, lab.partition().dead, lab.table.counts.dead_letters) == (set(), {}, 0)
 
@@ -242,20 +242,20 @@ def test_where_the_log_has_no_such_record_the_partition_halts() -> None:
 
 def test_a_record_that_is_only_too_large_becomes_a_dead_letter() -> None:
     lab = sent()
-    assert lab.table.undeliverable(P0, 10, "too large", DRAIN, lab.now, readable=True)
+    assert lab.table.records.undeliverable(LANE0, 10, "too large", DRAIN, lab.now, readable=True)
     assert lab.state() is State.RUNNING
     assert lab.partition().dead[10].failure.code == "undeliverable"
     lab = sent()
-    assert not lab.table.undeliverable(P0, 10, "broken", DRAIN, lab.now)
+    assert not lab.table.records.undeliverable(LANE0, 10, "broken", DRAIN, lab.now)
     assert lab.state() is State.DRAINING
     lab = sent(Limits())
-    assert not lab.table.undeliverable(P0, 10, "too large", DRAIN, lab.now, readable=True)
+    assert not lab.table.records.undeliverable(LANE0, 10, "too large", DRAIN, lab.now, readable=True)
     assert lab.state() is State.DRAINING
 
 
 def test_a_failure_before_a_halting_record_is_handled_first() -> None:
     lab = sent()
-    lab.table.undeliverable(P0, 10, "broken", DRAIN, lab.now)
+    lab.table.records.undeliverable(LANE0, 10, "broken", DRAIN, lab.now)
     assert lab.fail("L1", CRITICAL, offset=5)[0] is ErrorOutcome.DEAD_LETTERED
     assert (lab.state(), lab.partition().trouble.failing_offset, {*lab.partition().dead}) == (
         State.STARTING,
@@ -276,7 +276,7 @@ def test_exit_halts_and_asks_for_the_end_of_the_sidecar() -> None:
 
 def test_exit_asks_for_the_end_when_a_record_cannot_be_delivered() -> None:
     lab = sent(Limits(policy=Policy.EXIT))
-    lab.table.undeliverable(P0, 10, "broken", DRAIN, lab.now)
+    lab.table.records.undeliverable(LANE0, 10, "broken", DRAIN, lab.now)
     assert lab.commands(Exit) == [Exit("words/0: broken")]
     assert lab.state() is State.DRAINING
 

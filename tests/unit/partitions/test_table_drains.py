@@ -10,7 +10,7 @@ from sidecar.partitions.vocabulary import (
     State,
 )
 
-from .lab import P0, P1, P2, Lab
+from .lab import LANE0, P0, P1, P2, Lab
 
 REBALANCE = RevokeReason.REBALANCE
 STALE = CheckpointOutcome.STALE_LEASE
@@ -27,7 +27,7 @@ def test_a_drain_stops_sending_and_takes_checkpoints_until_closed() -> None:
     assert lab.seen() == [("revoke", 1, REBALANCE, 2.0)]
     assert lab.state() is State.DRAINING
     assert lab.table.held([P0])
-    assert lab.table.may_send(P0) == 0
+    assert lab.table.records.may_send(LANE0) == 0
     assert lab.checkpoint(lease, 3)[0] is CheckpointOutcome.ACCEPTED_DRAINING
     lab.close(1, ClosedReason.REVOKED, last=5)
     assert not lab.table.held()
@@ -248,7 +248,7 @@ def test_a_lost_offset_does_not_resume_a_halted_partition() -> None:
 def test_a_lost_offset_forgets_the_failures_at_the_old_offset() -> None:
     lab = Lab()
     lab.run()
-    lab.table.undeliverable(P0, 5, "too large", 2.0, lab.now)
+    lab.table.records.undeliverable(LANE0, 5, "too large", 2.0, lab.now)
     lab.table.offset_lost(P0, 500, lab.now, "gone")
     assert lab.state() is State.RESOLVING
     lab.table.committed(P0, 500, lab.now)

@@ -15,7 +15,7 @@ from sidecar.partitions.vocabulary import (
     State,
 )
 
-from .lab import P0, P1, P2, Lab
+from .lab import LANE0, P0, P1, P2, Lab
 
 CRITICAL = ErrorAction.CRITICAL
 
@@ -101,7 +101,7 @@ def test_resume_with_skip_skips_the_failing_offset_until_a_checkpoint_passes_it(
     assert lab.table.operator.resume(P0, lab.now, skip=True) == (2, 4)
     assert lab.partition().skip == {4}
     lab.ready(2, "L2")
-    lab.table.sent(P0, 2, 6, 4, 40, [2, 3, 5, 6], lab.now)
+    lab.table.records.sent(LANE0, 2, 6, 4, 40, [2, 3, 5, 6], lab.now)
     lab.checkpoint("L2", 3)
     assert lab.partition().skip == {4}
     lab.checkpoint("L2", 5)
@@ -112,7 +112,7 @@ def test_a_skip_outlives_a_restart_before_it() -> None:
     lab = halted()
     lab.table.operator.resume(P0, lab.now, skip=True)
     lab.ready(2, "L2")
-    lab.table.sent(P0, 2, 5, 3, 30, [2, 3, 5], lab.now)
+    lab.table.records.sent(LANE0, 2, 5, 3, 30, [2, 3, 5], lab.now)
     lab.fail("L2")
     assert lab.partition().skip == {4}
     assert ("rewind", P0, 2) in lab.seen()
@@ -171,14 +171,14 @@ def undeliverable() -> Lab:
     lab = Lab()
     lab.run()
     lab.send(0, 4)
-    lab.table.undeliverable(P0, 5, "too large", 2.0, lab.now)
+    lab.table.records.undeliverable(LANE0, 5, "too large", 2.0, lab.now)
     return lab
 
 
 def test_a_record_that_cannot_be_delivered_lets_the_lambda_finish_then_halts() -> None:
     lab = undeliverable()
     assert lab.seen() == [("revoke", 1, RevokeReason.HALTED, 2.0)]
-    assert lab.table.may_send(P0) == 0
+    assert lab.table.records.may_send(LANE0) == 0
     assert lab.checkpoint("L1", 3)[0] is CheckpointOutcome.ACCEPTED_DRAINING
     lab.close(1, ClosedReason.REVOKED, last=4)
     partition = lab.partition()

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sidecar.partitions.vocabulary import ClosedReason, Policy, Progress, State, TopicPartition
+from sidecar.partitions.vocabulary import ClosedReason, Lane, Policy, Progress, State, TopicPartition
 
 from .rules_kafka import ANY, KafkaRules
 from .rules_lambda import PROCESS, LambdaRules
@@ -129,7 +129,7 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
                 assert partition.window.records == account.unprocessed
                 assert partition.window.outstanding == account.outstanding
                 assert partition.next_offset >= account.following
-            account.check_room(self.table.may_send(tp))
+            account.check_room(self.table.records.may_send(Lane(tp)))
 
     @invariant()
     def every_state_that_ends_by_itself_has_its_time(self) -> None:
@@ -151,9 +151,9 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
 
     @invariant()
     def leases_live_where_they_belong(self) -> None:
-        living = {account.held.lease: tp for tp, account in self.mine.items() if account.held is not None}
+        living = {account.held.lease: Lane(tp) for tp, account in self.mine.items() if account.held is not None}
         for lease in self.leases:
-            assert self.table.partition_of_lease(lease) == living.get(lease)
+            assert self.table.streams.lane_of(lease) == living.get(lease)
         streams = [account.held.stream for account in self.mine.values() if account.held is not None]
         assert len(streams) == len(set(streams))
         assert self.table.held() == bool(living)
@@ -189,7 +189,7 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
         self.stopped_and_started()
         for line in self.crowd.known:
             self.leaving = line.process
-            self.table.closed(line.id, ClosedReason.STOPPED, None, self.now)
+            self.table.streams.closed(line.id, ClosedReason.STOPPED, None, self.now)
             self._gone(line)
             self.obey()
         for _ in TPS:
@@ -227,7 +227,7 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
             account.progressed(said)
             account.orderly()
             self.leaving = line.process
-            self.table.closed(line.id, ClosedReason.REVOKED, said, self.now)
+            self.table.streams.closed(line.id, ClosedReason.REVOKED, said, self.now)
             self._gone(line)
             self.obey()
             self.available("well")

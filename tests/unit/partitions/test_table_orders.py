@@ -15,7 +15,7 @@ from sidecar.partitions.vocabulary import (
     State,
 )
 
-from .lab import P0, P1, Lab
+from .lab import LANE0, P0, P1, Lab
 
 DRAIN = 2.0
 
@@ -57,7 +57,7 @@ def waiting() -> Lab:
 
 def held_by_its_lambda() -> Lab:
     lab = running()
-    lab.table.pause_lease(1, Pausing(1, 5, retry_after=1.0), lab.now)
+    lab.table.streams.pause(1, Pausing(1, 5, retry_after=1.0), lab.now)
     lab.table.rewound(P0)
     lab.seen()
     return lab
@@ -196,11 +196,11 @@ def test_after_a_seek_nothing_is_sent_or_settled_until_the_client_is_moved() -> 
     lab = running()
     lab.table.operator.seek(P0, 1, lab.now)
     lab.ready(2, "L2")
-    assert lab.table.may_send(P0) == 0
+    assert lab.table.records.may_send(LANE0) == 0
     lab.partition().settle(10)
     assert lab.partition().offsets.resume_at == 1
     lab.table.rewound(P0)
-    assert lab.table.may_send(P0) > 0
+    assert lab.table.records.may_send(LANE0) > 0
 
 
 def test_seek_may_go_back_and_forgets_the_state_of_the_old_position() -> None:
@@ -240,7 +240,7 @@ def test_seek_keeps_a_pause_also_during_its_drain() -> None:
 
 def test_seek_halts_a_partition_that_is_about_to_halt() -> None:
     lab = running()
-    lab.table.undeliverable(P0, 10, "too large", DRAIN, lab.now)
+    lab.table.records.undeliverable(LANE0, 10, "too large", DRAIN, lab.now)
     assert lab.table.operator.seek(P0, 11, lab.now) == (2, State.HALTED)
     lab.wait(60.0)
     assert lab.state() is State.HALTED

@@ -15,7 +15,7 @@ from sidecar.partitions.vocabulary import (
     State,
 )
 
-from .lab import P0, Lab
+from .lab import LANE0, P0, Lab
 
 
 def paused(offset: int | None = None, *, seconds: float | None = None, checkpoint: int | None = 1) -> Lab:
@@ -25,7 +25,7 @@ def paused(offset: int | None = None, *, seconds: float | None = None, checkpoin
     lab.send(0, 9)
     lab.checkpoint(lease, checkpoint)
     lab.seen()
-    lab.table.pause_lease(1, Pausing(1, offset, "database is down", seconds), lab.now)
+    lab.table.streams.pause(1, Pausing(1, offset, "database is down", seconds), lab.now)
     return lab
 
 
@@ -39,7 +39,7 @@ def resumed(lab: Lab) -> tuple[int, int]:
 def test_nothing_is_sent_to_a_paused_partition_and_its_lease_and_resume_offset_stay() -> None:
     lab = paused()
     assert lab.state() is State.PAUSED
-    assert lab.table.may_send(P0) == 0
+    assert lab.table.records.may_send(LANE0) == 0
     assert (lab.partition().lease, lab.partition().offsets.resume_at, lab.partition().trouble.attempt) == (
         "L1",
         2,
@@ -59,10 +59,10 @@ def test_checkpoints_count_during_a_pause() -> None:
 
 def test_resume_goes_on_after_the_last_delivered_record() -> None:
     lab = paused()
-    lab.table.resume_lease(1, lab.now)
+    lab.table.streams.resume(1, lab.now)
     assert resumed(lab) == (1, 10)
     assert (lab.state(), lab.partition().trouble.reason) == (State.RUNNING, "")
-    assert lab.table.may_send(P0) > 0
+    assert lab.table.records.may_send(LANE0) > 0
 
 
 def test_a_pause_with_an_offset_goes_on_at_that_offset() -> None:
@@ -71,7 +71,7 @@ def test_a_pause_with_an_offset_goes_on_at_that_offset() -> None:
     assert lab.partition().offsets.rewind_pending
     lab.table.rewound(P0)
     assert lab.partition().window.records == 3
-    lab.table.resume_lease(1, lab.now)
+    lab.table.streams.resume(1, lab.now)
     assert resumed(lab) == (1, 5)
     lab.send(5, 9)
     assert lab.checkpoint("L1", 9)[0] is CheckpointOutcome.ACCEPTED
@@ -83,16 +83,16 @@ def test_an_offset_outside_of_the_outstanding_records_is_moved_to_their_nearer_e
 ) -> None:
     lab = paused(offset)
     assert [rewind.offset for rewind in lab.commands(Rewind)] == ([] if again is None else [again])
-    lab.table.resume_lease(1, lab.now)
+    lab.table.streams.resume(1, lab.now)
     assert resumed(lab) == (1, 10 if again is None else again)
 
 
 def test_nothing_is_sent_before_the_client_is_moved_back() -> None:
     lab = paused(5)
-    lab.table.resume_lease(1, lab.now)
-    assert lab.table.may_send(P0) == 0
+    lab.table.streams.resume(1, lab.now)
+    assert lab.table.records.may_send(LANE0) == 0
     lab.table.rewound(P0)
-    assert lab.table.may_send(P0) > 0
+    assert lab.table.records.may_send(LANE0) > 0
 
 
 def test_a_checkpoint_of_a_voided_record_counts_only_after_it_is_delivered_again() -> None:
@@ -100,7 +100,7 @@ def test_a_checkpoint_of_a_voided_record_counts_only_after_it_is_delivered_again
     lab.table.rewound(P0)
     assert lab.checkpoint("L1", 7) == (CheckpointOutcome.BEYOND_DELIVERED, 4)
     assert lab.partition().offsets.resume_at == 2
-    lab.table.resume_lease(1, lab.now)
+    lab.table.streams.resume(1, lab.now)
     lab.send(5, 7)
     assert lab.checkpoint("L1", 7)[0] is CheckpointOutcome.ACCEPTED
 
@@ -113,7 +113,7 @@ def test_when_all_records_are_voided_none_counts_as_delivered() -> None:
 def test_voided_records_do_not_count_as_completed() -> None:
     lab = paused()
     lab.checkpoint("L1", 1, beyond=5)
-    lab.table.pause_lease(1, Pausing(2, 5), lab.now)
+    lab.table.streams.pause(1, Pausing(2, 5), lab.now)
     assert lab.partition().window.records == 3
     assert lab.partition().window.outstanding == 3
 
@@ -126,25 +126,25 @@ def test_a_pause_with_retry_after_ends_by_itself() -> None:
     lab.wait(0.1)
     assert resumed(lab) == (1, 10)
     assert lab.table.next_due(lab.now) is None
-    lab.table.resume_lease(1, lab.now)  # crossed it on its way
+    lab.table.streams.resume(1, lab.now)  # crossed it on its way
     assert lab.commands(Resumed) == []
 
 
 def test_a_second_pause_replaces_the_first() -> None:
     lab = paused(seconds=5.0)
-    lab.table.pause_lease(1, Pausing(2, 7), lab.now)
+    lab.table.streams.pause(1, Pausing(2, 7), lab.now)
     assert lab.commands(Rewind) == [Rewind(P0, 7)]
     lab.wait(6.0)
     assert lab.state() is State.PAUSED
-    lab.table.resume_lease(1, lab.now)
+    lab.table.streams.resume(1, lab.now)
     assert resumed(lab) == (2, 7)
 
 
 def test_resume_without_a_pause_is_ignored() -> None:
     lab = Lab()
     lab.run()
-    lab.table.resume_lease(1, lab.now)
-    lab.table.resume_lease(99, lab.now)
+    lab.table.streams.resume(1, lab.now)
+    lab.table.streams.resume(99, lab.now)
     assert lab.table.commands == []
 
 
@@ -153,7 +153,7 @@ def test_a_pause_before_ready_ends_the_stream() -> None:
     lab.own(P0)
     lab.offer(1)
     lab.seen()
-    lab.table.pause_lease(1, Pausing(1), lab.now)
+    lab.table.streams.pause(1, Pausing(1), lab.now)
     assert lab.seen() == [("end", 1, EndReason.PROTOCOL)]
     assert lab.state() is State.STARTING
 
@@ -162,7 +162,7 @@ def test_a_pause_that_crosses_a_revoke_is_ignored() -> None:
     lab = Lab()
     lab.run()
     lab.table.revoke([P0], RevokeReason.REBALANCE, 2.0, lab.now)
-    lab.table.pause_lease(1, Pausing(1, 0), lab.now)
+    lab.table.streams.pause(1, Pausing(1, 0), lab.now)
     assert lab.state() is State.DRAINING
     assert lab.table.next_due(lab.now) == lab.now + 2.0
 
@@ -174,7 +174,7 @@ def test_a_revoke_ends_the_pause_without_resumed() -> None:
     assert lab.seen() == [("revoke", 1, RevokeReason.REBALANCE, 2.0)]
     lab.wait(1.0)
     assert lab.seen() == []
-    lab.table.resume_lease(1, lab.now)
+    lab.table.streams.resume(1, lab.now)
     assert lab.state() is State.DRAINING
     lab.close(1, ClosedReason.REVOKED, last=3)
     assert lab.partition().offsets.resume_at == 4
@@ -258,7 +258,7 @@ def test_a_paused_partition_does_not_stall_and_the_time_starts_again_afterwards(
     lab = paused()
     lab.wait(10_000.0)
     assert stalls(lab) == 0
-    lab.table.resume_lease(1, lab.now)
+    lab.table.streams.resume(1, lab.now)
     lab.wait(299.0)
     assert stalls(lab) == 0
     lab.wait(2.0)

@@ -37,9 +37,9 @@ def test_counts_are_totals_of_the_lease() -> None:
     lease = lab.run()
     lab.send(0, 9)
     for progress in (said(2, 1, "a"), said(4, 3, "a"), said(4, 3, "a"), said(None, 2, "a")):
-        assert lab.table.checkpoint(lease, progress, lab.now) == ACCEPTED
+        assert lab.table.streams.checkpoint(lease, progress, lab.now) == ACCEPTED
     assert counts(lab) == (3, 3, ("a",), 1)
-    lab.table.checkpoint(lease, Progress(5), lab.now)
+    lab.table.streams.checkpoint(lease, Progress(5), lab.now)
     assert counts(lab) == (3, 3, (), 0), "a client that says nothing of it skips nothing"
 
 
@@ -47,9 +47,9 @@ def test_a_refused_checkpoint_counts_no_skipped_record() -> None:
     lab = Lab()
     lease = lab.run()
     lab.send(0, 4)
-    outcome, _ = lab.table.checkpoint(lease, said(5, 2, "a"), lab.now)
+    outcome, _ = lab.table.streams.checkpoint(lease, said(5, 2, "a"), lab.now)
     assert outcome is CheckpointOutcome.BEYOND_DELIVERED
-    assert lab.table.checkpoint("another", said(3, 2, "a"), lab.now)[0] is CheckpointOutcome.STALE_LEASE
+    assert lab.table.streams.checkpoint("another", said(3, 2, "a"), lab.now)[0] is CheckpointOutcome.STALE_LEASE
     assert counts(lab) == (0, 0, (), 0)
 
 
@@ -58,9 +58,9 @@ def test_no_more_records_are_skipped_than_offsets_passed() -> None:
     lab = Lab()
     lease = lab.run(at=100)
     lab.send(100, 109)
-    lab.table.checkpoint(lease, said(None, 2**64 - 1), lab.now)
+    lab.table.streams.checkpoint(lease, said(None, 2**64 - 1), lab.now)
     assert counts(lab)[:2] == (0, 0)
-    lab.table.checkpoint(lease, said(104, 2**64 - 1), lab.now)
+    lab.table.streams.checkpoint(lease, said(104, 2**64 - 1), lab.now)
     assert counts(lab)[:2] == (5, 5)
 
 
@@ -68,15 +68,15 @@ def test_the_count_outlives_the_lease_and_the_names_do_not() -> None:
     lab = Lab()
     lease = lab.run()
     lab.send(0, 9)
-    lab.table.checkpoint(lease, said(4, 3, "a"), lab.now)
+    lab.table.streams.checkpoint(lease, said(4, 3, "a"), lab.now)
     lab.close(1, ClosedReason.STOPPED)
     assert counts(lab) == (3, 3, (), 0)
     lease = lab.run(stream=2)
     lab.send(5, 9)
-    lab.table.checkpoint(lease, said(6, 2, "a"), lab.now)
+    lab.table.streams.checkpoint(lease, said(6, 2, "a"), lab.now)
     assert counts(lab) == (5, 5, ("a",), 1)
     lab.table.revoke([P0], RevokeReason.REBALANCE, 1.0, lab.now)
-    lab.table.closed(2, ClosedReason.REVOKED, said(9, 4, "a"), lab.now)
+    lab.table.streams.closed(2, ClosedReason.REVOKED, said(9, 4, "a"), lab.now)
     assert counts(lab) == (7, 7, (), 0), "with the last checkpoint too"
     lab.table.forget([P0])
     assert lab.table.counts.skipped == 7
@@ -87,7 +87,7 @@ def test_the_last_checkpoint_of_an_error_counts_when_it_lies_below() -> None:
         lab = Lab()
         lease = lab.run()
         lab.send(0, 9)
-        lab.table.error(lease, Failure(ErrorAction.CRITICAL, failing), said(4, 2, "a"), lab.now)
+        lab.table.streams.error(lease, Failure(ErrorAction.CRITICAL, failing), said(4, 2, "a"), lab.now)
         assert counts(lab)[:2] == (skipped, skipped)
 
 
@@ -96,5 +96,5 @@ def test_each_document_is_logged_once() -> None:
     lease = lab.run()
     lab.send(0, 19)
     for offset, names in enumerate([("a",), ("a",), ("a", "b", "c"), ("b", "c"), ("b", "c"), (), ("b",)]):
-        lab.table.checkpoint(lease, said(offset, offset + 1, *names), lab.now)
+        lab.table.streams.checkpoint(lease, said(offset, offset + 1, *names), lab.now)
     assert named(lab) == [("a",), ("b", "c"), ("b",)]

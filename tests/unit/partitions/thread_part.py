@@ -3,6 +3,7 @@
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
     ErrorOutcome,
+    Lane,
     Lease,
     Policy,
     Progress,
@@ -25,7 +26,7 @@ class Thread(World):
         """Send what may go."""
         account = self.mine[tp]
         while account.reader.waiting and not self.in_callback:
-            room = self.table.may_send(tp)
+            room = self.table.records.may_send(Lane(tp))
             account.check_room(room)
             if room == 0 or not self._send_frame(tp, account, room):
                 return
@@ -44,7 +45,9 @@ class Thread(World):
         del waiting[: len(frame)]
         consecutive = frame[-1] - frame[0] + 1 == len(frame)
         offsets = None if consecutive else frame
-        self.table.sent(tp, frame[0], frame[-1], len(frame), RECORD_BYTES * len(frame), offsets, self.now)
+        self.table.records.sent(
+            Lane(tp), frame[0], frame[-1], len(frame), RECORD_BYTES * len(frame), offsets, self.now
+        )
         account.sent(frame)
         assert account.held is not None
         self.crowd.lines[account.held.stream].unwritten += 1
@@ -64,7 +67,7 @@ class Thread(World):
                     self.being_kept[tp] = letter
                     self.writing.append(Writing(tp, offset, letter, account.dead[offset]))
                 return 0
-            self.table.no_such_record(tp, offset, DRAIN, self.now)
+            self.table.records.no_such_record(Lane(tp), offset, DRAIN, self.now)
             del account.dead[offset]
             self.revoke_told(account, RevokeReason.HALTED)
             assert account.halt_at(self.now, DRAIN, offset)
@@ -77,7 +80,9 @@ class Thread(World):
         kept = readable and self.limits.policy is Policy.DEAD_LETTER
         if not kept:
             account.reader.waiting.clear()
-        assert self.table.undeliverable(tp, bad, "too large", DRAIN, self.now, readable=readable) == kept
+        assert (
+            self.table.records.undeliverable(Lane(tp), bad, "too large", DRAIN, self.now, readable=readable) == kept
+        )
         if kept:
             account.dead[bad] = Letter()
             return True
@@ -125,7 +130,7 @@ class Thread(World):
 
     def _ready(self, account: Account) -> None:
         assert account.held is not None
-        self.table.ready(account.held.stream, account.held.lease, self.now)
+        self.table.streams.ready(account.held.stream, account.held.lease, self.now)
         self._is_ready(account)
         self.obey()
         assert self.crowd.lines[account.held.stream].known
@@ -141,12 +146,13 @@ class Thread(World):
         line = self.crowd.lines[account.held.stream]
         while line.unwritten:
             line.unwritten -= 1
-            assert self.table.written(line.id) == line.tp
+            assert line.tp is not None
+            assert self.table.streams.written(line.id) == Lane(line.tp)
             account.held.unwritten -= 1
 
     def _checkpoint(self, lease: Lease, said: Progress) -> None:
         account = self._holder(lease)
-        outcome, delivered = self.table.checkpoint(lease, said, self.now)
+        outcome, delivered = self.table.streams.checkpoint(lease, said, self.now)
         if account is None or account.held is None:
             assert (outcome, delivered) == (CheckpointOutcome.STALE_LEASE, None)
             return

@@ -13,6 +13,7 @@ from sidecar.partitions.vocabulary import (
     EndStream,
     ErrorAction,
     Failure,
+    Lane,
     Lease,
     Limits,
     Progress,
@@ -70,19 +71,19 @@ class Town:
     def die(self, name: str) -> None:
         """Without a word: its streams break one after the other."""
         for stream in sorted(self.processes.pop(name).streams):
-            self.table.stream_lost(stream, self.now)
+            self.table.streams.lost(stream, self.now)
             self._obey()
 
     def stop(self, name: str) -> None:
         """In order."""
         for stream in sorted(self.processes.pop(name).streams):
-            self.table.closed(stream, ClosedReason.STOPPED, None, self.now)
+            self.table.streams.closed(stream, ClosedReason.STOPPED, None, self.now)
             self._obey()
 
     def _offer(self, process: Process) -> None:
         self.opened += 1
         process.streams.add(self.opened)
-        self.table.available(self.opened, process.name, MAX_MESSAGE_BYTES, self.now)
+        self.table.streams.available(self.opened, process.name, MAX_MESSAGE_BYTES, self.now)
 
     # --- time -------------------------------------------------------------------------------------------------
 
@@ -103,27 +104,27 @@ class Town:
         for assign in starting:
             if process.fails:
                 failure = Failure(ErrorAction.RESTART, message="cannot create")
-                self.table.error(assign.lease, failure, None, self.now)
+                self.table.streams.error(assign.lease, failure, None, self.now)
                 self._close(process, assign.stream, ClosedReason.ERROR)
             elif process.full:
                 self._close(process, assign.stream, ClosedReason.DECLINED)
             else:
-                self.table.ready(assign.stream, assign.lease, self.now)
+                self.table.streams.ready(assign.stream, assign.lease, self.now)
 
     def _close(self, process: Process, stream: StreamId, reason: ClosedReason) -> None:
         process.streams.discard(stream)
         process.starting = [assign for assign in process.starting if assign.stream != stream]
-        self.table.closed(stream, reason, None, self.now)
+        self.table.streams.closed(stream, reason, None, self.now)
 
     def _work(self) -> None:
         """Each running partition gets a record, and it is done at once: failures do not add up."""
         for tp in self.tps:
             partition = self.table.partitions[tp]
-            if self.table.may_send(tp) and partition.holding is not None:
+            if self.table.records.may_send(Lane(tp)) and partition.holding is not None:
                 offset = partition.offsets.resume_at
-                self.table.sent(tp, offset, offset, 1, 10, None, self.now)
-                self.table.written(partition.held.stream)
-                self.table.checkpoint(partition.held.lease, Progress(offset), self.now)
+                self.table.records.sent(Lane(tp), offset, offset, 1, 10, None, self.now)
+                self.table.streams.written(partition.held.stream)
+                self.table.streams.checkpoint(partition.held.lease, Progress(offset), self.now)
 
     def _obey(self) -> None:
         while self.table.commands:

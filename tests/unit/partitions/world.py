@@ -127,7 +127,7 @@ class World:
         self.leaving = None
 
     def _assigned(self, assign: Assign) -> None:
-        line, account = self.crowd.lines[assign.stream], self.mine[assign.partition]
+        line, account = self.crowd.lines[assign.stream], self.mine[assign.lane.partition]
         assert line.spare
         assert account.state is State.WAITING
         assert line in self.crowd.eligible(self.now)
@@ -137,11 +137,11 @@ class World:
             handover_target = account.handover_target if account.moving else ""
             ranks = [self.crowd.rank(other, self.now, handover_target) for other in self.crowd.eligible(self.now)]
             assert self.crowd.rank(line, self.now, handover_target) == min(ranks)
-        self.leases[assign.lease] = assign.partition
+        self.leases[assign.lease] = assign.lane.partition
         account.state = State.STARTING
         account.held = Held(assign.lease, assign.stream, assign.start_offset)
         account.until = self.now + self.limits.ready_timeout
-        line.tp = assign.partition
+        line.tp = assign.lane.partition
 
     def _handed_over(self, stream: StreamId, seconds: float) -> None:
         """For balance: one at a time, only what stayed for a while, only to somebody who is better placed."""

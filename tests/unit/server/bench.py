@@ -11,7 +11,7 @@ from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.config import LambdaConfig, ServerConfig
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
-from sidecar.partitions.vocabulary import Assign, Lease, StreamId, TopicPartition
+from sidecar.partitions.vocabulary import Assign, Lane, Lease, StreamId, TopicPartition
 from sidecar.producing.lambda_producer import LambdaProducer
 from sidecar.server.admin import Admin
 from sidecar.server.lambda_host import SERVICE, LambdaHost
@@ -143,7 +143,7 @@ class Bench(Generic[DeskT]):
         self, call: Call, name: str, lease: Lease, where: TopicPartition, start: int, generation: int
     ) -> None:
         """Carry out the handshake from Assigned to Ready."""
-        self.host.deliver([Assign(call.id, lease, where, start, generation)])
+        self.host.deliver([Assign(call.id, lease, Lane(where), start, generation)])
         assert (await call.expect("assigned")).lease == lease
         await call.say(ready=pb.Ready(lease=lease))
         assert await self.desks[name].expect(letters.Ready) == letters.Ready(call.id, lease)

@@ -15,6 +15,7 @@ from sidecar.partitions.vocabulary import (
     ErrorAction,
     ErrorOutcome,
     Failure,
+    Lane,
     Pausing,
     Progress,
     Resumed,
@@ -30,7 +31,7 @@ Code = grpc.StatusCode
 
 async def test_offset_zero_is_a_valid_offset(wire: Wire, client: Client) -> None:
     call, stream = await wire.available(client)
-    wire.deli.say(Assign(stream, "L1", P0, 0, 1))
+    wire.deli.say(Assign(stream, "L1", Lane(P0), 0, 1))
     assert (await call.expect("assigned")).HasField("start_offset")
     await call.say(closed=pb.Closed(reason=pb.CLOSED_REASON_STOPPED, last_checkpoint=entry("", 0)))
     assert (await wire.deli.expect(letters.Closed)).last == Progress(0)
@@ -42,7 +43,7 @@ async def test_a_delivery_to_an_ended_stream_is_ignored(wire: Wire, client: Clie
     await wire.deli.expect(letters.StreamLost)
     wire.host.deliver(
         [
-            Assign(stream, "L1", P0, 0, 1),
+            Assign(stream, "L1", Lane(P0), 0, 1),
             letters.Send(stream, b""),
             Revoke(stream, RevokeReason.LOST, 0.0),
             EndStream(stream, EndReason.TOO_LATE, "too late"),

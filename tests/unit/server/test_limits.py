@@ -9,7 +9,7 @@ import pytest
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.mail import letters
-from sidecar.partitions.vocabulary import Assign, CheckpointOutcome, ErrorOutcome, Resumed
+from sidecar.partitions.vocabulary import Assign, CheckpointOutcome, ErrorOutcome, Lane, Resumed
 from sidecar.server import calls, lambda_host, reading, refusals, stream
 from sidecar.server.refusals import FORGIVEN_CALLS_PER_S, FREE_CALLS, MAX_DELAY_S, Refusals
 
@@ -55,7 +55,7 @@ async def test_a_process_has_few_spare_streams(wire: Wire, client: Client) -> No
     # The limit is for one process of one lambda; a stream that gets a partition makes room.
     await wire.available(client, process_id="p2")
     await wire.available(client, "scribe")
-    wire.deli.say(Assign(spares[0][1], "L1", P0, 0, 1))
+    wire.deli.say(Assign(spares[0][1], "L1", Lane(P0), 0, 1))
     await spares[0][0].expect("assigned")
     await wire.available(client)
     # So does one that ends.

@@ -14,6 +14,7 @@ from sidecar.partitions.vocabulary import (
     ClosedReason,
     EndReason,
     EndStream,
+    Lane,
     Progress,
     Revoke,
     RevokeReason,
@@ -45,7 +46,7 @@ async def test_from_the_offer_to_the_records(lab: Lab) -> None:
     available = await lab.deli.expect(letters.Available)
     assert (available.process_id, available.max_message_bytes) == ("p1", frames.DEFAULT_MESSAGE_BYTES)
 
-    lab.host.deliver([Assign(available.stream, "lease-1", TopicPartition("raw", 7), 40, 2)])
+    lab.host.deliver([Assign(available.stream, "lease-1", Lane(TopicPartition("raw", 7)), 40, 2)])
     assigned = await stream.expect("assigned")
     assert assigned == pb.Assigned(lease="lease-1", topic="raw", partition=7, start_offset=40, attempt=2)
 
@@ -113,7 +114,7 @@ async def test_closed_without_a_checkpoint_and_with_an_unknown_reason(lab: Lab) 
 
 async def test_declined_instead_of_ready(lab: Lab) -> None:
     stream = await lab.spare()
-    lab.host.deliver([Assign(stream.id, "lease-1", TopicPartition("raw", 0), 0, 1)])
+    lab.host.deliver([Assign(stream.id, "lease-1", Lane(TopicPartition("raw", 0)), 0, 1)])
     await stream.expect("assigned")
     await stream.say(closed=pb.Closed(reason=pb.CLOSED_REASON_DECLINED))
     assert (await lab.deli.expect(letters.Closed)).reason is ClosedReason.DECLINED

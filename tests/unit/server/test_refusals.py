@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.mail import letters
-from sidecar.partitions.vocabulary import Assign
+from sidecar.partitions.vocabulary import Assign, Lane
 from sidecar.server import arrivals
 from sidecar.server.frames import InvalidFrameError, parse
 
@@ -138,7 +138,7 @@ async def test_an_invalid_frame_after_ready(wire: Wire, client: Client, frame: p
 @pytest.mark.parametrize("frame", [pb.LambdaFrame(pause=pb.Pause(number=1)), pb.LambdaFrame(resume=pb.Resume())])
 async def test_a_pause_before_ready_is_out_of_order(wire: Wire, client: Client, frame: pb.LambdaFrame) -> None:
     call, stream = await wire.available(client)
-    wire.deli.say(Assign(stream, "L1", P0, 0, 1))
+    wire.deli.say(Assign(stream, "L1", Lane(P0), 0, 1))
     await call.expect("assigned")
     await call.send(frame)
     status, told = await call.ended()

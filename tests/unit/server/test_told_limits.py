@@ -114,10 +114,10 @@ async def test_times_of_a_stream(wire: Wire, client: Client, creating: bool) -> 
     table = PartitionTable(Limits(), lambda: "lease", lambda: 0.0)
     table.assigned([P0])
     table.resolved(P0, 0, 0.0, committed=True)
-    table.available(1, "p1", 1000, 0.0)
+    table.streams.available(1, "p1", 1000, 0.0)
     if not creating:
-        table.ready(1, "lease", 0.0)
-        table.error("lease", Failure(ErrorAction.RESTART), None, 0.0)
+        table.streams.ready(1, "lease", 0.0)
+        table.streams.error("lease", Failure(ErrorAction.RESTART), None, 0.0)
     due = (limits.ready_timeout_ms if creating else limits.close_timeout_ms) / 1000
 
     def ended(now: float) -> list[EndReason]:

@@ -1,0 +1,84 @@
+"""What is remembered of partitions, and where they start.
+
+Owned by the consumer thread.
+"""
+
+from collections.abc import Mapping
+from time import time
+
+from sidecar.cluster.origins import Origins
+from sidecar.config.lambdas import LambdaConfig
+from sidecar.consuming.starts import Known, Lost, NotYet, Start, start_of
+from sidecar.consuming.subscription import Subscription
+from sidecar.mail.facts import Commit, Origin, TopicFacts
+from sidecar.partitions.partition import Partition
+from sidecar.partitions.vocabulary import State, TopicPartition
+
+
+class History:
+    """The topics to which one lambda's offsets belong, and its last commits of partitions that it had before."""
+
+    def __init__(self, origins: Origins, subscription: Subscription, config: LambdaConfig) -> None:
+        self._origins = origins
+        self._subscription = subscription
+        self._config = config
+        self._left: dict[TopicPartition, Commit] = {}
+
+    def resolved(self, tp: TopicPartition, origin: Origin) -> None:
+        """The partition has a resume offset, which belongs to the topic of this origin."""
+        self._origins[tp] = origin
+        self._left.pop(tp, None)
+
+    def forget(self, tp: TopicPartition, committed: int | None) -> None:
+        """The partition is no longer assigned to us, and this was its committed offset."""
+        if committed is not None:
+            self._left[tp] = Commit(committed, self._origins.get(tp))
+        self._origins.forget(tp)
+
+    def is_anew(self, tp: TopicPartition) -> bool:
+        """Whether the topic was made anew since the partition was resolved."""
+        origin, facts = self._origins.get(tp), self._subscription.facts(tp.topic)
+        if origin is None or facts is None or not facts.id:
+            return False
+        return bool(origin.topic_id) and origin.topic_id != facts.id
+
+    def concerned(self, facts: Mapping[str, TopicFacts]) -> list[TopicPartition]:
+        """The partitions whose commits tell how the group began to consume these topics."""
+        alike = {name for topic in facts for name in self._subscription.alike(topic)}
+        known = {name: self._subscription.facts(name) for name in alike | facts.keys()} | {
+            name: fact for name, fact in facts.items() if fact.error is None
+        }
+        return [
+            TopicPartition(name, number)
+            for name, fact in known.items()
+            if fact is not None
+            for number in range(len(fact.leaders))
+        ]
+
+    def start(
+        self, partition: Partition, commits: Mapping[TopicPartition, Commit], facts: TopicFacts | None
+    ) -> Start:
+        """Where the partition starts."""
+        tp = partition.tp
+        if facts is not None and self._subscription.is_former(tp.topic, facts.id):
+            return NotYet("the brokers do not agree yet which topic has this name")
+        held = self._origins.get(tp)
+        if partition.state is State.RESOLVING or held is None:
+            return start_of(
+                tp,
+                commits,
+                facts,
+                self._left.get(tp),
+                self._config.start,
+                round(time() * 1000),
+                appeared=tp.topic in self._subscription.appeared,
+                alike=self._subscription.alike(tp.topic),
+            )
+        # The topic was made anew while the partition was assigned to us: the committed offset is the old topic's.
+        if facts is None or facts.error is not None:
+            return NotYet("the topic was made anew, and is not there")
+        if facts.id == held.topic_id:
+            return Known(partition.offsets.resume_at, held)
+        offset = partition.offsets.resume_at if partition.offsets.committed is None else partition.offsets.committed
+        why = f"the topic was deleted and made anew: its id was {held.topic_id} and is {facts.id} now"
+        return Lost(max(offset, 0), Origin(facts.id, 0, round(time() * 1000)), why)

@@ -1,0 +1,49 @@
+"""What follows when the log of a partition does not have the offset at which it would go on.
+
+Owned by the consumer thread.
+"""
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Literal
+
+from structlog.typing import FilteringBoundLogger
+
+from sidecar.mail.facts import Edges
+from sidecar.partitions.table import PartitionTable
+from sidecar.partitions.vocabulary import TopicPartition
+
+Policy = Literal["earliest", "latest", "halt"]
+"""`on_offset_lost` of the config."""
+
+
+class LostOffsets:
+    """Does what the policy says."""
+
+    def __init__(self, table: PartitionTable, policy: Policy, log: FilteringBoundLogger) -> None:
+        self._table = table
+        self._policy = policy
+        self._log = log
+
+    def lost(
+        self, tp: TopicPartition, offset: int, resume_at: int, edges: Edges, text: str
+    ) -> tuple[int, Callable[[], None]]:
+        """The log does not have ``offset``. Returns the offset to which the client is to be moved, and what is to be
+        done after that."""
+        to = edges.latest if self._policy == "latest" else edges.earliest
+
+        def lose() -> None:
+            halts = self._policy == "halt"
+            self._log.error(
+                "offset lost: " + ("halting" if halts else f"going on at the {self._policy}"),
+                topic=tp.topic,
+                partition=tp.partition,
+                offset=offset,
+                place=resume_at,
+                earliest=edges.earliest,
+                latest=edges.latest,
+                reason=text,
+            )
+            self._table.offset_lost(tp, to, monotonic(), text, halt=halts)
+
+        return to, lose

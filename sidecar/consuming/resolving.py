@@ -1,0 +1,244 @@
+"""Finds the resume offset of each partition that Kafka assigned.
+
+Owned by the consumer thread, which does not wait for answers. `auto.offset.reset` is `error`, so librdkafka never
+resets an offset by itself: a group without a committed offset starts where the config says, and the loss of a
+committed offset is logged with its numbers before anything moves.
+
+Each partition is resolved by itself, in three steps:
+
+1. Ask for the topics and then for the group's committed offsets.
+2. Ask where the logs begin and end, of the partitions without a usable committed offset.
+3. Move these partitions to their resume offsets (`Positions`).
+
+A new resume offset is committed before the first record is sent (`PartitionTable.resolved`). Otherwise, if the
+process died, the next start could choose another one.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+
+from confluent_kafka import KafkaError
+from structlog.typing import FilteringBoundLogger
+
+from sidecar.cluster.inquiries import Inquiries
+from sidecar.consuming.fetching import Fetching
+from sidecar.consuming.history import History
+from sidecar.consuming.lost_offsets import LostOffsets
+from sidecar.consuming.positions import Positions
+from sidecar.consuming.starts import Begin, Known, Lost, NotYet
+from sidecar.consuming.subscription import Subscription
+from sidecar.mail.facts import Commit, Edges, TopicFacts
+from sidecar.partitions.partition import Partition
+from sidecar.partitions.table import PartitionTable
+from sidecar.partitions.vocabulary import State, TopicPartition, short
+
+RETRY_AFTER_S = 0.5
+"""Seconds until a question is asked again, if the answer is missing or not sufficient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The log does not have the offset that the client asked for."""
+
+
+Reason = Begin | Lost | Gone
+"""Why we ask where a partition's log begins and ends."""
+
+
+class Resolving:
+    """Resolves one lambda's partitions."""
+
+    def __init__(
+        self,
+        table: PartitionTable,
+        positions: Positions,
+        fetching: Fetching,
+        history: History,
+        subscription: Subscription,
+        inquiries: Inquiries,
+        losses: LostOffsets,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._table = table
+        self._positions = positions
+        self._fetching = fetching
+        self._history = history
+        self._subscription = subscription
+        self._inquiries = inquiries
+        self._losses = losses
+        self._log = log
+        self._unresolved: set[TopicPartition] = set()
+        self._gone: set[TopicPartition] = set()
+        self._retry_at = 0.0
+        self._asking: object = None
+        """Identifies the questions that are under way; answers to older ones are ignored."""
+        self._last_logged = ""
+
+    def assigned(self, tps: Iterable[TopicPartition]) -> None:
+        """Kafka assigned these partitions."""
+        self._unresolved.update(tps)
+        self._asking = None  # the questions that are under way do not include these partitions
+        self._retry_at = 0.0
+
+    def forget(self, tps: Iterable[TopicPartition]) -> None:
+        """These partitions are no longer assigned to us."""
+        for tp in tps:
+            partition = self._table.partitions.get(tp)
+            self._history.forget(tp, None if partition is None else partition.offsets.committed)
+            self._unresolved.discard(tp)
+            self._gone.discard(tp)
+            self._positions.forget(tp)
+
+    def stop(self) -> None:
+        """All partitions are being released: resolve none any more, and ignore answers that still arrive."""
+        self._asking = None
+        self._unresolved.clear()
+        self._gone.clear()
+
+    def offset_gone(self, tp: TopicPartition) -> None:
+        """The log does not have the offset that was fetched. The client reports it only once, so note it."""
+        self._gone.add(tp)
+
+    def learned(self) -> None:
+        """The `Subscription` has news of the topics: resolve the partitions of a topic that was made anew."""
+        for tp, partition in self._table.partitions.items():
+            if tp not in self._unresolved and not partition.leaves and self._history.is_anew(tp):
+                # The client may have gone on from the old offset in the new topic, and the lambda handles its
+                # records.
+                self._unresolved.add(tp)
+                self._asking, self._retry_at = None, 0.0
+
+    def work(self) -> None:
+        """Ask about partitions that are not resolved. Called in each turn."""
+        if (self._unresolved or self._gone) and self._asking is None and monotonic() >= self._retry_at:
+            self._ask()
+
+    # --- first step: the topics, and the group's committed offsets ---------------------------------------------
+
+    def _ask(self) -> None:
+        asking = self._asking = object()
+        partitions = {tp: self._table.partitions[tp] for tp in self._unresolved | self._gone}
+
+        def topics_told(facts: Mapping[str, TopicFacts]) -> None:
+            if self._asking is asking:
+                self._inquiries.commits(self._history.concerned(facts), partial(commits_told, facts))
+
+        def commits_told(
+            facts: Mapping[str, TopicFacts], commits: Mapping[TopicPartition, Commit] | KafkaError
+        ) -> None:
+            # Commits are asked for after the topics. So a committed offset belongs to the topic that was described,
+            # or to an earlier one with its name, never to a later one that we have not seen.
+            if self._asking is asking:
+                self._asking = None
+                self._decide(partitions, facts, commits)
+
+        self._inquiries.topics(sorted({tp.topic for tp in partitions}), topics_told)
+
+    def _decide(
+        self,
+        partitions: Mapping[TopicPartition, Partition],
+        facts: Mapping[str, TopicFacts],
+        commits: Mapping[TopicPartition, Commit] | KafkaError,
+    ) -> None:
+        self._retry_at = monotonic() + RETRY_AFTER_S
+        if isinstance(commits, KafkaError):
+            self._wait(partitions, f"cannot ask Kafka for the group's offsets: {commits.str()}")
+            return
+        reasons: dict[TopicPartition, Reason] = {}
+        now = monotonic()
+        for tp, partition in partitions.items():
+            if self._table.partitions.get(tp) is not partition:
+                continue  # it was revoked, and may have been assigned again
+            if tp not in self._unresolved:
+                reasons[tp] = Gone()
+                continue
+            fact = facts.get(tp.topic)
+            if fact is None or (fact.error is not None and fact.error.code() < 0):
+                fact = self._subscription.facts(tp.topic)  # not answered: take the last answer about the topics
+            start = self._history.start(partition, commits, fact)
+            match start:
+                case Known(offset, origin):
+                    # The client reads from this offset already, and some records may be buffered.
+                    self._history.resolved(tp, origin)
+                    self._unresolved.discard(tp)
+                    if partition.state is State.RESOLVING:
+                        self._table.resolved(tp, offset, now, committed=True)
+                        # The partition may still be paused in the client, from an earlier assignment that our own
+                        # state has forgotten. So treat it like one that was moved.
+                        self._positions.begin(tp)
+                case NotYet(why):
+                    self._wait([tp], why)
+                case _ if fact is not None and not fact.has_leader(tp.partition):
+                    self._wait([tp], "no broker leads the partition")
+                case _:
+                    reasons[tp] = start
+        if reasons:
+            asking = self._asking = object()
+            self._inquiries.edges([*reasons], partial(self._apply_edges, asking, partitions, reasons))
+        elif not self._unresolved:
+            self._last_logged = ""
+
+    def _wait(self, tps: Iterable[TopicPartition], why: str) -> None:
+        """These partitions cannot be resolved yet; the questions are asked again later."""
+        if why != self._last_logged:
+            self._log.warning("a partition cannot start yet; asking again", reason=why, partitions=short(tps))
+        self._last_logged = why
+        for tp in tps:
+            if tp in self._table.partitions:
+                self._table.not_resolved(tp, why)
+
+    # --- second step: where the logs begin and end ---------------------------------------------------------------
+
+    def _apply_edges(
+        self,
+        asking: object,
+        partitions: Mapping[TopicPartition, Partition],
+        reasons: Mapping[TopicPartition, Reason],
+        answers: Mapping[TopicPartition, Edges | KafkaError],
+    ) -> None:
+        if self._asking is not asking:
+            return
+        self._asking = None
+        moves: dict[TopicPartition, int] = {}
+        resolutions: list[Callable[[], None]] = []
+        begun: dict[str, list[TopicPartition]] = {}
+        for tp, reason in reasons.items():
+            partition, edges = partitions[tp], answers[tp]
+            if self._table.partitions.get(tp) is not partition:
+                continue
+            if isinstance(edges, KafkaError):
+                self._wait([tp], f"cannot ask Kafka where the log begins and ends: {edges.str()}")
+                continue
+            if isinstance(reason, Begin):
+                begun.setdefault(reason.why, []).append(tp)
+            moves[tp], resolve = self._resolution(partition, reason, edges)
+            resolutions.append(resolve)
+            self._unresolved.discard(tp)
+            self._gone.discard(tp)  # without a committed offset this error is expected
+        for why, tps in begun.items():
+            self._log.info(why, partitions=short(tps))
+        self._positions.move(moves)
+        for resolve in resolutions:
+            resolve()
+
+    def _resolution(self, partition: Partition, reason: Reason, edges: Edges) -> tuple[int, Callable[[], None]]:
+        """The offset to which the client is moved, and what is to be done after that."""
+        tp, resume_at = partition.tp, partition.offsets.resume_at
+        match reason:
+            case Begin(at, origin):
+                self._history.resolved(tp, origin)
+                begin = edges.earliest if at == "earliest" else edges.latest
+                return begin, partial(self._table.resolved, tp, begin, monotonic(), committed=False)
+            case Lost(offset, origin, why):
+                self._history.resolved(tp, origin)
+                text = f"{why}; the group's offset was {offset}, the log has {edges.earliest} to {edges.latest}"
+                return self._losses.lost(tp, offset, offset, edges, text)
+            case Gone():
+                wanted = self._fetching.next_offset.get(tp, resume_at)
+                if edges.earliest <= wanted <= edges.latest:
+                    # The error was an answer to an older request: the log has the offset. Read from it again.
+                    return wanted, lambda: None
+                text = f"offset {wanted} is not in the log, which has {edges.earliest} to {edges.latest}"
+                return self._losses.lost(tp, wanted, max(resume_at, 0), edges, text)
