@@ -16,8 +16,8 @@ from pathlib import Path
 from sidecar.config.base import Wrong
 from sidecar.config.environment import with_interpreter_first
 from sidecar.config.lambdas import LambdaConfig
+from sidecar.config.mistakes import Mistake, dotted
 from sidecar.config.model import Config, TlsConfig
-from sidecar.config.source import Mistake, dotted
 
 _FILE = ("file", "beside the config file and in the working directory")
 _MODULE = ("module", "in the working directory and on Python's path")
@@ -25,7 +25,12 @@ SERVE = "sdk_python.serve"
 
 
 def cannot_run(config: Config, environ: Mapping[str, str]) -> Iterator[Wrong]:
-    """Mistakes that would keep the sidecar or its processes from running on this machine."""
+    """Mistakes that would keep the sidecar or its processes from running on this machine, with their lines."""
+    for wrong in _found(config, environ):
+        yield wrong._replace(line=config.line(wrong.loc))
+
+
+def _found(config: Config, environ: Mapping[str, str]) -> Iterator[Wrong]:
     if config.server.tls is not None:
         yield from _tls(config.server.tls)
     yield from _socket(config)
@@ -44,7 +49,7 @@ def doubtful(config: Config, environ: Mapping[str, str]) -> Iterator[Wrong]:
 
 def as_mistake(wrong: Wrong) -> Mistake:
     """The mistake with its path as a text."""
-    return Mistake(dotted(wrong.loc), wrong.message, wrong.hint)
+    return Mistake(dotted(wrong.loc), wrong.message, wrong.hint, wrong.line)
 
 
 def _serves(one: LambdaConfig) -> bool:
@@ -57,8 +62,9 @@ def _tls(tls: TlsConfig) -> Iterator[Wrong]:
         # Without a password OpenSSL would ask for one on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
     except (ssl.SSLError, ValueError, OSError) as error:
-        reason = getattr(error, "reason", None) or error
-        message = f"the certificate {tls.certificate} and the key {tls.key} cannot be used: {reason}"
+        reason = getattr(error, "reason", None)
+        because = f": {reason}" if reason else ""
+        message = f"the certificate {tls.certificate} and the key {tls.key} cannot be used{because}"
         yield Wrong(("server", "tls"), message, "they must be PEM, and the key the certificate's own, not encrypted")
     if tls.client_ca is not None:
         try:
