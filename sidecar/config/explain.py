@@ -31,6 +31,7 @@ _KINDS = {
     "tuple_type": "a list",
     "path_type": "a path",
 }
+_LISTS = (("topics",), ("produce",))
 _MAPPINGS = frozenset({"dict_type", "mapping_type", "model_type"})
 
 _BOUNDS = {
@@ -102,8 +103,14 @@ def _how_to_write(kind: str, value: Any, loc: Loc) -> str:
         return "give it a value, or delete the key"
     if loc[-1:] == ("listen",):
         return "write host:port, as in 127.0.0.1:50051"
-    if kind != "string_type" or isinstance(value, list | tuple | Mapping):
-        return ""
+    if kind.startswith("int_"):
+        return "write digits only"
+    return _how_to_write_a_text(value, loc) if kind == "string_type" else ""
+
+
+def _how_to_write_a_text(value: Any, loc: Loc) -> str:
+    if isinstance(value, list | tuple | Mapping):
+        return "write names, as in [orders, audit]" if loc[-2:-1] in _LISTS else "write one text"
     unquoted = "YAML reads yes, no, on and off so: " if isinstance(value, bool) else ""
     return f"{unquoted}put it in quotes"
 

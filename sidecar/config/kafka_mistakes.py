@@ -20,7 +20,9 @@ from sidecar.config.kafka_properties import (
     built,
     is_embedded,
 )
+from sidecar.config.mistakes import joined
 from sidecar.config.units import quoted
+from sidecar.redact import is_secret
 
 
 class Problem(NamedTuple):
@@ -33,7 +35,7 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         text = f"{self.name}: {self.message}" if self.name else self.message
-        return f"{text}; {self.hint}" if self.hint else text
+        return joined(text, self.hint)
 
 
 def check(properties: Mapping[Any, Any]) -> list[str]:
@@ -78,6 +80,8 @@ def _refused(name: Any, value: Any) -> Problem | None:
 
 def _no_value(name: str, value: Any) -> Problem:
     """The mistake of a property whose value is no text, number or boolean."""
+    if isinstance(value, Mapping) and is_secret(name):  # such as a password that begins with `{`
+        return Problem(name, "expected a value, not a mapping", "put it in quotes")
     if isinstance(value, Mapping):
         inner = next(iter(value), "...")
         return Problem(name, "expected a value, not a mapping", f"write the name in one piece: {name}.{inner}")
@@ -89,12 +93,14 @@ def _no_value(name: str, value: Any) -> Problem:
 
 _NUMBER_OF = {".ms": "milliseconds", ".bytes": "bytes", ".kbytes": "kilobytes"}
 _MAX_NUMBER = 2**31 - 1
+_FRACTIONS = frozenset({"linger.ms", "queue.buffering.max.ms"})
+"""These may have a fraction of a millisecond."""
 
 
 def _misread(name: str, text: str) -> Problem | None:
     """Values that librdkafka would read as others: of `45s` it takes the 45, and of 3000000000 the lowest 32 bits."""
     unit = next((unit for ending, unit in _NUMBER_OF.items() if name.endswith(ending)), None)
-    if unit is not None:
+    if unit is not None and name not in _FRACTIONS:
         if not re.fullmatch(r"-?[0-9]+", text):
             return Problem(
                 name, f"expected a number of {unit}, not {quoted(text)}", "write digits only, without a unit"

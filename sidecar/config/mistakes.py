@@ -30,7 +30,7 @@ class Mistake:
 
     def __str__(self) -> str:
         text = f"{self.path}: {self.message}" if self.path else self.message
-        return f"{text}; {self.hint}" if self.hint else text
+        return joined(text, self.hint)
 
     def without(self, secrets: Iterable[str]) -> Mistake:
         """The mistake with each secret masked, wherever a message happens to quote it."""
@@ -38,6 +38,13 @@ class Mistake:
         for secret in secrets:
             path, message, hint = (text.replace(secret, MASK) for text in (path, message, hint))
         return Mistake(path, message, hint, self.line)
+
+
+def joined(text: str, hint: str) -> str:
+    """A problem and its remedy in one line."""
+    if not hint:
+        return text
+    return f"{text} {hint[0].upper()}{hint[1:]}" if text.endswith("?") else f"{text}; {hint}"
 
 
 def dotted(loc: Loc) -> str:

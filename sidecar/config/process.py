@@ -14,6 +14,7 @@ MAX_ARGUMENT_BYTES = 128 * 1024
 """The length of one argument or environment variable of a program on Linux, with the NUL at its end."""
 
 _OF_SHELLS = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"})
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=", re.ASCII)
 
 UNPASSABLE = "has a NUL or half of a surrogate pair in it, which cannot be passed on"
@@ -71,19 +72,26 @@ def environment(value: Any) -> dict[str, str]:
     made: dict[str, str] = {}
     for name, one in value.items():
         if not isinstance(name, str) or not name or "=" in name or not is_passable(name):
-            shown = repr(name.partition("=")[0]) if isinstance(name, str) else repr(name)
-            raise mistake(f"{shown}{_rest(name)} cannot be the name of an environment variable")
+            raise mistake(f"{_shown(name)} cannot be the name of an environment variable")
         if not isinstance(one, str | int | float):
-            raise mistake(f"the value of {name} must be a text, a number or a boolean", f"as in env: {{{name}: ...}}")
+            message = f"the value of {_shown(name)} must be a text, a number or a boolean"
+            raise mistake(message, "as in env: {LOG: verbose}")
         text = str(one).lower() if isinstance(one, bool) else str(one)
         if not is_passable(text):
-            raise mistake(f"the value of {name} {UNPASSABLE}")
+            raise mistake(f"the value of {_shown(name)} {UNPASSABLE}")
         if _too_long(f"{name}={text}"):
-            raise mistake(f"{name} is too long: a program takes {MAX_ARGUMENT_BYTES - 1} bytes in one variable")
+            raise mistake(
+                f"{_shown(name)} is too long: a program takes {MAX_ARGUMENT_BYTES - 1} bytes in one variable"
+            )
         made[name] = text
     return made
 
 
-def _rest(name: Any) -> str:
-    """Describe the text after a `=` without showing it: it is probably a value, and may be a secret."""
-    return " with a `=` after it" if isinstance(name, str) and "=" in name else ""
+def _shown(name: Any) -> str:
+    """The name of a variable for a message. What does not look like one may be a value, and a secret."""
+    if not isinstance(name, str):
+        return repr(name)
+    first, equals, _ = name.partition("=")
+    if not _NAME.fullmatch(first):
+        return "a key in it"
+    return f"{first!r} with a `=` after it" if equals else first

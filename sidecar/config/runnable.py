@@ -16,11 +16,12 @@ from pathlib import Path
 from sidecar.config.base import Wrong
 from sidecar.config.environment import with_interpreter_first
 from sidecar.config.lambdas import LambdaConfig
-from sidecar.config.mistakes import Mistake, dotted
+from sidecar.config.mistakes import Mistake, dotted, key_shown
 from sidecar.config.model import Config, TlsConfig
+from sidecar.redact import masked
 
-_FILE = ("file", "beside the config file and in the working directory")
-_MODULE = ("module", "in the working directory and on Python's path")
+_FILE = ("file", "beside the config file or in the working directory")
+_MODULE = ("module", "in the working directory or on Python's path")
 SERVE = "sdk_python.serve"
 
 
@@ -90,19 +91,20 @@ def _program(name: str, one: LambdaConfig, environ: Mapping[str, str]) -> Iterat
     if one.command is None:
         return
     program = one.command[0]
+    named = masked(key_shown(program))
     path = with_interpreter_first({**environ, **(one.env or {})})["PATH"]
     # A name with a slash is relative to the directory in which it runs.
     found = shutil.which(str((one.cwd or Path.cwd()) / program) if "/" in program else program, path=path)
     if found is None:
         hint = "is it installed, executable and in PATH?" if "/" not in program else "is it there, and executable?"
-        yield Wrong(("lambdas", name, "command"), f"the program {program!r} cannot be found", hint)
+        yield Wrong(("lambdas", name, "command"), f"the program {named!r} cannot be found", hint)
 
 
 def _plugins(config: Config, name: str, one: LambdaConfig, environ: Mapping[str, str]) -> Iterator[Wrong]:
     for key, text in (("plugin", one.plugin), ("document_lambda", one.document_lambda)):
         if text is not None and not _is_there(text, config, one, environ):
             kind, where = _FILE if _is_file(text) else _MODULE
-            yield Wrong(("lambdas", name, key), f"the {kind} {text!r} cannot be found", f"looked for {where}")
+            yield Wrong(("lambdas", name, key), f"the {kind} {text!r} cannot be found", f"it must be {where}")
 
 
 def _is_file(text: str) -> bool:

@@ -221,7 +221,7 @@ class _Walk:
 
     def _variable(self, node: yaml.Node, loc: Loc, name: str, message: str, hint: str) -> None:
         """Report a mistake in a variable. ``name`` is empty when the text names no variable: it may be a secret."""
-        if not name and is_private(loc):
+        if not name and (is_private(loc) or loc[:1] == ("server",)):  # a misspelt `token` too
             message = "what begins with ${ here is no variable"
         hint = (did_you_mean(name, self._environ) if name else "") or hint
         self._report(Mistake(dotted(loc), message, hint, node.start_mark.line + 1))

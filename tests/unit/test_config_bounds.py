@@ -32,7 +32,7 @@ HUGE = "9" * 5000
         ('command: "a\\0b"', "command: word 1 has a NUL"),
         ('command: ["python", "\\ud800"]', "command: word 2 has a NUL or half of a surrogate pair"),
         ('command: python, env: {A: "x\\0y"}', "env: the value of A has a NUL"),
-        ('command: python, env: {"A\\0": x}', "env: 'A\\x00' cannot be the name"),
+        ('command: python, env: {"A\\0": x}', "env: a key in it cannot be the name"),
         ('command: python, cwd: "/a\\0b"', "cwd: the path has a NUL"),
         (f"command: [python, {'x' * 140_000}]", "command: word 2 is too long"),
         (f"command: python, env: {{A: {'x' * 140_000}}}", "env: A is too long"),
