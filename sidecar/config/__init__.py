@@ -3,8 +3,8 @@
 from sidecar.config.address import Endpoint, dial, parse_endpoint
 from sidecar.config.lambdas import CheckpointConfig, FrameConfig, LambdaConfig, WindowConfig
 from sidecar.config.load import ClientSettings, ConfigError, client_settings, load
+from sidecar.config.mistakes import Mistake
 from sidecar.config.model import Config, OperateConfig, ServerConfig, TlsConfig, describe
-from sidecar.config.source import Mistake
 from sidecar.config.units import parse_duration, parse_size
 
 __all__ = [

@@ -71,6 +71,8 @@ def parse_endpoint(text: str, *, unix: bool = True) -> Endpoint:
         if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
             raise ValueError(f"{expected}: a socket's path may have {_MAX_SOCKET_PATH_BYTES} bytes at most")
         return Endpoint("", -1, path)
+    if "://" in text:
+        raise ValueError(f"{expected}: an address here has no {text.partition('://')[0]}:// and no path")
     host, colon, port = text.rpartition(":")
     if not colon or not host:
         raise ValueError(f"{expected}: {'the host' if colon else 'the port'} is missing")

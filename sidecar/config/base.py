@@ -28,6 +28,8 @@ class Wrong(NamedTuple):
     """The problem and what was expected."""
     hint: str = ""
     """The remedy; may be empty."""
+    line: int | None = None
+    """The line in the file, if it is known already."""
 
 
 def mistake(message: str, hint: str = "") -> PydanticCustomError:
@@ -80,6 +82,12 @@ class Section(BaseModel):
         return made
 
     @classmethod
+    def where_else(cls, key: str) -> str:
+        """The remedy for a key that belongs elsewhere; empty: that is not known."""
+        del key
+        return ""
+
+    @classmethod
     def keys(cls) -> tuple[str, ...]:
         """The keys of this section, in the order of the documentation."""
         names: list[str] = []
@@ -96,5 +104,5 @@ class Section(BaseModel):
                 # YAML 1.1 reads on, off, yes and no as booleans.
                 yield Wrong((str(key),), f"a key must be text, this is {key!r}", "put it in quotes")
             elif key not in known:
-                hint = did_you_mean(key, known) or f"known here: {', '.join(known)}"
+                hint = did_you_mean(key, known) or cls.where_else(key) or f"known here: {', '.join(known)}"
                 yield Wrong((key,), "unknown key", hint)

@@ -25,6 +25,40 @@ OWNED: Mapping[str, str] = {
 }
 """Properties that the sidecar sets itself, each with what to use instead."""
 
+_DESERIALIZED = "leave it out: a lambda gets keys and values as bytes"
+_TRUST = "use ssl.ca.location with a PEM file"
+_KEYSTORE = "use ssl.certificate.location and ssl.key.location with PEM files"
+JAVA: Mapping[str, str] = {
+    "key.deserializer": _DESERIALIZED,
+    "value.deserializer": _DESERIALIZED,
+    "key.serializer": _DESERIALIZED,
+    "value.serializer": _DESERIALIZED,
+    "max.poll.records": "use lambdas.X.frame.records",
+    "sasl.jaas.config": "use sasl.username and sasl.password",
+    "sasl.client.callback.handler.class": "use the sasl.oauthbearer properties",
+    "sasl.login.callback.handler.class": "use the sasl.oauthbearer properties",
+    "ssl.truststore.location": _TRUST,
+    "ssl.truststore.password": _TRUST,
+    "ssl.truststore.type": _TRUST,
+    "ssl.keystore.type": _KEYSTORE,
+}
+"""Properties of Kafka's Java client that people bring along, each with what to use instead."""
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "security.protocol": ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"),
+    "isolation.level": ("read_uncommitted", "read_committed"),
+    "group.protocol": ("classic", "consumer"),
+}
+"""All values of some properties: librdkafka does not name them when it refuses another."""
+
+FILES = frozenset(
+    {
+        *("ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.keystore.location"),
+        *("ssl.crl.location", "sasl.kerberos.keytab"),
+    }
+)
+"""Properties that name a file: of a missing one, librdkafka says nothing that people understand."""
+
 OFTEN_USED = tuple(
     """
     allow.auto.create.topics api.version.request bootstrap.servers broker.address.family broker.address.ttl

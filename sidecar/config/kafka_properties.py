@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-import logging
-import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
-from sidecar.config.kafka_names import CALLBACK, OFTEN_USED, OWNED, SHARED
+from sidecar.config.kafka_names import SHARED
 
 if TYPE_CHECKING:  # the config's models import this module: at run time the import goes one way only
     from sidecar.config.lambdas import LambdaConfig
@@ -69,46 +66,8 @@ LAMBDA_PRODUCER_LINGER_MS = 1
 MAX_MESSAGE_BYTES = 1_000_000_000
 """The largest `message.max.bytes` that librdkafka accepts."""
 
-_ASSIGNOR = "partition.assignment.strategy"
-_PROTOCOL = "group.protocol"
-
-
-class Problem(NamedTuple):
-    """One mistake in the Kafka properties."""
-
-    name: str
-    """The property's name; empty when the properties as a whole are wrong."""
-    message: str
-    hint: str = ""
-
-    def __str__(self) -> str:
-        text = f"{self.name}: {self.message}" if self.name else self.message
-        return f"{text}; {self.hint}" if self.hint else text
-
-
-def check(properties: Mapping[Any, Any]) -> list[str]:
-    """All mistakes in a user's Kafka properties, as texts. No connection is made."""
-    return [str(problem) for problem in problems(properties)]
-
-
-def problems(properties: Mapping[Any, Any]) -> list[Problem]:
-    """All mistakes in a user's Kafka properties (values as YAML gives them); no connection is made.
-
-    librdkafka itself checks names and values, and reads the certificates and keys that they name.
-    """
-    found: list[Problem] = []
-    good: dict[str, str] = {}
-    for name, value in properties.items():
-        problem = _refused(name, value)
-        if problem:
-            found.append(problem)
-        else:
-            good[name] = as_text(value)
-    found += _servers(properties)
-    if is_embedded(properties.get("bootstrap.servers")):
-        found += _embedded(good)
-    wrong = {problem.name for problem in found}  # reported already: librdkafka would report them again
-    return found + _rejected({name: value for name, value in good.items() if name not in wrong})
+ASSIGNOR = "partition.assignment.strategy"
+PROTOCOL = "group.protocol"
 
 
 def is_embedded(servers: Any) -> bool:
@@ -128,7 +87,7 @@ def as_text(value: Property) -> str:
 
 
 def normalised(properties: Mapping[Any, Any]) -> dict[str, str]:
-    """The usable entries of a user's Kafka properties as texts; `problems` reports the others."""
+    """The usable entries of a user's Kafka properties as texts; `kafka_mistakes.problems` reports the others."""
     return {n: as_text(v) for n, v in properties.items() if isinstance(n, str) and isinstance(v, Property)}
 
 
@@ -143,7 +102,7 @@ def consumer_properties(
         lambda_config: gives the group, and the window, whose size decides how much is prefetched.
         bootstrap: the embedded broker's address, instead of `embedded`.
     """
-    properties = _build(kafka, lambda_config.group, lambda_config.window.messages)
+    properties = built(kafka, lambda_config.group, lambda_config.window.messages)
     if bootstrap is not None:
         properties["bootstrap.servers"] = bootstrap
     return properties
@@ -210,12 +169,13 @@ def rebalance_protocol(properties: Mapping[str, Property]) -> Literal["eager", "
 
     `group.protocol=consumer` (KIP-848) is cooperative by nature.
     """
-    if str(properties.get(_PROTOCOL, "")).lower() == "consumer":
+    if str(properties.get(PROTOCOL, "")).lower() == "consumer":
         return "cooperative"
-    return "cooperative" if "cooperative" in str(properties.get(_ASSIGNOR, "")) else "eager"
+    return "cooperative" if "cooperative" in str(properties.get(ASSIGNOR, "")) else "eager"
 
 
-def _build(kafka: Mapping[str, str], group: str, window_messages: int) -> dict[str, Property]:
+def built(kafka: Mapping[str, str], group: str, window_messages: int) -> dict[str, Property]:
+    """The properties of a consumer of ``group`` with the user's own; `bootstrap.servers` as it is in the config."""
     embedded = is_embedded(kafka.get("bootstrap.servers"))
     properties: dict[str, Property] = {
         "client.id": CLIENT_ID,
@@ -234,8 +194,8 @@ def _build(kafka: Mapping[str, str], group: str, window_messages: int) -> dict[s
             "session.timeout.ms": EMBEDDED_SESSION_MS,
             "heartbeat.interval.ms": EMBEDDED_HEARTBEAT_MS,
         }
-    elif _ASSIGNOR not in kafka and _PROTOCOL not in kafka:
-        properties[_ASSIGNOR] = "cooperative-sticky"
+    elif ASSIGNOR not in kafka and PROTOCOL not in kafka:
+        properties[ASSIGNOR] = "cooperative-sticky"
     properties.update(kafka)
     # Set last: the sidecar alone commits offsets, whatever the config says. `error`: the sidecar itself resolves an
     # offset that does not exist, so records are never skipped silently.
@@ -246,109 +206,3 @@ def _build(kafka: Mapping[str, str], group: str, window_messages: int) -> dict[s
         "enable.auto.offset.store": False,
     }
     return properties
-
-
-def _refused(name: Any, value: Any) -> Problem | None:
-    """The mistake in one property that we find before we ask librdkafka."""
-    if not isinstance(name, str):
-        return Problem(str(name), f"a property's name must be text, this is {name!r}", "put it in quotes")
-    if name in OWNED or name.endswith("_cb"):
-        return Problem(name, "the sidecar sets this one itself", OWNED.get(name, CALLBACK))
-    if isinstance(value, Mapping):
-        inner = next(iter(value), "...")
-        return Problem(name, "expected a value, not a mapping", f"write the name in one piece: {name}.{inner}")
-    if isinstance(value, list | tuple):
-        return Problem(name, "expected a value, not a list", 'write one text with commas: "a,b"')
-    if not isinstance(value, Property):
-        return Problem(name, f"expected a text, a number or a boolean, not {_kind(value)}")
-    is_cut = "\0" in f"{name}{value}"
-    return Problem(name, "has a NUL in it, where Kafka's client library would cut it off") if is_cut else None
-
-
-def _servers(properties: Mapping[Any, Any]) -> list[Problem]:
-    name = "bootstrap.servers"
-    servers = properties.get(name)
-    example = "for example localhost:9092, or embedded for a broker that the sidecar starts itself"
-    if name not in properties or servers == "":
-        return [Problem(name, "missing: where is Kafka?", example)]
-    if not isinstance(servers, str) or servers == EMBEDDED:
-        return []
-    if is_embedded(servers):
-        port = servers.removeprefix(f"{EMBEDDED}:")
-        good = _is_port(port)
-        return [] if good else [Problem(name, f"{servers!r} has no valid port", "for example embedded:19092")]
-    found = []
-    for server in servers.split(","):
-        _, colon, port = server.strip().rpartition(":")
-        if not server.strip():
-            found.append(Problem(name, f"an empty entry in {servers!r}", "host:port, separated by commas"))
-        elif server.count(":") > 1 and "[" not in server and "://" not in server:
-            hint = "an IPv6 address needs brackets, as in [::1]:9092"
-            found.append(Problem(name, f"{server.strip()!r} is no host:port", hint))
-        elif colon and not server.strip().endswith("]") and not _is_port(port):
-            found.append(Problem(name, f"{server.strip()!r} has no valid port", example))
-    return found
-
-
-def _is_port(text: str) -> bool:
-    """Whether this is the number of a port that can be dialled."""
-    return text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) < 65536
-
-
-def _embedded(good: Mapping[str, str]) -> list[Problem]:
-    """Properties that the embedded broker does not support: its members would wait for partitions for ever."""
-    found = []
-    if good.get(_PROTOCOL, "classic").lower() != "classic":
-        found.append(Problem(_PROTOCOL, "the embedded broker knows `classic` only", "leave it out"))
-    if good.get(_ASSIGNOR, "range") != "range":
-        found.append(Problem(_ASSIGNOR, "the embedded broker knows `range` only", "leave it out"))
-    return found
-
-
-# librdkafka's messages name the property on the left when the user wrote the property on the right.
-_ALIASES = {"fetch.message.max.bytes": "max.partition.fetch.bytes", "sasl.mechanisms": "sasl.mechanism"}
-_NAMED = re.compile(r'property: "(?P<unknown>.*)"|property "(?P<name>.*?)"')
-
-
-def _rejected(good: Mapping[str, str]) -> list[Problem]:
-    """The mistakes that librdkafka finds. It stops at the first, so we remove that property and ask again."""
-    from confluent_kafka import Consumer, KafkaException  # noqa: PLC0415 - `status` and `--help` need no client
-
-    quiet = logging.getLogger("sidecar.config.kafka_properties")
-    quiet.propagate = False  # the exception has the same text
-    quiet.addHandler(logging.NullHandler())
-    trial = _build(good, "check", MIN_PREFETCHED_MESSAGES)
-    found: list[Problem] = []
-    while True:
-        trial.pop("bootstrap.servers", None)  # without a server there is nothing to connect to
-        try:
-            Consumer(trial, logger=quiet).close()
-        except KafkaException as error:
-            text = error.args[0].str().strip()
-            match = _NAMED.search(text)
-            named = (match["unknown"] or match["name"] or "") if match else ""
-            name = next((n for n in (named, _ALIASES.get(named)) if n in good and n in trial), None)
-            if name is None:  # about the properties as a whole: no single one can be removed
-                return [*found, Problem("", _plain(text))]
-            if match and match["unknown"]:
-                found.append(Problem(name, "unknown property", _closest(name)))
-            else:
-                found.append(Problem(name, _plain(text)))
-            del trial[name]
-        except (TypeError, ValueError) as error:  # the binding's own checks, such as for a NUL in a text
-            return [*found, Problem("", _plain(str(error)))]
-        else:
-            return found
-
-
-def _plain(text: str) -> str:
-    return f"Kafka's client library refuses it: {text.removeprefix('Failed to create consumer: ')}"
-
-
-def _closest(name: str) -> str:
-    close = difflib.get_close_matches(name, OFTEN_USED, n=1)
-    return f"did you mean `{close[0]}`?" if close else "librdkafka's CONFIGURATION.md lists them all"
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
 from sidecar.config.base import Loc, Section, Wrong, mistake
-from sidecar.config.units import Bytes, Seconds
+from sidecar.config.process import UNPASSABLE, command_words, environment, is_passable
+from sidecar.config.units import Bytes, Seconds, quoted
 from sidecar.redact import HiddenDict
 
 MAX_INSTANCES = 1_000
@@ -27,19 +26,32 @@ MAX_FRAME_BYTES = 1024**3
 MAX_TEXT_BYTES = 32_767
 """The length of a text in Kafka's protocol, such as a group's name."""
 
-MAX_ARGUMENT_BYTES = 128 * 1024
-"""The length of one argument or environment variable of a program on Linux, with the NUL at its end."""
-
 LAMBDA_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 
 
 def topic_name(value: str) -> str:
     """Validate the name of a Kafka topic."""
+    if not value:
+        raise mistake("the topic is empty", "name the topic")
     if not _TOPIC.fullmatch(value) or value in {".", ".."}:
         rule = "a topic's name has 1 to 249 of the characters a-z A-Z 0-9 . _ -"
-        raise mistake(f"{value!r} cannot be a topic", rule)
+        raise mistake(f"{quoted(value)} cannot be a topic", f"{_not_a_name(value)}{rule}")
     return value
+
+
+def _not_a_name(value: str) -> str:
+    """What was probably meant instead of a topic's name; empty: unknown."""
+    if set(value) & set("\u2018\u2019\u201c\u201d"):
+        return "these quotes are typographic, YAML's are \" and '; "
+    if set(value) & set("*+?|()[]{}\\$") and not is_pattern(value):
+        return "a pattern is possible in `topics`, and begins with ^, as in ^orders-.*; "
+    return f"it has {len(value)} characters; " if len(value) > 249 else ""
+
+
+def topic_like(text: str) -> bool:
+    """Whether this can be a topic's name, or is a pattern."""
+    return is_pattern(text) or _TOPIC.fullmatch(text) is not None
 
 
 def is_pattern(topic: str) -> bool:
@@ -54,33 +66,18 @@ def topic_or_pattern(value: str) -> str:
     try:
         re.compile(value)
     except (re.error, RecursionError, OverflowError) as error:
-        raise mistake(f"{value!r} is no regular expression: {error}", "as in ^orders-.*") from None
+        raise mistake(f"{quoted(value)} is no regular expression: {error}", "as in ^orders-.*") from None
     return value
 
 
 def _filled(value: str) -> str:
     if not value.strip():
-        raise mistake("expected a text, this one is empty")
-    if not _is_passable(value):
-        raise mistake(f"the text {_UNPASSABLE}")
+        raise mistake("expected a text, this one is empty", "give it a value")
+    if not is_passable(value):
+        raise mistake(f"the text {UNPASSABLE}")
     if len(value.encode()) > MAX_TEXT_BYTES:
         raise mistake(f"expected at most {MAX_TEXT_BYTES} bytes of text")
     return value
-
-
-_UNPASSABLE = "has a NUL or half of a surrogate pair in it, which cannot be passed on"
-
-
-def _is_passable(text: str) -> bool:
-    """Whether the system's interfaces take the text unchanged; they end a text at NUL."""
-    try:
-        return b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-
-
-def _too_long(text: str) -> bool:
-    return len(os.fsencode(text)) >= MAX_ARGUMENT_BYTES
 
 
 def _listed(value: Any) -> Any:
@@ -92,59 +89,15 @@ def _none_is_empty(value: Any) -> Any:
     return {} if value is None else value
 
 
-def _command(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        try:
-            words = tuple(shlex.split(value))
-        except ValueError as error:
-            raise mistake(f"cannot be split into words: {error}", "give it as a list of words") from None
-    elif isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
-        words = tuple(value)
-    else:
-        raise mistake("expected a text or a list of texts", "as in: python -m sdk_python.serve deli")
-    if not words or not words[0]:
-        raise mistake("expected a command, this one is empty")
-    for number, word in enumerate(words):
-        if not _is_passable(word):
-            raise mistake(f"word {number + 1} {_UNPASSABLE}")
-        if _too_long(word):
-            raise mistake(f"word {number + 1} is too long: a program takes {MAX_ARGUMENT_BYTES - 1} bytes in one")
-    return words
-
-
-def _environment(value: Any) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise mistake("expected a mapping of names to values")
-    made: dict[str, str] = {}
-    for name, one in value.items():
-        if not isinstance(name, str) or not name or "=" in name or not _is_passable(name):
-            shown = repr(name.partition("=")[0]) if isinstance(name, str) else repr(name)
-            raise mistake(f"{shown}{_rest(name)} cannot be the name of an environment variable")
-        if not isinstance(one, str | int | float):
-            raise mistake(f"the value of {name} must be a text, a number or a boolean")
-        text = str(one).lower() if isinstance(one, bool) else str(one)
-        if not _is_passable(text):
-            raise mistake(f"the value of {name} {_UNPASSABLE}")
-        if _too_long(f"{name}={text}"):
-            raise mistake(f"{name} is too long: a program takes {MAX_ARGUMENT_BYTES - 1} bytes in one variable")
-        made[name] = text
-    return made
-
-
 def _a_millisecond(value: float) -> float:
     if value < 0.001:
         raise mistake("expected at least 1ms")
     return value
 
 
-def _rest(name: Any) -> str:
-    """Describe the text after a `=` without showing it: it is probably a value, and may be a secret."""
-    return " with a `=` after it" if isinstance(name, str) and "=" in name else ""
-
-
 def _directory(value: Path) -> Path:
-    if not _is_passable(str(value)):
-        raise mistake(f"the path {_UNPASSABLE}")
+    if not is_passable(str(value)):
+        raise mistake(f"the path {UNPASSABLE}")
     if not value.is_dir():
         raise mistake(f"there is no directory {str(value)!r}", "a relative path starts where the sidecar was started")
     return value
@@ -211,7 +164,7 @@ class LambdaConfig(Section):
     document_lambda: Text | None = None
     """The module with the lambda of one document, when `plugin` is the document router. Default: none."""
 
-    command: Annotated[tuple[str, ...], BeforeValidator(_command)] | None = Field(default=None, repr=False)
+    command: Annotated[tuple[str, ...], BeforeValidator(command_words)] | None = Field(default=None, repr=False)
     """The lambda process, as words; a text is split as a shell would, but no shell runs. Default: none, then
     somebody else starts it. With it the sidecar starts the process and keeps it running."""
 
@@ -219,7 +172,7 @@ class LambdaConfig(Section):
     """How many processes of `command` run. Default 1. More: partitions are handled on more cores; more processes
     than partitions stay idle."""
 
-    env: Annotated[dict[str, str], BeforeValidator(_environment), AfterValidator(HiddenDict)] | None = None
+    env: Annotated[dict[str, str], BeforeValidator(environment), AfterValidator(HiddenDict)] | None = None
     """Environment variables of `command`, besides the sidecar's own. Default: none."""
 
     cwd: Annotated[Path, AfterValidator(_directory)] | None = None
@@ -281,6 +234,13 @@ class LambdaConfig(Section):
     leave_group_after: Seconds = 60.0
     """How long the sidecar stays in the group without any lambda process. Default 60s. Longer: a slow redeploy
     causes no rebalance. Shorter: other sidecars of the group take over sooner."""
+
+    @classmethod
+    def where_else(cls, key: str) -> str:
+        """Keys of other sections, and those of the plugin."""
+        if key in {"token", "admin_token", "tls", "listen"}:
+            return f"`{key}` belongs below `server`"
+        return f"what the plugin reads belongs below `settings`; known here: {', '.join(cls.keys())}"
 
     @classmethod
     def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
@@ -375,7 +335,9 @@ def _topic_mistakes(data: Mapping[Any, Any]) -> Iterator[Wrong]:
     elif isinstance(one, list | tuple):
         yield Wrong(("topic",), "expected one name, not a list", "use topics: [NAME, ...] for several")
     elif several is not None and not isinstance(several, list | tuple):
-        yield Wrong(("topics",), "expected a list", f"write topics: [{several}], or topic: {several}")
+        one_name = f", or topic: {several}" if isinstance(several, str) and topic_like(several) else ""
+        shown = several if isinstance(several, str) and len(several) <= 60 else "NAME, ..."
+        yield Wrong(("topics",), "expected a list", f"write topics: [{shown}]{one_name}")
     elif several is not None and not several:
         yield Wrong(("topics",), "expected at least one topic, the list is empty")
     yield from _twice(data, "topics")

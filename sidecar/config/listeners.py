@@ -22,7 +22,9 @@ def listener_mistakes(data: Mapping[Any, Any]) -> Iterator[Wrong]:
     for loc, endpoint in _listeners(data):
         other = next((one for one, there in taken if _same(there, endpoint)), None)
         if other is not None:
-            yield Wrong(loc, f"{endpoint} is taken by {'.'.join(map(str, other))}", "give each a port of its own")
+            # A default is in no line of the file: then the mistake is told where the other address is.
+            told, by = (loc, other) if isinstance(data.get(loc[0]), Mapping) else (other, loc)
+            yield Wrong(told, f"{endpoint} is taken by {'.'.join(map(str, by))}", "give each a port of its own")
         taken.append((loc, endpoint))
     kafka = data.get("kafka")
     servers = kafka.get(_SERVERS[1]) if isinstance(kafka, Mapping) else None

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import re
+import codecs
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from sidecar.config.address import dial
-from sidecar.config.base import did_you_mean
+from sidecar.config.explain import from_pydantic
 from sidecar.config.listeners import DEFAULT_LISTEN
+from sidecar.config.mistakes import Mistake
 from sidecar.config.model import Config
-from sidecar.config.source import Mistake, Source, dotted, is_private, read
-from sidecar.config.units import quoted
+from sidecar.config.source import Source, read
+
+SMALLEST = "it needs at least kafka: and lambdas:"
+"""The remedy for a file that has nothing in it."""
 
 TOKEN_VARIABLE = "KAFKA_SIDECAR_TOKEN"  # noqa: S105 - a name, no secret
 """The environment variable with the lambdas' token. The sidecar, lambdas and commands prefer it to the file's."""
@@ -67,20 +69,20 @@ def load(path: Path | str, environ: Mapping[str, str]) -> Config:
     source = _read(path, environ)
     mistakes = list(source.mistakes)
     if source.root is not None and source.data is None and not mistakes:
-        mistakes.append(Mistake("", "expected a mapping, not nothing", "it needs at least kafka: and lambdas:"))
+        mistakes.append(Mistake("", "expected a mapping, not nothing", SMALLEST))
     config: Config | None = None
     if source.data is not None:
         reported = {mistake.path for mistake in mistakes}
+        context = {"file": path, "variables": source.variables, "line": source.line}
         try:
-            config = Config.model_validate(
-                _with_token(source.data, environ), context={"file": path, "variables": source.variables}
-            )
+            config = Config.model_validate(_with_token(source.data, environ), context=context)
         except ValidationError as error:
             # A value whose variable is not set is reported once, for that reason.
-            found = (_from_pydantic(one, source) for one in error.errors(include_url=False))
+            found = from_pydantic(error.errors(include_url=False), source)
             mistakes += [mistake for mistake in found if mistake.path not in reported]
     if config is None or mistakes:
-        raise ConfigError(path, mistakes) from None
+        secrets = source.secrets(environ)
+        raise ConfigError(path, [one.without(secrets) for one in mistakes]) from None
     return config
 
 
@@ -137,82 +139,15 @@ def _read(path: Path, environ: Mapping[str, str]) -> Source:
         hint = "give the config file with --config PATH or in $KAFKA_SIDECAR_CONFIG"
         raise ConfigError(path, [Mistake("", "there is no such file", hint)]) from None
     except UnicodeDecodeError as error:
-        raise ConfigError(path, [Mistake("", f"not UTF-8: {error.reason} at byte {error.start}")]) from None
+        raise ConfigError(path, [_not_utf8(error)]) from None
     except OSError as error:
         raise ConfigError(path, [Mistake("", f"cannot be read: {error.strerror}")]) from None
     return read(text, environ)
 
 
-def _from_pydantic(error: ErrorDetails, source: Source) -> Mistake:
-    loc = tuple(error["loc"])
-    if loc[-1:] == ("[key]",):
-        key = loc[-2]
-        loc = (*loc[:-2], str(key))
-        message, hint = f"a key must be text, this is {key!r}", "put it in quotes"
-        return Mistake(dotted(loc), message, hint, source.line(loc))
-    if loc[-2:] == ("topic", 0):
-        loc = loc[:-1]  # `topic: a` is read as `topics: [a]`
-    context = error.get("ctx", {})
-    if error["type"] == "mistake":
-        message, hint = context["message"], context["hint"]
-    else:
-        message, hint = _explained(error, context, secret=is_private(loc))
-    return Mistake(dotted(loc), message, hint, source.line(loc))
-
-
-_KINDS = {
-    "string_type": "a text",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "dict_type": "a mapping",
-    "mapping_type": "a mapping",
-    "model_type": "a mapping",
-    "tuple_type": "a list",
-    "path_type": "a path",
-}
-_MAPPINGS = frozenset({"dict_type", "mapping_type", "model_type"})
-_HINTS = {
-    "string_type": "put it in quotes",
-    "model_type": "indent its keys below it",
-    "mapping_type": "indent its keys below it",
-}
-
-
-_BOUNDS = {
-    "greater_than_equal": ("at least", "ge"),
-    "greater_than": ("more than", "gt"),
-    "less_than_equal": ("at most", "le"),
-}
-
-
-def _explained(error: ErrorDetails, context: Mapping[str, Any], *, secret: bool) -> tuple[str, str]:
-    """The message and the hint for an error of pydantic, for readers who have never seen pydantic."""
-    kind, value = error["type"], error["input"]
-    # A text instead of a mapping may be the whole mapping in one line, with its passwords.
-    secret = secret or (kind in _MAPPINGS and isinstance(value, str) and not value.isalnum())
-    shown = "the value" if secret and isinstance(value, str | int | float) else _shown(value)
-    if kind == "missing":
-        return "missing: this key is required", ""
-    if kind in _KINDS:
-        hint = _HINTS.get(kind, "") if value is not None else "give it a value, or delete the key"
-        return f"expected {_KINDS[kind]}, not {shown}", hint
-    if kind == "literal_error":
-        choices = context["expected"]
-        hint = did_you_mean(value, re.findall(r"'([^']*)'", choices)) if isinstance(value, str) else ""
-        return f"expected {choices.replace(chr(39), '')}, not {shown}", hint
-    if kind in _BOUNDS:
-        words, name = _BOUNDS[kind]
-        return f"expected {words} {context[name]}, not {shown}", ""
-    return error["msg"], ""
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    return quoted(value)
+def _not_utf8(error: UnicodeDecodeError) -> Mistake:
+    if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return Mistake("", "the file is in UTF-16", "save it as UTF-8")
+    line = error.object.count(b"\n", 0, error.start) + 1
+    byte = error.object[error.start]
+    return Mistake("", f"not UTF-8: the byte 0x{byte:02x} cannot be here", "save the file as UTF-8", line)

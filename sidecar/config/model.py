@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,9 @@ from pydantic import AfterValidator, BeforeValidator, PrivateAttr, SecretStr
 
 from sidecar.config.address import Endpoint, parse_endpoint
 from sidecar.config.base import Loc, Section, Wrong, mistake
-from sidecar.config.kafka_properties import is_embedded, normalised, problems
+from sidecar.config.kafka_mistakes import problems
+from sidecar.config.kafka_names import OFTEN_USED
+from sidecar.config.kafka_properties import is_embedded, normalised
 from sidecar.config.lambdas import LAMBDA_NAME, LambdaConfig, dead_letter_default_mistakes, raw_topics
 from sidecar.config.listeners import DEFAULT_LISTEN, DEFAULT_OPERATE, beyond_loopback, listener_mistakes
 from sidecar.redact import MaskedDict, masked
@@ -183,17 +185,23 @@ class Config(Section):
 
     _source: Path | None = PrivateAttr(default=None)
     _variables: Mapping[str, set[Loc]] = PrivateAttr(default_factory=dict)
+    _line: Callable[[Loc], int | None] | None = PrivateAttr(default=None)
 
     def model_post_init(self, context: Any) -> None:
-        """Keep the file's path and its variables, when there is a file."""
+        """Keep the file's path, its variables and its lines, when there is a file."""
         if isinstance(context, Mapping):
             self._source = context.get("file")
             self._variables = context.get("variables") or {}
+            self._line = context.get("line")
 
     @property
     def source(self) -> Path | None:
         """The file from which this was read; None when it was made in Python."""
         return self._source
+
+    def line(self, loc: Loc) -> int | None:
+        """The line of a value in the file; None: unknown."""
+        return None if self._line is None else self._line(loc)
 
     def withheld(self, lambda_name: str) -> set[str]:
         """The environment variables that the process of a lambda does not inherit.
@@ -218,6 +226,15 @@ class Config(Section):
     def warnings(self) -> tuple[str, ...]:
         """Settings that are allowed but probably not meant, one sentence each."""
         return (*_open_doors(self.server),)  # settings that are not allowed are mistakes
+
+    @classmethod
+    def where_else(cls, key: str) -> str:
+        """Keys of the sections below."""
+        if key in OFTEN_USED:
+            return f"`{key}` belongs below `kafka`, with spaces before it"
+        sections = (("server", ServerConfig), ("operate", OperateConfig), ("a lambda", LambdaConfig))
+        owners = [name for name, section in sections if key in {*section.keys()}]
+        return f"`{key}` belongs below {' or '.join(owners)}, with spaces before it" if owners else ""
 
     @classmethod
     def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:

@@ -16,16 +16,22 @@ from pathlib import Path
 from sidecar.config.base import Wrong
 from sidecar.config.environment import with_interpreter_first
 from sidecar.config.lambdas import LambdaConfig
+from sidecar.config.mistakes import Mistake, dotted, key_shown
 from sidecar.config.model import Config, TlsConfig
-from sidecar.config.source import Mistake, dotted
+from sidecar.redact import masked
 
-_FILE = ("file", "beside the config file and in the working directory")
-_MODULE = ("module", "in the working directory and on Python's path")
+_FILE = ("file", "beside the config file or in the working directory")
+_MODULE = ("module", "in the working directory or on Python's path")
 SERVE = "sdk_python.serve"
 
 
 def cannot_run(config: Config, environ: Mapping[str, str]) -> Iterator[Wrong]:
-    """Mistakes that would keep the sidecar or its processes from running on this machine."""
+    """Mistakes that would keep the sidecar or its processes from running on this machine, with their lines."""
+    for wrong in _found(config, environ):
+        yield wrong._replace(line=config.line(wrong.loc))
+
+
+def _found(config: Config, environ: Mapping[str, str]) -> Iterator[Wrong]:
     if config.server.tls is not None:
         yield from _tls(config.server.tls)
     yield from _socket(config)
@@ -44,7 +50,7 @@ def doubtful(config: Config, environ: Mapping[str, str]) -> Iterator[Wrong]:
 
 def as_mistake(wrong: Wrong) -> Mistake:
     """The mistake with its path as a text."""
-    return Mistake(dotted(wrong.loc), wrong.message, wrong.hint)
+    return Mistake(dotted(wrong.loc), wrong.message, wrong.hint, wrong.line)
 
 
 def _serves(one: LambdaConfig) -> bool:
@@ -57,8 +63,9 @@ def _tls(tls: TlsConfig) -> Iterator[Wrong]:
         # Without a password OpenSSL would ask for one on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
     except (ssl.SSLError, ValueError, OSError) as error:
-        reason = getattr(error, "reason", None) or error
-        message = f"the certificate {tls.certificate} and the key {tls.key} cannot be used: {reason}"
+        reason = getattr(error, "reason", None)
+        because = f": {reason}" if reason else ""
+        message = f"the certificate {tls.certificate} and the key {tls.key} cannot be used{because}"
         yield Wrong(("server", "tls"), message, "they must be PEM, and the key the certificate's own, not encrypted")
     if tls.client_ca is not None:
         try:
@@ -84,19 +91,20 @@ def _program(name: str, one: LambdaConfig, environ: Mapping[str, str]) -> Iterat
     if one.command is None:
         return
     program = one.command[0]
+    named = masked(key_shown(program))
     path = with_interpreter_first({**environ, **(one.env or {})})["PATH"]
     # A name with a slash is relative to the directory in which it runs.
     found = shutil.which(str((one.cwd or Path.cwd()) / program) if "/" in program else program, path=path)
     if found is None:
         hint = "is it installed, executable and in PATH?" if "/" not in program else "is it there, and executable?"
-        yield Wrong(("lambdas", name, "command"), f"the program {program!r} cannot be found", hint)
+        yield Wrong(("lambdas", name, "command"), f"the program {named!r} cannot be found", hint)
 
 
 def _plugins(config: Config, name: str, one: LambdaConfig, environ: Mapping[str, str]) -> Iterator[Wrong]:
     for key, text in (("plugin", one.plugin), ("document_lambda", one.document_lambda)):
         if text is not None and not _is_there(text, config, one, environ):
             kind, where = _FILE if _is_file(text) else _MODULE
-            yield Wrong(("lambdas", name, key), f"the {kind} {text!r} cannot be found", f"looked for {where}")
+            yield Wrong(("lambdas", name, key), f"the {kind} {text!r} cannot be found", f"it must be {where}")
 
 
 def _is_file(text: str) -> bool:

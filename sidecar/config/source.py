@@ -12,6 +12,8 @@ import yaml
 
 from sdk_python._expansion import keep_text, read_scalar
 from sidecar.config.base import Loc, did_you_mean
+from sidecar.config.mistakes import Mistake, dotted, is_private
+from sidecar.config.yaml_errors import explained
 from sidecar.redact import is_secret
 
 MAX_LEVELS = 50
@@ -23,48 +25,17 @@ MAX_VALUES = 20_000
 MAX_TEXT_CHARACTERS = 4 * 1024 * 1024
 """The length of all values together, counted likewise: a Welcome could not carry more to a lambda."""
 
-_QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
+MIN_SECRET_CHARACTERS = 6
+"""Shorter ones are not looked for in messages: their letters are in ordinary words too."""
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
-_PRIVATE = frozenset({"settings", "env", "command"})
-_TOKENS = frozenset({("server", "token"), ("server", "admin_token")})
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """One mistake in a config file."""
-
-    path: str
-    """The path with dots: `lambdas.deli.window.messages`. Empty: the file as a whole."""
-    message: str
-    """The problem and what was expected."""
-    hint: str = ""
-    """The remedy; may be empty."""
-    line: int | None = None
-    """The line in the file, from 1; for a missing key the line where its section begins. None: unknown."""
-
-    def __str__(self) -> str:
-        text = f"{self.path}: {self.message}" if self.path else self.message
-        return f"{text}; {self.hint}" if self.hint else text
-
-
-def dotted(loc: Loc) -> str:
-    """The path as a text: `("lambdas", "deli", "topics", 1)` is `lambdas.deli.topics[1]`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{key_shown(part)}" for part in loc).removeprefix(".")
-
-
-def is_private(loc: Loc) -> bool:
-    """Whether the value at this path is never shown: its name says "secret", or its section may hold secrets."""
-    if loc[:1] == ("lambdas",) and len(loc) > 2 and loc[2] in _PRIVATE:
-        return True
-    return loc in _TOKENS or any(is_secret(str(part)) for part in loc)
-
-
-def key_shown(key: str) -> str:
-    """A key without the text after a `=`: the user probably meant that as the value, and it may be a secret."""
-    name, equals, _ = key.partition("=")
-    return f"{name}=****" if equals else key
+_STR = f"{_TAG}str"
+_KINDS = {f"{_TAG}{tag}": kind for tag, kind in (("bool", "true or false"), ("null", "nothing"))} | {
+    f"{_TAG}{tag}": kind for tag, kind in (("int", "a number"), ("float", "a number"), ("timestamp", "a date"))
+}
+_MISLEADING = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-5]?[0-9])+)", re.ASCII)
+_SHELL = re.compile(r"\$[A-Z_][A-Z0-9_]*", re.ASCII)
 
 
 @dataclass
@@ -76,6 +47,8 @@ class Source:
     mistakes: list[Mistake] = field(default_factory=list)
     """Mistakes found while reading; the data is still usable if the YAML could be parsed."""
     root: yaml.Node | None = None
+    private: set[str] = field(default_factory=set)
+    """The texts below keys whose names say that they are secrets."""
     variables: dict[str, set[Loc]] = field(default_factory=dict)
     """The environment variables that the file names, with the paths of the values that use them."""
 
@@ -88,6 +61,29 @@ class Source:
                 break
             line, node = step
         return line
+
+    def is_list(self, loc: Loc) -> bool:
+        """Whether the value at this path is a list."""
+        node = self.root
+        for part in loc:
+            step = _child(node, part)
+            if step is None:
+                return False
+            _, node = step
+        return isinstance(node, yaml.SequenceNode)
+
+    def used(self, loc: Loc) -> list[str]:
+        """The environment variables in the value at this path."""
+        return sorted(name for name, paths in self.variables.items() if loc in paths)
+
+    def secrets(self, environ: Mapping[str, str]) -> list[str]:
+        """The secrets that this file holds or refers to, by their names; the longest first.
+
+        Messages do not quote them. This is for those that do so by mistake, or because the text stands in the wrong
+        place: `group: ${SASL_PASSWORD}`.
+        """
+        found = {environ.get(name, "") for name in self.variables if is_secret(name)} | self.private
+        return sorted((one for one in found if len(one) >= MIN_SECRET_CHARACTERS), key=len, reverse=True)
 
 
 def read(text: str, environ: Mapping[str, str]) -> Source:
@@ -104,27 +100,11 @@ def read(text: str, environ: Mapping[str, str]) -> Source:
             source.data = loader.construct_document(source.root)
         finally:
             loader.dispose()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        what = " ".join(_without_quotes(part) for part in (error.context, error.problem) if part)
-        source.mistakes.append(Mistake("", f"not valid YAML: {what}", line=mark.line + 1 if mark else None))
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        source.mistakes.append(Mistake("", f"not valid YAML: {error.reason}", line=line))
-    except yaml.YAMLError as error:
-        source.mistakes.append(Mistake("", f"not valid YAML: {_without_quotes(str(error))}"))
     except _TooMuch as error:
         source.mistakes.append(Mistake("", str(error), "write less, or without aliases", error.line))
-    except ValueError as error:  # a value such as 2024-13-01, which looks like a date but is none
-        source.mistakes.append(
-            Mistake("", f"not valid YAML: {_without_quotes(str(error))}", "put the value in quotes")
-        )
+    except (yaml.YAMLError, ValueError) as error:
+        source.mistakes.append(Mistake("", *explained(error, text)))
     return source
-
-
-def _without_quotes(text: str) -> str:
-    """A parser's message without its quotations: they may be a password that begins with `!`, `*` or `&`."""
-    return _QUOTED.sub("...", text)
 
 
 class _TooMuch(Exception):  # noqa: N818 - says what is the case
@@ -176,6 +156,8 @@ class _Walk:
             if is_new:
                 self._duplicates(node, loc)
             for key, value in node.value:
+                if is_new:
+                    self._text_key(key, loc)
                 inner = loc if key.tag == _MERGE else (*loc, str(key.value))
                 self.visit(value, inner, around)
         elif isinstance(node, yaml.SequenceNode):
@@ -184,7 +166,10 @@ class _Walk:
         elif isinstance(node, yaml.ScalarNode):
             keep_text(node, loc)
             if is_new:
+                self._misleading(node, loc)
                 names += read_scalar(node, loc, self._environ, partial(self._variable, node, loc))
+                if node.tag == _STR and "${" not in node.value and any(is_secret(str(part)) for part in loc):
+                    self._source.private.add(node.value)
         for name in names:
             self._source.variables.setdefault(name, set()).add(loc)
         self._count(node)
@@ -211,9 +196,32 @@ class _Walk:
                 self._report(Mistake(dotted((*loc, key.value)), message, "delete one of them", line))
             first.setdefault(name, line)
 
+    def _text_key(self, key: yaml.Node, loc: Loc) -> None:
+        """Report a key that YAML reads as another type, and go on as if it were in quotes."""
+        if isinstance(key, yaml.ScalarNode) and key.tag not in {_STR, _MERGE}:
+            message = f"a key must be a text, and YAML reads this one as {_KINDS.get(key.tag, 'something else')}"
+            where = dotted((*loc, str(key.value)))
+            self._report(Mistake(where, message, "put it in quotes", key.start_mark.line + 1))
+            key.tag = _STR
+
+    def _misleading(self, node: yaml.ScalarNode, loc: Loc) -> None:
+        """Report a value that means another one than people think: 010 is 8 in YAML, and 1:30 is 90."""
+        if len(loc) > 2 and loc[0] == "lambdas" and loc[2] == "settings":
+            return  # the plugin's own business
+        line = node.start_mark.line + 1
+        if node.tag == f"{_TAG}int" and loc != ("server", "socket_mode") and _MISLEADING.fullmatch(node.value):
+            private = is_private(loc)
+            why = "a colon means base 60" if ":" in node.value else "a leading 0 means octal"
+            read_as = "this as another number" if private else f"{node.value} as {yaml.safe_load(node.value)}"
+            hint = "write the number that is meant; a text needs quotes"
+            self._report(Mistake(dotted(loc), f"YAML reads {read_as}: {why}", hint, line))
+        elif node.tag == _STR and _SHELL.fullmatch(node.value) and node.value[1:] in self._environ:
+            message = f"{node.value} is no variable here, but there is an environment variable of this name"
+            self._report(Mistake(dotted(loc), message, f"write ${{{node.value[1:]}}}", line))
+
     def _variable(self, node: yaml.Node, loc: Loc, name: str, message: str, hint: str) -> None:
         """Report a mistake in a variable. ``name`` is empty when the text names no variable: it may be a secret."""
-        if not name and is_private(loc):
+        if not name and (is_private(loc) or loc[:1] == ("server",)):  # a misspelt `token` too
             message = "what begins with ${ here is no variable"
         hint = (did_you_mean(name, self._environ) if name else "") or hint
         self._report(Mistake(dotted(loc), message, hint, node.start_mark.line + 1))

@@ -23,6 +23,7 @@ _BYTES = {
     "mib": 1024**2,
     "gib": 1024**3,
 }
+_SHOWN_UNITS = ("B", "kB", "KiB", "MB", "MiB", "GB", "GiB")
 
 
 def quoted(value: Any) -> str:
@@ -59,11 +60,28 @@ def parse_size(text: str) -> int:
         raise ValueError(f"{expected}, not {quoted(text)}")
     factor = _BYTES.get(match[2].lower())
     if factor is None:
-        raise ValueError(f"{expected}, not {quoted(text)}: {_about_unit(match[2], ['B', 'kB', 'KiB', 'MB', 'MiB'])}")
+        raise ValueError(f"{expected}, not {quoted(text)}: {_about_unit(match[2], _SHOWN_UNITS)}")
     size = Decimal(match[1]) * factor
     if size != int(size):
         raise ValueError(f"{expected}, not {quoted(text)}: that is no whole number of bytes")
     return int(size)
+
+
+def shown_duration(seconds: float) -> str:
+    """A duration as people write it, in the largest unit that needs no fraction."""
+    for unit, factor in reversed(_SECONDS.items()):
+        number = Decimal(str(seconds)) / factor
+        if number == number.to_integral_value() and number:
+            return f"{number.to_integral_value():f}{unit}"
+    return f"{seconds:g}s"
+
+
+def shown_size(size: float) -> str:
+    """A size as people write it, in the largest binary unit that needs no fraction."""
+    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size >= factor and size % factor == 0:
+            return f"{size // factor:.0f}{unit}"
+    return f"{size:.0f}B"
 
 
 def _about_unit(unit: str, known: Any) -> str:

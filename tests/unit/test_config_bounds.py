@@ -22,17 +22,17 @@ HUGE = "9" * 5000
         ("window: {bytes: 99999999TiB}", "window.bytes: expected a size"),
         ("window: {bytes: 99999999999999999999}", "window.bytes: expected at most 1099511627776"),
         ("frame: {records: 1e9}", "frame.records: expected"),
-        ("frame: {bytes: 4GiB}", "frame.bytes: expected at most 1073741824, not '4GiB'"),
+        ("frame: {bytes: 4GiB}", "frame.bytes: expected at most 1GiB, not '4GiB'"),
         ("command: python, instances: 100000000", "instances: expected at most 1000, not 100000000"),
         ("max_restarts: 99999999999", "max_restarts: expected at most 4294967295"),
-        ("stall_after: 99999999999999999999h", "stall_after: expected at most 31536000"),
+        ("stall_after: 99999999999999999999h", "stall_after: expected at most 8760h"),
         (f"shutdown_drain: {HUGE}h", "shutdown_drain: expected a duration"),
         ("checkpoint: {interval: 0.00001ms}", "checkpoint.interval: expected at least 1ms"),
         ('command: ["python", "a\\0b"]', "command: word 2 has a NUL"),
         ('command: "a\\0b"', "command: word 1 has a NUL"),
         ('command: ["python", "\\ud800"]', "command: word 2 has a NUL or half of a surrogate pair"),
         ('command: python, env: {A: "x\\0y"}', "env: the value of A has a NUL"),
-        ('command: python, env: {"A\\0": x}', "env: 'A\\x00' cannot be the name"),
+        ('command: python, env: {"A\\0": x}', "env: a key in it cannot be the name"),
         ('command: python, cwd: "/a\\0b"', "cwd: the path has a NUL"),
         (f"command: [python, {'x' * 140_000}]", "command: word 2 is too long"),
         (f"command: python, env: {{A: {'x' * 140_000}}}", "env: A is too long"),
@@ -113,7 +113,7 @@ def test_two_servers_on_one_port_are_a_mistake(tmp_path: Path, text: str, expect
 def test_the_embedded_brokers_port(tmp_path: Path) -> None:
     kafka = "kafka: {bootstrap.servers: 'embedded:50051'}\n"
     (found,) = mistakes(tmp_path, f"{kafka}{DELI}")
-    assert "server.listen: 127.0.0.1:50051 is taken by kafka.bootstrap.servers" in found
+    assert "1 kafka.bootstrap.servers: 127.0.0.1:50051 is taken by server.listen" in found
     (found,) = mistakes(tmp_path, f"{kafka.replace('50051', '7')}{DELI}operate: {{listen: 'localhost:7'}}\n")
     assert "operate.listen: localhost:7 is taken by kafka.bootstrap.servers" in found
 

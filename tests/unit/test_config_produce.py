@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.config import Config, ConfigError, load
+from sidecar.config.kafka_mistakes import check
 from sidecar.config.kafka_properties import (
-    check,
     embedded_port,
     is_embedded,
     lambda_producer_properties,

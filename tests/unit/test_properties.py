@@ -4,8 +4,9 @@ import pytest
 from confluent_kafka import Consumer
 
 from sidecar.config import LambdaConfig, WindowConfig
+from sidecar.config.kafka_mistakes import check
 from sidecar.config.kafka_names import OFTEN_USED, OWNED
-from sidecar.config.kafka_properties import check, consumer_properties, rebalance_protocol
+from sidecar.config.kafka_properties import consumer_properties, rebalance_protocol
 
 SERVERS = {"bootstrap.servers": "localhost:9092"}
 EMBEDDED = {"bootstrap.servers": "embedded"}
@@ -40,16 +41,23 @@ def test_good_properties_have_no_mistakes(extra: dict[str, object]) -> None:
         ("fetch.min.byts", 1, "fetch.min.byts: unknown property; did you mean `fetch.min.bytes`?"),
         ("Client.Id", "x", "did you mean `client.id`?"),
         ("qqqq", "x", "qqqq: unknown property; librdkafka's CONFIGURATION.md"),
-        ("fetch.min.bytes", "abc", "fetch.min.bytes: Kafka's client library refuses it"),
+        ("fetch.min.bytes", "abc", "fetch.min.bytes: expected a number of bytes, not 'abc'"),
         ("fetch.min.bytes", -5, "outside allowed range 0..2147483647"),
-        ("max.partition.fetch.bytes", "abc", "max.partition.fetch.bytes: Kafka's client library refuses it"),
-        ("isolation.level", "snapshot", "isolation.level: Kafka's client library refuses it"),
+        ("max.partition.fetch.bytes", "abc", "max.partition.fetch.bytes: expected a number of bytes"),
+        (
+            "isolation.level",
+            "snapshot",
+            "isolation.level: expected read_uncommitted or read_committed, not",
+        ),
         ("session.timeout.ms", {"a": 1}, "session.timeout.ms: expected a value, not a mapping"),
         ("bootstrap", {"servers": "x"}, "write the name in one piece: bootstrap.servers"),
         ("debug", ["a", "b"], "debug: expected a value, not a list"),
         ("debug", None, "debug: expected a text, a number or a boolean, not nothing"),
         (5, "x", "5: a property's name must be text"),
-        ("ssl.ca.location", "/there/is/none", ""),
+        ("ssl.ca.location", "/there/is/none", "ssl.ca.location: there is no file '/there/is/none'"),
+        ("session.timeout.ms", "45s", "expected a number of milliseconds, not '45s'"),  # librdkafka would take 45 ms
+        ("fetch.max.bytes", 2**32 + 1024, "expected at most 2147483647"),  # librdkafka would take 1024
+        ("max.poll.records", 500, "a property of Kafka's Java client"),
     ],
 )
 def test_a_bad_property_is_named(name: object, value: object, expected: str) -> None:
@@ -62,7 +70,7 @@ def test_all_mistakes_are_found_at_once() -> None:
     wrong = {"one": 1, "two": 2, "fetch.min.bytes": "abc", "isolation.level": "x", "group.id": "g"}
     found = check(wrong | {"session.timeout.ms": 6000, "group.protocol": "consumer"})
     names = [text.split(":")[0] for text in found]
-    assert names[:-1] == ["group.id", "bootstrap.servers", "one", "two", "fetch.min.bytes", "isolation.level"]
+    assert names[:-1] == ["fetch.min.bytes", "isolation.level", "group.id", "bootstrap.servers", "one", "two"]
     assert "`session.timeout.ms` is not supported for `group.protocol=consumer`" in found[-1]
 
 
