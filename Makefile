@@ -25,7 +25,7 @@ RECORD ?=
 # The newest Python that is supported. The unit tests run on it in an environment of their own.
 NEWEST ?= 3.13
 
-.PHONY: help demo pipeline test unit unit-newest integration tools wheels lint types chaos soak benchmark benchmark-peers compare-deli proto sbom lock clean
+.PHONY: help demo pipeline sdks clients conformance test unit unit-newest integration tools wheels lint types chaos soak benchmark benchmark-peers compare-deli proto sbom lock clean
 # Tiers follow each other: two at a time would take the time from each other's tests.
 .NOTPARALLEL:
 
@@ -57,6 +57,18 @@ integration: tools  ## the behaviour suite over the embedded broker and real Kaf
 
 tools: $(VENV)/ready  ## fetch and build what the integration tests run on (Kafka, FerretDB), once
 	@$(BIN)/python -m tests.servers.prepare
+
+# The SDKs of other languages. Each has a Makefile of its own, with the same targets.
+SDKS = go typescript java
+
+sdks: $(VENV)/ready  ## the SDKs of other languages: formatter, linter, unit tests, package (go; node, npm; java, mvn)
+	@for sdk in $(SDKS); do echo "== sdk_$$sdk"; $(MAKE) --no-print-directory -C sdk_$$sdk check package || exit 1; done
+
+clients: $(VENV)/ready  ## the tests' programs in each language, built from those packages as a user would
+	@for sdk in $(SDKS); do $(MAKE) --no-print-directory -C sdk_$$sdk clients || exit 1; done
+
+conformance: clients  ## every SDK against the rules of docs/protocol.md
+	$(BIN)/python -m tests.clients.conformance
 
 lint: $(VENV)/ready  ## ruff: rules and format; which room may import which; buf: proto/
 	$(BIN)/ruff check

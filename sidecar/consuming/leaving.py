@@ -60,6 +60,7 @@ class Leaving:
             state.outbox.flush()
             # Polling keeps the membership alive (`max.poll.interval.ms`). Records that still arrive are buffered, so
             # that no position after them is committed.
+            state.sender.changed.clear()  # nothing is sent any more; while something may be, `fetch` does not wait
             fetch()
         tps = [*self._table.partitions]
         state.commits.finish(client.consumer, tps, FINISH_TIMEOUT_S)

@@ -13,6 +13,7 @@ from tests.integration.harness import Program, wait_for
 from tests.packaging.conftest import Dist, run
 from tests.servers import pythons, wheels
 from tests.servers.process import free_ports
+from tests.servers.wheels import ROOT
 
 pytestmark = pytest.mark.timeout(900)  # whichever test is first builds, fetches what is pinned, and installs
 
@@ -45,6 +46,25 @@ IMPORT_ALL = """
 import importlib, pkgutil, sdk_python
 for module in pkgutil.walk_packages(sdk_python.__path__, "sdk_python."):
     importlib.import_module(module.name)
+"""
+
+
+NONES_LOST = """
+import importlib.machinery, importlib.util, sys
+from confluent_kafka import Consumer
+
+loader = importlib.machinery.ExtensionFileLoader("_native", sys.argv[1])
+native = importlib.util.module_from_spec(importlib.util.spec_from_loader("_native", loader))
+loader.exec_module(native)
+properties = {"bootstrap.servers": "127.0.0.1:1", "group.id": "nobody", "log_level": 0}
+consumer = Consumer({**properties, "plugin.library.paths": sys.argv[1]})
+source = native.Source(10)
+before = sys.getrefcount(None)
+for _ in range(1000):
+    source.wait(0.0)
+    source.wake()
+print(before - sys.getrefcount(None))
+source.close()
 """
 
 
@@ -104,6 +124,21 @@ def test_the_extension_that_one_python_compiled_works_in_the_other(
     (compiled,) = [name for name in dist.sidecar.files if name.endswith(".abi3.so")]
     module = compiled.removesuffix(".abi3.so").replace("/", ".")
     assert run([installed.sidecar, "-c", f"import {module} as made; print(made.__file__)"], tmp_path).strip()
+
+
+@pytest.mark.parametrize("headers", VERSIONS)
+def test_whichever_python_compiled_the_extension_no_call_takes_a_reference_from_none(
+    installed: Environments, headers: str, tmp_path: Path
+) -> None:
+    """On Python 3.11, None is freed when its references are gone, and the process ends."""
+    where = "import sysconfig; print(sysconfig.get_paths()['include'])"
+    include = run([pythons.find(headers), "-c", where], tmp_path).strip()
+    made = tmp_path / "_native.abi3.so"
+    sources = sorted((ROOT / "sidecar" / "records" / "native").glob("*.c"))
+    flags = ["-shared", "-fPIC", "-O1", "-D_GNU_SOURCE=1", f"-I{include}"]
+    run(["cc", *flags, "-o", made, *sources, "-ldl"], tmp_path)
+    lost = int(run([installed.sidecar, "-c", NONES_LOST, made], tmp_path))
+    assert lost < 10  # of two thousand calls; other threads have references of their own
 
 
 def test_a_lambda_without_a_sidecar_says_so_and_a_config_file_needs_an_extra(

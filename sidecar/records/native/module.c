@@ -57,6 +57,14 @@ static Py_ssize_t records_len(PyObject *self) {
     return (Py_ssize_t)rows_count(rows);
 }
 
+/* None, with a reference for the caller. Not Py_RETURN_NONE: with the headers of Python 3.12 and 3.13.0 it takes no
+ * reference, since None is immortal there, also when the code is compiled for the stable ABI and then runs on Python
+ * 3.11. There each call loses one reference, and after some thousand calls None is freed and the process ends. */
+static PyObject *new_none(void) {
+    Py_IncRef(Py_None);
+    return Py_None;
+}
+
 static PyObject *records_size(PyObject *self, void *closure) {
     rows_t *rows = rows_of(self);
     (void)closure;
@@ -94,7 +102,7 @@ static PyObject *change(PyObject *self, PyObject *argument, void (*how)(rows_t *
     if (PyErr_Occurred() || checked(rows, number, rows_count(rows) + (size_t)with_all) < 0)
         return NULL;
     how(rows, (size_t)number);
-    Py_RETURN_NONE;
+    return new_none();
 }
 
 static PyObject *records_drop(PyObject *self, PyObject *count) { return change(self, count, rows_drop, 1); }
@@ -106,7 +114,7 @@ static PyObject *records_remove(PyObject *self, PyObject *index) { return change
 static PyObject *offsets_of(const rows_t *rows, const frame_t *frame) {
     PyObject *offsets;
     if (!frame->gaps)
-        Py_RETURN_NONE;
+        return new_none();
     offsets = PyList_New((Py_ssize_t)frame->count);
     for (size_t i = 0; offsets != NULL && i < frame->count; i++) {
         PyObject *offset = PyLong_FromLongLong(rows_at(rows, i)->offset);
@@ -158,7 +166,7 @@ static PyObject *entry(const uint8_t **at, int is_null) {
     size_t len;
     *at = entry_read(*at, &data, &len);
     if (is_null)
-        Py_RETURN_NONE;
+        return new_none();
     return PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)len);
 }
 
@@ -402,20 +410,20 @@ static PyObject *source_wait_method(PyObject *self, PyObject *argument) {
     Py_BEGIN_ALLOW_THREADS
     source_wait(source, seconds);
     Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    return new_none();
 }
 
 static PyObject *source_wake_method(PyObject *self, PyObject *unused) {
     (void)unused;
     if (((SourceObject *)self)->is_open) /* `close` needs the interpreter's lock, which this thread has */
         source_wake(&((SourceObject *)self)->source);
-    Py_RETURN_NONE;
+    return new_none();
 }
 
 static PyObject *source_close_method(PyObject *self, PyObject *unused) {
     (void)unused;
     close_source((SourceObject *)self);
-    Py_RETURN_NONE;
+    return new_none();
 }
 
 static PyMethodDef source_methods[] = {

@@ -42,6 +42,20 @@ def test_the_end_commits_what_was_checkpointed_and_nothing_that_waits(bench: Ben
     assert bench.recorder.told()[-1] == ("info", "left the group")
 
 
+def test_a_drain_waits_for_letters_and_does_not_spin(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    def fetch() -> None:
+        waited.append(bench.turns._patience())
+        bench.state.mailbox.put(letters.Closed(bench.stream_of[P0], ClosedReason.REVOKED, None))
+
+    bench.sender.changed.add(LANE0)  # a frame was written before the drain began
+    monkeypatch.setattr(bench.turns, "fetch", fetch)
+    bench.turns.shut_down(lambda: None)
+    assert len(waited) == 1
+    assert waited[0] > 0
+
+
 def test_a_revoke_inside_the_close_finds_nothing_to_commit(bench: Bench) -> None:
     bench.come(record(1))
     bench.state.mailbox.put(letters.Closed(bench.stream_of[P0], ClosedReason.REVOKED, None))
