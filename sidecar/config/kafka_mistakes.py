@@ -171,13 +171,11 @@ def _embedded(good: Mapping[str, str]) -> list[Problem]:
 
 # librdkafka's messages name the property on the left when the user wrote the property on the right.
 _ALIASES = {"fetch.message.max.bytes": "max.partition.fetch.bytes", "sasl.mechanisms": "sasl.mechanism"}
-_NAMED = re.compile(
-    r'property: "(?P<unknown>.*)"|property "(?P<name>.*?)"|consumer: (?P<first>[a-z.]+\.[a-z]+) failed: '
-)
+_NAMED = re.compile(r'property: "(?P<unknown>.*)"|property "(?P<name>.*?)"|(?P<first>ssl\.[a-z.]+)(?: failed)?: ')
 _MISSING_MECHANISM = re.compile(r"No provider for SASL mechanism ([A-Z0-9-]+)")
 _MECHANISM = ("sasl.mechanism", "sasl.mechanisms")
 _SET_MECHANISM = "set sasl.mechanism to PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
-_PEM = "it must be PEM (a keystore: PKCS#12), and the password of an encrypted one the right one"
+_TEXTS = frozenset({"ssl.ca.pem", "ssl.certificate.pem", "ssl.key.pem"})
 
 
 def _rejected(good: Mapping[str, str]) -> list[Problem]:
@@ -207,8 +205,14 @@ def _rejected(good: Mapping[str, str]) -> list[Problem]:
                 return [*found, Problem("", _plain(text))]
             if match and match["unknown"]:
                 found.append(Problem(name, "unknown property", _closest(name)))
+            elif name in _TEXTS:
+                found.append(Problem(name, "Kafka's client library cannot use it", _how_to_give(name)))
             elif name in FILES:
-                found.append(Problem(name, f"Kafka's client library cannot use the file {quoted(good[name])}", _PEM))
+                found.append(
+                    Problem(
+                        name, f"Kafka's client library cannot use the file {quoted(good[name])}", _how_to_give(name)
+                    )
+                )
             else:
                 found.append(Problem(name, _plain(text)))
             del trial[name]
@@ -216,6 +220,16 @@ def _rejected(good: Mapping[str, str]) -> list[Problem]:
             return [*found, Problem("", _plain(str(error)))]
         else:
             return found
+
+
+def _how_to_give(name: str) -> str:
+    """How a certificate or a key has to be given to a property of librdkafka."""
+    password = "; if it is encrypted, with the right ssl.key.password" if ".key." in name else ""
+    if name.endswith(".pem"):
+        return f"write it out in PEM, with its line ends; a file goes to {name.removesuffix('pem')}location{password}"
+    if ".keystore." in name:
+        return "it must be PKCS#12, with the right ssl.keystore.password"
+    return f"it must be in PEM{password}"
 
 
 def _plain(text: str) -> str:

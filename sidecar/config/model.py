@@ -257,11 +257,18 @@ def describe(config: Config) -> dict[str, Any]:
     value there may be a secret.
     """
     shown: dict[str, Any] = masked(config.model_dump(mode="json"))
+    shown["kafka"] = {name: _in_one_line(value) for name, value in shown["kafka"].items()}
     for one in shown["lambdas"].values():
         one["settings"] = [*one["settings"]]
         one["env"] = None if one["env"] is None else [*one["env"]]
         one["command"] = None if one["command"] is None else one["command"][0]
     return shown
+
+
+def _in_one_line(value: str) -> str:
+    """The value's first line: a certificate in `ssl.ca.pem` has thirty."""
+    first, end, _ = value.partition("\n")
+    return f"{first} ..." if end else value
 
 
 def _open_doors(server: ServerConfig) -> Iterator[str]:

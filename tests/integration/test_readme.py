@@ -198,7 +198,7 @@ def test_the_links_of_the_docs_exist() -> None:
         ROOT / "CHANGELOG.md",
         ROOT / "CONTRIBUTING.md",
         ROOT / "SECURITY.md",
-        *(ROOT / "docs").iterdir(),
+        *(ROOT / "docs").rglob("*.md"),
         ROOT / "benchmarks" / "README.md",
     ]:
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):

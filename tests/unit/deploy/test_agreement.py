@@ -34,6 +34,7 @@ from tests.unit.deploy.manifests import (
     sidecars,
     values,
 )
+from tests.unit.deploy.test_schemas import wrong_values
 
 LABELS = {"lambda", "topic", "partition", "kind"}
 
@@ -173,6 +174,23 @@ def test_grace_periods_are_longer_than_the_drains(tmp_path: Path) -> None:
         assert "lifecycle" not in container
     for example, pod, _ in lambdas():
         assert pod["spec"]["terminationGracePeriodSeconds"] > drain_of_lambda(example, pod)
+
+
+def test_the_page_adds_the_grace_period_up_as_the_chart_does() -> None:
+    page = (ROOT / "docs/operate/kubernetes.md").read_text()
+    parts = [int(seconds) for seconds in re.findall(r"^\| .* \| (\d+) \|$", page, flags=re.MULTILINE)]
+    (pod,) = pods("smallest").values()
+    assert sum(parts) == pod["spec"]["terminationGracePeriodSeconds"]
+    assert len(parts) == 3
+
+
+def test_the_pages_values_are_accepted() -> None:
+    """Each block of values, alone or over the smallest."""
+    page = (ROOT / "docs/operate/kubernetes.md").read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)]
+    assert len(blocks) == 2
+    for block in blocks:
+        assert wrong_values({**values("smallest"), **block}) == []
 
 
 def drain_of_lambda(example: str, pod: Manifest) -> float:

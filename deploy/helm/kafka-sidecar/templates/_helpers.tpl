@@ -187,6 +187,12 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
+{{/* The records of one lambda that wait, in PromQL. More pods do not help a partition that an operator or the lambda
+itself keeps still. Takes the labels of its series. */}}
+{{- define "kafka-sidecar.waiting" -}}
+sum(kafka_sidecar_partition_lag{{ . }} unless (kafka_sidecar_partition_halted{{ . }} + kafka_sidecar_partition_paused{{ . }} > 0))
+{{- end }}
+
 {{/* The labels of one lambda's series in PromQL. Takes (dict "root" $ "name" NAME). */}}
 {{- define "kafka-sidecar.series" -}}
 {namespace="{{ .root.Release.Namespace }}",lambda="{{ .name }}"}
