@@ -52,8 +52,8 @@ def test_a_drain_waits_for_letters_and_does_not_spin(bench: Bench, monkeypatch: 
     bench.sender.changed.add(LANE0)  # a frame was written before the drain began
     monkeypatch.setattr(bench.turns, "fetch", fetch)
     bench.turns.shut_down(lambda: None)
-    assert len(waited) == 1
-    assert waited[0] > 0
+    assert waited
+    assert min(waited) > 0
 
 
 def test_a_revoke_inside_the_close_finds_nothing_to_commit(bench: Bench) -> None:
