@@ -76,14 +76,16 @@ class Cluster:
         """The properties of an admin client."""
         return admin_properties(self._kafka, self._bootstrap)
 
-    def producer(self, transactional_id: str | None) -> Properties:
-        """The properties of a replay's producer; None: without transactions."""
-        made = producer_properties(self._kafka, self._bootstrap) | {
-            "partitioner": "murmur2_random",
-            # A broker refuses a batch as a whole when it is too large for the topic, and does not say which record is
-            # to blame. So each record is a batch of its own.
-            "batch.num.messages": 1,
-        }
+    def producer(self, transactional_id: str | None, *, singly: bool) -> Properties:
+        """The properties of a replay's producer.
+
+        Args:
+            transactional_id: None: without transactions.
+            singly: send each record as a batch of its own, which is twenty times slower.
+        """
+        made = producer_properties(self._kafka, self._bootstrap) | {"partitioner": "murmur2_random"}
+        if singly:
+            made["batch.num.messages"] = 1
         if transactional_id is None:
             return made
         # No record may still be under way when its transaction has timed out.

@@ -10,7 +10,7 @@ from sidecar.dead_letters.choice import Choice
 from sidecar.dead_letters.contents import Contents, Partition
 from sidecar.dead_letters.letter import Letter, Place
 
-MAX_BATCH_LETTERS = 500
+MAX_BATCH_LETTERS = 2_000
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """Bounds of one transaction. All its records are in memory, and consumers see none of them before its end."""
 
@@ -129,11 +129,12 @@ def _lower(kept: dict[Partition, int], place: Place) -> None:
 
 
 def _same_record(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
-    """Letters of one source offset, by record: one lambda's letters with the same bytes.
+    """Letters of one source offset, by record: one lambda's letters in one topic with the same bytes.
 
-    The bytes count too, since a topic that was made anew has its offsets again.
+    The bytes count, since a source that was made anew has its offsets again.
     """
-    by_record: dict[tuple[str, str, bytes], list[Letter]] = {}
+    by_record: dict[tuple[str, str, str, bytes], list[Letter]] = {}
     for letter in letters:
-        by_record.setdefault((letter.lambda_name, letter.group, letter.digest), []).append(letter)
+        key = (letter.place.topic, letter.lambda_name, letter.group, letter.digest)
+        by_record.setdefault(key, []).append(letter)
     yield from by_record.values()

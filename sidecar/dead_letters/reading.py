@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from sidecar.dead_letters.clients import ANSWER_TIMEOUT_S, ClientErrors, Cluster, DeadLettersError, quiet
 from sidecar.dead_letters.contents import Contents, Partition
-from sidecar.dead_letters.letter import Place, Stored
+from sidecar.dead_letters.letter import Letter, Place, Stored, letter_of
 
 _MAY_READ = "allow the user Describe and Read on the topic"
 _AT_ONCE = 500
@@ -77,10 +77,10 @@ class Reader:
         for stored in self._records(starts, contents.ends, advance):
             contents.add(stored)
 
-    def fetch(self, places: Collection[Place]) -> dict[Place, Stored]:
-        """The records at these places. Raises ``DeadLettersError`` if one of them is gone."""
+    def fetch(self, letters: Collection[Letter]) -> dict[Place, Stored]:
+        """The records of these letters. Raises ``DeadLettersError`` if one of them is gone."""
         found: dict[Place, Stored] = {}
-        for run in _runs(places):
+        for run in _runs(letter.place for letter in letters):
             topic, partition, first = run[0]
             wanted = set(run)
             for stored in self._records({(topic, partition): first}, {}, lambda _: None):
@@ -88,12 +88,13 @@ class Reader:
                     found[stored.place] = stored
                 if stored.place >= run[-1]:
                     break
-        gone = sorted(set(places) - found.keys())
-        if gone:
-            raise DeadLettersError(
-                f"the letter {gone[0]} is no longer in its topic: somebody deleted it, or its retention was over; "
-                "start the command again"
-            )
+        for letter in letters:
+            # In a topic that was made anew, another letter may be at the same place.
+            if letter.place not in found or letter_of(found[letter.place]) != letter:
+                raise DeadLettersError(
+                    f"the letter {letter.place} is no longer in its topic: somebody deleted it, or its retention was "
+                    "over; start the command again"
+                )
         return found
 
     def _records(

@@ -7,14 +7,14 @@ transactional id: a new one fences the one before it, which then can write nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from sidecar.cluster.errors import is_fatal
 from sidecar.dead_letters.clients import ANSWER_TIMEOUT_S, ClientErrors, Cluster, DeadLettersError, quiet
 from sidecar.dead_letters.exported import Content
 from sidecar.dead_letters.letter import Place
@@ -32,6 +32,8 @@ _FENCED = frozenset(
     }
 )
 
+_OF_A_BATCH = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD})
+
 
 class Outgoing(NamedTuple):
     """A record to write."""
@@ -48,12 +50,13 @@ class Outgoing(NamedTuple):
 class Replay:
     """The producer of one replay; a context manager. Its calls raise ``DeadLettersError``."""
 
-    def __init__(self, cluster: Cluster, topic: str) -> None:
-        """``topic``: the dead-letter topic."""
+    def __init__(self, cluster: Cluster, topic: str, *, singly: bool) -> None:
+        """``topic``: the dead-letter topic. ``singly``: each record is a batch of its own, for a topic that refuses
+        batches of the usual size."""
         self._topic = topic
         self._errors = ClientErrors(cluster.servers)
         self.id = None if cluster.embedded else transactional_id(topic)
-        self._producer = Producer(quiet(cluster.producer(self.id), self._errors), logger=self._errors)
+        self._producer = Producer(quiet(cluster.producer(self.id, singly=singly), self._errors), logger=self._errors)
         self._failed: tuple[str, KafkaError] | None = None
         self._open = False
 
@@ -108,27 +111,27 @@ class Replay:
                 self._failed = (about, error)
 
         while True:
-            try:
-                self._producer.produce(
-                    topic,
-                    value=value,
-                    key=key,
-                    headers=[*headers],
-                    partition=partition,
-                    timestamp=timestamp_ms,
-                    on_delivery=delivered,
-                )
-            except BufferError:
-                self._producer.poll(_STEP_S)
-            except KafkaException as refusal:
-                raise self._refused(refusal.args[0], about) from None
-            else:
-                return
+            with self._refusals(about):
+                try:
+                    self._producer.produce(
+                        topic,
+                        value=value,
+                        key=key,
+                        headers=[*headers],
+                        partition=partition,
+                        timestamp=timestamp_ms,
+                        on_delivery=delivered,
+                    )
+                except BufferError:
+                    self._producer.poll(_STEP_S)
+                else:
+                    return
 
     def _flush(self) -> None:
         """Wait until the outcome of each record is known: the producer's own timeout bounds it."""
-        while self._producer.flush(_STEP_S):
-            pass
+        with self._refusals(f"replaying letters of {self._topic}"):
+            while self._producer.flush(_STEP_S):
+                pass
         if self._failed is not None:
             about, error = self._failed
             raise self._refused(error, about)
@@ -167,12 +170,41 @@ class Replay:
             else:
                 return
 
+    @contextmanager
+    def _refusals(self, doing: str) -> Iterator[None]:
+        """Explain an error of the client that comes up inside of a call, which need not be about that call."""
+        try:
+            yield
+        except KafkaException as refusal:
+            raise self._refused(refusal.args[0], doing) from None
+        except SystemError as error:
+            # `flush` does not notice that the binding has raised a fatal error in it.
+            if not isinstance(error.__cause__, KafkaException):
+                raise
+            raise self._refused(error.__cause__.args[0], doing) from None
+
     def _refused(self, error: KafkaError, doing: str) -> DeadLettersError:
-        if error.code() in _FENCED or (is_fatal(error) and "fenced" in error.str().lower()):
+        if error.code() == KafkaError._FATAL and self.id is not None:  # noqa: SLF001 - the binding's name
+            error = self._fatal(error)
+        if error.code() in _FENCED:
             return DeadLettersError(
                 f"another replay of {self._topic} has begun, and took over from this one; it replays what is left"
             )
-        return self._errors.explained(error, doing, _REMEDIES.get(error.code(), "").format(id=self.id))
+        told = self._errors.explained(error, doing, _REMEDIES.get(error.code(), "").format(id=self.id))
+        return BatchRefusedError(str(told)) if error.code() in _OF_A_BATCH else told
+
+    def _fatal(self, error: KafkaError) -> KafkaError:
+        """The reason for which the client has failed for good. `produce` does not tell it, transactional calls do."""
+        try:
+            self._producer.abort_transaction(_STEP_S)
+        except KafkaException as refusal:
+            reason: KafkaError = refusal.args[0]
+            return reason
+        return error
+
+
+class BatchRefusedError(DeadLettersError):
+    """The broker has refused a batch for one of its records, and does not say which. Nothing of it is written."""
 
 
 class _UnknownOutcomeError(DeadLettersError):

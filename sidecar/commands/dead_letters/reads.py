@@ -81,7 +81,7 @@ def show(path: Path, wanted: Wanted, limit: int, full: bool, as_json: bool) -> N
         letters = [letter for letter in contents.letters.values() if wanted.choice.has(letter)]
         named = len(wanted.choice.places) if not wanted.choice.fingerprints else 0
         latest = sorted(letters, key=lambda letter: -letter.last_ms)[: max(limit, named)]
-        stored = one.reader.fetch([letter.place for letter in latest])
+        stored = one.reader.fetch(latest)
     if as_json:
         said = [document(one, stored[one.place], not contents.is_open(one)) for one in latest]
         say(json_text(said, indent=2))
@@ -126,7 +126,7 @@ def export(path: Path, wanted: Wanted, only_open: bool, output: TextIO) -> None:
 def _fetched(one: Session, letters: list[Letter]) -> Iterator[tuple[Letter, Stored]]:
     for start in range(0, len(letters), _AT_ONCE):
         some = letters[start : start + _AT_ONCE]
-        stored = one.reader.fetch([letter.place for letter in some])
+        stored = one.reader.fetch(some)
         yield from ((letter, stored[letter.place]) for letter in some)
 
 

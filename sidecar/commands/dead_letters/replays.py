@@ -128,7 +128,7 @@ def edit(path: Path, letter: str, to: str | None, keep_timestamps: bool, no_hist
         contents = one.read(Wanted(choice, None, None))
         if place in contents.replayed:
             raise click.ClickException(f"{place} was replayed already")
-        content = edited(one.reader.fetch([place])[place])
+        content = edited(one.reader.fetch([contents.letters[place]])[place])
         if content is None:
             say("nothing was changed, and nothing is replayed")
             return
