@@ -25,6 +25,9 @@ ANSWER_TIMEOUT_S = 30.0
 _GROUP = "kafka-sidecar-dead-letters"
 """Kafka's client asks for the name of a group. No offset is committed for it, and nobody joins it."""
 
+TANSU = "tansu_cluster"
+"""The id of the embedded broker's cluster: a config may name its address instead of `embedded`."""
+
 _TRANSACTION_MS = 30_000
 """A transaction of a replay that was killed ends after this time; until then it hides later records from those who
 read committed ones. The next replay ends it at once."""

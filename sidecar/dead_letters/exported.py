@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sidecar.dead_letters.choice import parse_which
@@ -113,13 +113,13 @@ def _decoded(value: Any, name: str) -> bytes | None:
 
 
 def _headers(said: Any) -> Headers:
-    if not isinstance(said, Sequence) or isinstance(said, str):
+    if not isinstance(said, list):
         raise Malformed('\'headers\' must be a list of pairs: [["name", "value"], ...]')
     return tuple(_header(one) for one in said)
 
 
 def _header(pair: Any) -> tuple[str, bytes | None]:
-    if not isinstance(pair, Sequence) or len(pair) != 2 or not isinstance(pair[0], str):
+    if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
         raise Malformed('each of \'headers\' must be a pair: ["name", "value"]')
     name = pair[0]
     _decoded(name, "the name of a header")

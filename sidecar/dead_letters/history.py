@@ -16,10 +16,13 @@ from sidecar.dead_letters.letter import Headers, Letter, instant
 HEADER = "__kafka_sidecar.replay"
 
 MAX_FAILURES = 10
-"""The newest failures that are kept. With `KEPT_MESSAGE` this bounds the header to some 16 KiB."""
+"""The newest failures that are kept."""
 
-_MAX_WORD = 200
-"""Characters of a type, code, version or name."""
+# In JSON a control character takes six bytes. So with these limits the header has 25 KiB at most, and one or two as a
+# rule. A dead letter may be 64 KiB larger than its record.
+_MAX_MESSAGE = 200
+_MAX_WORD = 50
+"""Characters of a type, a code, a version, or a lambda's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def history_header(before: History, letter: Letter, edited: bool, now: str) -> t
 
     ``now``: a time in ISO 8601. ``edited``: somebody changed the record, now or before an earlier replay.
     """
-    failures = [*before.failures, failure(letter)]
+    failures = [*before.failures, _shortened(failure(letter))]
     said = {
         "letter": str(letter.place),
         "at": now,
@@ -68,15 +71,26 @@ def history_header(before: History, letter: Letter, edited: bool, now: str) -> t
 
 
 def failure(letter: Letter) -> dict[str, Any]:
-    """A letter's failure as JSON has it."""
+    """A letter's failure, for JSON."""
     return {
         "source": str(letter.source),
-        "type": letter.type[:_MAX_WORD],
-        "code": letter.code[:_MAX_WORD],
+        "type": letter.type,
+        "code": letter.code,
         "message": letter.message,
         "attempts": letter.attempts,
         "first": instant(letter.first_ms),
         "last": instant(letter.last_ms),
         "lambda": letter.lambda_name,
-        "version": letter.version[:_MAX_WORD],
+        "version": letter.version,
     }
+
+
+def _shortened(said: dict[str, Any]) -> dict[str, Any]:
+    limits = {
+        "message": _MAX_MESSAGE,
+        "type": _MAX_WORD,
+        "code": _MAX_WORD,
+        "version": _MAX_WORD,
+        "lambda": _MAX_WORD,
+    }
+    return said | {name: said[name][:limit] for name, limit in limits.items()}

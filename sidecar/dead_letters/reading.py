@@ -17,7 +17,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not marked so
 
-from sidecar.dead_letters.clients import ANSWER_TIMEOUT_S, ClientErrors, Cluster, DeadLettersError, quiet
+from sidecar.dead_letters.clients import ANSWER_TIMEOUT_S, TANSU, ClientErrors, Cluster, DeadLettersError, quiet
 from sidecar.dead_letters.contents import Contents, Partition
 from sidecar.dead_letters.letter import Letter, Place, Stored, letter_of
 
@@ -41,6 +41,7 @@ class Reader:
     """Reads the topics of a cluster; a context manager. Its calls raise ``DeadLettersError``."""
 
     def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
         self._errors = ClientErrors(cluster.servers)
         self._consumer = Consumer(quiet(cluster.reader(), self._errors), logger=self._errors)
         self._admin = AdminClient(quiet(cluster.admin(), self._errors), logger=self._errors)
@@ -52,12 +53,16 @@ class Reader:
         self._consumer.close()
 
     def topics(self) -> dict[str, int]:
-        """All topics that the user may see, with their number of partitions."""
+        """All topics that the user may see, with their number of partitions.
+
+        To be called first, since it also looks whether this is the embedded broker.
+        """
         try:
             known = self._consumer.list_topics(timeout=ANSWER_TIMEOUT_S)
         except KafkaException as refusal:
             self._consumer.poll(0)  # the client tells the reason of a failed connection only in here
             raise self._errors.explained(refusal.args[0], "looking for topics") from None
+        self._cluster.embedded = self._cluster.embedded or known.cluster_id == TANSU
         return {name: len(topic.partitions) for name, topic in known.topics.items()}
 
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
