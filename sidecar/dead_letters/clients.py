@@ -117,6 +117,11 @@ class ClientErrors:
         if error.code() in REASONS:
             self._reason = error
 
+    @property
+    def has_reason(self) -> bool:
+        """Whether it is known why Kafka cannot be reached: trying again does not help then."""
+        return self._reason is not None
+
     def explained(self, error: KafkaError, doing: str, remedy: str = "") -> DeadLettersError:
         """The error of a call that was ``doing`` something; ``remedy`` is for errors that are not about reaching
         Kafka."""

@@ -15,13 +15,19 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not marked so
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not marked so
+    AdminClient,
+    ClusterMetadata,
+    OffsetSpec,
+)
 
 from sidecar.dead_letters.clients import ANSWER_TIMEOUT_S, TANSU, ClientErrors, Cluster, DeadLettersError, quiet
 from sidecar.dead_letters.contents import Contents, Partition
 from sidecar.dead_letters.letter import Letter, Place, Stored, letter_of
 
 _MAY_READ = "allow the user Describe and Read on the topic"
+_FIRST_ANSWER_S = (1.0, 3.0, 10.0)
+"""Seconds that Kafka may take for its first answer, in three tries. A wrong password is known after the first."""
 _AT_ONCE = 500
 """Records that are taken from the client at once."""
 _POLL_S = 0.05
@@ -57,11 +63,7 @@ class Reader:
 
         To be called first, since it also looks whether this is the embedded broker.
         """
-        try:
-            known = self._consumer.list_topics(timeout=ANSWER_TIMEOUT_S)
-        except KafkaException as refusal:
-            self._consumer.poll(0)  # the client tells the reason of a failed connection only in here
-            raise self._errors.explained(refusal.args[0], "looking for topics") from None
+        known = self._metadata()
         self._cluster.embedded = self._cluster.embedded or known.cluster_id == TANSU
         return {name: len(topic.partitions) for name, topic in known.topics.items()}
 
@@ -101,6 +103,20 @@ class Reader:
                     "over; start the command again"
                 )
         return found
+
+    def _metadata(self) -> ClusterMetadata:
+        error = KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001 - the binding's name
+        for timeout in _FIRST_ANSWER_S:
+            try:
+                known: ClusterMetadata = self._consumer.list_topics(timeout=timeout)
+            except KafkaException as refusal:
+                error = refusal.args[0]
+            else:
+                return known
+            self._consumer.poll(0)  # the client tells the reason of a failed connection only in here
+            if self._errors.has_reason:
+                break
+        raise self._errors.explained(error, "looking for topics")
 
     def _records(
         self, starts: Mapping[Partition, int], ends: dict[Partition, int], advance: Advance
