@@ -19,28 +19,37 @@ class Choice(NamedTuple):
 
     places: frozenset[Place] = frozenset()
     fingerprints: frozenset[str] = frozenset()
+    lambda_name: str | None = None
+    """Only letters of this lambda: several may share a dead-letter topic."""
+
+    @property
+    def names(self) -> bool:
+        """Whether any letter was named."""
+        return bool(self.places or self.fingerprints)
 
     def has(self, letter: Letter) -> bool:
         """Whether the letter was named."""
-        everything = not self.places and not self.fingerprints
-        return everything or letter.place in self.places or letter.fingerprint in self.fingerprints
+        if self.lambda_name is not None and letter.lambda_name != self.lambda_name:
+            return False
+        return not self.names or letter.place in self.places or letter.fingerprint in self.fingerprints
 
     def missing(self, letters: Iterable[Letter]) -> list[str]:
         """What was named, and is not among ``letters``."""
         places: set[Place] = set(self.places)
         fingerprints = set(self.fingerprints)
-        for letter in letters:
+        for letter in filter(self.has, letters):
             places.discard(letter.place)
             fingerprints.discard(letter.fingerprint)
         return [*map(str, sorted(places)), *sorted(fingerprints)]
 
 
-def chosen(named: Iterable[Place | str]) -> Choice:
-    """The choice of everything that was named."""
+def chosen(named: Iterable[Place | str], lambda_name: str | None = None) -> Choice:
+    """The choice of everything that was named, of one lambda or of all."""
     listed = [*named]
     return Choice(
         frozenset(one for one in listed if isinstance(one, Place)),
         frozenset(one for one in listed if not isinstance(one, Place)),
+        lambda_name,
     )
 
 

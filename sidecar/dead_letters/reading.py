@@ -147,6 +147,8 @@ class Reader:
                 messages = self._consumer.consume(_AT_ONCE, _POLL_S)
             except KafkaException as refusal:
                 raise self._errors.explained(refusal.args[0], "reading dead letters", _MAY_READ) from None
+            # The client looks for the coordinator of its group, which it does not need here.
+            messages = [one for one in messages if not _is_about_the_group(one)]
             silent = 0.0 if messages else silent + _POLL_S
             if silent > ANSWER_TIMEOUT_S:
                 topic, partition = min(unread)
@@ -186,6 +188,11 @@ def _runs(places: Iterable[Place]) -> Iterator[list[Place]]:
         run.append(place)
     if run:
         yield run
+
+
+def _is_about_the_group(message: Message) -> bool:
+    error = message.error()
+    return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
 def _place(message: Message) -> Place:

@@ -188,7 +188,8 @@ class Replay:
             error = self._fatal(error)
         if error.code() in _FENCED:
             return DeadLettersError(
-                f"another replay of {self._topic} has begun, and took over from this one; it replays what is left"
+                f"this replay of {self._topic} was fenced: another one has begun, and replays what is left. Or Kafka "
+                "was away so long that it has ended our transaction: if no other replay runs, start the command again"
             )
         told = self._errors.explained(error, doing, _REMEDIES.get(error.code(), "").format(id=self.id))
         return BatchRefusedError(str(told)) if error.code() in _OF_A_BATCH else told

@@ -26,7 +26,7 @@ def about_letters(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_wanted(which: tuple[Place | str, ...], lambda_name: str | None, topic: str | None, **rest: Any) -> None:
-        command(Wanted(chosen(which), lambda_name, topic), **rest)
+        command(Wanted(chosen(which, lambda_name), topic), **rest)
 
     made: Callable[..., None] = with_wanted
     made = click.option("--topic", metavar="TOPIC", help="Only this dead-letter topic; the config need not name it.")(

@@ -11,7 +11,6 @@ from sidecar.commands.dead_letters.options import about_letters, confirmed, yes
 from sidecar.commands.dead_letters.session import Wanted, session
 from sidecar.commands.say import say
 from sidecar.commands.show import aligned, many
-from sidecar.dead_letters.choice import Choice
 from sidecar.dead_letters.contents import Partition
 from sidecar.dead_letters.plan import Cut, purge_plan
 
@@ -19,7 +18,9 @@ from sidecar.dead_letters.plan import Cut, purge_plan
 @click.command()
 @about_letters
 @click.option("--replayed", is_flag=True, help="Only those that were replayed.")
-@click.option("--all", "everything", is_flag=True, help="All, and also records that are no dead letters.")
+@click.option(
+    "--all", "everything", is_flag=True, help="All; without --lambda also records that are no dead letters."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted. Delete nothing.")
 @yes
 @click.pass_obj
@@ -35,7 +36,7 @@ def purge(path: Path, wanted: Wanted, replayed: bool, everything: bool, dry_run:
       kafka-sidecar dead-letters purge 7f3a9c21 --dry-run
       kafka-sidecar dead-letters purge --all --topic orders.billing.dead-letter
     """
-    named = wanted.choice != Choice()
+    named = wanted.choice.names
     if named == everything and not (replayed and not named):
         raise click.UsageError("which letters? Name some (WHICH), or give --replayed, or --all")
     if everything and replayed:
@@ -46,7 +47,9 @@ def purge(path: Path, wanted: Wanted, replayed: bool, everything: bool, dry_run:
                 "the embedded broker cannot delete records; it forgets all of them when it ends"
             )
         contents = one.read(wanted)
-        cuts = purge_plan(contents, wanted.choice, replayed_only=replayed, everything=everything)
+        # Of a lambda's letters, those of other lambdas and whatever else is there have to stay.
+        others_too = everything and wanted.choice.lambda_name is None
+        cuts = purge_plan(contents, wanted.choice, replayed_only=replayed, everything=others_too)
         say(_text(cuts), err=not dry_run)
         going = {where: cut.before for where, cut in cuts.items() if cut.letters}
         if dry_run or not going:

@@ -48,7 +48,7 @@ def list_(path: Path, wanted: Wanted, each: bool, only_open: bool, as_json: bool
     if only_open:
         letters = [letter for letter in letters if contents.is_open(letter)]
     letters.sort(key=_by_source)
-    if each or wanted.choice != wanted.choice.__class__():
+    if each or wanted.choice.names:
         rows = [_row(letter, contents) for letter in letters]
         say(json_text({"letters": rows}, indent=2) if as_json else render.letters_text(letters, contents))
         return
@@ -115,6 +115,7 @@ def export(path: Path, wanted: Wanted, only_open: bool, output: TextIO) -> None:
         if only_open:
             letters = [letter for letter in letters if contents.is_open(letter)]
         letters.sort(key=_by_source)
+        click.echo("", nl=False, file=output)  # makes the file, also for no letters
         with progress("exporting", len(letters)) as advance:
             for letter, stored in _fetched(one, letters):
                 click.echo(json_text(document(letter, stored, not contents.is_open(letter))), file=output)

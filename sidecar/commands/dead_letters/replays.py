@@ -86,17 +86,16 @@ def replay(
       kafka-sidecar dead-letters replay --from mended.jsonl
       kafka-sidecar dead-letters replay --all --to orders.again
     """
-    named = wanted.choice != Choice()
-    if named + everything + (file is not None) != 1:
+    if wanted.choice.names + everything + (file is not None) != 1:
         raise click.UsageError("which letters? Name some (WHICH), or give --all, or --from FILE")
     from sidecar.dead_letters.replay_run import Manner  # noqa: PLC0415 - Kafka's client
 
     with _mended(file) as mended, session(path) as one:
-        choice = wanted.choice if mended is None else Choice(mended.places)
+        choice = wanted.choice if mended is None else wanted.choice._replace(places=mended.places)
         if mended is not None and not choice.places:
             say(f"{file} has no letters")
             return
-        contents = one.read(Wanted(choice, wanted.lambda_name, wanted.topic))
+        contents = one.read(Wanted(choice, wanted.topic))
         steps = replay_plan(contents, choice)
         manner = Manner(to, rate, keep_timestamps, not no_history, *([] if mended is None else [mended.content]))
         _replay(one, contents, steps, manner, dry_run=dry_run, assumed=yes)
@@ -125,7 +124,7 @@ def edit(path: Path, letter: str, to: str | None, keep_timestamps: bool, no_hist
     place = one_place(letter)
     choice = Choice(frozenset({place}))
     with session(path) as one:
-        contents = one.read(Wanted(choice, None, None))
+        contents = one.read(Wanted(choice, None))
         if place in contents.replayed:
             raise click.ClickException(f"{place} was replayed already")
         content = edited(one.reader.fetch([contents.letters[place]])[place])

@@ -29,8 +29,6 @@ class Wanted:
     """The letters that a command is about, as the operator said it."""
 
     choice: Choice
-    """The letters that were named; none: all."""
-    lambda_name: str | None
     topic: str | None
     """A dead-letter topic; None: those of the config's lambdas."""
 
@@ -61,11 +59,16 @@ class Session:
     def _partitions(self, wanted: Wanted) -> list[Partition]:
         from sidecar.dead_letters.reading import partitions_of  # noqa: PLC0415 - Kafka's client
 
-        places = wanted.choice.places
+        places, lambda_name = wanted.choice.places, wanted.choice.lambda_name
+        if lambda_name is not None and lambda_name not in self.config.lambdas:
+            names = ", ".join(self.config.lambdas)
+            raise click.ClickException(visible(f"the config has no lambda {lambda_name}; it has {names}"))
         if places and not wanted.choice.fingerprints:
             # The marks of a letter are in its partition.
             named = sorted({(place.topic, place.partition) for place in places})
             for topic, partition in named:
+                if wanted.topic not in (None, topic):
+                    raise click.ClickException(visible(f"{topic}/{partition} is not in --topic {wanted.topic}"))
                 if partition >= self.known.get(topic, 0):
                     raise click.ClickException(visible(f"there is no partition {topic}/{partition}"))
             return named
@@ -75,10 +78,7 @@ class Session:
                     visible(f"there is no topic {wanted.topic}, or the user may not see it; --topic names it")
                 )
             return partitions_of([wanted.topic], self.known)
-        if wanted.lambda_name is not None and wanted.lambda_name not in self.config.lambdas:
-            names = ", ".join(self.config.lambdas)
-            raise click.ClickException(visible(f"the config has no lambda {wanted.lambda_name}; it has {names}"))
-        return partitions_of(dead_letter_topics(self.config, self.known, wanted.lambda_name), self.known)
+        return partitions_of(dead_letter_topics(self.config, self.known, lambda_name), self.known)
 
 
 @contextmanager

@@ -157,3 +157,13 @@ def test_what_names_nothing_says_what_would(text: str) -> None:
 def test_names_that_no_letter_has_are_missing() -> None:
     choice = chosen([Place(DEAD, 0, 1), Place(DEAD, 0, 9), "00000000", letter(0).fingerprint])
     assert choice.missing([letter(1), letter(2)]) == [f"{DEAD}/0/9", "00000000"]
+
+
+def test_of_lambdas_that_share_a_topic_only_one_is_meant() -> None:
+    found = contents(stored(0, 7), stored(1, 7, lambda_name="audit"), stored(2, 8, lambda_name="audit"))
+    of_audit = chosen([], "audit")
+    assert not of_audit.names
+    assert sources(replay_plan(found, of_audit)) == [(0, 7), (0, 8)]
+    assert chosen([Place(DEAD, 0, 0)], "audit").missing(found.letters.values()) == [f"{DEAD}/0/0"]
+    cuts = purge_plan(found, of_audit, replayed_only=False, everything=False)
+    assert cuts[DEAD, 0] == Cut(0, 0, 0, 2)
