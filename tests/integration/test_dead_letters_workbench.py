@@ -16,6 +16,7 @@ import yaml
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from sidecar.dead_letters.letter import Stored as StoredLetter
 from tests.integration.dead import check_left_out, dead_topic, failures_of, read_dead, start_failing
 from tests.integration.harness import NAME, PATIENCE, ROOT, Broker, Program, Stage, wait_for
 from tests.servers.secured import USER, SecuredKafka
@@ -81,12 +82,11 @@ def add_letters(
     def value(number: int, offset: int) -> bytes:
         return b"%d" % offset if values is None else values[number]
 
-    letters = (
-        stored(
-            0, offset, **({"partition": partition, "source_topic": stage.topic, "value": value(n, offset)} | fields)
-        )
-        for n, (partition, offset) in enumerate(sources)
-    )
+    def letter(number: int, partition: int, offset: int) -> StoredLetter:
+        given: dict[str, Any] = {"value": value(number, offset), **fields}
+        return stored(0, offset, partition=partition, source_topic=stage.topic, **given)
+
+    letters = (letter(number, *source) for number, source in enumerate(sources))
     records = (Record(one.key, one.value, one.headers, one.place.partition) for one in letters)
     produce(stage.broker.address, dead_topic(stage), records)
 
@@ -191,14 +191,14 @@ def test_the_embedded_broker_says_what_it_cannot(embedded_stage: Stage) -> None:
     bench = Workbench(embedded_stage)
     assert "cannot delete records" in bench.run("purge", "--all", "--yes", code=1)[1]
     assert "has no transactions" in bench.run("replay", "--all", "--yes")[1]
-    assert values(embedded_stage) == {0: [0]}
+    assert numbers(embedded_stage) == {0: [0]}
 
 
 def test_without_a_yes_nothing_is_written(embedded_stage: Stage) -> None:
     write_letters(embedded_stage, 1)
     _, said = Workbench(embedded_stage).run("replay", "--all", code=1)
     assert "--yes" in said
-    assert values(embedded_stage) == {}
+    assert numbers(embedded_stage) == {}
 
 
 @pytest.mark.kafka
