@@ -132,7 +132,8 @@ class Reader:
                 ends[where] = place.offset
                 unread.pop(where, None)
             elif error is not None:
-                raise self._errors.explained(error, f"reading {place.topic}/{place.partition}", _MAY_READ)
+                doing = f"reading {place.topic}/{place.partition}" if place.topic else "reading dead letters"
+                raise self._errors.explained(error, doing, _MAY_READ)
             else:
                 before = unread.get(where, 0)
                 advance(place.offset + 1 - before if before > 0 else 1)
