@@ -20,7 +20,7 @@ from tests.integration.workbench import (
     write_letters,
 )
 from tests.servers.secured import USER, SecuredKafka
-from tests.servers.topics import Record, committed, produce, read_all
+from tests.servers.topics import Record, commit, committed, produce, read_all
 
 REPLAY = "__kafka_sidecar.replay"
 
@@ -182,13 +182,16 @@ def test_purge_deletes_from_the_beginning_and_says_what_stays(kafka_stage: Stage
 def test_no_group_is_made_and_none_is_moved(kafka_stage: Stage) -> None:
     stage = kafka_stage
     write_letters(stage, 3)
+    commit(stage.broker.address, stage.group, dead_topic(stage), {0: 1})
     bench = Workbench(stage)
     bench.run("list")
     bench.run("replay", "--all", "--yes")
+    assert committed(stage.broker.address, stage.group, dead_topic(stage)) == {0: 1}
     ours = "kafka-sidecar-dead-letters"
     assert committed(stage.broker.address, ours, dead_topic(stage)) == {}
     admin = AdminClient({"bootstrap.servers": stage.broker.address})
     known = {group.group_id for group in admin.list_consumer_groups().result(PATIENCE).valid}
+    assert stage.group in known
     assert ours not in known
 
 
