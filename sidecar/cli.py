@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from sidecar import logs
+from sidecar.commands.dead_letters import dead_letters
 from sidecar.commands.failures import config_mistakes
 from sidecar.commands.operator import COMMANDS
 from sidecar.commands.say import say
@@ -113,7 +114,7 @@ def _run(config: Config, path: Path, log_format: logs.Format | None, log_level: 
         return asyncio.run(app.run(config))
 
 
-for _command in (*COMMANDS, conformance):
+for _command in (*COMMANDS, conformance, dead_letters):
     main.add_command(_command)
 
 

@@ -74,7 +74,7 @@ def _lambda(one: admin_pb2.Lambda, now_ms: int) -> Iterator[str]:
     connected = "connected" if one.connected else "not connected to Kafka"
     joined = "in the group" if one.joined else "not in the group"
     counted = "".join(
-        f"; {_many(count, *words)}"
+        f"; {many(count, *words)}"
         for count, *words in (
             (one.dead_letters, "dead letter", "dead letters"),
             (one.hand_overs, "hand-over", "hand-overs"),
@@ -93,12 +93,12 @@ def _lambda(one: admin_pb2.Lambda, now_ms: int) -> Iterator[str]:
         spare = ", could take another" if process.spare else ""
         name = process.instance or process.process_id
         version = f", lambda version {process.lambda_version}" if process.lambda_version else ""
-        held = _many(process.partitions, "partition", "partitions")
+        held = many(process.partitions, "partition", "partitions")
         yield f"  process {name}{pid} ({process.client}){version}: {held}{spare}"
     if one.partitions:
         names = {process.process_id: process.instance or process.process_id for process in one.processes}
         rows = [_row(one.name, partition, names, now_ms) for partition in one.partitions]
-        yield from (f"  {line}" for line in _aligned([_COLUMNS, *rows]))
+        yield from (f"  {line}" for line in aligned([_COLUMNS, *rows]))
 
 
 def _row(name: str, one: admin_pb2.Partition, processes: dict[str, str], now_ms: int) -> tuple[str, ...]:
@@ -126,7 +126,7 @@ def _notes(name: str, one: admin_pb2.Partition, now_ms: int) -> Iterator[str]:
         yield f"fails at offset {one.failing_offset}"
     if one.skipping_count:
         first = "the latest: " if one.skipping_count > len(one.skipping) else ""
-        documents = _many(one.skipping_count, "corrupt document", "corrupt documents")
+        documents = many(one.skipping_count, "corrupt document", "corrupt documents")
         yield f"skips {documents} ({first}{', '.join(reversed(one.skipping))}), {one.skipped_records} records so far"
     if one.HasField("blocked_since_ms"):
         yield f"window full for {_ago(now_ms - one.blocked_since_ms)}"
@@ -140,13 +140,15 @@ def _notes(name: str, one: admin_pb2.Partition, now_ms: int) -> Iterator[str]:
         yield f"kafka-sidecar resume {name}/{one.topic}/{one.partition}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _many(count: int, one: str, several: str) -> str:
+def many(count: int, one: str, several: str) -> str:
+    """A count with its noun: `1 byte`, `2 bytes`."""
     return f"{count} {one if count == 1 else several}"
 
 

@@ -8,7 +8,7 @@ Until then no later record of the partition is sent.
 
 import queue
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic, time
@@ -32,19 +32,10 @@ from sidecar.mail.boxes import Mailbox
 from sidecar.mail.letters import DeadLettered
 from sidecar.partitions.vocabulary import DeadLetter, Lane, TopicPartition
 from sidecar.producing.dead_letter_topic import prepared
-from sidecar.records.header_names import writable
+from sidecar.records import dead_letter_headers as names
+from sidecar.records.dead_letter_headers import own_headers
 from sidecar.records.records import Record
 
-_CONNECT = "__connect.errors."
-_OURS = "__kafka_sidecar.errors."
-_OURS_BYTES = _OURS.encode()
-_REPLACED = frozenset(
-    f"{_CONNECT}{name}".encode()
-    for name in (
-        *("topic", "partition", "offset"),
-        *("exception.class.name", "exception.message", "exception.stacktrace"),
-    )
-)
 _TYPES = {TIMESTAMP_CREATE_TIME: "create_time", TIMESTAMP_LOG_APPEND_TIME: "log_append_time"}
 """The names of timestamp types in the header; without a timestamp the header is empty."""
 
@@ -184,42 +175,28 @@ def added_headers(
 ) -> list[tuple[str, bytes]]:
     """The headers of a dead letter that describe its record and failure, to be added to the record's own headers.
 
-    Their names are Kafka Connect's (KIP-298) if it has one, otherwise ours; `own_headers` removes all of them.
-    ``now`` is the present time of the clock of ``letter``'s times.
+    `own_headers` removes all of them. ``now`` is the present time of the clock of ``letter``'s times.
     """
     failure = letter.failure
     wall = time() - now
     texts = {
-        f"{_CONNECT}topic": tp.topic,
-        f"{_CONNECT}partition": str(tp.partition),
-        f"{_CONNECT}offset": str(record.offset),
-        f"{_CONNECT}exception.class.name": failure.type,
-        f"{_CONNECT}exception.message": failure.message,
-        f"{_CONNECT}exception.stacktrace": failure.stack,
-        f"{_OURS}timestamp": str(record.timestamp) if record.timestamp_type in _TYPES else "",
-        f"{_OURS}timestamp.type": _TYPES.get(record.timestamp_type, ""),
-        f"{_OURS}code": failure.code,
-        f"{_OURS}attempts": str(letter.attempts),
-        f"{_OURS}first.failure": _instant(letter.first_failed_at + wall),
-        f"{_OURS}last.failure": _instant(letter.last_failed_at + wall),
-        f"{_OURS}lambda": lambda_name,
-        f"{_OURS}lambda.version": failure.version,
-        f"{_OURS}group": group,
+        names.TOPIC: tp.topic,
+        names.PARTITION: str(tp.partition),
+        names.OFFSET: str(record.offset),
+        names.TYPE: failure.type,
+        names.MESSAGE: failure.message,
+        names.STACK: failure.stack,
+        names.TIMESTAMP: str(record.timestamp) if record.timestamp_type in _TYPES else "",
+        names.TIMESTAMP_TYPE: _TYPES.get(record.timestamp_type, ""),
+        names.CODE: failure.code,
+        names.ATTEMPTS: str(letter.attempts),
+        names.FIRST_FAILURE: _instant(letter.first_failed_at + wall),
+        names.LAST_FAILURE: _instant(letter.last_failed_at + wall),
+        names.LAMBDA: lambda_name,
+        names.LAMBDA_VERSION: failure.version,
+        names.GROUP: group,
     }
     return [(name, text.encode()) for name, text in texts.items()]
-
-
-def own_headers(headers: Iterable[tuple[bytes, bytes | None]]) -> list[tuple[str, bytes | None]]:
-    """A record's headers, without those that we added when it was a dead letter before.
-
-    Raises ``ValueError`` when the name of one cannot be written unchanged.
-    """
-    return [(writable(name), value) for name, value in headers if not _is_ours(name.lower())]
-
-
-def _is_ours(name: bytes) -> bool:
-    """Whether we write this header; other error headers of Kafka Connect stay."""
-    return name.startswith(_OURS_BYTES) or name in _REPLACED
 
 
 def _instant(seconds: float) -> str:

@@ -9,7 +9,8 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, TI
 from sidecar.config.kafka_properties import lambda_producer_properties, producer_properties
 from sidecar.partitions.vocabulary import DeadLetter, ErrorAction, Failure, TopicPartition
 from sidecar.producing.dead_letter_topic import settings
-from sidecar.producing.dead_letters import added_headers, own_headers
+from sidecar.producing.dead_letters import added_headers
+from sidecar.records.dead_letter_headers import own_headers
 from sidecar.records.records import Record
 
 P7 = TopicPartition("orders", 7)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar.producing.dead_letters import own_headers
+from sidecar.records.dead_letter_headers import own_headers
 from sidecar.records.records import Frame
 from tests.servers.c_producer import produce_headers
 from tests.unit.records.mock_kafka import Log, log
