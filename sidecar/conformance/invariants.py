@@ -35,7 +35,8 @@ class Invariants:
         self._name = lambda_name
         self._ahead = ahead
         self._process_id = ""
-        self._signalled = False
+        self._signalled: float | None = None
+        """When the process was told to end."""
         self._suspicions = Suspicions()
         self._calling: set[int] = set()
         """The connections that have carried a call."""
@@ -45,9 +46,9 @@ class Invariants:
         found = [*self._suspicions.judged(event.at)]
         if event.kind is Kind.STARTED:
             self._process_id = ""
-            self._signalled = False
+            self._signalled = None
         elif event.kind is Kind.SIGNALLED:
-            self._signalled = True
+            self._signalled = event.at
         elif event.kind is Kind.INVALID:
             found.append(Broken(event.rule, event.note))
         elif event.kind is Kind.CALMED:
@@ -79,6 +80,8 @@ class Invariants:
         beside = [s for s in self.lives.streams.values() if s.connection == event.connection and not s.over]
         if event.connection and len(beside) > MAX_STREAMS_PER_CONNECTION:
             yield Broken(43, f"{len(beside)} streams on connection {event.connection}")
+        if self._signalled is not None and event.at - self._signalled > LATE_S:
+            yield Broken(42, f"stream {event.stream} is opened, though the process was told to end")
         if event.connection in self._calling:
             yield Broken(43, f"stream {event.stream} is on connection {event.connection}, which carries calls")
 
@@ -151,7 +154,7 @@ class Invariants:
         right = {
             pb.CLOSED_REASON_REVOKED: life.revoked is not None,
             pb.CLOSED_REASON_DECLINED: not life.ready,
-            pb.CLOSED_REASON_STOPPED: self._signalled,
+            pb.CLOSED_REASON_STOPPED: self._signalled is not None,
             pb.CLOSED_REASON_ERROR: bool(life.errors),
         }.get(closed.reason, False)
         if not right:
