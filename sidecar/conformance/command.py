@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -60,7 +61,9 @@ def conformance(
     if not command:
         raise click.UsageError("COMMAND is missing: the conformance lambda, as in `conformance -- ./my-lambda`")
     if shutil.which(command[0]) is None:
-        raise click.UsageError(f"{command[0]}: there is no such program that can be started")
+        raise click.UsageError(f"{command[0]}: there is no such program, or it is not executable; give its path")
+    # gRPC itself would write to stderr about connections that the cases break.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         results = asyncio.run(runner.run_all(chosen, command, jobs, _Progress(len(chosen), report.line).done))
     except runner.CannotStartError as error:

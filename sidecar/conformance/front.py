@@ -23,20 +23,14 @@ _FRAME_HEADER = 9
 
 
 class Http2Reader:
-    """Finds the frames in one direction of an HTTP/2 connection. Pure."""
+    """Finds the frames that a server sends on an HTTP/2 connection. Pure."""
 
-    def __init__(self, skip: int = 0) -> None:
-        """``skip``: bytes before the first frame, such as the client's preface."""
+    def __init__(self) -> None:
         self._data = bytearray()
-        self._skip = skip
 
     def feed(self, data: bytes) -> list[tuple[int, int, bytes]]:
         """Take bytes; returns type, flags and payload of each frame that is complete."""
         self._data += data
-        if self._skip:
-            skipped = min(self._skip, len(self._data))
-            del self._data[:skipped]
-            self._skip -= skipped
         frames = []
         while len(self._data) >= _FRAME_HEADER:
             end = _FRAME_HEADER + int.from_bytes(self._data[:3])

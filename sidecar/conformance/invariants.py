@@ -7,13 +7,13 @@ is still true after its grace.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.conformance.events import Event, Kind
 from sidecar.conformance.lives import DEAD_AT_ONCE, Life, Lives
 from sidecar.conformance.rules import Broken
+from sidecar.conformance.suspicions import Suspicions
 
 GRACE_S = 1.0
 """Seconds after which what was true on one side is known on both."""
@@ -26,13 +26,6 @@ MAX_STREAMS_PER_CONNECTION = 64
 Found = Iterator[Broken]
 
 
-@dataclass(slots=True)
-class _Suspicion:
-    until: float
-    still: Callable[[], bool]
-    broken: Broken
-
-
 class Invariants:
     """The rules that hold always, for the events of one process at a time."""
 
@@ -42,19 +35,20 @@ class Invariants:
         self._name = lambda_name
         self._ahead = ahead
         self._process_id = ""
-        self._signalled = False
-        self._suspicions: list[_Suspicion] = []
+        self._signalled: float | None = None
+        """When the process was told to end."""
+        self._suspicions = Suspicions()
         self._calling: set[int] = set()
         """The connections that have carried a call."""
 
     def see(self, event: Event) -> list[Broken]:
         """Take one event; returns the rules that it breaks."""
-        found = [*self._judged(event.at)]
+        found = [*self._suspicions.judged(event.at)]
         if event.kind is Kind.STARTED:
             self._process_id = ""
-            self._signalled = False
+            self._signalled = None
         elif event.kind is Kind.SIGNALLED:
-            self._signalled = True
+            self._signalled = event.at
         elif event.kind is Kind.INVALID:
             found.append(Broken(event.rule, event.note))
         elif event.kind is Kind.CALMED:
@@ -72,21 +66,7 @@ class Invariants:
 
     def finish(self, now: float) -> list[Broken]:
         """Find what only the end can tell: suspicions that are still true."""
-        return [*self._judged(now)]
-
-    def _judged(self, now: float) -> Found:
-        kept = []
-        for suspicion in self._suspicions:
-            if not suspicion.still():
-                continue
-            if now < suspicion.until:
-                kept.append(suspicion)
-            else:
-                yield suspicion.broken
-        self._suspicions = kept
-
-    def _suspect(self, until: float, still: Callable[[], bool], rule: int, text: str) -> None:
-        self._suspicions.append(_Suspicion(until, still, Broken(rule, text)))
+        return [*self._suspicions.judged(now)]
 
     # --- streams ----------------------------------------------------------------------------------------------
 
@@ -96,10 +76,12 @@ class Invariants:
             first, last = spares[0], spares[-1]
             numbers = f"streams {first.stream} and {last.stream}"
             text = f"{numbers} are spare at the same time"
-            self._suspect(event.at + GRACE_S, lambda: first.spare and last.spare, 4, text)
+            self._suspicions.add(event.at + GRACE_S, lambda: first.spare and last.spare, 4, text)
         beside = [s for s in self.lives.streams.values() if s.connection == event.connection and not s.over]
         if event.connection and len(beside) > MAX_STREAMS_PER_CONNECTION:
             yield Broken(43, f"{len(beside)} streams on connection {event.connection}")
+        if self._signalled is not None and event.at - self._signalled > LATE_S:
+            yield Broken(42, f"stream {event.stream} is opened, though the process was told to end")
         if event.connection in self._calling:
             yield Broken(43, f"stream {event.stream} is on connection {event.connection}, which carries calls")
 
@@ -149,7 +131,7 @@ class Invariants:
     # --- Closed -----------------------------------------------------------------------------------------------
 
     def _closed(self, life: Life, closed: pb.Closed, now: float) -> Found:
-        self._suspect(
+        self._suspicions.add(
             now + HALF_CLOSE_S,
             lambda: not life.half_closed and not life.over,
             7,
@@ -172,7 +154,7 @@ class Invariants:
         right = {
             pb.CLOSED_REASON_REVOKED: life.revoked is not None,
             pb.CLOSED_REASON_DECLINED: not life.ready,
-            pb.CLOSED_REASON_STOPPED: self._signalled,
+            pb.CLOSED_REASON_STOPPED: self._signalled is not None,
             pb.CLOSED_REASON_ERROR: bool(life.errors),
         }.get(closed.reason, False)
         if not right:
@@ -209,7 +191,7 @@ class Invariants:
                 return
         if len(same) > 1:
             first = same[0]  # unless the client had given it up, which is heard of later
-            self._suspect(event.at + GRACE_S, lambda: not first.gone, rule, what)
+            self._suspicions.add(event.at + GRACE_S, lambda: not first.gone, rule, what)
 
     def _lease(self, lease: str, what: str, now: float) -> Found:
         life = self.lives.leases.get(lease)

@@ -18,6 +18,8 @@ from sidecar.supervise import guard
 KEPT_BYTES = 32 * 1024
 """The last bytes of a program's output are kept."""
 _OURS = ("KAFKA_SIDECAR_", "CONFORMANCE_")
+_OUTSIDE = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+"""The tester's own settings must not reach the program, and neither what this process sets for itself."""
 _END_S = 5.0
 
 
@@ -30,9 +32,7 @@ class Program:
         self.signalled = False
         """Whether it was sent a signal: then its end is no surprise."""
         self._command = command
-        # The tester's own settings must not reach the program.
-        outside = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-        self._environment = {**outside, **environment}
+        self._environment = {**_OUTSIDE, **environment}
         self._trace = trace
         self._process: asyncio.subprocess.Process | None = None
         self._output = bytearray()

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar.conformance import answers
+from sidecar.conformance.answering import answer_by_rule
+from sidecar.conformance.answers import Log
 from sidecar.conformance.desk import Call, Desk
 from sidecar.conformance.events import Event, Kind
 from sidecar.conformance.front import Front
@@ -47,7 +48,7 @@ class Stage:
         self.front = front
         self.program = program
         self.rule = rule
-        self.log = answers.Log()
+        self.log = Log()
         """What the client has produced."""
         self.welcome = pb.Welcome()
         self.welcomes = True
@@ -55,9 +56,7 @@ class Stage:
         self._leases = 0
         self._tasks: set[asyncio.Task[None]] = set()
         host.on_stream = self._opened
-        host.checkpoints.rule = self._answer_checkpoint
-        host.errors.rule = self._answer_error
-        host.produces.rule = self._answer_produce
+        answer_by_rule(host, trace, self.log)
 
     def welcome_with(self, settings: Mapping[str, Any], window: int, changed: Mapping[str, int]) -> None:
         """Make the Welcome of this case."""
@@ -210,29 +209,6 @@ class Stage:
         """Wait for the first Error, which may have been answered already."""
         await self.until(self.errors, "a call of Error", rule or 27)
         return self.errors()[0]
-
-    def _answer_checkpoint(self, call: Call) -> None:
-        assert isinstance(call.request, pb.CheckpointRequest)
-        call.answer(answers.checkpoints(call.request, self.trace.lives, self.trace.now))
-
-    def _answer_error(self, call: Call) -> None:
-        assert isinstance(call.request, pb.ErrorRequest)
-        life = self.trace.lives.leases.get(call.request.lease)
-        again = life is not None and len(life.errors) > 1 and life.acknowledged
-        call.answer(answers.error(call.request, self.trace.lives, again=again))
-
-    def _answer_produce(self, call: Call) -> None:
-        request = call.request
-        assert isinstance(request, pb.ProduceRequest)
-        life = self.trace.lives.leases.get(request.lease)
-        if life is None or life.dead(self.trace.now):
-            stale = pb.PRODUCE_OUTCOME_STALE_LEASE
-            call.answer(answers.nothing_written(len(request.values), stale, "the lease is dead"))
-        elif "forbidden" in request.topics:
-            refused, text = pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, "the topic 'forbidden' is not in `produce`"
-            call.answer(answers.nothing_written(len(request.values), refused, text))
-        else:
-            call.answer(self.log.write(request))
 
     def written(self, topic: str) -> list[bytes | None]:
         """The values that were written to a topic."""

@@ -66,7 +66,7 @@ class Stream:
             return
         note = "" if shown is not None else f"({len(data)} bytes)"
         self._trace.add(Kind.SENT, stream=self.number, message=shown, note=note)
-        with suppress(grpc.aio.UsageError, asyncio.InvalidStateError, grpc.RpcError):  # the client has left meanwhile
+        with suppress(grpc.aio.BaseError, asyncio.InvalidStateError, grpc.RpcError):  # the client has left meanwhile
             await self._write(data)
 
     async def records(self, *records: Rec | int, **fields: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.conformance import report, runner
 from sidecar.conformance.cases import CASES
-from tests.clients.python.mutated import MUTATIONS
+from tests.clients.python.mutations import MUTATIONS
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

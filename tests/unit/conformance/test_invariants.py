@@ -362,6 +362,16 @@ def test_the_first_pause_is_1(play: Play) -> None:
     assert play.broken == [37]
 
 
+def test_a_stream_after_sigterm(play: Play) -> None:
+    play.add(Kind.SIGNALLED)
+    play.opened(1)
+    assert play.broken == [], "it was under way"
+    play.add(Kind.BROKE, stream=1)
+    play.later(LATE_S)
+    play.opened(2)
+    assert play.broken == [42]
+
+
 def test_too_many_pings(play: Play) -> None:
     play.add(Kind.CALMED, connection=1)
     assert play.broken == [44]
