@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -51,8 +51,6 @@ class Stage:
         self.log = Log()
         """What the client has produced."""
         self.welcome = pb.Welcome()
-        self.welcomes = True
-        """Offers are answered with Welcome at once, and Available is taken; False: the script does that."""
         self._leases = 0
         self._tasks: set[asyncio.Task[None]] = set()
         host.on_stream = self._opened
@@ -155,10 +153,10 @@ class Stage:
 
     def _took(self, stream: Stream, frame: pb.LambdaFrame) -> None:
         kind = frame.WhichOneof("frame")
-        if not self.welcomes or kind not in ("offer", "available"):
-            stream.put(frame)
-        elif kind == "offer":
+        if kind == "offer":
             self._begin(self._greet(stream))
+        elif kind != "available":
+            stream.put(frame)
 
     async def _greet(self, stream: Stream) -> None:
         """Welcome a stream, and send it an empty frame now and then while it is spare."""
@@ -168,8 +166,8 @@ class Stage:
             if stream.life.spare:
                 await stream.send(pb.HostFrame())
 
-    def _begin(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

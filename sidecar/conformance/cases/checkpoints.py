@@ -42,10 +42,10 @@ async def one_checkpoint_call(stage: Stage) -> None:
     await stream.records(*range(1, 50))
     await stage.never(lambda: stage.host.checkpoints.waiting, "a second call of Checkpoint while one is under way")
     call.answer(answers.checkpoints(request, stage.trace.lives, stage.trace.now))
-    call, request = await stage.checkpoint()
-    offsets = [entry.offset for entry in request.entries]
-    stage.check(offsets == [49], f"the next call has the offsets {offsets}, not the latest one alone")
-    call.answer(answers.checkpoints(request, stage.trace.lives, stage.trace.now))
+    stage.host.checkpoints.by_rule()
+    await stage.checkpointed(stream, 49)
+    calls = len(stage.host.checkpoints.calls)
+    stage.check(calls <= 4, f"{calls} calls: the next one has not had the latest offset")
 
 
 @case("all-leases-in-one-call", 17, "One call carries all leases that moved.", do="checkpoint=1")
@@ -60,7 +60,8 @@ async def all_leases_in_one_call(stage: Stage) -> None:
     call.answer(answers.checkpoints(request, stage.trace.lives, stage.trace.now))
     _, request = await stage.checkpoint()
     leases = {entry.lease for entry in request.entries}
-    stage.check(leases == {s.lease for s in streams[1:]}, f"the next call has {len(leases)} leases, and 3 have moved")
+    # The first lease may be told again, with a new `handled`.
+    stage.check(leases >= {s.lease for s in streams[1:]}, f"the next call has {len(leases)} leases, and 3 have moved")
     stage.host.checkpoints.by_rule()
 
 
