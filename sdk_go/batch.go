@@ -26,14 +26,14 @@ func checked(batch *pb.Batch) (*columns, error) {
 		"header_counts": len(batch.HeaderCounts),
 	} {
 		if length != 0 && length != count {
-			return nil, fmt.Errorf("Batch.%s has %d entries for %d records", name, length, count)
+			return nil, fmt.Errorf("frame: Batch.%s has %d entries for %d records", name, length, count)
 		}
 	}
 	for _, some := range batch.HeaderCounts {
 		headers += int(some)
 	}
 	if headers != len(batch.HeaderNames) || headers != len(batch.HeaderValues) {
-		return nil, fmt.Errorf("Batch has %d header_names and %d header_values for %d headers",
+		return nil, fmt.Errorf("frame: Batch has %d header_names and %d header_values for %d headers",
 			len(batch.HeaderNames), len(batch.HeaderValues), headers)
 	}
 	for name, column := range map[string]struct {
@@ -45,19 +45,19 @@ func checked(batch *pb.Batch) (*columns, error) {
 	} {
 		for i, null := range column.nulls {
 			if int(null) >= column.length || i > 0 && null <= column.nulls[i-1] {
-				return nil, fmt.Errorf("Batch.%s names entry %d of %d, or does not ascend", name, null, column.length)
+				return nil, fmt.Errorf("frame: Batch.%s names entry %d of %d, or does not ascend", name, null, column.length)
 			}
 		}
 	}
 	last := batch.FirstOffset + int64(count) - 1
 	for i, offset := range batch.Offsets {
 		if i == 0 && offset != batch.FirstOffset || i > 0 && offset <= last {
-			return nil, fmt.Errorf("Batch.offsets do not ascend from first_offset %d", batch.FirstOffset)
+			return nil, fmt.Errorf("frame: Batch.offsets do not ascend from first_offset %d", batch.FirstOffset)
 		}
 		last = offset
 	}
 	if batch.FirstOffset < 0 {
-		return nil, fmt.Errorf("Batch.first_offset is %d", batch.FirstOffset)
+		return nil, fmt.Errorf("frame: Batch.first_offset is %d", batch.FirstOffset)
 	}
 	return &columns{batch: batch, count: count, last: last}, nil
 }

@@ -42,7 +42,7 @@ func (l *lease) takeBatch(batch *pb.Batch) error {
 		return err
 	}
 	if batch.FirstOffset < g.next {
-		return fmt.Errorf("Batch.first_offset %d comes after %d", batch.FirstOffset, g.next-1)
+		return fmt.Errorf("frame: Batch.first_offset %d comes after %d", batch.FirstOffset, g.next-1)
 	}
 	g.next = came.last + 1
 	g.highest = max(g.highest, came.last)
