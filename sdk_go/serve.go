@@ -49,7 +49,7 @@ func Main(name string, factory Factory, options ...Option) {
 	if err == nil {
 		os.Exit(0)
 	}
-	fmt.Fprintf(os.Stderr, "error: %s: %s\n", printable(name), printable(err.Error()))
+	fmt.Fprintln(os.Stderr, "error:", printable(err.Error()))
 	var refused *RefusedError
 	var settings *SettingsError
 	if errors.As(err, &refused) || errors.As(err, &settings) {
