@@ -25,6 +25,7 @@ type gate struct {
 	paused  bool
 	rewind  int64 // records from here on come again; none: no rewind
 	number  uint32
+	epoch   int // how often records were asked for again
 	out     []*pb.LambdaFrame // Pause and Resume that are not written: at most one of each
 }
 
@@ -67,6 +68,7 @@ func (l *lease) nextRecord() Record {
 	g := &l.gate
 	first := g.frames[0]
 	record := first.next(l.topic, l.number)
+	record.Epoch = g.epoch
 	if first.at == first.count {
 		g.frames[0] = nil
 		g.frames = g.frames[1:]
@@ -132,6 +134,7 @@ func (l *lease) beginPause(reason string, retryAfter time.Duration, from int64) 
 			return none, err
 		}
 		l.rewindTo(from)
+		g.epoch++
 	}
 	replaced := false
 	for _, frame := range g.out {

@@ -35,7 +35,7 @@ const (
 // Factory makes the lambdas of a process, one for each partition. It may be a [Loader] and a [Disposer] as well.
 type Factory interface {
 	// Create makes the lambda of a partition. After an error it is called again, by this process or another one, after a
-	// back-off. It has a minute.
+	// back-off. It has a minute. ctx ends with the lease, as that of Handle.
 	Create(ctx context.Context, partition *Partition) (Lambda, error)
 }
 
@@ -86,6 +86,10 @@ type Record struct {
 	Key           []byte // nil: null, which is not the same as empty
 	Value         []byte // nil: a tombstone
 	Headers       []Header
+	// Epoch is how many calls of [Partition.PauseFrom] this record comes after. A lambda that calls it in a goroutine of
+	// its own may meet, for one more record, a Handle that was about to begin: by Epoch it tells that this record comes
+	// again.
+	Epoch int
 }
 
 // Header is one header of a record. Kafka keeps their order and duplicates.
