@@ -25,7 +25,7 @@ type gate struct {
 	paused  bool
 	rewind  int64 // records from here on come again; none: no rewind
 	number  uint32
-	epoch   int // how often records were asked for again
+	epoch   int               // how often records were asked for again
 	out     []*pb.LambdaFrame // Pause and Resume that are not written: at most one of each
 }
 
