@@ -46,20 +46,16 @@ func (l *lease) work(partition *Partition, after *lease) (lambda Lambda) {
 // create makes the lambda; nil when that failed, or the lease ended before.
 func (l *lease) create(partition *Partition, after *lease) (lambda Lambda) {
 	if after != nil {
+		if !within(after.done, 0) {
+			l.log.Info("waits for the partition's earlier lambda here to close")
+		}
 		select {
 		case <-after.done:
-		default:
-			l.log.Info("waits for the partition's earlier lambda here to close")
-			select {
-			case <-after.done:
-			case <-l.ended: // run waits for the earlier one, so that the partition's next lease does
-			}
+		case <-l.ended: // run waits for the earlier one, so that the partition's next lease does
 		}
 	}
-	select {
-	case <-l.ended:
+	if within(l.ended, 0) {
 		return nil
-	default:
 	}
 	err := guard(func() (err error) {
 		lambda, err = l.factory.Create(l.ctx, partition)

@@ -211,10 +211,10 @@ func (l *lease) closedReason() pb.ClosedReason {
 
 // running says what of the lambda's code runs.
 func (l *lease) running() string {
-	select {
-	case <-l.workOver:
+	if within(l.codeOver, 0) {
+		return "the end of its stream"
+	} else if within(l.workOver, 0) {
 		return "Close"
-	default:
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -124,9 +124,7 @@ func (l *lease) run(partition *Partition, after *lease) {
 	l.cancelCtx(errEnded)
 	l.hangUp()
 	<-reading
-	select {
-	case <-l.codeOver:
-	default:
+	if !within(l.codeOver, 0) {
 		l.log.Warn("the lambda's code still runs after its time was over", "what", l.running())
 		<-l.codeOver
 	}
@@ -230,6 +228,9 @@ func within(over <-chan struct{}, wait time.Duration) bool {
 	case <-over:
 		return true
 	default:
+	}
+	if wait <= 0 {
+		return false
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

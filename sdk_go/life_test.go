@@ -82,10 +82,10 @@ func TestTheNextStreamIsOpenedAfterAssigned(t *testing.T) {
 
 func TestRevokedDropsWhatWaits(t *testing.T) {
 	var handled []int64
-	play(t, lambdas(func(_ context.Context, l *lambda, record sidecar.Record) error {
+	play(t, lambdas(func(ctx context.Context, l *lambda, record sidecar.Record) error {
 		time.Sleep(time.Second)
 		handled = append(handled, record.Offset)
-		return checkpointing(nil, l, record)
+		return checkpointing(ctx, l, record)
 	}, func(_ context.Context, l *lambda, reason sidecar.CloseReason) error {
 		if reason != sidecar.CloseRebalanced {
 			t.Errorf("closed: %s", reason)

@@ -212,11 +212,6 @@ func (l *link) breakOff() { l.End(played.Broken) }
 
 func refused(code codes.Code) error { return status.Error(code, "because\x1b[31m") }
 
-// handler makes a factory of one function.
-func handler(handle func(ctx context.Context, partition *sidecar.Partition, record sidecar.Record) error) sidecar.Factory {
-	return sidecar.HandlerFunc(handle)
-}
-
 // calls keeps the calls of one kind, and checks that there is one at a time.
 type calls[Request any] struct {
 	mu       sync.Mutex

@@ -143,6 +143,8 @@ func TestAStreamThatEndedMakesRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	remote.mu.Lock()
+	defer remote.mu.Unlock()
 	if len(remote.streams) != 1 {
 		t.Errorf("streams %v", remote.streams)
 	}
