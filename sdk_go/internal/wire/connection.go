@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -52,13 +53,15 @@ type lane struct {
 
 // Dial prepares the connections. They are made when they are needed.
 func Dial(endpoint Endpoint) (*Connection, error) {
-	c := &Connection{target: target(endpoint.Address), options: dialOptions(endpoint)}
-	calls, err := grpc.NewClient(c.target, c.options...)
-	if err != nil {
-		return nil, fmt.Errorf("the sidecar's address %q cannot be used: %w; expected host:port or unix:///path",
-			endpoint.Address, err)
+	dialled, err := target(endpoint.Address)
+	c := &Connection{target: dialled, options: dialOptions(endpoint)}
+	if err == nil {
+		c.calls, err = grpc.NewClient(c.target, c.options...)
 	}
-	c.calls, c.host = calls, pb.NewLambdaHostClient(calls)
+	if err != nil {
+		return nil, fmt.Errorf("%q cannot be used: %w; expected host:port or unix:///path", endpoint.Address, err)
+	}
+	c.host = pb.NewLambdaHostClient(c.calls)
 	return c, nil
 }
 
@@ -93,10 +96,10 @@ func dialOptions(endpoint Endpoint) []grpc.DialOption {
 
 // target is the address as gRPC dials it. A sidecar that listens on all interfaces is dialled on loopback. A host's name
 // is looked up by the dialler at each new connection; gRPC's own resolver would keep an old answer for half a minute.
-func target(address string) string {
+func target(address string) (string, error) {
 	for _, scheme := range []string{"unix:", "unix-abstract:", "dns:", "passthrough:"} {
 		if strings.HasPrefix(address, scheme) {
-			return address
+			return address, nil
 		}
 	}
 	for _, everywhere := range []string{"0.0.0.0:", "[::]:", ":"} {
@@ -104,7 +107,8 @@ func target(address string) string {
 			address = "127.0.0.1:" + port
 		}
 	}
-	return "passthrough:///" + address
+	_, _, err := net.SplitHostPort(address)
+	return "passthrough:///" + address, err
 }
 
 // Serve opens a stream on the first connection with room. It makes room again when ctx ends.
