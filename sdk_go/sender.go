@@ -200,6 +200,11 @@ func (s *sender) collect() (sent []*lease, entries []*pb.CheckpointEntry) {
 	for len(sent) < limits.entries && size < max(1, limits.requestBytes-maxEntryBytes) {
 		s.mu.Lock()
 		if len(s.moved) == 0 {
+			// Who is in a hurry has said so with its lease's mutex held, before it was taken here: so nobody is any more.
+			select {
+			case <-s.hurried:
+			default:
+			}
 			s.mu.Unlock()
 			return sent, entries
 		}
