@@ -282,7 +282,7 @@ func TestOneTopicThatIsNotAllowedDoesNotStopTheOthers(t *testing.T) {
 			return played.Written(request, 0), nil
 		})
 		w.ready("a", 0).batch(0)
-		pass(time.Second)
+		pass(3 * time.Second)
 		bad := "not written to bad (not_allowed): the sidecar's answer is PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED"
 		if want := []string{"<nil>", bad, "<nil>", bad, "<nil>"}; !slices.Equal(outcomes, want) {
 			t.Errorf("outcomes %q", outcomes)

@@ -63,7 +63,8 @@ type Delivery struct {
 func (d *Delivery) Done() <-chan struct{} { return d.done }
 
 // Wait waits for the outcome. Its error is a [*ProduceError], or the cause of ctx's end. To get a ProduceError by Wait
-// is to take the failure: the lambda knows of it now, and decides. A failure that nobody takes fails the lambda.
+// is to take the failure: the lambda knows of it now, and decides. For a second more, checkpoints do not pass the record,
+// so there is time to call [Partition.Fail]. A failure that nobody takes fails the lambda.
 func (d *Delivery) Wait(ctx context.Context) (Produced, error) {
 	select {
 	case <-d.done: // a known outcome is told also when ctx has ended

@@ -109,6 +109,9 @@ func (l *lease) run(partition *Partition, after *lease) {
 	<-l.ended
 	acknowledged := l.finishCode()
 	l.mu.Lock()
+	if within(l.codeOver, 0) {
+		l.producing.outcomes.settle()
+	}
 	held := l.endProducing("the partition's lambda has ended")
 	l.mu.Unlock()
 	if held != none && acknowledged && l.ending.kind != failed {

@@ -155,6 +155,59 @@ func TestOutputsThatCannotBeSentFail(t *testing.T) {
 	}
 }
 
+func TestCodeThatTookAFailureHasTimeToFail(t *testing.T) {
+	play(t, lambdas(func(ctx context.Context, l *lambda, record sidecar.Record) error {
+		delivery := l.Produce(sidecar.Output{Topic: "out", Value: record.Value})
+		if record.Offset == 0 {
+			go func() {
+				if _, err := delivery.Wait(ctx); err != nil {
+					time.Sleep(500 * time.Millisecond)
+					l.Fail(sidecar.Restart(err))
+				}
+			}()
+		}
+		l.Checkpoint(record.Offset)
+		time.Sleep(100 * time.Millisecond)
+		return nil
+	}, nil), func(w *world) {
+		checkpoints := w.checkpoints(nil)
+		w.produces(func(_ int, request *pb.ProduceRequest) (*pb.ProduceResponse, error) {
+			if string(request.Values[0]) == "0" {
+				return played.Answered(request, pb.ProduceOutcome_PRODUCE_OUTCOME_FAILED), nil
+			}
+			return played.Written(request, 0), nil
+		})
+		kept := w.errorsOf(nil)
+		stream := w.ready("a", 0)
+		stream.batch(0, 1, 2, 3, 4, 5, 6, 7, 8)
+		stream.closed(byError)
+		if told := offsets(checkpoints); len(told) != 0 || kept.all()[0].LastCheckpoint != nil {
+			t.Errorf("checkpoints %v passed a record that is not written", told)
+		}
+	})
+}
+
+func TestACheckpointAfterATakenFailureCountsAtTheEnd(t *testing.T) {
+	play(t, lambdas(func(ctx context.Context, l *lambda, record sidecar.Record) error {
+		if _, err := l.Produce(sidecar.Output{Topic: "out"}).Wait(ctx); err == nil {
+			t.Error("written")
+		}
+		l.Checkpoint(record.Offset)
+		return nil
+	}, nil), func(w *world) {
+		w.produces(func(_ int, request *pb.ProduceRequest) (*pb.ProduceResponse, error) {
+			return played.Answered(request, pb.ProduceOutcome_PRODUCE_OUTCOME_FAILED), nil
+		})
+		stream := w.ready("a", 0)
+		stream.batch(0)
+		pass(100 * time.Millisecond)
+		stream.revoke(rebalance, time.Second)
+		if last := stream.closed(byRevoke); last != 0 {
+			t.Errorf("last checkpoint %d", last)
+		}
+	})
+}
+
 func TestARecordIsOfTheEpochInWhichItIsTaken(t *testing.T) {
 	var epochs []int
 	play(t, lambdas(func(_ context.Context, l *lambda, record sidecar.Record) error {

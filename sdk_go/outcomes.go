@@ -5,17 +5,21 @@ import (
 	"time"
 )
 
-// How long a failure may wait to be taken before it fails the lambda.
 const (
+	// How long a failure may wait to be taken before it fails the lambda.
 	patience     = 10 * time.Second
 	heldPatience = time.Second // if it holds back a checkpoint
+	// How long a failure that was taken still holds back checkpoints. The goroutine that took it may be about to call
+	// Fail, while another one has made, or makes, a checkpoint that passes the record.
+	grace = time.Second
 )
 
 // outcomes is what became of the records that a lease produced, and which of its checkpoints may be sent: no checkpoint
 // may silently pass a record that is not written.
 //
 //  1. A checkpoint is sent when the outcome of every record that was produced before it is known.
-//  2. A failure is taken by Delivery.Wait. Until then it holds back the checkpoints that were made after its Produce.
+//  2. A failure is taken by Delivery.Wait. Until then, and for a moment more, it holds back the checkpoints that were
+//     made after its Produce.
 //  3. A failure that is not taken in time fails the lambda.
 //
 // Its lease's mutex guards it.
@@ -28,10 +32,17 @@ type outcomes struct {
 	put, known int64 // how many records were produced, and how many outcomes are known from the first record on
 	underWay   int
 	held       []heldCheckpoint // both of its fields ascend
-	failed     []*Delivery      // that nobody has taken
+	failed     []*failedOutput  // that hold back checkpoints
 	over       bool
 	timer      *time.Timer
 	due        time.Time // when the timer ends
+}
+
+// failedOutput is a failure until it holds back nothing any more.
+type failedOutput struct {
+	delivery *Delivery
+	taken    bool
+	due      time.Time // when its patience, or its grace, is over
 }
 
 type heldCheckpoint struct {
@@ -90,28 +101,36 @@ func (o *outcomes) knownTo(batch []*Delivery) {
 	o.release()
 }
 
-// note keeps a failure until it is taken.
+// note keeps a failure.
 func (o *outcomes) note(delivery *Delivery) {
-	if delivery.err == nil || o.over {
-		return
+	if delivery.err != nil && !o.over {
+		failed := &failedOutput{delivery: delivery, due: time.Now().Add(patience)}
+		o.failed = append(o.failed, failed)
+		o.lookAt(failed.due)
 	}
-	o.failed = append(o.failed, delivery)
-	o.judgeIn(patience)
 }
 
-// taken forgets a failure that Wait has told.
+// taken notes that Wait has told a failure.
 func (o *outcomes) taken(delivery *Delivery) {
-	if i := slices.Index(o.failed, delivery); i >= 0 {
-		o.failed = slices.Delete(o.failed, i, i+1)
-		o.release()
+	for _, failed := range o.failed {
+		if failed.delivery == delivery && !failed.taken {
+			failed.taken, failed.due = true, time.Now().Add(grace)
+			o.lookAt(failed.due)
+		}
 	}
+}
+
+// settle ends the grace of all that was taken: the lambda's code has returned, and decides nothing more.
+func (o *outcomes) settle() {
+	o.failed = slices.DeleteFunc(o.failed, func(failed *failedOutput) bool { return failed.taken })
+	o.release()
 }
 
 // release sends the held checkpoints that need not be held back any more: the highest of them.
 func (o *outcomes) release() {
 	blocked := o.known
-	for _, delivery := range o.failed {
-		blocked = min(blocked, delivery.number-1)
+	for _, failed := range o.failed {
+		blocked = min(blocked, failed.delivery.number-1)
 	}
 	count := 0
 	for count < len(o.held) && o.held[count].needs <= blocked {
@@ -122,35 +141,61 @@ func (o *outcomes) release() {
 		o.held = slices.Delete(o.held, 0, count)
 		o.pass(told)
 	}
-	if len(o.failed) == 0 {
-		o.stopTimer()
-	} else if len(o.held) > 0 && o.held[0].needs <= o.known {
-		o.judgeIn(heldPatience)
+	if len(o.held) == 0 || o.held[0].needs > o.known {
+		return
+	}
+	soon := time.Now().Add(heldPatience)
+	for _, failed := range o.failed {
+		if failed.due.After(soon) {
+			failed.due = soon
+			o.lookAt(soon)
+		}
 	}
 }
 
-// judgeIn fails the lambda after this time, or earlier if that was said before, unless the failures are taken.
-func (o *outcomes) judgeIn(wait time.Duration) {
-	due := time.Now().Add(wait)
-	if o.timer != nil && !due.Before(o.due) {
+// look forgets the failures whose grace is over; it returns one that nobody took in time, or nil.
+func (o *outcomes) look() (untaken *Delivery) {
+	now := time.Now()
+	o.failed = slices.DeleteFunc(o.failed, func(failed *failedOutput) bool {
+		if failed.due.After(now) {
+			return false
+		}
+		if !failed.taken && untaken == nil {
+			untaken = failed.delivery
+		}
+		return failed.taken
+	})
+	if untaken != nil {
+		return untaken
+	}
+	o.release()
+	for _, failed := range o.failed {
+		o.lookAt(failed.due)
+	}
+	return nil
+}
+
+// lookAt calls look at this time, unless it is called earlier anyway.
+func (o *outcomes) lookAt(due time.Time) {
+	if o.over || o.timer != nil && !due.Before(o.due) {
 		return
 	}
 	o.stopTimer()
-	o.due = due
 	o.busy(1)
 	var timer *time.Timer
-	timer = time.AfterFunc(wait, func() {
+	timer = time.AfterFunc(time.Until(due), func() {
 		var untaken *Delivery
 		o.locked(func() {
-			if o.timer == timer && len(o.failed) > 0 {
-				untaken = o.failed[0]
+			if o.timer == timer { // otherwise it was stopped when it had fired already
+				o.stopTimer()
+				untaken = o.look()
 			}
 		})
 		if untaken != nil {
 			o.fail(untaken)
 		}
 	})
-	o.timer = timer
+	o.timer, o.due = timer, due
 }
 
 func (o *outcomes) stopTimer() {

@@ -1,6 +1,6 @@
 // A lambda without the SDK: it uses only grpc-go and the generated code. One partition at a time.
 //
-//	go run . NAME
+//	go run . NAME [ADDRESS]
 package main
 
 import (
@@ -70,10 +70,14 @@ func serve(ctx context.Context, name, address string) error {
 }
 
 func main() {
-	if len(os.Args) != 2 {
-		log.Fatal("usage: by_hand NAME")
+	if len(os.Args) < 2 {
+		log.Fatal("usage: by_hand NAME [ADDRESS]")
 	}
-	if err := serve(context.Background(), os.Args[1], "127.0.0.1:50051"); err != nil {
+	address := "127.0.0.1:50051"
+	if len(os.Args) > 2 {
+		address = os.Args[2]
+	}
+	if err := serve(context.Background(), os.Args[1], address); err != nil {
 		log.Fatalf("%q", err.Error())
 	}
 }
