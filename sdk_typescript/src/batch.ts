@@ -43,7 +43,7 @@ export class Columns {
     this.#nullKeys = indexes("null_keys", batch.nullKeys, batch.keys.length);
     this.#nullValues = indexes("null_values", batch.nullValues, count);
     this.first = exact(batch.firstOffset, "Batch.first_offset");
-    this.last = batch.offsets.length > 0 ? lastOf(batch) : this.first + count - 1;
+    this.last = batch.offsets.length > 0 ? lastOf(batch) : this.first + (count - 1); // in this order: near 2^53 another one rounds
     if (this.first < 0) throw new FrameError(`Batch.first_offset is ${String(this.first)}`);
     if (!Number.isSafeInteger(this.last)) throw new FrameError("Batch.first_offset: the offsets exceed 2^53");
     this.#type = TYPES[batch.timestampType];
@@ -72,7 +72,10 @@ export class Columns {
 }
 
 function lastOf({ offsets, firstOffset }: Batch): number {
-  if (offsets[0] !== firstOffset || offsets.some((offset, index) => index > 0 && offset <= (offsets[index - 1] ?? 0n))) {
+  if (
+    offsets[0] !== firstOffset ||
+    offsets.some((offset, index) => index > 0 && offset <= (offsets[index - 1] ?? 0n))
+  ) {
     throw new FrameError("Batch.offsets do not ascend from first_offset");
   }
   return exact(offsets[offsets.length - 1] ?? firstOffset, "Batch.offsets");

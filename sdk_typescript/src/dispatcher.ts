@@ -35,7 +35,8 @@ export class Dispatcher {
   #stopped = false;
   #news: Later<void> | undefined;
   #idle: Later<void> | undefined;
-  #isIdle = true;
+  /** Whether no handler runs, and none will be called before something changes. */
+  isIdle = true;
 
   constructor(
     private readonly progress: LeaseProgress,
@@ -85,9 +86,9 @@ export class Dispatcher {
     this.#wake();
   }
 
-  /** Waits until no handler runs and none will be called before something changes. */
+  /** Waits until `isIdle`. */
   async idle(): Promise<void> {
-    while (!this.#isIdle) await (this.#idle ??= new Later<void>()).promise;
+    while (!this.isIdle) await (this.#idle ??= new Later<void>()).promise;
   }
 
   /** Calls the handler until `stop`. Throws `HandlerFailedError`; nothing follows then. */
@@ -139,13 +140,13 @@ export class Dispatcher {
   }
 
   #setIdle(): void {
-    this.#isIdle = true;
+    this.isIdle = true;
     this.#idle?.resolve();
     this.#idle = undefined;
   }
 
   #wake(): void {
-    if (!this.#stopped && !this.#held && this.#frames.length > 0) this.#isIdle = false;
+    if (!this.#stopped && !this.#held && this.#frames.length > 0) this.isIdle = false;
     this.#news?.resolve();
     this.#news = undefined;
   }

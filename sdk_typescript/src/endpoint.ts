@@ -1,5 +1,6 @@
 /** Where the sidecar is, how to talk to it, and what a failed connection means. */
 
+import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import { credentials, type ChannelCredentials } from "@grpc/grpc-js";
@@ -73,6 +74,7 @@ function encrypting(files: TlsFiles): ChannelCredentials {
   const [ca, key, cert] = [files.ca, files.key, files.cert].map((path) => (path ? contents(path) : null));
   try {
     // A mistake in a file is told with the file's name, and not as a failed handshake.
+    if (ca) new X509Certificate(ca); // Node itself ignores a file without a certificate
     createSecureContext({ ca: ca ?? undefined, key: key ?? undefined, cert: cert ?? undefined });
   } catch (error) {
     const names = [files.ca, files.cert, files.key].filter(Boolean).join(", ");

@@ -90,7 +90,7 @@ export function messageOf(error: unknown): string {
 
 /** The name of an error's class; empty when it is none. @internal */
 export function typeOf(error: unknown): string {
-  return error instanceof Error ? clip(String(error.name), MAX_TYPE_BYTES) : "";
+  return error instanceof Error ? clip(error.name, MAX_TYPE_BYTES) : "";
 }
 
 /** An error's stack with its causes; empty when it has none. @internal */
@@ -103,7 +103,6 @@ export function stackOf(error: unknown): string {
 }
 
 // C0 and C1 controls, line separators, and the marks that turn the direction of a text.
-// eslint-disable-next-line no-control-regex -- that is what it is for
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
 /** Escapes control characters: a text from elsewhere must not write to a terminal. @internal */

@@ -30,7 +30,7 @@ import {
   type IPartitionLambdaFactory,
   type ISettings,
 } from "./interfaces.js";
-import type { Limits } from "./limits.js";
+import { nameOf, type Limits } from "./limits.js";
 import { Outcomes } from "./outcomes.js";
 import { PauseGate } from "./pause_gate.js";
 import { Producing } from "./producing.js";
@@ -249,7 +249,7 @@ export class Life {
       this.gate.resumed(frame.value);
     } else if (frame.case === "revoked") {
       const { reason, deadlineMs } = frame.value;
-      this.log.info(`revoked: ${pb.RevokeReason[reason] ?? String(reason)}, ${String(deadlineMs)} ms`);
+      this.log.info(`revoked: ${nameOf(pb.RevokeReason, reason)}, ${String(deadlineMs)} ms`);
       const isStopping = this.ending?.kind === "stopped";
       this.#end({ kind: "revoked", revoked: frame.value, deadline: new Deadline(deadlineMs) });
       if (isStopping) this.#closeWithin(deadlineMs);

@@ -1,4 +1,4 @@
-/** How much the sidecar takes in one call, as its Welcome says; numbers of 64 bits. */
+/** How much the sidecar takes in one call, as its Welcome says; numbers of the wire and of the lambda. */
 
 import { FrameError } from "./errors.js";
 import type { Limits as Told } from "./protocol/lambda_pb.js";
@@ -27,7 +27,9 @@ export function limitsOf(told: Told | undefined): Limits {
 export function exact(value: bigint, field: string): number {
   const number = Number(value);
   if (!Number.isSafeInteger(number)) {
-    throw new FrameError(`${field} is ${String(value)}: this SDK takes numbers up to ${String(Number.MAX_SAFE_INTEGER)}`);
+    throw new FrameError(
+      `${field} is ${String(value)}: this SDK takes numbers up to ${String(Number.MAX_SAFE_INTEGER)}`,
+    );
   }
   return number;
 }
@@ -41,4 +43,9 @@ export function checkedCount(name: string, value: unknown): number {
     throw new RangeError(`${name}: from 0 to ${String(Number.MAX_SAFE_INTEGER)}, got ${String(value)}`);
   }
   return value;
+}
+
+/** The name of an enum's value; the number where a newer sidecar has one that is unknown here. @internal */
+export function nameOf(names: Readonly<Record<number, string>>, value: number): string {
+  return names[value] ?? String(value);
 }

@@ -14,7 +14,13 @@ import { clip, FrameError, messageOf } from "./errors.js";
 import type { ILogger, IPartitionLambda } from "./interfaces.js";
 import { checkedCount, exact } from "./limits.js";
 import type { LeaseProgress } from "./progress.js";
-import { LambdaFrameSchema, type Batch, type LambdaFrame, type PauseSchema, type Resumed } from "./protocol/lambda_pb.js";
+import {
+  LambdaFrameSchema,
+  type Batch,
+  type LambdaFrame,
+  type PauseSchema,
+  type Resumed,
+} from "./protocol/lambda_pb.js";
 
 const MAX_REASON_BYTES = 1024;
 const MAX_RETRY_AFTER_MS = 2 ** 32 - 1;

@@ -7,7 +7,7 @@
 
 import { LinkError, messageOf, ProduceError, TooLargeError, type ProduceFailure } from "./errors.js";
 import type { ProduceOptions } from "./interfaces.js";
-import { exact, type Limits } from "./limits.js";
+import { exact, nameOf, type Limits } from "./limits.js";
 import { Outcome, type Outcomes } from "./outcomes.js";
 import { ProduceOutcome, type ProduceRequest, type ProduceResponse } from "./protocol/lambda_pb.js";
 import { checkedRecord, requestOf, type Waiting } from "./records.js";
@@ -155,7 +155,7 @@ export class Producing {
           offset: exactly[index] ?? -1,
         });
       } else {
-        const text = errors[index] || `the sidecar's answer is ${ProduceOutcome[outcome] ?? String(outcome)}`;
+        const text = errors[index] || `the sidecar's answer is ${nameOf(ProduceOutcome, outcome)}`;
         fail(this.outcomes, waiting, new ProduceError(text, waiting.topic, KINDS[outcome] ?? "failed"));
       }
     });

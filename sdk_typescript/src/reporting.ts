@@ -4,6 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import type { Calls } from "./connection.js";
 import { messageOf, stackOf, typeOf } from "./errors.js";
 import type { ILogger } from "./interfaces.js";
+import { nameOf } from "./limits.js";
 import { ErrorAction, ErrorOutcome, ErrorRequestSchema, type ErrorRequest } from "./protocol/lambda_pb.js";
 import { sleep } from "./timing.js";
 
@@ -52,7 +53,7 @@ export class Reporting {
       if (this.over.aborted) return false;
       try {
         const { outcome } = await this.calls.error(request);
-        this.log.info(`the sidecar's answer to the error: ${ErrorOutcome[outcome] ?? String(outcome)}`);
+        this.log.info(`the sidecar's answer to the error: ${nameOf(ErrorOutcome, outcome)}`);
         return true;
       } catch (error) {
         this.log.warn(`the error could not be told: ${messageOf(error)}`);

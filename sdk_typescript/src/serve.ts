@@ -72,12 +72,7 @@ export function asPlugin(lambda: MessageHandler | IPlugin): IPlugin {
   };
 }
 
-function clientOf(
-  name: string,
-  lambda: MessageHandler | IPlugin,
-  options: ServeOptions,
-  signal: AbortSignal,
-): Client {
+function clientOf(name: string, lambda: MessageHandler | IPlugin, options: ServeOptions, signal: AbortSignal): Client {
   const environment = process.env;
   const client = new Client(name, asPlugin(lambda), endpointOf(options, environment), {
     environment,
