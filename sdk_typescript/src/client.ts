@@ -243,10 +243,16 @@ export class Client {
   #begin(link: Link, welcome: pb.Welcome, assigned: pb.Assigned): void {
     const { lease, topic, partition, startOffset, attempt } = assigned;
     if (this.#factory === undefined || this.#settings === undefined) throw new FrameError("assigned before Available");
-    const start = startOffset === undefined ? undefined : exact(startOffset, "Assigned.start_offset");
+    let factory = this.#factory;
+    let start: number | undefined;
+    try {
+      start = startOffset === undefined ? undefined : exact(startOffset, "Assigned.start_offset");
+    } catch (error) {
+      factory = { create: () => Promise.reject(error as Error) }; // the sidecar is told as of any creation that fails
+    }
     const life = new Life({ lease, topic, partition, attempt, startOffset: start }, link, {
       lambdaName: this.name,
-      factory: this.#factory,
+      factory,
       settings: this.#settings,
       sink: this.#sender,
       calls: this.#connection,

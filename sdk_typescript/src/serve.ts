@@ -25,8 +25,9 @@ export interface ServeOptions extends Address {
 
 /**
  * Serves the lambda `name` of the sidecar's config, until SIGTERM or SIGINT; then everything is drained, and the promise
- * is resolved. The exit code is 0 then. It is 2 when the sidecar refuses this process or a setting cannot be used, and 1
- * when the plugin cannot be loaded or a handler did not end in time.
+ * is resolved. The exit code is 0 then, also where a handler that ignores `context.signal` had to be left behind: each
+ * partition is given back. It is 2 when the sidecar refuses this process or a setting cannot be used, and 1 when the
+ * plugin cannot be loaded.
  *
  * `lambda` is a function that takes each message, or a plugin with the interfaces of kafka-service.
  */
@@ -48,7 +49,6 @@ export async function serve(name: string, lambda: MessageHandler | IPlugin, opti
     const client = clientOf(name, lambda, options, stopping.signal);
     const bound = endWithin(name, client, options.drainMs ?? DRAIN_MS, stopping.signal, log);
     await client.run();
-    if (client.unfinished.length > 0) process.exitCode = 1;
     bound();
   } catch (error) {
     const isExpected = error instanceof RefusedError || error instanceof SettingsError;
