@@ -12,13 +12,7 @@ import {
   type Message,
   type MessageInitShape,
 } from "@bufbuild/protobuf";
-import {
-  Server,
-  ServerCredentials,
-  status,
-  type Metadata,
-  type ServerDuplexStream,
-} from "@grpc/grpc-js";
+import { Server, ServerCredentials, status, type Metadata, type ServerDuplexStream } from "@grpc/grpc-js";
 import { RefusedError, serve, SettingsError, type IPlugin, type MessageHandler } from "../src/index.js";
 import * as pb from "../src/protocol/lambda_pb.js";
 import { silent, until } from "./helpers.js";
@@ -56,29 +50,23 @@ class Host {
       Checkpoint: method("Checkpoint", false, pb.CheckpointRequestSchema, pb.CheckpointResponseSchema),
       Error: method("Error", false, pb.ErrorRequestSchema, pb.ErrorResponseSchema),
     };
-    this.#server.addService(
-      service as never,
-      {
-        Serve: (call: Call) => {
-          this.#serve(call);
-        },
-        Checkpoint: (
-          call: { request: pb.CheckpointRequest; metadata: Metadata },
-          done: (error: null, value: unknown) => void,
-        ) => {
-          assert.deepEqual(
-            call.metadata.get("authorization"),
-            this.token === undefined ? [] : [`Bearer ${this.token}`],
-          );
-          this.checkpoints.push(...call.request.entries);
-          const results = call.request.entries.map(() => ({ outcome: pb.CheckpointOutcome.ACCEPTED }));
-          done(null, create(pb.CheckpointResponseSchema, { results }));
-        },
-        Error: (_: unknown, done: (error: null, value: unknown) => void) => {
-          done(null, create(pb.ErrorResponseSchema, { outcome: pb.ErrorOutcome.RESTARTING }));
-        },
+    this.#server.addService(service as never, {
+      Serve: (call: Call) => {
+        this.#serve(call);
       },
-    );
+      Checkpoint: (
+        call: { request: pb.CheckpointRequest; metadata: Metadata },
+        done: (error: null, value: unknown) => void,
+      ) => {
+        assert.deepEqual(call.metadata.get("authorization"), this.token === undefined ? [] : [`Bearer ${this.token}`]);
+        this.checkpoints.push(...call.request.entries);
+        const results = call.request.entries.map(() => ({ outcome: pb.CheckpointOutcome.ACCEPTED }));
+        done(null, create(pb.CheckpointResponseSchema, { results }));
+      },
+      Error: (_: unknown, done: (error: null, value: unknown) => void) => {
+        done(null, create(pb.ErrorResponseSchema, { outcome: pb.ErrorOutcome.RESTARTING }));
+      },
+    });
     await new Promise<void>((resolve, reject) => {
       this.#server.bindAsync(this.address, ServerCredentials.createInsecure(), (error) => {
         if (error === null) resolve();
