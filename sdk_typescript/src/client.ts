@@ -17,7 +17,7 @@ import { whyNot, type Endpoint } from "./endpoint.js";
 import { clip, FrameError, LinkError, messageOf, RefusedError, SettingsError } from "./errors.js";
 import type { ILogger, IPartitionLambdaFactory, IPlugin, ISettings } from "./interfaces.js";
 import { Life } from "./life.js";
-import { exact, limitsOf } from "./limits.js";
+import { limitsOf } from "./limits.js";
 import { prefixed } from "./log.js";
 import * as pb from "./protocol/lambda_pb.js";
 import { layered } from "./settings.js";
@@ -243,12 +243,10 @@ export class Client {
   #begin(link: Link, welcome: pb.Welcome, assigned: pb.Assigned): void {
     const { lease, topic, partition, startOffset, attempt } = assigned;
     if (this.#factory === undefined || this.#settings === undefined) throw new FrameError("assigned before Available");
+    const start = startOffset === undefined ? undefined : Number(startOffset);
     let factory = this.#factory;
-    let start: number | undefined;
-    try {
-      start = startOffset === undefined ? undefined : exact(startOffset, "Assigned.start_offset");
-    } catch (error) {
-      factory = { create: () => Promise.reject(error as Error) }; // the sidecar is told as of any creation that fails
+    if (start !== undefined && !Number.isSafeInteger(start)) {
+      factory = refusing(`Assigned.start_offset is ${String(startOffset)}`);
     }
     const life = new Life({ lease, topic, partition, attempt, startOffset: start }, link, {
       lambdaName: this.name,
@@ -290,6 +288,12 @@ export class Client {
     this.#saidAt = level === "info" ? -Infinity : now;
     this.#log[level](text);
   }
+}
+
+/** A factory for a partition that this SDK cannot take: the sidecar is told as of any creation that fails. */
+function refusing(what: string): IPartitionLambdaFactory {
+  const most = String(Number.MAX_SAFE_INTEGER);
+  return { create: () => Promise.reject(new FrameError(`${what}: this SDK takes numbers up to ${most}`)) };
 }
 
 function offerOf(name: string, lambdaVersion: string): pb.LambdaFrame {

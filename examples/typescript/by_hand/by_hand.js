@@ -9,12 +9,21 @@ import { loadSync } from "@grpc/proto-loader";
 
 const [name = "words", address = "127.0.0.1:50051"] = process.argv.slice(2);
 const file = fileURLToPath(new URL("../../../proto/lambda.proto", import.meta.url));
-const OPTIONS = { keepCase: true, longs: Number, enums: String, oneofs: true, arrays: true };
+const OPTIONS = {
+  keepCase: true,
+  longs: Number,
+  enums: String,
+  oneofs: true,
+  arrays: true,
+};
 const proto = loadPackageDefinition(loadSync(file, OPTIONS));
 const { LambdaHost } = proto.kafka_sidecar.v1;
 
 // Two channels to one address share a connection unless each has a pool of its own.
-const connect = () => new LambdaHost(address, credentials.createInsecure(), { "grpc.use_local_subchannel_pool": 1 });
+const connect = () =>
+  new LambdaHost(address, credentials.createInsecure(), {
+    "grpc.use_local_subchannel_pool": 1,
+  });
 const [streams, calls] = [connect(), connect()];
 
 const stream = streams.Serve();
@@ -44,4 +53,6 @@ stream.on("data", (frame) => {
 stream.on("error", (error) => console.error(error.message));
 stream.on("status", () => [streams, calls].forEach((client) => client.close()));
 
-stream.write({ offer: { lambda_name: name, process_id: randomUUID(), protocol_version: 1 } });
+stream.write({
+  offer: { lambda_name: name, process_id: randomUUID(), protocol_version: 1 },
+});

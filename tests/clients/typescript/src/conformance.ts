@@ -13,9 +13,7 @@ import {
 } from "kafka-sidecar-sdk";
 
 const words = new Map<string, string[]>();
-for (const word of (process.env["CONFORMANCE_DO"] ?? "")
-  .split(" ")
-  .filter(Boolean)) {
+for (const word of (process.env["CONFORMANCE_DO"] ?? "").split(" ").filter(Boolean)) {
   const equals = word.indexOf("=");
   words.set(word.slice(0, equals), word.slice(equals + 1).split(":"));
 }
@@ -53,8 +51,7 @@ class Conforming implements IPartitionLambda {
 
   async handler(message: Message): Promise<void> {
     const { offset } = message;
-    if (text("take") === "each" || number("take") === offset)
-      await take(number("take", 1));
+    if (text("take") === "each" || number("take") === offset) await take(number("take", 1));
     if (this.#pause(offset) || this.#fail(offset)) return;
     if (number("report") === offset) this.context.report("planned", offset);
     if (!(await this.#produce(message))) return;
@@ -64,11 +61,7 @@ class Conforming implements IPartitionLambda {
 
   async close(closeType: LambdaCloseType): Promise<void> {
     await take(number("close"));
-    if (
-      text("closing") === "1" &&
-      closeType !== LambdaCloseType.Error &&
-      this.#handled >= 0
-    ) {
+    if (text("closing") === "1" && closeType !== LambdaCloseType.Error && this.#handled >= 0) {
       this.context.checkpoint(this.#handled);
     }
   }
@@ -78,11 +71,7 @@ class Conforming implements IPartitionLambda {
     if (number("pause") !== offset || paused) return false;
     paused = true;
     const again = text("pause", 2) === "again";
-    this.context.pause(
-      again ? offset : undefined,
-      "planned",
-      number("pause", 1) || undefined,
-    );
+    this.context.pause(again ? offset : undefined, "planned", number("pause", 1) || undefined);
     const resume = number("resume");
     if (resume !== undefined) {
       setTimeout(() => {
@@ -115,21 +104,13 @@ class Conforming implements IPartitionLambda {
     if (send !== undefined) void copy(send);
     const attempt = text("try");
     if (attempt !== undefined) await copy(attempt).catch(() => undefined);
-    const [copied, described, told] = [
-      text("copy"),
-      text("describe"),
-      text("setting", 1),
-    ];
+    const [copied, described, told] = [text("copy"), text("describe"), text("setting", 1)];
     try {
       if (copied !== undefined) await copy(copied);
-      if (described !== undefined)
-        await this.context.produce(described, description(message));
+      if (described !== undefined) await this.context.produce(described, description(message));
       if (told !== undefined && !settingTold) {
         settingTold = true;
-        await this.context.produce(
-          told,
-          settingText(this.settings.get(text("setting"))),
-        );
+        await this.context.produce(told, settingText(this.settings.get(text("setting"))));
       }
     } catch (error) {
       if (!(error instanceof ProduceError)) throw error;
@@ -151,18 +132,13 @@ class Conforming implements IPartitionLambda {
       this.#sinceCheckpoint = 0;
     } else if (this.#beyond !== undefined) {
       this.#beyond.count += 1;
-      this.#beyond.bytes +=
-        (message.key?.length ?? 0) + (message.value?.length ?? 0);
+      this.#beyond.bytes += (message.key?.length ?? 0) + (message.value?.length ?? 0);
       this.context.completedBeyond(this.#beyond.count, this.#beyond.bytes);
-    } else if (
-      words.has("checkpoint") &&
-      ++this.#sinceCheckpoint === number("checkpoint")
-    ) {
+    } else if (words.has("checkpoint") && ++this.#sinceCheckpoint === number("checkpoint")) {
       this.#sinceCheckpoint = 0;
       this.context.checkpoint(offset);
     }
-    if (number("ahead") === offset)
-      this.context.checkpoint(number("ahead", 1) ?? offset);
+    if (number("ahead") === offset) this.context.checkpoint(number("ahead", 1) ?? offset);
   }
 }
 
@@ -173,11 +149,8 @@ function settingText(value: unknown): string {
 
 /** The line of the word `describe`. */
 function description(message: Message): string {
-  const bytes = (value: Buffer | null): string =>
-    value === null ? "-" : value.toString("hex") || "''";
-  const headers = message.headers.map(
-    ([name, value]) => `${nameBytes(name).toString("hex")}:${bytes(value)}`,
-  );
+  const bytes = (value: Buffer | null): string => (value === null ? "-" : value.toString("hex") || "''");
+  const headers = message.headers.map(([name, value]) => `${nameBytes(name).toString("hex")}:${bytes(value)}`);
   return [
     `${message.topic}/${String(message.partition)}`,
     message.offset,
@@ -194,9 +167,7 @@ function nameBytes(name: string): Buffer {
   return Buffer.concat(
     Array.from(name, (char) => {
       const code = char.codePointAt(0) ?? 0;
-      return code >= 0xdc80 && code <= 0xdcff
-        ? Buffer.of(code - 0xdc00)
-        : Buffer.from(char);
+      return code >= 0xdc80 && code <= 0xdcff ? Buffer.of(code - 0xdc00) : Buffer.from(char);
     }),
   );
 }

@@ -56,8 +56,7 @@ class Recorder implements IPartitionLambda {
 
   handler(message: Message): undefined {
     const record = JSON.parse(String(message.value ?? "{}")) as Failing;
-    if (record.fail !== undefined && this.#fails(record, message.offset))
-      return;
+    if (record.fail !== undefined && this.#fails(record, message.offset)) return;
     this.#note("handled", { offset: message.offset });
     this.#last = message.offset;
     this.#since += 1;
@@ -75,8 +74,7 @@ class Recorder implements IPartitionLambda {
     clearTimeout(this.#timer);
     this.#note("closing", { reason: REASONS[closeType] });
     // Checkpoint the last batch in half of the cases only: an end without it must be correct too.
-    if (closeType !== LambdaCloseType.Error && Math.abs(this.#last % 2) === 0)
-      this.#checkpoint();
+    if (closeType !== LambdaCloseType.Error && Math.abs(this.#last % 2) === 0) this.#checkpoint();
     this.#note("closed", {});
   }
 
@@ -89,8 +87,7 @@ class Recorder implements IPartitionLambda {
   }
 
   #fails({ fail, attempts }: Failing, offset: number): boolean {
-    if (attempts !== undefined && this.#counted(offset) > attempts)
-      return false;
+    if (attempts !== undefined && this.#counted(offset) > attempts) return false;
     const critical = fail === "raise";
     this.#note("failed", { offset, critical });
     const error = new Error(`record ${String(offset)} asks for it`);
@@ -102,11 +99,7 @@ class Recorder implements IPartitionLambda {
   /** The number of attempts at this record in all processes, this one included. */
   #counted(offset: number): number {
     const name = `${String(this.context.partition)}-${String(offset)}`;
-    const file = openSync(
-      join(this.recording.folder, "failures", name),
-      "a",
-      0o600,
-    );
+    const file = openSync(join(this.recording.folder, "failures", name), "a", 0o600);
     try {
       writeSync(file, ".");
       return fstatSync(file).size;
@@ -137,14 +130,11 @@ await serve(process.argv[2] ?? "recorder", {
   create: (settings) => {
     const recording = recordingOf(settings);
     const label = String(settings.get("label"));
-    const journal = new Journal(
-      join(recording.folder, "history", `lambda-${label}.jsonl`),
-    );
+    const journal = new Journal(join(recording.folder, "history", `lambda-${label}.jsonl`));
     let made = 0;
     journal.write("started", { pid: process.pid });
     return {
-      create: (_, context) =>
-        new Recorder(recording, context, journal, `${label}.${String(++made)}`),
+      create: (_, context) => new Recorder(recording, context, journal, `${label}.${String(++made)}`),
       dispose: () => {
         journal.write("disposed", {});
       },
