@@ -8,24 +8,20 @@
  * One loop (`#keepOffering`) opens streams, so there is never more than one spare.
  */
 
-import { randomUUID } from "node:crypto";
-import { hostname } from "node:os";
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { CheckpointSender } from "./checkpoints.js";
-import { Connection, MAX_MESSAGE_BYTES, type Link } from "./connection.js";
+import { Connection, type Link } from "./connection.js";
 import { whyNot, type Endpoint } from "./endpoint.js";
-import { clip, FrameError, LinkError, messageOf, RefusedError, SettingsError } from "./errors.js";
+import { FrameError, LinkError, messageOf, RefusedError, SettingsError } from "./errors.js";
 import type { ILogger, IPartitionLambdaFactory, IPlugin, ISettings } from "./interfaces.js";
 import { Life } from "./life.js";
 import { limitsOf } from "./limits.js";
 import { prefixed } from "./log.js";
-import * as pb from "./protocol/lambda_pb.js";
+import type * as pb from "./protocol/lambda_pb.js";
 import { layered } from "./settings.js";
-import { Later, sleep, Turns, within } from "./timing.js";
-import { VERSION } from "./version.js";
+import { offerOf, SpareStream, StoppedError } from "./spare.js";
+import { sleep, Turns, within } from "./timing.js";
 
 const PARTITION_SHARE = 0.8; // of the drain time, for the partitions; the rest is for dispose
-const WELCOME_TIMEOUT_MS = 30_000;
 const MIN_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 2000;
 const MIN_REFUSED_MS = 5000;
@@ -41,8 +37,6 @@ export interface ClientOptions {
   readonly drainMs: number;
   readonly log: ILogger;
 }
-
-class StoppedError extends Error {}
 
 /** Serves one lambda until it is stopped. @internal */
 export class Client {
@@ -164,50 +158,21 @@ export class Client {
 
   /** Keeps one spare stream until it gets a partition. */
   async #offerOnce(): Promise<[link: Link, welcome: pb.Welcome, assigned: pb.Assigned]> {
-    const link = this.#connection.open();
-    const welcomes = new Later<pb.Welcome>();
-    const assigns = new Later<pb.Assigned>();
-    const fail = (error: Error): void => {
-      welcomes.reject(error);
-      assigns.reject(error);
-    };
-    assigns.promise.catch(() => undefined); // nobody waits for it while there is no Welcome
-    link.onFrame = ({ frame }) => {
-      if (frame.case === "welcome") welcomes.resolve(frame.value);
-      else if (frame.case === "assigned" && this.#factory !== undefined) assigns.resolve(frame.value);
-      else if (frame.case !== undefined) throw new FrameError(`${frame.case} came before its time`);
-    };
-    link.onEnd = (error) => {
-      fail(error ?? new LinkError("the sidecar ended the stream"));
-    };
-    const stop = (): void => {
-      fail(new StoppedError());
-    };
-    this.#stopping.signal.addEventListener("abort", stop);
-    const timer = setTimeout(() => {
-      welcomes.reject(new LinkError(`no Welcome within ${String(WELCOME_TIMEOUT_MS / 1000)} s`));
-    }, WELCOME_TIMEOUT_MS);
-    let taken = false;
+    const spare = new SpareStream(this.#connection.open(), this.#stopping.signal);
     try {
-      if (this.#stopping.signal.aborted) stop();
-      link.write(this.#offer);
-      const available = create(pb.LambdaFrameSchema, { frame: { case: "available", value: {} } });
+      spare.link.write(this.#offer);
       const isLoaded = this.#factory !== undefined;
-      if (isLoaded) link.write(available); // saves a round trip: the sidecar reads it when it has written its Welcome
-      const welcome = await welcomes.promise;
-      clearTimeout(timer);
+      if (isLoaded) spare.available(); // saves a round trip: the sidecar reads it when it has written its Welcome
+      const welcome = await spare.welcome();
       this.#welcomed = true;
       this.#say(`connected to sidecar ${welcome.sidecarVersion} at ${this.endpoint.address}`, "info");
       this.#sender.limits = limitsOf(welcome.limits);
-      await Promise.race([this.#load(welcome), assigns.promise]); // what ends the stream ends the wait, not the load
-      if (!isLoaded) link.write(available);
-      const assigned = await assigns.promise;
-      taken = true;
-      return [link, welcome, assigned];
+      await Promise.race([this.#load(welcome), spare.assigned]); // what ends the stream ends the wait, not the load
+      if (!isLoaded) spare.available();
+      const assigned = await spare.assigned;
+      return [spare.take(), welcome, assigned];
     } finally {
-      clearTimeout(timer);
-      this.#stopping.signal.removeEventListener("abort", stop);
-      if (!taken) link.cancel();
+      spare.release();
     }
   }
 
@@ -294,20 +259,6 @@ export class Client {
 function refusing(what: string): IPartitionLambdaFactory {
   const most = String(Number.MAX_SAFE_INTEGER);
   return { create: () => Promise.reject(new FrameError(`${what}: this SDK takes numbers up to ${most}`)) };
-}
-
-function offerOf(name: string, lambdaVersion: string): pb.LambdaFrame {
-  const value: MessageInitShape<typeof pb.OfferSchema> = {
-    lambdaName: name,
-    processId: randomUUID(),
-    instance: clip(`${hostname()}:${String(process.pid)}`, 256),
-    protocolVersion: 1,
-    client: { name: "kafka-sidecar-sdk", version: VERSION, language: `node ${process.versions.node}` },
-    maxMessageBytes: MAX_MESSAGE_BYTES,
-    pid: process.pid,
-    lambdaVersion: clip(lambdaVersion, 256),
-  };
-  return create(pb.LambdaFrameSchema, { frame: { case: "offer", value } });
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

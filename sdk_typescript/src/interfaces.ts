@@ -24,7 +24,10 @@ export type Header = readonly [name: string, value: Buffer | null];
 
 /** One message of a partition. */
 export interface Message extends IQueuedMessage {
-  /** As node-rdkafka delivers it in kafka-service: the bytes, not parsed; null is a tombstone. */
+  /**
+   * As node-rdkafka delivers it in kafka-service: the bytes, not parsed; null is a tombstone. It is a view of the frame
+   * in which many messages came: to keep it for long, copy it with `Buffer.from`.
+   */
   value: Buffer | null;
   /** null is no key, which is not the same as an empty key in Kafka. */
   key: Buffer | null;
@@ -136,6 +139,8 @@ export interface IContext {
    * checkpoint is sent only when the outcome of all that was produced before it is known. A failure that nobody awaits
    * fails the lambda (restart): after a second in which it holds back a checkpoint, after ten seconds otherwise. No
    * checkpoint that was called after that `produce` passes it. A failure never is an unhandled rejection by itself.
+   *
+   * Bytes are not copied: leave them as they are until the outcome is there.
    */
   produce(topic: string, value: Uint8Array | string | null, options?: ProduceOptions): Promise<Produced>;
   /**

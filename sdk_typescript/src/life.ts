@@ -19,59 +19,27 @@
  */
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type { Calls, Link } from "./connection.js";
+import type { Link } from "./connection.js";
 import { PartitionContext, type Lease } from "./context.js";
 import { Dispatcher, HandlerFailedError } from "./dispatcher.js";
+import { closedReason, closeType, isDead, type Ending } from "./ending.js";
 import { messageOf, ProduceError } from "./errors.js";
-import {
-  LambdaCloseType,
-  type ILogger,
-  type IPartitionLambda,
-  type IPartitionLambdaFactory,
-  type ISettings,
-} from "./interfaces.js";
-import { nameOf, type Limits } from "./limits.js";
+import type { Host } from "./host.js";
+import type { ILogger, IPartitionLambda } from "./interfaces.js";
+import { nameOf } from "./limits.js";
 import { Outcomes } from "./outcomes.js";
 import { PauseGate } from "./pause_gate.js";
 import { Producing } from "./producing.js";
-import { LeaseProgress, type Sink } from "./progress.js";
+import { LeaseProgress } from "./progress.js";
 import { prefixed } from "./log.js";
 import * as pb from "./protocol/lambda_pb.js";
 import { Reporting, type Failure } from "./reporting.js";
-import { Deadline, Later, within, type Turns } from "./timing.js";
+import { Deadline, Later, within } from "./timing.js";
 
 // Shares of the time from the end's beginning to its deadline.
 const TELL_SHARE = 0.7;
 const CLOSED_SHARE = 0.9;
 const END_TIMEOUT_MS = 5000; // from Closed until the sidecar has ended the stream
-
-const STOPPING = new Set([
-  pb.RevokeReason.SHUTDOWN,
-  pb.RevokeReason.SEEK,
-  pb.RevokeReason.HALTED,
-  pb.RevokeReason.PAUSED,
-]);
-
-/** What a life needs of its process beside the stream. @internal */
-export interface Host {
-  readonly lambdaName: string;
-  readonly factory: IPartitionLambdaFactory;
-  readonly settings: ISettings;
-  readonly sink: Sink;
-  readonly calls: Calls;
-  readonly turns: Turns;
-  readonly window: number;
-  readonly limits: Limits;
-  readonly drainMs: number;
-  readonly log: ILogger;
-}
-
-/** Why a life ends. @internal */
-export type Ending =
-  | { readonly kind: "revoked"; readonly revoked: pb.Revoked; readonly deadline: Deadline }
-  | { readonly kind: "stopped" }
-  | { readonly kind: "lost"; readonly why: string }
-  | Failure;
 
 /** One lease. `run` it once; it is over when the lambda is closed and the stream has ended. @internal */
 export class Life {
@@ -178,7 +146,7 @@ export class Life {
     const telling = setTimeout(() => {
       this.#signal.abort();
     }, deadline.left(TELL_SHARE));
-    if (this.#isDead(ending)) this.#signal.abort();
+    if (isDead(ending)) this.#signal.abort();
     await within(Promise.race([closing, this.#due.promise]), deadline.left(CLOSED_SHARE));
     clearTimeout(telling);
     this.#signal.abort();
@@ -197,16 +165,11 @@ export class Life {
     if (this.ending !== undefined) return;
     this.ending = ending;
     this.gate.end();
-    if (this.#isDead(ending)) {
+    if (isDead(ending)) {
       this.progress.seal();
       this.producing.end(ending.kind === "lost" ? "the stream to the sidecar broke" : "the lease is over");
     }
     this.#ended.resolve(ending);
-  }
-
-  /** Whether nothing counts any more that the lambda says from here on. */
-  #isDead(ending: Ending): boolean {
-    return ending.kind === "lost" || (ending.kind === "revoked" && ending.revoked.deadlineMs === 0);
   }
 
   #deadline(ending: Ending): Deadline {
@@ -362,16 +325,4 @@ export class Life {
   #write(frame: MessageInitShape<typeof pb.LambdaFrameSchema>): void {
     this.link.write(create(pb.LambdaFrameSchema, frame));
   }
-}
-
-function closeType(ending: Ending): LambdaCloseType {
-  if (ending.kind === "stopped") return LambdaCloseType.Stop;
-  if (ending.kind !== "revoked") return LambdaCloseType.Error;
-  return STOPPING.has(ending.revoked.reason) ? LambdaCloseType.Stop : LambdaCloseType.Rebalance;
-}
-
-function closedReason(ending: Ending, ready: boolean): pb.ClosedReason {
-  if (ending.kind === "failed") return pb.ClosedReason.ERROR;
-  if (ending.kind === "revoked") return pb.ClosedReason.REVOKED;
-  return ready ? pb.ClosedReason.STOPPED : pb.ClosedReason.DECLINED;
 }

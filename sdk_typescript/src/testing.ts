@@ -13,9 +13,9 @@
  * @packageDocumentation
  */
 
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type { Link } from "./connection.js";
+import { create } from "@bufbuild/protobuf";
 import { LinkError } from "./errors.js";
+import { FakeLink } from "./fake_link.js";
 import { batchOf, sentOf } from "./fake_records.js";
 import type { Header, ILogger, IPartitionLambdaFactory, IPlugin, MessageHandler } from "./interfaces.js";
 import { Life } from "./life.js";
@@ -303,40 +303,5 @@ export class FakeSidecar {
       this.sent.push(sent);
     }
     return Promise.resolve(response);
-  }
-}
-
-/** A stream without a network: both sides are called at once. */
-class FakeLink implements Link {
-  onFrame: Link["onFrame"] = () => undefined;
-  onEnd: Link["onEnd"] = () => undefined;
-  #isOver = false;
-
-  constructor(private readonly onWritten: (frame: pb.LambdaFrame) => void) {}
-
-  send(frame: NonNullable<MessageInitShape<typeof pb.HostFrameSchema>["frame"]>): void {
-    if (!this.#isOver) this.onFrame(create(pb.HostFrameSchema, { frame }));
-  }
-
-  end(error?: Error): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.onEnd(error);
-  }
-
-  write(frame: pb.LambdaFrame): void {
-    if (!this.#isOver) this.onWritten(frame);
-  }
-
-  halfClose(): void {
-    this.end();
-  }
-
-  cancel(): void {
-    this.end();
-  }
-
-  read(): void {
-    // Nothing waits here to be read.
   }
 }
