@@ -19,6 +19,9 @@ const OPTIONS: ChannelOptions = {
   "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
   // Channels with equal options share a connection unless each has a pool of its own.
   "grpc.use_local_subchannel_pool": 1,
+  // Node's 64 KiB would cost a window update for each 32: a fifth of the CPU time of a million records. What waits here
+  // is bounded by the sidecar's window.
+  "grpc-node.flow_control_window": 4 * 1024 * 1024,
   "grpc.keepalive_time_ms": 5000,
   "grpc.keepalive_timeout_ms": 5000,
   "grpc.keepalive_permit_without_calls": 1,
