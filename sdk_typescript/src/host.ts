@@ -1,0 +1,21 @@
+/** What a lease needs of its process. */
+
+import type { Calls } from "./connection.js";
+import type { ILogger, IPartitionLambdaFactory, ISettings } from "./interfaces.js";
+import type { Limits } from "./limits.js";
+import type { Sink } from "./progress.js";
+import type { Turns } from "./timing.js";
+
+/** What a life needs of its process beside the stream. @internal */
+export interface Host {
+  readonly lambdaName: string;
+  readonly factory: IPartitionLambdaFactory;
+  readonly settings: ISettings;
+  readonly sink: Sink;
+  readonly calls: Calls;
+  readonly turns: Turns;
+  readonly window: number;
+  readonly limits: Limits;
+  readonly drainMs: number;
+  readonly log: ILogger;
+}
