@@ -10,7 +10,8 @@ for program in Conformance Recorder Noop; do
     cat >"$file" <<END
 #!/bin/sh
 here=\$(dirname "\$(readlink -f "\$0")")
-exec java \${JAVA_OPTIONS--XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto} -cp "\$here/lib/*" clients.$program "\$@"
+exec java \${JAVA_OPTIONS--XX:+UseSerialGC -XX:TieredStopAtLevel=1} \\
+    "-Djava.util.logging.SimpleFormatter.format=%1\$tFT%1\$tT %4\$s %5\$s%n" -cp "\$here/lib/*" clients.$program "\$@"
 END
     chmod +x "$file"
 done

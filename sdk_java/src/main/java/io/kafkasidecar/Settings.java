@@ -46,7 +46,7 @@ public final class Settings {
      */
     public Optional<Object> get(String path) {
         Object value = values;
-        for (String part : path.split("\\.")) {
+        for (String part : path.split("\\.", -1)) {
             value = value instanceof Map<?, ?> map ? map.get(part) : null;
         }
         return Optional.ofNullable(value);

@@ -129,8 +129,8 @@ final class CheckpointSender implements Progress.Sink {
                 progress = moved.iterator().next();
                 moved.remove(progress);
             }
-            progress.lock.lock();
             CheckpointEntry entry;
+            progress.lock.lock();
             try {
                 entry = progress.take();
             } finally {

@@ -44,6 +44,7 @@ public final class Client<R> {
     private static final long MAX_REFUSED_MS = 30_000;
     private static final long STABLE_MS = 1000; // a stream that lived so long worked: the next retry is immediate
     private static final long SAY_AGAIN_MS = 60_000;
+    private static final double LOADING_SHARE = 0.7; // of the drain's time; then the thread that loads is interrupted
     private static final double LIVES_SHARE = 0.8; // of the drain's time; the rest is for the resources
 
     private record Key(String topic, int partition) {}
@@ -60,6 +61,7 @@ public final class Client<R> {
     private final CompletableFuture<Void> served = new CompletableFuture<>();
     private List<String> left = List.of();
     private Spare spare; // guarded by this
+    private Thread loading; // guarded by this; null: no resources are being loaded
     private R resources; // the offering thread writes it before the first life begins
     private boolean created;
     private String settingsJson;
@@ -113,6 +115,14 @@ public final class Client<R> {
         }
         if (waiting != null) {
             waiting.stop();
+        }
+        work.tick((long) (options.drainMillis() * LOADING_SHARE), this::interruptLoading);
+    }
+
+    private synchronized void interruptLoading() {
+        if (loading != null) {
+            log.warn("interrupts the loading of the resources: its time is over");
+            loading.interrupt();
         }
     }
 
@@ -289,13 +299,28 @@ public final class Client<R> {
     private void load(Welcome welcome) throws Exception {
         String json = welcome.getSettingsJson();
         if (!created) {
-            resources = options.resources().create(Settings.of(json, options.environment()));
+            Settings settings = Settings.of(json, options.environment());
+            mark(Thread.currentThread());
+            try {
+                resources = options.resources().create(settings);
+            } catch (InterruptedException error) {
+                if (stopping.isDone()) {
+                    throw new Spare.StoppedException();
+                }
+                throw error;
+            } finally {
+                mark(null);
+            }
             settingsJson = json;
             created = true;
         } else if (!json.equals(settingsJson)) {
             settingsJson = json;
             log.warn("the sidecar has other settings now: restart this process to use them");
         }
+    }
+
+    private synchronized void mark(Thread thread) {
+        loading = thread;
     }
 
     private void begin(Assigned assigned, Stream stream, Welcome welcome, Limits limits) {

@@ -40,7 +40,7 @@ final class Connection implements Calls {
     }
 
     /** Opens a Serve stream on the first channel with room. */
-    synchronized Stream open(Stream.Receiver receiver) {
+    synchronized Stream open(Receiver receiver) {
         ManagedChannel channel = streaming.entrySet().stream()
                 .filter(entry -> entry.getValue() < STREAMS_PER_CHANNEL)
                 .map(Map.Entry::getKey)

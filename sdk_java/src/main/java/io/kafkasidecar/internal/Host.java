@@ -5,7 +5,7 @@ import io.kafkasidecar.Partition;
 import java.util.concurrent.ThreadFactory;
 
 /** What a life needs of its process beside the stream. */
-record Host(
+public record Host(
         String name,
         Maker maker,
         Progress.Sink sink,
@@ -17,7 +17,8 @@ record Host(
         long drainMillis) {
     /** Makes the lambda of a partition. */
     @FunctionalInterface
-    interface Maker {
+    public interface Maker {
+        /** Makes it. */
         Lambda make(Partition partition) throws Exception;
     }
 }

@@ -11,6 +11,7 @@ import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.BooleanSupplier;
 
 /**
  * The messages of one lease on their way to the handler: frames come in, {@link #next} gives them out, pauses hold them.
@@ -20,7 +21,7 @@ import java.util.concurrent.locks.ReentrantLock;
  * waits here is dropped, and so is every frame until Resumed: the sidecar wrote those before it knew of the pause. A
  * second pause must not lose what the first one asked for, so the rewind offset only moves down until a Resumed.
  *
- * <p>Owner: the lease's lock. Only {@link #next} and {@link #awaitIdle} take it themselves. One message at a time is
+ * <p>Owner: the lease's lock. Only {@link #next} takes it itself. One message at a time is
  * given out under the lock, so that no handler call begins after {@code pause} returned, in whatever thread.
  */
 final class Inbox {
@@ -269,20 +270,20 @@ final class Inbox {
         return workingOn;
     }
 
-    /** Waits until no handler runs and none will be called before something comes; returns false when time is over. */
-    boolean awaitIdle(long nanos) throws InterruptedException {
-        lock.lock();
-        try {
-            long left = nanos;
-            while (!stopped && !(isIdle && (paused || (!full && !hasMessage())))) {
-                if (left <= 0) {
-                    return false;
-                }
-                left = idle.awaitNanos(left);
+    /** Waits until no handler runs, none will be called before something comes, and `notYet` is false. For tests. */
+    boolean awaitIdle(long nanos, BooleanSupplier notYet) throws InterruptedException {
+        long left = nanos;
+        while (!stopped && (!isIdle || notYet.getAsBoolean() || (!paused && (full || hasMessage())))) {
+            if (left <= 0) {
+                return false;
             }
-            return true;
-        } finally {
-            lock.unlock();
+            left = idle.awaitNanos(left);
         }
+        return true;
+    }
+
+    /** Has {@link #awaitIdle} look again. */
+    void poke() {
+        idle.signalAll();
     }
 }

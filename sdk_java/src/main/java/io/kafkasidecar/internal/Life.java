@@ -35,13 +35,13 @@ import java.util.concurrent.locks.ReentrantLock;
  *       the partition here waits for it.
  * </ul>
  */
-final class Life implements Stream.Receiver {
+public final class Life implements Receiver {
     private static final long END_MS = 5000; // for the sidecar's answer to Closed
 
     final String topic;
     final int partition;
     /** Completes when the lambda is closed, or was never made. */
-    final CompletableFuture<Void> closed = new CompletableFuture<>();
+    public final CompletableFuture<Void> closed = new CompletableFuture<>();
     /** Completes when the stream is over. */
     final CompletableFuture<Void> over = new CompletableFuture<>();
 
@@ -68,7 +68,8 @@ final class Life implements Stream.Receiver {
     private int stage; // counts the pieces of the lambda's code that were begun
     private Thread thread;
 
-    Life(Assigned assigned, Link link, Host host) {
+    /** Makes a life that has not begun. */
+    public Life(Assigned assigned, Link link, Host host) {
         this.topic = assigned.getTopic();
         this.partition = assigned.getPartition();
         this.assigned = assigned;
@@ -79,7 +80,7 @@ final class Life implements Stream.Receiver {
         this.progress =
                 new Progress(lock, assigned.getLease(), host.window(), assigned.getStartOffset(), host.sink(), log);
         this.inbox = new Inbox(progress, link, topic, partition, host.window(), log);
-        this.outcomes = new Outcomes(lock, work, progress::checkpoint, this::notTaken);
+        this.outcomes = new Outcomes(lock, work, this::passed, this::notTaken);
         long produceMillis = host.limits().produceMillis() * 3 / 2;
         this.producing = new Producing(
                 progress,
@@ -96,18 +97,19 @@ final class Life implements Stream.Receiver {
     }
 
     /** Begins, when {@code before} has completed: an earlier life of the same partition here has closed its lambda. */
-    void start(CompletableFuture<Void> before) {
+    public void start(CompletableFuture<Void> before) {
         thread = host.threads().newThread(() -> run(before));
         thread.setName("kafka-sidecar-" + topic + "-" + partition);
         thread.start();
     }
 
     /** Ends in order: the running handler may finish, then come close and Closed. */
-    void stop() {
+    public void stop() {
         end(Ending.stopped(host.drainMillis()));
     }
 
-    boolean isEnding() {
+    /** Whether the end has begun, or is over. */
+    public boolean isEnding() {
         return ended.isDone();
     }
 
@@ -122,6 +124,32 @@ final class Life implements Stream.Receiver {
             return topic + "/" + partition + ": " + (offset < 0 ? "its create or close" : "the handler at " + offset);
         } finally {
             lock.unlock();
+        }
+    }
+
+    /**
+     * Waits until the lambda has handled all that came, and the outcome of all is known that it produced; returns false
+     * when the time is over. For tests.
+     */
+    public boolean awaitSettled(long nanos) throws InterruptedException {
+        long deadline = System.nanoTime() + nanos;
+        while (true) {
+            CompletableFuture<Void> drained;
+            lock.lock();
+            try {
+                if (!inbox.awaitIdle(deadline - System.nanoTime(), outcomes::isHolding)) {
+                    return false;
+                }
+                drained = producing.drained();
+                if (drained.isDone()) {
+                    return true;
+                }
+            } finally {
+                lock.unlock();
+            }
+            drained.copy()
+                    .orTimeout(deadline - System.nanoTime(), TimeUnit.NANOSECONDS)
+                    .join();
         }
     }
 
@@ -364,6 +392,11 @@ final class Life implements Stream.Receiver {
         } finally {
             lock.unlock();
         }
+    }
+
+    private void passed(long offset) {
+        progress.checkpoint(offset);
+        inbox.poke();
     }
 
     private void say(Failure failure) {

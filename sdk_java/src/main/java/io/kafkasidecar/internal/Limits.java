@@ -1,14 +1,15 @@
 package io.kafkasidecar.internal;
 
 /** What the sidecar takes in one call, as its Welcome says. 0 there: it does not say, and the default holds. */
-record Limits(
+public record Limits(
         int requestBytes,
         int checkpointEntries,
         int produceRecords,
         int produceTopics,
         long produceMillis,
         long closeMillis) {
-    static final Limits DEFAULT = new Limits(1024 * 1024, 10_000, 10_000, 100, 60_000, 10_000);
+    /** Those of a sidecar that tells none. */
+    public static final Limits DEFAULT = new Limits(1024 * 1024, 10_000, 10_000, 100, 60_000, 10_000);
 
     static Limits told(io.kafkasidecar.v1.Limits limits) {
         return new Limits(

@@ -10,9 +10,9 @@ import java.util.concurrent.locks.ReentrantLock;
  *
  * <p>Owner: the lease's lock. The sink's methods are called with it, so the sink's own lock is always the inner one.
  */
-final class Progress {
+public final class Progress {
     /** Is told when a lease has something to send. */
-    interface Sink {
+    public interface Sink {
         /** The lease has something to send that it did not have before. */
         void changed(Progress progress, boolean urgent);
 
@@ -122,7 +122,7 @@ final class Progress {
     }
 
     /** What there is to send, which counts as sent; null: nothing. */
-    CheckpointEntry take() {
+    public CheckpointEntry take() {
         dirty = false;
         long known = Math.min(offset, delivered);
         Told now = new Told(beyond, beyondBytes, handled, skipped, names);
@@ -148,7 +148,7 @@ final class Progress {
     }
 
     /** Takes the sidecar's answer to an entry. */
-    void answered(CheckpointEntry entry, CheckpointResult result) {
+    public void answered(CheckpointEntry entry, CheckpointResult result) {
         switch (result.getOutcome()) {
             case CHECKPOINT_OUTCOME_ACCEPTED,
                     CHECKPOINT_OUTCOME_ACCEPTED_DRAINING,

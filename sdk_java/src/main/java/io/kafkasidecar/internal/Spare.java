@@ -16,7 +16,7 @@ import java.util.concurrent.TimeUnit;
  * A stream without a partition. The offering thread waits for its frames; gRPC's thread puts them in a queue. The frame
  * after Assigned is asked for only when the life has taken the stream over, so none gets lost between the two.
  */
-final class Spare implements Stream.Receiver {
+final class Spare implements Receiver {
     private static final int WELCOME_SECONDS = 30;
     /** The sidecar sends an empty frame every 3 s. Without one for so long it hangs, or the line is dead. */
     private static final int SILENCE_SECONDS = 10;

@@ -14,15 +14,6 @@ import java.io.InputStream;
 
 /** One Serve call. gRPC's thread reads; any thread may write. */
 final class Stream implements Link {
-    /** Takes what comes. Called by gRPC's thread, one call after the other. */
-    interface Receiver {
-        /** Takes a frame; the next one comes after {@link Link#request}. */
-        void frame(HostFrame frame);
-
-        /** The stream is over: in order (null), or for this reason. */
-        void over(RuntimeException why);
-    }
-
     /**
      * Parses frames without a copy of their records: each is a view of the frame's bytes, until its message is made.
      */

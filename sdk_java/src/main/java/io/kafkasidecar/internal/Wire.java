@@ -155,8 +155,7 @@ final class Wire {
             }
             boolean timed = type != TimestampType.NONE && batch.getTimestampsCount() > 0;
             long timestamp = timed ? batch.getTimestamps(index) : -1;
-            TimestampType known = timestamp == -1 ? TimestampType.NONE : type;
-            return new Message(topic, partition, offset(index), timestamp, known, key, value, headers(index));
+            return new Message(topic, partition, offset(index), timestamp, type, key, value, headers(index));
         }
 
         private List<Header> headers(int index) {
