@@ -75,12 +75,12 @@ class FakeSidecarTest {
     }
 
     @Test
-    void anExceptionIsCriticalAtItsOffsetAndItsCheckpointDoesNotCount() {
+    void anExceptionIsCriticalAtItsOffset() {
         LambdaFactory<String> failing = (none, partition) -> message -> {
-            partition.checkpoint(message.offset());
             if (message.valueText().equals("bad")) {
                 throw new IllegalStateException("no");
             }
+            partition.checkpoint(message.offset());
         };
         try (FakeSidecar sidecar = FakeSidecar.start("", failing)) {
             sidecar.feed("good", "bad", "never");

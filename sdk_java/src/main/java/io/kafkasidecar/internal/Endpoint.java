@@ -20,6 +20,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 import java.util.regex.Pattern;
 
 /**
@@ -34,6 +36,10 @@ public record Endpoint(String address, String token, Tls tls) {
     static final int MAX_MESSAGE_BYTES = 64 << 20;
 
     private static final int WINDOW_BYTES = 4 << 20;
+    /** gRPC sets a TCP option on Unix sockets too, and this logger warns of it at each connection. Kept: or it is lost. */
+    private static final Logger BOOTSTRAP =
+            Logger.getLogger("io.grpc.netty.shaded.io.netty.bootstrap.Bootstrap");
+
     private static final Pattern HOST_PORT = Pattern.compile("(.*):[0-9]{1,5}");
 
     /** Files of TLS, in PEM. {@code ca} null: the system's authorities. Certificate and key go together, or are null. */
@@ -43,6 +49,9 @@ public record Endpoint(String address, String token, Tls tls) {
     public Endpoint {
         if (!address.startsWith("unix:") && !HOST_PORT.matcher(address).matches()) {
             throw new SettingsException("the address " + address + " is neither host:port nor unix:///path");
+        }
+        if (isUnix(address)) {
+            BOOTSTRAP.setLevel(Level.SEVERE);
         }
         if (isUnix(address) && !Epoll.isAvailable()) {
             throw new SettingsException(
