@@ -37,8 +37,7 @@ public record Endpoint(String address, String token, Tls tls) {
 
     private static final int WINDOW_BYTES = 4 << 20;
     /** gRPC sets a TCP option on Unix sockets too, and this logger warns of it at each connection. Kept: or it is lost. */
-    private static final Logger BOOTSTRAP =
-            Logger.getLogger("io.grpc.netty.shaded.io.netty.bootstrap.Bootstrap");
+    private static final Logger BOOTSTRAP = Logger.getLogger("io.grpc.netty.shaded.io.netty.bootstrap.Bootstrap");
 
     private static final Pattern HOST_PORT = Pattern.compile("(.*):[0-9]{1,5}");
 

@@ -35,7 +35,9 @@ class ProducingTest {
         }
 
         List<String> values() {
-            return request.getValuesList().stream().map(value -> value.toStringUtf8()).toList();
+            return request.getValuesList().stream()
+                    .map(value -> value.toStringUtf8())
+                    .toList();
         }
     }
 

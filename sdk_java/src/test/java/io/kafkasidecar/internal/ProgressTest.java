@@ -40,7 +40,8 @@ class ProgressTest {
     }
 
     private void answer(CheckpointEntry entry, CheckpointOutcome outcome) {
-        progress.answered(entry, CheckpointResult.newBuilder().setOutcome(outcome).build());
+        progress.answered(
+                entry, CheckpointResult.newBuilder().setOutcome(outcome).build());
     }
 
     private CheckpointEntry sent(long delivered, long offset) {
