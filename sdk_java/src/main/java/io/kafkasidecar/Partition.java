@@ -133,14 +133,14 @@ public interface Partition {
      *
      * <ul>
      *   <li>by {@code get}, {@code join} or {@code getNow} that throws it, here or on a stage that depends on it,
-     *   <li>by {@code handle}, {@code whenComplete} or {@code exceptionally}, likewise,
+     *   <li>by {@code handle}, {@code whenComplete} or {@code exceptionally}, likewise, when their action has returned,
      *   <li>by combining it with others: {@code CompletableFuture.allOf}, {@code anyOf}, the second argument of {@code
      *       thenCombine}.
      * </ul>
      *
      * {@code thenApply}, {@code thenAccept} and the like do not take it: they pass it on to the stage that they return.
      * Neither does a wait that ended before the outcome was there, by a time-out or an interruption. {@code
-     * exceptionNow} and {@code state} of newer Java versions, and {@code minimalCompletionStage}, are not seen.
+     * exceptionNow} and {@code state} of newer Java versions are not seen.
      *
      * @param record the record
      * @return where it was written; it completes in a thread of the SDK, whose continuations may block

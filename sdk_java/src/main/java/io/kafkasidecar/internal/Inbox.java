@@ -186,7 +186,9 @@ final class Inbox {
         }
         link.send(LambdaFrame.newBuilder().setPause(frame).build());
         String again = rewind < 0 ? "" : ", then again from offset " + rewind;
-        log.warn("paused %s%s: %s", retryAfter == null ? "until it is resumed" : "for " + retryAfter, again, reason);
+        log.warn(
+                "paused %s%s: %s",
+                retryAfter == null ? "until it is resumed" : "for " + retryAfter.toMillis() + " ms", again, reason);
     }
 
     void resume() {

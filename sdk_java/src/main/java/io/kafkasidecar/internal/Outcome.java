@@ -4,6 +4,7 @@ import io.kafkasidecar.ProduceException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
@@ -15,16 +16,17 @@ import java.util.function.Function;
 
 /**
  * The outcome of a record that was produced. It knows whether code took its failure, as {@link
- * io.kafkasidecar.Partition#produce} defines it.
+ * io.kafkasidecar.Partition#produce} defines it: a failure is taken when the code that asked for it has it. So of a
+ * failure and a checkpoint that waits for it, the lambda's own code comes first.
  *
  * <p>Stages that are made from it are of this class too, and tell the record's own outcome, their {@code root}. What
  * calls no method of ours, such as {@code allOf}, is seen by the number of dependents, which is higher than the number
- * of stages that we made. So a failure that nobody took yet stays hidden: the future completes with it only when
+ * of stages that we made. So a failure that nobody asked for yet stays hidden: the future completes with it only when
  * somebody asks or depends on it. If it completed at once, an {@code allOf} that comes later would find it complete,
  * and leave no trace.
  *
- * <p>Any thread may call any method. {@code taken} and {@code failure} are both volatile, and whoever writes one of them
- * looks at the other afterwards: so of a take and a failure that come at the same time, at least one sees the other.
+ * <p>Any thread may call any method. {@code asked} and {@code failure} are both volatile, and whoever writes one of them
+ * looks at the other afterwards: so of a question and a failure that come at the same time, at least one sees the other.
  */
 final class Outcome<T> extends CompletableFuture<T> {
     private final Outcome<?> root;
@@ -35,7 +37,9 @@ final class Outcome<T> extends CompletableFuture<T> {
     private boolean known; // guarded by the lease's lock
     private int made; // stages made from this one; guarded by root
     private final List<Outcome<?>> stages; // of a root: all that was made from it, directly or not; guarded by this
+    private volatile boolean asked;
     private volatile boolean taken;
+    private volatile long takenAt; // by System.nanoTime, once `taken` is set
     private volatile ProduceException failure;
 
     Outcome(Outcomes of) {
@@ -59,16 +63,17 @@ final class Outcome<T> extends CompletableFuture<T> {
         return known;
     }
 
-    boolean isTaken() {
-        return taken;
+    /** Whether code has the failure, for at least so many nanoseconds. */
+    boolean isTaken(long nanos) {
+        return taken && System.nanoTime() - takenAt >= nanos;
     }
 
-    /** Notes that the record failed, and completes with it if somebody takes it. Called without the lease's lock. */
+    /** Notes that the record failed, and completes with it if somebody asked. Called without the lease's lock. */
     void fail(ProduceException error) {
         failure = error;
-        if (super.isDone() && !taken) { // it was cancelled, so nobody will ever see the failure
+        if (super.isDone()) { // it was cancelled, so nobody will ever see the failure
             of.lost(error);
-        } else if (taken) {
+        } else if (asked) {
             reveal();
         } else {
             lookForDependents();
@@ -78,35 +83,28 @@ final class Outcome<T> extends CompletableFuture<T> {
     /** Takes a failure that is hidden if something depends on it; returns whether it is still hidden. */
     boolean lookForDependents() {
         if (failure != null && !super.isDone() && hasDependents()) {
-            asked(true);
+            reveal();
+            took();
         }
         return failure != null && !super.isDone();
     }
 
-    /** Completes with the failure, whether or not somebody took it. */
+    /** Completes with the failure, whether or not somebody asked. */
     void reveal() {
         super.completeExceptionally(failure);
     }
 
-    private void asked(boolean takes) {
-        if (takes && !taken) {
-            taken = true;
-            if (failure != null) {
-                of.taken();
-            }
-        }
-        if (failure != null && !super.isDone()) {
-            reveal();
+    private void ask() {
+        asked = true;
+        if (failure != null) {
+            reveal(); // does nothing the second time
         }
     }
 
-    /** Undoes a take: the wait ended before the outcome was there. */
-    private void gaveUp(boolean before) {
-        if (!before) {
-            taken = false;
-            if (failure != null) {
-                of.lost(failure);
-            }
+    private void took() {
+        if (failure != null && !taken) {
+            takenAt = System.nanoTime();
+            taken = true;
         }
     }
 
@@ -131,7 +129,9 @@ final class Outcome<T> extends CompletableFuture<T> {
 
     @Override
     public boolean isDone() {
-        root.asked(false);
+        if (root.failure != null) {
+            root.reveal();
+        }
         return super.isDone();
     }
 
@@ -139,117 +139,143 @@ final class Outcome<T> extends CompletableFuture<T> {
 
     @Override
     public boolean isCompletedExceptionally() {
-        root.asked(root.failure != null);
-        return super.isCompletedExceptionally();
+        boolean failed = isDone() && super.isCompletedExceptionally();
+        if (failed) {
+            root.took();
+        }
+        return failed;
     }
 
     @Override
     public T get() throws InterruptedException, ExecutionException {
-        boolean before = root.taken;
-        root.asked(true);
+        root.ask();
         try {
             return super.get();
-        } catch (InterruptedException error) {
-            root.gaveUp(before);
+        } catch (ExecutionException error) {
+            root.took();
             throw error;
         }
     }
 
     @Override
     public T get(long timeout, TimeUnit unit) throws InterruptedException, ExecutionException, TimeoutException {
-        boolean before = root.taken;
-        root.asked(true);
+        root.ask();
         try {
             return super.get(timeout, unit);
-        } catch (InterruptedException | TimeoutException error) {
-            root.gaveUp(before);
+        } catch (ExecutionException error) {
+            root.took();
             throw error;
         }
     }
 
     @Override
     public T join() {
-        root.asked(true);
-        return super.join();
+        root.ask();
+        try {
+            return super.join();
+        } catch (CompletionException error) {
+            root.took();
+            throw error;
+        }
     }
 
     @Override
     public T getNow(T absent) {
-        root.asked(root.failure != null);
-        return super.getNow(absent);
+        return isDone() ? join() : absent;
+    }
+
+    private <U> BiFunction<T, Throwable, U> handling(BiFunction<? super T, Throwable, ? extends U> action) {
+        root.ask();
+        return (value, error) -> {
+            try {
+                return action.apply(value, error);
+            } finally {
+                root.took();
+            }
+        };
+    }
+
+    private BiConsumer<T, Throwable> completing(BiConsumer<? super T, ? super Throwable> action) {
+        root.ask();
+        return (value, error) -> {
+            try {
+                action.accept(value, error);
+            } finally {
+                root.took();
+            }
+        };
+    }
+
+    private <U> Function<Throwable, U> recovering(Function<Throwable, ? extends U> action) {
+        root.ask();
+        return error -> {
+            try {
+                return action.apply(error);
+            } finally {
+                root.took();
+            }
+        };
     }
 
     @Override
     public <U> CompletableFuture<U> handle(BiFunction<? super T, Throwable, ? extends U> action) {
-        root.asked(true);
-        return super.handle(action);
+        return super.handle(handling(action));
     }
 
     @Override
     public <U> CompletableFuture<U> handleAsync(BiFunction<? super T, Throwable, ? extends U> action) {
-        root.asked(true);
-        return super.handleAsync(action);
+        return super.handleAsync(handling(action));
     }
 
     @Override
     public <U> CompletableFuture<U> handleAsync(BiFunction<? super T, Throwable, ? extends U> action, Executor on) {
-        root.asked(true);
-        return super.handleAsync(action, on);
+        return super.handleAsync(handling(action), on);
     }
 
     @Override
     public CompletableFuture<T> whenComplete(BiConsumer<? super T, ? super Throwable> action) {
-        root.asked(true);
-        return super.whenComplete(action);
+        return super.whenComplete(completing(action));
     }
 
     @Override
     public CompletableFuture<T> whenCompleteAsync(BiConsumer<? super T, ? super Throwable> action) {
-        root.asked(true);
-        return super.whenCompleteAsync(action);
+        return super.whenCompleteAsync(completing(action));
     }
 
     @Override
     public CompletableFuture<T> whenCompleteAsync(BiConsumer<? super T, ? super Throwable> action, Executor on) {
-        root.asked(true);
-        return super.whenCompleteAsync(action, on);
+        return super.whenCompleteAsync(completing(action), on);
     }
 
     @Override
     public CompletableFuture<T> exceptionally(Function<Throwable, ? extends T> action) {
-        root.asked(true);
-        return super.exceptionally(action);
+        return super.exceptionally(recovering(action));
     }
 
     @Override
     public CompletableFuture<T> exceptionallyAsync(Function<Throwable, ? extends T> action) {
-        root.asked(true);
-        return super.exceptionallyAsync(action);
+        return super.exceptionallyAsync(recovering(action));
     }
 
     @Override
     public CompletableFuture<T> exceptionallyAsync(Function<Throwable, ? extends T> action, Executor on) {
-        root.asked(true);
-        return super.exceptionallyAsync(action, on);
+        return super.exceptionallyAsync(recovering(action), on);
     }
 
     @Override
     public CompletableFuture<T> exceptionallyCompose(Function<Throwable, ? extends CompletionStage<T>> action) {
-        root.asked(true);
-        return super.exceptionallyCompose(action);
+        return super.exceptionallyCompose(recovering(action));
     }
 
     @Override
     public CompletableFuture<T> exceptionallyComposeAsync(Function<Throwable, ? extends CompletionStage<T>> action) {
-        root.asked(true);
-        return super.exceptionallyComposeAsync(action);
+        return super.exceptionallyComposeAsync(recovering(action));
     }
 
     @Override
     public CompletableFuture<T> exceptionallyComposeAsync(
             Function<Throwable, ? extends CompletionStage<T>> action, Executor on) {
-        root.asked(true);
-        return super.exceptionallyComposeAsync(action, on);
+        return super.exceptionallyComposeAsync(recovering(action), on);
     }
 
     // Java's own versions of these attach a `whenComplete`, which would count as a take.

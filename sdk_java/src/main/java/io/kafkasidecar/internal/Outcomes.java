@@ -27,6 +27,8 @@ import java.util.function.LongConsumer;
 final class Outcomes {
     static final long PATIENCE_MS = 1000;
     private static final long LOOK_MS = 50;
+    /** How long the code that took a failure has to say what it makes of it, before the checkpoints pass. */
+    private static final long REACTION_NANOS = 200_000_000;
 
     private record Held(long needs, long offset) {}
 
@@ -72,7 +74,7 @@ final class Outcomes {
             held.removeLast();
         }
         held.add(new Held(put, offset));
-        release();
+        release(0); // code that makes a checkpoint after it took a failure has made up its mind
         return false;
     }
 
@@ -101,17 +103,7 @@ final class Outcomes {
     void knownTo(long number, int count) {
         underWay -= count;
         known = underWay == 0 ? put : number;
-        release();
-    }
-
-    /** Notes that a failure was taken. Called without the lock, by the thread that took it. */
-    void taken() {
-        lock.lock();
-        try {
-            release();
-        } finally {
-            lock.unlock();
-        }
+        release(REACTION_NANOS);
     }
 
     /** Notes a failure that nobody can take any more. Called without the lock. */
@@ -141,11 +133,11 @@ final class Outcomes {
         return count;
     }
 
-    private void release() {
+    private void release(long takenFor) {
         if (over) {
             return;
         }
-        failed.removeIf(one -> one.outcome.isTaken());
+        failed.removeIf(one -> one.outcome.isTaken(takenFor));
         long firstFailed =
                 failed.stream().mapToLong(one -> one.outcome.number).min().orElse(Long.MAX_VALUE);
         long passes = -1;
@@ -170,7 +162,6 @@ final class Outcomes {
         lock.lock();
         try {
             looking = null;
-            release();
             hidden = List.copyOf(failed);
         } finally {
             lock.unlock();
@@ -196,9 +187,10 @@ final class Outcomes {
         lock.lock();
         try {
             patience = null;
-            release();
+            release(REACTION_NANOS);
             if (!over && patience != null) { // still blocked
                 failed.stream()
+                        .filter(one -> !one.outcome.isTaken(0))
                         .min(Comparator.comparingLong(one -> one.outcome.number))
                         .ifPresent(first -> fail(first.error));
             }
