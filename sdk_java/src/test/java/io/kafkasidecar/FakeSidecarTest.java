@@ -95,6 +95,18 @@ class FakeSidecarTest {
     }
 
     @Test
+    void anInterruptionByTheLambdaItselfIsNoEnd() {
+        LambdaFactory<String> failing = (none, partition) -> message -> {
+            Thread.currentThread().interrupt();
+            throw new IllegalStateException("no");
+        };
+        try (FakeSidecar sidecar = FakeSidecar.start("", failing)) {
+            sidecar.feed("a");
+            assertEquals("no", sidecar.errors().get(0).message());
+        }
+    }
+
+    @Test
     void aRestartExceptionRestartsAfterTheCheckpoint() {
         AtomicInteger tries = new AtomicInteger();
         LambdaFactory<String> failing = (none, partition) -> message -> {

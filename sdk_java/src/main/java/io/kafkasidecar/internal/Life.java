@@ -307,7 +307,7 @@ public final class Life implements Receiver {
         stage++;
     }
 
-    /** Ends code of the lambda; returns whether it was interrupted. From here on nobody interrupts the thread. */
+    /** Ends code of the lambda; returns whether the end interrupted it. From here on nobody interrupts the thread. */
     private boolean leave() {
         boolean wasInterrupted;
         lock.lock();
@@ -317,7 +317,8 @@ public final class Life implements Receiver {
         } finally {
             lock.unlock();
         }
-        return Thread.interrupted() || wasInterrupted; // forgets an interruption that the code did not notice
+        boolean unused = Thread.interrupted(); // forgets an interruption that the code did not notice
+        return wasInterrupted; // not the flag: code of the lambda may have set it, and then its failure is one
     }
 
     /** Interrupts the code of the lambda that runs now, if it still runs after this time. */
