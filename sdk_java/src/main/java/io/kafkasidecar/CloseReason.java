@@ -1,0 +1,11 @@
+package io.kafkasidecar;
+
+/** Why a partition's lambda is closed. */
+public enum CloseReason {
+    /** The process or the sidecar ends in order, or an operator pauses or moves the partition. */
+    STOPPED,
+    /** Another process gets the partition. */
+    REBALANCED,
+    /** The lambda failed, or the stream to the sidecar broke. Checkpoints made in {@code close} are ignored. */
+    ERROR
+}

@@ -1,0 +1,218 @@
+package io.kafkasidecar.internal;
+
+import io.kafkasidecar.v1.CheckpointEntry;
+import io.kafkasidecar.v1.CheckpointResult;
+import java.util.List;
+import java.util.concurrent.locks.ReentrantLock;
+
+/**
+ * How far one lease has got. Offsets are -1 for "none".
+ *
+ * <p>Owner: the lease's lock. The sink's methods are called with it, so the sink's own lock is always the inner one.
+ */
+public final class Progress {
+    /** Is told when a lease has something to send. */
+    public interface Sink {
+        /** The lease has something to send that it did not have before. */
+        void changed(Progress progress, boolean urgent);
+
+        /** Send it now: much is checkpointed that the sidecar has not been told. */
+        void hurry();
+
+        /** The lease will send nothing more. */
+        void forget(Progress progress);
+    }
+
+    private static final int MAX_NAMES = 10;
+    private static final int MAX_NAME_BYTES = 256;
+
+    private record Told(int beyond, long beyondBytes, long handled, long skipped, List<String> names) {}
+
+    final ReentrantLock lock;
+    final String lease;
+    /** Offset of the last message whose handler returned. */
+    long handled = -1;
+
+    private final Sink sink;
+    private final Log log;
+    private final int quarter;
+    private boolean sealed;
+    private long offset = -1;
+    private long delivered = -1;
+    private long sent = -1; // the last offset in a request, whatever became of the request
+    private long accepted = -1;
+    private int beyond;
+    private long beyondBytes;
+    private long skipped;
+    private List<String> names = List.of();
+    private Told told = new Told(0, 0, -1, 0, List.of()); // null: nothing of it is known to have arrived
+    private boolean dirty;
+    private long urgentAt;
+
+    Progress(ReentrantLock lock, String lease, int window, long startOffset, Sink sink, Log log) {
+        this.lock = lock;
+        this.lease = lease;
+        this.sink = sink;
+        this.log = log;
+        this.quarter = Math.max(1, window / 4);
+        this.urgentAt = startOffset + quarter;
+    }
+
+    /** The highest offset that the lambda checkpointed; -1: none yet. */
+    long offset() {
+        return offset;
+    }
+
+    boolean isSealed() {
+        return sealed;
+    }
+
+    /** Takes a checkpoint that nothing holds back. */
+    void checkpoint(long newOffset) {
+        if (sealed || newOffset <= offset) {
+            return;
+        }
+        offset = newOffset;
+        if (!dirty) {
+            mark();
+        } else if (newOffset >= urgentAt) {
+            // A quarter of the window is not told. Until the sidecar knows and has sent more, as much again may be
+            // handled. If it were told later, the window would fill, and the partition wait for every round trip.
+            sink.hurry();
+        }
+    }
+
+    void completedBeyond(int count, long bytes) {
+        if (count != beyond || bytes != beyondBytes) {
+            beyond = count;
+            beyondBytes = bytes;
+            mark();
+        }
+    }
+
+    void skipped(long count, List<String> newNames) {
+        skipped = Math.max(skipped, count);
+        names = newNames.stream()
+                .skip(Math.max(0, newNames.size() - MAX_NAMES))
+                .map(name -> Texts.clip(name, MAX_NAME_BYTES))
+                .toList();
+        mark();
+    }
+
+    /**
+     * Notes that a frame came that ends with this offset, or that the messages after it come again.
+     *
+     * <p>A lambda with a store of its own may checkpoint an offset that was not delivered since the restart. Then the
+     * last delivered offset is sent instead, again with each frame. If it waited until its own offset was delivered, a
+     * full window would make it wait for ever.
+     */
+    void deliveredTo(long newDelivered) {
+        boolean ahead = offset > delivered;
+        delivered = newDelivered;
+        if (ahead) {
+            mark();
+        }
+    }
+
+    /** Has {@link #handled} sent if it moved without a checkpoint. Called once a second. */
+    void tellHandled() {
+        if (told == null || told.handled != handled) {
+            mark();
+        }
+    }
+
+    /** What there is to send, which counts as sent; null: nothing. */
+    public CheckpointEntry take() {
+        dirty = false;
+        long known = Math.min(offset, delivered);
+        Told now = new Told(beyond, beyondBytes, handled, skipped, names);
+        if (sealed || (known <= sent && now.equals(told))) {
+            return null;
+        }
+        CheckpointEntry.Builder entry =
+                entry(known).setLease(lease).setCompletedBeyond(beyond).setCompletedBeyondBytes(beyondBytes);
+        if (known > sent) {
+            entry.setOffset(known);
+            sent = known;
+            urgentAt = known + quarter;
+        }
+        told = now;
+        return entry.build();
+    }
+
+    /** The request did not come through: what it carried has to be sent again. */
+    void failed() {
+        sent = accepted;
+        told = null;
+        mark();
+    }
+
+    /** Takes the sidecar's answer to an entry. */
+    public void answered(CheckpointEntry entry, CheckpointResult result) {
+        switch (result.getOutcome()) {
+            case CHECKPOINT_OUTCOME_ACCEPTED,
+                    CHECKPOINT_OUTCOME_ACCEPTED_DRAINING,
+                    CHECKPOINT_OUTCOME_IGNORED_LOWER -> {
+                if (entry.hasOffset()) {
+                    accepted = Math.max(accepted, entry.getOffset());
+                }
+            }
+            case CHECKPOINT_OUTCOME_BEYOND_DELIVERED -> {
+                // The offset is kept, and sent with the next frame. A frame that came while the call was under way has
+                // called `deliveredTo` already, so this looks once more.
+                sent = accepted;
+                long arrived = delivered;
+                delivered = Math.min(arrived, result.hasDelivered() ? result.getDelivered() : -1);
+                if (arrived > entry.getOffset()) {
+                    deliveredTo(arrived);
+                }
+            }
+            case CHECKPOINT_OUTCOME_STALE_LEASE -> seal(-1);
+            default -> { // of a newer sidecar: unknown here, so nothing counts as accepted
+                sent = accepted;
+                log.warn("the sidecar answered a checkpoint with outcome %d, unknown here", result.getOutcomeValue());
+            }
+        }
+    }
+
+    /**
+     * Takes no more checkpoints; returns the last one, for Closed and Error, or null if it is accepted already.
+     *
+     * <p>{@code below}: the offset that failed, or -1. A checkpoint at or above it is dropped and never sent, since the
+     * handler did not finish that message. The one before it is not known any more; the last accepted one holds.
+     */
+    CheckpointEntry seal(long below) {
+        if (sealed) {
+            return null;
+        }
+        sealed = true;
+        sink.forget(this);
+        long known = Math.min(offset, delivered);
+        if (known <= accepted || (below >= 0 && known >= below)) {
+            return null;
+        }
+        return entry(known).setLease(lease).setOffset(known).build();
+    }
+
+    private CheckpointEntry.Builder entry(long known) {
+        CheckpointEntry.Builder entry = CheckpointEntry.newBuilder();
+        if (handled >= 0) {
+            entry.setHandled(handled);
+        }
+        if (skipped > 0 || !names.isEmpty()) {
+            // The numbers in these names are protoc's: `skipping` and `skipping_count` both make a getSkippingCount.
+            // The count goes with the lambda's own offset, so that both count or neither does.
+            entry.setSkipped(known == offset ? skipped : 0)
+                    .addAllSkipping7(names)
+                    .setSkippingCount8(names.size());
+        }
+        return entry;
+    }
+
+    private void mark() {
+        if (!dirty && !sealed) {
+            dirty = true;
+            sink.changed(this, offset >= urgentAt);
+        }
+    }
+}

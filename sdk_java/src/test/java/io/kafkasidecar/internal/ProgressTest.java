@@ -1,0 +1,155 @@
+package io.kafkasidecar.internal;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.kafkasidecar.v1.CheckpointEntry;
+import io.kafkasidecar.v1.CheckpointOutcome;
+import io.kafkasidecar.v1.CheckpointResult;
+import java.util.List;
+import java.util.concurrent.locks.ReentrantLock;
+import org.junit.jupiter.api.Test;
+
+class ProgressTest {
+    private final Told told = new Told();
+    private final Progress progress = new Progress(new ReentrantLock(), "lease", 8, 0, told, new Log("test"));
+
+    private static final class Told implements Progress.Sink {
+        private int changes;
+        private boolean urgent;
+        private int hurries;
+
+        @Override
+        public void changed(Progress progress, boolean isUrgent) {
+            changes++;
+            urgent = isUrgent;
+        }
+
+        @Override
+        public void hurry() {
+            hurries++;
+        }
+
+        @Override
+        public void forget(Progress progress) {
+            // The tests look at what is sent.
+        }
+    }
+
+    private void answer(CheckpointEntry entry, CheckpointOutcome outcome) {
+        progress.answered(
+                entry, CheckpointResult.newBuilder().setOutcome(outcome).build());
+    }
+
+    private CheckpointEntry sent(long delivered, long offset) {
+        progress.deliveredTo(delivered);
+        progress.checkpoint(offset);
+        CheckpointEntry entry = progress.take();
+        assertNotNull(entry);
+        return entry;
+    }
+
+    @Test
+    void offsetZeroIsPresentAndNothingIsSentTwice() {
+        CheckpointEntry entry = sent(0, 0);
+        assertTrue(entry.hasOffset());
+        assertEquals(0, entry.getOffset());
+        assertFalse(entry.hasHandled());
+        assertNull(progress.take());
+    }
+
+    @Test
+    void aLowerCheckpointIsIgnored() {
+        assertEquals(5, sent(9, 5).getOffset());
+        progress.checkpoint(4);
+        assertNull(progress.take());
+        assertEquals(5, progress.offset());
+    }
+
+    @Test
+    void aQuarterOfTheWindowIsUrgent() {
+        progress.deliveredTo(9);
+        progress.checkpoint(0);
+        assertFalse(told.urgent);
+        progress.checkpoint(1);
+        assertEquals(0, told.hurries);
+        progress.checkpoint(2);
+        assertEquals(1, told.hurries);
+        assertEquals(1, told.changes);
+    }
+
+    @Test
+    void aFailedRequestIsSentAgain() {
+        sent(9, 5);
+        progress.failed();
+        CheckpointEntry again = progress.take();
+        assertEquals(5, again.getOffset());
+        answer(again, CheckpointOutcome.CHECKPOINT_OUTCOME_ACCEPTED);
+        assertNull(progress.take());
+        assertNull(progress.seal(-1));
+    }
+
+    @Test
+    void anUnknownOutcomeIsNoAcceptance() {
+        progress.answered(
+                sent(9, 5), CheckpointResult.newBuilder().setOutcomeValue(77).build());
+        assertEquals(5, progress.seal(-1).getOffset());
+    }
+
+    @Test
+    void beyondDeliveredIsSentAgainWithEachBatch() {
+        CheckpointEntry first = sent(3, 9);
+        assertEquals(3, first.getOffset());
+        progress.answered(
+                first,
+                CheckpointResult.newBuilder()
+                        .setOutcome(CheckpointOutcome.CHECKPOINT_OUTCOME_BEYOND_DELIVERED)
+                        .setDelivered(2)
+                        .build());
+        progress.deliveredTo(7);
+        assertEquals(7, progress.take().getOffset());
+        progress.deliveredTo(12);
+        assertEquals(9, progress.take().getOffset());
+    }
+
+    @Test
+    void theLastCheckpointLiesBelowTheFailure() {
+        progress.deliveredTo(9);
+        progress.checkpoint(5);
+        assertEquals(5, progress.seal(6).getOffset());
+        assertNull(progress.seal(-1));
+        progress.checkpoint(6);
+        assertNull(progress.take());
+    }
+
+    @Test
+    void aCheckpointOfTheFailedMessageIsDropped() {
+        progress.deliveredTo(9);
+        progress.checkpoint(5);
+        assertNull(progress.seal(5));
+        assertNull(progress.take());
+    }
+
+    @Test
+    void aStaleLeaseSendsNothingMore() {
+        answer(sent(9, 5), CheckpointOutcome.CHECKPOINT_OUTCOME_STALE_LEASE);
+        progress.checkpoint(6);
+        assertNull(progress.take());
+    }
+
+    @Test
+    void whatIsBeyondOrSkippedIsToldWhenItChanges() {
+        progress.deliveredTo(9);
+        progress.completedBeyond(2, 30);
+        progress.skipped(1, List.of("doc"));
+        CheckpointEntry entry = progress.take();
+        assertFalse(entry.hasOffset());
+        assertEquals(2, entry.getCompletedBeyond());
+        assertEquals(30, entry.getCompletedBeyondBytes());
+        progress.completedBeyond(0, 0);
+        assertEquals(0, progress.take().getCompletedBeyond());
+    }
+}
