@@ -47,6 +47,7 @@ from ._limits import Limits
 from ._log import logger_for
 from ._loop_budget import LoopBudget
 from ._message import FrameError
+from ._names import name_of
 from ._outcomes import Outcomes
 from ._pause_gate import PauseGate
 from ._produce import Producing
@@ -255,7 +256,7 @@ class Life:
                         self.gate.resumed(frame.resumed)
                     case "revoked":
                         revoked = frame.revoked
-                        self.log.info("revoked: %s", pb.RevokeReason.Name(revoked.reason))
+                        self.log.info("revoked: %s", name_of(pb.RevokeReason, revoked.reason))
                         self._end(Revoked(revoked.reason, Deadline(revoked.deadline_ms / 1000)))
                     case _:  # a kind of frame of a newer contract
                         pass

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, cast
 from ._connection import LinkError, TooLargeError
 from ._errors import ProduceError, ProduceFailure, RefusedError
 from ._limits import Limits
+from ._names import name_of
 from ._outcomes import Outcome, Outcomes, all_of
 from .protocol import lambda_pb2 as pb
 
@@ -221,7 +222,7 @@ class Producing:
         errors = response.errors or [""] * len(batch)
         for waiting, outcome, where, error in zip(batch, response.outcomes, written, errors, strict=True):
             if outcome != _WRITTEN:
-                text = error or f"the sidecar's answer is {pb.ProduceOutcome.Name(outcome)}"
+                text = error or f"the sidecar's answer is {name_of(pb.ProduceOutcome, outcome)}"
                 _fail(waiting, ProduceError(text, waiting.topic, _KINDS.get(outcome, "failed")))
             elif not waiting.outcome.done():  # the task that awaited it may have been cancelled
                 waiting.outcome.set_result(_new(Produced, where))

@@ -13,6 +13,7 @@ from ._checkpoints import LeaseProgress
 from ._connection import Calls, LinkError
 from ._errors import RefusedError, message_of, stack_of, type_of
 from ._log import PartitionLogger
+from ._names import name_of
 from .protocol import lambda_pb2 as pb
 
 _MAX_REPORTS: Final = 100
@@ -75,7 +76,7 @@ class Reporting:
             except (LinkError, RefusedError) as error:
                 self._log.warning("the error could not be reported: %s", error)
             else:
-                self._log.log(INFO, "the sidecar's answer: %s", pb.ErrorOutcome.Name(response.outcome))
+                self._log.log(INFO, "the sidecar's answer: %s", name_of(pb.ErrorOutcome, response.outcome))
                 return True
         return False
 

@@ -101,8 +101,15 @@ def _lambda(one: admin_pb2.Lambda, now_ms: int) -> Iterator[str]:
         yield from (f"  {line}" for line in aligned([_COLUMNS, *rows]))
 
 
+def _state(number: int) -> str:
+    """The state in words. A sidecar of a newer version may have one that is not known here."""
+    states = admin_pb2.PartitionState
+    name = states.Name(number) if number in states.values() else f"state {number}"
+    return name.removeprefix("PARTITION_STATE_").lower().replace("_", " ")
+
+
 def _row(name: str, one: admin_pb2.Partition, processes: dict[str, str], now_ms: int) -> tuple[str, ...]:
-    state = admin_pb2.PartitionState.Name(one.state).removeprefix("PARTITION_STATE_").lower().replace("_", " ")
+    state = _state(one.state)
     lag = str(max(0, one.end - one.committed)) if one.HasField("end") and one.HasField("committed") else "-"
     offsets = [
         str(getattr(one, f)) if one.HasField(f) else "-" for f in ("delivered", "checkpoint", "committed", "end")

@@ -9,6 +9,7 @@ Owner: the event loop. Each connection has two tasks, one for each direction.
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -62,6 +63,7 @@ class Front:
         self._port = 0
         self._encrypted = encrypted
         self._listener: asyncio.Server | None = None
+        self._holder: socket.socket | None = None
         self._connections: dict[int, _Connection] = {}
         self._numbers: dict[int, int] = {}  # by the port from which the front dials the server
         self._count = 0
@@ -81,10 +83,23 @@ class Front:
     async def listen(self) -> None:
         """Accept connections, at the same address as before."""
         if self._path is None:
-            self._listener = await asyncio.start_server(self._accepted, "127.0.0.1", self._port, limit=_CHUNK)
-            self._port = self._listener.sockets[0].getsockname()[1]
+            if not self._port:
+                self._port = self._reserved()
+            where = ("127.0.0.1", self._port)
+            self._listener = await asyncio.start_server(self._accepted, *where, limit=_CHUNK, reuse_port=True)
         else:
             self._listener = await asyncio.start_unix_server(self._accepted, self._path, limit=_CHUNK)
+
+    def _reserved(self) -> int:
+        """A port that stays this front's until `close`, also while nobody listens.
+
+        The client dials it again, and must not reach the front of a case that runs beside this one.
+        """
+        self._holder = socket.socket()
+        self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._holder.bind(("127.0.0.1", 0))
+        port: int = self._holder.getsockname()[1]
+        return port
 
     def refuse(self) -> None:
         """Accept no more connections: nobody listens any more."""
@@ -114,6 +129,8 @@ class Front:
         self.refuse()
         self.thaw()
         self.cut()
+        if self._holder is not None:
+            self._holder.close()
 
     def _over(self, connection: _Connection) -> None:
         if self._connections.pop(connection.number, None) is not None:

@@ -18,6 +18,14 @@ stream sets its partition free. (3) The dead process has a spare stream that is 
 get that partition.
 """
 
+LEFT_KEPT_S = 60.0
+"""Seconds for which a process that said that it ends gets no partition, also when none of its streams is left.
+
+The race that this prevents: (1) A process opens its next spare stream and ends. (2) Its only other stream sends
+Closed with STOPPED, and with that stream the process is gone from here. (3) Available of the spare stream arrives: it
+would make the process a new one, which gets the partition that it has just given back.
+"""
+
 
 @dataclass(slots=True)
 class Stream:
@@ -61,6 +69,8 @@ class Processes:
         self._processes: dict[str, Process] = {}
         self._spares: dict[StreamId, Stream] = {}
         self._fenced: dict[StreamId, Stream] = {}
+        self._left: dict[str, float] = {}
+        """Processes that end, and until when that is known."""
         self._arrivals = 0
 
     def __len__(self) -> int:
@@ -80,7 +90,9 @@ class Processes:
         self._arrivals += 1
         new = Stream(stream, process_id, max_message_bytes, self._arrivals)
         self._streams[stream] = self._spares[stream] = new
-        self._processes.setdefault(process_id, Process(since=now)).streams.add(stream)
+        process = self._processes.setdefault(process_id, Process(since=now))
+        process.streams.add(stream)
+        process.leaving = process.leaving or self._left.get(process_id, now) > now
         return new
 
     def give(self, stream: Stream, lane: Lane) -> None:
@@ -127,8 +139,10 @@ class Processes:
         if process := self._processes.get(process_id):
             process.failures = 0
 
-    def leaves(self, process_id: str) -> None:
-        """The process is ending: its spare streams get no partition any more."""
+    def leaves(self, process_id: str, now: float) -> None:
+        """The process is ending: its spare streams get no partition any more, also one that comes later."""
+        self._left = {known: until for known, until in self._left.items() if until > now}
+        self._left[process_id] = now + LEFT_KEPT_S
         if process := self._processes.get(process_id):
             process.leaving = True
 

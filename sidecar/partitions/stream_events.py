@@ -54,7 +54,7 @@ class StreamEvents:
         partition = self._moves.partition_of(stream)
         known = self._processes.get(stream)
         if reason is ClosedReason.STOPPED and known is not None:
-            self._processes.leaves(known.process_id)
+            self._processes.leaves(known.process_id, now)
         if partition is not None:
             if last is not None:
                 self._moves.progress(partition, last, now)

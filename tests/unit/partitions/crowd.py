@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sidecar.partitions.processes import MAX_PENALTY_S, PENALTY_S, QUARANTINE_S
+from sidecar.partitions.processes import LEFT_KEPT_S, MAX_PENALTY_S, PENALTY_S, QUARANTINE_S
 from sidecar.partitions.vocabulary import StreamId, TopicPartition
 
 
@@ -40,13 +40,21 @@ class Crowd:
     def __init__(self) -> None:
         self.lines: dict[StreamId, Line] = {}
         self.health: dict[str, Health] = {}
+        self.ended: dict[str, float] = {}
+        """Processes that said that they end, and until when that is known."""
 
     def open(self, process: str, now: float) -> Line:
         """A process offers one more stream."""
         line = Line(len(self.lines) + 1, process)
         self.lines[line.id] = line
-        self.health.setdefault(process, Health(now))
+        health = self.health.setdefault(process, Health(now))
+        health.ending = health.ending or self.ended.get(process, now) > now
         return line
+
+    def ends(self, process: str, now: float) -> None:
+        """The process said that it ends."""
+        self.health[process].ending = True
+        self.ended[process] = now + LEFT_KEPT_S
 
     @property
     def known(self) -> list[Line]:

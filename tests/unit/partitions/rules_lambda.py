@@ -220,7 +220,7 @@ class LambdaRules(Thread):
         said = Progress(self._spot(account, last[0]), last[1], last[2])
         self.leaving = line.process
         if reason is ClosedReason.STOPPED:
-            self.crowd.health[line.process].ending = True
+            self.crowd.ends(line.process, self.now)
         if account is not None:
             account.progressed(said)
             declined = reason is ClosedReason.DECLINED and account.state is State.STARTING

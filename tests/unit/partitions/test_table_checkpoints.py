@@ -83,7 +83,7 @@ def test_checkpoints_must_grow_within_one_lease_only() -> None:
     lab.send(0, 9)
     lab.checkpoint(lease, 5)
     lab.close(1, ClosedReason.STOPPED)
-    lease = lab.run(stream=2)
+    lease = lab.run(stream=2, process="next")
     lab.send(6, 9)
     assert lab.checkpoint(lease, 6) == (ACCEPTED, None)
     assert lab.checkpoint(lease, 2) == (LOWER, None)

@@ -71,7 +71,7 @@ def test_the_count_outlives_the_lease_and_the_names_do_not() -> None:
     lab.table.streams.checkpoint(lease, said(4, 3, "a"), lab.now)
     lab.close(1, ClosedReason.STOPPED)
     assert counts(lab) == (3, 3, (), 0)
-    lease = lab.run(stream=2)
+    lease = lab.run(stream=2, process="next")
     lab.send(5, 9)
     lab.table.streams.checkpoint(lease, said(6, 2, "a"), lab.now)
     assert counts(lab) == (5, 5, ("a",), 1)
