@@ -57,8 +57,8 @@ from .protocol import lambda_pb2 as pb
 # Shares of the time from the end's beginning to its deadline, after which the next step begins.
 _HANDLER_SHARE: Final = 0.7
 _CANCEL_SHARE: Final = 0.8
-_CLOSE_SHARE: Final = 0.9
-_WRITTEN_SHARE: Final = 0.95
+_CLOSE_SHARE: Final = 0.85
+_WRITTEN_SHARE: Final = 0.9  # then Closed is sent: later it might not arrive in time
 _END_TIMEOUT_S: Final = 5.0
 _LINK_ERRORS: Final = (LinkError, RefusedError, FrameError)
 
@@ -197,6 +197,9 @@ class Life:
             await asyncio.gather(*helpers, return_exceptions=True)
         if closing is not None and not closing.done():
             await self._insist(closing)
+        if after is not None:
+            # This life may have ended while the one before it still closes. The next one waits for this one alone.
+            await asyncio.wait({after})
 
     # ------------------------------------------------------------------------------------ what ends a life
 
@@ -284,7 +287,7 @@ class Life:
                 self._writer = asyncio.create_task(self.gate.write_out(self._write))
                 running = asyncio.create_task(self._dispatch(lambda_.handler))
         ending = await asyncio.shield(self.ending)
-        deadline = ending.deadline if isinstance(ending, Revoked) else Deadline(self._host.drain_timeout)
+        deadline = self._deadline(ending)
         if isinstance(ending, Lost):
             self.progress.seal()
             self.producing.end("the stream to the sidecar broke")
@@ -305,6 +308,14 @@ class Life:
             await self._say_closed(ending)
         return None if in_time else closing
 
+    def _deadline(self, ending: Ending) -> Deadline:
+        """When the lambda has to be closed."""
+        if isinstance(ending, Revoked):
+            return ending.deadline
+        if isinstance(ending, Failure):  # the sidecar waits for Closed only so long, which begins now
+            return Deadline(min(self._host.drain_timeout, self._host.limits.close_timeout))
+        return Deadline(self._host.drain_timeout)
+
     async def _create(self, after: asyncio.Task[None] | None) -> IPartitionLambda | None:
         """Create the lambda; None when that failed (it is reported as recoverable), or when the life ended before."""
         if after is not None and not after.done():
@@ -316,7 +327,7 @@ class Life:
         await self._until_ending(task)
         if not task.done():
             ending = self.ending.result()
-            deadline = ending.deadline if isinstance(ending, Revoked) else Deadline(self._host.drain_timeout)
+            deadline = self._deadline(ending)
             await self._let_finish(task, deadline, at_once=isinstance(ending, Lost))
         if not task.done() or task.cancelled():
             return None  # we cancelled it at the end of its time

@@ -1,4 +1,4 @@
-"""How much the sidecar takes in one call, as its Welcome says."""
+"""What the sidecar takes in one call, and how long it waits, as its Welcome says."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from .protocol import lambda_pb2 as pb
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one call. The defaults hold for a sidecar that does not say them."""
+    """The limits. The defaults hold for a sidecar that does not say them."""
 
     request_bytes: int = 1024 * 1024
     """Bytes of one request."""
@@ -15,6 +15,8 @@ class Limits:
     produce_records: int = 10_000
     produce_topics: int = 100
     """Different topics in one call."""
+    close_timeout: float = 10.0
+    """Seconds from an Error to Closed."""
 
     @classmethod
     def told(cls, limits: pb.Limits) -> "Limits":
@@ -25,6 +27,7 @@ class Limits:
             limits.max_checkpoint_entries or default.checkpoint_entries,
             limits.max_produce_records or default.produce_records,
             limits.max_produce_topics or default.produce_topics,
+            limits.close_timeout_ms / 1000 or default.close_timeout,
         )
 
     @property
