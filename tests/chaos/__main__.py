@@ -13,7 +13,7 @@ from tests.chaos import checker, folder as folders, schedule
 from tests.chaos.operating import can
 from tests.chaos.runner import Outcome, Run, Tick
 from tests.chaos.world import Options
-from tests.clients.languages import LANGUAGES, NotBuiltError, command
+from tests.clients.languages import LANGUAGES, missing
 
 _EPILOG = """\
 A seed decides which faults come, when, and to whom. What the machine does in between is never twice the same, so a
@@ -125,10 +125,9 @@ def _languages(text: str) -> tuple[str, ...]:
     for one in spoken:
         if one not in LANGUAGES:
             parser().error(f"--languages: {one!r} is none of {', '.join(LANGUAGES)}")
-        try:
-            command(one, "recorder")
-        except NotBuiltError as error:
-            parser().error(f"--languages: {error}")
+    lacking = missing(spoken)
+    if lacking is not None:
+        parser().error(f"--languages: {lacking}")
     return spoken
 
 

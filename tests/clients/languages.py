@@ -41,6 +41,16 @@ def command(language: str, program: str) -> list[str]:
     return [str(path)]
 
 
+def missing(languages: Sequence[str] = LANGUAGES) -> str | None:
+    """What has to be built before programs in these languages can be started; None: nothing."""
+    for language in languages:
+        try:
+            command(language, "recorder")
+        except NotBuiltError as error:
+            return str(error)
+    return None
+
+
 def settings(values: Mapping[str, Any]) -> dict[str, str]:
     """The environment variables that override these settings, in every SDK alike."""
     return {f"KAFKA_SIDECAR_SET_{name}": json.dumps(value) for name, value in values.items()}

@@ -1,4 +1,6 @@
-"""Fifty faults on real Kafka, after which all invariants must hold. `make chaos` injects more of them.
+"""Fifty faults on real Kafka, after which all invariants hold; and fewer with lambda processes in every language.
+
+`make chaos` injects more of them, `make chaos LANGUAGES=all` in every language.
 
 The environment variable KAFKA_SIDECAR_CHAOS_SEED adds a seed. The facts of a correct run also test the checker
 itself, which must find faults that are planted into them.
@@ -17,6 +19,7 @@ from tests.chaos import checker, folder, plant, schedule
 from tests.chaos.operating import can
 from tests.chaos.runner import Run
 from tests.chaos.world import Options
+from tests.clients import languages
 from tests.integration.conftest import need
 from tests.servers.kafka import missing_requirements
 
@@ -30,8 +33,24 @@ SEEDS = [20, *([int(os.environ[SEED])] if os.environ.get(SEED) else [])]
 @pytest.mark.parametrize("seed", SEEDS)
 def test_everything_holds_under_faults(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     need(missing_requirements())
-    without = [] if can("seek") else ["seek"]
-    run = Run(tmp_path / "run", schedule.make(seed, FAULTS, pause=1.2, without=without), Options(8), 150.0, print)
+    plan = schedule.make(seed, FAULTS, pause=1.2, without=[] if can("seek") else ["seek"])
+    hold(Run(tmp_path / "run", plan, Options(8), 150.0, print), seed, capsys)
+    find_what_is_planted(tmp_path / "run", seed)
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(600)
+def test_everything_holds_with_processes_in_every_language(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need(missing_requirements() or languages.missing())
+    plan = schedule.make(SEEDS[-1], FAULTS // 2, pause=1.2, processes=2)
+    world = Options(8, languages=languages.LANGUAGES)
+    hold(Run(tmp_path / "run", plan, world, 150.0, print), SEEDS[-1], capsys)
+
+
+def hold(run: Run, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Carry out the run; all invariants must hold. Its folder is kept when they do not."""
     try:
         outcome = run.go()
     except BaseException:
@@ -43,7 +62,6 @@ def test_everything_holds_under_faults(seed: int, tmp_path: Path, capsys: pytest
         kept = keep(run.folder, seed)
         found = "\n".join(map(str, outcome.breaches[:50]))
         pytest.fail(f"seed {seed}, histories in {kept}:\n{found}\n{capsys.readouterr().out}", pytrace=False)
-    find_what_is_planted(run.folder, seed)
 
 
 def keep(run: Path, seed: int) -> Path:
