@@ -64,8 +64,8 @@ SDKS = go typescript java
 sdks: $(VENV)/ready  ## the SDKs of other languages: formatter, linter, unit tests, package (go; node, npm; java, mvn)
 	@for sdk in $(SDKS); do echo "== sdk_$$sdk"; $(MAKE) --no-print-directory -C sdk_$$sdk check package || exit 1; done
 
-clients: $(VENV)/ready  ## the tests' programs in each language, built from those packages as a user would
-	@for sdk in $(SDKS); do $(MAKE) --no-print-directory -C sdk_$$sdk clients || exit 1; done
+clients: $(VENV)/ready  ## the tests' programs and the examples in each language, built from those packages as a user would
+	@for sdk in $(SDKS); do $(MAKE) --no-print-directory -C sdk_$$sdk clients examples || exit 1; done
 
 conformance: clients  ## every SDK against the rules of docs/protocol.md
 	$(BIN)/python -m tests.clients.conformance

@@ -1,6 +1,6 @@
 """A lambda without the SDK: it uses only grpcio and the generated code. One partition at a time.
 
-python -m examples.by_hand NAME
+python -m examples.by_hand NAME [ADDRESS]
 """
 
 import sys
@@ -41,4 +41,4 @@ def serve(name: str, address: str = "127.0.0.1:50051") -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

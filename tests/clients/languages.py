@@ -1,8 +1,8 @@
 """The languages that have an SDK, and how to start a test program that is written in one.
 
-Each language has three programs: ``conformance`` (docs/conformance.md), ``recorder`` (the lambda of the chaos runs)
-and ``noop`` (counts records; for benchmarks). ``make clients`` builds those that must be built into
-dist/clients/LANGUAGE, from the packages that a user installs.
+Each language has four programs: ``conformance`` (docs/conformance.md), ``recorder`` (the lambda of the chaos runs),
+``noop`` (counts records; for benchmarks) and ``by_hand`` (the client on one screen, of examples/). ``make clients``
+builds those that must be built into dist/clients/LANGUAGE, from the packages that a user installs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _PYTHON: Final[Mapping[str, Sequence[str]]] = {
     "conformance": ("tests/clients/python/conformance.py",),
     "recorder": ("-m", "tests.chaos.recorder"),
     "noop": ("-m", "tests.clients.python.noop"),
+    "by_hand": ("-u", "-m", "examples.by_hand"),
 }
 
 

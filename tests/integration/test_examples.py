@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
+import pytest
+
+from tests.clients import languages
 from tests.integration import checks
+from tests.integration.conftest import need
 from tests.integration.harness import Sidecar, Stage, wait_for
+from tests.servers.process import free_ports
 from tests.servers.topics import Record
 
 SERVE = [sys.executable, "-m", "sdk_python.serve"]
 
 
-def start(stage: Stage, count: int = 300, partitions: int = 2) -> Sidecar:
-    """Produce some lines of words and start a sidecar."""
+def start(stage: Stage, count: int = 300, partitions: int = 2, **config: Any) -> Sidecar:
+    """Produce some lines of words and start a sidecar; ``config`` replaces parts of its config."""
     stage.create_topic(partitions)
     stage.produce(
         Record(value=b"line %d of words" % number, partition=number % partitions) for number in range(count)
     )
-    return stage.sidecar()
+    return stage.sidecar({**stage.config(), **config})
 
 
 def test_one_function(embedded_stage: Stage) -> None:
@@ -52,15 +58,15 @@ def test_four_interfaces(embedded_stage: Stage) -> None:
     assert saved[1] == [b"line %d of words" % number for number in range(1, 300, 2)]
 
 
-def test_by_hand(embedded_stage: Stage) -> None:
-    """Its command line dials the default port; only its function takes another address."""
+@pytest.mark.parametrize("language", languages.LANGUAGES)
+def test_by_hand(embedded_stage: Stage, language: str) -> None:
+    need(languages.missing([language]))
     stage = embedded_stage
-    sidecar = start(stage, partitions=1)
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    sidecar = start(stage, partitions=1, server={"listen": address})
     sidecar.wait_until_listening()
-    address = sidecar.address.replace("unix://", "unix:")
-    code = f"from examples.by_hand import serve; serve('echo', {address!r})"
-    process = stage.program("by hand", [sys.executable, "-u", "-c", code])
-    process.wait_for_log("b'line 299 of words'")
+    process = stage.program("by hand", [*languages.command(language, "by_hand"), "echo", address])
+    wait_for(lambda: "line 299 of words" in process.text(), "all lines")
     stage.wait_until_caught_up()
     # The sidecar ends its stream, so the example ends too.
     assert sidecar.terminate() == 0

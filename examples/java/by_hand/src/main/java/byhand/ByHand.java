@@ -94,7 +94,7 @@ final class ByHand implements StreamObserver<HostFrame> {
     }
 
     public static void main(String[] arguments) throws InterruptedException {
-        String address = System.getenv().getOrDefault("KAFKA_SIDECAR_ADDRESS", "127.0.0.1:50051");
+        String address = arguments.length > 1 ? arguments[1] : "127.0.0.1:50051";
         ManagedChannel streams = Grpc.newChannelBuilder(address, InsecureChannelCredentials.create())
                 .build();
         ManagedChannel calls = Grpc.newChannelBuilder(address, InsecureChannelCredentials.create())
