@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
+from tests.clients import languages
 from tests.integration import checks
+from tests.integration.conftest import need
 from tests.integration.harness import LAMBDAS, NAME, Stage, wait_for
 
 COMMAND = f"python -m sdk_python.serve {NAME} {LAMBDAS}recorder"
@@ -49,6 +53,30 @@ def test_starts_and_comes_back_after_a_kill(embedded_stage: Stage) -> None:
     assert len(sidecar.log("starting the lambda process again")) == 1, "not started again while the sidecar ends"
     sidecar.wait_for_log("lambda process ended", level="info", exit_code=0)
     checks.all_handled(stage.produced, stage.history.events())
+
+
+@pytest.mark.parametrize("language", languages.LANGUAGES)
+def test_a_process_in_any_language_comes_back_after_a_kill_and_ends_with_0(
+    embedded_stage: Stage, language: str
+) -> None:
+    need(languages.missing([language]))
+    stage = embedded_stage
+    stage.create_topic(2)
+    stage.produce_numbers(100, 2)
+    sidecar = stage.sidecar(command=[*languages.command(language, "noop"), NAME])
+    stage.wait_until_caught_up()
+    (process,) = sidecar.lambda_status().processes
+    assert {"typescript": "node"}.get(language, language) in process.client.lower()
+    os.kill(process.pid, signal.SIGKILL)
+    stage.produce_numbers(100, 2, first=100)
+    stage.wait_until_caught_up()
+    sidecar.wait_for_log("lambda process ended", level="warning")
+    (again,) = sidecar.lambda_status().processes
+    assert again.pid != process.pid
+    assert len(sidecar.log("partitions assigned")) == 1
+    assert sidecar.terminate() == 0
+    sidecar.wait_for_log("lambda process ended", level="info", exit_code=0)
+    assert not exists(again.pid)
 
 
 def test_several_instances_die_with_a_killed_sidecar(embedded_stage: Stage) -> None:
