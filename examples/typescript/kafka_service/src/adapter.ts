@@ -29,16 +29,15 @@ class HostedLambda implements sdk.IPartitionLambda {
   private constructor(
     private readonly lambda: core.IPartitionLambda,
     private readonly context: HostedContext,
-  ) {}
+    private readonly factory: core.IPartitionLambdaFactory,
+  ) {
+    factory.on("error", this.#onError);
+  }
 
   static async create(service: Service, partition: sdk.IContext): Promise<HostedLambda> {
     const context = new HostedContext(partition);
     const factory = service.factory(partition);
-    // In kafka-service this ends the process. One partition's factory can only speak for its partition.
-    factory.on("error", (error: unknown) => {
-      context.error(error, { restart: true });
-    });
-    return new HostedLambda(await factory.create(undefined, context), context);
+    return new HostedLambda(await factory.create(undefined, context), context, factory);
   }
 
   handler(message: core.IQueuedMessage): Promise<void> | undefined {
@@ -48,6 +47,7 @@ class HostedLambda implements sdk.IPartitionLambda {
   }
 
   close(closeType: sdk.LambdaCloseType): void {
+    this.factory.off("error", this.#onError);
     this.lambda.close(closeType as string as core.LambdaCloseType);
   }
 
@@ -58,6 +58,11 @@ class HostedLambda implements sdk.IPartitionLambda {
   resume(): void {
     this.lambda.resume?.();
   }
+
+  /** In kafka-service an error of a factory ends the process; here each partition of it gets a new lambda. */
+  readonly #onError = (error: unknown): void => {
+    this.context.error(error, { restart: true });
+  };
 }
 
 /** What published lambdas get as their context. It differs from the SDK's where kafka-service's does. */

@@ -43,4 +43,5 @@ if (open === undefined) {
   process.exitCode = 2;
 } else {
   await serve(name, hosted(async (settings) => open(settings, stores(settings))));
+  process.exit(); // all is drained and closed; timers of the published code would go on
 }

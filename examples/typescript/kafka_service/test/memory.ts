@@ -64,7 +64,12 @@ function matches(row: Row, filter: Row): boolean {
   return Object.entries(filter).every(([path, value]) => at(row, path) === value);
 }
 
-/** Stores in memory. deli refuses a document that has no row: in the service alfred makes it. */
+const FRESH = { durableSequenceNumber: 0, expHash1: "00000000", logOffset: -1, sequenceNumber: 0, lastSentMSN: 0 };
+
+/**
+ * Stores in memory, with rows as the service's alfred makes them for new documents: deli refuses a document without a
+ * row, and takes one without a state for new, whatever is in the collection of checkpoints.
+ */
 export class Memory {
   readonly documents = new Rows();
   readonly checkpoints = new Rows();
@@ -72,7 +77,8 @@ export class Memory {
   isClosed = false;
 
   constructor(...documents: { tenantId: string; documentId: string }[]) {
-    this.documents.rows.push(...documents);
+    const deli = JSON.stringify({ ...FRESH, signalClientConnectionNumber: 0 });
+    this.documents.rows.push(...documents.map(({ tenantId, documentId }) => ({ tenantId, documentId, deli })));
   }
 
   get stores(): Stores {

@@ -1,14 +1,19 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { afterEach, test } from "node:test";
 import { FakeSidecar } from "kafka-sidecar-sdk/testing";
 import { hosted } from "../src/adapter.js";
 import { scriptorium } from "../src/scriptorium.js";
 import { Memory, recordings, until } from "./memory.js";
 
-function start(memory: Memory, settings: Record<string, unknown> = {}): Promise<FakeSidecar> {
+let running: FakeSidecar | undefined;
+
+async function start(memory: Memory, settings: Record<string, unknown> = {}): Promise<FakeSidecar> {
   const plugin = hosted((given) => scriptorium(given, memory.stores));
-  return FakeSidecar.start(plugin, { topic: "deltas", settings: { scriptorium: settings } });
+  running = await FakeSidecar.start(plugin, { topic: "deltas", settings: { scriptorium: settings } });
+  return running;
 }
+
+afterEach(() => running?.stop()); // also after a failure: its timers keep the process
 
 /** A recorded operation, as deli writes it. */
 function boxcar(documentId: string, recorded: Record<string, unknown>): { key: string; value: string } {
