@@ -26,7 +26,8 @@ function tenants(settings: ISettings): ITenantManager {
   const none = {
     // A document whose state was cleared. With an empty state it would be numbered from 1 again: rather try for ever.
     getRef: () => {
-      const text = "settings: auth.endpoint and worker.internalBlobStorageUrl are missing, and this document needs its summary";
+      const text =
+        "settings: auth.endpoint and worker.internalBlobStorageUrl are missing, and this document needs its summary";
       throw Object.assign(new Error(text), { shouldRestart: true });
     },
   };
@@ -42,6 +43,9 @@ if (open === undefined) {
   process.stderr.write(`usage: node dist/src/main.js ${Object.keys(SERVICES).join("|")} [NAME]\n`);
   process.exitCode = 2;
 } else {
-  await serve(name, hosted(async (settings) => open(settings, stores(settings))));
+  await serve(
+    name,
+    hosted(async (settings) => open(settings, stores(settings))),
+  );
   process.exit(); // all is drained and closed; timers of the published code would go on
 }

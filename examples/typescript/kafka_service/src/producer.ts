@@ -2,7 +2,12 @@
 
 import { EventEmitter } from "node:events";
 import { NetworkError } from "@fluidframework/server-services-client";
-import { BoxcarType, MaxKafkaMessageSize, type IProducer, type ITicketedMessage } from "@fluidframework/server-services-core";
+import {
+  BoxcarType,
+  MaxKafkaMessageSize,
+  type IProducer,
+  type ITicketedMessage,
+} from "@fluidframework/server-services-core";
 import type { IContext } from "kafka-sidecar-sdk";
 
 /**

@@ -6,7 +6,12 @@ import { deli } from "../src/deli.js";
 import { Memory, recordings, until, type Json, type Recording, type Row } from "./memory.js";
 
 /** deli says nothing by itself: the recordings do not have it, or have it as a record of rawdeltas. */
-const QUIET = { clientTimeout: 1e13, noOpConsolidationTimeout: 1e8, activityTimeout: 1e8, disableNoClientMessage: true };
+const QUIET = {
+  clientTimeout: 1e13,
+  noOpConsolidationTimeout: 1e8,
+  activityTimeout: 1e8,
+  disableNoClientMessage: true,
+};
 const RECORDINGS = recordings();
 
 let running: FakeSidecar | undefined;
@@ -44,14 +49,31 @@ function known(operation: Row, recorded: Row): Row {
 }
 
 function raw(documentId: string, type: string, more: Row = {}, clientId: string | null = null): Row {
-  const operation = { clientSequenceNumber: -1, contents: null, referenceSequenceNumber: -1, traces: [], type, ...more };
-  const content = { clientId, documentId, operation, tenantId: "t", timestamp: 1_700_000_000_000, type: "RawOperation" };
+  const operation = {
+    clientSequenceNumber: -1,
+    contents: null,
+    referenceSequenceNumber: -1,
+    traces: [],
+    type,
+    ...more,
+  };
+  const content = {
+    clientId,
+    documentId,
+    operation,
+    tenantId: "t",
+    timestamp: 1_700_000_000_000,
+    type: "RawOperation",
+  };
   return { contents: [content], documentId, tenantId: "t", type: "boxcar" };
 }
 
 function join(documentId: string, clientId: string): { key: string; value: string } {
   const detail = { mode: "write", scopes: ["doc:read", "doc:write"], user: { id: "u" } };
-  return { key: documentId, value: JSON.stringify(raw(documentId, "join", { data: JSON.stringify({ clientId, detail }) })) };
+  return {
+    key: documentId,
+    value: JSON.stringify(raw(documentId, "join", { data: JSON.stringify({ clientId, detail }) })),
+  };
 }
 
 function op(documentId: string, clientId: string, number: number): { key: string; value: string } {
@@ -114,7 +136,10 @@ test("a quiet document holds the checkpoint, and leaves the window to the others
   await until(() => sidecar.completedBeyond.count === 50);
   assert.equal(sidecar.checkpoint, undefined);
   const sizes = [join("busy", "B"), ...records.slice(0, -1)].map(({ key, value }) => key.length + value.length);
-  assert.equal(sidecar.completedBeyond.bytes, sizes.reduce((sum, size) => sum + size, 0));
+  assert.equal(
+    sidecar.completedBeyond.bytes,
+    sizes.reduce((sum, size) => sum + size, 0),
+  );
   // The router's checkpoint is at a document's own last checkpoint: at 0, then at 50, where the busy document's is.
   await sidecar.feed(op("quiet", "A", 1));
   await until(() => sidecar.checkpoint === 0);
@@ -148,7 +173,10 @@ test("a corrupt document is reported, and the others continue; what is no boxcar
   await sidecar.feed(join("broken", "A"), { value: JSON.stringify(broken) }, null, "no JSON", join("good", "A"));
   await until(() => sequenced(sidecar.sent, "good").length === 1);
   await until(() => sidecar.checkpoint === 3); // the good document's only record waits for its next one
-  assert.deepEqual(sidecar.errors.map(({ action, type }) => [action, type]), [["report", "TypeError"]]);
+  assert.deepEqual(
+    sidecar.errors.map(({ action, type }) => [action, type]),
+    [["report", "TypeError"]],
+  );
   assert.ok(sidecar.running);
   await sidecar.stop();
 });

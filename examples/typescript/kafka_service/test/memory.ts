@@ -113,7 +113,8 @@ function others(folder: string | undefined): Recording[] {
   const suffix = ".rawdeltas.jsonl";
   const names = readdirSync(folder).flatMap((name) => (name.endsWith(suffix) ? [name.slice(0, -suffix.length)] : []));
   if (names.length === 0) throw new Error(`RECORDED=${folder}: there is no *${suffix}`);
-  const read = (name: string, kind: string): Json[] => lines(readFileSync(join(folder, `${name}.${kind}.jsonl`), "utf8"));
+  const read = (name: string, kind: string): Json[] =>
+    lines(readFileSync(join(folder, `${name}.${kind}.jsonl`), "utf8"));
   return names.map((name) => ({ name, rawdeltas: read(name, "rawdeltas"), deltas: read(name, "deltas") }));
 }
 
