@@ -200,6 +200,8 @@ def test_the_links_of_the_docs_exist() -> None:
         ROOT / "SECURITY.md",
         *(ROOT / "docs").rglob("*.md"),
         ROOT / "benchmarks" / "README.md",
+        *ROOT.glob("sdk_*/README.md"),
+        *(path for path in (ROOT / "examples").rglob("README.md") if "node_modules" not in path.parts),
     ]:
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
