@@ -102,6 +102,8 @@ class Client:
         self._said = ""
         self._said_at = float("-inf")
         self._welcomed = False
+        self._answered = True
+        """The last stream that was opened has got its Welcome."""
         self._offer = _offer(name, version_of(plugin, os.environ))
 
     def stop(self) -> None:
@@ -230,20 +232,24 @@ class Client:
         taken = False
         try:
             await stream.write(self._offer)
-            created = self._factory is not None
-            if created:  # saves a round trip: the sidecar reads it when it has written its Welcome
+            # At once saves a round trip: the sidecar reads it when it has written its Welcome. Not after a stream that
+            # got none: (1) The sidecar refuses the Offer. (2) Available is written while the status is under way.
+            # (3) The write fails, and gRPC replaces the status by INTERNAL (grpc#36066): the refusal is not seen.
+            at_once = self._factory is not None and self._answered
+            self._answered = False
+            if at_once:
                 await stream.write(_AVAILABLE)
             try:
                 async with asyncio.timeout(_WELCOME_TIMEOUT_S):
                     welcome = (await self._expect(stream, "welcome")).welcome
             except TimeoutError:
                 raise LinkError(f"no Welcome within {_WELCOME_TIMEOUT_S:.0f} s") from None
-            self._welcomed = True
+            self._welcomed = self._answered = True
             connected = f"connected to sidecar {welcome.sidecar_version} at {self._endpoint.address}"
             self._say(connected, connected)
             limits = self._sender.limits = Limits.told(welcome.limits)
             factory = await self._created(welcome)
-            if not created:
+            if not at_once:
                 await stream.write(_AVAILABLE)
             assigned = (await self._expect(stream, "assigned")).assigned
             host = Host(
