@@ -232,9 +232,9 @@ class Client:
         taken = False
         try:
             await stream.write(self._offer)
-            # At once saves a round trip: the sidecar reads it when it has written its Welcome. Not after a stream that
-            # got none: (1) The sidecar refuses the Offer. (2) Available is written while the status is under way.
-            # (3) The write fails, and gRPC replaces the status by INTERNAL (grpc#36066): the refusal is not seen.
+            # At once saves a round trip: the sidecar reads it when it has written its Welcome. But not after a stream
+            # that got none: (1) The sidecar refuses the Offer. (2) Available is written while the status is on its
+            # way. (3) The write fails, and gRPC replaces the status by INTERNAL (grpc#36066); the refusal is lost.
             at_once = self._factory is not None and self._answered
             self._answered = False
             if at_once:
