@@ -91,13 +91,18 @@ class Attack:
         """Open a stream, on the next connection in turn."""
         return next(self._channels).stream_stream(HOST + "Serve")()
 
-    async def stream_of(self, *frames: bytes) -> None:
-        """Open a stream, write these frames, and read until the stream ends."""
+    async def stream_of(self, *frames: bytes, refused: bool = False) -> None:
+        """Open a stream, write these frames, and read until the stream ends.
+
+        ``refused``: the sidecar refuses the last frame. So this side is not ended: a write after the refusal would
+        take the place of its status (grpc#36066).
+        """
         call = self.stream()
         try:
             for frame in frames:
                 await call.write(frame)
-            await call.done_writing()
+            if not refused:
+                await call.done_writing()
             while await call.read() is not grpc.aio.EOF:
                 pass
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -163,7 +168,7 @@ async def strangers(attack: Attack) -> None:
             lambda: [offer(), offer()],
         ]
     )
-    await attack.many(lambda: attack.stream_of(*[frame(offer=one) for one in next(rounds)()]), 500)
+    await attack.many(lambda: attack.stream_of(*[frame(offer=one) for one in next(rounds)()], refused=True), 500)
 
 
 async def spares(attack: Attack) -> None:
