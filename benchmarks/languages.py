@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.measure import Work, measure
 from benchmarks.processes import Sidecar, memory_mb, sidecar
+from benchmarks.throughput import wait_until_committed
 from tests.clients.languages import command
 from tests.servers.topics import end_offsets
 
@@ -64,10 +65,11 @@ def path(broker: str, topic: str, total: int, language: str) -> Figures:
         done, ended = progress.until(total)
         whole = host.cpu_seconds()
         memory = memory_mb(process.pid, "VmHWM")
-        there = sum(end_offsets(broker, topic).values())
-        if not done == total == there:
-            raise RuntimeError(f"{done} records checkpointed, {total} produced, {there} are there")
+        there = end_offsets(broker, topic)
+        if not done == total == sum(there.values()):
+            raise RuntimeError(f"{done} records checkpointed, {total} produced, {sum(there.values())} are there")
         host.end_lambdas()
+        wait_until_committed(host, there, len(there))
     return {
         "records": total,
         "records_per_second": (done - first) / (ended - began),

@@ -100,7 +100,7 @@ def measure(
         if "pieces" in results[0]:
             must_be_each_once([piece for pieces in result["pieces"] for piece in pieces], there)
         host.end_lambdas()
-        _wait_until_committed(host, there, partitions)
+        wait_until_committed(host, there, partitions)
     return {
         "records": total,
         "records_per_second": result["measured"] / result["seconds"],
@@ -136,7 +136,7 @@ def _serve(
     return host.serve_with({**settings, **files, "process": number}, module, arguments)
 
 
-def _wait_until_committed(host: Sidecar, there: Mapping[int, int], partitions: int) -> None:
+def wait_until_committed(host: Sidecar, there: Mapping[int, int], partitions: int) -> None:
     """Check that all counted records are committed, in each partition."""
     deadline = time.monotonic() + 10
     while True:

@@ -90,9 +90,8 @@ class Processes:
         self._arrivals += 1
         new = Stream(stream, process_id, max_message_bytes, self._arrivals)
         self._streams[stream] = self._spares[stream] = new
-        process = self._processes.setdefault(process_id, Process(since=now))
-        process.streams.add(stream)
-        process.leaving = process.leaving or self._left.get(process_id, now) > now
+        begins = Process(since=now, leaving=self._left.get(process_id, now) > now)
+        self._processes.setdefault(process_id, begins).streams.add(stream)
         return new
 
     def give(self, stream: Stream, lane: Lane) -> None:

@@ -47,8 +47,7 @@ class Crowd:
         """A process offers one more stream."""
         line = Line(len(self.lines) + 1, process)
         self.lines[line.id] = line
-        health = self.health.setdefault(process, Health(now))
-        health.ending = health.ending or self.ended.get(process, now) > now
+        self.health.setdefault(process, Health(now, ending=self.ended.get(process, now) > now))
         return line
 
     def ends(self, process: str, now: float) -> None:
