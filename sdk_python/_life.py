@@ -47,12 +47,12 @@ from ._limits import Limits
 from ._log import logger_for
 from ._loop_budget import LoopBudget
 from ._message import FrameError
-from ._names import name_of
 from ._outcomes import Outcomes
 from ._pause_gate import PauseGate
 from ._produce import Producing
 from ._reporting import Failure, Reporting
 from .protocol import lambda_pb2 as pb
+from .protocol.names import name_of
 
 # Shares of the time from the end's beginning to its deadline, after which the next step begins.
 _HANDLER_SHARE: Final = 0.7

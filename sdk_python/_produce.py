@@ -18,9 +18,9 @@ from typing import Any, Final, NamedTuple, cast
 from ._connection import LinkError, TooLargeError
 from ._errors import ProduceError, ProduceFailure, RefusedError
 from ._limits import Limits
-from ._names import name_of
 from ._outcomes import Outcome, Outcomes, all_of
 from .protocol import lambda_pb2 as pb
+from .protocol.names import name_of
 
 MAX_TOPIC_NAME: Final = 249
 """Characters of a topic's name; Kafka takes no longer one."""

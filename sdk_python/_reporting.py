@@ -13,8 +13,8 @@ from ._checkpoints import LeaseProgress
 from ._connection import Calls, LinkError
 from ._errors import RefusedError, message_of, stack_of, type_of
 from ._log import PartitionLogger
-from ._names import name_of
 from .protocol import lambda_pb2 as pb
+from .protocol.names import name_of
 
 _MAX_REPORTS: Final = 100
 """Reports of one lease that may be under way at a time."""

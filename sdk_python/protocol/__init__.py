@@ -1,1 +1,1 @@
-"""Generated from ``proto/``: run ``make proto`` after a change there."""
+"""Generated from ``proto/``, except ``names``: run ``make proto`` after a change there."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sdk_python.protocol import lambda_pb2 as pb
+from sdk_python.protocol.names import name_of
 from sidecar.conformance.events import Event, Kind
 from sidecar.conformance.lives import DEAD_AT_ONCE, Life, Lives
 from sidecar.conformance.rules import Broken
@@ -150,7 +151,7 @@ class Invariants:
         yield from self._entry(life, entry, "Closed.last_checkpoint")
 
     def _closed_reason(self, life: Life, closed: pb.Closed) -> Found:
-        reason = pb.ClosedReason.Name(closed.reason) if closed.reason in pb.ClosedReason.values() else closed.reason
+        reason = name_of(pb.ClosedReason, closed.reason)
         right = {
             pb.CLOSED_REASON_REVOKED: life.revoked is not None,
             pb.CLOSED_REASON_DECLINED: not life.ready,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sdk_python.protocol import lambda_pb2 as pb
+from sdk_python.protocol.names import name_of
 from sidecar.conformance.case import case
 from sidecar.conformance.events import Kind
 from sidecar.conformance.stage import PATIENCE_S, Stage
@@ -113,7 +114,7 @@ async def revoked_in_create(stage: Stage) -> None:
         frame = await stream.frame(14, "Closed", 8)
     reason = frame.closed.reason
     right = (pb.CLOSED_REASON_REVOKED, pb.CLOSED_REASON_DECLINED)
-    stage.check(reason in right, f"Closed has the reason {pb.ClosedReason.Name(reason)}")
+    stage.check(reason in right, f"Closed has the reason {name_of(pb.ClosedReason, reason)}")
 
 
 @case(

@@ -1,7 +1,7 @@
 """Numbers of the contract that this version does not know."""
 
-from sdk_python._names import name_of
 from sdk_python.protocol import lambda_pb2 as pb
+from sdk_python.protocol.names import name_of
 
 
 def test_a_known_number_has_its_name_and_another_one_is_shown_as_it_is() -> None:
