@@ -86,9 +86,9 @@ class Sidecar:
     def changed(self, progress: LeaseProgress) -> None:
         entry = progress.take()
         if entry is not None and entry.HasField("offset"):
-            # With nothing delivered (again) it may still say what is true of the offsets below the first record.
-            delivered = self.log[self.position - 1] if self.position else self.log[0] - 1
-            assert entry.offset <= delivered, "beyond what was delivered"
+            # Where the log has a gap, it may say what is true of the offsets below the next record: nothing is there.
+            below = self.log[self.position] - 1 if self.position < len(self.log) else self.log[-1]
+            assert entry.offset <= below, "beyond what was delivered"
             self.checkpoint = max(self.checkpoint, entry.offset)
             progress.answered(entry, pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED))
 
