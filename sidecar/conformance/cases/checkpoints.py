@@ -106,28 +106,6 @@ async def checkpoint_again(stage: Stage) -> None:
     await stage.checkpointed(stream, 0)
 
 
-@case(
-    "unknown-outcome",
-    50,
-    "A checkpoint whose outcome is unknown does not count as accepted.",
-    do="checkpoint=1",
-    ends=False,
-)
-async def unknown_outcome(stage: Stage) -> None:
-    stage.host.checkpoints.by_hand()
-    stream = await stage.running()
-    await stream.records(0)
-    call, _ = await stage.checkpoint()
-    unknown = pb.CheckpointResult.FromString(b"\x08\x63")  # outcome 99
-    call.answer(pb.CheckpointResponse(results=[unknown]))
-    stage.host.checkpoints.by_rule()
-    # It may come again now, or only in Closed. A SIGTERM that comes before the answer would tell nothing.
-    await stage.trace.until(lambda: stream.life.accepted == 0, 1.0)
-    stage.terminate()
-    await stage.exited()
-    stage.check(stream.life.accepted == 0, "a checkpoint that was answered with outcome 99 was not sent again")
-
-
 @case("stale-lease", 10, "After STALE_LEASE no checkpoint of the lease follows.", do="checkpoint=1 close=1")
 async def stale_lease(stage: Stage) -> None:
     stage.host.checkpoints.by_hand()

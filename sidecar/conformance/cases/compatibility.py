@@ -127,17 +127,35 @@ async def unspecified_outcome(stage: Stage) -> None:
 
 @case("unspecified-checkpoint", 50, "The outcome 0 of a checkpoint is not acceptance.", do="checkpoint=1", ends=False)
 async def unspecified_checkpoint(stage: Stage) -> None:
+    await _not_accepted(stage, 0)
+
+
+@case(
+    "unknown-outcome",
+    50,
+    "A checkpoint whose outcome is unknown does not count as accepted.",
+    do="checkpoint=1",
+    ends=False,
+)
+async def unknown_outcome(stage: Stage) -> None:
+    await _not_accepted(stage, 99)
+
+
+async def _not_accepted(stage: Stage, outcome: int) -> None:
+    """A checkpoint is answered with this outcome, below 128: it comes again."""
     stage.host.checkpoints.by_hand()
     stream = await stage.running()
     await stream.records(0)
     call, _ = await stage.checkpoint()
-    call.answer(pb.CheckpointResponse(results=[pb.CheckpointResult()]))
+    # By its bytes: the library of messages refuses a number that the contract does not have.
+    call.answer(pb.CheckpointResponse(results=[pb.CheckpointResult.FromString(bytes([0x08, outcome]))]))
     stage.host.checkpoints.by_rule()
     # It may come again now, or only in Closed. A SIGTERM that comes before the answer would tell nothing.
     await stage.trace.until(lambda: stream.life.accepted == 0, 1.0)
     stage.terminate()
     await stage.exited()
-    stage.check(stream.life.accepted == 0, "a checkpoint that was answered with outcome 0 was not sent again")
+    text = f"a checkpoint that was answered with outcome {outcome} was not sent again"
+    stage.check(stream.life.accepted == 0, text)
 
 
 @case(
