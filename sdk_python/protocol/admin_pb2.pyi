@@ -7,6 +7,36 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class FailureKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FAILURE_KIND_UNSPECIFIED: _ClassVar[FailureKind]
+    FAILURE_KIND_FAILED: _ClassVar[FailureKind]
+    FAILURE_KIND_CRITICAL: _ClassVar[FailureKind]
+    FAILURE_KIND_CREATE: _ClassVar[FailureKind]
+    FAILURE_KIND_BROKE: _ClassVar[FailureKind]
+    FAILURE_KIND_LATE: _ClassVar[FailureKind]
+    FAILURE_KIND_CLOSED: _ClassVar[FailureKind]
+    FAILURE_KIND_UNDELIVERABLE: _ClassVar[FailureKind]
+    FAILURE_KIND_DEAD_LETTER: _ClassVar[FailureKind]
+    FAILURE_KIND_OFFSET_LOST: _ClassVar[FailureKind]
+
+class WaitsFor(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WAITS_FOR_UNSPECIFIED: _ClassVar[WaitsFor]
+    WAITS_FOR_RECORDS: _ClassVar[WaitsFor]
+    WAITS_FOR_FETCH: _ClassVar[WaitsFor]
+    WAITS_FOR_PROCESS: _ClassVar[WaitsFor]
+    WAITS_FOR_READY: _ClassVar[WaitsFor]
+    WAITS_FOR_LAMBDA: _ClassVar[WaitsFor]
+    WAITS_FOR_CHECKPOINT: _ClassVar[WaitsFor]
+    WAITS_FOR_RETRY: _ClassVar[WaitsFor]
+    WAITS_FOR_RESUME: _ClassVar[WaitsFor]
+    WAITS_FOR_PAUSE: _ClassVar[WaitsFor]
+    WAITS_FOR_DRAIN: _ClassVar[WaitsFor]
+    WAITS_FOR_OFFSET: _ClassVar[WaitsFor]
+    WAITS_FOR_LEADER: _ClassVar[WaitsFor]
+    WAITS_FOR_DEAD_LETTER: _ClassVar[WaitsFor]
+
 class PartitionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PARTITION_STATE_UNSPECIFIED: _ClassVar[PartitionState]
@@ -24,6 +54,30 @@ class Edge(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EDGE_UNSPECIFIED: _ClassVar[Edge]
     EDGE_EARLIEST: _ClassVar[Edge]
     EDGE_LATEST: _ClassVar[Edge]
+FAILURE_KIND_UNSPECIFIED: FailureKind
+FAILURE_KIND_FAILED: FailureKind
+FAILURE_KIND_CRITICAL: FailureKind
+FAILURE_KIND_CREATE: FailureKind
+FAILURE_KIND_BROKE: FailureKind
+FAILURE_KIND_LATE: FailureKind
+FAILURE_KIND_CLOSED: FailureKind
+FAILURE_KIND_UNDELIVERABLE: FailureKind
+FAILURE_KIND_DEAD_LETTER: FailureKind
+FAILURE_KIND_OFFSET_LOST: FailureKind
+WAITS_FOR_UNSPECIFIED: WaitsFor
+WAITS_FOR_RECORDS: WaitsFor
+WAITS_FOR_FETCH: WaitsFor
+WAITS_FOR_PROCESS: WaitsFor
+WAITS_FOR_READY: WaitsFor
+WAITS_FOR_LAMBDA: WaitsFor
+WAITS_FOR_CHECKPOINT: WaitsFor
+WAITS_FOR_RETRY: WaitsFor
+WAITS_FOR_RESUME: WaitsFor
+WAITS_FOR_PAUSE: WaitsFor
+WAITS_FOR_DRAIN: WaitsFor
+WAITS_FOR_OFFSET: WaitsFor
+WAITS_FOR_LEADER: WaitsFor
+WAITS_FOR_DEAD_LETTER: WaitsFor
 PARTITION_STATE_UNSPECIFIED: PartitionState
 PARTITION_STATE_WAITING: PartitionState
 PARTITION_STATE_STARTING: PartitionState
@@ -42,16 +96,28 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "started_at_ms", "bootstrap_servers", "lambdas")
+    __slots__ = ("version", "started_at_ms", "bootstrap_servers", "lambdas", "now_ms", "host", "pid", "config_hash", "memory_bytes", "draining")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     BOOTSTRAP_SERVERS_FIELD_NUMBER: _ClassVar[int]
     LAMBDAS_FIELD_NUMBER: _ClassVar[int]
+    NOW_MS_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_HASH_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
     version: str
     started_at_ms: int
     bootstrap_servers: str
     lambdas: _containers.RepeatedCompositeFieldContainer[Lambda]
-    def __init__(self, version: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., bootstrap_servers: _Optional[str] = ..., lambdas: _Optional[_Iterable[_Union[Lambda, _Mapping]]] = ...) -> None: ...
+    now_ms: int
+    host: str
+    pid: int
+    config_hash: str
+    memory_bytes: int
+    draining: bool
+    def __init__(self, version: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., bootstrap_servers: _Optional[str] = ..., lambdas: _Optional[_Iterable[_Union[Lambda, _Mapping]]] = ..., now_ms: _Optional[int] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., config_hash: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class Lambda(_message.Message):
     __slots__ = ("name", "group", "topics", "connected", "joined", "problem", "processes", "partitions", "records_sent", "records_fetched", "restarts", "dead_letters", "hand_overs", "reports", "problems", "skipped_records")
@@ -102,7 +168,7 @@ class Problem(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., text: _Optional[str] = ..., since_ms: _Optional[int] = ..., blocks: _Optional[bool] = ...) -> None: ...
 
 class Process(_message.Message):
-    __slots__ = ("process_id", "instance", "pid", "partitions", "spare", "client", "lambda_version")
+    __slots__ = ("process_id", "instance", "pid", "partitions", "spare", "client", "lambda_version", "connected_since_ms", "last_seen_ms", "peer", "identity")
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +176,10 @@ class Process(_message.Message):
     SPARE_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     LAMBDA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_MS_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
     process_id: str
     instance: str
     pid: int
@@ -117,10 +187,14 @@ class Process(_message.Message):
     spare: bool
     client: str
     lambda_version: str
-    def __init__(self, process_id: _Optional[str] = ..., instance: _Optional[str] = ..., pid: _Optional[int] = ..., partitions: _Optional[int] = ..., spare: _Optional[bool] = ..., client: _Optional[str] = ..., lambda_version: _Optional[str] = ...) -> None: ...
+    connected_since_ms: int
+    last_seen_ms: int
+    peer: str
+    identity: str
+    def __init__(self, process_id: _Optional[str] = ..., instance: _Optional[str] = ..., pid: _Optional[int] = ..., partitions: _Optional[int] = ..., spare: _Optional[bool] = ..., client: _Optional[str] = ..., lambda_version: _Optional[str] = ..., connected_since_ms: _Optional[int] = ..., last_seen_ms: _Optional[int] = ..., peer: _Optional[str] = ..., identity: _Optional[str] = ...) -> None: ...
 
 class Partition(_message.Message):
-    __slots__ = ("topic", "partition", "state", "process_id", "delivered", "handled", "checkpoint", "committed", "end", "outstanding", "waiting", "attempt", "reason", "failing_offset", "blocked_since_ms", "stalled_since_ms", "resumes_at_ms", "skipped_records", "skipping", "skipping_count")
+    __slots__ = ("topic", "partition", "state", "process_id", "delivered", "handled", "checkpoint", "committed", "end", "outstanding", "waiting", "attempt", "reason", "failing_offset", "blocked_since_ms", "stalled_since_ms", "resumes_at_ms", "skipped_records", "skipping", "skipping_count", "state_since_ms", "lease_since_ms", "oldest_outstanding_ms", "outstanding_bytes", "waiting_bytes", "sent_per_second", "done_per_second", "last_error", "waits_for", "next_retry_at_ms", "handled_at_ms")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -141,6 +215,17 @@ class Partition(_message.Message):
     SKIPPED_RECORDS_FIELD_NUMBER: _ClassVar[int]
     SKIPPING_FIELD_NUMBER: _ClassVar[int]
     SKIPPING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    STATE_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_OUTSTANDING_MS_FIELD_NUMBER: _ClassVar[int]
+    OUTSTANDING_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WAITING_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SENT_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    DONE_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
+    NEXT_RETRY_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    HANDLED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     topic: str
     partition: int
     state: PartitionState
@@ -161,7 +246,30 @@ class Partition(_message.Message):
     skipped_records: int
     skipping: _containers.RepeatedScalarFieldContainer[str]
     skipping_count: int
-    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[_Union[PartitionState, str]] = ..., process_id: _Optional[str] = ..., delivered: _Optional[int] = ..., handled: _Optional[int] = ..., checkpoint: _Optional[int] = ..., committed: _Optional[int] = ..., end: _Optional[int] = ..., outstanding: _Optional[int] = ..., waiting: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ..., failing_offset: _Optional[int] = ..., blocked_since_ms: _Optional[int] = ..., stalled_since_ms: _Optional[int] = ..., resumes_at_ms: _Optional[int] = ..., skipped_records: _Optional[int] = ..., skipping: _Optional[_Iterable[str]] = ..., skipping_count: _Optional[int] = ...) -> None: ...
+    state_since_ms: int
+    lease_since_ms: int
+    oldest_outstanding_ms: int
+    outstanding_bytes: int
+    waiting_bytes: int
+    sent_per_second: float
+    done_per_second: float
+    last_error: Failure
+    waits_for: WaitsFor
+    next_retry_at_ms: int
+    handled_at_ms: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[_Union[PartitionState, str]] = ..., process_id: _Optional[str] = ..., delivered: _Optional[int] = ..., handled: _Optional[int] = ..., checkpoint: _Optional[int] = ..., committed: _Optional[int] = ..., end: _Optional[int] = ..., outstanding: _Optional[int] = ..., waiting: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ..., failing_offset: _Optional[int] = ..., blocked_since_ms: _Optional[int] = ..., stalled_since_ms: _Optional[int] = ..., resumes_at_ms: _Optional[int] = ..., skipped_records: _Optional[int] = ..., skipping: _Optional[_Iterable[str]] = ..., skipping_count: _Optional[int] = ..., state_since_ms: _Optional[int] = ..., lease_since_ms: _Optional[int] = ..., oldest_outstanding_ms: _Optional[int] = ..., outstanding_bytes: _Optional[int] = ..., waiting_bytes: _Optional[int] = ..., sent_per_second: _Optional[float] = ..., done_per_second: _Optional[float] = ..., last_error: _Optional[_Union[Failure, _Mapping]] = ..., waits_for: _Optional[_Union[WaitsFor, str]] = ..., next_retry_at_ms: _Optional[int] = ..., handled_at_ms: _Optional[int] = ...) -> None: ...
+
+class Failure(_message.Message):
+    __slots__ = ("at_ms", "text", "offset", "kind")
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    at_ms: int
+    text: str
+    offset: int
+    kind: FailureKind
+    def __init__(self, at_ms: _Optional[int] = ..., text: _Optional[str] = ..., offset: _Optional[int] = ..., kind: _Optional[_Union[FailureKind, str]] = ...) -> None: ...
 
 class ResumeRequest(_message.Message):
     __slots__ = ("lambda_name", "topic", "partition", "skip")
