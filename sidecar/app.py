@@ -34,6 +34,7 @@ from sidecar.server.admin import Admin
 from sidecar.server.lambda_host import LambdaHost
 from sidecar.server.runtime import LambdaRuntime, Own
 from sidecar.server.server import Server
+from sidecar.server.snapshots import Snapshots, hash_of
 from sidecar.status import Problem
 from sidecar.supervise.process import Supervisor
 from sidecar.tasks import Tasks
@@ -122,12 +123,19 @@ class _App:
             lambda_producer = LambdaProducer(name, lambda_producer_properties(config.kafka, bootstrap))
             hosted[name] = LambdaRuntime(one, thread.mailbox, lambda_producer)
             self._lambda_producers.append(lambda_producer)
-        admin = Admin(hosted, self._host, bootstrap or config.kafka["bootstrap.servers"], self._own)
-        self._server = Server(config.server, self._host, admin)
+        snapshots = Snapshots(
+            hosted,
+            self._host,
+            bootstrap or config.kafka["bootstrap.servers"],
+            self._own,
+            config_hash=hash_of(config),
+            draining=self._stop.is_set,
+        )
+        self._server = Server(config.server, self._host, Admin(hosted, snapshots))
         await self._server.start()
         _log.info("listening for lambdas", address=self._server.address, lambdas=sorted(hosted))
         if config.operate is not None:
-            self._operate = OperateServer(config.operate.endpoint, admin.statuses)
+            self._operate = OperateServer(config.operate.endpoint, snapshots.take)
             await self._operate.start(self._tasks.spawn)
             _log.info("listening for operators", address=f"http://{self._operate.address}")
         tuning.tune()
@@ -235,7 +243,7 @@ class _App:
         supervisor = self._supervisors.get(name)
         if supervisor is None:
             return Own(self._faults, 0)
-        return Own([*self._faults, *supervisor.problems()], supervisor.exits)
+        return Own([*self._faults, *supervisor.problems()], supervisor.exits, supervisor.status())
 
     def _child_environment(self, name: str, address: str) -> dict[str, str]:
         """The sidecar's environment without the secrets that lambdas do not need: operators' tokens, Kafka logins."""

@@ -1,8 +1,13 @@
-"""The status of a lambda, which its consumer thread makes for `status`, the metrics and the health checks."""
+"""One snapshot of the sidecar: what the commands, the page, the metrics and the health checks show.
 
-from dataclasses import dataclass
+Each lambda's consumer thread makes its part (`sidecar/consuming/status.py`), and the event loop adds what only it
+knows (`sidecar/server/snapshots.py`). Times are seconds of the monotonic clock, unless said otherwise.
+"""
 
-from sidecar.partitions.vocabulary import State, TopicPartition
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sidecar.partitions.vocabulary import LastFailure, RebalanceKind, State, TopicPartition, WaitsFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +26,65 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """One lambda process, as the consumer thread knows it."""
+    """One lambda process. The consumer thread knows the first three; the loop adds the others."""
 
     process_id: str
     partitions: int
     spare: bool
+    instance: str = ""
+    pid: int = 0
+    """0: unknown."""
+    client: str = ""
+    lambda_version: str = ""
+    peer: str = ""
+    connected_since: float | None = None
+    last_seen: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """One end of a process that the sidecar runs."""
+
+    at: float
+    how: str
+    ran: float
+    """Seconds."""
+    last_line: str
+    """The last line that it wrote to stderr, without secrets; empty: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisedStatus:
+    """One process that the sidecar runs (`command` in the config)."""
+
+    instance: int
+    program: str
+    pid: int
+    """Of its guard; 0: it does not run."""
+    since: float
+    """It runs, or waits to be started again, since then."""
+    exits: int
+    failures: int
+    """Ends in a row, each soon after its start."""
+    next_start: float | None
+    last_exits: tuple[ExitStatus, ...]
+    """The newest last."""
+
+
+@dataclass(frozen=True, slots=True)
+class RebalanceStatus:
+    """The group gave partitions to this sidecar, or took them."""
+
+    kind: RebalanceKind
+    partitions: int
+    at: float
+    reason: str
+    """Empty: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One partition; times are seconds of the monotonic clock, offsets None where unknown."""
+    """One partition; offsets are None where unknown."""
 
     tp: TopicPartition
     state: State
@@ -53,6 +107,20 @@ class PartitionStatus:
     skipping_count: int = 0
     """``skipped``: records that the lambda skipped without handling them, since the partition was assigned to us.
     ``skipping``: names of the documents whose records it skips now, and ``skipping_count``: how many there are."""
+    state_since: float = 0.0
+    lease_since: float | None = None
+    oldest_outstanding: float | None = None
+    """When the oldest outstanding record was sent to the lambda."""
+    outstanding_bytes: int = 0
+    waiting_bytes: int = 0
+    sent_per_second: float = 0.0
+    done_per_second: float = 0.0
+    last_failure: LastFailure | None = None
+    waits_for: WaitsFor = WaitsFor.RECORDS
+    progress_at: float | None = None
+    """The last progress that its lambda reported; before any: when it got its first record."""
+    next_retry: float | None = None
+    """Backing off: when it is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +144,13 @@ class LambdaStatus:
     """Records that the lambda produced: written, and not known to be written. The loop sets both, not the thread."""
     process_exits: int = 0
     """How often a process that the sidecar runs ended by itself. The loop sets it, not the thread."""
+    group: str = ""
+    topics: tuple[str, ...] = ()
+    bytes_sent: int = 0
+    last_rebalance: RebalanceStatus | None = None
+    rebalances: Mapping[RebalanceKind, int] = field(default_factory=dict)
+    supervised: tuple[SupervisedStatus, ...] = ()
+    """The loop sets it, not the thread."""
 
     @property
     def problem(self) -> str:
@@ -86,3 +161,23 @@ class LambdaStatus:
     def ready(self) -> bool:
         """Whether no problem keeps the lambda from consuming."""
         return not any(problem.blocks for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarStatus:
+    """The whole sidecar at one time."""
+
+    version: str
+    host: str
+    pid: int
+    bootstrap_servers: str
+    config_hash: str
+    """Equal for equal settings; secrets are left out."""
+    started_at: float
+    taken_at: float
+    wall_clock: float
+    """Add it to a time of the monotonic clock, to get seconds since the Unix epoch."""
+    memory_bytes: int
+    """Resident; 0: unknown."""
+    draining: bool
+    lambdas: Mapping[str, LambdaStatus]

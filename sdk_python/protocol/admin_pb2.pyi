@@ -7,6 +7,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class RebalanceKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REBALANCE_KIND_UNSPECIFIED: _ClassVar[RebalanceKind]
+    REBALANCE_KIND_ASSIGNED: _ClassVar[RebalanceKind]
+    REBALANCE_KIND_REVOKED: _ClassVar[RebalanceKind]
+    REBALANCE_KIND_LOST: _ClassVar[RebalanceKind]
+    REBALANCE_KIND_LEFT: _ClassVar[RebalanceKind]
+
 class FailureKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FAILURE_KIND_UNSPECIFIED: _ClassVar[FailureKind]
@@ -54,6 +62,11 @@ class Edge(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EDGE_UNSPECIFIED: _ClassVar[Edge]
     EDGE_EARLIEST: _ClassVar[Edge]
     EDGE_LATEST: _ClassVar[Edge]
+REBALANCE_KIND_UNSPECIFIED: RebalanceKind
+REBALANCE_KIND_ASSIGNED: RebalanceKind
+REBALANCE_KIND_REVOKED: RebalanceKind
+REBALANCE_KIND_LOST: RebalanceKind
+REBALANCE_KIND_LEFT: RebalanceKind
 FAILURE_KIND_UNSPECIFIED: FailureKind
 FAILURE_KIND_FAILED: FailureKind
 FAILURE_KIND_CRITICAL: FailureKind
@@ -120,7 +133,7 @@ class StatusResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., bootstrap_servers: _Optional[str] = ..., lambdas: _Optional[_Iterable[_Union[Lambda, _Mapping]]] = ..., now_ms: _Optional[int] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., config_hash: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class Lambda(_message.Message):
-    __slots__ = ("name", "group", "topics", "connected", "joined", "problem", "processes", "partitions", "records_sent", "records_fetched", "restarts", "dead_letters", "hand_overs", "reports", "problems", "skipped_records")
+    __slots__ = ("name", "group", "topics", "connected", "joined", "problem", "processes", "partitions", "records_sent", "records_fetched", "restarts", "dead_letters", "hand_overs", "reports", "problems", "skipped_records", "supervised", "last_rebalance", "rebalances", "bytes_sent", "produced_records", "produce_failures")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TOPICS_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +150,12 @@ class Lambda(_message.Message):
     REPORTS_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    SUPERVISED_FIELD_NUMBER: _ClassVar[int]
+    LAST_REBALANCE_FIELD_NUMBER: _ClassVar[int]
+    REBALANCES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_SENT_FIELD_NUMBER: _ClassVar[int]
+    PRODUCED_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    PRODUCE_FAILURES_FIELD_NUMBER: _ClassVar[int]
     name: str
     group: str
     topics: _containers.RepeatedScalarFieldContainer[str]
@@ -153,7 +172,57 @@ class Lambda(_message.Message):
     reports: int
     problems: _containers.RepeatedCompositeFieldContainer[Problem]
     skipped_records: int
-    def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., joined: _Optional[bool] = ..., problem: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[Partition, _Mapping]]] = ..., records_sent: _Optional[int] = ..., records_fetched: _Optional[int] = ..., restarts: _Optional[int] = ..., dead_letters: _Optional[int] = ..., hand_overs: _Optional[int] = ..., reports: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., skipped_records: _Optional[int] = ...) -> None: ...
+    supervised: _containers.RepeatedCompositeFieldContainer[Supervised]
+    last_rebalance: Rebalance
+    rebalances: int
+    bytes_sent: int
+    produced_records: int
+    produce_failures: int
+    def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., joined: _Optional[bool] = ..., problem: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[Partition, _Mapping]]] = ..., records_sent: _Optional[int] = ..., records_fetched: _Optional[int] = ..., restarts: _Optional[int] = ..., dead_letters: _Optional[int] = ..., hand_overs: _Optional[int] = ..., reports: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., skipped_records: _Optional[int] = ..., supervised: _Optional[_Iterable[_Union[Supervised, _Mapping]]] = ..., last_rebalance: _Optional[_Union[Rebalance, _Mapping]] = ..., rebalances: _Optional[int] = ..., bytes_sent: _Optional[int] = ..., produced_records: _Optional[int] = ..., produce_failures: _Optional[int] = ...) -> None: ...
+
+class Rebalance(_message.Message):
+    __slots__ = ("at_ms", "kind", "partitions", "reason")
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    at_ms: int
+    kind: RebalanceKind
+    partitions: int
+    reason: str
+    def __init__(self, at_ms: _Optional[int] = ..., kind: _Optional[_Union[RebalanceKind, str]] = ..., partitions: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Supervised(_message.Message):
+    __slots__ = ("instance", "program", "pid", "since_ms", "exits", "failures", "next_start_ms", "last_exits")
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    EXITS_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_START_MS_FIELD_NUMBER: _ClassVar[int]
+    LAST_EXITS_FIELD_NUMBER: _ClassVar[int]
+    instance: int
+    program: str
+    pid: int
+    since_ms: int
+    exits: int
+    failures: int
+    next_start_ms: int
+    last_exits: _containers.RepeatedCompositeFieldContainer[Exit]
+    def __init__(self, instance: _Optional[int] = ..., program: _Optional[str] = ..., pid: _Optional[int] = ..., since_ms: _Optional[int] = ..., exits: _Optional[int] = ..., failures: _Optional[int] = ..., next_start_ms: _Optional[int] = ..., last_exits: _Optional[_Iterable[_Union[Exit, _Mapping]]] = ...) -> None: ...
+
+class Exit(_message.Message):
+    __slots__ = ("at_ms", "how", "ran_ms", "last_line")
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    HOW_FIELD_NUMBER: _ClassVar[int]
+    RAN_MS_FIELD_NUMBER: _ClassVar[int]
+    LAST_LINE_FIELD_NUMBER: _ClassVar[int]
+    at_ms: int
+    how: str
+    ran_ms: int
+    last_line: str
+    def __init__(self, at_ms: _Optional[int] = ..., how: _Optional[str] = ..., ran_ms: _Optional[int] = ..., last_line: _Optional[str] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("kind", "text", "since_ms", "blocks")
@@ -194,7 +263,7 @@ class Process(_message.Message):
     def __init__(self, process_id: _Optional[str] = ..., instance: _Optional[str] = ..., pid: _Optional[int] = ..., partitions: _Optional[int] = ..., spare: _Optional[bool] = ..., client: _Optional[str] = ..., lambda_version: _Optional[str] = ..., connected_since_ms: _Optional[int] = ..., last_seen_ms: _Optional[int] = ..., peer: _Optional[str] = ..., identity: _Optional[str] = ...) -> None: ...
 
 class Partition(_message.Message):
-    __slots__ = ("topic", "partition", "state", "process_id", "delivered", "handled", "checkpoint", "committed", "end", "outstanding", "waiting", "attempt", "reason", "failing_offset", "blocked_since_ms", "stalled_since_ms", "resumes_at_ms", "skipped_records", "skipping", "skipping_count", "state_since_ms", "lease_since_ms", "oldest_outstanding_ms", "outstanding_bytes", "waiting_bytes", "sent_per_second", "done_per_second", "last_error", "waits_for", "next_retry_at_ms", "handled_at_ms")
+    __slots__ = ("topic", "partition", "state", "process_id", "delivered", "handled", "checkpoint", "committed", "end", "outstanding", "waiting", "attempt", "reason", "failing_offset", "blocked_since_ms", "stalled_since_ms", "resumes_at_ms", "skipped_records", "skipping", "skipping_count", "state_since_ms", "lease_since_ms", "oldest_outstanding_ms", "outstanding_bytes", "waiting_bytes", "sent_per_second", "done_per_second", "last_error", "waits_for", "next_retry_at_ms", "progress_at_ms")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -225,7 +294,7 @@ class Partition(_message.Message):
     LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
     WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
     NEXT_RETRY_AT_MS_FIELD_NUMBER: _ClassVar[int]
-    HANDLED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_AT_MS_FIELD_NUMBER: _ClassVar[int]
     topic: str
     partition: int
     state: PartitionState
@@ -256,8 +325,8 @@ class Partition(_message.Message):
     last_error: Failure
     waits_for: WaitsFor
     next_retry_at_ms: int
-    handled_at_ms: int
-    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[_Union[PartitionState, str]] = ..., process_id: _Optional[str] = ..., delivered: _Optional[int] = ..., handled: _Optional[int] = ..., checkpoint: _Optional[int] = ..., committed: _Optional[int] = ..., end: _Optional[int] = ..., outstanding: _Optional[int] = ..., waiting: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ..., failing_offset: _Optional[int] = ..., blocked_since_ms: _Optional[int] = ..., stalled_since_ms: _Optional[int] = ..., resumes_at_ms: _Optional[int] = ..., skipped_records: _Optional[int] = ..., skipping: _Optional[_Iterable[str]] = ..., skipping_count: _Optional[int] = ..., state_since_ms: _Optional[int] = ..., lease_since_ms: _Optional[int] = ..., oldest_outstanding_ms: _Optional[int] = ..., outstanding_bytes: _Optional[int] = ..., waiting_bytes: _Optional[int] = ..., sent_per_second: _Optional[float] = ..., done_per_second: _Optional[float] = ..., last_error: _Optional[_Union[Failure, _Mapping]] = ..., waits_for: _Optional[_Union[WaitsFor, str]] = ..., next_retry_at_ms: _Optional[int] = ..., handled_at_ms: _Optional[int] = ...) -> None: ...
+    progress_at_ms: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[_Union[PartitionState, str]] = ..., process_id: _Optional[str] = ..., delivered: _Optional[int] = ..., handled: _Optional[int] = ..., checkpoint: _Optional[int] = ..., committed: _Optional[int] = ..., end: _Optional[int] = ..., outstanding: _Optional[int] = ..., waiting: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ..., failing_offset: _Optional[int] = ..., blocked_since_ms: _Optional[int] = ..., stalled_since_ms: _Optional[int] = ..., resumes_at_ms: _Optional[int] = ..., skipped_records: _Optional[int] = ..., skipping: _Optional[_Iterable[str]] = ..., skipping_count: _Optional[int] = ..., state_since_ms: _Optional[int] = ..., lease_since_ms: _Optional[int] = ..., oldest_outstanding_ms: _Optional[int] = ..., outstanding_bytes: _Optional[int] = ..., waiting_bytes: _Optional[int] = ..., sent_per_second: _Optional[float] = ..., done_per_second: _Optional[float] = ..., last_error: _Optional[_Union[Failure, _Mapping]] = ..., waits_for: _Optional[_Union[WaitsFor, str]] = ..., next_retry_at_ms: _Optional[int] = ..., progress_at_ms: _Optional[int] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("at_ms", "text", "offset", "kind")

@@ -25,6 +25,7 @@ from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.in_flight import InFlight
 from sidecar.consuming.problems import Problems
+from sidecar.consuming.rebalance_log import RebalanceLog
 from sidecar.consuming.sender import Sender
 from sidecar.consuming.subscription import Subscription
 from sidecar.mail.boxes import Mailbox, Outbox
@@ -54,6 +55,7 @@ class LambdaState:
     in_flight: InFlight
     sender: Sender
     problems: Problems
+    rebalances: RebalanceLog
     mailbox: Mailbox
     outbox: Outbox
     log: FilteringBoundLogger
@@ -106,6 +108,7 @@ def new_lambda_state(
         in_flight=in_flight,
         sender=Sender(table, buffer, in_flight, config, outbox, dead_letters),
         problems=problems,
+        rebalances=RebalanceLog(),
         mailbox=mailbox,
         outbox=outbox,
         log=log,

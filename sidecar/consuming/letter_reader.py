@@ -167,14 +167,5 @@ class LetterReader:
                     state.outbox.post(command)
 
     def _status(self) -> LambdaStatus:
-        state, client = self._state, self._clients.now
-        return lambda_status(
-            client.ends,
-            state.subscription,
-            state.table,
-            state.buffer,
-            connected=state.connection.connected,
-            joined=client.membership.joined,
-            problems=state.problems.now,
-            sent=state.sender.sent,
-        )
+        client = self._clients.now
+        return lambda_status(self._state, client.ends, monotonic(), joined=client.membership.joined)

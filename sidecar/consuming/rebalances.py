@@ -11,7 +11,7 @@ from sidecar.config.kafka_properties import rebalance_protocol
 from sidecar.consuming.clients import Clients
 from sidecar.consuming.lambda_state import LambdaState
 from sidecar.consuming.letter_reader import LetterReader
-from sidecar.partitions.vocabulary import RevokeReason, TopicPartition, short
+from sidecar.partitions.vocabulary import RebalanceKind, RevokeReason, TopicPartition, short
 
 DRAIN_WAIT_S = 0.05
 """Longest wait for a letter during a drain without a deadline."""
@@ -50,6 +50,7 @@ class Rebalances:
 
     def _leave(self, event: str) -> None:
         self.subscribed = []
+        self._note(RebalanceKind.LEFT, len(self._table.partitions), event)
         self._clients.now.membership.leave()
         self._state.log.info(event, group=self._state.config.group)
         self._release([*self._table.partitions], RevokeReason.SHUTDOWN, 0.0)
@@ -59,9 +60,10 @@ class Rebalances:
         """Kafka assigned these."""
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
         self._state.log.info("partitions assigned", partitions=short(tps))
+        self._note(RebalanceKind.ASSIGNED, len(tps))
         self._stood_still = [*self._table.partitions]
         self._clients.now.source.lead(tps)
-        self._table.assigned(tps)
+        self._table.assigned(tps, monotonic())
         self._clients.now.resolving.assigned(tps)
         self._state.subscription.assigned(tps)
 
@@ -70,6 +72,7 @@ class Rebalances:
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
         if any(tp in self._table.partitions for tp in tps):
             self._state.log.info("partitions revoked", partitions=short(tps))
+            self._note(RebalanceKind.REVOKED, len(tps))
             self._release(tps, RevokeReason.REBALANCE, self._state.config.rebalance_drain)
             self._stood_still = [*self._table.partitions]
 
@@ -83,6 +86,7 @@ class Rebalances:
         """Kafka may have assigned these to another member already."""
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
         self._state.log.warning("partitions lost", partitions=short(tps))
+        self._note(RebalanceKind.LOST, len(tps), "the group went on without this sidecar")
         self.lose(tps)
 
     def lose(self, tps: list[TopicPartition]) -> None:
@@ -122,6 +126,9 @@ class Rebalances:
             if letter is not None:
                 self._letters.read(letter)
             self._table.tick(monotonic())
+
+    def _note(self, kind: RebalanceKind, partitions: int, reason: str = "") -> None:
+        self._state.rebalances.note(kind, partitions, monotonic(), reason)
 
     def forget(self, tps: list[TopicPartition]) -> None:
         """Forget these partitions, in all objects but the table."""

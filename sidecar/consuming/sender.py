@@ -46,6 +46,8 @@ class Sender:
         self._queue: dict[Lane, None] = {}
         self.sent = 0
         """Records, since the start."""
+        self.sent_bytes = 0
+        """Of their frames, since the start."""
 
     def work(self, now: float) -> None:
         """Encode and hand over the frames that may be sent.
@@ -111,6 +113,7 @@ class Sender:
         self._records.sent(lane, frame.first, frame.last, frame.count, len(frame.data), frame.offsets, now)
         self._in_flight.sent(lane, len(frame.data), now)
         self.sent += frame.count
+        self.sent_bytes += len(frame.data)
         self._outbox.post(letters.Send(stream.id, frame.data))
         if len(frame.data) >= AT_ONCE_BYTES:
             self._outbox.flush()

@@ -1,60 +1,54 @@
 """The status of one lambda, for operators. Called in the consumer thread, which owns the objects it reads."""
 
 from sidecar.consuming.ends import Ends
-from sidecar.consuming.fetch_buffer import FetchBuffer
-from sidecar.consuming.subscription import Subscription
+from sidecar.consuming.lambda_state import LambdaState
 from sidecar.partitions.partition import Partition
-from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import State, TopicPartition
-from sidecar.status import LambdaStatus, PartitionStatus, Problem, ProcessStatus
+from sidecar.partitions.vocabulary import State
+from sidecar.partitions.waiting import waits_for
+from sidecar.status import LambdaStatus, PartitionStatus, ProcessStatus
 
 
-def lambda_status(
-    ends: Ends,
-    subscription: Subscription,
-    table: PartitionTable,
-    buffer: FetchBuffer,
-    *,
-    connected: bool,
-    joined: bool,
-    problems: list[Problem],
-    sent: int,
-) -> LambdaStatus:
-    """The status now. It asks Kafka nothing: the ends of the logs are as last heard."""
+def lambda_status(state: LambdaState, ends: Ends, now: float, *, joined: bool) -> LambdaStatus:
+    """The status at ``now``. It asks Kafka nothing: the ends of the logs are as last heard."""
+    table, rebalances = state.table, state.rebalances
     return LambdaStatus(
-        connected=connected,
+        connected=state.connection.connected,
         joined=joined,
-        problems=problems,
-        records_sent=sent,
-        records_fetched=buffer.fetched,
+        problems=state.problems.now,
+        records_sent=state.sender.sent,
+        records_fetched=state.buffer.fetched,
         restarts=table.counts.restarts,
         dead_letters=table.counts.dead_letters,
         hand_overs=table.balance.count,
         reports=table.counts.reports,
         skipped=table.counts.skipped,
         processes=[ProcessStatus(*process) for process in table.processes],
-        partitions=[
-            _partition(p, ends.end(tp), buffer.count(p.lane), subscription)
-            for tp, p in sorted(table.partitions.items())
-        ],
+        partitions=[_partition(state, p, ends.end(tp), now) for tp, p in sorted(table.partitions.items())],
+        group=state.config.group,
+        topics=tuple(state.config.topics),
+        bytes_sent=state.sender.sent_bytes,
+        last_rebalance=rebalances.last,
+        rebalances=dict(rebalances.counts),
     )
 
 
-def _partition(p: Partition, end: int | None, waiting: int, subscription: Subscription) -> PartitionStatus:
+def _partition(state: LambdaState, p: Partition, end: int | None, now: float) -> PartitionStatus:
     holding, offsets, trouble = p.holding, p.offsets, p.trouble
+    window = None if holding is None else holding.window
+    has_leader = state.subscription.has_leader(p.tp)
     return PartitionStatus(
         tp=p.tp,
         state=p.state,
         process_id="" if holding is None else holding.process_id,
-        delivered=None if holding is None else holding.window.delivered,
+        delivered=None if window is None else window.delivered,
         handled=offsets.handled,
         checkpoint=offsets.checkpoint,
         committed=offsets.committed,
         end=end,
-        outstanding=0 if holding is None else holding.window.outstanding,
-        waiting=waiting,
+        outstanding=0 if window is None else window.outstanding,
+        waiting=state.buffer.count(p.lane),
         attempt=trouble.attempt,
-        reason=trouble.reason or _without_leader(subscription, p.tp),
+        reason=trouble.reason or ("" if has_leader else "no broker leads the partition"),
         failing_offset=trouble.failing_offset,
         blocked_since=None if holding is None else holding.blocked_since,
         stalled_since=holding.last_progress_at if holding is not None and holding.stalled else None,
@@ -62,8 +56,15 @@ def _partition(p: Partition, end: int | None, waiting: int, subscription: Subscr
         skipped=p.skipped,
         skipping=() if holding is None else holding.skipping,
         skipping_count=0 if holding is None else holding.skipping_count,
+        state_since=p.state_since,
+        lease_since=None if holding is None else holding.since,
+        oldest_outstanding=None if window is None else window.oldest_sent_at,
+        outstanding_bytes=0 if window is None else window.outstanding_bytes,
+        waiting_bytes=state.buffer.bytes(p.lane),
+        sent_per_second=p.sent.rate(now),
+        done_per_second=p.done.rate(now),
+        last_failure=p.last_failure,
+        waits_for=waits_for(p, has_leader=has_leader, end=end),
+        progress_at=None if holding is None else holding.last_progress_at,
+        next_retry=p.due if p.state is State.BACKING_OFF else None,
     )
-
-
-def _without_leader(subscription: Subscription, tp: TopicPartition) -> str:
-    return "" if subscription.has_leader(tp) else "no broker leads the partition"

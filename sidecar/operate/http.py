@@ -5,7 +5,7 @@ uvicorn and Starlette serve it on the event loop. Each request asks the consumer
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -27,7 +27,7 @@ from sidecar.operate.listening import listen
 from sidecar.operate.metrics import StatusCollector
 from sidecar.partitions.vocabulary import State
 from sidecar.redact import masked
-from sidecar.status import LambdaStatus
+from sidecar.status import SidecarStatus
 
 ASK_TIMEOUT_S = 5.0
 """The consumer threads must answer within this time; otherwise the sidecar counts as not healthy."""
@@ -38,16 +38,14 @@ STOP_GRACE_S = 1
 MAX_REASON_CHARACTERS = 200
 """The shown length of a halted partition's reason: it may be a lambda's exception, and everybody can read it."""
 
-Statuses = Mapping[str, LambdaStatus]
-
 
 class OperateServer:
     """The HTTP server. Made, started and stopped on one event loop."""
 
-    def __init__(self, endpoint: Endpoint, statuses: Callable[[], Awaitable[Statuses]]) -> None:
-        """``statuses`` gives each lambda's status by name; it is awaited for each request."""
+    def __init__(self, endpoint: Endpoint, snapshot: Callable[[], Awaitable[SidecarStatus]]) -> None:
+        """``snapshot`` is awaited for each request."""
         self._endpoint = endpoint
-        self._ask = statuses
+        self._ask = snapshot
         self.address = str(endpoint)
         """Where it listens, as `host:port`; with port 0 the real port is known after ``start``."""
         self._server: _Server | None = None
@@ -102,17 +100,17 @@ class OperateServer:
         app.router.redirect_slashes = False
         return app
 
-    async def _statuses(self) -> Statuses:
+    async def _snapshot(self) -> SidecarStatus:
         async with asyncio.timeout(ASK_TIMEOUT_S):
             return await self._ask()
 
     async def _metrics(self, request: Request) -> Response:
-        statuses = await self._statuses()
+        status = await self._snapshot()
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
 
         def made() -> bytes:
             registry = CollectorRegistry()
-            registry.register(StatusCollector(statuses))
+            registry.register(StatusCollector(status))
             body: bytes = encode(registry)
             return body
 
@@ -120,7 +118,7 @@ class OperateServer:
         return Response(await asyncio.to_thread(made), media_type=content_type)
 
     async def _health(self, request: Request) -> Response:
-        report = health_report(await self._statuses())
+        report = health_report(await self._snapshot())
         # A sidecar that answers is alive; one that can consume is ready. A halted partition is shown, but is no
         # reason for an orchestrator to restart the sidecar.
         good = request.url.path == "/healthz" or report["ready"]
@@ -128,16 +126,17 @@ class OperateServer:
         return Response(body, 200 if good else 503, media_type="application/json")
 
 
-def health_report(statuses: Statuses) -> dict[str, object]:
+def health_report(status: SidecarStatus) -> dict[str, object]:
     """The body of `/healthz` and `/readyz`: whether all lambdas can consume, their problems, halted partitions."""
+    lambdas = status.lambdas
     return {
-        "ready": all(status.ready for status in statuses.values()),
-        "connected": all(status.connected for status in statuses.values()),
-        "problems": {name: masked(status.problem) for name, status in statuses.items() if status.problem},
+        "ready": all(one.ready for one in lambdas.values()),
+        "connected": all(one.connected for one in lambdas.values()),
+        "problems": {name: masked(one.problem) for name, one in lambdas.items() if one.problem},
         "halted": {
             f"{name}/{partition.tp}": masked(partition.reason[:MAX_REASON_CHARACTERS])
-            for name, status in statuses.items()
-            for partition in status.partitions
+            for name, one in lambdas.items()
+            for partition in one.partitions
             if partition.state is State.HALTED
         },
     }

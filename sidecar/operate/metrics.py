@@ -1,13 +1,13 @@
 """Prometheus metrics, made from the lambdas' status at each scrape."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sidecar.logs.sink import SINK
 from sidecar.partitions.vocabulary import State
-from sidecar.status import LambdaStatus, PartitionStatus
+from sidecar.status import LambdaStatus, PartitionStatus, SidecarStatus
 
 
 def _lag(partition: PartitionStatus) -> int | None:
@@ -55,8 +55,8 @@ _PARTITION: tuple[tuple[str, str, Callable[[PartitionStatus], float | None]], ..
 class StatusCollector(Collector):
     """All metrics of the sidecar."""
 
-    def __init__(self, statuses: Mapping[str, LambdaStatus]) -> None:
-        self._statuses = statuses
+    def __init__(self, status: SidecarStatus) -> None:
+        self._status = status
 
     def describe(self) -> list[Metric]:
         """No metrics to check at registration: this is the registry's only collector."""
@@ -66,7 +66,7 @@ class StatusCollector(Collector):
         """The metrics of one scrape."""
         dropped = "Log lines that could not be written."
         yield CounterMetricFamily("kafka_sidecar_log_lines_dropped", dropped, value=SINK.dropped)
-        statuses = self._statuses
+        statuses = self._status.lambdas
         for name, text, count in _COUNTERS:
             counter = CounterMetricFamily(f"kafka_sidecar_{name}", text, labels=["lambda"])
             for lambda_name, status in statuses.items():

@@ -68,7 +68,7 @@ class OperatorActions:
             self._moves.drain(partition, RevokeReason.PAUSED, AfterDrain.PAUSE, seconds, now)
         else:
             self._moves.forget_wait(partition)
-            self._moves.pause_for_operator(partition)
+            self._moves.pause_for_operator(partition, now)
 
     def seek(self, tp: TopicPartition, offset: int, now: float) -> tuple[int, State]:
         """Set the resume offset to ``offset``, which must be in the log. Returns the old one, and the state.
@@ -92,10 +92,10 @@ class OperatorActions:
         partition.offsets.rewind_pending = True
         self.commands.append(Rewind(tp, offset))
         if halts:
-            self._moves.halt(partition, reason, None)
+            self._moves.halt(partition, reason, None, now)
         elif still:
             partition.trouble.reason = reason
-            self._moves.pause_for_operator(partition)
+            self._moves.pause_for_operator(partition, now)
         else:
             self._moves.wait(partition, now)
         return before, partition.state

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from sidecar.partitions.meter import Meter
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
     DeadLetter,
+    FailureKind,
     Lane,
+    LastFailure,
     Lease,
     Limits,
     Pausing,
@@ -119,14 +122,17 @@ class Holding:
     stream: StreamId
     process_id: str
     window: Window
+    since: float
+    """When the lease began."""
+    last_progress_at: float
+    """The time of the last progress, or when the first record became outstanding, if that was later; before both, the
+    lease's beginning."""
     in_flight: int = 0
     """Frames that were handed to the stream and are not written yet."""
     running_since: float | None = None
     """When the lambda sent Ready."""
     pausing: Pausing | None = None
     """In PAUSED: the lambda's request."""
-    last_progress_at: float = 0.0
-    """The time of the last progress, or when the first record became outstanding, if that was later."""
     stalled: bool = False
     blocked_since: float | None = None
     blocked_reported: bool = False
@@ -140,7 +146,7 @@ class Holding:
         """A frame was handed to the stream."""
         if self.window.outstanding == 0:
             self.last_progress_at = now
-        self.window.sent(first, last, count, size, offsets)
+        self.window.sent(first, last, count, size, offsets, now)
         self.in_flight += 1
 
     def pause(self, pausing: Pausing) -> None:
@@ -186,6 +192,8 @@ class Partition:
 
     lane: Lane
     limits: Limits
+    state_since: float
+    """When it entered its state, in seconds of the monotonic clock."""
     state: State = State.RESOLVING
     ordered: Ordered | None = None
     """While RESOLVING: the orders that were in force before the rebalance."""
@@ -205,8 +213,15 @@ class Partition:
     dropped when they are fetched."""
     dead: dict[int, DeadLetter] = field(default_factory=dict)
     """Offsets whose records become dead letters when they are fetched."""
+    under_way: int | None = None
+    """The offset in ``dead`` whose record was given to the dead-letter thread last."""
     skipped: int = 0
     """Records that its lambdas skipped without handling them, since the partition was assigned to us."""
+    last_failure: LastFailure | None = None
+    sent: Meter = field(default_factory=Meter)
+    """Records that were sent to its lambdas."""
+    done: Meter = field(default_factory=Meter)
+    """Records that checkpoints passed."""
 
     @property
     def tp(self) -> TopicPartition:
@@ -241,10 +256,19 @@ class Partition:
         self.skip.clear()
         self.dead.clear()
 
-    def begin(self, lease: Lease, stream: StreamId, process_id: str, due: float) -> None:
+    def enter(self, state: State, now: float) -> None:
+        """The state changes; a state that goes on keeps its time."""
+        if state is not self.state:
+            self.state, self.state_since = state, now
+
+    def failed(self, kind: FailureKind, text: str, offset: int | None, now: float) -> None:
+        """Keep the failure for operators."""
+        self.last_failure = LastFailure(kind, text, offset, now)
+
+    def begin(self, lease: Lease, stream: StreamId, process_id: str, due: float, now: float) -> None:
         """A stream gets the partition: STARTING."""
-        self.state = State.STARTING
-        self.holding = Holding(lease, stream, process_id, Window(self.limits, self.offsets.resume_at))
+        self.enter(State.STARTING, now)
+        self.holding = Holding(lease, stream, process_id, Window(self.limits, self.offsets.resume_at), now, now)
         self.offsets.handled = None
         self.due = due
 
@@ -290,8 +314,9 @@ class Partition:
     def progress(self, progress: Progress, now: float) -> CheckpointOutcome:
         """Apply a checkpoint of the living lease."""
         holding = self.held
-        outstanding = holding.window.outstanding
+        outstanding, records = holding.window.outstanding, holding.window.records
         outcome = self._progress(progress, holding)
+        self.done.add(records - holding.window.records, now)
         if holding.window.outstanding < outstanding:
             holding.last_progress_at = now
         return outcome

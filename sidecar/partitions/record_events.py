@@ -11,6 +11,7 @@ from sidecar.partitions.vocabulary import (
     DeadLetter,
     ErrorAction,
     Failure,
+    FailureKind,
     Lane,
     Policy,
     RevokeReason,
@@ -50,7 +51,9 @@ class RecordEvents:
         now: float,
     ) -> None:
         """A frame of ``count`` records and ``size`` bytes was handed to the stream."""
-        self._lanes[lane].held.sent(first, last, count, size, offsets, now)
+        partition = self._lanes[lane]
+        partition.held.sent(first, last, count, size, offsets, now)
+        partition.sent.add(count, now)
 
     def buffered(self, lane: Lane, now: float) -> None:
         """Records are buffered: check whether the window is full. To be called whenever that may have changed."""
@@ -80,6 +83,7 @@ class RecordEvents:
         """
         partition = self._lanes[lane]
         self._moves.report("error", "record cannot be delivered", partition, offset=offset, reason=reason)
+        partition.failed(FailureKind.UNDELIVERABLE, reason, offset, now)
         failure = Failure(ErrorAction.CRITICAL, offset, "undeliverable", reason)
         if readable and self._moves.limits.policy is Policy.DEAD_LETTER:
             partition.dead[offset] = DeadLetter(failure, partition.trouble.attempt, now, now)
@@ -108,23 +112,27 @@ class RecordEvents:
             return
         reason = f"the dead letter for offset {offset} cannot be written: {error}"
         self._moves.report("error", "dead letter cannot be written: halting", partition, offset=offset, reason=error)
+        partition.failed(FailureKind.DEAD_LETTER, reason, offset, now)
         if partition.lease is not None:
             self._halt_at(partition, offset, reason, seconds, now)
         elif partition.state not in (State.DRAINING, State.HALTED):
             self._moves.forget_wait(partition)
             partition.offsets.rewind_pending = True
             self._commands.append(Rewind(partition.tp, partition.offsets.resume_at))
-            self._moves.halt(partition, reason, offset)
+            self._moves.halt(partition, reason, offset, now)
 
     def waits_for_dead_letter(self, lane: Lane, offset: int) -> None:
         """The next record was given to the dead-letter thread."""
-        self._lanes[lane].trouble.reason = f"waits for the dead letter of offset {offset} to be written"
+        partition = self._lanes[lane]
+        partition.under_way = offset
+        partition.trouble.reason = f"waits for the dead letter of offset {offset} to be written"
 
     def no_such_record(self, lane: Lane, offset: int, seconds: float, now: float) -> None:
         """A lambda failed at an offset where the log has no record: halt, since it would fail again each time."""
         partition = self._lanes[lane]
         del partition.dead[offset]
         reason = f"the lambda failed at offset {offset}, where the log has no record: no dead letter"
+        partition.failed(FailureKind.DEAD_LETTER, reason, offset, now)
         self._moves.report("error", "there is no record at the failing offset: halting", partition, offset=offset)
         self._halt_at(partition, offset, reason, seconds, now)
 

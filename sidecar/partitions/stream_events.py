@@ -9,6 +9,7 @@ from sidecar.partitions.vocabulary import (
     ErrorAction,
     ErrorOutcome,
     Failure,
+    FailureKind,
     Lane,
     Lease,
     Pausing,
@@ -42,7 +43,7 @@ class StreamEvents:
         if partition.lease != lease or partition.state not in (State.STARTING, State.DRAINING):
             self._commands.append(EndStream(stream, EndReason.PROTOCOL, "ready.lease: not the lease of Assigned"))
         elif partition.state is State.STARTING:
-            partition.state = State.RUNNING
+            partition.enter(State.RUNNING, now)
             partition.trouble.reason = ""
             partition.held.running_since = now
             self._moves.untime(partition)
@@ -63,7 +64,8 @@ class StreamEvents:
             if (declined or unasked) and known is not None:
                 self._processes.failed(known.process_id, now, broke=True)  # it would close the next one at once, too
             orderly = declined or reason in (ClosedReason.STOPPED, ClosedReason.REVOKED)
-            self._moves.released(partition, now, f"the lambda closed ({reason.name.lower()})", orderly=orderly)
+            why = f"the lambda closed ({reason.name.lower()})"
+            self._moves.released(partition, now, why, FailureKind.CLOSED, orderly=orderly)
         if known is not None:
             self._moves.remove(known, now)
 
@@ -75,7 +77,7 @@ class StreamEvents:
             return
         if partition is not None:
             self._processes.failed(known.process_id, now, broke=True)
-            self._moves.released(partition, now, "the stream broke", immediate=True)
+            self._moves.released(partition, now, "the stream broke", FailureKind.BROKE, immediate=True)
         self._moves.remove(known, now)
 
     def written(self, stream: StreamId) -> Lane | None:
@@ -121,7 +123,8 @@ class StreamEvents:
         else:
             # A partition that is being released is not halted: the next owner's lambda meets the same failure.
             self._moves.report("warning", "lambda failed", partition, creating=creating, **fields)
-            outcome, seconds = self._moves.released(partition, now, reason, failure=failure)
+            kind = FailureKind.CREATE if creating else FailureKind.FAILED
+            outcome, seconds = self._moves.released(partition, now, reason, kind, failure=failure)
         return outcome, seconds
 
     def pause(self, stream: StreamId, pausing: Pausing, now: float) -> None:
@@ -133,7 +136,7 @@ class StreamEvents:
             self._commands.append(EndStream(stream, EndReason.PROTOCOL, "pause: came before Ready"))
             return
         self._moves.untime(partition)
-        partition.state = State.PAUSED
+        partition.enter(State.PAUSED, now)
         partition.held.pause(pausing)
         partition.trouble.reason = pausing.reason or "paused by its lambda"
         if pausing.retry_after is not None:

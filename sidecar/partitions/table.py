@@ -21,6 +21,7 @@ from sidecar.partitions.stream_events import StreamEvents
 from sidecar.partitions.transitions import Transitions
 from sidecar.partitions.vocabulary import (
     Command,
+    FailureKind,
     Lane,
     Lease,
     Limits,
@@ -65,7 +66,7 @@ class PartitionTable:
 
     # --- events of Kafka ------------------------------------------------------------------------------------
 
-    def assigned(self, tps: Iterable[TopicPartition]) -> None:
+    def assigned(self, tps: Iterable[TopicPartition], now: float) -> None:
         """Kafka assigned these partitions; their resume offsets are not known yet.
 
         With the eager protocol, some of them were assigned to us before: an operator's orders for them stay in force.
@@ -73,7 +74,7 @@ class PartitionTable:
         orders, self._moves.orders = self._moves.orders, {}
         for tp in tps:
             lane = Lane(tp)
-            self.partitions[tp] = self.lanes[lane] = Partition(lane, self.limits, ordered=orders.pop(tp, None))
+            self.partitions[tp] = self.lanes[lane] = Partition(lane, self.limits, now, ordered=orders.pop(tp, None))
         for tp, order in orders.items():
             self._moves.report_end(tp, order)
 
@@ -115,6 +116,7 @@ class PartitionTable:
             partition.is_paused_by_operator,
             partition.trouble.reason,
         )
+        partition.failed(FailureKind.OFFSET_LOST, reason, partition.offsets.resume_at, now)
         if partition.lease is not None:
             leaves = partition.leaves
             self._moves.fence(partition, RevokeReason.SEEK, now, rewind=False)
@@ -127,13 +129,13 @@ class PartitionTable:
             partition.offsets.uncommitted = (
                 False  # if the new offset were committed, the next owner would not notice the loss
             )
-            self._moves.halt(partition, reason, None)
+            self._moves.halt(partition, reason, None, now)
         elif paused:
             partition.trouble.reason = paused_for
-            self._moves.pause_for_operator(partition)
+            self._moves.pause_for_operator(partition, now)
         else:
             self._moves.untime(partition)
-            partition.state = State.RESOLVING  # until the new offset is committed
+            partition.enter(State.RESOLVING, now)  # until the new offset is committed
 
     def revoke(
         self,
@@ -160,7 +162,8 @@ class PartitionTable:
                 self._moves.report_end(tp, order)
             if partition.lease is None:
                 self._moves.forget_wait(partition)
-                partition.state, partition.after_drain = State.DRAINING, AfterDrain.RELEASE
+                partition.enter(State.DRAINING, now)
+                partition.after_drain = AfterDrain.RELEASE
             elif partition.state is State.DRAINING:
                 partition.after_drain = AfterDrain.RELEASE
                 partition.due = min(partition.due or now + seconds, now + seconds)
@@ -272,11 +275,12 @@ class PartitionTable:
         if partition.state is State.STARTING:
             self.processes.failed(stream.process_id, now)
             self._moves.end(stream, f"ready: did not come within {self.limits.ready_timeout:g} s of Assigned")
-            self._moves.released(partition, now, "Ready did not come in time")
+            self._moves.released(partition, now, "Ready did not come in time", FailureKind.LATE)
         else:
             self._moves.report("warning", "drain deadline passed without Closed", partition)
             self._moves.end(stream, "closed: did not come within the deadline of Revoked")
-            self._moves.released(partition, now, "drain deadline")
+            partition.failed(FailureKind.LATE, "Closed did not come before the drain's deadline", None, now)
+            self._moves.released(partition, now, "drain deadline", FailureKind.LATE)
         self._moves.remove(stream, now)
 
     def _report_stalls(self, now: float) -> None:

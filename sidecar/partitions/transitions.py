@@ -23,6 +23,7 @@ from sidecar.partitions.vocabulary import (
     ErrorOutcome,
     Exit,
     Failure,
+    FailureKind,
     Lane,
     Lease,
     Level,
@@ -92,9 +93,9 @@ class Transitions:
         partition.skip = {offset for offset in order.skip if offset >= partition.offsets.resume_at}
         if order.is_paused:
             partition.trouble.reason = order.reason
-            self.pause_for_operator(partition)
+            self.pause_for_operator(partition, now)
         elif order.is_halted and same_offset:
-            self.halt(partition, order.reason, order.failing_offset)
+            self.halt(partition, order.reason, order.failing_offset, now)
         else:
             partition.trouble.reason = ""
             self.wait(partition, now)
@@ -106,7 +107,7 @@ class Transitions:
             self.commands.append(Report("warning", event, tp, None, {"reason": order.reason}))
 
     def wait(self, partition: Partition, now: float) -> None:
-        partition.state = State.WAITING
+        partition.enter(State.WAITING, now)
         self.untime(partition)
         self.waiting[partition.lane] = None
         self.match(now)
@@ -125,7 +126,7 @@ class Transitions:
                 return
             del self.waiting[lane]
             lease = self._new_lease()
-            partition.begin(lease, stream.id, stream.process_id, now + self.limits.ready_timeout)
+            partition.begin(lease, stream.id, stream.process_id, now + self.limits.ready_timeout, now)
             self.timed[lane] = partition
             self.leases[lease] = partition
             self.processes.give(stream, lane)
@@ -164,7 +165,7 @@ class Transitions:
         holding = partition.held
         assert holding.pausing is not None
         number, holding.pausing = holding.pausing.number, None
-        partition.state = State.RUNNING
+        partition.enter(State.RUNNING, now)
         partition.trouble.reason = ""
         holding.last_progress_at = now
         self.untime(partition)
@@ -175,7 +176,7 @@ class Transitions:
 
     def drain(self, partition: Partition, reason: RevokeReason, then: AfterDrain, seconds: float, now: float) -> None:
         stream = self.stream_of(partition)
-        partition.state = State.DRAINING
+        partition.enter(State.DRAINING, now)
         partition.held.pausing = None
         partition.after_drain = then
         partition.due = now + seconds
@@ -202,6 +203,7 @@ class Transitions:
         partition: Partition,
         now: float,
         why: str,
+        kind: FailureKind,
         *,
         orderly: bool = False,
         immediate: bool = False,
@@ -219,6 +221,8 @@ class Transitions:
             self.end_lease(partition)
             self.after(partition, now, lease, why)
             return ErrorOutcome.RESTARTING, 0.0
+        offset = None if failure is None else failure.offset
+        partition.failed(kind, why, offset, now)
         limits = self.limits
         if partition.is_well(now):
             partition.trouble.recovered()
@@ -234,7 +238,7 @@ class Transitions:
             self.wait(partition, now)
             return ErrorOutcome.RESTARTING, 0.0
         seconds = delay(partition.trouble.failures, limits.backoff_first, limits.backoff_most, self._jitter)
-        partition.state = State.BACKING_OFF
+        partition.enter(State.BACKING_OFF, now)
         partition.due = now + seconds
         self.timed[partition.lane] = partition
         waits = {"attempt": partition.trouble.attempt, "seconds": round(seconds, 3)}
@@ -248,9 +252,9 @@ class Transitions:
             case AfterDrain.RELEASE:
                 self.balance.gone(partition)
             case AfterDrain.HALT:
-                self.halt(partition, partition.trouble.reason, partition.trouble.failing_offset)
+                self.halt(partition, partition.trouble.reason, partition.trouble.failing_offset, now)
             case AfterDrain.PAUSE:
-                self.pause_for_operator(partition)
+                self.pause_for_operator(partition, now)
             case AfterDrain.WAIT:
                 partition.trouble.reason = ""
                 self.report("info", "partition waits for a lambda", partition, lease=lease, reason=why)
@@ -259,6 +263,7 @@ class Transitions:
     def critical(self, partition: Partition, failure: Failure, reason: str, now: float) -> ErrorOutcome:
         """Apply the policy. A dead letter needs a record that was delivered and is not checkpointed."""
         lease, policy = partition.lease, self.limits.policy
+        partition.failed(FailureKind.CRITICAL, reason, failure.offset, now)
         letter = DeadLetter(failure, partition.trouble.attempt, partition.trouble.first_failed_at or now, now)
         if policy is Policy.DEAD_LETTER and failure.offset is not None and partition.is_delivered(failure.offset):
             # It is written when it is fetched again, after the rewind: records before it are not processed yet.
@@ -277,7 +282,7 @@ class Transitions:
         event = "partition halted: critical error of the lambda"
         self.report("error", event, partition, reason=reason, **failure.fields())
         self.end_lease(partition)
-        self.halt(partition, reason, failure.offset)
+        self.halt(partition, reason, failure.offset, now)
         return self.exit_or_halt(partition, reason)
 
     def exit_or_halt(self, partition: Partition, reason: str) -> ErrorOutcome:
@@ -286,17 +291,17 @@ class Transitions:
         self.commands.append(Exit(f"{partition.tp}: {reason}"))
         return ErrorOutcome.EXITING
 
-    def halt(self, partition: Partition, reason: str, offset: int | None) -> None:
+    def halt(self, partition: Partition, reason: str, offset: int | None, now: float) -> None:
         self.balance.gone(partition)
-        partition.state = State.HALTED
+        partition.enter(State.HALTED, now)
         self.untime(partition)
         partition.trouble.reason = reason
         partition.trouble.failing_offset = offset
 
-    def pause_for_operator(self, partition: Partition) -> None:
+    def pause_for_operator(self, partition: Partition, now: float) -> None:
         """Put it into an operator's pause: no stream holds it."""
         self.balance.gone(partition)
-        partition.state = State.PAUSED
+        partition.enter(State.PAUSED, now)
         self.untime(partition)
 
     # --- streams ----------------------------------------------------------------------------------------------

@@ -76,6 +76,47 @@ class State(IntEnum):
     PAUSED = 8
 
 
+class FailureKind(IntEnum):
+    """What kind of failure (numbers of ``admin.proto``)."""
+
+    FAILED = 1
+    CRITICAL = 2
+    CREATE = 3
+    BROKE = 4
+    LATE = 5
+    CLOSED = 6
+    UNDELIVERABLE = 7
+    DEAD_LETTER = 8
+    OFFSET_LOST = 9
+
+
+class WaitsFor(IntEnum):
+    """What the next step of a partition waits for (numbers of ``admin.proto``, which explains them)."""
+
+    RECORDS = 1
+    FETCH = 2
+    PROCESS = 3
+    READY = 4
+    LAMBDA = 5
+    CHECKPOINT = 6
+    RETRY = 7
+    RESUME = 8
+    PAUSE = 9
+    DRAIN = 10
+    OFFSET = 11
+    LEADER = 12
+    DEAD_LETTER = 13
+
+
+class RebalanceKind(IntEnum):
+    """What a rebalance did with partitions of ours (numbers of ``admin.proto``)."""
+
+    ASSIGNED = 1
+    REVOKED = 2
+    LOST = 3
+    LEFT = 4
+
+
 class Policy(StrEnum):
     """What the sidecar does after a critical error."""
 
@@ -225,6 +266,18 @@ class Failure:
             "stack": self.stack,
         }
         return {name: value for name, value in found.items() if value not in (None, "")}
+
+
+@dataclass(frozen=True, slots=True)
+class LastFailure:
+    """The last failure of a partition, for operators."""
+
+    kind: FailureKind
+    text: str
+    offset: int | None
+    """Of the record, if the failure named one."""
+    at: float
+    """Seconds of the monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True)

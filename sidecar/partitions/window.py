@@ -21,6 +21,7 @@ class _Frame:
     count: int
     size: int
     offsets: Sequence[int] | None  # None: consecutive
+    sent_at: float
 
 
 class Window:
@@ -64,6 +65,11 @@ class Window:
         """Bytes of serialized frames that count towards the window."""
         return self._bytes - self._beyond_bytes
 
+    @property
+    def oldest_sent_at(self) -> float | None:
+        """When the first record after the checkpoint was sent; None: no record is outstanding."""
+        return self._frames[0].sent_at if self.outstanding else None
+
     def room(self) -> int:
         """How many records may be sent now; 0: the window is full."""
         outstanding = self.outstanding
@@ -74,9 +80,12 @@ class Window:
             return 0
         return max(least, self._limits.window_messages - outstanding)
 
-    def sent(self, first: int, last: int, count: int, size: int, offsets: Sequence[int] | None) -> None:
-        """Add a frame of ``count`` records and ``size`` bytes; ``offsets`` is None when they are consecutive."""
-        self._frames.append(_Frame(first, last, count, size, offsets))
+    def sent(self, first: int, last: int, count: int, size: int, offsets: Sequence[int] | None, now: float) -> None:
+        """Add a frame of ``count`` records and ``size`` bytes; ``offsets`` is None when they are consecutive.
+
+        ``now`` is when, in seconds.
+        """
+        self._frames.append(_Frame(first, last, count, size, offsets, now))
         self.records += count
         self._bytes += size
         self.delivered = last

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from itertools import islice
+from time import monotonic
 from typing import TypeAlias, cast
 
 import grpc
@@ -94,6 +95,8 @@ class Calls:
     def _stream(self, lease: Lease, peer: str) -> Stream | None:
         """The stream with this lease; ``peer`` is remembered as its caller."""
         stream = self._leases.get(lease)
+        if stream is not None:
+            stream.seen = monotonic()
         if stream is not None and is_one_connection(peer):
             self._callers.pop(peer, None)
             self._callers[peer] = stream.about  # put last: the first has the oldest call

@@ -8,8 +8,8 @@ import asyncio
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ from sidecar.server.refusals import Context, Refusals, Refused, abort, is_one_co
 from sidecar.server.runtime import LambdaRuntime
 from sidecar.server.silent import Silent
 from sidecar.server.stream import Stream
+from sidecar.status import ProcessStatus
 from sidecar.version import VERSION
 
 MAX_SPARES = 4
@@ -97,6 +98,29 @@ class LambdaHost:
         self.arrivals = Arrivals(self.refusals)
         self._calls = Calls(lambdas, self._leases, self.refusals, self.arrivals)
         self.processes: dict[str, ProcessInfo] = {}
+
+    def introduce(self, lambda_name: str, processes: Iterable[ProcessStatus]) -> list[ProcessStatus]:
+        """Add what the streams of these processes of one lambda tell."""
+        streams: dict[str, list[Stream]] = {}
+        for stream in self._streams.values():
+            if stream.lambda_name == lambda_name:
+                streams.setdefault(stream.process_id, []).append(stream)
+        return [self._introduce(process, streams.get(process.process_id, [])) for process in processes]
+
+    def _introduce(self, status: ProcessStatus, streams: list[Stream]) -> ProcessStatus:
+        info = self.processes.get(status.process_id)
+        if info is None or not streams:  # it has just ended
+            return replace(status, instance=status.process_id)
+        return replace(
+            status,
+            instance=info.instance,
+            pid=info.pid,
+            client=info.client,
+            lambda_version=info.lambda_version,
+            peer=streams[0].peer,
+            connected_since=min(stream.began for stream in streams),
+            last_seen=max(stream.seen for stream in streams),
+        )
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The service for a gRPC server. All messages are passed as bytes."""

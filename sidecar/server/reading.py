@@ -70,6 +70,7 @@ class Reader:
     def _pass_on(self, frame: pb.LambdaFrame) -> bool:
         """Pass a frame on to the thread. Returns whether it was the last one."""
         stream = self._stream
+        stream.seen = monotonic()
         kind = frame.WhichOneof("frame")
         if kind == "available" and not self._available:
             self._available = True

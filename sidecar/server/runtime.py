@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.mail.boxes import Mailbox
 from sidecar.producing.lambda_producer import LambdaProducer
-from sidecar.status import Problem
+from sidecar.status import Problem, SupervisedStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +24,4 @@ class Own(NamedTuple):
     problems: list[Problem]
     process_exits: int
     """How often a process of `command` ended by itself."""
+    supervised: tuple[SupervisedStatus, ...] = ()

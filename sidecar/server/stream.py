@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 
 import grpc
 
@@ -44,6 +45,8 @@ class Stream:
         self.lambda_name = offer.lambda_name
         self.process_id = offer.process_id
         self.lease: Lease | None = None
+        self.seen = self.began = monotonic()
+        """The time of the client's last frame, or of its last call with this lease."""
         self.fenced = False
         """The lease is dead although the stream goes on: after an error, a seek, or the partition's loss."""
         self.producing = False

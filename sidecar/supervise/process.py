@@ -11,9 +11,10 @@ import asyncio
 import random
 import signal
 from asyncio.subprocess import PIPE, Process
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
@@ -23,7 +24,7 @@ from sidecar.config.lambdas import LambdaConfig
 from sidecar.logs import get_logger
 from sidecar.partitions.backoff import delay
 from sidecar.redact import masked
-from sidecar.status import Problem
+from sidecar.status import ExitStatus, Problem, SupervisedStatus
 from sidecar.supervise.guard import guarded
 from sidecar.tasks import Tasks
 
@@ -40,6 +41,9 @@ MAX_LINE_BYTES = 64 * 1024
 
 MAX_PROBLEMS = 3
 """Failing processes of one lambda that are reported one by one; the others are one problem."""
+
+MAX_SHOWN_EXITS = 10
+"""Ends of one process that its status shows."""
 
 MAX_SHOWN_CHARACTERS = 200
 """The shown length of a process's last line on stderr, in its problem."""
@@ -65,6 +69,7 @@ class Record:
     """The time of the first of these ends."""
     began: float = 0.0
     next_start: float | None = None
+    last_exits: deque[ExitStatus] = field(default_factory=lambda: deque(maxlen=MAX_SHOWN_EXITS))
 
     def begins(self, now: float) -> None:
         """The process is started."""
@@ -84,11 +89,17 @@ class Record:
         self.failures = 1 if now - self.began > HEALTHY_AFTER_S else self.failures + 1
         self.since = now if self.failures == 1 else self.since
         self.how, self.last_end = how, self.last_line
+        line = masked(self.last_line[:MAX_SHOWN_CHARACTERS])
+        self.last_exits.append(ExitStatus(now, how, now - self.began, line))
         return self.failures
+
+    def failures_at(self, now: float) -> int:
+        """Ends in a row, each soon after its start; 0: it is well."""
+        return 0 if self.next_start is None and now - self.began > HEALTHY_AFTER_S else self.failures
 
     def problem(self, now: float) -> str:
         """What is wrong with the process, as a sentence; empty when nothing is."""
-        if not self.failures or (self.next_start is None and now - self.began > HEALTHY_AFTER_S):
+        if not self.failures_at(now):
             return ""
         often = f", {self.failures} times in a row" if self.failures > 1 else ""
         said = f"; its last line on stderr: {masked(self.last_end[:MAX_SHOWN_CHARACTERS])}" if self.last_end else ""
@@ -135,6 +146,23 @@ class Supervisor:
             since = min(one.since for one in found[MAX_PROBLEMS:])
             found[MAX_PROBLEMS:] = [Problem("process:others", text, since, blocks=False)]
         return found
+
+    def status(self) -> tuple[SupervisedStatus, ...]:
+        """Each process, for operators."""
+        now = monotonic()
+        return tuple(
+            SupervisedStatus(
+                instance=record.instance,
+                program=record.program,
+                pid=process.pid if (process := self._running.get(record.instance)) is not None else 0,
+                since=record.began if record.next_start is None else record.last_exits[-1].at,
+                exits=record.exits,
+                failures=record.failures_at(now),
+                next_start=record.next_start,
+                last_exits=tuple(record.last_exits),
+            )
+            for record in self._records
+        )
 
     def restart_none(self) -> None:
         """Do not restart processes that end from now on."""

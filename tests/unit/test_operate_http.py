@@ -14,68 +14,41 @@ import pytest
 
 from sidecar.config import Endpoint, parse_endpoint
 from sidecar.operate import connection, http as operate
-from sidecar.partitions.vocabulary import State, TopicPartition
-from sidecar.status import LambdaStatus, PartitionStatus, Problem, ProcessStatus
+from sidecar.partitions.vocabulary import State
+from sidecar.status import LambdaStatus, PartitionStatus, Problem, ProcessStatus, SidecarStatus
+from tests.unit.snapshots import lambda_status, partition_status, sidecar_status
 from tests.unit.waiting import until
 
 PATIENCE = 60.0
 ANY_PORT = Endpoint("127.0.0.1", 0)
 
 
-def partition(number: int, **fields: Any) -> PartitionStatus:
-    given: dict[str, Any] = {
-        "tp": TopicPartition("raw", number),
-        "state": State.RUNNING,
-        "process_id": "p1",
-        "delivered": 9,
-        "handled": 8,
-        "checkpoint": 7,
-        "committed": 8,
-        "end": 20,
-        "outstanding": 2,
-        "waiting": 3,
-        "attempt": 1,
-        "reason": "",
-        "failing_offset": None,
-        "blocked_since": None,
-        "stalled_since": None,
-        "resumes_at": None,
-    }
-    return PartitionStatus(**{**given, **fields})
-
-
 def status(*partitions: PartitionStatus, **fields: Any) -> LambdaStatus:
     given: dict[str, Any] = {
-        "connected": True,
-        "joined": True,
-        "problems": [],
         "records_sent": 10,
         "records_fetched": 12,
         "restarts": 1,
-        "dead_letters": 0,
-        "hand_overs": 0,
-        "reports": 0,
         "processes": [ProcessStatus("p1", len(partitions), True)],
     }
-    return LambdaStatus(**{**given, **fields}, partitions=list(partitions))
+    return lambda_status(**{**given, **fields}, partitions=list(partitions))
 
 
-HALTED = partition(1, state=State.HALTED, reason="bad record", failing_offset=8, blocked_since=5.0)
-UNKNOWN = partition(2, checkpoint=None, committed=None, end=None)
+HALTED = partition_status(1, state=State.HALTED, reason="bad record", failing_offset=8, blocked_since=5.0)
+UNKNOWN = partition_status(2, checkpoint=None, committed=None, end=None)
 
 
 class Operator:
     """A running endpoint, its statuses, and requests to it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.statuses: dict[str, LambdaStatus] = {"deli": status(partition(0))}
+        self.statuses: dict[str, LambdaStatus] = {"deli": status(partition_status(0))}
         self.answers = asyncio.Event()
         self.answers.set()
         self.server = operate.OperateServer(endpoint, self._ask)
 
-    async def _ask(self) -> operate.Statuses:
+    async def _ask(self) -> SidecarStatus:
         await self.answers.wait()
-        return self.statuses
+        return sidecar_status(self.statuses)
 
     @property
     def place(self) -> tuple[str, int]:
@@ -154,7 +127,7 @@ async def test_without_kafka_the_sidecar_is_alive_and_not_ready() -> None:
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 async def test_halted_partitions_are_shown_and_no_reason_to_restart(path: str) -> None:
     async with running() as operator:
-        operator.statuses["deli"] = status(partition(0), HALTED)
+        operator.statuses["deli"] = status(partition_status(0), HALTED)
         report = {"ready": True, "connected": True, "problems": {}, "halted": {"deli/raw/1": "bad record"}}
         assert await operator.report(path) == (200, report)
 
@@ -176,8 +149,11 @@ async def test_the_metrics_of_a_lambda() -> None:
             "process_exits": 9,
             "skipped": 10,
         }
-        skips = partition(2, skipping=("a", "b"), skipping_count=2), partition(3, skipping=("c",), skipping_count=11)
-        deli = status(partition(0), HALTED, *skips, **counts)
+        skips = (
+            partition_status(2, skipping=("a", "b"), skipping_count=2),
+            partition_status(3, skipping=("c",), skipping_count=11),
+        )
+        deli = status(partition_status(0), HALTED, *skips, **counts)
         away = Problem("connection", "no broker", 1.0)
         operator.statuses = {"deli": deli, "scribe": status(connected=False, problems=[away])}
         shown = await samples(operator)
@@ -210,8 +186,10 @@ async def test_the_metrics_of_a_lambda() -> None:
 
 async def test_the_metrics_of_a_partition() -> None:
     async with running() as operator:
-        paused = partition(4, state=State.PAUSED, stalled_since=5.0)
-        operator.statuses = {"deli": status(partition(0), HALTED, UNKNOWN, partition(3, committed=21), paused)}
+        paused = partition_status(4, state=State.PAUSED, stalled_since=5.0)
+        operator.statuses = {
+            "deli": status(partition_status(0), HALTED, UNKNOWN, partition_status(3, committed=21), paused)
+        }
         shown = await samples(operator)
 
     def of(number: int) -> dict[str, float]:
@@ -407,7 +385,7 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
 async def test_a_client_that_does_not_read_the_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "READ_DEADLINE_S", 0.05)
     async with running() as operator:
-        operator.statuses = {"deli": status(*(partition(number) for number in range(2000)))}
+        operator.statuses = {"deli": status(*(partition_status(number) for number in range(2000)))}
 
         def deaf() -> bool:
             with socket.socket() as one:
@@ -458,5 +436,5 @@ async def test_a_problem_that_blocks_nothing_leaves_the_sidecar_ready() -> None:
     async with running() as operator:
         for blocks, expected in ((False, [200, 200]), (True, [200, 503])):
             problem = Problem("process:0", "it crashed", 1.0, blocks=blocks)
-            operator.statuses = {"deli": status(partition(0), problems=[problem])}
+            operator.statuses = {"deli": status(partition_status(0), problems=[problem])}
             assert [(await operator.get(path))[0] for path in ("/healthz", "/readyz")] == expected

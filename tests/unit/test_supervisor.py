@@ -135,3 +135,35 @@ def test_the_problem_is_over_after_a_healthy_run() -> None:
     assert record.problem(108.0).endswith("; it runs again for 3 s")
     assert record.problem(105.0 + process.HEALTHY_AFTER_S + 1) == ""
     assert record.ended("ended with exit code 1", 200.0) == 1, "it is the first again"
+
+
+async def test_the_history_of_a_process() -> None:
+    program = "import sys; sys.stderr.write('no database at mongodb://me:hunter2@db\\n'); sys.exit(3)"
+    async with supervised(sys.executable, "-c", program, instances=2) as (supervisor, _):
+        await until(lambda: all(one.exits >= 3 for one in supervisor.status()), timeout=60)
+        first, second = supervisor.status()
+    assert (first.instance, second.instance, first.program) == (0, 1, sys.executable)
+    assert first.failures == first.exits == len(first.last_exits)
+    assert all(one.how == "ended with exit code 3" for one in first.last_exits)
+    assert first.last_exits[-1].last_line == "no database at mongodb://me:****@db"
+    times = [one.at for one in first.last_exits]
+    assert times == sorted(times)
+    assert all(one.ran > 0 for one in first.last_exits)
+
+
+async def test_a_process_that_runs_has_a_pid_and_no_history() -> None:
+    async with supervised("sleep", "60") as (supervisor, _):
+        await until(lambda: supervisor.status()[0].pid, timeout=30)
+        (status,) = supervisor.status()
+    assert (status.exits, status.failures, status.next_start, status.last_exits) == (0, 0, None, ())
+
+
+def test_only_the_latest_ends_are_kept() -> None:
+    record = process.Record(0, "x")
+    for number in range(25):
+        record.begins(float(number))
+        record.ended(f"end {number}", number + 0.5)
+    assert [one.how for one in record.last_exits] == [f"end {number}" for number in range(15, 25)]
+    assert record.failures_at(30.0) == 25
+    record.begins(30.0)
+    assert record.failures_at(100.0) == 0

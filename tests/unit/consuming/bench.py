@@ -150,7 +150,7 @@ class Bench:
     def assign(self, *tps: TopicPartition, at: int = 0) -> None:
         """Kafka gives these; they start at this offset, which is committed."""
         self.client.source.lead(tps)
-        self.table.assigned(tps)
+        self.table.assigned(tps, self.now)
         for tp in tps:
             self.table.resolved(tp, at, self.now, committed=True)
 

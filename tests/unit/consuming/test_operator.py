@@ -243,7 +243,7 @@ def test_a_partition_that_goes_while_kafka_is_asked_is_not_moved(bench: Bench) -
     bench.broker.holds = True
     seek(bench, letters.SeekTo("earliest"))
     bench.table.lost([P0], 0.0)
-    bench.table.assigned([P0])
+    bench.table.assigned([P0], bench.now)
     bench.broker.answer()
     assert refusal(bench).kind == "unknown"
     assert bench.consumer.committed == []

@@ -69,7 +69,7 @@ def test_the_eager_protocol_leaves_a_position_that_is_not_known_to_the_client(so
     bench = made(source, cooperative=False)
     bench.turns.rebalances.forget([P1])
     bench.table.forget([P1])
-    bench.table.assigned([P1])
+    bench.table.assigned([P1], bench.now)
     bench.consumer.seekable = False
     bench.client.positions.rewind(P0, 3)
     assert bench.consumer.moves == [{0: 3, 1: OFFSET_STORED}]

@@ -34,7 +34,7 @@ def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Be
 def assigned(bench: Bench, *tps: TopicPartition) -> None:
     """Kafka gives these."""
     bench.client.source.lead(tps)
-    bench.table.assigned(tps)
+    bench.table.assigned(tps, bench.now)
     bench.client.resolving.assigned(tps)
 
 

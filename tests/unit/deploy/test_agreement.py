@@ -35,6 +35,7 @@ from tests.unit.deploy.manifests import (
     values,
 )
 from tests.unit.deploy.test_schemas import wrong_values
+from tests.unit.snapshots import sidecar_status
 
 LABELS = {"lambda", "topic", "partition", "kind"}
 
@@ -51,7 +52,10 @@ def read_config(example: str, pod: Manifest, folder: Path) -> Config:
 
 def metrics() -> set[str]:
     """The names of all series."""
-    return {f"{one.name}_total" if one.type == "counter" else one.name for one in StatusCollector({}).collect()}
+    return {
+        f"{one.name}_total" if one.type == "counter" else one.name
+        for one in StatusCollector(sidecar_status({})).collect()
+    }
 
 
 def queries() -> list[str]:

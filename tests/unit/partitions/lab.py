@@ -48,7 +48,7 @@ class Lab:
 
     def own(self, *tps: TopicPartition, at: int = 0) -> None:
         """Kafka gives partitions, and says where they start."""
-        self.table.assigned(tps)
+        self.table.assigned(tps, self.now)
         for tp in tps:
             self.table.resolved(tp, at, self.now, committed=True)
 

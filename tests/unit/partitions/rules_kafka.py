@@ -31,7 +31,7 @@ class KafkaRules(Thread):
         others = [tp for tp in TPS if tp not in self.mine]
         tp = others[pick % len(others)]
         self.mine[tp] = Account(self.limits, self.logs[tp], Reader(self.logs[tp].start()))
-        self.table.assigned([tp])
+        self.table.assigned([tp], self.now)
         self.obey()
 
     @precondition(lambda self: self._unresolved())

@@ -26,7 +26,7 @@ FIRST = Limits().backoff_first
 
 def test_a_partition_waits_for_a_stream_then_starts_at_its_resume_offset() -> None:
     lab = Lab()
-    lab.table.assigned([P0])
+    lab.table.assigned([P0], lab.now)
     assert lab.state() is State.RESOLVING
     lab.offer(1)
     assert lab.seen() == []  # where to start is not known yet

@@ -34,7 +34,7 @@ def test_a_checkpoint_moves_the_resume_offset_and_must_be_committed() -> None:
 
 def test_a_resolved_start_must_be_committed_unless_kafka_has_it() -> None:
     lab = Lab()
-    lab.table.assigned([P0])
+    lab.table.assigned([P0], lab.now)
     assert lab.partition().offsets.to_commit() is None
     lab.table.resolved(P0, 3, lab.now, committed=False)
     assert lab.partition().offsets.to_commit() == 3

@@ -69,7 +69,7 @@ def test_a_partition_without_a_lambda_is_released_at_once() -> None:
     lease = lab.run(P0)
     lab.fail(lease)
     lab.own(P1)
-    lab.table.assigned([P2])
+    lab.table.assigned([P2], lab.now)
     lab.table.revoke([P0, P1, P2], REBALANCE, 2.0, lab.now)
     assert not lab.table.held()
     lab.seen()

@@ -13,7 +13,7 @@ def rebalance(lab: Lab, tps: list[TopicPartition], back: list[TopicPartition], a
     lab.table.revoke(tps, REBALANCE, 1.0, lab.now, may_return=True)
     lab.wait(2.0)
     lab.table.forget(tps)
-    lab.table.assigned(back)
+    lab.table.assigned(back, lab.now)
     reports = lab.commands(Report)
     for tp in back:
         lab.table.resolved(tp, at, lab.now, committed=True)
@@ -52,7 +52,7 @@ def test_a_pause_stays_in_force_when_a_rebalance_comes_before_the_resume_offset_
     lab = paused()
     lab.table.revoke([P0], REBALANCE, 1.0, lab.now, may_return=True)
     lab.table.forget([P0])
-    lab.table.assigned([P0])
+    lab.table.assigned([P0], lab.now)
     rebalance(lab, [P0], [P0])
     assert lab.state() is State.PAUSED
 

@@ -138,7 +138,7 @@ def test_pause_is_refused_while_halted_resolving_or_draining() -> None:
     with pytest.raises(OrderRefused, match="is not assigned") as caught:
         pause(lab)
     assert caught.value.kind == "unknown"
-    lab.table.assigned([P0])
+    lab.table.assigned([P0], lab.now)
     drained = running()
     drained.table.revoke([P0], RevokeReason.REBALANCE, DRAIN, drained.now)
     for one, word in ((lab, "resolving"), (halted(), "halted"), (drained, "draining")):
@@ -279,7 +279,7 @@ def test_a_hand_over_continues_from_the_new_offset_of_a_seek() -> None:
 def test_seek_is_refused_while_resolving_or_being_released(state: str) -> None:
     lab = running()
     if state == "resolving":
-        lab.table.assigned([P1])
+        lab.table.assigned([P1], lab.now)
     lab.table.revoke([P0], RevokeReason.REBALANCE, DRAIN, lab.now)
     with pytest.raises(OrderRefused, match=f"cannot be moved while it is {state}"):
         lab.table.operator.seek(P1 if state == "resolving" else P0, 3, lab.now)

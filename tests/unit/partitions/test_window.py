@@ -62,7 +62,7 @@ def send(window: Window, naive: Naive, gaps: list[int], size: int) -> None:
         offset += gap + 1
         offsets.append(offset)
     consecutive = offsets[-1] - offsets[0] + 1 == len(offsets)
-    window.sent(offsets[0], offsets[-1], len(offsets), size, None if consecutive else offsets)
+    window.sent(offsets[0], offsets[-1], len(offsets), size, None if consecutive else offsets, 0.0)
     naive.frames.append(Sent(offsets, size))
 
 
@@ -130,15 +130,15 @@ def test_bytes_of_even_records_are_exact_inside_a_frame(gaps: list[int], each: i
 
 def test_gaps_between_offsets_do_not_use_up_the_window() -> None:
     window = Window(Limits(window_messages=3), 0)
-    window.sent(0, 4000, 2, 20, [0, 4000])
+    window.sent(0, 4000, 2, 20, [0, 4000], 0.0)
     assert window.room() == 1
-    window.sent(9000, 9000, 1, 10, None)
+    window.sent(9000, 9000, 1, 10, None, 0.0)
     assert window.room() == 0
 
 
 def test_completed_beyond_makes_room_until_the_next_checkpoint() -> None:
     window = Window(Limits(window_messages=10), 0)
-    window.sent(0, 9, 10, 100, None)
+    window.sent(0, 9, 10, 100, None, 0.0)
     assert window.room() == 0
     window.completed(9, 90)
     assert (window.outstanding, window.outstanding_bytes, window.room()) == (1, 10, 9)
@@ -152,7 +152,7 @@ def test_completed_beyond_makes_room_until_the_next_checkpoint() -> None:
 def test_no_setting_stops_a_partition_with_nothing_outstanding(limits: Limits) -> None:
     window = Window(limits, 7)
     assert window.room() >= 1
-    window.sent(7, 7, 1, 50, None)
+    window.sent(7, 7, 1, 50, None, 0.0)
     assert window.room() == 0
     window.checkpoint(7)
     assert window.room() >= 1
@@ -160,17 +160,17 @@ def test_no_setting_stops_a_partition_with_nothing_outstanding(limits: Limits) -
 
 def test_more_completed_than_was_sent_counts_as_all_of_it() -> None:
     window = Window(Limits(window_messages=10), 0)
-    window.sent(0, 4, 5, 50, None)
+    window.sent(0, 4, 5, 50, None, 0.0)
     window.completed(1_000_000, 2**60)
     assert (window.outstanding, window.outstanding_bytes) == (0, 0)
 
 
 def test_the_span_stops_a_window_that_completed_beyond_keeps_open() -> None:
     window = Window(Limits(window_messages=100, window_span=1000), 0)
-    window.sent(0, 99, 100, 1000, None)
+    window.sent(0, 99, 100, 1000, None, 0.0)
     window.completed(99, 990)
     assert window.room() == 99
-    window.sent(100, 1000, 2, 20, [100, 1000])
+    window.sent(100, 1000, 2, 20, [100, 1000], 0.0)
     window.completed(101, 1010)
     assert window.outstanding == 1
     assert window.room() == 0
@@ -180,6 +180,6 @@ def test_the_span_stops_a_window_that_completed_beyond_keeps_open() -> None:
 
 def test_the_span_holds_for_a_client_that_claims_to_have_completed_everything() -> None:
     window = Window(Limits(window_messages=100, window_span=1000), 0)
-    window.sent(0, 1000, 2, 20, [0, 1000])
+    window.sent(0, 1000, 2, 20, [0, 1000], 0.0)
     window.completed(2, 20)  # without a checkpoint: all of it would come again after a crash
     assert window.room() <= 1

@@ -58,7 +58,7 @@ def follow(window: Window, naive: Naive, step: tuple[object, ...]) -> None:
                 offsets.append(offset)
             consecutive = offsets[-1] - offsets[0] + 1 == len(offsets)
             size = EACH * len(offsets)
-            window.sent(offsets[0], offsets[-1], len(offsets), size, None if consecutive else offsets)
+            window.sent(offsets[0], offsets[-1], len(offsets), size, None if consecutive else offsets, 0.0)
             naive.records += offsets
             naive.furthest = max(naive.furthest or 0, offsets[-1])
         case ("checkpoint", float(part)) if naive.left:
@@ -115,19 +115,19 @@ def test_room_keeps_every_limit(steps: list[tuple[object, ...]], messages: int, 
 )
 def test_a_rewind_cuts_frames_of_both_kinds(offset: int, records: int, size: int, delivered: int | None) -> None:
     window = Window(WIDE, 0)
-    window.sent(0, 1, 2, 20, None)
-    window.sent(3, 9, 2, 20, [3, 9])
-    window.sent(10, 13, 3, 30, [10, 12, 13])
+    window.sent(0, 1, 2, 20, None, 0.0)
+    window.sent(3, 9, 2, 20, [3, 9], 0.0)
+    window.sent(10, 13, 3, 30, [10, 12, 13], 0.0)
     window.rewind(offset)
     assert (window.records, window.outstanding_bytes, window.delivered) == (records, size, delivered)
 
 
 def test_what_is_sent_again_counts_again() -> None:
     window = Window(Limits(window_messages=10), 0)
-    window.sent(0, 9, 10, 100, None)
+    window.sent(0, 9, 10, 100, None, 0.0)
     window.rewind(4)
     assert window.room() == 6
-    window.sent(4, 9, 6, 60, None)
+    window.sent(4, 9, 6, 60, None, 0.0)
     assert (window.room(), window.outstanding) == (0, 10)
     window.checkpoint(9)
     assert (window.records, window.outstanding_bytes) == (0, 0)

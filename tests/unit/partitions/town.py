@@ -53,7 +53,7 @@ class Town:
         self.longest_wait = 0.0
         self.most_at_once = 0
         """Partitions that had no ready lambda at the same time, once all had one."""
-        self.table.assigned(self.tps)
+        self.table.assigned(self.tps, self.now)
         for tp in self.tps:
             self.table.resolved(tp, 0, self.now, committed=True)
 

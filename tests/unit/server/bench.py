@@ -17,6 +17,7 @@ from sidecar.server.admin import Admin
 from sidecar.server.lambda_host import SERVICE, LambdaHost
 from sidecar.server.runtime import LambdaRuntime
 from sidecar.server.server import Server
+from sidecar.server.snapshots import Snapshots
 
 PATIENCE = 60.0
 """Seconds after which a waiting test fails; nothing takes that long."""
@@ -113,7 +114,8 @@ class Bench(Generic[DeskT]):
         self.health: list[bool] = []
         self.exits: list[tuple[str, str]] = []
         self.host = LambdaHost(self.hosted, self.health.append, exit=lambda *why: self.exits.append(why))
-        self.server = Server(config, self.host, Admin(self.hosted, self.host, BROKER))
+        self.snapshots = Snapshots(self.hosted, self.host, BROKER)
+        self.server = Server(config, self.host, Admin(self.hosted, self.snapshots))
 
     @property
     def deli(self) -> DeskT:

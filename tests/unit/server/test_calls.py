@@ -1,12 +1,11 @@
 """The unary calls: checkpoints and errors reach their lambda by the lease; operators get the status."""
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
 
-from sdk_python.protocol import admin_pb2, lambda_pb2 as pb
+from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.mail import letters
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
@@ -15,33 +14,12 @@ from sidecar.partitions.vocabulary import (
     ErrorOutcome,
     Failure,
     Progress,
-    State,
-    TopicPartition,
 )
-from sidecar.status import LambdaStatus, PartitionStatus, Problem, ProcessStatus
-from sidecar.version import VERSION
 
 from .bench import PATIENCE
 from .server_lab import Lab
 
 STALE = pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_STALE_LEASE)
-
-
-def status(**fields: Any) -> LambdaStatus:
-    given: dict[str, Any] = {
-        "connected": True,
-        "joined": True,
-        "problems": [],
-        "records_sent": 0,
-        "records_fetched": 0,
-        "dead_letters": 0,
-        "hand_overs": 0,
-        "reports": 0,
-        "restarts": 0,
-        "processes": [],
-        "partitions": [],
-    }
-    return LambdaStatus(**{**given, **fields})
 
 
 def call(method: Any, request: Any) -> asyncio.Future[Any]:
@@ -177,78 +155,3 @@ async def test_an_error_with_the_required_fields_only(lab: Lab) -> None:
     assert (letter.failure, letter.last) == (Failure(ErrorAction.REPORT), None)
     lab.deli.answer(letter, (ErrorOutcome.REPORTED, 0.0))
     assert await response == pb.ErrorResponse(outcome=pb.ERROR_OUTCOME_REPORTED)
-
-
-# --- operators ----------------------------------------------------------------------------------------------------
-
-
-async def test_status_shows_every_lambda(lab: Lab) -> None:
-    client = pb.Client(name="sdk", version="1", language="go")
-    await lab.spare(process_id="p1", instance="pod-1", pid=17, client=client, lambda_version="7.1")
-    partition = PartitionStatus(
-        tp=TopicPartition("raw", 3),
-        state=State.HALTED,
-        process_id="",
-        delivered=None,
-        handled=0,
-        checkpoint=7,
-        committed=8,
-        end=20,
-        outstanding=4,
-        waiting=5,
-        attempt=2,
-        reason="too bad",
-        failing_offset=8,
-        blocked_since=time.monotonic() - 60,
-        stalled_since=time.monotonic() - 30,
-        resumes_at=time.monotonic() + 90,
-        skipped=6,
-        skipping=("t/a",),
-        skipping_count=3,
-    )
-    response = call(lab.admin.Status, admin_pb2.StatusRequest())
-    processes = [ProcessStatus("p1", 2, True), ProcessStatus("gone", 1, False)]
-    lab.desks["scribe"].answer(
-        await lab.desks["scribe"].expect(letters.Inspect),
-        status(problems=[Problem("connection", "no broker", 1.0)]),
-    )
-    lab.deli.answer(
-        await lab.deli.expect(letters.Inspect),
-        status(
-            records_sent=9,
-            records_fetched=12,
-            restarts=1,
-            dead_letters=2,
-            hand_overs=3,
-            reports=4,
-            skipped=5,
-            processes=processes,
-            partitions=[partition],
-        ),
-    )
-    shown = await response
-    assert (shown.version, shown.bootstrap_servers) == (VERSION, "broker:9092")
-    deli, scribe = shown.lambdas
-    assert (deli.name, deli.group, list(deli.topics), deli.problem) == ("deli", "deli-group", ["raw"], "")
-    assert (deli.records_sent, deli.records_fetched, deli.restarts) == (9, 12, 1)
-    assert (deli.dead_letters, deli.hand_overs, deli.reports) == (2, 3, 4)
-    assert deli.skipped_records == 5
-    assert (scribe.name, list(scribe.topics), scribe.problem) == ("scribe", ["deltas", "more"], "no broker")
-    assert list(deli.processes) == [
-        admin_pb2.Process(
-            process_id="p1",
-            instance="pod-1",
-            pid=17,
-            partitions=2,
-            spare=True,
-            client="sdk 1 go",
-            lambda_version="7.1",
-        ),
-        admin_pb2.Process(process_id="gone", instance="gone", partitions=1),
-    ]
-    (seen,) = deli.partitions
-    assert (seen.state, seen.reason, seen.failing_offset) == (admin_pb2.PARTITION_STATE_HALTED, "too bad", 8)
-    assert (seen.HasField("delivered"), seen.HasField("handled"), seen.committed, seen.end) == (False, True, 8, 20)
-    assert (seen.skipped_records, [*seen.skipping], seen.skipping_count) == (6, ["t/a"], 3)
-    for at_ms, ago in ((seen.blocked_since_ms, 60), (seen.stalled_since_ms, 30), (seen.resumes_at_ms, -90)):
-        assert abs(at_ms / 1000 - (time.time() - ago)) < 5

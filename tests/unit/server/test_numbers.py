@@ -10,6 +10,9 @@ from sidecar.partitions import vocabulary
 
 PAIRS: list[tuple[type[IntEnum], Any]] = [
     (vocabulary.State, admin_pb2.PartitionState),
+    (vocabulary.FailureKind, admin_pb2.FailureKind),
+    (vocabulary.WaitsFor, admin_pb2.WaitsFor),
+    (vocabulary.RebalanceKind, admin_pb2.RebalanceKind),
     (vocabulary.RevokeReason, lambda_pb2.RevokeReason),
     (vocabulary.ClosedReason, lambda_pb2.ClosedReason),
     (vocabulary.CheckpointOutcome, lambda_pb2.CheckpointOutcome),

@@ -16,13 +16,12 @@ from sidecar.mail import letters
 from sidecar.partitions.vocabulary import ErrorOutcome, Revoke, RevokeReason
 from sidecar.producing.lambda_producer import FullError, LambdaProducer, Outgoing, Written
 from sidecar.server import frames, producing
-from sidecar.server.admin import Admin
 from sidecar.server.frames import InvalidFrameError
 from sidecar.server.producing import MAX_RECORDS, MAX_TOPICS, nothing_written, outgoing, refused_topic
 from sidecar.server.runtime import LambdaRuntime
-from sidecar.status import LambdaStatus
+from tests.unit.snapshots import lambda_status
 
-from .bench import BROKER, PATIENCE
+from .bench import PATIENCE
 from .wire import Client, Wire, lambda_config
 
 ALLOWED = ("out", "more")
@@ -438,11 +437,9 @@ async def test_busy_is_answered_at_once_however_often(
 
 
 async def test_the_status_counts_what_was_produced(wire: Wire, client: Client, lambda_producer: Bin) -> None:
-    given: dict[str, Any] = {"problems": [], "records_sent": 0, "records_fetched": 0, "dead_letters": 0}
-    counts: dict[str, Any] = {"hand_overs": 0, "reports": 0, "restarts": 0, "processes": [], "partitions": []}
     for script in wire.desks.values():
-        script.answers[letters.Inspect] = LambdaStatus(connected=True, joined=True, **given, **counts)
+        script.answers[letters.Inspect] = lambda_status()
     lambda_producer.written, lambda_producer.failed = 7, 3
-    statuses = await Admin(wire.hosted, wire.host, BROKER).statuses()
+    statuses = (await wire.snapshots.take()).lambdas
     assert (statuses["deli"].produced, statuses["deli"].produce_failures) == (7, 3)
     assert (statuses["scribe"].produced, statuses["scribe"].produce_failures) == (0, 0)

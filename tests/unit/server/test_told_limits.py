@@ -112,7 +112,7 @@ async def test_spare_streams(wire: Wire, client: Client, monkeypatch: pytest.Mon
 async def test_times_of_a_stream(wire: Wire, client: Client, creating: bool) -> None:
     limits = await told(wire, client)
     table = PartitionTable(Limits(), lambda: "lease", lambda: 0.0)
-    table.assigned([P0])
+    table.assigned([P0], 0.0)
     table.resolved(P0, 0, 0.0, committed=True)
     table.streams.available(1, "p1", 1000, 0.0)
     if not creating:
