@@ -45,11 +45,12 @@ Exit codes:
   0  stopped in order; or the command did what it should
   1  failed while running; or the sidecar did not answer, or refused
   2  the config file or the command line is wrong; nothing was started
+  3  some of several sidecars did not answer; what the others said is shown
 
 \b
 Environment:
   KAFKA_SIDECAR_CONFIG       the config file
-  KAFKA_SIDECAR_ADDRESS      where the commands dial
+  KAFKA_SIDECAR_ADDRESS      where the commands dial; several with commas
   KAFKA_SIDECAR_ADMIN_TOKEN  the operators' token, for the commands
   KAFKA_SIDECAR_TOKEN        ... the lambdas' token, where there is no other
   KAFKA_SIDECAR_CA           PEM file with what the commands trust; with it they speak TLS

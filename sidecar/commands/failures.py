@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,8 +13,15 @@ from sidecar.commands.say import say
 from sidecar.config import ConfigError
 from sidecar.visible import visible
 
+if TYPE_CHECKING:  # gRPC loads only when it is needed
+    import grpc
+
 EXIT_CONFIG = 2
 """The exit code for a wrong config file or command line; click uses the same."""
+
+
+EXIT_PARTIAL = 3
+"""The exit code when only some of several sidecars answered; what those said is shown."""
 
 
 @contextmanager
@@ -29,16 +37,9 @@ def config_mistakes() -> Iterator[None]:
         raise click.exceptions.Exit(EXIT_CONFIG) from None
 
 
-@contextmanager
-def remote_errors(address: str, tls: Tls | None) -> Iterator[None]:
-    """Turn ``grpc.RpcError`` of the sidecar at ``address`` into one sentence and exit code 1."""
-    import grpc  # noqa: PLC0415 - gRPC loads only when it is needed
-
-    try:
-        yield
-    except grpc.RpcError as error:
-        text = visible(_explained(address, tls, error.code(), error.details() or "no reason was given"))
-        raise click.ClickException(text) from None
+def explained(address: str, tls: Tls | None, error: grpc.RpcError) -> str:
+    """Why the sidecar at ``address`` did not do what it was asked, in one sentence that is safe for a terminal."""
+    return visible(_explained(address, tls, error.code(), error.details() or "no reason was given"))
 
 
 def _explained(address: str, tls: Tls | None, code: object, details: str) -> str:

@@ -15,7 +15,7 @@ from sidecar.visible import visible
 
 _WIDE = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
 _WAITS_FOR_RESUME = (admin_pb2.PARTITION_STATE_HALTED, admin_pb2.PARTITION_STATE_PAUSED)
-_COLUMNS = (
+COLUMNS = (
     "PARTITION",
     "STATE",
     "PROCESS",
@@ -42,15 +42,22 @@ def status_text(status: admin_pb2.StatusResponse, now_ms: int) -> str:
         status: what the sidecar answered.
         now_ms: the time, in milliseconds since the Unix epoch, for "since when".
     """
-    status = _all_visible(status)
-    up = _ago(now_ms - status.started_at_ms)
-    lines = [f"kafka-sidecar {status.version}, up {up}, Kafka at {status.bootstrap_servers}"]
+    status = all_visible(status)
+    lines = [sidecar_line(status, now_ms)]
     for one in status.lambdas:
-        lines += ["", *_lambda(one, now_ms)]
+        lines += ["", *lambda_lines(one, now_ms)]
+        if one.partitions:
+            lines += (f"  {line}" for line in aligned([COLUMNS, *partition_rows(one, now_ms)]))
     return "\n".join(lines)
 
 
-def _all_visible(status: admin_pb2.StatusResponse) -> admin_pb2.StatusResponse:
+def sidecar_line(status: admin_pb2.StatusResponse, now_ms: int) -> str:
+    """Which version the sidecar has, since when it runs, and where its Kafka is."""
+    up = _ago(now_ms - status.started_at_ms)
+    return f"kafka-sidecar {status.version}, up {up}, Kafka at {status.bootstrap_servers}"
+
+
+def all_visible(status: admin_pb2.StatusResponse) -> admin_pb2.StatusResponse:
     """A copy in which every text can be shown in one line: most of them come from lambda processes."""
     copy = admin_pb2.StatusResponse()
     copy.CopyFrom(status)
@@ -70,7 +77,8 @@ def _make_visible(message: Message) -> None:
                 setattr(message, field.name, visible(value))
 
 
-def _lambda(one: admin_pb2.Lambda, now_ms: int) -> Iterator[str]:
+def lambda_lines(one: admin_pb2.Lambda, now_ms: int, where: str = "") -> Iterator[str]:
+    """A line about the lambda, and one for each problem and process. ``where`` follows the lambda's name."""
     connected = "connected" if one.connected else "not connected to Kafka"
     joined = "in the group" if one.joined else "not in the group"
     counted = "".join(
@@ -83,7 +91,7 @@ def _lambda(one: admin_pb2.Lambda, now_ms: int) -> Iterator[str]:
         )
         if count
     )
-    yield f"{one.name}: {', '.join(one.topics)} in group {one.group}; {connected}, {joined}{counted}"
+    yield f"{one.name}{where}: {', '.join(one.topics)} in group {one.group}; {connected}, {joined}{counted}"
     for problem in one.problems:
         yield f"  problem: {problem.text} (for {_ago(now_ms - problem.since_ms)})"
     if not one.processes:
@@ -95,10 +103,12 @@ def _lambda(one: admin_pb2.Lambda, now_ms: int) -> Iterator[str]:
         version = f", lambda version {process.lambda_version}" if process.lambda_version else ""
         held = many(process.partitions, "partition", "partitions")
         yield f"  process {name}{pid} ({process.client}){version}: {held}{spare}"
-    if one.partitions:
-        names = {process.process_id: process.instance or process.process_id for process in one.processes}
-        rows = [_row(one.name, partition, names, now_ms) for partition in one.partitions]
-        yield from (f"  {line}" for line in aligned([_COLUMNS, *rows]))
+
+
+def partition_rows(one: admin_pb2.Lambda, now_ms: int) -> list[tuple[str, ...]]:
+    """A row with the `COLUMNS` for each partition."""
+    names = {process.process_id: process.instance or process.process_id for process in one.processes}
+    return [_row(one.name, partition, names, now_ms) for partition in one.partitions]
 
 
 def _state(number: int) -> str:

@@ -16,10 +16,10 @@ import structlog
 from click.testing import CliRunner, Result
 
 import sidecar
-import sidecar.commands
 from sdk_python._tls import Tls
 from sdk_python.protocol import admin_pb2
 from sidecar.cli import main
+from sidecar.commands import client
 from sidecar.commands.operator import COMMANDS
 from sidecar.commands.show import status_json, status_text
 from sidecar.config import Config
@@ -91,7 +91,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         calls.append((address, token))
         return STATUS
 
-    stub(monkeypatch, sidecar.commands, "client", status=status)
+    monkeypatch.setattr(client, "status", status)
     return calls
 
 
@@ -301,7 +301,8 @@ def test_a_refusal_is_one_sentence(
     def refuse(*_: object) -> None:
         raise Refusal(code, details)
 
-    stub(monkeypatch, sidecar.commands, "client", resume=refuse, status=refuse, pause=refuse, seek=refuse)
+    for name in ("resume", "status", "pause", "seek"):
+        monkeypatch.setattr(client, name, refuse)
     for arguments in (["status"], ["resume", "a/b/1"], ["pause", "a/b/1"], ["seek", "a/b/1", "--to", "latest"]):
         result = invoke(*arguments, "--address", "h:1")
         assert result.exit_code == 1

@@ -19,14 +19,17 @@ class Admin(admin_pb2_grpc.AdminServicer):
         self.asked: list[Any] = []
         self.tokens: list[str | bytes | None] = []
         self.answer: Any = None
+        self.then: dict[type[Any], Any] = {}
+        """The answers to some kinds of requests, instead of ``answer``."""
         self.address = ""
 
     def _any(self, request: Any, context: Any) -> Any:
         self.asked.append(request)
         self.tokens.append(dict(context.invocation_metadata()).get("authorization"))
-        if isinstance(self.answer, tuple):
-            context.abort(*self.answer)
-        return self.answer
+        answer = self.then.get(type(request), self.answer)
+        if isinstance(answer, tuple):
+            context.abort(*answer)
+        return answer
 
     Status = Resume = Pause = Seek = _any
 

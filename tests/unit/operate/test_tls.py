@@ -1,8 +1,10 @@
 """TLS of the operator's commands: trusted certificates, client certificates, and error messages."""
 
 import shutil
+import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -217,3 +219,26 @@ def test_the_name_in_a_certificate(pem: Path, name: str, expected: str) -> None:
 )
 def test_bytes_that_are_no_certificate_have_no_name(der: bytes) -> None:
     assert operate_tls.certificate_name(der) is None
+
+
+def test_the_certificate_is_for_the_name_whose_addresses_are_dialled(
+    invoke: Invoke, serve: Serve, pem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with several addresses stands for several sidecars; each shows a certificate for the name."""
+    admin = serve(server_credentials(pem, "named"))
+    admin.answer = pb.StatusResponse(version="1.2.3")
+    port = admin.address.rpartition(":")[2]
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *args: Any, **options: Any) -> Any:
+        if not str(host).endswith(".example"):
+            return real(host, *args, **options)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", 0)) for n in (1, 77)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    ca = ("--tls-ca", str(pem / "ca.pem"))
+    result = invoke("status", "--address", f"sidecar.example:{port}", *ca)
+    assert f"127.0.0.1:{port}: kafka-sidecar 1.2.3" in result.stdout
+    result = invoke("status", "--address", f"stranger.example:{port}", *ca)
+    assert result.exit_code == 1
+    assert f"no TLS with 127.0.0.1:{port}: the certificate is for another name" in result.stderr
