@@ -151,6 +151,8 @@ class LambdaStatus:
     rebalances: Mapping[RebalanceKind, int] = field(default_factory=dict)
     supervised: tuple[SupervisedStatus, ...] = ()
     """The loop sets it, not the thread."""
+    topic_sizes: tuple[tuple[str, int], ...] = ()
+    """The lambda's topics that exist, and how many partitions each has, whoever owns them."""
 
     @property
     def problem(self) -> str:

@@ -133,7 +133,7 @@ class StatusResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., bootstrap_servers: _Optional[str] = ..., lambdas: _Optional[_Iterable[_Union[Lambda, _Mapping]]] = ..., now_ms: _Optional[int] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., config_hash: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class Lambda(_message.Message):
-    __slots__ = ("name", "group", "topics", "connected", "joined", "problem", "processes", "partitions", "records_sent", "records_fetched", "restarts", "dead_letters", "hand_overs", "reports", "problems", "skipped_records", "supervised", "last_rebalance", "rebalances", "bytes_sent", "produced_records", "produce_failures")
+    __slots__ = ("name", "group", "topics", "connected", "joined", "problem", "processes", "partitions", "records_sent", "records_fetched", "restarts", "dead_letters", "hand_overs", "reports", "problems", "skipped_records", "supervised", "last_rebalance", "rebalances", "bytes_sent", "produced_records", "produce_failures", "topic_sizes")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TOPICS_FIELD_NUMBER: _ClassVar[int]
@@ -156,6 +156,7 @@ class Lambda(_message.Message):
     BYTES_SENT_FIELD_NUMBER: _ClassVar[int]
     PRODUCED_RECORDS_FIELD_NUMBER: _ClassVar[int]
     PRODUCE_FAILURES_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_SIZES_FIELD_NUMBER: _ClassVar[int]
     name: str
     group: str
     topics: _containers.RepeatedScalarFieldContainer[str]
@@ -178,7 +179,16 @@ class Lambda(_message.Message):
     bytes_sent: int
     produced_records: int
     produce_failures: int
-    def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., joined: _Optional[bool] = ..., problem: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[Partition, _Mapping]]] = ..., records_sent: _Optional[int] = ..., records_fetched: _Optional[int] = ..., restarts: _Optional[int] = ..., dead_letters: _Optional[int] = ..., hand_overs: _Optional[int] = ..., reports: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., skipped_records: _Optional[int] = ..., supervised: _Optional[_Iterable[_Union[Supervised, _Mapping]]] = ..., last_rebalance: _Optional[_Union[Rebalance, _Mapping]] = ..., rebalances: _Optional[int] = ..., bytes_sent: _Optional[int] = ..., produced_records: _Optional[int] = ..., produce_failures: _Optional[int] = ...) -> None: ...
+    topic_sizes: _containers.RepeatedCompositeFieldContainer[TopicSize]
+    def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., joined: _Optional[bool] = ..., problem: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[Partition, _Mapping]]] = ..., records_sent: _Optional[int] = ..., records_fetched: _Optional[int] = ..., restarts: _Optional[int] = ..., dead_letters: _Optional[int] = ..., hand_overs: _Optional[int] = ..., reports: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., skipped_records: _Optional[int] = ..., supervised: _Optional[_Iterable[_Union[Supervised, _Mapping]]] = ..., last_rebalance: _Optional[_Union[Rebalance, _Mapping]] = ..., rebalances: _Optional[int] = ..., bytes_sent: _Optional[int] = ..., produced_records: _Optional[int] = ..., produce_failures: _Optional[int] = ..., topic_sizes: _Optional[_Iterable[_Union[TopicSize, _Mapping]]] = ...) -> None: ...
+
+class TopicSize(_message.Message):
+    __slots__ = ("topic", "partitions")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    partitions: int
+    def __init__(self, topic: _Optional[str] = ..., partitions: _Optional[int] = ...) -> None: ...
 
 class Rebalance(_message.Message):
     __slots__ = ("at_ms", "kind", "partitions", "reason")

@@ -46,6 +46,8 @@ def status(fleet: Fleet, as_json: bool) -> None:
     Examples:
       kafka-sidecar status
       kafka-sidecar status --address sidecar:50051 --tls-ca ca.pem
+      kafka-sidecar status --address 10.0.0.3:50051,10.0.0.4:50051
+      kafka-sidecar status --group deli
       kafka-sidecar status --json | jq '.lambdas[].partitions[] | select(.outstanding > 0)'
     """
     from sidecar.commands import show  # noqa: PLC0415 - gRPC loads only when it is needed
@@ -63,7 +65,7 @@ def status(fleet: Fleet, as_json: bool) -> None:
         only = answered[0].status
         say(show.status_json(only) if as_json else show.status_text(only, now_ms))
         return
-    say(merged_json(answers) if as_json else merged_text(answers, now_ms))
+    say(merged_json(answers) if as_json else merged_text(answers, now_ms, fleet.members))
     if failed:
         raise click.exceptions.Exit(EXIT_PARTIAL)
 

@@ -11,11 +11,12 @@ from typing import Any, cast
 import click
 from click.core import ParameterSource
 
-from sdk_python._tls import Files, from_files
+from sdk_python._tls import Files, Tls, from_files
 from sidecar.commands.failures import config_mistakes
-from sidecar.commands.fleet.addresses import Fleet, expanded, listed
-from sidecar.config import ClientSettings, client_settings
+from sidecar.commands.fleet.addresses import Fleet, Member, expanded, listed, of_members
+from sidecar.config import ClientSettings, client_settings, load
 from sidecar.config.listeners import DEFAULT_LISTEN
+from sidecar.visible import visible
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _HOW_TO_REACH_THEM = (
@@ -28,6 +29,12 @@ _HOW_TO_REACH_THEM = (
         help="Where the sidecar listens: host:port or unix:///path. Several, with commas or by giving the option "
         "again: all are asked, as are all addresses of a name that has several. Default: the config file's "
         f"server.listen, else {DEFAULT_LISTEN}.",
+    ),
+    click.option(
+        "--group",
+        metavar="GROUP",
+        help="Only the lambdas of this consumer group. Without --address all sidecars of the group are asked: Kafka, "
+        "as the config file says, knows their hosts, and each listens on the port of the file's server.listen.",
     ),
     click.option(
         "--token",
@@ -80,6 +87,7 @@ def asks_sidecars(command: Callable[..., None]) -> Callable[..., None]:
         context: click.Context,
         /,
         addresses: tuple[str, ...],
+        group: str | None,
         token: str | None,
         tls: bool,
         ca: Path | None,
@@ -89,9 +97,22 @@ def asks_sidecars(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         # We report a failed handshake in one sentence; gRPC would log a line of its own before it.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        settings, several = _settings(context, addresses, token)
         files = Files(ca, certificate, key)
-        command(_fleet(settings, several, tls, files), **arguments)
+        try:
+            given = listed(addresses)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--address") from None
+        members: tuple[Member, ...] = ()
+        if given:
+            settings = ClientSettings(given[0], token)
+        elif group is None:
+            settings = _settings(context, token)
+            given = [settings.address]
+        else:
+            settings = _for_strangers(context, token, encrypted=tls or any(files))
+            members, given = _of_group(context, group)
+        fleet = Fleet(expanded(given), settings.token, _tls(settings, tls, files), group, members)
+        command(fleet, **arguments)
 
     made: Callable[..., None] = with_fleet
     for option in reversed(_HOW_TO_REACH_THEM):
@@ -99,32 +120,53 @@ def asks_sidecars(command: Callable[..., None]) -> Callable[..., None]:
     return made
 
 
-def _settings(context: click.Context, given: tuple[str, ...], token: str | None) -> tuple[ClientSettings, list[str]]:
-    """The settings, and all addresses. The config file's token is sent to the config file's address only."""
-    try:
-        addresses = listed(given)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--address") from None
-    if addresses:
-        return ClientSettings(addresses[0], token), addresses
+def _settings(context: click.Context, token: str | None) -> ClientSettings:
+    """What the config file says. Its token is sent to the config file's address only."""
     path = cast("Path", context.obj)
     parent = context.parent
     guessed = parent is not None and parent.get_parameter_source("path") is ParameterSource.DEFAULT
     if guessed and not path.exists():
-        settings = ClientSettings(DEFAULT_LISTEN, token)
-    else:
-        with config_mistakes():
-            settings = client_settings(path, os.environ)
-    settings = settings._replace(token=token) if token else settings
-    return settings, [settings.address]
+        return ClientSettings(DEFAULT_LISTEN, token)
+    with config_mistakes():
+        settings = client_settings(path, os.environ)
+    return settings._replace(token=token) if token else settings
 
 
-def _fleet(settings: ClientSettings, addresses: list[str], system: bool, files: Files) -> Fleet:
+def _for_strangers(context: click.Context, token: str | None, *, encrypted: bool) -> ClientSettings:
+    """What the config file says, for hosts that Kafka names: whoever may join the group could be there.
+
+    So the config file's token goes along only where TLS proves that they are sidecars.
+    """
+    settings = _settings(context, token)
+    if settings.token and not (token or settings.tls or encrypted):
+        raise click.UsageError(
+            "the members of a group are at the hosts that Kafka names, and without TLS nothing proves that they are "
+            "sidecars: the config file's token is not sent there. Give --token (or its variable) to send it"
+        )
+    return settings
+
+
+def _of_group(context: click.Context, group: str) -> tuple[tuple[Member, ...], list[str]]:
+    """The group's members, and where their sidecars listen."""
+    from sidecar.commands.fleet.members import MembersError, members_of  # noqa: PLC0415 - Kafka's client
+
+    with config_mistakes():
+        config = load(cast("Path", context.obj), os.environ)
+    try:
+        of_members((), config.server.listen)  # before Kafka is asked
+        members = members_of(config, group)
+        return members, of_members(members, config.server.listen)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    except MembersError as error:
+        raise click.ClickException(visible(str(error))) from None
+
+
+def _tls(settings: ClientSettings, system: bool, files: Files) -> Tls | None:
     """``system``: trust the system's authorities, whatever the config file says."""
-    tls = None
-    if settings.tls or system or any(files):
-        try:
-            tls = from_files(files, None if system else settings.certificate)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
-    return Fleet(expanded(addresses), settings.token, tls)
+    if not (settings.tls or system or any(files)):
+        return None
+    try:
+        return from_files(files, None if system else settings.certificate)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None

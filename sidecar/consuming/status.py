@@ -29,6 +29,7 @@ def lambda_status(state: LambdaState, ends: Ends, now: float, *, joined: bool) -
         bytes_sent=state.sender.sent_bytes,
         last_rebalance=rebalances.last,
         rebalances=dict(rebalances.counts),
+        topic_sizes=state.subscription.sizes(),
     )
 
 

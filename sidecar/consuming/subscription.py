@@ -50,6 +50,11 @@ class Subscription:
         """Kafka's last description of this topic; None: there is none yet."""
         return self._facts.get(topic)
 
+    def sizes(self) -> tuple[tuple[str, int], ...]:
+        """The topics that exist, as far as we know, and how many partitions each has."""
+        facts = sorted(self._facts.items())
+        return tuple((name, len(fact.leaders)) for name, fact in facts if fact.error is None and fact.leaders)
+
     def has_leader(self, tp: TopicPartition) -> bool:
         """Whether a broker leads this partition, as far as we know."""
         fact = self._facts.get(tp.topic)

@@ -71,6 +71,7 @@ def _lambda(name: str, status: LambdaStatus, clock: _Clock) -> pb.Lambda:
         bytes_sent=status.bytes_sent,
         produced_records=status.produced,
         produce_failures=status.produce_failures,
+        topic_sizes=[pb.TopicSize(topic=topic, partitions=count) for topic, count in status.topic_sizes],
     )
 
 

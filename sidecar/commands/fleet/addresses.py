@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,16 @@ class Sidecar(NamedTuple):
         return tls if tls is None or self.name is None else tls._replace(name=tls.name or self.name)
 
 
+class Member(NamedTuple):
+    """A member of a consumer group, as Kafka knows it."""
+
+    host: str
+    """The IP address from which it is connected to Kafka."""
+    client_id: str
+    partitions: frozenset[tuple[str, int]]
+    """Topic and number of each partition that Kafka has given to it."""
+
+
 class Fleet(NamedTuple):
     """The sidecars that a command is about, and how they are called. At least one."""
 
@@ -40,6 +51,8 @@ class Fleet(NamedTuple):
     tls: Tls | None
     group: str | None = None
     """Only the lambdas of this consumer group are meant; None: all."""
+    members: tuple[Member, ...] = ()
+    """The group's members, if the sidecars were found by them."""
 
     @property
     def several(self) -> bool:
@@ -55,6 +68,37 @@ def listed(texts: Iterable[str]) -> list[str]:
     """
     parts = (part.strip() for text in texts for part in text.split(","))
     return [*dict.fromkeys(dial(part.removeprefix(_DNS)) for part in parts if part)]
+
+
+def host_in(shown: str) -> str:
+    """The IP address in a member's host. Kafka shows it as Java does: `/10.0.0.3`, `name/10.0.0.3`,
+    `/0:0:0:0:0:0:0:1`."""
+    text = shown.rpartition("/")[2]
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return text
+
+
+def of_members(members: Iterable[Member], listen: str) -> list[str]:
+    """The addresses of a group's members, each once, if all of them are sidecars and listen as one of them does.
+
+    Kafka knows the host of each member, but neither where its sidecar listens nor that it is one.
+
+    Args:
+        members: the group's members.
+        listen: a sidecar's `server.listen`.
+
+    Raises ``ValueError`` when who listens like this cannot be reached from elsewhere, or the port is not known.
+    """
+    endpoint = parse_endpoint(listen)
+    if endpoint.local or endpoint.port == 0:
+        why = "means any free port" if endpoint.port == 0 else "is reachable from its own machine only"
+        raise ValueError(
+            f"server.listen is {listen}, which {why}, so the group's members do not tell where their sidecars can be "
+            "dialled; give the addresses: --address A --address B"
+        )
+    return [*dict.fromkeys(str(Endpoint(member.host, endpoint.port)) for member in members)]
 
 
 def look_up(host: str) -> Sequence[str]:

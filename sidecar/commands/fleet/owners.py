@@ -50,8 +50,9 @@ def find_owner(answers: Sequence[Answer], target: Target) -> Found:
         return _contested(target, owners)
     reason, may_change = _nobody(answered, target)
     if failed:
+        # Asking again would take another deadline, and hardly find the one that hangs or is down in a better state.
         reason += "; one that did not answer may own it: " + "; ".join(one.reason for one in failed)
-    return NoOwner(reason, may_change)
+    return NoOwner(reason, may_change and not failed)
 
 
 def no_answer(failed: Sequence[Failed]) -> str:

@@ -44,6 +44,13 @@ def test_a_topic_that_is_there_at_first_did_not_appear_later() -> None:
     assert bench.subscription.appeared == set()
 
 
+def test_how_many_partitions_each_topic_has() -> None:
+    bench = watching("a", "b", "c", "d")
+    assert bench.subscription.sizes() == ()
+    learn(bench, b=topic("B", 1, 1), a=topic("A", 1), c=MISSING, d=REFUSED)
+    assert bench.subscription.sizes() == (("a", 1), ("b", 2))
+
+
 def test_a_topic_that_goes_is_said_too() -> None:
     bench = watching("a", "b")
     learn(bench, a=topic("A", 1), b=topic("B", 1))

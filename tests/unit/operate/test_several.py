@@ -3,12 +3,15 @@
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
 from sdk_python.protocol import admin_pb2 as pb
+from sidecar.commands.fleet import members
+from sidecar.commands.fleet.members import MembersError
 
 from .operator_lab import TARGET, Invoke, Serve
 
@@ -95,3 +98,41 @@ def test_an_order_that_the_owner_refuses(invoke: Invoke, serve: Serve) -> None:
     result = invoke("resume", TARGET, "--address", f"{wrong.address},{right.address}")
     assert result.exit_code == 1
     assert f"the sidecar at {right.address} refuses: it is neither halted nor paused" in result.stderr
+
+
+CONFIG = """
+kafka: {bootstrap.servers: "127.0.0.1:1"}
+server: {listen: "0.0.0.0:7000", token: secret}
+lambdas: {deli: {topic: rawdeltas, group: g}}
+"""
+
+
+def test_the_token_of_the_config_is_not_for_the_hosts_that_kafka_names(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: object) -> None:
+        raise MembersError("the group g has no members now")
+
+    monkeypatch.setattr(members, "members_of", asked)
+    Path("config.yaml").write_text(CONFIG)
+    result = invoke("status", "--group", "g")
+    assert result.exit_code == 2
+    assert "Give --token (or its variable) to send it" in " ".join(result.stderr.split())
+    for given in (("--token", "t"), ("--tls",)):  # now Kafka is asked
+        result = invoke("status", "--group", "g", *given)
+        assert (result.exit_code, result.stderr) == (1, "Error: the group g has no members now\n")
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:7000", "unix:///run/x.sock"])
+def test_a_group_whose_sidecars_listen_for_their_machine_only(invoke: Invoke, listen: str) -> None:
+    Path("config.yaml").write_text(CONFIG.replace("0.0.0.0:7000", listen))
+    result = invoke("status", "--group", "g", "--token", "t")
+    assert result.exit_code == 2
+    assert "give the addresses: --address A --address B" in " ".join(result.stderr.split())
+
+
+def test_with_addresses_the_group_chooses_the_lambdas(invoke: Invoke, serve: Serve) -> None:
+    admin = serve()
+    admin.answer = owning("1.1", 0)
+    assert "rawdeltas/0" in invoke("status", "--address", admin.address, "--group", "g").stdout
+    assert "rawdeltas/0" not in invoke("status", "--address", admin.address, "--group", "h").stdout

@@ -207,12 +207,14 @@ def test_every_field_of_a_lambda_and_of_the_sidecar_is_carried() -> None:
         last_rebalance=RebalanceStatus(RebalanceKind.LOST, 3, 4.0, "away"),
         rebalances={RebalanceKind.LOST: 1, RebalanceKind.ASSIGNED: 2},
         supervised=(supervised,),
+        topic_sizes=(("raw", 3),),
     )
     fields = message(sidecar_status({"deli": deli}, memory_bytes=1, draining=True, started_at=1.0))
     assert {*fields} == {field.name for field in admin_pb2.StatusResponse.DESCRIPTOR.fields}
     (one,) = fields["lambdas"]
     assert {field.name for field, _ in one.ListFields()} == {field.name for field in one.DESCRIPTOR.fields}
     assert one.rebalances == 3
+    assert [*one.topic_sizes] == [admin_pb2.TopicSize(topic="raw", partitions=3)]
     assert one.last_rebalance == admin_pb2.Rebalance(
         at_ms=4000, kind=admin_pb2.REBALANCE_KIND_LOST, partitions=3, reason="away"
     )

@@ -10,7 +10,7 @@ HERE, THERE, LOST = Sidecar("10.0.0.3:50051"), Sidecar("10.0.0.4:50051"), Sideca
 
 
 def answered(
-    sidecar: Sidecar, partitions: Iterable[int], *, name: str = "deli", group: str = "g", pid: int = 0
+    sidecar: Sidecar, partitions: Iterable[int], *, name: str = "deli", group: str = "g", pid: int = 0, size: int = 0
 ) -> Answered:
     """A sidecar that owns these partitions of the topic `raw`."""
     owned = [
@@ -18,6 +18,8 @@ def answered(
         for one in partitions
     ]
     hosted = pb.Lambda(name=name, group=group, topics=["raw"], connected=True, joined=True, partitions=owned)
+    if size:  # an older sidecar does not say it
+        hosted.topic_sizes.add(topic="raw", partitions=size)
     return Answered(
         sidecar, pb.StatusResponse(version="1.0", started_at_ms=1000, host="h", pid=pid, lambdas=[hosted])
     )

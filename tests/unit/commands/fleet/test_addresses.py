@@ -7,7 +7,7 @@ import pytest
 
 from sdk_python._tls import Tls
 from sidecar.commands.fleet import addresses
-from sidecar.commands.fleet.addresses import Sidecar, expanded, listed
+from sidecar.commands.fleet.addresses import Member, Sidecar, expanded, host_in, listed, of_members
 
 PODS = ["10.0.0.3", "10.0.0.4"]
 
@@ -76,3 +76,38 @@ def test_the_certificate_is_for_the_name_that_was_given() -> None:
     assert Sidecar("10.0.0.3:1", "pods.svc").tls(Tls(name="pinned")) == Tls(name="pinned")
     assert Sidecar("10.0.0.3:1").tls(tls) == tls
     assert Sidecar("10.0.0.3:1", "pods.svc").tls(None) is None
+
+
+MEMBERS = [Member(host, "kafka-sidecar", frozenset()) for host in ("10.0.0.3", "fd00::4", "10.0.0.3")]
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:7000", "10.0.0.3:7000"])
+def test_members_of_a_group_listen_on_the_port_of_the_config(listen: str) -> None:
+    assert of_members(MEMBERS, listen) == ["10.0.0.3:7000", "[fd00::4]:7000"]
+
+
+@pytest.mark.parametrize(
+    ("listen", "why"),
+    [
+        ("127.0.0.1:7000", "is reachable from its own machine only"),
+        ("unix:///run/sidecar.sock", "is reachable from its own machine only"),
+        ("0.0.0.0:0", "means any free port"),
+    ],
+)
+def test_who_listens_for_its_machine_only_is_not_found_by_its_group(listen: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"server.listen is {listen}, which {why}, .* give the addresses: --address"):
+        of_members(MEMBERS, listen)
+
+
+@pytest.mark.parametrize(
+    ("shown", "host"),
+    [
+        ("/10.0.0.3", "10.0.0.3"),
+        ("pod-3.svc/10.0.0.3", "10.0.0.3"),
+        ("/0:0:0:0:0:0:0:1", "::1"),
+        ("/fd00:0:0:0:0:0:0:4", "fd00::4"),
+        ("/pod-3", "pod-3"),
+    ],
+)
+def test_the_host_of_a_member_is_as_java_shows_it(shown: str, host: str) -> None:
+    assert host_in(shown) == host

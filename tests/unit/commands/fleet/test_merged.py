@@ -2,6 +2,7 @@
 
 import json
 
+from sidecar.commands.fleet.addresses import Member
 from sidecar.commands.fleet.asking import Answer
 from sidecar.commands.fleet.merged import merged_json, merged_text
 
@@ -46,3 +47,27 @@ def test_json_says_where_each_lambda_is() -> None:
     assert shown["sidecars"][0]["started_at_ms"] == 1000
     owned = {one["sidecar"]: [p["partition"] for p in one["partitions"]] for one in shown["lambdas"]}
     assert owned == {HERE.address: [0, 2], THERE.address: [1]}
+    assert shown["unowned"] == []
+
+
+def test_the_partitions_that_nobody_owns() -> None:
+    sized = [answered(HERE, [0, 2], size=8), answered(THERE, [1], size=7)]
+    assert merged_text(sized, 5000).splitlines()[-1] == "  nobody owns raw/3-7", "the one that knows more is right"
+    assert merged_text([*sized, FAILED], 5000).splitlines()[-1] == "  none of those that answered owns raw/3-7"
+    free = json.loads(merged_json(sized))["unowned"]
+    assert free == [{"lambda": "deli", "group": "g", "topic": "raw", "partition": n} for n in range(3, 8)]
+    scattered = merged_text([answered(HERE, [1, 3], size=5), answered(THERE, [])], 5000)
+    assert scattered.endswith("nobody owns raw/0, raw/2, raw/4")
+    assert "owns" not in merged_text([answered(HERE, [0, 2], size=3), answered(THERE, [1], size=3)], 5000)
+
+
+def test_a_member_of_the_group_that_did_not_answer() -> None:
+    """Kafka knows its host, but not that it listens on another port than the others."""
+    sized = [answered(HERE, [0, 2], size=6), answered(THERE, [1], size=6)]
+    members = [
+        Member("10.0.0.3", "kafka-sidecar", frozenset({("raw", 0), ("raw", 2)})),
+        Member("10.0.0.3", "another", frozenset({("raw", 3), ("raw", 4)})),
+    ]
+    nobody, held = merged_text(sized, 5000, members).splitlines()[-2:]
+    assert nobody == "  nobody owns raw/3-5"
+    assert held.startswith("  Kafka has given raw/3-4 to a member at 10.0.0.3 (client.id another), which is none of")
