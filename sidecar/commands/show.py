@@ -185,7 +185,7 @@ def _with_numbers(plain: dict[str, Any], message: Message) -> dict[str, Any]:
         if field.cpp_type in _WIDE:
             plain[field.name] = int(plain[field.name])
         elif field.message_type is not None:
-            inner = getattr(message, field.name)
-            for one, value in zip(plain[field.name], inner, strict=True):
+            shown, inner = plain[field.name], getattr(message, field.name)
+            for one, value in zip(shown, inner, strict=True) if field.is_repeated else [(shown, inner)]:
                 _with_numbers(one, value)
     return plain

@@ -414,6 +414,19 @@ def test_status_shows_halts_pauses_and_counters() -> None:
     assert '"lambda_version": "2.3"' in status_json(admin_pb2.StatusResponse(lambdas=[one]))
 
 
+def test_numbers_are_numbers_in_every_part_of_the_json() -> None:
+    failure = admin_pb2.Failure(at_ms=2, text="no", offset=3)
+    one = admin_pb2.Lambda(
+        last_rebalance=admin_pb2.Rebalance(at_ms=1, partitions=4),
+        partitions=[admin_pb2.Partition(partition=0, last_error=failure), admin_pb2.Partition(partition=1)],
+    )
+    [shown] = json.loads(status_json(admin_pb2.StatusResponse(lambdas=[one])))["lambdas"]
+    assert (shown["last_rebalance"]["at_ms"], shown["last_rebalance"]["partitions"]) == (1, 4)
+    failed, well = shown["partitions"]
+    assert (failed["last_error"]["at_ms"], failed["last_error"]["offset"]) == (2, 3)
+    assert "last_error" not in well
+
+
 def test_status_as_json(invoke: Invoke, asked: list[Any]) -> None:
     result = invoke("status", "--json")
     assert result.output == f"{status_json(STATUS)}\n"
