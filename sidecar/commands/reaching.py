@@ -109,7 +109,7 @@ def asks_sidecars(command: Callable[..., None]) -> Callable[..., None]:
             settings = _settings(context, token)
             given = [settings.address]
         else:
-            settings = _for_strangers(context, token, encrypted=tls or any(files))
+            settings = _for_strangers(context, token, system=tls, ca=ca)
             members, given = _of_group(context, group)
         fleet = Fleet(expanded(given), settings.token, _tls(settings, tls, files), group, members)
         command(fleet, **arguments)
@@ -132,16 +132,19 @@ def _settings(context: click.Context, token: str | None) -> ClientSettings:
     return settings._replace(token=token) if token else settings
 
 
-def _for_strangers(context: click.Context, token: str | None, *, encrypted: bool) -> ClientSettings:
+def _for_strangers(context: click.Context, token: str | None, *, system: bool, ca: Path | None) -> ClientSettings:
     """What the config file says, for hosts that Kafka names: whoever may join the group could be there.
 
-    So the config file's token goes along only where TLS proves that they are sidecars.
+    So the config file's token goes along only where a certificate proves that a sidecar is there: the config's own,
+    or one of the operator's authority. The system's authorities sign for anybody.
     """
     settings = _settings(context, token)
-    if settings.token and not (token or settings.tls or encrypted):
+    proven = ca is not None or (settings.tls and not system)
+    if settings.token and not token and not proven:
         raise click.UsageError(
-            "the members of a group are at the hosts that Kafka names, and without TLS nothing proves that they are "
-            "sidecars: the config file's token is not sent there. Give --token (or its variable) to send it"
+            "the members of a group are at the hosts that Kafka names, and nothing proves that they are sidecars: "
+            "the config file's token is sent there only with server.tls or --tls-ca. Give --token (or its variable) "
+            "to send it all the same"
         )
     return settings
 

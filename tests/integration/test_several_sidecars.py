@@ -161,7 +161,9 @@ def test_one_table_for_both(pair: Pair) -> None:
     rows = [line.split()[:3] for line in done.stdout.splitlines() if f"{pair.stage.topic}/" in line]
     expected = [[pair.owner(n)[0].address, f"{pair.stage.topic}/{n}", "running"] for n in range(PARTITIONS)]
     assert rows == expected
-    shown = json.loads(pair.cli("status", "--json").stdout)
+    done = pair.cli("status", "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
     owned = {one["sidecar"]: {p["partition"] for p in one["partitions"]} for one in shown["lambdas"]}
     assert owned == {one.address: set(one.partitions()) for one in (pair.first, pair.second)}
 
@@ -189,7 +191,7 @@ def test_one_that_was_killed(pair: Pair) -> None:
     pair.second.kill()
     done = pair.cli("status")
     assert done.returncode == 3
-    assert f"no answer: no sidecar answers at {pair.second.address} (" in done.stdout
+    assert f"problem: no sidecar answers at {pair.second.address} (" in done.stdout
     assert "does it run?" in done.stdout
     assert f"{pair.stage.topic}/{min(pair.first.partitions())}" in done.stdout
     mine = f"{NAME}/{pair.stage.topic}/{min(pair.first.partitions())}"
@@ -205,7 +207,7 @@ def test_one_that_is_frozen_is_named_within_its_deadline(pair: Pair) -> None:
         done = pair.cli("status")
         took = time.monotonic() - began
         assert done.returncode == 3
-        assert f"no answer: no answer from {pair.second.address} in time" in done.stdout
+        assert f"problem: no answer from {pair.second.address} in time" in done.stdout
         assert "does a sidecar run there?" in done.stdout
         assert f"{pair.first.address}: kafka-sidecar " in done.stdout
         assert TIMEOUT_S - 1 < took < TIMEOUT_S + PATIENCE / 2, "one deadline for all, and the start of the command"

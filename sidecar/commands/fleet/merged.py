@@ -30,7 +30,7 @@ def merged_text(answers: Sequence[Answer], now_ms: int, members: Sequence[Member
     lines = [
         f"{one.sidecar.address}: {show.sidecar_line(one.status, now_ms)}"
         if isinstance(one, Answered)
-        else f"no answer: {one.reason}"
+        else f"problem: {one.reason}"
         for one in shown
     ]
     nobody = (

@@ -20,7 +20,7 @@ ROUNDS = 5
 PAUSE_S = 1.0
 """Seconds between two rounds. Sidecars do not tell when a rebalance is over, so there is nothing to wait for."""
 
-_OTHERS = "; if another sidecar of its group may own it, give all their addresses: the right one gets it"
+_OTHERS = "; if another sidecar of its group may own it, give all addresses, or --group: the owner gets the order"
 
 T = TypeVar("T")
 

@@ -52,7 +52,7 @@ def test_the_answers_of_the_others_are_shown(invoke: Invoke, serve: Serve, nobod
     admin.answer = owning("1.1", 0)
     result = invoke("status", "--address", f"{nobody},{admin.address}")
     assert result.exit_code == 3
-    assert f"no answer: no sidecar answers at {nobody} (" in result.stdout
+    assert f"problem: no sidecar answers at {nobody} (" in result.stdout
     assert "does it run? --address says where to dial" in result.stdout
     assert "rawdeltas/0" in result.stdout
     result = invoke("status", "--address", f"{nobody},unix:///nowhere.sock")
@@ -108,7 +108,7 @@ lambdas: {deli: {topic: rawdeltas, group: g}}
 
 
 def test_the_token_of_the_config_is_not_for_the_hosts_that_kafka_names(
-    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def asked(*_: object) -> None:
         raise MembersError("the group g has no members now")
@@ -118,7 +118,9 @@ def test_the_token_of_the_config_is_not_for_the_hosts_that_kafka_names(
     result = invoke("status", "--group", "g")
     assert result.exit_code == 2
     assert "Give --token (or its variable) to send it" in " ".join(result.stderr.split())
-    for given in (("--token", "t"), ("--tls",)):  # now Kafka is asked
+    assert invoke("status", "--group", "g", "--tls").exit_code == 2, "the system's authorities prove too little"
+    (tmp_path / "ca.pem").touch()
+    for given in (("--token", "t"), ("--tls-ca", "ca.pem")):  # now Kafka is asked
         result = invoke("status", "--group", "g", *given)
         assert (result.exit_code, result.stderr) == (1, "Error: the group g has no members now\n")
 

@@ -14,7 +14,7 @@ ANSWERS: list[Answer] = [answered(HERE, [0, 2]), FAILED, answered(THERE, [1])]
 def test_one_table_says_who_owns_what() -> None:
     lines = merged_text(ANSWERS, 5000).splitlines()
     assert lines[0].startswith(f"{HERE.address}: kafka-sidecar 1.0, up 4s")
-    assert lines[1] == f"no answer: {FAILED.reason}"
+    assert lines[1] == f"problem: {FAILED.reason}"
     assert lines[2].startswith(f"{THERE.address}: kafka-sidecar 1.0")
     assert f"deli at {THERE.address}: raw in group g; connected, in the group" in lines
     table = next(n for n, line in enumerate(lines) if line.split()[:2] == ["SIDECAR", "PARTITION"])
