@@ -1,7 +1,7 @@
 """A lambda that produces each record again through the sidecar; and a loop that does the same in one process.
 
-As a plugin: the handler returns at once. With the setting ``looks``, the lambda looks at each outcome, and checkpoints
-a record when Kafka has its copy. Without it, the checkpoint follows what was produced.
+As a plugin: the handler returns at once. With the setting ``looks``, the lambda looks at each outcome, and
+checkpoints a record when Kafka has its copy. Without it, the checkpoint follows what was produced.
 
     python -m benchmarks.producing ADDRESS TOPIC COPY TOTAL     as a loop around a consumer and a producer
 """
