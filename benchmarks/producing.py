@@ -1,6 +1,7 @@
 """A lambda that produces each record again through the sidecar; and a loop that does the same in one process.
 
-As a plugin: the handler returns at once, and a record is checkpointed when Kafka has its copy.
+As a plugin: the handler returns at once. With the setting ``looks``, the lambda looks at each outcome, and
+checkpoints a record when Kafka has its copy. Without it, the checkpoint follows what was produced.
 
     python -m benchmarks.producing ADDRESS TOPIC COPY TOTAL     as a loop around a consumer and a producer
 """
@@ -27,10 +28,10 @@ BATCH = 1000
 Figures = dict[str, float]
 
 
-def path(broker: str, topic: str, total: int) -> Figures:
+def path(broker: str, topic: str, total: int, *, looks: bool) -> Figures:
     """One run of the sidecar with that lambda. Raises ``RuntimeError`` when a record has no copy."""
     copy = _copy(broker)
-    with sidecar(broker, [topic], {"copy": copy}, produce=[copy]) as host:
+    with sidecar(broker, [topic], {"copy": copy, "looks": looks}, produce=[copy]) as host:
         process = host.serve_with({}, "benchmarks.producing")
         figures = timed(broker, copy, total, [host.process, process])
         host.end_lambdas()
@@ -88,19 +89,31 @@ class _Lambda:
             self._context.checkpoint(offset)
 
 
-class _Factory:
-    def __init__(self, copy: str) -> None:
+class _Following:
+    def __init__(self, context: IContext, copy: str) -> None:
+        self._context = context
         self._copy = copy
 
-    async def create(self, _: Mapping[str, Any], context: IContext) -> _Lambda:
-        return _Lambda(context, self._copy)
+    def handler(self, message: Message) -> None:
+        """The checkpoint is sent when the copy is in Kafka."""
+        self._context.produce(self._copy, message.value, message.key)
+        self._context.checkpoint(message.offset)
+
+
+class _Factory:
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._copy: str = config["copy"]
+        self._kind = _Lambda if config["looks"] else _Following
+
+    async def create(self, _: Mapping[str, Any], context: IContext) -> _Lambda | _Following:
+        return self._kind(context, self._copy)
 
     async def dispose(self) -> None: ...
 
 
 async def create(config: Mapping[str, Any]) -> _Factory:
     """The plugin is this module."""
-    return _Factory(config["copy"])
+    return _Factory(config)
 
 
 def main() -> None:

@@ -231,9 +231,15 @@ def _producing(broker: str, options: Options) -> Iterator[Row]:
         f"{records:,} records of 100 bytes with keys, {producing.PARTITIONS} partitions, each produced again",
         {
             "bare": lambda: producing.bare(broker, "originals", records),
-            "path": lambda: producing.path(broker, "originals", records),
+            "path": lambda: producing.path(broker, "originals", records, looks=True),
+            "following": lambda: producing.path(broker, "originals", records, looks=False),
         },
-        [Comparison("path", "bare", drawn="each record produced again"), Comparison("path", "bare", CPU)],
+        [
+            Comparison("path", "bare", drawn="each record produced again"),
+            Comparison("path", "bare", CPU),
+            Comparison("following", "bare", drawn="the same, checkpoints follow"),
+            Comparison("following", "bare", CPU),
+        ],
     )
     delete_topic(broker, "originals")
 

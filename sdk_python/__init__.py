@@ -8,11 +8,12 @@ import os as _os
 # Set before gRPC is imported: with gRPC's fork handlers, some children that a lambda forks die of SIGSEGV.
 _os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
+from ._batch import Produced
 from ._errors import PluginError, ProduceError, RefusedError, SdkError, SettingsError
 from ._function import partition_lambda
 from ._interfaces import CloseReason, IContext, IPartitionLambda, IPartitionLambdaFactory, IPlugin
 from ._message import CREATE_TIME, LOG_APPEND_TIME, NO_TIMESTAMP, Message
-from ._produce import Produced, Record
+from ._record import Columns, Record
 
 __all__ = [
     # a lambda of one function
@@ -30,6 +31,7 @@ __all__ = [
     "LOG_APPEND_TIME",
     # what `context.produce` takes and returns
     "Record",
+    "Columns",
     "Produced",
     # what can go wrong
     "SdkError",

@@ -5,13 +5,12 @@ objects that do the work and inherits from none of them. ``context.checkpoint`` 
 a lambda that checkpoints each message pays for no call in between.
 """
 
-import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import inf
 
 from ._checkpoints import LeaseProgress
 from ._pause_gate import Pause, PauseGate
-from ._produce import Headers, Produced, Producing, Record, put_all
+from ._produce import Producing
 from ._reporting import Failure, Reporting
 from .protocol import lambda_pb2 as pb
 
@@ -37,7 +36,8 @@ class PartitionContext:
         self.completed_beyond = progress.completed_beyond
         self.skipped = progress.skipped
         self.resume = gate.resume
-        self._progress = progress
+        self.produce = producing.put
+        self.produce_many = producing.put_many
         self._gate = gate
         self._producing = producing
         self._reporting = reporting
@@ -62,21 +62,10 @@ class PartitionContext:
         check_pause(reason, retry_after, offset)
         self._gate.pause(Pause(reason, retry_after, offset))
 
-    def produce(
-        self,
-        topic: str,
-        value: bytes | str | None,
-        key: bytes | str | None = None,
-        headers: Headers = (),
-        partition: int | None = None,
-    ) -> asyncio.Future[Produced]:
-        """Write a record to Kafka, as `IContext.produce` describes."""
-        self._progress.outcomes = self._producing.outcomes
-        return self._producing.put(topic, value, key, headers, partition)
 
-    def produce_many(self, topic: str, records: Iterable[Record]) -> asyncio.Future[list[Produced]]:
-        """Write several records to Kafka, as `IContext.produce_many` describes."""
-        return put_all(self.produce, topic, records, self._producing.outcomes)
+def producing_of(context: object) -> Producing | None:
+    """How a partition's records are sent; None: the context is not the SDK's."""
+    return context._producing if isinstance(context, PartitionContext) else None  # noqa: SLF001  of this module
 
 
 def check_error(error: object, restart: object, offset: object) -> None:

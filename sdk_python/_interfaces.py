@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
+from ._batch import Produced
 from ._message import Message
-from ._produce import Produced, Record
+from ._record import Columns, Record
 
 
 class CloseReason(StrEnum):
@@ -122,7 +123,10 @@ class IContext(Protocol):
         headers: Sequence[tuple[str, bytes | None]] = (),
         partition: int | None = None,
     ) -> Awaitable[Produced]:
-        """Write a record to Kafka through the sidecar. It is sent at once; await the result to learn its offset.
+        """Write a record to Kafka through the sidecar. It is sent at once.
+
+        A checkpoint that is called after this follows the record: it is sent when the record is in Kafka. So nothing
+        has to be awaited. Await the result to learn the record's offset, or to handle its failure.
 
         Records of one lambda are written in the order in which they were produced. ``partition`` None: chosen by the
         key, as the Java client does. The lambda's ``produce`` in the sidecar's config lists the allowed topics. While
@@ -137,12 +141,15 @@ class IContext(Protocol):
         """
         ...
 
-    def produce_many(self, topic: str, records: Iterable[Record]) -> Awaitable[list[Produced]]:
+    def produce_many(self, topic: str, records: Iterable[Record] | Columns) -> Awaitable[list[Produced]]:
         """Write these records, as `produce` does; await the result to learn their offsets, in the records' order.
+
+        ``records``: a `Record` for each, or `Columns`, which cost less.
 
         Awaiting raises the first `ProduceError`; its ``results`` say what became of each record.
 
-        Raises ``TypeError`` or ``ValueError`` as `produce` does; the records before that one are sent.
+        Raises ``TypeError`` or ``ValueError`` as `produce` does; the records before that one are sent. Columns of
+        different lengths are a ``ValueError``.
         """
         ...
 

@@ -147,7 +147,9 @@ class Life:
         self.gate = PauseGate(self.progress, self.dispatcher, host.window, self.log)
         self.outcomes = Outcomes(self.progress.passed, self._not_received)
         """Of what the lambda produces: no checkpoint passes a failure that nobody received."""
-        self.producing = Producing(assigned.lease, host.calls.produce, self.gate.fill, self.outcomes, host.limits)
+        self.producing = Producing(
+            assigned.lease, host.calls.produce, self.gate.fill, self.outcomes, host.limits, self._first_produced
+        )
         self._link_over = asyncio.Event()
         self._reporting = Reporting(self.progress, host.calls, self._link_over, self.log)
         self.context = PartitionContext(
@@ -220,6 +222,10 @@ class Life:
             self._left(failure.error, failure)
         else:
             self._fail(failure)
+
+    def _first_produced(self) -> None:
+        """From now on, checkpoints wait for the outcomes of what was produced before them."""
+        self.progress.outcomes = self.outcomes
 
     def _not_received(self, error: BaseException) -> None:
         """Fail: what the lambda produced was not written, and nobody awaited its outcome."""

@@ -12,17 +12,16 @@ No checkpoint may silently pass a record that is not written. So, for each lambd
 
 Code that received a failure knows of it: what it checkpoints then is the lambda's own decision.
 
-Owner: the event loop, except for `Outcome.__del__`, which runs in the thread that drops the last reference.
+Owner: the event loop, except for `Receipt.__del__`, which runs in the thread that drops the last reference.
 """
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from typing import Any, Final, TypeVar
-
-from ._errors import ProduceError
 
 PATIENCE_S: Final = 1.0
 """Seconds that a failure which could be received holds back checkpoints before it fails the lambda."""
@@ -32,17 +31,15 @@ _MANY_FAILURES: Final = 1000  # kept before `failed` looks which of them were re
 T = TypeVar("T")
 
 
-class Outcome(asyncio.Future[T]):
-    """The awaitable outcome of a record. It costs as much as any future; only a failure costs more."""
+class Receipt(asyncio.Future[T]):
+    """The future by which code receives the outcome of a record, or of all records of a call of ``produce_many``."""
 
-    __slots__ = ("number", "of", "whole")
+    __slots__ = ("number", "of")
 
     of: "Outcomes"
     """Of the lambda that produced the record."""
     number: int
     """The number of the record among those of `of`, in the order in which they were produced."""
-    whole: "Outcome[Any]"
-    """Set for a record of ``produce_many``: code awaits this outcome of all its records instead."""
 
     def __del__(self) -> None:
         # asyncio's own mark: an exception is set, and no code has asked for it.
@@ -58,6 +55,7 @@ class Outcomes:
             "_failed",
             "_held",
             "_known",
+            "_needed",
             "_loop",
             "_lost_at",
             "_on_failure",
@@ -66,7 +64,7 @@ class Outcomes:
             "_timer",
             "_waiters",
         ),
-        *("failure", "put", "shared", "under_way"),
+        *("failure", "put", "under_way"),
     )
 
     def __init__(self, on_pass: Callable[[int], None], on_failure: Callable[[BaseException], None]) -> None:
@@ -77,16 +75,15 @@ class Outcomes:
         """How many records have no outcome yet."""
         self.failure: BaseException | None = None
         """The failure that nobody received: no checkpoint passes it."""
-        self.shared = False
-        """True when `adopt` took some of these records over: `Producing` has to look at the owner of each."""
         self._known = 0  # so many outcomes, from the first record on, are known; all when none is under way
         self._lost_at: float = inf  # the number of the first record whose failure was lost
         self._loop = asyncio.get_running_loop()
         self._on_pass = on_pass
         self._on_failure = on_failure
         self._over = False
-        self._held: list[tuple[int, int]] = []  # how many outcomes have to be known, and the checkpoint; both ascend
-        self._failed: list[tuple[int, weakref.ref[Outcome[Any]], BaseException]] = []
+        self._held: list[int] = []  # checkpoints that are held back; they ascend
+        self._needed: list[int] = []  # how many outcomes have to be known for each; they ascend too
+        self._failed: list[tuple[int, weakref.ref[Receipt[Any]], BaseException]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -98,12 +95,15 @@ class Outcomes:
             return False
         if self._known == self.put and not self._held and not self._failed:
             return True
-        if self._held and offset <= self._held[-1][1]:
+        held, needed = self._held, self._needed
+        if held and offset <= held[-1]:
             return False  # a higher one was called before this one, and waits for fewer records
-        self._held.append((self.put, offset))
-        if len(self._held) > 1 and self._held[-2][0] == self.put:
-            del self._held[-2]
-        if self._known < self._held[0][0]:
+        if held and needed[-1] == self.put:
+            held[-1] = offset
+        else:
+            held.append(offset)
+            needed.append(self.put)
+        if self._known < needed[0]:
             return False
         told = self._release()
         if told == offset:
@@ -112,50 +112,30 @@ class Outcomes:
             self._on_pass(told)
         return False
 
-    def adopt(self, outcome: Awaitable[object]) -> None:
-        """Take over the record that was just produced by the partition's context, such as for a document."""
-        if not isinstance(outcome, Outcome):
-            return  # it comes from a context that is not the SDK's
-        before: Outcomes = outcome.of
-        before.shared = True
-        before.put -= 1
-        before.under_way -= not outcome.done()
-        if not before.under_way:
-            before._known = before.put
-        self.add(outcome)
-        if outcome.done() and before._failed:
-            _, _, error = before._failed.pop()
-            self.failed(outcome, error)
-
     # ------------------------------------------------------------------------------------ from `Producing`
 
-    def add(self, outcome: Outcome[Any]) -> None:
-        """Note that a record was produced. If it is done already, it failed before it was queued."""
-        outcome.of = self
+    def refused(self) -> None:
+        """Note that one more record was produced, which fails before it is sent."""
         self.put += 1
-        outcome.number = self.put
-        if not outcome.done():
-            self.under_way += 1
-        elif not self.under_way:
+        if not self.under_way:
             self._known = self.put
 
-    def failed(self, outcome: Outcome[Any], error: BaseException) -> None:
-        """Note that a record was not written. Its outcome has the error, unless the await was given up."""
+    def failed(self, number: int, receipt: Receipt[Any], error: BaseException) -> None:
+        """Note that the record with this number was not written. The receipt has the error, or will have it."""
         if self._over:
             return
-        theirs = getattr(outcome, "whole", outcome)
-        if theirs.cancelled():
-            self.lost(outcome.number, error)
+        if receipt.cancelled():
+            self.lost(number, error)
             return
         if len(self._failed) > _MANY_FAILURES:
             self._forget_received()
-        self._failed.append((outcome.number, weakref.ref(outcome), error))
+        self._failed.append((number, weakref.ref(receipt), error))
 
     def known_to(self, number: int, count: int) -> None:
         """Note that ``count`` more outcomes are known, up to ``number``; `failed` was called for the failures."""
         self.under_way -= count
         self._known = number if self.under_way else self.put
-        if self._held and self._known >= self._held[0][0] and (told := self._release()) is not None:
+        if self._held and self._known >= self._needed[0] and (told := self._release()) is not None:
             self._on_pass(told)
 
     def lost(self, number: int, error: BaseException | None) -> None:
@@ -170,7 +150,7 @@ class Outcomes:
     def end(self) -> list[int]:
         """End with the lambda: no checkpoint is sent any more. Returns those that were still held back."""
         self._over = True
-        held, self._held = [offset for _, offset in self._held], []
+        held, self._held, self._needed = self._held, [], []
         self._failed.clear()
         self._stop_timer()
         self._wake()
@@ -190,15 +170,10 @@ class Outcomes:
         self._forget_received()
         first_failed = min((number for number, _, _ in self._failed), default=inf)
         first_failed = min(first_failed, self._lost_at)
-        told = None
-        count = 0
-        for needed, offset in self._held:
-            if needed > self._known or needed >= first_failed:
-                break
-            told = offset
-            count += 1
-        del self._held[:count]
-        if not self._held or self._held[0][0] > self._known:
+        count = bisect_right(self._needed, min(self._known, first_failed - 1))
+        told = self._held[count - 1] if count else None
+        del self._held[:count], self._needed[:count]
+        if not self._held or self._needed[0] > self._known:
             self._stop_timer()
         elif self._timer is None:
             self._timer = self._loop.call_later(PATIENCE_S, self._judge)
@@ -237,54 +212,8 @@ class Outcomes:
                 waiter.set_result(None)
 
 
-def _is_received(outcome: Outcome[Any] | None) -> bool:
-    """Whether a failure was received. None: it was, or `Outcome.__del__` has told that it was not."""
-    if outcome is None:
+def _is_received(receipt: Receipt[Any] | None) -> bool:
+    """Whether a failure was received. None: it was, or `Receipt.__del__` has told that it was not."""
+    if receipt is None:
         return True
-    theirs: Outcome[Any] = getattr(outcome, "whole", outcome)
-    return theirs.done() and not theirs.cancelled() and not theirs._log_traceback  # noqa: SLF001  asyncio's own mark
-
-
-def all_of(outcomes: Outcomes, parts: Sequence[asyncio.Future[T]]) -> Outcome[list[T]]:
-    """Make one outcome of all of these: their results in order, or the error of the first that failed.
-
-    If that error is a `ProduceError`, its ``results`` say what became of each.
-    """
-    whole: Outcome[list[T]] = Outcome(loop=asyncio.get_running_loop())
-    whole.of = outcomes
-    whole.number = outcomes.put
-    left = len(parts)
-
-    def one(_: asyncio.Future[T]) -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            _finish(whole, parts)
-
-    for part in parts:
-        if isinstance(part, Outcome):
-            part.whole = whole
-        part.add_done_callback(one)
-    if not parts:
-        whole.set_result([])
-    return whole
-
-
-def _finish(whole: Outcome[list[T]], parts: Sequence[asyncio.Future[T]]) -> None:
-    results = [_result_of(part) for part in parts]
-    error = next((result for result in results if isinstance(result, BaseException)), None)
-    if error is None:
-        if not whole.done():
-            whole.set_result([part.result() for part in parts])
-        return
-    if isinstance(error, ProduceError):
-        error.results = results
-    if not whole.done():
-        whole.set_exception(error)
-    whole.of.failed(whole, error)  # the parts are dropped now: from here on this outcome has to be received
-
-
-def _result_of(part: asyncio.Future[Any]) -> Any:
-    if part.cancelled():  # possible only for a future of a context that is not the SDK's
-        return RuntimeError("cancelled before its outcome was there")
-    return part.exception() or part.result()
+    return receipt.done() and not receipt.cancelled() and not receipt._log_traceback  # noqa: SLF001  asyncio's own mark

@@ -10,64 +10,32 @@ Owner: the event loop. A task is made when a record waits, and sends until none 
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
-from operator import attrgetter
-from typing import Any, Final, NamedTuple, cast
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice, repeat
+from typing import Any, Final
 
+from ._batch import NOT_ALLOWED, Batch, Many, Produced, refused
 from ._connection import LinkError, TooLargeError
 from ._errors import ProduceError, ProduceFailure, RefusedError
 from ._limits import Limits
-from ._outcomes import Outcome, Outcomes, all_of
+from ._outcome import Outcome, outcome_of
+from ._outcomes import Outcomes
+from ._record import OVERHEAD_BYTES, Checked, Columns, Headers, Record, as_bytes, check_name, checked
 from .protocol import lambda_pb2 as pb
-from .protocol.names import name_of
 
-MAX_TOPIC_NAME: Final = 249
-"""Characters of a topic's name; Kafka takes no longer one."""
 HIGH_BYTES: Final = 4 * 1024 * 1024
 HIGH_RECORDS: Final = 20_000
 """When so much waits, no handler is called until half of it is gone."""
 MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 """Records after this fail: they come from tasks that ignore back-pressure."""
-_OVERHEAD_BYTES: Final = 32  # of a record or a header on the wire
 _MIN_BUSY_WAIT_S: Final = 0.005
 """Seconds until records that a busy sidecar did not take are sent again, if it names a shorter time."""
 
 
-Headers = Sequence[tuple[str, bytes | None]]
-
-
-class Record(NamedTuple):
-    """A record to produce."""
-
-    value: bytes | str | None
-    key: bytes | str | None = None
-    headers: Headers = ()
-    partition: int | None = None
-    """None: chosen by the key, as the Java client does (murmur2); without a key any."""
-
-
-class Produced(NamedTuple):
-    """Where a record was written."""
-
-    topic: str
-    partition: int
-    offset: int
-
-
-class _Waiting(NamedTuple):
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    partition: int
-    size: int
-    outcome: Outcome[Produced]
-
-
-_new: Final = tuple.__new__  # as the class does, without a Python call
-_TOPIC: Final = attrgetter("topic")
-_SIZE: Final = attrgetter("size")
+_new: Final = object.__new__  # of an `Outcome`, without a call of Python code
+_NEVER: Final = -1
+_CHUNK: Final = 1000
+"""Records of one `produce_many` that are looked at together."""
 
 
 class Producing:
@@ -80,21 +48,32 @@ class Producing:
         on_full: Callable[[bool], None],
         outcomes: Outcomes,
         limits: Limits,
+        on_first: Callable[[], None] = lambda: None,
     ) -> None:
+        """``on_full``: whether no handler may be called. ``on_first``: ``outcomes`` count records from now on."""
         self.outcomes = outcomes
         self._limits = limits
-        self._record_bytes = limits.record_bytes
         self._lease = lease
         self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 makes a system call of it
         self._call = call
         self._on_full = on_full
-        self._queue: deque[_Waiting] = deque()
-        self._under_way: list[_Waiting] = []
+        self._on_first = on_first
+        self._counting = outcomes
+        """What counts the next record: ``outcomes``, or those of a document."""
+        self._queue: deque[Batch] = deque()
+        self._open: Batch | None = None
+        """The last one of the queue, which takes more records."""
+        self._under_way: Batch | None = None
         self._bytes = 0
         self._records = 0
         self._is_full = False
         self._over = ""
         self._sender: asyncio.Task[None] | None = None
+        # `put` is quick for a record like the one before it: of this topic, with nothing but key and value, while no
+        # more than so many bytes and records wait. Everything else is looked at when that is not so.
+        self._usual_topic: str | None = None
+        self._usual_bytes = _NEVER
+        self._usual_records = _NEVER
 
     def put(
         self,
@@ -104,30 +83,57 @@ class Producing:
         headers: Headers = (),
         partition: int | None = None,
     ) -> Outcome[Produced]:
-        """Produce a record; returns its awaitable outcome. Raises ``TypeError`` or ``ValueError`` when it is none."""
-        outcome: Outcome[Produced] = Outcome(loop=self._loop)
-        waiting = _checked(topic, value, key, headers, partition, outcome)
-        size = waiting.size
-        if self._over:
-            self._refuse(waiting, self._over, "stale_lease")
-        elif size > self._record_bytes:
-            text = f"{size} bytes; a record has at most {self._record_bytes} on its way through the sidecar"
-            self._refuse(waiting, text, "too_large")
-        elif self._bytes + size > MAX_WAITING_BYTES:
-            text = f"{self._bytes} bytes wait already; await what is produced before there is more"
-            self._refuse(waiting, text, "failed")
-        else:
-            outcomes = outcome.of = self.outcomes  # as `Outcomes.add`, without a Python call
-            outcomes.put = outcome.number = outcomes.put + 1
-            outcomes.under_way += 1
-            self._queue.append(waiting)
-            self._bytes += size
-            self._records += 1
-            if not self._is_full and (self._bytes > HIGH_BYTES or self._records > HIGH_RECORDS):
-                self._weigh()
-            if self._sender is None:
-                self._sender = asyncio.create_task(self._send_all())
+        """Write a record to Kafka, as `IContext.produce` describes."""
+        if topic != self._usual_topic or headers != () or partition is not None:
+            return self._put(topic, checked(topic, value, key, headers, partition))
+        if type(value) is not bytes:
+            value = as_bytes("value", value)
+        if type(key) is not bytes:
+            key = as_bytes("key", key)
+        size = OVERHEAD_BYTES + (len(value) if value else 0) + (len(key) if key else 0)
+        waiting = self._bytes + size
+        if waiting > self._usual_bytes or self._records >= self._usual_records:
+            return self._put(topic, Checked(value, key, (), _NEVER, size))
+        batch = self._open
+        assert batch is not None
+        self._bytes = waiting
+        self._records += 1
+        batch.size += size
+        batch.values.append(value)
+        batch.keys.append(key)
+        if key is not None:
+            batch.keyed = True
+        outcomes = self.outcomes
+        outcomes.put += 1
+        outcomes.under_way += 1
+        outcome: Outcome[Produced] = _new(Outcome)
+        outcome.source = batch
+        outcome.index = len(batch.outcomes)
+        outcome.kept = None
+        batch.outcomes.append(outcome)
         return outcome
+
+    def put_many(self, topic: str, records: Iterable[Record] | Columns) -> Outcome[list[Produced]]:
+        """Write these records to Kafka, as `IContext.produce_many` describes."""
+        many = Many(self._loop, self._counting)
+        outcome = outcome_of(many, 0)
+        try:
+            if isinstance(records, Columns):
+                self._put_columns(topic, records, many, outcome)
+            else:
+                self._put_rows(topic, records, many, outcome)
+        finally:
+            many.whole()  # when one of them is no record, those before it are produced
+        return outcome
+
+    def counted_by(self, outcomes: Outcomes, put: Callable[[], Outcome[Any]]) -> Outcome[Any]:
+        """Call ``put``, whose records count in ``outcomes`` instead: those of a document."""
+        before, self._counting, self._usual_topic = self._counting, outcomes, None
+        try:
+            return put()
+        finally:
+            self._counting = before
+            self._note_usual()
 
     async def drained(self) -> None:
         """Wait until the outcome of all that was produced is known."""
@@ -143,106 +149,198 @@ class Producing:
         if self._sender is not None:
             self._sender.cancel()
             self._sender = None  # a task that has not begun never runs its `finally`
-        _fail_all((*self._under_way, *self._queue), why)
+        self._close()
+        left = [*self._queue]
+        if self._under_way is not None:
+            left.insert(0, self._under_way)
+            self._under_way = None
         self._queue.clear()
+        while left:
+            self._finish_failed(left.pop(0), why)
         return held
 
-    def _refuse(self, waiting: _Waiting, text: str, kind: ProduceFailure) -> None:
-        """Fail a record that was not queued."""
-        error = ProduceError(text, waiting.topic, kind)
-        waiting.outcome.set_exception(error)
-        self.outcomes.add(waiting.outcome)
-        self.outcomes.failed(waiting.outcome, error)
+    # ----------------------------------------------------------------------------------------- records come
 
-    async def _send_all(self) -> None:
+    def _put(self, topic: str, record: Checked) -> Outcome[Produced]:
+        """A record that is not like the one before it, or the first of a batch."""
+        error = self._refusal(topic, record)
+        if error is not None:
+            self._close()  # the numbers of a batch have no gaps
+            return refused(self._loop, self._counting, error)
+        batch = self._batch_for(topic, record.size)
+        outcome: Outcome[Produced] = outcome_of(batch, len(batch))
+        self._add(batch, topic, record, outcome)
+        return outcome
+
+    def _put_each(self, topic: str, records: Iterable[Record], many: Many, outcome: Outcome[list[Produced]]) -> None:
+        """Records that are looked at one by one."""
+        batch: Batch | None = None
+        first = 0
         try:
-            while self._queue:
-                batch = self._under_way = self._taken()
-                await self._send(batch)
-                self._bytes -= sum(map(_SIZE, batch))
-                self._records -= len(batch)
-                self._note_known(batch)
-                self._weigh()
+            for row in records:
+                record = checked(topic, *row)
+                error = self._refusal(topic, record)
+                taken_by = None if error is not None else self._batch_for(topic, record.size)
+                if batch is not None and taken_by is not batch:
+                    batch.belongs_to(many, first)
+                if error is not None or taken_by is None:
+                    assert error is not None
+                    self._close()
+                    many.part_refused(outcome, error)
+                elif taken_by is not batch:
+                    first = len(taken_by)
+                batch = taken_by
+                if batch is not None:
+                    self._add(batch, topic, record, outcome)
         finally:
-            self._sender = None
-            if self._under_way:  # only when it was cancelled, or failed itself
-                _fail_all(self._under_way, "the call was given up")
-                self._note_known(self._under_way)
+            if batch is not None:
+                batch.belongs_to(many, first)
 
-    def _note_known(self, batch: list[_Waiting]) -> None:
-        """Note that the outcomes of these records are known."""
-        known: dict[Outcomes, tuple[int, int]] = {}
-        if self.outcomes.shared:
-            for waiting in batch:
-                outcomes = waiting.outcome.of
-                known[outcomes] = (waiting.outcome.number, known.get(outcomes, (0, 0))[1] + 1)
-        else:
-            known[self.outcomes] = (batch[-1].outcome.number, len(batch))
-        batch.clear()  # an outcome that nobody holds has to be gone before `known_to` asks whether it was received
-        for outcomes, (number, count) in known.items():
-            outcomes.known_to(number, count)
+    def _put_columns(self, topic: str, columns: Columns, many: Many, outcome: Outcome[list[Produced]]) -> None:
+        values, keys, headers, partitions = columns
+        for name, column in (("keys", keys), ("headers", headers), ("partitions", partitions)):
+            if column is not None and len(column) != len(values):
+                raise ValueError(f"produce_many({name}): {len(column)} for {len(values)} values")
+        for at in range(0, len(values), _CHUNK):
+            end = at + _CHUNK
+            some_keys = None if keys is None else keys[at:end]
+            plain = headers is None and partitions is None
+            if plain and self._extend(topic, values[at:end], some_keys, many, outcome):
+                continue
+            rows = zip(
+                values[at:end],
+                repeat(None) if some_keys is None else some_keys,
+                repeat(()) if headers is None else headers[at:end],
+                repeat(None) if partitions is None else partitions[at:end],
+                strict=False,
+            )
+            self._put_each(topic, (Record(*row) for row in rows), many, outcome)
 
-    def _taken(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        topics: set[str] = set()
-        size = 0
-        queue, limits = self._queue, self._limits
-        max_bytes = limits.produce_bytes
-        while queue and len(batch) < limits.produce_records:
-            waiting = queue[0]
-            size += waiting.size
-            topics.add(waiting.topic)
-            if batch and (size > max_bytes or len(topics) > limits.produce_topics):
-                break
-            batch.append(queue.popleft())
+    def _put_rows(self, topic: str, records: Iterable[Record], many: Many, outcome: Outcome[list[Produced]]) -> None:
+        left = iter(records)
+        more = True
+        while more:
+            rows: list[Record] = []
+            try:
+                rows.extend(islice(left, _CHUNK))
+                more = len(rows) == _CHUNK
+            finally:  # those before an exception of the iterator are produced
+                if not self._extend_rows(topic, rows, many, outcome):
+                    self._put_each(topic, rows, many, outcome)
+
+    def _extend_rows(self, topic: str, rows: Sequence[Record], many: Many, outcome: Outcome[list[Produced]]) -> bool:
+        """Add records of key and value to a batch at once. Returns False if each has to be looked at."""
+        if {*map(type, rows)} != {Record}:
+            return False
+        values, keys, headers, partitions = zip(*rows, strict=True)
+        if headers.count(()) != len(rows) or partitions.count(None) != len(rows):
+            return False
+        return self._extend(topic, values, None if keys.count(None) == len(rows) else keys, many, outcome)
+
+    def _extend(
+        self,
+        topic: str,
+        values: Sequence[Any],
+        keys: Sequence[Any] | None,
+        many: Many,
+        outcome: Outcome[list[Produced]],
+    ) -> bool:
+        """The same for columns."""
+        if self._counting is not self.outcomes or self._over or not isinstance(topic, str):
+            return False
+        if {*map(type, values)} != {bytes} or (keys is not None and {*map(type, keys)} != {bytes}):
+            return False
+        count = len(values)
+        size = count * OVERHEAD_BYTES + sum(map(len, values)) + (0 if keys is None else sum(map(len, keys)))
+        limits = self._limits
+        if size > limits.produce_bytes or count > limits.produce_records or self._bytes + size > MAX_WAITING_BYTES:
+            return False
+        check_name(topic)
+        batch = self._batch_for(topic, size, count)
+        if batch.is_wide or topic != batch.topic:
+            return False
+        first = len(batch)
+        batch.values.extend(values)
+        batch.keys.extend(repeat(None, count) if keys is None else keys)
+        batch.keyed = batch.keyed or keys is not None
+        batch.outcomes.extend(repeat(outcome, count))
+        self._counted(batch, size, count)
+        batch.belongs_to(many, first)
+        return True
+
+    def _refusal(self, topic: str, record: Checked) -> ProduceError | None:
+        """Why this record fails before it is queued; None: it does not."""
+        why, kind = "", _FAILED
+        if self._over:
+            why, kind = self._over, "stale_lease"
+        elif record.size > self._limits.record_bytes:
+            most = self._limits.record_bytes
+            why = f"{record.size} bytes; a record has at most {most} on its way through the sidecar"
+            kind = "too_large"
+        elif self._bytes + record.size > MAX_WAITING_BYTES:
+            why = f"{self._bytes} bytes wait already; await what is produced before there is more"
+        if not why:
+            return None
+        self._on_first()
+        return ProduceError(why, topic, kind)
+
+    def _batch_for(self, topic: str, size: int, count: int = 1) -> Batch:
+        """The batch that takes so many records of this topic next."""
+        limits, batch = self._limits, self._open
+        if (
+            batch is None
+            or (len(batch) and batch.size + size > limits.produce_bytes)
+            or len(batch) + count > limits.produce_records
+            or (topic not in batch.topics and len(batch.topics) >= limits.produce_topics)
+        ):
+            self._on_first()
+            batch = self._open = Batch(self._loop, self.outcomes, topic)
+            self._queue.append(batch)
         return batch
 
-    async def _send(self, batch: list[_Waiting]) -> None:
-        try:
-            response = await self._answer(_request(self._lease, batch))
-        except TooLargeError as refused:
-            await self._send_halves(batch, str(refused))
-            return
-        except (LinkError, RefusedError) as broken:
-            _fail_all(batch, str(broken))
-            return
-        columns = (response.outcomes, response.partitions, response.offsets, response.errors or batch)
-        if {*map(len, columns)} != {len(batch)}:
-            _fail_all(batch, f"the sidecar answered for {len(response.outcomes)} of {len(batch)} records")
-            return
-        if len({waiting.topic for waiting in batch}) > 1 and {*response.outcomes} == {_NOT_ALLOWED}:
-            # Nothing was written because of one topic. The records of the others shall not fail with it.
-            by_topic: dict[str, list[_Waiting]] = {}
-            for waiting in batch:
-                by_topic.setdefault(waiting.topic, []).append(waiting)
-            for part in by_topic.values():
-                await self._send(part)
-            return
-        written = zip(map(_TOPIC, batch), response.partitions, response.offsets, strict=True)
-        errors = response.errors or [""] * len(batch)
-        for waiting, outcome, where, error in zip(batch, response.outcomes, written, errors, strict=True):
-            if outcome != _WRITTEN:
-                text = error or f"the sidecar's answer is {name_of(pb.ProduceOutcome, outcome)}"
-                _fail(waiting, ProduceError(text, waiting.topic, _KINDS.get(outcome, "failed")))
-            elif not waiting.outcome.done():  # the task that awaited it may have been cancelled
-                waiting.outcome.set_result(_new(Produced, where))
+    def _add(
+        self, batch: Batch, topic: str, record: Checked, outcome: Outcome[Produced] | Outcome[list[Produced]]
+    ) -> None:
+        batch.values.append(record.value)
+        batch.keys.append(record.key)
+        batch.keyed = batch.keyed or record.key is not None
+        batch.outcomes.append(outcome)
+        if batch.is_wide or topic != batch.topic or record.headers or record.partition >= 0:
+            batch.fill(topic, record.headers, record.partition)
+        self._counted(batch, record.size, 1)
+        if self._counting is not self.outcomes:
+            batch.counts_in(self._counting)
 
-    async def _send_halves(self, batch: list[_Waiting], refused: str) -> None:
-        """Send a batch in parts, since it is too large as a whole. As a whole it would be refused for ever."""
-        if len(batch) == 1:
-            _fail(batch[0], ProduceError(refused, batch[0].topic, "too_large"))
-            return
-        middle = len(batch) // 2
-        await self._send(batch[:middle])
-        await self._send(batch[middle:])
+    def _counted(self, batch: Batch, size: int, count: int) -> None:
+        """Count records that were just added to the batch."""
+        counting = self._counting
+        counting.put += count
+        counting.under_way += count
+        batch.size += size
+        self._bytes += size
+        self._records += count
+        self._weigh()
+        self._note_usual()
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send_all())
 
-    async def _answer(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
-        """Send a request until the sidecar is not busy, for the lease's life if need be; returns its response."""
-        while True:
-            response = await self._call(request)
-            if not response.outcomes or response.outcomes[0] != _BUSY or {*response.outcomes} != {_BUSY}:
-                return response
-            await asyncio.sleep(max(_MIN_BUSY_WAIT_S, response.retry_after_ms / 1000))
+    def _close(self) -> None:
+        """The open batch takes no more records."""
+        self._open = None
+        self._usual_topic = None
+
+    def _note_usual(self) -> None:
+        """Note for which records nothing has to be looked at."""
+        batch = self._open
+        if batch is None or batch.is_wide or self._counting is not self.outcomes:
+            self._usual_topic = None
+            return
+        limits = self._limits
+        self._usual_topic = batch.topic
+        room = self._bytes - batch.size + limits.produce_bytes
+        self._usual_bytes = min(room, MAX_WAITING_BYTES if self._is_full else HIGH_BYTES)
+        room = self._records - len(batch) + limits.produce_records
+        self._usual_records = room if self._is_full else min(room, HIGH_RECORDS)
 
     def _weigh(self) -> None:
         """Tell when so many records wait that no handler may be called, and when half of them are gone."""
@@ -252,120 +350,74 @@ class Producing:
             self._is_full = is_full
             self._on_full(is_full)
 
+    # ---------------------------------------------------------------------------------------------- records go
 
-def put_all(
-    put: Callable[..., Awaitable[Produced]], topic: str, records: Iterable[Record], outcomes: Outcomes
-) -> Outcome[list[Produced]]:
-    """Produce these records in order, each by ``put``. If one of them is no record, those before it are produced."""
-    return all_of(outcomes, [asyncio.ensure_future(put(topic, *record)) for record in records])
+    async def _send_all(self) -> None:
+        try:
+            while self._queue:
+                batch = self._under_way = self._queue.popleft()
+                if batch is self._open:
+                    self._close()
+                await self._send(batch, range(len(batch)))
+                self._under_way = None
+                self._gone(batch)
+        finally:
+            self._sender = None
+            failed, self._under_way = self._under_way, None
+            if failed is not None:  # only when it was cancelled, or failed itself
+                self._finish_failed(failed, "the call was given up")
+
+    def _gone(self, batch: Batch) -> None:
+        """The outcomes of this batch are known."""
+        self._bytes -= batch.size
+        self._records -= len(batch)
+        batch.finish()
+        self._weigh()
+        self._note_usual()
+
+    def _finish_failed(self, batch: Batch, why: str) -> None:
+        batch.fail_all(range(len(batch)), why)
+        batch.finish()
+
+    async def _send(self, batch: Batch, places: Sequence[int]) -> None:
+        """Send the records at these places, and let the batch have their outcomes."""
+        try:
+            response = await self._answer(batch.request(self._lease, places))
+        except TooLargeError as refusal:
+            await self._send_halves(batch, places, str(refusal))
+            return
+        except (LinkError, RefusedError) as broken:
+            batch.fail_all(places, str(broken))
+            return
+        count = len(places)
+        columns = (response.outcomes, response.partitions, response.offsets, response.errors or places)
+        if {*map(len, columns)} != {count}:
+            batch.fail_all(places, f"the sidecar answered for {len(response.outcomes)} of {count} records")
+            return
+        if {*response.outcomes} == {NOT_ALLOWED} and len(parts := batch.by_topic(places)) > 1:
+            # Nothing was written because of one topic. The records of the others shall not fail with it.
+            for part in parts:
+                await self._send(batch, part)
+            return
+        batch.answered(places, response)
+
+    async def _send_halves(self, batch: Batch, places: Sequence[int], why: str) -> None:
+        """Send records in parts, since they are too large as a whole. As a whole they would be refused for ever."""
+        if len(places) == 1:
+            batch.fail(places[0], why, "too_large")
+            return
+        middle = len(places) // 2
+        await self._send(batch, places[:middle])
+        await self._send(batch, places[middle:])
+
+    async def _answer(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
+        """Send a request until the sidecar is not busy, for the lease's life if need be; returns its response."""
+        while True:
+            response = await self._call(request)
+            if not response.outcomes or response.outcomes[0] != _BUSY or {*response.outcomes} != {_BUSY}:
+                return response
+            await asyncio.sleep(max(_MIN_BUSY_WAIT_S, response.retry_after_ms / 1000))
 
 
-_WRITTEN: Final = pb.PRODUCE_OUTCOME_WRITTEN
 _BUSY: Final = pb.PRODUCE_OUTCOME_BUSY
-_NOT_ALLOWED: Final = pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED
-
-_KINDS: "Final[Mapping[int, ProduceFailure]]" = {
-    pb.PRODUCE_OUTCOME_STALE_LEASE: "stale_lease",
-    _NOT_ALLOWED: "not_allowed",
-    pb.PRODUCE_OUTCOME_TOO_LARGE: "too_large",
-}
-
-
-def _fail(waiting: _Waiting, error: ProduceError) -> None:
-    outcome = waiting.outcome
-    if not outcome.done():
-        outcome.set_exception(error)
-    outcome.of.failed(outcome, error)
-
-
-def _fail_all(batch: Iterable[_Waiting], why: str) -> None:
-    for waiting in batch:
-        _fail(waiting, ProduceError(why, waiting.topic, "failed"))
-
-
-def _checked(
-    topic: object,
-    value: object,
-    key: object,
-    headers: Headers,
-    partition: object,
-    outcome: Outcome[Produced],
-) -> _Waiting:
-    if not isinstance(topic, str):
-        raise TypeError(f"produce(topic): a text, got {type(topic).__name__}")
-    _check_name(topic)
-    if type(value) is not bytes:
-        value = _bytes("value", value)
-    if type(key) is not bytes:
-        key = _bytes("key", key)
-    size = _OVERHEAD_BYTES + (len(value) if value else 0) + (len(key) if key else 0)
-    if headers != ():
-        headers = [*map(_header, headers)]  # a copy: the lambda may use its list for the next record
-        for name, content in headers:
-            size += _OVERHEAD_BYTES + len(_name(name)) + len(content or b"")
-    number = -1 if partition is None else _number(partition)
-    return _new(_Waiting, (topic, key, value, headers, number, size, outcome))
-
-
-@lru_cache(maxsize=1000)
-def _check_name(topic: str) -> None:
-    """Check a topic's name, once while there are few: a lambda produces to the same ones all the time."""
-    if not 0 < len(topic.encode()) <= MAX_TOPIC_NAME:
-        raise ValueError(f"produce(topic): a name has 1 to {MAX_TOPIC_NAME} characters, got {topic[:50]!r}")
-
-
-def _number(partition: object) -> int:
-    if not isinstance(partition, int) or isinstance(partition, bool):
-        raise TypeError(f"produce(partition): an int or None, got {type(partition).__name__}")
-    if not 0 <= partition < 2**31:
-        raise ValueError(f"produce(partition): 0 to 2147483647, got {partition}")
-    return partition
-
-
-def _bytes(what: str, value: object) -> bytes | None:
-    if value is None or isinstance(value, bytes):
-        return value
-    if isinstance(value, str):
-        return value.encode()
-    raise TypeError(f"produce({what}): bytes, a text or None, got {type(value).__name__}")
-
-
-def _header(header: Any) -> tuple[str, bytes | None]:
-    match header:
-        case (str() as name, bytes() | None as content):
-            return name, content
-    raise TypeError(f"produce(headers): pairs of a text and bytes or None, got {header!r}")
-
-
-def _name(name: str) -> bytes:
-    """Encode a name as `Message.headers` decodes it. The sidecar refuses a record with one that cannot be written."""
-    return name.encode("utf-8", "surrogateescape")
-
-
-def _request(lease: str, batch: Sequence[_Waiting]) -> pb.ProduceRequest:
-    """Make the columns of these records. Columns that are all empty are left out."""
-    names, keys, values, headers, partitions, _, _ = zip(*batch, strict=True)
-    topics = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    request = pb.ProduceRequest(lease=lease, topics=topics, values=_filled(values), null_values=_nulls(values))
-    if len(topics) > 1:
-        request.topic_indexes.extend(map(topics.__getitem__, names))
-    if keys.count(None) < len(keys):
-        request.keys.extend(_filled(keys))
-        request.null_keys.extend(_nulls(keys))
-    if max(partitions) >= 0:
-        request.partitions.extend(partitions)
-    if any(headers):
-        request.header_counts.extend(map(len, headers))
-        contents = [value for some in headers for _, value in some]
-        request.header_names.extend(_name(name) for some in headers for name, _ in some)
-        request.header_values.extend(_filled(contents))
-        request.null_header_values.extend(_nulls(contents))
-    return request
-
-
-def _filled(column: Sequence[bytes | None]) -> Sequence[bytes]:
-    return [entry or b"" for entry in column] if None in column else cast("Sequence[bytes]", column)
-
-
-def _nulls(column: Sequence[bytes | None]) -> Sequence[int]:
-    return [index for index, entry in enumerate(column) if entry is None] if None in column else ()
+_FAILED: Final[ProduceFailure] = "failed"

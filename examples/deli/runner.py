@@ -229,7 +229,7 @@ class Deli:
             failed: Outcome = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
             return failed
-        return outcome if isinstance(outcome, asyncio.Future) else asyncio.ensure_future(outcome)
+        return asyncio.ensure_future(outcome)
 
     def _arrived(self, _: Outcome) -> None:
         """The outcome of the first record in flight is known, and mostly those of many after it: they went in one

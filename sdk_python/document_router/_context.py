@@ -2,16 +2,28 @@
 
 import asyncio
 from collections.abc import Awaitable, Hashable, Iterable, Sequence
-from typing import Protocol
+from functools import partial
+from typing import Final, Protocol
 
+from sdk_python._batch import Produced, refused, refused_many
 from sdk_python._checkpoints import checked_skipped
-from sdk_python._context import check_error, check_offset, check_pause, check_report, check_seconds
+from sdk_python._context import (
+    check_error,
+    check_offset,
+    check_pause,
+    check_report,
+    check_seconds,
+    producing_of,
+)
 from sdk_python._errors import ProduceError
 from sdk_python._interfaces import IContext
-from sdk_python._outcomes import Outcome, Outcomes
-from sdk_python._produce import Headers, Produced, Record, put_all
+from sdk_python._outcomes import Outcomes
+from sdk_python._produce import Producing
+from sdk_python._record import Columns, Headers, Record
 
 from ._keys import ids_of
+
+_ENDED: Final = "the document's lambda has ended"
 
 
 class CorruptDocument(Exception):  # noqa: N818  named for what it says about the document
@@ -96,7 +108,7 @@ class Owner(Protocol):
 class DocumentContext:
     """Checks what the lambda says and passes it on until `_end`. What an ended lambda says later is ignored."""
 
-    __slots__ = ("_ended", "_outcomes", "_owner", "attempt", "start_offset")
+    __slots__ = ("_ended", "_outcomes", "_owner", "_producing", "attempt", "start_offset")
 
     def __init__(self, owner: Owner, start_offset: int | None, attempt: int) -> None:
         self.start_offset = start_offset
@@ -104,6 +116,7 @@ class DocumentContext:
         self._owner = owner
         self._ended = False
         self._outcomes: Outcomes | None = None  # of what it produces; most documents produce nothing
+        self._producing: Producing | None = None
 
     def __repr__(self) -> str:
         return f"<context of document {self._owner.key!r} in {self.topic}/{self.partition}>"
@@ -194,18 +207,22 @@ class DocumentContext:
     ) -> Awaitable[Produced]:
         """Write a record, as `IContext.produce` describes. A failure that nobody awaits fails only this document."""
         outcomes = self._own_outcomes()
-        if not self._ended:
-            produced = self._owner.partition.produce(topic, value, key, headers, partition)
-            outcomes.adopt(produced)
-            return produced
-        outcome: Outcome[Produced] = Outcome(loop=asyncio.get_running_loop())
-        outcomes.add(outcome)
-        outcome.set_exception(ProduceError("the document's lambda has ended", topic, "stale_lease"))
-        return outcome
+        if self._ended:
+            return refused(asyncio.get_running_loop(), outcomes, ProduceError(_ENDED, topic, "stale_lease"))
+        if self._producing is None:  # the context of a test
+            return self._owner.partition.produce(topic, value, key, headers, partition)
+        return self._producing.counted_by(
+            outcomes, partial(self._producing.put, topic, value, key, headers, partition)
+        )
 
-    def produce_many(self, topic: str, records: Iterable[Record]) -> Awaitable[list[Produced]]:
+    def produce_many(self, topic: str, records: Iterable[Record] | Columns) -> Awaitable[list[Produced]]:
         """Write several records, as `IContext.produce_many` describes."""
-        return put_all(self.produce, topic, records, self._own_outcomes())
+        outcomes = self._own_outcomes()
+        if self._ended:
+            return refused_many(asyncio.get_running_loop(), outcomes, ProduceError(_ENDED, topic, "stale_lease"))
+        if self._producing is None:  # the context of a test
+            return self._owner.partition.produce_many(topic, records)
+        return self._producing.counted_by(outcomes, partial(self._producing.put_many, topic, records))
 
     def update_activity_time(self, seconds_from_now: float | None = None) -> None:
         """Let the document become idle in so many seconds, as `IDocumentContext.update_activity_time` describes."""
@@ -217,6 +234,7 @@ class DocumentContext:
     def _own_outcomes(self) -> Outcomes:
         """The outcomes of this document's records: they hold back and fail this document alone."""
         if self._outcomes is None:
+            self._producing = producing_of(self._owner.partition)
             self._outcomes = Outcomes(self._owner.on_checkpoint, lambda error: self.error(error, restart=True))
             if self._ended:
                 self._outcomes.end()

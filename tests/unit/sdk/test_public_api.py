@@ -28,6 +28,7 @@ def test_the_public_names() -> None:
         "CREATE_TIME",
         "LOG_APPEND_TIME",
         "Record",
+        "Columns",
         "Produced",
         "SdkError",
         "PluginError",
@@ -69,6 +70,7 @@ def test_the_public_signatures() -> None:
         *("settings", "max_partitions", "drain_timeout"),
     ]
     assert sdk_python.Record._fields == ("value", "key", "headers", "partition")
+    assert sdk_python.Columns._fields == ("values", "keys", "headers", "partitions")
     assert sdk_python.Produced._fields == ("topic", "partition", "offset")
     assert [name for name in vars(sdk_python.IContext) if not name.startswith("_")] == [
         "topic",

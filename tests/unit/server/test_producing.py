@@ -10,7 +10,9 @@ import grpc
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from sdk_python._produce import _request, _Waiting
+from sdk_python._limits import Limits
+from sdk_python._outcomes import Outcomes
+from sdk_python._produce import Producing
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.mail import letters
 from sidecar.partitions.vocabulary import ErrorOutcome, Revoke, RevokeReason
@@ -203,10 +205,26 @@ records = st.builds(
 
 @given(st.lists(records, min_size=1, max_size=20))
 def test_the_lambda_producer_gets_the_records_that_the_sdk_sends(wanted: list[Outgoing]) -> None:
-    outcome: Any = None
-    waiting = [_Waiting(r.topic, r.key, r.value, r.headers, r.partition, 0, outcome) for r in wanted]
-    wired = pb.ProduceRequest.FromString(_request("L1", waiting).SerializeToString())
+    (wired,) = asyncio.run(sent_by_the_sdk(wanted))
     assert [record._replace(headers=[*record.headers]) for record in outgoing(wired)] == wanted
+
+
+async def sent_by_the_sdk(records: list[Outgoing]) -> list[pb.ProduceRequest]:
+    """The requests, as they are on the wire."""
+    requests: list[pb.ProduceRequest] = []
+
+    async def call(request: pb.ProduceRequest) -> pb.ProduceResponse:
+        requests.append(pb.ProduceRequest.FromString(request.SerializeToString()))
+        count = len(request.values)
+        outcomes = [pb.PRODUCE_OUTCOME_WRITTEN] * count
+        return pb.ProduceResponse(outcomes=outcomes, partitions=[0] * count, offsets=range(count))
+
+    counts = Outcomes(lambda _: None, lambda _: None)
+    producing = Producing("L1", call, lambda _: None, counts, Limits())
+    for r in records:
+        producing.put(r.topic, r.value, r.key, [*r.headers], None if r.partition < 0 else r.partition)
+    await producing.drained()
+    return requests
 
 
 small = st.integers(0, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from sdk_python import _connection, _outcomes, _produce
+from sdk_python import _batch, _connection, _outcomes, _produce
 from sdk_python._limits import Limits
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.clients.python.mutations.planting import caught_by, put, wrap
@@ -21,7 +21,7 @@ def _closed_with_what_is_not_confirmed() -> None:
     def make(old: Any) -> Any:
         def end(self: Any) -> list[int]:
             if self._held and not self._over:
-                self._on_pass(self._held[-1][1])
+                self._on_pass(self._held[-1])
             held: list[int] = old(self)
             return held
 
@@ -40,9 +40,9 @@ def _unawaited_failure_is_ignored() -> None:
 def _too_large_is_asked_for_ever() -> None:
     put(Limits, "record_bytes", property(lambda _: 2**40))
 
-    async def again(self: Any, batch: Any, _: str) -> None:
+    async def again(self: Any, batch: Any, places: Any, _: str) -> None:
         await asyncio.sleep(0.1)
-        await self._send(batch)
+        await self._send(batch, places)
 
     put(_produce.Producing, "_send_halves", again)
 
@@ -53,7 +53,9 @@ def _two_produce_calls() -> None:
         async def send_all(self: Any) -> None:
             tasks = set()
             while self._queue:
-                tasks.add(asyncio.ensure_future(self._send(self._taken())))
+                batch = self._queue.popleft()
+                self._close()
+                tasks.add(asyncio.ensure_future(self._send(batch, range(len(batch)))))
                 await asyncio.sleep(0)
             self._sender = None
             await asyncio.gather(*tasks)
@@ -77,14 +79,14 @@ def _busy_is_asked_again_at_once() -> None:
 @caught_by("busy-once", 32)
 def _busy_goes_to_the_end_of_the_queue() -> None:
     def make(old: Any) -> Any:
-        async def send(self: Any, batch: Any) -> None:
-            response = await self._call(_produce._request(self._lease, batch))
+        async def send(self: Any, batch: Any, places: Any) -> None:
+            response = await self._call(batch.request(self._lease, places))
             if {*response.outcomes} != {_produce._BUSY}:
-                await old(self, batch)
+                await old(self, batch, places)
                 return
             await asyncio.sleep(0.4)
-            self._queue.extend(batch)
-            await self._send(self._taken()[::-1])
+            for place in reversed(places):
+                await self._send(batch, [place])
 
         return send
 
@@ -93,7 +95,7 @@ def _busy_goes_to_the_end_of_the_queue() -> None:
 
 @caught_by("others-allowed", 33)
 def _one_topic_fails_the_others() -> None:
-    put(_produce, "_NOT_ALLOWED", pb.PRODUCE_OUTCOME_UNSPECIFIED)
+    put(_produce, "NOT_ALLOWED", pb.PRODUCE_OUTCOME_UNSPECIFIED)
 
 
 @caught_by("never-answered", 34)
@@ -113,15 +115,15 @@ def _a_call_without_an_answer_is_repeated() -> None:
 @caught_by("copy-null-keys", 28)
 def _null_keys_without_keys() -> None:
     def make(old: Any) -> Any:
-        def request(lease: str, batch: Any) -> pb.ProduceRequest:
-            made: pb.ProduceRequest = old(lease, batch)
+        def request(self: Any, lease: str, places: Any) -> pb.ProduceRequest:
+            made: pb.ProduceRequest = old(self, lease, places)
             if not made.keys:
                 made.null_keys.extend(range(len(made.values)))
             return made
 
         return request
 
-    wrap(_produce, "_request", make)
+    wrap(_batch.Batch, "request", make)
 
 
 @caught_by("unspecified-outcome", 50)
@@ -129,7 +131,7 @@ def _outcome_zero_is_success() -> None:
     def make(old: Any) -> Any:
         async def answer(self: Any, request: pb.ProduceRequest) -> Any:
             response = await old(self, request)
-            response.outcomes[:] = [outcome or _produce._WRITTEN for outcome in response.outcomes]
+            response.outcomes[:] = [outcome or _batch.WRITTEN for outcome in response.outcomes]
             return response
 
         return answer

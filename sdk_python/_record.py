@@ -1,0 +1,92 @@
+"""The records that a lambda produces, and what may be in them."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+MAX_TOPIC_NAME: Final = 249
+"""Characters of a topic's name; Kafka takes no longer one."""
+OVERHEAD_BYTES: Final = 32
+"""Of a record or a header on the wire."""
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class Record(NamedTuple):
+    """A record to produce."""
+
+    value: bytes | str | None
+    key: bytes | str | None = None
+    headers: Headers = ()
+    partition: int | None = None
+    """None: chosen by the key, as the Java client does (murmur2); without a key any."""
+
+
+class Columns(NamedTuple):
+    """Records to produce, as columns: the same as a `Record` for each, and cheaper.
+
+    ``keys``, ``headers`` and ``partitions`` are as long as ``values``; None: no record has one.
+    """
+
+    values: Sequence[bytes | str | None]
+    keys: Sequence[bytes | str | None] | None = None
+    headers: Sequence[Headers] | None = None
+    partitions: Sequence[int | None] | None = None
+
+
+class Checked(NamedTuple):
+    """A record that can be sent; ``size`` is in bytes, on the wire, and partition -1 is any."""
+
+    value: bytes | None
+    key: bytes | None
+    headers: Headers
+    partition: int
+    size: int
+
+
+def checked(topic: object, value: object, key: object = None, headers: Any = (), partition: object = None) -> Checked:
+    if not isinstance(topic, str):
+        raise TypeError(f"produce(topic): a text, got {type(topic).__name__}")
+    check_name(topic)
+    value, key = as_bytes("value", value), as_bytes("key", key)
+    size = OVERHEAD_BYTES + len(value or b"") + len(key or b"")
+    if headers != ():
+        headers = [*map(_header, headers)]  # a copy: the lambda may use its list for the next record
+        for name, content in headers:
+            size += OVERHEAD_BYTES + len(encoded(name)) + len(content or b"")
+    return Checked(value, key, headers, -1 if partition is None else _number(partition), size)
+
+
+@lru_cache(maxsize=1000)
+def check_name(topic: str) -> None:
+    """Check a topic's name, once while there are few: a lambda produces to the same ones all the time."""
+    if not 0 < len(topic.encode()) <= MAX_TOPIC_NAME:
+        raise ValueError(f"produce(topic): a name has 1 to {MAX_TOPIC_NAME} characters, got {topic[:50]!r}")
+
+
+def _number(partition: object) -> int:
+    if not isinstance(partition, int) or isinstance(partition, bool):
+        raise TypeError(f"produce(partition): an int or None, got {type(partition).__name__}")
+    if not 0 <= partition < 2**31:
+        raise ValueError(f"produce(partition): 0 to 2147483647, got {partition}")
+    return partition
+
+
+def as_bytes(what: str, value: object) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    raise TypeError(f"produce({what}): bytes, a text or None, got {type(value).__name__}")
+
+
+def _header(header: Any) -> tuple[str, bytes | None]:
+    match header:
+        case (str() as name, bytes() | None as content):
+            return name, content
+    raise TypeError(f"produce(headers): pairs of a text and bytes or None, got {header!r}")
+
+
+def encoded(name: str) -> bytes:
+    """Encode a header's name as `Message.headers` decodes it. The sidecar refuses one that cannot be written."""
+    return name.encode("utf-8", "surrogateescape")
