@@ -1,11 +1,12 @@
 """Settings of the interpreter and the allocator for a process that handles frames of a few hundred kilobytes."""
 
 import asyncio
-import ctypes
 import gc
 import resource
 import sys
 from contextlib import suppress
+
+from sdk_python._allocator import keep_freed_memory
 
 GC_THRESHOLD = 100_000
 
@@ -20,18 +21,13 @@ hour, to 14 MB, before a collection."""
 MAX_FILES = 65_536
 """Limit of open files to ask for, since each connection is one; the system's default is often 1,024."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-KEEP_BYTES = 64 * 1024 * 1024
-MMAP_BYTES = 32 * 1024 * 1024
-
 
 def tune() -> None:
     """Call once, when everything is imported and before work begins.
 
     - Objects that exist now live as long as the process, and batches of records have no cycles: the cyclic collector
       need not visit either of them (`consume()` 15 % cheaper).
-    - By default glibc returns memory above 128 KiB to the kernel with every free, and the next frame faults it in
-      again. When the process keeps it, encoding a frame of 1,000 records takes 0.30 ms instead of 0.49.
+    - The process keeps freed memory (`keep_freed_memory`).
     - With enough open files, a client with a thousand idle connections blocks neither others nor our way to Kafka.
     """
     allow_files()
@@ -39,11 +35,7 @@ def tune() -> None:
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 50, 100)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # another C library than glibc: it keeps its own settings
-            mallopt = ctypes.CDLL(None).mallopt
-            mallopt(_M_MMAP_THRESHOLD, MMAP_BYTES)
-            mallopt(_M_TRIM_THRESHOLD, KEEP_BYTES)
+    keep_freed_memory()
 
 
 def allow_files() -> None:
