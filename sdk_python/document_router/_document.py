@@ -20,7 +20,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from inspect import isawaitable
 from typing import Any, Final, Protocol
 
@@ -64,6 +64,10 @@ class DocumentHost(Protocol):
 
     def acknowledge(self, lane: Lane, offset: int) -> None:
         """Note that the document's messages up to ``offset`` are done."""
+        ...
+
+    def unfinished(self, lane: Lane, start: int = 0) -> Iterator[Message]:
+        """Return the document's unfinished messages from offset ``start`` on."""
         ...
 
     def skip(self, count: int) -> None:
@@ -163,8 +167,9 @@ class Document:
 
     def take(self, message: Message) -> None:
         """Take a message that the ledger has already."""
-        if self.worker is None and self._handler is not None and not self._waiting:
-            self._call(message)
+        handler = self._handler
+        if handler is not None and self.worker is None and not self._waiting:
+            self._call(handler, message)
             return
         if self._waiting is None:
             self._waiting = deque()
@@ -209,7 +214,7 @@ class Document:
             self._break(error, offset)
         elif offset is None:
             self._router.report(self.key, error, None, often=False)
-        elif any(message.offset == offset for message in self.lane.unfinished(offset)):
+        elif any(message.offset == offset for message in self._router.unfinished(self.lane, offset)):
             self._corrupt(error, offset)
         else:
             # Not passed on: the record of another document could become a dead letter.
@@ -232,7 +237,7 @@ class Document:
         self._router.pause(reason, retry_after)
         if offset is not None:
             first = min(offset, self._waiting[0].offset) if self._waiting else offset
-            self._waiting = deque(self.lane.unfinished(first))
+            self._waiting = deque(self._router.unfinished(self.lane, first))
             self._router.stall(self)
 
     def on_activity(self, seconds_from_now: float | None) -> None:
@@ -241,9 +246,7 @@ class Document:
 
     # --------------------------------------------------------------------------------------------- handling
 
-    def _call(self, message: Message) -> None:
-        handler = self._handler
-        assert handler is not None
+    def _call(self, handler: Callable[[Message], Any], message: Message) -> None:
         try:
             pending = handler(message)
             if pending is None:
@@ -263,8 +266,10 @@ class Document:
     def _call_next(self, waiting: deque[Message]) -> None:
         message = waiting.popleft()
         if message.offset > self.lane.acknowledged:  # otherwise its lambda has said that it is done
+            handler = self._handler
+            assert handler is not None
             try:
-                self._call(message)
+                self._call(handler, message)
             except BaseException as error:  # noqa: BLE001, RUF100
                 # Not raised: a task that ends with SystemExit ends the event loop too, undrained.
                 self._router.leave(error, message.offset)
@@ -386,7 +391,7 @@ class Document:
         self._broken = False
         if self.corrupt:
             return
-        self._waiting = deque(self.lane.unfinished())
+        self._waiting = deque(self._router.unfinished(self.lane))
         # At random, since all documents whose database was away would come back at the same moment otherwise.
         delay = min(MAX_BACKOFF_S, MIN_BACKOFF_S * 2.0 ** min(max(self._attempt - 1, 0), 10))
         await self._router.rest(delay * random.uniform(0.5, 1.0))  # noqa: S311  no secret

@@ -80,7 +80,7 @@ class Ledger:
       counted yet: it comes again after a restart, and may be handled then.
     """
 
-    __slots__ = ("_root", "beyond_count", "beyond_size", "done", "head", "skipped")
+    __slots__ = ("_lone_message", "_root", "beyond_count", "beyond_size", "done", "head", "lone", "skipped")
 
     def __init__(self) -> None:
         # Makes the list a ring, so that no step asks whether there is a record before or after.
@@ -93,14 +93,42 @@ class Ledger:
         self.beyond_count = 0
         self.beyond_size = 0
         self.skipped = 0
+        self.lone: Lane | None = None
+        """The document of the only unfinished record, while that has no entry yet."""
+        self._lone_message: Message | None = None
 
     @property
     def pending(self) -> bool:
         """Whether there is an unfinished record."""
-        return self._root.after is not self._root
+        return self._root.after is not self._root or self.lone is not None
+
+    def begin(self, lane: Lane, offset: int, message: Message) -> None:
+        """Add a record of a document that is handled now. ``offset`` must be above all earlier ones.
+
+        If all earlier records are done, and its handler checkpoints it, it needs no entry: call ``keep`` afterwards.
+        """
+        if self._root.after is self._root and self.lone is None:
+            lane.head = self.head = offset
+            self.lone, self._lone_message = lane, message
+        else:
+            self.add(lane, offset, size_of(message), message)
+
+    def keep(self) -> None:
+        """Give the lone record an entry, if there is one."""
+        lane, message = self.lone, self._lone_message
+        if lane is not None and message is not None:
+            self.lone = self._lone_message = None
+            self.add(lane, self.head, size_of(message), message)
+
+    def unfinished(self, lane: Lane, start: int = 0) -> Iterator[Message]:
+        """Return the unfinished records of a document from offset ``start`` on, in their order."""
+        self.keep()
+        return lane.unfinished(start)
 
     def add(self, lane: Lane, offset: int, size: int, message: Message) -> None:
         """Add a record of a document. ``offset`` must be above all earlier ones; ``size`` in bytes."""
+        if self.lone is not None:
+            self.keep()
         entry = Entry(offset, size, message)
         root = self._root
         last = root.before
@@ -115,6 +143,7 @@ class Ledger:
 
     def skip(self, offset: int, size: int) -> None:
         """Add a record that no lambda gets: it is done at once. ``offset`` must be above all earlier ones."""
+        self.keep()
         self.head = offset
         last = self._root.before
         if last is self._root:
@@ -130,6 +159,7 @@ class Ledger:
 
     def give_up(self, lane: Lane) -> None:
         """Skip the unfinished records of a document: no lambda will finish them."""
+        self.keep()
         entry = lane.first
         while entry is not None:
             # Counted in its own run: when the checkpoint includes the run, it includes the record.
@@ -137,8 +167,16 @@ class Ledger:
             entry = entry.following
         self.acknowledge(lane, lane.head)
 
-    def acknowledge(self, lane: Lane, offset: int) -> None:
-        """Note that all records of the document up to and including ``offset`` are done."""
+    def acknowledge(self, lane: Lane, offset: int) -> bool:
+        """Note that all records of the document up to and including ``offset`` are done.
+
+        Returns whether it was the lone record: then nothing has changed but ``done``.
+        """
+        if self.lone is lane and offset == self.head:
+            self.lone = self._lone_message = None
+            lane.acknowledged = self.done = offset
+            return True
+        self.keep()
         lane.acknowledged = max(lane.acknowledged, offset)
         root, entry = self._root, lane.first
         while entry is not None and entry.offset <= offset:
@@ -162,15 +200,23 @@ class Ledger:
         lane.first = entry
         if entry is None:
             lane.last = None
+        return False
 
     def clear(self) -> None:
         """Take the list apart: entries that refer to each other would wait for the garbage collector."""
+        self.lone = self._lone_message = None
         entry = self._root.after
         while entry is not self._root:
             following = entry.after
             _unlink(entry)
             entry = following
         self._root.before = self._root.after = self._root
+
+
+def size_of(message: Message) -> int:
+    """The bytes of key and value."""
+    _, _, _, _, _, key, value, _ = message
+    return (len(key) if key else 0) + (len(value) if value else 0)
 
 
 def _unlink(entry: Entry) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from itertools import count, islice
 from time import monotonic
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from sdk_python._message import Message
 
 from ._document import Document
 from ._keys import DocumentMessage, KeyFunction, ids_of, name_of
-from ._ledger import Lane, Ledger
+from ._ledger import Lane, Ledger, size_of
 from ._options import Options
 
 log = logging.getLogger("kafka_sidecar.sdk")
@@ -63,6 +63,7 @@ class Router:
         self._homeless = False  # whether the log says that there are messages without a document
         self._sleepers: set[asyncio.Future[None]] = set()
         self._ended = False
+        self._checkpoint = context.checkpoint
         self._told_done = -1
         self._told_count = self._told_size = self._told_skipped = 0
         self._replayed_to = -1  # messages up to here may come twice, after a pause
@@ -89,13 +90,11 @@ class Router:
             return
         routed = _new(DocumentMessage, message)
         key = self._key(routed)
-        record_key, value = message.key, message.value
-        size = (len(record_key) if record_key else 0) + (len(value) if value else 0)
         if key is None:
             if not self._homeless:
                 self._homeless = True
                 log.info("%s, offset %d: of no document, and skipped, as all such will be", self._where, offset)
-            ledger.skip(offset, size)
+            ledger.skip(offset, size_of(message))
             self._publish()
             return
         document = self._documents.get(key)
@@ -105,16 +104,27 @@ class Router:
             document.deadline = self._clock() + document.timeout
         if document.corrupt:
             document.lane.head = document.lane.acknowledged = offset
-            ledger.skip(offset, size)
+            ledger.skip(offset, size_of(message))
             self._publish()
             return
-        ledger.add(document.lane, offset, size, routed)
-        document.take(routed)
+        ledger.begin(document.lane, offset, routed)
+        try:
+            document.take(routed)
+        finally:
+            if ledger.lone is not None:
+                ledger.keep()
 
     def acknowledge(self, lane: Lane, offset: int) -> None:
         """Note that a document's messages up to ``offset`` are done."""
-        self._ledger.acknowledge(lane, offset)
-        self._publish()
+        if self._ledger.acknowledge(lane, offset):
+            self._told_done = offset
+            self._checkpoint(offset)
+        else:
+            self._publish()
+
+    def unfinished(self, lane: Lane, start: int = 0) -> Iterator[Message]:
+        """Return a document's unfinished messages from offset ``start`` on."""
+        return self._ledger.unfinished(lane, start)
 
     def config_of(self, key: Hashable) -> Mapping[str, Any]:
         """Return the lambda's settings with the document's ids, named as in Fluid Framework's kafka-service."""
