@@ -242,10 +242,15 @@ def test_what_its_children_inherit(make: Make, tmp_path: Path) -> None:
 
     sidecar = make(
         kafka={"bootstrap.servers": "127.0.0.1:1", "sasl.password": "${SASL}${BOTH}"},
-        server={"listen": "127.0.0.1:0", "token": "${LAMBDAS}", "admin_token": "${OPS_TOKEN}"},
+        server={
+            "listen": "127.0.0.1:0",
+            "token": "${LAMBDAS}",
+            "admin_token": "${OPS_TOKEN}",
+            "identities": [{"name": "other", "token": "${OTHER}", "lambdas": "two"}],
+        },
         lambdas={"one": child("one", both="${BOTH}"), "two": child("two")},
     )
-    secrets = {name: f"secret-{name}" for name in ("SASL", "BOTH", "LAMBDAS", "OPS_TOKEN")}
+    secrets = {name: f"secret-{name}" for name in ("SASL", "BOTH", "LAMBDAS", "OPS_TOKEN", "OTHER")}
     with (tmp_path / "log").open("wb") as log:
         sidecar.start(log, env={"KAFKA_SIDECAR_ADMIN_TOKEN": "secret-too", "HARMLESS": "yes", **secrets})
     seen = {}
