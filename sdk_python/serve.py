@@ -64,7 +64,7 @@ async def run(
     Args:
         plugin: an `IPlugin`, its class, or a function with ``@partition_lambda``.
         address: ``host:port`` or ``unix:///path``.
-        token: the sidecar's ``server.token``; None: it has none.
+        token: the sidecar's ``server.token``, or that of an identity; None: it needs none.
         tls: encrypt, and trust the system's authorities. Each of the following encrypts too.
         tls_ca: PEM file of the authorities that may have signed the sidecar's certificate.
         tls_cert, tls_key: PEM files of this process's certificate and its key.

@@ -93,6 +93,7 @@ class _App:
         self._watch: TopicWatch | None = None
         self._tasks = Tasks(self._task_died)
         self._tidy: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
         self._faults: list[Problem] = []
         self._ready = False
         self._stop = asyncio.Event()
@@ -138,6 +139,7 @@ class _App:
             self._operate = OperateServer(config.operate.endpoint, snapshots.take)
             await self._operate.start(self._tasks.spawn)
             _log.info("listening for operators", address=f"http://{self._operate.address}")
+        self._renewing = self._tasks.spawn(self._server.renewals.watch(), name="the look at changed files")
         tuning.tune()
         self._tidy = self._tasks.spawn(tuning.tidy(), name="the collector of garbage")
         self._watch = TopicWatch(
@@ -147,7 +149,7 @@ class _App:
         for thread in self._threads.values():
             thread.start()
         self._supervisors = {
-            name: Supervisor(name, one, self._child_environment(name, self._server.address), self._tasks)
+            name: Supervisor(name, one, self._child_environment(name, self._server), self._tasks)
             for name, one in config.lambdas.items()
             if one.command is not None
         }
@@ -182,8 +184,8 @@ class _App:
             await self._server.stop(STOP_GRACE_S)
         if self._broker is not None:
             await self._broker.stop()
-        if self._tidy is not None:
-            self._tidy.cancel()
+        for task in filter(None, (self._tidy, self._renewing)):
+            task.cancel()
         _log.info("stopped")
 
     async def _wait_for_threads(self) -> None:
@@ -240,18 +242,23 @@ class _App:
 
     def _own(self, name: str) -> Own:
         """The part of a lambda's status that the loop knows and the consumer thread does not."""
+        problems = [*self._faults, *(self._server.renewals.problems() if self._server is not None else ())]
         supervisor = self._supervisors.get(name)
         if supervisor is None:
-            return Own(self._faults, 0)
-        return Own([*self._faults, *supervisor.problems()], supervisor.exits, supervisor.status())
+            return Own(problems, 0)
+        return Own([*problems, *supervisor.problems()], supervisor.exits, supervisor.status())
 
-    def _child_environment(self, name: str, address: str) -> dict[str, str]:
-        """The sidecar's environment without the secrets that lambdas do not need: operators' tokens, Kafka logins."""
+    def _child_environment(self, name: str, server: Server) -> dict[str, str]:
+        """The sidecar's environment without the secrets that a lambda does not need: others' tokens, Kafka logins.
+
+        Where lambdas need a token, the process gets one of its own, which is good for this lambda and nothing else.
+        """
+        address, token = server.address, server.identities.for_command(name)
         withheld = self._config.withheld(name) | {"KAFKA_SIDECAR_ADMIN_TOKEN"}
         environment = {variable: value for variable, value in os.environ.items() if variable not in withheld}
         environment["KAFKA_SIDECAR_ADDRESS"] = dial(address)
         if self._config.source is not None:
             environment["KAFKA_SIDECAR_CONFIG"] = str(self._config.source.resolve())
-        if self._config.server.token is not None:
-            environment["KAFKA_SIDECAR_TOKEN"] = self._config.server.token.get_secret_value()
+        if token is not None:
+            environment["KAFKA_SIDECAR_TOKEN"] = token
         return environment

@@ -135,6 +135,7 @@ def _say_what_would_run(config: Config, path: Path) -> None:
     server = config.server
     secrets = {"tls": server.tls, "token": server.token, "admin token": server.admin_token}
     secured = [name for name, value in secrets.items() if value is not None]
+    secured += [f"the identity {one.name}" for one in server.identities]
     say(f"server   {server.listen}{' with ' + ' and '.join(secured) if secured else ''}")
     say(f"operate  {config.operate.listen if config.operate else 'no HTTP endpoint'}")
     for name, one in config.lambdas.items():

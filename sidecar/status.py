@@ -39,6 +39,8 @@ class ProcessStatus:
     peer: str = ""
     connected_since: float | None = None
     last_seen: float | None = None
+    identity: str = ""
+    """What the config calls it; empty: the config asks for no proof."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,10 @@ if _version_not_supported:
 
 
 class AdminStub:
-    """Statuses of calls about one partition:
+    """Statuses of all calls:
+    UNAUTHENTICATED      the caller is nobody who may operate the sidecar
+    PERMISSION_DENIED    the caller may read only
+    Statuses of calls about one partition:
     NOT_FOUND            no such lambda, or this sidecar does not own the partition now; the text lists what it has
     FAILED_PRECONDITION  the partition cannot do that in its present state; the text says why
     OUT_OF_RANGE         an offset that the log does not have; the text says where the log begins and ends
@@ -62,7 +65,10 @@ class AdminStub:
 
 
 class AdminServicer:
-    """Statuses of calls about one partition:
+    """Statuses of all calls:
+    UNAUTHENTICATED      the caller is nobody who may operate the sidecar
+    PERMISSION_DENIED    the caller may read only
+    Statuses of calls about one partition:
     NOT_FOUND            no such lambda, or this sidecar does not own the partition now; the text lists what it has
     FAILED_PRECONDITION  the partition cannot do that in its present state; the text says why
     OUT_OF_RANGE         an offset that the log does not have; the text says where the log begins and ends
@@ -130,7 +136,10 @@ def add_AdminServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Admin:
-    """Statuses of calls about one partition:
+    """Statuses of all calls:
+    UNAUTHENTICATED      the caller is nobody who may operate the sidecar
+    PERMISSION_DENIED    the caller may read only
+    Statuses of calls about one partition:
     NOT_FOUND            no such lambda, or this sidecar does not own the partition now; the text lists what it has
     FAILED_PRECONDITION  the partition cannot do that in its present state; the text says why
     OUT_OF_RANGE         an offset that the log does not have; the text says where the log begins and ends

@@ -62,9 +62,10 @@ class LambdaHostServicer:
     def Serve(self, request_iterator, context):
         """One partition's life. Statuses that end it:
         INVALID_ARGUMENT     a frame that cannot be parsed, or that comes out of order; the text names the field
-        NOT_FOUND            the Offer names a lambda that the sidecar does not have; the text lists those it has
+        NOT_FOUND            the Offer names a lambda that the sidecar does not have, or for which the caller may not
+        offer; the text lists those for which it may
         FAILED_PRECONDITION  the protocol version is too old; the text names the oldest that the sidecar speaks
-        UNAUTHENTICATED      the token is missing or wrong
+        UNAUTHENTICATED      the token is missing or wrong, or the one with which the stream began is not accepted any more
         DEADLINE_EXCEEDED    no Offer, no Ready or no Closed in time
         RESOURCE_EXHAUSTED   too many streams: spare ones of this process or of this lambda (those without Available end
         first), or streams without an Offer; or too many frames wait for a client that does not

@@ -48,7 +48,8 @@ def _explained(address: str, tls: Tls | None, code: object, details: str) -> str
     if code is grpc.StatusCode.UNAUTHENTICATED:
         return (
             f"the sidecar at {address} refuses the token ({details}); --token, $KAFKA_SIDECAR_ADMIN_TOKEN or "
-            "$KAFKA_SIDECAR_TOKEN sets it: the server.admin_token of the sidecar's config, else its server.token"
+            "$KAFKA_SIDECAR_TOKEN sets it: the server.admin_token of the sidecar's config, else its server.token, "
+            "or that of an identity with `operate`"
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return (

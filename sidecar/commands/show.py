@@ -101,8 +101,9 @@ def lambda_lines(one: admin_pb2.Lambda, now_ms: int, where: str = "") -> Iterato
         spare = ", could take another" if process.spare else ""
         name = process.instance or process.process_id
         version = f", lambda version {process.lambda_version}" if process.lambda_version else ""
+        identity = f", as {process.identity}" if process.identity else ""
         held = many(process.partitions, "partition", "partitions")
-        yield f"  process {name}{pid} ({process.client}){version}: {held}{spare}"
+        yield f"  process {name}{pid} ({process.client}){version}{identity}: {held}{spare}"
 
 
 def partition_rows(one: admin_pb2.Lambda, now_ms: int) -> list[tuple[str, ...]]:

@@ -46,6 +46,7 @@ _REQUIRED = {
     "lambdas": f"as in {_A_LAMBDA}",
     "group": "name its consumer group, as in group: orders",
     "certificate": "name the PEM file of the server's certificate",
+    "name": "say what logs and `status` call it",
     "key": "name the PEM file of the certificate's key",
 }
 
@@ -101,6 +102,8 @@ def _how_to_write(kind: str, value: Any, loc: Loc) -> str:
         return _how_to_write_a_mapping(value, loc)
     if value is None:
         return "give it a value, or delete the key"
+    if loc == ("server", "identities"):
+        return "each begins with a dash, as in - {name: billing, token: ${BILLING_TOKEN}, lambdas: [orders]}"
     if loc[-1:] == ("listen",):
         return "write host:port, as in 127.0.0.1:50051"
     if kind.startswith("int_"):

@@ -238,7 +238,7 @@ class LambdaConfig(Section):
     @classmethod
     def where_else(cls, key: str) -> str:
         """Keys of other sections, and those of the plugin."""
-        if key in {"token", "admin_token", "tls", "listen"}:
+        if key in {"token", "admin_token", "identities", "tls", "listen"}:
             return f"`{key}` belongs below `server`"
         return f"what the plugin reads belongs below `settings`; known here: {', '.join(cls.keys())}"
 

@@ -5,16 +5,17 @@ Every section is immutable. Where a value is a duration it is in seconds, where 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, PrivateAttr, SecretStr
+from pydantic import AfterValidator, BeforeValidator, PrivateAttr
 
 from sidecar.config.address import Endpoint, parse_endpoint
 from sidecar.config.base import Loc, Section, Wrong, mistake
+from sidecar.config.credentials import File, Token
+from sidecar.config.identities import IdentityConfig, identity_mistakes
 from sidecar.config.kafka_mistakes import problems
 from sidecar.config.kafka_names import OFTEN_USED
 from sidecar.config.kafka_properties import is_embedded, normalised
@@ -22,21 +23,7 @@ from sidecar.config.lambdas import LAMBDA_NAME, LambdaConfig, dead_letter_defaul
 from sidecar.config.listeners import DEFAULT_LISTEN, DEFAULT_OPERATE, beyond_loopback, listener_mistakes
 from sidecar.redact import MaskedDict, masked
 
-MAX_TOKEN_CHARACTERS = 4_096
-"""gRPC takes about 8 KiB of headers."""
-
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
-
-
-def _readable(value: Path) -> Path:
-    if "\0" in str(value):
-        raise mistake("a path has no NUL in it")
-    relative = "a relative path starts where the sidecar was started"
-    if not value.is_file():
-        raise mistake(f"there is no file {str(value)!r}", relative)
-    if not os.access(value, os.R_OK):
-        raise mistake(f"the file {str(value)!r} cannot be read", "check its permissions")
-    return value
 
 
 def _listen(value: str) -> str:
@@ -51,17 +38,6 @@ def _listen_tcp(value: str) -> str:
         return str(parse_endpoint(value, unix=False))
     except ValueError as error:
         raise mistake(str(error)) from None
-
-
-def _token(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if not text:
-        raise mistake("the token is empty: everybody would be let in", "delete the key if that is meant")
-    if not all("!" <= character <= "~" for character in text):
-        raise mistake("a token has visible ASCII characters only", "is there a space or a line end in it?")
-    if len(text) > MAX_TOKEN_CHARACTERS:
-        raise mistake(f"a token has {MAX_TOKEN_CHARACTERS} characters at most", "a header of a call takes no more")
-    return value
 
 
 def _mode(value: Any) -> Any:
@@ -81,11 +57,8 @@ def _properties(value: Any) -> Any:
     return normalised(value) if isinstance(value, Mapping) else value
 
 
-File = Annotated[Path, AfterValidator(_readable)]
-
-
 class TlsConfig(Section):
-    """Encryption of the server for lambdas. All files are PEM."""
+    """Encryption of the server for lambdas. All files are PEM, and read again when they change."""
 
     certificate: File
     """The server's certificate, with its chain."""
@@ -109,27 +82,30 @@ class ServerConfig(Section):
     """The mode of a Unix socket, in octal digits and in quotes. Default "0660": its owner and its group may connect,
     and nobody else. Without a Unix socket it means nothing."""
 
-    token: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    token: Token | None = None
     """What each call must carry as `authorization: Bearer TOKEN`. `$KAFKA_SIDECAR_TOKEN` comes before it. Default:
     none, then everybody who reaches the address may take partitions."""
 
-    admin_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    admin_token: Token | None = None
     """What calls of operators (`status`, `pause`, `resume`, `seek`) must carry in place of `token`. Default: none,
     then they need what lambdas need. With it a lambda's token does not let anybody operate the sidecar."""
+
+    identities: tuple[IdentityConfig, ...] = ()
+    """Who else may dial, and what each may do, besides those who have `token` or `admin_token`. Default: nobody."""
 
     tls: TlsConfig | None = None
     """Encryption. Default: none."""
 
     insecure: bool = False
-    """Whether to listen beyond loopback with neither `token` nor `tls`. Default false: refused, since everybody who
-    reaches the address could read and commit the partitions."""
+    """Whether to listen beyond loopback with neither `token`, `identities` nor `tls`. Default false: refused, since
+    everybody who reaches the address could read and commit the partitions."""
 
     @classmethod
     def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
         """An address that others can reach and that nothing protects."""
-        if data.get("token") is None and data.get("tls") is None:
+        if data.get("token") is None and not data.get("identities") and data.get("tls") is None:
             danger = "everybody who reaches it could read and commit your partitions"
-            remedy = "set server.token or server.tls, or listen on 127.0.0.1 or a Unix socket"
+            remedy = "set server.token, server.identities or server.tls, or listen on 127.0.0.1 or a Unix socket"
             yield from beyond_loopback(data, "server", danger, remedy)
 
     @property
@@ -245,6 +221,7 @@ class Config(Section):
                 where = ("kafka", problem.name) if problem.name else ("kafka",)
                 yield Wrong(where, problem.message, problem.hint)
         yield from listener_mistakes(data)
+        yield from identity_mistakes(data)
         lambdas = data.get("lambdas")
         if isinstance(lambdas, Mapping):
             yield from _lambda_mistakes(lambdas)
@@ -274,15 +251,16 @@ def _in_one_line(value: str) -> str:
 def _open_doors(server: ServerConfig) -> Iterator[str]:
     if server.admin_token is not None and server.admin_token == server.token:
         yield "server.admin_token: it is the same as server.token, so every lambda may operate the sidecar; change it"
-    if server.endpoint.local or server.token is not None:
+    if server.endpoint.local or server.token is not None or server.identities:
         return
     if server.tls is None:
         danger = f"everybody who reaches {server.listen} can read and commit your partitions"
-        remedy = "set server.token, or server.tls with client_ca, or listen on 127.0.0.1 or a Unix socket"
+        ways = "set server.token, server.identities, or server.tls with client_ca"
+        remedy = f"{ways}, or listen on 127.0.0.1 or a Unix socket"
         yield f"server.listen: {danger}; {remedy}"
     elif server.tls.client_ca is None:
         danger = f"{server.listen} is encrypted, but everybody who reaches it is let in"
-        yield f"server.tls: {danger}; set server.token or server.tls.client_ca"
+        yield f"server.tls: {danger}; set server.token, server.identities or server.tls.client_ca"
 
 
 def _lambda_mistakes(lambdas: Mapping[Any, Any]) -> Iterator[Wrong]:

@@ -14,6 +14,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from sidecar.config.base import Wrong
+from sidecar.config.credentials import tokens_in
 from sidecar.config.environment import with_interpreter_first
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.config.mistakes import Mistake, dotted, key_shown
@@ -34,6 +35,7 @@ def cannot_run(config: Config, environ: Mapping[str, str]) -> Iterator[Wrong]:
 def _found(config: Config, environ: Mapping[str, str]) -> Iterator[Wrong]:
     if config.server.tls is not None:
         yield from _tls(config.server.tls)
+    yield from _token_files(config)
     yield from _socket(config)
     for name, one in config.lambdas.items():
         yield from _program(name, one, environ)
@@ -74,6 +76,17 @@ def _tls(tls: TlsConfig) -> Iterator[Wrong]:
             yield Wrong(
                 ("server", "tls", "client_ca"), f"{tls.client_ca} has no usable certificate", "it must be PEM"
             )
+
+
+def _token_files(config: Config) -> Iterator[Wrong]:
+    for index, one in enumerate(config.server.identities):
+        if one.token_file is None:
+            continue
+        try:
+            tokens_in(one.token_file.read_text(errors="replace"))
+        except (ValueError, OSError) as error:
+            message, _, hint = (getattr(error, "strerror", None) or str(error)).partition("; ")
+            yield Wrong(("server", "identities", index, "token_file"), f"{one.token_file}: {message}", hint)
 
 
 def _socket(config: Config) -> Iterator[Wrong]:

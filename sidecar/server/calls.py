@@ -20,6 +20,7 @@ from sidecar.producing.lambda_producer import FullError
 from sidecar.server import frames, producing
 from sidecar.server.arrivals import Arrivals
 from sidecar.server.frames import InvalidFrameError
+from sidecar.server.identities import caller
 from sidecar.server.refusals import Context, Refusals, Refused, abort, host_of, is_one_connection
 from sidecar.server.runtime import LambdaRuntime
 from sidecar.server.stream import Stream
@@ -52,11 +53,11 @@ class Calls:
     def __init__(
         self,
         lambdas: Mapping[str, LambdaRuntime],
-        leases: Mapping[Lease, Stream],
+        leases: Mapping[str, Mapping[Lease, Stream]],
         refusals: Refusals,
         arrivals: Arrivals,
     ) -> None:
-        """``leases``: the streams with a partition, by lease."""
+        """``leases``: the streams with a partition, by the name of the identity that offered and by lease."""
         self._lambdas = lambdas
         self._leases = leases
         self._refusals = refusals
@@ -92,9 +93,14 @@ class Calls:
 
         return checked
 
+    @property
+    def _own(self) -> Mapping[Lease, Stream]:
+        """The streams of the caller's identity. To a caller the leases of others are unknown."""
+        return self._leases.get(caller().identity.name, {})
+
     def _stream(self, lease: Lease, peer: str) -> Stream | None:
-        """The stream with this lease; ``peer`` is remembered as its caller."""
-        stream = self._leases.get(lease)
+        """The caller's stream with this lease; ``peer`` is remembered as its caller."""
+        stream = self._own.get(lease)
         if stream is not None:
             stream.seen = monotonic()
         if stream is not None and is_one_connection(peer):
@@ -112,7 +118,7 @@ class Calls:
         if caller := self._callers.get(peer):
             return caller
         host = host_of(peer)
-        streams = {stream.process_id: stream for stream in self._leases.values() if host_of(stream.peer) == host}
+        streams = {stream.process_id: stream for stream in self._own.values() if host_of(stream.peer) == host}
         if len(streams) == 1:
             return next(iter(streams.values())).about
         return {"lambdas": sorted({stream.lambda_name for stream in streams.values()})} if streams else {}
@@ -143,12 +149,13 @@ class Calls:
         results = [_result(CheckpointOutcome.STALE_LEASE, None)] * count
         living: dict[str, tuple[list[int], list[tuple[Lease, Progress]]]] = {}
         useful: set[Lease] = set()
+        own = self._own
         entries = iter(request.entries)
         for first in range(0, count, ENTRIES_AT_ONCE):
             if first:
                 await asyncio.sleep(0)
-            for index, lease, progress in frames.checkpoints(islice(entries, ENTRIES_AT_ONCE), first, self._leases):
-                indexes, known = living.setdefault(self._leases[lease].lambda_name, ([], []))
+            for index, lease, progress in frames.checkpoints(islice(entries, ENTRIES_AT_ONCE), first, own):
+                indexes, known = living.setdefault(own[lease].lambda_name, ([], []))
                 indexes.append(index)
                 known.append((lease, progress))
                 useful.add(lease)
@@ -193,7 +200,7 @@ class Calls:
             stale = "the lease is dead: the partition is not this lambda's any more"
             return producing.nothing_written(count, pb.PRODUCE_OUTCOME_STALE_LEASE, stale), 1.0
         hosted = self._lambdas[stream.lambda_name]
-        if refused := producing.refused_topic(request, hosted.config):
+        if refused := producing.refused_topic(request, hosted.config, stream.caller.identity):
             return producing.nothing_written(count, pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, refused), 1.0
         busy = pb.PRODUCE_OUTCOME_BUSY
         if stream.producing:  # only a client that does not wait gets here: a useless call

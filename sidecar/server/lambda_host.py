@@ -7,7 +7,7 @@ parsed here, so that invalid ones get INVALID_ARGUMENT with a reason.
 import asyncio
 import itertools
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +25,7 @@ from sidecar.server import frames
 from sidecar.server.arrivals import Arrivals
 from sidecar.server.calls import Calls
 from sidecar.server.frames import InvalidFrameError, Offered
+from sidecar.server.identities import Caller, Identity, caller
 from sidecar.server.limits import limits
 from sidecar.server.reading import Reader
 from sidecar.server.refusals import Context, Refusals, Refused, abort, is_one_connection
@@ -50,6 +51,8 @@ _MADE_ROOM = (
     "room; offer again, with back-off"
 )
 
+_NOT_ACCEPTED = "the token with which this stream began is not accepted any more; offer again with the new one"
+
 _log = get_logger(__name__)
 _END_STATUS = {
     EndReason.TOO_LATE: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -66,6 +69,8 @@ class ProcessInfo:
     client: str
     lambda_version: str = ""
     streams: int = 0
+    identity: str = ""
+    """The name of the identity that it has; empty: the config asks for no proof."""
 
 
 class LambdaHost:
@@ -87,7 +92,8 @@ class LambdaHost:
         self._exit = exit
         self._ready: set[str] = set()
         self._streams: dict[StreamId, Stream] = {}
-        self._leases: dict[Lease, Stream] = {}
+        self._leases: defaultdict[str, dict[Lease, Stream]] = defaultdict(dict)
+        """The streams with a partition, by the name of the identity that offered and by lease."""
         self._spares: Counter[str] = Counter()
         self._spares_of_process: Counter[tuple[str, str]] = Counter()
         self._ids = itertools.count(1)
@@ -117,6 +123,7 @@ class LambdaHost:
             pid=info.pid,
             client=info.client,
             lambda_version=info.lambda_version,
+            identity=info.identity,
             peer=streams[0].peer,
             connected_since=min(stream.began for stream in streams),
             last_seen=max(stream.seen for stream in streams),
@@ -136,6 +143,12 @@ class LambdaHost:
         for stream in self._streams.values():
             if stream.lease is None:
                 stream.end(grpc.StatusCode.UNAVAILABLE, reason)
+
+    def end_refused(self, valid: Callable[[Caller], bool]) -> None:
+        """End the streams whose caller would not be let in any more."""
+        for stream in self._streams.values():
+            if not valid(stream.caller):
+                stream.end(grpc.StatusCode.UNAUTHENTICATED, _NOT_ACCEPTED)
 
     def deliver(self, items: list[letters.Delivery]) -> None:
         """Take a consumer thread's letters, in their order. Called on the loop."""
@@ -160,7 +173,7 @@ class LambdaHost:
             case Assign():
                 self._not_spare(stream)
                 stream.lease = item.lease
-                self._leases[item.lease] = stream
+                self._leases[stream.caller.identity.name][item.lease] = stream
                 stream.push(frames.assigned(item))
             case Revoke():
                 stream.fenced = stream.fenced or item.reason in (RevokeReason.LOST, RevokeReason.SEEK)
@@ -178,10 +191,12 @@ class LambdaHost:
         try:
             offer = frames.offered(await self.arrivals.offer(context))
             about = {"lambda_": offer.lambda_name, "process": offer.process_id}
-            self._check(offer)
+            who = caller()
+            about.update({"identity": who.identity.name} if who.identity.name else {})
+            self._check(offer, who.identity)
             if is_one_connection(peer):
                 await self.refusals.late(peer, 0.0)
-            await self._live(context, self._begin(offer, peer))
+            await self._live(context, self._begin(offer, peer, who))
         except InvalidFrameError as error:
             status, text = grpc.StatusCode.INVALID_ARGUMENT, str(error)
         except Refused as refused:
@@ -197,9 +212,15 @@ class LambdaHost:
         """The number of spare streams that one lambda may have."""
         return max(MIN_SHARE, MAX_WITHOUT_PARTITION // len(self._lambdas))
 
-    def _begin(self, offer: Offered, peer: str) -> Stream:
+    def _begin(self, offer: Offered, peer: str, who: Caller) -> Stream:
         """Accept an offer: register its stream. Raises ``Refused``."""
         name, process = offer.lambda_name, offer.process_id
+        known = self.processes.get(process)
+        if known is not None and known.identity != who.identity.name:
+            raise Refused(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "offer.process_id: a process of another identity has it; it is random, and no two processes share it",
+            )
         if self._spares_of_process[name, process] >= MAX_SPARES:
             raise Refused(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -217,12 +238,12 @@ class LambdaHost:
                     "start fewer processes, or offer again later",
                 )
             silent.end(grpc.StatusCode.RESOURCE_EXHAUSTED, _MADE_ROOM.format(share, name))
-        stream = Stream(next(self._ids), offer, peer)
+        stream = Stream(next(self._ids), offer, peer, who)
         unavailable.add(stream.who, stream)
         self._spares[name] += 1
         self._spares_of_process[name, process] += 1
         self._streams[stream.id] = stream
-        self._count(offer, 1)
+        self._count(stream, 1)
         return stream
 
     def _available(self, stream: Stream) -> None:
@@ -270,8 +291,8 @@ class LambdaHost:
             if stream.lease is None:
                 self.refusals.charge(stream.peer)  # streams that come and go cost the most
             else:
-                del self._leases[stream.lease]
-            self._count(stream.offer, -1)
+                del self._leases[stream.caller.identity.name][stream.lease]
+            self._count(stream, -1)
             # After Closed the thread knows already; in all other cases this tells it.
             hosted.mailbox.put(letters.StreamLost(stream.id))
 
@@ -284,8 +305,11 @@ class LambdaHost:
             if stream.process_id == process_id:
                 stream.end(grpc.StatusCode.UNAVAILABLE, "the process did not read for some seconds; offer again")
 
-    def _check(self, offer: Offered) -> None:
-        """Raises ``Refused`` when the offer cannot be accepted."""
+    def _check(self, offer: Offered, identity: Identity) -> None:
+        """Raises ``Refused`` when the offer cannot be accepted.
+
+        Lambdas for which the identity may not offer do not exist for it.
+        """
         if self._refusing:
             raise Refused(grpc.StatusCode.UNAVAILABLE, self._refusing)
         if offer.protocol_version < frames.PROTOCOL_VERSION:
@@ -294,16 +318,20 @@ class LambdaHost:
                 f"offer.protocol_version: {offer.protocol_version} is too old, this sidecar speaks "
                 f"{frames.PROTOCOL_VERSION}; update the lambda's SDK",
             )
-        if offer.lambda_name not in self._lambdas:
+        there = sorted(filter(identity.may_offer, self._lambdas))
+        if offer.lambda_name not in there:
+            limited = f" for the identity {identity.name!r}" if len(there) < len(self._lambdas) else ""
             raise Refused(
                 grpc.StatusCode.NOT_FOUND,
-                f"offer.lambda_name: the sidecar's config has no lambda {offer.lambda_name!r}; "
-                f"it has: {', '.join(sorted(self._lambdas))}",
+                f"offer.lambda_name: the sidecar's config has no lambda {offer.lambda_name!r}{limited}; "
+                f"it has: {', '.join(there) or 'none'}",
             )
 
-    def _count(self, offer: Offered, by: int) -> None:
+    def _count(self, stream: Stream, by: int) -> None:
+        offer, name = stream.offer, stream.caller.identity.name
         info = self.processes.setdefault(
-            offer.process_id, ProcessInfo(offer.instance, offer.pid, offer.client, offer.lambda_version)
+            offer.process_id,
+            ProcessInfo(offer.instance, offer.pid, offer.client, offer.lambda_version, identity=name),
         )
         info.streams += by
         if info.streams == 0:

@@ -12,6 +12,7 @@ from sidecar.config.lambdas import LambdaConfig
 from sidecar.producing.lambda_producer import Headers, Outgoing, Written
 from sidecar.records.header_names import writable
 from sidecar.server.frames import InvalidFrameError, cut
+from sidecar.server.identities import Identity
 
 MAX_RECORDS = 10_000
 MAX_TOPICS = 100
@@ -48,13 +49,18 @@ def outgoing(request: pb.ProduceRequest) -> list[Outgoing]:
     return [*map(tuple.__new__, repeat(Outgoing), columns)]  # `Outgoing(...)` without a Python call each
 
 
-def refused_topic(request: pb.ProduceRequest, config: LambdaConfig) -> str:
-    """The reason why this lambda may not write to one of the topics; empty: it may write to all."""
+def refused_topic(request: pb.ProduceRequest, config: LambdaConfig, identity: Identity) -> str:
+    """The reason why this lambda of this identity may not write to one of the topics; empty: it may write to all."""
     for topic in request.topics:
-        if topic not in config.produce:
-            allowed = ", ".join(config.produce) or "none"
-            shown = cut(topic, MAX_ERROR_BYTES // 4)
-            return f"the topic {shown!r} is not in `produce` of the lambda's config, which allows: {allowed}"
+        whose = "the lambda's config"
+        allowed = config.produce
+        if topic in allowed:
+            if identity.may_produce(topic):
+                continue
+            whose = f"the identity {identity.name!r}"
+        shown = cut(topic, MAX_ERROR_BYTES // 4)
+        there = ", ".join(filter(identity.may_produce, allowed)) or "none"
+        return f"the topic {shown!r} is not in `produce` of {whose}, which allows: {there}"
     return ""
 
 

@@ -1,17 +1,23 @@
 """The gRPC server: its address, services, options and credentials."""
 
-import ssl
+from functools import partial
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sdk_python.protocol import admin_pb2, lambda_pb2
-from sidecar.config.model import ServerConfig, TlsConfig
+from sidecar.config.credentials import tokens_in
+from sidecar.config.model import ServerConfig
+from sidecar.logs import get_logger
 from sidecar.server import admin, lambda_host, unix_socket
-from sidecar.server.access import TokenCheck
+from sidecar.server.access import AccessCheck
 from sidecar.server.arrivals import MAX_REQUEST_BYTES
+from sidecar.server.certificates import Certificates
+from sidecar.server.identities import Identities
 from sidecar.server.limits import IDLE_TIMEOUT_MS, MAX_STREAMS_PER_CONNECTION, PING_INTERVAL_MS
+from sidecar.server.renewal import Renewals, Renewed
 
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -34,15 +40,18 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.so_reuseport", 0),  # two sidecars on one port would get its calls at random: refuse the second
 ]
 
+_log = get_logger(__name__)
+
 
 class Server:
     """The gRPC server. Made, started and stopped on one event loop."""
 
     def __init__(self, config: ServerConfig, host: lambda_host.LambdaHost, admin_service: admin.Admin) -> None:
-        is_open = config.token is None and config.admin_token is None
+        self.identities = Identities(config)
+        """Who may call."""
         interceptors: list[grpc.aio.ServerInterceptor] = [host.arrivals]
-        if not is_open:
-            interceptors.append(TokenCheck(config, host.refusals))
+        if not self.identities.is_open:
+            interceptors.append(AccessCheck(config, self.identities, host.refusals))
         self._server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
         self._server.add_generic_rpc_handlers((host.handler(), admin_service.handler()))
         self._health = health.aio.HealthServicer()
@@ -50,13 +59,18 @@ class Server:
         names = [service.full_name for file in _FILES for service in file.services_by_name.values()]
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
         self._config = config
+        self._host = host
+        self._certificates = None if config.tls is None else Certificates(config.tls)
+        self.renewals = Renewals([*self._token_files(), *self._certificate_files()])
+        """What is read again when its files change."""
         self.address = config.listen
         """Where it listens; with port 0 the real port is known after ``start``."""
 
     async def start(self) -> None:
-        """Listen. Raises ``OSError``, which names the address, when that is not possible."""
+        """Listen. Raises ``OSError``, which names the address or the file, when that is not possible."""
+        self.renewals.first()
         endpoint = self._config.endpoint
-        credentials = None if self._config.tls is None else _credentials(self._config.tls)
+        credentials = None if self._certificates is None else self._certificates.credentials()
         if endpoint.path:
             with unix_socket.made(endpoint.path, self._config.mode, self._config.listen):
                 self._listen(f"unix:{endpoint.path}", credentials)
@@ -64,6 +78,30 @@ class Server:
             self.address = str(endpoint._replace(port=self._listen(str(endpoint), credentials)))
         await self.healthy(False)
         await self._server.start()
+
+    def _token_files(self) -> list[Renewed[Any]]:
+        return [
+            Renewed(
+                f"server.identities[{index}].token_file",
+                f"identity:{one.name}",
+                [one.token_file],
+                lambda contents: tokens_in(contents[0].decode(errors="replace")),
+                partial(self._use_tokens, one.name),
+            )
+            for index, one in enumerate(self._config.identities)
+            if one.token_file is not None
+        ]
+
+    def _certificate_files(self) -> list[Renewed[Any]]:
+        return [] if self._certificates is None else [self._certificates.renewed]
+
+    def _use_tokens(self, name: str, tokens: tuple[str, ...]) -> None:
+        """Accept these tokens of an identity and no others; streams that began with another one end."""
+        others = self.identities.set_tokens(name, tokens)
+        if others:
+            said = "a token belongs to several identities: it counts for the first of them in the config"
+            _log.warning(said, identities=[name, *others])
+        self._host.end_refused(self.identities.still_valid)
 
     def _listen(self, target: str, credentials: grpc.ServerCredentials | None) -> int:
         """Returns the port, if there is one."""
@@ -88,20 +126,3 @@ class Server:
 
 
 _FILES = (lambda_pb2.DESCRIPTOR, admin_pb2.DESCRIPTOR)
-
-
-def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:
-    """Load the files. Raises ``OSError``, which names a wrong file, as gRPC itself would not."""
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.certificate, tls.key)
-        if tls.client_ca is not None:
-            ssl.create_default_context(cafile=str(tls.client_ca))
-    except ssl.SSLError as error:
-        raise OSError(
-            f"server.tls: {tls.certificate}, {tls.key} or {tls.client_ca} cannot be used: {error.reason or error}; "
-            "they must be PEM, and the key the certificate's own"
-        ) from None
-    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
-    if tls.client_ca is None:
-        return grpc.ssl_server_credentials([pair])
-    return grpc.ssl_server_credentials([pair], tls.client_ca.read_bytes(), require_client_auth=True)

@@ -84,6 +84,7 @@ def _process(process: ProcessStatus, clock: _Clock) -> pb.Process:
         spare=process.spare,
         client=process.client,
         lambda_version=process.lambda_version,
+        identity=process.identity,
         peer=process.peer,
         connected_since_ms=clock.maybe_ms(process.connected_since),
         last_seen_ms=clock.maybe_ms(process.last_seen),

@@ -10,6 +10,7 @@ import grpc
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.partitions.vocabulary import Lease, StreamId
 from sidecar.server.frames import Offered
+from sidecar.server.identities import ANYBODY, Caller
 from sidecar.server.refusals import is_one_connection
 
 PROBE_INTERVAL_S = 3.0
@@ -36,11 +37,13 @@ class Stream:
     The queue has at most two batches (the partition's limit); answers to the client's own frames are bounded here.
     """
 
-    def __init__(self, stream_id: StreamId, offer: Offered, peer: str = "") -> None:
+    def __init__(self, stream_id: StreamId, offer: Offered, peer: str = "", caller: Caller = ANYBODY) -> None:
         self.id = stream_id
         self.peer = peer
         self.who = peer if is_one_connection(peer) else offer.process_id
         """The client, for limits: its connection, or on a Unix socket, whose connections look alike, its process."""
+        self.caller = caller
+        """Who offered. Calls of others do not know its lease."""
         self.offer = offer
         self.lambda_name = offer.lambda_name
         self.process_id = offer.process_id
@@ -58,8 +61,9 @@ class Stream:
 
     @property
     def about(self) -> dict[str, object]:
-        """The stream's lambda and process, for the log."""
-        return {"lambda_": self.lambda_name, "process": self.process_id}
+        """The stream's lambda, process and identity, for the log."""
+        name = self.caller.identity.name
+        return {"lambda_": self.lambda_name, "process": self.process_id, **({"identity": name} if name else {})}
 
     @property
     def alive(self) -> bool:

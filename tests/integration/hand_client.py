@@ -17,10 +17,11 @@ from tests.integration.harness import PATIENCE
 class HandClient:
     """One stream, which sends and reads a frame when the test says so."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, token: str | None = None) -> None:
         self.stub: Any = lambda_pb2_grpc.LambdaHostStub(channel)  # type: ignore[no-untyped-call]
         self._out: SimpleQueue[pb.LambdaFrame | None] = SimpleQueue()
-        self._stream: Any = self.stub.Serve(iter(self._out.get, None), timeout=2 * PATIENCE)
+        self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+        self._stream: Any = self.stub.Serve(iter(self._out.get, None), timeout=2 * PATIENCE, metadata=self._metadata)
         self.lease = ""
 
     def say(self, **arm: Any) -> None:
@@ -53,14 +54,15 @@ class HandClient:
     def checkpoint(self, offset: int, lease: str | None = None) -> pb.CheckpointResult:
         """Call Checkpoint and return its result."""
         entry = pb.CheckpointEntry(lease=self.lease if lease is None else lease, offset=offset)
-        answer: pb.CheckpointResponse = self.stub.Checkpoint(pb.CheckpointRequest(entries=[entry]), timeout=PATIENCE)
+        request = pb.CheckpointRequest(entries=[entry])
+        answer: pb.CheckpointResponse = self.stub.Checkpoint(request, timeout=PATIENCE, metadata=self._metadata)
         return answer.results[0]
 
     def produce(self, topic: str, *values: bytes, lease: str | None = None) -> pb.ProduceResponse:
         """Produce these values to partition 0 and return the response."""
         lease = self.lease if lease is None else lease
         request = pb.ProduceRequest(lease=lease, topics=[topic], values=values, partitions=[0] * len(values))
-        answer: pb.ProduceResponse = self.stub.Produce(request, timeout=PATIENCE)
+        answer: pb.ProduceResponse = self.stub.Produce(request, timeout=PATIENCE, metadata=self._metadata)
         return answer
 
     def close(self, reason: pb.ClosedReason, last: int | None = None) -> None:
@@ -81,10 +83,18 @@ class HandClient:
 
 
 @contextmanager
-def hand_client(address: str) -> Iterator[HandClient]:
-    """A stream with its own connection, which ends with the block."""
-    with grpc.insecure_channel(address.replace("unix://", "unix:")) as channel:
-        client = HandClient(channel)
+def hand_client(
+    address: str, token: str | None = None, credentials: grpc.ChannelCredentials | None = None
+) -> Iterator[HandClient]:
+    """A stream with its own connection, which ends with the block. ``credentials``: of a sidecar on loopback."""
+    target = address.replace("unix://", "unix:")
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", "localhost")]
+    with (
+        grpc.insecure_channel(target)
+        if credentials is None
+        else grpc.secure_channel(target, credentials, options=options)
+    ) as channel:
+        client = HandClient(channel, token)
         try:
             yield client
         finally:

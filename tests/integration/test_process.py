@@ -242,10 +242,15 @@ def test_what_its_children_inherit(make: Make, tmp_path: Path) -> None:
 
     sidecar = make(
         kafka={"bootstrap.servers": "127.0.0.1:1", "sasl.password": "${SASL}${BOTH}"},
-        server={"listen": "127.0.0.1:0", "token": "${LAMBDAS}", "admin_token": "${OPS_TOKEN}"},
+        server={
+            "listen": "127.0.0.1:0",
+            "token": "${LAMBDAS}",
+            "admin_token": "${OPS_TOKEN}",
+            "identities": [{"name": "other", "token": "${OTHER}", "lambdas": "two"}],
+        },
         lambdas={"one": child("one", both="${BOTH}"), "two": child("two")},
     )
-    secrets = {name: f"secret-{name}" for name in ("SASL", "BOTH", "LAMBDAS", "OPS_TOKEN")}
+    secrets = {name: f"secret-{name}" for name in ("SASL", "BOTH", "LAMBDAS", "OPS_TOKEN", "OTHER")}
     with (tmp_path / "log").open("wb") as log:
         sidecar.start(log, env={"KAFKA_SIDECAR_ADMIN_TOKEN": "secret-too", "HARMLESS": "yes", **secrets})
     seen = {}
@@ -256,10 +261,13 @@ def test_what_its_children_inherit(make: Make, tmp_path: Path) -> None:
     assert sidecar.ends() == 0
     for name, environment in seen.items():
         assert environment["HARMLESS"] == "yes"
-        assert environment["KAFKA_SIDECAR_TOKEN"] == "secret-LAMBDAS"
+        assert environment["KAFKA_SIDECAR_TOKEN"] not in ("", "secret-LAMBDAS"), "it has one of its own"
         inherited = {variable for variable in environment if variable in secrets or variable.endswith("ADMIN_TOKEN")}
         assert inherited == ({"BOTH"} if name == "one" else set())
-    assert "secret-" not in (tmp_path / "log").read_text()
+    tokens = {environment["KAFKA_SIDECAR_TOKEN"] for environment in seen.values()}
+    assert len(tokens) == 2, "each lambda has its own"
+    logged = (tmp_path / "log").read_text()
+    assert not [secret for secret in ("secret-", *tokens) if secret in logged]
 
 
 def test_a_crashing_process_is_reported_in_log_status_and_metrics(make: Make, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def test_helm_finds_nothing_to_complain_about(helm: Path, example: str) -> None:
     ("wrong", "expected"),
     [
         ("server.tokenSecret=", "server.tokenSecret: mode deployment listens on the pod's network"),
+        ("server.adminToken=false", "server.ownTokens: without server.adminToken nobody could operate the sidecar"),
         ("lambdas.deli.config.shutdown_drain=5s", "use shutdownDrainSeconds, which the grace period follows"),
         ("lambdas.deli.config.command=deli", "lambdas.deli.config.command: the chart sets this itself; use"),
         ("lambdas.deli.config.topic=null", "at '/lambdas/deli/config/topic': got null, want string"),
@@ -74,3 +75,13 @@ def test_what_contradicts_the_chart_is_refused(helm: Path, wrong: str, expected:
     done = template(helm, "deployment", "--set", wrong)
     assert done.returncode != 0
     assert expected in done.stderr
+
+
+def test_without_own_tokens_all_have_the_same(helm: Path) -> None:
+    done = template(helm, "deployment", "--set", "server.ownTokens=false")
+    assert done.returncode == 0
+    assert done.stdout.count("{secretKeyRef: {name: documents-token, key: token}}") == 3, (
+        "two lambdas and the sidecar"
+    )
+    assert "kafka-sidecar-tokens" not in done.stdout
+    assert "identities" not in done.stdout

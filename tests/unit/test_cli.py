@@ -133,11 +133,12 @@ def test_check_says_what_would_run_and_starts_nothing(invoke: Invoke, ran: list[
 
 
 def test_check_shows_on_critical_unless_it_is_halt(invoke: Invoke) -> None:
-    text = GOOD.replace("group: deli", "group: deli, on_critical: exit").replace("token: ", "admin_token: x, token: ")
+    others = "identities: [{name: ops, token: y, operate: all}], admin_token: x"
+    text = GOOD.replace("group: deli", "group: deli, on_critical: exit").replace("token: ", f"{others}, token: ")
     text = text.replace("group: scribe", "group: scribe, on_critical: dead-letter, dead_letter_topic: dead")
     Path("config.yaml").write_text(text)
     lines = invoke("--check").stdout.splitlines()
-    assert lines[1] == "server   0.0.0.0:7000 with token and admin token"
+    assert lines[1] == "server   0.0.0.0:7000 with token and admin token and the identity ops"
     assert lines[3].endswith("2 times; a critical error ends the sidecar")
     assert lines[4].endswith("its process dials in; dead letters go to dead")
     Path("config.yaml").write_text(text.replace(", dead_letter_topic: dead", ""))
@@ -387,7 +388,9 @@ def test_status_shows_halts_pauses_and_counters() -> None:
         dead_letters=1,
         hand_overs=2,
         skipped_records=40,
-        processes=[admin_pb2.Process(process_id="p", partitions=4, client="py 1", lambda_version="2.3")],
+        processes=[
+            admin_pb2.Process(process_id="p", partitions=4, client="py 1", lambda_version="2.3", identity="billing")
+        ],
         partitions=[
             partition(0, state=paused, reason="migration"),
             partition(1, state=paused, reason="slow down", resumes_at_ms=1_012_000),
@@ -398,7 +401,7 @@ def test_status_shows_halts_pauses_and_counters() -> None:
     )
     shown = status_text(admin_pb2.StatusResponse(lambdas=[one]), 1_000_000).splitlines()[2:]
     assert shown[0] == "deli: t in group g; connected, in the group; 1 dead letter; 2 hand-overs; 40 skipped records"
-    assert shown[1] == "  process p (py 1), lambda version 2.3: 4 partitions"
+    assert shown[1] == "  process p (py 1), lambda version 2.3, as billing: 4 partitions"
     latest = ", ".join(f"t/{name}" for name in "jihgfedcba")
     assert [(*line.split()[:2], line.split("  ")[-1]) for line in shown[3:]] == [
         ("t/0", "paused", "migration; kafka-sidecar resume deli/t/0"),

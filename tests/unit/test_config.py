@@ -161,7 +161,7 @@ def test_every_key_is_documented() -> None:
 def test_the_example_config_names_every_setting(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "config.yaml").read_text()
     uncommented = re.sub(r"^(\s*)# ?(\s*[a-z_]+:)", r"\1\2", text, flags=re.MULTILINE)
-    for name in ("server.pem", "server.key", "lambdas.pem"):
+    for name in ("server.pem", "server.key", "lambdas.pem", "archive.token"):
         (tmp_path / name).touch()
         uncommented = uncommented.replace(name, str(tmp_path / name))
     config = read(tmp_path, uncommented, TOKEN="a", ADMIN_TOKEN="b")

@@ -85,7 +85,7 @@ def test_secrets_are_shown_nowhere_and_used_everywhere(tmp_path: Path) -> None:
         assert "hunter2" not in text
     assert shown["kafka"]["sasl.password"] == "****"
     server = {"listen": "127.0.0.1:50051", "socket_mode": "0660", "tls": None, "insecure": False}
-    assert shown["server"] == {**server, "token": "****", "admin_token": "****"}
+    assert shown["server"] == {**server, "token": "****", "admin_token": "****", "identities": []}
     assert shown["lambdas"]["x"]["window"] == {"messages": 10_000, "bytes": 16_777_216}
     assert shown["lambdas"]["x"]["command"] == "run"
     assert shown["lambdas"]["x"]["env"] == ["DB_PASSWORD", "N"]

@@ -41,9 +41,9 @@ LABELS = {"lambda", "topic", "partition", "kind"}
 
 
 def read_config(example: str, pod: Manifest, folder: Path) -> Config:
-    """The pod's config as the sidecar reads it there; the TLS files are here instead of in the pod."""
-    text = config_of(example, pod).replace("/etc/kafka-sidecar-tls", str(folder))
-    for name in ("tls.crt", "tls.key"):
+    """The pod's config as the sidecar reads it there; its files are here instead of in the pod."""
+    text = re.sub("/etc/kafka-sidecar-t(ls|okens)", str(folder), config_of(example, pod))
+    for name in ("tls.crt", "tls.key", *values(example)["lambdas"]):
         (folder / name).write_text("")
     path = folder / "config.yaml"
     path.write_text(text)
@@ -135,6 +135,29 @@ def test_lambdas_dial_where_the_sidecar_listens(tmp_path: Path) -> None:
         assert service["spec"]["publishNotReadyAddresses"] is True
 
 
+def test_lambdas_show_the_token_that_the_sidecar_has_for_them(tmp_path: Path) -> None:
+    for example, pod, container in sidecars():
+        if "sidecar" not in containers(pod) or "lambda" in containers(pod):
+            continue
+        server = read_config(example, pod, tmp_path).server
+        (volume,) = [one for one in pod["spec"]["volumes"] if one["name"] == "tokens"]
+        mounted = {one["key"]: one["path"] for one in volume["secret"]["items"]}
+        folder = next(one["mountPath"] for one in container["volumeMounts"] if one["name"] == "tokens")
+        assert f"token_file: {folder}/" in config_of(example, pod)
+        shown = {}
+        for other, pod_of_lambda, lambda_ in lambdas():
+            if other == example:
+                name = pod_of_lambda["metadata"]["labels"]["app.kubernetes.io/component"]
+                (token,) = [one for one in lambda_["env"] if one["name"] == _config.TOKEN_VARIABLE]
+                shown[name] = token["valueFrom"]["secretKeyRef"]
+        assert {one["name"] for one in shown.values()} == {volume["secret"]["secretName"]}
+        for one in server.identities:
+            assert one.token_file is not None
+            assert one.lambdas == (one.name,)
+            assert mounted[shown[one.name]["key"]] == one.token_file.name
+        assert len(server.identities) == len(shown)
+
+
 def test_ports_are_those_of_the_config(tmp_path: Path) -> None:
     for example, pod, container in sidecars():
         config = read_config(example, pod, tmp_path)
@@ -143,7 +166,7 @@ def test_ports_are_those_of_the_config(tmp_path: Path) -> None:
         expected = {"operate": config.operate.endpoint.port}
         if not config.server.endpoint.path:
             expected["grpc"] = config.server.endpoint.port
-            assert config.server.token is not None
+            assert config.server.identities or config.server.token is not None
         assert ports == expected
 
 

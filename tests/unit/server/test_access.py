@@ -194,14 +194,14 @@ def authority(directory: Path, name: str) -> None:
     )
 
 
-def signed(directory: Path, name: str, by: str) -> None:
-    """A certificate for the loopback address, signed: `name.pem` and `name.key`."""
+def signed(directory: Path, name: str, by: str, names: str = "IP:127.0.0.1,DNS:localhost") -> None:
+    """A certificate for the loopback address, or for these names, signed: `name.pem` and `name.key`."""
     openssl(
         directory,
         *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
         *("-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"),
     )
-    (directory / f"{name}.ext").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    (directory / f"{name}.ext").write_text(f"subjectAltName={names}\n")
     openssl(
         directory,
         *("x509", "-req", "-in", f"{name}.csr", "-CA", f"{by}.pem", "-CAkey", f"{by}.key", "-CAcreateserial"),

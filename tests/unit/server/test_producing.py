@@ -19,6 +19,7 @@ from sidecar.partitions.vocabulary import ErrorOutcome, Revoke, RevokeReason
 from sidecar.producing.lambda_producer import FullError, LambdaProducer, Outgoing, Written
 from sidecar.server import frames, producing
 from sidecar.server.frames import InvalidFrameError
+from sidecar.server.identities import ANYBODY
 from sidecar.server.producing import MAX_RECORDS, MAX_TOPICS, nothing_written, outgoing, refused_topic
 from sidecar.server.runtime import LambdaRuntime
 from tests.unit.snapshots import lambda_status
@@ -280,7 +281,7 @@ def test_the_answer_to_many_records_stays_small(topic: str) -> None:
     """Each of ten thousand records has an error text: it must not repeat the client's text in full."""
     asked = request(topics=[topic], values=[b""] * MAX_RECORDS)
     config = lambda_config("deli").model_copy(update={"produce": tuple("y" * 200 + str(n) for n in range(9))})
-    text = refused_topic(asked, config)
+    text = refused_topic(asked, config, ANYBODY.identity)
     answer = nothing_written(len(asked.values), pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, text)
     assert len(answer) < 4 * 1024 * 1024
     errors = pb.ProduceResponse.FromString(answer).errors

@@ -30,7 +30,15 @@ kafka: {{- toYaml .root.Values.kafka | nindent 2 }}
 server: {listen: "unix:///run/kafka-sidecar/sidecar.sock"}
 {{- else }}
 server:
+  {{- if .root.Values.server.ownTokens }}
+  listen: 0.0.0.0:50051
+  identities:
+    {{- range $name, $_ := .lambdas }}
+    - {name: {{ $name }}, token_file: /etc/kafka-sidecar-tokens/{{ $name }}, lambdas: [{{ $name }}]}
+    {{- end }}
+  {{- else }}
   listen: 0.0.0.0:50051  # with the token in $KAFKA_SIDECAR_TOKEN
+  {{- end }}
   {{- if .root.Values.server.adminToken }}
   admin_token: ${KAFKA_SIDECAR_ADMIN_TOKEN}
   {{- end }}
@@ -57,6 +65,9 @@ lambdas:
 {{- end }}
 {{- if and (eq .Values.mode "deployment") (not .Values.server.tokenSecret) }}
 {{- fail "server.tokenSecret: mode deployment listens on the pod's network, so lambdas must show a token; make a Secret with the key `token`, and name it here" }}
+{{- end }}
+{{- if and (eq .Values.mode "deployment") .Values.server.ownTokens (not .Values.server.adminToken) }}
+{{- fail "server.ownTokens: without server.adminToken nobody could operate the sidecar; set it, and add the key `admin-token` to the Secret" }}
 {{- end }}
 {{- end }}
 
@@ -108,8 +119,10 @@ env:
   # For `kubectl exec ... -- kafka-sidecar status` as well.
   - {name: KAFKA_SIDECAR_CONFIG, value: /etc/kafka-sidecar/config.yaml}
 {{- if eq .Values.mode "deployment" }}
+{{- if not .Values.server.ownTokens }}
   - name: KAFKA_SIDECAR_TOKEN
     valueFrom: {secretKeyRef: {name: {{ .Values.server.tokenSecret }}, key: token}}
+{{- end }}
 {{- if .Values.server.adminToken }}
   - name: KAFKA_SIDECAR_ADMIN_TOKEN
     valueFrom: {secretKeyRef: {name: {{ .Values.server.tokenSecret }}, key: admin-token}}
@@ -145,12 +158,17 @@ volumeMounts:
   - {name: tmp, mountPath: /tmp}
 {{- if eq .Values.mode "sidecar" }}
   - {name: socket, mountPath: /run/kafka-sidecar}
-{{- else if .Values.server.tlsSecret }}
+{{- else }}
+{{- if .Values.server.tlsSecret }}
   - {name: tls, mountPath: /etc/kafka-sidecar-tls, readOnly: true}
+{{- end }}
+{{- if .Values.server.ownTokens }}
+  - {name: tokens, mountPath: /etc/kafka-sidecar-tokens, readOnly: true}
+{{- end }}
 {{- end }}
 {{- end }}
 
-{{/* A lambda's container. Takes (dict "root" $ "lambda" LAMBDA). */}}
+{{/* A lambda's container. Takes (dict "root" $ "name" NAME "lambda" LAMBDA). */}}
 {{- define "kafka-sidecar.lambda-container" -}}
 name: lambda
 image: {{ include "kafka-sidecar.image" (dict "image" .lambda.image "tag" "") }}
@@ -164,7 +182,7 @@ env:
 {{- else }}
   - {name: KAFKA_SIDECAR_ADDRESS, value: "{{ include "kafka-sidecar.name" .root }}:50051"}
   - name: KAFKA_SIDECAR_TOKEN
-    valueFrom: {secretKeyRef: {name: {{ .root.Values.server.tokenSecret }}, key: token}}
+    valueFrom: {secretKeyRef: {name: {{ .root.Values.server.tokenSecret }}, key: {{ if .root.Values.server.ownTokens }}{{ .name }}{{ else }}token{{ end }}}}
 {{- if .root.Values.server.tlsSecret }}
   - {name: KAFKA_SIDECAR_CA, value: /etc/kafka-sidecar-tls/ca.crt}
 {{- end }}
