@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from ._connection import LinkError
 from ._errors import RefusedError, clip
+from ._handler_times import HandlerTimes
 from ._limits import Limits
 from ._log import log
 from ._outcomes import Outcomes
@@ -22,7 +23,7 @@ from .protocol import lambda_pb2 as pb
 SPACING_S: Final = 0.01
 """Seconds between the starts of two Checkpoint calls, unless a lease is in a hurry."""
 HANDLED_INTERVAL_S: Final = 1.0
-"""Seconds between reports of handled offsets that moved without a checkpoint."""
+"""Seconds between reports of handled offsets that moved without a checkpoint, and of the times of handlers."""
 MAX_NAMES: Final = 10
 """Names of skipped things that one entry may carry; the sidecar refuses a request with more, or with longer ones."""
 MAX_NAME_BYTES: Final = 256
@@ -239,11 +240,14 @@ class CheckpointSender:
     def __init__(
         self,
         call: Callable[[pb.CheckpointRequest], Awaitable[pb.CheckpointResponse]],
+        times: HandlerTimes,
         *,
         spacing: float = SPACING_S,
         handled_interval: float = HANDLED_INTERVAL_S,
     ) -> None:
         self._call = call
+        self._times = times
+        self._times_due = False
         self._spacing = spacing
         self._handled_interval = handled_interval
         self.limits = Limits()
@@ -284,6 +288,9 @@ class CheckpointSender:
             nonlocal tick
             for progress in self._leases:
                 progress.handled_moved()
+            self._times_due = bool(self._times and self._leases)
+            if self._times_due:
+                self._wake.set()
             tick = loop.call_later(self._handled_interval, look_at_handled)
 
         look_at_handled()
@@ -311,22 +318,32 @@ class CheckpointSender:
     async def _send(self, retry: float) -> float:
         """Make one call; returns the seconds to wait before the next one, 0 when it came through."""
         sent = self._collect()
-        if not sent:
+        times = self._take_times()
+        if not sent and times is None:
             return 0.0
         try:
-            response = await self._call(pb.CheckpointRequest(entries=sent.values()))
+            response = await self._call(pb.CheckpointRequest(entries=sent.values(), handler_times=times))
             _check_results(response, len(sent))
         except (LinkError, RefusedError) as error:
             if not retry:
                 log.warning("checkpoints do not come through, they are kept and sent again: %s", error)
             for progress in sent:
                 progress.failed()
+            if times is not None:
+                self._times.put_back(times)
             return min(_MAX_RETRY_S, retry * 2) or _MIN_RETRY_S
         if retry:
             log.info("checkpoints come through again")
         for (progress, entry), result in zip(sent.items(), response.results, strict=True):
             progress.answered(entry, result)
         return 0.0
+
+    def _take_times(self) -> pb.HandlerTimes | None:
+        """The times of handlers, if they are due; None: not now."""
+        if not self._times_due or not self._leases:
+            return None
+        self._times_due = False
+        return self._times.take(next(iter(self._leases)).lease)
 
     def _collect(self) -> dict[LeaseProgress, pb.CheckpointEntry]:
         sent: dict[LeaseProgress, pb.CheckpointEntry] = {}

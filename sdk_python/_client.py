@@ -27,6 +27,7 @@ from ._checkpoints import CheckpointSender
 from ._connection import MAX_MESSAGE_BYTES, Connection, Endpoint, LinkError, Stream
 from ._errors import RefusedError, SettingsError, clip, message_of, type_of
 from ._fitting import checked_factory
+from ._handler_times import HandlerTimes
 from ._interfaces import IPartitionLambdaFactory, IPlugin
 from ._leaving import exit_in, is_ours
 from ._life import Host, Life
@@ -83,7 +84,8 @@ class Client:
         self._endpoint = endpoint
         self._options = options or Options()
         self._connection = Connection(endpoint)
-        self._sender = CheckpointSender(self._connection.checkpoint)
+        self._times = HandlerTimes()
+        self._sender = CheckpointSender(self._connection.checkpoint, self._times)
         self._budget = LoopBudget()
         self._factory: IPartitionLambdaFactory | None = None
         self._config: Mapping[str, Any] = {}
@@ -259,6 +261,7 @@ class Client:
                 sink=self._sender,
                 calls=self._connection,
                 budget=self._budget,
+                times=self._times,
                 window=welcome.window_messages or 1000,
                 limits=limits,
                 drain_timeout=self._options.drain_timeout * _PARTITION_SHARE,

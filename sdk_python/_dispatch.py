@@ -17,10 +17,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from inspect import isawaitable
 from operator import length_hint
+from time import monotonic
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Final
 
 from ._checkpoints import LeaseProgress
+from ._handler_times import HandlerTimes
 from ._leaving import is_ours
 from ._loop_budget import LoopBudget
 from ._message import Columns, Message
@@ -29,6 +31,9 @@ from .protocol import lambda_pb2 as pb
 _MAX_SLICE: Final = 128  # bounds how long a handler that suddenly turns slow can hold the loop
 _QUICK_SLICE_S: Final = 0.001
 _SLOW_SLICE_S: Final = 0.002
+
+_QUICK_HANDLER_S: Final = 0.0001
+"""An awaited handler that takes longer is counted by itself (`_Run`)."""
 
 Handler = Callable[[Message], Any]
 
@@ -44,11 +49,14 @@ class HandlerFailedError(Exception):
 class Dispatcher:
     """Calls one partition's handler with one message after another."""
 
-    def __init__(self, topic: str, partition: int, progress: LeaseProgress, budget: LoopBudget) -> None:
+    def __init__(
+        self, topic: str, partition: int, progress: LeaseProgress, budget: LoopBudget, times: HandlerTimes
+    ) -> None:
         self._topic = topic
         self._partition = partition
         self._progress = progress
         self._budget = budget
+        self._times = times
         self._frames: deque[pb.Batch] = deque()
         self._columns: Columns | None = None  # the frame from which slices are taken
         self._position = 0  # the next one in it
@@ -152,25 +160,25 @@ class Dispatcher:
             self.idle.set()
 
     async def _run_frame(self, handler: Handler, loop: asyncio.AbstractEventLoop) -> None:
-        began = loop.time()
+        began = monotonic()
         # `drop` takes the frame away.
         while self._columns is not None and self._position < self._columns.count:
             if self._held:
                 await self._stand(loop)
-                began = loop.time()
+                began = monotonic()
                 continue
             messages = self._columns.messages(self._position, self._position + self._slice)
             self._position += self._slice
             await self._run_slice(handler, messages, loop)
-            now = loop.time()
+            now = monotonic()
             if now - began < _QUICK_SLICE_S:
                 self._slice = min(_MAX_SLICE, self._slice * 2)
             elif now - began > _SLOW_SLICE_S:
                 self._slice = max(1, self._slice // 2)
             # The sidecar may wait for this checkpoint before it sends more. A turn is long enough for a whole window.
-            if self._budget.over(loop) or self._progress.urgent:
+            if self._budget.over(loop, now) or self._progress.urgent:
                 await self._budget.wait(loop)
-                now = loop.time()
+                now = monotonic()
             began = now
         self._columns = None
 
@@ -178,10 +186,19 @@ class Dispatcher:
         while messages:
             self._current = messages
             remaining = self._remaining = iter(messages)
+            run = _Run(self._times, messages, remaining)
+            before = run.began
             while (last := call_each(handler, remaining, self._progress)) is not None:
                 await self._finish(*last)
-                if self._budget.over(loop):
+                now = monotonic()
+                if now - before > _QUICK_HANDLER_S:
+                    run.took_long(before, now)
+                before = now
+                if self._budget.over(loop, now):
+                    run.ends(now)
                     await self._budget.wait(loop)
+                    before = run.began = monotonic()
+            run.ends(monotonic())
             while self._rest and self._held:
                 await self._stand(loop)
             messages, self._rest = self._rest, []
@@ -205,6 +222,44 @@ class Dispatcher:
         finally:
             self._awaited = None
         self._progress.handled = message.offset
+
+
+class _Run:
+    """The handlers of some messages one after another, whose time is counted: each counts as the mean of all.
+
+    An awaited handler that took long ends the run, and counts by itself. The messages between it and the awaited one
+    before it, whose handlers were not awaited, count as quick: they belong to the run.
+    """
+
+    __slots__ = ("_left", "_messages", "_remaining", "_times", "began")
+
+    def __init__(self, times: HandlerTimes, messages: list[Message], remaining: Iterator[Message]) -> None:
+        """``remaining``: of ``messages``, those whose handler is not called yet."""
+        self.began = monotonic()
+        self._times = times
+        self._messages = messages
+        self._remaining = remaining
+        self._left = len(messages)
+
+    def took_long(self, before: float, now: float) -> None:
+        """The last message was awaited, until ``now``; the awaited one before it ended at ``before``."""
+        self._count(before, 1)
+        self._times.add(1, now - before)
+        self.began = now
+
+    def ends(self, now: float) -> None:
+        """All messages up to here belong to the run."""
+        self._count(now, 0)
+        self.began = now
+
+    def _count(self, until: float, but: int) -> None:
+        """Count the messages since the last call, except the last ``but`` ones."""
+        if not self._messages:
+            return  # `hold` or `drop` emptied the list: how many of them were handled is not known any more
+        left = length_hint(self._remaining)
+        count, self._left = self._left - left - but, left
+        if count:
+            self._times.add(count, until - self.began)
 
 
 def call_each(

@@ -41,6 +41,7 @@ from ._context import PartitionContext
 from ._dispatch import Dispatcher, Handler, HandlerFailedError
 from ._errors import ProduceError, RefusedError, message_of, type_of
 from ._fitting import checked_lambda
+from ._handler_times import HandlerTimes
 from ._interfaces import CloseReason, IPartitionLambda, IPartitionLambdaFactory
 from ._leaving import exit_in, is_ours
 from ._limits import Limits
@@ -97,6 +98,7 @@ class Host:
     sink: Sink
     calls: Calls
     budget: LoopBudget
+    times: HandlerTimes
     window: int
     """In messages."""
     limits: Limits
@@ -143,7 +145,7 @@ class Life:
         self.partition = (assigned.topic, assigned.partition)
         self.log = logger_for(host.lambda_name, assigned.topic, assigned.partition, assigned.lease)
         self.progress = LeaseProgress(assigned.lease, host.window, assigned.start_offset, host.sink)
-        self.dispatcher = Dispatcher(assigned.topic, assigned.partition, self.progress, host.budget)
+        self.dispatcher = Dispatcher(assigned.topic, assigned.partition, self.progress, host.budget, host.times)
         self.gate = PauseGate(self.progress, self.dispatcher, host.window, self.log)
         self.outcomes = Outcomes(self.progress.passed, self._not_received)
         """Of what the lambda produces: no checkpoint passes a failure that nobody received."""

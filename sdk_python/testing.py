@@ -26,6 +26,7 @@ from ._awaiting import awaited
 from ._checkpoints import LeaseProgress
 from ._connection import LinkError
 from ._fitting import checked_factory
+from ._handler_times import HandlerTimes
 from ._interfaces import IPartitionLambdaFactory, IPlugin
 from ._life import Host, Life
 from ._limits import Limits
@@ -242,6 +243,7 @@ class FakeSidecar:
             sink=_Sink(self._accept),
             calls=_Calls(self),
             budget=LoopBudget(),
+            times=HandlerTimes(),
             window=10_000,
             limits=Limits(),
             drain_timeout=self._drain_timeout,

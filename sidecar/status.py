@@ -7,6 +7,7 @@ knows (`sidecar/server/snapshots.py`). Times are seconds of the monotonic clock,
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sidecar.measured import LoopMeasured, ThreadMeasured
 from sidecar.partitions.vocabulary import LastFailure, RebalanceKind, State, TopicPartition, WaitsFor
 
 
@@ -142,8 +143,9 @@ class LambdaStatus:
     partitions: list[PartitionStatus]
     skipped: int = 0
     produced: int = 0
-    produce_failures: int = 0
-    """Records that the lambda produced: written, and not known to be written. The loop sets both, not the thread."""
+    produce_failures: Mapping[str, int] = field(default_factory=dict)
+    """Records that the lambda produced: written, and not known to be written, by the kind of the failure. The loop
+    sets both, not the thread."""
     process_exits: int = 0
     """How often a process that the sidecar runs ended by itself. The loop sets it, not the thread."""
     group: str = ""
@@ -155,6 +157,9 @@ class LambdaStatus:
     """The loop sets it, not the thread."""
     topic_sizes: tuple[tuple[str, int], ...] = ()
     """The lambda's topics that exist, and how many partitions each has, whoever owns them."""
+    thread: ThreadMeasured = field(default_factory=ThreadMeasured)
+    loop: LoopMeasured = field(default_factory=LoopMeasured)
+    """What the thread and the loop have counted for the metrics."""
 
     @property
     def problem(self) -> str:

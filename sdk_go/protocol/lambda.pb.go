@@ -1834,7 +1834,10 @@ func (x *Resumed) GetFromOffset() int64 {
 type CheckpointRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most Limits.max_checkpoint_entries (10,000). Entries are independent of one another.
-	Entries       []*CheckpointEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	Entries []*CheckpointEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// How long handlers took since the last request that had it, for operators. Once a second is enough; a request may
+	// have it and no entries. Absent: not told.
+	HandlerTimes  *HandlerTimes `protobuf:"bytes,2,opt,name=handler_times,json=handlerTimes,proto3" json:"handler_times,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1876,6 +1879,80 @@ func (x *CheckpointRequest) GetEntries() []*CheckpointEntry {
 	return nil
 }
 
+func (x *CheckpointRequest) GetHandlerTimes() *HandlerTimes {
+	if x != nil {
+		return x.HandlerTimes
+	}
+	return nil
+}
+
+// The time of a handler is from its call until it has returned or, when it is async, until it has ended. Where reading
+// the clock for each record costs too much, read it for a run of records, and count each of them as the mean.
+type HandlerTimes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A living lease of the lambda to which the handlers belong, whichever of its partitions they ran for. With another
+	// one the message is ignored.
+	Lease string `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	// How many handlers took at most 10 us, 100 us, 1 ms, 5 ms, 10 ms, 50 ms, 100 ms, 500 ms, 1 s, 5 s, 10 s, 60 s, and
+	// longer: each is counted in the first class that fits. 13 entries.
+	Counts []uint64 `protobuf:"varint,2,rep,packed,name=counts,proto3" json:"counts,omitempty"`
+	// Of all of them, in microseconds.
+	SumUs         uint64 `protobuf:"varint,3,opt,name=sum_us,json=sumUs,proto3" json:"sum_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandlerTimes) Reset() {
+	*x = HandlerTimes{}
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandlerTimes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandlerTimes) ProtoMessage() {}
+
+func (x *HandlerTimes) ProtoReflect() protoreflect.Message {
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandlerTimes.ProtoReflect.Descriptor instead.
+func (*HandlerTimes) Descriptor() ([]byte, []int) {
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *HandlerTimes) GetLease() string {
+	if x != nil {
+		return x.Lease
+	}
+	return ""
+}
+
+func (x *HandlerTimes) GetCounts() []uint64 {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+func (x *HandlerTimes) GetSumUs() uint64 {
+	if x != nil {
+		return x.SumUs
+	}
+	return 0
+}
+
 type CheckpointEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of Assigned. May be absent only inside Closed and Error, which say whose it is.
@@ -1905,7 +1982,7 @@ type CheckpointEntry struct {
 
 func (x *CheckpointEntry) Reset() {
 	*x = CheckpointEntry{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[16]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1917,7 +1994,7 @@ func (x *CheckpointEntry) String() string {
 func (*CheckpointEntry) ProtoMessage() {}
 
 func (x *CheckpointEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[16]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1930,7 +2007,7 @@ func (x *CheckpointEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointEntry.ProtoReflect.Descriptor instead.
 func (*CheckpointEntry) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{16}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CheckpointEntry) GetLease() string {
@@ -1999,7 +2076,7 @@ type CheckpointResponse struct {
 
 func (x *CheckpointResponse) Reset() {
 	*x = CheckpointResponse{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[17]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2011,7 +2088,7 @@ func (x *CheckpointResponse) String() string {
 func (*CheckpointResponse) ProtoMessage() {}
 
 func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[17]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2024,7 +2101,7 @@ func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointResponse.ProtoReflect.Descriptor instead.
 func (*CheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{17}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CheckpointResponse) GetResults() []*CheckpointResult {
@@ -2046,7 +2123,7 @@ type CheckpointResult struct {
 
 func (x *CheckpointResult) Reset() {
 	*x = CheckpointResult{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[18]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2135,7 @@ func (x *CheckpointResult) String() string {
 func (*CheckpointResult) ProtoMessage() {}
 
 func (x *CheckpointResult) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[18]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2148,7 @@ func (x *CheckpointResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointResult.ProtoReflect.Descriptor instead.
 func (*CheckpointResult) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{18}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CheckpointResult) GetOutcome() CheckpointOutcome {
@@ -2113,7 +2190,7 @@ type ErrorRequest struct {
 
 func (x *ErrorRequest) Reset() {
 	*x = ErrorRequest{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[19]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2125,7 +2202,7 @@ func (x *ErrorRequest) String() string {
 func (*ErrorRequest) ProtoMessage() {}
 
 func (x *ErrorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[19]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2138,7 +2215,7 @@ func (x *ErrorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorRequest.ProtoReflect.Descriptor instead.
 func (*ErrorRequest) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{19}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ErrorRequest) GetLease() string {
@@ -2208,7 +2285,7 @@ type ErrorResponse struct {
 
 func (x *ErrorResponse) Reset() {
 	*x = ErrorResponse{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[20]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2220,7 +2297,7 @@ func (x *ErrorResponse) String() string {
 func (*ErrorResponse) ProtoMessage() {}
 
 func (x *ErrorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[20]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2233,7 +2310,7 @@ func (x *ErrorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorResponse.ProtoReflect.Descriptor instead.
 func (*ErrorResponse) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{20}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ErrorResponse) GetOutcome() ErrorOutcome {
@@ -2286,7 +2363,7 @@ type ProduceRequest struct {
 
 func (x *ProduceRequest) Reset() {
 	*x = ProduceRequest{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[21]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2298,7 +2375,7 @@ func (x *ProduceRequest) String() string {
 func (*ProduceRequest) ProtoMessage() {}
 
 func (x *ProduceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[21]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2311,7 +2388,7 @@ func (x *ProduceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProduceRequest.ProtoReflect.Descriptor instead.
 func (*ProduceRequest) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{21}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ProduceRequest) GetLease() string {
@@ -2415,7 +2492,7 @@ type ProduceResponse struct {
 
 func (x *ProduceResponse) Reset() {
 	*x = ProduceResponse{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[22]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2427,7 +2504,7 @@ func (x *ProduceResponse) String() string {
 func (*ProduceResponse) ProtoMessage() {}
 
 func (x *ProduceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[22]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2440,7 +2517,7 @@ func (x *ProduceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProduceResponse.ProtoReflect.Descriptor instead.
 func (*ProduceResponse) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{22}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ProduceResponse) GetOutcomes() []ProduceOutcome {
@@ -2588,9 +2665,14 @@ const file_kafka_sidecar_v1_lambda_proto_rawDesc = "" +
 	"\aResumed\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1f\n" +
 	"\vfrom_offset\x18\x02 \x01(\x03R\n" +
-	"fromOffset\"P\n" +
+	"fromOffset\"\x95\x01\n" +
 	"\x11CheckpointRequest\x12;\n" +
-	"\aentries\x18\x01 \x03(\v2!.kafka_sidecar.v1.CheckpointEntryR\aentries\"\xb8\x02\n" +
+	"\aentries\x18\x01 \x03(\v2!.kafka_sidecar.v1.CheckpointEntryR\aentries\x12C\n" +
+	"\rhandler_times\x18\x02 \x01(\v2\x1e.kafka_sidecar.v1.HandlerTimesR\fhandlerTimes\"S\n" +
+	"\fHandlerTimes\x12\x14\n" +
+	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x16\n" +
+	"\x06counts\x18\x02 \x03(\x04R\x06counts\x12\x15\n" +
+	"\x06sum_us\x18\x03 \x01(\x04R\x05sumUs\"\xb8\x02\n" +
 	"\x0fCheckpointEntry\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x1b\n" +
 	"\x06offset\x18\x02 \x01(\x03H\x00R\x06offset\x88\x01\x01\x12)\n" +
@@ -2717,7 +2799,7 @@ func file_kafka_sidecar_v1_lambda_proto_rawDescGZIP() []byte {
 }
 
 var file_kafka_sidecar_v1_lambda_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_kafka_sidecar_v1_lambda_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_kafka_sidecar_v1_lambda_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_kafka_sidecar_v1_lambda_proto_goTypes = []any{
 	(TimestampType)(0),         // 0: kafka_sidecar.v1.TimestampType
 	(RevokeReason)(0),          // 1: kafka_sidecar.v1.RevokeReason
@@ -2742,13 +2824,14 @@ var file_kafka_sidecar_v1_lambda_proto_goTypes = []any{
 	(*Resume)(nil),             // 20: kafka_sidecar.v1.Resume
 	(*Resumed)(nil),            // 21: kafka_sidecar.v1.Resumed
 	(*CheckpointRequest)(nil),  // 22: kafka_sidecar.v1.CheckpointRequest
-	(*CheckpointEntry)(nil),    // 23: kafka_sidecar.v1.CheckpointEntry
-	(*CheckpointResponse)(nil), // 24: kafka_sidecar.v1.CheckpointResponse
-	(*CheckpointResult)(nil),   // 25: kafka_sidecar.v1.CheckpointResult
-	(*ErrorRequest)(nil),       // 26: kafka_sidecar.v1.ErrorRequest
-	(*ErrorResponse)(nil),      // 27: kafka_sidecar.v1.ErrorResponse
-	(*ProduceRequest)(nil),     // 28: kafka_sidecar.v1.ProduceRequest
-	(*ProduceResponse)(nil),    // 29: kafka_sidecar.v1.ProduceResponse
+	(*HandlerTimes)(nil),       // 23: kafka_sidecar.v1.HandlerTimes
+	(*CheckpointEntry)(nil),    // 24: kafka_sidecar.v1.CheckpointEntry
+	(*CheckpointResponse)(nil), // 25: kafka_sidecar.v1.CheckpointResponse
+	(*CheckpointResult)(nil),   // 26: kafka_sidecar.v1.CheckpointResult
+	(*ErrorRequest)(nil),       // 27: kafka_sidecar.v1.ErrorRequest
+	(*ErrorResponse)(nil),      // 28: kafka_sidecar.v1.ErrorResponse
+	(*ProduceRequest)(nil),     // 29: kafka_sidecar.v1.ProduceRequest
+	(*ProduceResponse)(nil),    // 30: kafka_sidecar.v1.ProduceResponse
 }
 var file_kafka_sidecar_v1_lambda_proto_depIdxs = []int32{
 	9,  // 0: kafka_sidecar.v1.LambdaFrame.offer:type_name -> kafka_sidecar.v1.Offer
@@ -2767,27 +2850,28 @@ var file_kafka_sidecar_v1_lambda_proto_depIdxs = []int32{
 	0,  // 13: kafka_sidecar.v1.Batch.timestamp_type:type_name -> kafka_sidecar.v1.TimestampType
 	1,  // 14: kafka_sidecar.v1.Revoked.reason:type_name -> kafka_sidecar.v1.RevokeReason
 	2,  // 15: kafka_sidecar.v1.Closed.reason:type_name -> kafka_sidecar.v1.ClosedReason
-	23, // 16: kafka_sidecar.v1.Closed.last_checkpoint:type_name -> kafka_sidecar.v1.CheckpointEntry
-	23, // 17: kafka_sidecar.v1.CheckpointRequest.entries:type_name -> kafka_sidecar.v1.CheckpointEntry
-	25, // 18: kafka_sidecar.v1.CheckpointResponse.results:type_name -> kafka_sidecar.v1.CheckpointResult
-	3,  // 19: kafka_sidecar.v1.CheckpointResult.outcome:type_name -> kafka_sidecar.v1.CheckpointOutcome
-	4,  // 20: kafka_sidecar.v1.ErrorRequest.action:type_name -> kafka_sidecar.v1.ErrorAction
-	23, // 21: kafka_sidecar.v1.ErrorRequest.last_checkpoint:type_name -> kafka_sidecar.v1.CheckpointEntry
-	5,  // 22: kafka_sidecar.v1.ErrorResponse.outcome:type_name -> kafka_sidecar.v1.ErrorOutcome
-	6,  // 23: kafka_sidecar.v1.ProduceResponse.outcomes:type_name -> kafka_sidecar.v1.ProduceOutcome
-	7,  // 24: kafka_sidecar.v1.LambdaHost.Serve:input_type -> kafka_sidecar.v1.LambdaFrame
-	22, // 25: kafka_sidecar.v1.LambdaHost.Checkpoint:input_type -> kafka_sidecar.v1.CheckpointRequest
-	26, // 26: kafka_sidecar.v1.LambdaHost.Error:input_type -> kafka_sidecar.v1.ErrorRequest
-	28, // 27: kafka_sidecar.v1.LambdaHost.Produce:input_type -> kafka_sidecar.v1.ProduceRequest
-	8,  // 28: kafka_sidecar.v1.LambdaHost.Serve:output_type -> kafka_sidecar.v1.HostFrame
-	24, // 29: kafka_sidecar.v1.LambdaHost.Checkpoint:output_type -> kafka_sidecar.v1.CheckpointResponse
-	27, // 30: kafka_sidecar.v1.LambdaHost.Error:output_type -> kafka_sidecar.v1.ErrorResponse
-	29, // 31: kafka_sidecar.v1.LambdaHost.Produce:output_type -> kafka_sidecar.v1.ProduceResponse
-	28, // [28:32] is the sub-list for method output_type
-	24, // [24:28] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	24, // 16: kafka_sidecar.v1.Closed.last_checkpoint:type_name -> kafka_sidecar.v1.CheckpointEntry
+	24, // 17: kafka_sidecar.v1.CheckpointRequest.entries:type_name -> kafka_sidecar.v1.CheckpointEntry
+	23, // 18: kafka_sidecar.v1.CheckpointRequest.handler_times:type_name -> kafka_sidecar.v1.HandlerTimes
+	26, // 19: kafka_sidecar.v1.CheckpointResponse.results:type_name -> kafka_sidecar.v1.CheckpointResult
+	3,  // 20: kafka_sidecar.v1.CheckpointResult.outcome:type_name -> kafka_sidecar.v1.CheckpointOutcome
+	4,  // 21: kafka_sidecar.v1.ErrorRequest.action:type_name -> kafka_sidecar.v1.ErrorAction
+	24, // 22: kafka_sidecar.v1.ErrorRequest.last_checkpoint:type_name -> kafka_sidecar.v1.CheckpointEntry
+	5,  // 23: kafka_sidecar.v1.ErrorResponse.outcome:type_name -> kafka_sidecar.v1.ErrorOutcome
+	6,  // 24: kafka_sidecar.v1.ProduceResponse.outcomes:type_name -> kafka_sidecar.v1.ProduceOutcome
+	7,  // 25: kafka_sidecar.v1.LambdaHost.Serve:input_type -> kafka_sidecar.v1.LambdaFrame
+	22, // 26: kafka_sidecar.v1.LambdaHost.Checkpoint:input_type -> kafka_sidecar.v1.CheckpointRequest
+	27, // 27: kafka_sidecar.v1.LambdaHost.Error:input_type -> kafka_sidecar.v1.ErrorRequest
+	29, // 28: kafka_sidecar.v1.LambdaHost.Produce:input_type -> kafka_sidecar.v1.ProduceRequest
+	8,  // 29: kafka_sidecar.v1.LambdaHost.Serve:output_type -> kafka_sidecar.v1.HostFrame
+	25, // 30: kafka_sidecar.v1.LambdaHost.Checkpoint:output_type -> kafka_sidecar.v1.CheckpointResponse
+	28, // 31: kafka_sidecar.v1.LambdaHost.Error:output_type -> kafka_sidecar.v1.ErrorResponse
+	30, // 32: kafka_sidecar.v1.LambdaHost.Produce:output_type -> kafka_sidecar.v1.ProduceResponse
+	29, // [29:33] is the sub-list for method output_type
+	25, // [25:29] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_kafka_sidecar_v1_lambda_proto_init() }
@@ -2812,16 +2896,16 @@ func file_kafka_sidecar_v1_lambda_proto_init() {
 	}
 	file_kafka_sidecar_v1_lambda_proto_msgTypes[7].OneofWrappers = []any{}
 	file_kafka_sidecar_v1_lambda_proto_msgTypes[12].OneofWrappers = []any{}
-	file_kafka_sidecar_v1_lambda_proto_msgTypes[16].OneofWrappers = []any{}
-	file_kafka_sidecar_v1_lambda_proto_msgTypes[18].OneofWrappers = []any{}
+	file_kafka_sidecar_v1_lambda_proto_msgTypes[17].OneofWrappers = []any{}
 	file_kafka_sidecar_v1_lambda_proto_msgTypes[19].OneofWrappers = []any{}
+	file_kafka_sidecar_v1_lambda_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kafka_sidecar_v1_lambda_proto_rawDesc), len(file_kafka_sidecar_v1_lambda_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -323,10 +323,22 @@ class Resumed(_message.Message):
     def __init__(self, number: _Optional[int] = ..., from_offset: _Optional[int] = ...) -> None: ...
 
 class CheckpointRequest(_message.Message):
-    __slots__ = ("entries",)
+    __slots__ = ("entries", "handler_times")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    HANDLER_TIMES_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedCompositeFieldContainer[CheckpointEntry]
-    def __init__(self, entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ...) -> None: ...
+    handler_times: HandlerTimes
+    def __init__(self, entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ..., handler_times: _Optional[_Union[HandlerTimes, _Mapping]] = ...) -> None: ...
+
+class HandlerTimes(_message.Message):
+    __slots__ = ("lease", "counts", "sum_us")
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    SUM_US_FIELD_NUMBER: _ClassVar[int]
+    lease: str
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    sum_us: int
+    def __init__(self, lease: _Optional[str] = ..., counts: _Optional[_Iterable[int]] = ..., sum_us: _Optional[int] = ...) -> None: ...
 
 class CheckpointEntry(_message.Message):
     __slots__ = ("lease", "offset", "completed_beyond", "completed_beyond_bytes", "handled", "skipped", "skipping", "skipping_count")

@@ -60,6 +60,69 @@ FORBIDDEN = frozenset(
 )
 
 
+_FORBIDDEN_TOO = FORBIDDEN | {KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.SASL_AUTHENTICATION_FAILED}
+
+TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
+"""One record, or the batch in which it was sent, is larger than the topic takes."""
+
+UNREADABLE = frozenset(
+    {
+        KafkaError._BAD_MSG,  # noqa: SLF001
+        KafkaError._BAD_COMPRESSION,  # noqa: SLF001
+        KafkaError._NOT_IMPLEMENTED,  # noqa: SLF001
+        KafkaError.INVALID_MSG,
+        *TOO_LARGE,
+    }
+)
+"""Errors of one record. librdkafka reports them and goes on after the record."""
+
+NORMAL_LIFE = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError._NO_OFFSET,  # noqa: SLF001
+        KafkaError._ASSIGNMENT_LOST,  # noqa: SLF001
+    }
+)
+"""Refusals of commits that happen in every rebalance: another member owns the partition, or soon will."""
+
+_LATE = NO_ANSWER | {KafkaError._MSG_TIMED_OUT, KafkaError.REQUEST_TIMED_OUT}  # noqa: SLF001
+
+KINDS = (
+    "no_answer",
+    "no_topic",
+    "forbidden",
+    "rebalance",
+    "too_large",
+    "unreadable",
+    "offset_lost",
+    "fatal",
+    "other",
+)
+"""The words of `kind_of`, for metrics."""
+
+
+def kind_of(error: KafkaError) -> str:
+    """What the error is about, as one of `KINDS`: its codes are too many for a label of metrics."""
+    code = error.code()
+    if is_fatal(error):
+        return "fatal"
+    for kind, codes in (
+        ("no_answer", _LATE),
+        ("no_topic", NO_TOPIC),
+        ("forbidden", _FORBIDDEN_TOO),
+        ("rebalance", NORMAL_LIFE),
+        ("too_large", TOO_LARGE),
+        ("unreadable", UNREADABLE),
+    ):
+        if code in codes:
+            return kind
+    return "offset_lost" if code == KafkaError._AUTO_OFFSET_RESET else "other"  # noqa: SLF001
+
+
 def is_fatal(error: KafkaError) -> bool:
     """Whether the client has failed for good. `fatal()` may be False although the code is fatal."""
     return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001

@@ -83,6 +83,7 @@ class KafkaClient:
             state.sender,
             state.refusals,
             faults,
+            state.measure,
         )
         self.source: Source = (
             MessageSource(consumer, state.mailbox, self.intake.take)

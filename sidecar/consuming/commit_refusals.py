@@ -9,23 +9,10 @@ from time import monotonic
 from confluent_kafka import KafkaError, TopicPartition as KafkaPartition
 from structlog.typing import FilteringBoundLogger
 
-from sidecar.cluster.errors import FORBIDDEN, NO_TOPIC, OF_ONE_PARTITION
+from sidecar.cluster.errors import FORBIDDEN, NO_TOPIC, NORMAL_LIFE, OF_ONE_PARTITION
 from sidecar.consuming.problems import Problems
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import TopicPartition
-
-NORMAL_LIFE = frozenset(
-    {
-        KafkaError.ILLEGAL_GENERATION,
-        KafkaError.UNKNOWN_MEMBER_ID,
-        KafkaError.REBALANCE_IN_PROGRESS,
-        KafkaError.FENCED_INSTANCE_ID,
-        KafkaError.STALE_MEMBER_EPOCH,
-        KafkaError._NO_OFFSET,  # noqa: SLF001 - the binding names its own codes with an underscore
-        KafkaError._ASSIGNMENT_LOST,  # noqa: SLF001
-    }
-)
-"""Refusals that happen in every rebalance: another member owns the partition, or soon will."""
 
 ALL = "commits"
 """The kind of the problem that Kafka takes no commit. If it concerns one partition, the kind is

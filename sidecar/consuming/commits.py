@@ -11,11 +11,12 @@ from time import monotonic
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
 from structlog.typing import FilteringBoundLogger
 
-from sidecar.cluster.errors import OF_ONE_PARTITION
+from sidecar.cluster.errors import OF_ONE_PARTITION, kind_of
 from sidecar.cluster.origins import Origins
 from sidecar.consuming.commit_refusals import CommitRefusals, tps_of
 from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.fetching import Fetching
+from sidecar.measured import ThreadMeasure
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import State, TopicPartition
@@ -39,6 +40,7 @@ class Commits:
         interval: float,
         refusals: CommitRefusals,
         log: FilteringBoundLogger,
+        measure: ThreadMeasure,
     ) -> None:
         """``interval`` in seconds."""
         self._table = table
@@ -48,9 +50,11 @@ class Commits:
         self._interval = interval
         self._refusals = refusals
         self._log = log
+        self._measure = measure
         self._due = 0.0
-        self._under_way: set[TopicPartition] = set()
-        """Partitions with a commit under way: one at a time each, so that commits arrive in order."""
+        self._under_way: dict[TopicPartition, float] = {}
+        """Partitions with a commit under way, and when it was sent: one at a time each, so that commits arrive in
+        order. Seconds of the monotonic clock."""
 
     def hurry(self) -> None:
         """Commit in the next turn: a partition waits for it."""
@@ -81,10 +85,12 @@ class Commits:
     def _commit(self, consumer: Consumer, offsets: list[KafkaPartition]) -> None:
         """Commit and wait. If Kafka may have refused only some partitions, commit each half by itself."""
         for attempt in range(1, MAX_TRIES + 1):
+            sent_at = monotonic()
             try:
                 answers = consumer.commit(offsets=offsets, asynchronous=False)
             except KafkaException as refusal:
                 error = refusal.args[0]
+                self._measure.commit_failures[kind_of(error)] += 1
                 # With KIP-848 the member's epoch may change during a drain; at the next attempt the client knows it.
                 again = error.retriable() or error.code() == KafkaError.STALE_MEMBER_EPOCH
                 if error.code() in OF_ONE_PARTITION and len(offsets) > 1:
@@ -96,6 +102,7 @@ class Commits:
                     self._refusals.failed(error, offsets)
                     return
             else:
+                self._measure.commits.add(monotonic() - sent_at)
                 self._took(answers or [])
                 return
 
@@ -127,7 +134,12 @@ class Commits:
 
     def on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
         """librdkafka's answer to an asynchronous commit. Runs inside poll and close."""
-        self._under_way.difference_update(tps_of(partitions) if partitions else [*self._under_way])
+        # The partitions of one request were sent together. One that was abandoned is not known any more.
+        sent = [self._under_way.pop(tp, None) for tp in (tps_of(partitions) if partitions else [*self._under_way])]
+        if error is not None:
+            self._measure.commit_failures[kind_of(error)] += 1
+        elif sent and sent[0] is not None:
+            self._measure.commits.add(monotonic() - sent[0])
         if error is None:
             self._took(partitions)
         elif self._refusals.in_part(error, partitions):
@@ -143,11 +155,13 @@ class Commits:
     def _send(self, consumer: Consumer, offsets: list[KafkaPartition]) -> None:
         for request in self._refusals.requests(offsets):
             tps = tps_of(request)
-            self._under_way.update(tps)
+            self._under_way.update(dict.fromkeys(tps, monotonic()))
             try:
                 consumer.commit(offsets=request, asynchronous=True)
             except KafkaException as error:
-                self._under_way.difference_update(tps)
+                for tp in tps:
+                    del self._under_way[tp]
+                self._measure.commit_failures[kind_of(error.args[0])] += 1
                 self._refusals.failed(error.args[0], request)
 
     def settle(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
@@ -184,6 +198,7 @@ class Commits:
     def _took(self, answers: Iterable[KafkaPartition]) -> None:
         for answer in answers:
             if answer.error is not None:
+                self._measure.commit_failures[kind_of(answer.error)] += 1
                 self._refusals.failed(answer.error, [answer])
                 continue
             tp = TopicPartition(answer.topic, answer.partition)

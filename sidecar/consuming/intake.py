@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from confluent_kafka import KafkaError
 
-from sidecar.cluster.errors import NO_ANSWER, NO_TOPIC, Faults
+from sidecar.cluster.errors import NO_ANSWER, NO_TOPIC, UNREADABLE, Faults, kind_of
 from sidecar.consuming.commit_refusals import CommitRefusals
 from sidecar.consuming.connection import Connection
 from sidecar.consuming.fetch_buffer import FetchBuffer
@@ -15,21 +15,10 @@ from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.membership import Membership
 from sidecar.consuming.resolving import Resolving
 from sidecar.consuming.sender import Sender
+from sidecar.measured import ThreadMeasure
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import Lane, TopicPartition
 from sidecar.records.records import Failure, Run, Undeliverable
-
-UNREADABLE = frozenset(
-    {
-        KafkaError._BAD_MSG,  # noqa: SLF001 - the binding names librdkafka's codes with an underscore
-        KafkaError._BAD_COMPRESSION,  # noqa: SLF001
-        KafkaError._NOT_IMPLEMENTED,  # noqa: SLF001
-        KafkaError.INVALID_MSG,
-        KafkaError.INVALID_MSG_SIZE,
-        KafkaError.MSG_SIZE_TOO_LARGE,
-    }
-)
-"""Errors of one record. librdkafka reports them and goes on after the record."""
 
 
 class Intake:
@@ -46,6 +35,7 @@ class Intake:
         sender: Sender,
         refusals: CommitRefusals,
         faults: Faults,
+        measure: ThreadMeasure,
     ) -> None:
         self._table = table
         self._buffer = buffer
@@ -56,6 +46,7 @@ class Intake:
         self._sender = sender
         self._refusals = refusals
         self._faults = faults
+        self._measure = measure
 
     def take(self, runs: Iterable[Run], failures: Iterable[Failure]) -> None:
         """Buffer the records, and handle the errors."""
@@ -85,9 +76,10 @@ class Intake:
         For each lane, the first record that the client cannot read is added to ``undeliverable``.
         """
         topic, partition, offset, error = failure
+        self._measure.fetch_errors[kind_of(error)] += 1
         if self._faults.note(error):
             return  # the thread gives up the client after this turn
-        if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and partition is not None:  # noqa: SLF001
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and partition is not None:  # noqa: SLF001 - a code of librdkafka's own
             tp = TopicPartition(topic, partition)
             if tp in self._table.partitions:
                 self._resolving.offset_gone(tp)

@@ -29,6 +29,7 @@ from sidecar.consuming.rebalance_log import RebalanceLog
 from sidecar.consuming.sender import Sender
 from sidecar.consuming.subscription import Subscription
 from sidecar.mail.boxes import Mailbox, Outbox
+from sidecar.measured import ThreadMeasure
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import Limits, Policy
 from sidecar.producing.dead_letters import DeadLetters
@@ -51,6 +52,7 @@ class LambdaState:
     connection: Connection
     client_log: ClientLog
     commits: Commits
+    measure: ThreadMeasure
     refusals: CommitRefusals
     in_flight: InFlight
     sender: Sender
@@ -91,6 +93,7 @@ def new_lambda_state(
     problems = Problems(log, clock)
     refusals = CommitRefusals(table, problems, log, clock)
     in_flight = InFlight(table)
+    measure = ThreadMeasure()
     return LambdaState(
         name=name,
         config=config,
@@ -103,7 +106,8 @@ def new_lambda_state(
         subscription=Subscription(config, problems, log),
         connection=Connection(problems, log, look, inquiries.ends, client_log),
         client_log=client_log,
-        commits=Commits(table, buffer, fetching, origins, config.checkpoint.interval, refusals, log),
+        commits=Commits(table, buffer, fetching, origins, config.checkpoint.interval, refusals, log, measure),
+        measure=measure,
         refusals=refusals,
         in_flight=in_flight,
         sender=Sender(table, buffer, in_flight, config, outbox, dead_letters),

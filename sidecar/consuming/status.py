@@ -30,6 +30,7 @@ def lambda_status(state: LambdaState, ends: Ends, now: float, *, joined: bool) -
         last_rebalance=rebalances.last,
         rebalances=dict(rebalances.counts),
         topic_sizes=state.subscription.sizes(),
+        thread=state.measure.now,
     )
 
 

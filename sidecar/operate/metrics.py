@@ -23,7 +23,11 @@ _COUNTERS: tuple[tuple[str, str, Callable[[LambdaStatus], int]], ...] = (
     ("dead_letters", "Records written to a dead-letter topic.", lambda s: s.dead_letters),
     ("hand_overs", "Partitions moved from one process to another for balance.", lambda s: s.hand_overs),
     ("produced_records", "Records that lambdas produced, written to Kafka.", lambda s: s.produced),
-    ("produce_failures", "Records that lambdas produced, not known to be written.", lambda s: s.produce_failures),
+    (
+        "produce_failures",
+        "Records that lambdas produced, not known to be written.",
+        lambda s: sum(s.produce_failures.values()),
+    ),
     ("process_exits", "Ends of processes that the sidecar keeps running.", lambda s: s.process_exits),
     ("reports", "Errors that lambdas reported without stopping.", lambda s: s.reports),
     ("skipped_records", "Records passed without being handled, as lambdas tell.", lambda s: s.skipped),

@@ -10,6 +10,7 @@ order. The caller has one batch of a lease under way at a time.
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import NamedTuple, TypeAlias
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from sidecar.cluster.client_log import ClientLog
-from sidecar.cluster.errors import NOWHERE, is_fatal
+from sidecar.cluster.errors import KINDS, NOWHERE, TOO_LARGE, is_fatal, kind_of
 from sidecar.config.kafka_properties import Property
 from sidecar.logs import get_logger
 
@@ -45,13 +46,16 @@ BATCH_BYTES = 1_000_000
 MAX_NAME_CHARS = 80
 """Longest topic name in an error text, which may be repeated for many records."""
 
+FAILURE_KINDS = (*KINDS, "invalid", "full", "mixed", "not_sent")
+"""The words for why a record was not written: of the broker's error, or because Kafka's client does not take it, its
+queue is full, the topic refused another record of its batch, or it was not sent in time."""
+
 _NOT_SENT = "not sent"
 _MIXED = "the topic refused a batch, for this record or others in it; produced again, each goes alone"
 _ENDED = "the sidecar has ended"
 _NEVER = f"more than {MAX_RECORDS} records or {MAX_BYTES} bytes in one request: it can never be on its way"
 
-_TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
-_OF_ITS_BATCH = _TOO_LARGE | {
+_OF_ITS_BATCH = TOO_LARGE | {
     KafkaError.INVALID_RECORD,
     KafkaError._INVALID_DIFFERENT_RECORD,  # noqa: SLF001 - the binding names librdkafka's codes with an underscore
 }
@@ -124,8 +128,8 @@ class LambdaProducer:
         self._records = 0
         self.written = 0
         """Records written since the start."""
-        self.failed = 0
-        """Records that were not written, since the start."""
+        self.failures: Counter[str] = Counter()
+        """Records that were not written, since the start, by their kind in `FAILURE_KINDS`."""
 
     async def write(self, records: Sequence[Outgoing], size: int) -> Written:
         """Write these records, of ``size`` bytes together; returns when the outcome of each is known.
@@ -133,11 +137,12 @@ class LambdaProducer:
         Raises ``FullError`` when the limits are reached.
         """
         if size > MAX_BYTES or len(records) > MAX_RECORDS:  # it would never fit
-            self.failed += len(records)
+            self.failures["too_large"] += len(records)
             return _nothing(len(records), _NEVER, Outcome.TOO_LARGE)
         if self._under_way and (self._bytes + size > MAX_BYTES or self._records + len(records) > MAX_RECORDS):
             raise FullError
         if self._ending.is_set():
+            self.failures["not_sent"] += len(records)
             return _nothing(len(records), _ENDED)
         batch = _Batch(len(records), self._arrived, size)
         self._bytes += size
@@ -176,7 +181,7 @@ class LambdaProducer:
                 await asyncio.sleep(0)
             topic, key, value, partition, headers, refusal = record
             if refusal:
-                batch.refuse(index, refusal)
+                batch.refuse(index, refusal, "invalid")
                 continue
             try:
                 # One producer writes the whole batch, as long as it works, so that the records keep their order.
@@ -191,15 +196,15 @@ class LambdaProducer:
                     producer.produce(topic, value, key, partition, report)
                 batch.taken += 1
             except BufferError as full:
-                batch.refuse(index, str(full))
+                batch.refuse(index, str(full), "full")
             except KafkaException as refused:  # its result is known at once
                 error: KafkaError = refused.args[0]
-                batch.refuse(index, _why(error, topic, partition), too_large=error.code() in _TOO_LARGE)
+                batch.refuse(index, _why(error, topic, partition), kind_of(error))
                 if is_fatal(error) and producer is not None:
                     self._renew(producer, error)
                     producer = None
             except Exception as refused:  # the binding refuses it; the other records must go on
-                batch.refuse(index, f"the Kafka client does not take it: {refused}")
+                batch.refuse(index, f"the Kafka client does not take it: {refused}", "invalid")
 
     def _go_alone(self) -> None:
         """Send each record alone, from the next call on. Called in the thread."""
@@ -263,7 +268,8 @@ class LambdaProducer:
         self._records -= len(batch.result.outcomes)
         written = batch.result.outcomes.count(Outcome.WRITTEN)
         self.written += written
-        self.failed += len(batch.result.outcomes) - written
+        self.failures.update(batch.kinds.values())
+        self.failures["not_sent"] += len(batch.result.outcomes) - written - len(batch.kinds)
 
 
 def _is_large(record: Outgoing) -> bool:
@@ -306,14 +312,17 @@ class _Batch:
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[Written] = self._loop.create_future()
         self._arrived = arrived
+        self.kinds: dict[int, str] = {}
+        """Why records were not written, by their index; one that was not sent is missing here."""
         self.taken = 0
         """How many of its records librdkafka has taken."""
         self._reported = 0
         self._expected: int | None = None
 
-    def refuse(self, index: int, error: str, *, too_large: bool = False) -> None:
-        """The record at ``index`` is not written."""
-        self.result.outcomes[index] = Outcome.TOO_LARGE if too_large else Outcome.FAILED
+    def refuse(self, index: int, error: str, kind: str) -> None:
+        """The record at ``index`` is not written. ``kind``: one of `FAILURE_KINDS`."""
+        self.kinds[index] = kind
+        self.result.outcomes[index] = Outcome.TOO_LARGE if kind == "too_large" else Outcome.FAILED
         self.result.errors[index] = error
 
     def expect(self) -> None:
@@ -339,10 +348,10 @@ class _Batch:
             result.errors[index] = ""
         elif error.code() in _OF_ITS_BATCH and mixed is not None:
             mixed()
-            self.refuse(index, _MIXED)
+            self.refuse(index, _MIXED, "mixed")
         else:
             why = _why(error, message.topic(), message.partition())
-            self.refuse(index, why, too_large=error.code() in _TOO_LARGE)
+            self.refuse(index, why, kind_of(error))
         self._reported += 1
         if self._reported == self._expected:
             self._loop.call_soon_threadsafe(self._look)

@@ -110,6 +110,18 @@ class Calls:
                 del self._callers[next(iter(self._callers))]
         return stream
 
+    def _received(self, stream: Stream | None, data: bytes) -> None:
+        """Count a frame of the stream's lambda; None: its lease is dead, so nobody knows whose it is."""
+        if stream is not None:
+            self._lambdas[stream.lambda_name].measure.received(len(data))
+
+    def _count_times(self, message: pb.HandlerTimes) -> None:
+        """Add the times of handlers to those of their lambda. Raises ``InvalidFrameError``."""
+        lease, counts, seconds = frames.handler_times(message)
+        stream = self._own.get(lease)
+        if stream is not None:
+            self._lambdas[stream.lambda_name].measure.handlers.merge(counts, seconds)
+
     def _about(self, peer: str) -> Mapping[str, object]:
         """The lambda whose call was refused, for the log. A message that gRPC refuses names no lease.
 
@@ -124,13 +136,18 @@ class Calls:
         return {"lambdas": sorted({stream.lambda_name for stream in streams.values()})} if streams else {}
 
     async def _checkpoint(self, data: bytes, peer: str) -> tuple[bytes, float]:
-        """Returns the response, and the cost of the useless entries in calls."""
+        """Returns the response, and the cost of the useless entries in calls.
+
+        All leases of one client are of one lambda, so the request counts as a frame of its first lease's lambda.
+        """
         request = frames.parse(pb.CheckpointRequest, data)
         count = len(request.entries)
         if count > frames.MAX_ENTRIES:
             raise InvalidFrameError(f"entries: {count}, at most {frames.MAX_ENTRIES} fit into one request")
         if count:
-            self._stream(request.entries[0].lease, peer)
+            self._received(self._stream(request.entries[0].lease, peer), data)
+        if request.HasField("handler_times"):
+            self._count_times(request.handler_times)
         if count <= ENTRIES_AT_ONCE:
             return await self._checkpoint_all(request)
         if self._large_there >= MAX_LARGE_REQUESTS:
@@ -172,6 +189,7 @@ class Calls:
     async def _error(self, data: bytes, peer: str) -> tuple[bytes, float]:
         request = frames.parse(pb.ErrorRequest, data)
         stream = self._stream(request.lease, peer)
+        self._received(stream, data)
         version = "" if stream is None else stream.offer.lambda_version
         failure, last = frames.failure(request, version)
         if stream is None:
@@ -194,6 +212,7 @@ class Calls:
     async def _produce(self, data: bytes, peer: str) -> tuple[bytes, float]:
         request = frames.parse(pb.ProduceRequest, data)
         stream = self._stream(request.lease, peer)
+        self._received(stream, data)
         records = producing.outgoing(request)
         count = len(records)
         if stream is None or not stream.alive:

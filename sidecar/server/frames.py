@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 from google.protobuf.message import DecodeError, Message
 
 from sdk_python.protocol import lambda_pb2 as pb
+from sidecar.measured import HANDLER_BOUNDS_S
 from sidecar.partitions.vocabulary import (
     Assign,
     ErrorAction,
@@ -159,6 +160,16 @@ def checkpoints(
     except InvalidFrameError as error:
         raise InvalidFrameError(f"entries[{index}].{error}") from None
     return found
+
+
+def handler_times(message: pb.HandlerTimes) -> tuple[Lease, list[int], float]:
+    """The lease, the counts by `HANDLER_BOUNDS_S`, and their sum in seconds. Raises ``InvalidFrameError``."""
+    counts = [*message.counts]
+    if not message.lease:
+        raise InvalidFrameError("handler_times.lease: missing")
+    if len(counts) != len(HANDLER_BOUNDS_S) + 1:
+        raise InvalidFrameError(f"handler_times.counts: {len(counts)}, there are {len(HANDLER_BOUNDS_S) + 1} classes")
+    return message.lease, counts, message.sum_us / 1e6
 
 
 def failure(request: pb.ErrorRequest, version: str) -> tuple[Failure, Progress | None]:

@@ -265,14 +265,19 @@ class LambdaHost:
         hosted = self._lambdas[stream.lambda_name]
         tasks: list[asyncio.Future[Any]] = []
         try:
-            await context.write(_welcome(hosted.config, limits(MAX_SPARES, self._share)))
-            reading = Reader(context, stream, hosted.mailbox, partial(self._available, stream))
+            welcome = _welcome(hosted.config, limits(MAX_SPARES, self._share))
+            await context.write(welcome)
+            hosted.measure.sent(len(welcome))
+            reading = Reader(context, stream, hosted.mailbox, partial(self._available, stream), hosted.measure)
             reader = asyncio.ensure_future(reading.read_all())
             tasks.append(reader)
             tasks.append(
                 asyncio.ensure_future(
                     stream.write_all(
-                        context, lambda stream_id: hosted.mailbox.put(letters.Written(stream_id)), self._hung
+                        context,
+                        lambda stream_id: hosted.mailbox.put(letters.Written(stream_id)),
+                        self._hung,
+                        hosted.measure,
                     )
                 )
             )

@@ -7,6 +7,7 @@ from time import monotonic
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
+from sidecar.measured import LoopMeasure
 from sidecar.partitions.vocabulary import ClosedReason
 from sidecar.server import frames
 from sidecar.server.frames import InvalidFrameError
@@ -45,10 +46,18 @@ class _Pace:
 class Reader:
     """Reads one stream after its Offer, in the order that the contract demands."""
 
-    def __init__(self, context: Context, stream: Stream, mailbox: Mailbox, on_available: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        stream: Stream,
+        mailbox: Mailbox,
+        on_available: Callable[[], None],
+        measure: LoopMeasure,
+    ) -> None:
         """``on_available`` is called when the client sends Available."""
         self._context = context
         self._on_available = on_available
+        self._measure = measure
         self._stream = stream
         self._mailbox = mailbox
         self._available = False
@@ -61,9 +70,10 @@ class Reader:
             data = await self._context.read()
             if not isinstance(data, bytes):
                 return
+            size = len(data)
+            self._measure.received(size)
             if self._pass_on(frames.parse(pb.LambdaFrame, data)):
                 return
-            size = len(data)
             del data  # it may be large, and the next frame may take long
             await pace.wait(SPARE_FRAMES_PER_S if self._stream.lease is None else LEASE_FRAMES_PER_S, size)
 

@@ -75,7 +75,8 @@ class Snapshots:
             problems=[*status.problems, *own.problems],
             processes=self._host.introduce(name, status.processes),
             produced=lambda_producer.written,
-            produce_failures=lambda_producer.failed,
+            produce_failures=dict(lambda_producer.failures),
+            loop=self._lambdas[name].measure.now,
             process_exits=own.process_exits,
             supervised=own.supervised,
         )

@@ -70,7 +70,7 @@ def _lambda(name: str, status: LambdaStatus, clock: _Clock) -> pb.Lambda:
         rebalances=sum(status.rebalances.values()),
         bytes_sent=status.bytes_sent,
         produced_records=status.produced,
-        produce_failures=status.produce_failures,
+        produce_failures=sum(status.produce_failures.values()),
         topic_sizes=[pb.TopicSize(topic=topic, partitions=count) for topic, count in status.topic_sizes],
     )
 

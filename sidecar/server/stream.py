@@ -8,6 +8,7 @@ from time import monotonic
 import grpc
 
 from sdk_python.protocol import lambda_pb2 as pb
+from sidecar.measured import LoopMeasure
 from sidecar.partitions.vocabulary import Lease, StreamId
 from sidecar.server.frames import Offered
 from sidecar.server.identities import ANYBODY, Caller
@@ -88,8 +89,9 @@ class Stream:
         context: grpc.aio.ServicerContext[bytes, bytes],
         written: Callable[[StreamId], None],
         hung: Callable[[str], None],
+        measure: LoopMeasure,
     ) -> None:
-        """Write queued frames until cancelled.
+        """Write queued frames until cancelled, and count them in ``measure``.
 
         ``written`` is called after each batch; ``hung``, with the process id, when a probe cannot be written in time.
         """
@@ -98,6 +100,7 @@ class Stream:
             while queue:
                 data, is_batch = queue.popleft()
                 await context.write(data)
+                measure.sent(len(data))
                 if is_batch:
                     written(self.id)
             filled.clear()

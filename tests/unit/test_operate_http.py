@@ -145,7 +145,7 @@ async def test_the_metrics_of_a_lambda() -> None:
             "hand_overs": 5,
             "reports": 6,
             "produced": 7,
-            "produce_failures": 8,
+            "produce_failures": {"no_answer": 8},
             "process_exits": 9,
             "skipped": 10,
         }

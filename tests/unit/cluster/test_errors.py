@@ -5,7 +5,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from sidecar.cluster import errors as client_errors
 from sidecar.cluster.client_log import ClientLog
-from sidecar.cluster.errors import Faults, WatchedConsumer, is_fatal
+from sidecar.cluster.errors import KINDS, Faults, WatchedConsumer, is_fatal, kind_of
 from sidecar.logs import get_logger
 
 FATAL = KafkaError(KafkaError._FATAL, "fenced")
@@ -64,3 +64,23 @@ def test_every_call_that_can_be_refused_notes_it(name: str) -> None:
         assert consumer.faults.fatal is FATAL
     finally:
         consumer.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (KafkaError._MSG_TIMED_OUT, "no_answer"),
+        (KafkaError._ALL_BROKERS_DOWN, "no_answer"),
+        (KafkaError._UNKNOWN_PARTITION, "no_topic"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, "forbidden"),
+        (KafkaError.STALE_MEMBER_EPOCH, "rebalance"),
+        (KafkaError.MSG_SIZE_TOO_LARGE, "too_large"),
+        (KafkaError._BAD_COMPRESSION, "unreadable"),
+        (KafkaError._AUTO_OFFSET_RESET, "offset_lost"),
+        (KafkaError._FATAL, "fatal"),
+        (KafkaError.NOT_ENOUGH_REPLICAS, "other"),
+    ],
+)
+def test_the_kind_of_an_error_is_one_of_few_words(code: int, kind: str) -> None:
+    assert kind_of(KafkaError(code)) == kind
+    assert kind in KINDS

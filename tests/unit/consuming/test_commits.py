@@ -3,7 +3,8 @@
 import pytest
 from confluent_kafka import KafkaError, TopicPartition as KafkaPartition
 
-from sidecar.consuming.commit_refusals import APART_INTERVAL_S, BLOCKS_AFTER_S, NORMAL_LIFE, UNUSUAL_AFTER_S
+from sidecar.cluster.errors import NORMAL_LIFE
+from sidecar.consuming.commit_refusals import APART_INTERVAL_S, BLOCKS_AFTER_S, UNUSUAL_AFTER_S
 from sidecar.partitions.vocabulary import (
     ClosedReason,
     ErrorAction,

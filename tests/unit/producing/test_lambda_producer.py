@@ -9,12 +9,14 @@ import asyncio
 import ctypes
 import threading
 import time
+from collections import Counter
 from typing import Any
 
 import confluent_kafka.cimpl
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from sidecar.cluster.errors import kind_of
 from sidecar.config.kafka_properties import lambda_producer_properties
 from sidecar.producing import lambda_producer as module
 from sidecar.producing.lambda_producer import (
@@ -85,7 +87,7 @@ async def test_written_records_have_their_partition_and_offset(
     assert not task.done()
     producer.tell()
     assert await task == Written([WRITTEN] * 2, [3, 3], [100, 101], ["", ""])
-    assert (lambda_producer.written, lambda_producer.failed) == (2, 0)
+    assert (lambda_producer.written, lambda_producer.failures.total()) == (2, 0)
     assert producer.threads == {"produced-deli"}
     await lambda_producer.stop(1)
 
@@ -119,7 +121,7 @@ async def test_each_record_has_its_own_failure(
     assert made.errors == ["", "why", ""]
     assert made.partitions == [3, -1, 3]
     assert made.offsets[1] == -1
-    assert (lambda_producer.written, lambda_producer.failed) == (2, 1)
+    assert (lambda_producer.written, lambda_producer.failures) == (2, Counter({kind_of(kafka_error(code)): 1}))
     assert kafka.made == [opened]
     await lambda_producer.stop(1)
 
@@ -167,7 +169,12 @@ async def test_a_record_that_the_binding_refuses_does_not_stop_others(
     made = await task
     assert made.outcomes == [WRITTEN, FAILED, FAILED, WRITTEN]
     assert made.errors == ["", f"the Kafka client does not take it: {refusal}", "a header name has a NUL", ""]
-    assert (lambda_producer._bytes, lambda_producer._records, lambda_producer.written, lambda_producer.failed) == (
+    assert (
+        lambda_producer._bytes,
+        lambda_producer._records,
+        lambda_producer.written,
+        lambda_producer.failures.total(),
+    ) == (
         0,
         0,
         2,
@@ -397,7 +404,7 @@ async def test_a_request_that_never_fits_fails(
     made = await writing(lambda_producer, records(*[b"2"] * count), size)
     assert {*made.outcomes} == {TOO_LARGE}
     assert {*made.partitions} == {-1}
-    assert lambda_producer.failed == count
+    assert lambda_producer.failures == Counter({"too_large": count})
     kafka.made[0].tell()
     await first
     await lambda_producer.stop(1)
@@ -425,7 +432,7 @@ async def test_a_caller_cancelled_during_queueing_has_its_queued_records_written
         made = await batch.done
     assert made.outcomes == [WRITTEN] * queued + [FAILED] * (3 * CHUNK_RECORDS - queued)
     assert (lambda_producer._bytes, lambda_producer._records, lambda_producer._under_way) == (0, 0, set())
-    assert (lambda_producer.written, lambda_producer.failed) == (queued, 3 * CHUNK_RECORDS - queued)
+    assert (lambda_producer.written, lambda_producer.failures.total()) == (queued, 3 * CHUNK_RECORDS - queued)
     await lambda_producer.stop(1)
 
 
@@ -506,7 +513,7 @@ async def test_stop_fails_records_that_are_not_written_in_time(
     assert (first.outcomes, first.errors) == ([WRITTEN, FAILED], ["", "the sidecar has ended"])
     assert second.errors == ["the sidecar has ended"]
     assert not lambda_producer._under_way
-    assert (lambda_producer.written, lambda_producer.failed) == (1, 2)
+    assert (lambda_producer.written, lambda_producer.failures.total()) == (1, 2)
 
 
 async def test_after_stop_no_record_is_taken(lambda_producer: LambdaProducer, kafka: type[Kafka]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from sdk_python._checkpoints import CheckpointSender, LeaseProgress
 from sdk_python._connection import LinkError
+from sdk_python._handler_times import HandlerTimes
 from sdk_python.protocol import lambda_pb2 as pb
 
 from .host import PATIENCE
@@ -49,7 +50,7 @@ async def sending(
     call: Call, *, spacing: float = 0.0, handled_interval: float = 60.0
 ) -> AsyncIterator[Callable[..., LeaseProgress]]:
     """A running sender; answers a function that makes places on it."""
-    sender = CheckpointSender(call, spacing=spacing, handled_interval=handled_interval)
+    sender = CheckpointSender(call, HandlerTimes(), spacing=spacing, handled_interval=handled_interval)
 
     def begin(lease: str = "lease", window: int = 100, delivered: int = 1000) -> LeaseProgress:
         made = LeaseProgress(lease, window, 0, sender)

@@ -10,6 +10,7 @@ import pytest
 from sdk_python import Message
 from sdk_python._checkpoints import LeaseProgress
 from sdk_python._dispatch import _MAX_SLICE, Dispatcher, HandlerFailedError
+from sdk_python._handler_times import HandlerTimes
 from sdk_python._loop_budget import LoopBudget
 from sdk_python.protocol import lambda_pb2 as pb
 
@@ -21,7 +22,7 @@ class NoSink:
 
 
 def dispatcher(*counts: int) -> Dispatcher:
-    made = Dispatcher("t", 0, LeaseProgress("lease", 1000, 0, NoSink()), LoopBudget())
+    made = Dispatcher("t", 0, LeaseProgress("lease", 1000, 0, NoSink()), LoopBudget(), HandlerTimes())
     first = 0
     for count in counts:
         made.put(pb.Batch(first_offset=first, values=[b"x"] * count), count)

@@ -7,6 +7,7 @@ import pytest
 
 from sdk_python import IContext, Message, ProduceError
 from sdk_python._checkpoints import CheckpointSender, LeaseProgress
+from sdk_python._handler_times import HandlerTimes
 from sdk_python._limits import Limits
 from sdk_python._outcomes import Outcomes
 from sdk_python._produce import Producing
@@ -57,7 +58,7 @@ async def test_checkpoints_go_in_calls_that_the_sidecar_takes() -> None:
 
     async def sent(limits: Limits, act: Any) -> list[pb.CheckpointRequest]:
         requests.clear()
-        sender = CheckpointSender(call, spacing=0.0)
+        sender = CheckpointSender(call, HandlerTimes(), spacing=0.0)
         sender.limits = limits
         for number in range(8):
             place = LeaseProgress(f"lease {number}", 100, 0, sender)

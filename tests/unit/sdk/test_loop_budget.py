@@ -1,6 +1,7 @@
 """How the partitions of a process share the event loop."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from sdk_python import Message
 from sdk_python._checkpoints import LeaseProgress
 from sdk_python._dispatch import Dispatcher
+from sdk_python._handler_times import HandlerTimes
 from sdk_python._loop_budget import TURN_S, LoopBudget
 from sdk_python.protocol import lambda_pb2 as pb
 
@@ -29,7 +31,8 @@ def busy(seconds: float) -> None:
 async def run_all(budget: LoopBudget, count: int, handler: Callable[[int], Callable[[Message], Any]]) -> None:
     """A frame of ``count`` messages for each partition, at once."""
     made = [
-        Dispatcher("t", number, LeaseProgress("lease", FRAME, 0, NoSink()), budget) for number in range(PARTITIONS)
+        Dispatcher("t", number, LeaseProgress("lease", FRAME, 0, NoSink()), budget, HandlerTimes())
+        for number in range(PARTITIONS)
     ]
     for one in made:
         one.put(pb.Batch(first_offset=0, values=[b"x"] * count), count)
@@ -96,4 +99,4 @@ async def test_a_cancelled_waiter_holds_up_nobody() -> None:
         task.cancel()
     await asyncio.gather(*gone, return_exceptions=True)
     await last
-    assert not budget.over(loop)
+    assert not budget.over(loop, time.monotonic())

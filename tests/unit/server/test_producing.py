@@ -458,7 +458,8 @@ async def test_busy_is_answered_at_once_however_often(
 async def test_the_status_counts_what_was_produced(wire: Wire, client: Client, lambda_producer: Bin) -> None:
     for script in wire.desks.values():
         script.answers[letters.Inspect] = lambda_status()
-    lambda_producer.written, lambda_producer.failed = 7, 3
+    lambda_producer.written = 7
+    lambda_producer.failures["no_answer"] = 3
     statuses = (await wire.snapshots.take()).lambdas
-    assert (statuses["deli"].produced, statuses["deli"].produce_failures) == (7, 3)
-    assert (statuses["scribe"].produced, statuses["scribe"].produce_failures) == (0, 0)
+    assert (statuses["deli"].produced, statuses["deli"].produce_failures) == (7, {"no_answer": 3})
+    assert (statuses["scribe"].produced, statuses["scribe"].produce_failures) == (0, {})

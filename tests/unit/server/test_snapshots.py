@@ -198,7 +198,7 @@ def test_every_field_of_a_lambda_and_of_the_sidecar_is_carried() -> None:
         reports=4,
         skipped=5,
         produced=6,
-        produce_failures=7,
+        produce_failures={"full": 3, "other": 4},
         processes=[process],
         partitions=[EVERYTHING],
         group="g",
