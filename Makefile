@@ -25,7 +25,7 @@ RECORD ?=
 # The newest Python that is supported. The unit tests run on it in an environment of their own.
 NEWEST ?= 3.13
 
-.PHONY: help demo pipeline sdks clients conformance test unit unit-newest integration tools wheels lint types chaos soak benchmark benchmark-peers compare-deli proto sbom lock clean
+.PHONY: help demo pipeline sdks clients conformance test unit unit-newest integration tools wheels lint types chaos soak benchmark benchmark-peers compare-deli proto operate-docs sbom lock clean
 # Tiers follow each other: two at a time would take the time from each other's tests.
 .NOTPARALLEL:
 
@@ -97,6 +97,9 @@ compare-deli: $(VENV)/ready  ## our deli and router against the published ones, 
 
 proto: $(VENV)/ready  ## generate sdk_python/protocol from proto/
 	$(BIN)/python tools/generate_protocol.py
+
+operate-docs: $(VENV)/ready  ## docs/operate: the table of metrics, the alerts and the dashboard, of the code
+	$(BIN)/python tools/operate_docs.py
 
 sbom: $(VENV)/ready  ## what is in each image, from the lock file: CycloneDX documents in dist/sbom
 	$(BIN)/python tools/sbom.py

@@ -136,7 +136,9 @@ class _App:
         await self._server.start()
         _log.info("listening for lambdas", address=self._server.address, lambdas=sorted(hosted))
         if config.operate is not None:
-            self._operate = OperateServer(config.operate.endpoint, snapshots.take)
+            self._operate = OperateServer(
+                config.operate.endpoint, snapshots.take, partition_metrics=config.operate.partition_metrics
+            )
             await self._operate.start(self._tasks.spawn)
             _log.info("listening for operators", address=f"http://{self._operate.address}")
         self._renewing = self._tasks.spawn(self._server.renewals.watch(), name="the look at changed files")

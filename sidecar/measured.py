@@ -74,7 +74,7 @@ class ThreadMeasure:
         self.commit_failures: Counter[str] = Counter()
         """Requests, by `kind_of` their error."""
         self.fetch_errors: Counter[str] = Counter()
-        """Errors in place of records, by their kind."""
+        """Errors in place of records, by their kind; `offset_lost`: the log does not have a partition's offset."""
 
     @property
     def now(self) -> ThreadMeasured:

@@ -7,8 +7,8 @@ knows (`sidecar/server/snapshots.py`). Times are seconds of the monotonic clock,
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sidecar.measured import LoopMeasured, ThreadMeasured
-from sidecar.partitions.vocabulary import LastFailure, RebalanceKind, State, TopicPartition, WaitsFor
+from sidecar.measured import DELAY_BOUNDS_S, Histogram, LoopMeasured, ThreadMeasured, Times
+from sidecar.partitions.vocabulary import FailureKind, LastFailure, RebalanceKind, State, TopicPartition, WaitsFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class LambdaStatus:
     problems: list[Problem]
     records_sent: int
     records_fetched: int
-    restarts: int
+    restarts: Mapping[FailureKind, int]
     dead_letters: int
     hand_overs: int
     reports: int
@@ -157,6 +157,8 @@ class LambdaStatus:
     """The loop sets it, not the thread."""
     topic_sizes: tuple[tuple[str, int], ...] = ()
     """The lambda's topics that exist, and how many partitions each has, whoever owns them."""
+    delays: Times = field(default_factory=lambda: Histogram(DELAY_BOUNDS_S).now)
+    """From sending a record to the checkpoint that passes it."""
     thread: ThreadMeasured = field(default_factory=ThreadMeasured)
     loop: LoopMeasured = field(default_factory=LoopMeasured)
     """What the thread and the loop have counted for the metrics."""

@@ -91,17 +91,7 @@ NORMAL_LIFE = frozenset(
 
 _LATE = NO_ANSWER | {KafkaError._MSG_TIMED_OUT, KafkaError.REQUEST_TIMED_OUT}  # noqa: SLF001
 
-KINDS = (
-    "no_answer",
-    "no_topic",
-    "forbidden",
-    "rebalance",
-    "too_large",
-    "unreadable",
-    "offset_lost",
-    "fatal",
-    "other",
-)
+KINDS = ("no_answer", "no_topic", "forbidden", "rebalance", "too_large", "unreadable", "fatal", "other")
 """The words of `kind_of`, for metrics."""
 
 
@@ -120,7 +110,7 @@ def kind_of(error: KafkaError) -> str:
     ):
         if code in codes:
             return kind
-    return "offset_lost" if code == KafkaError._AUTO_OFFSET_RESET else "other"  # noqa: SLF001
+    return "other"
 
 
 def is_fatal(error: KafkaError) -> bool:

@@ -130,6 +130,10 @@ class OperateConfig(Section):
     """Whether to listen beyond loopback. Default false: refused, since everybody who reaches the address can read
     what is there."""
 
+    partition_metrics: bool = True
+    """Whether `/metrics` has those of each partition too. Default true. A sidecar with thousands of partitions may
+    turn them off: they are ten series each. Those of its lambda stay."""
+
     @classmethod
     def mistakes(cls, data: Mapping[Any, Any]) -> Iterator[Wrong]:
         """An address that others can reach and that nothing protects."""

@@ -69,7 +69,7 @@ class KafkaClient:
             History(state.origins, state.subscription, state.config),
             state.subscription,
             state.inquiries,
-            LostOffsets(state.table, state.config.on_offset_lost, log),
+            LostOffsets(state.table, state.config.on_offset_lost, log, state.measure),
             log,
         )
         self.ends = Ends(consumer, state.table, state.buffer, state.fetching, state.subscription, state.inquiries)

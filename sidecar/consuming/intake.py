@@ -76,14 +76,15 @@ class Intake:
         For each lane, the first record that the client cannot read is added to ``undeliverable``.
         """
         topic, partition, offset, error = failure
-        self._measure.fetch_errors[kind_of(error)] += 1
         if self._faults.note(error):
+            self._measure.fetch_errors["fatal"] += 1
             return  # the thread gives up the client after this turn
         if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and partition is not None:  # noqa: SLF001 - a code of librdkafka's own
             tp = TopicPartition(topic, partition)
             if tp in self._table.partitions:
                 self._resolving.offset_gone(tp)
             return
+        self._measure.fetch_errors[kind_of(error)] += 1
         if error.code() in UNREADABLE and topic is not None and partition is not None:
             held = self._table.partitions.get(TopicPartition(topic, partition))
             if held is not None and offset is not None and offset >= 0:

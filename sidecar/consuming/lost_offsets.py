@@ -10,6 +10,7 @@ from typing import Literal
 from structlog.typing import FilteringBoundLogger
 
 from sidecar.mail.facts import Edges
+from sidecar.measured import ThreadMeasure
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import TopicPartition
 
@@ -20,10 +21,13 @@ Policy = Literal["earliest", "latest", "halt"]
 class LostOffsets:
     """Does what the policy says."""
 
-    def __init__(self, table: PartitionTable, policy: Policy, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, table: PartitionTable, policy: Policy, log: FilteringBoundLogger, measure: ThreadMeasure
+    ) -> None:
         self._table = table
         self._policy = policy
         self._log = log
+        self._measure = measure
 
     def lost(
         self, tp: TopicPartition, offset: int, resume_at: int, edges: Edges, text: str
@@ -33,6 +37,7 @@ class LostOffsets:
         to = edges.latest if self._policy == "latest" else edges.earliest
 
         def lose() -> None:
+            self._measure.fetch_errors["offset_lost"] += 1
             halts = self._policy == "halt"
             self._log.error(
                 "offset lost: " + ("halting" if halts else f"going on at the {self._policy}"),

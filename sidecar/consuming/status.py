@@ -17,7 +17,7 @@ def lambda_status(state: LambdaState, ends: Ends, now: float, *, joined: bool) -
         problems=state.problems.now,
         records_sent=state.sender.sent,
         records_fetched=state.buffer.fetched,
-        restarts=table.counts.restarts,
+        restarts=dict(table.counts.restarts),
         dead_letters=table.counts.dead_letters,
         hand_overs=table.balance.count,
         reports=table.counts.reports,
@@ -30,6 +30,7 @@ def lambda_status(state: LambdaState, ends: Ends, now: float, *, joined: bool) -
         last_rebalance=rebalances.last,
         rebalances=dict(rebalances.counts),
         topic_sizes=state.subscription.sizes(),
+        delays=table.counts.delays.now,
         thread=state.measure.now,
     )
 

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,7 +23,7 @@ from sidecar.mail.boxes import GoneError
 from sidecar.operate.connection import MAX_HEAD_BYTES, Connection
 from sidecar.operate.hosts import HostCheck
 from sidecar.operate.listening import listen
-from sidecar.operate.metrics import StatusCollector
+from sidecar.operate.metrics import registry_of
 from sidecar.partitions.vocabulary import State
 from sidecar.redact import masked
 from sidecar.status import SidecarStatus
@@ -42,10 +41,17 @@ MAX_REASON_CHARACTERS = 200
 class OperateServer:
     """The HTTP server. Made, started and stopped on one event loop."""
 
-    def __init__(self, endpoint: Endpoint, snapshot: Callable[[], Awaitable[SidecarStatus]]) -> None:
-        """``snapshot`` is awaited for each request."""
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        snapshot: Callable[[], Awaitable[SidecarStatus]],
+        *,
+        partition_metrics: bool = True,
+    ) -> None:
+        """``snapshot`` is awaited for each request. ``partition_metrics``: metrics of each partition are shown."""
         self._endpoint = endpoint
         self._ask = snapshot
+        self._partition_metrics = partition_metrics
         self.address = str(endpoint)
         """Where it listens, as `host:port`; with port 0 the real port is known after ``start``."""
         self._server: _Server | None = None
@@ -109,9 +115,7 @@ class OperateServer:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
 
         def made() -> bytes:
-            registry = CollectorRegistry()
-            registry.register(StatusCollector(status))
-            body: bytes = encode(registry)
+            body: bytes = encode(registry_of(status, partitions=self._partition_metrics))
             return body
 
         # In a thread: with thousands of partitions this takes a while, and streams of records must not wait for it.

@@ -1,101 +1,102 @@
-"""Prometheus metrics, made from the lambdas' status at each scrape."""
+"""Prometheus metrics, made from a snapshot of the sidecar at each scrape. `declared` says which there are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, product
+from typing import TypeVar
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
-from sidecar.logs.sink import SINK
-from sidecar.partitions.vocabulary import State
-from sidecar.status import LambdaStatus, PartitionStatus, SidecarStatus
+from sidecar.measured import Times
+from sidecar.operate.declared import LAMBDA, PARTITION, PREFIX, SIDECAR, Metric, Value
+from sidecar.status import SidecarStatus
 
-
-def _lag(partition: PartitionStatus) -> int | None:
-    if partition.end is None or partition.committed is None:
-        return None
-    return max(0, partition.end - partition.committed)
+S = TypeVar("S")
+_PARTITION_LABELS = ("lambda", "topic", "partition")
 
 
-_COUNTERS: tuple[tuple[str, str, Callable[[LambdaStatus], int]], ...] = (
-    ("records_sent", "Records sent to lambdas.", lambda s: s.records_sent),
-    ("records_fetched", "Records fetched from Kafka; more than sent: fetched again.", lambda s: s.records_fetched),
-    ("restarts", "Leases that ended by an error, a failed create or a broken stream.", lambda s: s.restarts),
-    ("dead_letters", "Records written to a dead-letter topic.", lambda s: s.dead_letters),
-    ("hand_overs", "Partitions moved from one process to another for balance.", lambda s: s.hand_overs),
-    ("produced_records", "Records that lambdas produced, written to Kafka.", lambda s: s.produced),
-    (
-        "produce_failures",
-        "Records that lambdas produced, not known to be written.",
-        lambda s: sum(s.produce_failures.values()),
-    ),
-    ("process_exits", "Ends of processes that the sidecar keeps running.", lambda s: s.process_exits),
-    ("reports", "Errors that lambdas reported without stopping.", lambda s: s.reports),
-    ("skipped_records", "Records passed without being handled, as lambdas tell.", lambda s: s.skipped),
-)
-_GAUGES: tuple[tuple[str, str, Callable[[LambdaStatus], float]], ...] = (
-    ("connected", "1 while Kafka can be reached.", lambda s: s.connected),
-    ("ready", "1 while nothing keeps the lambda from consuming.", lambda s: s.ready),
-    ("processes", "Lambda processes.", lambda s: len(s.processes)),
-    ("partitions", "Partitions assigned to this sidecar.", lambda s: len(s.partitions)),
-    (
-        "corrupt_documents",
-        "Documents whose records are skipped, as lambdas tell.",
-        lambda s: sum(p.skipping_count for p in s.partitions),
-    ),
-)
-_PARTITION: tuple[tuple[str, str, Callable[[PartitionStatus], float | None]], ...] = (
-    ("lag", "Records written and not yet committed.", _lag),
-    ("outstanding", "Records sent, neither checkpointed nor completed beyond.", lambda p: p.outstanding),
-    ("waiting", "Records fetched and not yet sent.", lambda p: p.waiting),
-    ("checkpoint", "Last offset known to be processed.", lambda p: p.checkpoint),
-    ("committed", "Committed offset.", lambda p: p.committed),
-    ("halted", "1 while the partition waits for an operator.", lambda p: p.state is State.HALTED),
-    ("paused", "1 while an operator or the lambda lets it stand still.", lambda p: p.state is State.PAUSED),
-    ("blocked", "1 while the window is full and records wait.", lambda p: p.blocked_since is not None),
-    ("stalled", "1 while records are outstanding without a checkpoint.", lambda p: p.stalled_since is not None),
-)
+def registry_of(status: SidecarStatus, *, partitions: bool) -> CollectorRegistry:
+    """All metrics of one scrape; ``partitions``: with those of each partition."""
+    registry = CollectorRegistry()
+    registry.register(StatusCollector(status, partitions=partitions))
+    for collector in process_collectors():
+        registry.register(collector)
+    return registry
+
+
+def process_collectors() -> list[Collector]:
+    """The client library's own collectors: the process, the Python that runs it, and its garbage collector."""
+    unused = CollectorRegistry()  # each wants to register itself somewhere
+    return [ProcessCollector(registry=unused), PlatformCollector(unused), GCCollector(unused)]
 
 
 class StatusCollector(Collector):
-    """All metrics of the sidecar."""
+    """The metrics of a snapshot."""
 
-    def __init__(self, status: SidecarStatus) -> None:
+    def __init__(self, status: SidecarStatus, *, partitions: bool) -> None:
+        """``partitions``: with those of each partition."""
         self._status = status
+        self._partitions = partitions
 
-    def describe(self) -> list[Metric]:
-        """No metrics to check at registration: this is the registry's only collector."""
+    def describe(self) -> list[Family]:
+        """No metrics to check at registration: no other collector has names with our prefix."""
         return []
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Family]:
         """The metrics of one scrape."""
-        dropped = "Log lines that could not be written."
-        yield CounterMetricFamily("kafka_sidecar_log_lines_dropped", dropped, value=SINK.dropped)
-        statuses = self._status.lambdas
-        for name, text, count in _COUNTERS:
-            counter = CounterMetricFamily(f"kafka_sidecar_{name}", text, labels=["lambda"])
-            for lambda_name, status in statuses.items():
-                counter.add_metric([lambda_name], count(status))
-            yield counter
-        for name, text, value in _GAUGES:
-            gauge = GaugeMetricFamily(f"kafka_sidecar_{name}", text, labels=["lambda"])
-            for lambda_name, status in statuses.items():
-                gauge.add_metric([lambda_name], float(value(status)))
-            yield gauge
-        problems = GaugeMetricFamily(
-            "kafka_sidecar_problem", "1 while there is a problem of this kind.", labels=["lambda", "kind"]
-        )
-        for lambda_name, status in statuses.items():
-            for problem in status.problems:
-                problems.add_metric([lambda_name, problem.kind], 1.0)
-        yield problems
-        for name, text, measure in _PARTITION:
-            gauge = GaugeMetricFamily(
-                f"kafka_sidecar_partition_{name}", text, labels=["lambda", "topic", "partition"]
-            )
-            for lambda_name, status in statuses.items():
-                for partition in status.partitions:
-                    number = measure(partition)
-                    if number is not None:
-                        labels = [lambda_name, partition.tp.topic, str(partition.tp.partition)]
-                        gauge.add_metric(labels, float(number))
-            yield gauge
+        status = self._status
+        for metric in SIDECAR:
+            yield _family(metric, (), [((), status)], status.taken_at)
+        lambdas = [((name,), one) for name, one in status.lambdas.items()]
+        for of_lambda in LAMBDA:
+            yield _family(of_lambda, ("lambda",), lambdas, status.taken_at)
+        if not self._partitions:
+            return
+        every = [
+            ((name, partition.tp.topic, str(partition.tp.partition)), partition)
+            for name, one in status.lambdas.items()
+            for partition in one.partitions
+        ]
+        for of_partition in PARTITION:
+            yield _family(of_partition, _PARTITION_LABELS, every, status.taken_at)
+
+
+def _family(
+    metric: Metric[S], labels: tuple[str, ...], subjects: Sequence[tuple[tuple[str, ...], S]], now: float
+) -> Family:
+    """The samples of one metric for all its subjects, which have these labels."""
+    name, names = f"{PREFIX}{metric.name}", [*labels, *metric.labels]
+    if metric.kind == "histogram":
+        histogram = HistogramMetricFamily(name, metric.help, labels=names)
+        for place, subject in subjects:
+            times = metric.read(subject, now)
+            assert isinstance(times, Times)
+            histogram.add_metric(place, _buckets(times), times.total)
+        return histogram
+    family = (CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily)(name, metric.help, labels=names)
+    for place, subject in subjects:
+        for own, number in _samples(metric, metric.read(subject, now)):
+            family.add_metric((*place, *own), float(number))
+    return family
+
+
+def _samples(metric: Metric[S], value: Value) -> Iterator[tuple[tuple[str, ...], float]]:
+    """The values of the metric's own labels with a number each.
+
+    Those that count nothing yet are 0: `increase` does not see the first event of a series that was not there before.
+    """
+    if isinstance(value, Mapping):
+        zeros: dict[tuple[str, ...], float] = dict.fromkeys(product(*metric.labels.values()), 0.0)
+        yield from (zeros | {(k,) if isinstance(k, str) else k: number for k, number in value.items()}).items()
+    elif value is not None:
+        assert not isinstance(value, Times)
+        yield (), value
+
+
+def _buckets(times: Times) -> list[tuple[str, float]]:
+    """Cumulative counts by their upper bounds, as Prometheus has them."""
+    bounds = [*map(floatToGoString, times.bounds), "+Inf"]
+    return [*zip(bounds, accumulate(times.counts), strict=True)]

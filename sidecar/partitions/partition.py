@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from sidecar.measured import Histogram
 from sidecar.partitions.meter import Meter
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
@@ -194,6 +195,8 @@ class Partition:
     limits: Limits
     state_since: float
     """When it entered its state, in seconds of the monotonic clock."""
+    delays: Histogram
+    """From sending a record to the checkpoint that passes it. All partitions of the lambda share it."""
     state: State = State.RESOLVING
     ordered: Ordered | None = None
     """While RESOLVING: the orders that were in force before the rebalance."""
@@ -315,13 +318,13 @@ class Partition:
         """Apply a checkpoint of the living lease."""
         holding = self.held
         outstanding, records = holding.window.outstanding, holding.window.records
-        outcome = self._progress(progress, holding)
+        outcome = self._progress(progress, holding, now)
         self.done.add(records - holding.window.records, now)
         if holding.window.outstanding < outstanding:
             holding.last_progress_at = now
         return outcome
 
-    def _progress(self, progress: Progress, holding: Holding) -> CheckpointOutcome:
+    def _progress(self, progress: Progress, holding: Holding, now: float) -> CheckpointOutcome:
         offsets, window, offset = self.offsets, holding.window, progress.offset
         if progress.handled is not None:
             offsets.handled = progress.handled
@@ -334,7 +337,8 @@ class Partition:
             return CheckpointOutcome.IGNORED_LOWER
         if window.delivered is None or offset > window.delivered:
             return CheckpointOutcome.BEYOND_DELIVERED
-        window.checkpoint(offset)
+        for sent_at, count in window.checkpoint(offset):
+            self.delays.add(now - sent_at, count)
         window.completed(progress.completed_beyond, progress.completed_beyond_bytes)
         holding.unblock()
         offsets.resume_at = offset + 1

@@ -74,7 +74,9 @@ class PartitionTable:
         orders, self._moves.orders = self._moves.orders, {}
         for tp in tps:
             lane = Lane(tp)
-            self.partitions[tp] = self.lanes[lane] = Partition(lane, self.limits, now, ordered=orders.pop(tp, None))
+            self.partitions[tp] = self.lanes[lane] = Partition(
+                lane, self.limits, now, self.counts.delays, ordered=orders.pop(tp, None)
+            )
         for tp, order in orders.items():
             self._moves.report_end(tp, order)
 

@@ -4,10 +4,12 @@ A life is the time from Assign to the end of the lease. This module decides what
 the next lambda, backs off, halts, is paused, or is released.
 """
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
+from sidecar.measured import DELAY_BOUNDS_S, Histogram
 from sidecar.partitions.backoff import delay
 from sidecar.partitions.balance import Balance
 from sidecar.partitions.partition import AfterDrain, Ordered, Partition
@@ -45,10 +47,13 @@ from sidecar.partitions.vocabulary import (
 class Counts:
     """Counters of all partitions of one lambda, since the start."""
 
-    restarts: int = 0
+    restarts: Counter[FailureKind] = field(default_factory=Counter)
+    """By what failed."""
     dead_letters: int = 0
     reports: int = 0
     skipped: int = 0
+    delays: Histogram = field(default_factory=lambda: Histogram(DELAY_BOUNDS_S))
+    """From sending a record to the checkpoint that passes it."""
 
 
 class Transitions:
@@ -230,7 +235,7 @@ class Transitions:
             said = failure or Failure(ErrorAction.CRITICAL, code="max_restarts", message=why)
             return self.critical(partition, said, f"{limits.max_restarts} restarts did not help: {why}", now), 0.0
         partition.trouble.failed(now)
-        self.counts.restarts += 1
+        self.counts.restarts[kind] += 1
         self.end_lease(partition)
         partition.trouble.reason = why
         if immediate and partition.trouble.failures == 1:
@@ -269,7 +274,7 @@ class Transitions:
             # It is written when it is fetched again, after the rewind: records before it are not processed yet.
             partition.dead[failure.offset] = letter
             partition.trouble.attempt, partition.trouble.failures, partition.trouble.first_failed_at = 1, 0, None
-            self.counts.restarts += 1
+            self.counts.restarts[FailureKind.CRITICAL] += 1
             self.report("warning", "record becomes a dead letter", partition, reason=reason, **failure.fields())
             if partition.state is State.DRAINING and partition.after_drain is AfterDrain.HALT:
                 partition.after_drain = AfterDrain.WAIT  # the record that halts it comes later, and halts it again

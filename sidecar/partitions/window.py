@@ -91,17 +91,23 @@ class Window:
         self.delivered = last
         self.furthest = last if self.furthest is None else max(last, self.furthest)
 
-    def checkpoint(self, offset: int) -> None:
-        """All records up to and including ``offset`` are processed."""
+    def checkpoint(self, offset: int) -> list[tuple[float, int]]:
+        """All records up to and including ``offset`` are processed.
+
+        Returns when those that were not processed before had been sent, and how many: one entry for each frame.
+        """
         frames = self._frames
+        passed: list[tuple[float, int]] = []
         while frames and frames[0].last <= offset:
             done = frames.popleft()
             self.records -= done.count
             self._bytes -= done.size
+            passed.append((done.sent_at, done.count))
         if frames and frames[0].first <= offset:
-            self._trim(frames[0], offset)
+            passed.append((frames[0].sent_at, self._trim(frames[0], offset)))
         self._low = offset + 1
         self.completed(0, 0)
+        return passed
 
     def completed(self, count: int, size: int) -> None:
         """``count`` records of ``size`` bytes after the checkpoint are processed too; replaces earlier numbers.
@@ -135,10 +141,11 @@ class Window:
         voided, voided_bytes = records - self.records, size_before - self._bytes
         self.completed(max(0, self._beyond - voided), max(0, self._beyond_bytes - voided_bytes))
 
-    def _trim(self, frame: _Frame, offset: int) -> None:
+    def _trim(self, frame: _Frame, offset: int) -> int:
+        """Take the records up to ``offset`` out of the frame. Returns how many they are."""
         done = offset - frame.first + 1 if frame.offsets is None else bisect_right(frame.offsets, offset)
         if done == 0:
-            return
+            return 0
         # The sizes of single records are not kept; an even share is precise enough for a limit.
         size = frame.size * done // frame.count
         if frame.offsets is None:
@@ -150,3 +157,4 @@ class Window:
         frame.size -= size
         self.records -= done
         self._bytes -= size
+        return done

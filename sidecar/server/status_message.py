@@ -53,7 +53,7 @@ def _lambda(name: str, status: LambdaStatus, clock: _Clock) -> pb.Lambda:
         partitions=[_partition(one, clock) for one in status.partitions],
         records_sent=status.records_sent,
         records_fetched=status.records_fetched,
-        restarts=status.restarts,
+        restarts=sum(status.restarts.values()),
         dead_letters=status.dead_letters,
         hand_overs=status.hand_overs,
         reports=status.reports,
@@ -70,8 +70,8 @@ def _lambda(name: str, status: LambdaStatus, clock: _Clock) -> pb.Lambda:
         rebalances=sum(status.rebalances.values()),
         bytes_sent=status.bytes_sent,
         produced_records=status.produced,
-        produce_failures=sum(status.produce_failures.values()),
         topic_sizes=[pb.TopicSize(topic=topic, partitions=count) for topic, count in status.topic_sizes],
+        produce_failures=sum(status.produce_failures.values()),
     )
 
 

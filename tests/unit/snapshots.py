@@ -41,7 +41,7 @@ def lambda_status(**fields: Any) -> LambdaStatus:
         "dead_letters": 0,
         "hand_overs": 0,
         "reports": 0,
-        "restarts": 0,
+        "restarts": {},
         "processes": [],
         "partitions": [],
     }

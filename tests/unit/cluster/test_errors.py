@@ -76,7 +76,6 @@ def test_every_call_that_can_be_refused_notes_it(name: str) -> None:
         (KafkaError.STALE_MEMBER_EPOCH, "rebalance"),
         (KafkaError.MSG_SIZE_TOO_LARGE, "too_large"),
         (KafkaError._BAD_COMPRESSION, "unreadable"),
-        (KafkaError._AUTO_OFFSET_RESET, "offset_lost"),
         (KafkaError._FATAL, "fatal"),
         (KafkaError.NOT_ENOUGH_REPLICAS, "other"),
     ],

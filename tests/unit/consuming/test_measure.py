@@ -7,6 +7,8 @@ import pytest
 from confluent_kafka import KafkaError
 
 from sidecar.consuming import commits
+from sidecar.consuming.lost_offsets import LostOffsets
+from sidecar.mail.facts import Edges
 
 from .bench import P0, P1, Bench, record
 from .test_commits import INTERVAL, answer, bench, checkpoint, deliver, work
@@ -70,3 +72,14 @@ def test_errors_in_place_of_records_count_by_kind(timed: Bench) -> None:
     timed.consumer.batches = [[record(11), record(12, bad)]]
     timed.turns.fetch()
     assert timed.state.measure.now.fetch_errors == {"unreadable": 1}
+
+
+def test_a_group_without_offsets_is_no_error_and_a_lost_offset_is(timed: Bench) -> None:
+    none = KafkaError(KafkaError._AUTO_OFFSET_RESET, "no offset stored")
+    timed.consumer.batches = [[record(11, none)]]
+    timed.turns.fetch()
+    assert timed.state.measure.now.fetch_errors == {}
+    losses = LostOffsets(timed.table, "earliest", timed.state.log, timed.state.measure)
+    _, lose = losses.lost(P0, 3, 3, Edges(10, 20), "out of range")
+    lose()
+    assert timed.state.measure.now.fetch_errors == {"offset_lost": 1}

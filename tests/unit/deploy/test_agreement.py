@@ -16,7 +16,7 @@ from sidecar.cli import main
 from sidecar.commands.operator import COMMANDS
 from sidecar.config import Config, load, parse_endpoint
 from sidecar.operate import http
-from sidecar.operate.metrics import StatusCollector
+from sidecar.operate.declared import EVERY
 from tests.dockerfile import image
 from tests.unit.deploy.manifests import (
     CHART,
@@ -35,9 +35,8 @@ from tests.unit.deploy.manifests import (
     values,
 )
 from tests.unit.deploy.test_schemas import wrong_values
-from tests.unit.snapshots import sidecar_status
 
-LABELS = {"lambda", "topic", "partition", "kind"}
+LABELS = {"lambda", "topic", "partition", *(label for metric in EVERY for label in metric.labels)}
 
 
 def read_config(example: str, pod: Manifest, folder: Path) -> Config:
@@ -52,10 +51,8 @@ def read_config(example: str, pod: Manifest, folder: Path) -> Config:
 
 def metrics() -> set[str]:
     """The names of all series."""
-    return {
-        f"{one.name}_total" if one.type == "counter" else one.name
-        for one in StatusCollector(sidecar_status({})).collect()
-    }
+    ends = {"histogram": ("_bucket", "_sum", "_count")}
+    return {f"{metric.full_name}{end}" for metric in EVERY for end in ends.get(metric.kind, ("",))}
 
 
 def queries() -> list[str]:

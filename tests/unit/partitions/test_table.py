@@ -11,6 +11,7 @@ from sidecar.partitions.vocabulary import (
     EndStream,
     ErrorAction,
     ErrorOutcome,
+    FailureKind,
     Limits,
     Report,
     State,
@@ -130,7 +131,7 @@ def test_the_back_off_doubles_up_to_its_maximum_and_attempts_are_counted() -> No
         lab.ready(stream, lease)
     assert seconds == [1.0, 2.0, 4.0, 5.0, 5.0]
     assert attempts == [2, 3, 4, 5, 6]
-    assert lab.table.counts.restarts == 5
+    assert lab.table.counts.restarts == {FailureKind.FAILED: 5}
 
 
 def test_a_checkpoint_resets_the_number_of_attempts() -> None:
@@ -290,7 +291,7 @@ def test_declining_a_partition_is_not_an_attempt() -> None:
     lab.seen()
     lab.close(1, ClosedReason.DECLINED)
     assert lab.seen() == [("assign", 2, "L2", P0, 0, 1)]
-    assert lab.table.counts.restarts == 0
+    assert lab.table.counts.restarts == {}
 
 
 def test_a_redeploy_waits_without_back_off_and_keeps_the_resume_offset() -> None:
@@ -302,7 +303,7 @@ def test_a_redeploy_waits_without_back_off_and_keeps_the_resume_offset() -> None
     assert lab.seen() == [("rewind", P0, 7)]
     lab.offer(2, "the next version")
     assert lab.seen() == [("assign", 2, "L2", P0, 7, 1)]
-    assert lab.table.counts.restarts == 0
+    assert lab.table.counts.restarts == {}
 
 
 def test_closed_before_assigned_arrived_is_a_redeploy_too() -> None:

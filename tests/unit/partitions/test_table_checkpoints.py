@@ -32,6 +32,23 @@ def test_a_checkpoint_moves_the_resume_offset_and_must_be_committed() -> None:
     assert partition.offsets.to_commit() is None
 
 
+def test_each_record_is_delayed_from_its_frame_to_the_checkpoint_that_passes_it() -> None:
+    lab = Lab()
+    lease = lab.run()
+    lab.send(0, 9)
+    lab.wait(1.0)
+    lab.send(10, 19)
+    lab.wait(0.5)
+    lab.checkpoint(lease, 14)
+    assert lab.table.counts.delays.now.total == 10 * 1.5 + 5 * 0.5
+    lab.wait(10.0)
+    for offset in (14, 3, 17, 99):  # repeated, lower, and beyond what was delivered: these count nothing twice
+        lab.checkpoint(lease, offset)
+    delays = lab.table.counts.delays.now
+    assert sum(delays.counts) == 18
+    assert delays.total == 10 * 1.5 + 5 * 0.5 + 3 * 10.5
+
+
 def test_a_resolved_start_must_be_committed_unless_kafka_has_it() -> None:
     lab = Lab()
     lab.table.assigned([P0], lab.now)

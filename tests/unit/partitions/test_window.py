@@ -76,7 +76,9 @@ def follow(window: Window, naive: Naive, step: tuple[object, ...]) -> None:
                 # Any offset from the checkpoint up, in a gap too.
                 naive.checkpoint += round(part * (last - naive.checkpoint))
                 naive.beyond = 0
-                window.checkpoint(naive.checkpoint)
+                before = window.records
+                passed = window.checkpoint(naive.checkpoint)
+                assert sum(count for _, count in passed) == before - window.records
         case ("beyond", int(count), int(size)):
             naive.beyond = min(count, len(naive.records))
             window.completed(count, size)

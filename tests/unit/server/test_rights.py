@@ -123,6 +123,18 @@ async def test_a_process_id_belongs_to_one_identity(both: tuple[Wire, Client]) -
     await wire.offered(again, "deli", process_id="mine")
 
 
+async def test_times_of_handlers_count_under_a_lease_of_the_caller_alone(both: tuple[Wire, Client]) -> None:
+    wire, client = both
+    await running_stream(wire, client, "b", "of-billing")
+    times = pb.HandlerTimes(lease="of-billing", counts=[1] * 13, sum_us=1)
+    request = pb.CheckpointRequest(handler_times=times)
+    handlers = wire.hosted["deli"].measure.handlers
+    await client.unary("Checkpoint", request, bearer("a"))
+    assert sum(handlers.now.counts) == 0
+    await client.unary("Checkpoint", request, bearer("b"))
+    assert sum(handlers.now.counts) == 13
+
+
 async def test_operators_may_read_or_do_all(both: tuple[Wire, Client]) -> None:
     wire, client = both
     wire.deli.answers[letters.Pause] = 3
@@ -133,7 +145,7 @@ async def test_operators_may_read_or_do_all(both: tuple[Wire, Client]) -> None:
             assert code is UNAUTHENTICATED
             assert "`operate` of server.identities" in text
     for desk in wire.desks.values():
-        desk.answers[letters.Inspect] = LambdaStatus(True, True, [], 0, 0, 0, 0, 0, 0, [], [])
+        desk.answers[letters.Inspect] = LambdaStatus(True, True, [], 0, 0, {}, 0, 0, 0, [], [])
     code, text = await client.refused(PAUSE, pause, bearer("a"))
     assert code is grpc.StatusCode.PERMISSION_DENIED
     assert text == "the identity 'audit' may only read; `operate: all` allows this call"

@@ -192,7 +192,7 @@ def test_every_field_of_a_lambda_and_of_the_sidecar_is_carried() -> None:
         problems=[Problem("connection", "no broker", 1.0)],
         records_sent=9,
         records_fetched=12,
-        restarts=1,
+        restarts={FailureKind.BROKE: 1},
         dead_letters=2,
         hand_overs=3,
         reports=4,
