@@ -14,23 +14,23 @@ For each message only the handler and the loop around it run:
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
+from contextlib import nullcontext
 from inspect import isawaitable
 from operator import length_hint
 from types import AsyncGeneratorType, GeneratorType
-from typing import Any, Final
+from typing import Final
 
 from ._checkpoints import LeaseProgress
 from ._leaving import is_ours
 from ._loop_budget import LoopBudget
-from ._message import Columns, Message
+from ._message import Columns, Handler, Message
+from ._tracing import Tracing
 from .protocol import lambda_pb2 as pb
 
 _MAX_SLICE: Final = 128  # bounds how long a handler that suddenly turns slow can hold the loop
 _QUICK_SLICE_S: Final = 0.001
 _SLOW_SLICE_S: Final = 0.002
-
-Handler = Callable[[Message], Any]
 
 
 class HandlerFailedError(Exception):
@@ -44,11 +44,19 @@ class HandlerFailedError(Exception):
 class Dispatcher:
     """Calls one partition's handler with one message after another."""
 
-    def __init__(self, topic: str, partition: int, progress: LeaseProgress, budget: LoopBudget) -> None:
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        progress: LeaseProgress,
+        budget: LoopBudget,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._topic = topic
         self._partition = partition
         self._progress = progress
         self._budget = budget
+        self._tracing = tracing
         self._frames: deque[pb.Batch] = deque()
         self._columns: Columns | None = None  # the frame from which slices are taken
         self._position = 0  # the next one in it
@@ -135,6 +143,9 @@ class Dispatcher:
         """Call ``handler`` until `stop`. Raises ``HandlerFailedError`` when it raised; nothing follows."""
         loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
+        tracing = self._tracing
+        if tracing is not None:
+            handler = tracing.handler(handler)
         try:
             await self._budget.begin(loop)
             while not self._stopped:
@@ -145,7 +156,8 @@ class Dispatcher:
                 self._position = 0
                 self.waiting -= self._columns.count
                 self.room.set()
-                await self._run_frame(handler, loop)
+                with nullcontext() if tracing is None else tracing.frame(self._columns):
+                    await self._run_frame(handler, loop)
         finally:
             self._stopped = True
             self._current = []

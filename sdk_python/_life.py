@@ -38,7 +38,7 @@ from ._awaiting import Deadline, awaited, finished
 from ._checkpoints import LeaseProgress, Sink
 from ._connection import Calls, LinkError
 from ._context import PartitionContext
-from ._dispatch import Dispatcher, Handler, HandlerFailedError
+from ._dispatch import Dispatcher, HandlerFailedError
 from ._errors import ProduceError, RefusedError, message_of, type_of
 from ._fitting import checked_lambda
 from ._interfaces import CloseReason, IPartitionLambda, IPartitionLambdaFactory
@@ -46,11 +46,12 @@ from ._leaving import exit_in, is_ours
 from ._limits import Limits
 from ._log import logger_for
 from ._loop_budget import LoopBudget
-from ._message import FrameError
+from ._message import FrameError, Handler
 from ._outcomes import Outcomes
 from ._pause_gate import PauseGate
 from ._produce import Producing
 from ._reporting import Failure, Reporting
+from ._tracing import tracing_of
 from .protocol import lambda_pb2 as pb
 from .protocol.names import name_of
 
@@ -143,7 +144,8 @@ class Life:
         self.partition = (assigned.topic, assigned.partition)
         self.log = logger_for(host.lambda_name, assigned.topic, assigned.partition, assigned.lease)
         self.progress = LeaseProgress(assigned.lease, host.window, assigned.start_offset, host.sink)
-        self.dispatcher = Dispatcher(assigned.topic, assigned.partition, self.progress, host.budget)
+        tracing = tracing_of(host.lambda_name, assigned.topic, assigned.partition)
+        self.dispatcher = Dispatcher(assigned.topic, assigned.partition, self.progress, host.budget, tracing)
         self.gate = PauseGate(self.progress, self.dispatcher, host.window, self.log)
         self.outcomes = Outcomes(self.progress.passed, self._not_received)
         """Of what the lambda produces: no checkpoint passes a failure that nobody received."""
@@ -153,7 +155,7 @@ class Life:
         self._link_over = asyncio.Event()
         self._reporting = Reporting(self.progress, host.calls, self._link_over, self.log)
         self.context = PartitionContext(
-            assigned, self.progress, self.gate, self.producing, self._reporting, self._on_failure
+            assigned, self.progress, self.gate, self.producing, self._reporting, self._on_failure, tracing
         )
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self.cut = ""

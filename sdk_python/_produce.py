@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice, repeat
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ._batch import NOT_ALLOWED, Batch, Many, Produced, refused
 from ._connection import LinkError, TooLargeError
@@ -34,6 +34,7 @@ _MIN_BUSY_WAIT_S: Final = 0.005
 
 _new: Final = object.__new__  # of an `Outcome`, without a call of Python code
 _NEVER: Final = -1
+T = TypeVar("T")
 _CHUNK: Final = 1000
 """Records of one `produce_many` that are looked at together."""
 
@@ -126,7 +127,7 @@ class Producing:
             many.whole()  # when one of them is no record, those before it are produced
         return outcome
 
-    def counted_by(self, outcomes: Outcomes, put: Callable[[], Outcome[Any]]) -> Outcome[Any]:
+    def counted_by(self, outcomes: Outcomes, put: Callable[[], Awaitable[T]]) -> Awaitable[T]:
         """Call ``put``, whose records count in ``outcomes`` instead: those of a document."""
         before, self._counting, self._usual_topic = self._counting, outcomes, None
         try:
