@@ -38,7 +38,9 @@ from ._tracing import Put, PutMany
 MAX_LINKS: Final = 128
 """Links of a frame's span, to its first records. OpenTelemetry keeps so many by default."""
 _MAX_DESCRIPTION_BYTES: Final = 1000
-_EMPTY: Final = Context()
+_MAX_KNOWN: Final = 2 * MAX_LINKS
+NOWHERE: Final = Context()
+"""A context without a span."""
 T = TypeVar("T")
 
 
@@ -56,8 +58,6 @@ class Spans:
             "messaging.destination.partition.id": str(partition),
             "kafka_sidecar.lambda": lambda_name,
         }
-        self._frame: Context = _EMPTY
-        """The context of the frame that is being handled."""
 
     @contextmanager
     def frame(self, columns: Columns) -> Iterator[None]:
@@ -69,8 +69,8 @@ class Spans:
             "kafka_sidecar.last_offset": columns.offset(columns.count - 1),
         }
         links = _links(columns.first_headers(MAX_LINKS))
-        span = self._tracer.start_span(self._name, _EMPTY, SpanKind.CONSUMER, attributes, links)
-        self._frame = trace.set_span_in_context(span, _EMPTY)
+        span = self._tracer.start_span(self._name, NOWHERE, SpanKind.CONSUMER, attributes, links)
+        token = otel.attach(trace.set_span_in_context(span, NOWHERE))
         try:
             yield
         except HandlerFailedError as failed:
@@ -79,12 +79,12 @@ class Spans:
             _fail(span, cause, type_of(cause))
             raise
         finally:
-            self._frame = _EMPTY
+            otel.detach(token)
             span.end()
 
     def handler(self, handler: Handler) -> Handler:
         """Return a handler that calls this one in the trace of its message, or else in the span of the frame."""
-        return calling(handler, lambda headers: trace_of(headers) or self._frame)
+        return in_its_trace(handler)
 
     def put(self, put: Put) -> Put:
         """Return a function that produces as ``put`` does, each record with a span and its trace in its headers."""
@@ -157,11 +157,16 @@ class _Carried:
             raise
 
 
-def calling(handler: Handler, context_of: Callable[[Sequence[Header]], Context | None]) -> Handler:
-    """Return a handler that calls ``handler`` in the context that the message's headers have; None: the empty one."""
+def in_its_trace(handler: Handler, otherwise: Context | None = None) -> Handler:
+    """Return a handler that calls this one in the trace context of its message.
+
+    ``otherwise``: the context for messages that carry none; None: it stays what it is.
+    """
 
     def in_context(message: Message) -> Any:
-        context = context_of(message.headers) or _EMPTY
+        context = trace_of(message.headers) or otherwise
+        if context is None:
+            return handler(message)
         token = otel.attach(context)
         try:
             result = handler(message)
@@ -183,27 +188,19 @@ async def _awaited(pending: Awaitable[object], context: Context) -> object:
 
 def trace_of(headers: Sequence[Header]) -> Context | None:
     """Return the context that these headers carry; None: they carry none."""
-    return _MEMO.context_of(headers) if headers else None
+    if not headers:
+        return None
+    known = _known.get(id(headers))
+    if known is None or known[0] is not headers:
+        if len(_known) >= _MAX_KNOWN:
+            _known.clear()
+        known = _known[id(headers)] = (headers, _extracted(headers))
+    return known[1]
 
 
-class _Memo:
-    """Remembers the context of the headers that were looked at last.
-
-    The document router and its document ask for the same message, one after the other.
-    """
-
-    def __init__(self) -> None:
-        self._headers: Sequence[Header] = ()
-        self._context: Context | None = None
-
-    def context_of(self, headers: Sequence[Header]) -> Context | None:
-        if headers is not self._headers:
-            self._context = _extracted(headers)
-            self._headers = headers
-        return self._context
-
-
-_MEMO: Final = _Memo()
+_known: dict[int, tuple[Sequence[Header], Context | None]] = {}
+"""The contexts of the headers that were looked at lately, by their identity. They are looked at for the links of a
+frame, for the handler, and for the handler of a document, and reading them is what costs most."""
 
 
 def _extracted(headers: Sequence[Header]) -> Context | None:
@@ -214,7 +211,7 @@ def _extracted(headers: Sequence[Header]) -> Context | None:
     if not carrier:
         return None
     try:
-        context = propagator.extract(carrier, _EMPTY)
+        context = propagator.extract(carrier, NOWHERE)
     except Exception as error:  # noqa: BLE001, RUF100  whoever writes to the topic must not stop its partition
         log.debug("the trace context of a message cannot be read: %s", message_of(error))
         return None

@@ -47,15 +47,15 @@ def tracing_of(lambda_name: str, topic: str, partition: int) -> Tracing | None:
 
 
 def in_its_trace(handler: Handler) -> Handler:
-    """Return a handler that calls this one in the trace of its message, at whatever time and in whatever task.
+    """Return a handler that calls this one in the trace of its message, or in none, at any time and in any task.
 
     Without tracing it is the same handler.
     """
     if not _is_configured():
         return handler
-    from ._spans import calling, trace_of  # noqa: PLC0415
+    from ._spans import NOWHERE, in_its_trace as wrapped  # noqa: PLC0415
 
-    return calling(handler, trace_of)
+    return wrapped(handler, NOWHERE)
 
 
 def _is_configured() -> bool:
