@@ -38,6 +38,7 @@ from ._awaiting import Deadline, awaited, finished
 from ._checkpoints import LeaseProgress, Sink
 from ._connection import Calls, LinkError
 from ._context import PartitionContext
+from ._counters import Counters
 from ._dispatch import Dispatcher, HandlerFailedError
 from ._errors import ProduceError, RefusedError, message_of, type_of
 from ._fitting import checked_lambda
@@ -98,6 +99,7 @@ class Host:
     sink: Sink
     calls: Calls
     budget: LoopBudget
+    counters: Counters
     window: int
     """In messages."""
     limits: Limits
@@ -150,10 +152,16 @@ class Life:
         self.outcomes = Outcomes(self.progress.passed, self._not_received)
         """Of what the lambda produces: no checkpoint passes a failure that nobody received."""
         self.producing = Producing(
-            assigned.lease, host.calls.produce, self.gate.fill, self.outcomes, host.limits, self._first_produced
+            assigned.lease,
+            host.calls.produce,
+            self.gate.fill,
+            self.outcomes,
+            host.limits,
+            host.counters,
+            self._first_produced,
         )
         self._link_over = asyncio.Event()
-        self._reporting = Reporting(self.progress, host.calls, self._link_over, self.log)
+        self._reporting = Reporting(self.progress, host.calls, self._link_over, self.log, host.counters)
         self.context = PartitionContext(
             assigned, self.progress, self.gate, self.producing, self._reporting, self._on_failure, tracing
         )
@@ -258,10 +266,13 @@ class Life:
 
     async def _read(self) -> None:
         """Read ahead until the stream ends."""
+        counters = self._host.counters
         try:
             while (frame := await self._link.read()) is not None:
                 match frame.WhichOneof("frame"):
                     case "batch":
+                        counters.frames += 1
+                        counters.records += len(frame.batch.values)
                         await self.gate.take(frame.batch)
                     case "resumed":
                         self.gate.resumed(frame.resumed)

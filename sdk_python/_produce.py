@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from ._batch import NOT_ALLOWED, Batch, Many, Produced, refused
 from ._connection import LinkError, TooLargeError
+from ._counters import Counters
 from ._errors import ProduceError, ProduceFailure, RefusedError
 from ._limits import Limits
 from ._outcome import Outcome, outcome_of
@@ -49,11 +50,13 @@ class Producing:
         on_full: Callable[[bool], None],
         outcomes: Outcomes,
         limits: Limits,
+        counters: Counters,
         on_first: Callable[[], None] = lambda: None,
     ) -> None:
         """``on_full``: whether no handler may be called. ``on_first``: ``outcomes`` count records from now on."""
         self.outcomes = outcomes
         self._limits = limits
+        self._counters = counters
         self._lease = lease
         self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 makes a system call of it
         self._call = call
@@ -283,6 +286,7 @@ class Producing:
         if not why:
             return None
         self._on_first()
+        self._counters.produce_failures[kind] += 1
         return ProduceError(why, topic, kind)
 
     def _batch_for(self, topic: str, size: int, count: int = 1) -> Batch:
@@ -372,12 +376,18 @@ class Producing:
         """The outcomes of this batch are known."""
         self._bytes -= batch.size
         self._records -= len(batch)
-        batch.finish()
+        self._finish(batch)
         self._weigh()
         self._note_usual()
 
     def _finish_failed(self, batch: Batch, why: str) -> None:
         batch.fail_all(range(len(batch)), why)
+        self._finish(batch)
+
+    def _finish(self, batch: Batch) -> None:
+        failures = batch.failures
+        self._counters.produced += len(batch) - len(failures)
+        self._counters.produce_failures.update(failures)
         batch.finish()
 
     async def _send(self, batch: Batch, places: Sequence[int]) -> None:

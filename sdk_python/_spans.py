@@ -38,6 +38,7 @@ from ._tracing import Put, PutMany
 MAX_LINKS: Final = 128
 """Links of a frame's span, to its first records. OpenTelemetry keeps so many by default."""
 _MAX_DESCRIPTION_BYTES: Final = 1000
+_MAX_VALUE_BYTES: Final = 8192  # as W3C bounds baggage, the longest of them
 _MAX_KNOWN: Final = 2 * MAX_LINKS
 NOWHERE: Final = Context()
 """A context without a span."""
@@ -207,7 +208,7 @@ def _extracted(headers: Sequence[Header]) -> Context | None:
     """Read the context out of the headers. Of a name that is there twice, the last one counts."""
     propagator = propagate.get_global_textmap()
     fields = _fields(propagator)
-    carrier = {name: value.decode("utf-8", "replace") for name, value in headers if name in fields and value}
+    carrier = {name: value.decode() for name, value in headers if name in fields and value and _is_readable(value)}
     if not carrier:
         return None
     try:
@@ -216,6 +217,11 @@ def _extracted(headers: Sequence[Header]) -> Context | None:
         log.debug("the trace context of a message cannot be read: %s", message_of(error))
         return None
     return context or None
+
+
+def _is_readable(value: bytes) -> bool:
+    """Whether it may hold a context. OpenTelemetry writes what it cannot read to the log as it is."""
+    return len(value) <= _MAX_VALUE_BYTES and value.isascii() and value.decode().isprintable()
 
 
 @lru_cache(maxsize=8)

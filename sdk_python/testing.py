@@ -25,6 +25,7 @@ from typing import Any, Literal
 from ._awaiting import awaited
 from ._checkpoints import LeaseProgress
 from ._connection import LinkError
+from ._counters import Counters
 from ._fitting import checked_factory
 from ._interfaces import IPartitionLambdaFactory, IPlugin
 from ._life import Host, Life
@@ -242,6 +243,7 @@ class FakeSidecar:
             sink=_Sink(self._accept),
             calls=_Calls(self),
             budget=LoopBudget(),
+            counters=Counters(),
             window=10_000,
             limits=Limits(),
             drain_timeout=self._drain_timeout,

@@ -16,6 +16,8 @@ import { VERSION } from "./version.js";
 /** Links of a frame's span, to its first records. OpenTelemetry keeps so many by default. @internal */
 export const MAX_LINKS = 128;
 
+const READABLE = /^[\x20-\x7e]{1,8192}$/; // W3C's headers are no longer than that
+
 type Handler = (message: Message) => unknown;
 type Put = (topic: string, value: Uint8Array | string | null, options?: ProduceOptions) => Outcome;
 
@@ -220,7 +222,7 @@ export class Tracing {
 
   #extracted(headers: readonly Header[]): Api.Context {
     const root = this.api.ROOT_CONTEXT;
-    const own = headers.filter(([name, value]) => value !== null && this.#fields.has(name));
+    const own = headers.filter(([name, value]) => this.#fields.has(name) && READABLE.test(String(value)));
     if (own.length === 0) return root;
     try {
       return this.api.propagation.extract(root, Object.fromEntries(own.map(([name, value]) => [name, String(value)])));

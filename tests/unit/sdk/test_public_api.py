@@ -67,7 +67,7 @@ def test_the_public_signatures() -> None:
     assert names(sdk_python.IContext.produce_many) == ["self", "topic", "records"]
     assert names(sdk_python.serve.run) == [
         *("name", "plugin", "address", "token", "tls", "tls_ca", "tls_cert", "tls_key", "tls_name"),
-        *("settings", "max_partitions", "drain_timeout"),
+        *("settings", "max_partitions", "drain_timeout", "metrics"),
     ]
     assert sdk_python.Record._fields == ("value", "key", "headers", "partition")
     assert sdk_python.Columns._fields == ("values", "keys", "headers", "partitions")
