@@ -117,10 +117,6 @@ export class Tracing {
   /** Makes a `produce` with a span for each record, whose context is in the record's headers. */
   produce(put: Put): Put {
     return (topic, value, options = {}) => {
-      const own = options.headers === undefined ? [] : Array.from(options.headers);
-      // The lambda has said itself which trace the record belongs to; or it is no record, as `put` says.
-      const isAsItIs = typeof topic !== "string" || own.some(([name]) => this.#fields.has(name));
-      if (isAsItIs) return put(topic, value, { ...options, headers: own });
       const span = this.#tracer.startSpan(`send ${topic}`, {
         kind: this.api.SpanKind.PRODUCER,
         attributes: {
@@ -133,7 +129,10 @@ export class Tracing {
       const carrier: Record<string, string> = {};
       this.api.propagation.inject(this.api.trace.setSpan(this.api.context.active(), span), carrier);
       try {
-        const outcome = put(topic, value, { ...options, headers: [...own, ...Object.entries(carrier)] });
+        const own = options.headers === undefined ? [] : Array.from(options.headers);
+        // What the lambda gives itself says which trace the record belongs to.
+        const carried = own.some(([name]) => this.#fields.has(name)) ? [] : Object.entries(carrier);
+        const outcome = put(topic, value, { ...options, headers: [...own, ...carried] });
         outcome.observe((settled) => {
           this.#produced(span, outcome.givenUp, settled);
         });
