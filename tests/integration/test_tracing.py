@@ -59,9 +59,11 @@ def test_the_page_shows_what_one_sees(tmp_path: Path) -> None:
         shown = output(PAGE, serve)
         assert len(shown) == 2
         wait_for(
-            lambda: [line["event"] for line in shout.log(TRACE)] == shown,
+            lambda: sorted(line["event"] for line in shout.log(TRACE)) == shown,
             lambda: f"{shown} in:\n{shout.text()}\n{sidecar.text()}",
         )
+        (copy,) = read_all(f"127.0.0.1:{port}", "loud")
+        assert (copy.value, TRACE in str(copy.headers)) == (b"HELLO", True)
         assert (shout.terminate(), sidecar.terminate()) == (0, 0)
     finally:
         for program in programs:
