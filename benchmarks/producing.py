@@ -28,11 +28,19 @@ BATCH = 1000
 Figures = dict[str, float]
 
 
-def path(broker: str, topic: str, total: int, *, looks: bool) -> Figures:
-    """One run of the sidecar with that lambda. Raises ``RuntimeError`` when a record has no copy."""
+def path(
+    broker: str,
+    topic: str,
+    total: int,
+    module: str = "benchmarks.producing",
+    settings: Mapping[str, object] | None = None,
+    *,
+    looks: bool,
+) -> Figures:
+    """One run of the sidecar with that lambda, or ``module``. Raises ``RuntimeError`` when a record has no copy."""
     copy = _copy(broker)
     with sidecar(broker, [topic], {"copy": copy, "looks": looks}, produce=[copy]) as host:
-        process = host.serve_with({}, "benchmarks.producing")
+        process = host.serve_with(settings or {}, module)
         figures = timed(broker, copy, total, [host.process, process])
         host.end_lambdas()
     return _checked(broker, copy, total, figures)

@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import languages, latency, pipelined, pressure, producing, router, sequencing, takeover, throughput
+from benchmarks import (
+    languages,
+    latency,
+    pipelined,
+    pressure,
+    producing,
+    router,
+    sequencing,
+    takeover,
+    throughput,
+    tracing,
+)
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.shapes import SHAPES
 from benchmarks.traffic import fill
@@ -261,6 +272,35 @@ def _sequencing(broker: str, options: Options) -> Iterator[Row]:
     delete_topic(broker, topic)
 
 
+def _tracing(broker: str, options: Options) -> Iterator[Row]:
+    records = max(1, options.records // 3)
+    headers = {"without traceparent": (), "with traceparent": (tracing.TRACEPARENT,)}
+    compare = [Comparison("on", "off"), Comparison("on", "off", CPU)]
+    for name, carried in headers.items():
+        fill(broker, "traced", tracing.PARTITIONS, records, headers=carried)
+        run = partial(tracing.run, broker, "traced", records, headers=len(carried))
+        yield Row(
+            f"tracing: {name}",
+            f"{records:,} records of 100 bytes with keys, 8 partitions, a handler that counts; with a tracer provider"
+            " and without",
+            {"off": partial(run, tracing=False), "on": partial(run, tracing=True)},
+            compare,
+            (RATE, CPU),
+        )
+        delete_topic(broker, "traced")
+    few = max(1, records // 4)
+    fill(broker, "copied", tracing.PARTITIONS, few, headers=(tracing.TRACEPARENT,))
+    copy = partial(tracing.copy, broker, "copied", few)
+    yield Row(
+        "tracing: producing",
+        f"{few:,} records with traceparent, each produced again: a span and a header for each",
+        {"off": partial(copy, tracing=False), "on": partial(copy, tracing=True)},
+        compare,
+        (RATE, CPU),
+    )
+    delete_topic(broker, "copied")
+
+
 def _languages(broker: str, options: Options) -> Iterator[Row]:
     records = options.records
     fill(broker, "spoken", 8, records, values=(b"x" * 200,))
@@ -301,6 +341,7 @@ ROWS: Mapping[str, Callable[[str, Options], Iterator[Row]]] = {
     "pipelined": _pipelined,
     "producing": _producing,
     "sequencing": _sequencing,
+    "tracing": _tracing,
     "takeover": _takeover,
     "languages": _languages,
 }

@@ -182,6 +182,11 @@ class Batch(Source[Produced]):
         for place in places:
             self.fail(place, why, kind)
 
+    @property
+    def failures(self) -> list[ProduceFailure]:
+        """The kind of each failure so far."""
+        return [error.kind for error in self._errors.values()]
+
     def finish(self) -> None:
         """The outcome of each record is known: tell whoever waits, and whoever holds checkpoints back."""
         for place in sorted(self._errors):

@@ -16,7 +16,7 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from logging import INFO, WARNING
@@ -25,7 +25,9 @@ from typing import Any, Final
 from ._awaiting import Deadline, awaited, finished
 from ._checkpoints import CheckpointSender
 from ._connection import MAX_MESSAGE_BYTES, Connection, Endpoint, LinkError, Stream
+from ._counters import Counters
 from ._errors import RefusedError, SettingsError, clip, message_of, type_of
+from ._exposition import Metric
 from ._fitting import checked_factory
 from ._handler_times import HandlerTimes
 from ._interfaces import IPartitionLambdaFactory, IPlugin
@@ -36,6 +38,7 @@ from ._loading import version_of
 from ._log import log
 from ._loop_budget import LoopBudget
 from ._message import FrameError
+from ._metrics import Present, metrics_of
 from ._settings import Override, layered
 from .protocol import lambda_pb2 as pb
 
@@ -85,7 +88,8 @@ class Client:
         self._options = options or Options()
         self._connection = Connection(endpoint)
         self._times = HandlerTimes()
-        self._sender = CheckpointSender(self._connection.checkpoint, self._times)
+        self._sender = CheckpointSender(self._checkpoint, self._times)
+        self._counters = Counters()
         self._budget = LoopBudget()
         self._factory: IPartitionLambdaFactory | None = None
         self._config: Mapping[str, Any] = {}
@@ -104,6 +108,7 @@ class Client:
         self._said = ""
         self._said_at = float("-inf")
         self._welcomed = False
+        self._connected = False
         self._answered = True
         """The last stream that was opened has got its Welcome."""
         self._offer = _offer(name, version_of(plugin, os.environ))
@@ -117,6 +122,23 @@ class Client:
     def left_now(self) -> list[str]:
         """What has not ended yet, in words. May be asked in any thread."""
         return [*self.left, *(life.left_behind(late=True) for life in [*self._lives.values()])]
+
+    @property
+    def present(self) -> Present:
+        """What this process has at the moment. A partition whose stream goes on is a connection too."""
+        lives = [*self._lives.values()]
+        return Present(
+            connected=self._connected or any(not life.ending.done() for life in lives),
+            draining=self._stopping.is_set(),
+            partitions=len(lives),
+            streams=self._connection.streams,
+            waiting=sum(life.dispatcher.waiting for life in lives),
+        )
+
+    def metrics(self) -> Iterator[Metric]:
+        """Yield the metrics of this process."""
+        versions = {"version": _version(), "lambda_version": self._offer.offer.lambda_version}
+        return metrics_of(self.name, versions, self._counters, self.present)
 
     def leave(self, error: BaseException) -> None:
         """Drain because the lambda's code asks for the end of the process, and keep in `leaving` how it asked."""
@@ -197,12 +219,14 @@ class Client:
             try:
                 assigned = await self._offer_once()
             except RefusedError as error:
+                self._connected = False
                 if not self._welcomed:
                     raise
                 self._say(str(error), f"{error}; asking again in case the config changes", loud=True)
                 failures = 0 if time.monotonic() - began > _STABLE_S else failures
                 delay = min(_MAX_REFUSED_BACKOFF_S, _MIN_REFUSED_BACKOFF_S * 2**failures)
             except (LinkError, FrameError) as error:
+                self._connected = False
                 why, never = self._endpoint.why(error)
                 if never and not self._welcomed:
                     raise SettingsError(why) from None
@@ -246,7 +270,7 @@ class Client:
                     welcome = (await self._expect(stream, "welcome")).welcome
             except TimeoutError:
                 raise LinkError(f"no Welcome within {_WELCOME_TIMEOUT_S:.0f} s") from None
-            self._welcomed = self._answered = True
+            self._welcomed = self._answered = self._connected = True
             connected = f"connected to sidecar {welcome.sidecar_version} at {self._endpoint.address}"
             self._say(connected, connected)
             limits = self._sender.limits = Limits.told(welcome.limits)
@@ -262,6 +286,7 @@ class Client:
                 calls=self._connection,
                 budget=self._budget,
                 times=self._times,
+                counters=self._counters,
                 window=welcome.window_messages or 1000,
                 limits=limits,
                 drain_timeout=self._options.drain_timeout * _PARTITION_SHARE,
@@ -311,7 +336,17 @@ class Client:
         self._options.on_created()
         return factory
 
+    async def _checkpoint(self, request: pb.CheckpointRequest) -> pb.CheckpointResponse:
+        counters = self._counters
+        counters.checkpoint_calls += 1
+        try:
+            return await self._connection.checkpoint(request)
+        except (LinkError, RefusedError):
+            counters.checkpoint_failures += 1
+            raise
+
     def _begin(self, life: Life) -> None:
+        self._counters.leases += 1
         self._sender.add(life.progress)
         task = asyncio.create_task(life.run(after=self._latest.get(life.partition)))
         self._lives[task] = life

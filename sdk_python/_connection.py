@@ -215,6 +215,11 @@ class Connection:
         # No serializers: for gRPC, frames are bytes. `Stream.read` parses them and can tell a bad frame from a cut.
         return Stream(channel.stream_stream(_SERVICE + "Serve")(metadata=self._metadata), release)
 
+    @property
+    def streams(self) -> int:
+        """How many Serve streams are open."""
+        return sum(self._streaming.values())
+
     async def checkpoint(self, request: pb.CheckpointRequest) -> pb.CheckpointResponse:
         """Call Checkpoint. Raises ``LinkError`` or ``RefusedError`` when it failed; its outcome is unknown then."""
         return await self._call("Checkpoint", request, pb.CheckpointResponse)

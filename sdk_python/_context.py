@@ -12,6 +12,7 @@ from ._checkpoints import LeaseProgress
 from ._pause_gate import Pause, PauseGate
 from ._produce import Producing
 from ._reporting import Failure, Reporting
+from ._tracing import Tracing
 from .protocol import lambda_pb2 as pb
 
 
@@ -26,6 +27,7 @@ class PartitionContext:
         producing: Producing,
         reporting: Reporting,
         on_failure: Callable[[Failure], None],
+        tracing: Tracing | None,
     ) -> None:
         self.topic = assigned.topic
         self.partition = assigned.partition
@@ -36,8 +38,8 @@ class PartitionContext:
         self.completed_beyond = progress.completed_beyond
         self.skipped = progress.skipped
         self.resume = gate.resume
-        self.produce = producing.put
-        self.produce_many = producing.put_many
+        self.produce = producing.put if tracing is None else tracing.put(producing.put)
+        self.produce_many = producing.put_many if tracing is None else tracing.put_many(producing.put_many)
         self._gate = gate
         self._producing = producing
         self._reporting = reporting

@@ -14,18 +14,20 @@ For each message only the handler and the loop around it run:
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
+from contextlib import nullcontext
 from inspect import isawaitable
 from operator import length_hint
 from time import monotonic
 from types import AsyncGeneratorType, GeneratorType
-from typing import Any, Final
+from typing import Final
 
 from ._checkpoints import LeaseProgress
 from ._handler_times import HandlerTimes
 from ._leaving import is_ours
 from ._loop_budget import LoopBudget
-from ._message import Columns, Message
+from ._message import Columns, Handler, Message
+from ._tracing import Tracing
 from .protocol import lambda_pb2 as pb
 
 _MAX_SLICE: Final = 128  # bounds how long a handler that suddenly turns slow can hold the loop
@@ -34,8 +36,6 @@ _SLOW_SLICE_S: Final = 0.002
 
 _QUICK_HANDLER_S: Final = 0.0001
 """An awaited handler that takes longer is counted by itself (`_Run`)."""
-
-Handler = Callable[[Message], Any]
 
 
 class HandlerFailedError(Exception):
@@ -50,13 +50,20 @@ class Dispatcher:
     """Calls one partition's handler with one message after another."""
 
     def __init__(
-        self, topic: str, partition: int, progress: LeaseProgress, budget: LoopBudget, times: HandlerTimes
+        self,
+        topic: str,
+        partition: int,
+        progress: LeaseProgress,
+        budget: LoopBudget,
+        times: HandlerTimes,
+        tracing: Tracing | None = None,
     ) -> None:
         self._topic = topic
         self._partition = partition
         self._progress = progress
         self._budget = budget
         self._times = times
+        self._tracing = tracing
         self._frames: deque[pb.Batch] = deque()
         self._columns: Columns | None = None  # the frame from which slices are taken
         self._position = 0  # the next one in it
@@ -143,6 +150,9 @@ class Dispatcher:
         """Call ``handler`` until `stop`. Raises ``HandlerFailedError`` when it raised; nothing follows."""
         loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
+        tracing = self._tracing
+        if tracing is not None:
+            handler = tracing.handler(handler)
         try:
             await self._budget.begin(loop)
             while not self._stopped:
@@ -153,7 +163,8 @@ class Dispatcher:
                 self._position = 0
                 self.waiting -= self._columns.count
                 self.room.set()
-                await self._run_frame(handler, loop)
+                with nullcontext() if tracing is None else tracing.frame(self._columns):
+                    await self._run_frame(handler, loop)
         finally:
             self._stopped = True
             self._current = []

@@ -38,7 +38,8 @@ from ._awaiting import Deadline, awaited, finished
 from ._checkpoints import LeaseProgress, Sink
 from ._connection import Calls, LinkError
 from ._context import PartitionContext
-from ._dispatch import Dispatcher, Handler, HandlerFailedError
+from ._counters import Counters
+from ._dispatch import Dispatcher, HandlerFailedError
 from ._errors import ProduceError, RefusedError, message_of, type_of
 from ._fitting import checked_lambda
 from ._handler_times import HandlerTimes
@@ -47,11 +48,12 @@ from ._leaving import exit_in, is_ours
 from ._limits import Limits
 from ._log import logger_for
 from ._loop_budget import LoopBudget
-from ._message import FrameError
+from ._message import FrameError, Handler
 from ._outcomes import Outcomes
 from ._pause_gate import PauseGate
 from ._produce import Producing
 from ._reporting import Failure, Reporting
+from ._tracing import tracing_of
 from .protocol import lambda_pb2 as pb
 from .protocol.names import name_of
 
@@ -99,6 +101,7 @@ class Host:
     calls: Calls
     budget: LoopBudget
     times: HandlerTimes
+    counters: Counters
     window: int
     """In messages."""
     limits: Limits
@@ -145,17 +148,26 @@ class Life:
         self.partition = (assigned.topic, assigned.partition)
         self.log = logger_for(host.lambda_name, assigned.topic, assigned.partition, assigned.lease)
         self.progress = LeaseProgress(assigned.lease, host.window, assigned.start_offset, host.sink)
-        self.dispatcher = Dispatcher(assigned.topic, assigned.partition, self.progress, host.budget, host.times)
+        tracing = tracing_of(host.lambda_name, assigned.topic, assigned.partition)
+        self.dispatcher = Dispatcher(
+            assigned.topic, assigned.partition, self.progress, host.budget, host.times, tracing
+        )
         self.gate = PauseGate(self.progress, self.dispatcher, host.window, self.log)
         self.outcomes = Outcomes(self.progress.passed, self._not_received)
         """Of what the lambda produces: no checkpoint passes a failure that nobody received."""
         self.producing = Producing(
-            assigned.lease, host.calls.produce, self.gate.fill, self.outcomes, host.limits, self._first_produced
+            assigned.lease,
+            host.calls.produce,
+            self.gate.fill,
+            self.outcomes,
+            host.limits,
+            host.counters,
+            self._first_produced,
         )
         self._link_over = asyncio.Event()
-        self._reporting = Reporting(self.progress, host.calls, self._link_over, self.log)
+        self._reporting = Reporting(self.progress, host.calls, self._link_over, self.log, host.counters)
         self.context = PartitionContext(
-            assigned, self.progress, self.gate, self.producing, self._reporting, self._on_failure
+            assigned, self.progress, self.gate, self.producing, self._reporting, self._on_failure, tracing
         )
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self.cut = ""
@@ -258,10 +270,13 @@ class Life:
 
     async def _read(self) -> None:
         """Read ahead until the stream ends."""
+        counters = self._host.counters
         try:
             while (frame := await self._link.read()) is not None:
                 match frame.WhichOneof("frame"):
                     case "batch":
+                        counters.frames += 1
+                        counters.records += len(frame.batch.values)
                         await self.gate.take(frame.batch)
                     case "resumed":
                         self.gate.resumed(frame.resumed)

@@ -30,7 +30,8 @@ class PartitionLogger(SafeLogger):
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         """Add the prefix and the attributes."""
         extra = dict(self.extra or {})
-        kwargs["extra"] = {**extra, **(kwargs.get("extra") or {})}
+        # `plain` is for a format in which the attributes are told besides, such as JSON.
+        kwargs["extra"] = {"plain": msg, **extra, **(kwargs.get("extra") or {})}
         return f"{extra['lambda']} {extra['topic']}/{extra['partition']} [{extra['lease']}] {msg}", kwargs
 
 

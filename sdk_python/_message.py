@@ -4,10 +4,10 @@ No Python statement runs per record here while records are ordinary: columns are
 lists, and one ``map`` in C makes the tuples. Only frames that hold nulls or headers pay for them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice, repeat
 from operator import lt
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .protocol import lambda_pb2 as pb
 
@@ -37,6 +37,9 @@ class Message(NamedTuple):
     """None: the message is a tombstone."""
     headers: tuple[Header, ...]
     """In the producer's order, with duplicates. A name that is not UTF-8 is decoded with ``surrogateescape``."""
+
+
+Handler = Callable[[Message], Any]
 
 
 class FrameError(Exception):
@@ -107,6 +110,10 @@ class Columns:
     def offset(self, index: int) -> int:
         """Return the offset of the record at ``index``."""
         return self._offsets[index]
+
+    def first_headers(self, limit: int) -> Sequence[tuple[Header, ...]]:
+        """Return the headers of each of the first ``limit`` records; nothing where no record of the frame has any."""
+        return () if self._headers is None else self._headers[:limit]
 
     def messages(self, start: int, stop: int) -> list[Message]:
         """Make the messages from index ``start`` up to ``stop``, which may be after the end; in offset order."""

@@ -128,6 +128,11 @@ class Outcome(Generic[T]):
             return None
         return self._receipt().exception()
 
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it is not written, without receiving it; None: it is written, or not known yet."""
+        return None if self.kept is None else self.kept.failure
+
     def cancelled(self) -> bool:
         """Whether the await of it was cancelled. What was produced is written all the same."""
         return self.kept is not None and self.kept.cancelled()

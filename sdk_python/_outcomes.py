@@ -41,6 +41,11 @@ class Receipt(asyncio.Future[T]):
     number: int
     """The number of the record among those of `of`, in the order in which they were produced."""
 
+    @property
+    def failure(self) -> BaseException | None:
+        """The exception that is set, without receiving it."""
+        return self._exception
+
     def __del__(self) -> None:
         # asyncio's own mark: an exception is set, and no code has asked for it.
         if self._log_traceback:

@@ -12,10 +12,11 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice, repeat
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ._batch import NOT_ALLOWED, Batch, Many, Produced, refused
 from ._connection import LinkError, TooLargeError
+from ._counters import Counters
 from ._errors import ProduceError, ProduceFailure, RefusedError
 from ._limits import Limits
 from ._outcome import Outcome, outcome_of
@@ -34,6 +35,7 @@ _MIN_BUSY_WAIT_S: Final = 0.005
 
 _new: Final = object.__new__  # of an `Outcome`, without a call of Python code
 _NEVER: Final = -1
+T = TypeVar("T")
 _CHUNK: Final = 1000
 """Records of one `produce_many` that are looked at together."""
 
@@ -48,11 +50,13 @@ class Producing:
         on_full: Callable[[bool], None],
         outcomes: Outcomes,
         limits: Limits,
+        counters: Counters,
         on_first: Callable[[], None] = lambda: None,
     ) -> None:
         """``on_full``: whether no handler may be called. ``on_first``: ``outcomes`` count records from now on."""
         self.outcomes = outcomes
         self._limits = limits
+        self._counters = counters
         self._lease = lease
         self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 makes a system call of it
         self._call = call
@@ -126,7 +130,7 @@ class Producing:
             many.whole()  # when one of them is no record, those before it are produced
         return outcome
 
-    def counted_by(self, outcomes: Outcomes, put: Callable[[], Outcome[Any]]) -> Outcome[Any]:
+    def counted_by(self, outcomes: Outcomes, put: Callable[[], Awaitable[T]]) -> Awaitable[T]:
         """Call ``put``, whose records count in ``outcomes`` instead: those of a document."""
         before, self._counting, self._usual_topic = self._counting, outcomes, None
         try:
@@ -282,6 +286,7 @@ class Producing:
         if not why:
             return None
         self._on_first()
+        self._counters.produce_failures[kind] += 1
         return ProduceError(why, topic, kind)
 
     def _batch_for(self, topic: str, size: int, count: int = 1) -> Batch:
@@ -371,12 +376,18 @@ class Producing:
         """The outcomes of this batch are known."""
         self._bytes -= batch.size
         self._records -= len(batch)
-        batch.finish()
+        self._finish(batch)
         self._weigh()
         self._note_usual()
 
     def _finish_failed(self, batch: Batch, why: str) -> None:
         batch.fail_all(range(len(batch)), why)
+        self._finish(batch)
+
+    def _finish(self, batch: Batch) -> None:
+        failures = batch.failures
+        self._counters.produced += len(batch) - len(failures)
+        self._counters.produce_failures.update(failures)
         batch.finish()
 
     async def _send(self, batch: Batch, places: Sequence[int]) -> None:

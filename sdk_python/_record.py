@@ -1,6 +1,6 @@
 """The records that a lambda produces, and what may be in them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -51,7 +51,7 @@ def checked(topic: object, value: object, key: object = None, headers: Any = (),
     value, key = as_bytes("value", value), as_bytes("key", key)
     size = OVERHEAD_BYTES + len(value or b"") + len(key or b"")
     if headers != ():
-        headers = [*map(_header, headers)]  # a copy: the lambda may use its list for the next record
+        headers = checked_headers(headers)
         for name, content in headers:
             size += OVERHEAD_BYTES + len(encoded(name)) + len(content or b"")
     return Checked(value, key, headers, -1 if partition is None else _number(partition), size)
@@ -78,6 +78,11 @@ def as_bytes(what: str, value: object) -> bytes | None:
     if isinstance(value, str):
         return value.encode()
     raise TypeError(f"produce({what}): bytes, a text or None, got {type(value).__name__}")
+
+
+def checked_headers(headers: Iterable[Any]) -> list[tuple[str, bytes | None]]:
+    """Return a copy, since the lambda may use its list for the next record. Raises ``TypeError`` when one is none."""
+    return [*map(_header, headers)]
 
 
 def _header(header: Any) -> tuple[str, bytes | None]:

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from ._checkpoints import LeaseProgress
 from ._connection import Calls, LinkError
+from ._counters import Counters
 from ._errors import RefusedError, message_of, stack_of, type_of
 from ._log import PartitionLogger
 from .protocol import lambda_pb2 as pb
@@ -38,8 +39,16 @@ class Failure:
 class Reporting:
     """What one lease tells the sidecar by calls of Error."""
 
-    def __init__(self, progress: LeaseProgress, calls: Calls, link_over: asyncio.Event, log: PartitionLogger) -> None:
+    def __init__(
+        self,
+        progress: LeaseProgress,
+        calls: Calls,
+        link_over: asyncio.Event,
+        log: PartitionLogger,
+        counters: Counters,
+    ) -> None:
         """Send by ``calls``, and give up an error when ``link_over`` is set: then nobody needs it any more."""
+        self._counters = counters
         self._progress = progress
         self._calls = calls
         self._link_over = link_over
@@ -58,6 +67,8 @@ class Reporting:
 
     def error_request(self, failure: Failure) -> pb.ErrorRequest:
         """Make the request for a failure and seal the checkpoints: what the lambda does afterwards does not count."""
+        restarts = failure.action == pb.ERROR_ACTION_RESTART
+        self._counters.errors["restart" if restarts else "critical"] += 1
         request = self._request(failure)
         entry = self._progress.seal(failure.offset)
         if entry is not None:
@@ -88,6 +99,7 @@ class Reporting:
         if len(self._reports) >= _MAX_REPORTS:
             self._log.warning("too many reports under way, not sent: %s", message_of(failure.error))
             return
+        self._counters.errors["report"] += 1
         task = asyncio.create_task(self._send_report(failure))
         self._reports.add(task)
         task.add_done_callback(self._reports.discard)

@@ -13,6 +13,8 @@ import sys
 import threading
 from typing import Final, TextIO
 
+from ._json_log import JsonFormatter, last_words
+
 _CHUNK_BYTES: Final = 4096
 """A pipe that can be written at all takes so many bytes (PIPE_BUF) at once."""
 _PATIENCE_MS: Final = 200
@@ -35,7 +37,8 @@ class StderrHandler(logging.Handler):
         try:
             text = self.format(record)
         except Exception as error:  # noqa: BLE001, RUF100  arguments that do not fit the text, or a broken __str__
-            text = f"a log line of {record.pathname}:{record.lineno} cannot be put together: {type(error).__name__}"
+            where = f"{record.pathname}:{record.lineno}"
+            text = self._shaped(f"a log line of {where} cannot be put together: {type(error).__name__}")
         self._line(text)
 
     def say(self, text: str) -> None:
@@ -43,16 +46,21 @@ class StderrHandler(logging.Handler):
         # The process may hang in a log call of another thread that holds the lock, and these may be its last words.
         if self.lock is None or self.lock.acquire(timeout=0.5):
             try:
-                self._line(text)
+                self._line(self._shaped(text))
             finally:
                 if self.lock is not None:
                     self.lock.release()
+
+    def _shaped(self, text: str) -> str:
+        """Return the line for a text that is no log record, in the format of the others."""
+        return last_words(text) if isinstance(self.formatter, JsonFormatter) else text
 
     def _line(self, text: str) -> None:
         try:
             if self._dropped:
                 lines = "1 log line was" if self._dropped == 1 else f"{self._dropped} log lines were"
-                self._write(f"{lines} dropped here, since stderr could not be written: {self._why}\n")
+                told = f"{lines} dropped here, since stderr could not be written: {self._why}"
+                self._write(f"{self._shaped(told)}\n")
                 self._dropped = 0
             self._write(f"{text}\n")
         except (OSError, ValueError) as error:  # ValueError: a closed stream

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -24,9 +25,11 @@ from ._config import ADDRESS_VARIABLE, CONFIG_VARIABLE, TOKEN_VARIABLE, LambdaCo
 from ._connection import Endpoint
 from ._errors import PluginError, RefusedError, SettingsError, message_of, type_of
 from ._interfaces import IPlugin
+from ._json_log import JsonFormatter
 from ._leaving import EXITS, exit_code
 from ._loading import VERSION_VARIABLE, as_plugin, load_plugin
 from ._log import log
+from ._operate import METRICS_VARIABLE, Address, Operated, OperateServer, parse_address
 from ._settings import ENVIRONMENT_PREFIX, Override, from_environment, parse_assignment
 from ._stderr import StderrHandler
 from ._tls import Files, Tls, from_files
@@ -55,6 +58,7 @@ async def run(
     settings: Mapping[str, Any] | None = None,
     max_partitions: int | None = None,
     drain_timeout: float = DRAIN_TIMEOUT_S,
+    metrics: str | None = None,
 ) -> None:
     """Serve the lambda ``name`` in the running event loop until cancelled; then drain and end.
 
@@ -72,10 +76,13 @@ async def run(
         settings: override those of the sidecar's config.
         max_partitions: how many partitions this process takes at the same time; None: as many as the sidecar gives.
         drain_timeout: seconds for handlers, ``close`` and ``dispose`` at the end.
+        metrics: serve `/metrics`, `/healthz` and `/readyz` at this ``host:port``, or at this port of loopback; None:
+            do not.
 
     Raises:
         RefusedError: the sidecar refused the first Offer.
-        SettingsError: a file for TLS cannot be used, or TLS with the sidecar cannot work.
+        SettingsError: a file for TLS cannot be used, TLS with the sidecar cannot work, or ``metrics`` is no address
+            where this process can listen.
         PluginError: the plugin does not fit the interfaces.
         SystemExit, KeyboardInterrupt: the lambda's code raised it, and everything is drained.
     """
@@ -87,11 +94,20 @@ async def run(
     encrypted = tls or tls_name is not None
     files = Files(*(None if path is None else Path(path) for path in (tls_ca, tls_cert, tls_key)))
     endpoint = Endpoint(address, token, _tls(files, tls_name, None) if encrypted or any(files) else None)
+    listen = None if metrics is None else parse_address(metrics)
     client = Client(name, as_plugin(plugin, "plugin"), endpoint, options)
     with Watchdog(name):
-        await client.run()
+        async with _operating(client, listen):
+            await client.run()
     if client.leaving is not None:
         raise client.leaving
+
+
+def _operating(client: Client, listen: Address | None) -> AbstractAsyncContextManager[object]:
+    """Return the HTTP server of this process; None: it has none."""
+    if listen is None:
+        return nullcontext()
+    return OperateServer(listen, Operated(client.name, client.metrics, lambda: client.present))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,9 +121,9 @@ def _main(arguments: Sequence[str] | None) -> tuple[int, Bound]:
     """Run the command line; returns the exit code, and the `Bound` that makes the process end with it."""
     options = _parser().parse_args(arguments)
     stderr = StderrHandler()
-    logging.basicConfig(
-        level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", handlers=[stderr]
-    )
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
+    stderr.setFormatter(JsonFormatter() if options.log_format == "json" else text)
+    logging.basicConfig(level=options.log_level.upper(), handlers=[stderr])
     bound = Bound(options.name, options.drain_timeout, stderr)
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; a console script and `python -P` do not
@@ -142,7 +158,9 @@ def _served(options: argparse.Namespace, bound: Bound) -> int:
         assignments=[parse_assignment(text) for text in options.set],
         on_created=_tune,
     )
-    process = _Process(options.name, plugin, _endpoint(options, config), client_options, bound)
+    listen = options.metrics or os.environ.get(METRICS_VARIABLE)
+    address = parse_address(listen) if listen else None
+    process = _Process(options.name, plugin, _endpoint(options, config), client_options, bound, address)
     with asyncio.Runner() as runner:
         process.run(runner.get_loop())
         bound.begin()
@@ -154,7 +172,15 @@ def _served(options: argparse.Namespace, bound: Bound) -> int:
 class _Process:
     """One client in an event loop of its own, with signal handlers."""
 
-    def __init__(self, name: str, plugin: IPlugin, endpoint: Endpoint, options: Options, bound: Bound) -> None:
+    def __init__(
+        self,
+        name: str,
+        plugin: IPlugin,
+        endpoint: Endpoint,
+        options: Options,
+        bound: Bound,
+        listen: Address | None,
+    ) -> None:
         self.leaving: BaseException | None = None
         """What the lambda's code raised to end this process."""
         self._name = name
@@ -162,6 +188,7 @@ class _Process:
         self._endpoint = endpoint
         self._options = options
         self._bound = bound
+        self._listen = listen
         self._client: Client | None = None
 
     def run(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -198,7 +225,8 @@ class _Process:
         before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             with Watchdog(self._name):
-                await client.run()
+                async with _operating(client, self._listen):
+                    await client.run()
             self.leaving = self.leaving or client.leaving
             self._bound.code = 0 if self.leaving is None else exit_code(self.leaving)
             if client.late:
@@ -335,6 +363,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--tls-name", metavar="NAME", help="in the sidecar's certificate; default: the one that is dialled")
     add("--max-partitions", metavar="N", type=_at_least(1, int), help="at the same time in this process")
     add("--drain-timeout", metavar="SECONDS", type=_at_least(0, float), default=DRAIN_TIMEOUT_S, help="%(default)s")
+    served = "serve /metrics, /healthz and /readyz here; a port alone is one of loopback"
+    add("--metrics", metavar="HOST:PORT", help=f"{served}; default: ${METRICS_VARIABLE}, or do not")
+    add("--log-format", choices=("text", "json"), default="text", help="%(default)s")
     add("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="%(default)s")
     return parser
 

@@ -25,6 +25,7 @@ from typing import Any, Literal
 from ._awaiting import awaited
 from ._checkpoints import LeaseProgress
 from ._connection import LinkError
+from ._counters import Counters
 from ._fitting import checked_factory
 from ._handler_times import HandlerTimes
 from ._interfaces import IPartitionLambdaFactory, IPlugin
@@ -244,6 +245,7 @@ class FakeSidecar:
             calls=_Calls(self),
             budget=LoopBudget(),
             times=HandlerTimes(),
+            counters=Counters(),
             window=10_000,
             limits=Limits(),
             drain_timeout=self._drain_timeout,

@@ -211,9 +211,8 @@ class DocumentContext:
             return refused(asyncio.get_running_loop(), outcomes, ProduceError(_ENDED, topic, "stale_lease"))
         if self._producing is None:  # the context of a test
             return self._owner.partition.produce(topic, value, key, headers, partition)
-        return self._producing.counted_by(
-            outcomes, partial(self._producing.put, topic, value, key, headers, partition)
-        )
+        put = self._owner.partition.produce
+        return self._producing.counted_by(outcomes, partial(put, topic, value, key, headers, partition))
 
     def produce_many(self, topic: str, records: Iterable[Record] | Columns) -> Awaitable[list[Produced]]:
         """Write several records, as `IContext.produce_many` describes."""
@@ -222,7 +221,7 @@ class DocumentContext:
             return refused_many(asyncio.get_running_loop(), outcomes, ProduceError(_ENDED, topic, "stale_lease"))
         if self._producing is None:  # the context of a test
             return self._owner.partition.produce_many(topic, records)
-        return self._producing.counted_by(outcomes, partial(self._producing.put_many, topic, records))
+        return self._producing.counted_by(outcomes, partial(self._owner.partition.produce_many, topic, records))
 
     def update_activity_time(self, seconds_from_now: float | None = None) -> None:
         """Let the document become idle in so many seconds, as `IDocumentContext.update_activity_time` describes."""

@@ -32,6 +32,7 @@ from sdk_python._interfaces import CloseReason, IContext, IPartitionLambda, IPar
 from sdk_python._leaving import exit_in, is_ours
 from sdk_python._loop_budget import TURN_S
 from sdk_python._message import Message
+from sdk_python._tracing import in_its_trace
 from sdk_python._watchdog import calls_handlers
 
 from ._context import DocumentContext
@@ -410,7 +411,7 @@ class Document:
             made = checked_lambda(
                 await awaited(self._router.factory.create(self._router.config_of(self.key), context))
             )
-            handler = made.handler
+            handler = in_its_trace(made.handler)
             own = getattr(made, "activity_timeout", None)
             timeout = self._router.activity_timeout if own is None else float(own)
         except asyncio.CancelledError as error:

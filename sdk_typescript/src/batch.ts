@@ -54,6 +54,11 @@ export class Columns {
     return this.batch.offsets.length > 0 ? Number(this.batch.offsets[index]) : this.first + index;
   }
 
+  /** The headers of each of the first records; nothing where no record of the frame has any. */
+  firstHeaders(limit: number): readonly (readonly Header[])[] {
+    return this.#headers?.slice(0, limit) ?? [];
+  }
+
   message(index: number): Message {
     const { batch } = this;
     const stamp = this.#type === undefined ? undefined : batch.timestamps[index];

@@ -8,6 +8,7 @@
  * One loop (`#keepOffering`) opens streams, so there is never more than one spare.
  */
 
+import type * as Api from "@opentelemetry/api";
 import { CheckpointSender } from "./checkpoints.js";
 import { Connection, type Link } from "./connection.js";
 import { whyNot, type Endpoint } from "./endpoint.js";
@@ -20,6 +21,7 @@ import type * as pb from "./protocol/lambda_pb.js";
 import { layered } from "./settings.js";
 import { offerOf, SpareStream, StoppedError } from "./spare.js";
 import { sleep, Turns, within } from "./timing.js";
+import { loadApi } from "./tracing.js";
 
 const PARTITION_SHARE = 0.8; // of the drain time, for the partitions; the rest is for dispose
 const MIN_BACKOFF_MS = 100;
@@ -52,6 +54,7 @@ export class Client {
   readonly #left: string[] = [];
   #loading: Promise<void> | undefined;
   #factory: IPartitionLambdaFactory | undefined;
+  #api: typeof Api | undefined;
   #settings: ISettings | undefined;
   #settingsJson = "";
   #failure: { readonly error: unknown } | undefined; // an `error` event of the factory
@@ -192,6 +195,7 @@ export class Client {
   async #create(settingsJson: string): Promise<void> {
     this.#settingsJson = settingsJson;
     this.#settings = layered(settingsJson, this.options.environment);
+    this.#api = await loadApi();
     const factory = await this.plugin.create(this.#settings);
     if (typeof (factory as { create?: unknown } | undefined)?.create !== "function") {
       throw new TypeError("plugin.create returned no factory: an object with a method create(settings, context)");
@@ -224,6 +228,7 @@ export class Client {
       limits: this.#sender.limits,
       drainMs: this.options.drainMs * PARTITION_SHARE,
       log: this.options.log,
+      api: this.#api,
     });
     this.#sender.add(life.progress);
     const key = `${topic}/${String(partition)}`;

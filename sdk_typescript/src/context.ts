@@ -7,6 +7,7 @@ import type { Producing } from "./producing.js";
 import type { LeaseProgress } from "./progress.js";
 import { ErrorAction } from "./protocol/lambda_pb.js";
 import type { Failure } from "./reporting.js";
+import type { Tracing } from "./tracing.js";
 
 /** What the context says of the partition. @internal */
 export interface Lease {
@@ -24,6 +25,7 @@ export interface Parts {
   readonly producing: Producing;
   readonly onFailure: (failure: Failure) => void;
   readonly onReport: (failure: Failure) => void;
+  readonly tracing: Tracing | undefined;
 }
 
 /** @internal */
@@ -34,6 +36,7 @@ export class PartitionContext implements IContext {
   readonly startOffset: number | undefined;
   readonly attempt: number;
   readonly #parts: Parts;
+  readonly #put: Producing["put"];
 
   constructor(
     lease: Lease,
@@ -47,6 +50,8 @@ export class PartitionContext implements IContext {
     this.startOffset = lease.startOffset;
     this.attempt = lease.attempt;
     this.#parts = parts;
+    const put = parts.producing.put.bind(parts.producing);
+    this.#put = parts.tracing?.produce(put) ?? put;
   }
 
   checkpoint(queuedMessage: { readonly offset: number } | number): void {
@@ -76,7 +81,7 @@ export class PartitionContext implements IContext {
   produce(topic: string, value: Uint8Array | string | null, options?: ProduceOptions): Promise<Produced> {
     const { progress, producing } = this.#parts;
     progress.outcomes = producing.outcomes;
-    return producing.put(topic, value, options);
+    return this.#put(topic, value, options);
   }
 
   completedBeyond(count: number, bytes: number): void {

@@ -8,6 +8,7 @@ import type { Columns } from "./batch.js";
 import type { Message } from "./interfaces.js";
 import type { LeaseProgress } from "./progress.js";
 import { Later, type Turns } from "./timing.js";
+import type { Tracing } from "./tracing.js";
 
 const LOOK_EVERY = 64; // messages, between two looks whether a checkpoint is urgent
 
@@ -41,6 +42,7 @@ export class Dispatcher {
   constructor(
     private readonly progress: LeaseProgress,
     private readonly turns: Turns,
+    private readonly tracing?: Tracing,
   ) {}
 
   get held(): boolean {
@@ -56,6 +58,7 @@ export class Dispatcher {
   put(columns: Columns): void {
     if (this.#stopped) return;
     this.#frames.push(columns);
+    this.tracing?.put(columns);
     this.waiting += columns.count;
     this.#wake();
   }
@@ -76,6 +79,7 @@ export class Dispatcher {
     this.#frames = [];
     this.#position = 0;
     this.waiting = 0;
+    this.tracing?.drop();
     this.onRoom();
   }
 
@@ -92,7 +96,8 @@ export class Dispatcher {
   }
 
   /** Calls the handler until `stop`. Throws `HandlerFailedError`; nothing follows then. */
-  async run(handler: (message: Message) => unknown): Promise<void> {
+  async run(plain: (message: Message) => unknown): Promise<void> {
+    const handler = this.tracing?.handler(plain) ?? plain;
     try {
       await this.turns.begin();
       for (let count = 1; ; count += 1) {

@@ -1,5 +1,6 @@
 /** What a lease needs of its process. */
 
+import type * as Api from "@opentelemetry/api";
 import type { Calls } from "./connection.js";
 import type { ILogger, IPartitionLambdaFactory, ISettings } from "./interfaces.js";
 import type { Limits } from "./limits.js";
@@ -18,4 +19,6 @@ export interface Host {
   readonly limits: Limits;
   readonly drainMs: number;
   readonly log: ILogger;
+  /** OpenTelemetry's API; undefined: it is not installed. */
+  readonly api: typeof Api | undefined;
 }

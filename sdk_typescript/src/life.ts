@@ -35,6 +35,7 @@ import { prefixed } from "./log.js";
 import * as pb from "./protocol/lambda_pb.js";
 import { Reporting, type Failure } from "./reporting.js";
 import { Deadline, Later, within } from "./timing.js";
+import { tracingOf } from "./tracing.js";
 
 // Shares of the time from the end's beginning to its deadline.
 const TELL_SHARE = 0.7;
@@ -75,7 +76,8 @@ export class Life {
     // Only the beginning of the lease is shown: all of it allows to checkpoint.
     this.log = prefixed(host.log, `${host.lambdaName} ${topic}/${String(partition)} [${lease.lease.slice(0, 8)}]`);
     this.progress = new LeaseProgress(lease.lease, host.window, lease.startOffset ?? 0, host.sink);
-    this.dispatcher = new Dispatcher(this.progress, host.turns);
+    const tracing = tracingOf(host.api, host.lambdaName, topic, partition, this.#signal.signal);
+    this.dispatcher = new Dispatcher(this.progress, host.turns, tracing);
     this.gate = new PauseGate(topic, partition, this.progress, this.dispatcher, host.window, this.log);
     this.gate.onReading = (reading) => {
       link.read(reading);
@@ -88,11 +90,10 @@ export class Life {
         this.#notReceived(error);
       },
     );
-    const produce = (request: pb.ProduceRequest): Promise<pb.ProduceResponse> => host.calls.produce(request);
     const fill = (full: boolean): void => {
       this.gate.fill(full);
     };
-    this.producing = new Producing(lease.lease, produce, fill, this.outcomes, host.limits);
+    this.producing = new Producing(lease.lease, host.calls.produce.bind(host.calls), fill, this.outcomes, host.limits);
     this.#reporting = new Reporting(lease.lease, host.calls, this.#linkOver.signal, this.log);
     const parts = {
       progress: this.progress,
@@ -102,9 +103,9 @@ export class Life {
         this.#fail(failure);
       },
       onReport: (failure: Failure) => {
-        if (this.ending === undefined) this.#reporting.report(failure);
-        else this.log.warn(`not reported, since the lease is over: ${messageOf(failure.error)}`);
+        this.#report(failure);
       },
+      tracing,
     };
     this.context = new PartitionContext(lease, parts, this.#signal.signal, this.log);
     link.onFrame = (frame) => {
@@ -203,6 +204,11 @@ export class Life {
     if (entry !== undefined) request.lastCheckpoint = entry;
     this.#request = request;
     this.#end(failure);
+  }
+
+  #report(failure: Failure): void {
+    if (this.ending === undefined) this.#reporting.report(failure);
+    else this.log.warn(`not reported, since the lease is over: ${messageOf(failure.error)}`);
   }
 
   #take({ frame }: pb.HostFrame): void {

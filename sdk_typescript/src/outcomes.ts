@@ -19,7 +19,8 @@ export const HOLD_MS = 1000;
 /** How long it may stay unreceived in any case. @internal */
 export const UNAWAITED_MS = 10_000;
 
-type Settled = { readonly value: Produced } | { readonly error: unknown };
+/** What became of a record. @internal */
+export type Settled = { readonly value: Produced } | { readonly error: unknown };
 
 /**
  * The promise of one record's outcome. It makes a promise of the language only when somebody asks, so a failure that
@@ -36,6 +37,7 @@ export class Outcome implements Promise<Produced> {
   #settled: Settled | undefined;
   #later: Later<Produced> | undefined;
   #stopWaiting: (() => void) | undefined;
+  #onSettled: ((settled: Settled) => void) | undefined;
 
   get done(): boolean {
     return this.#settled !== undefined;
@@ -55,6 +57,12 @@ export class Outcome implements Promise<Produced> {
     this.#stopWaiting = () => {
       signal.removeEventListener("abort", giveUp);
     };
+  }
+
+  /** Calls a function with the outcome, which is not received by that. */
+  observe(onSettled: (settled: Settled) => void): void {
+    if (this.#settled === undefined) this.#onSettled = onSettled;
+    else onSettled(this.#settled);
   }
 
   resolve(value: Produced): void {
@@ -92,6 +100,7 @@ export class Outcome implements Promise<Produced> {
     if (this.#settled !== undefined) return;
     this.#settled = settled;
     this.#stopWaiting?.();
+    this.#onSettled?.(settled);
     if (this.#later !== undefined) this.#tell(this.#later, settled);
   }
 

@@ -14,6 +14,7 @@
  */
 
 import { create } from "@bufbuild/protobuf";
+import type * as Api from "@opentelemetry/api";
 import { LinkError } from "./errors.js";
 import { FakeLink } from "./fake_link.js";
 import { batchOf, sentOf } from "./fake_records.js";
@@ -25,6 +26,7 @@ import * as pb from "./protocol/lambda_pb.js";
 import { asPlugin } from "./serve.js";
 import { settingsOf } from "./settings.js";
 import { Turns } from "./timing.js";
+import { loadApi } from "./tracing.js";
 
 /** A record of a test; a text is UTF-8. */
 export interface FakeRecord {
@@ -92,6 +94,7 @@ export class FakeSidecar {
   readonly #records: Required<FakeRecord>[] = [];
   readonly #ends = new Map<string, number>();
   #factory: IPartitionLambdaFactory | undefined;
+  #api: typeof Api | undefined;
   #life: Life | undefined;
   #running: Promise<void> = Promise.resolve();
   #link = new FakeLink(() => undefined);
@@ -108,6 +111,7 @@ export class FakeSidecar {
   /** Makes the lambda of one partition. */
   static async start(lambda: MessageHandler | IPlugin, options: FakeOptions = {}): Promise<FakeSidecar> {
     const sidecar = new FakeSidecar(options);
+    sidecar.#api = await loadApi();
     sidecar.#factory = await asPlugin(lambda).create(settingsOf(sidecar.#options.settings));
     await sidecar.assign();
     return sidecar;
@@ -184,6 +188,7 @@ export class FakeSidecar {
       limits: limitsOf(undefined),
       drainMs,
       log,
+      api: this.#api,
     });
     this.#life = life;
     this.#running = life.run();

@@ -57,6 +57,7 @@ class Stage implements Link {
       sink: { changed: () => undefined, hurry: () => undefined, forget: () => undefined },
       calls,
       turns: new Turns(),
+      api: undefined,
       window: 100,
       limits: limitsOf(undefined),
       drainMs: options.drainMs ?? 5000,

@@ -1,16 +1,20 @@
 """Real processes of ``python -m sdk_python.serve``: their ends, their children, and their logs."""
 
 import asyncio
+import json
 import os
+import re
 import signal
 import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.unit.sdk.host import Host, HostStream
@@ -291,3 +295,45 @@ async def test_a_log_that_cannot_be_written_stops_nothing(host: Host, tmp_path: 
     os.close(writer)
     if how == "full":
         os.close(stderr)
+
+
+METRICS = """
+import logging
+from sdk_python import partition_lambda
+log = logging.getLogger("author")
+@partition_lambda
+def handle(message, context):
+    log.warning("handles\\n%s", message.value)
+    context.checkpoint(message.offset)
+"""
+
+
+async def test_a_process_has_metrics_and_health_and_every_line_of_its_log_is_an_object(
+    host: Host, tmp_path: Path
+) -> None:
+    async with served(host, tmp_path, METRICS, "--metrics", "0", "--log-format", "json") as made:
+        made.stream.batch([b"one", b"two"])
+        await host.until(lambda: bool(host.requests))
+        (address,) = re.findall(r"at (http://127\.0\.0\.1:\d+)", made.log.read_text())
+
+        def page(path: str) -> str:
+            with urllib.request.urlopen(f"{address}{path}", timeout=PATIENCE) as answer:
+                return str(answer.read().decode())
+
+        assert json.loads(await asyncio.to_thread(page, "/readyz"))["partitions"] == 1
+        numbers = {
+            sample.name: sample.value
+            for family in text_string_to_metric_families(await asyncio.to_thread(page, "/metrics"))
+            for sample in family.samples
+        }
+        assert numbers["kafka_sidecar_sdk_records_total"] == 2
+        assert numbers["kafka_sidecar_sdk_connected"] == 1
+        made.process.send_signal(signal.SIGTERM)
+        await made.stream.closed()
+        code, text = await made.ended()
+    assert code == 0, text
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert {"ts", "level", "event", "logger"} <= set.intersection(*map(set, lines))
+    (ready,) = [line for line in lines if line["event"].startswith("ready")]
+    assert (ready["lambda"], ready["topic"], ready["partition"]) == ("words", "words", 0)
+    assert [line["event"] for line in lines if line["logger"] == "author"] == ["handles\nb'one'", "handles\nb'two'"]

@@ -33,7 +33,10 @@ def test_each_file_is_in_one_of_the_wheels(dist: Dist) -> None:
 def test_the_sdk_needs_grpc_and_protobuf_and_nothing_else(dist: Dist) -> None:
     needs = [str(one) for one in dist.sdk.metadata.get_all("Requires-Dist", [])]
     assert [re.split(r"[>=]", one)[0] for one in needs if "extra ==" not in one] == ["grpcio", "protobuf"]
-    assert [one for one in needs if "extra ==" in one] == ['PyYAML>=6.0; extra == "config"']
+    assert [one for one in needs if "extra ==" in one] == [
+        'PyYAML>=6.0; extra == "config"',
+        'opentelemetry-api>=1.30; extra == "tracing"',
+    ]
 
 
 def test_the_sidecar_needs_the_sdk_of_its_own_version(dist: Dist) -> None:

@@ -42,7 +42,8 @@ def test_the_check_sees_imports_of_every_form() -> None:
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(SDK)))
 def test_a_module_imports_nothing_else(module: Path) -> None:
     found = {*imported(ast.parse(module.read_text()))}
-    assert {name for name, _ in found} - ALLOWED <= {"yaml"}
+    own = {"opentelemetry"} if module.name == "_spans.py" else set[str]()  # loaded only where it is in use
+    assert {name for name, _ in found} - ALLOWED - own <= {"yaml"}
     assert ("yaml", False) not in found  # without PyYAML it says so where a config file is read
 
 

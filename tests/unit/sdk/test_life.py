@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sdk_python._awaiting import Deadline
+from sdk_python._counters import Counters
 from sdk_python._handler_times import HandlerTimes
 from sdk_python._life import Host, Life, Revoked
 from sdk_python._limits import Limits
@@ -51,6 +52,7 @@ def life_on(link: Any, drain_timeout: float = 10.0) -> Life:
         nobody,
         LoopBudget(),
         HandlerTimes(),
+        Counters(),
         window=10,
         limits=Limits(close_timeout=5.0),
         drain_timeout=drain_timeout,

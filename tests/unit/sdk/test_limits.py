@@ -7,6 +7,7 @@ import pytest
 
 from sdk_python import IContext, Message, ProduceError
 from sdk_python._checkpoints import CheckpointSender, LeaseProgress
+from sdk_python._counters import Counters
 from sdk_python._handler_times import HandlerTimes
 from sdk_python._limits import Limits
 from sdk_python._outcomes import Outcomes
@@ -94,7 +95,7 @@ async def test_the_largest_record_fits_into_a_request() -> None:
         raise AssertionError(f"one record is not much, and the lambda is told {is_full}")
 
     outcomes = Outcomes(lambda _: None, lambda _: None)
-    producing = Producing("a lease of 24 characters", call, on_full, outcomes, Limits())
+    producing = Producing("a lease of 24 characters", call, on_full, outcomes, Limits(), Counters())
     headers = [("name", b"")] * 1_000
     size = Limits().record_bytes - 32 - 1_000 * 36 - 50
     await producing.put("t" * 249, bytes(size), bytes(50), headers, 2**31 - 1)

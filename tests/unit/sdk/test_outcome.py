@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from sdk_python import Columns, Produced, ProduceError, Record
+from sdk_python._counters import Counters
 from sdk_python._limits import Limits
 from sdk_python._outcome import Outcome
 from sdk_python._outcomes import Outcomes
@@ -28,7 +29,7 @@ class World:
         self.failures: list[BaseException] = []
         self.requests: list[pb.ProduceRequest] = []
         self.outcomes = Outcomes(self.passed.append, self.failures.append)
-        self.producing = Producing("L", self._call, lambda _: None, self.outcomes, limits or Limits())
+        self.producing = Producing("L", self._call, lambda _: None, self.outcomes, limits or Limits(), Counters())
         self._offset = 0
 
     async def _call(self, request: pb.ProduceRequest) -> pb.ProduceResponse:

@@ -13,6 +13,7 @@ from hypothesis import given, settings, strategies as st
 
 from sdk_python import Message
 from sdk_python._checkpoints import LeaseProgress
+from sdk_python._counters import Counters
 from sdk_python._handler_times import HandlerTimes
 from sdk_python._life import Host, Life
 from sdk_python._limits import Limits
@@ -185,6 +186,7 @@ async def play(log: list[int], is_async: bool, steps: list[tuple[str, Any]]) -> 
         calls,
         LoopBudget(),
         HandlerTimes(),
+        Counters(),
         window=1000,
         limits=Limits(),
         leave=lambda _: None,

@@ -8,6 +8,7 @@ import pytest
 
 from sdk_python import IContext, Message, Produced, ProduceError, Record
 from sdk_python._connection import LinkError, TooLargeError
+from sdk_python._counters import Counters
 from sdk_python._limits import Limits
 from sdk_python._outcomes import Outcomes
 from sdk_python._produce import HIGH_BYTES, HIGH_RECORDS, Producing
@@ -70,7 +71,12 @@ async def sidecar() -> Sidecar:
 @pytest.fixture
 async def producing(sidecar: Sidecar) -> Producing:
     return Producing(
-        "lease-1", sidecar.call, sidecar.full.append, Outcomes(sidecar.passed.append, sidecar.failures.append), LIMITS
+        "lease-1",
+        sidecar.call,
+        sidecar.full.append,
+        Outcomes(sidecar.passed.append, sidecar.failures.append),
+        LIMITS,
+        Counters(),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sdk_python import Produced, ProduceError, Record
+from sdk_python._counters import Counters
 from sdk_python._limits import Limits
 from sdk_python._outcomes import Outcomes
 from sdk_python._produce import Producing
@@ -22,7 +23,7 @@ class Sidecar:
         self.answer: pb.ProduceResponse | None = None
         self.refused = ""
         self.producing = Producing(
-            "L1", self.call, lambda _: None, Outcomes(lambda _: None, lambda _: None), Limits()
+            "L1", self.call, lambda _: None, Outcomes(lambda _: None, lambda _: None), Limits(), Counters()
         )
 
     async def call(self, request: pb.ProduceRequest) -> pb.ProduceResponse:

@@ -67,7 +67,7 @@ def test_the_public_signatures() -> None:
     assert names(sdk_python.IContext.produce_many) == ["self", "topic", "records"]
     assert names(sdk_python.serve.run) == [
         *("name", "plugin", "address", "token", "tls", "tls_ca", "tls_cert", "tls_key", "tls_name"),
-        *("settings", "max_partitions", "drain_timeout"),
+        *("settings", "max_partitions", "drain_timeout", "metrics"),
     ]
     assert sdk_python.Record._fields == ("value", "key", "headers", "partition")
     assert sdk_python.Columns._fields == ("values", "keys", "headers", "partitions")
@@ -101,10 +101,11 @@ def test_the_public_signatures() -> None:
     assert [reason.value for reason in sdk_python.CloseReason] == ["stopped", "rebalanced", "error", "idle"]
 
 
-def test_importing_needs_no_yaml_and_nothing_of_the_sidecar() -> None:
+def test_importing_needs_no_yaml_no_opentelemetry_and_nothing_of_the_sidecar() -> None:
     program = (
-        "import sys, sdk_python, sdk_python.serve, sdk_python.testing\n"
-        "print(*(n for n in sys.modules if n.split('.')[0] in ('yaml', 'sidecar', 'confluent_kafka', 'pydantic')))"
+        "import sys, sdk_python, sdk_python.serve, sdk_python.testing, sdk_python.document_router\n"
+        "others = 'yaml', 'opentelemetry', 'sidecar', 'confluent_kafka', 'pydantic'\n"
+        "print(*(name for name in sys.modules if name.split('.')[0] in others))"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""

@@ -1,9 +1,11 @@
 """The command line: its errors, and a real process that is served and drained."""
 
 import asyncio
+import json
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,3 +184,21 @@ async def test_run_raises_what_the_sidecar_refuses(host: Host) -> None:
     host.refuse = (grpc.StatusCode.FAILED_PRECONDITION, "too old")
     with pytest.raises(RefusedError):
         await run("words", partition_lambda(print), address=host.address)
+
+
+def test_an_address_for_metrics_that_is_none_is_an_error_and_so_is_one_that_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "made.py").write_text(PLUGIN)
+    assert "metrics 'here': expected host:port" in failing(capsys, "deli", "made.py", "--metrics", "here")
+    monkeypatch.setenv("KAFKA_SIDECAR_METRICS", "there")
+    assert "metrics 'there': expected host:port" in failing(capsys, "deli", "made.py")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = "127.0.0.1:{1}".format(*taken.getsockname())
+        text = failing(capsys, "deli", "made.py", "--metrics", address)
+    assert f"error: metrics {address}: cannot listen there: " in text
+
+
+def test_errors_are_objects_too_where_the_log_is_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = failing(capsys, "deli", "no_such_module", "--log-format", "json").splitlines()
+    assert "there is no module 'no_such_module'" in json.loads(line)["event"]

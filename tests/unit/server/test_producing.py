@@ -10,6 +10,7 @@ import grpc
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from sdk_python._counters import Counters
 from sdk_python._limits import Limits
 from sdk_python._outcomes import Outcomes
 from sdk_python._produce import Producing
@@ -221,7 +222,7 @@ async def sent_by_the_sdk(records: list[Outgoing]) -> list[pb.ProduceRequest]:
         return pb.ProduceResponse(outcomes=outcomes, partitions=[0] * count, offsets=range(count))
 
     counts = Outcomes(lambda _: None, lambda _: None)
-    producing = Producing("L1", call, lambda _: None, counts, Limits())
+    producing = Producing("L1", call, lambda _: None, counts, Limits(), Counters())
     for r in records:
         producing.put(r.topic, r.value, r.key, [*r.headers], None if r.partition < 0 else r.partition)
     await producing.drained()
