@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from sdk_python import CloseReason, Message
 from sdk_python.document_router import CorruptDocument, _document
@@ -194,10 +194,12 @@ class Play:
         if offset is not None:
             said = " ".join([str(error), *getattr(error, "__notes__", [])])
             assert f"document t/{self.lease[offset][0]}" in said, "the record is the document's own"
-            assert offset > self.world.partition.done
-            assert offset not in self.done
-            if self.policy == "dead-letter":
-                self.dead.add(offset)
+            # The sidecar halts at a record that is done already: its handler failed after the checkpoint.
+            if offset not in self.acknowledged:
+                assert offset > self.world.partition.done
+                assert offset not in self.done
+                if self.policy == "dead-letter":
+                    self.dead.add(offset)
         await self.close(CloseReason.ERROR)
         await self.next_lease()
 
@@ -290,9 +292,20 @@ class Play:
         assert len(asyncio.all_tasks()) == 1
 
 
+CHECKPOINTED_THEN_RAISED = [
+    ("record", "A", 1),
+    ("settle", "A", 0),
+    ("finish", "A", 0),
+    ("raise", "A", 0),
+    ("checkpoint", "A", 0),
+    ("settle", "A", 0),
+]
+
+
 @pytest.mark.parametrize("policy", ["skip", "dead-letter", "halt"])
 @pytest.mark.parametrize("asynchronous", [False, True])
 @given(script=st.lists(steps, max_size=60), seed=st.integers(0, 1000))
+@example(script=CHECKPOINTED_THEN_RAISED, seed=5)
 @settings(max_examples=80, deadline=None)
 def test_no_interleaving_loses_a_record(
     asynchronous: bool, policy: str, script: list[tuple[str, str, int]], seed: int
