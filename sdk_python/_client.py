@@ -138,7 +138,7 @@ class Client:
     def metrics(self) -> Iterator[Metric]:
         """Yield the metrics of this process."""
         versions = {"version": _version(), "lambda_version": self._offer.offer.lambda_version}
-        return metrics_of(self.name, versions, self._counters, self.present)
+        return metrics_of(self.name, versions, self._counters, self._times, self.present)
 
     def leave(self, error: BaseException) -> None:
         """Drain because the lambda's code asks for the end of the process, and keep in `leaving` how it asked."""

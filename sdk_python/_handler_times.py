@@ -14,11 +14,15 @@ BOUNDS_S: Final = (0.00001, 0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0
 
 
 class HandlerTimes:
-    """The times of all handlers of one lambda in this process that the sidecar has not been told."""
+    """The times of all handlers of one lambda in this process, and those of them that the sidecar was not told."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(BOUNDS_S) + 1)
         self._seconds = 0.0
+        self.handled = 0
+        """Messages since the start."""
+        self.seconds = 0.0
+        """How long all of their handlers took."""
 
     def add(self, count: int, seconds: float) -> None:
         """Add ``count`` messages, at least one, whose handlers took ``seconds`` together: each counts as the mean.
@@ -27,6 +31,8 @@ class HandlerTimes:
         """
         self._counts[bisect_left(BOUNDS_S, seconds / count)] += count
         self._seconds += seconds
+        self.handled += count
+        self.seconds += seconds
 
     def __bool__(self) -> bool:
         """Whether there is something to tell."""

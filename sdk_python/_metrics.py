@@ -13,6 +13,7 @@ from typing import Final, Literal, get_args
 from ._counters import Counters
 from ._errors import ProduceFailure
 from ._exposition import Metric, Sample
+from ._handler_times import HandlerTimes
 
 ACTIONS: Final = ("restart", "critical", "report")
 _PROC: Final = Path("/proc/self")
@@ -32,7 +33,9 @@ class Present:
     """Records that came and that no handler has taken up."""
 
 
-def metrics_of(name: str, versions: Mapping[str, str], counters: Counters, present: Present) -> Iterator[Metric]:
+def metrics_of(
+    name: str, versions: Mapping[str, str], counters: Counters, times: HandlerTimes, present: Present
+) -> Iterator[Metric]:
     """Yield all metrics of the process that serves the lambda ``name``; ``versions``: labels of the info metric."""
     own = {"lambda": name}
 
@@ -52,6 +55,8 @@ def metrics_of(name: str, versions: Mapping[str, str], counters: Counters, prese
     yield one("leases_total", "counter", "Partitions that this process was given.", counters.leases)
     yield one("frames_total", "counter", "Frames of records that came.", counters.frames)
     yield one("records_total", "counter", "Records that came.", counters.records)
+    yield one("handled_records_total", "counter", "Records whose handler has returned.", times.handled)
+    yield one("handler_seconds_total", "counter", "How long their handlers took, in seconds.", times.seconds)
     yield one("checkpoint_calls_total", "counter", "Calls that carry checkpoints.", counters.checkpoint_calls)
     yield one(
         "checkpoint_failures_total", "counter", "Those that did not come through.", counters.checkpoint_failures

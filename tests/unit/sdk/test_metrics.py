@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as parsed
 from sdk_python import IContext, Message, ProduceError, partition_lambda
 from sdk_python._counters import Counters
 from sdk_python._exposition import Metric, Sample, exposition
+from sdk_python._handler_times import HandlerTimes
 from sdk_python._metrics import Present, metrics_of
 from sdk_python.testing import FakeSidecar
 
@@ -33,7 +34,7 @@ def test_a_help_or_a_label_may_hold_anything(text: str, label: str, value: float
 
 
 def test_every_metric_has_a_name_of_prometheus_and_a_help_and_is_there_from_the_start() -> None:
-    metrics = [*metrics_of("words", {"version": "1"}, Counters(), NOTHING)]
+    metrics = [*metrics_of("words", {"version": "1"}, Counters(), HandlerTimes(), NOTHING)]
     assert len({metric.name for metric in metrics}) == len(metrics)
     for metric in metrics:
         assert metric.samples
@@ -47,7 +48,7 @@ def test_every_metric_has_a_name_of_prometheus_and_a_help_and_is_there_from_the_
 def test_the_docs_have_them_all() -> None:
     text = (DOCS / "lambdas.md").read_text()
     named = {*re.findall(r"`(kafka_sidecar_sdk_\w+)[`{]", text)}
-    own = {metric.name for metric in metrics_of("words", {}, Counters(), NOTHING)}
+    own = {metric.name for metric in metrics_of("words", {}, Counters(), HandlerTimes(), NOTHING)}
     assert named == {name for name in own if name.startswith("kafka_sidecar_sdk_")}
     assert {name.partition("_")[0] for name in own} == {"kafka", "python", "process"}
 
@@ -97,6 +98,6 @@ def test_a_system_with_another_proc_only_lacks_those_of_the_process(
 ) -> None:
     (tmp_path / file).write_text("nonsense")
     monkeypatch.setattr("sdk_python._metrics._PROC", tmp_path)
-    names = [metric.name for metric in metrics_of("words", {}, Counters(), NOTHING)]
+    names = [metric.name for metric in metrics_of("words", {}, Counters(), HandlerTimes(), NOTHING)]
     assert "process_cpu_seconds_total" in names
     assert "process_resident_memory_bytes" not in names

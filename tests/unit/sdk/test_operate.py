@@ -188,6 +188,8 @@ async def test_a_client_shows_what_it_has_and_has_done(host: Host) -> None:
                 pass
         names = ("connected", "partitions", "leases_total", "frames_total", "records_total", "checkpoint_calls_total")
         assert [numbers[f"kafka_sidecar_sdk_{name}"] for name in names] == [1, 1, 1, 1, 3, 1]
+        assert numbers["kafka_sidecar_sdk_handled_records_total"] == 3
+        assert 0 < numbers["kafka_sidecar_sdk_handler_seconds_total"] < PATIENCE
         assert numbers["process_resident_memory_bytes"] > 1e6
         assert numbers["process_start_time_seconds"] > 1e9
         client.stop()
