@@ -77,8 +77,13 @@ class Sidecar:
 
 
 @contextmanager
-def sidecar(broker: str, topics: list[str], settings: Mapping[str, Any], **more: object) -> Iterator[Sidecar]:
-    """Start a sidecar on a free Unix socket, with ``more`` in its lambda's config. Raises when it fails to start."""
+def sidecar(
+    broker: str, topics: list[str], settings: Mapping[str, Any], *, operate: str = "", **more: object
+) -> Iterator[Sidecar]:
+    """Start a sidecar on a free Unix socket, with ``more`` in its lambda's config. Raises when it fails to start.
+
+    ``operate``: where it listens for operators' HTTP; empty: nowhere.
+    """
     with tempfile.TemporaryDirectory(prefix="kafka-sidecar-benchmark-") as name:
         folder = Path(name)
         address = f"unix://{folder}/sock"
@@ -87,6 +92,7 @@ def sidecar(broker: str, topics: list[str], settings: Mapping[str, Any], **more:
             "kafka": {"bootstrap.servers": broker},
             "server": {"listen": address},
             "lambdas": {"bench": one},
+            **({"operate": {"listen": operate}} if operate else {}),
         }
         path = folder / "config.yaml"
         path.write_text(json.dumps(config))

@@ -103,6 +103,21 @@ def _throughput(broker: str, options: Options) -> Iterator[Row]:
     delete_topic(broker, "eight")
 
 
+def _watched(broker: str, options: Options) -> Iterator[Row]:
+    records = 3 * options.records  # long enough for some scrapes
+    fill(broker, "watched", 8, records)
+    yield Row(
+        "watched",
+        f"{records:,} records of 100 bytes with keys, 8 partitions; with metrics scraped, the page open, and `top`",
+        {
+            "alone": lambda: throughput.path(broker, "watched", records, 8),
+            "watched": lambda: throughput.path(broker, "watched", records, 8, watch=True),
+        },
+        [Comparison("watched", "alone", drawn="watched"), Comparison("watched", "alone", CPU)],
+    )
+    delete_topic(broker, "watched")
+
+
 def _shapes(broker: str, options: Options) -> Iterator[Row]:
     for name in options.shapes.split(","):
         shape, topic = SHAPES[name], f"shape-{name}"
@@ -340,6 +355,7 @@ ROWS: Mapping[str, Callable[[str, Options], Iterator[Row]]] = {
     "router": _router,
     "pipelined": _pipelined,
     "producing": _producing,
+    "watched": _watched,
     "sequencing": _sequencing,
     "tracing": _tracing,
     "takeover": _takeover,

@@ -5,12 +5,15 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 from benchmarks import scores
 from benchmarks.peers.measure import Program, Work, measure as measure_program
 from benchmarks.processes import Sidecar, sidecar, wait_for_file, wait_for_result
+from benchmarks.watching import watched
 from sdk_python.protocol import admin_pb2
+from tests.servers.process import free_ports
 from tests.servers.topics import end_offsets
 
 Figures = dict[str, float]
@@ -39,14 +42,15 @@ def path(
     settings: Mapping[str, object] | None = None,
     *,
     processes: int = 1,
+    watch: bool = False,
 ) -> Figures:
     """One run of the sidecar with the Python SDK, committing as in production.
 
-    ``settings`` are further settings of `benchmarks.counting`. The processes share the partitions evenly. Raises
-    ``RuntimeError`` when they do not share the records evenly.
+    ``settings`` are further settings of `benchmarks.counting`. The processes share the partitions evenly. With
+    ``watch``, `benchmarks.watching` watches. Raises ``RuntimeError`` when they do not share the records evenly.
     """
     figures, result = measure(
-        broker, topic, total, partitions, "benchmarks.counting", settings or {}, processes=processes
+        broker, topic, total, partitions, "benchmarks.counting", settings or {}, processes=processes, watch=watch
     )
     shares = [sum(count for *_, count in pieces) / total for pieces in result["pieces"]]
     if max(shares) > 1.01 / processes:
@@ -63,6 +67,7 @@ def measure(
     settings: Mapping[str, object],
     *,
     processes: int = 1,
+    watch: bool = False,
     **more: object,
 ) -> tuple[Figures, dict[str, Any]]:
     """One run with the lambda ``module``, which writes the same file as `benchmarks.counting`; it is the second
@@ -72,7 +77,11 @@ def measure(
     ``pieces`` of all. Raises ``RuntimeError`` when not all records were handled and committed.
     """
     began = time.perf_counter()
-    with sidecar(broker, [topic], {}, **more) as host:
+    operate = f"127.0.0.1:{free_ports(1)[0]}" if watch else ""
+    with (
+        sidecar(broker, [topic], {}, operate=operate, **more) as host,
+        watched(host, operate) if watch else nullcontext(),
+    ):
         shared = {
             "total": total,
             "warm": total // 4,
