@@ -7,6 +7,7 @@ knows (`sidecar/server/snapshots.py`). Times are seconds of the monotonic clock,
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sidecar.causes import Cause
 from sidecar.measured import DELAY_BOUNDS_S, Histogram, LoopMeasured, ThreadMeasured, Times
 from sidecar.partitions.vocabulary import FailureKind, LastFailure, RebalanceKind, State, TopicPartition, WaitsFor
 
@@ -23,6 +24,8 @@ class Problem:
     """Seconds of the monotonic clock."""
     blocks: bool = True
     """Nothing can be consumed meanwhile: the sidecar is not ready."""
+    cause: Cause = Cause.OTHER
+    """Tells apart what one kind may come from: a `connection` fails since Kafka is away, or for a wrong password."""
 
 
 @dataclass(frozen=True, slots=True)

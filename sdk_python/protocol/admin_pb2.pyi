@@ -235,16 +235,18 @@ class Exit(_message.Message):
     def __init__(self, at_ms: _Optional[int] = ..., how: _Optional[str] = ..., ran_ms: _Optional[int] = ..., last_line: _Optional[str] = ...) -> None: ...
 
 class Problem(_message.Message):
-    __slots__ = ("kind", "text", "since_ms", "blocks")
+    __slots__ = ("kind", "text", "since_ms", "blocks", "cause")
     KIND_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     SINCE_MS_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
     kind: str
     text: str
     since_ms: int
     blocks: bool
-    def __init__(self, kind: _Optional[str] = ..., text: _Optional[str] = ..., since_ms: _Optional[int] = ..., blocks: _Optional[bool] = ...) -> None: ...
+    cause: str
+    def __init__(self, kind: _Optional[str] = ..., text: _Optional[str] = ..., since_ms: _Optional[int] = ..., blocks: _Optional[bool] = ..., cause: _Optional[str] = ...) -> None: ...
 
 class Process(_message.Message):
     __slots__ = ("process_id", "instance", "pid", "partitions", "spare", "client", "lambda_version", "connected_since_ms", "last_seen_ms", "peer", "identity")

@@ -46,7 +46,7 @@ def _lambda(name: str, status: LambdaStatus, clock: _Clock) -> pb.Lambda:
         joined=status.joined,
         problem=status.problem,
         problems=[
-            pb.Problem(kind=one.kind, text=one.text, since_ms=clock.ms(one.since), blocks=one.blocks)
+            pb.Problem(kind=one.kind, text=one.text, since_ms=clock.ms(one.since), blocks=one.blocks, cause=one.cause)
             for one in status.problems
         ],
         processes=[_process(one, clock) for one in status.processes],
