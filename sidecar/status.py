@@ -123,6 +123,8 @@ class PartitionStatus:
     done_per_second: float = 0.0
     last_failure: LastFailure | None = None
     waits_for: WaitsFor = WaitsFor.RECORDS
+    handled_at: float | None = None
+    """When ``handled`` last moved."""
     progress_at: float | None = None
     """The last progress that its lambda reported; before any: when it got its first record."""
     next_retry: float | None = None

@@ -15,6 +15,7 @@ from sidecar.explain.cases import Case, Verdict, judge
 from sidecar.explain.finding import Finding, Place, Urgency, most_urgent_first
 from sidecar.explain.lambda_causes import CONNECTION, Trouble, membership, tell_troubles
 from sidecar.explain.partition_causes import tell
+from sidecar.explain.supervised import crashes
 from sidecar.explain.words import Clock
 from sidecar.redact import masked
 from sidecar.visible import visible
@@ -82,6 +83,8 @@ def _problems(status: pb.StatusResponse, clock: Clock) -> Iterator[Finding]:
             trouble = Trouble(of, problem)
             if trouble.cause is Cause.NO_LEADER and without_leader:
                 continue  # the partitions say it
+            if trouble.cause is Cause.PROCESS_ENDS and of.supervised:
+                continue  # `crashes` says it
             groups[_like(trouble)].append(trouble)
     for troubles in groups.values():
         yield tell_troubles(troubles, clock)
@@ -100,7 +103,8 @@ def _lambda(of: pb.Lambda, status: pb.StatusResponse, clock: Clock) -> Iterator[
     blocked = any(problem.blocks for problem in of.problems)
     has_topic = not any(problem.cause == Cause.TOPIC_MISSING for problem in of.problems)
     if not of.partitions and not blocked and (has_topic or not of.processes):
-        yield from membership(of, status.now_ms - status.started_at_ms)
+        yield from membership(of, status.now_ms - status.started_at_ms, clock)
+    yield from crashes(of, clock)
     processes = {process.process_id: process for process in of.processes}
     groups: defaultdict[Verdict, list[Case]] = defaultdict(list)
     for one in of.partitions:

@@ -184,16 +184,15 @@ def _moving(case: Case) -> Verdict:
 
 
 def _hangs(case: Case) -> bool:
-    """Records are outstanding, and the lambda has reported no progress for long.
+    """Records are under way, and no handler has returned for long.
 
     A lambda reports at least once a second how far its handlers are. So, if it keeps earlier records without a
     checkpoint, one that came in this second looks for a moment as if its handler hung.
     """
     one = case.partition
-    if not one.outstanding or case.all_handled or not one.HasField("oldest_outstanding_ms"):
+    if not one.outstanding or case.all_handled or not one.HasField("progress_at_ms"):
         return False
-    last = max(one.oldest_outstanding_ms, one.handled_at_ms, one.lease_since_ms)
-    return case.clock.passed(last) >= SLOW_AFTER_MS
+    return case.clock.passed(max(one.handled_at_ms, one.progress_at_ms)) >= SLOW_AFTER_MS
 
 
 _JUDGES: dict[int, Callable[[Case], Verdict]] = {

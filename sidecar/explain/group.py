@@ -68,10 +68,11 @@ def no_checkpoint_since(case: Case, who: str = "") -> str:
     """``who``: instead of the process's name."""
     one = case.partition
     who = who or capital(process_of(case))
+    since = one.progress_at_ms or one.stalled_since_ms
+    lasts = f", for {span(case.clock.passed(since))}" if since else ""
     if not one.HasField("checkpoint"):
-        return f"{who} has not checkpointed yet."
-    ago = f", {span(case.clock.passed(one.stalled_since_ms))} ago" if one.HasField("stalled_since_ms") else ""
-    return f"{who} has not checkpointed since offset {one.checkpoint:,}{ago}."
+        return f"{who} has not checkpointed yet{lasts}."
+    return f"{who} has not checkpointed since offset {one.checkpoint:,}{lasts}."
 
 
 def handled(case: Case) -> str:

@@ -9,7 +9,7 @@ from sdk_python.protocol import admin_pb2 as pb
 from sidecar.causes import Cause
 from sidecar.explain.cases import PASSES_WITHIN_MS
 from sidecar.explain.finding import Finding, Place, Urgency
-from sidecar.explain.words import Clock, partitions, quoted, several, span
+from sidecar.explain.words import Clock, many, partitions, quoted, several, span
 
 CONNECTION = frozenset(
     {
@@ -99,7 +99,7 @@ def urgency_of(trouble: Trouble, clock: Clock) -> Urgency:
         case Cause.CONNECTING:
             return Urgency.PASSES if passes else Urgency.LOOK
         case Cause.PROCESS_ENDS:
-            return Urgency.LOOK if passes else Urgency.ACT
+            return Urgency.LOOK
         case Cause.TOPIC_MISSING:
             return Urgency.LOOK if trouble.of.partitions else Urgency.ACT
         case Cause.SIDECAR_FAULT | Cause.NO_LEADER:
@@ -128,26 +128,38 @@ def tell_troubles(troubles: Sequence[Trouble], clock: Clock) -> Finding:
     return Finding(urgency, cause, told_names, places, tuple(filter(None, sentences)))
 
 
-def membership(of: pb.Lambda, uptime_ms: int) -> Iterator[Finding]:
+def membership(of: pb.Lambda, uptime_ms: int, clock: Clock) -> Iterator[Finding]:
     """What is said of a lambda that has no partitions and no problem that explains it."""
     name = of.name
     if not of.processes:
         urgency = Urgency.PASSES if uptime_ms < PASSES_WITHIN_MS else Urgency.ACT
-        ends = any(problem.cause == Cause.PROCESS_ENDS for problem in of.problems)
-        then = (
-            "The sidecar runs its process, which keeps ending."
-            if ends
-            else f"Start a process that serves {name}: the sidecar then joins the group."
-        )
         why = f"{name} has no lambda process, so the sidecar is not in group {of.group}, and gets no partitions."
+        then = f"{who_starts(of)}: the sidecar then joins the group."
         yield Finding(urgency, Cause.NO_PROCESS, (name,), (), (why, then))
     elif not of.joined:
         text = f"{name} is joining group {of.group}, and gets its partitions when Kafka has taken it."
-        yield Finding(Urgency.PASSES, Cause.REBALANCING, (name,), (), (text,))
+        lost = _taken(of, clock)
+        yield Finding(Urgency.PASSES, Cause.REBALANCING, (name,), (), (text, lost) if lost else (text,))
     else:
         text = f"{name} is in group {of.group}, and Kafka has assigned no partition to it."
         more = "Other members of the group have them; it takes over when one of them ends."
         yield Finding(Urgency.WELL, Cause.NO_PARTITIONS, (name,), (), (text, more))
+
+
+def who_starts(of: pb.Lambda) -> str:
+    """What has to happen for a lambda to have a process, without the full stop."""
+    if of.supervised:
+        return "The sidecar runs the processes of this lambda, and none of them has connected"
+    return f"Start a process that serves {of.name}"
+
+
+def _taken(of: pb.Lambda, clock: Clock) -> str:
+    """When and why the group took partitions from the sidecar, if that was the last that it did."""
+    last = of.last_rebalance
+    if not of.HasField("last_rebalance") or last.kind == pb.REBALANCE_KIND_ASSIGNED:
+        return ""
+    why = f": {quoted(last.reason)}" if last.reason else ""
+    return f"It had {many(last.partitions, 'partition')} until {clock.at(last.at_ms)}{why}."
 
 
 def _names(names: Sequence[str]) -> str:

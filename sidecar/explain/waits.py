@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sidecar.causes import Cause
 from sidecar.explain.group import Group, Told, capital, process_of
+from sidecar.explain.lambda_causes import who_starts
 from sidecar.explain.words import many, quoted
 
 
@@ -37,12 +37,7 @@ def no_leader(group: Group) -> Told:
 
 def no_process(group: Group) -> Told:
     name = group.first.of.name
-    is_supervised = any(problem.cause == Cause.PROCESS_ENDS for problem in group.first.of.problems)
-    then = (
-        "The sidecar runs its process, which keeps ending."
-        if is_supervised
-        else f"Start one that serves {name}: it goes on after the last checkpoint."
-    )
+    then = f"{who_starts(group.first.of)}: {group['it goes|they go']} on after the last checkpoint."
     head = f"{group.name} {group['has|have']} waited for a lambda process{group.since}: none serves {name}."
     return Told([head, group.which, group.ahead, then])
 

@@ -148,4 +148,5 @@ def _partition(status: PartitionStatus, clock: _Clock) -> pb.Partition:
         waits_for=cast("pb.WaitsFor", status.waits_for),
         next_retry_at_ms=clock.maybe_ms(status.next_retry),
         progress_at_ms=clock.maybe_ms(status.progress_at),
+        handled_at_ms=clock.maybe_ms(status.handled_at),
     )

@@ -92,20 +92,27 @@ def halted(reason: str, kind: pb.FailureKind = pb.FAILURE_KIND_CRITICAL, **field
     return status(lambda_(unheld(**{**known, **fields})))
 
 
+def crashing(number: int = 0, failures: int = 4) -> pb.Supervised:
+    """A process that the sidecar runs, and that ends again and again."""
+    end = pb.Exit(at_ms=ago(2 * SECOND), how="ended with exit code 1", ran_ms=1_200, last_line="KeyError: 'id'")
+    return pb.Supervised(
+        instance=number, program="python", failures=failures, next_start_ms=NOW + 3 * SECOND, last_exits=[end]
+    )
+
+
 _OUTSTANDING = {"outstanding": 12, "delivered": 8824, "end": 8825, "oldest_outstanding_ms": ago(9 * MINUTE)}
 _FULL = {
     "outstanding": 10_000,
     "delivered": 18_812,
     "handled": 8_812,
     "end": 10_017,
-    "handled_at_ms": ago(9 * MINUTE),
+    "progress_at_ms": ago(9 * MINUTE),
     "blocked_since_ms": ago(9 * MINUTE),
     "stalled_since_ms": ago(9 * MINUTE),
     "waits_for": pb.WAITS_FOR_CHECKPOINT,
 }
 _WRITE = "the dead letter for offset 8813 cannot be written: Broker: Message size too large"
 _LOST = "the log no longer has offset 8813: it begins at 9000"
-_ENDED = "process 0 (python) ended with exit code 1, 4 times in a row; it starts again in 3 s"
 
 SCENES: dict[Cause, Callable[[], pb.StatusResponse]] = {
     Cause.SIDECAR_FAULT: lambda: problem(
@@ -167,7 +174,7 @@ SCENES: dict[Cause, Callable[[], pb.StatusResponse]] = {
         )
     ),
     Cause.NO_SPARE_STREAM: lambda: status(lambda_(unheld(state=WAITING, state_since_ms=ago(40 * SECOND)))),
-    Cause.PROCESS_ENDS: lambda: problem("process:0", "process-ends", _ENDED, partition(), blocks=False),
+    Cause.PROCESS_ENDS: lambda: status(lambda_(partition(), supervised=[crashing()])),
     Cause.HALTED: lambda: halted("ValueError: cannot read message 8813"),
     Cause.UNDELIVERABLE: lambda: halted("a header name is not UTF-8", pb.FAILURE_KIND_UNDELIVERABLE),
     Cause.DEAD_LETTER_FAILED: lambda: halted(_WRITE, pb.FAILURE_KIND_DEAD_LETTER),
@@ -179,7 +186,11 @@ SCENES: dict[Cause, Callable[[], pb.StatusResponse]] = {
     Cause.OFFSET_LOST: lambda: halted(_LOST, pb.FAILURE_KIND_OFFSET_LOST, failing_offset=None),
     Cause.WINDOW_FULL: lambda: one(**_FULL),
     Cause.HANDLER_BLOCKS: lambda: one(
-        **_OUTSTANDING, stalled_since_ms=ago(9 * MINUTE), handled=8815, handled_at_ms=ago(9 * MINUTE)
+        **_OUTSTANDING,
+        stalled_since_ms=ago(9 * MINUTE),
+        progress_at_ms=ago(9 * MINUTE),
+        handled=8815,
+        handled_at_ms=ago(8 * MINUTE),
     ),
     Cause.NO_CHECKPOINT: lambda: one(**_OUTSTANDING, stalled_since_ms=ago(9 * MINUTE), handled=8824),
     Cause.BACKING_OFF: lambda: status(

@@ -18,6 +18,7 @@ from tests.unit.explain.scenes import (
     STARTING,
     WAITING,
     ago,
+    crashing,
     failure,
     lambda_,
     one,
@@ -149,11 +150,35 @@ def test_a_partition_that_fails_again_and_again_is_not_well_between_two_failures
 
 
 def test_a_handler_that_has_not_returned_for_long_is_told_before_the_stall() -> None:
-    old = {"outstanding": 1, "delivered": 9, "handled": 8, "end": 10, "lease_since_ms": ago(60 * MINUTE)}
-    slow = one(**old, oldest_outstanding_ms=ago(MINUTE), handled_at_ms=ago(40 * SECOND))
-    assert causes(slow) == [(Cause.HANDLER_BLOCKS, Urgency.LOOK)]
-    fast = one(**old, oldest_outstanding_ms=ago(MINUTE), handled_at_ms=ago(SECOND))
-    assert causes(fast) == [(Cause.BEHIND, Urgency.WELL)]
+    old = {"outstanding": 2, "delivered": 9, "handled": 8, "end": 10, "progress_at_ms": ago(10 * MINUTE)}
+    assert causes(one(**old, handled_at_ms=ago(40 * SECOND))) == [(Cause.HANDLER_BLOCKS, Urgency.LOOK)]
+    assert causes(one(**old, handled_at_ms=ago(SECOND))) == [(Cause.BEHIND, Urgency.WELL)]
+    assert causes(one(**{**old, "handled": 9})) == [(Cause.BEHIND, Urgency.WELL)]
+
+
+def test_processes_that_end_are_one_finding_and_the_more_urgent_the_more_often() -> None:
+    for failures, urgency in ((1, Urgency.PASSES), (2, Urgency.LOOK), (3, Urgency.ACT)):
+        first, *_ = explain(status(lambda_(supervised=[crashing(0, failures)])))
+        assert (first.cause, first.urgency) == (Cause.PROCESS_ENDS, urgency)
+    well = pb.Supervised(instance=3, program="python", pid=7)
+    first, *_ = explain(status(lambda_(supervised=[crashing(0, 2), crashing(1, 5), well])))
+    assert first.text.startswith(
+        "2 of the 3 processes that the sidecar runs for billing ended. Process 1 (python) ended soon after its start, "
+        "5 times in a row."
+    )
+
+
+def test_the_problem_of_a_process_is_not_told_twice() -> None:
+    said = pb.Problem(kind="process:0", cause="process-ends", text="process 0 (python) ended", since_ms=ago(MINUTE))
+    found = causes(status(lambda_(partition(), problems=[said], supervised=[crashing()])))
+    assert [cause for cause, _ in found] == [Cause.PROCESS_ENDS, Cause.NOTHING_TO_DO]
+    assert causes(status(lambda_(partition(), problems=[said])))[0] == (Cause.PROCESS_ENDS, Urgency.LOOK)
+
+
+def test_a_lambda_that_lost_its_partitions_says_when_and_why() -> None:
+    lost = pb.Rebalance(at_ms=ago(4 * SECOND), kind=pb.REBALANCE_KIND_LOST, partitions=8, reason="session timed out")
+    first, *_ = explain(status(lambda_(joined=False, last_rebalance=lost)))
+    assert first.sentences[1] == "It had 8 partitions until 14:11:07 UTC: session timed out."
 
 
 def test_a_loss_is_told_for_an_hour_although_the_partition_moves() -> None:
