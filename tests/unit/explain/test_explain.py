@@ -163,8 +163,8 @@ def test_processes_that_end_are_one_finding_and_the_more_urgent_the_more_often()
     well = pb.Supervised(instance=3, program="python", pid=7)
     first, *_ = explain(status(lambda_(supervised=[crashing(0, 2), crashing(1, 5), well])))
     assert first.text.startswith(
-        "2 of the 3 processes that the sidecar runs for billing ended. Process 1 (python) ended soon after its start, "
-        "5 times in a row."
+        "2 of the 3 processes that the sidecar runs for billing ended. Process 1 (python) ended soon after its "
+        "start, 5 times in a row."
     )
 
 
