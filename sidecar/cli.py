@@ -27,6 +27,7 @@ Examples:
   kafka-sidecar --config prod.yaml           run until SIGTERM or Ctrl-C
   kafka-sidecar status                       who holds which partition, and how far it is
   kafka-sidecar explain                      what stands still, why, and what helps
+  kafka-sidecar top                          the same table live; pause and resume by a key
   kafka-sidecar resume deli/rawdeltas/3      let a halted or paused partition go on
   kafka-sidecar pause deli/rawdeltas/3       let a partition stand still
   kafka-sidecar seek deli/rawdeltas/3 --to 2026-11-24T14:05:00Z

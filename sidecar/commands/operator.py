@@ -14,6 +14,7 @@ from sidecar.commands.say import say
 from sidecar.commands.status.command import status
 from sidecar.commands.status.explaining import explain
 from sidecar.commands.target import Target, parse_target
+from sidecar.commands.top.command import top
 
 if TYPE_CHECKING:  # protobuf loads only when it is needed
     from sdk_python.protocol import admin_pb2 as pb
@@ -126,4 +127,4 @@ def _ordered(fleet: Fleet, target: Target, send: Callable[[Sidecar], T], shown: 
     return f"{shown(answer)}{where}"
 
 
-COMMANDS: tuple[click.Command, ...] = (status, explain, resume, pause, seek)
+COMMANDS: tuple[click.Command, ...] = (status, explain, top, resume, pause, seek)
