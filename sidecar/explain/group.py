@@ -76,14 +76,16 @@ def no_checkpoint_since(case: Case, who: str = "") -> str:
 
 
 def handled(case: Case) -> str:
-    """How far the handlers are, which tells a handler that hangs from a checkpoint that is never called."""
+    """How far the handlers are: it tells a handler that hangs from a checkpoint that is missing."""
     one = case.partition
     if case.all_handled:
         return f"All that it got is handled, up to offset {one.handled:,}: only the checkpoint is missing."
-    at = f" at {case.clock.at(one.handled_at_ms)}" if one.handled_at_ms else ""
-    if one.HasField("handled"):
-        return f"The last handler that returned is that of offset {one.handled:,}{at}."
-    return "No handler has returned yet since it has the partition."
+    if one.HasField("handled") and (not one.HasField("checkpoint") or one.handled > one.checkpoint):
+        at = f", at {case.clock.at(one.handled_at_ms)}" if one.handled_at_ms else ""
+        return f"The last handler of which it reports that it returned is that of offset {one.handled:,}{at}."
+    if one.HasField("handled") or one.HasField("checkpoint"):
+        return ""
+    return "It reports of no handler that it has returned."
 
 
 def silent(case: Case) -> str:

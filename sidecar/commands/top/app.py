@@ -53,7 +53,7 @@ class Top(App[None]):
               background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        ("enter", "explain", "Explain"),
+        ("e", "explain", "Explain"),
         ("s", "sort", "Sort"),
         ("i", "reverse", "Invert"),
         ("slash", "filter", "Filter"),

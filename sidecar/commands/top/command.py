@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # protobuf loads only when it is needed
 )
 @asks_sidecars
 def top(fleet: Fleet, chosen: tuple[Chosen, ...], seconds: float) -> None:
-    """Show the partitions live. Keys: Enter explains the row, s sorts, / filters, p pauses, r resumes, q quits.
+    """Show the partitions live. Keys: e or Enter explains the row, s sorts, / filters, p pauses, r resumes, q quits.
 
     Before a partition is paused or resumed, a question has to be answered. What needs a person comes first.
 

@@ -220,7 +220,7 @@ def test_nothing_is_said_that_an_old_sidecar_does_not_know() -> None:
     full = pb.Partition(topic="orders", partition=7, state=pb.PARTITION_STATE_RUNNING, process_id="p9", outstanding=3)
     full.blocked_since_ms = ago(MINUTE)
     [finding] = explain(status(lambda_(full)))
-    assert "The process p9 has not checkpointed yet. No handler has returned yet" in finding.text
+    assert "The process p9 has not checkpointed yet. It reports of no handler" in finding.text
     assert explain(status()) == []
 
 
