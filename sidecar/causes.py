@@ -8,7 +8,8 @@ from enum import StrEnum
 
 
 class Cause(StrEnum):
-    """Why something stands still, or that it does not."""
+    """Why something stands still, or that it does not. A cause stands before those that may follow from it: equally
+    urgent ones are told in this order."""
 
     # --- the sidecar and Kafka: they concern whole lambdas
     SIDECAR_FAULT = "sidecar-fault"
@@ -29,9 +30,9 @@ class Cause(StrEnum):
     NO_PARTITIONS = "no-partitions"
     NO_LEADER = "no-leader"
     # --- lambda processes
+    PROCESS_ENDS = "process-ends"
     NO_PROCESS = "no-process"
     NO_SPARE_STREAM = "no-spare-stream"
-    PROCESS_ENDS = "process-ends"
     # --- one partition
     HALTED = "halted"
     UNDELIVERABLE = "undeliverable"

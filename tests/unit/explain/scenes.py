@@ -168,13 +168,13 @@ SCENES: dict[Cause, Callable[[], pb.StatusResponse]] = {
     Cause.NO_LEADER: lambda: status(
         lambda_(unheld(state=RESOLVING, waits_for=pb.WAITS_FOR_LEADER, reason="no broker leads the partition"))
     ),
+    Cause.PROCESS_ENDS: lambda: status(lambda_(partition(), supervised=[crashing()])),
     Cause.NO_PROCESS: lambda: status(
         lambda_(
             *(unheld(n, state=WAITING, state_since_ms=ago(9 * MINUTE), end=9000) for n in range(64)), processes=[]
         )
     ),
     Cause.NO_SPARE_STREAM: lambda: status(lambda_(unheld(state=WAITING, state_since_ms=ago(40 * SECOND)))),
-    Cause.PROCESS_ENDS: lambda: status(lambda_(partition(), supervised=[crashing()])),
     Cause.HALTED: lambda: halted("ValueError: cannot read message 8813"),
     Cause.UNDELIVERABLE: lambda: halted("a header name is not UTF-8", pb.FAILURE_KIND_UNDELIVERABLE),
     Cause.DEAD_LETTER_FAILED: lambda: halted(_WRITE, pb.FAILURE_KIND_DEAD_LETTER),
