@@ -80,7 +80,7 @@ def troubles(answers: Iterable[Answer]) -> str:
     lines = []
     for one in answers:
         if isinstance(one, Failed):
-            lines.append(f"no answer: {one.reason}")
+            lines.append(one.reason)
             continue
         lines += (f"{of.name}: {problem.text}" for of in one.status.lambdas for problem in of.problems)
         lines += (f"{of.name}: no lambda process is connected" for of in one.status.lambdas if not of.processes)
