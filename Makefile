@@ -25,7 +25,7 @@ RECORD ?=
 # The newest Python that is supported. The unit tests run on it in an environment of their own.
 NEWEST ?= 3.13
 
-.PHONY: help demo pipeline sdks clients conformance test unit unit-newest integration tools wheels lint types chaos soak benchmark benchmark-peers compare-deli proto operate-docs sbom lock clean
+.PHONY: help demo pipeline sdks clients conformance test unit unit-newest integration tools wheels lint types chaos soak evening benchmark benchmark-peers compare-deli proto operate-docs sbom lock clean
 # Tiers follow each other: two at a time would take the time from each other's tests.
 .NOTPARALLEL:
 
@@ -85,6 +85,9 @@ chaos: $(if $(LANGUAGES),clients) $(VENV)/ready  ## real Kafka, sidecars and lam
 
 soak: $(VENV)/ready  ## constant traffic and a fault a minute: memory, descriptors and threads stay flat (MINUTES=30)
 	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)
+
+evening: tools  ## an evening on call, played on real Kafka: writes docs/operate/evening.md
+	$(BIN)/python -m tests.integration.evening
 
 benchmark: $(VENV)/ready  ## the whole path against a bare consumer loop, on real Kafka (ROWS=throughput,latency only prints)
 	$(BIN)/python -m benchmarks $(if $(ROWS),--rows $(ROWS),--write)

@@ -12,6 +12,7 @@ from time import monotonic
 from confluent_kafka.admin import AdminClient
 
 from sidecar import tuning
+from sidecar.causes import Cause
 from sidecar.cluster.client_log import ClientLog
 from sidecar.cluster.topic_watch import TopicWatch
 from sidecar.config import Config, dial
@@ -238,7 +239,7 @@ class _App:
 
     def _task_died(self, fault: str) -> None:
         """A task of the sidecar died: the rest goes on, but the sidecar is no longer ready and reports a problem."""
-        self._faults.append(Problem("sidecar", fault, monotonic()))
+        self._faults.append(Problem("sidecar", fault, monotonic(), cause=Cause.SIDECAR_FAULT))
         if self._server is not None and not self._stop.is_set():
             self._set_health(self._ready)
 

@@ -26,6 +26,8 @@ Examples:
   kafka-sidecar --check                      is ./config.yaml right? Nothing is started
   kafka-sidecar --config prod.yaml           run until SIGTERM or Ctrl-C
   kafka-sidecar status                       who holds which partition, and how far it is
+  kafka-sidecar explain                      what stands still, why, and what helps
+  kafka-sidecar top                          the same table live; pause and resume by a key
   kafka-sidecar resume deli/rawdeltas/3      let a halted or paused partition go on
   kafka-sidecar pause deli/rawdeltas/3       let a partition stand still
   kafka-sidecar seek deli/rawdeltas/3 --to 2026-11-24T14:05:00Z
@@ -46,6 +48,7 @@ Exit codes:
   1  failed while running; or the sidecar did not answer, or refused
   2  the config file or the command line is wrong; nothing was started
   3  some of several sidecars did not answer; what the others said is shown
+  4  explain: something needs a person
 
 \b
 Environment:

@@ -7,6 +7,7 @@ knows (`sidecar/server/snapshots.py`). Times are seconds of the monotonic clock,
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sidecar.causes import Cause
 from sidecar.measured import DELAY_BOUNDS_S, Histogram, LoopMeasured, ThreadMeasured, Times
 from sidecar.partitions.vocabulary import FailureKind, LastFailure, RebalanceKind, State, TopicPartition, WaitsFor
 
@@ -23,6 +24,8 @@ class Problem:
     """Seconds of the monotonic clock."""
     blocks: bool = True
     """Nothing can be consumed meanwhile: the sidecar is not ready."""
+    cause: Cause = Cause.OTHER
+    """Tells apart what one kind may come from: a `connection` fails since Kafka is away, or for a wrong password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,8 @@ class PartitionStatus:
     done_per_second: float = 0.0
     last_failure: LastFailure | None = None
     waits_for: WaitsFor = WaitsFor.RECORDS
+    handled_at: float | None = None
+    """When ``handled`` last moved."""
     progress_at: float | None = None
     """The last progress that its lambda reported; before any: when it got its first record."""
     next_retry: float | None = None

@@ -235,16 +235,18 @@ class Exit(_message.Message):
     def __init__(self, at_ms: _Optional[int] = ..., how: _Optional[str] = ..., ran_ms: _Optional[int] = ..., last_line: _Optional[str] = ...) -> None: ...
 
 class Problem(_message.Message):
-    __slots__ = ("kind", "text", "since_ms", "blocks")
+    __slots__ = ("kind", "text", "since_ms", "blocks", "cause")
     KIND_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     SINCE_MS_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
     kind: str
     text: str
     since_ms: int
     blocks: bool
-    def __init__(self, kind: _Optional[str] = ..., text: _Optional[str] = ..., since_ms: _Optional[int] = ..., blocks: _Optional[bool] = ...) -> None: ...
+    cause: str
+    def __init__(self, kind: _Optional[str] = ..., text: _Optional[str] = ..., since_ms: _Optional[int] = ..., blocks: _Optional[bool] = ..., cause: _Optional[str] = ...) -> None: ...
 
 class Process(_message.Message):
     __slots__ = ("process_id", "instance", "pid", "partitions", "spare", "client", "lambda_version", "connected_since_ms", "last_seen_ms", "peer", "identity")
@@ -273,7 +275,7 @@ class Process(_message.Message):
     def __init__(self, process_id: _Optional[str] = ..., instance: _Optional[str] = ..., pid: _Optional[int] = ..., partitions: _Optional[int] = ..., spare: _Optional[bool] = ..., client: _Optional[str] = ..., lambda_version: _Optional[str] = ..., connected_since_ms: _Optional[int] = ..., last_seen_ms: _Optional[int] = ..., peer: _Optional[str] = ..., identity: _Optional[str] = ...) -> None: ...
 
 class Partition(_message.Message):
-    __slots__ = ("topic", "partition", "state", "process_id", "delivered", "handled", "checkpoint", "committed", "end", "outstanding", "waiting", "attempt", "reason", "failing_offset", "blocked_since_ms", "stalled_since_ms", "resumes_at_ms", "skipped_records", "skipping", "skipping_count", "state_since_ms", "lease_since_ms", "oldest_outstanding_ms", "outstanding_bytes", "waiting_bytes", "sent_per_second", "done_per_second", "last_error", "waits_for", "next_retry_at_ms", "progress_at_ms")
+    __slots__ = ("topic", "partition", "state", "process_id", "delivered", "handled", "checkpoint", "committed", "end", "outstanding", "waiting", "attempt", "reason", "failing_offset", "blocked_since_ms", "stalled_since_ms", "resumes_at_ms", "skipped_records", "skipping", "skipping_count", "state_since_ms", "lease_since_ms", "oldest_outstanding_ms", "outstanding_bytes", "waiting_bytes", "sent_per_second", "done_per_second", "last_error", "waits_for", "next_retry_at_ms", "progress_at_ms", "handled_at_ms")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -305,6 +307,7 @@ class Partition(_message.Message):
     WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
     NEXT_RETRY_AT_MS_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    HANDLED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     topic: str
     partition: int
     state: PartitionState
@@ -336,7 +339,8 @@ class Partition(_message.Message):
     waits_for: WaitsFor
     next_retry_at_ms: int
     progress_at_ms: int
-    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[_Union[PartitionState, str]] = ..., process_id: _Optional[str] = ..., delivered: _Optional[int] = ..., handled: _Optional[int] = ..., checkpoint: _Optional[int] = ..., committed: _Optional[int] = ..., end: _Optional[int] = ..., outstanding: _Optional[int] = ..., waiting: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ..., failing_offset: _Optional[int] = ..., blocked_since_ms: _Optional[int] = ..., stalled_since_ms: _Optional[int] = ..., resumes_at_ms: _Optional[int] = ..., skipped_records: _Optional[int] = ..., skipping: _Optional[_Iterable[str]] = ..., skipping_count: _Optional[int] = ..., state_since_ms: _Optional[int] = ..., lease_since_ms: _Optional[int] = ..., oldest_outstanding_ms: _Optional[int] = ..., outstanding_bytes: _Optional[int] = ..., waiting_bytes: _Optional[int] = ..., sent_per_second: _Optional[float] = ..., done_per_second: _Optional[float] = ..., last_error: _Optional[_Union[Failure, _Mapping]] = ..., waits_for: _Optional[_Union[WaitsFor, str]] = ..., next_retry_at_ms: _Optional[int] = ..., progress_at_ms: _Optional[int] = ...) -> None: ...
+    handled_at_ms: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[_Union[PartitionState, str]] = ..., process_id: _Optional[str] = ..., delivered: _Optional[int] = ..., handled: _Optional[int] = ..., checkpoint: _Optional[int] = ..., committed: _Optional[int] = ..., end: _Optional[int] = ..., outstanding: _Optional[int] = ..., waiting: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ..., failing_offset: _Optional[int] = ..., blocked_since_ms: _Optional[int] = ..., stalled_since_ms: _Optional[int] = ..., resumes_at_ms: _Optional[int] = ..., skipped_records: _Optional[int] = ..., skipping: _Optional[_Iterable[str]] = ..., skipping_count: _Optional[int] = ..., state_since_ms: _Optional[int] = ..., lease_since_ms: _Optional[int] = ..., oldest_outstanding_ms: _Optional[int] = ..., outstanding_bytes: _Optional[int] = ..., waiting_bytes: _Optional[int] = ..., sent_per_second: _Optional[float] = ..., done_per_second: _Optional[float] = ..., last_error: _Optional[_Union[Failure, _Mapping]] = ..., waits_for: _Optional[_Union[WaitsFor, str]] = ..., next_retry_at_ms: _Optional[int] = ..., progress_at_ms: _Optional[int] = ..., handled_at_ms: _Optional[int] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("at_ms", "text", "offset", "kind")

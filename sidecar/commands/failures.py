@@ -20,6 +20,9 @@ EXIT_CONFIG = 2
 """The exit code for a wrong config file or command line; click uses the same."""
 
 
+EXIT_NEEDS_A_PERSON = 4
+"""The exit code of `explain` when something needs a person."""
+
 EXIT_PARTIAL = 3
 """The exit code when only some of several sidecars answered; what those said is shown."""
 

@@ -1,19 +1,20 @@
-"""The operator's commands `status`, `resume`, `pause` and `seek`, which call running sidecars."""
+"""The operator's commands that call running sidecars; `resume`, `pause` and `seek` are here."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sidecar.commands.failures import EXIT_PARTIAL
 from sidecar.commands.fleet.addresses import Fleet, Sidecar
 from sidecar.commands.offset_spec import OffsetSpec, parse_offset_spec
 from sidecar.commands.reaching import asks_sidecars
 from sidecar.commands.say import say
+from sidecar.commands.status.command import status
+from sidecar.commands.status.explaining import explain
 from sidecar.commands.target import Target, parse_target
+from sidecar.commands.top.command import top
 
 if TYPE_CHECKING:  # protobuf loads only when it is needed
     from sdk_python.protocol import admin_pb2 as pb
@@ -34,40 +35,6 @@ def _parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Param
 
 
 _target = click.argument("target", metavar="LAMBDA/TOPIC/PARTITION", callback=_parsed(parse_target))
-
-
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON, with the names of proto/admin.proto.")
-@asks_sidecars
-def status(fleet: Fleet, as_json: bool) -> None:
-    """Show each lambda's processes and partitions, and how far they are.
-
-    \b
-    Examples:
-      kafka-sidecar status
-      kafka-sidecar status --address sidecar:50051 --tls-ca ca.pem
-      kafka-sidecar status --address 10.0.0.3:50051,10.0.0.4:50051
-      kafka-sidecar status --group deli
-      kafka-sidecar status --json | jq '.lambdas[].partitions[] | select(.outstanding > 0)'
-    """
-    from sidecar.commands import show  # noqa: PLC0415 - gRPC loads only when it is needed
-    from sidecar.commands.fleet.asking import Answered, Failed, ask_all  # noqa: PLC0415
-    from sidecar.commands.fleet.merged import merged_json, merged_text  # noqa: PLC0415
-    from sidecar.commands.fleet.owners import no_answer  # noqa: PLC0415
-
-    answers = ask_all(fleet)
-    answered = [one for one in answers if isinstance(one, Answered)]
-    failed = [one for one in answers if isinstance(one, Failed)]
-    if not answered:
-        raise click.ClickException(no_answer(failed))
-    now_ms = time.time_ns() // 1_000_000
-    if len(answers) == 1:
-        only = answered[0].status
-        say(show.status_json(only) if as_json else show.status_text(only, now_ms))
-        return
-    say(merged_json(answers) if as_json else merged_text(answers, now_ms, fleet.members))
-    if failed:
-        raise click.exceptions.Exit(EXIT_PARTIAL)
 
 
 @click.command()
@@ -160,4 +127,4 @@ def _ordered(fleet: Fleet, target: Target, send: Callable[[Sidecar], T], shown: 
     return f"{shown(answer)}{where}"
 
 
-COMMANDS: tuple[click.Command, ...] = (status, resume, pause, seek)
+COMMANDS: tuple[click.Command, ...] = (status, explain, top, resume, pause, seek)

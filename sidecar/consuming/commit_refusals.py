@@ -9,6 +9,7 @@ from time import monotonic
 from confluent_kafka import KafkaError, TopicPartition as KafkaPartition
 from structlog.typing import FilteringBoundLogger
 
+from sidecar.causes import Cause
 from sidecar.cluster.errors import FORBIDDEN, NO_TOPIC, NORMAL_LIFE, OF_ONE_PARTITION
 from sidecar.consuming.problems import Problems
 from sidecar.partitions.table import PartitionTable
@@ -134,6 +135,7 @@ class CommitRefusals:
         self._problems.begin(
             kind,
             f"Kafka refuses commits{'' if tp is None else f' of {tp}'}: {error.str()}",
+            cause=_cause(error),
             blocks=lasts and error.code() not in NO_TOPIC,
             meaning=error.code(),
             event="commit refused; tried again while the partitions are ours",
@@ -146,6 +148,12 @@ class CommitRefusals:
 def tps_of(offsets: Iterable[KafkaPartition]) -> list[TopicPartition]:
     """The binding's partitions as `TopicPartition`."""
     return [TopicPartition(offset.topic, offset.partition) for offset in offsets]
+
+
+def _cause(error: KafkaError) -> Cause:
+    if error.code() in FORBIDDEN:
+        return Cause.NOT_AUTHORISED
+    return Cause.TOPIC_MISSING if error.code() in NO_TOPIC else Cause.COMMIT_REFUSED
 
 
 def _kind(tp: TopicPartition) -> str:

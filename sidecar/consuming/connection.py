@@ -11,6 +11,7 @@ from time import monotonic
 from confluent_kafka import KafkaError
 from structlog.typing import FilteringBoundLogger
 
+from sidecar.causes import Cause
 from sidecar.cluster.client_log import ClientLog
 from sidecar.cluster.errors import NO_ANSWER, NO_TOPIC, REASONS
 from sidecar.consuming.problems import Problems
@@ -35,6 +36,13 @@ SETTLED_AFTER_S = 1.0
 
 QUIET_S = 5.0
 """Seconds without an error after which Kafka counts as reached, if there is no topic whose leader could be asked."""
+
+_CAUSES = {
+    KafkaError._AUTHENTICATION: Cause.WRONG_CREDENTIALS,  # noqa: SLF001 - the binding's names
+    KafkaError._SSL: Cause.TLS_FAILED,  # noqa: SLF001
+    KafkaError._RESOLVE: Cause.HOST_UNKNOWN,  # noqa: SLF001
+}
+"""The causes of `REASONS`; any other error means that Kafka is away."""
 
 _EVENT = "Kafka cannot be reached; trying on"
 
@@ -75,7 +83,7 @@ class Connection:
         self._down_at = float("-inf")
         self._one: tuple[KafkaError, float, float] | None = None
         """An error that may concern one broker only, and the times of its first and last report."""
-        problems.begin(KIND, "not connected to Kafka yet", level="debug")
+        problems.begin(KIND, "not connected to Kafka yet", cause=Cause.CONNECTING, level="debug")
 
     @property
     def connected(self) -> bool:
@@ -166,7 +174,10 @@ class Connection:
             remedy = "if that listener wants TLS or a password, security.protocol and what belongs to it must say so"
         said = f"Kafka cannot be reached: {text}{f'; {remedy}' if remedy else ''}"
         meaning = error.code() if rank == 2 else None
-        self._problems.begin(KIND, said, meaning=(meaning,), event=_EVENT, error=text, remedy=remedy or None)
+        cause = _CAUSES.get(error.code(), Cause.KAFKA_AWAY)
+        self._problems.begin(
+            KIND, said, cause=cause, meaning=(meaning,), event=_EVENT, error=text, remedy=remedy or None
+        )
         self._problems.end(ONE_BROKER, level="debug")
 
     def _say_one(self, one: tuple[KafkaError, float, float], now: float) -> None:
@@ -178,7 +189,9 @@ class Connection:
         elif self.connected and not self._down and (ONE_BROKER in self._problems or now - first >= SETTLED_AFTER_S):
             text = f"a broker cannot be reached: {error.str()}; {REASONS[error.code()]}"
             event = "a broker cannot be reached; trying on"
-            self._problems.begin(ONE_BROKER, text, blocks=False, event=event, error=error.str())
+            self._problems.begin(
+                ONE_BROKER, text, cause=Cause.BROKER_AWAY, blocks=False, event=event, error=error.str()
+            )
 
     def _up(self) -> None:
         self._down, self._down_since, self._reason, self._one = False, None, None, None

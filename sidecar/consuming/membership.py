@@ -11,6 +11,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from structlog.typing import FilteringBoundLogger
 
+from sidecar.causes import Cause
+from sidecar.cluster.errors import FORBIDDEN
 from sidecar.consuming.problems import Problems
 
 KIND = "group"
@@ -109,6 +111,7 @@ class Membership:
         self._problems.begin(
             KIND,
             text,
+            cause=Cause.NOT_AUTHORISED if error.code() in FORBIDDEN else Cause.GROUP_REFUSED,
             meaning=error.code(),
             event="Kafka refuses us in the group; trying on",
             group=self._group,
@@ -147,7 +150,7 @@ class Membership:
                 f"the broker has not taken us into group {self._group} for {UNEXPLAINED_AFTER_S:g} s, "
                 "and does not say why"
             )
-            self._problems.begin(KIND, text, group=self._group)
+            self._problems.begin(KIND, text, cause=Cause.GROUP_REFUSED, group=self._group)
 
     def _is_in(self) -> None:
         self.joined = True

@@ -9,6 +9,7 @@ from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
 
+from sidecar.causes import Cause
 from sidecar.status import Problem
 
 
@@ -30,6 +31,7 @@ class Problems:
         kind: str,
         text: str,
         *,
+        cause: Cause,
         blocks: bool = True,
         meaning: object = None,
         event: str = "",
@@ -42,6 +44,7 @@ class Problems:
             kind: its kind. A problem that exists already keeps its time, and is logged again only if ``meaning``
                 differs.
             text: for people: the thing, the cause and the remedy.
+            cause: which of the causes that the kind may have.
             blocks: nothing can be consumed meanwhile: the sidecar is not ready.
             meaning: tells two problems of the same kind apart, such as an error's code. The text cannot: addresses
             and durations in it may change with each attempt. event: the event of the log line, if not ``text``: the
@@ -50,9 +53,9 @@ class Problems:
         """
         known = self._known.get(kind)
         if known is None:
-            self._known[kind] = Problem(kind, text, self._clock(), blocks)
+            self._known[kind] = Problem(kind, text, self._clock(), blocks, cause)
         else:
-            self._known[kind] = replace(known, text=text, blocks=blocks)
+            self._known[kind] = replace(known, text=text, blocks=blocks, cause=cause)
         if known is None or self._meanings[kind] != meaning:
             self._meanings[kind] = meaning
             getattr(self._log, level)(event or text, problem=kind, **fields)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
+from sidecar.causes import Cause
 from sidecar.consuming.problems import Problems
 from sidecar.partitions.backoff import delay
 
@@ -46,6 +47,7 @@ class Rebuild:
         self._problems.begin(
             KIND,
             f"Kafka's client failed for good, and is made anew until it works: {reason}",
+            cause=Cause.CLIENT_FAILED,
             meaning=reason,
             event="Kafka's client failed for good; another is made after a while",
             level="error",

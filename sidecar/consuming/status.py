@@ -68,6 +68,7 @@ def _partition(state: LambdaState, p: Partition, end: int | None, now: float) ->
         done_per_second=p.done.rate(now),
         last_failure=p.last_failure,
         waits_for=waits_for(p, has_leader=has_leader, end=end),
+        handled_at=offsets.handled_at,
         progress_at=None if holding is None else holding.last_progress_at,
         next_retry=p.due if p.state is State.BACKING_OFF else None,
     )

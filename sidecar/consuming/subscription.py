@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from structlog.typing import FilteringBoundLogger
 
+from sidecar.causes import Cause
+from sidecar.cluster.errors import FORBIDDEN
 from sidecar.cluster.topic_watch import Watched, is_missing
 from sidecar.config.lambdas import LambdaConfig, dead_letter_suffix, is_pattern
 from sidecar.consuming.problems import Problems
@@ -117,16 +119,25 @@ class Subscription:
             # A missing topic may be made later, so the lambda is ready. A refused topic is not ready, no matter
             # whether a commit, a fetch or, as here, its metadata was refused.
             refused = len(missing) < len(unusable.keys() - set(self._patterns))
-            self._problems.begin(TOPICS, "; ".join(texts), blocks=refused, level="debug")
+            self._problems.begin(TOPICS, "; ".join(texts), cause=self._cause(refused), blocks=refused, level="debug")
         else:
             self._problems.end(TOPICS, level="debug")
+
+    def _cause(self, refused: bool) -> Cause:
+        """The cause of the problem with topics. A refused one comes first: it keeps the sidecar from working."""
+        if not refused:
+            return Cause.TOPIC_MISSING
+        codes = {fact.error.code() for fact in self._facts.values() if fact.error is not None}
+        return Cause.NOT_AUTHORISED if codes & FORBIDDEN else Cause.TOPIC_REFUSED
 
     def _look_at_leaders(self, held: Iterable[TopicPartition]) -> None:
         without = [tp for tp in held if not self.has_leader(tp)]
         if without:
             text = f"no broker leads {short(without)}: nothing can be read of it until one does"
             event = "partitions without a leader: nothing can be read of them until a broker leads them"
-            self._problems.begin(LEADERS, text, blocks=False, event=event, partitions=short(without))
+            self._problems.begin(
+                LEADERS, text, cause=Cause.NO_LEADER, blocks=False, event=event, partitions=short(without)
+            )
         else:
             self._problems.end(LEADERS, "every partition has a leader again")
 

@@ -84,6 +84,8 @@ class Offsets:
     """The last offset that was checkpointed."""
     handled: int | None = None
     """The last offset whose handler returned, under the present or the last lease."""
+    handled_at: float | None = None
+    """When ``handled`` last moved, in seconds of the monotonic clock."""
 
     def to_commit(self) -> int | None:
         """The offset to commit; None: the committed offset is up to date."""
@@ -253,8 +255,13 @@ class Partition:
         No stream may hold the partition. Failures, skips and dead letters of before are forgotten.
         """
         assert self.holding is None
-        handled = self.offsets.handled
-        self.offsets = Offsets(offset, offset if committed else None, uncommitted=not committed, handled=handled)
+        self.offsets = Offsets(
+            offset,
+            offset if committed else None,
+            uncommitted=not committed,
+            handled=self.offsets.handled,
+            handled_at=self.offsets.handled_at,
+        )
         self.trouble = Trouble()
         self.skip.clear()
         self.dead.clear()
@@ -272,7 +279,7 @@ class Partition:
         """A stream gets the partition: STARTING."""
         self.enter(State.STARTING, now)
         self.holding = Holding(lease, stream, process_id, Window(self.limits, self.offsets.resume_at), now, now)
-        self.offsets.handled = None
+        self.offsets.handled = self.offsets.handled_at = None
         self.due = due
 
     def end_lease(self) -> int | None:
@@ -318,6 +325,8 @@ class Partition:
         """Apply a checkpoint of the living lease."""
         holding = self.held
         outstanding, records = holding.window.outstanding, holding.window.records
+        if progress.handled is not None and progress.handled != self.offsets.handled:
+            self.offsets.handled, self.offsets.handled_at = progress.handled, now
         outcome = self._progress(progress, holding, now)
         self.done.add(records - holding.window.records, now)
         if holding.window.outstanding < outstanding:
@@ -326,8 +335,6 @@ class Partition:
 
     def _progress(self, progress: Progress, holding: Holding, now: float) -> CheckpointOutcome:
         offsets, window, offset = self.offsets, holding.window, progress.offset
-        if progress.handled is not None:
-            offsets.handled = progress.handled
         accepted = CheckpointOutcome.ACCEPTED_DRAINING if self.state is State.DRAINING else CheckpointOutcome.ACCEPTED
         if offset is None or offset == offsets.checkpoint or offset + 1 == offsets.resume_at:
             window.completed(progress.completed_beyond, progress.completed_beyond_bytes)

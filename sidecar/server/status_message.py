@@ -46,7 +46,7 @@ def _lambda(name: str, status: LambdaStatus, clock: _Clock) -> pb.Lambda:
         joined=status.joined,
         problem=status.problem,
         problems=[
-            pb.Problem(kind=one.kind, text=one.text, since_ms=clock.ms(one.since), blocks=one.blocks)
+            pb.Problem(kind=one.kind, text=one.text, since_ms=clock.ms(one.since), blocks=one.blocks, cause=one.cause)
             for one in status.problems
         ],
         processes=[_process(one, clock) for one in status.processes],
@@ -148,4 +148,5 @@ def _partition(status: PartitionStatus, clock: _Clock) -> pb.Partition:
         waits_for=cast("pb.WaitsFor", status.waits_for),
         next_retry_at_ms=clock.maybe_ms(status.next_retry),
         progress_at_ms=clock.maybe_ms(status.progress_at),
+        handled_at_ms=clock.maybe_ms(status.handled_at),
     )

@@ -19,6 +19,7 @@ from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
 
+from sidecar.causes import Cause
 from sidecar.config.environment import with_interpreter_first
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.logs import get_logger
@@ -137,14 +138,14 @@ class Supervisor:
         """One problem for each process that keeps ending. None of them blocks the sidecar."""
         now = monotonic()
         found = [
-            Problem(f"process:{record.instance}", text, record.since, blocks=False)
+            Problem(f"process:{record.instance}", text, record.since, blocks=False, cause=Cause.PROCESS_ENDS)
             for record in self._records
             if (text := record.problem(now))
         ]
         if len(found) > MAX_PROBLEMS:
             text = f"{len(found) - MAX_PROBLEMS} more processes ended"
             since = min(one.since for one in found[MAX_PROBLEMS:])
-            found[MAX_PROBLEMS:] = [Problem("process:others", text, since, blocks=False)]
+            found[MAX_PROBLEMS:] = [Problem("process:others", text, since, blocks=False, cause=Cause.PROCESS_ENDS)]
         return found
 
     def status(self) -> tuple[SupervisedStatus, ...]:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from sidecar.commands import client
-from sidecar.commands.show import status_text
 from sidecar.commands.target import Target
 from tests.integration import checks
 from tests.integration.dead import CONNECT, OURS, added, dead_topic, failures_of, read_dead, sources
@@ -92,7 +91,7 @@ def test_only_the_document_is_skipped(stage: Stage, slowly: float) -> None:
     partition = sidecar.partitions()[0]
     assert (partition.skipped_records, partition.skipping_count) == (len(left_out), 2)
     assert sorted(partition.skipping) == ["a", "b"]
-    shown = status_text(sidecar.status(), 0)
+    shown = sidecar.cli("status").stdout
     assert f"{len(left_out)} skipped records" in shown
     assert f"skips 2 corrupt documents (b, a), {len(left_out)} records so far" in shown
     lines = sidecar.log("documents are corrupt: their records are skipped")

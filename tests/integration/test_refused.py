@@ -15,6 +15,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka.admin import AdminClient
 
+from sidecar.causes import Cause
 from sidecar.cluster.client_log import ClientLog
 from sidecar.cluster.committed import CommittedOffsets
 from sidecar.cluster.errors import Faults, WatchedConsumer
@@ -34,6 +35,17 @@ from tests.unit.consuming.recorder import Recorder
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 PATIENCE = 60.0
+CAUSES = {
+    "a wrong password": Cause.WRONG_CREDENTIALS,
+    "a mechanism that is not offered": Cause.WRONG_CREDENTIALS,
+    "an authority that is not trusted": Cause.TLS_FAILED,
+    "TLS to a plain listener": Cause.KAFKA_AWAY,
+    "no TLS to a listener of TLS": Cause.KAFKA_AWAY,
+    "no password to a listener of passwords": Cause.KAFKA_AWAY,
+    "an address that cannot be resolved": Cause.HOST_UNKNOWN,
+    "an advertised address that cannot be resolved": Cause.HOST_UNKNOWN,
+    "nobody there": Cause.KAFKA_AWAY,
+}
 CANNOT = ("warning", "Kafka cannot be reached; trying on")
 
 
@@ -134,20 +146,7 @@ def ways(secured: SecuredKafka) -> dict[str, tuple[dict[str, str], str]]:
     }
 
 
-@pytest.mark.parametrize(
-    "what",
-    [
-        "a wrong password",
-        "a mechanism that is not offered",
-        "an authority that is not trusted",
-        "TLS to a plain listener",
-        "no TLS to a listener of TLS",
-        "no password to a listener of passwords",
-        "an address that cannot be resolved",
-        "an advertised address that cannot be resolved",
-        "nobody there",
-    ],
-)
+@pytest.mark.parametrize("what", CAUSES)
 def test_the_reason_is_the_first_and_only_line(stage: Stage, secured: SecuredKafka, what: str) -> None:
     stage.create_topic()
     properties, reason = ways(secured)[what]
@@ -157,7 +156,7 @@ def test_the_reason_is_the_first_and_only_line(stage: Stage, secured: SecuredKaf
         way.until_looked_again(4)
         assert way.recorder.told() == [CANNOT]
         (problem,) = way.problems.now
-        assert (problem.kind, problem.blocks) == ("connection", True)
+        assert (problem.kind, problem.blocks, problem.cause) == ("connection", True, CAUSES[what])
         assert reason in problem.text
         assert "alices-secret" not in problem.text
     finally:

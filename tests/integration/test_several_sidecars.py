@@ -115,7 +115,7 @@ def test_a_group_names_its_sidecars(spread: Stage, two_ways: TwoWayKafka, tmp_pa
     wait_for(lambda: len(four.partitions()) == len(six.partitions()) == 2, "two for each", 2 * PATIENCE)
     done = run("status", "--group", stage.group, config=path)
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = [line.split()[:2] for line in done.stdout.splitlines() if f"{stage.topic}/" in line]
+    rows = [line.split()[:3:2] for line in done.stdout.splitlines() if f"{stage.topic}/" in line]
     where = {True: f"127.0.0.1:{port}", False: f"[::1]:{port}"}
     assert rows == [[where[n in four.partitions()], f"{stage.topic}/{n}"] for n in range(PARTITIONS)]
     assert "owns" not in done.stdout
@@ -158,8 +158,8 @@ def test_kafka_refuses_to_name_the_members(secured: SecuredKafka, tmp_path: Path
 def test_one_table_for_both(pair: Pair) -> None:
     done = pair.cli("status")
     assert done.returncode == 0, done.stderr
-    rows = [line.split()[:3] for line in done.stdout.splitlines() if f"{pair.stage.topic}/" in line]
-    expected = [[pair.owner(n)[0].address, f"{pair.stage.topic}/{n}", "running"] for n in range(PARTITIONS)]
+    rows = [line.split()[:4] for line in done.stdout.splitlines() if f"{pair.stage.topic}/" in line]
+    expected = [[pair.owner(n)[0].address, NAME, f"{pair.stage.topic}/{n}", "running"] for n in range(PARTITIONS)]
     assert rows == expected
     done = pair.cli("status", "--json")
     assert done.returncode == 0, done.stderr

@@ -21,7 +21,7 @@ from sdk_python.protocol import admin_pb2
 from sidecar.cli import main
 from sidecar.commands import client
 from sidecar.commands.operator import COMMANDS
-from sidecar.commands.show import status_json, status_text
+from sidecar.commands.show import status_json
 from sidecar.config import Config
 
 GOOD = """
@@ -353,68 +353,6 @@ STATUS = admin_pb2.StatusResponse(
         ),
     ],
 )
-
-
-def test_status_as_text() -> None:
-    running = "running  host-1   9          -           5          12   7    4            window full for 5s"
-    halted = "halted   -        -          -           -          -    -    0            ValueError: no; "
-    halted += "fails at offset 0; kafka-sidecar resume deli/rawdeltas/1"
-    assert status_text(STATUS, 1_180_000).splitlines() == [
-        "kafka-sidecar 0.1.0, up 3m, Kafka at localhost:9092",
-        "",
-        "deli: rawdeltas in group g; connected, in the group",
-        "  process host-1, pid 7 (py 1): 1 partition, could take another",
-        "  PARTITION    STATE    PROCESS  DELIVERED  CHECKPOINT  COMMITTED  END  LAG  OUTSTANDING  NOTE",
-        f"  rawdeltas/0  {running}",
-        f"  rawdeltas/1  {halted}",
-        "",
-        "scribe: a, b in group s; not connected to Kafka, not in the group",
-        "  problem: the topic a does not exist (for 2m)",
-        "  no lambda process is connected",
-    ]
-
-
-def test_status_shows_halts_pauses_and_counters() -> None:
-    def partition(number: int, **fields: Any) -> admin_pb2.Partition:
-        return admin_pb2.Partition(topic="t", partition=number, process_id="p", **fields)
-
-    paused = admin_pb2.PARTITION_STATE_PAUSED
-    one = admin_pb2.Lambda(
-        name="deli",
-        group="g",
-        topics=["t"],
-        connected=True,
-        joined=True,
-        dead_letters=1,
-        hand_overs=2,
-        skipped_records=40,
-        processes=[
-            admin_pb2.Process(process_id="p", partitions=4, client="py 1", lambda_version="2.3", identity="billing")
-        ],
-        partitions=[
-            partition(0, state=paused, reason="migration"),
-            partition(1, state=paused, reason="slow down", resumes_at_ms=1_012_000),
-            partition(2, state=admin_pb2.PARTITION_STATE_RUNNING, stalled_since_ms=640_000, outstanding=7),
-            partition(3, skipped_records=30, skipping=["t/a"], skipping_count=1),
-            partition(4, skipped_records=10, skipping=[f"t/{name}" for name in "abcdefghij"], skipping_count=12),
-        ],
-    )
-    shown = status_text(admin_pb2.StatusResponse(lambdas=[one]), 1_000_000).splitlines()[2:]
-    assert shown[0] == "deli: t in group g; connected, in the group; 1 dead letter; 2 hand-overs; 40 skipped records"
-    assert shown[1] == "  process p (py 1), lambda version 2.3, as billing: 4 partitions"
-    latest = ", ".join(f"t/{name}" for name in "jihgfedcba")
-    assert [(*line.split()[:2], line.split("  ")[-1]) for line in shown[3:]] == [
-        ("t/0", "paused", "migration; kafka-sidecar resume deli/t/0"),
-        ("t/1", "paused", "slow down; goes on by itself in 12s"),
-        ("t/2", "running", "no checkpoint for 6m, 7 unacknowledged"),
-        ("t/3", "unspecified", "skips 1 corrupt document (t/a), 30 records so far"),
-        ("t/4", "unspecified", f"skips 12 corrupt documents (the latest: {latest}), 10 records so far"),
-    ]
-    as_json = json.loads(status_json(admin_pb2.StatusResponse(lambdas=[one])))["lambdas"][0]
-    assert as_json["skipped_records"] == 40
-    skips = [(p["skipped_records"], p["skipping"], p["skipping_count"]) for p in as_json["partitions"]]
-    assert skips[2:4] == [(0, [], 0), (30, ["t/a"], 1)]
-    assert '"lambda_version": "2.3"' in status_json(admin_pb2.StatusResponse(lambdas=[one]))
 
 
 def test_numbers_are_numbers_in_every_part_of_the_json() -> None:

@@ -1,4 +1,4 @@
-"""The status of several sidecars as one: text for people, or JSON. Pure."""
+"""The status of several sidecars as one: as JSON, and what nobody owns. Pure."""
 
 from __future__ import annotations
 
@@ -14,35 +14,6 @@ from sidecar.visible import visible
 
 TopicPartition = tuple[str, int]
 """A topic, and the number of one of its partitions."""
-
-
-def merged_text(answers: Sequence[Answer], now_ms: int, members: Sequence[Member] = ()) -> str:
-    """Who answers; for each lambda a table with the partitions of all sidecars, and the partitions that nobody owns.
-
-    Args:
-        answers: of all sidecars that were asked.
-        now_ms: the time, in milliseconds since the Unix epoch, for "since when".
-        members: of the group by which the sidecars were found.
-    """
-    shown = [
-        one._replace(status=show.all_visible(one.status)) if isinstance(one, Answered) else one for one in answers
-    ]
-    lines = [
-        f"{one.sidecar.address}: {show.sidecar_line(one.status, now_ms)}"
-        if isinstance(one, Answered)
-        else f"problem: {one.reason}"
-        for one in shown
-    ]
-    nobody = (
-        "nobody owns" if all(isinstance(one, Answered) for one in answers) else "none of those that answered owns"
-    )
-    for hosted in by_lambda(shown).values():
-        lines += ["", *_lambda(hosted, now_ms)]
-        free = unowned(hosted)
-        if free:
-            lines.append(f"  {nobody} {_ranges(free)}")
-            lines += (f"  {line}" for line in _held_elsewhere(free, members))
-    return "\n".join(lines)
 
 
 def merged_json(answers: Sequence[Answer]) -> str:
@@ -78,6 +49,23 @@ def by_lambda(answers: Sequence[Answer]) -> dict[tuple[str, str], list[Hosted]]:
             for hosted in one.status.lambdas:
                 found.setdefault((hosted.name, hosted.group), []).append((one.sidecar.address, hosted))
     return found
+
+
+def unowned_lines(answers: Sequence[Answer], members: Sequence[Member]) -> Iterator[str]:
+    """For each lambda a line about the partitions that none of its sidecars owns, and about who has them instead.
+
+    Args:
+        answers: of all sidecars that were asked.
+        members: of the group by which the sidecars were found.
+    """
+    nobody = (
+        "nobody owns" if all(isinstance(one, Answered) for one in answers) else "none of those that answered owns"
+    )
+    for (name, _), hosted in by_lambda(answers).items():
+        free = unowned(hosted)
+        if free:
+            yield f"{name}: {nobody} {_ranges(free)}"
+            yield from (f"  {line}" for line in _held_elsewhere(free, members))
 
 
 def unowned(hosted: Sequence[Hosted]) -> list[TopicPartition]:
@@ -118,16 +106,3 @@ def _ranges(partitions: Sequence[TopicPartition]) -> str:
         else:
             runs.append((topic, number, number))
     return ", ".join(f"{t}/{first}" if first == last else f"{t}/{first}-{last}" for t, first, last in runs)
-
-
-def _lambda(hosted: Sequence[Hosted], now_ms: int) -> Iterator[str]:
-    for address, one in hosted:
-        yield from show.lambda_lines(one, now_ms, f" at {address}")
-    owned = [
-        ((partition.topic, partition.partition), (address, *row))
-        for address, one in hosted
-        for partition, row in zip(one.partitions, show.partition_rows(one, now_ms), strict=True)
-    ]
-    if owned:
-        rows = [row for _, row in sorted(owned)]
-        yield from (f"  {line}" for line in show.aligned([("SIDECAR", *show.COLUMNS), *rows]))

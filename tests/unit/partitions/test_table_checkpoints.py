@@ -193,6 +193,10 @@ def test_handled_is_kept_for_operators() -> None:
     lab.send(0, 9)
     lab.table.streams.checkpoint(lease, Progress(handled=7), lab.now)
     assert (lab.partition().offsets.handled, lab.partition().offsets.resume_at) == (7, 0)
+    moved_at = lab.now
+    lab.now += 5
+    lab.table.streams.checkpoint(lease, Progress(handled=7), lab.now)
+    assert lab.partition().offsets.handled_at == moved_at, "the same offset again is no move"
 
 
 def test_settling_moves_past_offsets_without_records_and_never_back() -> None:

@@ -61,6 +61,7 @@ EVERYTHING = PartitionStatus(
     waits_for=WaitsFor.RESUME,
     next_retry=8.0,
     progress_at=9.0,
+    handled_at=10.0,
 )
 
 
@@ -147,7 +148,7 @@ def test_every_field_of_a_partition_is_carried() -> None:
     )
     assert (partition.state_since_ms, partition.lease_since_ms) == (1_004_000, 1_005_000)
     assert (partition.oldest_outstanding_ms, partition.next_retry_at_ms) == (1_006_000, 1_008_000)
-    assert partition.progress_at_ms == 1_009_000
+    assert (partition.progress_at_ms, partition.handled_at_ms) == (1_009_000, 1_010_000)
     assert (partition.outstanding_bytes, partition.waiting_bytes) == (700, 800)
     assert (partition.sent_per_second, partition.done_per_second) == (9.5, 8.5)
     assert partition.waits_for == admin_pb2.WAITS_FOR_RESUME
