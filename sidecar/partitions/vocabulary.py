@@ -20,9 +20,9 @@ Lease = str
 Level = Literal["debug", "info", "warning", "error"]
 """The log level of a report."""
 
-RefusalKind = Literal["unknown", "state", "range", "kafka"]
-"""Why an order is refused: the partition is not assigned to us, its state does not allow the order, the log does not
-have the offset, Kafka does not answer."""
+RefusalKind = Literal["argument", "unknown", "state", "range", "kafka"]
+"""Why an order is refused: it makes no sense, the partition is not assigned to us, its state does not allow the
+order, the log does not have the offset, Kafka does not answer."""
 
 
 class TopicPartition(NamedTuple):
