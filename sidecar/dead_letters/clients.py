@@ -38,16 +38,17 @@ class DeadLettersError(Exception):
 
 
 class Cluster:
-    """The Kafka cluster of a config, as a command on an operator's machine reaches it."""
+    """The Kafka cluster of a config, as a command on an operator's machine, or the sidecar's page, reaches it."""
 
-    def __init__(self, config: Config) -> None:
-        """Raises ``DeadLettersError`` when only the sidecar itself knows where its embedded broker is."""
+    def __init__(self, config: Config, embedded_at: str | None = None) -> None:
+        """``embedded_at``: where the embedded broker listens, if the caller has started it. Raises
+        ``DeadLettersError`` when only the sidecar itself knows that."""
         self._kafka: Mapping[str, str] = config.kafka
         servers = config.kafka["bootstrap.servers"]
         self.embedded = is_embedded(servers)
         """Whether it is the embedded broker, which has no transactions and cannot delete records."""
-        self._bootstrap: str | None = None
-        if self.embedded:
+        self._bootstrap = embedded_at
+        if self.embedded and embedded_at is None:
             port = embedded_port(servers)
             if port is None:
                 raise DeadLettersError(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from sidecar.dead_letters.contents import Contents
-from sidecar.dead_letters.letter import Letter
+from sidecar.dead_letters.letter import Letter, instant
 
 
 @dataclass(slots=True)
@@ -51,3 +52,21 @@ def grouped(contents: Contents, letters: Iterable[Letter]) -> list[Group]:
         if letter.last_ms > group.newest.last_ms:
             group.newest = letter
     return sorted(groups.values(), key=lambda group: (group.topic, -group.last_ms, group.fingerprint))
+
+
+def group_document(group: Group) -> dict[str, Any]:
+    """A group, for JSON."""
+    return {
+        "topic": group.topic,
+        "fingerprint": group.fingerprint,
+        "letters": group.letters,
+        "open": group.open,
+        "first": instant(group.first_ms),
+        "last": instant(group.last_ms),
+        "lambdas": sorted(group.lambdas),
+        "sources": sorted(group.sources),
+        "newest": str(group.newest.place),
+        "type": group.newest.type,
+        "code": group.newest.code,
+        "message": group.newest.message,
+    }

@@ -14,9 +14,9 @@ from sidecar.commands.dead_letters.session import Session, Wanted, progress, ses
 from sidecar.commands.say import say
 from sidecar.dead_letters.contents import Contents
 from sidecar.dead_letters.exported import document
-from sidecar.dead_letters.groups import Group, grouped
+from sidecar.dead_letters.groups import group_document, grouped
 from sidecar.dead_letters.history import failure
-from sidecar.dead_letters.letter import Letter, Stored, instant
+from sidecar.dead_letters.letter import Letter, Stored
 from sidecar.dead_letters.plain import json_text
 
 _AT_ONCE = 200
@@ -53,7 +53,7 @@ def list_(path: Path, wanted: Wanted, each: bool, only_open: bool, as_json: bool
         say(json_text({"letters": rows}, indent=2) if as_json else render.letters_text(letters, contents))
         return
     groups = grouped(contents, letters)
-    shown = {"groups": [*map(_group, groups)]}
+    shown = {"groups": [*map(group_document, groups)]}
     say(json_text(shown, indent=2) if as_json else render.groups_text(groups, contents))
 
 
@@ -141,21 +141,4 @@ def _row(letter: Letter, contents: Contents) -> dict[str, Any]:
         "fingerprint": letter.fingerprint,
         "replayed": not contents.is_open(letter),
         **failure(letter),
-    }
-
-
-def _group(group: Group) -> dict[str, Any]:
-    return {
-        "topic": group.topic,
-        "fingerprint": group.fingerprint,
-        "letters": group.letters,
-        "open": group.open,
-        "first": instant(group.first_ms),
-        "last": instant(group.last_ms),
-        "lambdas": sorted(group.lambdas),
-        "sources": sorted(group.sources),
-        "newest": str(group.newest.place),
-        "type": group.newest.type,
-        "code": group.newest.code,
-        "message": group.newest.message,
     }
