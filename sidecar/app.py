@@ -30,6 +30,7 @@ from sidecar.logs import get_logger
 from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
 from sidecar.operate.http import OperateServer
+from sidecar.operate.page.page import Page
 from sidecar.producing.lambda_producer import LambdaProducer
 from sidecar.server.admin import Admin
 from sidecar.server.lambda_host import LambdaHost
@@ -90,6 +91,7 @@ class _App:
         self._server: Server | None = None
         self._host: LambdaHost | None = None
         self._operate: OperateServer | None = None
+        self._page: Page | None = None
         self._supervisors: dict[str, Supervisor] = {}
         self._watch: TopicWatch | None = None
         self._tasks = Tasks(self._task_died)
@@ -133,14 +135,20 @@ class _App:
             config_hash=hash_of(config),
             draining=self._stop.is_set,
         )
-        self._server = Server(config.server, self._host, Admin(hosted, snapshots))
+        admin = Admin(hosted, snapshots)
+        self._server = Server(config.server, self._host, admin)
         await self._server.start()
         _log.info("listening for lambdas", address=self._server.address, lambdas=sorted(hosted))
         if config.operate is not None:
+            self._page = Page(config, admin, lambda _: [], bootstrap)
             self._operate = OperateServer(
-                config.operate.endpoint, snapshots.take, partition_metrics=config.operate.partition_metrics
+                config.operate.endpoint,
+                snapshots.take,
+                self._page.routes,
+                partition_metrics=config.operate.partition_metrics,
             )
             await self._operate.start(self._tasks.spawn)
+            self._page.start(self._tasks.spawn)
             _log.info("listening for operators", address=f"http://{self._operate.address}")
         self._renewing = self._tasks.spawn(self._server.renewals.watch(), name="the look at changed files")
         tuning.tune()
@@ -180,6 +188,8 @@ class _App:
         if self._watch is not None:
             self._watch.stop()
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors.values()))
+        if self._page is not None:
+            await self._page.stop()
         if self._operate is not None:
             await self._operate.stop()
         await asyncio.gather(*(lambda_producer.stop(WRITE_TIMEOUT_S) for lambda_producer in self._lambda_producers))

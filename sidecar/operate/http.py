@@ -1,11 +1,11 @@
-"""The operator's HTTP endpoint: `/metrics`, `/healthz`, `/readyz`.
+"""The operator's HTTP endpoint: `/metrics`, `/healthz`, `/readyz`, and the routes of the page.
 
 uvicorn and Starlette serve it on the event loop. Each request asks the consumer threads for their status.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from sidecar.config.address import Endpoint
 from sidecar.logs import get_logger
@@ -45,12 +45,15 @@ class OperateServer:
         self,
         endpoint: Endpoint,
         snapshot: Callable[[], Awaitable[SidecarStatus]],
+        page: Sequence[BaseRoute] = (),
         *,
         partition_metrics: bool = True,
     ) -> None:
-        """``snapshot`` is awaited for each request. ``partition_metrics``: metrics of each partition are shown."""
+        """``snapshot`` is awaited for each request. ``page``: the routes of the page. ``partition_metrics``: metrics of
+        each partition are shown."""
         self._endpoint = endpoint
         self._ask = snapshot
+        self._page = page
         self._partition_metrics = partition_metrics
         self.address = str(endpoint)
         """Where it listens, as `host:port`; with port 0 the real port is known after ``start``."""
@@ -96,6 +99,7 @@ class OperateServer:
             Route("/metrics", self._metrics),
             Route("/healthz", self._health),
             Route("/readyz", self._health),
+            *self._page,
         ]
         middleware = [Middleware(HostCheck, endpoint=self._endpoint)]
         app = Starlette(
@@ -156,7 +160,7 @@ class _Server(uvicorn.Server):
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     get_logger(__name__).debug("request refused", path=request.url.path, status=error.status_code)
-    text = "try /metrics, /healthz or /readyz" if error.status_code == 404 else error.detail
+    text = "try /, /metrics, /healthz or /readyz" if error.status_code == 404 else error.detail
     return PlainTextResponse(f"{text}\n", error.status_code, headers=error.headers)
 
 

@@ -135,7 +135,7 @@ async def test_halted_partitions_are_shown_and_no_reason_to_restart(path: str) -
 @pytest.mark.parametrize("path", ["/", "/metric", "/healthz/", "/metrics/x"])
 async def test_other_paths(path: str) -> None:
     async with running() as operator:
-        assert await operator.get(path) == (404, "try /metrics, /healthz or /readyz\n")
+        assert await operator.get(path) == (404, "try /, /metrics, /healthz or /readyz\n")
 
 
 @pytest.mark.parametrize("wanted", [True, False])

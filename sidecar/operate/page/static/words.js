@@ -1,0 +1,94 @@
+// What states are called, and how numbers and times are written.
+
+const number = new Intl.NumberFormat("en");
+
+export const count = (value) => number.format(value);
+
+export const many = (value, one, several) => `${count(value)} ${value === 1 ? one : several}`;
+
+export function rate(value) {
+  if (!value) return "0";
+  return value < 10 ? value.toFixed(1) : count(Math.round(value));
+}
+
+export function bytes(value) {
+  if (value < 1024) return many(value, "byte", "bytes");
+  return value < 1024 * 1024 ? `${count(Math.round(value / 1024))} KiB` : `${(value / 1048576).toFixed(1)} MiB`;
+}
+
+export function ago(milliseconds) {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000));
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 172800) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86400)} d`;
+}
+
+export const clock = (milliseconds) => new Date(milliseconds).toLocaleTimeString("en-GB");
+
+export function moment(milliseconds) {
+  const date = new Date(milliseconds);
+  return `${date.toLocaleDateString("en-CA")} ${date.toLocaleTimeString("en-GB")}`;
+}
+
+export const lag = (one) =>
+  one.end === undefined || one.committed === undefined ? null : Math.max(0, one.end - one.committed);
+
+export const nameOf = (one) => `${one.topic}/${one.partition ?? 0}`;
+
+// The state of a partition as one word of ours, its sign, and how urgent it is: 0 needs a person.
+const STATES = {
+  halted: ["■", 0],
+  stalled: ["▲", 0],
+  "backing off": ["↻", 1],
+  paused: ["‖", 2],
+  blocked: ["▲", 2],
+  resolving: ["…", 3],
+  draining: ["↓", 3],
+  starting: ["↑", 3],
+  waiting: ["○", 3],
+  running: ["●", 4],
+};
+
+export function stateOf(one) {
+  const state = (one.state ?? "unknown").replace("PARTITION_STATE_", "").toLowerCase().replaceAll("_", " ");
+  if (state !== "running") return state;
+  if (one.stalled_since_ms !== undefined) return "stalled";
+  return one.blocked_since_ms === undefined ? "running" : "blocked";
+}
+
+export const signOf = (state) => (STATES[state] ?? ["?"])[0];
+
+export const urgencyOf = (one) => (STATES[stateOf(one)] ?? ["", 3])[1];
+
+const WAITS = {
+  RECORDS: "Nothing to do: all that Kafka has is processed.",
+  FETCH: "Kafka has records that this sidecar has not fetched yet.",
+  PROCESS: "It waits for a lambda process that can take a partition.",
+  READY: "Its lambda is being created.",
+  LAMBDA: "Its lambda works on records, and could get more.",
+  CHECKPOINT: "Its window is full: it gets no more records until its lambda checkpoints.",
+  RETRY: "It failed, and will be tried again.",
+  RESUME: "It stands still until somebody resumes it.",
+  PAUSE: "Its lambda has paused it.",
+  DRAIN: "Its lambda finishes what it has, and gives it back.",
+  OFFSET: "The sidecar asks Kafka where to start.",
+  LEADER: "It waits for a broker that leads it.",
+  DEAD_LETTER: "A dead letter is being written.",
+};
+
+export const waitsFor = (one) => WAITS[(one.waits_for ?? "").replace("WAITS_FOR_", "")] ?? "";
+
+// What a row says beside its state, in one line.
+export function noteOf(one, now) {
+  const notes = [];
+  if (one.reason) notes.push(one.reason);
+  if (one.failing_offset !== undefined) notes.push(`fails at offset ${one.failing_offset}`);
+  if (one.stalled_since_ms) notes.push(`no checkpoint for ${ago(now - one.stalled_since_ms)}`);
+  else if (one.blocked_since_ms) notes.push(`window full for ${ago(now - one.blocked_since_ms)}`);
+  if (one.resumes_at_ms) notes.push(`goes on by itself in ${ago(one.resumes_at_ms - now)}`);
+  if (one.next_retry_at_ms) notes.push(`tried again in ${ago(one.next_retry_at_ms - now)}`);
+  if (one.attempt > 1) notes.push(`attempt ${one.attempt}`);
+  if (one.skipping_count) notes.push(`skips ${many(one.skipping_count, "corrupt document", "corrupt documents")}`);
+  return notes.join("; ");
+}

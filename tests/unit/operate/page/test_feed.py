@@ -1,0 +1,147 @@
+"""One look for all who watch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from sdk_python.protocol import admin_pb2 as pb
+from sidecar.mail.boxes import GoneError
+from sidecar.operate.page import feed as module
+from sidecar.operate.page.feed import Event, Feed
+from sidecar.operate.page.refusal import Refusal
+from tests.unit.waiting import until
+
+
+class Asked:
+    """The sidecar, as the feed asks it."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.error: Exception | None = None
+        self.feed = Feed(self._ask, lambda _: [{"cause": "halted"}], lambda: {"actions": {"possible": True}})
+
+    async def _ask(self) -> pb.StatusResponse:
+        self.looks += 1
+        if self.error is not None:
+            raise self.error
+        return pb.StatusResponse(version=str(self.looks), lambdas=[pb.Lambda(name="deli")])
+
+
+@pytest.fixture
+async def asked() -> AsyncIterator[Asked]:
+    one = Asked()
+    running = asyncio.create_task(one.feed.run())
+    yield one
+    await one.feed.close()
+    await running
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at every turn."""
+    monkeypatch.setattr(module, "SHORTEST_S", 0.001)
+    monkeypatch.setattr(module, "_FRESH_S", 0.0)
+
+
+async def read(events: AsyncIterator[Event], name: str) -> Any:
+    """The next event of this name."""
+    async for one, body in events:
+        if one == name:
+            return json.loads(body)
+    raise AssertionError("the events have ended")
+
+
+async def test_a_watcher_hears_the_state_and_the_history_at_once(asked: Asked) -> None:
+    async with aclosing(asked.feed.events()) as events:
+        state = await read(events, "status")
+        assert state["status"]["lambdas"] == [{"name": "deli"}]
+        assert state["findings"] == [{"cause": "halted"}]
+        assert state["actions"] == {"possible": True}
+        assert state["now_ms"] > 0
+        history = await read(events, "history")
+        assert [*history["lambdas"]] == ["deli"]
+
+
+async def test_many_watchers_and_requests_share_one_look(asked: Asked) -> None:
+    async with asyncio.TaskGroup() as group:
+        for _ in range(10):
+            group.create_task(asked.feed.latest())
+
+        async def watch() -> None:
+            async with aclosing(asked.feed.events()) as events:
+                await read(events, "status")
+
+        for _ in range(10):
+            group.create_task(watch())
+    assert asked.looks <= 2
+
+
+@pytest.fixture
+def sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample of the history at every look."""
+    monkeypatch.setattr(module, "INTERVAL_S", 0.001)
+
+
+async def test_nobody_watches_so_nothing_is_made(quick: None, sampled: None, asked: Asked) -> None:
+    await until(lambda: asked.looks > 3, "looks for the history")
+    assert asked.feed._latest == {}
+    async with aclosing(asked.feed.events()) as events:
+        await read(events, "status")
+        assert len((await read(events, "history"))["lambdas"]["deli"]) > 3, "it was kept meanwhile"
+
+
+async def test_a_slow_watcher_misses_what_was_in_between(quick: None, asked: Asked) -> None:
+    async with aclosing(asked.feed.events()) as events:
+        first = await read(events, "status")
+        before = asked.looks
+        await until(lambda: asked.looks > before + 5)
+        second = await read(events, "status")
+    assert int(second["status"]["version"]) > int(first["status"]["version"]) + 4
+
+
+@pytest.mark.parametrize("error", [GoneError("the sidecar is stopping"), TimeoutError()])
+async def test_a_sidecar_that_does_not_answer(quick: None, asked: Asked, error: Exception) -> None:
+    async with aclosing(asked.feed.events()) as events:
+        await read(events, "status")
+        asked.error = error
+        silent = await read(events, "silent")
+        assert silent == {"error": str(error) or "a consumer thread did not answer within 5 s"}
+        with pytest.raises(Refusal, match=silent["error"]):
+            await asked.feed.latest()
+        asked.error = None
+        await read(events, "status")
+        assert json.loads(await asked.feed.latest())["findings"] == [{"cause": "halted"}]
+
+
+async def test_watchers_are_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WATCHERS", 1)
+    asked.feed.check_room()
+    async with aclosing(asked.feed.events()) as events:
+        await read(events, "status")
+        with pytest.raises(Refusal, match="1 pages of this sidecar are open already"):
+            asked.feed.check_room()
+    asked.feed.check_room()
+
+
+async def test_closing_ends_all_events(asked: Asked) -> None:
+    async def watch() -> int:
+        return len([event async for event in asked.feed.events()])
+
+    watching = [asyncio.create_task(watch()) for _ in range(3)]
+    await until(lambda: asked.feed._watchers == 3)
+    await asked.feed.close()
+    assert all(await asyncio.gather(*watching))
+    assert asked.feed._watchers == 0
+
+
+async def test_looks_are_rarer_with_many_partitions(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with aclosing(asked.feed.events()) as events:
+        await read(events, "status")
+        monkeypatch.setattr(asked.feed, "_partitions", 5_000)
+        assert asked.feed._interval() == 5.0
