@@ -25,7 +25,7 @@ RECORD ?=
 # The newest Python that is supported. The unit tests run on it in an environment of their own.
 NEWEST ?= 3.13
 
-.PHONY: help demo pipeline sdks clients conformance test unit unit-newest integration tools wheels lint types chaos soak evening benchmark benchmark-peers compare-deli proto operate-docs sbom lock clean
+.PHONY: help demo pipeline sdks clients conformance test unit unit-newest integration browser screenshot tools wheels lint types chaos soak evening benchmark benchmark-peers compare-deli proto operate-docs sbom lock clean
 # Tiers follow each other: two at a time would take the time from each other's tests.
 .NOTPARALLEL:
 
@@ -54,6 +54,12 @@ wheels: $(VENV)/ready  ## both distributions: built, and installed where nothing
 integration: tools  ## the behaviour suite over the embedded broker and real Kafka: some ten minutes
 	$(PYTEST) $(BESIDE) -m "not alone" tests/integration; first=$$?; \
 	$(PYTEST) -m alone tests/integration && exit $$first
+
+browser: tools  ## the page at / in a real browser: clicks, keyboard, axe in both themes, phones (chromium)
+	$(PYTEST) tests/browser
+
+screenshot: $(VENV)/ready  ## docs/page.png, the README's picture of the page, from a run of two minutes (chromium)
+	$(BIN)/python -m tests.browser.screenshot
 
 tools: $(VENV)/ready  ## fetch and build what the integration tests run on (Kafka, FerretDB), once
 	@$(BIN)/python -m tests.servers.prepare

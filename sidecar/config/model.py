@@ -120,11 +120,11 @@ class ServerConfig(Section):
 
 
 class OperateConfig(Section):
-    """The operator's HTTP endpoint: /metrics, /healthz, /readyz."""
+    """The operator's HTTP endpoint: the page at /, /metrics, /healthz, /readyz."""
 
     listen: Annotated[str, AfterValidator(_listen_tcp)] = DEFAULT_OPERATE
-    """`host:port` or `[ipv6]:port`. Default 127.0.0.1:8080. Port 0: any free one, it is logged. There is no
-    authentication."""
+    """`host:port` or `[ipv6]:port`. Default 127.0.0.1:8080. Port 0: any free one, it is logged. What can
+    be read there needs no token; what the page can do needs `server.admin_token`."""
 
     insecure: bool = False
     """Whether to listen beyond loopback. Default false: refused, since everybody who reaches the address can read

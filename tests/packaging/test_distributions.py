@@ -11,8 +11,9 @@ VERSION = (ROOT / "sdk_python" / "VERSION").read_text().strip()
 
 
 def tracked(folder: str) -> set[str]:
-    """The files of a package that are installed."""
+    """The files of a package that are installed: code, and the page."""
     found = [path for suffix in ("py", "pyi", "typed") for path in (ROOT / folder).rglob(f"*.{suffix}")]
+    found += (ROOT / folder).glob("operate/page/static/*")
     names = {str(path.relative_to(ROOT)) for path in found}
     return {name for name in names if not name.startswith("sdk_python/build/")}
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
+from hashlib import blake2b
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from sdk_python.protocol import admin_pb2 as pb
 from sidecar.redact import masked
 from sidecar.visible import visible
 
@@ -18,9 +21,16 @@ MAX_REASON_CHARACTERS = 200
 
 _REASONS = frozenset({"kafka_sidecar.admin.v1.Partition.reason", "kafka_sidecar.admin.v1.Failure.text"})
 
+_KEY = secrets.token_bytes(16)
+
 
 def clean(message: Message) -> None:
-    """Make every text of a message fit to be shown: in one line, of a bounded length, passwords in URLs masked."""
+    """Make every text of a message fit to be shown: in one line, of a bounded length, passwords in URLs masked.
+
+    The id of a process becomes another one, since who knows a process's id can speak to the sidecar in its name.
+    """
+    if isinstance(message, pb.Process) and message.instance == message.process_id:
+        message.instance = ""  # the sidecar knows no other name of it
     for field, value in message.ListFields():
         if field.message_type is not None:
             for inner in value if field.is_repeated else [value]:
@@ -28,6 +38,8 @@ def clean(message: Message) -> None:
         elif field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
             if field.is_repeated:
                 value[:] = [shown(text) for text in value]
+            elif field.name == "process_id":
+                setattr(message, field.name, blake2b(value.encode(), digest_size=6, key=_KEY).hexdigest())
             else:
                 limit = MAX_REASON_CHARACTERS if field.full_name in _REASONS else MAX_CHARACTERS
                 setattr(message, field.name, shown(value, limit))

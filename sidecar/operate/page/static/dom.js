@@ -31,7 +31,12 @@ export function show(node, shown) {
 // key is there, so that focus and open details survive. `create(item)` makes an element; `update(element, item)` is
 // called for each.
 export function keep(parent, items, keyOf, create, update) {
+  const active = parent.contains(document.activeElement) ? document.activeElement : null;
   const before = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  const keys = new Set(items.map(keyOf));
+  for (const [key, child] of before) {
+    if (!keys.has(key)) child.remove();
+  }
   let next = parent.firstElementChild;
   for (const item of items) {
     const key = keyOf(item);
@@ -40,10 +45,15 @@ export function keep(parent, items, keyOf, create, update) {
       child = create(item);
       child.dataset.key = key;
     }
-    before.delete(key);
     update(child, item);
     if (child === next) next = next.nextElementSibling;
     else parent.insertBefore(child, next);
   }
-  for (const child of before.values()) child.remove();
+  if (active !== null && document.activeElement !== active) refocus(active, parent);
+}
+
+// An element that is moved or removed loses the focus. Somebody who uses a keyboard must not have to start anew.
+function refocus(active, parent) {
+  const next = active.isConnected ? active : parent.querySelector("button");
+  next?.focus({ preventScroll: true });
 }

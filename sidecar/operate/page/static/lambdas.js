@@ -46,7 +46,7 @@ function sectionOf(first, opened) {
   const what = make("p", { class: "quiet" });
   const problems = make("ul", { class: "problems" });
   const counters = make("p", { class: "counters" });
-  const behind = chart(`${id}-lag`, "Lag", [{ column: "lag", label: "now", style: "area" }], count);
+  const behind = chart(`${id}-lag`, "Lag", [{ column: "lag", label: "records", style: "area" }], count);
   const lines = [
     { column: "sent", label: "sent", style: "line" },
     { column: "done", label: "done", style: "dashed" },

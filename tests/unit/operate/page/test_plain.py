@@ -57,3 +57,16 @@ def test_a_password_is_masked_though_the_text_is_cut_within_it() -> None:
     partition = pb.Partition(reason="x" * (MAX_REASON_CHARACTERS - 15) + url)
     clean(partition)
     assert "very" not in partition.reason
+
+
+def test_the_id_of_a_process_stays_between_it_and_the_sidecar() -> None:
+    """Who knows it can speak in the process's name."""
+    nameless = pb.Process(process_id="secret-2", instance="secret-2")
+    one = pb.Lambda(
+        processes=[pb.Process(process_id="secret-1", instance="billing-1"), nameless],
+        partitions=[pb.Partition(process_id="secret-2")],
+    )
+    clean(one)
+    assert "secret" not in str(one)
+    assert one.processes[0].instance == "billing-1"
+    assert one.partitions[0].process_id == one.processes[1].process_id != one.processes[0].process_id
