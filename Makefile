@@ -58,7 +58,7 @@ integration: tools  ## the behaviour suite over the embedded broker and real Kaf
 browser: tools  ## the page at / in a real browser: clicks, keyboard, axe in both themes, phones (chromium)
 	$(PYTEST) tests/browser
 
-screenshot: $(VENV)/ready  ## docs/page.png, the README's picture of the page, from a run of two minutes (chromium)
+screenshot: $(VENV)/ready  ## docs/page*.png, the documents' pictures of the page, from a run of two minutes (chromium)
 	$(BIN)/python -m tests.browser.screenshot
 
 tools: $(VENV)/ready  ## fetch and build what the integration tests run on (Kafka, FerretDB), once

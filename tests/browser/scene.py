@@ -40,7 +40,7 @@ class Scene:
         self.programs: list[Program] = [self.sidecar]
         line = self.sidecar.wait_for_log("listening for operators")
         self.url = str(line["address"])
-        for name in ("billing", "shipping", "audit"):
+        for name in ("billing", "shipping", "statistics"):
             self.serve(name)
 
     def _config(self, folder: Path, server: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,13 +55,13 @@ class Scene:
             "lambdas": {
                 "billing": of("orders", "billing", on_critical="dead-letter"),
                 "shipping": of("parcels", "shipping", stall_after="2s", window={"messages": 200}),
-                "audit": of("orders", "audit"),
+                "statistics": of("orders", "statistics"),
             },
         }
 
     def serve(self, name: str, label: str = "") -> Program:
         """Start a process of a lambda."""
-        plugin = "tests.browser.auditor" if name == "audit" else "tests.browser.shop"
+        plugin = "tests.browser.statistics" if name == "statistics" else "tests.browser.shop"
         command = [sys.executable, "-m", "sdk_python.serve", name, plugin]
         program = Program(label or name, [*command, "--address", self.sidecar.address])
         self.programs.append(program)
@@ -144,7 +144,7 @@ class Scene:
 
     def wait_until_running(self) -> None:
         """Wait until all partitions of all lambdas run."""
-        for name, topic in (("billing", "orders"), ("shipping", "parcels"), ("audit", "orders")):
+        for name, topic in (("billing", "orders"), ("shipping", "parcels"), ("statistics", "orders")):
             for number in range(PARTITIONS[topic]):
                 self.wait_for("running", name, topic, number)
 

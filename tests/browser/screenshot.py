@@ -1,4 +1,4 @@
-"""Makes the README's picture of the page from a real run: ``python -m tests.browser.screenshot``."""
+"""Makes the documents' pictures of the page from a real run: ``python -m tests.browser.screenshot``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main() -> None:
     """Run the shop for a while, and make the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=90, help="how long the run takes before the picture")
-    parser.add_argument("--all", type=Path, metavar="FOLDER", help="both themes, a phone and the drawer, into FOLDER")
+    parser.add_argument("--all", type=Path, metavar="FOLDER", help="instead: all views, in both themes, into FOLDER")
     chosen = parser.parse_args()
     missing = missing_requirements()
     if missing:
@@ -37,7 +37,7 @@ def main() -> None:
                 time.sleep(chosen.seconds / 2)
                 with chromium() as browser:
                     if chosen.all is None:
-                        picture(browser, scene, ROOT / "docs" / "page.png")
+                        picture(browser, scene, ROOT / "docs")
                     else:
                         pictures(browser, scene, chosen.all)
         finally:
@@ -58,10 +58,16 @@ def pictures(browser: Browser, scene: Scene, folder: Path) -> None:
             page.close()
 
 
-def picture(browser: Browser, scene: Scene, path: Path) -> None:
-    """The README's."""
+def picture(browser: Browser, scene: Scene, folder: Path) -> None:
+    """Those of the documents: the page down to the lambda with troubles, and a partition in the drawer."""
     page = opened(browser, scene, "light", WIDE)
-    page.screenshot(path=path, full_page=True)
+    box = page.get_by_role("region", name="shipping", exact=True).bounding_box()
+    assert box is not None
+    clip = {"x": 0, "y": 0, "width": WIDE[0], "height": box["y"] + box["height"] + 16}
+    page.screenshot(path=folder / "page.png", full_page=True, clip=clip)  # type: ignore[arg-type]
+    page = opened(browser, scene, "dark", (WIDE[0], 760))
+    page.get_by_role("button", name=f"{scene.prefix}parcels/1", exact=True).click()
+    page.screenshot(path=folder / "page-drawer.png")
 
 
 def opened(browser: Browser, scene: Scene, theme: str, size: tuple[int, int]) -> Page:

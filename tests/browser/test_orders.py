@@ -66,23 +66,23 @@ def skip_it(scene: Scene, opened: Open, offset: int) -> None:
 
 def test_pause_and_resume(scene: Scene, opened: Open) -> None:
     page = opened(scene.url)
-    drawer = open_row(page, scene, "audit", "orders", 2)
+    drawer = open_row(page, scene, "statistics", "orders", 2)
     drawer.get_by_role("button", name="Pause").click()
     confirm(page).get_by_label("Reason").fill("<b>stock</b> taking")
     confirm(page).get_by_role("button", name="Pause").click()
     expect(drawer.get_by_role("status")).to_contain_text("It stands still.")
     expect(drawer).to_contain_text("<b>stock</b> taking")
-    said = scene.wait_for("paused", "audit", "orders", 2)
+    said = scene.wait_for("paused", "statistics", "orders", 2)
     assert said["reason"] == "<b>stock</b> taking"
     drawer.get_by_role("button", name="Resume").click()
     confirm(page).get_by_role("button", name="Resume").click()
     expect(drawer.get_by_role("status")).to_contain_text("It goes on from offset")
-    scene.wait_for("running", "audit", "orders", 2)
+    scene.wait_for("running", "statistics", "orders", 2)
 
 
 def test_no_is_no(scene: Scene, opened: Open) -> None:
     page = opened(scene.url)
-    drawer = open_row(page, scene, "audit", "orders", 1)
+    drawer = open_row(page, scene, "statistics", "orders", 1)
     drawer.get_by_role("button", name="Pause").click()
     confirm(page).get_by_role("button", name="Cancel").click()
     drawer.get_by_role("button", name="Pause").click()
@@ -90,14 +90,14 @@ def test_no_is_no(scene: Scene, opened: Open) -> None:
     expect(confirm(page)).to_be_hidden()
     expect(drawer).to_be_visible()
     assert not scene.sidecar.log("an order was given on the page", order="pause", partition=1)
-    assert scene.state("audit", "orders", 1) == "running"
+    assert scene.state("statistics", "orders", 1) == "running"
 
 
 def test_seek(scene: Scene, opened: Open) -> None:
     scene.produce("orders", 0, *["well"] * 10)
-    wait_for(lambda: scene.partition("audit", "orders", 0).get("committed") == 10, "ten to be done")
+    wait_for(lambda: scene.partition("statistics", "orders", 0).get("committed") == 10, "ten to be done")
     page = opened(scene.url)
-    drawer = open_row(page, scene, "audit", "orders", 0)
+    drawer = open_row(page, scene, "statistics", "orders", 0)
     drawer.get_by_role("button", name="Move to another offset").click()
     confirm(page).get_by_label("Offset", exact=True).fill("99")
     confirm(page).get_by_role("button", name="Move").click()
@@ -106,14 +106,14 @@ def test_seek(scene: Scene, opened: Open) -> None:
     expect(confirm(page).get_by_label("Offset", exact=True)).to_be_hidden()
     confirm(page).get_by_role("button", name="Move").click()
     expect(drawer.get_by_role("status")).to_contain_text("It was at 10, so about 10 records are processed again.")
-    wait_for(lambda: scene.partition("audit", "orders", 0).get("committed") == 10, "the ten to be done again")
+    wait_for(lambda: scene.partition("statistics", "orders", 0).get("committed") == 10, "the ten to be done again")
 
 
 def test_a_wrong_token(scene: Scene, opened: Open) -> None:
     page = opened(scene.url, "guessed")
     expect(confirm(page).get_by_role("alert")).to_contain_text("the token is wrong")
     confirm(page).get_by_role("button", name="Cancel").click()
-    drawer = open_row(page, scene, "audit", "orders", 1)
+    drawer = open_row(page, scene, "statistics", "orders", 1)
     expect(drawer.get_by_role("button", name="Allow actions")).to_be_visible()
     expect(drawer.get_by_role("button", name="Pause")).to_have_count(0)
     assert scene.sidecar.log("a wrong operators' token was given to the page")
@@ -123,7 +123,7 @@ def test_the_token_is_forgotten(scene: Scene, opened: Open) -> None:
     page = opened(scene.url)
     page.reload()
     page.get_by_role("button", name="Forget the token").click()
-    drawer = open_row(page, scene, "audit", "orders", 1)
+    drawer = open_row(page, scene, "statistics", "orders", 1)
     expect(drawer.get_by_role("button", name="Pause")).to_have_count(0)
     assert page.evaluate("[sessionStorage.length, localStorage.length, document.cookie]") == [0, 0, ""]
 
@@ -131,7 +131,7 @@ def test_the_token_is_forgotten(scene: Scene, opened: Open) -> None:
 def test_a_token_that_has_changed_meanwhile(scene: Scene, opened: Open) -> None:
     page = opened(scene.url)
     page.evaluate("sessionStorage.setItem('kafka-sidecar-token', 'of yesterday')")
-    drawer = open_row(page, scene, "audit", "orders", 1)
+    drawer = open_row(page, scene, "statistics", "orders", 1)
     drawer.get_by_role("button", name="Pause").click()
     confirm(page).get_by_role("button", name="Pause").click()
     expect(confirm(page).get_by_role("alert")).to_contain_text("the token is wrong")
@@ -203,7 +203,7 @@ def test_the_last_minutes_as_pictures_and_as_a_table(scene: Scene, opened: Open)
         picture = place.get_by_role("img", name=name)
         expect(picture).to_have_attribute("aria-labelledby", re.compile("lambda-billing-"))
         told = picture.locator("desc").text_content() or ""
-        assert re.fullmatch(rf"Now: {numbers}\. at most [\d.]+ in the last \d+ (s|min)\.", told), told
+        assert re.fullmatch(rf"Now: {numbers}\. At most [\d.]+ in the last \d+ (s|min)\.", told), told
     place.get_by_text("The last minutes as a table").click()
     rows = place.locator("details table").get_by_role("row")
     expect(rows.nth(1)).to_contain_text(re.compile(r"\d\d:\d\d:\d\d"))

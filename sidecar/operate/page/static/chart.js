@@ -59,9 +59,9 @@ export function chart(id, title, lines, format) {
       shapes[index].setAttribute("d", path);
       setText(texts[index], format(last[column]));
     });
-    setText(top, `at most ${format(most)}`);
+    setText(top, `· at most ${format(most)}`);
     const now = lines.map(({ label }, index) => `${label} ${format(last[columns[index]])}`).join(", ");
-    setText(described, `Now: ${now}. ${top.textContent} in the last ${ago}.`);
+    setText(described, `Now: ${now}. At most ${format(most)} in the last ${ago}.`);
   };
   return figure;
 }

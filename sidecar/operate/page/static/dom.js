@@ -19,6 +19,13 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+// Changes a text in which what stands between backticks is something to type.
+export function setProse(node, text) {
+  if (node.textContent === text.replaceAll("`", "")) return;
+  const pieces = text.split("`");
+  node.replaceChildren(...pieces.map((piece, index) => (index % 2 === 1 ? make("code", {}, piece) : piece)));
+}
+
 export function setClass(node, name) {
   if (node.className !== name) node.className = name;
 }

@@ -2,11 +2,11 @@
 
 import { unlocked } from "./api.js";
 import { askForToken } from "./confirm.js";
-import { byId, keep, make, setClass, setText, show } from "./dom.js";
+import { byId, keep, make, setClass, setProse, setText, show } from "./dom.js";
 import { processNames } from "./lambdas.js";
 import { ordersFor } from "./orders.js";
 import { badge } from "./rows.js";
-import { ago, bytes, count, lag, many, moment, nameOf, noteOf, rate, waitsFor } from "./words.js";
+import { ago, bytes, count, lag, many, moment, nameOf, rate, sinceOf } from "./words.js";
 
 let redrawn = null;
 
@@ -35,7 +35,6 @@ export function openPartition(state, lambda, topic, partition) {
 
 function partitionBody() {
   const state = badge();
-  const note = make("p");
   const explained = make("ul", { class: "needs" });
   const facts = make("dl", { class: "facts" });
   const buttons = make("div", { class: "buttons" });
@@ -48,7 +47,6 @@ function partitionBody() {
     {},
     gone,
     make("p", {}, state),
-    note,
     explained,
     make("h3", {}, "Actions"),
     buttons,
@@ -65,11 +63,10 @@ function partitionBody() {
     setText(gone, "This sidecar does not own the partition now.");
     if (one === undefined) return;
     state.redraw(one);
-    setText(note, [waitsFor(one), noteOf(one, all.now)].filter(Boolean).join(" "));
     const about = all.findings.filter((each) => isAbout(each, lambda, topic, partition));
     const redrawItem = (li, each) => {
       setClass(li, `u-${each.urgency}`);
-      setText(li, each.text);
+      setProse(li, each.text);
     };
     keep(explained, about, (each) => each.cause, () => make("li"), redrawItem);
     drawActions(buttons, locked, outcome, all, lambda, one);
@@ -115,7 +112,7 @@ function factsOf(owner, one, now) {
   const behind = lag(one);
   const facts = [
     ["Process", processNames(owner).get(one.process_id) ?? one.process_id ?? "none"],
-    ["In this state since", one.state_since_ms ? moment(one.state_since_ms) : "unknown"],
+    ["In this state since", sinceOf(one) ? moment(sinceOf(one)) : "unknown"],
     ["Lag", behind === null ? "unknown" : many(behind, "record", "records")],
     ["Sent, done", `${rate(one.sent_per_second)}/s, ${rate(one.done_per_second)}/s`],
     ["Last offset sent", offset(one.delivered)],

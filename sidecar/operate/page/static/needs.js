@@ -1,6 +1,6 @@
 // What a person should know, most urgent first: the sidecar's own findings.
 
-import { byId, keep, make, setClass, setText, show } from "./dom.js";
+import { byId, keep, make, setClass, setProse, setText, show } from "./dom.js";
 import { nameOf } from "./words.js";
 
 const SHOWN = 20;
@@ -33,7 +33,7 @@ function itemOf(first, opened) {
     latest = one;
     setClass(item, `u-${one.urgency}`);
     setText(where, one.lambdas.join(", "));
-    setText(text, one.text);
+    setProse(text, one.text);
     const [place] = one.partitions;
     show(button, place !== undefined);
     if (place !== undefined) setText(button, `Open ${nameOf(place)}`);

@@ -1,7 +1,7 @@
 // The table of one lambda's partitions. Only some rows are in the document: thousands would make the page slow.
 
 import { keep, make, setClass, setText, show } from "./dom.js";
-import { ago, count, lag, many, nameOf, noteOf, rate, signOf, stateOf, urgencyOf } from "./words.js";
+import { ago, count, lag, many, nameOf, noteOf, rate, signOf, sinceOf, stateOf, urgencyOf } from "./words.js";
 
 const FIRST = 25;
 const MORE = 100;
@@ -66,7 +66,7 @@ function rowOf(lambda, first, opened) {
   const row = make("tr", {}, make("th", { scope: "row" }, open), make("td", {}, state, " ", since), ...cells);
   row.redraw = (one, processes, now) => {
     state.redraw(one);
-    setText(since, one.state_since_ms ? ago(now - one.state_since_ms) : "");
+    setText(since, sinceOf(one) ? ago(now - sinceOf(one)) : "");
     const behind = lag(one);
     const texts = [
       behind === null ? "-" : count(behind),

@@ -57,27 +57,16 @@ export function stateOf(one) {
   return one.blocked_since_ms === undefined ? "running" : "blocked";
 }
 
+// Since when the partition is in that state, in milliseconds since the Unix epoch.
+export function sinceOf(one) {
+  const state = stateOf(one);
+  if (state === "stalled") return one.stalled_since_ms;
+  return state === "blocked" ? one.blocked_since_ms : one.state_since_ms;
+}
+
 export const signOf = (state) => (STATES[state] ?? ["?"])[0];
 
 export const urgencyOf = (one) => (STATES[stateOf(one)] ?? ["", 3])[1];
-
-const WAITS = {
-  RECORDS: "Nothing to do: all that Kafka has is processed.",
-  FETCH: "Kafka has records that this sidecar has not fetched yet.",
-  PROCESS: "It waits for a lambda process that can take a partition.",
-  READY: "Its lambda is being created.",
-  LAMBDA: "Its lambda works on records, and could get more.",
-  CHECKPOINT: "Its window is full: it gets no more records until its lambda checkpoints.",
-  RETRY: "It failed, and will be tried again.",
-  RESUME: "It stands still until somebody resumes it.",
-  PAUSE: "Its lambda has paused it.",
-  DRAIN: "Its lambda finishes what it has, and gives it back.",
-  OFFSET: "The sidecar asks Kafka where to start.",
-  LEADER: "It waits for a broker that leads it.",
-  DEAD_LETTER: "A dead letter is being written.",
-};
-
-export const waitsFor = (one) => WAITS[(one.waits_for ?? "").replace("WAITS_FOR_", "")] ?? "";
 
 // What a row says beside its state, in one line.
 export function noteOf(one, now) {
