@@ -123,6 +123,7 @@ function factsOf(owner, one, now) {
     ["Unfinished", `${many(one.outstanding ?? 0, "record", "records")}, ${bytes(one.outstanding_bytes ?? 0)}`],
     ["Fetched, not sent", `${many(one.waiting ?? 0, "record", "records")}, ${bytes(one.waiting_bytes ?? 0)}`],
   ];
+  if (one.reason) facts.unshift(["Reason", one.reason]);
   if (one.oldest_outstanding_ms) facts.push(["Oldest unfinished", `sent ${ago(now - one.oldest_outstanding_ms)} ago`]);
   if (one.attempt > 1) facts.push(["Attempt", count(one.attempt)]);
   const error = one.last_error;
