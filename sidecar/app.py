@@ -30,6 +30,7 @@ from sidecar.logs import get_logger
 from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
 from sidecar.operate.http import OperateServer
+from sidecar.operate.page.feed import Source
 from sidecar.operate.page.page import Page
 from sidecar.producing.lambda_producer import LambdaProducer
 from sidecar.server.admin import Admin
@@ -37,6 +38,7 @@ from sidecar.server.lambda_host import LambdaHost
 from sidecar.server.runtime import LambdaRuntime, Own
 from sidecar.server.server import Server
 from sidecar.server.snapshots import Snapshots, hash_of
+from sidecar.server.status_message import status_response
 from sidecar.status import Problem
 from sidecar.supervise.process import Supervisor
 from sidecar.tasks import Tasks
@@ -140,7 +142,7 @@ class _App:
         await self._server.start()
         _log.info("listening for lambdas", address=self._server.address, lambdas=sorted(hosted))
         if config.operate is not None:
-            self._page = Page(config, admin, lambda _: [], bootstrap)
+            self._page = Page(config, Source(snapshots.take, status_response, lambda _: []), admin, bootstrap)
             self._operate = OperateServer(
                 config.operate.endpoint,
                 snapshots.take,

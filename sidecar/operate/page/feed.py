@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from sdk_python.protocol import admin_pb2 as pb
@@ -18,6 +19,7 @@ from sidecar.mail.boxes import GoneError
 from sidecar.operate.page.history import INTERVAL_S, History
 from sidecar.operate.page.plain import clean, plain
 from sidecar.operate.page.refusal import Refusal
+from sidecar.status import SidecarStatus
 
 ASK_TIMEOUT_S = 5.0
 """The consumer threads must answer within this time; otherwise the page says that they do not."""
@@ -31,37 +33,41 @@ SHORTEST_S = 1.0
 _FRESH_S = 0.9 * SHORTEST_S
 """A look that is younger serves everybody who asks."""
 
-PARTITIONS_PER_S = 1_000
-"""With more partitions the looks are rarer: a look at ten thousand costs a tenth of a second."""
+SHARE = 10
+"""While somebody watches, at most one part in so many of the time goes into looks. With thousands of partitions they
+are rarer: their JSON keeps other threads of Python waiting."""
 
 Event = tuple[str, bytes]
 """A name, and JSON."""
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the state comes from."""
+
+    snapshot: Callable[[], Awaitable[SidecarStatus]]
+    """Asks all consumer threads. Raises ``GoneError`` when the sidecar stops."""
+    message: Callable[[SidecarStatus], pb.StatusResponse]
+    """The admin contract's message of a snapshot."""
+    findings: Callable[[pb.StatusResponse], Sequence[dict[str, Any]]]
+    """What a person should know about it, for JSON, the most urgent first. These two are called in a thread."""
+
+
 class Feed:
     """Looks at the sidecar, and tells all watchers. Owned by the event loop."""
 
-    def __init__(
-        self,
-        ask: Callable[[], Awaitable[pb.StatusResponse]],
-        findings: Callable[[pb.StatusResponse], Sequence[dict[str, Any]]],
-        extras: Callable[[], dict[str, Any]],
-    ) -> None:
-        """
-        Args:
-            ask: the state of everything.
-            findings: what a person should know about a state, for JSON; called in a thread.
-            extras: further members of the document.
-        """
-        self._ask = ask
-        self._findings = findings
+    def __init__(self, source: Source, extras: Callable[[], dict[str, Any]]) -> None:
+        """``extras``: further members of the document."""
+        self._source = source
         self._extras = extras
         self._history = History()
         self._latest: dict[str, tuple[int, bytes]] = {}
         """By an event's name: the number of the look, and the JSON."""
         self._number = 0
-        self._partitions = 0
-        self._sampled = self._looked = -INTERVAL_S
+        self._took = 0.0
+        """Seconds that the last look has cost, without the waiting for the threads."""
+        self._sampled = self._looked = self._told = -INTERVAL_S
+        """When the last sample was taken, the sidecar was looked at, and the watchers were told."""
         self._has_news = False
         """The history has a sample that was not told yet."""
         self._looking = asyncio.Lock()
@@ -119,39 +125,49 @@ class Feed:
     def _interval(self) -> float:
         if not self._watchers:
             return max(SHORTEST_S, self._sampled + INTERVAL_S - time.monotonic())
-        return max(SHORTEST_S, self._partitions / PARTITIONS_PER_S)
+        return max(SHORTEST_S, self._took * SHARE)
 
     async def _look(self, tell: bool) -> None:
         """Look at the sidecar, unless somebody just did, and ``tell`` the watchers."""
         async with self._looking:
-            if time.monotonic() - self._looked < _FRESH_S and not (tell and "status" not in self._latest):
+            if time.monotonic() - (self._told if tell else self._looked) < _FRESH_S:
                 return
             self._looked = time.monotonic()
             try:
                 async with asyncio.timeout(ASK_TIMEOUT_S):
-                    status = await self._ask()
+                    snapshot = await self._source.snapshot()
             except (TimeoutError, GoneError) as error:
                 text = str(error) or f"a consumer thread did not answer within {ASK_TIMEOUT_S:g} s"
                 await self._publish({"silent": json.dumps({"error": text}).encode()})
                 return
-            now_ms = round(time.time() * 1000)
-            self._partitions = sum(len(one.partitions) for one in status.lambdas)
             if self._looked - self._sampled >= INTERVAL_S - SHORTEST_S / 2:
                 self._sampled = self._looked
-                self._history.add(status, now_ms)
+                self._history.add(snapshot)
                 self._has_news = True
             if tell:
-                made = {"status": await asyncio.to_thread(self._document, status, self._extras(), now_ms)}
-                if self._has_news:
-                    self._has_news = False
-                    made["history"] = json.dumps(self._history.document(), separators=(",", ":")).encode()
-                self._latest.pop("silent", None)
-                await self._publish(made)
+                await self._tell(snapshot)
 
-    def _document(self, status: pb.StatusResponse, extras: dict[str, Any], now_ms: int) -> bytes:
+    async def _tell(self, snapshot: SidecarStatus) -> None:
+        self._told = began = time.monotonic()
+        made = {"status": await asyncio.to_thread(self._document, snapshot, self._extras())}
+        self._took = time.monotonic() - began
+        if self._has_news:
+            self._has_news = False
+            made["history"] = json.dumps(self._history.document(), separators=(",", ":")).encode()
+        self._latest.pop("silent", None)
+        await self._publish(made)
+
+    def _document(self, snapshot: SidecarStatus, extras: dict[str, Any]) -> bytes:
         """Runs in a thread: streams of records must not wait for thousands of partitions."""
+        status = self._source.message(snapshot)
         clean(status)
-        document = {"now_ms": now_ms, "status": plain(status), "findings": [*self._findings(status)], **extras}
+        document = {
+            "now_ms": round((snapshot.taken_at + snapshot.wall_clock) * 1000),
+            "next_ms": round(self._interval() * 1000),
+            "status": plain(status),
+            "findings": [*self._source.findings(status)],
+            **extras,
+        }
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
 
     async def _publish(self, made: dict[str, bytes]) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sdk_python.protocol import admin_pb2 as pb
+from sidecar.status import LambdaStatus, SidecarStatus
 
 INTERVAL_S = 5.0
 """Seconds from one sample to the next."""
@@ -33,18 +32,20 @@ class History:
 
     def __init__(self) -> None:
         self._samples: dict[str, deque[Sample]] = {}
-        self._before: dict[str, tuple[int, int]] = {}
+        self._before: dict[str, tuple[float, int]] = {}
+        """When the last sample was taken, in seconds of the monotonic clock, and the records sent by then."""
 
-    def add(self, status: pb.StatusResponse, at_ms: int) -> None:
-        """Take a sample of each lambda, at ``at_ms`` milliseconds since the Unix epoch."""
-        for one in status.lambdas:
-            before_ms, before = self._before.get(one.name, (at_ms, one.records_sent))
-            passed_s = (at_ms - before_ms) / 1000
+    def add(self, status: SidecarStatus) -> None:
+        """Take a sample of each lambda."""
+        at_ms = round((status.taken_at + status.wall_clock) * 1000)
+        for name, one in status.lambdas.items():
+            before_s, before = self._before.get(name, (status.taken_at, one.records_sent))
+            passed_s = status.taken_at - before_s
             sent = max(0, one.records_sent - before) / passed_s if passed_s > 0 else 0.0
             done = sum(partition.done_per_second for partition in one.partitions)
-            self._before[one.name] = (at_ms, one.records_sent)
-            samples = self._samples.setdefault(one.name, deque(maxlen=KEPT))
-            samples.append(Sample(at_ms, lag_of(one.partitions), round(sent, 1), round(done, 1)))
+            self._before[name] = (status.taken_at, one.records_sent)
+            samples = self._samples.setdefault(name, deque(maxlen=KEPT))
+            samples.append(Sample(at_ms, _lag(one), round(sent, 1), round(done, 1)))
 
     def document(self) -> dict[str, Any]:
         """For JSON: by lambda, its samples as rows, the oldest first."""
@@ -57,7 +58,7 @@ class History:
         }
 
 
-def lag_of(partitions: Iterable[pb.Partition]) -> int:
+def _lag(one: LambdaStatus) -> int:
     """The sum of the known lags, in records."""
-    known = (one for one in partitions if one.HasField("end") and one.HasField("committed"))
-    return sum(max(0, one.end - one.committed) for one in known)
+    known = ((each.end, each.committed) for each in one.partitions)
+    return sum(max(0, end - committed) for end, committed in known if end is not None and committed is not None)

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from sidecar.config import Config
 from sidecar.logs import get_logger
 from sidecar.operate.page.access import HOW_TO_ACT, Access
 from sidecar.operate.page.dead_letters import DeadLetterDesk
-from sidecar.operate.page.feed import Event, Feed
+from sidecar.operate.page.feed import Event, Feed, Source
 from sidecar.operate.page.files import HEADERS, Files
 from sidecar.operate.page.plain import clean, plain
 from sidecar.operate.page.refusal import Refusal
@@ -38,13 +38,9 @@ ORDER_TIMEOUT_S = 60.0
 
 _log = get_logger(__name__)
 
-Findings = Callable[[pb.StatusResponse], Sequence[dict[str, Any]]]
-
 
 class Orders(Protocol):
     """What the page asks of the sidecar: the admin service's calls. They raise ``OrderRefused`` and ``GoneError``."""
-
-    async def status(self, _: pb.StatusRequest) -> pb.StatusResponse: ...
 
     async def resume(self, request: pb.ResumeRequest) -> pb.ResumeResponse: ...
 
@@ -56,18 +52,19 @@ class Orders(Protocol):
 class Page:
     """The page of one sidecar. Made, started and stopped on one event loop."""
 
-    def __init__(self, config: Config, orders: Orders, findings: Findings, embedded_at: str | None = None) -> None:
+    def __init__(self, config: Config, source: Source, orders: Orders, embedded_at: str | None = None) -> None:
         """
         Args:
             config: whose admin token the page wants, and whose dead letters it shows.
+            source: the sidecar's state.
             orders: the sidecar itself.
-            findings: what a person should know about a state, for JSON, most urgent first.
             embedded_at: where the embedded broker listens, if there is one.
         """
+        self._source = source
         self._orders = orders
         self._access = Access(config.server)
         self._desk = DeadLetterDesk(config, embedded_at)
-        self._feed = Feed(lambda: orders.status(pb.StatusRequest()), findings, self._extras)
+        self._feed = Feed(source, self._extras)
         self._files = Files()
 
     def start(self, spawn: Callable[..., asyncio.Task[None]] = asyncio.create_task) -> None:
@@ -146,9 +143,9 @@ class Page:
     async def _check_offset(self, order: pb.ResumeRequest, expected: Any) -> None:
         """Raise ``Refusal`` if the partition has since come to fail at another offset than the one that a person saw
         when they decided to leave it out."""
-        status = await self._orders.status(pb.StatusRequest())
-        for one in (one for each in status.lambdas if each.name == order.lambda_name for one in each.partitions):
-            if (one.topic, one.partition) == (order.topic, order.partition) and one.failing_offset != expected:
+        owner = (await self._source.snapshot()).lambdas.get(order.lambda_name)
+        for one in [] if owner is None else owner.partitions:
+            if one.tp == (order.topic, order.partition) and one.failing_offset != expected:
                 raise Refusal(409, f"it fails at offset {one.failing_offset} now, and not at {expected}: look again")
 
     async def _order(self, request: Request, order: Any, call: Callable[[Any], Awaitable[Message]]) -> Response:

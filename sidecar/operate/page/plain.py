@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from sdk_python.protocol import admin_pb2 as pb
@@ -31,18 +32,30 @@ def clean(message: Message) -> None:
     """
     if isinstance(message, pb.Process) and message.instance == message.process_id:
         message.instance = ""  # the sidecar knows no other name of it
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for inner in value if field.is_repeated else [value]:
-                clean(inner)
-        elif field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-            if field.is_repeated:
-                value[:] = [shown(text) for text in value]
-            elif field.name == "process_id":
-                setattr(message, field.name, blake2b(value.encode(), digest_size=6, key=_KEY).hexdigest())
-            else:
-                limit = MAX_REASON_CHARACTERS if field.full_name in _REASONS else MAX_CHARACTERS
-                setattr(message, field.name, shown(value, limit))
+    texts, inner = _kinds(message.DESCRIPTOR)
+    for field in texts:
+        value = getattr(message, field.name)
+        if field.is_repeated:
+            value[:] = [shown(text) for text in value]
+        elif value and field.name == "process_id":
+            setattr(message, field.name, blake2b(value.encode(), digest_size=6, key=_KEY).hexdigest())
+        elif value:
+            limit = MAX_REASON_CHARACTERS if field.full_name in _REASONS else MAX_CHARACTERS
+            setattr(message, field.name, shown(value, limit))
+    for field in inner:
+        if field.is_repeated:
+            for one in getattr(message, field.name):
+                clean(one)
+        elif message.HasField(field.name):
+            clean(getattr(message, field.name))
+
+
+@cache
+def _kinds(descriptor: Descriptor) -> tuple[list[FieldDescriptor], list[FieldDescriptor]]:
+    """The fields of a message that are texts, and those that are messages: most of the others are numbers."""
+    fields = descriptor.fields
+    texts = [field for field in fields if field.cpp_type == FieldDescriptor.CPPTYPE_STRING]
+    return texts, [field for field in fields if field.message_type is not None]
 
 
 def shown(text: str, limit: int = MAX_CHARACTERS) -> str:
@@ -54,7 +67,7 @@ def shown(text: str, limit: int = MAX_CHARACTERS) -> str:
 def plain(message: Message) -> dict[str, Any]:
     """A message with the names of `proto/admin.proto`. Fields that are absent, zero or empty are left out.
 
-    With thousands of partitions this is six times as fast as protobuf's own conversion, and numbers are numbers.
+    Protobuf's own conversion takes half as long again, and makes texts of 64-bit numbers.
     """
     made: dict[str, Any] = {}
     for field, value in message.ListFields():

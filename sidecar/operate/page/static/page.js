@@ -10,9 +10,11 @@ import { drawNeeds } from "./needs.js";
 import { ago, clock, nameOf, stateOf } from "./words.js";
 
 const STALE_MS = 6000;
+const MISSED = 3;
 
 const state = { lambdas: [], findings: [], actions: { possible: false }, now: 0, history: null, replay: undefined };
 let heardAt = 0;
+let nextMs = 0;
 let states = null;
 
 function heard(name, said) {
@@ -22,6 +24,7 @@ function heard(name, said) {
     return;
   } else {
     heardAt = Date.now();
+    nextMs = said.next_ms;
     state.lambdas = said.status.lambdas ?? [];
     Object.assign(state, { findings: said.findings, actions: said.actions, replay: said.replay, now: said.now_ms });
     drawHead(said.status);
@@ -82,7 +85,7 @@ byId("filter").addEventListener("input", draw);
 byId("filter").addEventListener("submit", (event) => event.preventDefault());
 document.addEventListener("redraw", draw);
 setInterval(() => {
-  if (heardAt > 0 && Date.now() - heardAt > STALE_MS) live(`no news since ${clock(heardAt)}`, "lost");
+  if (heardAt > 0 && Date.now() - heardAt > Math.max(STALE_MS, MISSED * nextMs)) live(`no news since ${clock(heardAt)}`, "lost");
 }, 1000);
 beginLetters();
 listen(heard, (text) => live(text, "lost"));

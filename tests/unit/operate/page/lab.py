@@ -13,8 +13,10 @@ from typing import Any
 from sdk_python.protocol import admin_pb2 as pb
 from sidecar.config import Config, Endpoint, parse_endpoint
 from sidecar.operate.http import OperateServer
+from sidecar.operate.page.feed import Source
 from sidecar.operate.page.page import Page
 from sidecar.status import SidecarStatus
+from tests.unit.snapshots import sidecar_status
 
 PATIENCE = 60.0
 TOKEN = "the-operators-token"
@@ -47,14 +49,16 @@ class Orders:
     def __init__(self) -> None:
         self.state = status(pb.Partition(topic="raw", partition=0, state=RUNNING, committed=5, end=9))
         self.asked: list[Any] = []
-        self.looks = 0
+        self.snapshot = sidecar_status({})
         self.raises: Exception | None = None
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def status(self, _: pb.StatusRequest) -> pb.StatusResponse:
-        self.looks += 1
+    async def look(self) -> SidecarStatus:
         await self.answers.wait()
+        return self.snapshot
+
+    def message(self, _: SidecarStatus) -> pb.StatusResponse:
         copy = pb.StatusResponse()
         copy.CopyFrom(self.state)
         return copy
@@ -81,7 +85,8 @@ class Lab:
     def __init__(self, made: Config, endpoint: Endpoint) -> None:
         self.orders = Orders()
         self.findings: list[dict[str, Any]] = []
-        self.page = Page(made, self.orders, lambda _: self.findings)
+        source = Source(self.orders.look, self.orders.message, lambda _: self.findings)
+        self.page = Page(made, source, self.orders)
         self.server = OperateServer(endpoint, self._snapshot, self.page.routes)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from sdk_python.protocol import admin_pb2 as pb
 from sidecar.mail.boxes import GoneError
 from sidecar.operate.page import feed as module
-from sidecar.operate.page.feed import Event, Feed
+from sidecar.operate.page.feed import Event, Feed, Source
 from sidecar.operate.page.refusal import Refusal
+from sidecar.server.status_message import status_response
+from sidecar.status import SidecarStatus
+from tests.unit.snapshots import lambda_status, sidecar_status
 from tests.unit.waiting import until
 
 
@@ -24,13 +26,14 @@ class Asked:
     def __init__(self) -> None:
         self.looks = 0
         self.error: Exception | None = None
-        self.feed = Feed(self._ask, lambda _: [{"cause": "halted"}], lambda: {"actions": {"possible": True}})
+        source = Source(self._ask, status_response, lambda _: [{"cause": "halted"}])
+        self.feed = Feed(source, lambda: {"actions": {"possible": True}})
 
-    async def _ask(self) -> pb.StatusResponse:
+    async def _ask(self) -> SidecarStatus:
         self.looks += 1
         if self.error is not None:
             raise self.error
-        return pb.StatusResponse(version=str(self.looks), lambdas=[pb.Lambda(name="deli")])
+        return sidecar_status({"deli": lambda_status()}, version=str(self.looks))
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ async def read(events: AsyncIterator[Event], name: str) -> Any:
 async def test_a_watcher_hears_the_state_and_the_history_at_once(asked: Asked) -> None:
     async with aclosing(asked.feed.events()) as events:
         state = await read(events, "status")
-        assert state["status"]["lambdas"] == [{"name": "deli"}]
+        assert [one["name"] for one in state["status"]["lambdas"]] == ["deli"]
         assert state["findings"] == [{"cause": "halted"}]
         assert state["actions"] == {"possible": True}
         assert state["now_ms"] > 0
@@ -143,8 +146,16 @@ async def test_closing_ends_all_events(asked: Asked) -> None:
     assert asked.feed._watchers == 0
 
 
-async def test_looks_are_rarer_with_many_partitions(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_looks_are_rarer_when_they_cost_much(asked: Asked) -> None:
     async with aclosing(asked.feed.events()) as events:
-        await read(events, "status")
-        monkeypatch.setattr(asked.feed, "_partitions", 5_000)
+        assert (await read(events, "status"))["next_ms"] == 1_000
+        asked.feed._took = 0.5
         assert asked.feed._interval() == 5.0
+
+
+async def test_an_answer_is_fresh_though_nobody_was_told_of_the_last_look(quick: None, asked: Asked) -> None:
+    first = json.loads(await asked.feed.latest())
+    before = asked.looks
+    await asked.feed._look(False)
+    second = json.loads(await asked.feed.latest())
+    assert int(second["status"]["version"]) > before >= int(first["status"]["version"])

@@ -12,7 +12,8 @@ from sdk_python.protocol import admin_pb2 as pb
 from sidecar.config import Endpoint
 from sidecar.mail.boxes import GoneError
 from sidecar.operate.page import access, feed, page, requests
-from sidecar.partitions.vocabulary import OrderRefused, RefusalKind
+from sidecar.partitions.vocabulary import OrderRefused, RefusalKind, State
+from tests.unit.snapshots import lambda_status, partition_status, sidecar_status
 
 from .lab import HALTED, JSON, WITH_TOKEN, Lab, config, running, status
 
@@ -274,8 +275,8 @@ async def test_a_body_that_is_too_long() -> None:
 async def test_only_the_offset_that_a_person_saw_is_left_out() -> None:
     """Between the look and the click the partition may have come to fail somewhere else."""
     async with running() as lab:
-        failing = pb.Partition(topic="raw", partition=3, state=HALTED, failing_offset=41)
-        lab.orders.state = status(failing)
+        failing = partition_status(3, state=State.HALTED, failing_offset=41)
+        lab.orders.snapshot = sidecar_status({"deli": lambda_status(partitions=[failing])})
         skip = {**WHERE, "skip": True}
         code, said = await lab.post("/api/resume", {**skip, "failing_offset": 40})
         assert (code, said["error"]) == (409, "it fails at offset 41 now, and not at 40: look again")
