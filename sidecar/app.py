@@ -35,6 +35,7 @@ from sidecar.operate.page.page import Page
 from sidecar.producing.lambda_producer import LambdaProducer
 from sidecar.server.admin import Admin
 from sidecar.server.lambda_host import LambdaHost
+from sidecar.server.operators import Operators
 from sidecar.server.runtime import LambdaRuntime, Own
 from sidecar.server.server import Server
 from sidecar.server.snapshots import Snapshots, hash_of
@@ -142,7 +143,9 @@ class _App:
         await self._server.start()
         _log.info("listening for lambdas", address=self._server.address, lambdas=sorted(hosted))
         if config.operate is not None:
-            self._page = Page(config, Source(snapshots.take, status_response, lambda _: []), admin, bootstrap)
+            source = Source(snapshots.take, status_response, lambda _: [])
+            operators = Operators(config.server, self._server.identities)
+            self._page = Page(config, source, admin, operators, bootstrap)
             self._operate = OperateServer(
                 config.operate.endpoint,
                 snapshots.take,

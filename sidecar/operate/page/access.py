@@ -11,12 +11,11 @@ Two attacks of a stranger's page in an operator's browser are answered here and 
 from __future__ import annotations
 
 import asyncio
-import hmac
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from sidecar.config import ServerConfig
 from sidecar.logs import get_logger
 from sidecar.operate.page.refusal import Refusal
 
@@ -27,38 +26,60 @@ HOW_TO_ACT = (
     "this sidecar has no operators' token, so the page only shows: set server.admin_token in its config (such as "
     "${ADMIN_TOKEN}), start it again, and give the token to the page"
 )
-MISSING = "give the operators' token (server.admin_token of the sidecar's config)"
-WRONG = "the token is wrong: it is server.admin_token of the sidecar's config, and not the lambdas' token"
+MISSING = "give the operators' token (server.admin_token of the sidecar's config, or that of an identity)"
+WRONG = (
+    "the token is wrong: it is server.admin_token of the sidecar's config, or that of an identity with "
+    "`operate: all`, and not the lambdas' token"
+)
 CROSS_SITE = "the request comes from another site's page; only this sidecar's own page may ask for that"
 
+_BEARER = "Bearer "
+
 _log = get_logger(__name__)
+
+
+class Operators(Protocol):
+    """Who may act."""
+
+    possible: bool
+    """Whether anybody may."""
+
+    def named(self, token: bytes) -> tuple[str, bool] | None:
+        """Whose token this is, and whether they may act or only read; None: no operator's."""
 
 
 class Access:
     """The check of requests that act, or that read records."""
 
-    def __init__(self, server: ServerConfig) -> None:
-        secret = server.admin_token
-        self._wanted = None if secret is None else f"Bearer {secret.get_secret_value()}".encode()
+    def __init__(self, operators: Operators) -> None:
+        self._operators = operators
 
     @property
     def possible(self) -> bool:
         """Whether anybody may act: there is an operators' token."""
-        return self._wanted is not None
+        return self._operators.possible
 
-    async def check(self, request: Request) -> None:
-        """Raise ``Refusal`` unless the request carries the token and comes from no other site."""
+    async def check(self, request: Request) -> str:
+        """Raise ``Refusal`` unless the request carries an operator's token and comes from no other site.
+
+        Returns the operator's name.
+        """
         check_site(request)
-        if self._wanted is None:
+        if not self._operators.possible:
             raise Refusal(403, HOW_TO_ACT)
-        given = request.headers.get("authorization")
-        if given is None:
+        given = request.headers.get("authorization", "")
+        if not given.startswith(_BEARER):
             raise Refusal(401, MISSING, {"WWW-Authenticate": "Bearer"})
-        if not hmac.compare_digest(given.encode("latin-1", "replace"), self._wanted):
+        found = self._operators.named(given.removeprefix(_BEARER).encode("latin-1"))
+        if found is None:
             peer = request.client.host if request.client else "?"
             _log.warning("a wrong operators' token was given to the page", peer=peer)
             await asyncio.sleep(WRONG_TOKEN_DELAY_S)
             raise Refusal(401, WRONG, {"WWW-Authenticate": "Bearer"})
+        name, may_act = found
+        if not may_act:
+            raise Refusal(403, f"the identity {name!r} may only read; `operate: all` in the config lets it act")
+        return name
 
 
 def check_site(request: Request) -> None:

@@ -117,14 +117,17 @@ class DeadLetterDesk:
         async with self._reading:
             return await self._in_thread(read)
 
-    def replay(self, topic: str, which: str) -> dict[str, Any]:
-        """Begin the replay of a letter or a group. Its progress is in `state`. Raises ``Refusal``."""
+    def replay(self, topic: str, which: str, operator: str) -> dict[str, Any]:
+        """Begin the replay of a letter or a group. Its progress is in `state`. Raises ``Refusal``.
+
+        ``operator``: who wants it, for the log.
+        """
         choice = _choice(which)
         if self._work is not None and not self._work.done():
             raise Refusal(409, "a replay is running; wait for its end, or stop it")
         self._stopping = False
         self._replay = ReplayState(shown(topic), shown(which), "running", round(time.time() * 1000))
-        _log.info("replaying dead letters, as told on the page", topic=topic, which=which)
+        _log.info("replaying dead letters, as told on the page", topic=topic, which=which, operator=operator)
         self._work = asyncio.get_running_loop().create_task(self._run(self._replay, topic, choice))
         return self.state()
 

@@ -25,7 +25,7 @@ from starlette.routing import BaseRoute, Route
 from sdk_python.protocol import admin_pb2 as pb
 from sidecar.config import Config
 from sidecar.logs import get_logger
-from sidecar.operate.page.access import HOW_TO_ACT, Access
+from sidecar.operate.page.access import HOW_TO_ACT, Access, Operators
 from sidecar.operate.page.dead_letters import DeadLetterDesk
 from sidecar.operate.page.feed import Event, Feed, Source
 from sidecar.operate.page.files import HEADERS, Files
@@ -52,17 +52,20 @@ class Orders(Protocol):
 class Page:
     """The page of one sidecar. Made, started and stopped on one event loop."""
 
-    def __init__(self, config: Config, source: Source, orders: Orders, embedded_at: str | None = None) -> None:
+    def __init__(
+        self, config: Config, source: Source, orders: Orders, operators: Operators, embedded_at: str | None = None
+    ) -> None:
         """
         Args:
-            config: whose admin token the page wants, and whose dead letters it shows.
+            config: whose dead letters the page shows.
             source: the sidecar's state.
             orders: the sidecar itself.
+            operators: who may give them.
             embedded_at: where the embedded broker listens, if there is one.
         """
         self._source = source
         self._orders = orders
-        self._access = Access(config.server)
+        self._access = Access(operators)
         self._desk = DeadLetterDesk(config, embedded_at)
         self._feed = Feed(source, self._extras)
         self._files = Files()
@@ -101,7 +104,7 @@ class Page:
 
     def _checked(self, endpoint: Endpoint) -> Endpoint:
         async def checked(request: Request) -> Response:
-            await self._access.check(request)
+            request.state.operator = await self._access.check(request)
             return await endpoint(request)
 
         return checked
@@ -158,6 +161,7 @@ class Page:
             lambda_=order.lambda_name,
             topic=order.topic,
             partition=order.partition,
+            operator=request.state.operator,
             peer=request.client.host if request.client else None,
         )
         async with asyncio.timeout(ORDER_TIMEOUT_S):
@@ -174,7 +178,9 @@ class Page:
 
     async def _replay(self, request: Request) -> Response:
         document = await said(request)
-        return answer(self._desk.replay(text_of(document, "topic"), text_of(document, "which")), 202)
+        return answer(
+            self._desk.replay(text_of(document, "topic"), text_of(document, "which"), request.state.operator), 202
+        )
 
     async def _stop(self, _: Request) -> Response:
         return answer(await self._desk.stop())

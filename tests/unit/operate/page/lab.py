@@ -15,6 +15,8 @@ from sidecar.config import Config, Endpoint, parse_endpoint
 from sidecar.operate.http import OperateServer
 from sidecar.operate.page.feed import Source
 from sidecar.operate.page.page import Page
+from sidecar.server.identities import Identities
+from sidecar.server.operators import Operators
 from sidecar.status import SidecarStatus
 from tests.unit.snapshots import sidecar_status
 
@@ -27,12 +29,12 @@ HALTED = pb.PARTITION_STATE_HALTED
 RUNNING = pb.PARTITION_STATE_RUNNING
 
 
-def config(token: str | None = TOKEN, servers: str = "127.0.0.1:1") -> Config:
-    """A config with the lambda deli."""
+def config(admin: str | None = TOKEN, **server: Any) -> Config:
+    """A config with the lambda deli. ``server``: more of that section."""
     given: dict[str, Any] = {
-        "kafka": {"bootstrap.servers": servers},
+        "kafka": {"bootstrap.servers": "127.0.0.1:1"},
         "lambdas": {"deli": {"topic": "raw", "group": "deli"}},
-        "server": {} if token is None else {"admin_token": token},
+        "server": {**({} if admin is None else {"admin_token": admin}), **server},
     }
     return Config.model_validate(given)
 
@@ -86,7 +88,8 @@ class Lab:
         self.orders = Orders()
         self.findings: list[dict[str, Any]] = []
         source = Source(self.orders.look, self.orders.message, lambda _: self.findings)
-        self.page = Page(made, source, self.orders)
+        operators = Operators(made.server, Identities(made.server))
+        self.page = Page(made, source, self.orders, operators)
         self.server = OperateServer(endpoint, self._snapshot, self.page.routes)
         self._tasks: list[asyncio.Task[None]] = []
 

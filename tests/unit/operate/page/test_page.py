@@ -141,6 +141,25 @@ async def test_a_token_that_is_no_ascii() -> None:
         writer.close()
 
 
+async def test_identities_of_the_config_may_act_too() -> None:
+    listed = [
+        {"name": "ann", "token": "ann's", "operate": "all"},
+        {"name": "bob", "token": "bob's", "operate": "read"},
+        {"name": "deli", "token": "deli's", "lambdas": "deli"},
+    ]
+    async with running(config(None, identities=listed, token="lambdas")) as lab:
+        for token, expected in (("ann's", 200), ("bob's", 403), ("deli's", 401), ("lambdas", 401)):
+            code, said = await lab.get("/api/access", {"Authorization": f"Bearer {token}"})
+            assert code == expected, token
+            assert code != 403 or "'bob' may only read" in said["error"]
+
+
+async def test_the_lambdas_token_alone_lets_nobody_act() -> None:
+    """Commands accept it where there is no admin token. A browser is no place for it."""
+    async with running(config(None, token="lambdas")) as lab:
+        assert (await lab.get("/api/access", {"Authorization": "Bearer lambdas"}))[0] == 403
+
+
 async def test_the_right_token() -> None:
     async with running() as lab:
         assert await lab.get("/api/access", WITH_TOKEN) == (200, {"allowed": True})
@@ -219,7 +238,7 @@ async def test_looking_never_acts(path: str) -> None:
         ),
     ],
 )
-async def test_an_order(path: str, document: Any, asked: Any, answered: Any) -> None:
+async def test_an_order_becomes_a_request(path: str, document: Any, asked: Any, answered: Any) -> None:
     async with running() as lab:
         code, said = await lab.post(f"/api/{path}", {**WHERE, **document})
         assert lab.orders.asked == [asked]
