@@ -61,6 +61,7 @@ def pictures(browser: Browser, scene: Scene, folder: Path) -> None:
 def picture(browser: Browser, scene: Scene, folder: Path) -> None:
     """Those of the documents: the page down to the lambda with troubles, and a partition in the drawer."""
     page = opened(browser, scene, "light", WIDE)
+    page.evaluate("scrollTo(0, 0)")  # the clicks have scrolled; a box is relative to what is seen
     box = page.get_by_role("region", name="shipping", exact=True).bounding_box()
     assert box is not None
     clip = {"x": 0, "y": 0, "width": WIDE[0], "height": box["y"] + box["height"] + 16}
