@@ -149,8 +149,8 @@ class _App:
             self._operate = OperateServer(
                 config.operate.endpoint,
                 snapshots.take,
-                self._page.routes,
                 partition_metrics=config.operate.partition_metrics,
+                page=self._page.routes,
             )
             await self._operate.start(self._tasks.spawn)
             self._page.start(self._tasks.spawn)

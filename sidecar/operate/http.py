@@ -45,12 +45,12 @@ class OperateServer:
         self,
         endpoint: Endpoint,
         snapshot: Callable[[], Awaitable[SidecarStatus]],
-        page: Sequence[BaseRoute] = (),
         *,
         partition_metrics: bool = True,
+        page: Sequence[BaseRoute] = (),
     ) -> None:
-        """``snapshot`` is awaited for each request. ``page``: the routes of the page. ``partition_metrics``: metrics of
-        each partition are shown."""
+        """``snapshot`` is awaited for each request. ``partition_metrics``: metrics of each partition are shown.
+        ``page``: the routes of the page."""
         self._endpoint = endpoint
         self._ask = snapshot
         self._page = page

@@ -40,7 +40,7 @@ UNKNOWN = partition_status(2, checkpoint=None, committed=None, end=None)
 class Operator:
     """A running endpoint, its statuses, and requests to it."""
 
-    def __init__(self, endpoint: Endpoint, **options: bool) -> None:
+    def __init__(self, endpoint: Endpoint, **options: Any) -> None:
         self.statuses: dict[str, LambdaStatus] = {"deli": status(partition_status(0))}
         self.answers = asyncio.Event()
         self.answers.set()
@@ -91,7 +91,7 @@ def ended(connection: socket.socket) -> bool:
 
 
 @asynccontextmanager
-async def running(endpoint: Endpoint = ANY_PORT, **options: bool) -> AsyncIterator[Operator]:
+async def running(endpoint: Endpoint = ANY_PORT, **options: Any) -> AsyncIterator[Operator]:
     operator = Operator(endpoint, **options)
     await operator.server.start()
     try:

@@ -90,7 +90,7 @@ class Lab:
         source = Source(self.orders.look, self.orders.message, lambda _: self.findings)
         operators = Operators(made.server, Identities(made.server))
         self.page = Page(made, source, self.orders, operators)
-        self.server = OperateServer(endpoint, self._snapshot, self.page.routes)
+        self.server = OperateServer(endpoint, self._snapshot, page=self.page.routes)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def _snapshot(self) -> SidecarStatus:
