@@ -8,9 +8,11 @@ import asyncio
 import os
 import signal
 from time import monotonic
+from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
+from sdk_python.protocol import admin_pb2
 from sidecar import tuning
 from sidecar.causes import Cause
 from sidecar.cluster.client_log import ClientLog
@@ -26,6 +28,7 @@ from sidecar.config.kafka_properties import (
 from sidecar.consuming.consumer_thread import ConsumerThread
 from sidecar.consuming.subscription import watched
 from sidecar.embedded import EmbeddedBroker, EmbeddedBrokerError, EmbeddedBrokerMissing
+from sidecar.explain import explain
 from sidecar.logs import get_logger
 from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
@@ -81,6 +84,11 @@ def _to_drain() -> list[signal.Signals]:
     """
     of_a_terminal = [one for one in (signal.SIGHUP, signal.SIGQUIT) if signal.getsignal(one) is not signal.SIG_IGN]
     return [signal.SIGTERM, signal.SIGINT, *of_a_terminal]
+
+
+def _findings(status: admin_pb2.StatusResponse) -> list[dict[str, Any]]:
+    """What a person should know about the sidecar, for the page."""
+    return [finding.plain() for finding in explain(status)]
 
 
 class _App:
@@ -143,7 +151,7 @@ class _App:
         await self._server.start()
         _log.info("listening for lambdas", address=self._server.address, lambdas=sorted(hosted))
         if config.operate is not None:
-            source = Source(snapshots.take, status_response, lambda _: [])
+            source = Source(snapshots.take, status_response, _findings)
             operators = Operators(config.server, self._server.identities)
             self._page = Page(config, source, admin, operators, bootstrap)
             self._operate = OperateServer(

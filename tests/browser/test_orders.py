@@ -40,6 +40,7 @@ def test_the_page_is_live(scene: Scene, opened: Open) -> None:
     """What happens in the sidecar is there without a reload."""
     page = opened(scene.url, None)
     expect(page.get_by_text("running")).not_to_have_count(0)
+    expect(page.get_by_text("Nothing: all is well.")).to_be_visible()
     page.evaluate("window.still = true")
     one = row(page, scene, "shipping", "parcels", 1)
     expect(one).to_contain_text("running")
@@ -47,6 +48,12 @@ def test_the_page_is_live(scene: Scene, opened: Open) -> None:
     expect(one).to_contain_text("halted")
     expect(one).to_contain_text("order 7 has no amount")
     expect(page.locator("#announced")).to_contain_text(f"{where.topic}/1 of shipping is halted")
+    needs = page.get_by_role("region", name="Needs a person")
+    expect(needs).to_contain_text(f"{where.topic}/1 has been halted at offset {where.offset}")
+    needs.get_by_role("button", name=f"Open {where.topic}/1").click()
+    drawer = page.get_by_role("dialog", name=f"{where.topic}/1 of shipping")
+    expect(drawer.locator("code").first).to_have_text(f"kafka-sidecar resume shipping/{where.topic}/1")
+    page.keyboard.press("Escape")
     expect(section(page, "shipping").locator(".counters")).to_contain_text("1 halted")
     assert page.evaluate("window.still"), "the page was not loaded anew"
     page.close()
