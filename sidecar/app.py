@@ -36,6 +36,7 @@ from sidecar.operate.http import OperateServer
 from sidecar.operate.page.feed import Source
 from sidecar.operate.page.page import Page
 from sidecar.producing.lambda_producer import LambdaProducer
+from sidecar.records.extension import extension
 from sidecar.server.admin import Admin
 from sidecar.server.lambda_host import LambdaHost
 from sidecar.server.operators import Operators
@@ -124,6 +125,7 @@ class _App:
             await self._broker.start()
             bootstrap = self._broker.address
             _log.info("embedded broker started; it keeps nothing", address=bootstrap)
+        await asyncio.to_thread(extension)  # tried before there is a call, which would make the loop wait for it
         hosted: dict[str, LambdaRuntime] = {}
         self._host = LambdaHost(hosted, self._set_health, exit=self._exit)
         asking = AdminClient(admin_properties(config.kafka, bootstrap), logger=ClientLog(get_logger("librdkafka")))

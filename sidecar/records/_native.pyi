@@ -48,3 +48,58 @@ class Source:
         """End a wait. May be called from any thread."""
     def close(self) -> None:
         """End reading; to be called before the consumer is closed."""
+
+@final
+class Request:
+    """The records of one call Produce. Owned by the event loop's thread."""
+
+    def __init__(self, data: bytes, records: int, topics: int) -> None:
+        """``records``, ``topics``: how many it may have.
+
+        Raises ``ValueError`` when the request is not well-formed, or not in the form in which protobuf's own writers
+        make it."""
+    def __len__(self) -> int:
+        """The number of records."""
+    @property
+    def lease(self) -> str:
+        """Raises ``ValueError`` when it is not UTF-8."""
+    @property
+    def topics(self) -> list[str]:
+        """Raises ``ValueError`` when one is not UTF-8."""
+    @property
+    def size(self) -> int:
+        """The bytes that it was read from."""
+    @property
+    def written(self) -> int:
+        """How many records are reported as written."""
+    def end(self) -> bool:
+        """No more records are given to an outlet. Returns whether all that were given are reported; if not, the serve
+        that hears of the last one returns this request."""
+    def answer(self) -> bytes:
+        """The serialized response. Raises ``RuntimeError`` unless all records are written."""
+    def results(self) -> list[tuple[int, int, int, int, int, int]]:
+        """Of each record: its state (`RECORD_...` in `request.h`), the code of its refusal or report, the index of
+        its topic, its partition and offset, and the bytes of its key and value."""
+
+@final
+class Outlet:
+    """A Kafka producer that writes requests. Owned by the event loop's thread; only ``close`` may run in another one,
+    as the last call."""
+
+    def __init__(self, properties: dict[str, str], fd: int) -> None:
+        """``fd``: gets a byte whenever there is something to serve; it is not to block.
+
+        Raises ``ValueError`` when Kafka's client does not take the properties."""
+    @property
+    def name(self) -> str: ...
+    def produce(self, request: Request, most: int, /) -> int:
+        """Queue the next records of the request, at most ``most``. Returns 0: none is left; 1: some are; 2: the
+        producer has failed for good, and the other records need another one."""
+    def serve(self) -> tuple[list[Request], list[tuple[int, str, str]], tuple[int, str] | None, bool]:
+        """Serve without waiting. Returns the requests that are finished; the level, facility and text of each log
+        line; the code and the text of the error with which the producer has failed for good (None: it has not);
+        whether there may be more to serve."""
+    def purge(self) -> None:
+        """Give up all records; they are reported as purged."""
+    def close(self) -> int:
+        """End the producer; waits for its threads. Returns how many records are left without a report."""

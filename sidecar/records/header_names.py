@@ -1,5 +1,8 @@
 """Names of headers: bytes for Kafka, text for the Python binding, which cannot write all of them."""
 
+HAS_NUL = "a header name has a NUL, where the Kafka client would cut it"
+NOT_UTF8 = "a header name is not UTF-8, which the Kafka client cannot write"
+
 
 def writable(name: bytes) -> str:
     """The name as the binding takes it.
@@ -10,8 +13,8 @@ def writable(name: bytes) -> str:
     Raises ``ValueError`` when the name cannot be written byte for byte; the text says why.
     """
     if b"\0" in name:
-        raise ValueError("a header name has a NUL, where the Kafka client would cut it")
+        raise ValueError(HAS_NUL)
     try:
         return name.decode()
     except UnicodeDecodeError:
-        raise ValueError("a header name is not UTF-8, which the Kafka client cannot write") from None
+        raise ValueError(NOT_UTF8) from None

@@ -1,12 +1,12 @@
-/* The Python module: `Source` and `Records`. Their types are in _native.pyi.
+/* The Python module, with `Source` and `Records`; `Outlet` and `Request` are in outlet_module.c. Their types are in
+ * _native.pyi.
  *
  * Both belong to the thread that owns the consumer; only `Source.wake` may be called from any thread. The interpreter's
  * lock is released where the work grows with the number of records. `Source.wake` relies on that lock; an interpreter
  * without it has no limited API, so this is not built for it.
  */
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030B0000
-#include <Python.h>
+#include "module.h"
+
 #include <string.h>
 
 #include "source.h"
@@ -55,14 +55,6 @@ static void records_dealloc(PyObject *self) {
 static Py_ssize_t records_len(PyObject *self) {
     rows_t *rows = rows_of(self);
     return (Py_ssize_t)rows_count(rows);
-}
-
-/* None, with a reference for the caller. Not Py_RETURN_NONE: with the headers of Python 3.12 and 3.13.0 it takes no
- * reference, since None is immortal there, also when the code is compiled for the stable ABI and then runs on Python
- * 3.11. There each call loses one reference, and after some thousand calls None is freed and the process ends. */
-static PyObject *new_none(void) {
-    Py_IncRef(Py_None);
-    return Py_None;
 }
 
 static PyObject *records_size(PyObject *self, void *closure) {
@@ -465,7 +457,7 @@ PyMODINIT_FUNC PyInit__native(void) {
     source_type = PyType_FromSpec(&source_spec);
     if (module == NULL || records_type == NULL || source_type == NULL
         || PyModule_AddObjectRef(module, "Records", (PyObject *)records_type) < 0
-        || PyModule_AddObjectRef(module, "Source", source_type) < 0) {
+        || PyModule_AddObjectRef(module, "Source", source_type) < 0 || add_outlet(module) < 0) {
         Py_XDECREF(module);
         Py_XDECREF(source_type);
         return NULL;

@@ -36,6 +36,8 @@ typedef struct {
 enum {
     RD_KAFKA_RESP_ERR_NO_ERROR = 0,
     RD_KAFKA_RESP_ERR__FATAL = -150,
+    RD_KAFKA_RESP_ERR__QUEUE_FULL = -184,
+    RD_KAFKA_RESP_ERR__INVALID_ARG = -186,
     RD_KAFKA_RESP_ERR__NOENT = -156,
     RD_KAFKA_RESP_ERR__FAIL = -196,
     RD_KAFKA_RESP_ERR__BAD_MSG = -199
@@ -44,11 +46,34 @@ enum {
 /* Types of timestamps: none, the producer's, the broker's. This project's protocol has the same numbers. */
 enum { RD_KAFKA_TIMESTAMP_NOT_AVAILABLE = 0, RD_KAFKA_TIMESTAMP_CREATE_TIME = 1, RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME = 2 };
 
+typedef enum { RD_KAFKA_PRODUCER, RD_KAFKA_CONSUMER } rd_kafka_type_t;
+typedef enum { RD_KAFKA_CONF_UNKNOWN = -2, RD_KAFKA_CONF_INVALID = -1, RD_KAFKA_CONF_OK = 0 } rd_kafka_conf_res_t;
+
+/* What follows in the arguments of `producev`. */
+enum {
+    RD_KAFKA_VTYPE_END,
+    RD_KAFKA_VTYPE_TOPIC,
+    RD_KAFKA_VTYPE_RKT,
+    RD_KAFKA_VTYPE_PARTITION,
+    RD_KAFKA_VTYPE_VALUE,
+    RD_KAFKA_VTYPE_KEY,
+    RD_KAFKA_VTYPE_OPAQUE,
+    RD_KAFKA_VTYPE_MSGFLAGS,
+    RD_KAFKA_VTYPE_TIMESTAMP,
+    RD_KAFKA_VTYPE_HEADER,
+    RD_KAFKA_VTYPE_HEADERS
+};
+
+enum { RD_KAFKA_MSG_F_COPY = 2 };
+enum { RD_KAFKA_PURGE_F_QUEUE = 1, RD_KAFKA_PURGE_F_INFLIGHT = 2 };
+
 typedef rd_kafka_resp_err_t rd_kafka_interceptor_f_on_new_t(
     rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque, char *errstr, size_t errstr_size);
 typedef rd_kafka_resp_err_t rd_kafka_interceptor_f_on_destroy_t(rd_kafka_t *rk, void *opaque);
 
 typedef void rd_kafka_error_f_t(rd_kafka_t *rk, int err, const char *reason, void *opaque);
+typedef void rd_kafka_log_f_t(const rd_kafka_t *rk, int level, const char *facility, const char *text);
+typedef void rd_kafka_dr_msg_f_t(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque);
 
 /* The functions, each without its prefix `rd_kafka_`. */
 #define RDKAFKA_FUNCTIONS(F)                                                                                         \
@@ -71,7 +96,31 @@ typedef void rd_kafka_error_f_t(rd_kafka_t *rk, int err, const char *reason, voi
     F(rd_kafka_resp_err_t, header_get_all,                                                                           \
       (const rd_kafka_headers_t *, size_t, const char **, const void **, size_t *))                                  \
     F(const char *, topic_name, (const rd_kafka_topic_t *))                                                          \
-    F(const char *, err2str, (rd_kafka_resp_err_t))
+    F(const char *, err2str, (rd_kafka_resp_err_t))                                                                  \
+    F(rd_kafka_conf_t *, conf_new, (void))                                                                           \
+    F(void, conf_destroy, (rd_kafka_conf_t *))                                                                       \
+    F(rd_kafka_conf_res_t, conf_set, (rd_kafka_conf_t *, const char *, const char *, char *, size_t))                \
+    F(void, conf_set_opaque, (rd_kafka_conf_t *, void *))                                                            \
+    F(void, conf_set_dr_msg_cb, (rd_kafka_conf_t *, rd_kafka_dr_msg_f_t *))                                          \
+    F(void, conf_set_log_cb, (rd_kafka_conf_t *, rd_kafka_log_f_t *))                                                \
+    F(rd_kafka_t *, new, (rd_kafka_type_t, rd_kafka_conf_t *, char *, size_t))                                       \
+    F(void, destroy, (rd_kafka_t *))                                                                                 \
+    F(const char *, name, (const rd_kafka_t *))                                                                      \
+    F(void *, opaque, (const rd_kafka_t *))                                                                          \
+    F(rd_kafka_resp_err_t, set_log_queue, (rd_kafka_t *, rd_kafka_queue_t *))                                        \
+    F(rd_kafka_queue_t *, queue_get_main, (rd_kafka_t *))                                                            \
+    F(void, queue_io_event_enable, (rd_kafka_queue_t *, int, const void *, size_t))                                  \
+    F(int, poll, (rd_kafka_t *, int))                                                                                \
+    F(void, yield, (rd_kafka_t *))                                                                                   \
+    F(int, outq_len, (rd_kafka_t *))                                                                                 \
+    F(rd_kafka_resp_err_t, purge, (rd_kafka_t *, int))                                                               \
+    F(rd_kafka_resp_err_t, fatal_error, (rd_kafka_t *, char *, size_t))                                              \
+    F(rd_kafka_topic_t *, topic_new, (rd_kafka_t *, const char *, void *))                                           \
+    F(void, topic_destroy, (rd_kafka_topic_t *))                                                                     \
+    F(rd_kafka_headers_t *, headers_new, (size_t))                                                                   \
+    F(void, headers_destroy, (rd_kafka_headers_t *))                                                                 \
+    F(rd_kafka_resp_err_t, header_add, (rd_kafka_headers_t *, const char *, ssize_t, const void *, ssize_t))         \
+    F(rd_kafka_resp_err_t, producev, (rd_kafka_t *, ...))
 
 #define RDKAFKA_POINTER(result, name, arguments) result(*name) arguments;
 typedef struct {

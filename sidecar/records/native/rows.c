@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "varint.h"
+
 /* Field numbers and wire types of proto/lambda.proto, as tags. */
 enum {
     TAG_BATCH = 3 << 3 | 2, /* a field of HostFrame; the others are fields of Batch */
@@ -28,24 +30,6 @@ enum { FRAME_OVERHEAD = 64, RECORD_OVERHEAD = 40, HEADER_OVERHEAD = 5 };
 enum { ENTRY_OVERHEAD = 6, KEPT_WHEN_EMPTY = 16 * 1024 };
 
 /* --- varints and entries ------------------------------------------------------------------------------------- */
-
-static size_t varint_size(uint64_t number) {
-    size_t size = 1;
-    while (number > 0x7f) {
-        number >>= 7;
-        size++;
-    }
-    return size;
-}
-
-static uint8_t *varint_write(uint8_t *to, uint64_t number) {
-    while (number > 0x7f) {
-        *to++ = (uint8_t)(number | 0x80);
-        number >>= 7;
-    }
-    *to++ = (uint8_t)number;
-    return to;
-}
 
 static const uint8_t *varint_read(const uint8_t *at, uint64_t *number) {
     int shift = 0;

@@ -38,7 +38,7 @@ def command() -> list[str]:
 
 def sources(*names: str) -> list[str]:
     """Files of the extension: these, or all that know nothing of Python."""
-    return [str(_NATIVE / f"{name}.c") for name in names or ("rdkafka", "rows", "source")]
+    return [str(_NATIVE / f"{name}.c") for name in names or ("outlet", "rdkafka", "request", "rows", "source")]
 
 
 def compiled(folder: Path) -> ctypes.CDLL:
@@ -49,7 +49,8 @@ def compiled(folder: Path) -> ctypes.CDLL:
         failing = ["-include", str(_HERE / "failing.h")]
         subprocess.run([*command(), *failing, "-c", source, "-o", objects[-1]], check=True)
     libraries = ["-lm", "-ldl", "-lpthread"]
-    subprocess.run([*command(), "-shared", str(_HERE / "played.c"), *objects, "-o", made, *libraries], check=True)
+    played = [str(_HERE / "played.c"), str(_HERE / "played_producer.c")]
+    subprocess.run([*command(), "-shared", *played, *objects, "-o", made, *libraries], check=True)
     return _typed(ctypes.CDLL(made))
 
 
@@ -91,6 +92,23 @@ def _typed(library: ctypes.CDLL) -> ctypes.CDLL:
         "played_refused": (ctypes.c_int, (pointer,)),
         "played_frame": (pointer, (pointer, size, size, *[ctypes.POINTER(size)] * 2, ctypes.POINTER(ctypes.c_int))),
         "played_free": (None, (pointer,)),
+        "request_read": (ctypes.c_int, (text, size, size, size, ctypes.POINTER(ctypes.POINTER(Request)))),
+        "request_answer_size": (size, (ctypes.POINTER(Request),)),
+        "request_answer_write": (None, (ctypes.POINTER(Request), pointer)),
+        "played_record": (ctypes.POINTER(Record), (ctypes.POINTER(Request), size)),
+        "played_sizeof_outlet": (size, ()),
+        "played_finished": (pointer, (pointer,)),
+        "played_lines": (size, (pointer,)),
+        "played_failed": (ctypes.c_int, (pointer,)),
+        "played_given": (ctypes.c_char_p, (size,)),
+        "played_report": (None, (size, ctypes.c_int, ctypes.c_int32, number)),
+        "played_log": (None, (text, text)),
+        "played_error": (None, (ctypes.c_int,)),
+        "outlet_open": (ctypes.c_int, (pointer, pointer, pointer, size, ctypes.c_int, text, size)),
+        "outlet_produce": (ctypes.c_int, (pointer, ctypes.POINTER(Request), size)),
+        "outlet_serve": (ctypes.c_int, (pointer,)),
+        "outlet_clear": (None, (pointer,)),
+        "outlet_close": (ctypes.c_int, (pointer,)),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(library, name)
@@ -107,4 +125,57 @@ class Failure(ctypes.Structure):
         ("offset", ctypes.c_int64),
         ("code", ctypes.c_int),
         ("text", ctypes.c_char_p),
+    )
+
+
+class View(ctypes.Structure):
+    """`bytes_view_t`."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("len", ctypes.c_size_t))
+
+    @property
+    def content(self) -> bytes | None:
+        """The bytes; None: Kafka's null."""
+        return None if self.data is None else ctypes.string_at(self.data, self.len)
+
+
+class Header(ctypes.Structure):
+    """`request_header_t`."""
+
+    _fields_ = (("name", View), ("value", View))
+
+
+class Record(ctypes.Structure):
+    """`record_t`."""
+
+    _fields_ = (
+        ("key", View),
+        ("value", View),
+        ("offset", ctypes.c_int64),
+        ("index", ctypes.c_uint32),
+        ("topic", ctypes.c_uint32),
+        ("header", ctypes.c_uint32),
+        ("header_count", ctypes.c_uint32),
+        ("partition", ctypes.c_int32),
+        ("code", ctypes.c_int32),
+        ("state", ctypes.c_uint8),
+    )
+
+
+class Request(ctypes.Structure):
+    """`request_t`, without its records."""
+
+    _fields_ = (
+        ("next", ctypes.c_void_p),
+        ("owner", ctypes.c_void_p),
+        ("lease", View),
+        ("topics", ctypes.POINTER(View)),
+        ("headers", ctypes.POINTER(Header)),
+        ("topic_count", ctypes.c_size_t),
+        ("header_count", ctypes.c_size_t),
+        ("count", ctypes.c_size_t),
+        ("given", ctypes.c_size_t),
+        ("taken", ctypes.c_size_t),
+        ("pending", ctypes.c_size_t),
+        ("written", ctypes.c_size_t),
     )

@@ -46,9 +46,12 @@ rd_kafka_resp_err_t rd_kafka_conf_interceptor_add_on_new(rd_kafka_conf_t *conf, 
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+void played_keep_error_cb(rd_kafka_error_f_t *called); /* of played_producer.c */
+
 void rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, rd_kafka_error_f_t *called) {
     (void)conf;
     on_error = called;
+    played_keep_error_cb(called);
 }
 
 rd_kafka_resp_err_t rd_kafka_interceptor_add_on_destroy(rd_kafka_t *rk, const char *name,

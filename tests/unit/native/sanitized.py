@@ -21,7 +21,7 @@ _NAME = "sidecar.records._native"
 def _compiled(folder: Path) -> Path:
     made = folder / "_native.abi3.so"
     include = f"-I{sysconfig.get_path('include')}"
-    files = [*sources(), *sources("module")]
+    files = [*sources(), *sources("module", "outlet_module")]
     subprocess.run(
         [*command(), "-fvisibility=hidden", "-shared", include, *files, "-o", made, "-lm", "-ldl"], check=True
     )
