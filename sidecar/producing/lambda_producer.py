@@ -259,8 +259,10 @@ class LambdaProducer:
         self._count(len(request), request.written, request.size, kinds)
 
     def _count(self, count: int, written: int, size: int, kinds: Mapping[int, str]) -> None:
-        """``count`` records of ``size`` bytes are no longer under way, and ``written`` of them are written. ``kinds``:
-        why others are not, by their index."""
+        """``count`` records of ``size`` bytes are no longer under way, and ``written`` of them are written.
+
+        ``kinds``: why others are not, by their index.
+        """
         self._bytes -= size
         self._records -= count
         self.written += written

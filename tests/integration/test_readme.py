@@ -174,6 +174,9 @@ def test_every_setting_of_the_example_config_is_right() -> None:
     assert len(config["lambdas"]["scriptorium"]) > 12
     tls = config["server"].pop("tls")  # it names files that do not exist
     assert {*tls} == {"certificate", "key", "client_ca"}
+    (identity,) = config["server"]["identities"]
+    assert identity.pop("token_file")  # the same
+    identity["token"] = "of-the-archive"
     one = config["lambdas"]["scriptorium"]
     with as_file(config) as path:
         loaded = load(path, {"KAFKA": "x:1", "TOKEN": "secret", "ADMIN_TOKEN": "other"})

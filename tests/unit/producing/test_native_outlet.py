@@ -380,14 +380,15 @@ async def test_a_token_is_asked_for(native: ModuleType) -> None:
 async def test_requests_producers_and_descriptors_are_let_go(kafka: MockKafka, native: ModuleType) -> None:
     asked = [request(native, b"x" * 10, b"\xff", header_counts=[1, 0], header_names=[b"\xff"], header_values=[b""])]
     asked += [request(native, *[b"x"] * 100) for _ in range(20)]
-    threads, pipes = threading.active_count(), open_pipes()
-    producer = LambdaProducer("deli", kafka.properties())
-    await asyncio.gather(*(producer.write_request(one) for one in asked))
-    await producer.stop(PATIENCE)
+    threads, pipes, producers = threading.active_count(), open_pipes(), 8
+    for _ in range(producers):
+        producer = LambdaProducer("deli", kafka.properties())
+        await asyncio.gather(*(producer.write_request(one) for one in asked))
+        await producer.stop(PATIENCE)
     gc.collect()
     assert {sys.getrefcount(one) for one in asked} == {3}  # of the list, this name, and the argument
     assert threading.active_count() <= threads + 1  # of the executor
-    assert open_pipes() <= pipes
+    assert len(open_pipes() - pipes) < producers  # clients of other tests may open some meanwhile
 
 
 async def test_a_request_that_ended_takes_no_more(producer: LambdaProducer, native: ModuleType) -> None:
