@@ -32,6 +32,7 @@ class Sidecar:
     config: Path
     folder: Path
     lambdas: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    killed: bool = field(default=False, init=False)
 
     def status(self) -> admin_pb2.Lambda:
         """The status of the lambda."""
@@ -46,6 +47,12 @@ class Sidecar:
         sidecar_mb = memory_mb(self.process.pid, "VmHWM")
         lambda_mb = sum(memory_mb(process.pid, "VmHWM") for process in self.lambdas)
         return {"memory_mb": sidecar_mb + lambda_mb, "sidecar_mb": sidecar_mb, "lambda_mb": lambda_mb}
+
+    def kill(self) -> float:
+        """Kill the sidecar, and not its lambda processes; returns when, by the monotonic clock."""
+        self.killed = True
+        self.process.kill()
+        return time.monotonic()
 
     def end_lambdas(self) -> None:
         """End its lambda processes in an orderly way. Raises ``RuntimeError`` when one of them fails."""
@@ -78,18 +85,26 @@ class Sidecar:
 
 @contextmanager
 def sidecar(
-    broker: str, topics: list[str], settings: Mapping[str, Any], *, operate: str = "", **more: object
+    broker: str,
+    topics: list[str],
+    settings: Mapping[str, Any],
+    kafka: Mapping[str, object] | None = None,
+    /,
+    *,
+    operate: str = "",
+    **more: object,
 ) -> Iterator[Sidecar]:
     """Start a sidecar on a free Unix socket, with ``more`` in its lambda's config. Raises when it fails to start.
 
-    ``operate``: where it listens for operators' HTTP; empty: nowhere.
+    ``kafka``: further properties of Kafka's clients. ``operate``: where it listens for operators' HTTP; empty:
+    nowhere.
     """
     with tempfile.TemporaryDirectory(prefix="kafka-sidecar-benchmark-") as name:
         folder = Path(name)
         address = f"unix://{folder}/sock"
         one = {"topics": topics, "group": uuid.uuid4().hex, "settings": dict(settings), **more}
         config = {
-            "kafka": {"bootstrap.servers": broker},
+            "kafka": {"bootstrap.servers": broker, **(kafka or {})},
             "server": {"listen": address},
             "lambdas": {"bench": one},
             **({"operate": {"listen": operate}} if operate else {}),
@@ -108,7 +123,7 @@ def sidecar(
                 left.kill()  # after a failed run some are alive; the others have ended
                 left.wait()
             process.send_signal(signal.SIGTERM)
-            if process.wait(30) != 0:
+            if process.wait(30) != 0 and not running.killed:
                 sys.stderr.write((folder / "sidecar.log").read_text()[-4000:])
 
 

@@ -1,8 +1,10 @@
 """The consumed records: topics that are filled beforehand, and records that are produced at a fixed rate."""
 
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -98,15 +100,15 @@ def offer(broker: str, topic: str, partitions: Sequence[int], rate: int, seconds
 class Steady:
     """Writes records at a steady rate during the ``with`` block, in a thread of its own."""
 
-    def __init__(self, broker: str, topic: str, partitions: Sequence[int], rate: int) -> None:
-        self._producer = _producer(broker, **{"linger.ms": 0})
+    def __init__(self, broker: str, topic: str, partitions: Sequence[int], rate: float, linger_ms: float = 0) -> None:
+        self._producer = _producer(broker, **{"linger.ms": linger_ms})
         self._topic = topic
         self._partitions = partitions
         self._round = len(partitions) / rate
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="steady traffic")
 
-    def __enter__(self) -> "Steady":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -122,3 +124,50 @@ class Steady:
             for partition in self._partitions:
                 self._producer.produce(self._topic, VALUE, b"key", partition)
             self._producer.poll(0)
+
+
+class Scattered(Steady):
+    """Writes records at random moments to random partitions during the ``with`` block, as many users would.
+
+    Every `TICK_S` it writes what has come since, as one producer with a `linger.ms` of that length does.
+
+    Args:
+        broker: `bootstrap.servers`.
+        topic: the topic.
+        weights: the share of each partition, from 0 on; their sum may be any number.
+        rate: records a second, all partitions together.
+        seed: the same seed makes the same records.
+    """
+
+    TICK_S = 0.005
+
+    def __init__(self, broker: str, topic: str, weights: Sequence[float], rate: float, seed: int = 1) -> None:
+        super().__init__(broker, topic, range(len(weights)), rate, linger_ms=self.TICK_S * 1000)
+        self._weights = weights
+        self._rate = rate
+        self._random = random.Random(seed)
+
+    @property
+    def unwritten(self) -> int:
+        """How many records wait for the broker."""
+        return len(self._producer)
+
+    def _run(self) -> None:
+        began = time.perf_counter()
+        due, written = began, 0
+        while not self._over.wait(max(0.0, due - time.perf_counter())):
+            due += self.TICK_S
+            new = int((due - began) * self._rate) - written
+            for partition in self._random.choices(self._partitions, self._weights, k=new):
+                self._write(partition)
+            written += new
+            self._producer.poll(0)
+
+    def _write(self, partition: int) -> None:
+        while not self._over.is_set():
+            try:
+                self._producer.produce(self._topic, VALUE, b"key", partition)
+            except BufferError:  # the broker is slower than the rate
+                self._producer.poll(0.1)
+            else:
+                break
