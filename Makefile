@@ -126,12 +126,12 @@ $(VENV)/ready: requirements/dev.txt pyproject.toml setup.py $(wildcard sidecar/r
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e ./sdk_python -e .
 	@touch $@
 
-# What the C code is tested with, and by: the rows with random lives, the source with a played librdkafka, and both with
-# the real one. Python itself leaks a little at its end, which is not looked at. A sanitizer reports on file descriptor 2,
+# What the C code is tested with, and by: the rows with random lives, requests with random bytes, the source and the
+# outlet with a played librdkafka, and all of them with the real one. Python itself leaks a little at its end, which is not looked at. A sanitizer reports on file descriptor 2,
 # which pytest must leave alone.
 SANITIZERS = address,undefined
 NATIVE_TESTS = tests/unit/native tests/unit/records/test_rows.py tests/unit/records/test_header_names.py \
-  tests/unit/records/test_proof.py
+  tests/unit/records/test_proof.py tests/unit/producing/test_native_outlet.py tests/unit/producing/test_outlets_agree.py
 ROUNDS ?= 1000
 
 .PHONY: sanitize fallback
@@ -142,9 +142,9 @@ sanitize: $(VENV)/ready  ## the C code's tests under ASan and UBSan, with a fixe
 	  KAFKA_SIDECAR_SANITIZERS=$(SANITIZERS) KAFKA_SIDECAR_FUZZ_ROUNDS=$(ROUNDS) \
 	  $(BIN)/python -m pytest -q --capture=sys --timeout 600 -p tests.unit.native.sanitized $(NATIVE_TESTS)
 
-# What is different without the extension is the way of records from Kafka's client into frames: so the tests of that way,
-# on real Kafka alone.
-FALLBACK_TESTS = lossless gaps dead_letters offset_lost topic_anew pause policies rebalance
+# What is different without the extension is the way of records from Kafka's client into frames, and of produced records
+# into Kafka's client: so the tests of these ways, on real Kafka alone.
+FALLBACK_TESTS = lossless gaps dead_letters offset_lost topic_anew pause policies rebalance produce
 
 fallback: tools  ## the behaviour suite where the extension could not be built: what concerns the way of records
 	KAFKA_SIDECAR_NATIVE=0 $(PYTEST) $(BESIDE) -k "not embedded" $(FALLBACK_TESTS:%=tests/integration/test_%.py)

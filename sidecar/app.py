@@ -31,6 +31,7 @@ from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
 from sidecar.operate.http import OperateServer
 from sidecar.producing.lambda_producer import LambdaProducer
+from sidecar.records.extension import extension
 from sidecar.server.admin import Admin
 from sidecar.server.lambda_host import LambdaHost
 from sidecar.server.runtime import LambdaRuntime, Own
@@ -111,6 +112,7 @@ class _App:
             await self._broker.start()
             bootstrap = self._broker.address
             _log.info("embedded broker started; it keeps nothing", address=bootstrap)
+        await asyncio.to_thread(extension)  # tried before there is a call, which would make the loop wait for it
         hosted: dict[str, LambdaRuntime] = {}
         self._host = LambdaHost(hosted, self._set_health, exit=self._exit)
         asking = AdminClient(admin_properties(config.kafka, bootstrap), logger=ClientLog(get_logger("librdkafka")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.conformance.lives import Life, Lives
-from sidecar.producing.lambda_producer import Outgoing
+from sidecar.producing.outcomes import Outgoing
 from sidecar.server import producing
 
 

@@ -16,7 +16,7 @@ from sidecar.cluster.errors import KINDS
 from sidecar.logs.sink import SINK
 from sidecar.measured import Times
 from sidecar.partitions.vocabulary import FailureKind, RebalanceKind, State
-from sidecar.producing.lambda_producer import FAILURE_KINDS
+from sidecar.producing.outcomes import FAILURE_KINDS
 from sidecar.records.extension import extension
 from sidecar.status import LambdaStatus, PartitionStatus, SidecarStatus
 from sidecar.version import VERSION

@@ -1,5 +1,9 @@
 """Writes the records that one lambda produces to Kafka.
 
+Requests come as the native extension reads them, and `native_outlet.py` writes them: `LambdaProducer.write_request`.
+Or they come as records, where there is no extension, and the rest of this file writes them: `LambdaProducer.write`.
+Both are under the same limits and have the same outcomes; a process has one of the two.
+
 The event loop owns a `LambdaProducer` and gives the records to librdkafka, which only queues them. A thread polls
 librdkafka's producer, which then reports the result of each record: it calls `_Batch.report` in that thread. The loop
 and the thread share the lists of a batch; each entry is written once, by one of them.
@@ -13,18 +17,33 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import IntEnum
 from functools import partial
 from time import monotonic
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from sidecar.cluster.client_log import ClientLog
-from sidecar.cluster.errors import KINDS, NOWHERE, TOO_LARGE, is_fatal, kind_of
+from sidecar.cluster.errors import is_fatal, kind_of
 from sidecar.config.kafka_properties import Property
 from sidecar.logs import get_logger
+from sidecar.producing.native_outlet import NativeOutlet
+from sidecar.producing.outcomes import (
+    BATCH_BYTES,
+    MIXED,
+    NOT_SENT,
+    OF_ITS_BATCH,
+    FullError,
+    Outcome,
+    Outgoing,
+    Written,
+    nothing,
+    why,
+)
+from sidecar.records.extension import extension
+
+if TYPE_CHECKING:
+    from sidecar.records import _native as native
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_RECORDS = 50_000
@@ -40,68 +59,10 @@ _POLL_S = 0.2
 _POLL_OLD_S = 0.01
 """Seconds of one poll while there are old producers, which are polled in between."""
 
-BATCH_BYTES = 1_000_000
-"""librdkafka's own limit for a batch. A record of this size is sent alone."""
-
-MAX_NAME_CHARS = 80
-"""Longest topic name in an error text, which may be repeated for many records."""
-
-FAILURE_KINDS = (*KINDS, "invalid", "full", "mixed", "not_sent")
-"""The words for why a record was not written: of the broker's error, or because Kafka's client does not take it, its
-queue is full, the topic refused another record of its batch, or it was not sent in time."""
-
-_NOT_SENT = "not sent"
-_MIXED = "the topic refused a batch, for this record or others in it; produced again, each goes alone"
 _ENDED = "the sidecar has ended"
 _NEVER = f"more than {MAX_RECORDS} records or {MAX_BYTES} bytes in one request: it can never be on its way"
 
-_OF_ITS_BATCH = TOO_LARGE | {
-    KafkaError.INVALID_RECORD,
-    KafkaError._INVALID_DIFFERENT_RECORD,  # noqa: SLF001 - the binding names librdkafka's codes with an underscore
-}
-"""Errors that concern all records of a batch, though one record may be the cause: its size, or a missing key for a
-compacted topic."""
-
-Headers: TypeAlias = "Sequence[tuple[str, bytes | None]]"
-
-
-class Outgoing(NamedTuple):
-    """A record to write."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    partition: int
-    """-1: chosen by the key."""
-    headers: Headers
-    refusal: str = ""
-    """Why the record must not be written; empty: it may be."""
-
-
-class Outcome(IntEnum):
-    """The result of a record; the numbers are those of ``lambda.proto``."""
-
-    WRITTEN = 1
-    FAILED = 2
-    TOO_LARGE = 5
-
-
 _WRITTEN = Outcome.WRITTEN  # an enum lookup is ten times slower in Python 3.11, and `report` runs for each record
-
-
-@dataclass(slots=True)
-class Written:
-    """The result of a batch: entry i of each list belongs to record i."""
-
-    outcomes: list[int]
-    partitions: list[int]
-    offsets: list[int]
-    errors: list[str]
-    """Empty: the record was written."""
-
-
-class FullError(Exception):
-    """Too many records are not written yet: try again later. None of these records was taken."""
 
 
 class LambdaProducer:
@@ -124,6 +85,8 @@ class LambdaProducer:
         """Whether the present producer makes such batches."""
         self._ending = threading.Event()
         self._under_way: set[_Batch] = set()
+        self._outlet: NativeOutlet | None = None
+        """Made for the first request."""
         self._bytes = 0
         self._records = 0
         self.written = 0
@@ -136,17 +99,9 @@ class LambdaProducer:
 
         Raises ``FullError`` when the limits are reached.
         """
-        if size > MAX_BYTES or len(records) > MAX_RECORDS:  # it would never fit
-            self.failures["too_large"] += len(records)
-            return _nothing(len(records), _NEVER, Outcome.TOO_LARGE)
-        if self._under_way and (self._bytes + size > MAX_BYTES or self._records + len(records) > MAX_RECORDS):
-            raise FullError
-        if self._ending.is_set():
-            self.failures["not_sent"] += len(records)
-            return _nothing(len(records), _ENDED)
+        if refused := self._refused(len(records), size):
+            return refused
         batch = _Batch(len(records), self._arrived, size)
-        self._bytes += size
-        self._records += len(records)
         self._under_way.add(batch)
         self._queueing += 1
         try:
@@ -157,6 +112,19 @@ class LambdaProducer:
             batch.expect()
         return await asyncio.shield(batch.done)
 
+    async def write_request(self, request: "native.Request") -> Written | bytes:
+        """Write the records of a request; returns when the outcome of each is known.
+
+        All written: the serialized response. Raises ``FullError`` when the limits are reached.
+        """
+        if refused := self._refused(len(request), request.size):
+            return refused
+        if self._outlet is None:
+            module = extension()
+            assert module is not None, "it has read the request"
+            self._outlet = NativeOutlet(module, self._properties, self._log, self._request_arrived)
+        return await self._outlet.write(request) or request.answer()
+
     async def stop(self, timeout: float) -> None:
         """Write the records that are under way, for at most ``timeout`` seconds. Later records fail."""
         deadline = monotonic() + timeout
@@ -165,6 +133,10 @@ class LambdaProducer:
             # First the thread must end: only one thread at a time may report to a batch.
             await asyncio.to_thread(self._reports.join)
         left = 0
+        if self._outlet is not None:
+            await self._outlet.flush(timeout)
+            left += self._outlet.give_up(_ENDED)
+            await self._outlet.close()
         for producer in (*self._old, self._producer):
             if producer is not None:
                 left += await asyncio.to_thread(_flush, producer, max(0.0, deadline - monotonic()))
@@ -172,6 +144,21 @@ class LambdaProducer:
             self._log.error("records of the lambda were not written before the end", records=left)
         for batch in [*self._under_way]:
             batch.give_up(_ENDED)
+
+    def _refused(self, count: int, size: int) -> Written | None:
+        """Why ``count`` records of ``size`` bytes are not taken; None: they are, and count from now on. Raises
+        ``FullError``."""
+        if size > MAX_BYTES or count > MAX_RECORDS:  # it would never fit
+            self.failures["too_large"] += count
+            return nothing(count, _NEVER, Outcome.TOO_LARGE)
+        if self._records and (self._bytes + size > MAX_BYTES or self._records + count > MAX_RECORDS):
+            raise FullError
+        if self._ending.is_set():
+            self.failures["not_sent"] += count
+            return nothing(count, _ENDED)
+        self._bytes += size
+        self._records += count
+        return None
 
     async def _queue(self, records: Sequence[Outgoing], batch: "_Batch") -> None:
         producer, mixed = None, None
@@ -199,7 +186,7 @@ class LambdaProducer:
                 batch.refuse(index, str(full), "full")
             except KafkaException as refused:  # its result is known at once
                 error: KafkaError = refused.args[0]
-                batch.refuse(index, _why(error, topic, partition), kind_of(error))
+                batch.refuse(index, why(error, topic, partition), kind_of(error))
                 if is_fatal(error) and producer is not None:
                     self._renew(producer, error)
                     producer = None
@@ -264,12 +251,23 @@ class LambdaProducer:
     def _arrived(self, batch: "_Batch") -> None:
         """The outcome of each record of the batch is known. Called on the loop."""
         self._under_way.discard(batch)
-        self._bytes -= batch.size
-        self._records -= len(batch.result.outcomes)
         written = batch.result.outcomes.count(Outcome.WRITTEN)
+        self._count(len(batch.result.outcomes), written, batch.size, batch.kinds)
+
+    def _request_arrived(self, request: "native.Request", kinds: Mapping[int, str]) -> None:
+        """The outcome of each record of the request is known."""
+        self._count(len(request), request.written, request.size, kinds)
+
+    def _count(self, count: int, written: int, size: int, kinds: Mapping[int, str]) -> None:
+        """``count`` records of ``size`` bytes are no longer under way, and ``written`` of them are written.
+
+        ``kinds``: why others are not, by their index.
+        """
+        self._bytes -= size
+        self._records -= count
         self.written += written
-        self.failures.update(batch.kinds.values())
-        self.failures["not_sent"] += len(batch.result.outcomes) - written - len(batch.kinds)
+        self.failures.update(kinds.values())
+        self.failures["not_sent"] += count - written - len(kinds)
 
 
 def _is_large(record: Outgoing) -> bool:
@@ -284,20 +282,6 @@ def _flush(producer: Producer, timeout: float) -> int:
     return len(producer)
 
 
-def _nothing(count: int, why: str, outcome: Outcome = Outcome.FAILED) -> Written:
-    return Written([outcome] * count, [-1] * count, [-1] * count, [why] * count)
-
-
-def _why(error: KafkaError, topic: str | None, partition: int | None) -> str:
-    """The text of a record's error; ``partition`` -1 or None: any partition of the topic."""
-    if error.code() not in NOWHERE:
-        return error.str()
-    name = f"the topic {(topic or '')[:MAX_NAME_CHARS]!r}"
-    if partition is None or partition < 0:
-        return f"{name} does not exist: make it, the sidecar does not ({error.str()})"
-    return f"{name} does not exist, or has no partition {partition} ({error.str()})"
-
-
 class _Batch:
     """Records that were produced together.
 
@@ -308,7 +292,7 @@ class _Batch:
 
     def __init__(self, count: int, arrived: "Callable[[_Batch], None]", size: int) -> None:
         self.size = size
-        self.result = _nothing(count, _NOT_SENT)
+        self.result = nothing(count, NOT_SENT)
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[Written] = self._loop.create_future()
         self._arrived = arrived
@@ -346,21 +330,20 @@ class _Batch:
             result.partitions[index] = message.partition() or 0
             result.offsets[index] = message.offset() or 0
             result.errors[index] = ""
-        elif error.code() in _OF_ITS_BATCH and mixed is not None:
+        elif error.code() in OF_ITS_BATCH and mixed is not None:
             mixed()
-            self.refuse(index, _MIXED, "mixed")
+            self.refuse(index, MIXED, "mixed")
         else:
-            why = _why(error, message.topic(), message.partition())
-            self.refuse(index, why, kind_of(error))
+            self.refuse(index, why(error, message.topic(), message.partition()), kind_of(error))
         self._reported += 1
         if self._reported == self._expected:
             self._loop.call_soon_threadsafe(self._look)
 
-    def give_up(self, why: str) -> None:
-        """Complete the batch; records without a report fail with ``why``. Called on the loop."""
+    def give_up(self, reason: str) -> None:
+        """Complete the batch; records without a report fail with ``reason``. Called on the loop."""
         for index, error in enumerate(self.result.errors):
-            if error == _NOT_SENT:
-                self.result.errors[index] = why
+            if error == NOT_SENT:
+                self.result.errors[index] = reason
         self._expected = self._reported
         self._look()
 

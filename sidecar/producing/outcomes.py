@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from confluent_kafka import KafkaError
 
-from sidecar.cluster.errors import NOWHERE
+from sidecar.cluster.errors import KINDS, NOWHERE, TOO_LARGE
 
 BATCH_BYTES = 1_000_000
 """librdkafka's own limit for a batch. A record of this size is sent alone."""
@@ -18,7 +18,10 @@ MAX_NAME_CHARS = 80
 NOT_SENT = "not sent"
 MIXED = "the topic refused a batch, for this record or others in it; produced again, each goes alone"
 
-TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
+FAILURE_KINDS = (*KINDS, "invalid", "full", "mixed", "not_sent")
+"""The words for why a record was not written: of the broker's error, or because Kafka's client does not take it, its
+queue is full, the topic refused another record of its batch, or it was not sent in time."""
+
 OF_ITS_BATCH = TOO_LARGE | {
     KafkaError.INVALID_RECORD,
     KafkaError._INVALID_DIFFERENT_RECORD,  # noqa: SLF001 - the binding names librdkafka's codes with an underscore

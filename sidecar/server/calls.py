@@ -16,7 +16,7 @@ from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.mail import letters
 from sidecar.mail.boxes import GoneError
 from sidecar.partitions.vocabulary import CheckpointOutcome, ErrorAction, ErrorOutcome, Lease, Progress
-from sidecar.producing.lambda_producer import FullError
+from sidecar.producing.outcomes import FullError
 from sidecar.server import frames, producing
 from sidecar.server.arrivals import Arrivals
 from sidecar.server.frames import InvalidFrameError
@@ -210,25 +210,26 @@ class Calls:
         return response.SerializeToString(), 0.0
 
     async def _produce(self, data: bytes, peer: str) -> tuple[bytes, float]:
-        request = frames.parse(pb.ProduceRequest, data)
-        stream = self._stream(request.lease, peer)
+        try:
+            asked = producing.asked(data)
+        except producing.InvalidColumnsError as malformed:
+            self._received(self._stream(malformed.lease, peer), data)
+            raise
+        stream, count = self._stream(asked.lease, peer), asked.count
         self._received(stream, data)
-        records = producing.outgoing(request)
-        count = len(records)
+        del data
         if stream is None or not stream.alive:
             stale = "the lease is dead: the partition is not this lambda's any more"
             return producing.nothing_written(count, pb.PRODUCE_OUTCOME_STALE_LEASE, stale), 1.0
         hosted = self._lambdas[stream.lambda_name]
-        if refused := producing.refused_topic(request, hosted.config, stream.caller.identity):
+        if refused := producing.refused_topic(asked.topics, hosted.config, stream.caller.identity):
             return producing.nothing_written(count, pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, refused), 1.0
         busy = pb.PRODUCE_OUTCOME_BUSY
         if stream.producing:  # only a client that does not wait gets here: a useless call
             return producing.nothing_written(count, busy, _ONE_AT_A_TIME, producing.BUSY_LEASE_MS), 1.0
-        size = len(data)
-        del data, request
         stream.producing = True
         try:
-            return producing.response(await hosted.lambda_producer.write(records, size)), 0.0
+            return await asked.write(hosted.lambda_producer), 0.0
         except FullError:  # not the client's fault
             return producing.nothing_written(count, busy, _FULL, producing.BUSY_FULL_MS), 0.0
         finally:

@@ -1,18 +1,28 @@
 """Translates the call Produce for the lambda producer: columns to records, and outcomes back.
 
+The native extension reads well-formed requests in the form in which protobuf's own writers make them. What it does
+not take comes here: a request in another form is brought into that form, and any other is refused.
+
 Requests are not trusted. One whose columns do not match is refused as a whole, and the refusal names the field. A
 record that cannot be written is refused alone: it may be a copy of another client's record, and must not stop others.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise, repeat
+from typing import TYPE_CHECKING, Protocol
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.config.lambdas import LambdaConfig
-from sidecar.producing.lambda_producer import Headers, Outgoing, Written
+from sidecar.producing.lambda_producer import LambdaProducer
+from sidecar.producing.outcomes import Headers, Outgoing, Written, no_such_partition
+from sidecar.records.extension import extension
 from sidecar.records.header_names import writable
-from sidecar.server.frames import InvalidFrameError, cut
+from sidecar.server.frames import InvalidFrameError, cut, parse
 from sidecar.server.identities import Identity
+
+if TYPE_CHECKING:
+    from sidecar.records import _native as native
 
 MAX_RECORDS = 10_000
 MAX_TOPICS = 100
@@ -24,6 +34,76 @@ BUSY_FULL_MS = 100
 BUSY_LEASE_MS = 20
 """When to send a BUSY request again: after too many records under way, and after only the call before it. Sending
 it costs a message of up to 1 MiB."""
+
+
+class InvalidColumnsError(InvalidFrameError):
+    """A request that is not well-formed, of a lease that it names."""
+
+    def __init__(self, text: str, lease: str) -> None:
+        super().__init__(text)
+        self.lease = lease
+
+
+class Asked(Protocol):
+    """A well-formed request."""
+
+    lease: str
+    topics: Sequence[str]
+    count: int
+
+    async def write(self, to: LambdaProducer) -> bytes:
+        """Write its records. Returns the serialized response. Raises ``FullError``."""
+
+
+def asked(data: bytes) -> Asked:
+    """Read a serialized request.
+
+    Raises ``InvalidFrameError`` when it is none, and ``InvalidColumnsError`` when it is not well-formed.
+    """
+    module = extension()
+    if module is not None:
+        with suppress(ValueError):
+            return _AskedRequest(module.Request(data, MAX_RECORDS, MAX_TOPICS))
+    request = parse(pb.ProduceRequest, data)
+    try:
+        records = outgoing(request)
+    except InvalidFrameError as refusal:
+        raise InvalidColumnsError(str(refusal), request.lease) from None
+    if module is None:
+        return _AskedRecords(request, records, len(data))
+    request.DiscardUnknownFields()
+    return _AskedRequest(module.Request(request.SerializeToString(), MAX_RECORDS, MAX_TOPICS))
+
+
+class _AskedRequest:
+    """A request as the native extension reads it."""
+
+    def __init__(self, request: "native.Request") -> None:
+        """Raises ``ValueError`` when its lease or topics are not UTF-8."""
+        self._request = request
+        self.lease = request.lease
+        self.topics: Sequence[str] = request.topics
+        self.count = len(request)
+
+    async def write(self, to: LambdaProducer) -> bytes:
+        """See `Asked`."""
+        made = await to.write_request(self._request)
+        return made if isinstance(made, bytes) else response(made)
+
+
+class _AskedRecords:
+    """A request where there is no extension."""
+
+    def __init__(self, request: pb.ProduceRequest, records: Sequence[Outgoing], size: int) -> None:
+        self._records = records
+        self._size = size
+        self.lease = request.lease
+        self.topics: Sequence[str] = request.topics
+        self.count = len(records)
+
+    async def write(self, to: LambdaProducer) -> bytes:
+        """See `Asked`."""
+        return response(await to.write(self._records, self._size))
 
 
 def outgoing(request: pb.ProduceRequest) -> list[Outgoing]:
@@ -43,15 +123,15 @@ def outgoing(request: pb.ProduceRequest) -> list[Outgoing]:
     if partitions and min(partitions) < -1:
         for index, partition in enumerate(partitions):
             if partition < -1:
-                refusals[index] = f"partition {partition} does not exist; -1 is: by key"
+                refusals[index] = no_such_partition(partition)
     headers = _headers(request, count, refusals)
     columns = zip(topics, keys or [None] * count, values, partitions or [-1] * count, headers, refusals, strict=True)
     return [*map(tuple.__new__, repeat(Outgoing), columns)]  # `Outgoing(...)` without a Python call each
 
 
-def refused_topic(request: pb.ProduceRequest, config: LambdaConfig, identity: Identity) -> str:
+def refused_topic(topics: Sequence[str], config: LambdaConfig, identity: Identity) -> str:
     """The reason why this lambda of this identity may not write to one of the topics; empty: it may write to all."""
-    for topic in request.topics:
+    for topic in topics:
         whose = "the lambda's config"
         allowed = config.produce
         if topic in allowed:

@@ -19,15 +19,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from sidecar.cluster.errors import kind_of
 from sidecar.config.kafka_properties import lambda_producer_properties
 from sidecar.producing import lambda_producer as module
-from sidecar.producing.lambda_producer import (
-    BATCH_BYTES,
-    CHUNK_RECORDS,
-    MAX_BYTES,
-    FullError,
-    LambdaProducer,
-    Outgoing,
-    Written,
-)
+from sidecar.producing.lambda_producer import CHUNK_RECORDS, MAX_BYTES, LambdaProducer
+from sidecar.producing.outcomes import BATCH_BYTES, FullError, Outgoing, Written
 
 from .played_producer import Kafka, kafka_error
 

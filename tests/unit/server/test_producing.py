@@ -17,7 +17,8 @@ from sdk_python._produce import Producing
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.mail import letters
 from sidecar.partitions.vocabulary import ErrorOutcome, Revoke, RevokeReason
-from sidecar.producing.lambda_producer import FullError, LambdaProducer, Outgoing, Written
+from sidecar.producing.lambda_producer import LambdaProducer
+from sidecar.producing.outcomes import FullError, Outgoing, Written
 from sidecar.server import frames, producing
 from sidecar.server.frames import InvalidFrameError
 from sidecar.server.identities import ANYBODY
@@ -58,7 +59,9 @@ class Bin(LambdaProducer):
 
 
 @pytest.fixture
-async def lambda_producer(wire: Wire) -> Bin:
+async def lambda_producer(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Bin:
+    """Without the native extension, so that the test sees records: `test_asked.py` has the requests."""
+    monkeypatch.setattr(producing, "extension", lambda: None)
     made = Bin()
     config = lambda_config("deli").model_copy(update={"produce": ALLOWED})
     wire.hosted["deli"] = LambdaRuntime(config, wire.deli, made)
@@ -282,7 +285,7 @@ def test_the_answer_to_many_records_stays_small(topic: str) -> None:
     """Each of ten thousand records has an error text: it must not repeat the client's text in full."""
     asked = request(topics=[topic], values=[b""] * MAX_RECORDS)
     config = lambda_config("deli").model_copy(update={"produce": tuple("y" * 200 + str(n) for n in range(9))})
-    text = refused_topic(asked, config, ANYBODY.identity)
+    text = refused_topic(asked.topics, config, ANYBODY.identity)
     answer = nothing_written(len(asked.values), pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, text)
     assert len(answer) < 4 * 1024 * 1024
     errors = pb.ProduceResponse.FromString(answer).errors

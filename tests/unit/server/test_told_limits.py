@@ -11,7 +11,8 @@ from sidecar.config import WindowConfig, kafka_properties
 from sidecar.mail import letters
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import EndReason, EndStream, ErrorAction, Failure, Limits
-from sidecar.producing.lambda_producer import FullError, LambdaProducer, Outgoing
+from sidecar.producing.lambda_producer import LambdaProducer
+from sidecar.producing.outcomes import FullError, Outgoing
 from sidecar.server import arrivals, lambda_host, server
 from sidecar.server.limits import limits as told_limits
 from tests.unit.waiting import until
