@@ -24,9 +24,9 @@ CODES = [
     KafkaError.MSG_SIZE_TOO_LARGE,
     KafkaError.INVALID_MSG_SIZE,
     KafkaError.INVALID_RECORD,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.RECORD_LIST_TOO_LARGE,
 ]
+"""Not TOPIC_AUTHORIZATION_FAILED: librdkafka refuses later records too then, until it has asked for the topic again."""
 
 
 @pytest.fixture
@@ -73,6 +73,12 @@ def comparable(answer: bytes) -> pb.ProduceResponse:
     return made
 
 
+def one_of(answer: pb.ProduceResponse, index: int) -> tuple[int, int, int, str]:
+    """What the response says of a record."""
+    error = answer.errors[index] if answer.errors else ""
+    return answer.outcomes[index], answer.partitions[index], answer.offsets[index], error
+
+
 def content(cluster: MockKafka, topic: str, partition: int, count: int) -> list[object]:
     return [(one.key(), one.value(), one.headers()) for one in cluster.stored(topic, partition, count)]
 
@@ -96,7 +102,8 @@ async def test_both_outlets_do_the_same(
                 cluster.refuse(code)
             answers.append(comparable(await producing.asked(asked.SerializeToString()).write(producer)))
             cluster.refuse_no_more()
-        assert answers[0] == answers[1], asked
+        for index in range(len(asked.values)):  # one by one: a failure shows the record
+            assert one_of(answers[0], index) == one_of(answers[1], index), (code, asked)
         for index, offset in enumerate(answers[0].offsets):
             if offset >= 0:
                 at = asked.topics[asked.topic_indexes[index]], answers[0].partitions[index]
