@@ -276,10 +276,10 @@ class _Producer:
         if self._closed:
             return
         finished, lines, failure, again = self.outlet.serve()
-        for level, facility, text in lines:
-            self._client_log.log(level, "%s [%s] %s", facility, self._name, text)
         for request in finished:
             self._finished(request)
+        for level, facility, text in lines:
+            self._client_log.log(level, "%s [%s] %s", facility, self._name, text)
         if failure is not None:
             code, text = failure
             self._failed(self, KafkaError(code, text))

@@ -20,12 +20,12 @@ With another version it is used too, if `prove` shows that records arrive, and t
 change how queues behave, and `prove` tests exactly that.
 """
 
-_REASON = "records are read without the native extension, at about an eighth of the speed"
+_REASON = "records are read and produced without the native extension, at about an eighth of the speed"
 _lock = threading.Lock()
 
 
 def extension() -> ModuleType | None:
-    """The extension module; None: records are read as the binding's message objects, at an eighth of the speed.
+    """The extension module; None: records are read and produced as the binding's objects, at an eighth of the speed.
 
     It is tried once in a process, by the first lambda's thread that asks; the others wait for the result.
     """
@@ -37,7 +37,7 @@ def extension() -> ModuleType | None:
 def _extension() -> ModuleType | None:
     log = get_logger(__name__)
     if os.environ.get(SWITCH) == "0":
-        log.info("records are read without the native extension", reason=f"{SWITCH}=0")
+        log.info("records are read and produced without the native extension", reason=f"{SWITCH}=0")
         return None
     try:
         from sidecar.records import _native  # noqa: PLC0415 - it may be missing

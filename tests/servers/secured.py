@@ -94,11 +94,12 @@ class SecuredKafka(KafkaServer):
             "sasl.password": password,
         }
 
-    def allow(self, topics: Iterable[str] = (), groups: Iterable[str] = ()) -> None:
-        """Allow the user to read these topics and to commit for these groups."""
+    def allow(self, topics: Iterable[str] = (), groups: Iterable[str] = (), writes: Iterable[str] = ()) -> None:
+        """Allow the user to read these topics, to commit for these groups, and to write to those of ``writes``."""
         admin = AdminClient({"bootstrap.servers": self.address})
-        bindings = [_reads(ResourceType.TOPIC, topic) for topic in topics]
-        bindings += [_reads(ResourceType.GROUP, group) for group in groups]
+        bindings = [_allows(ResourceType.TOPIC, topic, AclOperation.READ) for topic in topics]
+        bindings += [_allows(ResourceType.GROUP, group, AclOperation.READ) for group in groups]
+        bindings += [_allows(ResourceType.TOPIC, topic, AclOperation.WRITE) for topic in writes]
         for future in admin.create_acls(bindings).values():
             future.result()
 
@@ -122,8 +123,8 @@ class SecuredKafka(KafkaServer):
             assert future.result(), "there was no such right"
 
 
-def _reads(kind: ResourceType, name: str) -> AclBinding:
-    """The right to read, which includes the right to describe."""
+def _allows(kind: ResourceType, name: str, operation: AclOperation) -> AclBinding:
+    """The right to read or to write, which includes the right to describe."""
     return AclBinding(
-        kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", AclOperation.READ, AclPermissionType.ALLOW
+        kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", operation, AclPermissionType.ALLOW
     )

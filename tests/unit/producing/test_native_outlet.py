@@ -16,6 +16,8 @@ import pytest
 from confluent_kafka import KafkaError
 
 from sdk_python.protocol import lambda_pb2 as pb
+from sidecar.cluster.client_log import ClientLog
+from sidecar.config.kafka_properties import lambda_producer_properties
 from sidecar.producing import lambda_producer as module, native_outlet
 from sidecar.producing.lambda_producer import LambdaProducer
 from sidecar.producing.outcomes import BATCH_BYTES, FullError, Written
@@ -314,6 +316,62 @@ async def test_the_end_gives_up_what_the_broker_does_not_answer(kafka: MockKafka
     del task
     gc.collect()
     assert sys.getrefcount(asked) == 2  # this name, and the argument
+
+
+# --- what librdkafka says and asks ----------------------------------------------------------------------------------
+
+
+async def test_the_clients_log_lines_are_logged(native: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    came = asyncio.Event()
+
+    class Log(ClientLog):
+        def log(self, _level: int, message: str, *args: object) -> None:
+            super().log(_level, message, *args)
+            lines.append(message % args)
+            if self.failure:
+                came.set()
+
+    monkeypatch.setattr(native_outlet, "ClientLog", Log)
+    producer = LambdaProducer("deli", lambda_producer_properties({"bootstrap.servers": "127.0.0.1:1"}))
+    task = writing(producer, request(native, b"x"))
+    async with asyncio.timeout(PATIENCE):
+        await came.wait()
+    assert any(line.startswith("FAIL [kafka-sidecar#producer-") and "Connection refused" in line for line in lines)
+    await producer.stop(0)
+    assert isinstance(await task, Written)
+
+
+async def test_a_token_is_asked_for(native: ModuleType) -> None:
+    """By a thread of librdkafka: the loop, which serves its events, answers the request for the token."""
+    asked: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not asked.done():
+            asked.set_result(await reader.readline())
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    properties = lambda_producer_properties(
+        {
+            "bootstrap.servers": "127.0.0.1:1",
+            "log_level": "0",
+            "security.protocol": "sasl_plaintext",
+            "sasl.mechanism": "OAUTHBEARER",
+            "sasl.oauthbearer.method": "oidc",
+            "sasl.oauthbearer.client.id": "x",
+            "sasl.oauthbearer.client.secret": "y",
+            "sasl.oauthbearer.token.endpoint.url": f"http://{host}:{port}/token",
+        }
+    )
+    producer = LambdaProducer("deli", properties)
+    task = writing(producer, request(native, b"x"))
+    async with asyncio.timeout(PATIENCE):
+        assert (await asked).startswith(b"POST /token")
+    await producer.stop(0)
+    assert isinstance(await task, Written)
+    server.close()
 
 
 # --- nothing is kept ------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ CODES = [
     KafkaError.INVALID_RECORD,
     KafkaError.RECORD_LIST_TOO_LARGE,
 ]
-"""Not TOPIC_AUTHORIZATION_FAILED: librdkafka refuses later records too then, until it has asked for the topic again."""
+"""Not TOPIC_AUTHORIZATION_FAILED: then librdkafka refuses later records too, until it has asked about the topic."""
 
 
 @pytest.fixture
