@@ -128,8 +128,13 @@ def _failing(case: Case) -> Verdict:
 
 
 def _again(case: Case) -> Verdict | None:
-    """Between two failures, a partition that fails again and again runs for a moment: that is not well."""
-    return _failing(case) if case.partition.attempt >= FAILS_AGAIN_FROM else None
+    """Between two failures, a partition that fails again and again runs for a moment: that is not well.
+
+    Where nothing is left to process, the failures were of its process, which had the records of others too.
+    """
+    one = case.partition
+    caught_up = one.waits_for == pb.WAITS_FOR_RECORDS and case.lag == 0
+    return _failing(case) if one.attempt >= FAILS_AGAIN_FROM and not caught_up else None
 
 
 def _resolving(case: Case) -> Verdict:

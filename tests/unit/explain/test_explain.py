@@ -149,6 +149,13 @@ def test_a_partition_that_fails_again_and_again_is_not_well_between_two_failures
     assert causes(one(attempt=2, outstanding=1, end=8900)) == [(Cause.BEHIND, Urgency.WELL)]
 
 
+def test_a_partition_whose_process_failed_for_others_is_well_when_nothing_is_left() -> None:
+    caught_up = {"checkpoint": 8811, "committed": 8812, "end": 8812, "waits_for": pb.WAITS_FOR_RECORDS}
+    assert causes(one(attempt=6, **caught_up)) == [(Cause.NOTHING_TO_DO, Urgency.WELL)]
+    more = {**caught_up, "end": 8813, "waits_for": pb.WAITS_FOR_FETCH}
+    assert causes(one(attempt=6, **more)) == [(Cause.BACKING_OFF, Urgency.ACT)]
+
+
 def test_a_handler_that_has_not_returned_for_long_is_told_before_the_stall() -> None:
     old = {"outstanding": 2, "delivered": 9, "handled": 8, "end": 10, "progress_at_ms": ago(10 * MINUTE)}
     assert causes(one(**old, handled_at_ms=ago(40 * SECOND))) == [(Cause.HANDLER_BLOCKS, Urgency.LOOK)]
