@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from confluent_kafka import KafkaError
 from structlog.typing import FilteringBoundLogger
@@ -47,7 +47,6 @@ _DONE, _MORE, _FAILED = range(3)
 _NOT_SENT, _REFUSED, _REFUSED_BY_KAFKA, _TAKEN, _REPORTED = range(5)
 """The states of a record in `request.h`."""
 
-_REFUSED_PARTITION = 1
 _REFUSALS = {2: HAS_NUL, 3: NOT_UTF8}
 """The codes of refused records in `request.h`."""
 
@@ -178,29 +177,50 @@ class NativeOutlet:
                 self._close(producer)
 
     def _outcomes(self, request: "native.Request", call: "_Call", kinds: dict[int, str]) -> Written:
-        """The outcomes of a request of which not all records are written. Fills ``kinds``."""
+        """The outcomes of a request of which not all records are written. Fills ``kinds``.
+
+        Thousands of records fail for the same reason as a rule, so each reason is put into words once.
+        """
         written = nothing(len(request), call.error)
         topics = request.topics
         may_be_mixed = not all(producer.alone for producer in call.producers)
+        reasons: dict[tuple[int, int, int, int, bool], _Reason] = {}
         for index, (state, code, topic, partition, offset, size) in enumerate(request.results()):
             if state == _REPORTED and not code:
                 written.outcomes[index] = Outcome.WRITTEN
                 written.partitions[index] = partition
                 written.offsets[index] = offset
                 written.errors[index] = ""
-            elif state == _REPORTED and code in OF_ITS_BATCH and may_be_mixed and size < BATCH_BYTES:
-                self._alone = True
-                kinds[index], written.errors[index] = "mixed", MIXED
-            elif state == _REFUSED:
-                kinds[index], written.errors[index] = "invalid", _REFUSALS.get(code) or no_such_partition(partition)
-            elif state in (_REFUSED_BY_KAFKA, _REPORTED):
-                error = _error(state, code)
-                kinds[index] = "full" if code == KafkaError._QUEUE_FULL else kind_of(error)  # noqa: SLF001
-                written.outcomes[index] = Outcome.TOO_LARGE if kinds[index] == "too_large" else Outcome.FAILED
-                written.errors[index] = why(error, topics[topic], partition)
-            else:
+            elif state in (_NOT_SENT, _TAKEN):
                 kinds[index] = call.kind
+            else:
+                key = state, code, topic, partition, may_be_mixed and size < BATCH_BYTES
+                if key not in reasons:
+                    reasons[key] = _reason(state, code, topics[topic], partition, may_be_mixed=key[-1])
+                written.outcomes[index], written.errors[index], kinds[index] = reasons[key]
+        if MIXED in written.errors:
+            self._alone = True
         return written
+
+
+class _Reason(NamedTuple):
+    """Why a record was not written; ``kind`` is one of `FAILURE_KINDS`."""
+
+    outcome: Outcome
+    text: str
+    kind: str
+
+
+def _reason(state: int, code: int, topic: str, partition: int, *, may_be_mixed: bool) -> _Reason:
+    """The reason of a record that was refused, or reported with an error."""
+    if state == _REFUSED:
+        return _Reason(Outcome.FAILED, _REFUSALS.get(code) or no_such_partition(partition), "invalid")
+    if state == _REPORTED and code in OF_ITS_BATCH and may_be_mixed:
+        return _Reason(Outcome.FAILED, MIXED, "mixed")
+    error = _error(state, code)
+    kind = "full" if code == KafkaError._QUEUE_FULL else kind_of(error)  # noqa: SLF001
+    outcome = Outcome.TOO_LARGE if kind == "too_large" else Outcome.FAILED
+    return _Reason(outcome, why(error, topic, partition), kind)
 
 
 def _error(state: int, code: int) -> KafkaError:
