@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 PART_RECORDS = 2_000
 """Records that are queued in one turn of the loop, which takes about a millisecond."""
 
+CLOSE_S = 5.0
+"""Longest wait for librdkafka's threads at the end: one that looks up an address cannot be interrupted."""
+
 _DONE, _MORE, _FAILED = range(3)
 """What `Outlet.produce` returns."""
 
@@ -105,11 +108,11 @@ class NativeOutlet:
             await asyncio.wait([call.done for call in self._under_way.values()], timeout=seconds)
 
     async def close(self) -> None:
-        """End the producers. No request may be under way."""
+        """End the producers, for at most `CLOSE_S`. No request may be under way."""
         for producer in [*self._producers]:
             self._close(producer)
         if self._closing:
-            await asyncio.wait(self._closing)
+            await asyncio.wait(self._closing, timeout=CLOSE_S)
 
     async def _queue(self, request: "native.Request", call: "_Call") -> None:
         producer = None

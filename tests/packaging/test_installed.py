@@ -50,7 +50,7 @@ for module in pkgutil.walk_packages(sdk_python.__path__, "sdk_python."):
 
 
 NONES_LOST = """
-import importlib.machinery, importlib.util, sys
+import importlib.machinery, importlib.util, os, sys
 from confluent_kafka import Consumer
 
 loader = importlib.machinery.ExtensionFileLoader("_native", sys.argv[1])
@@ -59,12 +59,16 @@ loader.exec_module(native)
 properties = {"bootstrap.servers": "127.0.0.1:1", "group.id": "nobody", "log_level": 0}
 consumer = Consumer({**properties, "plugin.library.paths": sys.argv[1]})
 source = native.Source(10)
+outlet = native.Outlet({"bootstrap.servers": "127.0.0.1:1", "log_level": "0"}, os.open(os.devnull, os.O_WRONLY))
 before = sys.getrefcount(None)
 for _ in range(1000):
     source.wait(0.0)
     source.wake()
+    outlet.serve()
+    outlet.purge()
 print(before - sys.getrefcount(None))
 source.close()
+outlet.close()
 """
 
 
