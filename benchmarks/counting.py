@@ -4,20 +4,21 @@ Settings: ``total`` (records until it is done), ``warm`` and ``lambdas`` (record
 lambda, before the clock starts), ``result`` (a file for the figures as JSON), ``warmed`` (a file that appears when
 the clock starts), ``scores``, ``process`` and ``processes`` (the processes that share the records;
 `benchmarks.scores`); and for some rows ``eager`` (a partition begins at once, and not when all have their lambda),
-``working`` (work as `benchmarks.busy` for each record), ``headers`` (how many each record has).
+``working`` (work as `benchmarks.busy` for each record), ``headers`` (how many each record has), ``taking`` (`batch`:
+the records come as lists; `columns`: as columns).
 """
 
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.busy import work
 from benchmarks.clock import Clock
 from benchmarks.scores import Scores
-from sdk_python import CloseReason, IContext, Message
+from sdk_python import CloseReason, IContext, Message, MessageColumns
 
 LOOK = 0.002
 """Seconds between two checks of the counts: the resolution of the clock, and the interval of checkpoints."""
@@ -72,6 +73,32 @@ class WorkingCounter(Counter):
         self._last = message
 
 
+class BatchCounter(Counter):
+    """Takes lists."""
+
+    handler = None  # type: ignore[assignment]  # a lambda has one method for its messages
+
+    def handle_batch(self, messages: Sequence[Message]) -> None:
+        """Count."""
+        self.count += len(messages)
+        self._last = messages[-1]
+
+
+class ColumnsCounter(Counter):
+    """Takes columns."""
+
+    handler = None  # type: ignore[assignment]
+
+    def handle_columns(self, columns: MessageColumns) -> None:
+        """Count."""
+        self.count += len(columns)
+        none = Message(columns.topic, columns.partition, columns.last_offset, None, 0, None, None, ())
+        self._last = none
+
+
+_COUNTERS: Mapping[str, type[Counter]] = {"": Counter, "batch": BatchCounter, "columns": ColumnsCounter}
+
+
 class CountingFactory:
     """Creates the counters and watches them."""
 
@@ -85,7 +112,7 @@ class CountingFactory:
         self._watch = asyncio.ensure_future(self._report())
 
     async def create(self, _: Mapping[str, Any], context: IContext) -> Counter:
-        kind = WorkingCounter if self._config.get("working") else Counter
+        kind = WorkingCounter if self._config.get("working") else _COUNTERS[self._config.get("taking", "")]
         counter = kind(context, int(self._config.get("headers", 0)))
         self._counters.append(counter)
         await self._begin.wait()

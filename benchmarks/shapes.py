@@ -79,6 +79,8 @@ SHAPES: Mapping[str, Shape] = {
     ),
     "headers": Shape("two headers on every record", filled={"headers": HEADERS}, settings={"headers": len(HEADERS)}),
     "20us": Shape(f"{MICROSECONDS} µs of work for each record, in both", 0.05, working=True),
+    "batch": Shape("records of 100 bytes; the lambda takes lists", settings={"taking": "batch"}),
+    "columns": Shape("records of 100 bytes; the lambda takes columns", settings={"taking": "columns"}),
     "2-processes": Shape("2 lambda processes, compared with one bare loop", processes=2),
     "4-processes": Shape("4 lambda processes, compared with one bare loop", processes=4),
 }

@@ -9,10 +9,18 @@ import os as _os
 _os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from ._batch import Produced
-from ._errors import PluginError, ProduceError, RefusedError, SdkError, SettingsError
+from ._errors import FailedAt, PluginError, ProduceError, RefusedError, SdkError, SettingsError
 from ._function import partition_lambda
-from ._interfaces import CloseReason, IContext, IPartitionLambda, IPartitionLambdaFactory, IPlugin
-from ._message import CREATE_TIME, LOG_APPEND_TIME, NO_TIMESTAMP, Message
+from ._interfaces import (
+    CloseReason,
+    IBatchLambda,
+    IColumnsLambda,
+    IContext,
+    IPartitionLambda,
+    IPartitionLambdaFactory,
+    IPlugin,
+)
+from ._message import CREATE_TIME, LOG_APPEND_TIME, NO_TIMESTAMP, Message, MessageColumns
 from ._record import Columns, Record
 
 __all__ = [
@@ -22,10 +30,13 @@ __all__ = [
     "IPlugin",
     "IPartitionLambdaFactory",
     "IPartitionLambda",
+    "IBatchLambda",
+    "IColumnsLambda",
     "IContext",
     "CloseReason",
     # what a handler gets
     "Message",
+    "MessageColumns",
     "NO_TIMESTAMP",
     "CREATE_TIME",
     "LOG_APPEND_TIME",
@@ -39,4 +50,5 @@ __all__ = [
     "SettingsError",
     "RefusedError",
     "ProduceError",
+    "FailedAt",
 ]

@@ -14,16 +14,18 @@ For each message only the handler and the loop around it run:
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import nullcontext
 from inspect import isawaitable
 from operator import length_hint
 from time import monotonic
 from types import AsyncGeneratorType, GeneratorType
-from typing import Final
+from typing import Any, Final
 
 from ._checkpoints import LeaseProgress
+from ._errors import FailedAt
 from ._handler_times import HandlerTimes
+from ._handling import Handling, Kind, failed_offset
 from ._leaving import is_ours
 from ._loop_budget import LoopBudget
 from ._message import Columns, Handler, Message
@@ -31,6 +33,7 @@ from ._tracing import Tracing
 from .protocol import lambda_pb2 as pb
 
 _MAX_SLICE: Final = 128  # bounds how long a handler that suddenly turns slow can hold the loop
+_MAX_BATCH: Final = 1000  # messages that `handle_batch` or `handle_columns` gets at once
 _QUICK_SLICE_S: Final = 0.001
 _SLOW_SLICE_S: Final = 0.002
 
@@ -41,8 +44,9 @@ _QUICK_HANDLER_S: Final = 0.0001
 class HandlerFailedError(Exception):
     """A handler raised, or the awaitable that it returned did. ``__cause__`` is that exception, of whatever kind."""
 
-    def __init__(self, offset: int) -> None:
-        super().__init__(f"the handler failed at offset {offset}")
+    def __init__(self, offset: int | None) -> None:
+        """``offset``: of the message; None: one of a batch, and nobody knows which."""
+        super().__init__("the handler failed" if offset is None else f"the handler failed at offset {offset}")
         self.offset = offset
 
 
@@ -146,13 +150,14 @@ class Dispatcher:
         self.drop()
         self._news.set()
 
-    async def run(self, handler: Handler) -> None:
-        """Call ``handler`` until `stop`. Raises ``HandlerFailedError`` when it raised; nothing follows."""
+    async def run(self, handling: Handling) -> None:
+        """Call the lambda's method until `stop`. Raises ``HandlerFailedError`` when it raised; nothing follows."""
         loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         tracing = self._tracing
-        if tracing is not None:
-            handler = tracing.handler(handler)
+        if tracing is not None and handling.kind is Kind.EACH:
+            handling = Handling(tracing.handler(handling.call), Kind.EACH)
+        run_frame = self._run_frame if handling.kind is Kind.EACH else self._run_batches
         try:
             await self._budget.begin(loop)
             while not self._stopped:
@@ -164,13 +169,59 @@ class Dispatcher:
                 self.waiting -= self._columns.count
                 self.room.set()
                 with nullcontext() if tracing is None else tracing.frame(self._columns):
-                    await self._run_frame(handler, loop)
+                    await run_frame(handling, loop)
         finally:
             self._stopped = True
             self._current = []
             self.idle.set()
 
-    async def _run_frame(self, handler: Handler, loop: asyncio.AbstractEventLoop) -> None:
+    async def _run_batches(self, handling: Handling, loop: asyncio.AbstractEventLoop) -> None:
+        """Hand over the messages of a frame in batches, which grow while they are quick or are awaited."""
+        whole = handling.kind is Kind.COLUMNS
+        # `drop` takes the frame away.
+        while (columns := self._columns) is not None and self._position < columns.count:
+            if self._held:
+                await self._stand(loop)
+                continue
+            start, end = self._position, min(self._position + self._slice, columns.count)
+            self._position = end
+            batch = columns.columns(start, end) if whole else columns.messages(start, end)
+            began = monotonic()
+            awaited = await self._hand_over(handling.call, batch, columns.offset(start), columns.offset(end - 1))
+            now = monotonic()
+            self._times.add(end - start, now - began)
+            if awaited or now - began < _QUICK_SLICE_S:
+                self._slice = min(_MAX_BATCH, self._slice * 2)
+            elif now - began > _SLOW_SLICE_S:
+                self._slice = max(1, self._slice // 2)
+            if self._budget.over(loop, now) or self._progress.urgent:
+                await self._budget.wait(loop)
+        self._columns = None
+
+    async def _hand_over(self, call: Callable[[Any], Any], batch: object, first: int, last: int) -> bool:
+        """Call the lambda with a batch. Returns whether it was awaited."""
+        self._awaited = first
+        pending: Awaitable[object] | None = None
+        try:
+            result = call(batch)
+            if isawaitable(result):
+                pending = result
+                await pending
+            else:
+                refuse_generator(result)
+        except BaseException as error:
+            # Where nothing is awaited, a CancelledError does not cancel this task: the lambda ran into it.
+            if pending is not None and is_ours(error, self._task):
+                raise
+            cause = error.__cause__ or error if isinstance(error, FailedAt) else error
+            raise HandlerFailedError(failed_offset(error, first, last)) from cause
+        finally:
+            self._awaited = None
+        self._progress.handled = last
+        return pending is not None
+
+    async def _run_frame(self, handling: Handling, loop: asyncio.AbstractEventLoop) -> None:
+        handler = handling.call
         began = monotonic()
         # `drop` takes the frame away.
         while self._columns is not None and self._position < self._columns.count:

@@ -68,6 +68,22 @@ class ProduceError(SdkError):
         self.results: Sequence[object] = ()
 
 
+class FailedAt(Exception):  # noqa: N818  named for what it says
+    """Raised by ``handle_batch`` or ``handle_columns`` to name the message that failed.
+
+    ::
+
+        raise FailedAt(message.offset) from error
+
+    It is reported with that offset and, if there is one, with the error that it was raised from. A batch that fails
+    with another exception fails as a whole: then no message can be skipped or become a dead letter.
+    """
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"the message at offset {offset} failed")
+        self.offset = offset
+
+
 def clip(text: str, limit: int, *, keep_end: bool = False) -> str:
     """Cut ``text`` to at most ``limit`` bytes of UTF-8; what cannot be encoded is escaped."""
     data = text.encode("utf-8", "backslashreplace")

@@ -9,12 +9,17 @@ from types import CodeType
 from typing import Any, cast
 
 from ._errors import PluginError
-from ._interfaces import IPartitionLambda, IPartitionLambdaFactory, IPlugin
+from ._handling import METHODS
+from ._interfaces import AnyLambda, IPartitionLambdaFactory, IPlugin
 
 _CREATE = "async def create(self, config)"
 _FACTORY_CREATE = "async def create(self, config, context)"
 _DISPOSE = "async def dispose(self)"
-_HANDLER = "def handler(self, message)` or `async def handler(self, message)"
+_HANDLERS = {
+    "handler": "def handler(self, message)` or `async def handler(self, message)",
+    "handle_batch": "def handle_batch(self, messages)` or `async def handle_batch(self, messages)",
+    "handle_columns": "def handle_columns(self, columns)` or `async def handle_columns(self, columns)",
+}
 _CLOSE = "def close(self, reason)"
 
 
@@ -50,14 +55,18 @@ def checked_factory(value: Any) -> IPartitionLambdaFactory:
     return cast("IPartitionLambdaFactory", value)
 
 
-def checked_lambda(value: Any) -> IPartitionLambda:
-    """Return what ``factory.create`` returned. Raises ``PluginError`` when it is no `IPartitionLambda`."""
+def checked_lambda(value: Any) -> AnyLambda:
+    """Return what ``factory.create`` returned. Raises ``PluginError`` when it is none."""
     where = "what factory.create returned"
     _refuse_unmade(value, where, "IPartitionLambda")
-    _require(value, where, "handler", 1, _HANDLER)
+    methods = [name for name in METHODS if getattr(value, name, None) is not None]
+    if len(methods) > 1:
+        raise PluginError(f"{where}, {value!r}, has {' and '.join(methods)}: keep the one that is to be called")
+    name = methods[0] if methods else METHODS[0]
+    _require(value, where, name, 1, _HANDLERS[name])
     if getattr(value, "close", None) is not None:
         _require(value, where, "close", 1, _CLOSE)
-    return cast("IPartitionLambda", value)
+    return cast("AnyLambda", value)
 
 
 def _refuse_unmade(value: Any, where: str, wanted: str) -> None:

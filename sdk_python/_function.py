@@ -1,20 +1,33 @@
 """A lambda that is one function."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from functools import update_wrapper
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial, update_wrapper
+from typing import Any, Final, overload
 
 from ._fitting import misfit
-from ._interfaces import IContext, IPartitionLambda
-from ._message import Message
+from ._handling import Kind
+from ._interfaces import AnyLambda, IContext
+from ._message import Message, MessageColumns
 
 Result = Awaitable[object] | None
 WithContext = Callable[[Message, IContext], Result]
 MessageOnly = Callable[[Message], Result]
 
 
-def partition_lambda(function: WithContext | MessageOnly) -> "FunctionPlugin":
+@overload
+def partition_lambda(function: WithContext | MessageOnly, /) -> "FunctionPlugin": ...
+
+
+@overload
+def partition_lambda(
+    *, batch: bool = False, columns: bool = False
+) -> "Callable[[Callable[..., Result]], FunctionPlugin]": ...
+
+
+def partition_lambda(
+    function: Callable[..., Result] | None = None, /, *, batch: bool = False, columns: bool = False
+) -> "FunctionPlugin | Callable[[Callable[..., Result]], FunctionPlugin]":
     """Make a plugin of a function or coroutine function of ``(message, context)``, or of ``(message)`` alone.
 
     ::
@@ -24,51 +37,77 @@ def partition_lambda(function: WithContext | MessageOnly) -> "FunctionPlugin":
             print(message.value)
             context.checkpoint(message.offset)
 
-    The function stays callable, for unit tests.
+    ``@partition_lambda(batch=True)``: the function takes a list of messages instead, as `IBatchLambda` does;
+    ``columns=True``: their columns, as `IColumnsLambda` does. The function stays callable, for unit tests.
 
     Raises ``TypeError`` when it is no function of one or two arguments, or would do nothing: a generator function
-    (with `yield`), a class, or the coroutine that calling an async function returns.
+    (with `yield`), a class, or the coroutine that calling an async function returns; and for both ``batch`` and
+    ``columns``.
     """
-    return FunctionPlugin(function)
+    if batch and columns:
+        raise TypeError("@partition_lambda(batch, columns): one of them")
+    kind = Kind.BATCH if batch else Kind.COLUMNS if columns else Kind.EACH
+    return partial(FunctionPlugin, kind=kind) if function is None else FunctionPlugin(function, kind)
 
 
 class FunctionPlugin:
     """An `IPlugin` and its factory in one: every partition's lambda calls the same function."""
 
-    def __init__(self, function: WithContext | MessageOnly) -> None:
+    def __init__(self, function: Callable[..., Result], kind: Kind = Kind.EACH) -> None:
         self._function = function
-        self._takes_context = _takes_context(function)
+        self._kind = kind
+        self._takes_context = _takes_context(function, _WRITE[kind])
         update_wrapper(self, function)
 
     def __call__(self, *args: Any) -> Result:
         return self._function(*args)
 
     async def create(self, config: Mapping[str, Any]) -> "_FunctionFactory":  # noqa: ARG002
-        return _FunctionFactory(self._function, self._takes_context)
+        return _FunctionFactory(self._function, self._kind, takes_context=self._takes_context)
 
 
 class _FunctionFactory:
-    def __init__(self, function: WithContext | MessageOnly, takes_context: bool) -> None:
+    def __init__(self, function: Callable[..., Result], kind: Kind, *, takes_context: bool) -> None:
         self._function = function
+        self._make = _LAMBDAS[kind]
         self._takes_context = takes_context
 
-    async def create(self, config: Mapping[str, Any], context: IContext) -> IPartitionLambda:  # noqa: ARG002
-        if not self._takes_context:
-            return _FunctionLambda(cast("MessageOnly", self._function))
-        function = cast("WithContext", self._function)
-        return _FunctionLambda(lambda message: function(message, context))
+    async def create(self, config: Mapping[str, Any], context: IContext) -> AnyLambda:  # noqa: ARG002
+        function = self._function
+        return self._make((lambda messages: function(messages, context)) if self._takes_context else function)
 
     async def dispose(self) -> None:
         """A function holds nothing."""
 
 
+# Attributes and not methods: the hot loop calls the function without a Python call of ours in between.
+
+
 class _FunctionLambda:
-    def __init__(self, handler: MessageOnly) -> None:
-        # An attribute and not a method: the hot loop calls the function without a Python call of ours in between.
-        self.handler = handler
+    def __init__(self, function: Callable[[Message], Result]) -> None:
+        self.handler = function
 
 
-def _takes_context(function: WithContext | MessageOnly) -> bool:
+class _BatchFunctionLambda:
+    def __init__(self, function: Callable[[Sequence[Message]], Result]) -> None:
+        self.handle_batch = function
+
+
+class _ColumnsFunctionLambda:
+    def __init__(self, function: Callable[[MessageColumns], Result]) -> None:
+        self.handle_columns = function
+
+
+_LAMBDAS: Final[Mapping[Kind, Callable[[Callable[..., Result]], AnyLambda]]] = {
+    Kind.EACH: _FunctionLambda,
+    Kind.BATCH: _BatchFunctionLambda,
+    Kind.COLUMNS: _ColumnsFunctionLambda,
+}
+_WRITE: Final = {Kind.EACH: "message", Kind.BATCH: "messages", Kind.COLUMNS: "columns"}
+"""What the first parameter is called, for messages to the author."""
+
+
+def _takes_context(function: Callable[..., Result], takes: str) -> bool:
     given: Any = function
     if inspect.iscoroutine(given) or inspect.isasyncgen(given) or inspect.isgenerator(given):
         name = given.__qualname__
@@ -83,13 +122,13 @@ def _takes_context(function: WithContext | MessageOnly) -> bool:
     if not callable(function):
         raise TypeError(f"@partition_lambda goes on a function, not on {function!r}")
     name = getattr(function, "__qualname__", repr(function))
-    write = "def handle(message, context)` or `async def handle(message, context)"
+    write = f"def handle({takes}, context)` or `async def handle({takes}, context)"
     wrong = [misfit(function, arguments, write) for arguments in (2, 1)]
     if all(wrong):
         if "yield" in wrong[0]:
             raise TypeError(f"@partition_lambda: {name} {wrong[0]}")
         signature = inspect.signature(function)
         raise TypeError(
-            f"@partition_lambda: {name}{signature} must take (message, context), or (message) alone: write `{write}`"
+            f"@partition_lambda: {name}{signature} must take ({takes}, context), or ({takes}) alone: write `{write}`"
         )
     return not wrong[0]

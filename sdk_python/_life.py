@@ -43,12 +43,13 @@ from ._dispatch import Dispatcher, HandlerFailedError
 from ._errors import ProduceError, RefusedError, message_of, type_of
 from ._fitting import checked_lambda
 from ._handler_times import HandlerTimes
-from ._interfaces import CloseReason, IPartitionLambda, IPartitionLambdaFactory
+from ._handling import Handling, handling_of
+from ._interfaces import AnyLambda, CloseReason, IPartitionLambdaFactory
 from ._leaving import exit_in, is_ours
 from ._limits import Limits
 from ._log import logger_for
 from ._loop_budget import LoopBudget
-from ._message import FrameError, Handler
+from ._message import FrameError
 from ._outcomes import Outcomes
 from ._pause_gate import PauseGate
 from ._produce import Producing
@@ -308,7 +309,7 @@ class Life:
             if self._ready:
                 self.log.info("ready (start offset %s, attempt %s)", self.context.start_offset, self.context.attempt)
                 self._writer = asyncio.create_task(self.gate.write_out(self._write))
-                running = asyncio.create_task(self._dispatch(lambda_.handler))
+                running = asyncio.create_task(self._dispatch(handling_of(lambda_)))
         ending = await asyncio.shield(self.ending)
         deadline = self._deadline(ending)
         if isinstance(ending, Lost):
@@ -339,7 +340,7 @@ class Life:
             return Deadline(min(self._host.drain_timeout, self._host.limits.close_timeout))
         return Deadline(self._host.drain_timeout)
 
-    async def _create(self, after: asyncio.Task[None] | None) -> IPartitionLambda | None:
+    async def _create(self, after: asyncio.Task[None] | None) -> AnyLambda | None:
         """Create the lambda; None when that failed (it is reported as recoverable), or when the life ended before."""
         if after is not None and not after.done():
             self.log.info("waits for the partition's earlier lambda here to close")
@@ -376,7 +377,7 @@ class Life:
         both: set[asyncio.Future[Any]] = {task, self.ending}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _make(self) -> "IPartitionLambda | _Left":
+    async def _make(self) -> "AnyLambda | _Left":
         try:
             made = await awaited(self._host.factory.create(self._host.config, self.context))
             return checked_lambda(made)
@@ -385,9 +386,9 @@ class Life:
                 raise
             return _Left(error)  # not raised: a task that ends with SystemExit ends the event loop with it
 
-    async def _dispatch(self, handler: Handler) -> None:
+    async def _dispatch(self, handling: Handling) -> None:
         try:
-            await self.dispatcher.run(handler)
+            await self.dispatcher.run(handling)
         except HandlerFailedError as failed:
             cause = failed.__cause__ or failed
             self._left(cause, Failure(cause, pb.ERROR_ACTION_CRITICAL, failed.offset, "handler_failed"))
@@ -415,7 +416,7 @@ class Life:
                 self.log.error("the running handler ignores its cancellation")
                 self.stuck = True
 
-    async def _close(self, lambda_: IPartitionLambda | None, reason: CloseReason) -> None:
+    async def _close(self, lambda_: AnyLambda | None, reason: CloseReason) -> None:
         close = getattr(lambda_, "close", None)
         if close is None:
             return

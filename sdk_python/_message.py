@@ -5,6 +5,7 @@ lists, and one ``map`` in C makes the tuples. Only frames that hold nulls or hea
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice, repeat
 from operator import lt
 from typing import Any, Final, NamedTuple
@@ -40,6 +41,35 @@ class Message(NamedTuple):
 
 
 Handler = Callable[[Message], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageColumns:
+    """Messages of a partition as columns, in offset order: what ``handle_columns`` takes.
+
+    All columns that are not None are equally long.
+    """
+
+    topic: str
+    partition: int
+    offsets: Sequence[int]
+    timestamps: Sequence[int | None] | None
+    """As `Message.timestamp`. None: no message has one."""
+    timestamp_type: int
+    keys: Sequence[bytes | None] | None
+    """None: no message has one."""
+    values: Sequence[bytes | None]
+    headers: Sequence[tuple[Header, ...]] | None
+    """None: no message has any."""
+
+    def __len__(self) -> int:
+        """How many messages there are."""
+        return len(self.values)
+
+    @property
+    def last_offset(self) -> int:
+        """The offset of the last message: checkpoint it when all are processed."""
+        return self.offsets[-1]
 
 
 class FrameError(Exception):
@@ -114,6 +144,19 @@ class Columns:
     def first_headers(self, limit: int) -> Sequence[tuple[Header, ...]]:
         """Return the headers of each of the first ``limit`` records; nothing where no record of the frame has any."""
         return () if self._headers is None else self._headers[:limit]
+
+    def columns(self, start: int, stop: int) -> MessageColumns:
+        """Return the columns of the messages from index ``start`` up to ``stop``, which may be after the end."""
+        return MessageColumns(
+            self._topic,
+            self._partition,
+            self._offsets[start:stop],
+            None if self._timestamps is None else self._timestamps[start:stop],
+            self._kind,
+            None if self._keys is None else self._keys[start:stop],
+            self._values[start:stop],
+            None if self._headers is None else self._headers[start:stop],
+        )
 
     def messages(self, start: int, stop: int) -> list[Message]:
         """Make the messages from index ``start`` up to ``stop``, which may be after the end; in offset order."""

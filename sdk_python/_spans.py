@@ -260,14 +260,15 @@ def _is_written(span: Span, outcome: Outcome[Any]) -> bool:
     return error is None and not outcome.cancelled()
 
 
-def _record(span: Span, error: BaseException, offset: int) -> None:
+def _record(span: Span, error: BaseException, offset: int | None) -> None:
     # As `Span.record_exception` does, which raises where the exception's ``__str__`` does.
     attributes: dict[str, AttributeValue] = {
         "exception.type": type_of(error),
         "exception.message": message_of(error),
         "exception.stacktrace": stack_of(error),
-        "messaging.kafka.offset": offset,
     }
+    if offset is not None:
+        attributes["messaging.kafka.offset"] = offset
     span.add_event("exception", attributes)
 
 

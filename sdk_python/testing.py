@@ -17,10 +17,10 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from operator import attrgetter
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ._awaiting import awaited
 from ._checkpoints import LeaseProgress
@@ -49,6 +49,9 @@ _OUTCOMES = {
     "critical": pb.ERROR_OUTCOME_HALTED,
     "report": pb.ERROR_OUTCOME_REPORTED,
 }
+
+_FRAME_MESSAGES: Final = 1000
+"""Messages of one frame, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,10 +335,13 @@ class FakeSidecar:
     def _deliver(self) -> None:
         if not self.running or self._pause is not None:
             return
-        for message in self._log[bisect_left(self._log, self._position, key=attrgetter("offset")) :]:
-            # One frame each: messages that a test made itself may differ in their timestamp types.
-            self._link.send(pb.HostFrame(batch=batch_of([message])))
-            self._position = message.offset + 1
+        left = self._log[bisect_left(self._log, self._position, key=attrgetter("offset")) :]
+        # The messages of a frame have one timestamp type; those that a test made itself may differ in it.
+        for _, alike in groupby(left, attrgetter("timestamp_type")):
+            messages = [*alike]
+            for first in range(0, len(messages), _FRAME_MESSAGES):
+                self._link.send(pb.HostFrame(batch=batch_of(messages[first : first + _FRAME_MESSAGES])))
+            self._position = messages[-1].offset + 1
 
     def _paused(self, pause: pb.Pause) -> None:
         self._pause = pause

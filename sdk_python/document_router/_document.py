@@ -28,7 +28,8 @@ from sdk_python._awaiting import awaited
 from sdk_python._dispatch import refuse_generator
 from sdk_python._errors import message_of
 from sdk_python._fitting import checked_lambda
-from sdk_python._interfaces import CloseReason, IContext, IPartitionLambda, IPartitionLambdaFactory
+from sdk_python._handling import one_at_a_time
+from sdk_python._interfaces import AnyLambda, CloseReason, IContext, IPartitionLambdaFactory
 from sdk_python._leaving import exit_in, is_ours
 from sdk_python._loop_budget import TURN_S
 from sdk_python._message import Message
@@ -138,7 +139,7 @@ class Document:
         self.interruptible = False
         """True while the worker is in a handler or in ``create``."""
         self._router = router
-        self._lambda: IPartitionLambda | None = None
+        self._lambda: AnyLambda | None = None
         self._handler: Callable[[Message], Any] | None = None
         self._context: DocumentContext | None = None
         self._waiting: deque[Message] | None = None  # an empty deque has 600 bytes, and most documents rest
@@ -411,7 +412,7 @@ class Document:
             made = checked_lambda(
                 await awaited(self._router.factory.create(self._router.config_of(self.key), context))
             )
-            handler = in_its_trace(made.handler)
+            handler = in_its_trace(one_at_a_time(made))
             own = getattr(made, "activity_timeout", None)
             timeout = self._router.activity_timeout if own is None else float(own)
         except asyncio.CancelledError as error:

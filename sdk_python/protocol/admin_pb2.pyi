@@ -249,7 +249,7 @@ class Problem(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., text: _Optional[str] = ..., since_ms: _Optional[int] = ..., blocks: _Optional[bool] = ..., cause: _Optional[str] = ...) -> None: ...
 
 class Process(_message.Message):
-    __slots__ = ("process_id", "instance", "pid", "partitions", "spare", "client", "lambda_version", "connected_since_ms", "last_seen_ms", "peer", "identity")
+    __slots__ = ("process_id", "instance", "pid", "partitions", "spare", "client", "lambda_version", "connected_since_ms", "last_seen_ms", "peer", "identity", "sent_per_second", "done_per_second")
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -261,6 +261,8 @@ class Process(_message.Message):
     LAST_SEEN_MS_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    SENT_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    DONE_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     process_id: str
     instance: str
     pid: int
@@ -272,7 +274,9 @@ class Process(_message.Message):
     last_seen_ms: int
     peer: str
     identity: str
-    def __init__(self, process_id: _Optional[str] = ..., instance: _Optional[str] = ..., pid: _Optional[int] = ..., partitions: _Optional[int] = ..., spare: _Optional[bool] = ..., client: _Optional[str] = ..., lambda_version: _Optional[str] = ..., connected_since_ms: _Optional[int] = ..., last_seen_ms: _Optional[int] = ..., peer: _Optional[str] = ..., identity: _Optional[str] = ...) -> None: ...
+    sent_per_second: float
+    done_per_second: float
+    def __init__(self, process_id: _Optional[str] = ..., instance: _Optional[str] = ..., pid: _Optional[int] = ..., partitions: _Optional[int] = ..., spare: _Optional[bool] = ..., client: _Optional[str] = ..., lambda_version: _Optional[str] = ..., connected_since_ms: _Optional[int] = ..., last_seen_ms: _Optional[int] = ..., peer: _Optional[str] = ..., identity: _Optional[str] = ..., sent_per_second: _Optional[float] = ..., done_per_second: _Optional[float] = ...) -> None: ...
 
 class Partition(_message.Message):
     __slots__ = ("topic", "partition", "state", "process_id", "delivered", "handled", "checkpoint", "committed", "end", "outstanding", "waiting", "attempt", "reason", "failing_offset", "blocked_since_ms", "stalled_since_ms", "resumes_at_ms", "skipped_records", "skipping", "skipping_count", "state_since_ms", "lease_since_ms", "oldest_outstanding_ms", "outstanding_bytes", "waiting_bytes", "sent_per_second", "done_per_second", "last_error", "waits_for", "next_retry_at_ms", "progress_at_ms", "handled_at_ms")

@@ -1,5 +1,6 @@
 """The snapshot as the message of `proto/admin.proto`. Pure."""
 
+from collections import defaultdict
 from typing import cast
 
 from sdk_python.protocol import admin_pb2 as pb
@@ -38,6 +39,10 @@ class _Clock:
 
 def _lambda(name: str, status: LambdaStatus, clock: _Clock) -> pb.Lambda:
     rebalance = status.last_rebalance
+    sent, done = defaultdict[str, float](float), defaultdict[str, float](float)
+    for partition in status.partitions:
+        sent[partition.process_id] += partition.sent_per_second
+        done[partition.process_id] += partition.done_per_second
     return pb.Lambda(
         name=name,
         group=status.group,
@@ -49,7 +54,7 @@ def _lambda(name: str, status: LambdaStatus, clock: _Clock) -> pb.Lambda:
             pb.Problem(kind=one.kind, text=one.text, since_ms=clock.ms(one.since), blocks=one.blocks, cause=one.cause)
             for one in status.problems
         ],
-        processes=[_process(one, clock) for one in status.processes],
+        processes=[_process(one, sent[one.process_id], done[one.process_id], clock) for one in status.processes],
         partitions=[_partition(one, clock) for one in status.partitions],
         records_sent=status.records_sent,
         records_fetched=status.records_fetched,
@@ -75,7 +80,7 @@ def _lambda(name: str, status: LambdaStatus, clock: _Clock) -> pb.Lambda:
     )
 
 
-def _process(process: ProcessStatus, clock: _Clock) -> pb.Process:
+def _process(process: ProcessStatus, sent_per_second: float, done_per_second: float, clock: _Clock) -> pb.Process:
     return pb.Process(
         process_id=process.process_id,
         instance=process.instance,
@@ -88,6 +93,8 @@ def _process(process: ProcessStatus, clock: _Clock) -> pb.Process:
         peer=process.peer,
         connected_since_ms=clock.maybe_ms(process.connected_since),
         last_seen_ms=clock.maybe_ms(process.last_seen),
+        sent_per_second=sent_per_second,
+        done_per_second=done_per_second,
     )
 
 

@@ -11,6 +11,7 @@ from sdk_python import Message
 from sdk_python._checkpoints import LeaseProgress
 from sdk_python._dispatch import Dispatcher
 from sdk_python._handler_times import HandlerTimes
+from sdk_python._handling import Handling, Kind
 from sdk_python._loop_budget import LoopBudget
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.unit.tracing import steps
@@ -44,7 +45,7 @@ async def _dispatch(batch: pb.Batch, count: int) -> None:
     dispatcher = Dispatcher("t", 0, LeaseProgress("lease", 10_000, 0, _NoSink()), LoopBudget(), HandlerTimes())
     seen: list[Message] = []
     dispatcher.put(batch, count)
-    running = asyncio.create_task(dispatcher.run(seen.append))
+    running = asyncio.create_task(dispatcher.run(Handling(seen.append, Kind.EACH)))
     await dispatcher.idle.wait()
     dispatcher.stop()
     await running

@@ -115,9 +115,10 @@ def _lambda(one: pb.Lambda, now_ms: int, where: str, view: View) -> Iterator[str
         silent = now_ms - process.last_seen_ms if process.last_seen_ms else 0
         heard = f", last heard of {short_span(silent)} ago" if silent > 60_000 else ""
         held = many(process.partitions, "partition", "partitions")
+        rate = f", {process.done_per_second:,.0f} records/s" if process.done_per_second >= 1 else ""
         spare = ", could take another" if process.spare else ""
         name = process.instance or process.process_id
-        yield f"  process {name}{pid} ({process.client}){version}{identity}: {held}{spare}{heard}"
+        yield f"  process {name}{pid} ({process.client}){version}{identity}: {held}{rate}{spare}{heard}"
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Row], view: View) -> Iterator[str]:

@@ -11,6 +11,7 @@ from sdk_python import Message
 from sdk_python._checkpoints import LeaseProgress
 from sdk_python._dispatch import _MAX_SLICE, Dispatcher, HandlerFailedError
 from sdk_python._handler_times import HandlerTimes
+from sdk_python._handling import Handling, Kind
 from sdk_python._loop_budget import LoopBudget
 from sdk_python.protocol import lambda_pb2 as pb
 
@@ -19,6 +20,10 @@ class NoSink:
     def changed(self, progress: LeaseProgress) -> None: ...
     def hurry(self) -> None: ...
     def forget(self, progress: LeaseProgress) -> None: ...
+
+
+def each(handler: Callable[[Message], Any]) -> Handling:
+    return Handling(handler, Kind.EACH)
 
 
 def dispatcher(*counts: int) -> Dispatcher:
@@ -31,7 +36,7 @@ def dispatcher(*counts: int) -> Dispatcher:
 
 
 async def run_until_idle(made: Dispatcher, handler: Callable[[Message], Any]) -> None:
-    task = asyncio.create_task(made.run(handler))
+    task = asyncio.create_task(made.run(each(handler)))
     await made.idle.wait()
     made.stop()
     await task
@@ -102,7 +107,7 @@ async def test_stop_inside_a_handler_ends_the_slice() -> None:
         if message.offset == 500:
             made.stop()
 
-    await made.run(handle)
+    await made.run(each(handle))
     assert seen == list(range(501))
     assert made._progress.handled == 500
 
@@ -120,7 +125,7 @@ async def test_an_exception_names_the_offset_and_nothing_follows(is_async: bool)
         handle(message)
 
     with pytest.raises(HandlerFailedError) as caught:
-        await dispatcher(1000).run(handle_async if is_async else handle)
+        await dispatcher(1000).run(each(handle_async if is_async else handle))
     assert caught.value.offset == 300
     assert isinstance(caught.value.__cause__, KeyError)
     assert seen == list(range(301))
@@ -133,7 +138,7 @@ async def test_a_cancellation_inside_the_handler_is_a_failure_not_an_end() -> No
         await inner
 
     with pytest.raises(HandlerFailedError) as caught:
-        await dispatcher(1).run(handle)
+        await dispatcher(1).run(each(handle))
     assert isinstance(caught.value.__cause__, asyncio.CancelledError)
 
 
@@ -173,7 +178,7 @@ async def test_a_cancelled_error_in_a_sync_handler_is_a_failure_at_its_message()
         cancelled.result()
 
     with pytest.raises(HandlerFailedError) as failed:
-        await dispatcher(3).run(handler)
+        await dispatcher(3).run(each(handler))
     assert failed.value.offset == 0
 
 
@@ -191,7 +196,7 @@ async def test_hold_inside_a_handler_keeps_the_rest_of_the_slice_and_of_the_fram
     async def handle_async(message: Message) -> None:
         handle(message)
 
-    task = asyncio.create_task(made.run(handle_async if is_async else handle))
+    task = asyncio.create_task(made.run(each(handle_async if is_async else handle)))
     for handled, following in ((1, 1), (501, 501), (1000, 1000), (1010, None)):
         await made.idle.wait()
         assert seen == list(range(handled))
@@ -207,7 +212,7 @@ async def test_hold_inside_a_handler_keeps_the_rest_of_the_slice_and_of_the_fram
 async def test_drop_after_hold_forgets_what_waits() -> None:
     seen: list[int] = []
     made = dispatcher(1000, 10)
-    task = asyncio.create_task(made.run(lambda message: seen.append(message.offset)))
+    task = asyncio.create_task(made.run(each(lambda message: seen.append(message.offset))))
     made.hold()
     await made.idle.wait()
     assert (seen, made.next_offset, made.waiting) == ([], 0, 1010)

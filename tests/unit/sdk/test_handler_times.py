@@ -11,6 +11,7 @@ from sdk_python._checkpoints import CheckpointSender, LeaseProgress
 from sdk_python._connection import LinkError
 from sdk_python._dispatch import Dispatcher
 from sdk_python._handler_times import BOUNDS_S, HandlerTimes
+from sdk_python._handling import Handling, Kind
 from sdk_python._loop_budget import LoopBudget
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.unit.sdk.test_dispatch import NoSink, run_until_idle
@@ -103,7 +104,7 @@ async def test_what_a_stop_cuts_is_not_guessed() -> None:
     times = HandlerTimes()
     made = Dispatcher("t", 0, LeaseProgress("lease", 1000, 0, NoSink()), LoopBudget(), times)
     made.put(pb.Batch(values=[b"x"] * 100), 100)
-    await made.run(lambda _: made.stop())
+    await made.run(Handling(lambda _: made.stop(), Kind.EACH))
     assert not times
 
 

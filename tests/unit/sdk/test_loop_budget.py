@@ -10,6 +10,7 @@ from sdk_python import Message
 from sdk_python._checkpoints import LeaseProgress
 from sdk_python._dispatch import Dispatcher
 from sdk_python._handler_times import HandlerTimes
+from sdk_python._handling import Handling, Kind
 from sdk_python._loop_budget import TURN_S, LoopBudget
 from sdk_python.protocol import lambda_pb2 as pb
 
@@ -36,7 +37,7 @@ async def run_all(budget: LoopBudget, count: int, handler: Callable[[int], Calla
     ]
     for one in made:
         one.put(pb.Batch(first_offset=0, values=[b"x"] * count), count)
-    tasks = [asyncio.create_task(one.run(handler(number))) for number, one in enumerate(made)]
+    tasks = [asyncio.create_task(one.run(Handling(handler(number), Kind.EACH))) for number, one in enumerate(made)]
     for one in made:
         await one.idle.wait()
         one.stop()

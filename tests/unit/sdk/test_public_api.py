@@ -21,9 +21,12 @@ def test_the_public_names() -> None:
         "IPlugin",
         "IPartitionLambdaFactory",
         "IPartitionLambda",
+        "IBatchLambda",
+        "IColumnsLambda",
         "IContext",
         "CloseReason",
         "Message",
+        "MessageColumns",
         "NO_TIMESTAMP",
         "CREATE_TIME",
         "LOG_APPEND_TIME",
@@ -35,6 +38,7 @@ def test_the_public_names() -> None:
         "SettingsError",
         "RefusedError",
         "ProduceError",
+        "FailedAt",
     ]
     assert sdk_python.serve.__all__ == ["run", "main"]
     assert sdk_python.testing.__all__ == ["FakeSidecar", "LambdaError", "Sent"]

@@ -13,6 +13,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from sdk_python import Columns, IContext, Message, ProduceError, Record, partition_lambda
 from sdk_python._dispatch import Dispatcher, HandlerFailedError
+from sdk_python._handling import Handling, Kind
 from sdk_python._message import batch_of
 from sdk_python._spans import MAX_LINKS, trace_of
 from sdk_python._tracing import in_its_trace, tracing_of
@@ -121,7 +122,7 @@ async def test_a_handler_that_raises_fails_the_span_of_its_frame(spans: Recorded
             raise UnreadableError
 
     with pytest.raises(HandlerFailedError):
-        await traced(3).run(handle)
+        await traced(3).run(Handling(handle, Kind.EACH))
     span = spans.one("process t")
     assert span.status.status_code is StatusCode.ERROR
     assert str(attributes_of(span)["error.type"]).endswith("UnreadableError")
@@ -137,7 +138,7 @@ async def test_a_frame_that_is_dropped_ends_its_span(spans: RecordedSpans) -> No
         seen.append(message.offset)
         made.stop()
 
-    await made.run(handle)
+    await made.run(Handling(handle, Kind.EACH))
     assert (seen, len(spans.named("process t"))) == ([0], 1)
 
 

@@ -201,7 +201,7 @@ def test_every_field_of_a_lambda_and_of_the_sidecar_is_carried() -> None:
         produced=6,
         produce_failures={"full": 3, "other": 4},
         processes=[process],
-        partitions=[EVERYTHING],
+        partitions=[EVERYTHING, EVERYTHING],
         group="g",
         topics=("raw",),
         bytes_sent=8,
@@ -221,6 +221,7 @@ def test_every_field_of_a_lambda_and_of_the_sidecar_is_carried() -> None:
     )
     (shown,) = one.processes
     assert (shown.peer, shown.connected_since_ms, shown.last_seen_ms) == ("ipv4:1.2.3.4:5", 1000, 2000)
+    assert (shown.sent_per_second, shown.done_per_second) == (19.0, 17.0)  # of its two partitions
     (kept,) = one.supervised
     assert {field.name for field, _ in kept.ListFields()} == {field.name for field in kept.DESCRIPTOR.fields}
     assert [*kept.last_exits] == [admin_pb2.Exit(at_ms=6000, how="ended", ran_ms=1500, last_line="no database")]
