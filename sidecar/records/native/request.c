@@ -92,7 +92,7 @@ static int count_numbers(column_t *column, int is_signed) {
     return 0;
 }
 
-/* Find the columns. Returns 0; -1: the message is not plain, or none. */
+/* Find the columns. The entries of a list lie side by side. Returns 0; -1: the message is not plain, or none. */
 static int columns_read(const uint8_t *at, const uint8_t *end, column_t columns[FIELDS]) {
     unsigned last = 0;
     while (at < end) {
@@ -106,8 +106,10 @@ static int columns_read(const uint8_t *at, const uint8_t *end, column_t columns[
             return -1;
         field = (unsigned)(tag >> 3);
         if (field >= FIELDS) {
+            /* It is the last one, like those after it: between two entries of a list it would be taken for an entry. */
             if ((at = skip(at, end, tag & 7)) == NULL)
                 return -1;
+            last = FIELDS;
             continue;
         }
         if ((tag & 7) != DELIMITED || at != tag_at + 1 || field < last)
@@ -128,7 +130,7 @@ static int columns_read(const uint8_t *at, const uint8_t *end, column_t columns[
     return 0;
 }
 
-/* The next entry of a list of texts or bytes, which was read before: so nothing is checked. */
+/* The next entry of a list of texts or bytes, which `columns_read` has read: so nothing is checked. */
 static bytes_view_t next_bytes(column_t *column) {
     bytes_view_t view = {0};
     column->at = bytes_read(column->at + 1, column->end, &view);

@@ -6,7 +6,7 @@ The same requests in each run: `ROUNDS` times `REQUESTS` of them, each round fro
 import ctypes
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -137,18 +137,33 @@ def _break(chance: random.Random, made: pb.ProduceRequest) -> None:
 
 def damaged(chance: random.Random, data: bytes) -> bytes:
     """The message in another form, or none any more."""
-    how, at = chance.randrange(6), chance.randrange(len(data) + 1)
-    if how == 0:
-        return data[:at]
-    if how == 1:
-        return data[:at] + chance.randbytes(1) + data[at + 1 :]
-    if how == 2:
-        return data[:at] + chance.randbytes(chance.randint(1, 3)) + data[at:]
-    if how == 3:
-        return data + chance.choice(UNKNOWN)
-    if how == 4:  # fields out of their order, and twice
-        return data + data[:at]
-    return data + pb.ProduceRequest(partitions=[0], null_keys=[0]).SerializeToString()
+    at = chance.randrange(len(data) + 1)
+    ways: list[Callable[[], bytes]] = [
+        lambda: data[:at],
+        lambda: data[:at] + chance.randbytes(1) + data[at + 1 :],
+        lambda: data[:at] + chance.randbytes(chance.randint(1, 3)) + data[at:],
+        lambda: data + chance.choice(UNKNOWN),
+        lambda: between_fields(chance, data),
+        lambda: data + data[:at],  # fields out of their order, and twice
+        lambda: data + pb.ProduceRequest(partitions=[0], null_keys=[0]).SerializeToString(),
+    ]
+    return chance.choice(ways)()
+
+
+def between_fields(chance: random.Random, data: bytes) -> bytes:
+    """The message with a field of a newer protocol between two of its own."""
+    starts, at = [], 0
+    while at < len(data):  # every field is a tag of one byte, a length and so many bytes
+        starts.append(at)
+        length, shift, at = 0, 0, at + 1
+        while True:
+            length |= (data[at] & 0x7F) << shift
+            shift, at = shift + 7, at + 1
+            if data[at - 1] < 0x80:
+                break
+        at += length
+    at = chance.choice(starts)
+    return data[:at] + chance.choice(UNKNOWN) + data[at:]
 
 
 def check(library: ctypes.CDLL, data: bytes, *, plain: bool) -> None:
@@ -177,6 +192,15 @@ def test_a_request_is_read_as_protobuf_reads_it(library: ctypes.CDLL, seed: int)
         check(library, data, plain=True)
         check(library, damaged(chance, data), plain=False)
         check(library, chance.randbytes(chance.randrange(40)), plain=False)
+
+
+def test_a_newer_field_between_two_entries_is_no_entry(library: ctypes.CDLL) -> None:
+    head = pb.ProduceRequest(lease="L", topics=["t"], values=[b"a"]).SerializeToString()
+    for unknown in UNKNOWN:
+        data = head + unknown + pb.ProduceRequest(values=[b"b"]).SerializeToString()
+        check(library, data, plain=False)
+        with read(library, data) as made:
+            assert made == REFUSED
 
 
 def test_limits_are_kept(library: ctypes.CDLL) -> None:
