@@ -79,8 +79,9 @@ class Feed:
     async def run(self) -> None:
         """Look, until `close`."""
         while not self._closed:
-            await self._look(self._watchers > 0)
+            # First, not after the look: a watcher that comes, or `close`, meanwhile would be forgotten for 5 s.
             self._wanted.clear()
+            await self._look(self._watchers > 0)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval()):
                     await self._wanted.wait()

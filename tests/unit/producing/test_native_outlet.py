@@ -379,7 +379,7 @@ async def test_a_token_is_asked_for(native: ModuleType) -> None:
 
 async def test_requests_producers_and_descriptors_are_let_go(kafka: MockKafka, native: ModuleType) -> None:
     refused = {"header_counts": [1, 0], "header_names": [b"\xff"], "header_values": [b""]}
-    threads, pipes, producers = threading.active_count(), open_pipes(), 8
+    threads, pipes, producers = threading.active_count(), open_pipes(), 4
     asked: list[Any] = []
     for begin in range(0, 21 * producers, 21):
         asked.append(request(native, b"x" * 10, b"\xff", **refused))

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from sidecar.mail.boxes import GoneError
 from sidecar.operate.page import feed as module
 from sidecar.operate.page.feed import Event, Feed, Source
+from sidecar.operate.page.history import INTERVAL_S
 from sidecar.operate.page.refusal import Refusal
 from sidecar.server.status_message import status_response
 from sidecar.status import SidecarStatus
@@ -106,6 +108,25 @@ async def test_a_slow_watcher_misses_what_was_in_between(quick: None, asked: Ask
         await until(lambda: asked.looks > before + 5)
         second = await read(events, "status")
     assert int(second["status"]["version"]) > int(first["status"]["version"]) + 4
+
+
+async def test_an_end_in_the_middle_of_a_look_is_not_forgotten(asked: Asked) -> None:
+    """1. A look is under way. 2. `close` is called. 3. The look ends: no further one is waited for."""
+    gate, begun = asyncio.Event(), asyncio.Event()
+    answer = asked.feed._source.snapshot
+
+    async def slow() -> SidecarStatus:
+        begun.set()
+        await gate.wait()
+        return await answer()
+
+    feed = Feed(replace(asked.feed._source, snapshot=slow), dict)
+    running = asyncio.create_task(feed.run())
+    await begun.wait()
+    await feed.close()
+    gate.set()
+    async with asyncio.timeout(INTERVAL_S / 2):
+        await running
 
 
 @pytest.mark.parametrize("error", [GoneError("the sidecar is stopping"), TimeoutError()])
