@@ -23,7 +23,7 @@ from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Final
 
 from ._checkpoints import LeaseProgress
-from ._errors import FailedAt
+from ._errors import FailedAt, HandlerFailedError
 from ._handler_times import HandlerTimes
 from ._handling import Handling, Kind, failed_offset
 from ._leaving import is_ours
@@ -39,15 +39,6 @@ _SLOW_SLICE_S: Final = 0.002
 
 _QUICK_HANDLER_S: Final = 0.0001
 """An awaited handler that takes longer is counted by itself (`_Run`)."""
-
-
-class HandlerFailedError(Exception):
-    """A handler raised, or the awaitable that it returned did. ``__cause__`` is that exception, of whatever kind."""
-
-    def __init__(self, offset: int | None) -> None:
-        """``offset``: of the message; None: one of a batch, and nobody knows which."""
-        super().__init__("the handler failed" if offset is None else f"the handler failed at offset {offset}")
-        self.offset = offset
 
 
 class Dispatcher:

@@ -84,6 +84,15 @@ class FailedAt(Exception):  # noqa: N818  named for what it says
         self.offset = offset
 
 
+class HandlerFailedError(Exception):
+    """A handler raised, or the awaitable that it returned did. ``__cause__`` is that exception, of whatever kind."""
+
+    def __init__(self, offset: int | None) -> None:
+        """``offset``: of the message; None: one of a batch, and nobody knows which."""
+        super().__init__("the handler failed" if offset is None else f"the handler failed at offset {offset}")
+        self.offset = offset
+
+
 def clip(text: str, limit: int, *, keep_end: bool = False) -> str:
     """Cut ``text`` to at most ``limit`` bytes of UTF-8; what cannot be encoded is escaped."""
     data = text.encode("utf-8", "backslashreplace")

@@ -39,8 +39,8 @@ from ._checkpoints import LeaseProgress, Sink
 from ._connection import Calls, LinkError
 from ._context import PartitionContext
 from ._counters import Counters
-from ._dispatch import Dispatcher, HandlerFailedError
-from ._errors import ProduceError, RefusedError, message_of, type_of
+from ._dispatch import Dispatcher
+from ._errors import HandlerFailedError, ProduceError, RefusedError, message_of, type_of
 from ._fitting import checked_lambda
 from ._handler_times import HandlerTimes
 from ._handling import Handling, handling_of

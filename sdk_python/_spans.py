@@ -27,8 +27,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from ._batch import Produced
-from ._dispatch import HandlerFailedError
-from ._errors import ProduceError, clip, message_of, stack_of, type_of
+from ._errors import HandlerFailedError, ProduceError, clip, message_of, stack_of, type_of
 from ._log import log
 from ._message import Columns, Handler, Header, Message
 from ._outcome import Outcome

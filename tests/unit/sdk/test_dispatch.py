@@ -9,7 +9,8 @@ import pytest
 
 from sdk_python import Message
 from sdk_python._checkpoints import LeaseProgress
-from sdk_python._dispatch import _MAX_SLICE, Dispatcher, HandlerFailedError
+from sdk_python._dispatch import _MAX_SLICE, Dispatcher
+from sdk_python._errors import HandlerFailedError
 from sdk_python._handler_times import HandlerTimes
 from sdk_python._handling import Handling, Kind
 from sdk_python._loop_budget import LoopBudget

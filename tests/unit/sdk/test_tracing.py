@@ -12,7 +12,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from sdk_python import Columns, IContext, Message, ProduceError, Record, partition_lambda
-from sdk_python._dispatch import Dispatcher, HandlerFailedError
+from sdk_python._dispatch import Dispatcher
+from sdk_python._errors import HandlerFailedError
 from sdk_python._handling import Handling, Kind
 from sdk_python._message import batch_of
 from sdk_python._spans import MAX_LINKS, trace_of
