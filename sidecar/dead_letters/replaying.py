@@ -163,7 +163,8 @@ class Replay:
                 error = refusal.args[0]
                 if not error.retriable():
                     raise self._refused(error, f"{doing} for {self._topic}") from None
-                self._producer.poll(_PAUSE_S)  # the client tells the reason of a failed connection only in here
+                with self._refusals(f"{doing} for {self._topic}"):  # such as a right that is missing
+                    self._producer.poll(_PAUSE_S)  # the client tells the reason of a failed connection only in here
                 if monotonic() > deadline:
                     text = self._errors.explained(error, f"{doing} for {self._topic}")
                     raise _UnknownOutcomeError(str(text)) from None

@@ -31,7 +31,7 @@ class Workbench:
         command = [*self._command, *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=2 * PATIENCE)
         assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback (most recent call last)" not in done.stderr
+        assert "Traceback (most recent call last)" not in done.stderr, done.stderr
         return done.stdout, done.stderr
 
     def groups(self, *arguments: str) -> list[dict[str, Any]]:
