@@ -23,9 +23,9 @@ from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Final
 
 from ._checkpoints import LeaseProgress
-from ._errors import FailedAt, HandlerFailedError
+from ._errors import HandlerFailedError
 from ._handler_times import HandlerTimes
-from ._handling import Handling, Kind, failed_offset
+from ._handling import Handling, Kind, cause_of, failed_offset
 from ._leaving import is_ours
 from ._loop_budget import LoopBudget
 from ._message import Columns, Handler, Message
@@ -204,8 +204,7 @@ class Dispatcher:
             # Where nothing is awaited, a CancelledError does not cancel this task: the lambda ran into it.
             if pending is not None and is_ours(error, self._task):
                 raise
-            cause = error.__cause__ or error if isinstance(error, FailedAt) else error
-            raise HandlerFailedError(failed_offset(error, first, last)) from cause
+            raise HandlerFailedError(failed_offset(error, first, last)) from cause_of(error)
         finally:
             self._awaited = None
         self._progress.handled = last

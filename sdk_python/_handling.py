@@ -58,6 +58,11 @@ def columns_of(message: Message) -> MessageColumns:
     )
 
 
+def cause_of(error: BaseException) -> BaseException:
+    """What to report of an exception that a lambda raised: for a `FailedAt`, the error that it was raised from."""
+    return error.__cause__ or error if isinstance(error, FailedAt) else error
+
+
 def failed_offset(error: BaseException, first: int, last: int) -> int | None:
     """The offset of the message of a batch that failed; None: nobody knows.
 

@@ -28,7 +28,7 @@ from sdk_python._awaiting import awaited
 from sdk_python._dispatch import refuse_generator
 from sdk_python._errors import message_of
 from sdk_python._fitting import checked_lambda
-from sdk_python._handling import one_at_a_time
+from sdk_python._handling import cause_of, one_at_a_time
 from sdk_python._interfaces import AnyLambda, CloseReason, IContext, IPartitionLambdaFactory
 from sdk_python._leaving import exit_in, is_ours
 from sdk_python._loop_budget import TURN_S
@@ -265,11 +265,9 @@ class Document:
         self._running = (message.offset, pending)
         self.wake()
 
-    def _call_next(self, waiting: deque[Message]) -> None:
+    def _call_next(self, handler: Callable[[Message], Any], waiting: deque[Message]) -> None:
         message = waiting.popleft()
         if message.offset > self.lane.acknowledged:  # otherwise its lambda has said that it is done
-            handler = self._handler
-            assert handler is not None
             try:
                 self._call(handler, message)
             except BaseException as error:  # noqa: BLE001, RUF100
@@ -293,7 +291,8 @@ class Document:
         finally:
             self.interruptible = False
 
-    def _failed(self, error: BaseException, offset: int) -> None:
+    def _failed(self, raised: BaseException, offset: int) -> None:
+        error = cause_of(raised)
         if self._broken:
             log.info("document %r failed at offset %d after its error: %s", self.key, offset, message_of(error))
         else:
@@ -372,7 +371,7 @@ class Document:
                     router.stall(self)
                     return
                 else:
-                    self._call_next(self._waiting)
+                    self._call_next(self._handler, self._waiting)
                     # The documents of a partition share a turn of the event loop. With a turn for each, a hundred
                     # busy ones would hold the loop for half a second in each round, and it takes several rounds
                     # until a call is out and its answer is in. `LoopBudget` would not do: its queue lets a few run
