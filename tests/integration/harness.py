@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 import grpc
 import pytest
 import yaml
-from confluent_kafka import Message, Producer
+from confluent_kafka import Consumer, Message, Producer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sdk_python.protocol import admin_pb2
@@ -315,6 +315,25 @@ class Stage:
     ) -> None:
         """Create the test's topic; ``replicas`` as in `topics.create_topic`."""
         topics.create_topic(self.broker.address, self.topic, partitions, config, replicas=replicas)
+
+    def member_with_another_assignor(self) -> Consumer:
+        """A member of the group that shares no assignor with sidecars, so that the group refuses them."""
+        other = Consumer(
+            {
+                "bootstrap.servers": self.broker.address,
+                "group.id": self.group,
+                "partition.assignment.strategy": "roundrobin",
+            }
+        )
+        assigned: list[object] = []
+        other.subscribe([self.topic], on_assign=lambda *_: assigned.append(1))
+
+        def is_member() -> bool:
+            other.poll(0.01)
+            return bool(assigned)
+
+        wait_for(is_member, "the other to be a member")
+        return other
 
     def produce(self, records: Iterable[Record]) -> list[checks.RecordId]:
         """Produce to the test's topic."""

@@ -9,7 +9,6 @@ from random import randbytes
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer
 
 from sidecar.commands.status.selection import narrowed, parse_chosen
 from sidecar.explain import explain
@@ -194,21 +193,7 @@ def test_a_topic_is_missing(stage: Stage) -> None:
 def test_the_group_refuses_us(kafka_stage: Stage) -> None:
     stage = kafka_stage
     stage.create_topic()
-    other = Consumer(
-        {
-            "bootstrap.servers": stage.broker.address,
-            "group.id": stage.group,
-            "partition.assignment.strategy": "roundrobin",
-        }
-    )
-    assigned: list[object] = []
-    other.subscribe([stage.topic], on_assign=lambda *_: assigned.append(1))
-
-    def is_member() -> bool:
-        other.poll(0.01)
-        return bool(assigned)
-
-    wait_for(is_member, "the other to be a member")
+    other = stage.member_with_another_assignor()
     sidecar = stage.sidecar()
     stage.process(sidecar)
     finding = explained(sidecar, "group-refused", NEEDS_A_PERSON, urgency="act")

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
 
 from sidecar.causes import Cause
@@ -217,24 +217,15 @@ def test_a_session_timeout_that_the_broker_refuses_keeps_us_out_of_the_group(sta
 
 def test_members_without_a_common_protocol_keep_us_out_until_they_leave(stage: Stage) -> None:
     stage.create_topic()
-    other = Consumer(
-        {
-            "bootstrap.servers": stage.broker.address,
-            "group.id": stage.group,
-            "partition.assignment.strategy": "roundrobin",
-        }
-    )
-    assigned: list[object] = []
-    other.subscribe([stage.topic], on_assign=lambda *_: assigned.append(1))
-
-    def others_turn() -> bool:
-        other.poll(0.01)  # keeps it a member
-        return bool(assigned)
-
-    wait_for(others_turn, "the other to be a member", PATIENCE)
+    other = stage.member_with_another_assignor()
     sidecar = stage.sidecar()
     stage.process(sidecar)
-    wait_for(lambda: others_turn() and "group" in kinds(sidecar), "the group to be a problem", PATIENCE)
+
+    def is_refused() -> bool:
+        other.poll(0.01)  # keeps it a member
+        return "group" in kinds(sidecar)
+
+    wait_for(is_refused, "the group to be a problem", PATIENCE)
     assert "partition.assignment.strategy" in sidecar.lambda_status().problem
     assert not sidecar.lambda_status().joined
     other.close()
