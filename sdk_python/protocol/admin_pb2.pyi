@@ -27,6 +27,8 @@ class FailureKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FAILURE_KIND_UNDELIVERABLE: _ClassVar[FailureKind]
     FAILURE_KIND_DEAD_LETTER: _ClassVar[FailureKind]
     FAILURE_KIND_OFFSET_LOST: _ClassVar[FailureKind]
+    FAILURE_KIND_DEADLINE: _ClassVar[FailureKind]
+    FAILURE_KIND_ABORTED: _ClassVar[FailureKind]
 
 class WaitsFor(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -44,6 +46,7 @@ class WaitsFor(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WAITS_FOR_OFFSET: _ClassVar[WaitsFor]
     WAITS_FOR_LEADER: _ClassVar[WaitsFor]
     WAITS_FOR_DEAD_LETTER: _ClassVar[WaitsFor]
+    WAITS_FOR_TRANSACTION: _ClassVar[WaitsFor]
 
 class PartitionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -77,6 +80,8 @@ FAILURE_KIND_CLOSED: FailureKind
 FAILURE_KIND_UNDELIVERABLE: FailureKind
 FAILURE_KIND_DEAD_LETTER: FailureKind
 FAILURE_KIND_OFFSET_LOST: FailureKind
+FAILURE_KIND_DEADLINE: FailureKind
+FAILURE_KIND_ABORTED: FailureKind
 WAITS_FOR_UNSPECIFIED: WaitsFor
 WAITS_FOR_RECORDS: WaitsFor
 WAITS_FOR_FETCH: WaitsFor
@@ -91,6 +96,7 @@ WAITS_FOR_DRAIN: WaitsFor
 WAITS_FOR_OFFSET: WaitsFor
 WAITS_FOR_LEADER: WaitsFor
 WAITS_FOR_DEAD_LETTER: WaitsFor
+WAITS_FOR_TRANSACTION: WaitsFor
 PARTITION_STATE_UNSPECIFIED: PartitionState
 PARTITION_STATE_WAITING: PartitionState
 PARTITION_STATE_STARTING: PartitionState
@@ -133,7 +139,7 @@ class StatusResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., started_at_ms: _Optional[int] = ..., bootstrap_servers: _Optional[str] = ..., lambdas: _Optional[_Iterable[_Union[Lambda, _Mapping]]] = ..., now_ms: _Optional[int] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., config_hash: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class Lambda(_message.Message):
-    __slots__ = ("name", "group", "topics", "connected", "joined", "problem", "processes", "partitions", "records_sent", "records_fetched", "restarts", "dead_letters", "hand_overs", "reports", "problems", "skipped_records", "supervised", "last_rebalance", "rebalances", "bytes_sent", "produced_records", "produce_failures", "topic_sizes")
+    __slots__ = ("name", "group", "topics", "connected", "joined", "problem", "processes", "partitions", "records_sent", "records_fetched", "restarts", "dead_letters", "hand_overs", "reports", "problems", "skipped_records", "supervised", "last_rebalance", "rebalances", "bytes_sent", "produced_records", "produce_failures", "lanes", "exactly_once", "transactions_committed", "transactions_aborted", "topic_sizes")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TOPICS_FIELD_NUMBER: _ClassVar[int]
@@ -156,6 +162,10 @@ class Lambda(_message.Message):
     BYTES_SENT_FIELD_NUMBER: _ClassVar[int]
     PRODUCED_RECORDS_FIELD_NUMBER: _ClassVar[int]
     PRODUCE_FAILURES_FIELD_NUMBER: _ClassVar[int]
+    LANES_FIELD_NUMBER: _ClassVar[int]
+    EXACTLY_ONCE_FIELD_NUMBER: _ClassVar[int]
+    TRANSACTIONS_COMMITTED_FIELD_NUMBER: _ClassVar[int]
+    TRANSACTIONS_ABORTED_FIELD_NUMBER: _ClassVar[int]
     TOPIC_SIZES_FIELD_NUMBER: _ClassVar[int]
     name: str
     group: str
@@ -179,8 +189,12 @@ class Lambda(_message.Message):
     bytes_sent: int
     produced_records: int
     produce_failures: int
+    lanes: int
+    exactly_once: bool
+    transactions_committed: int
+    transactions_aborted: int
     topic_sizes: _containers.RepeatedCompositeFieldContainer[TopicSize]
-    def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., joined: _Optional[bool] = ..., problem: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[Partition, _Mapping]]] = ..., records_sent: _Optional[int] = ..., records_fetched: _Optional[int] = ..., restarts: _Optional[int] = ..., dead_letters: _Optional[int] = ..., hand_overs: _Optional[int] = ..., reports: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., skipped_records: _Optional[int] = ..., supervised: _Optional[_Iterable[_Union[Supervised, _Mapping]]] = ..., last_rebalance: _Optional[_Union[Rebalance, _Mapping]] = ..., rebalances: _Optional[int] = ..., bytes_sent: _Optional[int] = ..., produced_records: _Optional[int] = ..., produce_failures: _Optional[int] = ..., topic_sizes: _Optional[_Iterable[_Union[TopicSize, _Mapping]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., connected: _Optional[bool] = ..., joined: _Optional[bool] = ..., problem: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[Partition, _Mapping]]] = ..., records_sent: _Optional[int] = ..., records_fetched: _Optional[int] = ..., restarts: _Optional[int] = ..., dead_letters: _Optional[int] = ..., hand_overs: _Optional[int] = ..., reports: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., skipped_records: _Optional[int] = ..., supervised: _Optional[_Iterable[_Union[Supervised, _Mapping]]] = ..., last_rebalance: _Optional[_Union[Rebalance, _Mapping]] = ..., rebalances: _Optional[int] = ..., bytes_sent: _Optional[int] = ..., produced_records: _Optional[int] = ..., produce_failures: _Optional[int] = ..., lanes: _Optional[int] = ..., exactly_once: _Optional[bool] = ..., transactions_committed: _Optional[int] = ..., transactions_aborted: _Optional[int] = ..., topic_sizes: _Optional[_Iterable[_Union[TopicSize, _Mapping]]] = ...) -> None: ...
 
 class TopicSize(_message.Message):
     __slots__ = ("topic", "partitions")
@@ -279,7 +293,7 @@ class Process(_message.Message):
     def __init__(self, process_id: _Optional[str] = ..., instance: _Optional[str] = ..., pid: _Optional[int] = ..., partitions: _Optional[int] = ..., spare: _Optional[bool] = ..., client: _Optional[str] = ..., lambda_version: _Optional[str] = ..., connected_since_ms: _Optional[int] = ..., last_seen_ms: _Optional[int] = ..., peer: _Optional[str] = ..., identity: _Optional[str] = ..., sent_per_second: _Optional[float] = ..., done_per_second: _Optional[float] = ...) -> None: ...
 
 class Partition(_message.Message):
-    __slots__ = ("topic", "partition", "state", "process_id", "delivered", "handled", "checkpoint", "committed", "end", "outstanding", "waiting", "attempt", "reason", "failing_offset", "blocked_since_ms", "stalled_since_ms", "resumes_at_ms", "skipped_records", "skipping", "skipping_count", "state_since_ms", "lease_since_ms", "oldest_outstanding_ms", "outstanding_bytes", "waiting_bytes", "sent_per_second", "done_per_second", "last_error", "waits_for", "next_retry_at_ms", "progress_at_ms", "handled_at_ms")
+    __slots__ = ("topic", "partition", "state", "process_id", "delivered", "handled", "checkpoint", "committed", "end", "outstanding", "waiting", "attempt", "reason", "failing_offset", "blocked_since_ms", "stalled_since_ms", "resumes_at_ms", "skipped_records", "skipping", "skipping_count", "state_since_ms", "lease_since_ms", "oldest_outstanding_ms", "outstanding_bytes", "waiting_bytes", "sent_per_second", "done_per_second", "last_error", "waits_for", "next_retry_at_ms", "progress_at_ms", "handled_at_ms", "lane", "lanes", "progress", "overdue_at_ms", "state_bytes")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -312,6 +326,11 @@ class Partition(_message.Message):
     NEXT_RETRY_AT_MS_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_AT_MS_FIELD_NUMBER: _ClassVar[int]
     HANDLED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    LANES_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    OVERDUE_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    STATE_BYTES_FIELD_NUMBER: _ClassVar[int]
     topic: str
     partition: int
     state: PartitionState
@@ -344,7 +363,12 @@ class Partition(_message.Message):
     next_retry_at_ms: int
     progress_at_ms: int
     handled_at_ms: int
-    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[_Union[PartitionState, str]] = ..., process_id: _Optional[str] = ..., delivered: _Optional[int] = ..., handled: _Optional[int] = ..., checkpoint: _Optional[int] = ..., committed: _Optional[int] = ..., end: _Optional[int] = ..., outstanding: _Optional[int] = ..., waiting: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ..., failing_offset: _Optional[int] = ..., blocked_since_ms: _Optional[int] = ..., stalled_since_ms: _Optional[int] = ..., resumes_at_ms: _Optional[int] = ..., skipped_records: _Optional[int] = ..., skipping: _Optional[_Iterable[str]] = ..., skipping_count: _Optional[int] = ..., state_since_ms: _Optional[int] = ..., lease_since_ms: _Optional[int] = ..., oldest_outstanding_ms: _Optional[int] = ..., outstanding_bytes: _Optional[int] = ..., waiting_bytes: _Optional[int] = ..., sent_per_second: _Optional[float] = ..., done_per_second: _Optional[float] = ..., last_error: _Optional[_Union[Failure, _Mapping]] = ..., waits_for: _Optional[_Union[WaitsFor, str]] = ..., next_retry_at_ms: _Optional[int] = ..., progress_at_ms: _Optional[int] = ..., handled_at_ms: _Optional[int] = ...) -> None: ...
+    lane: int
+    lanes: int
+    progress: str
+    overdue_at_ms: int
+    state_bytes: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[_Union[PartitionState, str]] = ..., process_id: _Optional[str] = ..., delivered: _Optional[int] = ..., handled: _Optional[int] = ..., checkpoint: _Optional[int] = ..., committed: _Optional[int] = ..., end: _Optional[int] = ..., outstanding: _Optional[int] = ..., waiting: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ..., failing_offset: _Optional[int] = ..., blocked_since_ms: _Optional[int] = ..., stalled_since_ms: _Optional[int] = ..., resumes_at_ms: _Optional[int] = ..., skipped_records: _Optional[int] = ..., skipping: _Optional[_Iterable[str]] = ..., skipping_count: _Optional[int] = ..., state_since_ms: _Optional[int] = ..., lease_since_ms: _Optional[int] = ..., oldest_outstanding_ms: _Optional[int] = ..., outstanding_bytes: _Optional[int] = ..., waiting_bytes: _Optional[int] = ..., sent_per_second: _Optional[float] = ..., done_per_second: _Optional[float] = ..., last_error: _Optional[_Union[Failure, _Mapping]] = ..., waits_for: _Optional[_Union[WaitsFor, str]] = ..., next_retry_at_ms: _Optional[int] = ..., progress_at_ms: _Optional[int] = ..., handled_at_ms: _Optional[int] = ..., lane: _Optional[int] = ..., lanes: _Optional[int] = ..., progress: _Optional[str] = ..., overdue_at_ms: _Optional[int] = ..., state_bytes: _Optional[int] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("at_ms", "text", "offset", "kind")
@@ -359,16 +383,18 @@ class Failure(_message.Message):
     def __init__(self, at_ms: _Optional[int] = ..., text: _Optional[str] = ..., offset: _Optional[int] = ..., kind: _Optional[_Union[FailureKind, str]] = ...) -> None: ...
 
 class ResumeRequest(_message.Message):
-    __slots__ = ("lambda_name", "topic", "partition", "skip")
+    __slots__ = ("lambda_name", "topic", "partition", "skip", "lane")
     LAMBDA_NAME_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     SKIP_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
     lambda_name: str
     topic: str
     partition: int
     skip: bool
-    def __init__(self, lambda_name: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., skip: _Optional[bool] = ...) -> None: ...
+    lane: int
+    def __init__(self, lambda_name: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., skip: _Optional[bool] = ..., lane: _Optional[int] = ...) -> None: ...
 
 class ResumeResponse(_message.Message):
     __slots__ = ("from_offset", "skipped")
@@ -379,16 +405,18 @@ class ResumeResponse(_message.Message):
     def __init__(self, from_offset: _Optional[int] = ..., skipped: _Optional[int] = ...) -> None: ...
 
 class PauseRequest(_message.Message):
-    __slots__ = ("lambda_name", "topic", "partition", "reason")
+    __slots__ = ("lambda_name", "topic", "partition", "reason", "lane")
     LAMBDA_NAME_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
     lambda_name: str
     topic: str
     partition: int
     reason: str
-    def __init__(self, lambda_name: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    lane: int
+    def __init__(self, lambda_name: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., reason: _Optional[str] = ..., lane: _Optional[int] = ...) -> None: ...
 
 class PauseResponse(_message.Message):
     __slots__ = ("from_offset",)
@@ -397,20 +425,22 @@ class PauseResponse(_message.Message):
     def __init__(self, from_offset: _Optional[int] = ...) -> None: ...
 
 class SeekRequest(_message.Message):
-    __slots__ = ("lambda_name", "topic", "partition", "offset", "timestamp_ms", "edge")
+    __slots__ = ("lambda_name", "topic", "partition", "offset", "timestamp_ms", "edge", "lane")
     LAMBDA_NAME_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_MS_FIELD_NUMBER: _ClassVar[int]
     EDGE_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
     lambda_name: str
     topic: str
     partition: int
     offset: int
     timestamp_ms: int
     edge: Edge
-    def __init__(self, lambda_name: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., edge: _Optional[_Union[Edge, str]] = ...) -> None: ...
+    lane: int
+    def __init__(self, lambda_name: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., edge: _Optional[_Union[Edge, str]] = ..., lane: _Optional[int] = ...) -> None: ...
 
 class SeekResponse(_message.Message):
     __slots__ = ("from_offset", "was_at", "state")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$kafka_sidecar/commit/v1/commit.proto\x12\x17kafka_sidecar.commit.v1\"T\n\x0e\x43ommitMetadata\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x1b\n\x13partitions_at_start\x18\x02 \x01(\r\x12\x13\n\x0b\x62\x65gan_at_ms\x18\x03 \x01(\x03\x42k\n\x19io.kafkasidecar.commit.v1P\x01Z3kafka-sidecar.example/sdk_go/protocol/commit;commit\xaa\x02\x16KafkaSidecar.Commit.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$kafka_sidecar/commit/v1/commit.proto\x12\x17kafka_sidecar.commit.v1\"\x89\x01\n\x0e\x43ommitMetadata\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x1b\n\x13partitions_at_start\x18\x02 \x01(\r\x12\x13\n\x0b\x62\x65gan_at_ms\x18\x03 \x01(\x03\x12\r\n\x05lanes\x18\x04 \x01(\r\x12\x14\n\x0clane_offsets\x18\x05 \x03(\x04\x12\x0e\n\x06states\x18\x06 \x03(\x0c\x42k\n\x19io.kafkasidecar.commit.v1P\x01Z3kafka-sidecar.example/sdk_go/protocol/commit;commit\xaa\x02\x16KafkaSidecar.Commit.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,6 +32,6 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kafka_sidecar.commit.v1.com
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.kafkasidecar.commit.v1P\001Z3kafka-sidecar.example/sdk_go/protocol/commit;commit\252\002\026KafkaSidecar.Commit.V1'
-  _globals['_COMMITMETADATA']._serialized_start=65
-  _globals['_COMMITMETADATA']._serialized_end=149
+  _globals['_COMMITMETADATA']._serialized_start=66
+  _globals['_COMMITMETADATA']._serialized_end=203
 # @@protoc_insertion_point(module_scope)

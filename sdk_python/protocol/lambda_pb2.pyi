@@ -7,6 +7,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Guarantee(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GUARANTEE_UNSPECIFIED: _ClassVar[Guarantee]
+    GUARANTEE_AT_LEAST_ONCE: _ClassVar[Guarantee]
+    GUARANTEE_EXACTLY_ONCE: _ClassVar[Guarantee]
+
 class TimestampType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     TIMESTAMP_TYPE_UNSPECIFIED: _ClassVar[TimestampType]
@@ -23,6 +29,8 @@ class RevokeReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REVOKE_REASON_HAND_OVER: _ClassVar[RevokeReason]
     REVOKE_REASON_SEEK: _ClassVar[RevokeReason]
     REVOKE_REASON_PAUSED: _ClassVar[RevokeReason]
+    REVOKE_REASON_DEADLINE: _ClassVar[RevokeReason]
+    REVOKE_REASON_ABORTED: _ClassVar[RevokeReason]
 
 class ClosedReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -40,6 +48,7 @@ class CheckpointOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CHECKPOINT_OUTCOME_IGNORED_LOWER: _ClassVar[CheckpointOutcome]
     CHECKPOINT_OUTCOME_STALE_LEASE: _ClassVar[CheckpointOutcome]
     CHECKPOINT_OUTCOME_BEYOND_DELIVERED: _ClassVar[CheckpointOutcome]
+    CHECKPOINT_OUTCOME_STATE_TOO_LARGE: _ClassVar[CheckpointOutcome]
 
 class ErrorAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -67,6 +76,11 @@ class ProduceOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED: _ClassVar[ProduceOutcome]
     PRODUCE_OUTCOME_TOO_LARGE: _ClassVar[ProduceOutcome]
     PRODUCE_OUTCOME_BUSY: _ClassVar[ProduceOutcome]
+    PRODUCE_OUTCOME_HELD: _ClassVar[ProduceOutcome]
+    PRODUCE_OUTCOME_TOO_MUCH_HELD: _ClassVar[ProduceOutcome]
+GUARANTEE_UNSPECIFIED: Guarantee
+GUARANTEE_AT_LEAST_ONCE: Guarantee
+GUARANTEE_EXACTLY_ONCE: Guarantee
 TIMESTAMP_TYPE_UNSPECIFIED: TimestampType
 TIMESTAMP_TYPE_CREATE_TIME: TimestampType
 TIMESTAMP_TYPE_LOG_APPEND_TIME: TimestampType
@@ -78,6 +92,8 @@ REVOKE_REASON_HALTED: RevokeReason
 REVOKE_REASON_HAND_OVER: RevokeReason
 REVOKE_REASON_SEEK: RevokeReason
 REVOKE_REASON_PAUSED: RevokeReason
+REVOKE_REASON_DEADLINE: RevokeReason
+REVOKE_REASON_ABORTED: RevokeReason
 CLOSED_REASON_UNSPECIFIED: ClosedReason
 CLOSED_REASON_REVOKED: ClosedReason
 CLOSED_REASON_DECLINED: ClosedReason
@@ -89,6 +105,7 @@ CHECKPOINT_OUTCOME_ACCEPTED_DRAINING: CheckpointOutcome
 CHECKPOINT_OUTCOME_IGNORED_LOWER: CheckpointOutcome
 CHECKPOINT_OUTCOME_STALE_LEASE: CheckpointOutcome
 CHECKPOINT_OUTCOME_BEYOND_DELIVERED: CheckpointOutcome
+CHECKPOINT_OUTCOME_STATE_TOO_LARGE: CheckpointOutcome
 ERROR_ACTION_UNSPECIFIED: ErrorAction
 ERROR_ACTION_RESTART: ErrorAction
 ERROR_ACTION_CRITICAL: ErrorAction
@@ -107,36 +124,42 @@ PRODUCE_OUTCOME_STALE_LEASE: ProduceOutcome
 PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED: ProduceOutcome
 PRODUCE_OUTCOME_TOO_LARGE: ProduceOutcome
 PRODUCE_OUTCOME_BUSY: ProduceOutcome
+PRODUCE_OUTCOME_HELD: ProduceOutcome
+PRODUCE_OUTCOME_TOO_MUCH_HELD: ProduceOutcome
 
 class LambdaFrame(_message.Message):
-    __slots__ = ("offer", "available", "ready", "closed", "pause", "resume")
+    __slots__ = ("offer", "available", "ready", "closed", "pause", "resume", "progress")
     OFFER_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     CLOSED_FIELD_NUMBER: _ClassVar[int]
     PAUSE_FIELD_NUMBER: _ClassVar[int]
     RESUME_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     offer: Offer
     available: Available
     ready: Ready
     closed: Closed
     pause: Pause
     resume: Resume
-    def __init__(self, offer: _Optional[_Union[Offer, _Mapping]] = ..., available: _Optional[_Union[Available, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., closed: _Optional[_Union[Closed, _Mapping]] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ...) -> None: ...
+    progress: Progress
+    def __init__(self, offer: _Optional[_Union[Offer, _Mapping]] = ..., available: _Optional[_Union[Available, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., closed: _Optional[_Union[Closed, _Mapping]] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ...) -> None: ...
 
 class HostFrame(_message.Message):
-    __slots__ = ("welcome", "assigned", "batch", "revoked", "resumed")
+    __slots__ = ("welcome", "assigned", "batch", "revoked", "resumed", "committed")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ASSIGNED_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
     REVOKED_FIELD_NUMBER: _ClassVar[int]
     RESUMED_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     assigned: Assigned
     batch: Batch
     revoked: Revoked
     resumed: Resumed
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assigned: _Optional[_Union[Assigned, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ...) -> None: ...
+    committed: Committed
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assigned: _Optional[_Union[Assigned, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., committed: _Optional[_Union[Committed, _Mapping]] = ...) -> None: ...
 
 class Offer(_message.Message):
     __slots__ = ("lambda_name", "process_id", "instance", "protocol_version", "client", "max_message_bytes", "capabilities", "pid", "lambda_version")
@@ -171,7 +194,7 @@ class Client(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., language: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("settings_json", "protocol_version", "capabilities", "window_messages", "window_bytes", "max_frame_bytes", "sidecar_version", "window_span", "limits")
+    __slots__ = ("settings_json", "protocol_version", "capabilities", "window_messages", "window_bytes", "max_frame_bytes", "sidecar_version", "window_span", "limits", "guarantee", "max_state_bytes")
     SETTINGS_JSON_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
@@ -181,6 +204,8 @@ class Welcome(_message.Message):
     SIDECAR_VERSION_FIELD_NUMBER: _ClassVar[int]
     WINDOW_SPAN_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    GUARANTEE_FIELD_NUMBER: _ClassVar[int]
+    MAX_STATE_BYTES_FIELD_NUMBER: _ClassVar[int]
     settings_json: str
     protocol_version: int
     capabilities: _containers.RepeatedScalarFieldContainer[str]
@@ -190,10 +215,12 @@ class Welcome(_message.Message):
     sidecar_version: str
     window_span: int
     limits: Limits
-    def __init__(self, settings_json: _Optional[str] = ..., protocol_version: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., window_messages: _Optional[int] = ..., window_bytes: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., sidecar_version: _Optional[str] = ..., window_span: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    guarantee: Guarantee
+    max_state_bytes: int
+    def __init__(self, settings_json: _Optional[str] = ..., protocol_version: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., window_messages: _Optional[int] = ..., window_bytes: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., sidecar_version: _Optional[str] = ..., window_span: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., guarantee: _Optional[_Union[Guarantee, str]] = ..., max_state_bytes: _Optional[int] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_request_bytes", "max_checkpoint_entries", "max_produce_records", "max_produce_topics", "max_producing_records", "max_producing_bytes", "produce_timeout_ms", "offer_timeout_ms", "request_timeout_ms", "ready_timeout_ms", "close_timeout_ms", "max_streams_per_connection", "max_offering_streams_per_connection", "max_spare_streams_per_process", "max_spare_streams_per_lambda", "min_ping_interval_ms", "idle_timeout_ms")
+    __slots__ = ("max_request_bytes", "max_checkpoint_entries", "max_produce_records", "max_produce_topics", "max_producing_records", "max_producing_bytes", "produce_timeout_ms", "offer_timeout_ms", "request_timeout_ms", "ready_timeout_ms", "close_timeout_ms", "max_streams_per_connection", "max_offering_streams_per_connection", "max_spare_streams_per_process", "max_spare_streams_per_lambda", "min_ping_interval_ms", "idle_timeout_ms", "max_held_records", "max_held_bytes")
     MAX_REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_CHECKPOINT_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     MAX_PRODUCE_RECORDS_FIELD_NUMBER: _ClassVar[int]
@@ -211,6 +238,8 @@ class Limits(_message.Message):
     MAX_SPARE_STREAMS_PER_LAMBDA_FIELD_NUMBER: _ClassVar[int]
     MIN_PING_INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     IDLE_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_HELD_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_HELD_BYTES_FIELD_NUMBER: _ClassVar[int]
     max_request_bytes: int
     max_checkpoint_entries: int
     max_produce_records: int
@@ -228,25 +257,33 @@ class Limits(_message.Message):
     max_spare_streams_per_lambda: int
     min_ping_interval_ms: int
     idle_timeout_ms: int
-    def __init__(self, max_request_bytes: _Optional[int] = ..., max_checkpoint_entries: _Optional[int] = ..., max_produce_records: _Optional[int] = ..., max_produce_topics: _Optional[int] = ..., max_producing_records: _Optional[int] = ..., max_producing_bytes: _Optional[int] = ..., produce_timeout_ms: _Optional[int] = ..., offer_timeout_ms: _Optional[int] = ..., request_timeout_ms: _Optional[int] = ..., ready_timeout_ms: _Optional[int] = ..., close_timeout_ms: _Optional[int] = ..., max_streams_per_connection: _Optional[int] = ..., max_offering_streams_per_connection: _Optional[int] = ..., max_spare_streams_per_process: _Optional[int] = ..., max_spare_streams_per_lambda: _Optional[int] = ..., min_ping_interval_ms: _Optional[int] = ..., idle_timeout_ms: _Optional[int] = ...) -> None: ...
+    max_held_records: int
+    max_held_bytes: int
+    def __init__(self, max_request_bytes: _Optional[int] = ..., max_checkpoint_entries: _Optional[int] = ..., max_produce_records: _Optional[int] = ..., max_produce_topics: _Optional[int] = ..., max_producing_records: _Optional[int] = ..., max_producing_bytes: _Optional[int] = ..., produce_timeout_ms: _Optional[int] = ..., offer_timeout_ms: _Optional[int] = ..., request_timeout_ms: _Optional[int] = ..., ready_timeout_ms: _Optional[int] = ..., close_timeout_ms: _Optional[int] = ..., max_streams_per_connection: _Optional[int] = ..., max_offering_streams_per_connection: _Optional[int] = ..., max_spare_streams_per_process: _Optional[int] = ..., max_spare_streams_per_lambda: _Optional[int] = ..., min_ping_interval_ms: _Optional[int] = ..., idle_timeout_ms: _Optional[int] = ..., max_held_records: _Optional[int] = ..., max_held_bytes: _Optional[int] = ...) -> None: ...
 
 class Available(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class Assigned(_message.Message):
-    __slots__ = ("lease", "topic", "partition", "start_offset", "attempt")
+    __slots__ = ("lease", "topic", "partition", "start_offset", "attempt", "lane", "lanes", "state")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     START_OFFSET_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    LANES_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     lease: str
     topic: str
     partition: int
     start_offset: int
     attempt: int
-    def __init__(self, lease: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., start_offset: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
+    lane: int
+    lanes: int
+    state: bytes
+    def __init__(self, lease: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., start_offset: _Optional[int] = ..., attempt: _Optional[int] = ..., lane: _Optional[int] = ..., lanes: _Optional[int] = ..., state: _Optional[bytes] = ...) -> None: ...
 
 class Ready(_message.Message):
     __slots__ = ("lease",)
@@ -322,6 +359,18 @@ class Resumed(_message.Message):
     from_offset: int
     def __init__(self, number: _Optional[int] = ..., from_offset: _Optional[int] = ...) -> None: ...
 
+class Progress(_message.Message):
+    __slots__ = ("text",)
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    def __init__(self, text: _Optional[str] = ...) -> None: ...
+
+class Committed(_message.Message):
+    __slots__ = ("offset",)
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    def __init__(self, offset: _Optional[int] = ...) -> None: ...
+
 class CheckpointRequest(_message.Message):
     __slots__ = ("entries", "handler_times")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
@@ -341,7 +390,7 @@ class HandlerTimes(_message.Message):
     def __init__(self, lease: _Optional[str] = ..., counts: _Optional[_Iterable[int]] = ..., sum_us: _Optional[int] = ...) -> None: ...
 
 class CheckpointEntry(_message.Message):
-    __slots__ = ("lease", "offset", "completed_beyond", "completed_beyond_bytes", "handled", "skipped", "skipping", "skipping_count")
+    __slots__ = ("lease", "offset", "completed_beyond", "completed_beyond_bytes", "handled", "skipped", "skipping", "skipping_count", "state")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_BEYOND_FIELD_NUMBER: _ClassVar[int]
@@ -350,6 +399,7 @@ class CheckpointEntry(_message.Message):
     SKIPPED_FIELD_NUMBER: _ClassVar[int]
     SKIPPING_FIELD_NUMBER: _ClassVar[int]
     SKIPPING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     lease: str
     offset: int
     completed_beyond: int
@@ -358,7 +408,8 @@ class CheckpointEntry(_message.Message):
     skipped: int
     skipping: _containers.RepeatedScalarFieldContainer[str]
     skipping_count: int
-    def __init__(self, lease: _Optional[str] = ..., offset: _Optional[int] = ..., completed_beyond: _Optional[int] = ..., completed_beyond_bytes: _Optional[int] = ..., handled: _Optional[int] = ..., skipped: _Optional[int] = ..., skipping: _Optional[_Iterable[str]] = ..., skipping_count: _Optional[int] = ...) -> None: ...
+    state: bytes
+    def __init__(self, lease: _Optional[str] = ..., offset: _Optional[int] = ..., completed_beyond: _Optional[int] = ..., completed_beyond_bytes: _Optional[int] = ..., handled: _Optional[int] = ..., skipped: _Optional[int] = ..., skipping: _Optional[_Iterable[str]] = ..., skipping_count: _Optional[int] = ..., state: _Optional[bytes] = ...) -> None: ...
 
 class CheckpointResponse(_message.Message):
     __slots__ = ("results",)
@@ -403,7 +454,7 @@ class ErrorResponse(_message.Message):
     def __init__(self, outcome: _Optional[_Union[ErrorOutcome, str]] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
 
 class ProduceRequest(_message.Message):
-    __slots__ = ("lease", "topics", "topic_indexes", "keys", "values", "null_keys", "null_values", "partitions", "header_counts", "header_names", "header_values", "null_header_values")
+    __slots__ = ("lease", "topics", "topic_indexes", "keys", "values", "null_keys", "null_values", "partitions", "header_counts", "header_names", "header_values", "null_header_values", "commit", "sources")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     TOPICS_FIELD_NUMBER: _ClassVar[int]
     TOPIC_INDEXES_FIELD_NUMBER: _ClassVar[int]
@@ -416,6 +467,8 @@ class ProduceRequest(_message.Message):
     HEADER_NAMES_FIELD_NUMBER: _ClassVar[int]
     HEADER_VALUES_FIELD_NUMBER: _ClassVar[int]
     NULL_HEADER_VALUES_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
     lease: str
     topics: _containers.RepeatedScalarFieldContainer[str]
     topic_indexes: _containers.RepeatedScalarFieldContainer[int]
@@ -428,18 +481,22 @@ class ProduceRequest(_message.Message):
     header_names: _containers.RepeatedScalarFieldContainer[bytes]
     header_values: _containers.RepeatedScalarFieldContainer[bytes]
     null_header_values: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, lease: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., topic_indexes: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., null_keys: _Optional[_Iterable[int]] = ..., null_values: _Optional[_Iterable[int]] = ..., partitions: _Optional[_Iterable[int]] = ..., header_counts: _Optional[_Iterable[int]] = ..., header_names: _Optional[_Iterable[bytes]] = ..., header_values: _Optional[_Iterable[bytes]] = ..., null_header_values: _Optional[_Iterable[int]] = ...) -> None: ...
+    commit: CheckpointEntry
+    sources: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, lease: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., topic_indexes: _Optional[_Iterable[int]] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., null_keys: _Optional[_Iterable[int]] = ..., null_values: _Optional[_Iterable[int]] = ..., partitions: _Optional[_Iterable[int]] = ..., header_counts: _Optional[_Iterable[int]] = ..., header_names: _Optional[_Iterable[bytes]] = ..., header_values: _Optional[_Iterable[bytes]] = ..., null_header_values: _Optional[_Iterable[int]] = ..., commit: _Optional[_Union[CheckpointEntry, _Mapping]] = ..., sources: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ProduceResponse(_message.Message):
-    __slots__ = ("outcomes", "partitions", "offsets", "errors", "retry_after_ms")
+    __slots__ = ("outcomes", "partitions", "offsets", "errors", "retry_after_ms", "commit")
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     OFFSETS_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
     outcomes: _containers.RepeatedScalarFieldContainer[ProduceOutcome]
     partitions: _containers.RepeatedScalarFieldContainer[int]
     offsets: _containers.RepeatedScalarFieldContainer[int]
     errors: _containers.RepeatedScalarFieldContainer[str]
     retry_after_ms: int
-    def __init__(self, outcomes: _Optional[_Iterable[_Union[ProduceOutcome, str]]] = ..., partitions: _Optional[_Iterable[int]] = ..., offsets: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[str]] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
+    commit: CheckpointResult
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[ProduceOutcome, str]]] = ..., partitions: _Optional[_Iterable[int]] = ..., offsets: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[str]] = ..., retry_after_ms: _Optional[int] = ..., commit: _Optional[_Union[CheckpointResult, _Mapping]] = ...) -> None: ...

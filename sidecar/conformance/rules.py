@@ -20,7 +20,7 @@ RULES: Final[dict[int, str]] = {
     12: "A record reaches the handler as it is in Kafka: offset, timestamp, key, value, and headers as bytes.",
     13: "After Revoked no handler begins; what was delivered and not begun is dropped.",
     14: "Closed(REVOKED) answers Revoked within the deadline: handlers are cancelled at 70%, Closed is sent at 90%.",
-    15: "REVOKE_REASON_LOST and SEEK are answered with Closed within `close_timeout_ms`, and no checkpoint follows.",
+    15: "Revoked with LOST, SEEK or ABORTED: Closed follows within `close_timeout_ms`, and no checkpoint.",
     16: "A checkpoint names an offset that the lambda has checkpointed, and never a lower one than before.",
     17: "One call of Checkpoint is under way at a time, with the latest offset of each lease that moved.",
     18: "A checkpoint is sent at once when a quarter of a window is not told; otherwise calls are some 10 ms apart.",
@@ -58,6 +58,15 @@ RULES: Final[dict[int, str]] = {
     50: "Unknown fields, frames and capabilities are ignored; an unknown number, or 0, of an enum is never success.",
     51: "The settings of Welcome reach the lambda, with the overrides of the environment.",
     52: "`handled` tells operators of the last record whose handler returned, also without a checkpoint.",
+    53: "An entry's `state` is the last one that the lambda gave with a checkpoint at or below the entry's `offset`.",
+    54: "The lambda gets the state of Assigned. A state longer than `max_state_bytes` is refused in the client.",
+    55: "Code that waits for an offset to be committed goes on when a Committed covers it, or fails with the lease.",
+    56: "Progress is sent at once, then at most once a second with the latest text.",
+    57: "What a client knows of a partition it keeps by its lease, never by topic and partition alone.",
+    58: "A request with `commit` has no record that was produced after that checkpoint was made.",
+    59: "A checkpoint is sent only when every record that was produced before it was made is answered.",
+    60: "HELD is no failure; where the record will be is not known. TOO_MUCH_HELD is one.",
+    61: "`sources` has the offset that the lambda named for each record, -1 where it named none.",
 }
 
 

@@ -39,6 +39,8 @@ def limits(spares_of_process: int, spares_of_lambda: int) -> pb.Limits:
         max_spare_streams_per_lambda=spares_of_lambda,
         min_ping_interval_ms=PING_INTERVAL_MS,
         idle_timeout_ms=IDLE_TIMEOUT_MS,
+        max_held_records=producing.MAX_HELD_RECORDS,
+        max_held_bytes=producing.MAX_HELD_BYTES,
     )
 
 

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 MAX_RECORDS = 10_000
 MAX_TOPICS = 100
 
+MAX_HELD_RECORDS = 50_000
+"""Of one lease: records that wait for a checkpoint, with exactly-once."""
+
+MAX_HELD_BYTES = 16 * 1024 * 1024
+
 MAX_ERROR_BYTES = 200
 """The length of one record's error text, in UTF-8: a response may have ten thousand of them."""
 
