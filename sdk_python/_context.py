@@ -7,12 +7,12 @@ a lambda that checkpoints each message pays for no call in between.
 
 from collections.abc import Callable
 from math import inf
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from ._checkpoints import LeaseProgress
 from ._commits import Commits
 from ._life_signs import LifeSigns
-from ._limits import AT_LEAST_ONCE, EXACTLY_ONCE, Terms
+from ._limits import Terms
 from ._pause_gate import Pause, PauseGate
 from ._place import Place
 from ._produce import Producing
@@ -50,9 +50,7 @@ class PartitionContext:
         self.start_offset = assigned.start_offset if assigned.HasField("start_offset") else None
         self.attempt = assigned.attempt
         self.state = assigned.state
-        self.guarantee: Literal["at-least-once", "exactly-once"] = (
-            EXACTLY_ONCE if terms.exactly_once else AT_LEAST_ONCE
-        )
+        self.guarantee = terms.guarantee
         self.checkpoint = progress.checkpoint
         self.completed_beyond = progress.completed_beyond
         self.skipped = progress.skipped

@@ -193,7 +193,7 @@ class IContext(Protocol):
         awaits fails the lambda, as ``error(restart=True)`` does, and no checkpoint that is called after this passes
         it. So a checkpoint is only sent when the outcome of all records produced before it is known.
 
-        With the `guarantee` exactly-once, the sidecar holds the record until the first checkpoint that is called after
+        With the `guarantee` exactly-once the sidecar holds the record until the first checkpoint that is called after
         this, and writes both in one transaction: readers see the record if the checkpoint counts, and never
         otherwise. The result says that the record is held; its ``partition`` and ``offset`` are -1 then. It comes
         after the transaction that is under way, if there is one: a handler that awaits each record handles some ten

@@ -1,13 +1,13 @@
 """What the sidecar takes in one call, and how long it waits, as its Welcome says."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from .protocol import lambda_pb2 as pb
 
 COMMITTED: Final = "committed"
 EXACTLY_ONCE: Final = "exactly-once"
-AT_LEAST_ONCE: Final = "at-least-once"
+"""Capabilities of the Offer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,11 @@ class Terms:
     """Of the state that goes with a checkpoint; 0: the sidecar keeps none."""
     tells_commits: bool = False
     """The sidecar tells what it has committed in Kafka."""
+
+    @property
+    def guarantee(self) -> Literal["at-least-once", "exactly-once"]:
+        """As the config of the sidecar names it."""
+        return "exactly-once" if self.exactly_once else "at-least-once"
 
     @classmethod
     def told(cls, welcome: pb.Welcome) -> "Terms":

@@ -1,8 +1,8 @@
 """The few bytes that a lambda gives with its checkpoints (`IContext.checkpoint`).
 
 An entry for the sidecar may have a lower offset than the lambda's latest checkpoint, when that is held back or is
-ahead of what was delivered. It gets the state of the last checkpoint at or below its own offset. So each state is kept
-with its offset until the sidecar has a later one: at most as many as there are messages in the window.
+ahead of what was delivered. It gets the state of the last checkpoint at or below its own offset. So each state is
+kept with its offset until the sidecar has a later one: at most as many as there are messages in the window.
 
 Owner: the event loop.
 """

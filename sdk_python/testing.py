@@ -33,7 +33,7 @@ from ._fitting import check_guarantee, checked_factory
 from ._handler_times import HandlerTimes
 from ._interfaces import IPartitionLambdaFactory, IPlugin
 from ._life import Host, Life
-from ._limits import EXACTLY_ONCE, Terms
+from ._limits import Terms
 from ._loading import as_plugin
 from ._loop_budget import LoopBudget
 from ._message import CREATE_TIME, NO_TIMESTAMP, Header, Message, batch_of
@@ -135,7 +135,7 @@ class FakeSidecar:
         self._lane = (lane, lanes)
         self._terms = Terms(
             window=10_000,
-            exactly_once=guarantee == EXACTLY_ONCE,
+            exactly_once=guarantee == "exactly-once",
             max_state_bytes=2048 // lanes,
             tells_commits=True,
         )
