@@ -214,6 +214,7 @@ class Batch(Source[Produced]):
         """Tell of the records that have failed so far, before the outcomes of the others are known."""
         for place in sorted(self._errors.keys() - self._told):
             self._fail_outcome(place)
+            self.call_back(place)
         self._told.update(self._errors)
 
     def finish(self) -> None:

@@ -80,6 +80,7 @@ class LeaseProgress:
         self._states = States(max_state_bytes)
         self._in_call = False  # a Checkpoint call with an offset of this lease is not answered yet
         self._answers = asyncio.Event()  # set with each answer; made anew by whoever waits for one
+        self._owed = _NONE  # a checkpoint up to here may be committed by itself
         self._on_owed: Callable[[], None] | None = None  # set: offsets go with what the lambda produces
         self._dirty = False
         self._urgent_at = start_offset + self._urgent_after
@@ -194,6 +195,7 @@ class LeaseProgress:
     def hand_over(self, on_owed: Callable[[], None]) -> None:
         """Send no offset by itself from now on. ``on_owed`` is called when `owes` may have become true."""
         self._on_owed = on_owed
+        self._owed = self._offset
 
     async def handed_over(self) -> None:
         """Wait until no offset that was sent before `hand_over` is without an answer."""
@@ -202,14 +204,18 @@ class LeaseProgress:
             await self._answers.wait()
 
     @property
-    def owes(self) -> bool:
-        """Whether a checkpoint waits that no record was produced before, or that was ahead of what was delivered."""
-        return not self.sealed and min(self._offset, self._delivered) > self._sent
+    def owed(self) -> int | None:
+        """A checkpoint from before the first record, or one that was ahead of what had been delivered; None: none."""
+        waits = not self.sealed and min(self._owed, self._delivered) > self._sent
+        return self._owed if waits else None
 
     def take_commit(self, offset: int) -> pb.CheckpointEntry | None:
         """Return the entry of a checkpoint that goes with records, and count it as sent; None: it changes nothing."""
         self._offset = max(self._offset, offset)
-        return self._entry(min(self._offset, self._delivered)) if self.owes else None
+        reached = min(offset, self._delivered)
+        if offset > reached:
+            self._owed = offset
+        return None if self.sealed or reached <= self._sent else self._entry(reached)
 
     def commit_refused(self) -> None:
         """Note that the call changed nothing: what it carried has to be sent again."""
@@ -245,6 +251,7 @@ class LeaseProgress:
                 # The offset is kept: `delivered_to` sends it with the next frame. A frame that came while the call
                 # was under way has called `delivered_to` already, so this looks once more.
                 self._sent = self._accepted
+                self._owed = max(self._owed, self._offset)
                 arrived = self._delivered
                 self._delivered = min(arrived, result.delivered if result.HasField("delivered") else _NONE)
                 if arrived > entry.offset:

@@ -85,9 +85,10 @@ class Committing(Producing):
 
     async def _commit_owed(self) -> bool:
         """Commit a checkpoint from before the first record, or one that was ahead of what had been delivered."""
-        if not self._progress.owes:
+        owed = self._progress.owed
+        if owed is None:
             return False
-        await self._commit(None, (), Mark(self._progress.offset, 0))
+        await self._commit(None, (), Mark(owed, 0))
         return True
 
     async def _send_between_marks(self, batch: Batch) -> None:
