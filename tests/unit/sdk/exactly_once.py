@@ -17,7 +17,11 @@ STALE = pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_STALE_LEASE)
 
 
 def answer(
-    request: pb.ProduceRequest, outcome: Any, error: str = "", commit: pb.CheckpointResult | None = None, wait: int = 0
+    request: pb.ProduceRequest,
+    outcome: Any,
+    error: str = "",
+    commit: pb.CheckpointResult | None = None,
+    wait: int = 0,
 ) -> pb.ProduceResponse:
     """One outcome for all records."""
     count = len(request.values)
@@ -44,8 +48,9 @@ class Sidecar:
         self.progress = LeaseProgress("L1", 1000, 0, self, max_state_bytes)
         self.progress.delivered_to(10**6)
         self.failures: list[BaseException] = []
+        self.failed = asyncio.Event()
         self.broken: list[str] = []
-        marks = Marks(self.failures.append)
+        marks = Marks(self._fail)
         self.producing = Committing(
             "L1",
             self._call,
@@ -64,6 +69,10 @@ class Sidecar:
         self.waiting: asyncio.Future[Any] | None = None
         self.checkpoint_call: pb.CheckpointEntry | None = None
         self.moved = False
+
+    def _fail(self, error: BaseException) -> None:
+        self.failures.append(error)
+        self.failed.set()
 
     # what `LeaseProgress` sees
 

@@ -200,14 +200,14 @@ async def test_a_topic_that_is_not_allowed_stops_the_checkpoint_until_its_failur
         return sidecar.take(request)
 
     reader = asyncio.ensure_future(asyncio.wait_for(bad, 5)) if awaited else None
+    await turns()
     if not awaited:
         bad = None
     while sidecar.answers(refuse):
         await turns()
     if reader is None:
         async with asyncio.timeout(5):
-            while not sidecar.failures:
-                await asyncio.sleep(0.01)
+            await sidecar.failed.wait()
         assert [str(error) for error in sidecar.failures] == ["not written to forbidden (not_allowed): no"]
         assert sidecar.commits == []
         sidecar.producing.end("over")
@@ -292,42 +292,59 @@ STEPS = st.one_of(
 )
 
 
-async def play(steps: list[tuple[Any, ...]], limit: int) -> None:
-    sidecar = Sidecar(Limits(produce_records=limit))
-    records = 0
-    made: dict[int, int] = {}
-    """Each checkpoint: how many records were produced before it."""
-    for step, *arguments in steps:
-        match step:
-            case "put":
-                for _ in range(arguments[0]):
-                    sidecar.producing.put("t", b"%d" % records)
-                    records += 1
+class Model:
+    """A lambda that produces and checkpoints, beside the sidecar that it does so with."""
+
+    def __init__(self, limit: int) -> None:
+        self.sidecar = Sidecar(Limits(produce_records=limit))
+        self.records = 0
+        self.before: list[int] = []
+        """Of each checkpoint: how many records were produced before it."""
+
+    def put(self, count: int) -> None:
+        for _ in range(count):
+            self.sidecar.producing.put("t", b"%d" % self.records)
+            self.records += 1
+
+    def step(self, what: str) -> None:
+        sidecar = self.sidecar
+        match what:
             case "checkpoint":
-                made[len(made)] = records
-                sidecar.progress.checkpoint(len(made) - 1)
+                self.before.append(self.records)
+                sidecar.progress.checkpoint(len(self.before) - 1)
             case "answer":
                 sidecar.answers(sidecar.take)
             case "busy":
                 sidecar.answers(sidecar.busy)
-            case "too large":
-                if sidecar.requests and len(sidecar.requests[-1].values) > 1:
-                    sidecar.answers(sidecar.too_large())
+            case "too large" if sidecar.requests and len(sidecar.requests[-1].values) > 1:
+                sidecar.answers(sidecar.too_large())
             case "send":
                 sidecar.send_checkpoint()
-            case "arrive":
-                sidecar.answer_checkpoint(well=True)
-            case "lose":
-                sidecar.answer_checkpoint(well=False)
+            case "arrive" | "lose":
+                sidecar.answer_checkpoint(well=what == "arrive")
+
+    def check(self) -> None:
+        sidecar = self.sidecar
+        assert (sidecar.failures, sidecar.broken) == ([], [])
+        assert sidecar.visible + sidecar.held == [b"%d" % number for number in range(self.records)], "each once"
+        for offset, visible in sidecar.commits:
+            assert visible == self.before[offset], "with a checkpoint go all records before it, and none after it"
+        offsets = [offset for offset, _ in sidecar.commits]
+        assert offsets == sorted(set(offsets))
+        last = [len(self.before) - 1] if self.before else []
+        assert offsets[-1:] == last, "the last checkpoint is committed without another one"
+
+
+async def play(steps: list[tuple[Any, ...]], limit: int) -> None:
+    model = Model(limit)
+    for step, *arguments in steps:
+        if step == "put":
+            model.put(*arguments)
+        else:
+            model.step(step)
         await turns()
-    await sidecar.drain()
-    assert (sidecar.failures, sidecar.broken) == ([], [])
-    assert sidecar.visible + sidecar.held == [b"%d" % number for number in range(records)], "in order, none twice"
-    for offset, visible in sidecar.commits:
-        assert visible == made[offset], "with a checkpoint go all records before it, and none after it"
-    offsets = [offset for offset, _ in sidecar.commits]
-    assert offsets == sorted(set(offsets))
-    assert offsets[-1:] == [*made][-1:], "the last checkpoint is committed without another one"
+    await model.sidecar.drain()
+    model.check()
 
 
 @settings(deadline=None, max_examples=300)
