@@ -202,7 +202,7 @@ func (c *client) begin(assigned *pb.Assigned, welcome *pb.Welcome, stream wire.S
 	c.mu.Unlock()
 	partition := &Partition{
 		lease: l, settings: c.settings, start: assigned.StartOffset, attempt: int(assigned.Attempt),
-		state: slices.Clone(assigned.State),
+		state: append([]byte(nil), assigned.State...), // nil if it is empty
 	}
 	go func() {
 		l.run(partition, after)
