@@ -77,19 +77,24 @@ func (l *lease) tellProgress(text string) {
 	if s.due || s.timer != nil {
 		return // it goes with this text
 	}
-	l.busy(1)
 	if wait := time.Until(s.next); wait > 0 {
 		s.timer = time.AfterFunc(wait, func() {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			if s.timer != nil { // otherwise the lease has ended
-				s.due, s.timer = true, nil
-				l.cond.Broadcast()
+				s.timer = nil
+				l.signDue()
 			}
 		})
 		return
 	}
-	s.due = true
+	l.signDue()
+}
+
+// signDue has writeOut send the sign. The mutex is held.
+func (l *lease) signDue() {
+	l.sign.due = true
+	l.busy(1)
 	l.cond.Broadcast()
 }
 
@@ -99,15 +104,14 @@ func (s *sign) take() *pb.LambdaFrame {
 	return &pb.LambdaFrame{Frame: &pb.LambdaFrame_Progress{Progress: &pb.Progress{Text: s.text}}}
 }
 
-// drop forgets a sign that was not sent; it returns how many those are.
-func (s *sign) drop() int {
-	count := 0
-	if s.due || s.timer != nil {
-		count = 1
+// drop forgets a sign that was not sent; it returns how many of those were due.
+func (s *sign) drop() (due int) {
+	if s.due {
+		due = 1
 	}
 	if s.timer != nil {
 		s.timer.Stop()
 	}
 	s.due, s.timer = false, nil
-	return count
+	return due
 }

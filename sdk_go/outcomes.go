@@ -96,7 +96,7 @@ func (o *outcomes) knownTo(batch []*Delivery) {
 		return
 	}
 	o.underWay -= len(batch)
-	o.busy(-len(batch))
+	defer o.busy(-len(batch)) // when the checkpoints that waited are on their way: in between nothing is at rest
 	o.known = batch[len(batch)-1].number
 	if o.underWay == 0 {
 		o.known = o.put
@@ -193,6 +193,8 @@ func (o *outcomes) lookAt(due time.Time) {
 		var untaken *Delivery
 		o.locked(func() {
 			if o.timer == timer { // otherwise it was stopped when it had fired already
+				o.busy(1) // until look has done what is to be done
+				defer o.busy(-1)
 				o.stopTimer()
 				untaken = o.look()
 			}

@@ -149,6 +149,12 @@ func (f *Fake) AwaitPause() string {
 	return reason
 }
 
+// AwaitProgress waits until this text is the lambda's latest sign of life. The second one comes a second after the first.
+func (f *Fake) AwaitProgress(text string) {
+	f.t.Helper()
+	f.await("the sign of life does not come", func() bool { return f.state.progress == text })
+}
+
 // AwaitEnd waits until the lambda has ended and is closed.
 func (f *Fake) AwaitEnd() {
 	f.t.Helper()

@@ -109,7 +109,7 @@ func (f *Fake) State() []byte {
 	return read(f, func(s *state) []byte { return slices.Clone(s.kept) })
 }
 
-// Progress returns the lambda's latest sign of life.
+// Progress returns the latest sign of life that came. One a second comes at most: see [Fake.AwaitProgress].
 func (f *Fake) Progress() string {
 	return read(f, func(s *state) string { return s.progress })
 }
