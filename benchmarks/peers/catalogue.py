@@ -388,8 +388,8 @@ PEERS: dict[str, Peer] = {
         HUNDREDTH,
         _node("restate"),
         _restate("service"),
-        promise="durable: an invocation for each record is in a log on disk, is tried again until it ends, and resumes"
-        " at its last recorded step; in no order",
+        promise="durable: an invocation for each record is in a log on disk, is tried again until it ends, and"
+        " resumes at its last recorded step; in no order",
         order="none",
     ),
     "restate-object": Peer(

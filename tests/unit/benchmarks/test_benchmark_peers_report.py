@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.peers import __main__ as program, report
+from benchmarks.peers import __main__ as program, environments, report
 from benchmarks.peers.catalogue import PEERS
 
 
@@ -58,7 +58,8 @@ def test_the_base_comes_first_and_then_the_fastest(results: dict[str, Any]) -> N
 
 
 def test_ratios_are_by_round(results: dict[str, Any]) -> None:
-    line = next(line for line in report.markdown(results).splitlines() if line.startswith("| **this project** | much"))
+    lines = report.markdown(results).splitlines()
+    line = next(line for line in lines if line.startswith("| **this project** | much"))
     assert [cell.strip() for cell in line.split("|")[2:-1]] == [
         "much",
         "1.00 M (500 k to 1.50 M)",
@@ -117,8 +118,8 @@ def test_every_peer_is_described_with_the_version_that_is_pinned() -> None:
 
 
 def test_the_version_of_a_java_peer_is_that_of_its_pom() -> None:
-    pom = (program.environments.HERE / "kafka_streams" / "pom.xml").read_text()
-    found = program.environments.version("kafka_streams", "kafka-streams")
+    pom = (environments.HERE / "kafka_streams" / "pom.xml").read_text()
+    found = environments.version("kafka_streams", "kafka-streams")
     assert f"<artifactId>kafka-streams</artifactId>\n      <version>{found}<" in pom
     assert found.count(".") == 2
 
