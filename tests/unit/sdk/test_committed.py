@@ -28,7 +28,7 @@ async def test_committed_goes_on_when_the_sidecar_tells_of_the_offset() -> None:
     assert not seven.done()
     await commits.reach(2)
     commits.end("the lease has ended")
-    with pytest.raises(NotCommittedError, match="offset 7 is not .* committed: the lease has ended") as caught:
+    with pytest.raises(NotCommittedError, match=r"offset 7 is not .* committed: the lease has ended") as caught:
         await seven
     assert caught.value.offset == 7
     with pytest.raises(NotCommittedError):
