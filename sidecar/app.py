@@ -127,7 +127,7 @@ class _App:
             _log.info("embedded broker started; it keeps nothing", address=bootstrap)
         await asyncio.to_thread(extension)  # tried before there is a call, which would make the loop wait for it
         hosted: dict[str, LambdaRuntime] = {}
-        self._host = LambdaHost(hosted, self._set_health, exit=self._exit)
+        self._host = LambdaHost(hosted, self._set_health, exit=self._exit, stuck=self._kill_stuck)
         asking = AdminClient(admin_properties(config.kafka, bootstrap), logger=ClientLog(get_logger("librdkafka")))
         for name, one in config.lambdas.items():
             outbox = Outbox(loop, self._host.deliver)
@@ -275,6 +275,12 @@ class _App:
         if supervisor is None:
             return Own(problems, 0)
         return Own([*problems, *supervisor.problems()], supervisor.exits, supervisor.status())
+
+    def _kill_stuck(self, name: str, pid: int) -> None:
+        """A process of this lambda may be stuck. If the sidecar runs it, kill it, since nobody else would."""
+        supervisor = self._supervisors.get(name)
+        if supervisor is not None:
+            supervisor.kill_stuck(pid)
 
     def _child_environment(self, name: str, server: Server) -> dict[str, str]:
         """The sidecar's environment without the secrets that a lambda does not need: others' tokens, Kafka logins.

@@ -42,6 +42,7 @@ class Cause(StrEnum):
     WINDOW_FULL = "window-full"
     HANDLER_BLOCKS = "handler-blocks"
     NO_CHECKPOINT = "no-checkpoint"
+    DEADLINE = "deadline"
     BACKING_OFF = "backing-off"
     PAUSED_BY_OPERATOR = "paused-by-operator"
     PAUSED_BY_LAMBDA = "paused-by-lambda"

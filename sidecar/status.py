@@ -129,6 +129,12 @@ class PartitionStatus:
     """The last progress that its lambda reported; before any: when it got its first record."""
     next_retry: float | None = None
     """Backing off: when it is tried again."""
+    progress: str = ""
+    """What the lambda last said of its progress."""
+    overdue_at: float | None = None
+    """When its lambda is ended, unless there is progress."""
+    state_bytes: int = 0
+    """Of the state that belongs to its checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)

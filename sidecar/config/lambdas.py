@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
 from sidecar.config.base import Loc, Section, Wrong, mistake
 from sidecar.config.process import UNPASSABLE, command_words, environment, is_passable
-from sidecar.config.units import Bytes, Seconds, quoted
+from sidecar.config.units import Bytes, Seconds, parse_duration, quoted, shown_duration
 from sidecar.redact import HiddenDict
 
 MAX_INSTANCES = 1_000
@@ -25,6 +26,9 @@ MAX_FRAME_BYTES = 1024**3
 
 MAX_TEXT_BYTES = 32_767
 """The length of a text in Kafka's protocol, such as a group's name."""
+
+MIN_DEADLINE_S = 2.0
+"""Below that, a lambda that says each second that it makes progress could be too late."""
 
 MAX_STATE_BYTES = 2_048
 """The states of a partition's lanes together. They travel in the metadata of its commits, of which Kafka takes 4,096
@@ -96,6 +100,13 @@ def _none_is_empty(value: Any) -> Any:
 def _a_millisecond(value: float) -> float:
     if value < 0.001:
         raise mistake("expected at least 1ms")
+    return value
+
+
+def _long_enough(value: float) -> float:
+    if value < MIN_DEADLINE_S:
+        hint = "leave it out for no deadline" if value == 0 else "a lambda reports its progress at most once a second"
+        raise mistake(f"expected at least {MIN_DEADLINE_S:g}s", hint)
     return value
 
 
@@ -226,6 +237,11 @@ class LambdaConfig(Section):
     """When a partition counts as stalled: records outstanding, and no checkpoint for so long. Default 5m. It is
     reported in the log, in `status` and as a metric; nothing is stopped, since a record may take long."""
 
+    deadline: Annotated[Seconds, AfterValidator(_long_enough)] | None = None
+    """When the lambda of a partition is ended: records outstanding, and neither a new checkpoint nor
+    `context.progress` for so long. It counts as a failure. Default: none, since a record may take long. At least 2s,
+    and not below `shutdown_drain`, which it has to close."""
+
     rebalance_drain: Seconds = 2.0
     """How long a lambda may take to finish when Kafka takes a partition away. Default 2s. Longer: less is handled
     twice. Shorter: the partitions that stay stand still for less time."""
@@ -257,11 +273,30 @@ class LambdaConfig(Section):
         yield from _topic_mistakes(data)
         yield from _twice(data, "produce")
         yield from _dead_letter_mistakes(data)
+        yield from _deadline_mistakes(cls, data)
         if data.get("command") is None:
             for key in ("instances", "env", "cwd"):
                 if data.get(key) is not None:
                     yield Wrong((key,), "only makes sense with `command`", "add a command, or delete it")
         yield from not_json(data.get("settings") or {}, ("settings",))
+
+
+def _deadline_mistakes(section: type[LambdaConfig], data: Mapping[Any, Any]) -> Iterator[Wrong]:
+    drain = data.get("shutdown_drain", section.model_fields["shutdown_drain"].default)
+    deadline, drain = _raw_seconds(data.get("deadline")), _raw_seconds(drain)
+    if deadline is not None and drain is not None and MIN_DEADLINE_S <= deadline < drain:
+        message = (
+            f"it is below shutdown_drain ({shown_duration(drain)}): to close would take longer than the deadline"
+        )
+        yield Wrong(("deadline",), message, "raise it, or lower shutdown_drain")
+
+
+def _raw_seconds(value: Any) -> float | None:
+    """A duration of the raw config; None where there is none, or a wrong one, which is reported elsewhere."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return parse_duration(value)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def raw_topics(data: Any) -> tuple[str, ...]:

@@ -28,6 +28,9 @@ from sidecar.partitions.vocabulary import State, TopicPartition
 FIRST_COMMIT_RETRY_S = 0.2
 """Seconds until the first commit of a new resume offset is tried again."""
 
+DRAIN_COMMIT_INTERVAL_S = 0.25
+"""Seconds between commits during a drain: a lambda may wait for one before it closes."""
+
 MAX_TRIES = 3
 """Attempts of a synchronous commit."""
 
@@ -122,6 +125,16 @@ class Commits:
                 self._measure.commits.add(monotonic() - sent_at)
                 self._took(answers or [], sent)
                 return
+
+    def waits(self, tps: Iterable[TopicPartition]) -> bool:
+        """Whether something of these partitions is to be committed."""
+        partitions = map(self._table.partitions.get, tps)
+        return any(p is not None and self._is_to_commit(p) for p in partitions)
+
+    def sooner(self, interval: float) -> None:
+        """Commit at this interval, in seconds, from now on, if it is shorter."""
+        self._interval = min(self._interval, interval)
+        self._due = min(self._due, monotonic() + self._interval)
 
     def finish(self, consumer: Consumer, tps: Iterable[TopicPartition], seconds: float) -> None:
         """Commit these partitions before the sidecar ends, and wait at most ``seconds`` for the answer.

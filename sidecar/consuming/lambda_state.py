@@ -139,6 +139,7 @@ def limits_of(config: LambdaConfig) -> Limits:
         window_span=config.window.span,
         leave_group_after=config.leave_group_after,
         stall_after=config.stall_after,
+        deadline=config.deadline,
         policy=Policy(config.on_critical),
         max_restarts=config.max_restarts,
         max_state_bytes=config.max_state_bytes,

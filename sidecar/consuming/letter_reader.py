@@ -93,7 +93,12 @@ class LetterReader:
 
     def _read_streams(
         self,
-        letter: letters.Available | letters.Closed | letters.StreamLost | letters.PauseLease | letters.ResumeLease,
+        letter: letters.Available
+        | letters.Closed
+        | letters.StreamLost
+        | letters.PauseLease
+        | letters.ResumeLease
+        | letters.LeaseProgress,
     ) -> None:
         now = monotonic()
         match letter:
@@ -107,6 +112,8 @@ class LetterReader:
                 self._table.streams.pause(stream, pausing, now)
             case letters.ResumeLease(stream):
                 self._table.streams.resume(stream, now)
+            case letters.LeaseProgress(stream, text):
+                self._table.streams.says(stream, text, now)
 
     def _read_brokers(self, letter: letters.Told | letters.Topics | letters.TopicsUnknown) -> None:
         match letter:

@@ -71,4 +71,7 @@ def _partition(state: LambdaState, p: Partition, end: int | None, now: float) ->
         handled_at=offsets.handled_at,
         progress_at=None if holding is None else holding.last_progress_at,
         next_retry=p.due if p.state is State.BACKING_OFF else None,
+        progress="" if holding is None else holding.progress_text,
+        overdue_at=p.overdue_at,
+        state_bytes=len(offsets.state),
     )

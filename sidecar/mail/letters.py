@@ -15,10 +15,12 @@ from sidecar.partitions.vocabulary import (
     Assign,
     CheckpointOutcome,
     ClosedReason,
+    Committed,
     DeadLetter,
     EndStream,
     ErrorOutcome,
     Failure,
+    Hung,
     Lane,
     Lease,
     Pausing,
@@ -121,6 +123,15 @@ class ResumeLease:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseProgress:
+    """A lambda says that it makes progress."""
+
+    stream: StreamId
+    text: str
+    """Its own words; may be empty."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLettered:
     """A record was written to the dead-letter topic, or could not be. From the dead-letter thread."""
 
@@ -211,6 +222,7 @@ Letter = (
     | Failed
     | PauseLease
     | ResumeLease
+    | LeaseProgress
     | DeadLettered
     | Topics
     | TopicsUnknown
@@ -260,5 +272,5 @@ class Exit:
     reason: str
 
 
-Delivery = Send | Readiness | Assign | Revoke | Resumed | EndStream | Answer | Exit
+Delivery = Send | Readiness | Assign | Revoke | Resumed | Committed | Hung | EndStream | Answer | Exit
 """A message from the consumer thread to the loop."""

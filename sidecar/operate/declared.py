@@ -37,7 +37,7 @@ FETCH_KINDS = (*(kind for kind in KINDS if kind != "rebalance"), "offset_lost")
 
 RESTART_KINDS = (
     *(FailureKind.FAILED, FailureKind.CRITICAL, FailureKind.CREATE, FailureKind.BROKE, FailureKind.LATE),
-    FailureKind.CLOSED,
+    *(FailureKind.CLOSED, FailureKind.DEADLINE),
 )
 """The failures that end a lease."""
 

@@ -127,6 +127,13 @@ class StreamEvents:
             outcome, seconds = self._moves.released(partition, now, reason, kind, failure=failure)
         return outcome, seconds
 
+    def says(self, stream: StreamId, text: str, now: float) -> None:
+        """The lambda of the stream's partition makes progress, and says which."""
+        partition = self._moves.partition_of(stream)
+        if partition is not None:
+            partition.held.last_progress_at = now
+            partition.held.progress_text = text
+
     def pause(self, stream: StreamId, pausing: Pausing, now: float) -> None:
         """The lambda of the stream's partition asks for a pause."""
         partition = self._moves.partition_of(stream)

@@ -21,7 +21,9 @@ from sidecar.partitions.stream_events import StreamEvents
 from sidecar.partitions.transitions import Transitions
 from sidecar.partitions.vocabulary import (
     Command,
+    Committed,
     FailureKind,
+    Hung,
     Lane,
     Lease,
     Limits,
@@ -31,8 +33,8 @@ from sidecar.partitions.vocabulary import (
     TopicPartition,
 )
 
-STALL_CHECK_INTERVAL_S = 1.0
-"""Seconds between checks for stalled partitions."""
+PROGRESS_CHECK_INTERVAL_S = 1.0
+"""Seconds between checks for lambdas that make no progress."""
 
 
 class PartitionTable:
@@ -51,7 +53,7 @@ class PartitionTable:
         self.balance = moves.balance
         self.counts = moves.counts
         self.commands = moves.commands
-        self._next_stall_check = 0.0
+        self._next_progress_check = 0.0
 
     def take_commands(self) -> list[Command]:
         """Return the commands in their order, and forget them."""
@@ -106,6 +108,9 @@ class PartitionTable:
             return
         if partition.state is State.RESOLVING and commitment.offset == partition.offsets.resume_at:
             self._moves.begin(partition, now)
+        durable = partition.became_durable(commitment)
+        if durable is not None and partition.holding is not None:
+            self.commands.append(Committed(partition.holding.stream, durable))
 
     def offset_lost(self, tp: TopicPartition, offset: int, now: float, reason: str, *, halt: bool = False) -> None:
         """The resume offset is no longer in the log: go on at ``offset``; with ``halt``, when an operator resumes.
@@ -256,9 +261,10 @@ class PartitionTable:
             self._moves.remove(stream, now)
         self._moves.match(now)
         self._moves.hand_over(now)
-        if now >= self._next_stall_check:
-            self._next_stall_check = now + STALL_CHECK_INTERVAL_S
+        if now >= self._next_progress_check:
+            self._next_progress_check = now + PROGRESS_CHECK_INTERVAL_S
             self._report_stalls(now)
+            self._end_overdue(now)
 
     def next_due(self, now: float) -> float | None:
         """The time by which ``tick`` must be called; None: nothing is due."""
@@ -282,6 +288,9 @@ class PartitionTable:
             self._moves.released(partition, now, "Ready did not come in time", FailureKind.LATE)
         else:
             self._moves.report("warning", "drain deadline passed without Closed", partition)
+            if partition.after_drain is AfterDrain.FAIL:
+                self.processes.failed(stream.process_id, now)  # others get it first
+                self.commands.append(Hung(stream.id))  # before the stream's end, while the loop knows its process
             self._moves.end(stream, "closed: did not come within the deadline of Revoked")
             partition.failed(FailureKind.LATE, "Closed did not come before the drain's deadline", None, now)
             self._moves.released(partition, now, "drain deadline", FailureKind.LATE)
@@ -299,3 +308,27 @@ class PartitionTable:
                     handled=partition.offsets.handled,
                     seconds=round(now - partition.held.last_progress_at),
                 )
+
+    def _end_overdue(self, now: float) -> None:
+        """Take the partition from lambdas that miss their deadline. They get the time of a drain to close."""
+        for partition in self.partitions.values():
+            overdue_at = partition.overdue_at
+            if overdue_at is None or now < overdue_at:
+                continue
+            holding, seconds = partition.held, self.limits.deadline
+            why = f"neither a checkpoint nor progress for {seconds:g} s (`deadline`)"
+            self._moves.report(
+                "warning",
+                "lambda misses its deadline: it is ended, and counts as failed",
+                partition,
+                reason=why,
+                outstanding=holding.window.outstanding,
+                checkpoint=partition.offsets.checkpoint,
+                handled=partition.offsets.handled,
+                progress=holding.progress_text,
+            )
+            partition.failed(FailureKind.DEADLINE, why, None, now)
+            self.balance.ended(partition, now)
+            partition.trouble.reason = why
+            drain = self.limits.hand_over_drain
+            self._moves.drain(partition, RevokeReason.DEADLINE, AfterDrain.FAIL, drain, now)

@@ -239,10 +239,13 @@ class Transitions:
         ``orderly``: nothing failed. ``immediate``: retry a first failure at once, since a single killed process is no
         reason to wait, but a process that dies repeatedly is. ``failure``: the error that the lambda reported.
         """
-        lease = partition.lease
-        if partition.state is not State.DRAINING:
+        lease, draining = partition.lease, partition.state is State.DRAINING
+        if not draining:
             self.balance.ended(partition, now)
-        if orderly or partition.state is State.DRAINING:
+        if draining and partition.after_drain is AfterDrain.FAIL:
+            # However it closed in the drain, it failed before: a first failure, too, is followed by a back-off.
+            why, kind, immediate = partition.trouble.reason, FailureKind.DEADLINE, False
+        elif orderly or draining:
             self.end_lease(partition)
             self.after(partition, now, lease, why)
             return ErrorOutcome.RESTARTING, 0.0
@@ -296,8 +299,9 @@ class Transitions:
             partition.trouble.attempt, partition.trouble.failures, partition.trouble.first_failed_at = 1, 0, None
             self.counts.restarts[FailureKind.CRITICAL] += 1
             self.report("warning", "record becomes a dead letter", partition, reason=reason, **failure.fields())
-            if partition.state is State.DRAINING and partition.after_drain is AfterDrain.HALT:
-                partition.after_drain = AfterDrain.WAIT  # the record that halts it comes later, and halts it again
+            if partition.state is State.DRAINING and partition.after_drain in (AfterDrain.HALT, AfterDrain.FAIL):
+                # The record that halts it comes later, and halts it again; for a missed deadline this is the reason.
+                partition.after_drain = AfterDrain.WAIT
                 partition.trouble.failing_offset, partition.trouble.reason = None, ""
             self.end_lease(partition)
             self.after(partition, now, lease, reason)

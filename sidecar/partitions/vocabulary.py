@@ -221,6 +221,8 @@ class Limits:
     blocked_report_after: float = 30.0
     stall_after: float = 300.0
     """How long records may be outstanding without progress before the partition counts as stalled."""
+    deadline: float | None = None
+    """How long records may be outstanding without progress before the lambda is ended; None: for ever."""
     policy: Policy = Policy.HALT
     max_restarts: int | None = None
     """After this many restarts without a new checkpoint the next failure is critical; None: the number of restarts
@@ -372,13 +374,28 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class Committed:
+    """Tell the stream that its checkpoints are in Kafka, up to and including ``offset``."""
+
+    stream: StreamId
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hung:
+    """A lambda missed its deadline and did not close in its drain either: its process may be stuck."""
+
+    stream: StreamId
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """End the sidecar with an error, as the policy says."""
 
     reason: str
 
 
-Command = Assign | Revoke | EndStream | Rewind | Report | Resumed | Exit
+Command = Assign | Revoke | EndStream | Rewind | Report | Resumed | Committed | Hung | Exit
 
 
 class OrderRefused(Exception):  # noqa: N818 - a refusal, named as the operator reads it

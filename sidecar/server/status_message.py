@@ -156,4 +156,7 @@ def _partition(status: PartitionStatus, clock: _Clock) -> pb.Partition:
         next_retry_at_ms=clock.maybe_ms(status.next_retry),
         progress_at_ms=clock.maybe_ms(status.progress_at),
         handled_at_ms=clock.maybe_ms(status.handled_at),
+        progress=status.progress,
+        overdue_at_ms=clock.maybe_ms(status.overdue_at),
+        state_bytes=status.state_bytes,
     )

@@ -10,6 +10,7 @@ import grpc
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.measured import LoopMeasure
 from sidecar.partitions.vocabulary import Lease, StreamId
+from sidecar.server import frames
 from sidecar.server.frames import Offered
 from sidecar.server.identities import ANYBODY, Caller
 from sidecar.server.refusals import is_one_connection
@@ -57,7 +58,9 @@ class Stream:
         """A call Produce of this lease is under way."""
         self.ended: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
         """Set when the sidecar ends the stream by itself, with the status and its text."""
-        self._queue: deque[tuple[bytes, bool]] = deque()
+        self._queue: deque[tuple[bytes | None, bool]] = deque()
+        """Frames, and whether each is a batch. None stands for Committed with the latest offset, at most once."""
+        self._committed: int | None = None
         self._filled = asyncio.Event()
 
     @property
@@ -79,6 +82,19 @@ class Stream:
         self._queue.append((data, is_batch))
         self._filled.set()
 
+    def committed(self, offset: int) -> None:
+        """Tell a client with the capability `committed` that Kafka has its checkpoints up to this offset.
+
+        While the frame waits to be written, a later offset takes its place. So a client that does not read costs
+        nothing.
+        """
+        if "committed" not in self.offer.capabilities:
+            return
+        if self._committed is None:
+            self._queue.append((None, False))
+            self._filled.set()
+        self._committed = offset
+
     def end(self, status: grpc.StatusCode, text: str) -> None:
         """End the stream with this status, unless it has ended."""
         if not self.ended.done():
@@ -99,6 +115,9 @@ class Stream:
         while True:
             while queue:
                 data, is_batch = queue.popleft()
+                if data is None:
+                    assert self._committed is not None
+                    data, self._committed = frames.committed(self._committed), None
                 await context.write(data)
                 measure.sent(len(data))
                 if is_batch:
