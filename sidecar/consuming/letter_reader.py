@@ -123,10 +123,8 @@ class LetterReader:
         self._state.transacted.transact(self._clients.now.consumer, lane, unit)
 
     def _read_dead_letter(self, letter: letters.DeadLettered) -> None:
-        partition = self._table.lanes.get(letter.lane)
-        counts = partition is not None and partition.dead.get(letter.offset) is letter.letter
-        self._state.sender.dead_letter_answered(letter, monotonic())
-        if counts and letter.record is not None and self._state.transacted is not None:
+        left_out = self._state.sender.dead_letter_answered(letter, monotonic())
+        if left_out and letter.record is not None and self._state.transacted is not None:
             self._state.transacted.hold(letter.lane, letter.offset, letter.record)
 
     def _may_send(self, lease: Lease) -> bool:

@@ -184,8 +184,7 @@ class TransactedCommits(Commits):
         self._under_way = {
             one.job.tp: self._under_way.get(one.job.tp, Sent(now, one.commitment)) for one in self._submitted
         }
-        for partition in self._table.partitions.values():
-            partition.transacting = partition.tp in self._under_way
+        self._table.transacting(self._under_way)
 
     # --- what comes back --------------------------------------------------------------------------------------
 
@@ -284,10 +283,5 @@ class TransactedCommits(Commits):
 
     def _take_back(self, tp: TopicPartition, reason: str, *, culprit: bool) -> bool:
         """Whether the partition is to be resolved again."""
-        partition = self._table.partitions.get(tp)
-        if partition is None:
-            return False
-        for lane in self._table.lanes_of(tp):
-            for offset in self._letters.pop(lane, {}):
-                self._table.lanes[lane].skip.discard(offset)
-        return self._table.aborted(tp, reason, monotonic(), culprit=culprit)
+        unwritten = {lane: self._letters.pop(lane, {}).keys() for lane in self._table.lanes_of(tp)}
+        return self._table.aborted(tp, reason, monotonic(), culprit=culprit, unwritten=unwritten)
