@@ -1,8 +1,4 @@
-"""One lane while its partition is assigned to this sidecar: its offsets, the stream that holds it, its failures.
-
-Without lanes in the config, a partition has one lane. So it is called a partition here: to its lambda, a lane is a
-partition with gaps in its offsets.
-"""
+"""One partition while it is assigned to this sidecar: its offsets, the stream that holds it, its failures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,12 +15,13 @@ from sidecar.partitions.vocabulary import (
     Lease,
     Limits,
     Pausing,
+    Place,
     Progress,
     State,
     StreamId,
     TopicPartition,
 )
-from sidecar.partitions.window import LowMark, Window
+from sidecar.partitions.window import Window
 
 WELL_AFTER_S = 30.0
 """Seconds that a lambda with no outstanding records must have run to count as well."""
@@ -73,13 +70,12 @@ class Ordered:
 
 @dataclass(slots=True)
 class Offsets:
-    """The offsets of a lane."""
+    """The offsets of a partition."""
 
     resume_at: int = -1
-    """The resume offset, the lane's place: all of its records below are processed. -1 while RESOLVING."""
+    """The resume offset: the next offset to process, which is also the offset to commit. -1 while RESOLVING."""
     committed: int | None = None
-    """The place that is committed, as far as we know. Of several lanes, the lowest is the group's committed offset, and
-    the others are in the commit's metadata."""
+    """The group's committed offset, as far as we know: the next offset to process."""
     uncommitted: bool = False
     """``resume_at`` is not committed yet: it came from a checkpoint, or is the start of a new group."""
     rewind_pending: bool = False
@@ -91,15 +87,37 @@ class Offsets:
     """The last offset whose handler returned, under the present or the last lease."""
     handled_at: float | None = None
     """When ``handled`` last moved, in seconds of the monotonic clock."""
-
-    def to_commit(self) -> int | None:
-        """The place to commit; None: the committed one is up to date."""
-        return self.resume_at if self.uncommitted and self.resume_at != self.committed else None
+    state: bytes = b""
+    """What the lambda gave with ``checkpoint``, or with the last one before it that had a state. It goes wherever
+    ``resume_at`` goes, also past the markers of transactions."""
 
     @property
-    def withheld(self) -> bool:
-        """The place is to be committed only after an operator has accepted it: the one before was lost."""
-        return self.committed is None and not self.uncommitted
+    def place(self) -> Place:
+        """What is to be committed, and what the next lambda gets."""
+        return Place(self.resume_at, self.state)
+
+    def to_commit(self) -> int | None:
+        """The offset to commit; None: the committed offset is up to date."""
+        return self.resume_at if self.uncommitted and self.resume_at != self.committed else None
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """What one commit has of a partition, all taken at the same moment.
+
+    The answer comes later: by then the partition may be further, or may have been moved.
+    """
+
+    places: tuple[Place, ...]
+    """One for each lane; one without lanes."""
+    of: Offsets
+    checkpoint: int | None
+    """The last checkpoint that it has."""
+
+    @property
+    def offset(self) -> int:
+        """The offset to commit: the next one to process."""
+        return min(place.offset for place in self.places)
 
 
 @dataclass(slots=True)
@@ -189,7 +207,7 @@ class Holding:
 
 @dataclass(slots=True)
 class Partition:
-    """One lane of a partition. Only the table that owns it changes its state; this class decides about its offsets.
+    """One partition. Only the table that owns it changes its state; this class decides about its offsets.
 
     Invariants:
 
@@ -209,8 +227,6 @@ class Partition:
     """When it entered its state, in seconds of the monotonic clock."""
     delays: Histogram
     """From sending a record to the checkpoint that passes it. All partitions of the lambda share it."""
-    mark: LowMark | None = None
-    """None: the partition has no other lanes."""
     state: State = State.RESOLVING
     ordered: Ordered | None = None
     """While RESOLVING: the orders that were in force before the rebalance."""
@@ -253,7 +269,7 @@ class Partition:
     @property
     def window(self) -> Window:
         """The window of its holding; an empty one when no stream holds it."""
-        return self._new_window() if self.holding is None else self.holding.window
+        return Window(self.limits, self.offsets.resume_at) if self.holding is None else self.holding.window
 
     @property
     def held(self) -> Holding:
@@ -261,10 +277,11 @@ class Partition:
         assert self.holding is not None
         return self.holding
 
-    def move_to(self, offset: int, *, committed: bool) -> None:
+    def move_to(self, offset: int, *, committed: bool, state: bytes = b"") -> None:
         """Set a new resume offset: ``committed`` says whether Kafka has it; otherwise it must be committed.
 
-        No stream may hold the partition. Failures, skips and dead letters of before are forgotten.
+        No stream may hold the partition. ``state`` belongs to the new offset. Failures, skips and dead letters of
+        before are forgotten.
         """
         assert self.holding is None
         self.offsets = Offsets(
@@ -273,6 +290,7 @@ class Partition:
             uncommitted=not committed,
             handled=self.offsets.handled,
             handled_at=self.offsets.handled_at,
+            state=state,
         )
         self.trouble = Trouble()
         self.skip.clear()
@@ -290,12 +308,9 @@ class Partition:
     def begin(self, lease: Lease, stream: StreamId, process_id: str, due: float, now: float) -> None:
         """A stream gets the partition: STARTING."""
         self.enter(State.STARTING, now)
-        self.holding = Holding(lease, stream, process_id, self._new_window(), now, now)
+        self.holding = Holding(lease, stream, process_id, Window(self.limits, self.offsets.resume_at), now, now)
         self.offsets.handled = self.offsets.handled_at = None
         self.due = due
-
-    def _new_window(self) -> Window:
-        return Window(self.limits, self.offsets.resume_at, self.mark)
 
     def end_lease(self) -> int | None:
         """End the lease. Returns the offset to fetch again from; None: no record was outstanding."""
@@ -338,6 +353,8 @@ class Partition:
 
     def progress(self, progress: Progress, now: float) -> CheckpointOutcome:
         """Apply a checkpoint of the living lease."""
+        if progress.state is not None and len(progress.state) > self.limits.max_state_bytes:
+            return CheckpointOutcome.STATE_TOO_LARGE
         holding = self.held
         outstanding, records = holding.window.outstanding, holding.window.records
         if progress.handled is not None and progress.handled != self.offsets.handled:
@@ -366,6 +383,8 @@ class Partition:
         offsets.resume_at = offset + 1
         offsets.checkpoint = offset
         offsets.uncommitted = True
+        if progress.state is not None:
+            offsets.state = progress.state
         self.trouble.recovered()
         self._passed(offsets.resume_at)
         return accepted
@@ -424,22 +443,32 @@ class Partition:
             and self.trouble.failing_offset is None
         )
 
-    def settle(self, position: int) -> None:
-        """Move the resume offset over gaps: up to the first outstanding record, or, if there is none, to ``position``.
+    @property
+    def commitment(self) -> Commitment:
+        """What a commit made now has of it."""
+        return Commitment((self.offsets.place,), self.offsets, self.offsets.checkpoint)
 
-        ``position``: all records of the lane below it were sent, or left out. It is the offset of the lane's first
-        buffered record; without one, the position of Kafka's client, as far as this lane has seen its records.
+    def committed(self, commitment: Commitment) -> bool:
+        """Kafka has taken this commit. Returns whether it is a commit of the partition as it is now.
 
-        The gaps are the records of other lanes, transaction markers, and what compaction removed. Without this, a lane
-        that gets no records would hold back the committed offset, and after a transaction the lag would never reach
-        0, since the marker has an offset of its own.
+        It is none if the partition was moved, or released and assigned again, while the commit was under way. Then
+        the new resume offset is still to be committed, even if the number is the same: the state and the topic may be
+        others.
         """
-        first = self.window.first
-        if first is not None:
-            position = first
-        elif not self.caught_up:
-            return
-        if position > self.offsets.resume_at:
+        offsets = self.offsets
+        if commitment.of is not offsets:
+            return False
+        if offsets.committed is None or commitment.offset > offsets.committed:
+            offsets.committed = commitment.offset
+        return True
+
+    def settle(self, position: int) -> None:
+        """Move the resume offset to the client's ``position``, if the partition is caught up and nothing is buffered.
+
+        After a transaction the position is higher than checkpoint + 1, since the transaction's marker has an offset
+        of its own; without this the lag would never reach 0.
+        """
+        if position > self.offsets.resume_at and self.caught_up:
             self.offsets.resume_at = position
             self.offsets.uncommitted = True
             self._passed(position)

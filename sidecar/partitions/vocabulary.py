@@ -36,20 +36,22 @@ class TopicPartition(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """What a lambda holds at a time: the records of some of a partition's keys, or the whole partition.
+    """What a lambda holds at a time: today a whole partition.
 
     It is the key by which buffers, frames, windows and leases are found. One is made for each assignment, and only
     `sidecar/partitions/` and the places that docs/design.md lists look inside.
     """
 
     partition: TopicPartition
-    number: int = 0
-    of: int = 1
-    """How many lanes the partition has; 1: this lane is the whole partition."""
 
-    def __str__(self) -> str:
-        """As operators read it: `orders/7.3` is lane 3 of partition 7."""
-        return str(self.partition) if self.of == 1 else f"{self.partition}.{self.number}"
+
+class Place(NamedTuple):
+    """Where a lane goes on: what is committed of it, and what the next lambda gets."""
+
+    offset: int
+    """The next offset to process."""
+    state: bytes = b""
+    """The bytes that the lambda gave with its last checkpoint that had any; they belong to ``offset``."""
 
 
 def short(tps: Iterable[TopicPartition]) -> str:
@@ -95,6 +97,8 @@ class FailureKind(IntEnum):
     UNDELIVERABLE = 7
     DEAD_LETTER = 8
     OFFSET_LOST = 9
+    DEADLINE = 10
+    ABORTED = 11
 
 
 class WaitsFor(IntEnum):
@@ -113,6 +117,7 @@ class WaitsFor(IntEnum):
     OFFSET = 11
     LEADER = 12
     DEAD_LETTER = 13
+    TRANSACTION = 14
 
 
 class RebalanceKind(IntEnum):
@@ -142,6 +147,8 @@ class RevokeReason(IntEnum):
     HAND_OVER = 5
     SEEK = 6
     PAUSED = 7
+    DEADLINE = 8
+    ABORTED = 9
 
 
 class ClosedReason(IntEnum):
@@ -166,6 +173,7 @@ class CheckpointOutcome(IntEnum):
     IGNORED_LOWER = 3
     STALE_LEASE = 4
     BEYOND_DELIVERED = 5
+    STATE_TOO_LARGE = 6
 
 
 class ErrorAction(IntEnum):
@@ -202,8 +210,7 @@ class Limits:
     window_bytes: int = 16 * 1024 * 1024
     window_span: int = 1_000_000
     """Offsets between the checkpoint and the last record sent. It bounds how many records are delivered again after a
-    crash, also when ``completed_beyond`` keeps the window open. With lanes, it is counted from the lowest place of all
-    lanes of the partition."""
+    crash, also when ``completed_beyond`` keeps the window open."""
     frames_in_flight: int = 2
     ready_timeout: float = 60.0
     close_timeout: float = 10.0
@@ -218,12 +225,12 @@ class Limits:
     max_restarts: int | None = None
     """After this many restarts without a new checkpoint the next failure is critical; None: the number of restarts
     never makes a failure critical."""
+    max_state_bytes: int = 2_048
+    """How long the state of a checkpoint may be."""
     hand_over_drain: float = 10.0
     minimum_stay: float = 5.0
     """How long a partition must have been with its process, and the new process must have existed, before a
     hand-over."""
-    lanes: int = 1
-    """How many lanes each partition has."""
     hand_over_backoff_first: float = 10.0
     hand_over_backoff_most: float = 600.0
     """Wait after a failed hand-over: the first one, and the longest."""
@@ -240,6 +247,8 @@ class Progress:
     skipped: int = 0
     skipping: tuple[str, ...] = ()
     skipping_count: int = 0
+    state: bytes | None = None
+    """None: the state of the checkpoint before it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +322,7 @@ class Assign:
     lane: Lane
     start_offset: int
     attempt: int
+    state: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,9 +345,9 @@ class EndStream:
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
-    """Drop the buffered records of this lane, and fetch the lane's records again from ``offset`` on."""
+    """Drop the buffered records of this partition and fetch again from ``offset``."""
 
-    lane: Lane
+    partition: TopicPartition
     offset: int
 
 
@@ -347,7 +357,7 @@ class Report:
 
     level: Level
     event: str
-    lane: Lane | None
+    partition: TopicPartition | None
     lease: Lease | None
     fields: dict[str, object]
 
