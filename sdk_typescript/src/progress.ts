@@ -231,8 +231,8 @@ export class LeaseProgress {
         this.#mark();
         this.sink.hurry();
         if (this.#isCalling || this.#hasNews) return false; // unless it was answered at once
-      } else if (this.#offset <= this.#delivered) {
-        this.#overtaken = this.#offset; // one that is ahead of what was delivered covers whatever these records come from
+      } else if (this.#offset < this.#delivered) {
+        this.#overtaken = this.#offset; // otherwise it covers all messages that these records may come from
       }
     }
     this.#isHeld = true;
