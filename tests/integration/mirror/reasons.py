@@ -12,8 +12,10 @@ _BROKER = (
 )
 _TLS = "TLS is gRPC's own; that the sidecar asks for it is tested in tests/unit/server/test_access.py"
 
-_NO_METADATA = "the embedded broker keeps no metadata of a commit, and so no state; what the sidecar does with it is tested on Kafka"
-_NO_TRANSACTIONS = "the embedded broker has no transactions; what the sidecar does with them is tested on Kafka"
+_NO_METADATA = (
+    "the embedded broker keeps no metadata of a commit, and so no state; the sidecar's part is tested on Kafka"
+)
+_NO_TRANSACTIONS = "the embedded broker has no transactions; the sidecar's part is tested on Kafka"
 
 WITHOUT: Final[dict[str, str]] = {
     "512-partitions": "the same frames as of `many-partitions`, more of them",
