@@ -301,6 +301,8 @@ class Client:
 
     async def _expect(self, stream: Stream, kind: str) -> pb.HostFrame:
         while (frame := await stream.read()) is not None:
+            if not isinstance(frame, pb.HostFrame):
+                raise FrameError(f"batch came before {kind}")
             came = frame.WhichOneof("frame")
             if came == kind:
                 return frame

@@ -39,6 +39,7 @@ from ._checkpoints import LeaseProgress, Sink
 from ._connection import Calls, LinkError
 from ._context import PartitionContext
 from ._counters import Counters
+from ._decoding import AnyBatch, Frame, count_of
 from ._dispatch import Dispatcher
 from ._errors import HandlerFailedError, ProduceError, RefusedError, message_of, type_of
 from ._fitting import checked_lambda
@@ -74,7 +75,7 @@ _STOPPING_REVOKES: Final = frozenset(
 class Link(Protocol):
     """The partition's stream. A small interface, so that a test needs no gRPC (`sdk_python.testing`)."""
 
-    async def read(self) -> pb.HostFrame | None:
+    async def read(self) -> Frame | None:
         """Read the next frame; None: the stream ended in order. Raises LinkError, RefusedError or FrameError."""
         ...
 
@@ -271,14 +272,14 @@ class Life:
 
     async def _read(self) -> None:
         """Read ahead until the stream ends."""
-        counters = self._host.counters
         try:
             while (frame := await self._link.read()) is not None:
+                if not isinstance(frame, pb.HostFrame):
+                    await self._take(frame)
+                    continue
                 match frame.WhichOneof("frame"):
                     case "batch":
-                        counters.frames += 1
-                        counters.records += len(frame.batch.values)
-                        await self.gate.take(frame.batch)
+                        await self._take(frame.batch)
                     case "resumed":
                         self.gate.resumed(frame.resumed)
                     case "revoked":
@@ -293,6 +294,12 @@ class Life:
         finally:
             # By a cancelled call, or an error of ours. There is no life without a reader.
             self._lose("reading it ended")
+
+    async def _take(self, batch: AnyBatch) -> None:
+        counters = self._host.counters
+        counters.frames += 1
+        counters.records += count_of(batch)
+        await self.gate.take(batch)
 
     def _lose(self, why: str) -> None:
         self._link_over.set()

@@ -20,10 +20,11 @@ from math import ceil
 from typing import Final
 
 from ._checkpoints import LeaseProgress
+from ._decoding import AnyBatch, extent
 from ._dispatch import Dispatcher
 from ._errors import clip
 from ._log import PartitionLogger
-from ._message import FrameError, check_batch
+from ._message import FrameError
 from .protocol import lambda_pb2 as pb
 
 MAX_REASON_BYTES: Final = 1024
@@ -78,11 +79,11 @@ class PauseGate:
 
     # ------------------------------------------------------------------------------------ from the sidecar
 
-    async def take(self, batch: pb.Batch) -> None:
+    async def take(self, batch: AnyBatch) -> None:
         """Take a frame, and return when there is room for the next. Raises ``FrameError`` when it does not fit."""
         if self._rewind is not None:
             return
-        count, first, last = check_batch(batch)
+        count, first, last = extent(batch)
         if not count:
             return
         if first < self._next_offset:

@@ -27,9 +27,10 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from ._batch import Produced
+from ._decoding import AnyColumns
 from ._errors import HandlerFailedError, ProduceError, clip, message_of, stack_of, type_of
 from ._log import log
-from ._message import Columns, Handler, Header, Message
+from ._message import Handler, Header, Message
 from ._outcome import Outcome
 from ._record import Columns as RecordColumns, Headers, Record, checked_headers
 from ._tracing import Put, PutMany
@@ -60,7 +61,7 @@ class Spans:
         }
 
     @contextmanager
-    def frame(self, columns: Columns) -> Iterator[None]:
+    def frame(self, columns: AnyColumns) -> Iterator[None]:
         """Return the span of a frame, which lasts while its messages are handled."""
         attributes = {
             **self._attributes,

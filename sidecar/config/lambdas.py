@@ -26,6 +26,10 @@ MAX_FRAME_BYTES = 1024**3
 MAX_TEXT_BYTES = 32_767
 """The length of a text in Kafka's protocol, such as a group's name."""
 
+MAX_STATE_BYTES = 2_048
+"""The states of a partition's lanes together. They travel in the metadata of its commits, of which Kafka takes 4,096
+bytes."""
+
 LAMBDA_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 
@@ -234,6 +238,11 @@ class LambdaConfig(Section):
     leave_group_after: Seconds = 60.0
     """How long the sidecar stays in the group without any lambda process. Default 60s. Longer: a slow redeploy
     causes no rebalance. Shorter: other sidecars of the group take over sooner."""
+
+    @property
+    def max_state_bytes(self) -> int:
+        """How long the state of one checkpoint may be."""
+        return MAX_STATE_BYTES
 
     @classmethod
     def where_else(cls, key: str) -> str:

@@ -27,6 +27,7 @@ from sidecar.consuming.in_flight import InFlight
 from sidecar.consuming.problems import Problems
 from sidecar.consuming.rebalance_log import RebalanceLog
 from sidecar.consuming.sender import Sender
+from sidecar.consuming.states_kept import StatesKept
 from sidecar.consuming.subscription import Subscription
 from sidecar.mail.boxes import Mailbox, Outbox
 from sidecar.measured import ThreadMeasure
@@ -106,7 +107,17 @@ def new_lambda_state(
         subscription=Subscription(config, problems, log),
         connection=Connection(problems, log, look, inquiries.ends, client_log),
         client_log=client_log,
-        commits=Commits(table, buffer, fetching, origins, config.checkpoint.interval, refusals, log, measure),
+        commits=Commits(
+            table,
+            buffer,
+            fetching,
+            origins,
+            config.checkpoint.interval,
+            refusals,
+            StatesKept(inquiries, log),
+            log,
+            measure,
+        ),
         measure=measure,
         refusals=refusals,
         in_flight=in_flight,
@@ -130,5 +141,6 @@ def limits_of(config: LambdaConfig) -> Limits:
         stall_after=config.stall_after,
         policy=Policy(config.on_critical),
         max_restarts=config.max_restarts,
+        max_state_bytes=config.max_state_bytes,
         hand_over_drain=config.shutdown_drain,
     )

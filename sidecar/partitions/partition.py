@@ -15,6 +15,7 @@ from sidecar.partitions.vocabulary import (
     Lease,
     Limits,
     Pausing,
+    Place,
     Progress,
     State,
     StreamId,
@@ -86,10 +87,37 @@ class Offsets:
     """The last offset whose handler returned, under the present or the last lease."""
     handled_at: float | None = None
     """When ``handled`` last moved, in seconds of the monotonic clock."""
+    state: bytes = b""
+    """What the lambda gave with ``checkpoint``, or with the last one before it that had a state. It goes wherever
+    ``resume_at`` goes, also past the markers of transactions."""
+
+    @property
+    def place(self) -> Place:
+        """What is to be committed, and what the next lambda gets."""
+        return Place(self.resume_at, self.state)
 
     def to_commit(self) -> int | None:
         """The offset to commit; None: the committed offset is up to date."""
         return self.resume_at if self.uncommitted and self.resume_at != self.committed else None
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """What one commit has of a partition, all taken at the same moment.
+
+    The answer comes later: by then the partition may be further, or may have been moved.
+    """
+
+    places: tuple[Place, ...]
+    """One for each lane; one without lanes."""
+    of: Offsets
+    checkpoint: int | None
+    """The last checkpoint that it has."""
+
+    @property
+    def offset(self) -> int:
+        """The offset to commit: the next one to process."""
+        return min(place.offset for place in self.places)
 
 
 @dataclass(slots=True)
@@ -249,10 +277,11 @@ class Partition:
         assert self.holding is not None
         return self.holding
 
-    def move_to(self, offset: int, *, committed: bool) -> None:
+    def move_to(self, offset: int, *, committed: bool, state: bytes = b"") -> None:
         """Set a new resume offset: ``committed`` says whether Kafka has it; otherwise it must be committed.
 
-        No stream may hold the partition. Failures, skips and dead letters of before are forgotten.
+        No stream may hold the partition. ``state`` belongs to the new offset. Failures, skips and dead letters of
+        before are forgotten.
         """
         assert self.holding is None
         self.offsets = Offsets(
@@ -261,6 +290,7 @@ class Partition:
             uncommitted=not committed,
             handled=self.offsets.handled,
             handled_at=self.offsets.handled_at,
+            state=state,
         )
         self.trouble = Trouble()
         self.skip.clear()
@@ -323,6 +353,8 @@ class Partition:
 
     def progress(self, progress: Progress, now: float) -> CheckpointOutcome:
         """Apply a checkpoint of the living lease."""
+        if progress.state is not None and len(progress.state) > self.limits.max_state_bytes:
+            return CheckpointOutcome.STATE_TOO_LARGE
         holding = self.held
         outstanding, records = holding.window.outstanding, holding.window.records
         if progress.handled is not None and progress.handled != self.offsets.handled:
@@ -351,6 +383,8 @@ class Partition:
         offsets.resume_at = offset + 1
         offsets.checkpoint = offset
         offsets.uncommitted = True
+        if progress.state is not None:
+            offsets.state = progress.state
         self.trouble.recovered()
         self._passed(offsets.resume_at)
         return accepted
@@ -408,6 +442,25 @@ class Partition:
             and not self.offsets.rewind_pending
             and self.trouble.failing_offset is None
         )
+
+    @property
+    def commitment(self) -> Commitment:
+        """What a commit made now has of it."""
+        return Commitment((self.offsets.place,), self.offsets, self.offsets.checkpoint)
+
+    def committed(self, commitment: Commitment) -> bool:
+        """Kafka has taken this commit. Returns whether it is a commit of the partition as it is now.
+
+        It is none if the partition was moved, or released and assigned again, while the commit was under way. Then
+        the new resume offset is still to be committed, even if the number is the same: the state and the topic may be
+        others.
+        """
+        offsets = self.offsets
+        if commitment.of is not offsets:
+            return False
+        if offsets.committed is None or commitment.offset > offsets.committed:
+            offsets.committed = commitment.offset
+        return True
 
     def settle(self, position: int) -> None:
         """Move the resume offset to the client's ``position``, if the partition is caught up and nothing is buffered.

@@ -15,7 +15,7 @@ lambda's consumer thread) carries them out. Invariants, checked by the model tes
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from sidecar.partitions.operator_actions import OperatorActions
-from sidecar.partitions.partition import AfterDrain, Ordered, Partition
+from sidecar.partitions.partition import AfterDrain, Commitment, Ordered, Partition
 from sidecar.partitions.record_events import RecordEvents
 from sidecar.partitions.stream_events import StreamEvents
 from sidecar.partitions.transitions import Transitions
@@ -86,24 +86,25 @@ class PartitionTable:
         if partition.state is State.RESOLVING:
             partition.trouble.reason = reason
 
-    def resolved(self, tp: TopicPartition, offset: int, now: float, *, committed: bool) -> None:
+    def resolved(self, tp: TopicPartition, offset: int, now: float, *, committed: bool, state: bytes = b"") -> None:
         """The resume offset is ``offset``: the group's committed offset, or the one that the config chose.
+
+        ``state`` was committed with it.
 
         An offset that is not ``committed`` yet must be committed before a lambda gets the first record (`committed`).
         Otherwise, if the sidecar were killed in between, the next start would choose again, maybe another offset.
         """
         partition = self.partitions[tp]
-        partition.move_to(offset, committed=committed)
+        partition.move_to(offset, committed=committed, state=state)
         if committed:
             self._moves.begin(partition, now)
 
-    def committed(self, tp: TopicPartition, offset: int, now: float) -> None:
-        """Kafka has taken ``offset`` as the partition's committed offset."""
+    def committed(self, tp: TopicPartition, commitment: Commitment, now: float) -> None:
+        """Kafka has taken this commit of the partition."""
         partition = self.partitions.get(tp)
-        if partition is None:
+        if partition is None or not partition.committed(commitment):
             return
-        partition.offsets.committed = offset
-        if partition.state is State.RESOLVING and offset == partition.offsets.resume_at:
+        if partition.state is State.RESOLVING and commitment.offset == partition.offsets.resume_at:
             self._moves.begin(partition, now)
 
     def offset_lost(self, tp: TopicPartition, offset: int, now: float, reason: str, *, halt: bool = False) -> None:
@@ -126,6 +127,7 @@ class PartitionTable:
                 partition.offsets.rewind_pending = True  # the client's position must not be committed any more
                 return  # the next owner will find the same loss
         self._moves.forget_wait(partition)
+        self._moves.drop_state(partition, offset)
         partition.move_to(offset, committed=False)
         if halt or halted:
             partition.offsets.uncommitted = (

@@ -135,8 +135,8 @@ class Transitions:
             self.timed[lane] = partition
             self.leases[lease] = partition
             self.processes.give(stream, lane)
-            start, attempt = partition.offsets.resume_at, partition.trouble.attempt
-            self.commands.append(Assign(stream.id, lease, lane, start, attempt))
+            (start, state), attempt = partition.offsets.place, partition.trouble.attempt
+            self.commands.append(Assign(stream.id, lease, lane, start, attempt, state))
 
     def hand_over(self, now: float) -> None:
         """Give a process that joined later its share, one partition at a time."""
@@ -154,7 +154,7 @@ class Transitions:
     def progress(self, partition: Partition, progress: Progress, now: float) -> CheckpointOutcome:
         """Apply a checkpoint of the living lease."""
         outcome = partition.progress(progress, now)
-        if outcome is not CheckpointOutcome.BEYOND_DELIVERED:
+        if outcome not in (CheckpointOutcome.BEYOND_DELIVERED, CheckpointOutcome.STATE_TOO_LARGE):
             more, names = partition.skips(progress)
             self.counts.skipped += more
             if names:
@@ -162,6 +162,26 @@ class Transitions:
                 event = "documents are corrupt: their records are skipped"
                 self.report("warning", event, partition, documents=names, **counts)
         return outcome
+
+    def last_progress(self, partition: Partition, progress: Progress, now: float) -> None:
+        """Apply the checkpoint that came with Closed or Error, whose answer does not tell what became of it."""
+        outcome = self.progress(partition, progress, now)
+        if outcome is CheckpointOutcome.STATE_TOO_LARGE:
+            size, most = len(progress.state or b""), self.limits.max_state_bytes
+            event = "last checkpoint not taken: its state is too large; some records will be handled again"
+            self.report("warning", event, partition, offset=progress.offset, bytes=size, at_most=most)
+
+    def drop_state(self, partition: Partition, offset: int) -> None:
+        """The partition moves to ``offset``, to which its state does not belong."""
+        if partition.offsets.state:
+            self.report(
+                "warning",
+                "the lambda's state is dropped: it belongs to another offset",
+                partition,
+                bytes=len(partition.offsets.state),
+                state_of=partition.offsets.resume_at,
+                offset=offset,
+            )
 
     # --- a life is interrupted --------------------------------------------------------------------------------
 

@@ -111,8 +111,9 @@ def progress(entry: pb.CheckpointEntry) -> Progress:
     handled = entry.handled if entry.HasField("handled") else None
     if handled is not None and handled < 0:
         raise _negative("handled", handled)
+    state = entry.state if entry.HasField("state") else None
     if not entry.skipped and not entry.skipping:
-        return Progress(offset, entry.completed_beyond, entry.completed_beyond_bytes, handled)
+        return Progress(offset, entry.completed_beyond, entry.completed_beyond_bytes, handled, state=state)
     names = tuple(entry.skipping)
     if len(names) > MAX_NAMES:
         raise InvalidFrameError(f"skipping: {len(names)} names, at most {MAX_NAMES}; skipping_count says how many")
@@ -127,6 +128,7 @@ def progress(entry: pb.CheckpointEntry) -> Progress:
         entry.skipped,
         names,
         max(entry.skipping_count, len(names)),
+        state,
     )
 
 
@@ -235,6 +237,7 @@ def assigned(command: Assign) -> bytes:
             partition=command.lane.partition.partition,
             start_offset=command.start_offset,
             attempt=command.attempt,
+            state=command.state,
         )
     ).SerializeToString()
 

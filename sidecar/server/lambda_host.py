@@ -357,5 +357,6 @@ def _welcome(config: LambdaConfig, enforced: pb.Limits) -> bytes:
             sidecar_version=VERSION,
             window_span=config.window.span,
             limits=enforced,
+            max_state_bytes=config.max_state_bytes,
         )
     ).SerializeToString()

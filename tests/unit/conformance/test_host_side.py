@@ -47,6 +47,7 @@ def _welcome(**changed: Any) -> pb.Welcome:
         "sidecar_version": "1",
         "window_span": 1,
         "limits": limits(4, 1000),
+        "guarantee": pb.GUARANTEE_AT_LEAST_ONCE,
     }
     return pb.Welcome(**{**fields, **changed})
 

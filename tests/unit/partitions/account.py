@@ -76,6 +76,8 @@ class Account:
     """It changes its process for balance: from its Revoke to the Ready of its next lease, or its failure."""
     handover_target: str = ""
     """The process that it moves to."""
+    kept: bytes = b""
+    """The state that belongs to the place."""
     behind: bool = False
     """A rewind waits for the end of a callback."""
 
@@ -118,6 +120,8 @@ class Account:
         """What a checkpoint under the living lease must be answered with."""
         held = self.held
         assert held is not None
+        if self.is_too_large(progress):
+            return CheckpointOutcome.STATE_TOO_LARGE
         accepted = CheckpointOutcome.ACCEPTED_DRAINING if self.state is State.DRAINING else CheckpointOutcome.ACCEPTED
         offset = progress.offset
         if offset is None or offset == self.checkpoint or offset + 1 == self.place:
@@ -132,15 +136,22 @@ class Account:
         """It was accepted, or not: ``expected`` told."""
         held, offset = self.held, progress.offset
         assert held is not None
+        if self.is_too_large(progress):
+            return
         if offset is not None and offset != self.checkpoint and offset + 1 != self.place:
             if offset < self.place or held.reach is None or offset > held.reach:
                 return
             self.log.done.update(held.delivered[: bisect_right(held.delivered, offset)])
             self.place, self.checkpoint, held.checkpoint = offset + 1, offset, offset
+            self.kept = self.kept if progress.state is None else progress.state
             self.left_out(self.place)
             self.attempt, self.failures = 1, 0
         held.beyond = min(progress.completed_beyond, self.unprocessed)
         held.beyond_bytes = min(progress.completed_beyond_bytes, self.unprocessed * RECORD_BYTES)
+
+    def is_too_large(self, progress: Progress) -> bool:
+        """Its state is, so nothing of it counts."""
+        return progress.state is not None and len(progress.state) > self.limits.max_state_bytes
 
     def left_out(self, place: int) -> None:
         """What was left out below the place is behind us."""
@@ -154,6 +165,7 @@ class Account:
     def moved(self, place: int) -> None:
         """The place is another, and what was known of the old one means nothing."""
         self.place, self.checkpoint, self.failing = place, None, None
+        self.kept = b""
         self.skip.clear()
         self.dead.clear()
         self.attempt, self.failures = 1, 0

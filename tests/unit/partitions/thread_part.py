@@ -5,6 +5,7 @@ from sidecar.partitions.vocabulary import (
     ErrorOutcome,
     Lane,
     Lease,
+    Place,
     Policy,
     Progress,
     RevokeReason,
@@ -107,7 +108,7 @@ class Thread(World):
         self.being_kept.pop(tp, None)
         return self.mine.pop(tp, None)
 
-    def _commit(self, tps: list[TopicPartition], *, refused: bool = False) -> None:
+    def _commit(self, tps: list[TopicPartition], *, refused: bool = False, late: bool = False) -> None:
         for tp in tps:
             account = self.mine.get(tp)
             if account is None:
@@ -118,12 +119,24 @@ class Thread(World):
                 partition.settle(reader.position)
                 if partition.offsets.resume_at != before:  # whether it may is judged below, by what is done
                     account.settled(reader.position)
-            offset = partition.offsets.to_commit()
-            if offset is not None and not refused:
-                account.log.commit(offset)
-                if account.state is State.RESOLVING and offset == account.place:
-                    account.state = State.WAITING
-                self.table.committed(tp, offset, self.now)
+            if partition.offsets.to_commit() is None or refused:
+                continue
+            commitment = partition.commitment
+            assert commitment.places == (Place(account.place, account.kept),)
+            account.log.commit(account.place, account.kept)
+            self.under_way.append((tp, account, account.place, commitment))
+            if not late:
+                self._answer_commits(len(self.under_way) - 1)
+        self.obey()
+
+    def _answer_commits(self, first: int = 0) -> None:
+        """Kafka's answers come, from this one on. What was moved meanwhile is not what was committed."""
+        answered, self.under_way[first:] = self.under_way[first:], []
+        for tp, account, place, commitment in answered:
+            current = self.mine.get(tp) is account and commitment.of is self.table.partitions[tp].offsets
+            if current and account.state is State.RESOLVING and place == account.place:
+                account.state = State.WAITING
+            self.table.committed(tp, commitment, self.now)
         self.obey()
 
     # --- what several rules do ------------------------------------------------------------------------------------

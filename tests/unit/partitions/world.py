@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from sidecar.partitions.partition import Commitment
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import (
     Assign,
@@ -35,6 +36,7 @@ LIMITS = Limits(
     backoff_first=0.5,
     backoff_most=8.0,
     leave_group_after=30.0,
+    max_state_bytes=4,
     hand_over_drain=8.0,
     minimum_stay=5.0,
 )
@@ -64,6 +66,8 @@ class World:
         self.mine: dict[TopicPartition, Account] = {}
         self.crowd = Crowd()
         self.writing: list[Writing] = []
+        self.under_way: list[tuple[TopicPartition, Account, int, Commitment]] = []
+        """Commits that Kafka has taken, and the place that they have; the table has not heard of them yet."""
         self.being_kept: dict[TopicPartition, DeadLetter] = {}
         self.told: list[tuple[object, ...]] = []
         """What the table must ask for with the next commands, in any order."""
@@ -133,6 +137,7 @@ class World:
         assert line in self.crowd.eligible(self.now)
         assert not self.stopping
         assert (assign.start_offset, assign.attempt) == (account.place, account.attempt)
+        assert assign.state == account.kept
         if self.leaving is None:
             handover_target = account.handover_target if account.moving else ""
             ranks = [self.crowd.rank(other, self.now, handover_target) for other in self.crowd.eligible(self.now)]
