@@ -35,7 +35,7 @@ final class States {
     /** Drops the states that no entry at or above this offset can have. */
     void forget(long offset) {
         Given last = at(offset);
-        while (last != null && given.getFirst() != last) {
+        while (last != null && given.getFirst().offset < last.offset) {
             given.removeFirst();
             floor = last.offset;
         }
@@ -44,7 +44,7 @@ final class States {
     /** Puts the state of its offset into an entry, if the sidecar needs it. */
     void into(CheckpointEntry.Builder entry) {
         Given last = at(entry.getOffset());
-        if (last != null && last != known) {
+        if (last != null && !last.equals(known)) {
             entry.setState(last.state);
         }
     }
