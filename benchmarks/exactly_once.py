@@ -37,7 +37,8 @@ _NOT_YET = {
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
-    KafkaError._TIMED_OUT,  # the client asks for the coordinator until there is one
+    # The client asks for the coordinator until there is one.
+    KafkaError._TIMED_OUT,  # noqa: SLF001 - the binding's name
 }
 """The answers about a group before its first member is there."""
 
