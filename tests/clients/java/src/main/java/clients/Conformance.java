@@ -1,5 +1,7 @@
 package clients;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import io.kafkasidecar.CloseReason;
 import io.kafkasidecar.Lambda;
 import io.kafkasidecar.LambdaServer;
@@ -9,9 +11,12 @@ import io.kafkasidecar.Partition;
 import io.kafkasidecar.ProduceException;
 import io.kafkasidecar.Restart;
 import io.kafkasidecar.Settings;
+import io.kafkasidecar.StateException;
 import java.time.Duration;
 import java.util.HexFormat;
 import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.TimeUnit;
@@ -30,6 +35,7 @@ final class Conformance implements Lambda {
     private final Partition partition;
     private long handled = -1;
     private long since; // records since the last checkpoint
+    private boolean told; // the line about the partition is produced
     private int beyond; // records that are done after the one that is held
     private long beyondBytes;
 
@@ -45,9 +51,18 @@ final class Conformance implements Lambda {
     @Override
     public void handle(Message message) throws InterruptedException {
         long offset = message.offset();
-        List<String> take = WORDS.parts("take");
-        if (!take.isEmpty() && (take.get(0).equals("each") || take.get(0).equals(Long.toString(offset)))) {
-            Thread.sleep(Long.parseLong(take.get(1)));
+        if (WORDS.has("tell") && !told) {
+            told = true;
+            if (!written(message, OutputRecord.of(WORDS.text("tell"), line()))) {
+                return;
+            }
+        }
+        List<String> take = WORDS.at("take", offset).orElse(List.of("0"));
+        Thread.sleep(Long.parseLong(take.get(0)));
+        List<String> signs = WORDS.at("progress", offset).orElse(List.of("0", "0"));
+        for (int sign = 1; sign <= Integer.parseInt(signs.get(0)); sign++) {
+            partition.progress(Integer.toString(sign));
+            Thread.sleep(Long.parseLong(signs.get(1)));
         }
         if (pauses(offset) || fails(offset)) {
             return;
@@ -57,7 +72,51 @@ final class Conformance implements Lambda {
         }
         if (produces(message)) {
             progress(message);
+            Optional<List<String>> committed = WORDS.at("committed", offset);
+            if (committed.isPresent()) {
+                partition.committed(offset).join();
+                if (!written(message, OutputRecord.of(committed.get().get(0), "committed"))) {
+                    return;
+                }
+            }
             handled = offset;
+        }
+    }
+
+    /** The line about the partition. */
+    private String line() {
+        String guarantee = partition.guarantee().name().toLowerCase(Locale.ROOT).replace('_', '-');
+        return partition.lane() + "/" + partition.lanes() + " " + guarantee + " " + shown(partition.state());
+    }
+
+    /** Produces and waits; returns whether it was written. If not, the lambda has failed. */
+    private boolean written(Message message, OutputRecord record) {
+        try {
+            partition.produce(record).join();
+            return true;
+        } catch (CompletionException error) {
+            return failed(message, error);
+        }
+    }
+
+    private boolean failed(Message message, CompletionException error) {
+        if (!(error.getCause() instanceof ProduceException failure)) {
+            throw error;
+        }
+        partition.error(failure, Restart.YES, message.offset());
+        return false;
+    }
+
+    /** Makes a checkpoint, with the state that the words have for it. */
+    private void checkpoint(long offset) {
+        byte[] state = WORDS.at("state", offset)
+                .map(parts -> (parts.isEmpty() ? Long.toString(offset) : parts.get(0)).getBytes(UTF_8))
+                .orElse(null);
+        try {
+            partition.checkpoint(offset, state);
+        } catch (StateException refused) {
+            partition.report(refused, offset);
+            partition.checkpoint(offset);
         }
     }
 
@@ -126,19 +185,16 @@ final class Conformance implements Lambda {
             }
             return true;
         } catch (CompletionException error) {
-            if (!(error.getCause() instanceof ProduceException failure)) {
-                throw error;
-            }
-            partition.error(failure, Restart.YES, message.offset());
-            return false;
+            return failed(message, error);
         }
     }
 
     private static OutputRecord copied(Message message, String word) {
         byte[] value = WORDS.has("size") ? new byte[(int) WORDS.number("size")] : message.value();
-        return OutputRecord.of(WORDS.text(word), value)
+        OutputRecord record = OutputRecord.of(WORDS.text(word), value)
                 .withKey(message.key())
                 .withHeaders(message.headers());
+        return WORDS.at("source", message.offset()).isPresent() ? record.withSource(message.offset()) : record;
     }
 
     private static String described(Message message) {
@@ -165,7 +221,7 @@ final class Conformance implements Lambda {
     /** Checkpoints as the words say. */
     private void progress(Message message) {
         long offset = message.offset();
-        WORDS.at("ahead", offset).ifPresent(parts -> partition.checkpoint(Long.parseLong(parts.get(0))));
+        WORDS.at("ahead", offset).ifPresent(parts -> checkpoint(Long.parseLong(parts.get(0))));
         List<String> hold = WORDS.parts("hold");
         long first = hold.isEmpty() ? -1 : Long.parseLong(hold.get(0));
         long last = hold.isEmpty() ? -1 : Long.parseLong(hold.get(1));
@@ -176,11 +232,11 @@ final class Conformance implements Lambda {
                 partition.completedBeyond(beyond, beyondBytes);
             }
         } else if (offset == last) {
-            partition.checkpoint(offset);
+            checkpoint(offset);
             partition.completedBeyond(0, 0);
         } else if (WORDS.has("checkpoint") && ++since >= WORDS.number("checkpoint")) {
             since = 0;
-            partition.checkpoint(offset);
+            checkpoint(offset);
         }
     }
 
@@ -192,7 +248,7 @@ final class Conformance implements Lambda {
     public void close(CloseReason reason) throws InterruptedException {
         Thread.sleep(WORDS.number("close"));
         if (WORDS.has("closing") && reason != CloseReason.ERROR && handled >= 0) {
-            partition.checkpoint(handled);
+            checkpoint(handled);
         }
     }
 
