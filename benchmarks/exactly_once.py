@@ -60,7 +60,7 @@ def path(broker: str, topic: str, total: int, guarantee: Literal["at-least-once"
         config["guarantee"] = guarantee
     else:
         config["checkpoint"] = {"interval": f"{INTERVAL_S * 1000:.0f}ms"}
-    with sidecar(broker, [topic], {"copy": copy, "looks": False}, operate="", **config) as host:
+    with sidecar(broker, [topic], {"copy": copy, "looks": False}, operate="", program="sidecar", **config) as host:
         process = host.serve_with({}, producing.__name__)
         figures = _timed(_Place(broker, group), total, [host.process, process])
         host.end_lambdas()

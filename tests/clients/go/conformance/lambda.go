@@ -16,7 +16,7 @@ type lambda struct {
 	process *process
 	last    int64 // the last record whose handler returned
 	since   int64 // records since the last checkpoint
-	told    bool  // the line about the partition is produced
+	told    bool  // what it was told about its partition
 	held    struct {
 		count int
 		bytes int64
@@ -27,22 +27,12 @@ var errPlanned = errors.New("planned")
 
 // Handle does for each record what the script says, in the order of docs/conformance.md.
 func (l *lambda) Handle(ctx context.Context, record sidecar.Record) error {
-	if err := l.tell(ctx); err != nil {
-		return err
-	}
 	for _, word := range l.process.script["take"] {
 		if word.at(record.Offset) {
 			time.Sleep(word.duration(1))
 		}
 	}
-	for _, word := range l.process.script["progress"] {
-		if word.at(record.Offset) {
-			for i := range word.number(1) {
-				l.Progress(fmt.Sprint(i + 1))
-				time.Sleep(word.duration(2))
-			}
-		}
-	}
+	l.progress(record)
 	if again, err := l.pause(record); again || err != nil {
 		return err
 	}
@@ -58,63 +48,8 @@ func (l *lambda) Handle(ctx context.Context, record sidecar.Record) error {
 		return err
 	}
 	l.checkpoint(record)
-	if err := l.committed(record.Offset); err != nil {
-		return err
-	}
 	l.last = record.Offset
-	return nil
-}
-
-// tell produces the line about the partition, once.
-func (l *lambda) tell(ctx context.Context) error {
-	if l.told {
-		return nil
-	}
-	l.told = true
-	for _, word := range l.process.script["tell"] {
-		state := "''"
-		if len(l.State()) > 0 {
-			state = hexadecimal(l.State())
-		}
-		line := fmt.Sprintf("%d/%d %s %s", l.Lane(), l.Lanes(), l.Guarantee(), state)
-		if _, err := l.Produce(sidecar.Output{Topic: word[0], Value: []byte(line)}).Wait(ctx); err != nil {
-			return sidecar.Restart(err)
-		}
-	}
-	return nil
-}
-
-// committed waits, whatever is cancelled, until the record is committed.
-func (l *lambda) committed(offset int64) error {
-	ctx := context.Background()
-	for _, word := range l.process.script["committed"] {
-		if !word.at(offset) {
-			continue
-		}
-		if err := l.Committed(ctx, offset); err != nil {
-			return err
-		}
-		if _, err := l.Produce(sidecar.Output{Topic: word[1], Value: []byte("committed")}).Wait(ctx); err != nil {
-			return sidecar.Restart(err)
-		}
-	}
-	return nil
-}
-
-// checkpointed makes a checkpoint, with the state that the script has for it.
-func (l *lambda) checkpointed(offset int64) {
-	var state []byte
-	for _, word := range l.process.script["state"] {
-		if word[0] == "each" {
-			state = fmt.Appendf(nil, "%d", offset)
-		} else if word.at(offset) {
-			state = []byte(word[1])
-		}
-	}
-	if err := l.CheckpointState(offset, state); err != nil {
-		l.Report(sidecar.At(offset, err))
-		l.Checkpoint(offset)
-	}
+	return l.committed(ctx, record)
 }
 
 // pause reports whether the record is to be delivered again.
@@ -156,7 +91,7 @@ func (l *lambda) fail(record sidecar.Record) (failed bool, err error) {
 	return false, nil
 }
 
-// produce does what copy, send, try, source, describe and setting say.
+// produce does what copy, send, try, describe and setting say.
 func (l *lambda) produce(ctx context.Context, record sidecar.Record) error {
 	script := l.process.script
 	value := record.Value
@@ -164,13 +99,12 @@ func (l *lambda) produce(ctx context.Context, record sidecar.Record) error {
 		value = make([]byte, word.number(0))
 	}
 	same := func(topic string) *sidecar.Delivery {
-		output := sidecar.Output{Topic: topic, Key: record.Key, Value: value, Headers: record.Headers}
-		for _, word := range script["source"] {
-			if word.at(record.Offset) {
-				output.Source = &record.Offset
-			}
-		}
-		return l.Produce(output)
+		return l.Produce(sidecar.Output{
+			Topic: topic, Key: record.Key, Value: value, Headers: record.Headers, Source: l.source(record),
+		})
+	}
+	if err := l.tell(ctx); err != nil {
+		return err
 	}
 	for _, word := range script["copy"] {
 		if _, err := same(word[0]).Wait(ctx); err != nil {
@@ -213,7 +147,7 @@ func (l *lambda) tellSetting(ctx context.Context) (err error) {
 	return err
 }
 
-// checkpoint does what checkpoint, ahead, state and hold say.
+// checkpoint does what checkpoint, ahead and hold say.
 func (l *lambda) checkpoint(record sidecar.Record) {
 	holding := false
 	for _, word := range l.process.script["hold"] {
@@ -227,19 +161,19 @@ func (l *lambda) checkpoint(record sidecar.Record) {
 		case record.Offset == last:
 			l.held.count, l.held.bytes, l.since = 0, 0, 0
 			l.CompletedBeyond(0, 0)
-			l.checkpointed(last)
+			l.checkpointAt(last)
 		}
 	}
 	l.since++
 	for _, word := range l.process.script["checkpoint"] {
 		if !holding && l.since >= word.number(0) {
 			l.since = 0
-			l.checkpointed(record.Offset)
+			l.checkpointAt(record.Offset)
 		}
 	}
 	for _, word := range l.process.script["ahead"] {
 		if word.at(record.Offset) {
-			l.checkpointed(word.number(1))
+			l.checkpointAt(word.number(1))
 		}
 	}
 }
@@ -248,7 +182,7 @@ func (l *lambda) checkpoint(record sidecar.Record) {
 func (l *lambda) Close(_ context.Context, reason sidecar.CloseReason) error {
 	l.process.wait("close")
 	if len(l.process.script["closing"]) > 0 && reason != sidecar.CloseError {
-		l.checkpointed(l.last)
+		l.checkpointAt(l.last)
 	}
 	return nil
 }

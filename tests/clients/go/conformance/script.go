@@ -16,8 +16,8 @@ type word []string
 
 // names are all words that there are.
 var names = []string{
-	"load", "create", "fail-create", "close", "tell", "take", "progress", "pause", "resume", "fail", "report", "copy",
-	"send", "try", "size", "source", "describe", "setting", "checkpoint", "ahead", "state", "hold", "committed", "closing",
+	"load", "create", "fail-create", "close", "take", "pause", "resume", "fail", "report", "copy", "send", "try", "size",
+	"describe", "setting", "checkpoint", "ahead", "hold", "closing", "tell", "progress", "source", "state", "committed",
 }
 
 func parse(text string) (script, error) {

@@ -1,8 +1,7 @@
 package clients;
 
-import static java.nio.charset.StandardCharsets.UTF_8;
-
 import io.kafkasidecar.CloseReason;
+import io.kafkasidecar.Guarantee;
 import io.kafkasidecar.Lambda;
 import io.kafkasidecar.LambdaServer;
 import io.kafkasidecar.Message;
@@ -11,12 +10,10 @@ import io.kafkasidecar.Partition;
 import io.kafkasidecar.ProduceException;
 import io.kafkasidecar.Restart;
 import io.kafkasidecar.Settings;
-import io.kafkasidecar.StateException;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.HexFormat;
 import java.util.List;
-import java.util.Locale;
-import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.TimeUnit;
@@ -35,7 +32,7 @@ final class Conformance implements Lambda {
     private final Partition partition;
     private long handled = -1;
     private long since; // records since the last checkpoint
-    private boolean told; // the line about the partition is produced
+    private boolean told; // what it was told about its partition
     private int beyond; // records that are done after the one that is held
     private long beyondBytes;
 
@@ -51,18 +48,13 @@ final class Conformance implements Lambda {
     @Override
     public void handle(Message message) throws InterruptedException {
         long offset = message.offset();
-        if (WORDS.has("tell") && !told) {
-            told = true;
-            if (!written(message, OutputRecord.of(WORDS.text("tell"), line()))) {
-                return;
-            }
+        if (WORDS.about("take", offset)) {
+            Thread.sleep(Long.parseLong(WORDS.parts("take").get(1)));
         }
-        List<String> take = WORDS.at("take", offset).orElse(List.of("0"));
-        Thread.sleep(Long.parseLong(take.get(0)));
-        List<String> signs = WORDS.at("progress", offset).orElse(List.of("0", "0"));
-        for (int sign = 1; sign <= Integer.parseInt(signs.get(0)); sign++) {
-            partition.progress(Integer.toString(sign));
-            Thread.sleep(Long.parseLong(signs.get(1)));
+        List<String> progress = WORDS.at("progress", offset).orElse(List.of());
+        for (int step = 1; !progress.isEmpty() && step <= Integer.parseInt(progress.get(0)); step++) {
+            partition.progress(Integer.toString(step));
+            Thread.sleep(Long.parseLong(progress.get(1)));
         }
         if (pauses(offset) || fails(offset)) {
             return;
@@ -71,52 +63,13 @@ final class Conformance implements Lambda {
             partition.report(new IllegalStateException("planned"), offset);
         }
         if (produces(message)) {
-            progress(message);
-            Optional<List<String>> committed = WORDS.at("committed", offset);
-            if (committed.isPresent()) {
-                partition.committed(offset).join();
-                if (!written(message, OutputRecord.of(committed.get().get(0), "committed"))) {
-                    return;
-                }
-            }
+            checkpoints(message);
             handled = offset;
-        }
-    }
-
-    /** The line about the partition. */
-    private String line() {
-        String guarantee = partition.guarantee().name().toLowerCase(Locale.ROOT).replace('_', '-');
-        return partition.lane() + "/" + partition.lanes() + " " + guarantee + " " + shown(partition.state());
-    }
-
-    /** Produces and waits; returns whether it was written. If not, the lambda has failed. */
-    private boolean written(Message message, OutputRecord record) {
-        try {
-            partition.produce(record).join();
-            return true;
-        } catch (CompletionException error) {
-            return failed(message, error);
-        }
-    }
-
-    private boolean failed(Message message, CompletionException error) {
-        if (!(error.getCause() instanceof ProduceException failure)) {
-            throw error;
-        }
-        partition.error(failure, Restart.YES, message.offset());
-        return false;
-    }
-
-    /** Makes a checkpoint, with the state that the words have for it. */
-    private void checkpoint(long offset) {
-        byte[] state = WORDS.at("state", offset)
-                .map(parts -> (parts.isEmpty() ? Long.toString(offset) : parts.get(0)).getBytes(UTF_8))
-                .orElse(null);
-        try {
-            partition.checkpoint(offset, state);
-        } catch (StateException refused) {
-            partition.report(refused, offset);
-            partition.checkpoint(offset);
+            List<String> committed = WORDS.at("committed", offset).orElse(List.of());
+            if (!committed.isEmpty()) {
+                partition.committed(offset).join();
+                partition.produce(committed.get(0), "committed").join();
+            }
         }
     }
 
@@ -160,6 +113,10 @@ final class Conformance implements Lambda {
     /** Produces what the words ask for; returns whether to go on. */
     private boolean produces(Message message) {
         try {
+            if (WORDS.has("tell") && !told) {
+                told = true;
+                partition.produce(WORDS.text("tell"), place()).join();
+            }
             if (WORDS.has("copy")) {
                 partition.produce(copied(message, "copy")).join();
             }
@@ -185,7 +142,11 @@ final class Conformance implements Lambda {
             }
             return true;
         } catch (CompletionException error) {
-            return failed(message, error);
+            if (!(error.getCause() instanceof ProduceException failure)) {
+                throw error;
+            }
+            partition.error(failure, Restart.YES, message.offset());
+            return false;
         }
     }
 
@@ -194,7 +155,13 @@ final class Conformance implements Lambda {
         OutputRecord record = OutputRecord.of(WORDS.text(word), value)
                 .withKey(message.key())
                 .withHeaders(message.headers());
-        return WORDS.at("source", message.offset()).isPresent() ? record.withSource(message.offset()) : record;
+        return WORDS.about("source", message.offset()) ? record.withSource(message.offset()) : record;
+    }
+
+    /** The line of the word {@code tell}. */
+    private String place() {
+        String guarantee = partition.guarantee() == Guarantee.EXACTLY_ONCE ? "exactly-once" : "at-least-once";
+        return partition.lane() + "/" + partition.lanes() + " " + guarantee + " " + shown(partition.state());
     }
 
     private static String described(Message message) {
@@ -218,8 +185,23 @@ final class Conformance implements Lambda {
         return bytes.length == 0 ? "''" : HexFormat.of().formatHex(bytes);
     }
 
+    /** Checkpoints an offset, with the state that the words give it. */
+    private void checkpoint(long offset) {
+        if (WORDS.about("state", offset)) {
+            List<String> parts = WORDS.parts("state");
+            String state = parts.get(0).equals("each") ? Long.toString(offset) : parts.get(1);
+            try {
+                partition.checkpoint(offset, state.getBytes(StandardCharsets.UTF_8));
+                return;
+            } catch (IllegalArgumentException refusal) {
+                partition.report(refusal, offset);
+            }
+        }
+        partition.checkpoint(offset);
+    }
+
     /** Checkpoints as the words say. */
-    private void progress(Message message) {
+    private void checkpoints(Message message) {
         long offset = message.offset();
         WORDS.at("ahead", offset).ifPresent(parts -> checkpoint(Long.parseLong(parts.get(0))));
         List<String> hold = WORDS.parts("hold");

@@ -28,16 +28,21 @@ record Words(Map<String, String> values) {
         return Long.parseLong(values.getOrDefault(name, "0"));
     }
 
-    /** The parts of a word, of which the last may be empty. */
+    /** The parts of a word. */
     List<String> parts(String name) {
         return has(name) ? List.of(text(name).split(":", -1)) : List.of();
     }
 
-    /** The parts after the offset, or after {@code each}, of a word that concerns this record. */
+    /** Whether a word concerns this record, or each. */
+    boolean about(String name, long offset) {
+        List<String> parts = parts(name);
+        return !parts.isEmpty() && (parts.get(0).equals("each") || parts.get(0).equals(Long.toString(offset)));
+    }
+
+    /** The parts after the offset of a word that concerns this record. */
     Optional<List<String>> at(String name, long offset) {
         List<String> parts = parts(name);
-        boolean concerns =
-                !parts.isEmpty() && List.of("each", Long.toString(offset)).contains(parts.get(0));
+        boolean concerns = !parts.isEmpty() && parts.get(0).equals(Long.toString(offset));
         return concerns ? Optional.of(parts.subList(1, parts.size())) : Optional.empty();
     }
 }
