@@ -305,8 +305,9 @@ class LambdaConfig(Section):
 
 
 def _deadline_mistakes(section: type[LambdaConfig], data: Mapping[Any, Any]) -> Iterator[Wrong]:
-    drain = data.get("shutdown_drain", section.model_fields["shutdown_drain"].default)
-    deadline, drain = _raw_seconds(data.get("deadline")), _raw_seconds(drain)
+    deadline, drain = _raw_seconds(data.get("deadline")), section.model_fields["shutdown_drain"].default
+    if data.get("shutdown_drain") is not None:
+        drain = _raw_seconds(data["shutdown_drain"])
     if deadline is not None and drain is not None and MIN_DEADLINE_S <= deadline < drain:
         message = (
             f"it is below shutdown_drain ({shown_duration(drain)}): to close would take longer than the deadline"
@@ -315,11 +316,10 @@ def _deadline_mistakes(section: type[LambdaConfig], data: Mapping[Any, Any]) -> 
 
 
 def _raw_seconds(value: Any) -> float | None:
-    """A duration of the raw config; None where there is none, or a wrong one, which is reported elsewhere."""
-    if isinstance(value, str):
-        with suppress(ValueError):
-            return parse_duration(value)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A duration as it stands in the file; None where there is none, or a wrong one, which is reported elsewhere."""
+    with suppress(ValueError):
+        return parse_duration(value) if isinstance(value, str) else None
+    return None
 
 
 def raw_topics(data: Any) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 package io.kafkasidecar;
 
 /** A state cannot be kept with a checkpoint. Neither of them was taken. */
-public class StateException extends RuntimeException {
+public class StateException extends IllegalArgumentException {
     private static final long serialVersionUID = 1L;
 
     /** The state's length in bytes. */

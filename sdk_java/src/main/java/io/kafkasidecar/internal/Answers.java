@@ -57,7 +57,9 @@ final class Answers {
             text = "more would wait for a checkpoint than the sidecar holds; make checkpoints more often";
         }
         return new ProduceException(
-                text.isEmpty() ? "the sidecar's answer is " + outcome : text, one.record().topic(), kind);
+                text.isEmpty() ? "the sidecar's answer is " + outcome : text,
+                one.record().topic(),
+                kind);
     }
 
     static ProduceException failed(Waiting one, String why) {

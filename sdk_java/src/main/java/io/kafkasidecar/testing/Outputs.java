@@ -64,8 +64,8 @@ final class Outputs {
                     : response.build();
         }
         if (error != null) {
-            records.forEach(record -> add(response, ProduceOutcome.PRODUCE_OUTCOME_FAILED)
-                    .addErrors(error));
+            records.forEach(record ->
+                    add(response, ProduceOutcome.PRODUCE_OUTCOME_FAILED).addErrors(error));
             return response.build();
         }
         if (!exactlyOnce) {
@@ -119,6 +119,7 @@ final class Outputs {
     }
 
     private static ProduceResponse answer(ProduceResponse.Builder response, CheckpointOutcome outcome) {
-        return response.setCommit(CheckpointResult.newBuilder().setOutcome(outcome)).build();
+        return response.setCommit(CheckpointResult.newBuilder().setOutcome(outcome))
+                .build();
     }
 }
