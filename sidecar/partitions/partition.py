@@ -34,6 +34,7 @@ class AfterDrain(Enum):
     HALT = auto()  # the next record cannot be delivered, or cannot be written as a dead letter
     PAUSE = auto()  # an operator paused it
     WAIT = auto()  # another process of this sidecar gets it
+    FAIL = auto()  # its lambda missed its deadline: it is tried again as after another failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,13 @@ class Ordered:
     reason: str
     failing_offset: int | None
     skip: frozenset[int]
+    wherever: bool = False
+    """A halt at whatever offset it starts from: too many aborts."""
+
+    @classmethod
+    def halting(cls, reason: str) -> "Ordered":
+        """It halts as soon as its resume offset is known."""
+        return cls(-1, False, True, reason, None, frozenset(), wherever=True)
 
     @classmethod
     def of(cls, partition: "Partition") -> "Ordered | None":
@@ -90,6 +98,8 @@ class Offsets:
     state: bytes = b""
     """What the lambda gave with ``checkpoint``, or with the last one before it that had a state. It goes wherever
     ``resume_at`` goes, also past the markers of transactions."""
+    durable: int | None = None
+    """The last checkpoint that Kafka is known to have."""
 
     @property
     def place(self) -> Place:
@@ -156,8 +166,10 @@ class Holding:
     since: float
     """When the lease began."""
     last_progress_at: float
-    """The time of the last progress, or when the first record became outstanding, if that was later; before both, the
-    lease's beginning."""
+    """When its lambda last made a checkpoint that changed something, or said that it makes progress; or when records
+    began to be outstanding, or its pause ended, if that was later. Before all of these: when the lease began."""
+    progress_text: str = ""
+    """What the lambda last said of its progress."""
     in_flight: int = 0
     """Frames that were handed to the stream and are not written yet."""
     running_since: float | None = None
@@ -251,6 +263,12 @@ class Partition:
     skipped: int = 0
     """Records that its lambdas skipped without handling them, since the partition was assigned to us."""
     last_failure: LastFailure | None = None
+    transacting: bool = False
+    """With exactly-once: a transaction with its place is under way."""
+    aborted: bool = False
+    """A transaction of it was aborted, and Kafka is asked for its place. Its failures are still counted."""
+    not_before: float = 0.0
+    """After that: when its lambda may start, in seconds of the monotonic clock."""
     sent: Meter = field(default_factory=Meter)
     """Records that were sent to its lambdas."""
     done: Meter = field(default_factory=Meter)
@@ -295,6 +313,16 @@ class Partition:
         self.trouble = Trouble()
         self.skip.clear()
         self.dead.clear()
+
+    def void(self) -> None:
+        """What was checkpointed since the last commit is void, and nothing of it may be committed."""
+        offsets = self.offsets
+        self.offsets = Offsets(
+            committed=offsets.committed,
+            rewind_pending=True,
+            handled=offsets.handled,
+            handled_at=offsets.handled_at,
+        )
 
     def enter(self, state: State, now: float) -> None:
         """The state changes; a state that goes on keeps its time."""
@@ -357,11 +385,12 @@ class Partition:
             return CheckpointOutcome.STATE_TOO_LARGE
         holding = self.held
         outstanding, records = holding.window.outstanding, holding.window.records
+        checkpoint = self.offsets.checkpoint
         if progress.handled is not None and progress.handled != self.offsets.handled:
             self.offsets.handled, self.offsets.handled_at = progress.handled, now
         outcome = self._progress(progress, holding, now)
         self.done.add(records - holding.window.records, now)
-        if holding.window.outstanding < outstanding:
+        if holding.window.outstanding < outstanding or self.offsets.checkpoint != checkpoint:
             holding.last_progress_at = now
         return outcome
 
@@ -385,7 +414,8 @@ class Partition:
         offsets.uncommitted = True
         if progress.state is not None:
             offsets.state = progress.state
-        self.trouble.recovered()
+        if not self.limits.exactly_once:
+            self.trouble.recovered()
         self._passed(offsets.resume_at)
         return accepted
 
@@ -434,6 +464,14 @@ class Partition:
         return begins
 
     @property
+    def overdue_at(self) -> float | None:
+        """When its lambda is ended, unless there is progress; None: never, as things are."""
+        holding, deadline = self.holding, self.limits.deadline
+        if deadline is None or holding is None or self.state is not State.RUNNING or not holding.window.outstanding:
+            return None
+        return holding.last_progress_at + deadline
+
+    @property
     def caught_up(self) -> bool:
         """All delivered records are processed, and no record has to be fetched again."""
         return (
@@ -460,7 +498,17 @@ class Partition:
             return False
         if offsets.committed is None or commitment.offset > offsets.committed:
             offsets.committed = commitment.offset
+            if self.limits.exactly_once:
+                self.trouble.recovered()
         return True
+
+    def became_durable(self, commitment: Commitment) -> int | None:
+        """The last checkpoint of this commit, which Kafka has taken; None: it was known to be in Kafka."""
+        offsets, checkpoint = self.offsets, commitment.checkpoint
+        if checkpoint is None or (offsets.durable is not None and checkpoint <= offsets.durable):
+            return None
+        offsets.durable = checkpoint
+        return checkpoint
 
     def settle(self, position: int) -> None:
         """Move the resume offset to the client's ``position``, if the partition is caught up and nothing is buffered.

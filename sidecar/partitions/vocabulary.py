@@ -221,12 +221,17 @@ class Limits:
     blocked_report_after: float = 30.0
     stall_after: float = 300.0
     """How long records may be outstanding without progress before the partition counts as stalled."""
+    deadline: float | None = None
+    """How long records may be outstanding without progress before the lambda is ended; None: for ever."""
     policy: Policy = Policy.HALT
     max_restarts: int | None = None
     """After this many restarts without a new checkpoint the next failure is critical; None: the number of restarts
     never makes a failure critical."""
     max_state_bytes: int = 2_048
     """How long the state of a checkpoint may be."""
+    exactly_once: bool = False
+    """Checkpoints are committed in transactions, so one that was accepted may be taken back. Failures are forgotten
+    only when there is progress that is committed."""
     hand_over_drain: float = 10.0
     minimum_stay: float = 5.0
     """How long a partition must have been with its process, and the new process must have existed, before a
@@ -274,6 +279,10 @@ class Failure:
     stack: str = ""
     version: str = ""
     """The version of the lambda's code, as its process offered it."""
+
+    def admits(self, last: Progress) -> bool:
+        """Whether the last checkpoint that came with it counts: it must not cover the record that failed."""
+        return self.offset is None or last.offset is None or last.offset < self.offset
 
     def fields(self) -> dict[str, object]:
         """The fields that are set, for a log line."""
@@ -372,13 +381,28 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class Committed:
+    """Tell the stream that its checkpoints are in Kafka, up to and including ``offset``."""
+
+    stream: StreamId
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hung:
+    """A lambda missed its deadline and did not close in its drain either: its process may be stuck."""
+
+    stream: StreamId
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """End the sidecar with an error, as the policy says."""
 
     reason: str
 
 
-Command = Assign | Revoke | EndStream | Rewind | Report | Resumed | Exit
+Command = Assign | Revoke | EndStream | Rewind | Report | Resumed | Committed | Hung | Exit
 
 
 class OrderRefused(Exception):  # noqa: N818 - a refusal, named as the operator reads it

@@ -23,6 +23,10 @@ from sidecar.partitions.vocabulary import (
 )
 
 PROTOCOL_VERSION = 1
+EXACTLY_ONCE = "exactly-once"
+CAPABILITIES = ("committed", EXACTLY_ONCE)
+"""Of `Offer.capabilities`, those that the sidecar has."""
+MAX_PROGRESS_BYTES = 256
 MAX_ENTRIES = 10_000
 MAX_NAMES = 10
 MAX_NAME_BYTES = 256
@@ -65,6 +69,8 @@ class Offered:
     protocol_version: int = PROTOCOL_VERSION
     pid: int = 0
     lambda_version: str = ""
+    capabilities: tuple[str, ...] = ()
+    """Those that the sidecar has as well."""
 
 
 def offered(data: bytes) -> Offered:
@@ -100,6 +106,7 @@ def offered(data: bytes) -> Offered:
         offer.protocol_version,
         offer.pid,
         offer.lambda_version,
+        tuple(one for one in CAPABILITIES if one in offer.capabilities),
     )
 
 
@@ -248,6 +255,11 @@ def revoked(command: Revoke) -> bytes:
     return pb.HostFrame(
         revoked=pb.Revoked(reason=cast("pb.RevokeReason", command.reason), deadline_ms=deadline)
     ).SerializeToString()
+
+
+def committed(offset: int) -> bytes:
+    """The frame Committed."""
+    return pb.HostFrame(committed=pb.Committed(offset=offset)).SerializeToString()
 
 
 def resumed(command: Resumed) -> bytes:

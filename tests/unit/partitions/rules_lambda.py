@@ -156,6 +156,18 @@ class LambdaRules(Thread):
         spot, beyond, size = progress
         self._checkpoint(lease, Progress(self._spot(self._holder(lease), spot), beyond, size, state=state))
 
+    @rule(pick=ANY, text=st.sampled_from(["", "43 %"]))
+    def says(self, pick: int, text: str) -> None:
+        """A sign of life, of a stream that has a partition or of one that has none."""
+        line = self._line(pick)
+        if line is None:
+            return
+        account = self._account_of(line)
+        if account is not None and account.held is not None:
+            account.held.alive_at = self.now
+        self.table.streams.says(line.id, text, self.now)
+        self.obey()
+
     # --- pauses ---------------------------------------------------------------------------------------------------
 
     @rule(pick=ANY, spot=SPOT, seconds=st.sampled_from([None, None, 0.1, 2.0, 8.0]))
@@ -201,11 +213,11 @@ class LambdaRules(Thread):
         if account is None:
             assert answer == (ErrorOutcome.STALE_LEASE, 0.0)
         elif action is ErrorAction.REPORT:
-            account.progressed(said)
+            account.progressed(said, self.now)
             assert answer == (ErrorOutcome.REPORTED, 0.0)
         else:
             if offset is None or said.offset is None or said.offset < offset:
-                account.progressed(said)
+                account.progressed(said, self.now)
             self._failed(account, action, offset, answer)
         self.obey()
 
@@ -237,12 +249,12 @@ class LambdaRules(Thread):
         if reason is ClosedReason.STOPPED:
             self.crowd.ends(line.process, self.now)
         if account is not None:
-            account.progressed(said)
+            account.progressed(said, self.now)
             declined = reason is ClosedReason.DECLINED and account.state is State.STARTING
             if declined or (reason is ClosedReason.REVOKED and account.state is not State.DRAINING):
                 self.crowd.failed(line.process, self.now, broke=True)
             if declined or reason in (ClosedReason.STOPPED, ClosedReason.REVOKED):
-                account.orderly()
+                self._exits(account.closes(self.now))
             else:
                 self._exits(account.failed(self.now))
         self.table.streams.closed(line.id, reason, said, self.now)
@@ -269,6 +281,7 @@ class LambdaRules(Thread):
         self.table.streams.ready(stream, self._lease(pick), self.now)
         self.table.streams.pause(stream, Pausing(1, offset), self.now)
         self.table.streams.resume(stream, self.now)
+        self.table.streams.says(stream, "still here", self.now)
         self.table.streams.closed(stream, ClosedReason.STOPPED, Progress(offset), self.now)
         self.table.streams.lost(stream, self.now)
         assert self.table.streams.written(stream) is None

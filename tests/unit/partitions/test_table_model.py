@@ -226,8 +226,8 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
         line = self.crowd.lines[account.held.stream]
         said = Progress(account.held.delivered[-1] if account.held.delivered else None)
         if account.state is State.DRAINING:
-            account.progressed(said)
-            account.orderly()
+            account.progressed(said, self.now)
+            account.closes(self.now)
             self.leaving = line.process
             self.table.streams.closed(line.id, ClosedReason.REVOKED, said, self.now)
             self._gone(line)
