@@ -6,6 +6,7 @@ partitions. They exchange letters through mailboxes (`sidecar.mail`).
 
 import asyncio
 import os
+import secrets
 import signal
 from time import monotonic
 from typing import Any
@@ -24,6 +25,7 @@ from sidecar.config.kafka_properties import (
     embedded_port,
     lambda_producer_properties,
     producer_properties,
+    transactional_properties,
 )
 from sidecar.consuming.consumer_thread import ConsumerThread
 from sidecar.consuming.subscription import watched
@@ -127,14 +129,24 @@ class _App:
             _log.info("embedded broker started; it keeps nothing", address=bootstrap)
         await asyncio.to_thread(extension)  # tried before there is a call, which would make the loop wait for it
         hosted: dict[str, LambdaRuntime] = {}
-        self._host = LambdaHost(hosted, self._set_health, exit=self._exit)
+        self._host = LambdaHost(hosted, self._set_health, exit=self._exit, stuck=self._kill_stuck)
         asking = AdminClient(admin_properties(config.kafka, bootstrap), logger=ClientLog(get_logger("librdkafka")))
         for name, one in config.lambdas.items():
             outbox = Outbox(loop, self._host.deliver)
             properties = consumer_properties(config.kafka, one, bootstrap)
             producer = producer_properties(config.kafka, bootstrap)
+            unique = secrets.token_urlsafe(9)
+            transactional = transactional_properties(config.kafka, name, one, unique, bootstrap)
             thread = ConsumerThread(
-                name, one, properties, producer, asking, self._look_at_topics, outbox, self._thread_ended
+                name,
+                one,
+                properties,
+                producer,
+                transactional,
+                asking,
+                self._look_at_topics,
+                outbox,
+                self._thread_ended,
             )
             self._threads[name], self._ended[name] = thread, asyncio.Event()
             lambda_producer = LambdaProducer(name, lambda_producer_properties(config.kafka, bootstrap))
@@ -275,6 +287,14 @@ class _App:
         if supervisor is None:
             return Own(problems, 0)
         return Own([*problems, *supervisor.problems()], supervisor.exits, supervisor.status())
+
+    def _kill_stuck(self, name: str, pid: int) -> None:
+        """A process of this lambda may be stuck. If the sidecar runs it, kill it, since nobody else would."""
+        supervisor = self._supervisors.get(name)
+        if supervisor is None or not supervisor.kill_stuck(pid):
+            _log.warning(
+                "a lambda process is stuck, and is none that this sidecar runs: end it", lambda_=name, pid=pid
+            )
 
     def _child_environment(self, name: str, server: Server) -> dict[str, str]:
         """The sidecar's environment without the secrets that a lambda does not need: others' tokens, Kafka logins.

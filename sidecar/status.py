@@ -129,6 +129,12 @@ class PartitionStatus:
     """The last progress that its lambda reported; before any: when it got its first record."""
     next_retry: float | None = None
     """Backing off: when it is tried again."""
+    progress: str = ""
+    """What the lambda last said of its progress."""
+    overdue_at: float | None = None
+    """When its lambda is ended, unless there is progress."""
+    state_bytes: int = 0
+    """Of the state that belongs to its checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,9 @@ class LambdaStatus:
     """The loop sets it, not the thread."""
     topic_sizes: tuple[tuple[str, int], ...] = ()
     """The lambda's topics that exist, and how many partitions each has, whoever owns them."""
+    exactly_once: bool = False
+    transactions_committed: int = 0
+    transactions_aborted: int = 0
     delays: Times = field(default_factory=lambda: Histogram(DELAY_BOUNDS_S).now)
     """From sending a record to the checkpoint that passes it."""
     thread: ThreadMeasured = field(default_factory=ThreadMeasured)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
 
 from sidecar.cluster.client_log import ClientLog
-from sidecar.cluster.origins import decode
+from sidecar.cluster.commit_metadata import decode
 from sidecar.config.kafka_properties import Property
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
@@ -101,5 +101,5 @@ def _commits(answers: Iterable[KafkaPartition]) -> Mapping[TopicPartition, Commi
         if answer.error is not None:
             return answer.error
         if answer.offset >= 0:
-            commits[TopicPartition(answer.topic, answer.partition)] = Commit(answer.offset, decode(answer.metadata))
+            commits[TopicPartition(answer.topic, answer.partition)] = decode(answer.offset, answer.metadata)
     return commits

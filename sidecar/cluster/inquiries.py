@@ -19,8 +19,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not marked so
 
+from sidecar.cluster.commit_metadata import shown_id
 from sidecar.cluster.committed import CommittedOffsets
-from sidecar.cluster.origins import shown_id
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
 from sidecar.mail.facts import NO_LEADER, Commit, Edges, TopicFacts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
 from sidecar.config.base import Loc, Section, Wrong, mistake
 from sidecar.config.process import UNPASSABLE, command_words, environment, is_passable
-from sidecar.config.units import Bytes, Seconds, quoted
+from sidecar.config.units import Bytes, Seconds, parse_duration, quoted, shown_duration
 from sidecar.redact import HiddenDict
 
 MAX_INSTANCES = 1_000
@@ -25,6 +26,17 @@ MAX_FRAME_BYTES = 1024**3
 
 MAX_TEXT_BYTES = 32_767
 """The length of a text in Kafka's protocol, such as a group's name."""
+
+MIN_DEADLINE_S = 2.0
+"""Below that, a lambda that says each second that it makes progress could be too late."""
+
+MAX_STATE_BYTES = 2_048
+"""The states of a partition's lanes together. They travel in the metadata of its commits, of which Kafka takes 4,096
+bytes."""
+
+MAX_TRANSACTION_S = 2.0
+"""The broker aborts a transaction after 10 s (`kafka_properties.TRANSACTION_TIMEOUT_MS`), and writing needs most of
+that."""
 
 LAMBDA_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
@@ -92,6 +104,13 @@ def _none_is_empty(value: Any) -> Any:
 def _a_millisecond(value: float) -> float:
     if value < 0.001:
         raise mistake("expected at least 1ms")
+    return value
+
+
+def _long_enough(value: float) -> float:
+    if value < MIN_DEADLINE_S:
+        hint = "leave it out for no deadline" if value == 0 else "a lambda reports its progress at most once a second"
+        raise mistake(f"expected at least {MIN_DEADLINE_S:g}s", hint)
     return value
 
 
@@ -182,6 +201,19 @@ class LambdaConfig(Section):
     """The topics that the lambda may write to by `context.produce`, or by the call Produce. Default: none. A topic
     that it consumes itself has to be here as well."""
 
+    guarantee: Literal["at-least-once", "exactly-once"] = "at-least-once"
+    """What holds for the records that the lambda produces. Default at-least-once: they are written as they come, and
+    some are written again after a failure. exactly-once: they become visible together with the checkpoint that covers
+    them, or never. It needs real Kafka, and readers with `isolation.level: read_committed`."""
+
+    transaction_interval: Annotated[Seconds, Field(le=MAX_TRANSACTION_S), AfterValidator(_a_millisecond)] = 0.1
+    """How long a transaction waits for other partitions to join it. Default 100ms. Shorter: records become visible
+    sooner. Longer: fewer transactions. Only with `guarantee: exactly-once`."""
+
+    transactional_id_prefix: Text = "kafka-sidecar"
+    """The beginning of the `transactional.id`. Default kafka-sidecar. The group and the lambda follow, so one ACL for
+    the prefix allows all. Only with `guarantee: exactly-once`."""
+
     settings: Annotated[dict[str, Any], BeforeValidator(_none_is_empty), AfterValidator(HiddenDict)] = Field(
         default_factory=HiddenDict
     )
@@ -222,6 +254,11 @@ class LambdaConfig(Section):
     """When a partition counts as stalled: records outstanding, and no checkpoint for so long. Default 5m. It is
     reported in the log, in `status` and as a metric; nothing is stopped, since a record may take long."""
 
+    deadline: Annotated[Seconds, AfterValidator(_long_enough)] | None = None
+    """When the lambda of a partition is ended: records outstanding, and neither a new checkpoint nor
+    `context.progress` for so long. It counts as a failure. Default: none, since a record may take long. At least 2s,
+    and not below `shutdown_drain`, which it has to close."""
+
     rebalance_drain: Seconds = 2.0
     """How long a lambda may take to finish when Kafka takes a partition away. Default 2s. Longer: less is handled
     twice. Shorter: the partitions that stay stand still for less time."""
@@ -234,6 +271,16 @@ class LambdaConfig(Section):
     leave_group_after: Seconds = 60.0
     """How long the sidecar stays in the group without any lambda process. Default 60s. Longer: a slow redeploy
     causes no rebalance. Shorter: other sidecars of the group take over sooner."""
+
+    @property
+    def max_state_bytes(self) -> int:
+        """How long the state of one checkpoint may be."""
+        return MAX_STATE_BYTES
+
+    @property
+    def exactly_once(self) -> bool:
+        """Whether records and checkpoints are written in transactions."""
+        return self.guarantee == "exactly-once"
 
     @classmethod
     def where_else(cls, key: str) -> str:
@@ -248,11 +295,31 @@ class LambdaConfig(Section):
         yield from _topic_mistakes(data)
         yield from _twice(data, "produce")
         yield from _dead_letter_mistakes(data)
+        yield from _deadline_mistakes(cls, data)
+        yield from _guarantee_mistakes(data)
         if data.get("command") is None:
             for key in ("instances", "env", "cwd"):
                 if data.get(key) is not None:
                     yield Wrong((key,), "only makes sense with `command`", "add a command, or delete it")
         yield from not_json(data.get("settings") or {}, ("settings",))
+
+
+def _deadline_mistakes(section: type[LambdaConfig], data: Mapping[Any, Any]) -> Iterator[Wrong]:
+    deadline, drain = _raw_seconds(data.get("deadline")), section.model_fields["shutdown_drain"].default
+    if data.get("shutdown_drain") is not None:
+        drain = _raw_seconds(data["shutdown_drain"])
+    if deadline is not None and drain is not None and MIN_DEADLINE_S <= deadline < drain:
+        message = (
+            f"it is below shutdown_drain ({shown_duration(drain)}): to close would take longer than the deadline"
+        )
+        yield Wrong(("deadline",), message, "raise it, or lower shutdown_drain")
+
+
+def _raw_seconds(value: Any) -> float | None:
+    """A duration as it stands in the file; None where there is none, or a wrong one, which is reported elsewhere."""
+    with suppress(ValueError):
+        return parse_duration(value) if isinstance(value, str) else None
+    return None
 
 
 def raw_topics(data: Any) -> tuple[str, ...]:
@@ -317,6 +384,17 @@ def _dead_letter_mistakes(data: Mapping[Any, Any]) -> Iterator[Wrong]:
         yield Wrong(("dead_letter_topic",), "only makes sense with `on_critical: dead-letter`", hint)
     if name in raw_topics(data):
         yield _endless(name)
+
+
+def _guarantee_mistakes(data: Mapping[Any, Any]) -> Iterator[Wrong]:
+    guarantee = data.get("guarantee")
+    if guarantee is None or guarantee == "at-least-once":  # a misspelt one is reported elsewhere
+        for key in ("transaction_interval", "transactional_id_prefix"):
+            if data.get(key) is not None:
+                yield Wrong((key,), "only makes sense with `guarantee: exactly-once`", "add it, or delete this key")
+    elif guarantee == "exactly-once" and data.get("document_lambda") is not None:
+        message = "the document router cannot keep it: its documents checkpoint by themselves"
+        yield Wrong(("guarantee",), message, "use at-least-once, or a lambda without the router")
 
 
 def _endless(topic: str) -> Wrong:

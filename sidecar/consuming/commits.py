@@ -1,31 +1,47 @@
 """Commits the resume offset of each partition: at an interval, at a drain and at the end.
 
-Owned by the consumer thread, which owns the partitions as well, so nothing changes between the decision to commit and
-the commit. A failed commit, whatever the error, is tried again at the next interval while the partition is assigned
-to us. `commit_refusals` reports refusals.
+Owned by the consumer thread, which owns the partitions as well, so nothing changes between the decision to commit
+and the commit. What is committed of a partition is taken at one moment: the offset, and the states that belong to it.
+This `Commitment` is kept until the answer comes, when the partition may be further. A failed commit, whatever the
+error, is tried again at the next interval while the partition is assigned to us. `commit_refusals` reports refusals.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from time import monotonic
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
 from structlog.typing import FilteringBoundLogger
 
+from sidecar.cluster import commit_metadata
 from sidecar.cluster.errors import OF_ONE_PARTITION, kind_of
 from sidecar.cluster.origins import Origins
 from sidecar.consuming.commit_refusals import CommitRefusals, tps_of
 from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.fetching import Fetching
+from sidecar.consuming.states_kept import StatesKept
 from sidecar.measured import ThreadMeasure
-from sidecar.partitions.partition import Partition
+from sidecar.partitions.partition import Commitment, Partition
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import State, TopicPartition
 
 FIRST_COMMIT_RETRY_S = 0.2
 """Seconds until the first commit of a new resume offset is tried again."""
 
+DRAIN_COMMIT_INTERVAL_S = 0.25
+"""Seconds between commits during a drain: a lambda may wait for one before it closes."""
+
 MAX_TRIES = 3
 """Attempts of a synchronous commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A commit that is under way."""
+
+    at: float
+    """When it was sent, in seconds of the monotonic clock."""
+    commitment: Commitment
 
 
 class Commits:
@@ -39,6 +55,7 @@ class Commits:
         origins: Origins,
         interval: float,
         refusals: CommitRefusals,
+        states_kept: StatesKept,
         log: FilteringBoundLogger,
         measure: ThreadMeasure,
     ) -> None:
@@ -49,12 +66,12 @@ class Commits:
         self._origins = origins
         self._interval = interval
         self._refusals = refusals
+        self._states_kept = states_kept
         self._log = log
         self._measure = measure
         self._due = 0.0
-        self._under_way: dict[TopicPartition, float] = {}
-        """Partitions with a commit under way, and when it was sent: one at a time each, so that commits arrive in
-        order. Seconds of the monotonic clock."""
+        self._under_way: dict[TopicPartition, Sent] = {}
+        """The commits that are under way: one of a partition at a time, so that they arrive in order."""
 
     def hurry(self) -> None:
         """Commit in the next turn: a partition waits for it."""
@@ -79,10 +96,26 @@ class Commits:
         """Commit these partitions and wait for the answer, because they are about to be released."""
         partitions = [p for p in map(self._table.partitions.get, tps) if p is not None]
         self.settle(consumer, partitions)
-        for request in self._refusals.requests(self._outstanding(partitions)):
-            self._commit(consumer, request)
+        wanted = self._outstanding(partitions)
+        for request in self._requests(wanted):
+            self._commit(consumer, request, wanted)
 
-    def _commit(self, consumer: Consumer, offsets: list[KafkaPartition]) -> None:
+    def release(
+        self, consumer: Consumer, tps: Sequence[TopicPartition], seconds: float, read: Callable[[float], None]
+    ) -> None:
+        """Commit these partitions inside a rebalance callback, before they are released.
+
+        ``read`` reads one letter, waiting at most so many seconds; what needs letters takes at most ``seconds``.
+        """
+        del seconds, read  # a commit in here is answered by librdkafka
+        self.now(consumer, tps)
+
+    def withdraw(self, tps: Iterable[TopicPartition]) -> None:
+        """These partitions are not assigned to us any more."""
+
+    def _commit(
+        self, consumer: Consumer, offsets: list[KafkaPartition], sent: Mapping[TopicPartition, Commitment]
+    ) -> None:
         """Commit and wait. If Kafka may have refused only some partitions, commit each half by itself."""
         for attempt in range(1, MAX_TRIES + 1):
             sent_at = monotonic()
@@ -95,35 +128,49 @@ class Commits:
                 again = error.retriable() or error.code() == KafkaError.STALE_MEMBER_EPOCH
                 if error.code() in OF_ONE_PARTITION and len(offsets) > 1:
                     middle = len(offsets) // 2
-                    self._commit(consumer, offsets[:middle])
-                    self._commit(consumer, offsets[middle:])
+                    self._commit(consumer, offsets[:middle], sent)
+                    self._commit(consumer, offsets[middle:], sent)
                     return
                 if not again or attempt == MAX_TRIES:
                     self._refusals.failed(error, offsets)
                     return
             else:
                 self._measure.commits.add(monotonic() - sent_at)
-                self._took(answers or [])
+                self._took(answers or [], sent)
                 return
 
-    def finish(self, consumer: Consumer, tps: Iterable[TopicPartition], seconds: float) -> None:
+    def waits(self, tps: Iterable[TopicPartition]) -> bool:
+        """Whether something of these partitions is to be committed."""
+        partitions = map(self._table.partitions.get, tps)
+        return any(p is not None and self._is_to_commit(p) for p in partitions)
+
+    def sooner(self, interval: float) -> None:
+        """Commit at this interval, in seconds, from now on, if it is shorter."""
+        self._interval = min(self._interval, interval)
+        self._due = min(self._due, monotonic() + self._interval)
+
+    def finish(
+        self, consumer: Consumer, tps: Iterable[TopicPartition], seconds: float, read: Callable[[], None]
+    ) -> None:
         """Commit these partitions before the sidecar ends, and wait at most ``seconds`` for the answer.
 
-        Not to be called inside a rebalance callback, where the answer would not arrive.
+        ``read`` reads the letters that are there. Not to be called inside a rebalance callback, where the answer
+        would not arrive.
         """
         partitions = [p for p in map(self._table.partitions.get, tps) if p is not None]
         self.settle(consumer, partitions)
         deadline = monotonic() + seconds
         while monotonic() < deadline:
+            read()
             if not self._under_way:
                 # The race that this prevents: (1) A poll below runs a revoke callback, which commits and releases a
                 # partition. (2) Its next owner commits a higher offset. (3) We would commit our older offset, and
                 # Kafka would take it: it checks that we are a member, not that we own the partition.
                 partitions = [p for p in partitions if self._table.partitions.get(p.tp) is p]
-                offsets = self._outstanding(partitions)
-                if not offsets:
+                wanted = self._outstanding(partitions)
+                if not wanted:
                     return
-                self._send(consumer, offsets)
+                self._send(consumer, wanted)
             message = consumer.poll(0.01)
             if message is not None and message.error() is None:
                 # We drop the record, but the client's position has passed it. A revoke inside a later poll must not
@@ -135,13 +182,14 @@ class Commits:
     def on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
         """librdkafka's answer to an asynchronous commit. Runs inside poll and close."""
         # The partitions of one request were sent together. One that was abandoned is not known any more.
-        sent = [self._under_way.pop(tp, None) for tp in (tps_of(partitions) if partitions else [*self._under_way])]
+        tps = tps_of(partitions) if partitions else [*self._under_way]
+        sent = {tp: self._under_way.pop(tp) for tp in tps if tp in self._under_way}
         if error is not None:
             self._measure.commit_failures[kind_of(error)] += 1
-        elif sent and sent[0] is not None:
-            self._measure.commits.add(monotonic() - sent[0])
+        elif sent:
+            self._measure.commits.add(monotonic() - min(one.at for one in sent.values()))
         if error is None:
-            self._took(partitions)
+            self._took(partitions, {tp: one.commitment for tp, one in sent.items()})
         elif self._refusals.in_part(error, partitions):
             self._due = 0.0
         else:
@@ -152,10 +200,10 @@ class Commits:
         self._under_way.clear()
         self._due = 0.0
 
-    def _send(self, consumer: Consumer, offsets: list[KafkaPartition]) -> None:
-        for request in self._refusals.requests(offsets):
-            tps = tps_of(request)
-            self._under_way.update(dict.fromkeys(tps, monotonic()))
+    def _send(self, consumer: Consumer, wanted: Mapping[TopicPartition, Commitment]) -> None:
+        for request in self._requests(wanted):
+            tps, now = tps_of(request), monotonic()
+            self._under_way.update({tp: Sent(now, wanted[tp]) for tp in tps})
             try:
                 consumer.commit(offsets=request, asynchronous=True)
             except KafkaException as error:
@@ -182,20 +230,28 @@ class Commits:
             if position.error is None and position.offset >= self._fetching.next_offset.get(tp, 0):
                 self._table.settled(tp, position.offset)
 
-    def _outstanding(self, partitions: Iterable[Partition]) -> list[KafkaPartition]:
-        wanted = [(p.tp, self._offset_to_commit(p)) for p in partitions]
-        return [
-            KafkaPartition(tp.topic, tp.partition, offset, metadata=self._origins.metadata(tp))
-            for tp, offset in wanted
-            if offset is not None
-        ]
+    def _outstanding(self, partitions: Iterable[Partition]) -> dict[TopicPartition, Commitment]:
+        """What is to be committed now."""
+        return {p.tp: p.commitment for p in partitions if self._is_to_commit(p)}
 
-    def _offset_to_commit(self, partition: Partition) -> int | None:
+    def _is_to_commit(self, partition: Partition) -> bool:
         offsets = partition.offsets
-        offset = offsets.to_commit()
-        return offsets.committed if offset is None and self._refusals.is_forbidden(partition.tp) else offset
+        if offsets.to_commit() is not None:
+            return True
+        return self._refusals.is_forbidden(partition.tp) and offsets.committed == offsets.resume_at
 
-    def _took(self, answers: Iterable[KafkaPartition]) -> None:
+    def _requests(self, wanted: Mapping[TopicPartition, Commitment]) -> list[list[KafkaPartition]]:
+        offsets = [
+            KafkaPartition(
+                *tp,
+                commitment.offset,
+                metadata=commit_metadata.encode(self._origins.get(tp), commitment.places),
+            )
+            for tp, commitment in wanted.items()
+        ]
+        return self._refusals.requests(offsets)
+
+    def _took(self, answers: Iterable[KafkaPartition], sent: Mapping[TopicPartition, Commitment]) -> None:
         for answer in answers:
             if answer.error is not None:
                 self._measure.commit_failures[kind_of(answer.error)] += 1
@@ -203,4 +259,7 @@ class Commits:
                 continue
             tp = TopicPartition(answer.topic, answer.partition)
             self._refusals.took(tp)
-            self._table.committed(tp, answer.offset, monotonic())
+            commitment = sent.get(tp)
+            if commitment is not None:  # else it was abandoned, and is committed again
+                self._table.committed(tp, commitment, monotonic())
+                self._states_kept.committed(tp, commitment)

@@ -29,10 +29,13 @@ class History:
         self._origins[tp] = origin
         self._left.pop(tp, None)
 
-    def forget(self, tp: TopicPartition, committed: int | None) -> None:
-        """The partition is no longer assigned to us, and this was its committed offset."""
-        if committed is not None:
-            self._left[tp] = Commit(committed, self._origins.get(tp))
+    def forget(self, tp: TopicPartition, partition: Partition | None) -> None:
+        """The partition is no longer assigned to us, and this was what we knew of it."""
+        committed = None if partition is None else partition.offsets.committed
+        if partition is not None and committed is not None:
+            commitment = partition.commitment  # of now: what is committed has it only if the offset is the same
+            places = commitment.places if commitment.offset == committed else ()
+            self._left[tp] = Commit(committed, self._origins.get(tp), places)
         self._origins.forget(tp)
 
     def is_anew(self, tp: TopicPartition) -> bool:

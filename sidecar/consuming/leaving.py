@@ -8,6 +8,7 @@ from contextlib import suppress
 from time import monotonic
 
 from sidecar.consuming.clients import Clients
+from sidecar.consuming.commits import DRAIN_COMMIT_INTERVAL_S
 from sidecar.consuming.housekeeping import Housekeeping
 from sidecar.consuming.lambda_state import LambdaState
 from sidecar.consuming.letter_reader import LetterReader
@@ -53,6 +54,7 @@ class Leaving:
         self._table.revoke_all(RevokeReason.SHUTDOWN, seconds, monotonic())
         client.back_pressure.pause(tps)
         self._housekeeping.enough = False  # `adjust` is not called any more
+        state.commits.sooner(DRAIN_COMMIT_INTERVAL_S)
         while self._table.held():
             self._letters.read_all()
             self._table.tick(monotonic())
@@ -62,8 +64,9 @@ class Leaving:
             # that no position after them is committed.
             state.sender.changed.clear()  # nothing is sent any more; while something may be, `fetch` does not wait
             fetch()
+            state.commits.work(client.consumer, monotonic())  # a lambda may wait for it before it closes
         tps = [*self._table.partitions]
-        state.commits.finish(client.consumer, tps, FINISH_TIMEOUT_S)
+        state.commits.finish(client.consumer, tps, FINISH_TIMEOUT_S, self._letters.read_all)
         self._rebalances.forget(tps)
         self._table.forget(tps)
         client.close()

@@ -3,12 +3,14 @@
 Owned by the consumer thread. The callbacks run inside calls of the client.
 """
 
+import math
 from time import monotonic
 
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from sidecar.config.kafka_properties import rebalance_protocol
 from sidecar.consuming.clients import Clients
+from sidecar.consuming.commits import DRAIN_COMMIT_INTERVAL_S
 from sidecar.consuming.lambda_state import LambdaState
 from sidecar.consuming.letter_reader import LetterReader
 from sidecar.partitions.vocabulary import RebalanceKind, RevokeReason, TopicPartition, short
@@ -109,23 +111,43 @@ class Rebalances:
         self._table.revoke(tps, reason, seconds, monotonic(), may_return=may_return)
         self._letters.in_callback = True
         self._drain(tps)
+        self._state.commits.release(self._clients.now.consumer, tps, self._state.config.rebalance_drain, self._read)
         self._letters.in_callback = False
-        self._state.commits.now(self._clients.now.consumer, tps)
         self.forget(tps)
         self._table.forget(tps)
 
     def _drain(self, tps: list[TopicPartition]) -> None:
-        """Wait until no lambda holds any of these partitions; the table's deadlines bound the wait."""
+        """Wait until no lambda holds any of these partitions; the table's deadlines bound the wait.
+
+        A lambda may wait for its checkpoint to be committed before it closes. So new checkpoints are committed
+        meanwhile: synchronously, since no other answer arrives inside a callback. If Kafka refuses, that is not tried
+        again before the end of the drain: it would take the drain's time.
+        """
+        commits = self._state.commits
+        next_commit = monotonic() + DRAIN_COMMIT_INTERVAL_S
         while True:
             self._letters.carry_out()
             self._state.outbox.flush()
             if not self._table.held(tps):
                 return
             due = self._table.next_due(monotonic())
-            letter = self._state.mailbox.take(max(0.0, due - monotonic()) if due is not None else DRAIN_WAIT_S)
-            if letter is not None:
-                self._letters.read(letter)
-            self._table.tick(monotonic())
+            until = monotonic() + DRAIN_WAIT_S if due is None else min(due, max(next_commit, monotonic()))
+            self._read(max(0.0, until - monotonic()))
+            now = monotonic()
+            self._table.tick(now)
+            if now >= next_commit:
+                next_commit = now + DRAIN_COMMIT_INTERVAL_S
+                if commits.waits(tps):
+                    commits.now(self._clients.now.consumer, tps)
+                    next_commit = math.inf if commits.waits(tps) else next_commit
+
+    def _read(self, seconds: float) -> None:
+        """Read a letter, waiting at most so many seconds for it."""
+        letter = self._state.mailbox.take(seconds)
+        if letter is not None:
+            self._letters.read(letter)
+            self._letters.carry_out()
+            self._state.outbox.flush()
 
     def _note(self, kind: RebalanceKind, partitions: int, reason: str = "") -> None:
         self._state.rebalances.note(kind, partitions, monotonic(), reason)
@@ -135,6 +157,7 @@ class Rebalances:
         state = self._state
         self._clients.now.resolving.forget(tps)
         state.refusals.forget(tps)
+        state.commits.withdraw(tps)
         for tp in tps:
             state.fetching.forget(tp)
             self._clients.now.ends.forget(tp)

@@ -14,7 +14,7 @@ A new resume offset is committed before the first record is sent (`PartitionTabl
 process died, the next start could choose another one.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -22,6 +22,7 @@ from time import monotonic
 from confluent_kafka import KafkaError
 from structlog.typing import FilteringBoundLogger
 
+from sidecar.cluster.commit_metadata import places_of
 from sidecar.cluster.inquiries import Inquiries
 from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.history import History
@@ -32,7 +33,7 @@ from sidecar.consuming.subscription import Subscription
 from sidecar.mail.facts import Commit, Edges, TopicFacts
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import State, TopicPartition, short
+from sidecar.partitions.vocabulary import Place, State, TopicPartition, short
 
 RETRY_AFTER_S = 0.5
 """Seconds until a question is asked again, if the answer is missing or not sufficient."""
@@ -86,7 +87,7 @@ class Resolving:
         """These partitions are no longer assigned to us."""
         for tp in tps:
             partition = self._table.partitions.get(tp)
-            self._history.forget(tp, None if partition is None else partition.offsets.committed)
+            self._history.forget(tp, partition)
             self._unresolved.discard(tp)
             self._gone.discard(tp)
             self._positions.forget(tp)
@@ -159,12 +160,13 @@ class Resolving:
                 fact = self._subscription.facts(tp.topic)  # not answered: take the last answer about the topics
             start = self._history.start(partition, commits, fact)
             match start:
-                case Known(offset, origin):
+                case Known(offset, origin, places):
                     # The client reads from this offset already, and some records may be buffered.
                     self._history.resolved(tp, origin)
                     self._unresolved.discard(tp)
                     if partition.state is State.RESOLVING:
-                        self._table.resolved(tp, offset, now, committed=True)
+                        (place,) = self._places(tp, offset, places)
+                        self._table.resolved(tp, offset, now, committed=True, state=place.state)
                         # The partition may still be paused in the client, from an earlier assignment that our own
                         # state has forgotten. So treat it like one that was moved.
                         self._positions.begin(tp)
@@ -179,6 +181,19 @@ class Resolving:
             self._inquiries.edges([*reasons], partial(self._apply_edges, asking, partitions, reasons))
         elif not self._unresolved:
             self._last_logged = ""
+
+    def _places(self, tp: TopicPartition, offset: int, places: Sequence[Place]) -> tuple[Place, ...]:
+        """Where the lanes go on; say so if that is not where the last commit had them."""
+        if places and len(places) != 1:
+            self._log.warning(
+                "the partition was committed with another number of lanes: all go on from the lowest, without states",
+                topic=tp.topic,
+                partition=tp.partition,
+                offset=offset,
+                lanes=1,
+                committed_lanes=len(places),
+            )
+        return places_of(offset, places, 1)
 
     def _wait(self, tps: Iterable[TopicPartition], why: str) -> None:
         """These partitions cannot be resolved yet; the questions are asked again later."""
@@ -231,9 +246,10 @@ class Resolving:
                 self._history.resolved(tp, origin)
                 begin = edges.earliest if at == "earliest" else edges.latest
                 return begin, partial(self._table.resolved, tp, begin, monotonic(), committed=False)
-            case Lost(offset, origin, why):
+            case Lost(offset, origin, why, state_bytes):
                 self._history.resolved(tp, origin)
                 text = f"{why}; the group's offset was {offset}, the log has {edges.earliest} to {edges.latest}"
+                text += f"; the lambda's state of {state_bytes} bytes is dropped" if state_bytes else ""
                 return self._losses.lost(tp, offset, offset, edges, text)
             case Gone():
                 wanted = self._fetching.next_offset.get(tp, resume_at)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sidecar.mail.facts import Commit, Origin, TopicFacts
-from sidecar.partitions.vocabulary import TopicPartition
+from sidecar.partitions.vocabulary import Place, TopicPartition
 
 Edge = Literal["earliest", "latest"]
 
@@ -24,6 +24,8 @@ class Known:
 
     offset: int
     origin: Origin
+    places: tuple[Place, ...] = ()
+    """Where each lane goes on; empty: not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Lost:
     origin: Origin
     why: str
     """The beginning of a sentence that says why it is void."""
+    state_bytes: int = 0
+    """How much state was committed with it, which is void as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +101,8 @@ def start_of(  # noqa: PLR0911 - one return a case
         before = _another_topic(commit, left, facts)
         if before:
             why = f"the topic was deleted and made anew: its id was {before} and is {facts.id} now"
-            return Lost(commit.offset, origin, why)
-        return Known(commit.offset, origin)
+            return Lost(commit.offset, origin, why, sum(len(place.state) for place in commit.places))
+        return Known(commit.offset, origin, _places(commit, left))
     if left is not None:
         # Kafka forgets a group's offsets together with the topic.
         return Lost(left.offset, origin, "the group's committed offset is gone, as when the topic is deleted")
@@ -106,6 +110,17 @@ def start_of(  # noqa: PLR0911 - one return a case
         why = "the topic appeared later" if origin.partitions_at_start == 0 else "the partition was added later"
         return Begin("earliest", origin, f"no committed offset, and {why}: starting at the earliest")
     return Begin(start, origin, f"no committed offset: starting at the {start}")
+
+
+def _places(commit: Commit, left: Commit | None) -> tuple[Place, ...]:
+    """Where the lanes go on.
+
+    If the broker keeps no metadata, we may know it ourselves: from when the partition was ours before, if the offset
+    is still the one that we committed then.
+    """
+    if commit.origin is None and left is not None and left.offset == commit.offset:
+        return left.places
+    return commit.places
 
 
 def _another_topic(commit: Commit, left: Commit | None, facts: TopicFacts) -> str:

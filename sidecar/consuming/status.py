@@ -30,6 +30,9 @@ def lambda_status(state: LambdaState, ends: Ends, now: float, *, joined: bool) -
         last_rebalance=rebalances.last,
         rebalances=dict(rebalances.counts),
         topic_sizes=state.subscription.sizes(),
+        exactly_once=state.config.exactly_once,
+        transactions_committed=0 if state.transacted is None else state.transacted.committed_count,
+        transactions_aborted=0 if state.transacted is None else state.transacted.aborted_count,
         delays=table.counts.delays.now,
         thread=state.measure.now,
     )
@@ -71,4 +74,7 @@ def _partition(state: LambdaState, p: Partition, end: int | None, now: float) ->
         handled_at=offsets.handled_at,
         progress_at=None if holding is None else holding.last_progress_at,
         next_retry=p.due if p.state is State.BACKING_OFF else None,
+        progress="" if holding is None else holding.progress_text,
+        overdue_at=p.overdue_at,
+        state_bytes=len(offsets.state),
     )

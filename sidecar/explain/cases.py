@@ -124,7 +124,8 @@ def _failing(case: Case) -> Verdict:
         urgency = Urgency.ACT
     else:
         urgency = Urgency.LOOK if attempt >= FAILS_AGAIN_FROM else Urgency.PASSES
-    return Verdict(Cause.BACKING_OFF, urgency, _alike(case.partition.reason))
+    missed = case.partition.last_error.kind == pb.FAILURE_KIND_DEADLINE
+    return Verdict(Cause.DEADLINE if missed else Cause.BACKING_OFF, urgency, _alike(case.partition.reason))
 
 
 def _again(case: Case) -> Verdict | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sidecar.explain.cases import SLOW_AFTER_MS, Case
-from sidecar.explain.words import Clock, many, partitions, span
+from sidecar.explain.words import Clock, many, partitions, quoted, span
 
 
 class Told(NamedTuple):
@@ -95,3 +95,17 @@ def silent(case: Case) -> str:
         return ""
     silence = case.clock.passed(process.last_seen_ms)
     return f"The process was last heard of {span(silence)} ago." if silence >= SLOW_AFTER_MS else ""
+
+
+def says(case: Case) -> str:
+    """What its lambda last said of its progress."""
+    return f"It last said: {quoted(case.partition.progress)}." if case.partition.progress else ""
+
+
+def overdue(case: Case) -> str:
+    """When the sidecar ends the lambda, if it has a deadline."""
+    one = case.partition
+    if not one.HasField("overdue_at_ms"):
+        return ""
+    soon = span(max(0, one.overdue_at_ms - case.clock.now_ms))
+    return f"The sidecar ends this lambda in {soon}, unless it checkpoints or reports progress."

@@ -32,6 +32,7 @@ _TELLERS: dict[Cause, Callable[[Group], Told]] = {
     Cause.WINDOW_FULL: stops.window_full,
     Cause.HANDLER_BLOCKS: stops.handler_blocks,
     Cause.NO_CHECKPOINT: stops.no_checkpoint,
+    Cause.DEADLINE: stops.deadline,
     Cause.BACKING_OFF: stops.backing_off,
     Cause.PAUSED_BY_OPERATOR: stops.paused_by_operator,
     Cause.PAUSED_BY_LAMBDA: stops.paused_by_lambda,

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from sdk_python.protocol import admin_pb2 as pb
 from sidecar.explain.cases import FAILS_AGAIN_FROM
-from sidecar.explain.group import Group, Told, capital, handled, no_checkpoint_since, process_of, silent
+from sidecar.explain.group import (
+    Group,
+    Told,
+    capital,
+    handled,
+    no_checkpoint_since,
+    overdue,
+    process_of,
+    says,
+    silent,
+)
 from sidecar.explain.words import many, quoted, span
 
 
@@ -20,8 +30,10 @@ def window_full(group: Group) -> Told:
             "" if group.is_one else f"The first of them is {first.place} ({counted}).",
             no_checkpoint_since(first),
             handled(first),
+            says(first),
             silent(first),
             group.ahead,
+            overdue(first),
             f"Look at its log; `{pause}` stops it.",
         ],
         (pause,),
@@ -40,7 +52,9 @@ def handler_blocks(group: Group) -> Told:
             f"{capital(has)}{sent}.",
             no_checkpoint_since(first, "It"),
             handled(first),
+            says(first),
             silent(first),
+            overdue(first),
             f"It waits for something, or one message takes that long: look at its log; `{pause}` stops it.",
         ],
         (pause,),
@@ -55,7 +69,9 @@ def no_checkpoint(group: Group) -> Told:
             group.which,
             no_checkpoint_since(first),
             f"All that it got is handled, up to offset {group.partition.handled:,}.",
+            says(first),
             "After a restart all of it is handled again.",
+            overdue(first),
             "Does its lambda still wait for something that it saves, or does it never call checkpoint?",
         ]
     )
@@ -142,23 +158,36 @@ def dead_letter_waits(group: Group) -> Told:
 
 
 def backing_off(group: Group) -> Told:
+    pause = group.command("pause")
+    log = f"The log has the error with its stack; `{pause}` stops it until the cause is mended."
+    return Told([*_failing(group), log], (pause,))
+
+
+def deadline(group: Group) -> Told:
+    return Told(
+        [
+            *_failing(group),
+            "Its handler hangs, or one message takes longer than the lambda's `deadline`.",
+            "Let it report its progress (`context.progress`), or raise the deadline.",
+        ]
+    )
+
+
+def _failing(group: Group) -> list[str]:
+    """What is said of everything that fails and is tried again."""
     one = group.partition
     failure = one.reason or (one.last_error.text if one.HasField("last_error") else "")
     retry = one.next_retry_at_ms
-    soon = f"It is tried again in {span(retry - group.clock.now_ms)}." if retry else "It is tried again by itself."
-    pause = group.command("pause")
     often = "again and again" if one.attempt >= FAILS_AGAIN_FROM else "and is tried again"
     last = f", last at {group.clock.at(one.last_error.at_ms)}" if one.last_error.at_ms else ""
-    told = [
+    return [
         f"{group.name} {group['fails|fail']} {often}{last}.",
         group.which,
         f"Attempt {one.attempt - 1:,} ended with: {quoted(failure)}." if failure else "",
         f"Nothing after offset {one.checkpoint:,} is processed yet." if one.HasField("checkpoint") else "",
         group.ahead,
-        soon,
-        f"The log has the error with its stack; `{pause}` stops it until the cause is mended.",
+        f"It is tried again in {span(retry - group.clock.now_ms)}." if retry else "It is tried again by itself.",
     ]
-    return Told(told, (pause,))
 
 
 def paused_by_operator(group: Group) -> Told:

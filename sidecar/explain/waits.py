@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sidecar.explain.group import Group, Told, capital, process_of
+from sidecar.explain.group import Group, Told, capital, process_of, says
 from sidecar.explain.lambda_causes import who_starts
 from sidecar.explain.words import many, quoted
 
@@ -88,7 +88,9 @@ def _is(count: int, one: str = "is", several: str = "are") -> str:
 def behind(group: Group) -> Told:
     rate = sum(case.partition.done_per_second for case in group.cases)
     fast = f": {rate:,.0f} messages a second are processed" if rate >= 1 else ""
-    return Told([f"{group.name} {group['moves|move']}{fast}.", group.ahead])
+    return Told(
+        [f"{group.name} {group['moves|move']}{fast}.", says(group.first) if group.is_one else "", group.ahead]
+    )
 
 
 def nothing_to_do(group: Group) -> Told:

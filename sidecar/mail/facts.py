@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaError
 
+from sidecar.partitions.vocabulary import Place
+
 NO_LEADER = -1
 
 
@@ -27,6 +29,8 @@ class Commit:
     """The next offset to process."""
     origin: Origin | None
     """None: another tool made the commit, or the broker keeps no metadata."""
+    places: tuple[Place, ...] = ()
+    """Where each lane goes on, with its state; one without lanes. Empty: not said."""
 
 
 @dataclass(frozen=True, slots=True)

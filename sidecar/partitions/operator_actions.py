@@ -87,6 +87,7 @@ class OperatorActions:
             self._moves.fence(partition, RevokeReason.SEEK, now, rewind=False)
         self._moves.forget_wait(partition)
         self._moves.report("info", "partition moved by an operator", partition, offset=offset, before=before)
+        self._moves.drop_state(partition, offset)
         partition.move_to(offset, committed=False)
         # Until the client is moved, its position does not count; records fetched from the old position are void.
         partition.offsets.rewind_pending = True

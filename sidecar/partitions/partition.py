@@ -15,6 +15,7 @@ from sidecar.partitions.vocabulary import (
     Lease,
     Limits,
     Pausing,
+    Place,
     Progress,
     State,
     StreamId,
@@ -33,6 +34,7 @@ class AfterDrain(Enum):
     HALT = auto()  # the next record cannot be delivered, or cannot be written as a dead letter
     PAUSE = auto()  # an operator paused it
     WAIT = auto()  # another process of this sidecar gets it
+    FAIL = auto()  # its lambda missed its deadline: it is tried again as after another failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,13 @@ class Ordered:
     reason: str
     failing_offset: int | None
     skip: frozenset[int]
+    wherever: bool = False
+    """A halt at whatever offset it starts from: too many aborts."""
+
+    @classmethod
+    def halting(cls, reason: str) -> "Ordered":
+        """It halts as soon as its resume offset is known."""
+        return cls(-1, False, True, reason, None, frozenset(), wherever=True)
 
     @classmethod
     def of(cls, partition: "Partition") -> "Ordered | None":
@@ -86,10 +95,39 @@ class Offsets:
     """The last offset whose handler returned, under the present or the last lease."""
     handled_at: float | None = None
     """When ``handled`` last moved, in seconds of the monotonic clock."""
+    state: bytes = b""
+    """What the lambda gave with ``checkpoint``, or with the last one before it that had a state. It goes wherever
+    ``resume_at`` goes, also past the markers of transactions."""
+    durable: int | None = None
+    """The last checkpoint that Kafka is known to have."""
+
+    @property
+    def place(self) -> Place:
+        """What is to be committed, and what the next lambda gets."""
+        return Place(self.resume_at, self.state)
 
     def to_commit(self) -> int | None:
         """The offset to commit; None: the committed offset is up to date."""
         return self.resume_at if self.uncommitted and self.resume_at != self.committed else None
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """What one commit has of a partition, all taken at the same moment.
+
+    The answer comes later: by then the partition may be further, or may have been moved.
+    """
+
+    places: tuple[Place, ...]
+    """One for each lane; one without lanes."""
+    of: Offsets
+    checkpoint: int | None
+    """The last checkpoint that it has."""
+
+    @property
+    def offset(self) -> int:
+        """The offset to commit: the next one to process."""
+        return min(place.offset for place in self.places)
 
 
 @dataclass(slots=True)
@@ -128,8 +166,10 @@ class Holding:
     since: float
     """When the lease began."""
     last_progress_at: float
-    """The time of the last progress, or when the first record became outstanding, if that was later; before both, the
-    lease's beginning."""
+    """When its lambda last made a checkpoint that changed something, or said that it makes progress; or when records
+    began to be outstanding, or its pause ended, if that was later. Before all of these: when the lease began."""
+    progress_text: str = ""
+    """What the lambda last said of its progress."""
     in_flight: int = 0
     """Frames that were handed to the stream and are not written yet."""
     running_since: float | None = None
@@ -223,6 +263,12 @@ class Partition:
     skipped: int = 0
     """Records that its lambdas skipped without handling them, since the partition was assigned to us."""
     last_failure: LastFailure | None = None
+    transacting: bool = False
+    """With exactly-once: a transaction with its place is under way."""
+    aborted: bool = False
+    """A transaction of it was aborted, and Kafka is asked for its place. Its failures are still counted."""
+    not_before: float = 0.0
+    """After that: when its lambda may start, in seconds of the monotonic clock."""
     sent: Meter = field(default_factory=Meter)
     """Records that were sent to its lambdas."""
     done: Meter = field(default_factory=Meter)
@@ -249,10 +295,11 @@ class Partition:
         assert self.holding is not None
         return self.holding
 
-    def move_to(self, offset: int, *, committed: bool) -> None:
+    def move_to(self, offset: int, *, committed: bool, state: bytes = b"") -> None:
         """Set a new resume offset: ``committed`` says whether Kafka has it; otherwise it must be committed.
 
-        No stream may hold the partition. Failures, skips and dead letters of before are forgotten.
+        No stream may hold the partition. ``state`` belongs to the new offset. Failures, skips and dead letters of
+        before are forgotten.
         """
         assert self.holding is None
         self.offsets = Offsets(
@@ -261,10 +308,21 @@ class Partition:
             uncommitted=not committed,
             handled=self.offsets.handled,
             handled_at=self.offsets.handled_at,
+            state=state,
         )
         self.trouble = Trouble()
         self.skip.clear()
         self.dead.clear()
+
+    def void(self) -> None:
+        """What was checkpointed since the last commit is void, and nothing of it may be committed."""
+        offsets = self.offsets
+        self.offsets = Offsets(
+            committed=offsets.committed,
+            rewind_pending=True,
+            handled=offsets.handled,
+            handled_at=offsets.handled_at,
+        )
 
     def enter(self, state: State, now: float) -> None:
         """The state changes; a state that goes on keeps its time."""
@@ -323,13 +381,16 @@ class Partition:
 
     def progress(self, progress: Progress, now: float) -> CheckpointOutcome:
         """Apply a checkpoint of the living lease."""
+        if progress.state is not None and len(progress.state) > self.limits.max_state_bytes:
+            return CheckpointOutcome.STATE_TOO_LARGE
         holding = self.held
         outstanding, records = holding.window.outstanding, holding.window.records
+        checkpoint = self.offsets.checkpoint
         if progress.handled is not None and progress.handled != self.offsets.handled:
             self.offsets.handled, self.offsets.handled_at = progress.handled, now
         outcome = self._progress(progress, holding, now)
         self.done.add(records - holding.window.records, now)
-        if holding.window.outstanding < outstanding:
+        if holding.window.outstanding < outstanding or self.offsets.checkpoint != checkpoint:
             holding.last_progress_at = now
         return outcome
 
@@ -351,7 +412,10 @@ class Partition:
         offsets.resume_at = offset + 1
         offsets.checkpoint = offset
         offsets.uncommitted = True
-        self.trouble.recovered()
+        if progress.state is not None:
+            offsets.state = progress.state
+        if not self.limits.exactly_once:
+            self.trouble.recovered()
         self._passed(offsets.resume_at)
         return accepted
 
@@ -400,6 +464,14 @@ class Partition:
         return begins
 
     @property
+    def overdue_at(self) -> float | None:
+        """When its lambda is ended, unless there is progress; None: never, as things are."""
+        holding, deadline = self.holding, self.limits.deadline
+        if deadline is None or holding is None or self.state is not State.RUNNING or not holding.window.outstanding:
+            return None
+        return holding.last_progress_at + deadline
+
+    @property
     def caught_up(self) -> bool:
         """All delivered records are processed, and no record has to be fetched again."""
         return (
@@ -408,6 +480,35 @@ class Partition:
             and not self.offsets.rewind_pending
             and self.trouble.failing_offset is None
         )
+
+    @property
+    def commitment(self) -> Commitment:
+        """What a commit made now has of it."""
+        return Commitment((self.offsets.place,), self.offsets, self.offsets.checkpoint)
+
+    def committed(self, commitment: Commitment) -> bool:
+        """Kafka has taken this commit. Returns whether it is a commit of the partition as it is now.
+
+        It is none if the partition was moved, or released and assigned again, while the commit was under way. Then
+        the new resume offset is still to be committed, even if the number is the same: the state and the topic may be
+        others.
+        """
+        offsets = self.offsets
+        if commitment.of is not offsets:
+            return False
+        if offsets.committed is None or commitment.offset > offsets.committed:
+            offsets.committed = commitment.offset
+            if self.limits.exactly_once:
+                self.trouble.recovered()
+        return True
+
+    def became_durable(self, commitment: Commitment) -> int | None:
+        """The last checkpoint of this commit, which Kafka has taken; None: it was known to be in Kafka."""
+        offsets, checkpoint = self.offsets, commitment.checkpoint
+        if checkpoint is None or (offsets.durable is not None and checkpoint <= offsets.durable):
+            return None
+        offsets.durable = checkpoint
+        return checkpoint
 
     def settle(self, position: int) -> None:
         """Move the resume offset to the client's ``position``, if the partition is caught up and nothing is buffered.

@@ -58,7 +58,7 @@ class StreamEvents:
             self._processes.leaves(known.process_id, now)
         if partition is not None:
             if last is not None:
-                self._moves.progress(partition, last, now)
+                self._moves.last_progress(partition, last, now)
             declined = reason is ClosedReason.DECLINED and partition.state is State.STARTING
             unasked = reason is ClosedReason.REVOKED and partition.state is not State.DRAINING
             if (declined or unasked) and known is not None:
@@ -107,10 +107,10 @@ class StreamEvents:
             self._moves.counts.reports += 1
             self._moves.report("warning", "lambda reported an error", partition, **fields)
             if last is not None:
-                self._moves.progress(partition, last, now)
+                self._moves.last_progress(partition, last, now)
             return ErrorOutcome.REPORTED, 0.0
-        if last is not None and (failure.offset is None or last.offset is None or last.offset < failure.offset):
-            self._moves.progress(partition, last, now)
+        if last is not None and failure.admits(last):
+            self._moves.last_progress(partition, last, now)
         reason = f"{failure.code or failure.type or 'error'}: {failure.message}"
         stream = self._moves.stream_of(partition)
         creating = partition.state is State.STARTING
@@ -126,6 +126,13 @@ class StreamEvents:
             kind = FailureKind.CREATE if creating else FailureKind.FAILED
             outcome, seconds = self._moves.released(partition, now, reason, kind, failure=failure)
         return outcome, seconds
+
+    def says(self, stream: StreamId, text: str, now: float) -> None:
+        """The lambda of the stream's partition makes progress, and says which."""
+        partition = self._moves.partition_of(stream)
+        if partition is not None:
+            partition.held.last_progress_at = now
+            partition.held.progress_text = text
 
     def pause(self, stream: StreamId, pausing: Pausing, now: float) -> None:
         """The lambda of the stream's partition asks for a pause."""

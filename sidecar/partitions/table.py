@@ -12,16 +12,19 @@ lambda's consumer thread) carries them out. Invariants, checked by the model tes
 - At most one partition at a time moves to another process for balance (``Balance``).
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from sidecar.partitions.operator_actions import OperatorActions
-from sidecar.partitions.partition import AfterDrain, Ordered, Partition
+from sidecar.partitions.partition import AfterDrain, Commitment, Ordered, Partition
 from sidecar.partitions.record_events import RecordEvents
 from sidecar.partitions.stream_events import StreamEvents
 from sidecar.partitions.transitions import Transitions
 from sidecar.partitions.vocabulary import (
     Command,
+    Committed,
     FailureKind,
+    Hung,
     Lane,
     Lease,
     Limits,
@@ -31,8 +34,8 @@ from sidecar.partitions.vocabulary import (
     TopicPartition,
 )
 
-STALL_CHECK_INTERVAL_S = 1.0
-"""Seconds between checks for stalled partitions."""
+PROGRESS_CHECK_INTERVAL_S = 1.0
+"""Seconds between checks for lambdas that make no progress."""
 
 
 class PartitionTable:
@@ -51,7 +54,7 @@ class PartitionTable:
         self.balance = moves.balance
         self.counts = moves.counts
         self.commands = moves.commands
-        self._next_stall_check = 0.0
+        self._next_progress_check = 0.0
 
     def take_commands(self) -> list[Command]:
         """Return the commands in their order, and forget them."""
@@ -86,25 +89,61 @@ class PartitionTable:
         if partition.state is State.RESOLVING:
             partition.trouble.reason = reason
 
-    def resolved(self, tp: TopicPartition, offset: int, now: float, *, committed: bool) -> None:
+    def resolved(self, tp: TopicPartition, offset: int, now: float, *, committed: bool, state: bytes = b"") -> None:
         """The resume offset is ``offset``: the group's committed offset, or the one that the config chose.
+
+        ``state`` was committed with it.
 
         An offset that is not ``committed`` yet must be committed before a lambda gets the first record (`committed`).
         Otherwise, if the sidecar were killed in between, the next start would choose again, maybe another offset.
         """
         partition = self.partitions[tp]
-        partition.move_to(offset, committed=committed)
+        trouble = partition.trouble
+        partition.move_to(offset, committed=committed, state=state)
+        if partition.aborted:
+            # The client has read further. What failed since the last commit has not succeeded meanwhile.
+            partition.aborted, partition.trouble = False, trouble
+            partition.offsets.rewind_pending = True
+            self.commands.append(Rewind(tp, offset))
         if committed:
             self._moves.begin(partition, now)
 
-    def committed(self, tp: TopicPartition, offset: int, now: float) -> None:
-        """Kafka has taken ``offset`` as the partition's committed offset."""
+    def committed(self, tp: TopicPartition, commitment: Commitment, now: float) -> None:
+        """Kafka has taken this commit of the partition."""
         partition = self.partitions.get(tp)
-        if partition is None:
+        if partition is None or not partition.committed(commitment):
             return
-        partition.offsets.committed = offset
-        if partition.state is State.RESOLVING and offset == partition.offsets.resume_at:
+        if partition.state is State.RESOLVING and commitment.offset == partition.offsets.resume_at:
             self._moves.begin(partition, now)
+        durable = partition.became_durable(commitment)
+        if durable is not None and partition.holding is not None:
+            self.commands.append(Committed(partition.holding.stream, durable))
+
+    def transacting(self, tps: Container[TopicPartition]) -> None:
+        """Transactions with the places of these partitions are under way, and none of others (exactly-once)."""
+        for tp, partition in self.partitions.items():
+            partition.transacting = tp in tps
+
+    def aborted(
+        self,
+        tp: TopicPartition,
+        reason: str,
+        now: float,
+        *,
+        culprit: bool,
+        unwritten: Mapping[Lane, Iterable[int]] = MappingProxyType({}),
+    ) -> bool:
+        """The transaction with the partition's last checkpoints was aborted (exactly-once).
+
+        Whoever holds it has seen what is not there, so its lease ends at once; the next lambda starts from what Kafka
+        says. ``culprit``: a record of it was refused, so its next lambda starts after a back-off. Others start at
+        once the first time. ``unwritten``: the offsets of dead letters that have waited for the transaction: their
+        records come again. Returns whether its resume offset has to be resolved again; not if it is being released.
+        """
+        for lane, offsets in unwritten.items():
+            self.lanes[lane].skip.difference_update(offsets)
+        partition = self.partitions.get(tp)
+        return partition is not None and self._moves.abort(partition, reason, now, culprit=culprit)
 
     def offset_lost(self, tp: TopicPartition, offset: int, now: float, reason: str, *, halt: bool = False) -> None:
         """The resume offset is no longer in the log: go on at ``offset``; with ``halt``, when an operator resumes.
@@ -126,6 +165,7 @@ class PartitionTable:
                 partition.offsets.rewind_pending = True  # the client's position must not be committed any more
                 return  # the next owner will find the same loss
         self._moves.forget_wait(partition)
+        self._moves.drop_state(partition, offset)
         partition.move_to(offset, committed=False)
         if halt or halted:
             partition.offsets.uncommitted = (
@@ -254,9 +294,10 @@ class PartitionTable:
             self._moves.remove(stream, now)
         self._moves.match(now)
         self._moves.hand_over(now)
-        if now >= self._next_stall_check:
-            self._next_stall_check = now + STALL_CHECK_INTERVAL_S
+        if now >= self._next_progress_check:
+            self._next_progress_check = now + PROGRESS_CHECK_INTERVAL_S
             self._report_stalls(now)
+            self._end_overdue(now)
 
     def next_due(self, now: float) -> float | None:
         """The time by which ``tick`` must be called; None: nothing is due."""
@@ -280,6 +321,9 @@ class PartitionTable:
             self._moves.released(partition, now, "Ready did not come in time", FailureKind.LATE)
         else:
             self._moves.report("warning", "drain deadline passed without Closed", partition)
+            if partition.after_drain is AfterDrain.FAIL:
+                self.processes.failed(stream.process_id, now)  # others get it first
+                self.commands.append(Hung(stream.id))  # before the stream's end, while the loop knows its process
             self._moves.end(stream, "closed: did not come within the deadline of Revoked")
             partition.failed(FailureKind.LATE, "Closed did not come before the drain's deadline", None, now)
             self._moves.released(partition, now, "drain deadline", FailureKind.LATE)
@@ -297,3 +341,27 @@ class PartitionTable:
                     handled=partition.offsets.handled,
                     seconds=round(now - partition.held.last_progress_at),
                 )
+
+    def _end_overdue(self, now: float) -> None:
+        """Take the partition from lambdas that miss their deadline. They get the time of a drain to close."""
+        for partition in self.partitions.values():
+            overdue_at = partition.overdue_at
+            if overdue_at is None or now < overdue_at:
+                continue
+            holding, seconds = partition.held, self.limits.deadline
+            why = f"neither a checkpoint nor progress for {seconds:g} s (`deadline`)"
+            self._moves.report(
+                "warning",
+                "lambda misses its deadline: it is ended, and counts as failed",
+                partition,
+                reason=why,
+                outstanding=holding.window.outstanding,
+                checkpoint=partition.offsets.checkpoint,
+                handled=partition.offsets.handled,
+                progress=holding.progress_text,
+            )
+            partition.failed(FailureKind.DEADLINE, why, None, now)
+            self.balance.ended(partition, now)
+            partition.trouble.reason = why
+            drain = self.limits.hand_over_drain
+            self._moves.drain(partition, RevokeReason.DEADLINE, AfterDrain.FAIL, drain, now)

@@ -91,19 +91,32 @@ class Transitions:
         """Its resume offset is committed: wait for a lambda, or halt or pause again if that was ordered before."""
         order, partition.ordered = partition.ordered, None
         if order is None:
-            partition.trouble.reason = ""
-            self.wait(partition, now)
+            self._start(partition, now)
             return
         same_offset = order.resume_at == partition.offsets.resume_at
         partition.skip = {offset for offset in order.skip if offset >= partition.offsets.resume_at}
         if order.is_paused:
             partition.trouble.reason = order.reason
             self.pause_for_operator(partition, now)
-        elif order.is_halted and same_offset:
+        elif order.is_halted and (same_offset or order.wherever):
             self.halt(partition, order.reason, order.failing_offset, now)
+            if order.wherever:
+                self.exit_or_halt(partition, order.reason)
+        else:
+            self._start(partition, now)
+
+    def _start(self, partition: Partition, now: float) -> None:
+        """Wait for a lambda, after an abort maybe only when the back-off is over."""
+        if partition.not_before > now:
+            self._back_off(partition, partition.not_before, now)
         else:
             partition.trouble.reason = ""
             self.wait(partition, now)
+
+    def _back_off(self, partition: Partition, until: float, now: float) -> None:
+        partition.enter(State.BACKING_OFF, now)
+        partition.due = until
+        self.timed[partition.lane] = partition
 
     def report_end(self, tp: TopicPartition, order: Ordered) -> None:
         """The partition is no longer assigned to us, so an operator's pause of it ends."""
@@ -135,8 +148,8 @@ class Transitions:
             self.timed[lane] = partition
             self.leases[lease] = partition
             self.processes.give(stream, lane)
-            start, attempt = partition.offsets.resume_at, partition.trouble.attempt
-            self.commands.append(Assign(stream.id, lease, lane, start, attempt))
+            (start, state), attempt = partition.offsets.place, partition.trouble.attempt
+            self.commands.append(Assign(stream.id, lease, lane, start, attempt, state))
 
     def hand_over(self, now: float) -> None:
         """Give a process that joined later its share, one partition at a time."""
@@ -154,7 +167,7 @@ class Transitions:
     def progress(self, partition: Partition, progress: Progress, now: float) -> CheckpointOutcome:
         """Apply a checkpoint of the living lease."""
         outcome = partition.progress(progress, now)
-        if outcome is not CheckpointOutcome.BEYOND_DELIVERED:
+        if outcome not in (CheckpointOutcome.BEYOND_DELIVERED, CheckpointOutcome.STATE_TOO_LARGE):
             more, names = partition.skips(progress)
             self.counts.skipped += more
             if names:
@@ -162,6 +175,26 @@ class Transitions:
                 event = "documents are corrupt: their records are skipped"
                 self.report("warning", event, partition, documents=names, **counts)
         return outcome
+
+    def last_progress(self, partition: Partition, progress: Progress, now: float) -> None:
+        """Apply the checkpoint that came with Closed or Error, whose answer does not tell what became of it."""
+        outcome = self.progress(partition, progress, now)
+        if outcome is CheckpointOutcome.STATE_TOO_LARGE:
+            size, most = len(progress.state or b""), self.limits.max_state_bytes
+            event = "last checkpoint not taken: its state is too large; some records will be handled again"
+            self.report("warning", event, partition, offset=progress.offset, bytes=size, at_most=most)
+
+    def drop_state(self, partition: Partition, offset: int) -> None:
+        """The partition moves to ``offset``, to which its state does not belong."""
+        if partition.offsets.state:
+            self.report(
+                "warning",
+                "the lambda's state is dropped: it belongs to another offset",
+                partition,
+                bytes=len(partition.offsets.state),
+                state_of=partition.offsets.resume_at,
+                offset=offset,
+            )
 
     # --- a life is interrupted --------------------------------------------------------------------------------
 
@@ -195,6 +228,39 @@ class Transitions:
         self.end_lease(partition, rewind=rewind)
         self.processes.fence(stream, now + self.limits.close_timeout)
 
+    def abort(self, partition: Partition, reason: str, now: float, *, culprit: bool) -> bool:
+        """See `PartitionTable.aborted`."""
+        leaves, limits, lease = partition.leaves, self.limits, partition.lease
+        partition.ordered = Ordered.of(partition)
+        partition.failed(FailureKind.ABORTED, reason, None, now)
+        if lease is not None:
+            if partition.state is not State.DRAINING:
+                self.balance.ended(partition, now)
+            self.fence(partition, RevokeReason.ABORTED, now, rewind=False)
+        partition.void()
+        if leaves:
+            return False  # the next owner starts from what is committed
+        self.balance.gone(partition)
+        self.forget_wait(partition)
+        self.untime(partition)
+        partition.trouble.failed(now)
+        self.counts.restarts[FailureKind.ABORTED] += 1
+        seconds = 0.0
+        if culprit or partition.trouble.failures > 1:
+            seconds = delay(partition.trouble.failures, limits.backoff_first, limits.backoff_most, self._jitter)
+        too_many = limits.max_restarts is not None and partition.trouble.failures > limits.max_restarts
+        order = partition.ordered
+        if too_many and (order is None or not (order.is_paused or order.is_halted)):
+            reason = f"{limits.max_restarts} restarts did not help: {reason}"
+            partition.ordered = Ordered.halting(reason)
+        partition.aborted, partition.not_before = True, now + seconds
+        partition.enter(State.RESOLVING, now)
+        partition.trouble.reason = reason
+        waits = {"attempt": partition.trouble.attempt, "seconds": round(seconds, 3)}
+        event = "transaction aborted: the partition starts again from what is committed"
+        self.report("warning", event, partition, lease=lease, reason=reason, **waits)
+        return True
+
     def end_lease(self, partition: Partition, *, rewind: bool = True) -> None:
         assert partition.lease is not None
         del self.leases[partition.lease]
@@ -219,10 +285,13 @@ class Transitions:
         ``orderly``: nothing failed. ``immediate``: retry a first failure at once, since a single killed process is no
         reason to wait, but a process that dies repeatedly is. ``failure``: the error that the lambda reported.
         """
-        lease = partition.lease
-        if partition.state is not State.DRAINING:
+        lease, draining = partition.lease, partition.state is State.DRAINING
+        if not draining:
             self.balance.ended(partition, now)
-        if orderly or partition.state is State.DRAINING:
+        if draining and partition.after_drain is AfterDrain.FAIL:
+            # However it closed in the drain, it failed before: a first failure, too, is followed by a back-off.
+            why, kind, immediate = partition.trouble.reason, FailureKind.DEADLINE, False
+        elif orderly or draining:
             self.end_lease(partition)
             self.after(partition, now, lease, why)
             return ErrorOutcome.RESTARTING, 0.0
@@ -243,9 +312,7 @@ class Transitions:
             self.wait(partition, now)
             return ErrorOutcome.RESTARTING, 0.0
         seconds = delay(partition.trouble.failures, limits.backoff_first, limits.backoff_most, self._jitter)
-        partition.enter(State.BACKING_OFF, now)
-        partition.due = now + seconds
-        self.timed[partition.lane] = partition
+        self._back_off(partition, now + seconds, now)
         waits = {"attempt": partition.trouble.attempt, "seconds": round(seconds, 3)}
         self.report("warning", "partition backs off", partition, lease=lease, reason=why, **waits)
         return ErrorOutcome.RESTARTING, seconds
@@ -276,8 +343,9 @@ class Transitions:
             partition.trouble.attempt, partition.trouble.failures, partition.trouble.first_failed_at = 1, 0, None
             self.counts.restarts[FailureKind.CRITICAL] += 1
             self.report("warning", "record becomes a dead letter", partition, reason=reason, **failure.fields())
-            if partition.state is State.DRAINING and partition.after_drain is AfterDrain.HALT:
-                partition.after_drain = AfterDrain.WAIT  # the record that halts it comes later, and halts it again
+            if partition.state is State.DRAINING and partition.after_drain in (AfterDrain.HALT, AfterDrain.FAIL):
+                # The record that halts it comes later, and halts it again; for a missed deadline this is the reason.
+                partition.after_drain = AfterDrain.WAIT
                 partition.trouble.failing_offset, partition.trouble.reason = None, ""
             self.end_lease(partition)
             self.after(partition, now, lease, reason)

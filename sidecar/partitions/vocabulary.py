@@ -45,6 +45,15 @@ class Lane(NamedTuple):
     partition: TopicPartition
 
 
+class Place(NamedTuple):
+    """Where a lane goes on: what is committed of it, and what the next lambda gets."""
+
+    offset: int
+    """The next offset to process."""
+    state: bytes = b""
+    """The bytes that the lambda gave with its last checkpoint that had any; they belong to ``offset``."""
+
+
 def short(tps: Iterable[TopicPartition]) -> str:
     """Partitions for a log line: `topic/0-7,9`."""
     by_topic: dict[str, list[int]] = {}
@@ -88,6 +97,8 @@ class FailureKind(IntEnum):
     UNDELIVERABLE = 7
     DEAD_LETTER = 8
     OFFSET_LOST = 9
+    DEADLINE = 10
+    ABORTED = 11
 
 
 class WaitsFor(IntEnum):
@@ -106,6 +117,7 @@ class WaitsFor(IntEnum):
     OFFSET = 11
     LEADER = 12
     DEAD_LETTER = 13
+    TRANSACTION = 14
 
 
 class RebalanceKind(IntEnum):
@@ -135,6 +147,8 @@ class RevokeReason(IntEnum):
     HAND_OVER = 5
     SEEK = 6
     PAUSED = 7
+    DEADLINE = 8
+    ABORTED = 9
 
 
 class ClosedReason(IntEnum):
@@ -159,6 +173,7 @@ class CheckpointOutcome(IntEnum):
     IGNORED_LOWER = 3
     STALE_LEASE = 4
     BEYOND_DELIVERED = 5
+    STATE_TOO_LARGE = 6
 
 
 class ErrorAction(IntEnum):
@@ -206,10 +221,17 @@ class Limits:
     blocked_report_after: float = 30.0
     stall_after: float = 300.0
     """How long records may be outstanding without progress before the partition counts as stalled."""
+    deadline: float | None = None
+    """How long records may be outstanding without progress before the lambda is ended; None: for ever."""
     policy: Policy = Policy.HALT
     max_restarts: int | None = None
     """After this many restarts without a new checkpoint the next failure is critical; None: the number of restarts
     never makes a failure critical."""
+    max_state_bytes: int = 2_048
+    """How long the state of a checkpoint may be."""
+    exactly_once: bool = False
+    """Checkpoints are committed in transactions, so one that was accepted may be taken back. Failures are forgotten
+    only when there is progress that is committed."""
     hand_over_drain: float = 10.0
     minimum_stay: float = 5.0
     """How long a partition must have been with its process, and the new process must have existed, before a
@@ -230,6 +252,8 @@ class Progress:
     skipped: int = 0
     skipping: tuple[str, ...] = ()
     skipping_count: int = 0
+    state: bytes | None = None
+    """None: the state of the checkpoint before it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +279,10 @@ class Failure:
     stack: str = ""
     version: str = ""
     """The version of the lambda's code, as its process offered it."""
+
+    def admits(self, last: Progress) -> bool:
+        """Whether the last checkpoint that came with it counts: it must not cover the record that failed."""
+        return self.offset is None or last.offset is None or last.offset < self.offset
 
     def fields(self) -> dict[str, object]:
         """The fields that are set, for a log line."""
@@ -303,6 +331,7 @@ class Assign:
     lane: Lane
     start_offset: int
     attempt: int
+    state: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,13 +381,28 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class Committed:
+    """Tell the stream that its checkpoints are in Kafka, up to and including ``offset``."""
+
+    stream: StreamId
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hung:
+    """A lambda missed its deadline and did not close in its drain either: its process may be stuck."""
+
+    stream: StreamId
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """End the sidecar with an error, as the policy says."""
 
     reason: str
 
 
-Command = Assign | Revoke | EndStream | Rewind | Report | Resumed | Exit
+Command = Assign | Revoke | EndStream | Rewind | Report | Resumed | Committed | Hung | Exit
 
 
 class OrderRefused(Exception):  # noqa: N818 - a refusal, named as the operator reads it

@@ -23,6 +23,10 @@ from sidecar.partitions.vocabulary import (
 )
 
 PROTOCOL_VERSION = 1
+EXACTLY_ONCE = "exactly-once"
+CAPABILITIES = ("committed", EXACTLY_ONCE)
+"""Of `Offer.capabilities`, those that the sidecar has."""
+MAX_PROGRESS_BYTES = 256
 MAX_ENTRIES = 10_000
 MAX_NAMES = 10
 MAX_NAME_BYTES = 256
@@ -65,6 +69,8 @@ class Offered:
     protocol_version: int = PROTOCOL_VERSION
     pid: int = 0
     lambda_version: str = ""
+    capabilities: tuple[str, ...] = ()
+    """Those that the sidecar has as well."""
 
 
 def offered(data: bytes) -> Offered:
@@ -100,6 +106,7 @@ def offered(data: bytes) -> Offered:
         offer.protocol_version,
         offer.pid,
         offer.lambda_version,
+        tuple(one for one in CAPABILITIES if one in offer.capabilities),
     )
 
 
@@ -111,8 +118,9 @@ def progress(entry: pb.CheckpointEntry) -> Progress:
     handled = entry.handled if entry.HasField("handled") else None
     if handled is not None and handled < 0:
         raise _negative("handled", handled)
+    state = entry.state if entry.HasField("state") else None
     if not entry.skipped and not entry.skipping:
-        return Progress(offset, entry.completed_beyond, entry.completed_beyond_bytes, handled)
+        return Progress(offset, entry.completed_beyond, entry.completed_beyond_bytes, handled, state=state)
     names = tuple(entry.skipping)
     if len(names) > MAX_NAMES:
         raise InvalidFrameError(f"skipping: {len(names)} names, at most {MAX_NAMES}; skipping_count says how many")
@@ -127,6 +135,7 @@ def progress(entry: pb.CheckpointEntry) -> Progress:
         entry.skipped,
         names,
         max(entry.skipping_count, len(names)),
+        state,
     )
 
 
@@ -235,6 +244,7 @@ def assigned(command: Assign) -> bytes:
             partition=command.lane.partition.partition,
             start_offset=command.start_offset,
             attempt=command.attempt,
+            state=command.state,
         )
     ).SerializeToString()
 
@@ -245,6 +255,11 @@ def revoked(command: Revoke) -> bytes:
     return pb.HostFrame(
         revoked=pb.Revoked(reason=cast("pb.RevokeReason", command.reason), deadline_ms=deadline)
     ).SerializeToString()
+
+
+def committed(offset: int) -> bytes:
+    """The frame Committed."""
+    return pb.HostFrame(committed=pb.Committed(offset=offset)).SerializeToString()
 
 
 def resumed(command: Resumed) -> bytes:

@@ -20,7 +20,18 @@ from sidecar.config.lambdas import LambdaConfig
 from sidecar.logs import get_logger
 from sidecar.mail import letters
 from sidecar.mail.boxes import settle
-from sidecar.partitions.vocabulary import Assign, EndReason, EndStream, Lease, Resumed, Revoke, RevokeReason, StreamId
+from sidecar.partitions.vocabulary import (
+    Assign,
+    Committed,
+    EndReason,
+    EndStream,
+    Hung,
+    Lease,
+    Resumed,
+    Revoke,
+    RevokeReason,
+    StreamId,
+)
 from sidecar.server import frames
 from sidecar.server.arrivals import Arrivals
 from sidecar.server.calls import Calls
@@ -32,6 +43,7 @@ from sidecar.server.refusals import Context, Refusals, Refused, abort, is_one_co
 from sidecar.server.runtime import LambdaRuntime
 from sidecar.server.silent import Silent
 from sidecar.server.stream import Stream
+from sidecar.server.transacting import new_held
 from sidecar.status import ProcessStatus
 from sidecar.version import VERSION
 
@@ -52,6 +64,9 @@ _MADE_ROOM = (
 )
 
 _NOT_ACCEPTED = "the token with which this stream began is not accepted any more; offer again with the new one"
+
+_DEAD_AT_ONCE = frozenset({RevokeReason.LOST, RevokeReason.SEEK, RevokeReason.ABORTED})
+"""The lease is dead when the lambda hears of it."""
 
 _log = get_logger(__name__)
 _END_STATUS = {
@@ -82,14 +97,17 @@ class LambdaHost:
         health: Callable[[bool], None],
         *,
         exit: Callable[[str, str], None],  # noqa: A002 - it ends the sidecar
+        stuck: Callable[[str, int], None],
     ) -> None:
         """``health`` is called after each change with whether all lambdas can consume.
 
-        ``exit`` is called with a lambda's name and a reason when `on_critical: exit` ends the sidecar.
+        ``exit`` is called with a lambda's name and a reason when `on_critical: exit` ends the sidecar. ``stuck`` is
+        called with a lambda's name and a process id, as the process told it, when that process may be stuck.
         """
         self._lambdas = lambdas
         self._health = health
         self._exit = exit
+        self._stuck = stuck
         self._ready: set[str] = set()
         self._streams: dict[StreamId, Stream] = {}
         self._leases: defaultdict[str, dict[Lease, Stream]] = defaultdict(dict)
@@ -166,17 +184,26 @@ class LambdaHost:
                     if stream is not None:  # else it has ended; StreamLost tells the thread
                         self._tell(stream, item)
 
-    def _tell(self, stream: Stream, item: letters.Send | Assign | Revoke | Resumed | EndStream) -> None:
+    def _tell(
+        self, stream: Stream, item: letters.Send | Assign | Revoke | Resumed | Committed | Hung | EndStream
+    ) -> None:
         match item:
             case letters.Send(_, data):
                 stream.push(data, is_batch=True)
+            case Committed(_, offset):
+                stream.committed(offset)
+            case Hung():
+                self._stuck(stream.lambda_name, stream.offer.pid)
             case Assign():
                 self._not_spare(stream)
                 stream.lease = item.lease
+                if self._lambdas[stream.lambda_name].config.exactly_once:
+                    stream.held = new_held()
                 self._leases[stream.caller.identity.name][item.lease] = stream
                 stream.push(frames.assigned(item))
             case Revoke():
-                stream.fenced = stream.fenced or item.reason in (RevokeReason.LOST, RevokeReason.SEEK)
+                if item.reason in _DEAD_AT_ONCE:
+                    stream.fence()
                 stream.push(frames.revoked(item))
             case Resumed():
                 stream.push(frames.resumed(item))
@@ -265,7 +292,7 @@ class LambdaHost:
         hosted = self._lambdas[stream.lambda_name]
         tasks: list[asyncio.Future[Any]] = []
         try:
-            welcome = _welcome(hosted.config, limits(MAX_SPARES, self._share))
+            welcome = _welcome(hosted.config, stream.offer, limits(MAX_SPARES, self._share))
             await context.write(welcome)
             hosted.measure.sent(len(welcome))
             reading = Reader(context, stream, hosted.mailbox, partial(self._available, stream), hosted.measure)
@@ -332,6 +359,13 @@ class LambdaHost:
                 f"it has: {', '.join(there) or 'none'}",
             )
 
+        if self._lambdas[offer.lambda_name].config.exactly_once and frames.EXACTLY_ONCE not in offer.capabilities:
+            raise Refused(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"offer.capabilities: {offer.lambda_name!r} has `guarantee: {frames.EXACTLY_ONCE}`, and this client "
+                f"does not offer {frames.EXACTLY_ONCE!r}; update the lambda's SDK, or use at-least-once",
+            )
+
     def _count(self, stream: Stream, by: int) -> None:
         offer, name = stream.offer, stream.caller.identity.name
         info = self.processes.setdefault(
@@ -343,7 +377,7 @@ class LambdaHost:
             del self.processes[offer.process_id]
 
 
-def _welcome(config: LambdaConfig, enforced: pb.Limits) -> bytes:
+def _welcome(config: LambdaConfig, offer: Offered, enforced: pb.Limits) -> bytes:
     settings = dict(config.settings)
     if config.document_lambda is not None:  # for the document router, which only sees the settings
         settings["document_lambda"] = config.document_lambda
@@ -351,11 +385,14 @@ def _welcome(config: LambdaConfig, enforced: pb.Limits) -> bytes:
         welcome=pb.Welcome(
             settings_json=json.dumps(settings),
             protocol_version=frames.PROTOCOL_VERSION,
+            capabilities=offer.capabilities,
             window_messages=config.window.messages,
             window_bytes=config.window.bytes,
             max_frame_bytes=config.frame.bytes,
             sidecar_version=VERSION,
             window_span=config.window.span,
             limits=enforced,
+            max_state_bytes=config.max_state_bytes,
+            guarantee=pb.GUARANTEE_EXACTLY_ONCE if config.exactly_once else pb.GUARANTEE_AT_LEAST_ONCE,
         )
     ).SerializeToString()

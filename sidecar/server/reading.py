@@ -13,6 +13,7 @@ from sidecar.server import frames
 from sidecar.server.frames import InvalidFrameError
 from sidecar.server.refusals import Context
 from sidecar.server.stream import Stream
+from sidecar.server.transacting import unit_of
 
 BURST_FRAMES = 50.0
 """Frames of a stream that are read without delay; further ones wait in the client, by HTTP/2's flow control."""
@@ -22,6 +23,10 @@ SPARE_FRAMES_PER_S = 2.0
 
 LEASE_FRAMES_PER_S = 10.0
 """The rate after the burst with a partition. It bounds pauses and resumes, which are a log line each."""
+
+PROGRESS_PER_S = 1.0
+PROGRESS_BURST = 2.0
+"""How many Progress frames are passed on. A client sends one a second at most; on their way two may come closer."""
 
 FRAME_BYTES = 4096
 """A larger frame counts as several; no valid frame is larger."""
@@ -43,6 +48,23 @@ class _Pace:
             await asyncio.sleep(-self._left / rate)
 
 
+class _Ration:
+    """Decides which Progress frames the thread is told of. To drop the others is cheap, however many come."""
+
+    def __init__(self) -> None:
+        self._left = PROGRESS_BURST
+        self._since = monotonic()
+
+    def take(self) -> bool:
+        now = monotonic()
+        self._left = min(PROGRESS_BURST, self._left + (now - self._since) * PROGRESS_PER_S)
+        self._since = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
 class Reader:
     """Reads one stream after its Offer, in the order that the contract demands."""
 
@@ -62,6 +84,7 @@ class Reader:
         self._mailbox = mailbox
         self._available = False
         self._ready = False
+        self._progress = _Ration()
 
     async def read_all(self) -> None:
         """Read until Closed or the client's end of the stream. Raises ``InvalidFrameError``."""
@@ -93,12 +116,18 @@ class Reader:
             self._mailbox.put(letters.PauseLease(stream.id, frames.pausing(frame.pause)))
         elif kind == "resume" and self._ready:
             self._mailbox.put(letters.ResumeLease(stream.id))
+        elif kind == "progress" and self._ready:
+            if self._progress.take():
+                text = frames.cut(frame.progress.text, frames.MAX_PROGRESS_BYTES)
+                self._mailbox.put(letters.LeaseProgress(stream.id, text))
         elif kind == "closed":
             last = frames.last_checkpoint(frame.closed, "closed.last_checkpoint")
-            self._mailbox.put(letters.Closed(stream.id, ClosedReason(frame.closed.reason), last))
+            unit = unit_of(stream.held, stream.lease, last) if stream.alive else None
+            self._mailbox.put(letters.Closed(stream.id, ClosedReason(frame.closed.reason), last, unit))
             return True
         elif kind is not None:
             raise InvalidFrameError(
-                f"{kind}: out of order; offer, available, ready, closed come once each, pause and resume after ready"
+                f"{kind}: out of order; offer, available, ready, closed come once each; "
+                "pause, resume and progress come after ready"
             )
         return False

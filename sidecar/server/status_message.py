@@ -60,6 +60,9 @@ def _lambda(name: str, status: LambdaStatus, clock: _Clock) -> pb.Lambda:
         records_fetched=status.records_fetched,
         restarts=sum(status.restarts.values()),
         dead_letters=status.dead_letters,
+        exactly_once=status.exactly_once,
+        transactions_committed=status.transactions_committed,
+        transactions_aborted=status.transactions_aborted,
         hand_overs=status.hand_overs,
         reports=status.reports,
         skipped_records=status.skipped,
@@ -156,4 +159,7 @@ def _partition(status: PartitionStatus, clock: _Clock) -> pb.Partition:
         next_retry_at_ms=clock.maybe_ms(status.next_retry),
         progress_at_ms=clock.maybe_ms(status.progress_at),
         handled_at_ms=clock.maybe_ms(status.handled_at),
+        progress=status.progress,
+        overdue_at_ms=clock.maybe_ms(status.overdue_at),
+        state_bytes=status.state_bytes,
     )

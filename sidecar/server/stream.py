@@ -10,7 +10,9 @@ import grpc
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.measured import LoopMeasure
 from sidecar.partitions.vocabulary import Lease, StreamId
+from sidecar.server import frames
 from sidecar.server.frames import Offered
+from sidecar.server.held import Held
 from sidecar.server.identities import ANYBODY, Caller
 from sidecar.server.refusals import is_one_connection
 
@@ -55,9 +57,13 @@ class Stream:
         """The lease is dead although the stream goes on: after an error, a seek, or the partition's loss."""
         self.producing = False
         """A call Produce of this lease is under way."""
+        self.held: Held | None = None
+        """With exactly-once: what its lambda produced and has not checkpointed."""
         self.ended: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
         """Set when the sidecar ends the stream by itself, with the status and its text."""
-        self._queue: deque[tuple[bytes, bool]] = deque()
+        self._queue: deque[tuple[bytes | None, bool]] = deque()
+        """Frames, and whether each is a batch. None stands for Committed with the latest offset, at most once."""
+        self._committed: int | None = None
         self._filled = asyncio.Event()
 
     @property
@@ -71,6 +77,12 @@ class Stream:
         """Whether the lease is alive, so that calls with it count."""
         return not (self.fenced or self.ended.done())
 
+    def fence(self) -> None:
+        """The lease is dead; what it holds is dropped."""
+        self.fenced = True
+        if self.held is not None:
+            self.held.clear()
+
     def push(self, data: bytes, *, is_batch: bool = False) -> None:
         """Queue a frame. When a batch has been written, the consumer thread is told."""
         if len(self._queue) >= MAX_WAITING_FRAMES:
@@ -78,6 +90,19 @@ class Stream:
             return
         self._queue.append((data, is_batch))
         self._filled.set()
+
+    def committed(self, offset: int) -> None:
+        """Tell a client with the capability `committed` that Kafka has its checkpoints up to this offset.
+
+        While the frame waits to be written, a later offset takes its place. So a client that does not read costs
+        nothing.
+        """
+        if "committed" not in self.offer.capabilities:
+            return
+        if self._committed is None:
+            self._queue.append((None, False))
+            self._filled.set()
+        self._committed = offset
 
     def end(self, status: grpc.StatusCode, text: str) -> None:
         """End the stream with this status, unless it has ended."""
@@ -99,6 +124,9 @@ class Stream:
         while True:
             while queue:
                 data, is_batch = queue.popleft()
+                if data is None:
+                    assert self._committed is not None
+                    data, self._committed = frames.committed(self._committed), None
                 await context.write(data)
                 measure.sent(len(data))
                 if is_batch:

@@ -8,6 +8,7 @@ back-off.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 from asyncio.subprocess import PIPE, Process
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
@@ -169,6 +171,21 @@ class Supervisor:
         """Do not restart processes that end from now on."""
         self._stopping.set()
 
+    def kill_stuck(self, pid: int) -> bool:
+        """Kill the process to which ``pid`` belongs; it is started again as after another end.
+
+        A process says its id itself, so it is believed only if it is in the session of a process of this lambda.
+        Returns whether it is.
+        """
+        guard = guard_of(pid)
+        for record in self._records:
+            process = self._running.get(record.instance)
+            if process is not None and process.pid == guard and process.stdin is not None:
+                self._log.error("killing the lambda process: it is stuck", instance=record.instance, pid=pid)
+                process.stdin.write(bytes([signal.SIGKILL]))  # the guard sends it to the whole group
+                return True
+        return False
+
     async def stop(self) -> None:
         """End the processes in order: SIGTERM, and SIGKILL when they take too long."""
         self.restart_none()
@@ -236,6 +253,19 @@ class Supervisor:
             if process.returncode is not None:
                 del self._running[record.instance]
         return f"ended with exit code {process.returncode}{_signal(process.returncode or 0)}"
+
+
+def guard_of(pid: int) -> int | None:
+    """The id of the guard of the command that ``pid`` is, or that has started it; None: unknown.
+
+    A guard starts its command in a session of its own: so the parent of the session's leader is the guard.
+    """
+    try:
+        leader = os.getsid(pid) if pid > 0 else 0
+        status = Path(f"/proc/{leader}/stat").read_text(errors="replace")
+    except (OSError, OverflowError):
+        return None
+    return int(status.rpartition(")")[2].split()[1])
 
 
 async def _copy(pipe: asyncio.StreamReader, log: FilteringBoundLogger, heard: Callable[[str], None]) -> None:

@@ -11,6 +11,9 @@ from sidecar.commands.show import many
 from sidecar.commands.status.selection import place_of, state_in_words, urgency_of
 from sidecar.explain import Place, Urgency
 
+OVERDUE_SOON_MS = 30_000
+"""A lambda's deadline is shown when no more than this is left: before that it is no news."""
+
 _WAITS_FOR_RESUME = (pb.PARTITION_STATE_HALTED, pb.PARTITION_STATE_PAUSED)
 
 
@@ -167,6 +170,10 @@ def _notes(row: Row) -> Iterator[str]:
         yield f"window full for {short_span(now_ms - one.blocked_since_ms)}"
     if one.HasField("stalled_since_ms"):
         yield f"no checkpoint for {short_span(now_ms - one.stalled_since_ms)}, {one.outstanding} unacknowledged"
+    if one.progress:
+        yield f"says {one.progress}"
+    if one.HasField("overdue_at_ms") and one.overdue_at_ms - now_ms <= OVERDUE_SOON_MS:
+        yield f"ended in {short_span(one.overdue_at_ms - now_ms)} without progress"
     if one.attempt > 1:
         yield f"attempt {one.attempt}"
     if one.HasField("next_retry_at_ms"):

@@ -18,9 +18,11 @@ MAX_CHARACTERS = 1_000
 """The shown length of a text."""
 
 MAX_REASON_CHARACTERS = 200
-"""The shown length of a text that may be a lambda's exception, which may quote a record."""
+"""The shown length of a text of a lambda, such as its exception, which may quote a record."""
 
-_REASONS = frozenset({"kafka_sidecar.admin.v1.Partition.reason", "kafka_sidecar.admin.v1.Failure.text"})
+_REASONS = frozenset(
+    f"kafka_sidecar.admin.v1.{field}" for field in ("Partition.reason", "Partition.progress", "Failure.text")
+)
 
 _KEY = secrets.token_bytes(16)
 

@@ -36,6 +36,8 @@ class PlayedConsumer:
         self.positions: dict[TopicPartition, int] = {}
         self.commits: list[tuple[dict[TopicPartition, int], bool]] = []
         """What each commit had, and whether its answer was not waited for."""
+        self.metadata: dict[TopicPartition, str] = {}
+        """What came with the last commit of each partition."""
         self.committed: list[int] = []
         """The offsets of those that were not refused, in order."""
         self.refuses_commits: KafkaError | None = None
@@ -107,6 +109,7 @@ class PlayedConsumer:
     def commit(self, *, offsets: list[KafkaPartition], asynchronous: bool) -> list[KafkaPartition] | None:
         self.before_each()
         self.commits.append(({TopicPartition(p.topic, p.partition): p.offset for p in offsets}, asynchronous))
+        self.metadata |= {TopicPartition(p.topic, p.partition): p.metadata or "" for p in offsets}
         if self.refuses_commits is not None:
             raise KafkaException(self.refuses_commits)
         self.committed += [p.offset for p in offsets]

@@ -78,7 +78,7 @@ def test_a_new_groups_resume_offset_is_committed_before_a_lambda_gets_the_partit
     assert bench.consumer.moves == [{0: 5, 1: 5}]
     assert states(bench) == [State.RESOLVING, State.RESOLVING]
     assert [bench.table.partitions[tp].offsets.to_commit() for tp in (P0, P1)] == [5, 5]
-    bench.table.committed(P0, 5, bench.now)
+    bench.table.committed(P0, bench.table.partitions[P0].commitment, bench.now)
     assert states(bench) == [State.WAITING, State.RESOLVING]
     assert bench.recorder.told()[-1] == ("info", "no committed offset: starting at the earliest")
 
@@ -87,7 +87,7 @@ def test_one_without_a_leader_does_not_keep_the_other_from_starting(bench: Bench
     bench.broker.facts["t"] = topic(ID, 1, -1)
     assigned(bench, P0, P1)
     work(bench)
-    bench.table.committed(P0, 5, bench.now)
+    bench.table.committed(P0, bench.table.partitions[P0].commitment, bench.now)
     assert states(bench) == [State.WAITING, State.RESOLVING]
     assert bench.table.partitions[P1].trouble.reason == "no broker leads the partition"
     bench.broker.facts["t"] = topic(ID, 1, 1)

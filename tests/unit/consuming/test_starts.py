@@ -1,15 +1,11 @@
 """Where a partition starts: from what Kafka says, decided without asking it."""
 
-import base64
-
 import pytest
 from confluent_kafka import KafkaError
-from hypothesis import given, strategies as st
 
-from sidecar.cluster.origins import PREFIX, decode, encode
 from sidecar.consuming.starts import SAME_START_MS, Begin, Edge, Known, Lost, NotYet, Start, start_of
 from sidecar.mail.facts import Commit, Origin, TopicFacts
-from sidecar.partitions.vocabulary import TopicPartition
+from sidecar.partitions.vocabulary import Place, TopicPartition
 
 OLD, NEW = "AAAAAAAAAAAAAAAAAAAAAQ", "AAAAAAAAAAAAAAAAAAAAAg"
 NOW = 1_700_000_000_000
@@ -153,25 +149,31 @@ def test_a_partition_that_kafka_does_not_show_cannot_start_yet(known: TopicFacts
     assert isinstance(start(P[3], {P[3]: Commit(1, None)}, known), NotYet)
 
 
-# --- the metadata of commits ------------------------------------------------------------------------------------
+# --- the states that were committed -------------------------------------------------------------------------------
 
 
-@given(st.binary(min_size=16, max_size=16).filter(any), st.integers(0, 2**32 - 1), st.integers(0, 2**62))
-def test_metadata_is_read_as_it_was_written(topic_id: bytes, partitions: int, began_at: int) -> None:
-    origin = Origin(base64.urlsafe_b64encode(topic_id).rstrip(b"=").decode(), partitions, began_at)
-    metadata = encode(origin)
-    assert decode(metadata) == origin
-    assert len(metadata) < 100, "Kafka takes 4,096"
+def test_the_places_of_a_commit_come_with_its_offset() -> None:
+    places = (Place(7, b"seven"),)
+    assert start(P[0], {P[0]: Commit(7, Origin(NEW, 2), places)}, facts(2)) == Known(7, Origin(NEW, 2), places)
 
 
-def test_no_id_is_kept_as_none() -> None:
-    assert decode(encode(Origin("", 3))) == Origin("", 3)
+def test_a_broker_that_keeps_no_metadata_does_not_take_the_state_of_a_partition_that_comes_back() -> None:
+    left = Commit(7, Origin(NEW, 2), (Place(7, b"seven"),))
+    back = start(P[0], {P[0]: Commit(7, None)}, facts(2), left=left)
+    assert isinstance(back, Known)
+    assert back.places == left.places
 
 
-@pytest.mark.parametrize("metadata", [None, "", "somebody's", PREFIX + "!", PREFIX + "AAA", "kafka-sidecar/2:CgA="])
-def test_metadata_that_is_not_ours_says_nothing(metadata: str | None) -> None:
-    assert decode(metadata) is None
+@pytest.mark.parametrize("commit", [Commit(8, None), Commit(7, Origin(NEW, 2), (Place(7, b""),))])
+def test_a_commit_of_somebody_else_has_its_own_state_or_none(commit: Commit) -> None:
+    left = Commit(7, Origin(NEW, 2), (Place(7, b"seven"),))
+    back = start(P[0], {P[0]: commit}, facts(2), left=left)
+    assert isinstance(back, Known)
+    assert back.places == commit.places
 
 
-def test_an_id_of_another_length_is_none() -> None:
-    assert decode(PREFIX + "CgNhYmM=") == Origin("", 0)
+def test_the_state_of_a_topic_that_was_made_anew_is_void() -> None:
+    commit = Commit(7, Origin(OLD, 1), (Place(7, b"four"), Place(9, b"more")))
+    lost = start(P[0], {P[0]: commit}, facts(1))
+    assert isinstance(lost, Lost)
+    assert lost.state_bytes == 8

@@ -113,6 +113,7 @@ _FULL = {
 }
 _WRITE = "the dead letter for offset 8813 cannot be written: Broker: Message size too large"
 _LOST = "the log no longer has offset 8813: it begins at 9000"
+_MISSED = "neither a checkpoint nor progress for 300 s (`deadline`)"
 
 SCENES: dict[Cause, Callable[[], pb.StatusResponse]] = {
     Cause.SIDECAR_FAULT: lambda: problem(
@@ -163,6 +164,13 @@ SCENES: dict[Cause, Callable[[], pb.StatusResponse]] = {
         "Kafka refuses commits of orders/7: Broker: Offset metadata too large",
         partition(),
     ),
+    Cause.TRANSACTIONS_REFUSED: lambda: problem(
+        "transactions",
+        "transactions-refused",
+        "Kafka refuses transactions: Broker: Not enough in-sync replicas",
+        partition(),
+        blocks=False,
+    ),
     Cause.REBALANCING: lambda: status(lambda_(joined=False)),
     Cause.NO_PARTITIONS: lambda: status(lambda_()),
     Cause.NO_LEADER: lambda: status(
@@ -202,6 +210,19 @@ SCENES: dict[Cause, Callable[[], pb.StatusResponse]] = {
                 reason="ConnectionError: the store is away",
                 end=9000,
                 last_error=failure(pb.FAILURE_KIND_FAILED, "ConnectionError: the store is away"),
+                next_retry_at_ms=NOW + 4 * SECOND,
+            )
+        )
+    ),
+    Cause.DEADLINE: lambda: status(
+        lambda_(
+            unheld(
+                state=BACKING_OFF,
+                state_since_ms=ago(20 * SECOND),
+                attempt=3,
+                reason=_MISSED,
+                end=9000,
+                last_error=failure(pb.FAILURE_KIND_DEADLINE, _MISSED),
                 next_retry_at_ms=NOW + 4 * SECOND,
             )
         )

@@ -22,7 +22,7 @@ from sidecar.partitions.vocabulary import (
 
 from .simulation import RECORD_BYTES, Log, Reader
 
-After = Literal["release", "halt", "pause", "wait"]
+After = Literal["release", "halt", "pause", "wait", "fail"]
 """What is to become of a partition when its drain is over."""
 
 
@@ -50,6 +50,8 @@ class Held:
     pausing: int | None = None
     """The number of its pause."""
     ready_at: float = 0.0
+    alive_at: float = 0.0
+    """The last sign of progress, or when records began to be outstanding."""
 
 
 @dataclass
@@ -76,6 +78,12 @@ class Account:
     """It changes its process for balance: from its Revoke to the Ready of its next lease, or its failure."""
     handover_target: str = ""
     """The process that it moves to."""
+    kept: bytes = b""
+    """The state that belongs to the place."""
+    durable: int | None = None
+    """The last checkpoint of which its lambda was told, or could have been, that Kafka has it."""
+    moves: int = 0
+    """How often the place was set anew."""
     behind: bool = False
     """A rewind waits for the end of a callback."""
 
@@ -118,6 +126,8 @@ class Account:
         """What a checkpoint under the living lease must be answered with."""
         held = self.held
         assert held is not None
+        if self.is_too_large(progress):
+            return CheckpointOutcome.STATE_TOO_LARGE
         accepted = CheckpointOutcome.ACCEPTED_DRAINING if self.state is State.DRAINING else CheckpointOutcome.ACCEPTED
         offset = progress.offset
         if offset is None or offset == self.checkpoint or offset + 1 == self.place:
@@ -128,19 +138,32 @@ class Account:
             return CheckpointOutcome.BEYOND_DELIVERED
         return accepted
 
-    def progressed(self, progress: Progress) -> None:
+    def progressed(self, progress: Progress, now: float) -> None:
         """It was accepted, or not: ``expected`` told."""
         held, offset = self.held, progress.offset
         assert held is not None
+        if self.is_too_large(progress):
+            return
+        before = self.outstanding, self.checkpoint
+        self._progressed(progress, held, offset)
+        if self.outstanding < before[0] or self.checkpoint != before[1]:
+            held.alive_at = now
+
+    def _progressed(self, progress: Progress, held: Held, offset: int | None) -> None:
         if offset is not None and offset != self.checkpoint and offset + 1 != self.place:
             if offset < self.place or held.reach is None or offset > held.reach:
                 return
             self.log.done.update(held.delivered[: bisect_right(held.delivered, offset)])
             self.place, self.checkpoint, held.checkpoint = offset + 1, offset, offset
+            self.kept = self.kept if progress.state is None else progress.state
             self.left_out(self.place)
             self.attempt, self.failures = 1, 0
         held.beyond = min(progress.completed_beyond, self.unprocessed)
         held.beyond_bytes = min(progress.completed_beyond_bytes, self.unprocessed * RECORD_BYTES)
+
+    def is_too_large(self, progress: Progress) -> bool:
+        """Its state is, so nothing of it counts."""
+        return progress.state is not None and len(progress.state) > self.limits.max_state_bytes
 
     def left_out(self, place: int) -> None:
         """What was left out below the place is behind us."""
@@ -154,11 +177,20 @@ class Account:
     def moved(self, place: int) -> None:
         """The place is another, and what was known of the old one means nothing."""
         self.place, self.checkpoint, self.failing = place, None, None
+        self.kept, self.durable = b"", None
+        self.moves += 1
         self.skip.clear()
         self.dead.clear()
         self.attempt, self.failures = 1, 0
 
-    def sent(self, records: list[int]) -> None:
+    def is_overdue(self, now: float) -> bool:
+        """Its lambda has had records for the whole deadline, and has neither finished any nor said that it works."""
+        deadline, held = self.limits.deadline, self.held
+        if deadline is None or held is None or self.state is not State.RUNNING or not self.outstanding:
+            return False
+        return now - held.alive_at >= deadline
+
+    def sent(self, records: list[int], now: float) -> None:
         """Each lease sees a gapless run of visible records, but for those left out, and none that is to be kept."""
         held = self.held
         assert held is not None
@@ -169,6 +201,7 @@ class Account:
         assert records == run, f"sent {records} where {run} comes next"
         assert not self.log.poison.intersection(records)
         assert not self.dead or records[-1] < min(self.dead)
+        held.alive_at = held.alive_at if self.outstanding else now
         held.delivered += records
         held.reach = records[-1]
         held.furthest = max(held.furthest or 0, records[-1])
@@ -206,9 +239,10 @@ class Account:
             held.beyond = max(0, held.beyond - void)
             held.beyond_bytes = max(0, held.beyond_bytes - void * RECORD_BYTES)
 
-    def go_on(self) -> int:
+    def go_on(self, now: float) -> int:
         """The lambda's pause is over. Returns its number."""
         assert self.held is not None
+        self.held.alive_at = now
         assert self.held.pausing is not None
         number, self.held.pausing = self.held.pausing, None
         self.state, self.until = State.RUNNING, None
@@ -235,6 +269,18 @@ class Account:
         if state in (State.HALTED, State.PAUSED, State.DRAINING):
             self.moving = False
 
+    @property
+    def fails(self) -> bool:
+        """However its drain ends, that is a failure."""
+        return self.state is State.DRAINING and self.after == "fail"
+
+    def closes(self, now: float) -> ErrorOutcome:
+        """It gives the partition back as it should."""
+        if self.fails:
+            return self.failed(now)
+        self.orderly()
+        return ErrorOutcome.RESTARTING
+
     def orderly(self) -> None:
         if self.state is not State.DRAINING:
             self.moving = False
@@ -247,14 +293,15 @@ class Account:
             self.end(after)
             return ErrorOutcome.RESTARTING
         self.moving = False
-        held, ready = self.held, self.state in (State.RUNNING, State.PAUSED)
+        fails = self.fails
+        held, ready = self.held, fails or self.state in (State.RUNNING, State.PAUSED)
         if held is not None and ready and now - held.ready_at >= WELL_AFTER_S and self.unprocessed == 0:
             self.attempt, self.failures = 1, 0
         if self.limits.max_restarts is not None and self.failures >= self.limits.max_restarts:
             return self.critical(offset)
         self.failures += 1
         self.attempt += 1
-        if broke and self.failures == 1:
+        if broke and self.failures == 1 and not fails:
             self.end(State.WAITING)
         else:
             self.end(State.BACKING_OFF)
@@ -272,7 +319,7 @@ class Account:
             if self.place <= offset <= held.furthest:
                 self.dead[offset] = Letter()
                 self.attempt, self.failures = 1, 0
-                if self.state is State.DRAINING and self.after == "halt":
+                if self.state is State.DRAINING and self.after in ("halt", "fail"):
                     self.after, self.failing = "wait", None  # what halts it comes after this record, and is met again
                 self.orderly()
                 return ErrorOutcome.DEAD_LETTERED
@@ -305,7 +352,7 @@ class Account:
         return True
 
     def _after_drain(self) -> State | None:
-        if self.state is not State.DRAINING:
+        if self.state is not State.DRAINING or self.fails:
             return None
         ends = {"halt": State.HALTED, "pause": State.PAUSED, "wait": State.WAITING, "release": State.DRAINING}
         return ends[self.after]

@@ -52,6 +52,12 @@ class Lab:
         for tp in tps:
             self.table.resolved(tp, at, self.now, committed=True)
 
+    def committed(self, offset: int, tp: TopicPartition = P0) -> None:
+        """Kafka takes a commit of this offset, which is the partition's resume offset."""
+        commitment = self.partition(tp).commitment
+        assert commitment.offset == offset
+        self.table.committed(tp, commitment, self.now)
+
     def offer(self, stream: StreamId, process: str = "process") -> None:
         self.table.streams.available(stream, process, MAX_MESSAGE_BYTES, self.now)
 
@@ -128,7 +134,7 @@ class Lab:
         commands = self.table.take_commands()
         for command in commands:
             match command:
-                case Assign(stream, lease, lane, start, attempt):
+                case Assign(stream, lease, lane, start, attempt, _):
                     short.append(("assign", stream, lease, lane.partition, start, attempt))
                 case Revoke(stream, reason, seconds):
                     short.append(("revoke", stream, reason, seconds))

@@ -43,7 +43,8 @@ class KafkaRules(Thread):
         committed = account.log.committed is not None
         if committed:
             account.state = State.WAITING
-        self.table.resolved(tp, account.place, self.now, committed=committed)
+        account.kept = account.log.state
+        self.table.resolved(tp, account.place, self.now, committed=committed, state=account.kept)
         self.obey()
 
     @precondition(lambda self: self._placed())
@@ -62,10 +63,16 @@ class KafkaRules(Thread):
             self._pump(tp)
         self.table.records.buffered(Lane(tp), self.now)
 
-    @rule()
-    def committed(self) -> None:
+    @rule(late=st.booleans())
+    def committed(self, late: bool) -> None:
+        """At the interval. The answer comes at once, or late: in between anything may happen."""
         self.leave_callback()
-        self._commit(TPS)
+        self._commit([tp for tp in TPS if all(tp != one[0] for one in self.under_way)], late=late)
+
+    @precondition(lambda self: self.under_way)
+    @rule()
+    def commits_are_answered(self) -> None:
+        self._answer_commits()
 
     @precondition(lambda self: self.mine)
     @rule(

@@ -31,6 +31,8 @@ SPOT = st.one_of(
 )
 PROGRESS = st.tuples(SPOT, st.sampled_from([0, 0, 0, 1, 3, 1000]), st.sampled_from([0, 0, 10, 30, 10**9]))
 
+STATE = st.sampled_from([None, None, b"", b"a", b"bcd", b"too large"])
+
 Spot = tuple[str, int] | None
 
 
@@ -47,13 +49,16 @@ class LambdaRules(Thread):
                     found.append((account, account.held, left))
         return found
 
-    @rule(pick=ANY, part=st.floats(0.1, 1), beyond=st.integers(0, 3))
-    def lambda_checkpoints(self, pick: int, part: float, beyond: int) -> None:
-        """A checkpoint as a good lambda sends it."""
+    @rule(pick=ANY, part=st.floats(0.1, 1), beyond=st.integers(0, 3), stateful=st.booleans())
+    def lambda_checkpoints(self, pick: int, part: float, beyond: int, *, stateful: bool) -> None:
+        """A checkpoint as a good lambda sends it; its state, if it keeps one, is made from the offset."""
         if found := self.in_work():
             _, held, left = found[pick % len(found)]
             offset = left[round(part * (len(left) - 1))]
-            self._checkpoint(held.lease, Progress(offset, beyond, beyond * RECORD_BYTES))
+            self._checkpoint(
+                held.lease,
+                Progress(offset, beyond, beyond * RECORD_BYTES, state=b"%d" % offset if stateful else None),
+            )
 
     @precondition(lambda self: self.in_work())
     @rule(pick=ANY, part=st.floats(0, 1), action=st.sampled_from([ErrorAction.RESTART] + [ErrorAction.CRITICAL] * 2))
@@ -89,9 +94,16 @@ class LambdaRules(Thread):
         pick=ANY,
         reason=REASONS,
         last=PROGRESS,
+        state=STATE,
     )
     def something_breaks(
-        self, what: str, stream: int, pick: int, reason: ClosedReason, last: tuple[Spot, int, int]
+        self,
+        what: str,
+        stream: int,
+        pick: int,
+        reason: ClosedReason,
+        last: tuple[Spot, int, int],
+        state: bytes | None,
     ) -> None:
         """What ends a lease, or should not have been said: one rule, or little else would ever happen."""
         match what:
@@ -100,7 +112,7 @@ class LambdaRules(Thread):
             case "dead":
                 self.a_dead_stream_speaks(stream, pick)
             case "closed":
-                self.closed(stream, reason, last)
+                self.closed(stream, reason, last, state)
             case _:
                 self.broken(stream)
 
@@ -138,11 +150,23 @@ class LambdaRules(Thread):
             account.held.unwritten -= 1
             self._pump(line.tp)
 
-    @rule(pick=ANY, progress=PROGRESS)
-    def checkpoint(self, pick: int, progress: tuple[Spot, int, int]) -> None:
+    @rule(pick=ANY, progress=PROGRESS, state=STATE)
+    def checkpoint(self, pick: int, progress: tuple[Spot, int, int], state: bytes | None) -> None:
         lease = self._lease(pick)
         spot, beyond, size = progress
-        self._checkpoint(lease, Progress(self._spot(self._holder(lease), spot), beyond, size))
+        self._checkpoint(lease, Progress(self._spot(self._holder(lease), spot), beyond, size, state=state))
+
+    @rule(pick=ANY, text=st.sampled_from(["", "43 %"]))
+    def says(self, pick: int, text: str) -> None:
+        """A sign of life, of a stream that has a partition or of one that has none."""
+        line = self._line(pick)
+        if line is None:
+            return
+        account = self._account_of(line)
+        if account is not None and account.held is not None:
+            account.held.alive_at = self.now
+        self.table.streams.says(line.id, text, self.now)
+        self.obey()
 
     # --- pauses ---------------------------------------------------------------------------------------------------
 
@@ -177,20 +201,23 @@ class LambdaRules(Thread):
 
     # --- failures -------------------------------------------------------------------------------------------------
 
-    @rule(pick=ANY, action=st.sampled_from(list(ErrorAction)), at=SPOT, last=PROGRESS)
-    def error(self, pick: int, action: ErrorAction, at: Spot, last: tuple[Spot, int, int]) -> None:
+    @rule(pick=ANY, action=st.sampled_from(list(ErrorAction)), at=SPOT, last=PROGRESS, state=STATE)
+    def error(
+        self, pick: int, action: ErrorAction, at: Spot, last: tuple[Spot, int, int], state: bytes | None
+    ) -> None:
         lease = self._lease(pick)
         account = self._holder(lease)
-        offset, said = self._spot(account, at), Progress(self._spot(account, last[0]), last[1], last[2])
+        offset = self._spot(account, at)
+        said = Progress(self._spot(account, last[0]), last[1], last[2], state=state)
         answer = self.table.streams.error(lease, Failure(action, offset, message="away"), said, self.now)
         if account is None:
             assert answer == (ErrorOutcome.STALE_LEASE, 0.0)
         elif action is ErrorAction.REPORT:
-            account.progressed(said)
+            account.progressed(said, self.now)
             assert answer == (ErrorOutcome.REPORTED, 0.0)
         else:
             if offset is None or said.offset is None or said.offset < offset:
-                account.progressed(said)
+                account.progressed(said, self.now)
             self._failed(account, action, offset, answer)
         self.obey()
 
@@ -212,22 +239,22 @@ class LambdaRules(Thread):
         else:
             assert answer[1] == 0.0
 
-    def closed(self, pick: int, reason: ClosedReason, last: tuple[Spot, int, int]) -> None:
+    def closed(self, pick: int, reason: ClosedReason, last: tuple[Spot, int, int], state: bytes | None) -> None:
         line = self._line(pick)
         if line is None:
             return
         account = self._account_of(line)
-        said = Progress(self._spot(account, last[0]), last[1], last[2])
+        said = Progress(self._spot(account, last[0]), last[1], last[2], state=state)
         self.leaving = line.process
         if reason is ClosedReason.STOPPED:
             self.crowd.ends(line.process, self.now)
         if account is not None:
-            account.progressed(said)
+            account.progressed(said, self.now)
             declined = reason is ClosedReason.DECLINED and account.state is State.STARTING
             if declined or (reason is ClosedReason.REVOKED and account.state is not State.DRAINING):
                 self.crowd.failed(line.process, self.now, broke=True)
             if declined or reason in (ClosedReason.STOPPED, ClosedReason.REVOKED):
-                account.orderly()
+                self._exits(account.closes(self.now))
             else:
                 self._exits(account.failed(self.now))
         self.table.streams.closed(line.id, reason, said, self.now)
@@ -254,6 +281,7 @@ class LambdaRules(Thread):
         self.table.streams.ready(stream, self._lease(pick), self.now)
         self.table.streams.pause(stream, Pausing(1, offset), self.now)
         self.table.streams.resume(stream, self.now)
+        self.table.streams.says(stream, "still here", self.now)
         self.table.streams.closed(stream, ClosedReason.STOPPED, Progress(offset), self.now)
         self.table.streams.lost(stream, self.now)
         assert self.table.streams.written(stream) is None

@@ -17,6 +17,8 @@ class Log:
     readable: set[int] = field(default_factory=set)
     """Those of them that are only too large."""
     committed: int | None = None
+    state: bytes = b""
+    """What was committed with it."""
     moved: bool = False
     """An operator moved the place: what is committed next may lie below what is committed now."""
     base: int = 0
@@ -48,11 +50,11 @@ class Log:
         assert not missing, f"{place} passes {missing}, which nobody has processed"
         self.furthest = max(self.furthest, place)
 
-    def commit(self, place: int) -> None:
+    def commit(self, place: int, state: bytes) -> None:
         """It moves back only where an operator said so, or the place was lost."""
         self.check_done(place)
         assert self.committed is None or place >= self.committed or self.moved
-        self.committed, self.moved = place, False
+        self.committed, self.state, self.moved = place, state, False
 
     def start(self) -> int:
         """Where the next owner begins."""
@@ -66,7 +68,7 @@ class Log:
     def lose(self, base: int) -> None:
         """What was known of the old place means nothing any more."""
         self.seek(base)
-        self.committed = None
+        self.committed, self.state = None, b""
 
     def seek(self, base: int) -> None:
         """From here on everything is to be processed, whatever was before; below it nothing is anybody's business."""

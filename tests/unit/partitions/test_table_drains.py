@@ -180,7 +180,7 @@ def test_a_lost_offset_gets_a_new_lease_at_the_new_offset() -> None:
     assert seen == [("revoke", 1, RevokeReason.SEEK, 0.0)], "nobody gets it before its place is committed"
     assert lab.checkpoint(lease, 9)[0] is STALE
     assert (lab.partition().offsets.resume_at, lab.partition().offsets.to_commit()) == (500, 500)
-    lab.table.committed(P0, 500, lab.now)
+    lab.committed(500)
     assert lab.seen() == [("assign", 2, "L2", P0, 500, 1)]
 
 
@@ -216,12 +216,12 @@ def test_a_lost_offset_of_a_partition_that_waits_or_backs_off_moves_it() -> None
     lab = Lab()
     lab.own(P0)
     lab.table.offset_lost(P0, 7, lab.now, "gone")
-    lab.table.committed(P0, 7, lab.now)
+    lab.committed(7)
     lease = lab.run()
     assert lab.partition().offsets.resume_at == 7
     lab.fail(lease)
     lab.table.offset_lost(P0, 9, lab.now, "gone")
-    lab.table.committed(P0, 9, lab.now)
+    lab.committed(9)
     lab.offer(2)
     assert lab.assigned().start_offset == 9
 
@@ -251,7 +251,7 @@ def test_a_lost_offset_forgets_the_failures_at_the_old_offset() -> None:
     lab.table.records.undeliverable(LANE0, 5, "too large", 2.0, lab.now)
     lab.table.offset_lost(P0, 500, lab.now, "gone")
     assert lab.state() is State.RESOLVING
-    lab.table.committed(P0, 500, lab.now)
+    lab.committed(500)
     assert lab.state() is State.WAITING
     assert lab.partition().trouble.failing_offset is None
 
@@ -260,6 +260,6 @@ def test_a_lost_offset_resets_the_number_of_attempts() -> None:
     lab = Lab()
     lab.fail(lab.run())
     lab.table.offset_lost(P0, 500, lab.now, "gone")
-    lab.table.committed(P0, 500, lab.now)
+    lab.committed(500)
     lab.offer(2)
     assert lab.assigned().attempt == 1

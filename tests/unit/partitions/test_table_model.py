@@ -92,7 +92,7 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
     def lambdas_work_and_save(self, most: int, process: str, pick: int, part: float) -> None:
         """The same, and what came is done."""
         self.lambdas_work(most, process)
-        self.lambda_checkpoints(pick, part, 0)
+        self.lambda_checkpoints(pick, part, 0, stateful=True)
 
     @rule(process=PROCESS)
     def a_quiet_while(self, process: str) -> None:
@@ -113,6 +113,7 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
             partition = self.table.partitions[tp]
             assert partition.state is account.state
             assert (partition.offsets.resume_at, partition.trouble.attempt) == (account.place, account.attempt)
+            assert account.state is State.RESOLVING or partition.offsets.state == account.kept
             assert (partition.skip, {*partition.dead}) == (account.skip, {*account.dead})
             assert partition.trouble.failing_offset == account.failing
             assert partition.is_paused_by_operator == account.is_paused_by_operator
@@ -201,7 +202,8 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
                 break
             for tp in TPS:
                 self._behave(tp)
-            self.committed()
+            self._answer_commits()
+            self.committed(late=False)
             self.partitions_are_as_expected()
         for log in self.logs.values():
             assert log.committed in (log.end, None if log.end == log.base else log.end)
@@ -224,8 +226,8 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
         line = self.crowd.lines[account.held.stream]
         said = Progress(account.held.delivered[-1] if account.held.delivered else None)
         if account.state is State.DRAINING:
-            account.progressed(said)
-            account.orderly()
+            account.progressed(said, self.now)
+            account.closes(self.now)
             self.leaving = line.process
             self.table.streams.closed(line.id, ClosedReason.REVOKED, said, self.now)
             self._gone(line)

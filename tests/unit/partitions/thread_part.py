@@ -1,10 +1,14 @@
 """The consumer thread's part in the model test, and what several rules do."""
 
+from sidecar.partitions.table import PROGRESS_CHECK_INTERVAL_S
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
+    Committed,
     ErrorOutcome,
+    Hung,
     Lane,
     Lease,
+    Place,
     Policy,
     Progress,
     RevokeReason,
@@ -14,7 +18,7 @@ from sidecar.partitions.vocabulary import (
 
 from .account import Account, Held, Letter
 from .simulation import RECORD_BYTES
-from .world import DRAIN, MAX_PER_FRAME, World, Writing
+from .world import DRAIN, MAX_PER_FRAME, UnderWay, World, Writing
 
 
 class Thread(World):
@@ -48,7 +52,7 @@ class Thread(World):
         self.table.records.sent(
             Lane(tp), frame[0], frame[-1], len(frame), RECORD_BYTES * len(frame), offsets, self.now
         )
-        account.sent(frame)
+        account.sent(frame, self.now)
         assert account.held is not None
         self.crowd.lines[account.held.stream].unwritten += 1
         return True
@@ -107,7 +111,7 @@ class Thread(World):
         self.being_kept.pop(tp, None)
         return self.mine.pop(tp, None)
 
-    def _commit(self, tps: list[TopicPartition], *, refused: bool = False) -> None:
+    def _commit(self, tps: list[TopicPartition], *, refused: bool = False, late: bool = False) -> None:
         for tp in tps:
             account = self.mine.get(tp)
             if account is None:
@@ -118,13 +122,29 @@ class Thread(World):
                 partition.settle(reader.position)
                 if partition.offsets.resume_at != before:  # whether it may is judged below, by what is done
                     account.settled(reader.position)
-            offset = partition.offsets.to_commit()
-            if offset is not None and not refused:
-                account.log.commit(offset)
-                if account.state is State.RESOLVING and offset == account.place:
-                    account.state = State.WAITING
-                self.table.committed(tp, offset, self.now)
+            if partition.offsets.to_commit() is None or refused:
+                continue
+            commitment = partition.commitment
+            assert commitment.places == (Place(account.place, account.kept),)
+            account.log.commit(account.place, account.kept)
+            self.under_way.append(UnderWay(tp, account, account.moves, account.place, account.checkpoint, commitment))
+            if not late:
+                self._answer_commits(len(self.under_way) - 1)
         self.obey()
+
+    def _answer_commits(self, first: int = 0) -> None:
+        """Kafka's answers come, from this one on. What was moved meanwhile is not what was committed."""
+        answered, self.under_way[first:] = self.under_way[first:], []
+        for tp, account, moves, place, checkpoint, commitment in answered:
+            if self.mine.get(tp) is account and account.moves == moves:
+                if account.state is State.RESOLVING and place == account.place:
+                    account.state = State.WAITING
+                if checkpoint is not None and (account.durable is None or checkpoint > account.durable):
+                    account.durable = checkpoint
+                    if account.held is not None:
+                        self.told.append(Committed(account.held.stream, checkpoint))
+            self.table.committed(tp, commitment, self.now)
+            self.obey()
 
     # --- what several rules do ------------------------------------------------------------------------------------
 
@@ -159,7 +179,7 @@ class Thread(World):
         assert outcome is account.expected(said)
         if outcome is CheckpointOutcome.BEYOND_DELIVERED:
             self._check_delivered(account.held, delivered)
-        account.progressed(said)
+        account.progressed(said, self.now)
         self._pump(self.leases[lease])
 
     @staticmethod
@@ -174,7 +194,7 @@ class Thread(World):
     def _goes_on(self, account: Account) -> None:
         """The lambda's pause is over."""
         assert account.held is not None
-        self.told.append(("resumed", account.held.stream, account.go_on()))
+        self.told.append(("resumed", account.held.stream, account.go_on(self.now)))
 
     def _exits(self, outcome: ErrorOutcome) -> None:
         """Where the policy says so, the sidecar is asked to end."""
@@ -201,6 +221,8 @@ class Thread(World):
         self.obey()
         waits = self.table.next_due(self.now)
         assert waits is None or waits > self.now
+        for account in self.mine.values():  # they are looked for once a second, and at each long wait
+            assert not account.is_overdue(self.now - PROGRESS_CHECK_INTERVAL_S)
 
     def _overdue(self, account: Account) -> None:
         if account.state is State.BACKING_OFF:
@@ -208,6 +230,11 @@ class Thread(World):
         elif account.state is State.PAUSED:
             self._goes_on(account)
         elif account.state is State.STARTING:
+            self.crowd.failed(self._process_of(account), self.now)
+            self._exits(account.failed(self.now))
+        elif account.fails:
+            assert account.held is not None
+            self.told.append(Hung(account.held.stream))
             self.crowd.failed(self._process_of(account), self.now)
             self._exits(account.failed(self.now))
         else:

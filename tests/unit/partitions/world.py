@@ -1,14 +1,19 @@
 """The world around the table in the model test: who is there, and how commands are carried out."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from sidecar.partitions.partition import Commitment
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import (
     Assign,
+    Command,
+    Committed,
     DeadLetter,
     EndReason,
     EndStream,
     Exit,
+    Hung,
     Lease,
     Limits,
     Policy,
@@ -35,6 +40,8 @@ LIMITS = Limits(
     backoff_first=0.5,
     backoff_most=8.0,
     leave_group_after=30.0,
+    max_state_bytes=4,
+    deadline=20.0,
     hand_over_drain=8.0,
     minimum_stay=5.0,
 )
@@ -53,6 +60,18 @@ class Writing:
     decision: Letter
 
 
+class UnderWay(NamedTuple):
+    """A commit that Kafka has taken, and of which the table has not heard yet."""
+
+    tp: TopicPartition
+    account: Account
+    moves: int
+    """How often the partition had been moved when it was sent."""
+    place: int
+    checkpoint: int | None
+    commitment: Commitment
+
+
 class World:
     """Steps are methods; after each the account and the table have heard the same."""
 
@@ -64,8 +83,9 @@ class World:
         self.mine: dict[TopicPartition, Account] = {}
         self.crowd = Crowd()
         self.writing: list[Writing] = []
+        self.under_way: list[UnderWay] = []
         self.being_kept: dict[TopicPartition, DeadLetter] = {}
-        self.told: list[tuple[object, ...]] = []
+        self.told: list[tuple[object, ...] | Command] = []
         """What the table must ask for with the next commands, in any order."""
         self.leaving: str | None = None
         self.empty_since: float | None = None
@@ -100,13 +120,8 @@ class World:
             match command:
                 case Assign():
                     self._assigned(command)
-                case Revoke(stream, reason, seconds):
-                    assert self.crowd.lines[stream].known
-                    assert seconds == 0.0 or reason not in (RevokeReason.LOST, RevokeReason.SEEK)
-                    if reason is RevokeReason.HAND_OVER:
-                        self._handed_over(stream, seconds)
-                    else:
-                        self.told.remove(("revoke", stream, reason))
+                case Revoke():
+                    self._revoked(command)
                 case EndStream(stream, reason, _):
                     assert self.crowd.lines[stream].known
                     if reason is EndReason.TOO_LATE:
@@ -116,6 +131,9 @@ class World:
                     account = self._account_of(self.crowd.lines[stream])
                     assert account is not None
                     account.check_next(offset)
+                case Committed() | Hung():
+                    assert self.crowd.lines[command.stream].known
+                    self.told.remove(command)
                 case Exit(reason):
                     assert reason
                     self.told.remove(("exit",))
@@ -126,6 +144,18 @@ class World:
         assert not self.told
         self.leaving = None
 
+    def _revoked(self, revoke: Revoke) -> None:
+        stream, reason, seconds = revoke.stream, revoke.reason, revoke.seconds
+        assert self.crowd.lines[stream].known
+        assert seconds == 0.0 or reason not in (RevokeReason.LOST, RevokeReason.SEEK)
+        match reason:
+            case RevokeReason.DEADLINE:
+                self._deadline_missed(stream, seconds)
+            case RevokeReason.HAND_OVER:
+                self._handed_over(stream, seconds)
+            case _:
+                self.told.remove(("revoke", stream, reason))
+
     def _assigned(self, assign: Assign) -> None:
         line, account = self.crowd.lines[assign.stream], self.mine[assign.lane.partition]
         assert line.spare
@@ -133,13 +163,14 @@ class World:
         assert line in self.crowd.eligible(self.now)
         assert not self.stopping
         assert (assign.start_offset, assign.attempt) == (account.place, account.attempt)
+        assert assign.state == account.kept
         if self.leaving is None:
             handover_target = account.handover_target if account.moving else ""
             ranks = [self.crowd.rank(other, self.now, handover_target) for other in self.crowd.eligible(self.now)]
             assert self.crowd.rank(line, self.now, handover_target) == min(ranks)
         self.leases[assign.lease] = assign.lane.partition
         account.state = State.STARTING
-        account.held = Held(assign.lease, assign.stream, assign.start_offset)
+        account.held = Held(assign.lease, assign.stream, assign.start_offset, alive_at=self.now)
         account.until = self.now + self.limits.ready_timeout
         line.tp = assign.lane.partition
 
@@ -159,6 +190,13 @@ class World:
         self.crowd.check_hand_over(line.process, account.handover_target, self.now, self.limits.minimum_stay)
         account.drain(self.now, seconds, "wait")
         account.moving = True
+
+    def _deadline_missed(self, stream: StreamId, seconds: float) -> None:
+        account = self._account_of(self.crowd.lines[stream])
+        assert account is not None
+        assert account.is_overdue(self.now)
+        assert seconds == self.limits.hand_over_drain
+        account.drain(self.now, seconds, "fail")
 
     def _rewound(self, rewind: Rewind) -> None:
         if self.in_callback:

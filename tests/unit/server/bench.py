@@ -113,7 +113,13 @@ class Bench(Generic[DeskT]):
         }
         self.health: list[bool] = []
         self.exits: list[tuple[str, str]] = []
-        self.host = LambdaHost(self.hosted, self.health.append, exit=lambda *why: self.exits.append(why))
+        self.stuck: list[tuple[str, int]] = []
+        self.host = LambdaHost(
+            self.hosted,
+            self.health.append,
+            exit=lambda *why: self.exits.append(why),
+            stuck=lambda *which: self.stuck.append(which),
+        )
         self.snapshots = Snapshots(self.hosted, self.host, BROKER)
         self.server = Server(config, self.host, Admin(self.hosted, self.snapshots))
 

@@ -168,9 +168,9 @@ async def test_refusing_offers_ends_spare_streams_only(lab: Lab) -> None:
 async def test_refusing_while_a_welcome_is_written(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     welcome = lambda_host._welcome
 
-    def refuse_first(config: LambdaConfig, enforced: pb.Limits) -> bytes:
+    def refuse_first(config: LambdaConfig, offered: frames.Offered, enforced: pb.Limits) -> bytes:
         lab.host.refuse("the sidecar shuts down")
-        return welcome(config, enforced)
+        return welcome(config, offered, enforced)
 
     monkeypatch.setattr(lambda_host, "_welcome", refuse_first)
     stream = lab.stream()

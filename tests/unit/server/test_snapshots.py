@@ -62,6 +62,9 @@ EVERYTHING = PartitionStatus(
     next_retry=8.0,
     progress_at=9.0,
     handled_at=10.0,
+    progress="43 %",
+    overdue_at=11.0,
+    state_bytes=12,
 )
 
 

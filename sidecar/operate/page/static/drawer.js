@@ -125,6 +125,9 @@ function factsOf(owner, one, now) {
   ];
   if (one.reason) facts.unshift(["Reason", one.reason]);
   if (one.oldest_outstanding_ms) facts.push(["Oldest unfinished", `sent ${ago(now - one.oldest_outstanding_ms)} ago`]);
+  if (one.progress) facts.push(["Progress", one.progress]);
+  if (one.overdue_at_ms) facts.push(["Ended without progress", `in ${ago(Math.max(0, one.overdue_at_ms - now))}`]);
+  if (one.state_bytes) facts.push(["Its lambda's state", bytes(one.state_bytes)]);
   if (one.attempt > 1) facts.push(["Attempt", count(one.attempt)]);
   const error = one.last_error;
   if (error) facts.push(["Last failure", `${ago(now - error.at_ms)} ago: ${error.text ?? ""}`]);

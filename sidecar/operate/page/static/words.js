@@ -75,6 +75,9 @@ export function noteOf(one, now) {
   if (one.failing_offset !== undefined) notes.push(`fails at offset ${one.failing_offset}`);
   if (one.stalled_since_ms) notes.push(`no checkpoint for ${ago(now - one.stalled_since_ms)}`);
   else if (one.blocked_since_ms) notes.push(`window full for ${ago(now - one.blocked_since_ms)}`);
+  if (one.progress) notes.push(`says ${one.progress}`);
+  if (one.overdue_at_ms && one.overdue_at_ms - now <= 30_000)
+    notes.push(`ended in ${ago(Math.max(0, one.overdue_at_ms - now))} without progress`);
   if (one.resumes_at_ms) notes.push(`goes on by itself in ${ago(one.resumes_at_ms - now)}`);
   if (one.next_retry_at_ms) notes.push(`tried again in ${ago(one.next_retry_at_ms - now)}`);
   if (one.attempt > 1) notes.push(`attempt ${one.attempt}`);
