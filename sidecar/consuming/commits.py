@@ -226,7 +226,7 @@ class Commits:
         processed. After a seek or an assignment the position is invalid until a record or a marker has been fetched.
         """
         for partition in partitions:
-            self._places.settle_all(partition)
+            self._places.settle(partition.tp)
         idle = [
             KafkaPartition(p.tp.topic, p.tp.partition)
             for p in partitions
@@ -237,8 +237,7 @@ class Commits:
         for position in consumer.position(idle):
             tp = TopicPartition(position.topic, position.partition)
             if position.error is None and position.offset >= self._fetching.next_offset.get(tp, 0):
-                partition = self._table.partitions[tp]
-                partition.settle([position.offset] * len(partition.lanes))
+                self._table.settle(tp, [position.offset] * len(self._table.lanes_of(tp)))
 
     def _outstanding(self, partitions: Iterable[Assignment]) -> dict[TopicPartition, Commitments]:
         """What is to be committed now."""

@@ -82,7 +82,7 @@ class TransactedCommits(Commits):
     def transact(self, consumer: Consumer, lane: Lane, unit: letters.Unit) -> None:
         """Write these records together with the lane's place, which its checkpoint has just moved."""
         partition = self._table.partitions[lane.partition]
-        self._places.settle_all(partition)
+        self._places.settle(partition.tp)
         self._submit(consumer, partition, partition.commitments, unit)
 
     def hold(self, lane: Lane, offset: int, record: Outgoing) -> None:
