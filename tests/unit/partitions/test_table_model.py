@@ -52,11 +52,18 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
         going=st.sampled_from([3, 3, 2, 0]),
         policy=POLICY,
         max_restarts=st.sampled_from([None, None, None, 0, 2]),
+        deadline=st.sampled_from([None, 20.0, 3.0]),
     )
     def begun(
-        self, gaps: list[list[int]], processes: list[str], going: int, policy: Policy, max_restarts: int | None
+        self,
+        gaps: list[list[int]],
+        processes: list[str],
+        going: int,
+        policy: Policy,
+        max_restarts: int | None,
+        deadline: float | None,
     ) -> None:
-        self.set_up(policy, max_restarts)
+        self.set_up(policy, max_restarts, deadline)
         for tp, some in zip(TPS, gaps, strict=True):
             self.logs[tp].append(some)
             self.assigned(0)

@@ -41,7 +41,6 @@ LIMITS = Limits(
     backoff_most=8.0,
     leave_group_after=30.0,
     max_state_bytes=4,
-    deadline=20.0,
     hand_over_drain=8.0,
     minimum_stay=5.0,
 )
@@ -94,11 +93,11 @@ class World:
         """Kafka's client runs a rebalance callback: letters are read, positions cannot be moved, nothing is sent."""
         self.pauses_so_far = 0
         self.sound = True
-        self.set_up(Policy.HALT, None)
+        self.set_up(Policy.HALT, None, None)
 
-    def set_up(self, policy: Policy, max_restarts: int | None) -> None:
+    def set_up(self, policy: Policy, max_restarts: int | None, deadline: float | None) -> None:
         """A new table."""
-        self.limits = replace(LIMITS, policy=policy, max_restarts=max_restarts)
+        self.limits = replace(LIMITS, policy=policy, max_restarts=max_restarts, deadline=deadline)
         self.table = PartitionTable(self.limits, self._new_lease, self._jitter)
 
     def _new_lease(self) -> Lease:
