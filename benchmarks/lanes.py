@@ -88,7 +88,7 @@ def beside_a_slow_key(broker: str, lanes: int, *, slow: bool) -> Figures:
     """
     topic = f"slow-{uuid.uuid4().hex[:8]}"
     create_topic(broker, topic, 1)
-    with sidecar(broker, [topic], {}, operate="", **throughput.with_lanes(lanes)) as host:
+    with sidecar(broker, [topic], {}, operate="", program="sidecar", **throughput.with_lanes(lanes)) as host:
         file = scores.fresh(host.folder / "scores", 1)
         settings = {"total": 2**62, "warm": 0, "lambdas": lanes, "work": "none", "slow_s": SLOW_S if slow else 0.0}
         shared = {"scores": str(file), "process": 0, "processes": 1, "slow": SLOW.decode()}

@@ -82,7 +82,7 @@ def measure(
     operate = f"127.0.0.1:{free_ports(1)[0]}" if watch else ""
     shares = partitions * lanes
     with (
-        sidecar(broker, [topic], {}, operate=operate, **with_lanes(lanes), **more) as host,
+        sidecar(broker, [topic], {}, operate=operate, program="sidecar", **with_lanes(lanes), **more) as host,
         watched(host, operate) if watch else nullcontext(),
     ):
         shared = {

@@ -57,61 +57,60 @@ func (l *lease) committedTo(offset int64) {
 // signInterval is how often a sign of life is sent at most.
 const signInterval = time.Second
 
-// sign is the lambda's last sign of life. Its lease's mutex guards it.
+// sign is the lambda's signs of life. Its lease's mutex guards it.
 type sign struct {
-	text  string
-	due   bool        // writeOut sends it
-	timer *time.Timer // makes it due; nil: nothing waits for that
-	next  time.Time   // not due before
+	text    string
+	due     bool        // writeOut sends text
+	waiting bool        // one was made less than a second ago, or is not sent yet
+	later   *string     // the latest text since then
+	timer   *time.Timer // ends the second
 }
 
 // tellProgress has a sign of life sent. After the lease's end it does nothing.
 func (l *lease) tellProgress(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := &l.sign
-	if l.ending != nil {
-		return
+	text = clip(text, maxName)
+	switch s := &l.sign; {
+	case l.ending != nil:
+	case s.waiting:
+		s.later = &text
+	default:
+		l.signDue(text)
 	}
-	s.text = clip(text, maxName)
-	if s.due || s.timer != nil {
-		return // it goes with this text
-	}
-	if wait := time.Until(s.next); wait > 0 {
-		s.timer = time.AfterFunc(wait, func() {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			if s.timer != nil { // otherwise the lease has ended
-				s.timer = nil
-				l.signDue()
-			}
-		})
-		return
-	}
-	l.signDue()
 }
 
-// signDue has writeOut send the sign. The mutex is held.
-func (l *lease) signDue() {
-	l.sign.due = true
+// signDue has writeOut send a sign. The mutex is held.
+func (l *lease) signDue(text string) {
+	l.sign.text, l.sign.due, l.sign.waiting = text, true, true
 	l.busy(1)
 	l.cond.Broadcast()
 }
 
-// take returns the frame of a sign that is due.
-func (s *sign) take() *pb.LambdaFrame {
-	s.due, s.next = false, time.Now().Add(signInterval)
+// takeSign returns the frame of the sign that is due, and begins the second in which no other is sent. The mutex is held.
+func (l *lease) takeSign() *pb.LambdaFrame {
+	s := &l.sign
+	s.due = false
+	s.timer = time.AfterFunc(signInterval, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		s.waiting = false
+		if later := s.later; later != nil && l.ending == nil {
+			s.later = nil
+			l.signDue(*later)
+		}
+	})
 	return &pb.LambdaFrame{Frame: &pb.LambdaFrame_Progress{Progress: &pb.Progress{Text: s.text}}}
 }
 
-// drop forgets a sign that was not sent; it returns how many of those were due.
-func (s *sign) drop() (due int) {
-	if s.due {
+// dropSigns forgets what was not sent; it returns how many of them were due. The mutex is held.
+func (l *lease) dropSigns() (due int) {
+	if l.sign.due {
 		due = 1
 	}
-	if s.timer != nil {
-		s.timer.Stop()
+	if l.sign.timer != nil {
+		l.sign.timer.Stop()
 	}
-	s.due, s.timer = false, nil
+	l.sign.due, l.sign.later = false, nil
 	return due
 }

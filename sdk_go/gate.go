@@ -221,9 +221,9 @@ func (l *lease) writeOut() {
 			frame = l.gate.out[0]
 			l.gate.out = l.gate.out[1:]
 		} else if l.ending == nil {
-			frame = l.sign.take()
+			frame = l.takeSign()
 		} else {
-			l.busy(-len(l.gate.out) - l.sign.drop())
+			l.busy(-len(l.gate.out) - l.dropSigns())
 			l.gate.out = nil
 			l.mu.Unlock()
 			return

@@ -270,6 +270,7 @@ func TestASidecarThatCannotTellIsNamed(t *testing.T) {
 func TestSignsOfLifeAreOneASecond(t *testing.T) {
 	paused(t, func(_ *world, stream *link, lambda *pausing) {
 		began := time.Now()
+		lambda.Progress("first")
 		for i := range 9 {
 			lambda.Progress(fmt.Sprint(i))
 			time.Sleep(300 * time.Millisecond)
@@ -280,7 +281,7 @@ func TestSignsOfLifeAreOneASecond(t *testing.T) {
 		for len(stream.frames) > 0 {
 			texts = append(texts, stream.next("Progress").GetProgress().Text)
 		}
-		if len(texts) != 4 || !slices.Equal(texts[:3], []string{"0", "3", "6"}) || len(texts[3]) != 256 {
+		if len(texts) != 4 || !slices.Equal(texts[:3], []string{"first", "3", "6"}) || len(texts[3]) != 256 {
 			t.Errorf("%q in %s", texts, time.Since(began))
 		}
 	})

@@ -6,6 +6,7 @@ partitions. They exchange letters through mailboxes (`sidecar.mail`).
 
 import asyncio
 import os
+import secrets
 import signal
 from time import monotonic
 from typing import Any
@@ -24,6 +25,7 @@ from sidecar.config.kafka_properties import (
     embedded_port,
     lambda_producer_properties,
     producer_properties,
+    transactional_properties,
 )
 from sidecar.consuming.consumer_thread import ConsumerThread
 from sidecar.consuming.subscription import watched
@@ -133,8 +135,18 @@ class _App:
             outbox = Outbox(loop, self._host.deliver)
             properties = consumer_properties(config.kafka, one, bootstrap)
             producer = producer_properties(config.kafka, bootstrap)
+            unique = secrets.token_urlsafe(9)
+            transactional = transactional_properties(config.kafka, name, one, unique, bootstrap)
             thread = ConsumerThread(
-                name, one, properties, producer, asking, self._look_at_topics, outbox, self._thread_ended
+                name,
+                one,
+                properties,
+                producer,
+                transactional,
+                asking,
+                self._look_at_topics,
+                outbox,
+                self._thread_ended,
             )
             self._threads[name], self._ended[name] = thread, asyncio.Event()
             lambda_producer = LambdaProducer(name, lambda_producer_properties(config.kafka, bootstrap))

@@ -26,6 +26,7 @@ class Cause(StrEnum):
     TOPIC_MISSING = "topic-missing"
     TOPIC_REFUSED = "topic-refused"
     COMMIT_REFUSED = "commit-refused"
+    TRANSACTIONS_REFUSED = "transactions-refused"
     REBALANCING = "rebalancing"
     NO_PARTITIONS = "no-partitions"
     NO_LEADER = "no-leader"

@@ -168,6 +168,9 @@ class LambdaStatus:
     """The loop sets it, not the thread."""
     topic_sizes: tuple[tuple[str, int], ...] = ()
     """The lambda's topics that exist, and how many partitions each has, whoever owns them."""
+    exactly_once: bool = False
+    transactions_committed: int = 0
+    transactions_aborted: int = 0
     delays: Times = field(default_factory=lambda: Histogram(DELAY_BOUNDS_S).now)
     """From sending a record to the checkpoint that passes it."""
     thread: ThreadMeasured = field(default_factory=ThreadMeasured)

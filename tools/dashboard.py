@@ -133,6 +133,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         (
             Panel("Restarts", "cps", (_rate("restarts_total", _KIND, "lambda, kind"),)),
             Panel("Dead letters", "cps", (_rate("dead_letters_total", _L),)),
+            Panel("Transactions", "cps", (_rate("transactions_total", _L, "lambda, outcome"),)),
             Panel("Ends of processes", "cps", (_rate("process_exits_total", _L),)),
             Panel("Produce failures", "cps", (_rate("produce_failures_total", _KIND, "lambda, kind"),)),
             Panel("Commit failures", "cps", (_rate("commit_failures_total", _KIND, "lambda, kind"),)),

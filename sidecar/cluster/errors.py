@@ -62,6 +62,12 @@ FORBIDDEN = frozenset(
 
 _FORBIDDEN_TOO = FORBIDDEN | {KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.SASL_AUTHENTICATION_FAILED}
 
+
+def is_forbidden(error: KafkaError) -> bool:
+    """Whether a right is missing, or the credentials are wrong."""
+    return error.code() in _FORBIDDEN_TOO
+
+
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
 """One record, or the batch in which it was sent, is larger than the topic takes."""
 

@@ -58,6 +58,10 @@ TOPIC_MISSING_MS = 5_000
 """A record for a topic that the broker does not know fails after this time: all brokers know a new topic by then.
 librdkafka's default of 30 s is for clusters with ZooKeeper."""
 
+TRANSACTION_TIMEOUT_MS = 10_000
+"""The broker aborts a transaction that is open for so long. Until then nobody can read what was written after it, and
+the next owner of its partitions waits, if the sidecar that began it has died."""
+
 _MAKES_TOPICS = "allow.auto.create.topics"
 
 LAMBDA_PRODUCER_LINGER_MS = 1
@@ -161,6 +165,29 @@ def lambda_producer_properties(kafka: Mapping[str, str], bootstrap: str | None =
         "partitioner": "murmur2_random",
         "linger.ms": LAMBDA_PRODUCER_LINGER_MS,
         "compression.type": "lz4",
+    }
+
+
+def transactional_properties(
+    kafka: Mapping[str, str], name: str, lambda_config: LambdaConfig, unique: str, bootstrap: str | None = None
+) -> dict[str, Property]:
+    """The properties of the transactional producer of one lambda with `guarantee: exactly-once`.
+
+    With static membership the `transactional.id` is the same after a restart, so that the broker then aborts at once
+    what the last process left open. Without it nobody else has this sidecar's place, and ``unique`` ends the id.
+
+    Args:
+        kafka: the config's `kafka` section.
+        name: the lambda's.
+        lambda_config: gives the group and the prefix of the id.
+        unique: a text that no other sidecar has.
+        bootstrap: a broker's address, instead of the one in ``kafka``.
+    """
+    member = kafka.get("group.instance.id") or unique
+    return lambda_producer_properties(kafka, bootstrap) | {
+        "transactional.id": f"{lambda_config.transactional_id_prefix}-{lambda_config.group}-{name}-{member}",
+        "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+        "message.timeout.ms": TRANSACTION_TIMEOUT_MS,  # librdkafka refuses a longer one
     }
 
 

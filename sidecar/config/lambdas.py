@@ -34,6 +34,10 @@ MAX_STATE_BYTES = 2_048
 """The states of a partition's lanes together. They travel in the metadata of its commits, of which Kafka takes 4,096
 bytes."""
 
+MAX_TRANSACTION_S = 2.0
+"""The broker aborts a transaction after 10 s (`kafka_properties.TRANSACTION_TIMEOUT_MS`), and writing needs most of
+that."""
+
 LAMBDA_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 
@@ -197,6 +201,19 @@ class LambdaConfig(Section):
     """The topics that the lambda may write to by `context.produce`, or by the call Produce. Default: none. A topic
     that it consumes itself has to be here as well."""
 
+    guarantee: Literal["at-least-once", "exactly-once"] = "at-least-once"
+    """What holds for the records that the lambda produces. Default at-least-once: they are written as they come, and
+    some are written again after a failure. exactly-once: they become visible together with the checkpoint that covers
+    them, or never. It needs real Kafka, and readers with `isolation.level: read_committed`."""
+
+    transaction_interval: Annotated[Seconds, Field(le=MAX_TRANSACTION_S), AfterValidator(_a_millisecond)] = 0.1
+    """How long a transaction waits for other partitions to join it. Default 100ms. Shorter: records become visible
+    sooner. Longer: fewer transactions. Only with `guarantee: exactly-once`."""
+
+    transactional_id_prefix: Text = "kafka-sidecar"
+    """The beginning of the `transactional.id`. Default kafka-sidecar. The group and the lambda follow, so one ACL for
+    the prefix allows all. Only with `guarantee: exactly-once`."""
+
     settings: Annotated[dict[str, Any], BeforeValidator(_none_is_empty), AfterValidator(HiddenDict)] = Field(
         default_factory=HiddenDict
     )
@@ -260,6 +277,11 @@ class LambdaConfig(Section):
         """How long the state of one checkpoint may be."""
         return MAX_STATE_BYTES
 
+    @property
+    def exactly_once(self) -> bool:
+        """Whether records and checkpoints are written in transactions."""
+        return self.guarantee == "exactly-once"
+
     @classmethod
     def where_else(cls, key: str) -> str:
         """Keys of other sections, and those of the plugin."""
@@ -274,6 +296,7 @@ class LambdaConfig(Section):
         yield from _twice(data, "produce")
         yield from _dead_letter_mistakes(data)
         yield from _deadline_mistakes(cls, data)
+        yield from _guarantee_mistakes(data)
         if data.get("command") is None:
             for key in ("instances", "env", "cwd"):
                 if data.get(key) is not None:
@@ -361,6 +384,17 @@ def _dead_letter_mistakes(data: Mapping[Any, Any]) -> Iterator[Wrong]:
         yield Wrong(("dead_letter_topic",), "only makes sense with `on_critical: dead-letter`", hint)
     if name in raw_topics(data):
         yield _endless(name)
+
+
+def _guarantee_mistakes(data: Mapping[Any, Any]) -> Iterator[Wrong]:
+    guarantee = data.get("guarantee")
+    if guarantee is None or guarantee == "at-least-once":  # a misspelt one is reported elsewhere
+        for key in ("transaction_interval", "transactional_id_prefix"):
+            if data.get(key) is not None:
+                yield Wrong((key,), "only makes sense with `guarantee: exactly-once`", "add it, or delete this key")
+    elif guarantee == "exactly-once" and data.get("document_lambda") is not None:
+        message = "the document router cannot keep it: its documents checkpoint by themselves"
+        yield Wrong(("guarantee",), message, "use at-least-once, or a lambda without the router")
 
 
 def _endless(topic: str) -> Wrong:

@@ -229,6 +229,7 @@ class Config(Section):
         lambdas = data.get("lambdas")
         if isinstance(lambdas, Mapping):
             yield from _lambda_mistakes(lambdas)
+            yield from _transaction_mistakes(lambdas, kafka if isinstance(kafka, Mapping) else {})
 
 
 def describe(config: Config) -> dict[str, Any]:
@@ -285,3 +286,19 @@ def _lambda_mistakes(lambdas: Mapping[Any, Any]) -> Iterator[Wrong]:
                 message = f"{other} consumes the topic {topic!r} in the group {group!r} as well"
                 hint = "they would share its partitions, so each would get a part only: give each its own group"
                 yield Wrong(("lambdas", str(name), "group"), message, hint)
+
+
+def _transaction_mistakes(lambdas: Mapping[Any, Any], kafka: Mapping[Any, Any]) -> Iterator[Wrong]:
+    """Lambdas with exactly-once on a broker, or with properties, that cannot do it."""
+    for name, one in lambdas.items():
+        if not isinstance(one, Mapping) or one.get("guarantee") != "exactly-once":
+            continue
+        loc = ("lambdas", str(name), "guarantee")
+        if is_embedded(kafka.get("bootstrap.servers")):
+            message = "exactly-once needs transactions, which the embedded broker does not have"
+            yield Wrong(loc, message, "name a real Kafka in kafka.bootstrap.servers, or use at-least-once")
+        if str(kafka.get("isolation.level", "")).strip().lower() == "read_uncommitted":
+            message = (
+                "exactly-once would handle records of aborted transactions with isolation.level read_uncommitted"
+            )
+            yield Wrong(loc, message, "delete kafka.isolation.level: read_committed is the default")

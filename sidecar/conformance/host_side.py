@@ -204,7 +204,7 @@ def _revoked(life: Life, revoked: pb.Revoked) -> Faults:
 def _committed(life: Life, committed: pb.Committed) -> Faults:
     if life.welcome is None or "committed" not in life.welcome.capabilities:
         yield "Committed on a stream without the capability"
-    if not life.committed < committed.offset <= life.told:
+    elif not life.committed < committed.offset <= life.told:
         text = f"{life.committed} was committed before, and {life.told} was checkpointed"
         yield f"Committed.offset is {committed.offset}; {text}"
 

@@ -6,7 +6,7 @@ This `Commitment` is kept until the answer comes, when the partition may be furt
 error, is tried again at the next interval while the partition is assigned to us. `commit_refusals` reports refusals.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -36,7 +36,7 @@ MAX_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
+class Sent:
     """A commit that is under way."""
 
     at: float
@@ -70,7 +70,7 @@ class Commits:
         self._log = log
         self._measure = measure
         self._due = 0.0
-        self._under_way: dict[TopicPartition, _Sent] = {}
+        self._under_way: dict[TopicPartition, Sent] = {}
         """The commits that are under way: one of a partition at a time, so that they arrive in order."""
 
     def hurry(self) -> None:
@@ -99,6 +99,19 @@ class Commits:
         wanted = self._outstanding(partitions)
         for request in self._requests(wanted):
             self._commit(consumer, request, wanted)
+
+    def release(
+        self, consumer: Consumer, tps: Sequence[TopicPartition], seconds: float, read: Callable[[float], None]
+    ) -> None:
+        """Commit these partitions inside a rebalance callback, before they are released.
+
+        ``read`` reads one letter, waiting at most so many seconds; what needs letters takes at most ``seconds``.
+        """
+        del seconds, read  # a commit in here is answered by librdkafka
+        self.now(consumer, tps)
+
+    def withdraw(self, tps: Iterable[TopicPartition]) -> None:
+        """These partitions are not assigned to us any more."""
 
     def _commit(
         self, consumer: Consumer, offsets: list[KafkaPartition], sent: Mapping[TopicPartition, Commitment]
@@ -136,15 +149,19 @@ class Commits:
         self._interval = min(self._interval, interval)
         self._due = min(self._due, monotonic() + self._interval)
 
-    def finish(self, consumer: Consumer, tps: Iterable[TopicPartition], seconds: float) -> None:
+    def finish(
+        self, consumer: Consumer, tps: Iterable[TopicPartition], seconds: float, read: Callable[[], None]
+    ) -> None:
         """Commit these partitions before the sidecar ends, and wait at most ``seconds`` for the answer.
 
-        Not to be called inside a rebalance callback, where the answer would not arrive.
+        ``read`` reads the letters that are there. Not to be called inside a rebalance callback, where the answer
+        would not arrive.
         """
         partitions = [p for p in map(self._table.partitions.get, tps) if p is not None]
         self.settle(consumer, partitions)
         deadline = monotonic() + seconds
         while monotonic() < deadline:
+            read()
             if not self._under_way:
                 # The race that this prevents: (1) A poll below runs a revoke callback, which commits and releases a
                 # partition. (2) Its next owner commits a higher offset. (3) We would commit our older offset, and
@@ -186,7 +203,7 @@ class Commits:
     def _send(self, consumer: Consumer, wanted: Mapping[TopicPartition, Commitment]) -> None:
         for request in self._requests(wanted):
             tps, now = tps_of(request), monotonic()
-            self._under_way.update({tp: _Sent(now, wanted[tp]) for tp in tps})
+            self._under_way.update({tp: Sent(now, wanted[tp]) for tp in tps})
             try:
                 consumer.commit(offsets=request, asynchronous=True)
             except KafkaException as error:

@@ -19,6 +19,7 @@ from sidecar.logs import get_logger
 from sidecar.mail.boxes import Mailbox, Outbox
 from sidecar.partitions.vocabulary import Policy
 from sidecar.producing.dead_letters import DeadLetters
+from sidecar.producing.transactions import Transactions
 
 
 class ConsumerThread(threading.Thread):
@@ -33,12 +34,14 @@ class ConsumerThread(threading.Thread):
         config: LambdaConfig,
         properties: dict[str, Property],
         producer: dict[str, Property],
+        transactional: dict[str, Property],
         admin: AdminClient,
         look: Callable[[], None],
         outbox: Outbox,
         ended: Callable[[str, BaseException | None], None],
     ) -> None:
-        """``properties`` are the consumer's, ``producer`` the properties of a producer for the same broker.
+        """``properties`` are the consumer's, ``producer`` the properties of a producer for the same broker, and
+        ``transactional`` those of a transactional one, for exactly-once.
 
         ``admin`` asks the broker; ``look`` asks for the topics now (`TopicWatch.look`). ``ended`` is called in this
         thread when it ends, with the lambda's name and the error that ended it; None: it was stopped.
@@ -55,7 +58,17 @@ class ConsumerThread(threading.Thread):
         inquiries = Inquiries(admin, self._offsets, isolation, self.mailbox)
         self._dead_letters: DeadLetters | None = None
         if Policy(config.on_critical) is Policy.DEAD_LETTER:
-            self._dead_letters = DeadLetters(name, config.group, config.dead_letter_topic, producer, self.mailbox)
+            self._dead_letters = DeadLetters(
+                name,
+                config.group,
+                config.dead_letter_topic,
+                producer,
+                self.mailbox,
+                writes=not config.exactly_once,
+            )
+        self._transactions: Transactions | None = None
+        if config.exactly_once:
+            self._transactions = Transactions(name, transactional, config.transaction_interval, self.mailbox)
         state = new_lambda_state(
             name,
             config,
@@ -67,6 +80,7 @@ class ConsumerThread(threading.Thread):
             look,
             client_log,
             self._log,
+            writer=self._transactions,
         )
         self._turns = Turns(state)
 
@@ -77,6 +91,8 @@ class ConsumerThread(threading.Thread):
             self._offsets.start()
             if self._dead_letters is not None:
                 self._dead_letters.start()
+            if self._transactions is not None:
+                self._transactions.start()
             self._turns.run()
             self._turns.shut_down(self._stop_helpers)
         except BaseException as error:  # whatever it is, the process must be told
@@ -91,3 +107,5 @@ class ConsumerThread(threading.Thread):
         self._offsets.stop()
         if self._dead_letters is not None:
             self._dead_letters.stop()
+        if self._transactions is not None:
+            self._transactions.stop()

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
@@ -29,6 +30,7 @@ from sidecar.consuming.rebalance_log import RebalanceLog
 from sidecar.consuming.sender import Sender
 from sidecar.consuming.states_kept import StatesKept
 from sidecar.consuming.subscription import Subscription
+from sidecar.consuming.transacted import TransactedCommits, Writer
 from sidecar.mail.boxes import Mailbox, Outbox
 from sidecar.measured import ThreadMeasure
 from sidecar.partitions.table import PartitionTable
@@ -53,6 +55,8 @@ class LambdaState:
     connection: Connection
     client_log: ClientLog
     commits: Commits
+    transacted: TransactedCommits | None
+    """The same with exactly-once; None: commits are no transactions."""
     measure: ThreadMeasure
     refusals: CommitRefusals
     in_flight: InFlight
@@ -78,6 +82,7 @@ def new_lambda_state(
     client_log: ClientLog,
     log: FilteringBoundLogger,
     *,
+    writer: Writer | None = None,
     new_lease: Callable[[], str] = lambda: secrets.token_urlsafe(18),
     jitter: Callable[[], float] = random.random,
     clock: Callable[[], float] = monotonic,
@@ -85,7 +90,8 @@ def new_lambda_state(
     """A lambda without partitions.
 
     ``properties`` are the consumer's; ``dead_letters``: None if the policy is another one; ``look`` asks for
-    the topics now (`TopicWatch.look`); ``jitter`` gives numbers from 0 to 1, ``clock`` seconds.
+    the topics now (`TopicWatch.look`); ``writer``: the transactions thread, with exactly-once; ``jitter`` gives
+    numbers from 0 to 1, ``clock`` seconds.
     """
     table = PartitionTable(limits_of(config), new_lease, jitter)
     buffer = FetchBuffer()
@@ -95,6 +101,18 @@ def new_lambda_state(
     refusals = CommitRefusals(table, problems, log, clock)
     in_flight = InFlight(table)
     measure = ThreadMeasure()
+    common: dict[str, Any] = {
+        "table": table,
+        "buffer": buffer,
+        "fetching": fetching,
+        "origins": origins,
+        "interval": config.checkpoint.interval,
+        "refusals": refusals,
+        "states_kept": StatesKept(inquiries, log),
+        "log": log,
+        "measure": measure,
+    }
+    transacted = TransactedCommits(writer, outbox, problems, **common) if writer is not None else None
     return LambdaState(
         name=name,
         config=config,
@@ -107,17 +125,8 @@ def new_lambda_state(
         subscription=Subscription(config, problems, log),
         connection=Connection(problems, log, look, inquiries.ends, client_log),
         client_log=client_log,
-        commits=Commits(
-            table,
-            buffer,
-            fetching,
-            origins,
-            config.checkpoint.interval,
-            refusals,
-            StatesKept(inquiries, log),
-            log,
-            measure,
-        ),
+        commits=transacted or Commits(**common),
+        transacted=transacted,
         measure=measure,
         refusals=refusals,
         in_flight=in_flight,
@@ -143,5 +152,6 @@ def limits_of(config: LambdaConfig) -> Limits:
         policy=Policy(config.on_critical),
         max_restarts=config.max_restarts,
         max_state_bytes=config.max_state_bytes,
+        exactly_once=config.exactly_once,
         hand_over_drain=config.shutdown_drain,
     )

@@ -66,7 +66,7 @@ class Leaving:
             fetch()
             state.commits.work(client.consumer, monotonic())  # a lambda may wait for it before it closes
         tps = [*self._table.partitions]
-        state.commits.finish(client.consumer, tps, FINISH_TIMEOUT_S)
+        state.commits.finish(client.consumer, tps, FINISH_TIMEOUT_S, self._letters.read_all)
         self._rebalances.forget(tps)
         self._table.forget(tps)
         client.close()

@@ -12,7 +12,7 @@ from sidecar.consuming.housekeeping import Housekeeping
 from sidecar.consuming.lambda_state import LambdaState
 from sidecar.consuming.status import lambda_status
 from sidecar.mail import letters
-from sidecar.partitions.vocabulary import Exit, Lease, Report, Resumed, Rewind
+from sidecar.partitions.vocabulary import CheckpointOutcome, Exit, Lease, Progress, Report, Resumed, Rewind
 from sidecar.status import LambdaStatus
 
 Postponable = letters.Told | letters.Topics | letters.Pause | letters.Seek
@@ -54,7 +54,9 @@ class LetterReader:
             case letters.Stop():
                 self.stopping = True
             case letters.DeadLettered():
-                self._state.sender.dead_letter_answered(letter, monotonic())
+                self._read_dead_letter(letter)
+            case letters.Commit() | letters.Transacted() | letters.NoTransactions():
+                self._read_transactions(letter)
             case letters.Written() | letters.Checkpoints() | letters.Ready() | letters.Failed():
                 self._read_leases(letter)
             case _:
@@ -70,19 +72,60 @@ class LetterReader:
                 if lane is not None:
                     self._state.in_flight.written(lane, now)
                     changed.add(lane)
-            case letters.Checkpoints(entries, reply):
+            case letters.Checkpoints(entries, reply, units):
                 results = []
                 for lease, progress in entries:
-                    results.append(table.streams.checkpoint(lease, progress, now))
+                    unit = units.get(lease)
+                    result = table.streams.checkpoint(lease, progress, now)
+                    results.append(result)
+                    if unit is not None:
+                        self._transact(unit, *result)
                     self._may_send(lease)
                 self._state.outbox.post(letters.Answer(reply, results))
             case letters.Ready(stream, lease):
                 table.streams.ready(stream, lease, now)
                 if self._may_send(lease):
                     self._housekeeping.soon()  # the partition may be paused in Kafka's client
-            case letters.Failed(lease, failure, last, error_reply):
+            case letters.Failed(lease, failure, last, error_reply, unit):
+                if unit is not None:
+                    self._take(unit, last if last is not None and failure.admits(last) else None)
                 self._state.outbox.post(letters.Answer(error_reply, table.streams.error(lease, failure, last, now)))
                 self._may_send(lease)  # after a report the lease lives on, and its checkpoint may have made room
+
+    def _read_transactions(self, letter: letters.Commit | letters.Transacted | letters.NoTransactions) -> None:
+        transacted, client = self._state.transacted, self._clients.now
+        assert transacted is not None, "only a lambda with exactly-once has such letters"
+        match letter:
+            case letters.Commit(progress, unit):
+                self._take(unit, progress)
+            case letters.Transacted():
+                again = transacted.transacted(client.consumer, letter)
+                if again:
+                    client.resolving.assigned(again)
+            case letters.NoTransactions():
+                transacted.cannot_begin(letter)
+
+    def _take(self, unit: letters.Unit, progress: Progress | None) -> None:
+        """Take a checkpoint with its records; None: the checkpoint does not count."""
+        if progress is None:
+            self._transact(unit, CheckpointOutcome.STALE_LEASE, None)
+        else:
+            self._transact(unit, *self._table.streams.checkpoint(unit.lease, progress, monotonic()))
+            self._may_send(unit.lease)
+
+    def _transact(self, unit: letters.Unit, outcome: CheckpointOutcome, delivered: int | None) -> None:
+        """The checkpoint that came with these records has this outcome: write both, or say that nothing is."""
+        lane = self._table.streams.lane_of(unit.lease)
+        accepted = outcome in (CheckpointOutcome.ACCEPTED, CheckpointOutcome.ACCEPTED_DRAINING)
+        if not accepted or lane is None or self._state.transacted is None:
+            self._state.outbox.post(letters.Answer(unit.reply, letters.UnitAnswer(outcome, delivered)))
+            return
+        self._state.transacted.transact(self._clients.now.consumer, lane, unit)
+
+    def _read_dead_letter(self, letter: letters.DeadLettered) -> None:
+        left_out = self._state.sender.dead_letter_answered(letter, monotonic())
+        if left_out and letter.record is not None and self._state.transacted is not None:
+            self._state.transacted.hold(letter.lane, letter.offset, letter.record)
 
     def _may_send(self, lease: Lease) -> bool:
         """Have the sender check the lane of this lease. Returns whether the lease is living."""
@@ -104,7 +147,9 @@ class LetterReader:
         match letter:
             case letters.Available(stream, process_id, max_message_bytes):
                 self._table.streams.available(stream, process_id, max_message_bytes, now)
-            case letters.Closed(stream, reason, last):
+            case letters.Closed(stream, reason, last, unit):
+                if unit is not None:
+                    self._take(unit, last)
                 self._table.streams.closed(stream, reason, last, now)
             case letters.StreamLost(stream):
                 self._table.streams.lost(stream, now)

@@ -111,8 +111,8 @@ class Rebalances:
         self._table.revoke(tps, reason, seconds, monotonic(), may_return=may_return)
         self._letters.in_callback = True
         self._drain(tps)
+        self._state.commits.release(self._clients.now.consumer, tps, self._state.config.rebalance_drain, self._read)
         self._letters.in_callback = False
-        self._state.commits.now(self._clients.now.consumer, tps)
         self.forget(tps)
         self._table.forget(tps)
 
@@ -132,9 +132,7 @@ class Rebalances:
                 return
             due = self._table.next_due(monotonic())
             until = monotonic() + DRAIN_WAIT_S if due is None else min(due, max(next_commit, monotonic()))
-            letter = self._state.mailbox.take(max(0.0, until - monotonic()))
-            if letter is not None:
-                self._letters.read(letter)
+            self._read(max(0.0, until - monotonic()))
             now = monotonic()
             self._table.tick(now)
             if now >= next_commit:
@@ -142,6 +140,14 @@ class Rebalances:
                 if commits.waits(tps):
                     commits.now(self._clients.now.consumer, tps)
                     next_commit = math.inf if commits.waits(tps) else next_commit
+
+    def _read(self, seconds: float) -> None:
+        """Read a letter, waiting at most so many seconds for it."""
+        letter = self._state.mailbox.take(seconds)
+        if letter is not None:
+            self._letters.read(letter)
+            self._letters.carry_out()
+            self._state.outbox.flush()
 
     def _note(self, kind: RebalanceKind, partitions: int, reason: str = "") -> None:
         self._state.rebalances.note(kind, partitions, monotonic(), reason)
@@ -151,6 +157,7 @@ class Rebalances:
         state = self._state
         self._clients.now.resolving.forget(tps)
         state.refusals.forget(tps)
+        state.commits.withdraw(tps)
         for tp in tps:
             state.fetching.forget(tp)
             self._clients.now.ends.forget(tp)

@@ -77,14 +77,14 @@ class Sender:
             del self._queue[lane]
             self._queue[lane] = None  # to the end of the queue
 
-    def dead_letter_answered(self, answer: letters.DeadLettered, now: float) -> None:
-        """The dead-letter thread answered: the record was written, or could not be."""
+    def dead_letter_answered(self, answer: letters.DeadLettered, now: float) -> bool:
+        """The dead-letter thread answered: the record was written, or could not be. Returns whether it is left out."""
         lane = answer.lane
         if self._dead_letters_under_way.get(lane) is answer.letter:
             del self._dead_letters_under_way[lane]
         drain = self._config.rebalance_drain
-        self._records.dead_lettered(lane, answer.offset, answer.letter, answer.error, drain, now)
         self.changed.add(lane)
+        return self._records.dead_lettered(lane, answer.offset, answer.letter, answer.error, drain, now)
 
     def forget(self, lane: Lane) -> None:
         """The lane is gone."""

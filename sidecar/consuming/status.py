@@ -30,6 +30,9 @@ def lambda_status(state: LambdaState, ends: Ends, now: float, *, joined: bool) -
         last_rebalance=rebalances.last,
         rebalances=dict(rebalances.counts),
         topic_sizes=state.subscription.sizes(),
+        exactly_once=state.config.exactly_once,
+        transactions_committed=0 if state.transacted is None else state.transacted.committed_count,
+        transactions_aborted=0 if state.transacted is None else state.transacted.aborted_count,
         delays=table.counts.delays.now,
         thread=state.measure.now,
     )

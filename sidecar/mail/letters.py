@@ -4,13 +4,15 @@ Letters are immutable; a ``Reply`` is made on the loop, and only the loop settle
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from confluent_kafka import KafkaError
 
+from sidecar.mail import outgoing
 from sidecar.mail.facts import TopicFacts
+from sidecar.mail.outgoing import Job, Outgoing, Refused
 from sidecar.partitions.vocabulary import (
     Assign,
     CheckpointOutcome,
@@ -45,6 +47,27 @@ class Reply(Generic[T]):
         self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
 
+@dataclass(frozen=True, slots=True)
+class UnitAnswer:
+    """What became of a `Unit`."""
+
+    outcome: CheckpointOutcome
+    """Of its checkpoint. STALE_LEASE also if the transaction was aborted."""
+    delivered: int | None = None
+    """With BEYOND_DELIVERED: the last delivered offset."""
+    written: outgoing.Written | None = None
+    """What became of its records; None: there was no transaction, and they wait on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """With exactly-once: the records that are written in one transaction with a checkpoint of this lease."""
+
+    lease: Lease
+    records: Sequence[Outgoing]
+    reply: Reply[UnitAnswer]
+
+
 # --- to the thread ------------------------------------------------------------------------------------------------
 
 
@@ -72,6 +95,8 @@ class Closed:
     stream: StreamId
     reason: ClosedReason
     last: Progress | None
+    unit: Unit | None = None
+    """With exactly-once: what goes with ``last``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +120,42 @@ class Checkpoints:
 
     entries: list[tuple[Lease, Progress]]
     reply: Reply[list[tuple[CheckpointOutcome, int | None]]]
+    units: Mapping[Lease, Unit] = field(default_factory=dict)
+    """With exactly-once: what goes with the checkpoint of a lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A checkpoint of a lambda, and the records that become visible together with it (exactly-once)."""
+
+    progress: Progress
+    unit: Unit
+
+    @property
+    def reply(self) -> Reply[UnitAnswer]:
+        """Of the unit: it is answered when the transaction has ended."""
+        return self.unit.reply
+
+
+@dataclass(frozen=True, slots=True)
+class Transacted:
+    """A transaction has ended. From the transactions thread."""
+
+    jobs: Sequence[Job]
+    written: Sequence[outgoing.Written]
+    """What became of the records of each job."""
+    refused: Refused | None
+    """Why it was aborted; None: it is committed."""
+    began_at: float
+    """Seconds of the monotonic clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoTransactions:
+    """Kafka does not let the producer begin, and why; None: it does now. From the transactions thread."""
+
+    transactional_id: str
+    error: KafkaError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +166,8 @@ class Failed:
     failure: Failure
     last: Progress | None
     reply: Reply[tuple[ErrorOutcome, float]]
+    unit: Unit | None = None
+    """With exactly-once: what goes with ``last``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +205,8 @@ class DeadLettered:
     none."""
     error: str
     """Empty: the record was written."""
+    record: Outgoing | None = None
+    """With exactly-once nothing is written: this is to be, with the place after the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +284,9 @@ Letter = (
     | StreamLost
     | Written
     | Checkpoints
+    | Commit
+    | Transacted
+    | NoTransactions
     | Failed
     | PauseLease
     | ResumeLease

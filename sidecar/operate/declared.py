@@ -30,6 +30,7 @@ Value: TypeAlias = "float | Mapping[str, float] | Mapping[tuple[str, ...], float
 
 PROBLEM_KINDS = (
     *("connection", "broker", "client", "group", "topics", "leaders", "commits", "commit", "process", "sidecar"),
+    "transactions",
 )
 """What `Problem.kind` begins with. What follows a colon there, such as a partition, would be no bounded label."""
 
@@ -37,7 +38,7 @@ FETCH_KINDS = (*(kind for kind in KINDS if kind != "rebalance"), "offset_lost")
 
 RESTART_KINDS = (
     *(FailureKind.FAILED, FailureKind.CRITICAL, FailureKind.CREATE, FailureKind.BROKE, FailureKind.LATE),
-    *(FailureKind.CLOSED, FailureKind.DEADLINE),
+    *(FailureKind.CLOSED, FailureKind.DEADLINE, FailureKind.ABORTED),
 )
 """The failures that end a lease."""
 
@@ -230,6 +231,12 @@ LAMBDA: tuple[Metric[LambdaStatus], ...] = (
         "Leases that ended by a failure, by its kind.",
         lambda s: _by_word(s.restarts),
         kind=_words(RESTART_KINDS),
+    ),
+    _counter(
+        "transactions",
+        "Transactions that ended, with exactly-once.",
+        lambda s: {"committed": s.transactions_committed, "aborted": s.transactions_aborted},
+        outcome=("committed", "aborted"),
     ),
     _counter("dead_letters", "Records written to a dead-letter topic.", lambda s: s.dead_letters),
     _counter("reports", "Errors that lambdas reported without stopping.", lambda s: s.reports),

@@ -50,6 +50,13 @@ class Ordered:
     reason: str
     failing_offset: int | None
     skip: frozenset[int]
+    wherever: bool = False
+    """A halt at whatever offset it starts from: too many aborts."""
+
+    @classmethod
+    def halting(cls, reason: str) -> "Ordered":
+        """It halts as soon as its resume offset is known."""
+        return cls(-1, False, True, reason, None, frozenset(), wherever=True)
 
     @classmethod
     def of(cls, partition: "Partition") -> "Ordered | None":
@@ -256,6 +263,12 @@ class Partition:
     skipped: int = 0
     """Records that its lambdas skipped without handling them, since the partition was assigned to us."""
     last_failure: LastFailure | None = None
+    transacting: bool = False
+    """With exactly-once: a transaction with its place is under way."""
+    aborted: bool = False
+    """A transaction of it was aborted, and Kafka is asked for its place. Its failures are still counted."""
+    not_before: float = 0.0
+    """After that: when its lambda may start, in seconds of the monotonic clock."""
     sent: Meter = field(default_factory=Meter)
     """Records that were sent to its lambdas."""
     done: Meter = field(default_factory=Meter)
@@ -300,6 +313,16 @@ class Partition:
         self.trouble = Trouble()
         self.skip.clear()
         self.dead.clear()
+
+    def void(self) -> None:
+        """What was checkpointed since the last commit is void, and nothing of it may be committed."""
+        offsets = self.offsets
+        self.offsets = Offsets(
+            committed=offsets.committed,
+            rewind_pending=True,
+            handled=offsets.handled,
+            handled_at=offsets.handled_at,
+        )
 
     def enter(self, state: State, now: float) -> None:
         """The state changes; a state that goes on keeps its time."""
@@ -391,7 +414,8 @@ class Partition:
         offsets.uncommitted = True
         if progress.state is not None:
             offsets.state = progress.state
-        self.trouble.recovered()
+        if not self.limits.exactly_once:
+            self.trouble.recovered()
         self._passed(offsets.resume_at)
         return accepted
 
@@ -474,6 +498,8 @@ class Partition:
             return False
         if offsets.committed is None or commitment.offset > offsets.committed:
             offsets.committed = commitment.offset
+            if self.limits.exactly_once:
+                self.trouble.recovered()
         return True
 
     def became_durable(self, commitment: Commitment) -> int | None:

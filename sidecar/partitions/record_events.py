@@ -94,14 +94,16 @@ class RecordEvents:
 
     def dead_lettered(
         self, lane: Lane, offset: int, letter: DeadLetter, error: str, seconds: float, now: float
-    ) -> None:
+    ) -> bool:
         """The record at ``offset`` was written to the dead-letter topic; with an ``error``, it could not be.
 
-        An error halts the partition: no record is dropped.
+        An error halts the partition: no record is dropped. Returns whether the record is left out from now on.
         """
         partition = self._lanes.get(lane)
         if partition is None or partition.dead.get(offset) is not letter:
-            return  # the partition was revoked or moved in the meantime; the record is handled again when it comes
+            return (
+                False  # the partition was revoked or moved in the meantime; the record is handled again when it comes
+            )
         del partition.dead[offset]
         if not error:
             self._moves.counts.dead_letters += 1
@@ -109,7 +111,7 @@ class RecordEvents:
             if partition.state is State.RUNNING:
                 partition.trouble.reason = ""
             self._moves.report("warning", "dead letter written", partition, offset=offset)
-            return
+            return True
         reason = f"the dead letter for offset {offset} cannot be written: {error}"
         self._moves.report("error", "dead letter cannot be written: halting", partition, offset=offset, reason=error)
         partition.failed(FailureKind.DEAD_LETTER, reason, offset, now)
@@ -120,6 +122,7 @@ class RecordEvents:
             partition.offsets.rewind_pending = True
             self._commands.append(Rewind(partition.tp, partition.offsets.resume_at))
             self._moves.halt(partition, reason, offset, now)
+        return False
 
     def waits_for_dead_letter(self, lane: Lane, offset: int) -> None:
         """The next record was given to the dead-letter thread."""

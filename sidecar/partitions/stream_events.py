@@ -109,7 +109,7 @@ class StreamEvents:
             if last is not None:
                 self._moves.last_progress(partition, last, now)
             return ErrorOutcome.REPORTED, 0.0
-        if last is not None and (failure.offset is None or last.offset is None or last.offset < failure.offset):
+        if last is not None and failure.admits(last):
             self._moves.last_progress(partition, last, now)
         reason = f"{failure.code or failure.type or 'error'}: {failure.message}"
         stream = self._moves.stream_of(partition)

@@ -12,7 +12,8 @@ lambda's consumer thread) carries them out. Invariants, checked by the model tes
 - At most one partition at a time moves to another process for balance (``Balance``).
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from sidecar.partitions.operator_actions import OperatorActions
 from sidecar.partitions.partition import AfterDrain, Commitment, Ordered, Partition
@@ -97,7 +98,13 @@ class PartitionTable:
         Otherwise, if the sidecar were killed in between, the next start would choose again, maybe another offset.
         """
         partition = self.partitions[tp]
+        trouble = partition.trouble
         partition.move_to(offset, committed=committed, state=state)
+        if partition.aborted:
+            # The client has read further. What failed since the last commit has not succeeded meanwhile.
+            partition.aborted, partition.trouble = False, trouble
+            partition.offsets.rewind_pending = True
+            self.commands.append(Rewind(tp, offset))
         if committed:
             self._moves.begin(partition, now)
 
@@ -111,6 +118,32 @@ class PartitionTable:
         durable = partition.became_durable(commitment)
         if durable is not None and partition.holding is not None:
             self.commands.append(Committed(partition.holding.stream, durable))
+
+    def transacting(self, tps: Container[TopicPartition]) -> None:
+        """Transactions with the places of these partitions are under way, and none of others (exactly-once)."""
+        for tp, partition in self.partitions.items():
+            partition.transacting = tp in tps
+
+    def aborted(
+        self,
+        tp: TopicPartition,
+        reason: str,
+        now: float,
+        *,
+        culprit: bool,
+        unwritten: Mapping[Lane, Iterable[int]] = MappingProxyType({}),
+    ) -> bool:
+        """The transaction with the partition's last checkpoints was aborted (exactly-once).
+
+        Whoever holds it has seen what is not there, so its lease ends at once; the next lambda starts from what Kafka
+        says. ``culprit``: a record of it was refused, so its next lambda starts after a back-off. Others start at
+        once the first time. ``unwritten``: the offsets of dead letters that have waited for the transaction: their
+        records come again. Returns whether its resume offset has to be resolved again; not if it is being released.
+        """
+        for lane, offsets in unwritten.items():
+            self.lanes[lane].skip.difference_update(offsets)
+        partition = self.partitions.get(tp)
+        return partition is not None and self._moves.abort(partition, reason, now, culprit=culprit)
 
     def offset_lost(self, tp: TopicPartition, offset: int, now: float, reason: str, *, halt: bool = False) -> None:
         """The resume offset is no longer in the log: go on at ``offset``; with ``halt``, when an operator resumes.

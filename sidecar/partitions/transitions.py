@@ -91,19 +91,32 @@ class Transitions:
         """Its resume offset is committed: wait for a lambda, or halt or pause again if that was ordered before."""
         order, partition.ordered = partition.ordered, None
         if order is None:
-            partition.trouble.reason = ""
-            self.wait(partition, now)
+            self._start(partition, now)
             return
         same_offset = order.resume_at == partition.offsets.resume_at
         partition.skip = {offset for offset in order.skip if offset >= partition.offsets.resume_at}
         if order.is_paused:
             partition.trouble.reason = order.reason
             self.pause_for_operator(partition, now)
-        elif order.is_halted and same_offset:
+        elif order.is_halted and (same_offset or order.wherever):
             self.halt(partition, order.reason, order.failing_offset, now)
+            if order.wherever:
+                self.exit_or_halt(partition, order.reason)
+        else:
+            self._start(partition, now)
+
+    def _start(self, partition: Partition, now: float) -> None:
+        """Wait for a lambda, after an abort maybe only when the back-off is over."""
+        if partition.not_before > now:
+            self._back_off(partition, partition.not_before, now)
         else:
             partition.trouble.reason = ""
             self.wait(partition, now)
+
+    def _back_off(self, partition: Partition, until: float, now: float) -> None:
+        partition.enter(State.BACKING_OFF, now)
+        partition.due = until
+        self.timed[partition.lane] = partition
 
     def report_end(self, tp: TopicPartition, order: Ordered) -> None:
         """The partition is no longer assigned to us, so an operator's pause of it ends."""
@@ -215,6 +228,39 @@ class Transitions:
         self.end_lease(partition, rewind=rewind)
         self.processes.fence(stream, now + self.limits.close_timeout)
 
+    def abort(self, partition: Partition, reason: str, now: float, *, culprit: bool) -> bool:
+        """See `PartitionTable.aborted`."""
+        leaves, limits, lease = partition.leaves, self.limits, partition.lease
+        partition.ordered = Ordered.of(partition)
+        partition.failed(FailureKind.ABORTED, reason, None, now)
+        if lease is not None:
+            if partition.state is not State.DRAINING:
+                self.balance.ended(partition, now)
+            self.fence(partition, RevokeReason.ABORTED, now, rewind=False)
+        partition.void()
+        if leaves:
+            return False  # the next owner starts from what is committed
+        self.balance.gone(partition)
+        self.forget_wait(partition)
+        self.untime(partition)
+        partition.trouble.failed(now)
+        self.counts.restarts[FailureKind.ABORTED] += 1
+        seconds = 0.0
+        if culprit or partition.trouble.failures > 1:
+            seconds = delay(partition.trouble.failures, limits.backoff_first, limits.backoff_most, self._jitter)
+        too_many = limits.max_restarts is not None and partition.trouble.failures > limits.max_restarts
+        order = partition.ordered
+        if too_many and (order is None or not (order.is_paused or order.is_halted)):
+            reason = f"{limits.max_restarts} restarts did not help: {reason}"
+            partition.ordered = Ordered.halting(reason)
+        partition.aborted, partition.not_before = True, now + seconds
+        partition.enter(State.RESOLVING, now)
+        partition.trouble.reason = reason
+        waits = {"attempt": partition.trouble.attempt, "seconds": round(seconds, 3)}
+        event = "transaction aborted: the partition starts again from what is committed"
+        self.report("warning", event, partition, lease=lease, reason=reason, **waits)
+        return True
+
     def end_lease(self, partition: Partition, *, rewind: bool = True) -> None:
         assert partition.lease is not None
         del self.leases[partition.lease]
@@ -266,9 +312,7 @@ class Transitions:
             self.wait(partition, now)
             return ErrorOutcome.RESTARTING, 0.0
         seconds = delay(partition.trouble.failures, limits.backoff_first, limits.backoff_most, self._jitter)
-        partition.enter(State.BACKING_OFF, now)
-        partition.due = now + seconds
-        self.timed[partition.lane] = partition
+        self._back_off(partition, now + seconds, now)
         waits = {"attempt": partition.trouble.attempt, "seconds": round(seconds, 3)}
         self.report("warning", "partition backs off", partition, lease=lease, reason=why, **waits)
         return ErrorOutcome.RESTARTING, seconds

@@ -229,6 +229,9 @@ class Limits:
     never makes a failure critical."""
     max_state_bytes: int = 2_048
     """How long the state of a checkpoint may be."""
+    exactly_once: bool = False
+    """Checkpoints are committed in transactions, so one that was accepted may be taken back. Failures are forgotten
+    only when there is progress that is committed."""
     hand_over_drain: float = 10.0
     minimum_stay: float = 5.0
     """How long a partition must have been with its process, and the new process must have existed, before a
@@ -276,6 +279,10 @@ class Failure:
     stack: str = ""
     version: str = ""
     """The version of the lambda's code, as its process offered it."""
+
+    def admits(self, last: Progress) -> bool:
+        """Whether the last checkpoint that came with it counts: it must not cover the record that failed."""
+        return self.offset is None or last.offset is None or last.offset < self.offset
 
     def fields(self) -> dict[str, object]:
         """The fields that are set, for a log line."""

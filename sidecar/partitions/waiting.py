@@ -16,6 +16,8 @@ _ONE_REASON = {
 def waits_for(partition: Partition, *, has_leader: bool, end: int | None) -> WaitsFor:
     """What its next step waits for. ``has_leader``: a broker leads it. ``end``: its log's end; None if unknown."""
     match partition.state:
+        case State.RESOLVING if partition.transacting:
+            return WaitsFor.TRANSACTION
         case State.RESOLVING:
             return WaitsFor.OFFSET if has_leader else WaitsFor.LEADER
         case State.PAUSED:
@@ -35,4 +37,6 @@ def _running(partition: Partition, *, has_leader: bool, end: int | None) -> Wait
         return WaitsFor.LAMBDA
     if not has_leader:
         return WaitsFor.LEADER
+    if partition.transacting:
+        return WaitsFor.TRANSACTION
     return WaitsFor.FETCH if end is not None and end > partition.next_offset else WaitsFor.RECORDS

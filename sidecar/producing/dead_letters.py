@@ -30,6 +30,7 @@ from sidecar.config.lambdas import default_dead_letter_topic
 from sidecar.logs import get_logger
 from sidecar.mail.boxes import Mailbox
 from sidecar.mail.letters import DeadLettered
+from sidecar.mail.outgoing import Outgoing
 from sidecar.partitions.vocabulary import DeadLetter, Lane, TopicPartition
 from sidecar.producing.dead_letter_topic import prepared
 from sidecar.records import dead_letter_headers as names
@@ -58,9 +59,20 @@ class DeadLetters(threading.Thread):
     """Writes one lambda's dead letters. Other threads may call only ``write`` and ``stop``."""
 
     def __init__(
-        self, lambda_name: str, group: str, topic: str | None, properties: Mapping[str, Property], mailbox: Mailbox
+        self,
+        lambda_name: str,
+        group: str,
+        topic: str | None,
+        properties: Mapping[str, Property],
+        mailbox: Mailbox,
+        *,
+        writes: bool = True,
     ) -> None:
-        """``topic``: the dead-letter topic; None: `TOPIC.LAMBDA.dead-letter`. ``properties``: of the producer."""
+        """``topic``: the dead-letter topic; None: `TOPIC.LAMBDA.dead-letter`. ``properties``: of the producer.
+
+        Without ``writes``, for exactly-once, a dead letter is only made, and its topic if that is missing: the answer
+        has it, and the consumer thread has it written in a transaction with the place after its record.
+        """
         super().__init__(name=f"dead-letters-{lambda_name}", daemon=True)
         self._lambda = lambda_name
         self._group = group
@@ -69,6 +81,9 @@ class DeadLetters(threading.Thread):
         self._mailbox = mailbox
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._partitions: dict[str, int] = {}
+        self._writes = writes
+        self._made: dict[int, Outgoing] = {}
+        """Without ``writes``: what is to be written, by the number of its job."""
         self._outcomes: dict[int, str] = {}
         """The error of each job, by its number; empty: it is written."""
         self._gone: set[int] = set()
@@ -106,8 +121,9 @@ class DeadLetters(threading.Thread):
             self._try({index: jobs[index] for index in sorted(self._gone)})
         for index, job in enumerate(jobs):
             error = self._outcomes.get(index, "the producer did not say what became of it")
-            self._mailbox.put(DeadLettered(job.lane, job.record.offset, job.letter, error))
+            self._mailbox.put(DeadLettered(job.lane, job.record.offset, job.letter, error, self._made.get(index)))
         self._outcomes.clear()
+        self._made.clear()
 
     def _try(self, jobs: dict[int, _Job]) -> None:
         """Write these jobs, by their numbers, and put the result of each into ``_outcomes``."""
@@ -151,14 +167,20 @@ class DeadLetters(threading.Thread):
             else:
                 self._failed(index, error, topic)
 
+        # The same partition, to keep related records together; a user's own topic may have fewer partitions.
+        partition = job.tp.partition if job.tp.partition < self._partitions[topic] else -1
+        if not self._writes:
+            named = [(name, value.encode() if isinstance(value, str) else value) for name, value in headers]
+            self._made[index] = Outgoing(topic, record.key, record.value, partition, named)
+            self._outcomes[index] = ""
+            return
         # The timestamp is left out, so it is now: retention depends on it, and the record may be old.
         producer.produce(
             topic,
             value=record.value,
             key=record.key,
             headers=headers,
-            # The same partition, to keep related records together; a user's own topic may have fewer partitions.
-            partition=job.tp.partition if job.tp.partition < self._partitions[topic] else -1,
+            partition=partition,
             on_delivery=delivered,
         )
 

@@ -1,13 +1,11 @@
-"""Records to write, and what became of them."""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import NamedTuple, TypeAlias
+"""What became of records that were written, in words."""
 
 from confluent_kafka import KafkaError
 
 from sidecar.cluster.errors import KINDS, NOWHERE, TOO_LARGE
+from sidecar.mail.outgoing import Headers, Outcome, Outgoing, Written
+
+__all__ = ["Headers", "Outcome", "Outgoing", "Written"]
 
 BATCH_BYTES = 1_000_000
 """librdkafka's own limit for a batch. A record of this size is sent alone."""
@@ -33,40 +31,6 @@ If a batch is too large, or the topic refuses one of its records, librdkafka fai
 split it. The record may be accepted if it is sent alone. So if other records may have been in its batch, the record
 does not count as refused (`MIXED`), and later records are sent alone.
 """
-
-Headers: TypeAlias = "Sequence[tuple[str, bytes | None]]"
-
-
-class Outgoing(NamedTuple):
-    """A record to write."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    partition: int
-    """-1: chosen by the key."""
-    headers: Headers
-    refusal: str = ""
-    """Why the record must not be written; empty: it may be."""
-
-
-class Outcome(IntEnum):
-    """The result of a record; the numbers are those of ``lambda.proto``."""
-
-    WRITTEN = 1
-    FAILED = 2
-    TOO_LARGE = 5
-
-
-@dataclass(slots=True)
-class Written:
-    """The result of a batch: entry i of each list belongs to record i."""
-
-    outcomes: list[int]
-    partitions: list[int]
-    offsets: list[int]
-    errors: list[str]
-    """Empty: the record was written."""
 
 
 class FullError(Exception):

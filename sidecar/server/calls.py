@@ -17,10 +17,11 @@ from sidecar.mail import letters
 from sidecar.mail.boxes import GoneError
 from sidecar.partitions.vocabulary import CheckpointOutcome, ErrorAction, ErrorOutcome, Lease, Progress
 from sidecar.producing.outcomes import FullError
-from sidecar.server import frames, producing
+from sidecar.server import frames, producing, transacting
 from sidecar.server.arrivals import Arrivals
 from sidecar.server.frames import InvalidFrameError
 from sidecar.server.identities import caller
+from sidecar.server.producing import AskedToHold
 from sidecar.server.refusals import Context, Refusals, Refused, abort, host_of, is_one_connection
 from sidecar.server.runtime import LambdaRuntime
 from sidecar.server.stream import Stream
@@ -164,7 +165,7 @@ class Calls:
     async def _checkpoint_all(self, request: pb.CheckpointRequest) -> tuple[bytes, float]:
         count = len(request.entries)
         results = [_result(CheckpointOutcome.STALE_LEASE, None)] * count
-        living: dict[str, tuple[list[int], list[tuple[Lease, Progress]]]] = {}
+        living: dict[str, tuple[list[int], list[tuple[Lease, Progress]], dict[Lease, letters.Unit]]] = {}
         useful: set[Lease] = set()
         own = self._own
         entries = iter(request.entries)
@@ -172,15 +173,18 @@ class Calls:
             if first:
                 await asyncio.sleep(0)
             for index, lease, progress in frames.checkpoints(islice(entries, ENTRIES_AT_ONCE), first, own):
-                indexes, known = living.setdefault(own[lease].lambda_name, ([], []))
+                stream = own[lease]
+                indexes, known, units = living.setdefault(stream.lambda_name, ([], [], {}))
                 indexes.append(index)
                 known.append((lease, progress))
                 useful.add(lease)
+                if stream.held and (unit := transacting.unit_of(stream.held, lease, progress)) is not None:
+                    units[lease] = unit
         replies: dict[str, letters.Reply[list[tuple[CheckpointOutcome, int | None]]]] = {}
-        for name, (_, known) in living.items():
+        for name, (_, known, units) in living.items():
             replies[name] = letters.Reply()
-            self._lambdas[name].mailbox.put(letters.Checkpoints(known, replies[name]))
-        for name, (indexes, _) in living.items():
+            self._lambdas[name].mailbox.put(letters.Checkpoints(known, replies[name], units))
+        for name, (indexes, _, _) in living.items():
             for index, result in zip(indexes, await replies[name].future, strict=True):
                 results[index] = _result(*result)
         useless = count - len(useful)
@@ -196,15 +200,16 @@ class Calls:
             return pb.ErrorResponse(outcome=pb.ERROR_OUTCOME_STALE_LEASE).SerializeToString(), 1.0
         lease = request.lease
         del data, request  # they may be larger than the parts that we keep
+        unit = transacting.unit_of(stream.held, lease, last)
         if failure.action is not ErrorAction.REPORT:
-            stream.fenced = True
+            stream.fence()
         else:
             # Delay before the log line, not after it: a caller could cancel the delay and call again.
             await self._refusals.late(
                 stream.process_id, 1 + len(failure.message + failure.stack) / USELESS_CHARACTERS
             )
         reply: letters.Reply[tuple[ErrorOutcome, float]] = letters.Reply()
-        self._lambdas[stream.lambda_name].mailbox.put(letters.Failed(lease, failure, last, reply))
+        self._lambdas[stream.lambda_name].mailbox.put(letters.Failed(lease, failure, last, reply, unit))
         outcome, seconds = await reply.future
         response = pb.ErrorResponse(outcome=cast("pb.ErrorOutcome", outcome), retry_after_ms=round(seconds * 1000))
         return response.SerializeToString(), 0.0
@@ -212,15 +217,17 @@ class Calls:
     async def _produce(self, data: bytes, peer: str) -> tuple[bytes, float]:
         try:
             asked = producing.asked(data)
+            stream = self._stream(asked.lease, peer)
+            if stream is not None and stream.held is not None and not isinstance(asked, AskedToHold):
+                asked = producing.asked_to_hold(data)
         except producing.InvalidColumnsError as malformed:
             self._received(self._stream(malformed.lease, peer), data)
             raise
-        stream, count = self._stream(asked.lease, peer), asked.count
+        count = asked.count
         self._received(stream, data)
         del data
         if stream is None or not stream.alive:
-            stale = "the lease is dead: the partition is not this lambda's any more"
-            return producing.nothing_written(count, pb.PRODUCE_OUTCOME_STALE_LEASE, stale), 1.0
+            return producing.nothing_written(count, pb.PRODUCE_OUTCOME_STALE_LEASE, producing.STALE), 1.0
         hosted = self._lambdas[stream.lambda_name]
         if refused := producing.refused_topic(asked.topics, hosted.config, stream.caller.identity):
             return producing.nothing_written(count, pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, refused), 1.0
@@ -229,6 +236,8 @@ class Calls:
             return producing.nothing_written(count, busy, _ONE_AT_A_TIME, producing.BUSY_LEASE_MS), 1.0
         stream.producing = True
         try:
+            if stream.held is not None and isinstance(asked, AskedToHold):
+                return await transacting.produce(stream.held, asked, hosted.mailbox), 0.0
             return await asked.write(hosted.lambda_producer), 0.0
         except FullError:  # not the client's fault
             return producing.nothing_written(count, busy, _FULL, producing.BUSY_FULL_MS), 0.0

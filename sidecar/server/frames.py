@@ -23,7 +23,8 @@ from sidecar.partitions.vocabulary import (
 )
 
 PROTOCOL_VERSION = 1
-CAPABILITIES = ("committed",)
+EXACTLY_ONCE = "exactly-once"
+CAPABILITIES = ("committed", EXACTLY_ONCE)
 """Of `Offer.capabilities`, those that the sidecar has."""
 MAX_PROGRESS_BYTES = 256
 MAX_ENTRIES = 10_000

@@ -43,6 +43,7 @@ from sidecar.server.refusals import Context, Refusals, Refused, abort, is_one_co
 from sidecar.server.runtime import LambdaRuntime
 from sidecar.server.silent import Silent
 from sidecar.server.stream import Stream
+from sidecar.server.transacting import new_held
 from sidecar.status import ProcessStatus
 from sidecar.version import VERSION
 
@@ -63,6 +64,9 @@ _MADE_ROOM = (
 )
 
 _NOT_ACCEPTED = "the token with which this stream began is not accepted any more; offer again with the new one"
+
+_DEAD_AT_ONCE = frozenset({RevokeReason.LOST, RevokeReason.SEEK, RevokeReason.ABORTED})
+"""The lease is dead when the lambda hears of it."""
 
 _log = get_logger(__name__)
 _END_STATUS = {
@@ -193,10 +197,13 @@ class LambdaHost:
             case Assign():
                 self._not_spare(stream)
                 stream.lease = item.lease
+                if self._lambdas[stream.lambda_name].config.exactly_once:
+                    stream.held = new_held()
                 self._leases[stream.caller.identity.name][item.lease] = stream
                 stream.push(frames.assigned(item))
             case Revoke():
-                stream.fenced = stream.fenced or item.reason in (RevokeReason.LOST, RevokeReason.SEEK)
+                if item.reason in _DEAD_AT_ONCE:
+                    stream.fence()
                 stream.push(frames.revoked(item))
             case Resumed():
                 stream.push(frames.resumed(item))
@@ -352,6 +359,13 @@ class LambdaHost:
                 f"it has: {', '.join(there) or 'none'}",
             )
 
+        if self._lambdas[offer.lambda_name].config.exactly_once and frames.EXACTLY_ONCE not in offer.capabilities:
+            raise Refused(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"offer.capabilities: {offer.lambda_name!r} has `guarantee: {frames.EXACTLY_ONCE}`, and this client "
+                f"does not offer {frames.EXACTLY_ONCE!r}; update the lambda's SDK, or use at-least-once",
+            )
+
     def _count(self, stream: Stream, by: int) -> None:
         offer, name = stream.offer, stream.caller.identity.name
         info = self.processes.setdefault(
@@ -379,5 +393,6 @@ def _welcome(config: LambdaConfig, offer: Offered, enforced: pb.Limits) -> bytes
             window_span=config.window.span,
             limits=enforced,
             max_state_bytes=config.max_state_bytes,
+            guarantee=pb.GUARANTEE_EXACTLY_ONCE if config.exactly_once else pb.GUARANTEE_AT_LEAST_ONCE,
         )
     ).SerializeToString()

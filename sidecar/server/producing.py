@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.config.lambdas import LambdaConfig
+from sidecar.partitions.vocabulary import Progress
 from sidecar.producing.lambda_producer import LambdaProducer
 from sidecar.producing.outcomes import Headers, Outgoing, Written, no_such_partition
 from sidecar.records.extension import extension
 from sidecar.records.header_names import writable
-from sidecar.server.frames import InvalidFrameError, cut, parse
+from sidecar.server.frames import InvalidFrameError, cut, parse, progress
+from sidecar.server.held import NEXT
 from sidecar.server.identities import Identity
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ MAX_HELD_RECORDS = 50_000
 """Of one lease: records that wait for a checkpoint, with exactly-once."""
 
 MAX_HELD_BYTES = 16 * 1024 * 1024
+
+STALE = "the lease is dead: the partition is not this lambda's any more"
+"""The error of each record whose lease is dead."""
 
 MAX_ERROR_BYTES = 200
 """The length of one record's error text, in UTF-8: a response may have ten thousand of them."""
@@ -60,6 +65,12 @@ class Asked(Protocol):
         """Write its records. Returns the serialized response. Raises ``FullError``."""
 
 
+def asked_to_hold(data: bytes) -> "AskedToHold":
+    """Read a serialized request to a lambda with exactly-once that `asked` has taken."""
+    request = parse(pb.ProduceRequest, data)
+    return AskedToHold(request, outgoing(request), committing(request), len(data))
+
+
 def asked(data: bytes) -> Asked:
     """Read a serialized request.
 
@@ -72,12 +83,36 @@ def asked(data: bytes) -> Asked:
     request = parse(pb.ProduceRequest, data)
     try:
         records = outgoing(request)
+        commit = committing(request)
     except InvalidFrameError as refusal:
         raise InvalidColumnsError(str(refusal), request.lease) from None
+    if commit is not None or request.sources:
+        return AskedToHold(request, records, commit, len(data))
     if module is None:
         return _AskedRecords(request, records, len(data))
     request.DiscardUnknownFields()
     return _AskedRequest(module.Request(request.SerializeToString(), MAX_RECORDS, MAX_TOPICS))
+
+
+class AskedToHold:
+    """A request whose records wait for a checkpoint, or that has one."""
+
+    def __init__(
+        self, request: pb.ProduceRequest, records: Sequence[Outgoing], commit: Progress | None, size: int
+    ) -> None:
+        """``commit``: its checkpoint. ``size``: bytes of the request."""
+        self.lease = request.lease
+        self.topics: Sequence[str] = [*request.topics]
+        self.records = records
+        self.sources: Sequence[int] = [*request.sources]
+        self.commit = commit
+        self.size = size
+        self.count = len(records)
+
+    async def write(self, to: LambdaProducer) -> bytes:  # noqa: ARG002 - see `Asked`
+        """The lambda has another guarantee. Raises ``InvalidFrameError``."""
+        field = "sources" if self.commit is None else "commit"
+        raise InvalidFrameError(f"{field}: only with exactly-once, and Welcome.guarantee is another")
 
 
 class _AskedRequest:
@@ -112,12 +147,19 @@ class _AskedRecords:
 
 
 def outgoing(request: pb.ProduceRequest) -> list[Outgoing]:
-    """The request's records in order; each one that cannot be written says why. Raises ``InvalidFrameError``."""
+    """The request's records in order; each one that cannot be written says why. Raises ``InvalidFrameError``.
+
+    A request with a `commit` may have none.
+    """
     if not request.lease:
         raise InvalidFrameError("lease: missing")
     count = len(request.values)
-    if not 0 < count <= MAX_RECORDS:
+    if not 0 < count <= MAX_RECORDS and (count or not request.HasField("commit")):
         raise InvalidFrameError(f"values: {count} records, a request has 1 to {MAX_RECORDS}")
+    if len(request.sources) not in (0, count):
+        raise _one_each("sources", len(request.sources), count)
+    if request.sources and min(request.sources) < NEXT:
+        raise InvalidFrameError("sources: below -1, which is: the next checkpoint")
     topics = _topics(request, count)
     keys = _nullable("keys", request.keys, request.null_keys, count)
     values = _nullable("values", request.values, request.null_values, count)
@@ -132,6 +174,21 @@ def outgoing(request: pb.ProduceRequest) -> list[Outgoing]:
     headers = _headers(request, count, refusals)
     columns = zip(topics, keys or [None] * count, values, partitions or [-1] * count, headers, refusals, strict=True)
     return [*map(tuple.__new__, repeat(Outgoing), columns)]  # `Outgoing(...)` without a Python call each
+
+
+def committing(request: pb.ProduceRequest) -> Progress | None:
+    """The checkpoint in the request, if there is one. Raises ``InvalidFrameError``."""
+    if not request.HasField("commit"):
+        return None
+    entry = request.commit
+    if entry.lease not in ("", request.lease):
+        raise InvalidFrameError("commit.lease: another one than the request's; it may be left out")
+    if not entry.HasField("offset"):
+        raise InvalidFrameError("commit.offset: missing; a request without a checkpoint has no commit")
+    try:
+        return progress(entry)
+    except InvalidFrameError as refusal:
+        raise InvalidFrameError(f"commit.{refusal}") from None
 
 
 def refused_topic(topics: Sequence[str], config: LambdaConfig, identity: Identity) -> str:
@@ -160,7 +217,13 @@ def response(written: Written) -> bytes:
     ).SerializeToString()
 
 
-def nothing_written(count: int, outcome: pb.ProduceOutcome, error: str, retry_after_ms: int = 0) -> bytes:
+def nothing_written(
+    count: int,
+    outcome: pb.ProduceOutcome,
+    error: str,
+    retry_after_ms: int = 0,
+    commit: pb.CheckpointResult | None = None,
+) -> bytes:
     """The serialized response when none of the ``count`` records was written."""
     return pb.ProduceResponse(
         outcomes=[outcome] * count,
@@ -168,15 +231,16 @@ def nothing_written(count: int, outcome: pb.ProduceOutcome, error: str, retry_af
         offsets=[-1] * count,
         errors=[cut(error, MAX_ERROR_BYTES)] * count,
         retry_after_ms=retry_after_ms,
+        commit=commit,
     ).SerializeToString()
 
 
 def _topics(request: pb.ProduceRequest, count: int) -> list[str]:
     topics, indexes = request.topics, request.topic_indexes
-    if not 0 < len(topics) <= MAX_TOPICS:
+    if not 0 < len(topics) <= MAX_TOPICS and (topics or count):
         raise InvalidFrameError(f"topics: {len(topics)}, a request has 1 to {MAX_TOPICS}")
     if not indexes:
-        return [topics[0]] * count
+        return [topics[0]] * count if count else []
     if len(indexes) != count:
         raise _one_each("topic_indexes", len(indexes), count)
     if max(indexes) >= len(topics):

@@ -13,6 +13,7 @@ from sidecar.server import frames
 from sidecar.server.frames import InvalidFrameError
 from sidecar.server.refusals import Context
 from sidecar.server.stream import Stream
+from sidecar.server.transacting import unit_of
 
 BURST_FRAMES = 50.0
 """Frames of a stream that are read without delay; further ones wait in the client, by HTTP/2's flow control."""
@@ -121,7 +122,8 @@ class Reader:
                 self._mailbox.put(letters.LeaseProgress(stream.id, text))
         elif kind == "closed":
             last = frames.last_checkpoint(frame.closed, "closed.last_checkpoint")
-            self._mailbox.put(letters.Closed(stream.id, ClosedReason(frame.closed.reason), last))
+            unit = unit_of(stream.held, stream.lease, last) if stream.alive else None
+            self._mailbox.put(letters.Closed(stream.id, ClosedReason(frame.closed.reason), last, unit))
             return True
         elif kind is not None:
             raise InvalidFrameError(

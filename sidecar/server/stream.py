@@ -12,6 +12,7 @@ from sidecar.measured import LoopMeasure
 from sidecar.partitions.vocabulary import Lease, StreamId
 from sidecar.server import frames
 from sidecar.server.frames import Offered
+from sidecar.server.held import Held
 from sidecar.server.identities import ANYBODY, Caller
 from sidecar.server.refusals import is_one_connection
 
@@ -56,6 +57,8 @@ class Stream:
         """The lease is dead although the stream goes on: after an error, a seek, or the partition's loss."""
         self.producing = False
         """A call Produce of this lease is under way."""
+        self.held: Held | None = None
+        """With exactly-once: what its lambda produced and has not checkpointed."""
         self.ended: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
         """Set when the sidecar ends the stream by itself, with the status and its text."""
         self._queue: deque[tuple[bytes | None, bool]] = deque()
@@ -73,6 +76,12 @@ class Stream:
     def alive(self) -> bool:
         """Whether the lease is alive, so that calls with it count."""
         return not (self.fenced or self.ended.done())
+
+    def fence(self) -> None:
+        """The lease is dead; what it holds is dropped."""
+        self.fenced = True
+        if self.held is not None:
+            self.held.clear()
 
     def push(self, data: bytes, *, is_batch: bool = False) -> None:
         """Queue a frame. When a batch has been written, the consumer thread is told."""

@@ -65,10 +65,14 @@ class HandClient:
         answer: pb.CheckpointResponse = self.stub.Checkpoint(request, timeout=PATIENCE, metadata=self._metadata)
         return answer.results[0]
 
-    def produce(self, topic: str, *values: bytes, lease: str | None = None) -> pb.ProduceResponse:
-        """Produce these values to partition 0 and return the response."""
+    def produce(
+        self, topic: str, *values: bytes, lease: str | None = None, commit: int | None = None
+    ) -> pb.ProduceResponse:
+        """Produce these values to partition 0, with a checkpoint at ``commit``, and return the response."""
         lease = self.lease if lease is None else lease
         request = pb.ProduceRequest(lease=lease, topics=[topic], values=values, partitions=[0] * len(values))
+        if commit is not None:
+            request.commit.offset = commit
         answer: pb.ProduceResponse = self.stub.Produce(request, timeout=PATIENCE, metadata=self._metadata)
         return answer
 

@@ -165,7 +165,7 @@ def test_the_example_config_names_every_setting(tmp_path: Path) -> None:
     for name in ("server.pem", "server.key", "lambdas.pem", "archive.token"):
         (tmp_path / name).touch()
         uncommented = uncommented.replace(name, str(tmp_path / name))
-    config = read(tmp_path, uncommented, TOKEN="a", ADMIN_TOKEN="b")
+    config = read(tmp_path, uncommented, TOKEN="a", ADMIN_TOKEN="b", KAFKA="127.0.0.1:9092")
 
     def unnamed(section: Section, path: str) -> list[str]:
         missing = []

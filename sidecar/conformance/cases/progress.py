@@ -36,7 +36,7 @@ async def progress(stage: Stage) -> None:
 
 
 @case("progress-latest", 56, "Three signs of life in a row: the first and the last are sent.",
-      section="progress", do="progress=0:3:0 checkpoint=1")  # fmt: skip
+      section="progress", do="progress=0:3:100 checkpoint=1")  # fmt: skip
 async def progress_latest(stage: Stage) -> None:
     stream = await stage.running()
     await stream.records(0)

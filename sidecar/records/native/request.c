@@ -19,7 +19,9 @@ enum {
     HEADER_NAMES,
     HEADER_VALUES,
     NULL_HEADER_VALUES,
-    FIELDS /* one more than the last */
+    FIELDS, /* one more than the last that is read here */
+    COMMIT = FIELDS,
+    SOURCES
 };
 
 /* Wire types. */
@@ -105,6 +107,8 @@ static int columns_read(const uint8_t *at, const uint8_t *end, column_t columns[
         if (at == NULL || tag >> 3 == 0 || tag > UINT32_MAX)
             return -1;
         field = (unsigned)(tag >> 3);
+        if (field == COMMIT || field == SOURCES)
+            return -1; /* it is held until a checkpoint, or refused */
         if (field >= FIELDS) {
             /* It is the last one, like those after it: between two entries of a list it would be taken for an entry. */
             if ((at = skip(at, end, tag & 7)) == NULL)

@@ -232,7 +232,7 @@ def test_what_a_revoke_takes_away_during_the_last_commit_is_not_committed_again(
             answer(bench, bench.consumer.commits[-1][0])
 
     bench.consumer.inside = in_poll
-    bench.commits.finish(bench.consumer.as_consumer, [P0, P1], 5.0)
+    bench.commits.finish(bench.consumer.as_consumer, [P0, P1], 5.0, lambda: None)
     assert [offsets for offsets, _ in bench.consumer.commits] == [{P0: 6, P1: 8}, {P0: 6}]
 
 

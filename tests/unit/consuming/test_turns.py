@@ -85,7 +85,7 @@ def test_a_record_that_comes_during_the_last_commit_is_not_committed(bench: Benc
     partition = bench.table.partitions[P0]
     partition.offsets.uncommitted, partition.offsets.committed = True, None
     bench.consumer.polled = [record(1)]
-    bench.commits.finish(bench.client.consumer, [P0], 0.01)
+    bench.commits.finish(bench.client.consumer, [P0], 0.01, lambda: None)
     bench.revoked()
     assert bench.consumer.positions[P0] == 2
     assert {*bench.consumer.committed} == {1}

@@ -164,6 +164,13 @@ SCENES: dict[Cause, Callable[[], pb.StatusResponse]] = {
         "Kafka refuses commits of orders/7: Broker: Offset metadata too large",
         partition(),
     ),
+    Cause.TRANSACTIONS_REFUSED: lambda: problem(
+        "transactions",
+        "transactions-refused",
+        "Kafka refuses transactions: Broker: Not enough in-sync replicas",
+        partition(),
+        blocks=False,
+    ),
     Cause.REBALANCING: lambda: status(lambda_(joined=False)),
     Cause.NO_PARTITIONS: lambda: status(lambda_()),
     Cause.NO_LEADER: lambda: status(

@@ -133,7 +133,8 @@ def test_what_has_kinds_shows_each_of_them_from_the_start() -> None:
         "commit_failures_total": {"rebalance": 5},
         "fetch_errors_total": {"unreadable": 6},
     }
-    assert kinds["restarts_total"].keys() == {"failed", "critical", "create", "broke", "late", "closed", "deadline"}
+    restarts = {"failed", "critical", "create", "broke", "late", "closed", "deadline", "aborted"}
+    assert kinds["restarts_total"].keys() == restarts
     assert kinds["rebalances_total"].keys() == {"assigned", "revoked", "lost", "left"}
     assert len(kinds["partitions"]) == len(State)
 

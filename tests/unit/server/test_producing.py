@@ -354,7 +354,7 @@ async def test_a_draining_lambda_may_write_unless_the_partition_is_lost(
     call, stream = await wire.assigned(client, "L1")
     wire.deli.say(Revoke(stream, reason, 5.0))
     await call.expect("revoked")
-    if reason in (RevokeReason.LOST, RevokeReason.SEEK):
+    if reason in (RevokeReason.LOST, RevokeReason.SEEK, RevokeReason.ABORTED):
         await must_be_stale(client, lambda_producer)
     else:
         await produced(client, request())

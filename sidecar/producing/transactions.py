@@ -1,0 +1,424 @@
+"""Transactions: the records of a lambda and the places that they belong to, written together or not at all.
+
+There is one thread for each lambda with `guarantee: exactly-once`. It owns a transactional producer, whose calls wait
+for the broker. The consumer thread gives it jobs, and is told by letter what became of each round:
+
+1. Begin a transaction. Produce the records of the jobs that come, until `transaction_interval` is over or nobody else
+   has anything to add (`rounds.py`).
+2. Wait until Kafka has all records.
+3. Send the places, with the consumer's group metadata: a member that the group has given up is refused (KIP-447).
+4. Commit.
+
+A step that fails aborts the transaction, and with it all jobs of the round. Nothing is guessed: an error says whether
+the same call is to be repeated, the transaction aborted, or the producer given up (`_Step`). After a commit without
+an answer the producer is asked again; if it fails for good, the consumer thread asks Kafka what is committed.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition as KafkaPartition
+
+from sidecar.cluster.client_log import ClientLog
+from sidecar.cluster.errors import NOWHERE, is_fatal, is_forbidden
+from sidecar.config.kafka_properties import Property
+from sidecar.logs import get_logger
+from sidecar.mail import letters
+from sidecar.mail.boxes import Mailbox
+from sidecar.mail.outgoing import Job, Outcome, Refused, Written
+from sidecar.producing.outcomes import NOT_SENT, OF_ITS_BATCH, nothing, why
+from sidecar.producing.rounds import Round, Void
+
+REMAINING = -1.0
+"""The timeout of librdkafka's calls: what is left of the transaction's own. Its manual advises against any other."""
+
+INIT_S = 5.0
+"""Seconds of one attempt to begin with a new producer; it is resumed, or repeated after a while."""
+
+FLUSH_S = 0.5
+"""Seconds of one wait for deliveries, after which the thread looks whether it must end."""
+
+IDLE_S = 1.0
+"""Seconds after which an idle producer is served: it renews tokens, and has something for the log."""
+
+END_S = 2.0
+"""Seconds that aborting the open transaction may take when the thread ends."""
+
+RETRY_S = (0.1, 5.0)
+"""Seconds until a call, or a new producer, is tried again: at first, and at most."""
+
+_STALE_MEMBER = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.STALE_MEMBER_EPOCH,
+    }
+)
+"""The broker refuses places of a former generation of the group."""
+
+_OF_A_RECORD = (
+    OF_ITS_BATCH
+    | NOWHERE
+    | {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION, KafkaError.INVALID_TIMESTAMP}
+    | {KafkaError.POLICY_VIOLATION, KafkaError._INVALID_ARG}  # noqa: SLF001 - the binding's name
+)
+"""A record is refused for what it is. Other records then fail as well, since the transaction does."""
+
+MIXED = "the topic refused a batch, for this record or others in it; from now on each goes alone"
+
+
+class Client(Protocol):
+    """What the thread needs of `confluent_kafka.Producer`."""
+
+    def init_transactions(self, timeout: float) -> None: ...
+    def begin_transaction(self) -> None: ...
+    def produce(self, topic: str, value: bytes | None, key: bytes | None, *rest: Any) -> None: ...
+    def poll(self, timeout: float) -> int: ...
+    def flush(self, timeout: float) -> int: ...
+    def purge(self) -> None: ...
+    def send_offsets_to_transaction(
+        self, positions: list[KafkaPartition], group_metadata: Any, timeout: float
+    ) -> None: ...
+    def commit_transaction(self, timeout: float) -> None: ...
+    def abort_transaction(self, timeout: float) -> None: ...
+
+
+class _Ending(Exception):  # noqa: N818 - no error: the thread is to end
+    """The thread is to end; what is not committed is aborted by the broker."""
+
+
+class _Aborts(Exception):  # noqa: N818 - named as what it does
+    """The transaction is to be aborted; the producer goes on."""
+
+    def __init__(self, text: str, error: KafkaError | None = None) -> None:
+        super().__init__(text)
+        self.error = error
+
+
+class _Lost(_Aborts):
+    """The producer has failed for good: another one aborts its transaction, and the outcome is what Kafka says."""
+
+
+class Transactions(threading.Thread):
+    """Writes one lambda's transactions. Other threads may call only ``submit`` and ``stop``."""
+
+    def __init__(
+        self,
+        lambda_name: str,
+        properties: Mapping[str, Property],
+        interval: float,
+        mailbox: Mailbox,
+        make: Callable[[dict[str, Property], ClientLog], Client] | None = None,
+    ) -> None:
+        """``properties``: of the producer. ``interval``: seconds. ``make`` makes a client; None: the binding's."""
+        super().__init__(name=f"transactions-{lambda_name}", daemon=True)
+        self._properties = dict(properties)
+        self._id = properties.get("transactional.id", "")
+        self._interval = interval
+        self._mailbox = mailbox
+        self._make = make or (lambda properties, log: Producer(properties, logger=log))
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._ahead: Job | None = None
+        """Taken from the queue, and not admitted to the round that was under way: it begins the next."""
+        self._void = Void()
+        self._ending = threading.Event()
+        self._producer: Client | None = None
+        self._is_open = False
+        """A transaction is begun and not ended."""
+        self._failures = 0
+        """Aborts and failed attempts in a row that no record is to blame for."""
+        self._alone = False
+        """Each record is a batch of its own, since a topic has refused a batch."""
+        self._log = get_logger(__name__).bind(lambda_=lambda_name)
+        self._client_log = ClientLog(get_logger("librdkafka").bind(lambda_=lambda_name))
+
+    def submit(self, job: Job) -> None:
+        """Write this. Never blocks; the answer is a `Transacted` in the mailbox, unless the job is void."""
+        self._jobs.put(job)
+
+    def stop(self) -> None:
+        """End after the transaction that is under way."""
+        self._ending.set()
+        self._jobs.put(None)
+
+    def run(self) -> None:
+        """Write transactions until ``stop``."""
+        with suppress(_Ending):
+            while True:
+                # Also with nothing to write: the new producer aborts what the last one left open, and until then
+                # Kafka does not say what is committed.
+                producer = self._opened()
+                self._round(producer, self._first(producer))
+        if self._is_open and self._producer is not None:
+            # Otherwise those who read the topics, and the next owner, would wait until the broker aborts it.
+            with suppress(KafkaException):
+                self._producer.abort_transaction(END_S)
+        self._discard()
+
+    # --- taking jobs ------------------------------------------------------------------------------------------
+
+    def _first(self, producer: Client) -> Job:
+        """Wait for the first job of a round. Raises ``_Ending``."""
+        while True:
+            job = self._take(IDLE_S)
+            if job is not None:
+                return job
+            with suppress(KafkaException):  # a fatal error: the next call of the producer says so too
+                producer.poll(0)
+
+    def _take(self, timeout: float) -> Job | None:
+        """The next job that is not void; None: there is none within ``timeout`` seconds. Raises ``_Ending``."""
+        job, self._ahead = self._ahead, None
+        until = monotonic() + timeout
+        while job is None or job in self._void:
+            try:
+                job = self._jobs.get(timeout=max(0.0, until - monotonic()))
+            except queue.Empty:
+                return None
+            if job is None or self._ending.is_set():
+                raise _Ending
+        return job
+
+    # --- a round ----------------------------------------------------------------------------------------------
+
+    def _round(self, producer: Client, first: Job) -> None:
+        """Write one transaction, and tell the consumer thread what became of it. Raises ``_Ending``."""
+        began_at, one, results = monotonic(), Round(first), [_Results(first)]
+        try:
+            self._step(producer.begin_transaction)
+            self._is_open = True
+            self._queue(producer, results[0])
+            while not one.is_closed and (job := self._joining(one, began_at + self._interval)) is not None:
+                one.add(job)
+                results.append(_Results(job))
+                self._queue(producer, results[-1])
+            self._deliver(producer, results)
+            places = [
+                KafkaPartition(tp.topic, tp.partition, job.offset, metadata=job.metadata)
+                for tp, job in one.places().items()
+            ]
+            self._step(producer.send_offsets_to_transaction, places, first.group, REMAINING)
+            self._step(producer.commit_transaction, REMAINING)
+            self._is_open = False
+        except _Aborts as failure:
+            self._abort(producer, failure)
+            self._is_open = False
+            self._void.aborted(one.jobs)
+            refused = self._refused(failure, results)
+            self._mailbox.put(letters.Transacted(one.jobs, [r.written for r in results], refused, began_at))
+            if not refused.culprits:
+                self._back_off()
+        else:
+            self._failures = 0
+            self._mailbox.put(letters.Transacted(one.jobs, [r.written for r in results], None, began_at))
+
+    def _joining(self, one: Round, until: float) -> Job | None:
+        """The next job of the round; None: it takes no more."""
+        job = self._take(max(0.0, until - monotonic()))
+        if job is not None and not one.admits(job):
+            self._ahead, job = job, None
+        return job
+
+    def _queue(self, producer: Client, results: "_Results") -> None:
+        """Give the records of a job to librdkafka. Raises ``_Aborts``."""
+        for index, record in enumerate(results.job.records):
+            topic, key, value, partition, headers, _ = record
+            report = partial(results.report, index)
+            while True:
+                try:
+                    producer.produce(topic, value, key, partition, report, None, 0, [*headers])
+                    break
+                except BufferError:
+                    self._serve(producer, FLUSH_S)
+                except KafkaException as refusal:
+                    error: KafkaError = refusal.args[0]
+                    if is_fatal(error):
+                        raise _Lost(error.str(), error) from None
+                    results.refuse(index, error, topic, partition)
+                    raise _Aborts(why(error, topic, partition), error) from None
+                except Exception as refusal:  # the binding does not take it
+                    text = f"the Kafka client does not take the record: {refusal}"
+                    results.refuse(index, KafkaError(KafkaError._INVALID_ARG, text), topic, partition)  # noqa: SLF001
+                    raise _Aborts(text) from None
+
+    def _deliver(self, producer: Client, results: Sequence["_Results"]) -> None:
+        """Wait until Kafka has all records. Raises ``_Aborts``."""
+        while self._serve(producer, FLUSH_S, flush=True):
+            pass
+        for one in sorted(results, key=lambda one: not one.is_culprit):  # the records of others fail for its sake
+            if one.error is not None:
+                raise _Aborts(one.text, one.error)
+        if any(one.missing for one in results):
+            raise _Aborts("librdkafka did not say what became of a record")
+
+    def _serve(self, producer: Client, seconds: float, *, flush: bool = False) -> int:
+        """Serve librdkafka's reports; ``flush``: until all have come. Returns how many records are under way then.
+
+        Raises ``_Aborts`` and ``_Ending``.
+        """
+        if self._ending.is_set() and not flush:
+            raise _Ending
+        try:
+            return producer.flush(seconds) if flush else producer.poll(seconds)
+        except KafkaException as failure:  # the binding raises it when the producer failed for good
+            raise _Lost(failure.args[0].str(), failure.args[0]) from None
+
+    def _step(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Make a call of the transaction, again while librdkafka says that this is right. Raises ``_Aborts``.
+
+        Its errors say what to do: repeat the call (a commit or an abort is then resumed, not begun again), abort, or
+        give the producer up.
+        """
+        delay = RETRY_S[0]
+        while True:
+            try:
+                call(*arguments)
+            except KafkaException as failure:
+                error: KafkaError = failure.args[0]
+                if is_fatal(error):
+                    raise _Lost(error.str(), error) from None
+                if error.txn_requires_abort():
+                    raise _Aborts(error.str(), error) from None
+                if not error.retriable():
+                    raise _Lost(error.str(), error) from None  # it cannot be known what is open
+                if self._ending.wait(delay):
+                    raise _Ending from None
+                delay = min(2 * delay, RETRY_S[1])
+            else:
+                return
+
+    # --- after a failure --------------------------------------------------------------------------------------
+
+    def _abort(self, producer: Client, failure: _Aborts) -> None:
+        """Abort the transaction, or give the producer up. Raises ``_Ending``."""
+        if not isinstance(failure, _Lost):
+            try:
+                # The coordinator may not know yet that the transaction has begun, and then refuses to abort it:
+                # librdkafka#4849. It knows when a record has arrived, or was refused.
+                self._serve(producer, FLUSH_S, flush=True)
+                self._step(producer.abort_transaction, REMAINING)
+            except _Aborts as another:
+                self._log.warning("the transaction cannot be aborted; with a new producer it is", error=str(another))
+            else:
+                if self._alone_next(failure):
+                    self._discard()
+                return
+        self._discard()
+
+    def _alone_next(self, failure: _Aborts) -> bool:
+        """Whether a new producer is needed: one that makes a batch of each record. See `MIXED`."""
+        if self._alone or failure.error is None or failure.error.code() not in OF_ITS_BATCH:
+            return False
+        self._log.warning("a topic takes no batch as ours are: records go one by one, which is slower")
+        self._alone = True
+        return True
+
+    def _refused(self, failure: _Aborts, results: Sequence["_Results"]) -> Refused:
+        culprits = frozenset(index for index, one in enumerate(results) if one.is_culprit)
+        code = None if failure.error is None else failure.error.code()
+        for one in results:
+            one.aborted(f"not written: its transaction was aborted: {failure}")
+        event = "transaction aborted"
+        self._log.warning(
+            event, reason=str(failure), jobs=len(results), records=sum(len(r.job.records) for r in results)
+        )
+        forbidden = failure.error is not None and is_forbidden(failure.error)
+        return Refused(str(failure), culprits, is_forbidden=forbidden, is_stale_member=code in _STALE_MEMBER)
+
+    def _back_off(self) -> None:
+        """Wait before the next round: the last ones failed, and no record is to blame. Raises ``_Ending``."""
+        self._failures += 1
+        if self._ending.wait(min(RETRY_S[0] * 2 ** min(self._failures, 10), RETRY_S[1])):
+            raise _Ending
+
+    def _discard(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with suppress(KafkaException):
+                producer.purge()
+
+    def _opened(self) -> Client:
+        """The producer; a new one after a failure, when Kafka has taken it. Raises ``_Ending``."""
+        while self._producer is None:
+            try:
+                producer = self._make(
+                    {**self._properties, **({"batch.size": 1} if self._alone else {})}, self._client_log
+                )
+                while not self._initialised(producer):
+                    pass
+            except KafkaException as failure:
+                self._mailbox.put(letters.NoTransactions(str(self._id), failure.args[0]))
+                self._back_off()
+            else:
+                self._producer = producer
+                self._mailbox.put(letters.NoTransactions(str(self._id), None))
+        return self._producer
+
+    def _initialised(self, producer: Client) -> bool:
+        """One attempt. Returns False when it is to be resumed. Raises ``KafkaException`` and ``_Ending``."""
+        if self._ending.is_set():
+            raise _Ending
+        try:
+            producer.init_transactions(INIT_S)
+        except KafkaException as failure:
+            error: KafkaError = failure.args[0]
+            if is_fatal(error) or not error.retriable():
+                raise
+            self._mailbox.put(letters.NoTransactions(str(self._id), error))
+            self._ending.wait(RETRY_S[0])
+            return False
+        return True
+
+
+class _Results:
+    """What became of the records of one job. The thread alone uses it: librdkafka reports inside its calls."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.written: Written = nothing(len(job.records), NOT_SENT)
+        self.missing = len(job.records)
+        """Records of which nothing is known yet."""
+        self.error: KafkaError | None = None
+        """Of the record that was refused for what it is; before any, of the first that was not written."""
+        self.text = ""
+        self.is_culprit = False
+
+    def report(self, index: int, error: KafkaError | None, message: Message) -> None:
+        """librdkafka reports a record."""
+        if error is not None:
+            self.refuse(index, error, message.topic() or "", message.partition())
+            return
+        self.missing -= 1
+        written = self.written
+        written.outcomes[index], written.errors[index] = Outcome.WRITTEN, ""
+        # Both are set when there is no error.
+        written.partitions[index], written.offsets[index] = message.partition() or 0, message.offset() or 0
+
+    def refuse(self, index: int, error: KafkaError, topic: str, partition: int | None) -> None:
+        """A record is not written."""
+        self.missing -= 1
+        code = error.code()
+        culprit = code in _OF_A_RECORD
+        text = why(error, topic, partition)
+        self.written.errors[index] = text
+        self.written.outcomes[index] = Outcome.FAILED
+        if culprit and code in OF_ITS_BATCH:
+            # librdkafka fails a whole batch (see `outcomes.OF_ITS_BATCH`): the record may not be the cause.
+            self.written.outcomes[index] = Outcome.TOO_LARGE if len(self.job.records) == 1 else Outcome.FAILED
+        if self.error is None or (culprit and not self.is_culprit):
+            self.error, self.text = error, text
+        self.is_culprit = self.is_culprit or culprit
+
+    def aborted(self, text: str) -> None:
+        """None of the records is in Kafka for readers."""
+        written = self.written
+        for index, outcome in enumerate(written.outcomes):
+            if outcome == Outcome.WRITTEN or written.errors[index] == NOT_SENT:
+                written.outcomes[index], written.errors[index] = Outcome.FAILED, text
+                written.partitions[index] = written.offsets[index] = -1
