@@ -78,7 +78,10 @@ class Sender:
             self._queue[lane] = None  # to the end of the queue
 
     def dead_letter_answered(self, answer: letters.DeadLettered, now: float) -> bool:
-        """The dead-letter thread answered: the record was written, or could not be. Returns whether it is left out."""
+        """The dead-letter thread answered: the record was written, or could not be.
+
+        Returns whether the record is left out from now on.
+        """
         lane = answer.lane
         if self._dead_letters_under_way.get(lane) is answer.letter:
             del self._dead_letters_under_way[lane]

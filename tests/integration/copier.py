@@ -15,6 +15,7 @@ import asyncio
 import sys
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -54,9 +55,11 @@ class Copier:
 
     async def _live(self, assigned: asyncio.Event) -> None:
         try:
-            await self._serve(assigned)
+            with suppress(asyncio.InvalidStateError):  # the stream ended before we wrote to it
+                await self._serve(assigned)
         except grpc.aio.AioRpcError as error:
-            print(error.code().name, error.details(), flush=True)
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:  # the sidecar is not there yet, or not any more
+                print(error.code().name, error.details(), flush=True)
 
     async def _serve(self, assigned: asyncio.Event) -> None:
         call = self._streams.Serve()
