@@ -43,7 +43,7 @@ def copies(stage: Stage, out: str) -> dict[int, list[int]]:
 
 
 def committed(stage: Stage) -> dict[int, int]:
-    """The group's committed offsets; empty while Kafka looks for the group's coordinator, or a transaction is open."""
+    """The group's committed offsets; empty while Kafka does not tell them, since a transaction is open."""
     try:
         return stage.committed()
     except KafkaException:
