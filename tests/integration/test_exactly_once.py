@@ -92,7 +92,7 @@ def test_a_client_that_does_not_know_of_it_is_refused(kafka_stage: Stage) -> Non
     sidecar.wait_until_listening()
     with hand_client(sidecar.address) as client, pytest.raises(grpc.RpcError) as refused:
         client.offer(NAME)
-    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION  # type: ignore[attr-defined]
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert "exactly-once" in str(refused.value)
 
 

@@ -69,24 +69,24 @@ class PlayedProducer:
         self._places: list[KafkaPartition] = []
         cluster.made.append(properties)
 
-    def init_transactions(self, timeout: float) -> None:
+    def init_transactions(self, _: float) -> None:
         self._cluster.step("init")
 
     def begin_transaction(self) -> None:
         self._cluster.step("begin")
         self._open, self._places, self._reports = [], [], []
 
-    def produce(self, topic: str, value: bytes | None, key: bytes | None, *rest: Any) -> None:
+    def produce(self, _: str, value: bytes | None, __: bytes | None, *rest: Any) -> None:
         self._cluster.step("produce")
         error = self._cluster.refuses.get(value or b"")
         self._reports.append((rest[1], error))
         if error is None:
             self._open.append(value or b"")
 
-    def poll(self, timeout: float) -> int:
+    def poll(self, _: float) -> int:
         return 0
 
-    def flush(self, timeout: float) -> int:
+    def flush(self, _: float) -> int:
         self._cluster.step("flush")
         reports, self._reports = self._reports, []
         for report, error in reports:
@@ -96,14 +96,12 @@ class PlayedProducer:
     def purge(self) -> None:
         self._cluster.calls.append("purge")
 
-    def send_offsets_to_transaction(
-        self, positions: list[KafkaPartition], group_metadata: Any, timeout: float
-    ) -> None:
+    def send_offsets_to_transaction(self, positions: list[KafkaPartition], group_metadata: Any, _: float) -> None:
         self._cluster.step("offsets")
         self._cluster.groups.append(group_metadata)
         self._places = positions
 
-    def commit_transaction(self, timeout: float) -> None:
+    def commit_transaction(self, _: float) -> None:
         self._cluster.step("commit")
         if self._open or self._places:
             self._cluster.rounds.append(self._open)
@@ -112,7 +110,7 @@ class PlayedProducer:
         self._open, self._places = [], []
         self._cluster.step("committed")
 
-    def abort_transaction(self, timeout: float) -> None:
+    def abort_transaction(self, _: float) -> None:
         self._cluster.step("abort")
         self._open, self._places = [], []
 
@@ -320,6 +318,6 @@ def test_whatever_fails_all_of_a_round_is_visible_or_nothing(
         if answer.refused is None:
             assert placed[0]
         else:
-            # Visible all the same only if the producer was lost after its commit: then the consumer thread asks Kafka.
+            # Visible all the same if the producer was lost after its commit: the consumer thread asks Kafka.
             assert not placed[0] or any(step == "committed" for step, _ in failures)
     assert len(cluster.records) == len(set(cluster.records))
