@@ -178,13 +178,17 @@ class Commits:
                 if not wanted:
                     return
                 self._send(consumer, wanted)
-            message = consumer.poll(0.01)
-            if message is not None and message.error() is None:
-                # We drop the record, but the client's position has passed it. A revoke inside a later poll must not
-                # commit that position.
-                dropped = TopicPartition(message.topic() or "", message.partition() or 0)
-                self._table.dropped([dropped])
+            self._poll(consumer)
         self._log.warning("the last commit did not get through in time; some records will be handled again")
+
+    def _poll(self, consumer: Consumer) -> None:
+        """Serve the client for a moment; no record is wanted any more."""
+        message = consumer.poll(0.01)
+        if message is not None and message.error() is None:
+            # We drop the record, but the client's position has passed it. A revoke inside a later poll must not
+            # commit that position.
+            dropped = TopicPartition(message.topic() or "", message.partition() or 0)
+            self._table.dropped([dropped])
 
     def on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
         """librdkafka's answer to an asynchronous commit. Runs inside poll and close."""
