@@ -84,8 +84,7 @@ def test_the_example_counts_each_view_once(kafka_stage: Stage) -> None:
         views = [Record(value=b"x", key=pages[view % 3], timestamp=60_000 * (number + 1)) for view in range(500)]
         stage.produce(views)
         expected.update((view.key or b"").decode() for view in views)
-        before = number * 500
-        wait_for(lambda least=before: sum(stage.committed().values()) > least, "some to be committed")
+        wait_until_more_is_committed(stage, number * 500)
         process.kill()
     stage.program("last", command)
     end = [Record(value=b"x", key=b"/end", timestamp=600_000, partition=number) for number in range(PARTITIONS)]
@@ -102,3 +101,8 @@ def counts(stage: Stage, out: str) -> Counter[str]:
         row = json.loads(record.value or b"")
         found[row["key"]] += row["count"]
     return found
+
+
+def wait_until_more_is_committed(stage: Stage, than: int) -> None:
+    """Wait until more than so many records are committed."""
+    wait_for(lambda: sum(stage.committed().values()) > than, "some to be committed")
