@@ -31,14 +31,16 @@ PARTITIONS = 8
 INTERVAL_S = 0.1
 LONGEST_S = 300.0
 _BATCH = 1000
-_LOOK_S = 0.01
+_LOOK_S, _ANSWER_S = 0.01, 5.0
 _NOT_YET = {
     KafkaError.GROUP_ID_NOT_FOUND,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
+    # The client asks for the coordinator until there is one.
+    KafkaError._TIMED_OUT,  # noqa: SLF001 - the binding's name
 }
-"""What the broker answers about a group before its first member is there."""
+"""The answers about a group before its first member is there."""
 
 Figures = dict[str, float]
 Process = subprocess.Popen[bytes]
@@ -124,7 +126,7 @@ class _Place:
         deadline = time.monotonic() + LONGEST_S
         while True:
             # Not the stable offsets: asking for them waits while a transaction is open, which is nearly always.
-            (answer,) = self._admin.list_consumer_group_offsets(self._asked).values()
+            (answer,) = self._admin.list_consumer_group_offsets(self._asked, request_timeout=_ANSWER_S).values()
             try:
                 places = answer.result().topic_partitions
             except KafkaException as error:

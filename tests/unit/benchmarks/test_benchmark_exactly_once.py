@@ -19,7 +19,8 @@ class Admin:
     def __init__(self, *answers: Answer) -> None:
         self._answers = iter(answers)
 
-    def list_consumer_group_offsets(self, _: object) -> dict[str, Future[Any]]:
+    def list_consumer_group_offsets(self, _: object, *, request_timeout: float) -> dict[str, Future[Any]]:
+        assert request_timeout > 0
         answer = next(self._answers)
         future: Future[Any] = Future()
         if isinstance(answer, KafkaException):
