@@ -13,6 +13,11 @@ export class Committed {
   /** `isTold`: the sidecar has the capability. Without it nobody would ever hear. */
   constructor(private readonly isTold: boolean) {}
 
+  /** Whether the lease has ended. */
+  get isOver(): boolean {
+    return this.#over !== "";
+  }
+
   /** Waits until this offset is committed. Rejects with `NotCommittedError`. Throws `TypeError` or `RangeError`. */
   until(offset: number): Promise<void> {
     checkedCount("committed(offset)", offset);
@@ -21,7 +26,7 @@ export class Committed {
     later.promise.catch(() => undefined);
     if (offset <= this.#offset) later.resolve();
     else if (!this.isTold) later.reject(new NotCommittedError(offset, "the sidecar has no capability `committed`"));
-    else if (this.#over !== "") later.reject(new NotCommittedError(offset, this.#over));
+    else if (this.isOver) later.reject(new NotCommittedError(offset, this.#over));
     else this.#waiting.set(later, offset);
     return later.promise;
   }
@@ -38,7 +43,7 @@ export class Committed {
 
   /** Ends with the lease: whatever is not committed yet, this process does not hear of it. */
   end(why: string): void {
-    if (this.#over === "") this.#over = why;
+    if (!this.isOver) this.#over = why;
     for (const [later, offset] of this.#waiting) later.reject(new NotCommittedError(offset, this.#over));
     this.#waiting.clear();
   }

@@ -95,15 +95,7 @@ export class Life {
         this.#notReceived(error);
       },
     );
-    const fill = (full: boolean): void => {
-      this.gate.fill(full);
-    };
-    const produce = host.calls.produce.bind(host.calls);
-    const onUnknown = (error: ProduceError): void => {
-      this.#failToProduce(error);
-    };
-    const commits = host.exactlyOnce ? { progress: this.progress, onUnknown } : undefined;
-    this.producing = new Producing(lease.lease, produce, fill, this.outcomes, host.limits, commits);
+    this.producing = this.#newProducing();
     this.#reporting = new Reporting(lease.lease, host.calls, this.#linkOver.signal, this.log);
     const parts = {
       progress: this.progress,
@@ -122,15 +114,32 @@ export class Life {
     };
     const guarantee = host.exactlyOnce ? "exactly-once" : "at-least-once";
     this.context = new PartitionContext(lease, parts, guarantee, this.#signal.signal, this.log);
-    link.onFrame = (frame) => {
+    this.#listen();
+  }
+
+  #listen(): void {
+    this.link.onFrame = (frame) => {
       this.#take(frame);
     };
-    link.onEnd = (error) => {
+    this.link.onEnd = (error) => {
       this.#linkOver.abort();
       this.#committed.end("the stream to the sidecar is over");
       this.#end({ kind: "lost", why: error === undefined ? "the sidecar ended it" : messageOf(error) });
       this.#streamEnd.resolve();
     };
+  }
+
+  #newProducing(): Producing {
+    const { calls, exactlyOnce, limits } = this.host;
+    const produce = calls.produce.bind(calls);
+    const fill = (full: boolean): void => {
+      this.gate.fill(full);
+    };
+    const onUnknown = (error: ProduceError): void => {
+      this.#failToProduce(error);
+    };
+    const commits = exactlyOnce ? { progress: this.progress, onUnknown } : undefined;
+    return new Producing(this.lease.lease, produce, fill, this.outcomes, limits, commits);
   }
 
   /** Ends in order: the running handler may finish, then come `close` and Closed. */
@@ -306,7 +315,7 @@ export class Life {
     } catch (error) {
       const offset = error instanceof HandlerFailedError ? error.offset : undefined;
       const cause = error instanceof HandlerFailedError ? error.cause : error;
-      const isOver = this.ending !== undefined && cause instanceof NotCommittedError;
+      const isOver = this.#committed.isOver && cause instanceof NotCommittedError;
       if (isOver || (offset !== undefined && cause === this.#signal.signal.reason)) return; // it was told to end
       const action = pb.ErrorAction.CRITICAL;
       this.#fail({ kind: "failed", error: cause, action, offset, code: "handler_failed" });

@@ -112,12 +112,12 @@ export class Producing {
     await Promise.resolve(); // what the handler produces in a row travels together
     while (this.#queue.length > 0) {
       await this.#turn();
-      if (this.#isOver) return;
+      if (this.#isOver()) return;
       const { batch, held } = this.#taken();
       this.#underWay = batch;
       await this.#send(batch, held);
       this.commits?.progress.release();
-      if (this.#isOver) return;
+      if (this.#isOver()) return;
       this.#underWay = [];
       const size = batch.reduce((sum, record) => sum + record.size, 0);
       this.#weigh(-size, -batch.length);
@@ -132,11 +132,11 @@ export class Producing {
     if (this.commits === undefined) return;
     const { progress } = this.commits;
     await this.outcomes.released(this.#queue[0]?.outcome.number);
-    while (!this.#isOver && !progress.overtake()) await progress.moved();
+    while (!this.#isOver() && !progress.overtake()) await progress.moved();
   }
 
-  // A property's type does not know that it changes while something is awaited.
-  get #isOver(): boolean {
+  /** Whether it has ended. It may have while something was awaited. */
+  #isOver(): boolean {
     return this.#over !== "";
   }
 
@@ -188,7 +188,7 @@ export class Producing {
       }
       const why = messageOf(error);
       this.#failAll(batch, why);
-      if (commit === undefined || this.#isOver) return;
+      if (commit === undefined || this.#isOver()) return;
       const text = `whether the transaction with checkpoint ${String(commit.offset)} is committed is not known: ${why}`;
       this.commits?.onUnknown(new ProduceError(text, batch[0]?.topic ?? "", "failed"));
     }

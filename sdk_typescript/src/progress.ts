@@ -228,15 +228,20 @@ export class LeaseProgress {
     if (this.#isCalling) return false;
     if (this.#hasNews) {
       if (this.#isDue()) {
-        this.#mark();
-        this.sink.hurry();
-        if (this.#isCalling || this.#hasNews) return false; // unless it was answered at once
+        if (!this.#sendFirst()) return false;
       } else if (this.#offset < this.#delivered) {
         this.#overtaken = this.#offset; // otherwise it covers all messages that these records may come from
       }
     }
     this.#isHeld = true;
     return true;
+  }
+
+  /** Has the checkpoint sent; returns whether it is answered already. */
+  #sendFirst(): boolean {
+    this.#mark();
+    this.sink.hurry();
+    return !this.#isCalling && !this.#hasNews;
   }
 
   /** Waits until what `overtake` looks at has changed. */
