@@ -83,7 +83,7 @@ def others_than(slow: int) -> int:
 
 def test_a_slow_key_stops_its_lane_only(stage: Stage) -> None:
     sidecar = start(stage)
-    slow = {"slow_offset": SLOW, "slow_for": 3600.0, "slow_how": "await"}
+    slow: dict[str, Any] = {"slow_offset": SLOW, "slow_for": 3600.0, "slow_how": "await"}
     stage.process(sidecar, module="slow", **slow)
     number = lane_of(key_of(SLOW), SLOW, LANES)
     stage.wait_until_handled(others_than(SLOW) + 1)
@@ -102,7 +102,7 @@ def test_after_a_kill_the_other_lanes_go_on_where_they_were(kafka_stage: Stage) 
     """What other lanes did beyond the slow record is in the commit's metadata, and does not come again."""
     stage = kafka_stage
     sidecar = start(stage)
-    slow = {"slow_offset": SLOW, "slow_for": 3600.0, "slow_how": "await"}
+    slow: dict[str, Any] = {"slow_offset": SLOW, "slow_for": 3600.0, "slow_how": "await"}
     process = stage.process(sidecar, "p1", module="slow", **slow)
     number = lane_of(key_of(SLOW), SLOW, LANES)
     stage.wait_until_handled(others_than(SLOW) + 1)
