@@ -1,6 +1,7 @@
 """What the lanes of one partition share: its commit, its place in Kafka's client, its pauses, the span."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, Message, TopicPartition as KafkaPartition
@@ -40,7 +41,7 @@ ID = "AAAAAAAAAAAAAAAAAAAAAQ"
 class Lanes:
     """One partition with four lanes, all held by one process."""
 
-    def __init__(self, *, at: int = 0, places: tuple[Place, ...] = (), **options: object) -> None:
+    def __init__(self, *, at: int = 0, places: tuple[Place, ...] = (), **options: Any) -> None:
         self.bench = bench = Bench(now=0.0, lanes=LANES, **options)
         bench.client.source.lead([P0])
         bench.table.assigned([P0], bench.now)
