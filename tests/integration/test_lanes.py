@@ -157,6 +157,11 @@ def test_without_the_extension_it_is_the_same(embedded_stage: Stage) -> None:
     check_order(stage)
 
 
+def wait_for_copies(stage: Stage, out: str, count: int) -> None:
+    """Wait until there are more than so many."""
+    wait_for(lambda: len(read_all(stage.broker.address, out)) > count, "more to be copied")
+
+
 @pytest.mark.kafka
 def test_with_exactly_once_each_record_is_copied_once_and_in_the_order_of_its_key(kafka_stage: Stage) -> None:
     """Lambdas and sidecars are killed in between. A transaction has the places of all lanes."""
@@ -171,7 +176,7 @@ def test_with_exactly_once_each_record_is_copied_once_and_in_the_order_of_its_ke
         label = f"s{number}"
         sidecar = stage.sidecar(stage.config(label=label, lanes=LANES, kafka=kafka, **options), label)
         process = copier(stage, sidecar, out, ("commit", "held", "sources")[number % 3], f"p{number}")
-        wait_for(lambda before=wanted: len(read_all(stage.broker.address, out)) > before, "more to be copied")
+        wait_for_copies(stage, out, wanted)
         process.kill()
         if number % 2:
             sidecar.kill()
