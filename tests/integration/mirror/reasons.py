@@ -15,6 +15,7 @@ _TLS = "TLS is gRPC's own; that the sidecar asks for it is tested in tests/unit/
 _NO_METADATA = (
     "the embedded broker keeps no metadata of a commit, and so no state; the sidecar's part is tested on Kafka"
 )
+_LANES = "a sidecar gives a lane out as it does a partition, in the frames of `many-partitions`"
 _NO_TRANSACTIONS = "the embedded broker has no transactions; the sidecar's part is tested on Kafka"
 
 WITHOUT: Final[dict[str, str]] = {
@@ -33,12 +34,8 @@ WITHOUT: Final[dict[str, str]] = {
     "commit-in-drain": _NO_TRANSACTIONS,
     "commit-is-busy": _NO_TRANSACTIONS,
     "commit-never-answered": _NO_TRANSACTIONS,
-    "committed": _CLIENT,
-    "committed-before": _CLIENT,
-    "committed-covers": _CLIENT,
     "committed-in-drain": _CLIENT,
     "committed-never": _CLIENT,
-    "committed-not-told": _CLIENT,
     "committed-revoked": _CLIENT,
     "failing-record-is-not-visible": _NO_TRANSACTIONS,
     "gaps": _BROKER,
@@ -46,21 +43,17 @@ WITHOUT: Final[dict[str, str]] = {
     "held-in-closed": _NO_TRANSACTIONS,
     "held-until-checkpoint": _NO_TRANSACTIONS,
     "hung-sidecar": _CLIENT,
-    "lane-breaks-alone": _CLIENT,
-    "lane-closes-first": _CLIENT,
-    "lane-fails-alone": _CLIENT,
-    "lane-is-told": _CLIENT,
-    "lanes-beside": _CLIENT,
-    "lanes-pause-alone": _CLIENT,
+    "lane-breaks-alone": _LANES,
+    "lane-closes-first": _LANES,
+    "lane-fails-alone": _LANES,
+    "lane-is-told": _LANES,
+    "lanes-beside": _LANES,
+    "lanes-pause-alone": _LANES,
     "mutual-tls": _TLS,
     "no-proxy": _CLIENT,
     "no-sources": _NO_TRANSACTIONS,
     "no-timestamps": _BROKER,
     "one-commit-at-a-time": _NO_TRANSACTIONS,
-    "progress": _CLIENT,
-    "progress-in-drain": _CLIENT,
-    "progress-latest": _CLIENT,
-    "progress-of-each": _CLIENT,
     "quiet-for-long": _CLIENT,
     "secrets-stay-secret": _CLIENT,
     "sigterm-while-loading": _CLIENT,
