@@ -119,8 +119,11 @@ class Batch(Source[Produced]):
 
     def belongs_to(self, many: Many, first: int) -> None:
         """The records from the place ``first`` on are of this `produce_many`."""
-        self._many.append(many)
         many.parts.append((self, first, len(self)))
+        if self.settled:
+            many.batch_is_known()
+        else:
+            self._many.append(many)
 
     @property
     def is_wide(self) -> bool:
@@ -217,6 +220,14 @@ class Batch(Source[Produced]):
             self.call_back(place)
         self._told.update(self._errors)
 
+    def settle_held(self) -> None:
+        """Tell whoever waits that the records are held: here, until a transaction that is under way has ended.
+
+        A record that fails after this is told as one whose failure nobody received, unless the code looks again.
+        """
+        if not self.settled:
+            self._settle_all()
+
     def finish(self) -> None:
         """The outcome of each record is known: tell whoever waits, and whoever holds checkpoints back."""
         self.tell_failures()
@@ -224,10 +235,7 @@ class Batch(Source[Produced]):
         self.values, self.keys, self.headers = [], [], None  # an outcome that somebody keeps needs none of it
         # An outcome that nobody holds has to be gone before `known_to` asks whether its failure was received.
         self.outcomes.clear()
-        self.settle()
-        many, self._many = self._many, []
-        while many:
-            many.pop().batch_is_known()
+        self._settle_all()
         known: dict[Outcomes, tuple[int, int]] = {}
         for _, outcomes, number in self._guests:
             known[outcomes] = (number, known.get(outcomes, (0, 0))[1] + 1)
@@ -236,6 +244,12 @@ class Batch(Source[Produced]):
             known[self.owner] = (self.before + own, own)
         for outcomes, (number, so_many) in known.items():
             outcomes.known_to(number, so_many)
+
+    def _settle_all(self) -> None:
+        self.settle()
+        many, self._many = self._many, []
+        while many:
+            many.pop().batch_is_known()
 
     def _fail_outcome(self, place: int) -> None:
         error, outcome = self._errors[place], self.outcomes[place]
@@ -250,7 +264,9 @@ class Batch(Source[Produced]):
         owner.failed(number, receipt, error)
 
     def result(self, index: int) -> Produced:
-        """Where the record was written."""
+        """Where the record was written; before the answer that it is held."""
+        if not self._offsets:
+            return Produced(self.topic_of(index), -1, -1)
         return Produced(self.topic_of(index), self._partitions[index], self._offsets[index])
 
     def outcome_at(self, place: int) -> Produced | ProduceError:
@@ -259,7 +275,7 @@ class Batch(Source[Produced]):
 
     def results(self, first: int, end: int) -> list[Produced | ProduceError]:
         """The same of several records."""
-        if not self._errors and self.topic_indexes is None:
+        if not self._errors and self.topic_indexes is None and self._offsets:
             where = zip(self._partitions[first:end], self._offsets[first:end], strict=True)
             return [Produced(self.topic, partition, offset) for partition, offset in where]
         return [self.outcome_at(place) for place in range(first, end)]
@@ -330,6 +346,8 @@ class Many(Source[list[Produced]]):
             self._first_failure = owner, number
         outcome.kept = receipt = self.receipt(0)
         receipt.of, receipt.number = self._first_failure
+        if self.settled and not receipt.done():  # it was told that the records are held
+            receipt.set_exception(error)
         owner.failed(number, receipt, error)
 
     def whole(self) -> None:

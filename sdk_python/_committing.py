@@ -19,6 +19,10 @@ record on they go here. At the change, both could be under way:
 
 So nothing is sent here until that call is answered (`LeaseProgress.handed_over`).
 
+A transaction takes some 100 ms, and records wait here meanwhile. Code that awaits one of them goes on at once: the
+record is held, here instead of in the sidecar. Otherwise a handler that awaits its record, checkpoints and takes the
+next message would handle one message for each transaction.
+
 Owner: the event loop.
 """
 
@@ -57,6 +61,7 @@ class Committing(Producing):
         self._marks = marks
         self._progress = progress
         self._on_broken = on_broken
+        self._in_transaction = False
 
     def _hand_over(self) -> None:
         """From the first record on the checkpoints go here."""
@@ -121,8 +126,10 @@ class Committing(Producing):
         request = batch.request(self._lease, places) if batch is not None and has_records else None
         request = request or pb.ProduceRequest(lease=self._lease)
         request.commit.CopyFrom(entry)
+        if batch is not None and not has_records and not batch.failures:
+            batch.settle_held()
         try:
-            response = await self._answer(request)
+            response = await self._transaction(request)
         except TooLargeError as refusal:
             if batch is None or not has_records:
                 self._broke(batch, places, str(refusal))
@@ -135,6 +142,22 @@ class Committing(Producing):
             self._broke(batch, places, str(broken))
             return True
         return await self._take_answer(batch, places, mark, entry, response)
+
+    async def _transaction(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
+        """Send a request with a checkpoint. Records that wait here meanwhile count as held."""
+        self._in_transaction = True
+        for waiting in self._queue:
+            waiting.settle_held()
+        try:
+            return await self._answer(request)
+        finally:
+            self._in_transaction = False
+
+    def _batch_for(self, topic: str, size: int, count: int = 1) -> Batch:
+        batch = super()._batch_for(topic, size, count)
+        if self._in_transaction:
+            batch.settle_held()
+        return batch
 
     async def _take_answer(
         self,

@@ -195,11 +195,10 @@ class IContext(Protocol):
 
         With the `guarantee` exactly-once the sidecar holds the record until the first checkpoint that is called after
         this, and writes both in one transaction: readers see the record if the checkpoint counts, and never
-        otherwise. The result says that the record is held; its ``partition`` and ``offset`` are -1 then. It comes
-        after the transaction that is under way, if there is one: a handler that awaits each record handles some ten
-        messages a second, so do not await. ``source``: the offset of the message that the record was made from, where
-        handlers overlap: the record then waits for a checkpoint at this offset or above it. It means nothing with
-        at-least-once. When a transaction is aborted, the lambda starts again from its last committed checkpoint.
+        otherwise. The result says that the record is held; its ``partition`` and ``offset`` are -1 then. A failure
+        after that starts the lambda again, as one that nobody awaits does. So does a transaction that is aborted.
+        ``source``: the offset of the message that the record was made from, where handlers overlap: the record then
+        waits for a checkpoint at this offset or above it. It means nothing with at-least-once.
 
         Raises ``TypeError`` when an argument has another type, ``ValueError`` when ``partition`` or ``source`` is
         negative.

@@ -110,7 +110,7 @@ class Outcome(Generic[T]):
     def __repr__(self) -> str:
         if self.kept is not None and self.kept.done():
             return f"<Outcome {self.kept!r}>"
-        return "<Outcome: written>" if self.source.settled else "<Outcome: not known yet>"
+        return "<Outcome: written or held>" if self.source.settled else "<Outcome: not known yet>"
 
     def done(self) -> bool:
         """Whether the outcome is known, or the await of it was cancelled."""

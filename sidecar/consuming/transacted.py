@@ -19,12 +19,12 @@ from confluent_kafka import Consumer
 from sidecar.causes import Cause
 from sidecar.cluster import commit_metadata
 from sidecar.cluster.errors import is_forbidden
-from sidecar.consuming.commits import Commits, Sent
+from sidecar.consuming.commits import Commitments, Commits, Sent
 from sidecar.consuming.problems import Problems
 from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
 from sidecar.mail.outgoing import Job, Outgoing, Written
-from sidecar.partitions.partition import Commitment, Partition
+from sidecar.partitions.assignment import Assignment
 from sidecar.partitions.vocabulary import CheckpointOutcome, Lane, TopicPartition
 from sidecar.producing.outcomes import nothing
 
@@ -48,8 +48,8 @@ class _Submitted:
     """A job that is not answered."""
 
     job: Job
-    partition: Partition
-    commitment: Commitment
+    partition: Assignment
+    commitments: Commitments
     unit: letters.Unit | None
     """Its records are the first of the job's."""
     late: Mapping[int, Outgoing]
@@ -81,8 +81,9 @@ class TransactedCommits(Commits):
 
     def transact(self, consumer: Consumer, lane: Lane, unit: letters.Unit) -> None:
         """Write these records together with the lane's place, which its checkpoint has just moved."""
-        partition = self._table.lanes[lane]
-        self._submit(consumer, partition, partition.commitment, unit)
+        partition = self._table.partitions[lane.partition]
+        self._places.settle_all(partition)
+        self._submit(consumer, partition, partition.commitments, unit)
 
     def hold(self, lane: Lane, offset: int, record: Outgoing) -> None:
         """Write this dead letter together with the first place that is after its record."""
@@ -133,15 +134,17 @@ class TransactedCommits(Commits):
         """The consumer has failed for good. Its partitions are withdrawn with their loss; the thread goes on."""
         self._due = 0.0
 
-    def _send(self, consumer: Consumer, wanted: Mapping[TopicPartition, Commitment], *, urgent: bool = False) -> None:
-        for left, (tp, commitment) in zip(reversed(range(len(wanted))), wanted.items(), strict=True):
-            self._submit(consumer, self._table.partitions[tp], commitment, None, more=left > 0, urgent=urgent)
+    def _send(
+        self, consumer: Consumer, wanted: Mapping[TopicPartition, Commitments], *, urgent: bool = False
+    ) -> None:
+        for left, (tp, commitments) in zip(reversed(range(len(wanted))), wanted.items(), strict=True):
+            self._submit(consumer, self._table.partitions[tp], commitments, None, more=left > 0, urgent=urgent)
 
     def _submit(
         self,
         consumer: Consumer,
-        partition: Partition,
-        commitment: Commitment,
+        partition: Assignment,
+        commitments: Commitments,
         unit: letters.Unit | None,
         *,
         more: bool = False,
@@ -150,27 +153,30 @@ class TransactedCommits(Commits):
         """``more``: another job follows at once. ``urgent``: a partition waits for this."""
         tp = partition.tp
         late = self._late(partition)
+        places = [one.place for one in commitments]
         job = Job(
             tp,
-            commitment.offset,
-            commit_metadata.encode(self._origins.get(tp), commitment.places),
+            min(place.offset for place in places),
+            commit_metadata.encode(self._origins.get(tp), places),
             [*(() if unit is None else unit.records), *late.values()],
             consumer.consumer_group_metadata(),
             self._epoch,
             alone=tp in self._alone,
         )
-        self._submitted.append(_Submitted(job, partition, commitment, unit, late))
+        self._submitted.append(_Submitted(job, partition, commitments, unit, late))
         self._count_under_way()
         job.last = not more and (urgent or not self._others_may_join())
         self._writer.submit(job)
 
-    def _late(self, partition: Partition) -> dict[int, Outgoing]:
-        """The dead letters that the partition's place has passed."""
-        held = self._letters.get(partition.lane)
-        if not held:
-            return {}
-        passed = sorted(offset for offset in held if offset < partition.offsets.resume_at)
-        return {offset: held.pop(offset) for offset in passed}
+    def _late(self, partition: Assignment) -> dict[int, Outgoing]:
+        """The dead letters that the places of the partition's lanes have passed."""
+        late: dict[int, Outgoing] = {}
+        for lane in partition.lanes:
+            held = self._letters.get(lane.lane)
+            if held:
+                passed = sorted(offset for offset in held if offset < lane.offsets.resume_at)
+                late |= {offset: held.pop(offset) for offset in passed}
+        return late
 
     def _others_may_join(self) -> bool:
         """Whether a lease without a job under way has records, so that it may checkpoint soon."""
@@ -182,7 +188,7 @@ class TransactedCommits(Commits):
     def _count_under_way(self) -> None:
         now = monotonic()
         self._under_way = {
-            one.job.tp: self._under_way.get(one.job.tp, Sent(now, one.commitment)) for one in self._submitted
+            one.job.tp: self._under_way.get(one.job.tp, Sent(now, one.commitments)) for one in self._submitted
         }
         self._table.transacting(self._under_way)
 
@@ -257,8 +263,8 @@ class TransactedCommits(Commits):
                 self._alone.discard(tp)
             if self._table.partitions.get(tp) is one.partition:
                 self._refusals.took(tp)
-                self._table.committed(tp, one.commitment, now)
-                self._states_kept.committed(tp, one.commitment)
+                self._table.committed(tp, one.commitments, now)
+                self._states_kept.committed(tp, one.commitments)
             if one.unit is not None:
                 self._answer(one.unit, CheckpointOutcome.ACCEPTED, written)
 

@@ -92,7 +92,7 @@ def test_the_next_lambda_gets_it() -> None:
 def test_it_is_there_after_a_restart_from_what_was_committed() -> None:
     lab = Lab()
     lab.table.assigned([P0], lab.now)
-    lab.table.resolved(P0, 17, lab.now, committed=True, state=b"seventeen")
+    lab.table.resolved(P0, 17, lab.now, committed=True, places=[Place(17, b"seventeen")])
     lab.offer(1)
     assert lab.assigned().state == b"seventeen"
 
@@ -100,8 +100,8 @@ def test_it_is_there_after_a_restart_from_what_was_committed() -> None:
 def test_it_goes_past_the_markers_of_transactions_with_the_place() -> None:
     lab, lease = running()
     give(lab, lease, 9, b"nine")
-    lab.table.settled(P0, 12)
-    assert lab.partition().commitment.places == (Place(12, b"nine"),)
+    lab.table.partitions[P0].settle([12])
+    assert lab.partition().commitment.place == Place(12, b"nine")
 
 
 def test_a_seek_drops_it_and_says_so() -> None:
@@ -138,7 +138,7 @@ def test_the_answer_to_a_commit_of_an_earlier_place_does_not_make_a_seek_committ
     give(lab, lease, 4, b"four")
     sent = lab.partition().commitment
     lab.table.operator.seek(P0, 5, lab.now)
-    lab.table.committed(P0, sent, lab.now)
+    lab.table.committed(P0, [sent], lab.now)
     assert lab.partition().offsets.to_commit() == 5
     lab.committed(5)
     assert lab.partition().offsets.to_commit() is None
@@ -153,7 +153,7 @@ def test_an_answer_from_before_a_rebalance_is_none_of_the_partition_that_came_ba
     lab.table.forget([P0])
     lab.table.assigned([P0], lab.now)
     lab.table.resolved(P0, 5, lab.now, committed=False)
-    lab.table.committed(P0, sent, lab.now)
+    lab.table.committed(P0, [sent], lab.now)
     assert lab.partition().offsets.to_commit() == 5
 
 
@@ -163,7 +163,7 @@ def test_an_older_answer_does_not_replace_a_newer_one() -> None:
     sent = lab.partition().commitment
     give(lab, lease, 6, b"six")
     lab.committed(7)
-    lab.table.committed(P0, sent, lab.now)
+    lab.table.committed(P0, [sent], lab.now)
     assert lab.partition().offsets.committed == 7
 
 

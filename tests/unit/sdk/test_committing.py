@@ -168,6 +168,54 @@ async def test_a_busy_sidecar_gets_the_same_call_again() -> None:
     ]
 
 
+async def test_code_that_awaits_a_record_does_not_wait_for_a_transaction() -> None:
+    sidecar = Sidecar()
+
+    async def handle(offset: int) -> None:
+        assert (await sidecar.producing.put("t", b"%d" % offset)).offset == -1
+        if offset % 2:
+            rows = [Record(b"more %d" % offset), Record(b"much more")]
+            assert [one.offset for one in await sidecar.producing.put_many("t", rows)] == [-1, -1]
+        sidecar.progress.checkpoint(offset)
+
+    first = asyncio.create_task(handle(0))
+    await turns()
+    assert sidecar.answers(sidecar.take)  # held
+    await first
+    for offset in range(1, 10):  # while the transaction of the first is under way
+        await asyncio.wait_for(handle(offset), 5)
+    await turns()
+    assert [commit_of(one) for one in sidecar.requests] == [None, 0]
+    await sidecar.drain()
+    assert sidecar.commits == [(0, 1), (9, 20)]
+
+
+@pytest.mark.parametrize("many", [True, False])
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_record_that_fails_after_it_was_held_here_fails_the_lambda(many: bool, kept: bool) -> None:
+    sidecar = Sidecar()
+    sidecar.producing.put("t", b"x")
+    sidecar.progress.checkpoint(0)
+    await turns()
+    rows = [Record(b"y"), Record(b"z")]
+    outcome: Any = sidecar.producing.put_many("u", rows) if many else sidecar.producing.put("u", b"y")
+    await asyncio.wait_for(outcome, 5)
+    if not kept:
+        del outcome
+    sidecar.progress.checkpoint(1)
+    sidecar.answers(sidecar.take)
+    await turns()
+
+    def refuse(request: pb.ProduceRequest) -> pb.ProduceResponse:
+        return answer(request, pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED, "no")
+
+    assert sidecar.answers(refuse)
+    async with asyncio.timeout(10):
+        await sidecar.failed.wait()
+    assert [str(error) for error in sidecar.failures] == ["not written to u (not_allowed): no"]
+    assert sidecar.commits == [(0, 1)]
+
+
 # -------------------------------------------------------------------------------------------------- failures
 
 

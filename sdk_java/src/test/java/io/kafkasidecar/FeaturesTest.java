@@ -38,8 +38,9 @@ class FeaturesTest {
 
     @Test
     void aStateOutlivesItsLambda() {
-        try (FakeSidecar sidecar =
-                FakeSidecar.builder("", FeaturesTest::counter).state(new byte[] {7}).start()) {
+        try (FakeSidecar sidecar = FakeSidecar.builder("", FeaturesTest::counter)
+                .state(new byte[] {7})
+                .start()) {
             sidecar.feed("a");
             sidecar.rebalance();
             sidecar.feed("b");
@@ -53,8 +54,8 @@ class FeaturesTest {
     @Test
     void aStateThatIsTooLongIsRefusedWithItsCheckpoint() {
         LambdaFactory<String> greedy = (none, partition) -> message -> {
-            StateException refused = assertThrows(
-                    StateException.class, () -> partition.checkpoint(message.offset(), new byte[1025]));
+            StateException refused =
+                    assertThrows(StateException.class, () -> partition.checkpoint(message.offset(), new byte[1025]));
             assertEquals(1025, refused.length());
             assertEquals(1024, refused.most());
         };
@@ -92,9 +93,8 @@ class FeaturesTest {
             committed.get().orTimeout(30, TimeUnit.SECONDS).join();
             sidecar.feed("b");
             sidecar.restart();
-            CompletionException error = assertThrows(
-                    CompletionException.class,
-                    committed.get().orTimeout(30, TimeUnit.SECONDS)::join);
+            CompletionException error =
+                    assertThrows(CompletionException.class, committed.get().orTimeout(30, TimeUnit.SECONDS)::join);
             NotCommittedException failed = assertInstanceOf(NotCommittedException.class, error.getCause());
             assertEquals(1, failed.offset());
         }
