@@ -1,10 +1,11 @@
-"""Committed and Progress. The embedded broker has neither metadata for a state nor transactions."""
+"""Committed, Progress and lanes. The embedded broker has neither metadata for a state nor transactions."""
 
 from __future__ import annotations
 
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.integration.mirror.client import Client
 from tests.integration.mirror.table import mirrors
+from tests.servers.topics import Record
 
 
 @mirrors("committed", "committed-covers", "committed-before")
@@ -45,3 +46,38 @@ async def progress(client: Client) -> None:
     again, _ = await client.offer()
     assigned = await again.ready()
     assert assigned.start_offset == 1, "a checkpoint of the drain counts"
+
+
+@mirrors("lanes-beside", "lane-is-told", "lane-fails-alone", "lane-breaks-alone", "lanes-pause-alone", lanes=2)
+async def lanes(client: Client) -> None:
+    await client.fill(*[Record(b"key-%d" % n, b"v") for n in range(20)])
+    streams = []
+    for _ in range(2):
+        stream, _ = await client.offer()
+        assigned = await stream.ready()
+        assert (assigned.partition, assigned.lanes) == (0, 2)
+        streams.append(stream)
+    places = {stream.life.partition for stream in streams}
+    assert {place[2] for place in places if place is not None} == {0, 1}
+    first, second = streams
+    while len(first.life.delivered) + len(second.life.delivered) < 20:
+        emptier = min(streams, key=lambda one: len(one.life.delivered))
+        await emptier.hear("batch")
+    assert first.life.delivered | second.life.delivered == {*range(20)}
+    await client.error(first, pb.ERROR_ACTION_RESTART, max(first.life.delivered))
+    await first.close(pb.CLOSED_REASON_ERROR)
+    await client.accepted(second, max(second.life.delivered))
+
+
+@mirrors("lane-closes-first", lanes=2)
+async def lane_again(client: Client) -> None:
+    first, _ = await client.offer()
+    assigned = await first.ready()
+    other, _ = await client.offer()
+    await other.ready()
+    client.trace.add_signal()
+    await first.close(pb.CLOSED_REASON_STOPPED)
+    await other.quiet()
+    client.trace.restarted()
+    again, _ = await client.offer(process_id="the-next-process")
+    assert (await again.ready()).lane == assigned.lane

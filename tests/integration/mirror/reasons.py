@@ -15,7 +15,6 @@ _TLS = "TLS is gRPC's own; that the sidecar asks for it is tested in tests/unit/
 _NO_METADATA = (
     "the embedded broker keeps no metadata of a commit, and so no state; the sidecar's part is tested on Kafka"
 )
-_LANES = "a sidecar gives a lane out as it does a partition, in the frames of `many-partitions`"
 _NO_TRANSACTIONS = "the embedded broker has no transactions; the sidecar's part is tested on Kafka"
 
 WITHOUT: Final[dict[str, str]] = {
@@ -43,12 +42,6 @@ WITHOUT: Final[dict[str, str]] = {
     "held-in-closed": _NO_TRANSACTIONS,
     "held-until-checkpoint": _NO_TRANSACTIONS,
     "hung-sidecar": _CLIENT,
-    "lane-breaks-alone": _LANES,
-    "lane-closes-first": _LANES,
-    "lane-fails-alone": _LANES,
-    "lane-is-told": _LANES,
-    "lanes-beside": _LANES,
-    "lanes-pause-alone": _LANES,
     "mutual-tls": _TLS,
     "no-proxy": _CLIENT,
     "no-sources": _NO_TRANSACTIONS,
