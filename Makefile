@@ -120,11 +120,11 @@ lock: $(VENV)/ready  ## pin what pyproject.toml asks for, newest versions, in re
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -rf build *.egg-info sidecar/records/*.so sdk_python/build sdk_python/*.egg-info
+	rm -rf build *.egg-info sidecar/records/*.so sdk_python/*.so sdk_python/build sdk_python/*.egg-info
 
 # Made anew when what is pinned or compiled, or the project's own metadata, has changed.
-$(VENV)/ready: requirements/dev.txt pyproject.toml setup.py $(wildcard sidecar/records/native/*) sdk_python/pyproject.toml \
-  sdk_python/VERSION
+$(VENV)/ready: requirements/dev.txt pyproject.toml setup.py $(wildcard sidecar/records/native/* sdk_python/native/*) \
+  sdk_python/pyproject.toml sdk_python/VERSION
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed; {sys.executable} is {v.major}.{v.minor}. Name another with: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) ..."
@@ -132,12 +132,13 @@ $(VENV)/ready: requirements/dev.txt pyproject.toml setup.py $(wildcard sidecar/r
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e ./sdk_python -e .
 	@touch $@
 
-# What the C code is tested with, and by: the rows with random lives, requests with random bytes, the source and the
-# outlet with a played librdkafka, and all of them with the real one. Python itself leaks a little at its end, which is not looked at. A sanitizer reports on file descriptor 2,
+# What the C code is tested with, and by: the rows with random lives, requests and frames with random bytes, the source
+# and the outlet with a played librdkafka, and all of the sidecar's with the real one. Python itself leaks a little at its end, which is not looked at. A sanitizer reports on file descriptor 2,
 # which pytest must leave alone.
 SANITIZERS = address,undefined
 NATIVE_TESTS = tests/unit/native tests/unit/records/test_rows.py tests/unit/records/test_header_names.py \
-  tests/unit/records/test_proof.py tests/unit/producing/test_native_outlet.py tests/unit/producing/test_outlets_agree.py
+  tests/unit/records/test_proof.py tests/unit/producing/test_native_outlet.py tests/unit/producing/test_outlets_agree.py \
+  tests/unit/sdk/test_decoding.py
 ROUNDS ?= 1000
 
 .PHONY: sanitize fallback

@@ -13,7 +13,8 @@ from typing import Any
 
 from benchmarks import machine, results as report
 from benchmarks.report import between, write
-from benchmarks.rows import ROWS, Figures, Row
+from benchmarks.row import Figures, Row
+from benchmarks.rows import ROWS
 from benchmarks.shapes import SHAPES
 from tests.servers.kafka import KafkaServer, missing_requirements
 

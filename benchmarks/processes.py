@@ -92,12 +92,13 @@ def sidecar(
     /,
     *,
     operate: str = "",
+    program: str = "sidecar",
     **more: object,
 ) -> Iterator[Sidecar]:
     """Start a sidecar on a free Unix socket, with ``more`` in its lambda's config. Raises when it fails to start.
 
     ``kafka``: further properties of Kafka's clients. ``operate``: where it listens for operators' HTTP; empty:
-    nowhere.
+    nowhere. ``program``: the module that is started, which may be one around the sidecar.
     """
     with tempfile.TemporaryDirectory(prefix="kafka-sidecar-benchmark-") as name:
         folder = Path(name)
@@ -112,7 +113,7 @@ def sidecar(
         path = folder / "config.yaml"
         path.write_text(json.dumps(config))
         log = (folder / "sidecar.log").open("wb")
-        command = [sys.executable, "-m", "sidecar", "--config", str(path), "--log-format", "json"]
+        command = [sys.executable, "-m", program, "--config", str(path), "--log-format", "json"]
         process = subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log)
         running = Sidecar(process, address, path, folder)
         try:

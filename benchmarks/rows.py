@@ -1,12 +1,12 @@
 """The rows: what each row compares, and on which topics."""
 
-import argparse
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from benchmarks import (
+    exactly_once,
+    lane_rows,
     languages,
     latency,
     pipelined,
@@ -19,14 +19,12 @@ from benchmarks import (
     tracing,
 )
 from benchmarks.peers.catalogue import PEERS
+from benchmarks.row import CPU, RATE, Comparison, Figures, Options, Row, is_there
 from benchmarks.shapes import SHAPES
 from benchmarks.traffic import fill
 from tests.clients.languages import LANGUAGES
 from tests.servers.topics import delete_topic
 
-Figures = dict[str, float]
-Options = argparse.Namespace
-RATE, CPU = "records_per_second", "cpu_seconds_per_million"
 MANY = 512
 BEHIND = 10_000_000
 WINDOWS = {"pipelined": 10_000, "pipelined_by_100": pipelined.BATCH}
@@ -39,46 +37,6 @@ ANSWERED = {
     "together_of_each": (8, True, 160_000),
 }
 """The contestants with batches in that row: batches in flight, whether their saves run at the same time, records."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two contestants by one figure, round by round.
-
-    Attributes:
-        above: the measured contestant.
-        below: the contestant with which it is compared.
-        figure: the figure's name.
-        added: compare by difference instead of ratio.
-        drawn: its name in the picture; empty: it is not drawn.
-    """
-
-    above: str
-    below: str
-    figure: str = RATE
-    added: bool = False
-    drawn: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """Contestants that run in interleaved rounds.
-
-    Attributes:
-        name: the row's name; the names of a family of rows begin with the family's.
-        what: what is measured, for the report.
-        contestants: name and a call that does one run.
-        compare: the comparisons that are reported in addition to the contestants' own figures.
-        shown: the names of the figures that are printed, for contestants that have them.
-        rounds: the default number of rounds.
-    """
-
-    name: str
-    what: str
-    contestants: Mapping[str, Callable[[], Figures]]
-    compare: Sequence[Comparison] = ()
-    shown: Sequence[str] = (RATE,)
-    rounds: int = 5
 
 
 def _throughput(broker: str, options: Options) -> Iterator[Row]:
@@ -346,6 +304,34 @@ def _takeover(broker: str, options: Options) -> Iterator[Row]:
     )
 
 
+def _exactly_once(broker: str, options: Options) -> Iterator[Row]:
+    records = max(1, options.records // 4)
+    fill(broker, "transformed", exactly_once.PARTITIONS, records, values=exactly_once.values(records))
+    run = partial(exactly_once.path, broker, "transformed", records)
+    contestants: dict[str, Callable[[], Figures]] = {
+        "lambda, exactly once": partial(run, "exactly-once"),
+        "lambda, at least once": partial(run, "at-least-once"),
+        "confluent-kafka's transactional loop": partial(exactly_once.loop, broker, "transformed", records),
+    }
+    if is_there("kafka-streams"):
+        run = partial(exactly_once.streams, broker, "transformed", records)
+        contestants["Kafka Streams, exactly_once_v2"] = partial(run, "exactly_once_v2")
+        contestants["Kafka Streams, at_least_once"] = partial(run, "at_least_once")
+    ours, *others = contestants
+    yield Row(
+        "exactly-once",
+        f"{records:,} records of 100 bytes with keys, {exactly_once.PARTITIONS} partitions, each produced again; the"
+        " place is committed every 100 ms, in the transaction of the outputs or after them",
+        contestants,
+        [
+            *(Comparison(ours, other, drawn=f"exactly once ÷ {other}") for other in others),
+            *(Comparison(ours, other, CPU) for other in others),
+        ],
+        rounds=3,
+    )
+    delete_topic(broker, "transformed")
+
+
 ROWS: Mapping[str, Callable[[str, Options], Iterator[Row]]] = {
     "throughput": _throughput,
     "shapes": _shapes,
@@ -360,5 +346,7 @@ ROWS: Mapping[str, Callable[[str, Options], Iterator[Row]]] = {
     "tracing": _tracing,
     "takeover": _takeover,
     "languages": _languages,
+    "exactly-once": _exactly_once,
+    "lanes": lane_rows.rows,
 }
 """Each function creates its topics and yields its rows one after the other; it continues when a row was run."""

@@ -68,29 +68,32 @@ def measure(
     *,
     processes: int = 1,
     watch: bool = False,
+    lanes: int = 1,
     **more: object,
 ) -> tuple[Figures, dict[str, Any]]:
     """One run with the lambda ``module``, which writes the same file as `benchmarks.counting`; it is the second
     result.
 
-    ``more`` are keys of the lambda's config. With several processes, the result is the first one's, with the
-    ``pieces`` of all. Raises ``RuntimeError`` when not all records were handled and committed.
+    ``more`` are keys of the lambda's config; each partition is split into ``lanes``. With several processes, the
+    result is the first one's, with the ``pieces`` of all. Raises ``RuntimeError`` when not all records were handled
+    and committed.
     """
     began = time.perf_counter()
     operate = f"127.0.0.1:{free_ports(1)[0]}" if watch else ""
+    shares = partitions * lanes
     with (
-        sidecar(broker, [topic], {}, operate=operate, **more) as host,
+        sidecar(broker, [topic], {}, operate=operate, program="sidecar", **with_lanes(lanes), **more) as host,
         watched(host, operate) if watch else nullcontext(),
     ):
         shared = {
             "total": total,
             "warm": total // 4,
-            "lambdas": partitions,
+            "lambdas": shares,
             "processes": processes,
             "scores": str(scores.fresh(host.folder / "scores", processes)),
         }
         # No process takes more than its share, else the first would have all partitions before the last is there.
-        arguments = ["--max-partitions", str(partitions // processes)]
+        arguments = ["--max-partitions", str(max(1, shares // processes))]
         lambdas = [_serve(host, number, {**shared, **settings}, module, arguments) for number in range(processes)]
         wait_for_file(host.folder / "warmed-0", lambdas[0])
         before = host.cpu_seconds()
@@ -118,6 +121,11 @@ def measure(
         **memory,
         "wall_seconds": used,
     }, result
+
+
+def with_lanes(lanes: int) -> dict[str, object]:
+    """The part of the lambda's config; without lanes, that of a lambda that knows nothing of them."""
+    return {"lanes": lanes} if lanes > 1 else {}
 
 
 def must_be_each_once(pieces: Iterable[Sequence[int]], there: Mapping[int, int]) -> None:
@@ -158,4 +166,8 @@ def wait_until_committed(host: Sidecar, there: Mapping[int, int], partitions: in
 
 
 def _committed(status: admin_pb2.Lambda) -> dict[int, int]:
-    return {partition.partition: partition.committed for partition in status.partitions}
+    """By partition; a partition with lanes has a row for each."""
+    found: dict[int, int] = {}
+    for row in status.partitions:
+        found[row.partition] = min(row.committed, found.get(row.partition, row.committed))
+    return found

@@ -74,13 +74,21 @@ def fill(
         raise RuntimeError(f"{len(failed)} records were not written: {failed[0]}")
 
 
-def offer(broker: str, topic: str, partitions: Sequence[int], rate: int, seconds: float) -> int:
+def offer(
+    broker: str,
+    topic: str,
+    partitions: Sequence[int],
+    rate: int,
+    seconds: float,
+    key: Callable[[int], bytes] = lambda _: b"key",
+) -> int:
     """Write ``rate`` records per second for this time; each value starts with the wall clock in nanoseconds.
+    ``key`` makes the key of the record with this number.
 
     Returns how many records it wrote. Raises ``RuntimeError`` when the machine could not keep the rate.
     """
     # At a high rate, single records would cost the broker more than the measured programs.
-    producer = _producer(broker, **{"linger.ms": 0 if rate <= 5_000 else 10})
+    producer = _producer(broker, **{"linger.ms": 0 if rate <= 1_000 else 10})
     total = int(rate * seconds)
     began = time.perf_counter()
     for number in range(total):
@@ -89,7 +97,7 @@ def offer(broker: str, topic: str, partitions: Sequence[int], rate: int, seconds
             time.sleep(ahead)  # a poll of less than a millisecond would spin, and use a core that the others need
         producer.poll(0)
         value = b"%d " % time.time_ns() + VALUE
-        producer.produce(topic, value, b"key", partitions[number % len(partitions)])
+        producer.produce(topic, value, key(number), partitions[number % len(partitions)])
     took = time.perf_counter() - began
     producer.flush()
     if took > seconds * 1.05:

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,20 +45,14 @@ type client struct {
 
 	mu     sync.Mutex
 	leases map[*lease]struct{}
-	latest map[partitionKey]*lease
 	ended  chan struct{} // closed, and made anew, when a lease is over
-}
-
-type partitionKey struct {
-	topic  string
-	number int32
 }
 
 func newClient(name string, factory Factory, options *options, sidecar wire.Sidecar) *client {
 	made := &client{
 		name: name, factory: factory, options: options, sidecar: sidecar,
 		log: options.log.With("lambda", name), busy: func(int) {}, offer: offerOf(name, options.version),
-		leases: map[*lease]struct{}{}, latest: map[partitionKey]*lease{}, ended: make(chan struct{}),
+		leases: map[*lease]struct{}{}, ended: make(chan struct{}),
 	}
 	if watcher, ok := sidecar.(wire.Watcher); ok {
 		made.busy = watcher.Busy
@@ -66,6 +61,9 @@ func newClient(name string, factory Factory, options *options, sidecar wire.Side
 	made.state = said{log: made.log}
 	return made
 }
+
+// committedCapability is that of Committed frames.
+const committedCapability = "committed"
 
 func offerOf(name, version string) *pb.LambdaFrame {
 	id := make([]byte, 16)
@@ -83,6 +81,7 @@ func offerOf(name, version string) *pb.LambdaFrame {
 		MaxMessageBytes: wire.MaxMessageBytes,
 		Pid:             uint32(os.Getpid()),
 		LambdaVersion:   clip(version, maxName),
+		Capabilities:    []string{committedCapability, "exactly-once"},
 	}}}
 }
 
@@ -113,7 +112,7 @@ func (c *client) drain() (late []string) {
 	}
 	for _, l := range leases {
 		if !within(l.done, end.left(leasesShare)) {
-			what := fmt.Sprintf("%s/%d: %s", printable(l.topic), l.number, l.running())
+			what := l.name() + ": " + l.running()
 			c.log.Error("does not end within the drain timeout", "what", what)
 			late = append(late, what)
 		}
@@ -180,28 +179,36 @@ func (c *client) loadBy(ctx context.Context, loader Loader) error {
 
 // begin runs a lease on a stream that got a partition.
 func (c *client) begin(assigned *pb.Assigned, welcome *pb.Welcome, stream wire.Stream, hangUp context.CancelFunc) {
-	window := int(welcome.WindowMessages)
-	if window == 0 {
-		window = 1000
+	told := terms{
+		window: int(welcome.WindowMessages), maxState: int(welcome.MaxStateBytes),
+		exactlyOnce: welcome.Guarantee == pb.Guarantee_GUARANTEE_EXACTLY_ONCE,
+		tellsCommit: slices.Contains(welcome.Capabilities, committedCapability),
+	}
+	if told.window == 0 {
+		told.window = 1000
 	}
 	l := newLease(host{
-		sidecar: c.sidecar, limits: &c.sender.limits, sender: c.sender, factory: c.factory, window: window,
+		sidecar: c.sidecar, limits: &c.sender.limits, sender: c.sender, factory: c.factory, terms: told,
 		drain: time.Duration(float64(c.options.drain) * partitionShare), busy: c.busy,
 	}, assigned, stream, hangUp, c.log)
-	key := partitionKey{assigned.Topic, assigned.Partition}
+	var after []*lease
 	c.mu.Lock()
-	after := c.latest[key]
-	c.leases[l], c.latest[key] = struct{}{}, l
+	for old := range c.leases {
+		if l.overlaps(old) {
+			after = append(after, old)
+		}
+	}
+	c.leases[l] = struct{}{}
 	c.mu.Unlock()
-	partition := &Partition{lease: l, settings: c.settings, start: assigned.StartOffset, attempt: int(assigned.Attempt)}
+	partition := &Partition{
+		lease: l, settings: c.settings, start: assigned.StartOffset, attempt: int(assigned.Attempt),
+		state: append([]byte(nil), assigned.State...), // nil if it is empty
+	}
 	go func() {
 		l.run(partition, after)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		delete(c.leases, l)
-		if c.latest[key] == l {
-			delete(c.latest, key)
-		}
 		close(c.ended)
 		c.ended = make(chan struct{})
 	}()

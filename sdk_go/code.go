@@ -7,7 +7,7 @@ import (
 
 // runCode calls the lambda's code, one call after the other. It may outlive the time that the lease has for its end: then
 // the sidecar was told already, and this process gets no other lambda for the partition before this one is closed.
-func (l *lease) runCode(partition *Partition, after *lease) {
+func (l *lease) runCode(partition *Partition, after []*lease) {
 	defer close(l.codeOver)
 	lambda := l.work(partition, after)
 	<-l.ended
@@ -25,7 +25,7 @@ func (l *lease) runCode(partition *Partition, after *lease) {
 }
 
 // work creates the lambda and calls its handler until the lease ends. It returns the lambda, or nil.
-func (l *lease) work(partition *Partition, after *lease) (lambda Lambda) {
+func (l *lease) work(partition *Partition, after []*lease) (lambda Lambda) {
 	defer close(l.workOver)
 	returned := false
 	defer func() {
@@ -44,13 +44,13 @@ func (l *lease) work(partition *Partition, after *lease) (lambda Lambda) {
 }
 
 // create makes the lambda; nil when that failed, or the lease ended before.
-func (l *lease) create(partition *Partition, after *lease) (lambda Lambda) {
-	if after != nil {
-		if !within(after.done, 0) {
-			l.log.Info("waits for the partition's earlier lambda here to close")
+func (l *lease) create(partition *Partition, after []*lease) (lambda Lambda) {
+	for _, old := range after {
+		if !within(old.done, 0) {
+			l.log.Info("waits for an earlier lambda here to close", "of", old.name())
 		}
 		select {
-		case <-after.done:
+		case <-old.done:
 		case <-l.ended: // run waits for the earlier one, so that the partition's next lease does
 		}
 	}

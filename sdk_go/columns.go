@@ -26,6 +26,7 @@ func produceRequest(lease string, batch []*Delivery) *pb.ProduceRequest {
 	}
 	addKeys(request, batch)
 	addPartitions(request, batch)
+	addSources(request, batch)
 	addHeaders(request, batch)
 	return request
 }
@@ -54,6 +55,19 @@ func addPartitions(request *pb.ProduceRequest, batch []*Delivery) {
 	}
 	if any {
 		request.Partitions = partitions
+	}
+}
+
+func addSources(request *pb.ProduceRequest, batch []*Delivery) {
+	sources, any := make([]int64, len(batch)), false
+	for i, delivery := range batch {
+		sources[i] = none
+		if source := delivery.output.Source; source != nil {
+			sources[i], any = *source, true
+		}
+	}
+	if any && batch[0].lease.exactlyOnce {
+		request.Sources = sources
 	}
 }
 
@@ -93,14 +107,24 @@ func outcomesOf(batch []*Delivery, response *pb.ProduceResponse) []outcome {
 		case pb.ProduceOutcome_PRODUCE_OUTCOME_WRITTEN:
 			found[i].produced = Produced{topic, response.Partitions[i], response.Offsets[i]}
 			continue
+		case pb.ProduceOutcome_PRODUCE_OUTCOME_HELD:
+			if delivery.lease.exactlyOnce {
+				found[i].produced = Produced{topic, -1, -1}
+				continue
+			}
 		case pb.ProduceOutcome_PRODUCE_OUTCOME_TOO_LARGE:
 			kind = ProduceTooLarge
 		case pb.ProduceOutcome_PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED:
 			kind = ProduceNotAllowed
 		case pb.ProduceOutcome_PRODUCE_OUTCOME_STALE_LEASE:
 			kind = ProduceStaleLease
+		case pb.ProduceOutcome_PRODUCE_OUTCOME_TOO_MUCH_HELD:
+			kind = ProduceTooMuchHeld
 		}
 		reason := "the sidecar's answer is " + response.Outcomes[i].String()
+		if kind == ProduceTooMuchHeld {
+			reason = "more would wait for a checkpoint than the sidecar holds; make checkpoints more often"
+		}
 		if len(response.Errors) > 0 && response.Errors[i] != "" {
 			reason = response.Errors[i]
 		}

@@ -13,9 +13,13 @@ type Output struct {
 	Value     []byte // nil: null, a tombstone
 	Headers   []Header
 	Partition *int32 // nil: by the key, as the Java client does (murmur2); without a key any
+	// Source is the offset of the record that this one was made from, for handlers that overlap. With [ExactlyOnce] it then
+	// becomes visible with a checkpoint at this offset or above it; nil: with the next checkpoint. Otherwise it says nothing.
+	Source *int64
 }
 
-// Produced is where a record was written.
+// Produced is where a record was written. With [ExactlyOnce] that is not known when the record is held: partition and
+// offset are -1.
 type Produced struct {
 	Topic     string
 	Partition int32
@@ -34,6 +38,9 @@ const (
 	ProduceNotAllowed ProduceFailure = "not_allowed"
 	// ProduceStaleLease: the partition does not belong to this lambda any more.
 	ProduceStaleLease ProduceFailure = "stale_lease"
+	// ProduceTooMuchHeld: with [ExactlyOnce], more would wait for a checkpoint than the sidecar holds for a lambda. To
+	// produce the record again is of no use before a checkpoint.
+	ProduceTooMuchHeld ProduceFailure = "too_much_held"
 )
 
 // ProduceError says that a record was not written, or is not known to be.
@@ -121,6 +128,9 @@ func faultOf(output Output) string {
 	}
 	if output.Partition != nil && *output.Partition < 0 {
 		return fmt.Sprintf("partition %d is negative; leave it nil to choose it by the key", *output.Partition)
+	}
+	if output.Source != nil && *output.Source < 0 {
+		return fmt.Sprintf("source %d is negative; it is a record's offset, or nil", *output.Source)
 	}
 	return ""
 }

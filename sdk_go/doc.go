@@ -28,8 +28,14 @@
 // sidecar's config decides. Wrapped by [Restart] it is recoverable: the partition gets a new lambda after a back-off.
 // A panic is critical. While a dependency is down, use [Partition.Pause].
 //
+// # Exactly-once
+//
+// With `guarantee: exactly-once` in the sidecar's config the same code does more: what it produces becomes visible together
+// with the first checkpoint made after it, or never. Produce, and then Checkpoint.
+//
 // # Goroutines
 //
 // Create, Handle and Close of one lambda are called by one goroutine, one after the other. Partitions run beside each
-// other. All methods of [Partition] may be called in any goroutine, and none of them waits for the network.
+// other. All methods of [Partition] may be called in any goroutine, and none of them but
+// [Partition.Committed] waits for the network.
 package sidecar

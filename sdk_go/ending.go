@@ -12,7 +12,7 @@ import (
 //
 //	reason    ctx ends                     Close gets                       told to the sidecar
 //	revoked   at 70 % of the deadline,     rebalanced, or stopped           Closed(REVOKED, last checkpoint)
-//	          at once if that is 0         (shutdown, seek, halted, paused)
+//	          at once if that is 0         (shutdown, seek, halted, paused), or error (aborted)
 //	stopped   the same of the drain time   stopped                          Closed(STOPPED, last checkpoint)
 //	failed    at once                      error                            Error, then Closed(ERROR)
 //	lost      at once                      error                            nothing can be; checkpoints are void
@@ -51,6 +51,8 @@ type ending struct {
 func (l *lease) revokedBy(frame *pb.Revoked) ending {
 	reason := CloseRebalanced
 	switch frame.Reason {
+	case pb.RevokeReason_REVOKE_REASON_ABORTED:
+		reason = CloseError
 	case pb.RevokeReason_REVOKE_REASON_SHUTDOWN, pb.RevokeReason_REVOKE_REASON_SEEK,
 		pb.RevokeReason_REVOKE_REASON_HALTED, pb.RevokeReason_REVOKE_REASON_PAUSED:
 		reason = CloseStopped
@@ -83,6 +85,9 @@ func (l *lease) endLocked(e ending) bool {
 	}
 	e.began = time.Now()
 	l.ending = &e
+	if e.kind == revoked && e.atOnce { // no checkpoint counts any more
+		l.progress.sealed = true
+	}
 	l.gate.drop()
 	l.setIdle(false)
 	close(l.ended)

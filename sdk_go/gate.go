@@ -208,21 +208,26 @@ func (l *lease) rewindTo(from int64) {
 	g.drop()
 }
 
-// writeOut writes Pause and Resume in their order, after Ready, until the lease has ended and nothing waits.
+// writeOut writes Pause and Resume in their order, and signs of life, after Ready, until the lease has ended and no pause
+// waits.
 func (l *lease) writeOut() {
 	for {
 		l.mu.Lock()
-		for l.ending == nil && (!l.ready || len(l.gate.out) == 0) {
+		for l.ending == nil && (!l.ready || len(l.gate.out) == 0 && !l.sign.due) {
 			l.cond.Wait()
 		}
-		if !l.ready || len(l.gate.out) == 0 {
-			l.busy(-len(l.gate.out))
+		var frame *pb.LambdaFrame
+		if l.ready && len(l.gate.out) > 0 {
+			frame = l.gate.out[0]
+			l.gate.out = l.gate.out[1:]
+		} else if l.ending == nil {
+			frame = l.takeSign()
+		} else {
+			l.busy(-len(l.gate.out) - l.dropSigns())
 			l.gate.out = nil
 			l.mu.Unlock()
 			return
 		}
-		frame := l.gate.out[0]
-		l.gate.out = l.gate.out[1:]
 		l.mu.Unlock()
 		l.send(frame)
 		l.busy(-1)

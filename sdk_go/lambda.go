@@ -28,7 +28,8 @@ const (
 	CloseStopped CloseReason = "stopped"
 	// CloseRebalanced: another process gets the partition.
 	CloseRebalanced CloseReason = "rebalanced"
-	// CloseError: the lambda failed, or the stream to the sidecar broke.
+	// CloseError: the lambda failed, the stream to the sidecar broke or, with [ExactlyOnce], a transaction with what it did
+	// was aborted.
 	CloseError CloseReason = "error"
 )
 

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -19,7 +20,7 @@ import (
 //   - runCode calls the lambda's code: Create, Handle for each record, Close. Nobody else calls it, so these calls never
 //     overlap, whatever happens to the lease meanwhile.
 //   - read always reads ahead, so that Revoked never waits for a slow handler.
-//   - writeOut writes Pause and Resume; sendProduced makes the calls to Produce while there are any.
+//   - writeOut writes Pause, Resume and Progress; sendProduced makes the calls to Produce while there are any.
 //
 // A lease ends once, for the first of the reasons in ending.go. Who notices the reason calls end; for a failure the
 // checkpoints are sealed in the same critical section. So no handler call and no checkpoint can slip in between.
@@ -28,6 +29,8 @@ type lease struct {
 	id     string
 	topic  string
 	number int32
+	lane   uint32
+	lanes  uint32 // 1: none, this is the whole partition
 	stream wire.Stream
 	hangUp context.CancelFunc // ends the stream
 	log    *slog.Logger
@@ -56,6 +59,9 @@ type lease struct {
 	idle      bool  // no handler runs, and none will be called
 	ready     bool
 	reports   int // under way
+	committed int64
+	commits   chan struct{} // closed, and made anew, when committed moves
+	sign      sign
 	ending    *ending
 	final     *pb.CheckpointEntry // the last checkpoint, when a failure sealed it after the lease's end had begun
 }
@@ -66,19 +72,31 @@ type host struct {
 	limits  *atomic.Pointer[limits]
 	sender  *sender
 	factory Factory
-	window  int // in records
-	drain   time.Duration
-	busy    func(int)
+	terms
+	drain time.Duration
+	busy  func(int)
+}
+
+// terms are what the Welcome says of a stream.
+type terms struct {
+	window      int // in records
+	maxState    int // in bytes; 0: no state is kept
+	exactlyOnce bool
+	tellsCommit bool // the sidecar sends Committed
 }
 
 func newLease(host host, assigned *pb.Assigned, stream wire.Stream, hangUp context.CancelFunc, log *slog.Logger) *lease {
 	l := &lease{
-		host: host, id: assigned.Lease, topic: assigned.Topic, number: assigned.Partition, stream: stream, hangUp: hangUp,
+		host: host, id: assigned.Lease, topic: assigned.Topic, number: assigned.Partition, lane: assigned.Lane,
+		lanes: max(1, assigned.Lanes), stream: stream, hangUp: hangUp, committed: none, commits: make(chan struct{}),
 		ended: make(chan struct{}), workOver: make(chan struct{}), told: make(chan struct{}),
 		codeOver: make(chan struct{}), done: make(chan struct{}), working: none,
 		gate: gate{rewind: none, highest: none},
 	}
 	l.log = log.With("topic", printable(l.topic), "partition", l.number)
+	if l.lanes > 1 {
+		l.log = l.log.With("lane", l.lane)
+	}
 	l.cond = sync.NewCond(&l.mu)
 	l.ctx, l.cancelCtx = context.WithCancelCause(context.Background())
 	l.link, l.linkBroken = context.WithCancel(context.Background())
@@ -86,7 +104,11 @@ func newLease(host host, assigned *pb.Assigned, stream wire.Stream, hangUp conte
 		func() { host.sender.changed(l) }, host.sender.hurry)
 	l.producing.ctx, l.producing.cancel = context.WithCancel(context.Background())
 	l.producing.outcomes = outcomes{
-		pass: l.progress.checkpoint, fail: l.notTaken, busy: host.busy,
+		pass: func(offset int64) {
+			l.progress.checkpoint(offset)
+			l.cond.Broadcast()
+		},
+		fail: l.notTaken, busy: host.busy,
 		locked: func(do func()) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -98,9 +120,39 @@ func newLease(host host, assigned *pb.Assigned, stream wire.Stream, hangUp conte
 	return l
 }
 
-// run lives. after is an earlier lease of the same partition in this process, or nil: the lambda is created after that
-// one's is closed. The lease fences the checkpoints of the old lambda, but not what it still writes to a database.
-func (l *lease) run(partition *Partition, after *lease) {
+// name says which partition it is, and which lane of it.
+func (l *lease) name() string {
+	name := fmt.Sprintf("%s/%d", printable(l.topic), l.number)
+	if l.lanes > 1 {
+		name += fmt.Sprintf(" lane %d", l.lane)
+	}
+	return name
+}
+
+// overlaps reports whether two leases have records in common. Lanes of different numbers of lanes may.
+func (l *lease) overlaps(other *lease) bool {
+	return l.topic == other.topic && l.number == other.number && (l.lanes != other.lanes || l.lane == other.lane)
+}
+
+// checkpoint notes that everything up to offset is done. state belongs to it; nil: none does.
+func (l *lease) checkpoint(offset int64, state []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, o := &l.progress, &l.producing.outcomes
+	if offset <= p.offset || p.sealed || offset <= o.highest() {
+		return
+	}
+	if state != nil {
+		p.states.add(offset, state)
+	}
+	if o.admits(offset) {
+		p.checkpoint(offset)
+	}
+}
+
+// run lives. after are earlier leases in this process that overlap with it: the lambda is created after theirs are closed.
+// The lease fences the checkpoints of an old lambda, but not what it still writes to a database.
+func (l *lease) run(partition *Partition, after []*lease) {
 	defer close(l.done)
 	reading, written := make(chan struct{}), make(chan struct{})
 	go func() { defer close(reading); l.read() }()
@@ -114,7 +166,7 @@ func (l *lease) run(partition *Partition, after *lease) {
 	}
 	held := l.endProducing("the partition's lambda has ended")
 	l.mu.Unlock()
-	if held != none && acknowledged && l.ending.kind != failed {
+	if held != none && acknowledged && !l.ending.atOnce {
 		l.log.Error("a checkpoint is not told: what was produced before it is not known to be written", "offset", held)
 	}
 	if acknowledged {
@@ -131,8 +183,8 @@ func (l *lease) run(partition *Partition, after *lease) {
 		l.log.Warn("the lambda's code still runs after its time was over", "what", l.running())
 		<-l.codeOver
 	}
-	if after != nil {
-		<-after.done
+	for _, old := range after {
+		<-old.done
 	}
 	l.mu.Lock()
 	l.setIdle(true)
@@ -158,6 +210,8 @@ func (l *lease) read() {
 				l.lose(err.Error())
 				return
 			}
+		case *pb.HostFrame_Committed:
+			l.committedTo(kind.Committed.Offset)
 		case *pb.HostFrame_Resumed:
 			if l.resumed(kind.Resumed) {
 				l.log.Info("resumed")

@@ -102,7 +102,8 @@ func TestAGoroutineThatIsEndedIsAFailure(t *testing.T) {
 
 func TestOutputsAreColumns(t *testing.T) {
 	play(t, lambdas(func(_ context.Context, l *lambda, _ sidecar.Record) error {
-		l.Produce(sidecar.Output{Topic: "first"}) // goes alone
+		l.Produce(sidecar.Output{Topic: "first"})
+		time.Sleep(time.Millisecond) // so it goes alone, and the other two go together when it is answered
 		l.Produce(sidecar.Output{Topic: "a", Key: []byte{}, Headers: []sidecar.Header{{Name: "\xff"}, {Name: "h", Value: []byte{}}}})
 		l.Produce(sidecar.Output{Topic: "b", Value: []byte("v"), Partition: new(int32(3))})
 		return nil

@@ -58,15 +58,21 @@ func (o *outcomes) admits(offset int64) bool {
 	if o.underWay == 0 && len(o.held) == 0 && len(o.failed) == 0 {
 		return true
 	}
-	if n := len(o.held); n > 0 && offset <= o.held[n-1].offset {
-		return false // a higher one waits for fewer records
-	} else if n > 0 && o.held[n-1].needs == o.put {
+	if n := len(o.held); n > 0 && o.held[n-1].needs == o.put {
 		o.held[n-1].offset = offset
 	} else {
 		o.held = append(o.held, heldCheckpoint{o.put, offset})
 	}
 	o.release()
 	return false
+}
+
+// highest is the highest checkpoint that is held back, or none.
+func (o *outcomes) highest() int64 {
+	if n := len(o.held); n > 0 {
+		return o.held[n-1].offset
+	}
+	return none
 }
 
 // add counts a record that was produced.
@@ -90,7 +96,7 @@ func (o *outcomes) knownTo(batch []*Delivery) {
 		return
 	}
 	o.underWay -= len(batch)
-	o.busy(-len(batch))
+	defer o.busy(-len(batch)) // when the checkpoints that waited are on their way: in between nothing is at rest
 	o.known = batch[len(batch)-1].number
 	if o.underWay == 0 {
 		o.known = o.put
@@ -187,6 +193,8 @@ func (o *outcomes) lookAt(due time.Time) {
 		var untaken *Delivery
 		o.locked(func() {
 			if o.timer == timer { // otherwise it was stopped when it had fired already
+				o.busy(1) // until look has done what is to be done
+				defer o.busy(-1)
 				o.stopTimer()
 				untaken = o.look()
 			}
@@ -214,10 +222,7 @@ func (o *outcomes) end() int64 {
 	o.over = true
 	o.busy(-o.underWay)
 	o.stopTimer()
-	highest := none
-	if n := len(o.held); n > 0 {
-		highest = o.held[n-1].offset
-	}
+	highest := o.highest()
 	o.held, o.failed = nil, nil
 	return highest
 }

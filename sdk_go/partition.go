@@ -1,8 +1,10 @@
 package sidecar
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -12,13 +14,44 @@ type Partition struct {
 	settings Settings
 	start    *int64
 	attempt  int
+	state    []byte
 }
+
+// Guarantee is what the sidecar promises for what a lambda produces.
+type Guarantee string
+
+const (
+	// AtLeastOnce: what is produced is written as it comes. After a failure, records after the last checkpoint are handled
+	// again, and what they produced is written again.
+	AtLeastOnce Guarantee = "at-least-once"
+	// ExactlyOnce: what is produced becomes visible together with the first checkpoint made after it, or never.
+	ExactlyOnce Guarantee = "exactly-once"
+)
 
 // Topic is the partition's topic.
 func (p *Partition) Topic() string { return p.lease.topic }
 
 // Number is the partition's number in the topic.
 func (p *Partition) Number() int32 { return p.lease.number }
+
+// Lane says which lane of the partition this is, from 0. A lane has the records of some of the partition's keys, in order.
+// Records, offsets and checkpoints are of the lane alone: other lambdas, here or elsewhere, have the other lanes.
+func (p *Partition) Lane() int { return int(p.lease.lane) }
+
+// Lanes is how many lanes the partition has. 1: it has none, and this is the whole partition.
+func (p *Partition) Lanes() int { return int(p.lease.lanes) }
+
+// Guarantee is the lambda's `guarantee` in the sidecar's config.
+func (p *Partition) Guarantee() Guarantee {
+	if p.lease.exactlyOnce {
+		return ExactlyOnce
+	}
+	return AtLeastOnce
+}
+
+// State is what was given by [Partition.CheckpointState] with the checkpoint where this lambda starts, or with the last
+// one before it that had any. nil: none.
+func (p *Partition) State() []byte { return slices.Clone(p.state) }
 
 // Lease is the id of this assignment of the partition to this lambda: random, and new each time.
 func (p *Partition) Lease() string { return p.lease.id }
@@ -37,19 +70,45 @@ func (p *Partition) Attempt() int { return p.attempt }
 // Settings are the lambda's settings.
 func (p *Partition) Settings() Settings { return p.settings }
 
-// Logger logs with the lambda's name, the topic and the partition.
+// Logger logs with the lambda's name, the topic, the partition and, where it has several, the lane.
 func (p *Partition) Logger() *slog.Logger { return p.lease.log }
 
 // Checkpoint says that all records up to and including offset are processed. Call it as often as you like: only the
 // latest is sent. Ignored are: an offset below an earlier one (so also a negative one), one at or above a record that
 // failed, any after the lease's end.
 func (p *Partition) Checkpoint(offset int64) {
-	l := p.lease
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if offset > l.progress.offset && !l.progress.sealed && l.producing.outcomes.admits(offset) {
-		l.progress.checkpoint(offset)
+	p.lease.checkpoint(offset, nil)
+}
+
+// CheckpointState is [Partition.Checkpoint] with a few bytes that belong to the offset, such as a count. They are
+// committed to Kafka with it, and the next lambda that starts from there gets them by [Partition.State]. nil: those of the
+// checkpoint before it hold, as with Checkpoint. Empty, but not nil: none from here on. A checkpoint that is ignored has
+// its state ignored.
+//
+// The error is a [*StateError]: the state is longer than the sidecar keeps. Then nothing is checkpointed.
+func (p *Partition) CheckpointState(offset int64, state []byte) error {
+	if most := p.lease.maxState; len(state) > most || state != nil && most == 0 {
+		return &StateError{len(state), most}
 	}
+	p.lease.checkpoint(offset, state)
+	return nil
+}
+
+// Committed waits until everything up to and including offset is committed in Kafka, such as before an acknowledgement
+// to whoever the records are from. It makes no checkpoint. A checkpoint is committed some time after it was made, so
+// Handle had better not wait for its own record: that would hold up all that come after it.
+//
+// The error is a [*NotCommittedError] when the lease ends before, or the sidecar cannot tell; otherwise the cause of ctx's
+// end.
+func (p *Partition) Committed(ctx context.Context, offset int64) error {
+	return p.lease.awaitCommitted(ctx, offset)
+}
+
+// Progress is a sign of life of long work, for a lambda with a `deadline` in the sidecar's config: the time counts from
+// here again. Operators see the text, such as "43 %", of which 256 bytes are shown. It is sent at once, and then at most
+// once a second with the latest text.
+func (p *Partition) Progress(text string) {
+	p.lease.tellProgress(text)
 }
 
 // CompletedBeyond says that so many records after the checkpoint are done too, with so many bytes of keys and values.
@@ -89,6 +148,10 @@ func (p *Partition) Report(err error) {
 // The records of one lambda are written in the order of the calls. No checkpoint that is made after Produce is sent
 // before the outcome is known. A failure that nobody takes by Wait fails the lambda, as [Restart] does: within a second
 // if it holds back a checkpoint, otherwise within ten. While 4 MiB or 20,000 records wait, Handle is not called.
+//
+// With [ExactlyOnce] the sidecar holds the record until a checkpoint comes that was made after it, and writes both in one
+// Kafka transaction. Wait returns when the record is held. When the sidecar does not answer, nobody knows whether it
+// holds the record: the lambda fails, as Restart does.
 func (p *Partition) Produce(output Output) *Delivery {
 	return p.lease.produce(output)
 }

@@ -3,6 +3,8 @@ package sidecar
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"kafka-sidecar.example/sdk_go/internal/wire"
@@ -89,14 +91,27 @@ func (l *lease) sendProduced(idle chan struct{}) {
 	defer l.mu.Unlock()
 	p := &l.producing
 	for len(p.queue) > 0 && p.over == "" {
-		batch := l.takeOutputs()
+		if l.exactlyOnce && l.progress.sealed {
+			l.endProducing("the partition does not belong to this lambda any more")
+			break
+		} else if l.exactlyOnce && !l.mayProduce() {
+			l.cond.Wait()
+			continue
+		}
+		batch, commit := l.takeOutputs(), (*pb.CheckpointEntry)(nil)
+		if l.exactlyOnce {
+			commit = l.commitOf(batch)
+		}
+		l.progress.producing = l.exactlyOnce
 		p.underWay = batch
 		l.mu.Unlock()
-		found := l.sendBatch(batch)
+		answered := l.sendBatch(batch, commit)
 		l.mu.Lock()
+		l.settleCommit(commit, answered.commit)
 		if p.over != "" {
 			break // endProducing has failed them all
 		}
+		found := answered.outcomes
 		for i, delivery := range batch {
 			delivery.settle(found[i].produced, found[i].err)
 			p.bytes -= delivery.size
@@ -106,15 +121,24 @@ func (l *lease) sendProduced(idle chan struct{}) {
 		p.underWay = nil
 		p.outcomes.knownTo(batch)
 		l.weigh()
+		if answered.unknown && l.exactlyOnce {
+			l.mu.Unlock()
+			l.outcomeUnknown(found[0].err)
+			l.mu.Lock()
+		}
 	}
 	p.idle = nil
 }
 
-// takeOutputs takes as many records as one request may have.
+// takeOutputs takes as many records as one request may have; with exactly-once none that was produced after the last
+// checkpoint.
 func (l *lease) takeOutputs() []*Delivery {
 	p, limits := &l.producing, l.limits.Load()
-	topics, size, count := map[string]bool{}, 0, 0
-	for count < len(p.queue) && count < limits.records {
+	topics, size, count, last := map[string]bool{}, 0, 0, int64(math.MaxInt64)
+	if held := p.outcomes.held; l.exactlyOnce && len(held) > 0 {
+		last = held[len(held)-1].needs
+	}
+	for count < len(p.queue) && count < limits.records && p.queue[count].number <= last {
 		next := p.queue[count]
 		size += next.size
 		topics[next.output.Topic] = true
@@ -134,39 +158,73 @@ type outcome struct {
 	err      *ProduceError
 }
 
-// sendBatch sends records, in several calls if they cannot go in one; it returns their outcomes.
-func (l *lease) sendBatch(batch []*Delivery) []outcome {
-	response, err := l.answer(produceRequest(l.id, batch))
+// answered is what became of records, and of the commit that went with them; nil: it is not made.
+type answered struct {
+	outcomes []outcome
+	commit   *pb.CheckpointResult
+	unknown  bool // a call had no answer
+}
+
+func (a answered) failed() bool {
+	return slices.ContainsFunc(a.outcomes, func(one outcome) bool { return one.err != nil })
+}
+
+// sendBatch sends records, in several calls if they cannot go in one. commit goes with the last of them, if nothing failed
+// before; it may be nil.
+func (l *lease) sendBatch(batch []*Delivery, commit *pb.CheckpointEntry) answered {
+	request := produceRequest(l.id, batch)
+	request.Commit = commit
+	response, err := l.answer(request)
 	if err != nil && wire.TooLarge(err) {
-		if len(batch) == 1 {
-			return allFailed(batch, ProduceTooLarge, "larger than a call may be: "+reasonOf(err))
-		}
-		// As a whole it would be refused for ever.
-		half := len(batch) / 2
-		return append(l.sendBatch(batch[:half]), l.sendBatch(batch[half:])...)
+		return l.sendSmaller(batch, commit, err)
 	}
 	if err != nil {
-		return allFailed(batch, ProduceFailed, reasonOf(err))
+		return answered{outcomes: allFailed(batch, ProduceFailed, reasonOf(err)), unknown: true}
 	}
 	n := len(batch)
 	if len(response.Outcomes) != n || len(response.Partitions) != n || len(response.Offsets) != n ||
 		len(response.Errors) != 0 && len(response.Errors) != n {
-		return allFailed(batch, ProduceFailed, fmt.Sprintf("the sidecar answered for %d of %d records", len(response.Outcomes), n))
+		why := fmt.Sprintf("the sidecar answered for %d of %d records", len(response.Outcomes), n)
+		return answered{outcomes: allFailed(batch, ProduceFailed, why), unknown: true}
 	}
 	if all(response, pb.ProduceOutcome_PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED) {
 		if parts := byTopic(batch); len(parts) > 1 {
 			return l.sendParts(batch, parts)
 		}
 	}
-	return outcomesOf(batch, response)
+	return answered{outcomes: outcomesOf(batch, response), commit: response.Commit}
+}
+
+// sendSmaller sends what was refused as a whole for its size, and would be for ever.
+func (l *lease) sendSmaller(batch []*Delivery, commit *pb.CheckpointEntry, refused error) answered {
+	switch {
+	case len(batch) > 1:
+		half := len(batch) / 2
+		first := l.sendBatch(batch[:half], nil)
+		if first.failed() {
+			commit = nil
+		}
+		second := answered{outcomes: allFailed(batch[half:], ProduceFailed, "not sent: the call before it had no answer")}
+		if !first.unknown || !l.exactlyOnce {
+			second = l.sendBatch(batch[half:], commit)
+		}
+		return answered{append(first.outcomes, second.outcomes...), second.commit, first.unknown || second.unknown}
+	case commit != nil:
+		return l.sendBatch(batch, nil)
+	default:
+		return answered{outcomes: allFailed(batch, ProduceTooLarge, "larger than a call may be: "+reasonOf(refused))}
+	}
 }
 
 // sendParts sends the records of each topic by themselves: nothing was written because of one topic, and the records of
 // the others shall not fail with it.
-func (l *lease) sendParts(batch []*Delivery, parts [][]*Delivery) []outcome {
-	found := make(map[*Delivery]outcome, len(batch))
+// No commit goes with them, since one of the records before it failed.
+func (l *lease) sendParts(batch []*Delivery, parts [][]*Delivery) answered {
+	found, unknown := make(map[*Delivery]outcome, len(batch)), false
 	for _, part := range parts {
-		for i, one := range l.sendBatch(part) {
+		answered := l.sendBatch(part, nil)
+		unknown = unknown || answered.unknown
+		for i, one := range answered.outcomes {
 			found[part[i]] = one
 		}
 	}
@@ -174,7 +232,7 @@ func (l *lease) sendParts(batch []*Delivery, parts [][]*Delivery) []outcome {
 	for i, delivery := range batch {
 		inOrder[i] = found[delivery]
 	}
-	return inOrder
+	return answered{outcomes: inOrder, unknown: unknown}
 }
 
 // answer sends a request until the sidecar is not busy, for the lease's life if need be.
@@ -204,6 +262,7 @@ func (l *lease) endProducing(why string) int64 {
 			delivery.settle(Produced{}, &ProduceError{delivery.output.Topic, ProduceFailed, why})
 		}
 		p.queue, p.underWay = nil, nil
+		l.cond.Broadcast()
 	}
 	return held
 }

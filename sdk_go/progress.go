@@ -43,6 +43,9 @@ type progress struct {
 	dirty     bool
 	quarter   int64 // of the window
 	urgentAt  int64
+	states    states
+	calling   bool // an offset is under way in a Checkpoint call
+	producing bool // exactly-once: a Produce call is under way, and no offset may be sent beside it
 }
 
 func newProgress(lease string, window uint32, start int64, changed, hurry func()) progress {
@@ -60,6 +63,10 @@ func (p *progress) checkpoint(offset int64) {
 		return
 	}
 	p.offset = offset
+	p.states.forget(min(offset, p.delivered))
+	if offset <= p.sent {
+		return // it went with what was produced before it
+	}
 	if !p.dirty {
 		p.mark()
 	} else if offset >= p.urgentAt {
@@ -105,47 +112,86 @@ func (p *progress) handledMoved() {
 	}
 }
 
-// take returns what there is to send, and counts it as sent; nil: nothing.
+// sendable is the offset that an entry may have now, for a checkpoint; none: none may be sent.
+func (p *progress) sendable(checkpoint int64) int64 {
+	offset := min(checkpoint, p.delivered)
+	if p.sealed || offset < p.states.floor {
+		return none
+	}
+	return offset
+}
+
+// offsetUntold reports whether a checkpoint may be sent that the sidecar is not known to have.
+func (p *progress) offsetUntold() bool {
+	return p.calling || p.sendable(p.offset) > p.sent
+}
+
+// take returns what there is to send in a Checkpoint call, and counts it as sent; nil: nothing.
 func (p *progress) take() *pb.CheckpointEntry {
 	p.dirty = false
-	offset := min(p.offset, p.delivered)
+	offset := p.sendable(p.offset)
+	moved := offset > p.sent && !p.producing
 	p.now.handled = p.handled
-	if p.sealed || offset <= p.sent && p.now == p.toldLast && !p.untold {
+	if p.sealed || !moved && p.now == p.toldLast && !p.untold {
 		return nil
 	}
-	var entry *pb.CheckpointEntry
-	if offset > p.sent {
-		entry = p.entry(offset)
-		p.sent = offset
-		p.urgentAt = offset + p.quarter
+	entry := p.entryAndBeyond(offset, p.offset)
+	if moved {
+		p.calling = true
+		p.sending(entry)
 	} else {
-		entry = p.entry(offset)
-		entry.Offset = nil
+		entry.Offset, entry.State = nil, nil
+		p.toldLast, p.untold = p.now, false
 	}
-	entry.CompletedBeyond, entry.CompletedBeyondBytes = p.now.beyond, p.now.beyondBytes
-	p.toldLast, p.untold = p.now, false
 	return entry
 }
 
-// entry has the offset and what belongs to it. The count of skipped records goes with the offset, so both count or
+// commit returns the entry that goes in a Produce call, for a checkpoint that waits for that call's records; nil: there is
+// no need of one. It counts as sent when `sending` is called.
+func (p *progress) commit(checkpoint int64) *pb.CheckpointEntry {
+	offset := p.sendable(checkpoint)
+	if offset <= p.sent {
+		return nil
+	}
+	p.now.handled = p.handled
+	return p.entryAndBeyond(offset, checkpoint)
+}
+
+func (p *progress) entryAndBeyond(offset, checkpoint int64) *pb.CheckpointEntry {
+	entry := p.entry(offset, checkpoint)
+	entry.CompletedBeyond, entry.CompletedBeyondBytes = p.now.beyond, p.now.beyondBytes
+	return entry
+}
+
+// sending counts an entry with an offset as sent.
+func (p *progress) sending(entry *pb.CheckpointEntry) {
+	p.sent = *entry.Offset
+	p.urgentAt = p.sent + p.quarter
+	p.states.sent = p.states.at(p.sent)
+	p.toldLast, p.untold = p.now, false
+}
+
+// entry has the offset and what belongs to it. The count of skipped records goes with the checkpoint, so both count or
 // neither does: it is left out while the offset is only the last delivered one.
-func (p *progress) entry(offset int64) *pb.CheckpointEntry {
+func (p *progress) entry(offset, checkpoint int64) *pb.CheckpointEntry {
 	entry := &pb.CheckpointEntry{Lease: p.lease, Offset: &offset}
 	if p.handled > none {
 		handled := p.handled
 		entry.Handled = &handled
 	}
 	if what := p.now.skipped; what != nil {
-		if offset == p.offset {
+		if offset == checkpoint {
 			entry.Skipped = what.count
 		}
 		entry.Skipping, entry.SkippingCount = what.names, what.things
 	}
+	p.states.into(entry)
 	return entry
 }
 
 // failed notes that the request did not come through: what it carried has to be sent again.
 func (p *progress) failed() {
+	p.calling = false
 	p.sent, p.untold = p.accepted, true
 	if !p.sealed {
 		p.mark()
@@ -154,12 +200,15 @@ func (p *progress) failed() {
 
 // answered takes the answer to entry. An unknown outcome, of a newer sidecar, counts as nothing.
 func (p *progress) answered(entry *pb.CheckpointEntry, result *pb.CheckpointResult) {
+	p.calling = false
 	switch result.Outcome {
 	case pb.CheckpointOutcome_CHECKPOINT_OUTCOME_ACCEPTED,
 		pb.CheckpointOutcome_CHECKPOINT_OUTCOME_ACCEPTED_DRAINING,
 		pb.CheckpointOutcome_CHECKPOINT_OUTCOME_IGNORED_LOWER:
 		if entry.Offset != nil {
 			p.accepted = max(p.accepted, *entry.Offset)
+			p.states.known = p.states.sent
+			p.states.forget(p.accepted)
 		}
 	case pb.CheckpointOutcome_CHECKPOINT_OUTCOME_BEYOND_DELIVERED:
 		// deliveredTo sends the offset with the next frame. A frame that came while the call was under way has called it
@@ -185,12 +234,12 @@ func (p *progress) seal(below *int64) *pb.CheckpointEntry {
 	if p.sealed {
 		return nil
 	}
+	offset := p.sendable(p.offset)
 	p.sealed = true
-	offset := min(p.offset, p.delivered)
 	if offset <= p.accepted || below != nil && offset >= *below {
 		return nil
 	}
-	return p.entry(offset)
+	return p.entry(offset, p.offset)
 }
 
 func (p *progress) mark() {

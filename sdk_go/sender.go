@@ -20,7 +20,7 @@ const (
 	handledInterval = time.Second           // between looks at handled offsets that moved without a checkpoint
 	minRetry        = 50 * time.Millisecond
 	maxRetry        = time.Second
-	maxEntryBytes   = maxNames*(maxName+3) + 512
+	maxEntryBytes   = maxNames*(maxName+3) + 4<<10 // the names, and a state with the other fields
 )
 
 // limits are what the sidecar takes in one call, as its Welcome says.
@@ -179,6 +179,9 @@ func (s *sender) send(ctx context.Context, retry time.Duration) time.Duration {
 			l.progress.failed()
 		} else {
 			l.progress.answered(entries[i], response.Results[i])
+		}
+		if l.exactlyOnce {
+			l.cond.Broadcast() // records that were produced after the checkpoint may go
 		}
 		l.mu.Unlock()
 	}

@@ -154,6 +154,10 @@ func (l *link) revoke(reason pb.RevokeReason, deadline time.Duration) {
 	}}})
 }
 
+func (l *link) committed(offset int64) {
+	l.Say(&pb.HostFrame{Frame: &pb.HostFrame_Committed{Committed: &pb.Committed{Offset: offset}}})
+}
+
 // next is the next frame, which must be of this kind.
 func (l *link) next(kind string) *pb.LambdaFrame {
 	l.t.Helper()
@@ -306,6 +310,9 @@ func (w *world) produces(answer func(n int, request *pb.ProduceRequest) (*pb.Pro
 	}
 	return kept
 }
+
+// written is the answer that all records were written.
+func written(request *pb.ProduceRequest) *pb.ProduceResponse { return played.Written(request, 0) }
 
 // errEOF ends a stream in order.
 var errEOF = io.EOF

@@ -9,7 +9,15 @@ import os as _os
 _os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from ._batch import Produced
-from ._errors import FailedAt, PluginError, ProduceError, RefusedError, SdkError, SettingsError
+from ._errors import (
+    FailedAt,
+    NotCommittedError,
+    PluginError,
+    ProduceError,
+    RefusedError,
+    SdkError,
+    SettingsError,
+)
 from ._function import partition_lambda
 from ._interfaces import (
     CloseReason,
@@ -50,5 +58,6 @@ __all__ = [
     "SettingsError",
     "RefusedError",
     "ProduceError",
+    "NotCommittedError",
     "FailedAt",
 ]

@@ -20,21 +20,28 @@ T = TypeVar("T")
 
 
 class Produced(NamedTuple):
-    """Where a record was written."""
+    """Where a record was written. With the guarantee exactly-once it mostly says that the record is held."""
 
     topic: str
     partition: int
+    """-1: it is held, and where it will be is not known yet."""
     offset: int
+    """-1: likewise."""
 
 
 WRITTEN: Final = pb.PRODUCE_OUTCOME_WRITTEN
+STALE: Final = pb.PRODUCE_OUTCOME_STALE_LEASE
+_DONE: Final = frozenset({WRITTEN, pb.PRODUCE_OUTCOME_HELD})
+_TOO_MUCH_HELD: Final = pb.PRODUCE_OUTCOME_TOO_MUCH_HELD
 NOT_ALLOWED: Final = pb.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED
 
 _KINDS: Final[dict[int, ProduceFailure]] = {
-    pb.PRODUCE_OUTCOME_STALE_LEASE: "stale_lease",
+    STALE: "stale_lease",
     NOT_ALLOWED: "not_allowed",
     pb.PRODUCE_OUTCOME_TOO_LARGE: "too_large",
+    _TOO_MUCH_HELD: "too_much_held",
 }
+_REMEDY: Final = "; call checkpoint more often: what a lambda produces is held until then"
 
 
 class Batch(Source[Produced]):
@@ -45,9 +52,9 @@ class Batch(Source[Produced]):
     """
 
     __slots__ = (
-        *("_errors", "_guests", "_many", "_offsets", "_partitions", "_started_at"),
-        *("headers", "keyed", "keys", "outcomes", "owner", "partitions", "size", "topic", "topic_indexes"),
-        *("topics", "values"),
+        *("_errors", "_guests", "_many", "_offsets", "_partitions", "_told"),
+        *("before", "headers", "keyed", "keys", "outcomes", "owner", "partitions", "size", "sources", "topic"),
+        *("topic_indexes", "topics", "values"),
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: Outcomes, topic: str) -> None:
@@ -64,23 +71,29 @@ class Batch(Source[Produced]):
         """A record has a key."""
         self.headers: list[Headers] | None = None
         self.partitions: list[int] | None = None
+        self.sources: list[int] | None = None
         self.size = 0
         self.outcomes: list[Outcome[Produced] | Outcome[list[Produced]]] = []
         """Of each record; those of one `produce_many` have one together. Emptied when they are known."""
-        self._started_at = owner.put
+        self.before = owner.put
+        """How many records ``owner`` had counted before the first one."""
         self._guests: list[tuple[int, Outcomes, int]] = []  # a place, where its record counts, its number there
         self._many: list[Many] = []
         self._partitions: Sequence[int] = ()
         self._offsets: Sequence[int] = ()
         self._errors: dict[int, ProduceError] = {}
+        self._told: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.values)
 
     # ------------------------------------------------------------------------------------------- before the call
 
-    def fill(self, topic: str, headers: Headers, partition: int) -> None:
-        """Fill the columns that few lambdas use, for the record that was just appended; -1: any partition."""
+    def fill(self, topic: str, headers: Headers, partition: int, source: int = -1) -> None:
+        """Fill the columns that few lambdas use, for the record that was just appended.
+
+        ``partition`` -1: any. ``source`` -1: the lambda does not say.
+        """
         before = len(self.values) - 1
         index = self.topics.setdefault(topic, len(self.topics))
         if index and self.topic_indexes is None:
@@ -89,12 +102,16 @@ class Batch(Source[Produced]):
             self.headers = [()] * before
         if partition >= 0 and self.partitions is None:
             self.partitions = [-1] * before
+        if source >= 0 and self.sources is None:
+            self.sources = [-1] * before
         if self.topic_indexes is not None:
             self.topic_indexes.append(index)
         if self.headers is not None:
             self.headers.append(headers)
         if self.partitions is not None:
             self.partitions.append(partition)
+        if self.sources is not None:
+            self.sources.append(source)
 
     def counts_in(self, outcomes: Outcomes) -> None:
         """The record that was just appended counts there: in those of a document."""
@@ -102,13 +119,17 @@ class Batch(Source[Produced]):
 
     def belongs_to(self, many: Many, first: int) -> None:
         """The records from the place ``first`` on are of this `produce_many`."""
-        self._many.append(many)
         many.parts.append((self, first, len(self)))
+        if self.settled:
+            many.batch_is_known()
+        else:
+            self._many.append(many)
 
     @property
     def is_wide(self) -> bool:
         """Whether `fill` is needed for each record."""
-        return self.topic_indexes is not None or self.headers is not None or self.partitions is not None
+        few = (self.topic_indexes, self.headers, self.partitions, self.sources)
+        return few.count(None) < len(few)
 
     def topic_of(self, place: int) -> str:
         """The topic of the record at this place."""
@@ -143,6 +164,10 @@ class Batch(Source[Produced]):
             partitions = self._column(self.partitions, places)
             if max(partitions) >= 0:
                 request.partitions.extend(partitions)
+        if self.sources is not None:
+            sources = self._column(self.sources, places)
+            if max(sources) >= 0:
+                request.sources.extend(sources)
         if self.headers is not None:
             _add_headers(request, self._column(self.headers, places))
         return request
@@ -158,12 +183,13 @@ class Batch(Source[Produced]):
             self._partitions, self._offsets = response.partitions, response.offsets
         else:
             self._scatter(places, response)
-        if {*response.outcomes} == {WRITTEN}:
+        if {*response.outcomes} <= _DONE:
             return
         for at, (place, outcome) in enumerate(zip(places, response.outcomes, strict=True)):
-            if outcome != WRITTEN:
+            if outcome not in _DONE:
                 text = response.errors[at] if response.errors else ""
                 text = text or f"the sidecar's answer is {name_of(pb.ProduceOutcome, outcome)}"
+                text += _REMEDY if outcome == _TOO_MUCH_HELD else ""
                 self.fail(place, text, _KINDS.get(outcome, "failed"))
 
     def _scatter(self, places: Sequence[int], response: pb.ProduceResponse) -> None:
@@ -187,26 +213,43 @@ class Batch(Source[Produced]):
         """The kind of each failure so far."""
         return [error.kind for error in self._errors.values()]
 
+    def tell_failures(self) -> None:
+        """Tell of the records that have failed so far, before the outcomes of the others are known."""
+        for place in sorted(self._errors.keys() - self._told):
+            self._fail_outcome(place)
+            self.call_back(place)
+        self._told.update(self._errors)
+
+    def settle_held(self) -> None:
+        """Tell whoever waits that the records are held: here, until a transaction that is under way has ended.
+
+        A record that fails after this is told as one whose failure nobody received, unless the code looks again.
+        """
+        if not self.settled:
+            self._settle_all()
+
     def finish(self) -> None:
         """The outcome of each record is known: tell whoever waits, and whoever holds checkpoints back."""
-        for place in sorted(self._errors):
-            self._fail_outcome(place)
+        self.tell_failures()
         count = len(self)
         self.values, self.keys, self.headers = [], [], None  # an outcome that somebody keeps needs none of it
         # An outcome that nobody holds has to be gone before `known_to` asks whether its failure was received.
         self.outcomes.clear()
-        self.settle()
-        many, self._many = self._many, []
-        while many:
-            many.pop().batch_is_known()
+        self._settle_all()
         known: dict[Outcomes, tuple[int, int]] = {}
         for _, outcomes, number in self._guests:
             known[outcomes] = (number, known.get(outcomes, (0, 0))[1] + 1)
         own = count - len(self._guests)
         if own:
-            known[self.owner] = (self._started_at + own, own)
+            known[self.owner] = (self.before + own, own)
         for outcomes, (number, so_many) in known.items():
             outcomes.known_to(number, so_many)
+
+    def _settle_all(self) -> None:
+        self.settle()
+        many, self._many = self._many, []
+        while many:
+            many.pop().batch_is_known()
 
     def _fail_outcome(self, place: int) -> None:
         error, outcome = self._errors[place], self.outcomes[place]
@@ -221,7 +264,9 @@ class Batch(Source[Produced]):
         owner.failed(number, receipt, error)
 
     def result(self, index: int) -> Produced:
-        """Where the record was written."""
+        """Where the record was written; before the answer that it is held."""
+        if not self._offsets:
+            return Produced(self.topic_of(index), -1, -1)
         return Produced(self.topic_of(index), self._partitions[index], self._offsets[index])
 
     def outcome_at(self, place: int) -> Produced | ProduceError:
@@ -230,7 +275,7 @@ class Batch(Source[Produced]):
 
     def results(self, first: int, end: int) -> list[Produced | ProduceError]:
         """The same of several records."""
-        if not self._errors and self.topic_indexes is None:
+        if not self._errors and self.topic_indexes is None and self._offsets:
             where = zip(self._partitions[first:end], self._offsets[first:end], strict=True)
             return [Produced(self.topic, partition, offset) for partition, offset in where]
         return [self.outcome_at(place) for place in range(first, end)]
@@ -242,7 +287,7 @@ class Batch(Source[Produced]):
             if place == index:
                 return outcomes, number
             before += place < index
-        return self.owner, self._started_at + 1 + index - before
+        return self.owner, self.before + 1 + index - before
 
 
 class Refused(Source[Produced]):
@@ -301,6 +346,8 @@ class Many(Source[list[Produced]]):
             self._first_failure = owner, number
         outcome.kept = receipt = self.receipt(0)
         receipt.of, receipt.number = self._first_failure
+        if self.settled and not receipt.done():  # it was told that the records are held
+            receipt.set_exception(error)
         owner.failed(number, receipt, error)
 
     def whole(self) -> None:

@@ -18,6 +18,7 @@ from ._handler_times import HandlerTimes
 from ._limits import Limits
 from ._log import log
 from ._outcomes import Outcomes
+from ._states import States
 from .protocol import lambda_pb2 as pb
 
 SPACING_S: Final = 0.01
@@ -27,7 +28,8 @@ HANDLED_INTERVAL_S: Final = 1.0
 MAX_NAMES: Final = 10
 """Names of skipped things that one entry may carry; the sidecar refuses a request with more, or with longer ones."""
 MAX_NAME_BYTES: Final = 256
-_ENTRY_BYTES: Final = MAX_NAMES * (MAX_NAME_BYTES + 3) + 512
+_MAX_STATE_BYTES: Final = 4096  # Kafka keeps no longer text with an offset
+_ENTRY_BYTES: Final = MAX_NAMES * (MAX_NAME_BYTES + 3) + _MAX_STATE_BYTES + 512
 """More than an entry ever takes in a request."""
 _MIN_RETRY_S: Final = 0.05
 _MAX_RETRY_S: Final = 1.0
@@ -57,7 +59,8 @@ class Sink(Protocol):
 class LeaseProgress:
     """What one lease has processed. Offsets here are -1 for "none"."""
 
-    def __init__(self, lease: str, window: int, start_offset: int, sink: Sink) -> None:
+    def __init__(self, lease: str, window: int, start_offset: int, sink: Sink, max_state_bytes: int = 0) -> None:
+        """``max_state_bytes``: of the state that goes with a checkpoint; 0: the sidecar keeps none."""
         self.lease = lease
         self.handled = _NONE
         """Offset of the last message whose handler returned. The dispatcher writes it once for each slice."""
@@ -74,13 +77,20 @@ class LeaseProgress:
         self._accepted = _NONE
         # Beyond, handled and skipped as last sent. None: nothing of it is known to have arrived.
         self._told: tuple[tuple[int, int], int, Skipped] | None = ((0, 0), _NONE, _NOTHING)
+        self._states = States(max_state_bytes)
+        self._in_call = False  # a Checkpoint call with an offset of this lease is not answered yet
+        self._answers = asyncio.Event()  # set with each answer; made anew by whoever waits for one
+        self._owed = _NONE  # a checkpoint up to here may be committed by itself
+        self._on_owed: Callable[[], None] | None = None  # set: offsets go with what the lambda produces
         self._dirty = False
         self._urgent_at = start_offset + self._urgent_after
 
-    def checkpoint(self, offset: int) -> None:
+    def checkpoint(self, offset: int, state: bytes | None = None) -> None:
         """Note that everything up to ``offset`` is processed, as `IContext.checkpoint` describes."""
         if type(offset) is not int:
             offset = _checked("checkpoint(offset)", offset)
+        if state is not None:
+            self._keep(offset, state)
         if offset <= self._offset or self.sealed:
             if offset < 0:
                 raise ValueError(f"checkpoint(offset): an offset is not negative, got {offset}")
@@ -98,6 +108,13 @@ class LeaseProgress:
         outcomes, self.outcomes = self.outcomes, None
         self.checkpoint(offset)
         self.outcomes = outcomes
+
+    def _keep(self, offset: int, state: bytes) -> None:
+        """Keep the state for the entry that covers ``offset``. A checkpoint that is ignored has its state ignored."""
+        self._states.check(state)
+        outcomes = self.outcomes
+        if offset > self._offset and not self.sealed and (outcomes is None or not outcomes.ignores(offset)):
+            self._states.add(offset, state)
 
     def completed_beyond(self, count: int, size: int) -> None:
         """Note what is done after the checkpoint, as `IContext.completed_beyond` describes."""
@@ -140,6 +157,8 @@ class LeaseProgress:
         self._delivered = offset
         if ahead and not self.sealed:
             self._mark()
+            if self._on_owed is not None:
+                self._on_owed()
 
     def handled_moved(self) -> None:
         """Have `handled` sent if it moved without a checkpoint. Called once a second."""
@@ -149,32 +168,76 @@ class LeaseProgress:
     def take(self) -> pb.CheckpointEntry | None:
         """Return what there is to send, and count it as sent; None when there is nothing."""
         self._dirty = False
-        offset = min(self._offset, self._delivered)
-        told = (self._beyond, self.handled, self._skipped)
-        if self.sealed or (offset <= self._sent and told == self._told):
+        offset = _NONE if self._on_owed is not None else min(self._offset, self._delivered)
+        if self.sealed or (offset <= self._sent and (self._beyond, self.handled, self._skipped) == self._told):
             return None
+        entry = self._entry(offset)
+        self._in_call = entry.HasField("offset")
+        return entry
+
+    def _entry(self, offset: int) -> pb.CheckpointEntry:
         entry = pb.CheckpointEntry(
             lease=self.lease, completed_beyond=self._beyond[0], completed_beyond_bytes=self._beyond[1]
         )
         if offset > self._sent:
             entry.offset = offset
+            self._states.add_to(entry)
             self._sent = offset
             self._urgent_at = offset + self._urgent_after
         if self.handled > _NONE:
             entry.handled = self.handled
         self._tell_skipped(entry, offset)
-        self._told = told
+        self._told = (self._beyond, self.handled, self._skipped)
         return entry
+
+    # ------------------------------------------- offsets that go with what the lambda produces (`Committing`)
+
+    def hand_over(self, on_owed: Callable[[], None]) -> None:
+        """Send no offset by itself from now on. ``on_owed`` is called when `owes` may have become true."""
+        self._on_owed = on_owed
+        self._owed = self._offset
+
+    async def handed_over(self) -> None:
+        """Wait until no offset that was sent before `hand_over` is without an answer."""
+        while self._in_call and not self.sealed:
+            self._answers.clear()
+            await self._answers.wait()
+
+    @property
+    def owed(self) -> int | None:
+        """A checkpoint from before the first record, or one that was ahead of what had been delivered; None: none."""
+        waits = not self.sealed and min(self._owed, self._delivered) > self._sent
+        return self._owed if waits else None
+
+    def take_commit(self, offset: int) -> pb.CheckpointEntry | None:
+        """Return the entry of a checkpoint that goes with records, and count it as sent; None: it changes nothing."""
+        self._offset = max(self._offset, offset)
+        reached = min(offset, self._delivered)
+        if offset > reached:
+            self._owed = offset
+        return None if self.sealed or reached <= self._sent else self._entry(reached)
+
+    def commit_refused(self) -> None:
+        """Note that the call changed nothing: what it carried has to be sent again."""
+        self._sent = self._accepted
+        self._told = None
+
+    def _answer_came(self) -> None:
+        self._in_call = False
+        self._answers.set()
 
     def failed(self) -> None:
         """Note that the request did not come through: what it carried has to be sent again."""
-        self._sent = self._accepted
+        if self._in_call:
+            self._sent = self._accepted
         self._told = None
+        self._answer_came()
         if not self.sealed:
             self._mark()
 
     def answered(self, entry: pb.CheckpointEntry, result: pb.CheckpointResult) -> None:
         """Take the sidecar's answer to ``entry``."""
+        self._answer_came()
         match result.outcome:
             case (
                 pb.CHECKPOINT_OUTCOME_ACCEPTED
@@ -183,10 +246,12 @@ class LeaseProgress:
             ):
                 if entry.HasField("offset"):
                     self._accepted = max(self._accepted, entry.offset)
+                    self._states.accepted(entry.offset)
             case pb.CHECKPOINT_OUTCOME_BEYOND_DELIVERED:
                 # The offset is kept: `delivered_to` sends it with the next frame. A frame that came while the call
                 # was under way has called `delivered_to` already, so this looks once more.
                 self._sent = self._accepted
+                self._owed = max(self._owed, self._offset)
                 arrived = self._delivered
                 self._delivered = min(arrived, result.delivered if result.HasField("delivered") else _NONE)
                 if arrived > entry.offset:
@@ -207,10 +272,13 @@ class LeaseProgress:
             return None
         self.sealed = True
         self._sink.forget(self)
+        self._answers.set()
         offset = min(self._offset, self._delivered)
-        if offset <= self._accepted or (below is not None and offset >= below):
+        # A checkpoint after records that are not answered yet must not overtake them.
+        if offset <= self._accepted or (below is not None and offset >= below) or self._on_owed is not None:
             return None
         entry = pb.CheckpointEntry(lease=self.lease, offset=offset)
+        self._states.add_to(entry)
         if self.handled > _NONE:
             entry.handled = self.handled
         self._tell_skipped(entry, offset)

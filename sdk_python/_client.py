@@ -28,12 +28,12 @@ from ._connection import MAX_MESSAGE_BYTES, Connection, Endpoint, LinkError, Str
 from ._counters import Counters
 from ._errors import RefusedError, SettingsError, clip, message_of, type_of
 from ._exposition import Metric
-from ._fitting import checked_factory
+from ._fitting import check_guarantee, checked_factory
 from ._handler_times import HandlerTimes
 from ._interfaces import IPartitionLambdaFactory, IPlugin
 from ._leaving import exit_in, is_ours
 from ._life import Host, Life
-from ._limits import Limits
+from ._limits import COMMITTED, EXACTLY_ONCE, Terms
 from ._loading import version_of
 from ._log import log
 from ._loop_budget import LoopBudget
@@ -95,7 +95,6 @@ class Client:
         self._config: Mapping[str, Any] = {}
         self._settings_json: str | None = None
         self._lives: dict[asyncio.Task[None], Life] = {}
-        self._latest: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self.leaving: BaseException | None = None
         """What the lambda's code raised to end this process. `run` returns, and its caller raises it again."""
@@ -152,7 +151,7 @@ class Client:
         Raises:
             RefusedError: the sidecar refused the very first Offer.
             SettingsError: TLS with the sidecar cannot work with these settings.
-            PluginError: what ``plugin.create`` returned does not fit the interfaces.
+            PluginError: what ``plugin.create`` returned does not fit the interfaces, or the plugin not the guarantee.
             Exception: whatever ``plugin.create`` raised.
         """
         sender = asyncio.create_task(self._sender.run())
@@ -273,7 +272,8 @@ class Client:
             self._welcomed = self._answered = self._connected = True
             connected = f"connected to sidecar {welcome.sidecar_version} at {self._endpoint.address}"
             self._say(connected, connected)
-            limits = self._sender.limits = Limits.told(welcome.limits)
+            terms = Terms.told(welcome)
+            self._sender.limits = terms.limits
             factory = await self._created(welcome)
             if not at_once:
                 await stream.write(_AVAILABLE)
@@ -287,8 +287,7 @@ class Client:
                 budget=self._budget,
                 times=self._times,
                 counters=self._counters,
-                window=welcome.window_messages or 1000,
-                limits=limits,
+                terms=terms,
                 drain_timeout=self._options.drain_timeout * _PARTITION_SHARE,
                 leave=self.leave,
             )
@@ -301,6 +300,8 @@ class Client:
 
     async def _expect(self, stream: Stream, kind: str) -> pb.HostFrame:
         while (frame := await stream.read()) is not None:
+            if not isinstance(frame, pb.HostFrame):
+                raise FrameError(f"batch came before {kind}")
             came = frame.WhichOneof("frame")
             if came == kind:
                 return frame
@@ -310,6 +311,7 @@ class Client:
 
     async def _created(self, welcome: pb.Welcome) -> IPartitionLambdaFactory:
         """Return the factory, which is made once per process with the settings of the first Welcome."""
+        check_guarantee(self._plugin, exactly_once=welcome.guarantee == pb.GUARANTEE_EXACTLY_ONCE)
         if self._factory is not None:
             if welcome.settings_json != self._settings_json:
                 self._settings_json = welcome.settings_json
@@ -348,15 +350,13 @@ class Client:
     def _begin(self, life: Life) -> None:
         self._counters.leases += 1
         self._sender.add(life.progress)
-        task = asyncio.create_task(life.run(after=self._latest.get(life.partition)))
+        earlier = [task for task, other in self._lives.items() if other.place.overlaps(life.place)]
+        task = asyncio.create_task(life.run(after=earlier))
         self._lives[task] = life
-        self._latest[life.partition] = task
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         life = self._lives.pop(task)
-        if self._latest.get(life.partition) is task:
-            del self._latest[life.partition]
         if not task.cancelled() and (error := task.exception()) is not None:
             life.log.error("a fault of the SDK, not of the lambda", exc_info=error)
 
@@ -386,6 +386,7 @@ def _offer(name: str, lambda_version: str) -> pb.LambdaFrame:
             name="kafka-sidecar-sdk", version=_version(), language=f"python {platform.python_version()}"
         ),
         max_message_bytes=MAX_MESSAGE_BYTES,
+        capabilities=(COMMITTED, EXACTLY_ONCE),
         pid=os.getpid(),
         lambda_version=clip(lambda_version, 256),
     )

@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message as WireMessage
 
+from ._decoding import Frame, frame_of
 from ._errors import RefusedError
 from ._message import FrameError
 from ._tls import Tls, about_handshake, is_connecting, never_works
@@ -126,7 +127,7 @@ class Stream:
         self._call = call
         self._release = release
 
-    async def read(self) -> pb.HostFrame | None:
+    async def read(self) -> Frame | None:
         """Read the next frame; None when the sidecar ended the stream in order.
 
         Do not cancel a task that waits here unless the whole stream may die: gRPC cancels the call with it.
@@ -143,7 +144,7 @@ class Stream:
         if data is grpc.aio.EOF:
             return None
         try:
-            return pb.HostFrame.FromString(data)
+            return frame_of(data)
         except DecodeError as error:
             raise FrameError(f"HostFrame cannot be parsed: {error}") from None
 

@@ -7,13 +7,30 @@ a lambda that checkpoints each message pays for no call in between.
 
 from collections.abc import Callable
 from math import inf
+from typing import NamedTuple
 
 from ._checkpoints import LeaseProgress
+from ._commits import Commits
+from ._life_signs import LifeSigns
+from ._limits import Terms
 from ._pause_gate import Pause, PauseGate
+from ._place import Place
 from ._produce import Producing
 from ._reporting import Failure, Reporting
 from ._tracing import Tracing
 from .protocol import lambda_pb2 as pb
+
+
+class Speaking(NamedTuple):
+    """Those that do what a lambda says, of one lease."""
+
+    progress: LeaseProgress
+    gate: PauseGate
+    producing: Producing
+    reporting: Reporting
+    life_signs: LifeSigns
+    commits: Commits
+    tracing: Tracing | None
 
 
 class PartitionContext:
@@ -21,32 +38,42 @@ class PartitionContext:
 
     def __init__(
         self,
+        place: Place,
         assigned: pb.Assigned,
-        progress: LeaseProgress,
-        gate: PauseGate,
-        producing: Producing,
-        reporting: Reporting,
+        terms: Terms,
+        speaking: Speaking,
         on_failure: Callable[[Failure], None],
-        tracing: Tracing | None,
     ) -> None:
-        self.topic = assigned.topic
-        self.partition = assigned.partition
+        progress, gate, producing, reporting, life_signs, commits, tracing = speaking
+        self.topic, self.partition, self.lane, self.lanes = place
         self.lease = assigned.lease
         self.start_offset = assigned.start_offset if assigned.HasField("start_offset") else None
         self.attempt = assigned.attempt
+        self.state = assigned.state
+        self.guarantee = terms.guarantee
         self.checkpoint = progress.checkpoint
         self.completed_beyond = progress.completed_beyond
         self.skipped = progress.skipped
+        self.progress = life_signs.say
         self.resume = gate.resume
         self.produce = producing.put if tracing is None else tracing.put(producing.put)
         self.produce_many = producing.put_many if tracing is None else tracing.put_many(producing.put_many)
+        self._place = place
         self._gate = gate
         self._producing = producing
         self._reporting = reporting
+        self._commits = commits
         self._on_failure = on_failure
 
     def __repr__(self) -> str:
-        return f"<context of {self.topic}/{self.partition}>"
+        return f"<context of {self._place}>"
+
+    async def committed(self, offset: int) -> None:
+        """Wait until everything up to ``offset`` is committed, as `IContext.committed` describes."""
+        check_offset(offset)
+        if offset is None:
+            raise TypeError("committed(offset): an int, got None")
+        await self._commits.reach(offset)
 
     def error(self, error: BaseException | str, restart: bool, offset: int | None = None) -> None:
         """End this lambda, recoverably or critically, as `IContext.error` describes."""

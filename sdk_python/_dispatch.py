@@ -23,14 +23,14 @@ from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Final
 
 from ._checkpoints import LeaseProgress
+from ._decoding import AnyBatch, AnyColumns, columns_in
 from ._errors import HandlerFailedError
 from ._handler_times import HandlerTimes
 from ._handling import Handling, Kind, cause_of, failed_offset
 from ._leaving import is_ours
 from ._loop_budget import LoopBudget
-from ._message import Columns, Handler, Message
+from ._message import Handler, Message
 from ._tracing import Tracing
-from .protocol import lambda_pb2 as pb
 
 _MAX_SLICE: Final = 128  # bounds how long a handler that suddenly turns slow can hold the loop
 _MAX_BATCH: Final = 1000  # messages that `handle_batch` or `handle_columns` gets at once
@@ -59,8 +59,8 @@ class Dispatcher:
         self._budget = budget
         self._times = times
         self._tracing = tracing
-        self._frames: deque[pb.Batch] = deque()
-        self._columns: Columns | None = None  # the frame from which slices are taken
+        self._frames: deque[AnyBatch] = deque()
+        self._columns: AnyColumns | None = None  # the frame from which slices are taken
         self._position = 0  # the next one in it
         self._current: list[Message] = []
         self._remaining: Iterator[Message] = iter(self._current)
@@ -101,7 +101,7 @@ class Dispatcher:
         index = len(current) - length_hint(self._remaining) - 1
         return current[index].offset if 0 <= index < len(current) else None
 
-    def put(self, batch: pb.Batch, count: int) -> None:
+    def put(self, batch: AnyBatch, count: int) -> None:
         """Queue a frame of ``count`` messages. After `stop` it is dropped: another lease gets its messages."""
         if not self._stopped and count:
             self._frames.append(batch)
@@ -155,7 +155,7 @@ class Dispatcher:
                 if self._held or not self._frames:
                     await self._stand(loop)
                     continue
-                self._columns = Columns(self._frames.popleft(), self._topic, self._partition)
+                self._columns = columns_in(self._frames.popleft(), self._topic, self._partition)
                 self._position = 0
                 self.waiting -= self._columns.count
                 self.room.set()

@@ -18,7 +18,8 @@ class SdkError(Exception):
         ├── PluginError     a plugin cannot be loaded, or does not fit the interfaces
         ├── SettingsError   a setting, an option or a config file cannot be used
         ├── RefusedError    the sidecar refuses this process
-        └── ProduceError    a record was not written
+        ├── ProduceError    a record was not written
+        └── NotCommittedError    an offset is not known to be committed
     """
 
 
@@ -44,7 +45,7 @@ class RefusedError(SdkError):
         self.details = details
 
 
-ProduceFailure = Literal["failed", "too_large", "not_allowed", "stale_lease"]
+ProduceFailure = Literal["failed", "too_large", "not_allowed", "stale_lease", "too_much_held"]
 
 
 class ProduceError(SdkError):
@@ -53,8 +54,9 @@ class ProduceError(SdkError):
     Attributes:
         kind: ``"too_large"``: the broker or the sidecar refuses the record's size, and will refuse it again.
             ``"not_allowed"``: the lambda's ``produce`` in the sidecar's config does not list the topic.
-            ``"stale_lease"``: this lambda does not have the partition any more. ``"failed"``: anything else; the
-            record may have been written all the same.
+            ``"stale_lease"``: this lambda does not have the partition any more, or its transaction was aborted.
+            ``"too_much_held"``: with exactly-once, more than the sidecar holds waits for a checkpoint. ``"failed"``:
+            anything else; the record may have been written all the same.
         reason: why, in words.
         topic: the topic of the record.
         results: of ``produce_many``: a `Produced` or an exception for each record, in their order; otherwise empty.
@@ -66,6 +68,23 @@ class ProduceError(SdkError):
         self.topic = topic
         self.kind: ProduceFailure = kind
         self.results: Sequence[object] = ()
+
+
+class NotCommittedError(SdkError):
+    """An offset is not known to be committed in Kafka. Awaiting ``context.committed`` raises it.
+
+    The lease ended before the sidecar told of it, or the sidecar does not tell of commits. The offset may be
+    committed all the same, or soon be.
+
+    Attributes:
+        offset: the offset that was awaited.
+        reason: why, in words.
+    """
+
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(f"offset {offset} is not known to be committed: {reason}")
+        self.offset = offset
+        self.reason = reason
 
 
 class FailedAt(Exception):  # noqa: N818  named for what it says

@@ -46,6 +46,13 @@ def checked_plugin(value: Any, where: str) -> IPlugin:
     return cast("IPlugin", value)
 
 
+def check_guarantee(plugin: IPlugin, *, exactly_once: bool) -> None:
+    """Raise ``PluginError`` when the lambda is to be exactly-once, and the plugin says that it cannot."""
+    why = getattr(plugin, "not_exactly_once", "")
+    if exactly_once and why:
+        raise PluginError(f"guarantee exactly-once: {why}")
+
+
 def checked_factory(value: Any) -> IPartitionLambdaFactory:
     """Return what ``plugin.create`` returned. Raises ``PluginError`` when it is no `IPartitionLambdaFactory`."""
     where = "what plugin.create returned"

@@ -8,7 +8,7 @@ checker says where it does not.
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from ._batch import Produced
 from ._message import Message, MessageColumns
@@ -22,9 +22,11 @@ class CloseReason(StrEnum):
     """The process or the sidecar ends in order, or an operator pauses or moves the partition. A checkpoint made in
     ``close`` still counts."""
     REBALANCED = "rebalanced"
-    """Another process gets the partition. A checkpoint made in ``close`` still counts, until the deadline."""
+    """Another process gets the partition, or the lambda gave no sign of life for its ``deadline``. A checkpoint made
+    in ``close`` still counts, until the lease is over."""
     ERROR = "error"
-    """The lambda failed, or the stream to the sidecar broke. Checkpoints made in ``close`` are ignored."""
+    """The lambda failed, its transaction was aborted, or the stream to the sidecar broke. Checkpoints made in
+    ``close`` are ignored."""
     IDLE = "idle"
     """No message came for a long time. Only the document router uses it, for its documents."""
 
@@ -32,8 +34,9 @@ class CloseReason(StrEnum):
 class IContext(Protocol):
     """What a lambda can say about its partition.
 
-    One context belongs to one lambda. All methods return at once and never wait for the network. They belong to the
-    event loop's thread. From another thread, use ``loop.call_soon_threadsafe(context.checkpoint, offset)``.
+    One context belongs to one lambda. All methods but `committed` return at once and never wait for the network. They
+    belong to the event loop's thread. From another thread, use
+    ``loop.call_soon_threadsafe(context.checkpoint, offset)``.
     """
 
     @property
@@ -44,6 +47,20 @@ class IContext(Protocol):
     @property
     def partition(self) -> int:
         """The number of this partition."""
+        ...
+
+    @property
+    def lane(self) -> int:
+        """Which lane of the partition this is, from 0. A lane has the messages of some of the partition's keys.
+
+        To a lambda it is a partition with gaps in its offsets: what belongs to one lambda (an offset, a file's name)
+        belongs to a lane, and other lambdas have the other lanes.
+        """
+        ...
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes the partition has, as the sidecar's config says; 1: this is the whole partition."""
         ...
 
     @property
@@ -61,13 +78,51 @@ class IContext(Protocol):
         """1 for the first lambda that starts at this offset, then 2, 3, ... while each fails without a checkpoint."""
         ...
 
-    def checkpoint(self, offset: int) -> None:
+    @property
+    def state(self) -> bytes:
+        """The state that came with the checkpoint where this lambda starts; ``b""``: none. It does not change."""
+        ...
+
+    @property
+    def guarantee(self) -> Literal["at-least-once", "exactly-once"]:
+        """What the sidecar's config says for this lambda. The same code works with both; see `produce`."""
+        ...
+
+    def checkpoint(self, offset: int, state: bytes | None = None) -> None:
         """Say that all messages up to and including ``offset`` are processed.
 
-        Call it as often as you like: only the latest offset is sent. These offsets are ignored: one below an earlier
-        one; one at or above an offset that failed; any after ``error``.
+        Call it as often as you like: only the latest offset is sent. These offsets are ignored: one that is not above
+        an earlier one; one at or above an offset that failed; any after ``error``.
 
-        Raises ``TypeError`` when ``offset`` is not an int, ``ValueError`` when it is negative.
+        ``state``: a few bytes that belong to this offset. They are committed to Kafka with it, and the next lambda
+        that starts from it gets them as `state`. None: the state of the checkpoint before holds. ``b""``: none from
+        here on. Where the offset is ignored, so is the state.
+
+        Raises ``TypeError`` when ``offset`` is not an int or ``state`` not bytes; ``ValueError`` when the offset is
+        negative, when the state is longer than the sidecar takes (2 KiB, divided by the number of lanes), or when the
+        sidecar keeps none.
+        """
+        ...
+
+    async def committed(self, offset: int) -> None:
+        """Wait until everything up to and including ``offset`` is committed in Kafka.
+
+        Then no lambda gets these messages again, so it is time to delete a file or to answer a client. A checkpoint
+        at ``offset`` or above it must be called, before or meanwhile: this calls none.
+
+        Raises `NotCommittedError` when the lease ends before, or when the sidecar is too old to tell; ``TypeError``
+        and ``ValueError`` as `checkpoint` does.
+        """
+        ...
+
+    def progress(self, text: str = "") -> None:
+        """Say that work goes on, and how far it is, such as ``"43 %"``: operators see the text in ``status``.
+
+        A lambda with a ``deadline`` in the sidecar's config is replaced when it has messages and calls neither this
+        nor `checkpoint` with a new offset for so long. Call it as often as you like: the sidecar gets the latest text
+        once a second, cut after 256 bytes. What blocks the event loop blocks this too: do such work in a thread.
+
+        Raises ``TypeError`` when ``text`` is no text.
         """
         ...
 
@@ -122,6 +177,7 @@ class IContext(Protocol):
         key: bytes | str | None = None,
         headers: Sequence[tuple[str, bytes | None]] = (),
         partition: int | None = None,
+        source: int | None = None,
     ) -> Awaitable[Produced]:
         """Write a record to Kafka through the sidecar. It is sent at once.
 
@@ -137,14 +193,24 @@ class IContext(Protocol):
         awaits fails the lambda, as ``error(restart=True)`` does, and no checkpoint that is called after this passes
         it. So a checkpoint is only sent when the outcome of all records produced before it is known.
 
-        Raises ``TypeError`` when an argument has another type, ``ValueError`` when ``partition`` is negative.
+        With the `guarantee` exactly-once the sidecar holds the record until the first checkpoint that is called after
+        this, and writes both in one transaction: readers see the record if the checkpoint counts, and never
+        otherwise. The result says that the record is held; its ``partition`` and ``offset`` are -1 then. A failure
+        after that starts the lambda again, as one that nobody awaits does. So does a transaction that is aborted.
+        ``source``: the offset of the message that the record was made from, where handlers overlap: the record then
+        waits for a checkpoint at this offset or above it. It means nothing with at-least-once.
+
+        Raises ``TypeError`` when an argument has another type, ``ValueError`` when ``partition`` or ``source`` is
+        negative.
         """
         ...
 
-    def produce_many(self, topic: str, records: Iterable[Record] | Columns) -> Awaitable[list[Produced]]:
+    def produce_many(
+        self, topic: str, records: Iterable[Record] | Columns, source: int | None = None
+    ) -> Awaitable[list[Produced]]:
         """Write these records, as `produce` does; await the result to learn their offsets, in the records' order.
 
-        ``records``: a `Record` for each, or `Columns`, which cost less.
+        ``records``: a `Record` for each, or `Columns`, which cost less. ``source``: that of all of them.
 
         Awaiting raises the first `ProduceError`; its ``results`` say what became of each record.
 

@@ -4,7 +4,7 @@ It consists of four tasks on the event loop:
 
 - The *reader* always reads ahead, so that Revoked never waits for a slow handler.
 - The *dispatcher* calls the handler.
-- The *writer* (`PauseGate.write_out`) writes Pause and Resume in their order.
+- The *writer* (`Outbox.write_out`) writes Pause, Resume and Progress in their order.
 - `Life.run` owns the life. It writes Ready and then starts the writer; it writes Closed when the writer has ended. So
   only one of the two writes at a time. The writer ends at the life's end, when its queue is empty.
 
@@ -19,39 +19,55 @@ How it ends, by reason:
 reason     running handler               close(reason)               told to the sidecar
 =========  ============================  ==========================  =================================
 Revoked    may finish until 70 % of the  REBALANCED, or STOPPED      Closed{REVOKED, last checkpoint}
-           deadline, then is cancelled   (shutdown, seek, halted)
+           deadline, then is cancelled   (shutdown, seek, halted,
+                                         paused), ERROR (aborted)
 Stopped    the same with the drain time  STOPPED                     Closed{STOPPED, last checkpoint}
 Failure    the same                      ERROR                       Error, then Closed{ERROR}
 Lost       is cancelled at once          ERROR                       nothing can be; checkpoints are void
 =========  ============================  ==========================  =================================
 
-A paused life ends like any other: a dispatcher that stands still ends at once.
+A paused life ends like any other: a dispatcher that stands still ends at once. Revoked with the reason LOST, SEEK or
+ABORTED says that the lease is dead already: checkpoints are void, and what was produced is given up.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from logging import DEBUG, ERROR, WARNING
+from logging import DEBUG, ERROR, INFO, WARNING
 from typing import Any, Final, Protocol
 
 from ._awaiting import Deadline, awaited, finished
 from ._checkpoints import LeaseProgress, Sink
+from ._commits import Commits
+from ._committing import Committing
 from ._connection import Calls, LinkError
-from ._context import PartitionContext
+from ._context import PartitionContext, Speaking
 from ._counters import Counters
+from ._decoding import AnyBatch, Frame, count_of
 from ._dispatch import Dispatcher
-from ._errors import HandlerFailedError, ProduceError, RefusedError, message_of, type_of
+from ._errors import (
+    HandlerFailedError,
+    NotCommittedError,
+    ProduceError,
+    RefusedError,
+    message_of,
+    type_of,
+)
 from ._fitting import checked_lambda
 from ._handler_times import HandlerTimes
 from ._handling import Handling, handling_of
 from ._interfaces import AnyLambda, CloseReason, IPartitionLambdaFactory
 from ._leaving import exit_in, is_ours
-from ._limits import Limits
+from ._life_signs import LifeSigns
+from ._limits import Terms
 from ._log import logger_for
 from ._loop_budget import LoopBudget
+from ._marks import Marks
 from ._message import FrameError
+from ._outbox import Outbox
 from ._outcomes import Outcomes
 from ._pause_gate import PauseGate
+from ._place import Place
 from ._produce import Producing
 from ._reporting import Failure, Reporting
 from ._tracing import tracing_of
@@ -69,12 +85,18 @@ _LINK_ERRORS: Final = (LinkError, RefusedError, FrameError)
 _STOPPING_REVOKES: Final = frozenset(
     {pb.REVOKE_REASON_SHUTDOWN, pb.REVOKE_REASON_SEEK, pb.REVOKE_REASON_HALTED, pb.REVOKE_REASON_PAUSED}
 )
+_DEAD_REVOKES: Final = frozenset({pb.REVOKE_REASON_LOST, pb.REVOKE_REASON_SEEK, pb.REVOKE_REASON_ABORTED})
+"""The lease is dead when they come."""
+_WHY: Final = {
+    pb.REVOKE_REASON_DEADLINE: ": neither a checkpoint nor progress for the lambda's `deadline`",
+    pb.REVOKE_REASON_ABORTED: ": a transaction was aborted, and what was produced in it is not written",
+}
 
 
 class Link(Protocol):
     """The partition's stream. A small interface, so that a test needs no gRPC (`sdk_python.testing`)."""
 
-    async def read(self) -> pb.HostFrame | None:
+    async def read(self) -> Frame | None:
         """Read the next frame; None: the stream ended in order. Raises LinkError, RefusedError or FrameError."""
         ...
 
@@ -103,9 +125,7 @@ class Host:
     budget: LoopBudget
     times: HandlerTimes
     counters: Counters
-    window: int
-    """In messages."""
-    limits: Limits
+    terms: Terms
     drain_timeout: float
     """In seconds."""
     leave: Callable[[BaseException], None]
@@ -118,6 +138,11 @@ class Revoked:
 
     reason: int
     deadline: Deadline
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the lease is dead already."""
+        return self.reason in _DEAD_REVOKES
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,29 +171,33 @@ class Life:
     """One lease. `run` it in a task of its own; it ends when the lambda is closed and the stream is over."""
 
     def __init__(self, assigned: pb.Assigned, link: Link, host: Host) -> None:
-        self.partition = (assigned.topic, assigned.partition)
-        self.log = logger_for(host.lambda_name, assigned.topic, assigned.partition, assigned.lease)
-        self.progress = LeaseProgress(assigned.lease, host.window, assigned.start_offset, host.sink)
+        self.place = Place.of(assigned)
+        self.log = logger_for(host.lambda_name, self.place, assigned.lease)
+        terms = host.terms
+        self.progress = LeaseProgress(
+            assigned.lease, terms.window, assigned.start_offset, host.sink, terms.max_state_bytes
+        )
         tracing = tracing_of(host.lambda_name, assigned.topic, assigned.partition)
         self.dispatcher = Dispatcher(
             assigned.topic, assigned.partition, self.progress, host.budget, host.times, tracing
         )
-        self.gate = PauseGate(self.progress, self.dispatcher, host.window, self.log)
-        self.outcomes = Outcomes(self.progress.passed, self._not_received)
+        self.outbox = Outbox()
+        self.gate = PauseGate(self.progress, self.dispatcher, self.outbox, terms.window, self.log)
+        self._life_signs = LifeSigns(self.outbox)
+        self._commits = Commits(terms.tells_commits)
+        self.producing = self._producing(assigned.lease, host)
+        self.outcomes = self.producing.outcomes
         """Of what the lambda produces: no checkpoint passes a failure that nobody received."""
-        self.producing = Producing(
-            assigned.lease,
-            host.calls.produce,
-            self.gate.fill,
-            self.outcomes,
-            host.limits,
-            host.counters,
-            self._first_produced,
-        )
         self._link_over = asyncio.Event()
         self._reporting = Reporting(self.progress, host.calls, self._link_over, self.log, host.counters)
         self.context = PartitionContext(
-            assigned, self.progress, self.gate, self.producing, self._reporting, self._on_failure, tracing
+            self.place,
+            assigned,
+            terms,
+            Speaking(
+                self.progress, self.gate, self.producing, self._reporting, self._life_signs, self._commits, tracing
+            ),
+            self._on_failure,
         )
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self.cut = ""
@@ -189,13 +218,12 @@ class Life:
         """What of this life did not end in time, in words; empty: nothing."""
         if not late and not self.cut:
             return ""
-        topic, partition = self.partition
         offset = self.dispatcher.working_on
         what = self.cut or ("its close" if offset is None else f"the handler at offset {offset}")
-        return f"{topic}/{partition}: {what}"
+        return f"{self.place}: {what}"
 
-    async def run(self, after: asyncio.Task[None] | None = None) -> None:
-        """Live. ``after``: an earlier life of the same partition here, whose close is awaited before this one begins.
+    async def run(self, after: Collection[asyncio.Task[None]] = ()) -> None:
+        """Live. ``after``: earlier lives of the same place here, whose close is awaited before this one begins.
 
         The lease fences the checkpoints of the old lambda, but not what it still writes to a database.
         """
@@ -207,6 +235,7 @@ class Life:
         finally:
             self.progress.seal()
             self.producing.end("the partition's lambda has ended")
+            self._commits.end("the lease has ended")
             helpers = [reader, *self._reporting.tasks] + ([] if self._writer is None else [self._writer])
             for helper in helpers:
                 helper.cancel()
@@ -214,9 +243,9 @@ class Life:
             await asyncio.gather(*helpers, return_exceptions=True)
         if closing is not None and not closing.done():
             await self._insist(closing)
-        if after is not None:
-            # This life may have ended while the one before it still closes. The next one waits for this one alone.
-            await asyncio.wait({after})
+        if after:
+            # This life may have ended while one before it still closes.
+            await asyncio.wait(after)
 
     # ------------------------------------------------------------------------------------ what ends a life
 
@@ -225,7 +254,11 @@ class Life:
         if self.ending.done():
             return
         self.gate.end()
+        self._life_signs.end()
+        self.outbox.end()
         self._reporting.end()
+        if isinstance(ending, Lost | Failure) or (isinstance(ending, Revoked) and ending.is_dead):
+            self._commits.end("the lease has ended")
         self.ending.set_result(ending)
 
     def _on_failure(self, failure: Failure) -> None:
@@ -237,6 +270,19 @@ class Life:
             self._left(failure.error, failure)
         else:
             self._fail(failure)
+
+    def _producing(self, lease: str, host: Host) -> Producing:
+        call, fill, limits, counters = host.calls.produce, self.gate.fill, host.terms.limits, host.counters
+        if host.terms.exactly_once:
+            marks = Marks(self._not_received)
+            return Committing(lease, call, fill, marks, limits, counters, self.progress, self._produce_broke)
+        outcomes = Outcomes(self.progress.passed, self._not_received)
+        return Producing(lease, call, fill, outcomes, limits, counters, self._first_produced)
+
+    def _produce_broke(self, why: str) -> None:
+        """Fail: nobody knows what became of a call that produced."""
+        if not self.ending.done():
+            self._fail(Failure(why, pb.ERROR_ACTION_RESTART, None, "produce_failed"))
 
     def _first_produced(self) -> None:
         """From now on, checkpoints wait for the outcomes of what was produced before them."""
@@ -271,19 +317,23 @@ class Life:
 
     async def _read(self) -> None:
         """Read ahead until the stream ends."""
-        counters = self._host.counters
         try:
             while (frame := await self._link.read()) is not None:
+                if not isinstance(frame, pb.HostFrame):
+                    await self._take(frame)
+                    continue
                 match frame.WhichOneof("frame"):
                     case "batch":
-                        counters.frames += 1
-                        counters.records += len(frame.batch.values)
-                        await self.gate.take(frame.batch)
+                        await self._take(frame.batch)
+                    case "committed":
+                        self._commits.reached(frame.committed.offset)
                     case "resumed":
                         self.gate.resumed(frame.resumed)
                     case "revoked":
                         revoked = frame.revoked
-                        self.log.info("revoked: %s", name_of(pb.RevokeReason, revoked.reason))
+                        why = _WHY.get(revoked.reason, "")
+                        level = WARNING if why else INFO
+                        self.log.log(level, "revoked: %s%s", name_of(pb.RevokeReason, revoked.reason), why)
                         self._end(Revoked(revoked.reason, Deadline(revoked.deadline_ms / 1000)))
                     case _:  # a kind of frame of a newer contract
                         pass
@@ -294,13 +344,19 @@ class Life:
             # By a cancelled call, or an error of ours. There is no life without a reader.
             self._lose("reading it ended")
 
+    async def _take(self, batch: AnyBatch) -> None:
+        counters = self._host.counters
+        counters.frames += 1
+        counters.records += count_of(batch)
+        await self.gate.take(batch)
+
     def _lose(self, why: str) -> None:
         self._link_over.set()
         self._end(Lost(why))
 
     # ------------------------------------------------------------------------------------------ the life
 
-    async def _live(self, after: asyncio.Task[None] | None) -> asyncio.Task[None] | None:
+    async def _live(self, after: Collection[asyncio.Task[None]]) -> asyncio.Task[None] | None:
         """Create, dispatch and close the lambda; returns the task of ``close`` when that outlived its time."""
         lambda_ = await self._create(after)
         running: asyncio.Task[None] | None = None
@@ -308,7 +364,7 @@ class Life:
             self._ready = await self._write(pb.LambdaFrame(ready=pb.Ready(lease=self.progress.lease)))
             if self._ready:
                 self.log.info("ready (start offset %s, attempt %s)", self.context.start_offset, self.context.attempt)
-                self._writer = asyncio.create_task(self.gate.write_out(self._write))
+                self._writer = asyncio.create_task(self.outbox.write_out(self._write))
                 running = asyncio.create_task(self._dispatch(handling_of(lambda_)))
         ending = await asyncio.shield(self.ending)
         deadline = self._deadline(ending)
@@ -316,6 +372,11 @@ class Life:
             self.progress.seal()
             self.producing.end("the stream to the sidecar broke")
             self.log.warning("the stream broke, this lambda ends: %s", ending.why)
+        elif isinstance(ending, Revoked) and ending.is_dead:
+            self.progress.seal()
+            self.producing.end("the lease is over")
+        elif isinstance(ending, Failure) and self._host.terms.exactly_once:
+            self.producing.end("the lambda has failed, and what is held is dropped")
         told = asyncio.create_task(self._tell(ending))
         if running is not None:
             await self._let_finish(running, deadline, at_once=isinstance(ending, Lost))
@@ -325,6 +386,7 @@ class Life:
         # What it produced has to arrive before another lambda gets the partition.
         await finished(asyncio.create_task(self.producing.drained()), deadline.left(_WRITTEN_SHARE))
         held = self.producing.end("the partition's lambda has ended")
+        self._commits.end("the lease has ended")
         if held and acknowledged and not isinstance(ending, Failure):
             what = "what was produced before the checkpoint at offset %d is not known to be written: it is not told"
             self.log.error(what, held[-1])
@@ -337,14 +399,15 @@ class Life:
         if isinstance(ending, Revoked):
             return ending.deadline
         if isinstance(ending, Failure):  # the sidecar waits for Closed only so long, which begins now
-            return Deadline(min(self._host.drain_timeout, self._host.limits.close_timeout))
+            return Deadline(min(self._host.drain_timeout, self._host.terms.limits.close_timeout))
         return Deadline(self._host.drain_timeout)
 
-    async def _create(self, after: asyncio.Task[None] | None) -> AnyLambda | None:
+    async def _create(self, after: Collection[asyncio.Task[None]]) -> AnyLambda | None:
         """Create the lambda; None when that failed (it is reported as recoverable), or when the life ended before."""
-        if after is not None and not after.done():
-            self.log.info("waits for the partition's earlier lambda here to close")
-            await self._until_ending(after)
+        for earlier in after:
+            if not earlier.done() and not self.ending.done():
+                self.log.info("waits for an earlier lambda of %s here to close", self.place)
+                await self._until_ending(earlier)
         if self.ending.done():
             return None
         task = asyncio.create_task(self._make())
@@ -391,6 +454,9 @@ class Life:
             await self.dispatcher.run(handling)
         except HandlerFailedError as failed:
             cause = failed.__cause__ or failed
+            if isinstance(cause, NotCommittedError) and self.ending.done():
+                self.log.info("the handler at offset %s did not wait longer: %s", failed.offset, cause)
+                return
             self._left(cause, Failure(cause, pb.ERROR_ACTION_CRITICAL, failed.offset, "handler_failed"))
         except Exception:
             self.log.exception("a fault of the SDK, not of the lambda")
@@ -486,6 +552,6 @@ class Life:
 def _close_reason(ending: Ending) -> CloseReason:
     if isinstance(ending, Stopped):
         return CloseReason.STOPPED
-    if isinstance(ending, Revoked):
+    if isinstance(ending, Revoked) and ending.reason != pb.REVOKE_REASON_ABORTED:
         return CloseReason.STOPPED if ending.reason in _STOPPING_REVOKES else CloseReason.REBALANCED
     return CloseReason.ERROR

@@ -1,8 +1,13 @@
 """What the sidecar takes in one call, and how long it waits, as its Welcome says."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from .protocol import lambda_pb2 as pb
+
+COMMITTED: Final = "committed"
+EXACTLY_ONCE: Final = "exactly-once"
+"""Capabilities of the Offer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +44,34 @@ class Limits:
     def record_bytes(self) -> int:
         """Bytes of one record. It leaves room for the other fields of a request that carries it alone."""
         return self.request_bytes - 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a Welcome says for the lease that follows it. The defaults hold for a sidecar that does not say them."""
+
+    window: int = 1000
+    """How many messages may be outstanding."""
+    limits: Limits = field(default_factory=Limits)
+    exactly_once: bool = False
+    """What the lambda produces becomes visible together with the checkpoint that covers it."""
+    max_state_bytes: int = 0
+    """Of the state that goes with a checkpoint; 0: the sidecar keeps none."""
+    tells_commits: bool = False
+    """The sidecar tells what it has committed in Kafka."""
+
+    @property
+    def guarantee(self) -> Literal["at-least-once", "exactly-once"]:
+        """As the config of the sidecar names it."""
+        return "exactly-once" if self.exactly_once else "at-least-once"
+
+    @classmethod
+    def told(cls, welcome: pb.Welcome) -> "Terms":
+        """Return the terms of a Welcome."""
+        return cls(
+            welcome.window_messages or cls().window,
+            Limits.told(welcome.limits),
+            welcome.guarantee == pb.GUARANTEE_EXACTLY_ONCE,
+            welcome.max_state_bytes,
+            COMMITTED in welcome.capabilities,
+        )

@@ -130,7 +130,8 @@ class Columns:
         if batch.null_keys:
             self._keys = _with_nulls(batch.keys, batch.null_keys)
         self._kind = batch.timestamp_type
-        stamps = batch.timestamps[:] if self._kind else None  # a list: searching protobuf's own sequence is slow
+        # A list: searching protobuf's own sequence is slow.
+        stamps = batch.timestamps[:] if self._kind and batch.timestamps else None
         self._timestamps: Sequence[int | None] | None = stamps
         if stamps and -1 in stamps:
             self._timestamps = [None if stamp == -1 else stamp for stamp in stamps]

@@ -69,8 +69,8 @@ class Source(Generic[T]):
             self._callbacks.pop(index, None)
         return len(entries) - len(kept)
 
-    def given_up(self, index: int) -> None:
-        """The await of an outcome was cancelled: its callbacks are called now."""
+    def call_back(self, index: int) -> None:
+        """Call the callbacks of an outcome now: its await was cancelled, or it is known before the others."""
         if entries := self._callbacks.pop(index, None):
             self.loop.call_soon(_call_all, self.loop, [entries])
 
@@ -110,7 +110,7 @@ class Outcome(Generic[T]):
     def __repr__(self) -> str:
         if self.kept is not None and self.kept.done():
             return f"<Outcome {self.kept!r}>"
-        return "<Outcome: written>" if self.source.settled else "<Outcome: not known yet>"
+        return "<Outcome: written or held>" if self.source.settled else "<Outcome: not known yet>"
 
     def done(self) -> bool:
         """Whether the outcome is known, or the await of it was cancelled."""
@@ -174,7 +174,7 @@ def outcome_of(source: Source[T], index: int) -> Outcome[T]:
 
 def _look(source: Source[Any], index: int, receipt: asyncio.Future[Any]) -> None:
     if receipt.cancelled():
-        source.given_up(index)
+        source.call_back(index)
 
 
 def _call_all(

@@ -94,6 +94,10 @@ class Outcomes:
 
     # ------------------------------------------------------------------------------------- from the lambda
 
+    def ignores(self, offset: int) -> bool:
+        """Whether a checkpoint that is called now would neither be sent nor kept."""
+        return self.failure is not None or self._over or bool(self._held and offset <= self._held[-1])
+
     def admits(self, offset: int) -> bool:
         """Whether a checkpoint that is called now may be sent now; otherwise it is kept until it may."""
         if self.failure is not None or self._over:

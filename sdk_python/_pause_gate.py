@@ -6,24 +6,23 @@ messages that wait here are dropped, and so is every frame until Resumed: the si
 knew of the pause. A second pause that replaces the first must not lose what the first one asked for, so the rewind
 offset only ever moves down until a Resumed.
 
-Pause and Resume wait in a queue, since the caller does not wait for the network. The queue holds at most one of each:
-a newer one replaces one that is not written yet, as it would in the sidecar.
+Pause and Resume wait in the `Outbox`, which holds at most one of each: a newer one replaces one that is not written
+yet, as it would in the sidecar.
 
 Owner: the event loop.
 """
 
-import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
 from ._checkpoints import LeaseProgress
+from ._decoding import AnyBatch, extent
 from ._dispatch import Dispatcher
 from ._errors import clip
 from ._log import PartitionLogger
-from ._message import FrameError, check_batch
+from ._message import FrameError
+from ._outbox import Outbox
 from .protocol import lambda_pb2 as pb
 
 MAX_REASON_BYTES: Final = 1024
@@ -42,31 +41,28 @@ class Pause:
 class PauseGate:
     """Stands between a stream and its dispatcher, and holds the dispatcher during a pause."""
 
-    def __init__(self, progress: LeaseProgress, dispatcher: Dispatcher, window: int, log: PartitionLogger) -> None:
+    def __init__(
+        self, progress: LeaseProgress, dispatcher: Dispatcher, outbox: Outbox, window: int, log: PartitionLogger
+    ) -> None:
         self.paused = False
         """True from `pause` until the sidecar's Resumed."""
-        self.written = asyncio.Event()
-        """Set while no frame waits to be written."""
-        self.written.set()
         self.full = False
         """True while many records that the lambda produced wait to be written."""
         self._progress = progress
         self._dispatcher = dispatcher
+        self._outbox = outbox
         self._max_waiting = 2 * window
         self._log = log
         self._next_offset = 0
         self._highest = -1  # the highest offset that ever came
         self._rewind: int | None = None  # messages from here on come again: frames are void until Resumed
         self._number = 0
-        self._frames: deque[pb.LambdaFrame] = deque()
-        self._wake = asyncio.Event()
         self._ended = False
 
     def end(self) -> None:
-        """End with the life: no handler is called any more, and `write_out` returns when its queue is empty."""
+        """End with the life: no handler is called any more."""
         self._ended = True
         self._dispatcher.stop()
-        self._wake.set()
 
     def fill(self, is_full: bool) -> None:
         """Call no handler while ``is_full``: many records that the lambda produced wait to be written."""
@@ -78,11 +74,11 @@ class PauseGate:
 
     # ------------------------------------------------------------------------------------ from the sidecar
 
-    async def take(self, batch: pb.Batch) -> None:
+    async def take(self, batch: AnyBatch) -> None:
         """Take a frame, and return when there is room for the next. Raises ``FrameError`` when it does not fit."""
         if self._rewind is not None:
             return
-        count, first, last = check_batch(batch)
+        count, first, last = extent(batch)
         if not count:
             return
         if first < self._next_offset:
@@ -125,15 +121,15 @@ class PauseGate:
         self._dispatcher.hold()
         if pause.offset is not None:
             self._rewind_to(pause.offset)
-        self._number += 1 - sum(frame.HasField("pause") for frame in self._frames)
-        self._frames.clear()
+        self._outbox.take_back("resume")
+        self._number += 1 - self._outbox.take_back("pause")
         frame = pb.Pause(reason=clip(pause.reason, MAX_REASON_BYTES), number=self._number)
         if self._rewind is not None:
             frame.offset = self._rewind
         if pause.retry_after is not None:
             frame.retry_after_ms = min(_MAX_RETRY_AFTER_MS, ceil(pause.retry_after * 1000))
         self.paused = True
-        self._put(pb.LambdaFrame(pause=frame))
+        self._outbox.put(pb.LambdaFrame(pause=frame))
         until = "until it is resumed" if pause.retry_after is None else f"for {pause.retry_after:g} s"
         again = "" if self._rewind is None else f", then again from offset {self._rewind}"
         self._log.warning("paused %s%s: %s", until, again, pause.reason or "no reason given")
@@ -144,20 +140,8 @@ class PauseGate:
             self._log.debug("a resume after the end of the lease is ignored")
         elif not self.paused:
             self._log.warning("resume() without a pause: ignored")
-        elif not self._frames or not self._frames[-1].HasField("resume"):
-            self._put(pb.LambdaFrame(resume=pb.Resume()))
-
-    async def write_out(self, write: Callable[[pb.LambdaFrame], Awaitable[bool]]) -> None:
-        """Write the queue's frames in order, until `end`, or until ``write`` returns False."""
-        while True:
-            while self._frames:
-                if not await write(self._frames.popleft()):
-                    return
-            self.written.set()
-            if self._ended:
-                return
-            self._wake.clear()
-            await self._wake.wait()
+        elif not self._outbox.holds("resume"):
+            self._outbox.put(pb.LambdaFrame(resume=pb.Resume()))
 
     def _check(self, offset: int) -> None:
         if offset > self._highest:
@@ -181,8 +165,3 @@ class PauseGate:
         self._rewind = first
         self._progress.delivered_to(first - 1)
         self._dispatcher.drop()
-
-    def _put(self, frame: pb.LambdaFrame) -> None:
-        self._frames.append(frame)
-        self.written.clear()
-        self._wake.set()

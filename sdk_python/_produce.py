@@ -11,6 +11,7 @@ Owner: the event loop. A task is made when a record waits, and sends until none 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice, repeat
 from typing import Any, Final, TypeVar
 
@@ -21,7 +22,7 @@ from ._errors import ProduceError, ProduceFailure, RefusedError
 from ._limits import Limits
 from ._outcome import Outcome, outcome_of
 from ._outcomes import Outcomes
-from ._record import OVERHEAD_BYTES, Checked, Columns, Headers, Record, as_bytes, check_name, checked
+from ._record import OVERHEAD_BYTES, Checked, Columns, Headers, Record, as_bytes, check_name, checked, checked_source
 from .protocol import lambda_pb2 as pb
 
 HIGH_BYTES: Final = 4 * 1024 * 1024
@@ -32,6 +33,8 @@ MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 _MIN_BUSY_WAIT_S: Final = 0.005
 """Seconds until records that a busy sidecar did not take are sent again, if it names a shorter time."""
 
+
+Call = Callable[[pb.ProduceRequest], Awaitable[pb.ProduceResponse]]
 
 _new: Final = object.__new__  # of an `Outcome`, without a call of Python code
 _NEVER: Final = -1
@@ -46,14 +49,19 @@ class Producing:
     def __init__(
         self,
         lease: str,
-        call: Callable[[pb.ProduceRequest], Awaitable[pb.ProduceResponse]],
+        call: Call,
         on_full: Callable[[bool], None],
         outcomes: Outcomes,
         limits: Limits,
         counters: Counters,
         on_first: Callable[[], None] = lambda: None,
+        *,
+        keeps_sources: bool = False,
     ) -> None:
-        """``on_full``: whether no handler may be called. ``on_first``: ``outcomes`` count records from now on."""
+        """``on_full``: whether no handler may be called. ``on_first``: ``outcomes`` count records from now on.
+
+        ``keeps_sources``: the sidecar is told from which message each record was made.
+        """
         self.outcomes = outcomes
         self._limits = limits
         self._counters = counters
@@ -64,6 +72,9 @@ class Producing:
         self._on_first = on_first
         self._counting = outcomes
         """What counts the next record: ``outcomes``, or those of a document."""
+        self._keeps_sources = keeps_sources
+        self._source = _NEVER
+        """Offset of the message from which the next record is made; -1: the lambda does not say."""
         self._queue: deque[Batch] = deque()
         self._open: Batch | None = None
         """The last one of the queue, which takes more records."""
@@ -86,8 +97,11 @@ class Producing:
         key: bytes | str | None = None,
         headers: Headers = (),
         partition: int | None = None,
+        source: int | None = None,
     ) -> Outcome[Produced]:
         """Write a record to Kafka, as `IContext.produce` describes."""
+        if source is not None:
+            return self._made_from(source, partial(self.put, topic, value, key, headers, partition))
         if topic != self._usual_topic or headers != () or partition is not None:
             return self._put(topic, checked(topic, value, key, headers, partition))
         if type(value) is not bytes:
@@ -117,8 +131,12 @@ class Producing:
         batch.outcomes.append(outcome)
         return outcome
 
-    def put_many(self, topic: str, records: Iterable[Record] | Columns) -> Outcome[list[Produced]]:
+    def put_many(
+        self, topic: str, records: Iterable[Record] | Columns, source: int | None = None
+    ) -> Outcome[list[Produced]]:
         """Write these records to Kafka, as `IContext.produce_many` describes."""
+        if source is not None:
+            return self._made_from(source, partial(self.put_many, topic, records))
         many = Many(self._loop, self._counting)
         outcome = outcome_of(many, 0)
         try:
@@ -137,6 +155,18 @@ class Producing:
             return put()
         finally:
             self._counting = before
+            self._note_usual()
+
+    def _made_from(self, source: int, put: Callable[[], T]) -> T:
+        """Call ``put``, whose records are made from the message at this offset."""
+        source = checked_source(source)
+        if not self._keeps_sources:
+            return put()
+        self._source, self._usual_topic = source, None
+        try:
+            return put()
+        finally:
+            self._source = _NEVER
             self._note_usual()
 
     async def drained(self) -> None:
@@ -250,7 +280,8 @@ class Producing:
         outcome: Outcome[list[Produced]],
     ) -> bool:
         """The same for columns."""
-        if self._counting is not self.outcomes or self._over or not isinstance(topic, str):
+        looked_at = self._counting is not self.outcomes or self._source >= 0
+        if looked_at or self._over or not isinstance(topic, str):
             return False
         if {*map(type, values)} != {bytes} or (keys is not None and {*map(type, keys)} != {bytes}):
             return False
@@ -310,8 +341,9 @@ class Producing:
         batch.keys.append(record.key)
         batch.keyed = batch.keyed or record.key is not None
         batch.outcomes.append(outcome)
-        if batch.is_wide or topic != batch.topic or record.headers or record.partition >= 0:
-            batch.fill(topic, record.headers, record.partition)
+        source = self._source
+        if batch.is_wide or topic != batch.topic or record.headers or record.partition >= 0 or source >= 0:
+            batch.fill(topic, record.headers, record.partition, source)
         self._counted(batch, record.size, 1)
         if self._counting is not self.outcomes:
             batch.counts_in(self._counting)
@@ -326,6 +358,10 @@ class Producing:
         self._records += count
         self._weigh()
         self._note_usual()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Have the queue sent."""
         if self._sender is None:
             self._sender = asyncio.create_task(self._send_all())
 
@@ -359,21 +395,29 @@ class Producing:
 
     async def _send_all(self) -> None:
         try:
-            while self._queue:
-                batch = self._under_way = self._queue.popleft()
-                if batch is self._open:
-                    self._close()
-                await self._send(batch, range(len(batch)))
-                self._under_way = None
-                self._gone(batch)
+            await self._send_queue()
         finally:
             self._sender = None
             failed, self._under_way = self._under_way, None
             if failed is not None:  # only when it was cancelled, or failed itself
                 self._finish_failed(failed, "the call was given up")
 
+    async def _send_queue(self) -> None:
+        while self._queue:
+            batch = self._take_batch()
+            await self._send(batch, range(len(batch)))
+            self._gone(batch)
+
+    def _take_batch(self) -> Batch:
+        """The next batch of the queue is under way, and takes no more records."""
+        batch = self._under_way = self._queue.popleft()
+        if batch is self._open:
+            self._close()
+        return batch
+
     def _gone(self, batch: Batch) -> None:
         """The outcomes of this batch are known."""
+        self._under_way = None
         self._bytes -= batch.size
         self._records -= len(batch)
         self._finish(batch)
@@ -398,12 +442,16 @@ class Producing:
             await self._send_halves(batch, places, str(refusal))
             return
         except (LinkError, RefusedError) as broken:
-            batch.fail_all(places, str(broken))
+            self._broke(batch, places, str(broken))
             return
+        await self._take_outcomes(batch, places, response)
+
+    async def _take_outcomes(self, batch: Batch, places: Sequence[int], response: pb.ProduceResponse) -> None:
+        """Take the sidecar's answer for the records at these places."""
         count = len(places)
         columns = (response.outcomes, response.partitions, response.offsets, response.errors or places)
         if {*map(len, columns)} != {count}:
-            batch.fail_all(places, f"the sidecar answered for {len(response.outcomes)} of {count} records")
+            self._broke(batch, places, f"the sidecar answered for {len(response.outcomes)} of {count} records")
             return
         if {*response.outcomes} == {NOT_ALLOWED} and len(parts := batch.by_topic(places)) > 1:
             # Nothing was written because of one topic. The records of the others shall not fail with it.
@@ -411,6 +459,10 @@ class Producing:
                 await self._send(batch, part)
             return
         batch.answered(places, response)
+
+    def _broke(self, batch: Batch, places: Sequence[int], why: str) -> None:
+        """A call ended without an answer: nobody knows what became of its records."""
+        batch.fail_all(places, why)
 
     async def _send_halves(self, batch: Batch, places: Sequence[int], why: str) -> None:
         """Send records in parts, since they are too large as a whole. As a whole they would be refused for ever."""
@@ -425,9 +477,16 @@ class Producing:
         """Send a request until the sidecar is not busy, for the lease's life if need be; returns its response."""
         while True:
             response = await self._call(request)
-            if not response.outcomes or response.outcomes[0] != _BUSY or {*response.outcomes} != {_BUSY}:
+            if not is_busy(response):
                 return response
             await asyncio.sleep(max(_MIN_BUSY_WAIT_S, response.retry_after_ms / 1000))
+
+
+def is_busy(response: pb.ProduceResponse) -> bool:
+    """Whether the same request is to be sent again. One without records is told so by the time to wait alone."""
+    if not response.outcomes:
+        return response.retry_after_ms > 0 and not response.HasField("commit")
+    return response.outcomes[0] == _BUSY and {*response.outcomes} == {_BUSY}
 
 
 _BUSY: Final = pb.PRODUCE_OUTCOME_BUSY

@@ -72,6 +72,15 @@ def _number(partition: object) -> int:
     return partition
 
 
+def checked_source(source: object) -> int:
+    """Check the offset of the message that a record is made from. Raises ``TypeError`` or ``ValueError``."""
+    if not isinstance(source, int) or isinstance(source, bool):
+        raise TypeError(f"produce(source): the offset of a message or None, got {type(source).__name__}")
+    if source < 0:
+        raise ValueError(f"produce(source): an offset is not negative, got {source}")
+    return source
+
+
 def as_bytes(what: str, value: object) -> bytes | None:
     if value is None or isinstance(value, bytes):
         return value

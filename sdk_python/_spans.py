@@ -27,9 +27,10 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from ._batch import Produced
+from ._decoding import AnyColumns
 from ._errors import HandlerFailedError, ProduceError, clip, message_of, stack_of, type_of
 from ._log import log
-from ._message import Columns, Handler, Header, Message
+from ._message import Handler, Header, Message
 from ._outcome import Outcome
 from ._record import Columns as RecordColumns, Headers, Record, checked_headers
 from ._tracing import Put, PutMany
@@ -60,7 +61,7 @@ class Spans:
         }
 
     @contextmanager
-    def frame(self, columns: Columns) -> Iterator[None]:
+    def frame(self, columns: AnyColumns) -> Iterator[None]:
         """Return the span of a frame, which lasts while its messages are handled."""
         attributes = {
             **self._attributes,
@@ -95,9 +96,10 @@ class Spans:
             key: bytes | str | None = None,
             headers: Headers = (),
             partition: int | None = None,
+            source: int | None = None,
         ) -> Outcome[Produced]:
             carried = _Carried(self._sending(topic))
-            outcome = carried.ended_by(lambda: put(topic, value, key, carried.added_to(headers), partition))
+            outcome = carried.ended_by(lambda: put(topic, value, key, carried.added_to(headers), partition, source))
             outcome.add_done_callback(partial(_produced, carried.span))
             return outcome
 
@@ -106,9 +108,11 @@ class Spans:
     def put_many(self, put_many: PutMany) -> PutMany:
         """The same for a call with several records, which have one span together."""
 
-        def traced(topic: str, records: Iterable[Record] | RecordColumns) -> Outcome[list[Produced]]:
+        def traced(
+            topic: str, records: Iterable[Record] | RecordColumns, source: int | None = None
+        ) -> Outcome[list[Produced]]:
             carried = _Carried(self._sending(topic))
-            outcome = carried.ended_by(lambda: put_many(topic, carried.added_to_all(records)))
+            outcome = carried.ended_by(lambda: put_many(topic, carried.added_to_all(records), source))
             outcome.add_done_callback(partial(_produced_many, carried.span))
             return outcome
 
@@ -240,8 +244,9 @@ def _produced(span: Span, outcome: Outcome[Produced]) -> None:
     """End the span of a record whose outcome is there."""
     if _is_written(span, outcome):
         written = outcome.result()
-        span.set_attribute("messaging.destination.partition.id", str(written.partition))
-        span.set_attribute("messaging.kafka.offset", written.offset)
+        if written.offset >= 0:  # held until a checkpoint, it has neither
+            span.set_attribute("messaging.destination.partition.id", str(written.partition))
+            span.set_attribute("messaging.kafka.offset", written.offset)
     span.end()
 
 

@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from ._batch import Produced
-from ._message import Columns, Handler
+from ._decoding import AnyColumns
+from ._message import Handler
 from ._outcome import Outcome
 
 Put = Callable[..., Outcome[Produced]]
@@ -20,7 +21,7 @@ PutMany = Callable[..., Outcome[list[Produced]]]
 class Tracing(Protocol):
     """The spans of one lease. `Spans` of `_spans` is the one there is."""
 
-    def frame(self, columns: Columns) -> AbstractContextManager[None]:
+    def frame(self, columns: AnyColumns) -> AbstractContextManager[None]:
         """Return the span of a frame, which lasts while its messages are handled."""
         ...
 

@@ -9,6 +9,9 @@
 
 A lambda that called ``context.pause`` stays paused, whatever its ``retry_after``, until it or the test resumes it.
 
+With ``guarantee="exactly-once"``, what the lambda produces is `FakeSidecar.held` until a checkpoint that covers it is
+committed; only then is it in `FakeSidecar.sent`.
+
 The code that calls the lambda is the same as in production. Only the stream and the sidecar are simulated here.
 """
 
@@ -26,11 +29,11 @@ from ._awaiting import awaited
 from ._checkpoints import LeaseProgress
 from ._connection import LinkError
 from ._counters import Counters
-from ._fitting import checked_factory
+from ._fitting import check_guarantee, checked_factory
 from ._handler_times import HandlerTimes
 from ._interfaces import IPartitionLambdaFactory, IPlugin
 from ._life import Host, Life
-from ._limits import Limits
+from ._limits import Terms
 from ._loading import as_plugin
 from ._loop_budget import LoopBudget
 from ._message import CREATE_TIME, NO_TIMESTAMP, Header, Message, batch_of
@@ -90,8 +93,18 @@ class FakeSidecar:
         partition: int = 0,
         start_offset: int = 0,
         drain_timeout: float = 10.0,
+        state: bytes = b"",
+        lane: int = 0,
+        lanes: int = 1,
+        guarantee: Literal["at-least-once", "exactly-once"] = "at-least-once",
     ) -> None:
-        """``plugin``: a plugin, its class, or a function as for `partition_lambda`. ``drain_timeout``: seconds."""
+        """``plugin``: a plugin, its class, or a function as for `partition_lambda`. ``drain_timeout``: seconds.
+
+        ``state``: what the first lambda starts with. ``lane``, ``lanes``: what the lambdas are told; all that is fed
+        is of this lane. Raises ``ValueError`` when there is no such lane.
+        """
+        if not 0 <= lane < lanes:
+            raise ValueError(f"FakeSidecar(lane={lane}, lanes={lanes}): lanes are numbered from 0")
         self.checkpoints: list[int] = []
         """Every checkpoint that counted, in order."""
         self.completed_beyond = (0, 0)
@@ -103,7 +116,13 @@ class FakeSidecar:
         self.errors: list[LambdaError] = []
         """Every error and report, in order."""
         self.sent: list[Sent] = []
-        """Every record that the lambda produced, in order."""
+        """Every record that was written, in order; with exactly-once, together with a checkpoint."""
+        self.held: list[Sent] = []
+        """With exactly-once, every record that waits for a checkpoint. It is dropped when the lease ends without."""
+        self.state = state
+        """The state that the last checkpoint left, which the next lambda gets; ``b""``: none."""
+        self.progress: list[str] = []
+        """Every text of ``context.progress`` that was sent: the first at once, then the latest of each second."""
         self.leaving: BaseException | None = None
         """The ``SystemExit`` or ``KeyboardInterrupt`` with which the lambda asked for the end of its process."""
         self.produce_error: str | None = None
@@ -113,6 +132,14 @@ class FakeSidecar:
         self._config: Mapping[str, Any] = read_only(settings or {})
         self._topic = topic
         self._number = partition
+        self._lane = (lane, lanes)
+        self._terms = Terms(
+            window=10_000,
+            exactly_once=guarantee == "exactly-once",
+            max_state_bytes=2048 // lanes,
+            tells_commits=True,
+        )
+        self._sources: list[int] = []  # of `held`
         self._start = start_offset
         self._drain_timeout = drain_timeout
         self._log: list[Message] = []
@@ -128,6 +155,7 @@ class FakeSidecar:
         self._moved = asyncio.Event()
 
     async def __aenter__(self) -> "FakeSidecar":
+        check_guarantee(self._plugin, exactly_once=self._terms.exactly_once)
         self._factory = checked_factory(await awaited(self._plugin.create(self._config)))
         await self.assign()
         return self
@@ -196,8 +224,10 @@ class FakeSidecar:
         while not life.ending.done() and (life.gate.full or not life.dispatcher.idle.is_set()):
             await life.producing.drained()
             await self._first_of(self._link.drained(life), task)
-        # Checkpoints wait for the outcome of what was produced before them.
+        # Checkpoints wait for the outcome of what was produced before them, or are committed with it.
         await self._first_of(life.outcomes.released(), task)
+        if self._terms.exactly_once:
+            await life.producing.drained()
         if life.ending.done():
             await asyncio.wait({task})
 
@@ -236,7 +266,11 @@ class FakeSidecar:
             partition=self._number,
             start_offset=start,
             attempt=self._attempt,
+            lane=self._lane[0],
+            lanes=self._lane[1],
+            state=self.state,
         )
+        self._drop_held()
         self._link = _Link(self)
         self._position = start
         self._pause = None
@@ -249,8 +283,7 @@ class FakeSidecar:
             budget=LoopBudget(),
             times=HandlerTimes(),
             counters=Counters(),
-            window=10_000,
-            limits=Limits(),
+            terms=self._terms,
             drain_timeout=self._drain_timeout,
             leave=self._left,
         )
@@ -283,10 +316,17 @@ class FakeSidecar:
 
     async def revoke(self, deadline: float = 2.0) -> None:
         """Take the partition away within ``deadline`` seconds, as when Kafka gives it to another process."""
-        if self._task is not None:
-            revoked = pb.Revoked(reason=pb.REVOKE_REASON_REBALANCE, deadline_ms=int(deadline * 1000))
-            self._link.send(pb.HostFrame(revoked=revoked))
-            await asyncio.wait({self._task})
+        self._revoke(pb.REVOKE_REASON_REBALANCE, deadline)
+        await self._closed_lambda()
+
+    async def abort(self) -> None:
+        """Abort the transaction: drop what is held, end the lambda (``close(ERROR)``), and make a new one."""
+        if not self._terms.exactly_once:
+            raise RuntimeError('there are transactions only with guarantee="exactly-once"')
+        self._drop_held()
+        self._revoke(pb.REVOKE_REASON_ABORTED, 0.0)
+        await self._closed_lambda()
+        await self.assign()
 
     async def stop(self) -> None:
         """End the lambda as SIGTERM does: the running handler finishes, then ``close(STOPPED)``."""
@@ -295,6 +335,18 @@ class FakeSidecar:
             await asyncio.wait({self._task})
 
     # ------------------------------------------------------------------------------------------- inside
+
+    def _revoke(self, reason: pb.RevokeReason, deadline: float) -> None:
+        revoked = pb.Revoked(reason=reason, deadline_ms=int(deadline * 1000))
+        self._link.send(pb.HostFrame(revoked=revoked))
+
+    async def _closed_lambda(self) -> None:
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    def _drop_held(self) -> None:
+        self.held.clear()
+        self._sources.clear()
 
     def _left(self, error: BaseException) -> None:
         self.leaving = error
@@ -305,25 +357,68 @@ class FakeSidecar:
         self.skipping = tuple(entry.skipping)
         if entry.HasField("offset") and entry.offset > (-1 if self.checkpoint is None else self.checkpoint):
             self.checkpoints.append(entry.offset)
+            if entry.HasField("state"):
+                self.state = entry.state
             self._attempt = 0
             self._moved.set()
+            self._link.send(pb.HostFrame(committed=pb.Committed(offset=entry.offset)))
 
     async def _on_produce(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
         count = len(request.values)
+        has_commit = request.HasField("commit")
         if self.produce_error is not None:
-            failed = [pb.PRODUCE_OUTCOME_FAILED] * count
-            none = [-1] * count
-            return pb.ProduceResponse(
-                outcomes=failed, partitions=none, offsets=none, errors=[self.produce_error] * count
-            )
-        response = pb.ProduceResponse(outcomes=[pb.PRODUCE_OUTCOME_WRITTEN] * count)
-        for sent in _sent(request):
-            partition = sent.partition or 0
-            response.partitions.append(partition)
-            response.offsets.append(self._ends[sent.topic, partition])
-            self._ends[sent.topic, partition] += 1
-            self.sent.append(sent)
-        return response
+            stale = pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_STALE_LEASE)
+            if has_commit:  # the transaction is aborted
+                self._drop_held()
+                self._revoke(pb.REVOKE_REASON_ABORTED, 0.0)
+            return _all(count, pb.PRODUCE_OUTCOME_FAILED, self.produce_error, stale if has_commit else None)
+        records = _sent(request)
+        if not self._terms.exactly_once:
+            response = pb.ProduceResponse(outcomes=[pb.PRODUCE_OUTCOME_WRITTEN] * count)
+            for sent in records:
+                partition, offset = self._written(sent)
+                response.partitions.append(partition)
+                response.offsets.append(offset)
+            return response
+        self.held += records
+        self._sources += request.sources or [-1] * count
+        if not has_commit:
+            return _all(count, pb.PRODUCE_OUTCOME_HELD)
+        before = len(self.held) - count
+        places = self._commit(request.commit.offset)[before:]
+        self._accept(request.commit)
+        held, written = pb.PRODUCE_OUTCOME_HELD, pb.PRODUCE_OUTCOME_WRITTEN
+        return pb.ProduceResponse(
+            outcomes=[held if offset < 0 else written for _, offset in places],
+            partitions=[partition for partition, _ in places],
+            offsets=[offset for _, offset in places],
+            commit=pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED),
+        )
+
+    def _written(self, sent: Sent) -> tuple[int, int]:
+        """Write the record; returns its partition and offset."""
+        partition = sent.partition or 0
+        offset = self._ends[sent.topic, partition]
+        self._ends[sent.topic, partition] += 1
+        self.sent.append(sent)
+        return partition, offset
+
+    def _commit(self, checkpoint: int) -> list[tuple[int, int]]:
+        """Write what is held, except the records that wait for a higher checkpoint.
+
+        Returns the partition and offset of each record that was held before; -1 and -1: it still is.
+        """
+        waiting = [*zip(self.held, self._sources, strict=True)]
+        self._drop_held()
+        places = []
+        for sent, source in waiting:
+            if source <= checkpoint:
+                places.append(self._written(sent))
+            else:
+                places.append((-1, -1))
+                self.held.append(sent)
+                self._sources.append(source)
+        return places
 
     def _closed(self, closed: pb.Closed) -> None:
         if closed.HasField("last_checkpoint"):
@@ -361,6 +456,19 @@ class FakeSidecar:
             await asyncio.wait({waiter, task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiter.cancel()
+
+
+def _all(
+    count: int, outcome: pb.ProduceOutcome, error: str = "", commit: pb.CheckpointResult | None = None
+) -> pb.ProduceResponse:
+    """The answer that has one outcome for all records, none of which has an offset."""
+    return pb.ProduceResponse(
+        outcomes=[outcome] * count,
+        partitions=[-1] * count,
+        offsets=[-1] * count,
+        errors=[error] * count if error else (),
+        commit=commit,
+    )
 
 
 def _sent(request: pb.ProduceRequest) -> list[Sent]:
@@ -452,7 +560,7 @@ class _Link:
 
     async def drained(self, life: Life) -> None:
         """Wait until every frame is written and read, and the dispatcher is idle."""
-        await life.gate.written.wait()
+        await life.outbox.written.wait()
         await self._frames.join()
         await life.dispatcher.idle.wait()
 
@@ -470,6 +578,8 @@ class _Link:
             self.ready.set()
         elif frame.HasField("closed"):
             self._sidecar._closed(frame.closed)  # noqa: SLF001  two halves of one thing
+        elif frame.HasField("progress"):
+            self._sidecar.progress.append(frame.progress.text)
         elif frame.HasField("pause"):
             self._sidecar._paused(frame.pause)  # noqa: SLF001
         elif frame.HasField("resume"):

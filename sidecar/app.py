@@ -291,8 +291,10 @@ class _App:
     def _kill_stuck(self, name: str, pid: int) -> None:
         """A process of this lambda may be stuck. If the sidecar runs it, kill it, since nobody else would."""
         supervisor = self._supervisors.get(name)
-        if supervisor is not None:
-            supervisor.kill_stuck(pid)
+        if supervisor is None or not supervisor.kill_stuck(pid):
+            _log.warning(
+                "a lambda process is stuck, and is none that this sidecar runs: end it", lambda_=name, pid=pid
+            )
 
     def _child_environment(self, name: str, server: Server) -> dict[str, str]:
         """The sidecar's environment without the secrets that a lambda does not need: others' tokens, Kafka logins.

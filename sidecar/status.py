@@ -4,8 +4,8 @@ Each lambda's consumer thread makes its part (`sidecar/consuming/status.py`), an
 knows (`sidecar/server/snapshots.py`). Times are seconds of the monotonic clock, unless said otherwise.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from sidecar.causes import Cause
 from sidecar.measured import DELAY_BOUNDS_S, Histogram, LoopMeasured, ThreadMeasured, Times
@@ -90,7 +90,7 @@ class RebalanceStatus:
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One partition; offsets are None where unknown."""
+    """One lane of a partition, or a partition without lanes; offsets are None where unknown."""
 
     tp: TopicPartition
     state: State
@@ -135,6 +135,40 @@ class PartitionStatus:
     """When its lambda is ended, unless there is progress."""
     state_bytes: int = 0
     """Of the state that belongs to its checkpoint."""
+    lane: int = 0
+    lanes: int = 1
+    """How many the partition has; 1: it is not split."""
+
+    @property
+    def name(self) -> str:
+        """`orders/7`, or `orders/7.3` for its lane 3."""
+        return str(self.tp) if self.lanes == 1 else f"{self.tp}.{self.lane}"
+
+
+def whole_partition(lanes: Sequence[PartitionStatus]) -> PartitionStatus:
+    """The lanes of a partition as one, for what is told by partition."""
+    first = lanes[0]
+    if len(lanes) == 1:
+        return first
+    places = [one.committed for one in lanes if one.committed is not None]
+    oldest = [one.oldest_outstanding for one in lanes if one.oldest_outstanding is not None]
+    stopped = [one for one in lanes if one.state in (State.HALTED, State.PAUSED)]
+    blocked = [one.blocked_since for one in lanes if one.blocked_since is not None]
+    stalled = [one.stalled_since for one in lanes if one.stalled_since is not None]
+    committed = min(places) if len(places) == len(lanes) else None
+    return replace(
+        first,
+        state=min((one.state for one in stopped), default=first.state),
+        committed=committed,
+        checkpoint=None if committed is None else committed - 1,
+        outstanding=sum(one.outstanding for one in lanes),
+        waiting=sum(one.waiting for one in lanes),
+        oldest_outstanding=min(oldest, default=None),
+        blocked_since=min(blocked, default=None),
+        stalled_since=min(stalled, default=None),
+        lane=0,
+        lanes=1,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +207,19 @@ class LambdaStatus:
     transactions_aborted: int = 0
     delays: Times = field(default_factory=lambda: Histogram(DELAY_BOUNDS_S).now)
     """From sending a record to the checkpoint that passes it."""
+    lanes: int = 1
+    """Of each partition."""
     thread: ThreadMeasured = field(default_factory=ThreadMeasured)
     loop: LoopMeasured = field(default_factory=LoopMeasured)
     """What the thread and the loop have counted for the metrics."""
+
+    @property
+    def whole_partitions(self) -> list[PartitionStatus]:
+        """One for each partition, whatever the number of its lanes."""
+        lanes: dict[TopicPartition, list[PartitionStatus]] = {}
+        for one in self.partitions:
+            lanes.setdefault(one.tp, []).append(one)
+        return [whole_partition(of_one) for of_one in lanes.values()]
 
     @property
     def problem(self) -> str:

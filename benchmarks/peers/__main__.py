@@ -17,7 +17,7 @@ from benchmarks.peers.catalogue import PEERS, Peer
 from benchmarks.peers.measure import RunFailedError, Work, measure
 from benchmarks.report import write
 from benchmarks.traffic import fill
-from tests.servers.kafka import KafkaServer, missing_requirements
+from tests.servers.kafka import VERSION as KAFKA, KafkaServer, missing_requirements
 
 PARTITIONS = 8
 Runs = dict[str, list[dict[str, float]]]
@@ -116,9 +116,11 @@ def _run(peer: Peer, environment: Path, work: Work) -> dict[str, float]:
 
 
 def _described(peer: Peer) -> dict[str, str]:
-    checked = "number of records" if peer.counted_only else "each record once and in order"
+    in_order = {"none": "", "key": " and in the order of its key", "partition": " and in order"}[peer.order]
+    checked = "number of records" if peer.counted_only else f"each record once{in_order}"
     return {
         "title": peer.title,
+        "promise": peer.promise,
         "how": peer.how,
         "version": environments.version(*peer.package) if peer.package else _our_version(peer),
         "checked": f"{checked}, commits" if peer.commits else checked,
@@ -126,6 +128,8 @@ def _described(peer: Peer) -> dict[str, str]:
 
 
 def _our_version(peer: Peer) -> str:
+    if peer is PEERS["kafka-clients"]:
+        return KAFKA
     name = "kafka-sidecar" if peer is PEERS[report.OURS] else "confluent-kafka"
     return version(name)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -35,6 +36,8 @@ class Peer:
         start: a context in which its program can be run.
         counted_only: the program does not learn which record it got, so only the number is checked.
         commits: whether it commits, and its commits are checked.
+        promise: what it promises to its handler with these settings, in one line.
+        order: of which records the order is promised, and checked: `none`, of one key, of one partition.
     """
 
     title: str
@@ -45,6 +48,8 @@ class Peer:
     start: Start
     counted_only: bool = False
     commits: bool = True
+    promise: str = "at least once, in the order of the partition"
+    order: Literal["none", "key", "partition"] = "partition"
 
 
 def _own() -> Path:
@@ -81,10 +86,30 @@ def _binary(path: Path, work: Work) -> Iterator[Program]:
     yield Program([str(path), *work.arguments()])
 
 
+def java_command(classes: Path) -> list[str]:
+    """The beginning of the command line of a Java peer's program, from the folder of `environments.java`."""
+    return ["java", "-cp", f"{classes}:{classes}/jars/*", "Loop"]
+
+
 @contextmanager
 def _java(classes: Path, work: Work) -> Iterator[Program]:
-    command = ["java", "-cp", f"{classes}:{kafka.resolve()}/*", "Loop"]
-    yield Program([*command, *work.arguments()])
+    yield Program([*java_command(classes), *work.arguments()])
+
+
+@contextmanager
+def _streams(classes: Path, work: Work) -> Iterator[Program]:
+    with tempfile.TemporaryDirectory(prefix="kafka-sidecar-peer-") as folder:
+        yield Program([*java_command(classes), *work.arguments(), folder])
+
+
+def _restate(kind: str) -> Start:
+    @contextmanager
+    def start(modules: Path, work: Work) -> Iterator[Program]:
+        with tempfile.TemporaryDirectory(prefix="kafka-sidecar-peer-") as folder:
+            command = ["node", str(HERE / "restate" / "app.js"), *work.arguments(), kind, folder]
+            yield Program(command, {"NODE_PATH": str(modules)})
+
+    return start
 
 
 def _python(name: str) -> Callable[[], Path]:
@@ -150,6 +175,7 @@ PEERS: dict[str, Peer] = {
         _bare,
         counted_only=True,
         commits=False,
+        promise="nothing",
     ),
     "consume": Peer(
         "`consume(1000)` loop",
@@ -188,8 +214,26 @@ PEERS: dict[str, Peer] = {
         f"{kafka.VERSION}, the broker's; a handler for each record, `max.poll.records` 1,000, commits each second",
         None,
         ALL,
-        lambda: environments.java("kafka_clients", "Loop.java"),
+        lambda: environments.java("kafka_clients"),
         _java,
+    ),
+    "kafka-streams": Peer(
+        "Kafka Streams",
+        "one thread; a processor that counts each record, `at_least_once`, `commit.interval.ms` 1,000",
+        ("kafka_streams", "kafka-streams"),
+        ALL,
+        lambda: environments.java("kafka_streams"),
+        _streams,
+    ),
+    "parallel-consumer": Peer(
+        "Confluent's Parallel Consumer",
+        "`ordering` KEY and 16 threads, its defaults; a function for each record, `commitInterval` 1 s",
+        ("parallel_consumer", "parallel-consumer-core"),
+        QUARTER,
+        lambda: environments.java("parallel_consumer"),
+        _java,
+        promise="at least once, in the order of the key; 16 records at the same time",
+        order="key",
     ),
     "aiokafka": Peer(
         "aiokafka, `getmany`",
@@ -323,6 +367,7 @@ PEERS: dict[str, Peer] = {
         _module("pynumaflow.caller", "map"),
         counted_only=True,
         commits=False,
+        promise="nothing: there is no Kafka",
     ),
     "numaflow-batch": Peer(
         "Numaflow's Python SDK alone, `batchmap`",
@@ -333,5 +378,28 @@ PEERS: dict[str, Peer] = {
         _module("pynumaflow.caller", "batch"),
         counted_only=True,
         commits=False,
+        promise="nothing: there is no Kafka",
+    ),
+    "restate-service": Peer(
+        "Restate, a service",
+        "restate-server in its defaults and a TypeScript handler that counts, over HTTP/2; it commits to Kafka each"
+        " second what is in its log, before the handler has run",
+        ("restate", "@restatedev/restate-server"),
+        HUNDREDTH,
+        _node("restate"),
+        _restate("service"),
+        promise="durable: an invocation for each record is in a log on disk, is tried again until it ends, and"
+        " resumes at its last recorded step; in no order",
+        order="none",
+    ),
+    "restate-object": Peer(
+        "Restate, a virtual object by key",
+        "the same; one call at a time for each of 1,000 keys",
+        ("restate", "@restatedev/restate-server"),
+        HUNDREDTH,
+        _node("restate"),
+        _restate("object"),
+        promise="the same, in the order of the key; an object may keep state, written with the invocation",
+        order="key",
     ),
 }

@@ -50,7 +50,7 @@ def node(name: str) -> Path:
         folder.mkdir(parents=True)
         for file in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name / file, folder)
-        _run(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, more=_for_native_parts())
+        _run(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, more=_for_npm())
         _made(folder, lock)
     return folder / "node_modules"
 
@@ -77,16 +77,28 @@ def go(name: str, binary: str, flags: Sequence[str] = (), duration: str = "takes
     return made
 
 
-def java(name: str, source: str) -> Path:
-    """The folder with the classes of `NAME/SOURCE`, compiled against the clients of the tests' Kafka."""
-    if shutil.which("javac") is None:
-        raise NotToBeHadError("no `javac` on the PATH")
+def java(name: str) -> Path:
+    """The folder with the classes of `NAME/*.java`, and a folder `jars` with what they are compiled against: the
+    pins of `NAME/pom.xml`, or without one the jars of the tests' Kafka."""
+    pom = HERE / name / "pom.xml"
+    for program in ("javac", "mvn") if pom.exists() else ("javac",):
+        if shutil.which(program) is None:
+            raise NotToBeHadError(f"no `{program}` on the PATH")
     folder = CACHE / f"{name}-java"
-    file = HERE / name / source
-    if not _is_made(folder, file):
-        folder.mkdir(parents=True, exist_ok=True)
-        _run(["javac", "-cp", f"{kafka.resolve()}/*", "-d", str(folder), str(file)])
-        _made(folder, file)
+    files = [HERE / "Tally.java", *sorted((HERE / name).glob("*.java"))]
+    sources = [*files, pom] if pom.exists() else files
+    if not _is_made(folder, *sources):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        jars = folder / "jars"
+        if pom.exists():
+            _say(f"{name}: mvn with {pom.relative_to(ROOT)}")
+            goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={jars}"]
+            _run(["mvn", "-q", "-B", "-f", str(pom), *goal])
+        else:
+            jars.symlink_to(kafka.resolve())
+        _run(["javac", "-cp", f"{jars}/*", "-d", str(folder), *map(str, files)])
+        _made(folder, *sources)
     return folder
 
 
@@ -97,6 +109,7 @@ def version(name: str, package: str) -> str:
         ("requirements.txt", rf"^{re.escape(package)}==(\S+)"),
         ("package.json", rf'"{re.escape(package)}": "([^"]+)"'),
         ("go.mod", rf"{re.escape(package)} v(\S+)"),
+        ("pom.xml", rf"<artifactId>{re.escape(package)}</artifactId>\s*<version>([^<]+)"),
     ):
         pins = folder / file
         found = re.search(pattern, pins.read_text(), re.MULTILINE) if pins.exists() else None
@@ -105,9 +118,10 @@ def version(name: str, package: str) -> str:
     raise RuntimeError(f"{folder} pins no {package}")
 
 
-def _for_native_parts() -> Mapping[str, str]:
-    """The environment for node-gyp: this interpreter, the headers of the running node, and the system's libraries."""
-    more = {"PYTHON": sys.executable, "CKJS_LINKING": "dynamic"}
+def _for_npm() -> Mapping[str, str]:
+    """The environment for node-gyp: this interpreter, the headers of the running node, and the system's libraries.
+    And nothing reports the installation to anybody."""
+    more = {"PYTHON": sys.executable, "CKJS_LINKING": "dynamic", "SCARF_ANALYTICS": "false"}
     program = shutil.which("node")
     if program is not None:
         prefix = Path(program).resolve().parent.parent

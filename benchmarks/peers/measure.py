@@ -157,7 +157,7 @@ def _check(result: Mapping[str, Any], work: Work, *, counted_only: bool) -> None
     if result["strange"]:
         raise RunFailedError(f"missed, repeated or out of order: {result['strange']}")
     there = list(end_offsets(work.broker, work.topic).values())
-    if result["per_partition"] != there:
+    if result["per_partition"][: len(there)] != there:  # programs count for as many as the peers' topics have
         raise RunFailedError(f"handled {result['per_partition']} of {there}")
 
 

@@ -49,6 +49,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     figures = [
         [
             peers[name]["title"],
+            peers[name]["promise"],
             spread([run[_RATE] for run in runs[name]], short),
             spread(paired(runs, name, BASE, _RATE), number),
             short(median(run[_CPU] for run in runs[name])),
@@ -58,8 +59,8 @@ def markdown(results: Mapping[str, Any]) -> str:
         ]
         for name in names
     ]
-    head = ["", "records/s", "÷ bare", "CPU s per million", "÷ bare", "memory MB", "records"]
-    lines += [*table(head, figures), ""]
+    head = ["", "promises", "records/s", "÷ bare", "CPU s per million", "÷ bare", "memory MB", "records"]
+    lines += [*table(head, figures, left=2), ""]
     described = [[peers[name][what] for what in ("title", "version", "how", "checked")] for name in names]
     lines += table(["", "version", "how it is set", "checked"], described, left=4)
     if failures:

@@ -13,6 +13,7 @@ class Tally {
     this.warm = warm;
     this.next = warm;
     this.began = undefined;
+    this.last = new Map(); // the offset of each key's last record
   }
 
   // A batch of one partition, by its ends; one record is a batch.
@@ -20,6 +21,17 @@ class Tally {
     if (this.counts[partition] !== first || last - first + 1 !== count) this.strange += 1;
     this.counts[partition] += count;
     this.count += count;
+    if (this.count >= this.next) this.look();
+  }
+
+  // One record, in any order of its partition; records with one `key` must come in theirs. Topics begin at offset 0.
+  scattered(partition, offset, key) {
+    this.seen ??= this.counts.map(() => new Uint8Array(this.total));
+    if (this.seen[partition][offset] !== 0 || offset < (this.last.get(key) ?? 0)) this.strange += 1;
+    this.seen[partition][offset] = 1;
+    if (key !== undefined) this.last.set(key, offset);
+    this.counts[partition] += 1;
+    this.count += 1;
     if (this.count >= this.next) this.look();
   }
 

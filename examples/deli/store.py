@@ -81,6 +81,10 @@ class StoppedError(Exception):
     """The process ends, or the lease is over."""
 
 
+_Lane = tuple[str, int, int]
+"""A topic, a partition, and which lane of it."""
+
+
 class Store:
     """The states of this process's partitions. Its methods belong to the event loop."""
 
@@ -88,8 +92,8 @@ class Store:
         """``properties`` are librdkafka's: at least ``bootstrap.servers``."""
         self._topics = topics
         self._properties = dict(properties)
-        self._readings: dict[tuple[str, int], tuple[str, str, asyncio.Task[States] | None]] = {}
-        """Of each partition: its lease, the one before, and what is read."""
+        self._readings: dict[_Lane, tuple[str, str, asyncio.Task[States] | None]] = {}
+        """Of each partition or lane: its lease, the one before, and what is read."""
         self._stopped = threading.Event()
 
     async def states(self, context: IContext) -> States:
@@ -100,7 +104,7 @@ class Store:
             SettingsError: the topics cannot be right.
             KafkaException: Kafka cannot be asked; a later call tries again.
         """
-        place = (context.topic, context.partition)
+        place = (context.topic, context.partition, context.lane)
         lease, over, reading = self._readings.get(place, ("", "", None))
         if context.lease == over:
             # A document of the lease before that comes late must not make us forget what we know of this one.
@@ -119,7 +123,7 @@ class Store:
     async def _states(self, source: str, partition: int) -> States:
         return await asyncio.to_thread(self._read_all, source, partition)
 
-    def _read(self, place: tuple[str, int], reading: asyncio.Task[States]) -> None:
+    def _read(self, place: _Lane, reading: asyncio.Task[States]) -> None:
         """One that failed is tried again, after a while."""
 
         def forget() -> None:

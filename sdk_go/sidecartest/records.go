@@ -54,6 +54,9 @@ func outputsOf(request *pb.ProduceRequest) []sidecar.Output {
 		if len(request.Partitions) > 0 && request.Partitions[i] >= 0 {
 			output.Partition = new(request.Partitions[i])
 		}
+		if len(request.Sources) > 0 && request.Sources[i] >= 0 {
+			output.Source = new(request.Sources[i])
+		}
 		if len(request.HeaderCounts) > 0 {
 			for range request.HeaderCounts[i] {
 				output.Headers = append(output.Headers, sidecar.Header{

@@ -62,7 +62,12 @@ type config struct {
 	settings  string
 	topic     string
 	partition int32
+	lane      uint32
+	lanes     uint32
 	start     int64
+	state     []byte
+	guarantee pb.Guarantee
+	byHand    bool // commits come by Commit alone
 	options   []sidecar.Option
 }
 
@@ -75,6 +80,8 @@ func Start(t testing.TB, factory sidecar.Factory, options ...Option) *Fake {
 	}
 	f.state.checkpoint = f.config.start - 1
 	f.state.position = f.config.start
+	f.state.kept = f.config.state
+	f.state.committed = f.config.start - 1
 	f.remote.OnFrame = f.onFrame
 	f.remote.OnCheckpoint, f.remote.OnError, f.remote.OnProduce = f.onCheckpoint, f.onError, f.onProduce
 	ctx, stop := context.WithCancel(context.Background())
@@ -142,6 +149,12 @@ func (f *Fake) AwaitPause() string {
 	return reason
 }
 
+// AwaitProgress waits until this text is the lambda's latest sign of life. The second one comes a second after the first.
+func (f *Fake) AwaitProgress(text string) {
+	f.t.Helper()
+	f.await("the sign of life does not come", func() bool { return f.state.progress == text })
+}
+
 // AwaitEnd waits until the lambda has ended and is closed.
 func (f *Fake) AwaitEnd() {
 	f.t.Helper()
@@ -187,6 +200,13 @@ func (f *Fake) Revoke(deadline time.Duration) {
 		DeadlineMs: uint32(min(deadline.Milliseconds(), math.MaxUint32)),
 	}}})
 	f.AwaitEnd()
+}
+
+// Commit commits the checkpoint in Kafka, and tells the lambda. It is needed with [HoldCommits] alone.
+func (f *Fake) Commit() {
+	f.t.Helper()
+	f.commit()
+	f.Settle()
 }
 
 // Resume ends the lambda's pause, as an operator does.

@@ -36,10 +36,28 @@ func StartOffset(offset int64) Option {
 	return func(_ testing.TB, c *config) { c.start = offset }
 }
 
+// Lane makes it one lane of its partition, which has so many. Otherwise it is the whole partition.
+func Lane(lane, lanes int) Option {
+	return func(_ testing.TB, c *config) { c.lane, c.lanes = uint32(lane), uint32(lanes) }
+}
+
+// State is the state with which the first lambda starts; otherwise it has none.
+func State(state []byte) Option {
+	return func(_ testing.TB, c *config) { c.state = state }
+}
+
+// HoldCommits commits checkpoints by [Fake.Commit] only; otherwise each is committed at once.
+func HoldCommits() Option {
+	return func(_ testing.TB, c *config) { c.byHand = true }
+}
+
 // With gives options to [sidecar.Serve].
 func With(options ...sidecar.Option) Option {
 	return func(_ testing.TB, c *config) { c.options = append(c.options, options...) }
 }
+
+// maxStateBytes is how long a state may be, of all lanes of a partition together.
+const maxStateBytes = 2048
 
 // state is guarded by the mutex of the played sidecar.
 type state struct {
@@ -55,6 +73,10 @@ type state struct {
 
 	checkpoint   int64
 	checkpoints  []int64
+	kept         []byte // the state of the checkpoint
+	committed    int64
+	progress     string
+	held         []heldOutput
 	beyond       int
 	beyondBytes  int64
 	skipped      uint64
@@ -80,6 +102,16 @@ func (f *Fake) Checkpoint() (int64, bool) {
 // Checkpoints returns the checkpoints that came, in order. Only the latest is sent of those that are made quickly.
 func (f *Fake) Checkpoints() []int64 {
 	return read(f, func(s *state) []int64 { return slices.Clone(s.checkpoints) })
+}
+
+// State returns the state of the last checkpoint, or of the last one before it that had any; nil: none.
+func (f *Fake) State() []byte {
+	return read(f, func(s *state) []byte { return slices.Clone(s.kept) })
+}
+
+// Progress returns the latest sign of life that came. One a second comes at most: see [Fake.AwaitProgress].
+func (f *Fake) Progress() string {
+	return read(f, func(s *state) string { return s.progress })
 }
 
 // CompletedBeyond returns the latest numbers of records and bytes after the checkpoint that are done.
@@ -122,12 +154,15 @@ func (f *Fake) onFrame(stream *played.Stream, frame *pb.LambdaFrame) {
 	case *pb.LambdaFrame_Offer:
 		stream.Say(&pb.HostFrame{Frame: &pb.HostFrame_Welcome{Welcome: &pb.Welcome{
 			SettingsJson: f.config.settings, ProtocolVersion: 1, WindowMessages: 10_000, SidecarVersion: "of a test",
-			Limits: &pb.Limits{},
+			Limits: &pb.Limits{}, Capabilities: kind.Offer.Capabilities, Guarantee: f.config.guarantee,
+			MaxStateBytes: maxStateBytes / max(1, f.config.lanes),
 		}}})
 	case *pb.LambdaFrame_Available:
 		f.remote.Changed(func() { f.state.spare = stream })
 	case *pb.LambdaFrame_Pause:
 		f.remote.Changed(func() { f.state.paused(kind.Pause) })
+	case *pb.LambdaFrame_Progress:
+		f.remote.Changed(func() { f.state.progress = kind.Progress.Text })
 	case *pb.LambdaFrame_Resume:
 		f.endPause()
 	case *pb.LambdaFrame_Closed:
@@ -153,6 +188,7 @@ func (f *Fake) onCheckpoint(request *pb.CheckpointRequest) (*pb.CheckpointRespon
 			response.Results = append(response.Results, &pb.CheckpointResult{Outcome: outcome})
 		}
 	})
+	f.commitAtOnce()
 	return response, nil
 }
 
@@ -188,19 +224,16 @@ func (f *Fake) onProduce(_ context.Context, request *pb.ProduceRequest) (respons
 			}
 			return
 		}
-		response = played.Written(request, 0)
-		if f.state.ends == nil {
-			f.state.ends = map[string]int64{}
+		if f.config.guarantee == pb.Guarantee_GUARANTEE_EXACTLY_ONCE {
+			response = f.state.hold(request)
+			return
 		}
+		response = played.Written(request, 0)
 		for i, output := range outputsOf(request) {
-			response.Offsets[i] = f.state.ends[output.Topic]
-			f.state.ends[output.Topic]++
-			if output.Partition != nil {
-				response.Partitions[i] = *output.Partition
-			}
-			f.state.sent = append(f.state.sent, output)
+			response.Partitions[i], response.Offsets[i] = partitionOf(output), f.state.write(output)
 		}
 	})
+	f.commitAtOnce()
 	return response, nil
 }
 
@@ -216,10 +249,10 @@ func (f *Fake) assign() {
 		s.skippedOnce, s.skipping = s.skipped, nil
 		s.position, s.pause = s.checkpoint+1, nil
 	})
-	start := f.state.position
+	start, kept := f.state.position, slices.Clone(f.state.kept)
 	f.say(&pb.HostFrame{Frame: &pb.HostFrame_Assigned{Assigned: &pb.Assigned{
 		Lease: f.state.lease, Topic: f.config.topic, Partition: f.config.partition, StartOffset: &start,
-		Attempt: f.state.attempt,
+		Attempt: f.state.attempt, Lane: f.config.lane, Lanes: f.config.lanes, State: kept,
 	}}})
 	f.deliver()
 }
@@ -250,6 +283,24 @@ func (f *Fake) deliver() {
 	}
 }
 
+// commitAtOnce commits what is checkpointed, unless the test wants to do so itself.
+func (f *Fake) commitAtOnce() {
+	if !f.config.byHand {
+		f.commit()
+	}
+}
+
+func (f *Fake) commit() {
+	moved, offset := false, int64(0)
+	f.remote.Changed(func() {
+		moved, offset = f.state.checkpoint > f.state.committed, f.state.checkpoint
+		f.state.committed = offset
+	})
+	if moved {
+		f.say(&pb.HostFrame{Frame: &pb.HostFrame_Committed{Committed: &pb.Committed{Offset: offset}}})
+	}
+}
+
 func (f *Fake) endPause() {
 	pause, from := (*pb.Pause)(nil), int64(0)
 	f.remote.Changed(func() { pause, from, f.state.pause = f.state.pause, f.state.position, nil })
@@ -270,7 +321,7 @@ func (f *Fake) breakOff() {
 	}
 }
 
-func (s *state) gone() { s.lease, s.stream, s.pause = "", nil, nil }
+func (s *state) gone() { s.lease, s.stream, s.pause, s.held = "", nil, nil, nil }
 
 func (s *state) accept(entry *pb.CheckpointEntry) {
 	s.beyond, s.beyondBytes = int(entry.CompletedBeyond), int64(entry.CompletedBeyondBytes)
@@ -280,6 +331,10 @@ func (s *state) accept(entry *pb.CheckpointEntry) {
 		s.checkpoint = *entry.Offset
 		s.checkpoints = append(s.checkpoints, s.checkpoint)
 		s.attempt = 0
+		if entry.State != nil {
+			s.kept = append([]byte(nil), entry.State...) // nil if it is empty: none
+		}
+		s.release(s.checkpoint, func(int, int64) {})
 	}
 }
 

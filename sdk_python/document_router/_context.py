@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Hashable, Iterable, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from sdk_python._batch import Produced, refused, refused_many
 from sdk_python._checkpoints import checked_skipped
@@ -24,6 +24,13 @@ from sdk_python._record import Columns, Headers, Record
 from ._keys import ids_of
 
 _ENDED: Final = "the document's lambda has ended"
+_NO_STATE: Final = (
+    "a document has no state of its own: Kafka keeps one for the partition's offset, and documents are at different "
+    "offsets. Keep the document's state in a database or in a compacted topic"
+)
+_NOT_COMMITTED: Final = (
+    "committed(offset) is not for documents: the partition's offset is committed when all of its documents are done"
+)
 
 
 class CorruptDocument(Exception):  # noqa: N818  named for what it says about the document
@@ -47,6 +54,9 @@ class IDocumentContext(IContext, Protocol):
     - `completed_beyond` does nothing, since the router counts itself.
     - `skipped` counts for the partition; its names are left out.
     - `checkpoint` with an offset above the document's last message is ignored with a warning.
+    - There is no `state` and no `committed`, since what is committed is the partition's and not the document's. Both
+      raise ``RuntimeError``, and so does `checkpoint` with a state.
+    - `progress` is the partition's: work that goes on in one document keeps the partition from its ``deadline``.
     """
 
     @property
@@ -144,6 +154,26 @@ class DocumentContext:
         """The lease of the partition."""
         return self._owner.partition.lease
 
+    @property
+    def lane(self) -> int:
+        """Which lane of the partition the document is in."""
+        return self._owner.partition.lane
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes the partition has."""
+        return self._owner.partition.lanes
+
+    @property
+    def guarantee(self) -> Literal["at-least-once", "exactly-once"]:
+        """That of the partition."""
+        return self._owner.partition.guarantee
+
+    def progress(self, text: str = "") -> None:
+        """Say that work goes on, as `IDocumentContext` describes."""
+        if not self._ended:
+            self._owner.partition.progress(text)
+
     def resume(self) -> None:
         """End a pause of the partition, as `IContext.resume` describes."""
         if not self._ended:
@@ -161,8 +191,20 @@ class DocumentContext:
         """The document's id."""
         return ids_of(self._owner.key).document_id
 
-    def checkpoint(self, offset: int) -> None:
+    @property
+    def state(self) -> bytes:
+        """Raise ``RuntimeError``: a document has none."""
+        raise RuntimeError(_NO_STATE)
+
+    async def committed(self, offset: int) -> None:
+        """Raise ``RuntimeError``: what is committed is the partition's."""
+        del offset
+        raise RuntimeError(_NOT_COMMITTED)
+
+    def checkpoint(self, offset: int, state: bytes | None = None) -> None:
         """Note that the document's messages up to ``offset`` are processed, as `IContext.checkpoint` describes."""
+        if state is not None:
+            raise RuntimeError(_NO_STATE)
         if type(offset) is not int or offset < 0:
             check_offset(_int(offset))
         if not self._ended and (self._outcomes is None or self._outcomes.admits(offset)):
@@ -204,24 +246,28 @@ class DocumentContext:
         key: bytes | str | None = None,
         headers: Headers = (),
         partition: int | None = None,
+        source: int | None = None,
     ) -> Awaitable[Produced]:
         """Write a record, as `IContext.produce` describes. A failure that nobody awaits fails only this document."""
         outcomes = self._own_outcomes()
         if self._ended:
             return refused(asyncio.get_running_loop(), outcomes, ProduceError(_ENDED, topic, "stale_lease"))
         if self._producing is None:  # the context of a test
-            return self._owner.partition.produce(topic, value, key, headers, partition)
+            return self._owner.partition.produce(topic, value, key, headers, partition, source)
         put = self._owner.partition.produce
-        return self._producing.counted_by(outcomes, partial(put, topic, value, key, headers, partition))
+        return self._producing.counted_by(outcomes, partial(put, topic, value, key, headers, partition, source))
 
-    def produce_many(self, topic: str, records: Iterable[Record] | Columns) -> Awaitable[list[Produced]]:
+    def produce_many(
+        self, topic: str, records: Iterable[Record] | Columns, source: int | None = None
+    ) -> Awaitable[list[Produced]]:
         """Write several records, as `IContext.produce_many` describes."""
         outcomes = self._own_outcomes()
         if self._ended:
             return refused_many(asyncio.get_running_loop(), outcomes, ProduceError(_ENDED, topic, "stale_lease"))
         if self._producing is None:  # the context of a test
-            return self._owner.partition.produce_many(topic, records)
-        return self._producing.counted_by(outcomes, partial(self._owner.partition.produce_many, topic, records))
+            return self._owner.partition.produce_many(topic, records, source)
+        put_many = partial(self._owner.partition.produce_many, topic, records, source)
+        return self._producing.counted_by(outcomes, put_many)
 
     def update_activity_time(self, seconds_from_now: float | None = None) -> None:
         """Let the document become idle in so many seconds, as `IDocumentContext.update_activity_time` describes."""

@@ -73,6 +73,13 @@ class DocumentRouter:
         self._options = options
         self._clock = clock
 
+    not_exactly_once: Final = (
+        "the document router cannot: its documents are at different offsets, and after a restart those that are "
+        "ahead would handle messages again whose records are written already. Set `guarantee: at-least-once`, or "
+        "take a lambda of the whole partition, with `lanes`"
+    )
+    """Why this plugin refuses a lambda with that guarantee."""
+
     @property
     def version(self) -> str:
         """The version of the document lambda; empty while only the settings name it."""

@@ -13,6 +13,7 @@ from sdk_python._checkpoints import MAX_NAMES
 from sdk_python._errors import message_of
 from sdk_python._interfaces import CloseReason, IContext, IPartitionLambdaFactory
 from sdk_python._message import Message
+from sdk_python._place import Place
 
 from ._document import Document
 from ._keys import DocumentMessage, KeyFunction, ids_of, name_of
@@ -47,7 +48,7 @@ class Router:
         self.held = False
         self.failed = False
         self.working = 0
-        self._where = f"{context.topic}/{context.partition}"
+        self._where = str(Place(context.topic, context.partition, context.lane, context.lanes))
         self._settings = settings
         self._key = key
         self._options = options

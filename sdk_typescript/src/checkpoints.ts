@@ -23,6 +23,7 @@ const MAX_RETRY_MS = 1000;
 export class CheckpointSender implements Sink {
   /** What the present sidecar takes. */
   limits = limitsOf(undefined);
+  readonly commitSpacingMs = 100;
   readonly #leases = new Set<LeaseProgress>();
   readonly #moved = new Set<LeaseProgress>();
   readonly #tick: NodeJS.Timeout;

@@ -11,12 +11,14 @@
 import type * as Api from "@opentelemetry/api";
 import { CheckpointSender } from "./checkpoints.js";
 import { Connection, type Link } from "./connection.js";
+import { placeOf } from "./context.js";
 import { whyNot, type Endpoint } from "./endpoint.js";
 import { FrameError, LinkError, messageOf, RefusedError, SettingsError } from "./errors.js";
 import type { ILogger, IPartitionLambdaFactory, IPlugin, ISettings } from "./interfaces.js";
 import { Life } from "./life.js";
 import { limitsOf } from "./limits.js";
 import { prefixed } from "./log.js";
+import { Guarantee } from "./protocol/lambda_pb.js";
 import type * as pb from "./protocol/lambda_pb.js";
 import { layered } from "./settings.js";
 import { offerOf, SpareStream, StoppedError } from "./spare.js";
@@ -49,7 +51,7 @@ export class Client {
   readonly #stopping = new AbortController();
   readonly #stopped = aborted(this.#stopping.signal);
   readonly #lives = new Map<Life, Promise<void>>();
-  readonly #latest = new Map<string, Promise<void>>(); // by partition
+  readonly #latest = new Map<string, Promise<void>>(); // by partition, or lane of it
   readonly #turns = new Turns();
   readonly #left: string[] = [];
   #loading: Promise<void> | undefined;
@@ -210,14 +212,17 @@ export class Client {
   }
 
   #begin(link: Link, welcome: pb.Welcome, assigned: pb.Assigned): void {
-    const { lease, topic, partition, startOffset, attempt } = assigned;
+    const { lease, topic, partition, lane, startOffset, attempt } = assigned;
+    const lanes = Math.max(1, assigned.lanes);
+    const state = Buffer.from(assigned.state);
     if (this.#factory === undefined || this.#settings === undefined) throw new FrameError("assigned before Available");
     const start = startOffset === undefined ? undefined : Number(startOffset);
     let factory = this.#factory;
     if (start !== undefined && !Number.isSafeInteger(start)) {
       factory = refusing(`Assigned.start_offset is ${String(startOffset)}`);
     }
-    const life = new Life({ lease, topic, partition, attempt, startOffset: start }, link, {
+    const named = { lease, topic, partition, lane, lanes, attempt, startOffset: start, state };
+    const life = new Life(named, link, {
       lambdaName: this.name,
       factory,
       settings: this.#settings,
@@ -226,12 +231,15 @@ export class Client {
       turns: this.#turns,
       window: welcome.windowMessages || 1000,
       limits: this.#sender.limits,
+      maxStateBytes: welcome.maxStateBytes,
+      exactlyOnce: welcome.guarantee === Guarantee.EXACTLY_ONCE,
+      tellsCommitted: welcome.capabilities.includes("committed"),
       drainMs: this.options.drainMs * PARTITION_SHARE,
       log: this.options.log,
       api: this.#api,
     });
     this.#sender.add(life.progress);
-    const key = `${topic}/${String(partition)}`;
+    const key = placeOf(named);
     const running = life
       .run(this.#latest.get(key))
       .catch((error: unknown) => {

@@ -27,7 +27,8 @@ export function isDead(ending: Ending): boolean {
 /** The reason that `close` gets. @internal */
 export function closeType(ending: Ending): LambdaCloseType {
   if (ending.kind === "stopped") return LambdaCloseType.Stop;
-  if (ending.kind !== "revoked") return LambdaCloseType.Error;
+  // After an aborted transaction the lambda's own state has seen what is not there.
+  if (ending.kind !== "revoked" || ending.revoked.reason === pb.RevokeReason.ABORTED) return LambdaCloseType.Error;
   return STOPPING.has(ending.revoked.reason) ? LambdaCloseType.Stop : LambdaCloseType.Rebalance;
 }
 

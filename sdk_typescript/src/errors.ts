@@ -21,7 +21,7 @@ export class RefusedError extends Error {
 }
 
 /** Why a record was not written: see {@link ProduceError.kind}. */
-export type ProduceFailure = "failed" | "too_large" | "not_allowed" | "stale_lease";
+export type ProduceFailure = "failed" | "too_large" | "not_allowed" | "stale_lease" | "too_much_held";
 
 /** A record was not written, or is not known to be. */
 export class ProduceError extends Error {
@@ -32,12 +32,25 @@ export class ProduceError extends Error {
     readonly topic: string,
     /**
      * `too_large`: its size is refused, and will be again. `not_allowed`: the lambda's `produce` does not list the
-     * topic. `stale_lease`: the lambda does not have the partition any more. `failed`: anything else; the record may
-     * have been written all the same.
+     * topic. `stale_lease`: the lambda does not have the partition any more. `too_much_held`: with exactly-once, more
+     * waits for a checkpoint than the sidecar holds. `failed`: anything else; the record may have been written all the
+     * same.
      */
     readonly kind: ProduceFailure,
   ) {
     super(`not written to ${topic} (${kind}): ${reason}`);
+  }
+}
+
+/** An offset is not known to be committed, and this lambda will not hear of it: see {@link IContext.committed}. */
+export class NotCommittedError extends Error {
+  override name = "NotCommittedError";
+  constructor(
+    readonly offset: number,
+    /** Why, in words. */
+    readonly reason: string,
+  ) {
+    super(`offset ${String(offset)} is not known to be committed: ${reason}`);
   }
 }
 

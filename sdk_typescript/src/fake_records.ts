@@ -28,6 +28,7 @@ export function sentOf(request: ProduceRequest): Sent[] {
   return request.values.map((value, index) => {
     const key = request.keys[index];
     const partition = request.partitions[index] ?? -1;
+    const source = Number(request.sources[index] ?? -1);
     const headers = Array.from({ length: request.headerCounts[index] ?? 0 }, () => {
       const at = header++;
       const content = request.nullHeaderValues.includes(at) ? null : bytes(request.headerValues[at] ?? "");
@@ -39,6 +40,7 @@ export function sentOf(request: ProduceRequest): Sent[] {
       key: key === undefined || request.nullKeys.includes(index) ? null : bytes(key),
       headers,
       partition: partition < 0 ? undefined : partition,
+      source: source < 0 ? undefined : source,
     };
   });
 }

@@ -17,6 +17,11 @@ export interface Host {
   readonly turns: Turns;
   readonly window: number;
   readonly limits: Limits;
+  /** How long a state may be, in bytes; 0: the sidecar keeps none. */
+  readonly maxStateBytes: number;
+  readonly exactlyOnce: boolean;
+  /** Whether the sidecar tells what is committed. */
+  readonly tellsCommitted: boolean;
   readonly drainMs: number;
   readonly log: ILogger;
   /** OpenTelemetry's API; undefined: it is not installed. */

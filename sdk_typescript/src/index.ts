@@ -5,7 +5,7 @@
  */
 
 export type { Address, TlsFiles } from "./endpoint.js";
-export { ProduceError, RefusedError, SettingsError, type ProduceFailure } from "./errors.js";
+export { NotCommittedError, ProduceError, RefusedError, SettingsError, type ProduceFailure } from "./errors.js";
 export * from "./interfaces.js";
 export { stderrLogger } from "./log.js";
 export { serve, type ServeOptions } from "./serve.js";

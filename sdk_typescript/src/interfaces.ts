@@ -74,12 +74,22 @@ export interface IContextErrorData {
   errorLabel?: string;
 }
 
-/** Where a record was written. */
+/**
+ * Where a record was written. With exactly-once it is held until a checkpoint, and where it will be is not known yet:
+ * partition and offset are -1.
+ */
 export interface Produced {
   topic: string;
   partition: number;
   offset: number;
 }
+
+/**
+ * What the lambda's `guarantee` in the sidecar's config promises. `at-least-once`: what a lambda produces is written as it
+ * comes, and again after a failure. `exactly-once`: it becomes visible together with the checkpoint that covers it, or
+ * never.
+ */
+export type Guarantee = "at-least-once" | "exactly-once";
 
 /** What {@link IContext.produce} takes beside topic and value. */
 export interface ProduceOptions {
@@ -87,6 +97,12 @@ export interface ProduceOptions {
   headers?: Iterable<readonly [name: string, value: Uint8Array | string | null]>;
   /** Default: by the key, as the Java client does; without a key any. */
   partition?: number;
+  /**
+   * The offset of the message from which the record was made. With exactly-once the record waits for a checkpoint at it
+   * or above it; without it the record goes with the first checkpoint that is called after it. Name it where handlers
+   * overlap. It has no meaning with at-least-once.
+   */
+  source?: number;
   /** Gives up the wait for the outcome, not the record: if the record fails later, the lambda fails. */
   signal?: AbortSignal;
 }
@@ -99,12 +115,21 @@ export interface IContext {
   /** Not in kafka-service, as all properties but `log`. */
   readonly topic: string;
   readonly partition: number;
+  /**
+   * Which lane of the partition this is, from 0, and how many it has: 1 without `lanes` in the sidecar's config. A lane
+   * has the messages of some of the partition's keys, in order; other lambdas have the other lanes at the same time.
+   */
+  readonly lane: number;
+  readonly lanes: number;
   /** The id of this assignment of the partition to this lambda: random, and new for each assignment. */
   readonly lease: string;
   /** The first message has this offset or a higher one; undefined: not known yet. */
   readonly startOffset: number | undefined;
   /** 1 for the first lambda that starts at this offset, then 2, 3, ... while each fails without a checkpoint. */
   readonly attempt: number;
+  /** The state that was given with the checkpoint before `startOffset`, or the last one before that; empty: none. */
+  readonly state: Buffer;
+  readonly guarantee: Guarantee;
   /**
    * Aborted when a running handler has to end: when 70 % of the time to give the partition back is over, and at once
    * when the stream to the sidecar broke. In any case it is aborted when the lambda has ended.
@@ -116,9 +141,25 @@ export interface IContext {
   /**
    * Everything up to and including this message, or this offset, is done. Call it as often as you like: only the latest
    * is sent. Ignored: a lower offset than before, one at or above a message that failed, any after `error`.
-   * `restartFlag` is kafka-service's and has no meaning here: a checkpoint that does not arrive is sent again.
+   *
+   * `state` is a few bytes that belong to this checkpoint: they are committed with it, and the next lambda that starts
+   * from it finds them in {@link IContext.state}. Without it the state before holds; an empty one means that there is none
+   * from here on. Throws `RangeError` when it is longer than the sidecar keeps: about 2 KiB, divided by the number of
+   * lanes. kafka-service has a `restartFlag` in its place, which has no meaning here: a checkpoint that does not arrive is
+   * sent again.
    */
-  checkpoint(queuedMessage: Pick<IQueuedMessage, "offset"> | number, restartFlag?: boolean): void;
+  checkpoint(queuedMessage: Pick<IQueuedMessage, "offset"> | number, state?: Uint8Array | string | boolean): void;
+  /**
+   * Resolves when everything up to this offset is committed in Kafka, such as before another system is told that it is
+   * done. That a checkpoint was called, or accepted, does not mean so. Rejected with {@link NotCommittedError} when the
+   * lambda ends before, or the sidecar is too old to tell. Not in kafka-service.
+   */
+  committed(offset: number): Promise<void>;
+  /**
+   * A sign of life of long work, for a lambda with a `deadline` in the sidecar's config: it counts from here again. The
+   * text, such as "43 %", is shown by `status`. Call it as often as you like: one a second is sent. Not in kafka-service.
+   */
+  progress(text?: string): void;
   /** The lambda cannot go on. Its handler is not called again; only the first error counts. */
   error(error: any, errorData: IContextErrorData): void;
   /** Operators see and count the error; nothing stops. Not in kafka-service. */
@@ -139,6 +180,9 @@ export interface IContext {
    * checkpoint is sent only when the outcome of all that was produced before it is known. A failure that nobody awaits
    * fails the lambda (restart): after a second in which it holds back a checkpoint, after ten seconds otherwise. No
    * checkpoint that was called after that `produce` passes it. A failure never is an unhandled rejection by itself.
+   *
+   * With exactly-once the promise is resolved when the sidecar holds the record. It becomes visible together with the
+   * first checkpoint that is called after this `produce`, or never; `source` names another one.
    *
    * Bytes are not copied: leave them as they are until the outcome is there.
    */

@@ -20,13 +20,14 @@
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { Link } from "./connection.js";
-import { PartitionContext, type Lease } from "./context.js";
+import { Committed } from "./committed.js";
+import { PartitionContext, placeOf, type Lease } from "./context.js";
 import { Dispatcher, HandlerFailedError } from "./dispatcher.js";
 import { closedReason, closeType, isDead, type Ending } from "./ending.js";
-import { messageOf, ProduceError } from "./errors.js";
+import { messageOf, NotCommittedError, ProduceError } from "./errors.js";
 import type { Host } from "./host.js";
 import type { ILogger, IPartitionLambda } from "./interfaces.js";
-import { nameOf } from "./limits.js";
+import { exact, nameOf } from "./limits.js";
 import { Outcomes } from "./outcomes.js";
 import { PauseGate } from "./pause_gate.js";
 import { Producing } from "./producing.js";
@@ -34,6 +35,7 @@ import { LeaseProgress } from "./progress.js";
 import { prefixed } from "./log.js";
 import * as pb from "./protocol/lambda_pb.js";
 import { Reporting, type Failure } from "./reporting.js";
+import { Signs } from "./signs.js";
 import { Deadline, Later, within } from "./timing.js";
 import { tracingOf } from "./tracing.js";
 
@@ -62,19 +64,22 @@ export class Life {
   readonly #linkOver = new AbortController();
   readonly #streamEnd = new Later<void>();
   readonly #reporting: Reporting;
+  readonly #committed: Committed;
+  readonly #signs = new Signs();
   readonly #due = new Later<void>(); // when Closed cannot wait, whatever still runs
   #ready = false;
   #request: pb.ErrorRequest | undefined; // of the failure that ends this life
   #final: { readonly entry: pb.CheckpointEntry | undefined } | undefined; // sealed by a failure during the end
 
   constructor(
-    lease: Lease,
+    private readonly lease: Lease,
     private readonly link: Link,
     private readonly host: Host,
   ) {
     const { topic, partition } = lease;
     // Only the beginning of the lease is shown: all of it allows to checkpoint.
-    this.log = prefixed(host.log, `${host.lambdaName} ${topic}/${String(partition)} [${lease.lease.slice(0, 8)}]`);
+    this.log = prefixed(host.log, `${host.lambdaName} ${placeOf(lease)} [${lease.lease.slice(0, 8)}]`);
+    this.#committed = new Committed(host.tellsCommitted);
     this.progress = new LeaseProgress(lease.lease, host.window, lease.startOffset ?? 0, host.sink);
     const tracing = tracingOf(host.api, host.lambdaName, topic, partition, this.#signal.signal);
     this.dispatcher = new Dispatcher(this.progress, host.turns, tracing);
@@ -83,22 +88,22 @@ export class Life {
       link.read(reading);
     };
     this.outcomes = new Outcomes(
-      (offset) => {
-        this.progress.passed(offset);
+      (offset, state) => {
+        this.progress.passed(offset, state);
       },
       (error) => {
         this.#notReceived(error);
       },
     );
-    const fill = (full: boolean): void => {
-      this.gate.fill(full);
-    };
-    this.producing = new Producing(lease.lease, host.calls.produce.bind(host.calls), fill, this.outcomes, host.limits);
+    this.producing = this.#newProducing();
     this.#reporting = new Reporting(lease.lease, host.calls, this.#linkOver.signal, this.log);
     const parts = {
       progress: this.progress,
       gate: this.gate,
       producing: this.producing,
+      committed: this.#committed,
+      signs: this.#signs,
+      maxStateBytes: host.maxStateBytes,
       onFailure: (failure: Failure) => {
         this.#fail(failure);
       },
@@ -107,15 +112,34 @@ export class Life {
       },
       tracing,
     };
-    this.context = new PartitionContext(lease, parts, this.#signal.signal, this.log);
-    link.onFrame = (frame) => {
+    const guarantee = host.exactlyOnce ? "exactly-once" : "at-least-once";
+    this.context = new PartitionContext(lease, parts, guarantee, this.#signal.signal, this.log);
+    this.#listen();
+  }
+
+  #listen(): void {
+    this.link.onFrame = (frame) => {
       this.#take(frame);
     };
-    link.onEnd = (error) => {
+    this.link.onEnd = (error) => {
       this.#linkOver.abort();
+      this.#committed.end("the stream to the sidecar is over");
       this.#end({ kind: "lost", why: error === undefined ? "the sidecar ended it" : messageOf(error) });
       this.#streamEnd.resolve();
     };
+  }
+
+  #newProducing(): Producing {
+    const { calls, exactlyOnce, limits } = this.host;
+    const produce = calls.produce.bind(calls);
+    const fill = (full: boolean): void => {
+      this.gate.fill(full);
+    };
+    const onUnknown = (error: ProduceError): void => {
+      this.#failToProduce(error);
+    };
+    const commits = exactlyOnce ? { progress: this.progress, onUnknown } : undefined;
+    return new Producing(this.lease.lease, produce, fill, this.outcomes, limits, commits);
   }
 
   /** Ends in order: the running handler may finish, then come `close` and Closed. */
@@ -125,13 +149,12 @@ export class Life {
 
   /** What has not ended yet, in words. */
   get unfinished(): string {
-    const { topic, partition } = this.context;
     const offset = this.dispatcher.workingOn;
     const what = offset === undefined ? "create or close" : `the handler at offset ${String(offset)}`;
-    return `${topic}/${String(partition)}: ${what}`;
+    return `${placeOf(this.lease)}: ${what}`;
   }
 
-  /** Lives. `after`: an earlier life of the partition in this process, which has to be over before. */
+  /** Lives. `after`: an earlier life of the partition, or of this lane of it, in this process, which has to be over before. */
   async run(after?: Promise<void>): Promise<void> {
     if (after !== undefined && !(await within(after, 0))) {
       this.log.info("waits for the partition's earlier lambda here to close");
@@ -166,11 +189,16 @@ export class Life {
     if (this.ending !== undefined) return;
     this.ending = ending;
     this.gate.end();
-    if (isDead(ending)) {
-      this.progress.seal();
-      this.producing.end(ending.kind === "lost" ? "the stream to the sidecar broke" : "the lease is over");
-    }
+    if (isDead(ending)) this.#void(ending.kind === "lost" ? "the stream to the sidecar broke" : "the lease is over");
     this.#ended.resolve(ending);
+  }
+
+  /** Nothing counts any more that the lambda does. */
+  #void(why: string): void {
+    this.progress.seal();
+    this.producing.end(why);
+    this.#committed.end(why);
+    this.#signs.end();
   }
 
   #deadline(ending: Ending): Deadline {
@@ -184,8 +212,12 @@ export class Life {
       error instanceof ProduceError
         ? new ProduceError(`${error.reason}; nobody awaited its outcome`, error.topic, error.kind)
         : error;
+    this.#failToProduce(told);
+  }
+
+  #failToProduce(error: Error): void {
     const action = pb.ErrorAction.RESTART;
-    this.#fail({ kind: "failed", error: told, action, offset: undefined, code: "produce_failed" });
+    this.#fail({ kind: "failed", error, action, offset: undefined, code: "produce_failed" });
   }
 
   #fail(failure: Failure): void {
@@ -197,13 +229,22 @@ export class Life {
       // The partition is being taken back or stopped. Its next owner meets the same failure, and can tell it with its
       // lease. Nothing at or above the message may count as done.
       this.#final ??= { entry: this.progress.seal(failure.offset) };
+      this.#afterFailure();
       return;
     }
     const request = this.#reporting.request(failure);
     const entry = this.progress.seal(failure.offset);
+    this.#afterFailure();
     if (entry !== undefined) request.lastCheckpoint = entry;
     this.#request = request;
     this.#end(failure);
+  }
+
+  /** With exactly-once, what waits to be sent would become visible with the last checkpoint: it does not belong to it. */
+  #afterFailure(): void {
+    if (this.host.exactlyOnce) this.producing.end("the lambda has failed");
+    this.#committed.end("the lambda has failed");
+    this.#signs.end();
   }
 
   #report(failure: Failure): void {
@@ -216,6 +257,8 @@ export class Life {
       this.gate.take(frame.value);
     } else if (frame.case === "resumed") {
       this.gate.resumed(frame.value);
+    } else if (frame.case === "committed") {
+      this.#committed.take(exact(frame.value.offset, "Committed.offset"));
     } else if (frame.case === "revoked") {
       const { reason, deadlineMs } = frame.value;
       this.log.info(`revoked: ${nameOf(pb.RevokeReason, reason)}, ${String(deadlineMs)} ms`);
@@ -227,10 +270,7 @@ export class Life {
 
   /** The partition is revoked while the process stops: the sidecar's deadline may be the earlier one. */
   #closeWithin(deadlineMs: number): void {
-    if (deadlineMs === 0) {
-      this.progress.seal();
-      this.producing.end("the lease is over");
-    }
+    if (deadlineMs === 0) this.#void("the lease is over");
     setTimeout(() => {
       this.#signal.abort();
     }, deadlineMs * TELL_SHARE);
@@ -264,16 +304,19 @@ export class Life {
     this.gate.open((frame) => {
       this.link.write(frame);
     });
+    this.#signs.open((text) => {
+      this.#write({ frame: { case: "progress", value: { text } } });
+    });
     const start = this.context.startOffset === undefined ? "not known" : String(this.context.startOffset);
     this.log.info(`ready (start offset ${start}, attempt ${String(this.context.attempt)})`);
     this.begun.resolve();
     try {
       await this.dispatcher.run((message) => lambda.handler(message));
     } catch (error) {
-      const isToldToEnd = error instanceof HandlerFailedError && error.cause === this.#signal.signal.reason;
-      if (isToldToEnd) return;
       const offset = error instanceof HandlerFailedError ? error.offset : undefined;
       const cause = error instanceof HandlerFailedError ? error.cause : error;
+      const isOver = this.#committed.isOver && cause instanceof NotCommittedError;
+      if (isOver || (offset !== undefined && cause === this.#signal.signal.reason)) return; // it was told to end
       const action = pb.ErrorAction.CRITICAL;
       this.#fail({ kind: "failed", error: cause, action, offset, code: "handler_failed" });
     }
@@ -311,6 +354,8 @@ export class Life {
 
   async #sayClosed(ending: Ending, mayClose: boolean, deadline: Deadline): Promise<void> {
     const held = this.producing.end("the partition's lambda has ended");
+    this.#committed.end("the partition's lambda has ended");
+    this.#signs.end();
     const last = held[held.length - 1];
     if (last !== undefined && ending.kind !== "failed" && mayClose) {
       this.log.error(`no checkpoint at offset ${String(last)}: what was produced before it is not known to be written`);

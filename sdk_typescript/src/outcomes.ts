@@ -116,13 +116,21 @@ interface Failed {
   readonly at: number;
 }
 
+/** A checkpoint that waits for outcomes. @internal */
+export interface Held {
+  /** So many records were produced before it. */
+  readonly needed: number;
+  readonly offset: number;
+  readonly state: Buffer | undefined;
+}
+
 /** The outcomes of one lambda, and the checkpoints that wait for them. @internal */
 export class Outcomes {
   /** How many records were produced. */
   put = 0;
   #underWay = 0;
   #known = 0; // so many outcomes, from the first record on, are known; all when none is under way
-  #held: { readonly needed: number; readonly offset: number }[] = []; // both ascend
+  #held: Held[] = []; // both of its numbers ascend
   #failed: Failed[] = [];
   #blockedAt: number | undefined; // since when a failure holds a checkpoint back
   #timer: NodeJS.Timeout | undefined;
@@ -130,21 +138,21 @@ export class Outcomes {
   #released: Later<void> | undefined;
 
   constructor(
-    private readonly onPass: (offset: number) => void,
+    private readonly onPass: (offset: number, state: Buffer | undefined) => void,
     private readonly onFailure: (error: Error) => void,
   ) {}
 
   /** Takes a checkpoint, and passes it on now or when it may be sent. */
-  admit(offset: number): void {
+  admit(offset: number, state?: Buffer): void {
     if (this.#over) return;
     const last = this.#held[this.#held.length - 1];
     if (last === undefined && this.#failed.length === 0 && this.#known === this.put) {
-      this.onPass(offset);
+      this.onPass(offset, state);
       return;
     }
     if (last !== undefined && offset <= last.offset) return; // a higher one waits already, for fewer records
-    if (last?.needed === this.put) this.#held.pop();
-    this.#held.push({ needed: this.put, offset });
+    if (last?.needed === this.put && last.state === undefined) this.#held.pop();
+    this.#held.push({ needed: this.put, offset, state });
     this.#release();
   }
 
@@ -189,22 +197,36 @@ export class Outcomes {
     return held;
   }
 
-  /** Waits until no checkpoint is held back. */
-  async released(): Promise<void> {
-    while (this.#held.length > 0) await (this.#released ??= new Later<void>()).promise;
+  /** Waits until no checkpoint is held back that was called before the record with this number; by default: any. */
+  async released(before = Infinity): Promise<void> {
+    while (this.#held[0] !== undefined && this.#held[0].needed < before) {
+      await (this.#released ??= new Later<void>()).promise;
+    }
+  }
+
+  /** The last checkpoint that waits for no record after the one with this number. */
+  lastHeld(number: number): Held | undefined {
+    return this.#held.findLast(({ needed }) => needed <= number);
+  }
+
+  /** Whether a failure that nobody received holds this checkpoint back. */
+  isBlocked(held: Held): boolean {
+    return this.#failed.some(({ outcome }) => !outcome.received && outcome.number <= held.needed);
   }
 
   #release(): void {
     if (this.#over) return;
     this.#failed = this.#failed.filter(({ outcome }) => !outcome.received);
     const firstFailed = Math.min(...this.#failed.map(({ outcome }) => outcome.number));
-    let told: number | undefined;
-    while (this.#held[0] !== undefined && this.#held[0].needed <= this.#known && this.#held[0].needed < firstFailed) {
-      told = this.#held.shift()?.offset;
+    const passed: Held[] = [];
+    for (let held = this.#held[0]; held !== undefined; held = this.#held[0]) {
+      if (held.needed > this.#known || held.needed >= firstFailed) break;
+      passed.push(held);
+      this.#held.shift();
     }
     this.#arm();
-    if (told !== undefined) this.onPass(told);
-    if (this.#held.length === 0) this.#wake();
+    for (const { offset, state } of passed) this.onPass(offset, state);
+    if (passed.length > 0) this.#wake();
   }
 
   /** Sets the timer that fails the lambda, by the oldest failure that nobody received. */

@@ -3,12 +3,18 @@
  *
  * One call of a lease is under way at a time, so the records arrive in the order in which they were produced. Records
  * that come meanwhile go with the next call: a slow broker makes calls larger, not more.
+ *
+ * With exactly-once the sidecar holds the records until a checkpoint. The last checkpoint that was called after records
+ * that wait goes with them, in one request; the records that were produced after it go with the next. A checkpoint that
+ * has no records to go with is sent in a call of its own, and records wait until that is answered: they would become
+ * visible with it. `LeaseProgress` decides which of the two is first.
  */
 
 import { LinkError, messageOf, ProduceError, TooLargeError, type ProduceFailure } from "./errors.js";
 import type { ProduceOptions } from "./interfaces.js";
 import { exact, nameOf, type Limits } from "./limits.js";
-import { Outcome, type Outcomes } from "./outcomes.js";
+import { Outcome, type Held, type Outcomes } from "./outcomes.js";
+import type { LeaseProgress } from "./progress.js";
 import { ProduceOutcome, type ProduceRequest, type ProduceResponse } from "./protocol/lambda_pb.js";
 import { checkedRecord, requestOf, type Waiting } from "./records.js";
 import { Later, sleep } from "./timing.js";
@@ -24,12 +30,19 @@ const KINDS: Partial<Record<ProduceOutcome, ProduceFailure>> = {
   [ProduceOutcome.STALE_LEASE]: "stale_lease",
   [ProduceOutcome.TOPIC_NOT_ALLOWED]: "not_allowed",
   [ProduceOutcome.TOO_LARGE]: "too_large",
+  [ProduceOutcome.TOO_MUCH_HELD]: "too_much_held",
 };
+
+/** Records that travel together, and the checkpoint that becomes visible with them. */
+interface Unit {
+  readonly batch: readonly Waiting[];
+  readonly held: Held | undefined;
+}
 
 /** The records of one lease on their way to the sidecar. @internal */
 export class Producing {
   #queue: Waiting[] = [];
-  #underWay: Waiting[] = [];
+  #underWay: readonly Waiting[] = [];
   #bytes = 0;
   #records = 0;
   #isFull = false;
@@ -44,6 +57,8 @@ export class Producing {
     private readonly onFull: (isFull: boolean) => void,
     readonly outcomes: Outcomes,
     private readonly limits: Limits,
+    /** With exactly-once: the checkpoints that go with records; and what to do when nobody knows of such a request. */
+    private readonly commits?: { readonly progress: LeaseProgress; readonly onUnknown: (error: ProduceError) => void },
   ) {}
 
   /** Produces a record. Throws `TypeError` or `RangeError` when it is none. */
@@ -96,9 +111,13 @@ export class Producing {
     this.#isSending = true;
     await Promise.resolve(); // what the handler produces in a row travels together
     while (this.#queue.length > 0) {
-      const batch = (this.#underWay = this.#taken());
-      await this.#send(batch);
-      if (this.#over !== "") return;
+      await this.#turn();
+      if (this.#isOver()) return;
+      const { batch, held } = this.#taken();
+      this.#underWay = batch;
+      await this.#send(batch, held);
+      this.commits?.progress.release();
+      if (this.#isOver()) return;
       this.#underWay = [];
       const size = batch.reduce((sum, record) => sum + record.size, 0);
       this.#weigh(-size, -batch.length);
@@ -108,7 +127,31 @@ export class Producing {
     this.#wake();
   }
 
-  #taken(): Waiting[] {
+  /** Waits until no checkpoint has to go before the first record that waits. */
+  async #turn(): Promise<void> {
+    if (this.commits === undefined) return;
+    const { progress } = this.commits;
+    await this.outcomes.released(this.#queue[0]?.outcome.number);
+    while (!this.#isOver() && !progress.overtake()) await progress.moved();
+  }
+
+  /** Whether it has ended. It may have while something was awaited. */
+  #isOver(): boolean {
+    return this.#over !== "";
+  }
+
+  /** Takes the records of the next request off the queue. */
+  #taken(): Unit {
+    const count = this.#fitting();
+    const last = this.#queue[count - 1]?.outcome.number ?? 0;
+    const held = this.commits === undefined ? undefined : this.outcomes.lastHeld(last);
+    if (held === undefined) return { batch: this.#queue.splice(0, count), held };
+    const batch = this.#queue.splice(0, this.#queue.findLastIndex(({ outcome }) => outcome.number <= held.needed) + 1);
+    return { batch, held: this.outcomes.isBlocked(held) ? undefined : held };
+  }
+
+  /** How many of the records that wait fit into one request. */
+  #fitting(): number {
     const { produceRecords, produceTopics, requestBytes } = this.limits;
     const maxBytes = (requestBytes * 900) / 1024; // room for what the sizes of records do not count
     const topics = new Set<string>();
@@ -120,13 +163,17 @@ export class Producing {
       if (count > 0 && (count >= produceRecords || size > maxBytes || topics.size > produceTopics)) break;
       count += 1;
     }
-    return this.#queue.splice(0, count);
+    return count;
   }
 
   /** Sends a batch; returns when the outcome of each of its records is there. */
-  async #send(batch: readonly Waiting[]): Promise<void> {
+  async #send(batch: readonly Waiting[], held?: Held): Promise<void> {
+    const request = requestOf(this.lease, batch, this.commits !== undefined);
+    const commit = held === undefined ? undefined : this.commits?.progress.commitOf(held);
+    if (commit !== undefined) request.commit = commit;
     try {
-      const response = await this.#answer(requestOf(this.lease, batch));
+      const response = await this.#answer(request);
+      if (held !== undefined && commit !== undefined) this.commits?.progress.committed(held, commit, response.commit);
       const topics = new Set(batch.map(({ topic }) => topic));
       if (topics.size > 1 && response.outcomes.every((one) => one === ProduceOutcome.TOPIC_NOT_ALLOWED)) {
         // Nothing was written because of one topic. The records of the others shall not fail with it.
@@ -135,8 +182,15 @@ export class Producing {
       }
       this.#settle(batch, response);
     } catch (error) {
-      if (error instanceof TooLargeError) await this.#sendHalves(batch, error.message);
-      else this.#failAll(batch, messageOf(error));
+      if (error instanceof TooLargeError) {
+        await this.#sendHalves(batch, error.message); // and its checkpoint after them
+        return;
+      }
+      const why = messageOf(error);
+      this.#failAll(batch, why);
+      if (commit === undefined || this.#isOver()) return;
+      const text = `whether the transaction with checkpoint ${String(commit.offset)} is committed is not known: ${why}`;
+      this.commits?.onUnknown(new ProduceError(text, batch[0]?.topic ?? "", "failed"));
     }
   }
 
@@ -148,7 +202,8 @@ export class Producing {
     const exactly = offsets.map((offset) => exact(offset, "ProduceResponse.offsets"));
     batch.forEach((waiting, index) => {
       const outcome = outcomes[index] ?? ProduceOutcome.UNSPECIFIED;
-      if (outcome === ProduceOutcome.WRITTEN) {
+      const isHeld = outcome === ProduceOutcome.HELD && this.commits !== undefined;
+      if (outcome === ProduceOutcome.WRITTEN || isHeld) {
         waiting.outcome.resolve({
           topic: waiting.topic,
           partition: partitions[index] ?? -1,

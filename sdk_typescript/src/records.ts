@@ -4,6 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { clip } from "./errors.js";
 import { nameBytes } from "./header_names.js";
 import type { ProduceOptions } from "./interfaces.js";
+import { checkedCount } from "./limits.js";
 import type { Outcome } from "./outcomes.js";
 import { ProduceRequestSchema, type ProduceRequest } from "./protocol/lambda_pb.js";
 
@@ -19,6 +20,8 @@ export interface Waiting {
   readonly headers: readonly (readonly [name: Uint8Array, value: Uint8Array | null])[];
   /** -1: by the key. */
   readonly partition: number;
+  /** The offset of the message from which it was made; -1: not named. */
+  readonly source: number;
   readonly size: number;
   readonly outcome: Outcome;
 }
@@ -40,12 +43,13 @@ export function checkedRecord(
   if (!Number.isInteger(partition) || partition < -1 || partition >= 2 ** 31 || options.partition === -1) {
     throw new RangeError(`produce(partition): from 0 to 2147483647, got ${String(options.partition)}`);
   }
+  const source = options.source === undefined ? -1 : checkedCount("produce(source)", options.source);
   const key = bytesOf("key", options.key ?? null);
   const data = bytesOf("value", value);
   const headers = headersOf(options.headers);
   let size = OVERHEAD_BYTES + (key?.length ?? 0) + (data?.length ?? 0);
   for (const [name, content] of headers) size += OVERHEAD_BYTES + name.length + (content?.length ?? 0);
-  return { topic, key, value: data, headers, partition, size, outcome };
+  return { topic, key, value: data, headers, partition, source, size, outcome };
 }
 
 function headersOf(headers: ProduceOptions["headers"]): Waiting["headers"] {
@@ -62,8 +66,11 @@ function bytesOf(what: string, value: unknown): Uint8Array | null {
   throw new TypeError(`produce(${what}): bytes, a text or null, got ${typeof value}`);
 }
 
-/** Makes the columns of these records. Columns that are all empty are left out. @internal */
-export function requestOf(lease: string, batch: readonly Waiting[]): ProduceRequest {
+/**
+ * Makes the columns of these records. Columns that are all empty are left out. `exactlyOnce`: with their sources, which
+ * only that guarantee has. @internal
+ */
+export function requestOf(lease: string, batch: readonly Waiting[], exactlyOnce = false): ProduceRequest {
   const topics = [...new Set(batch.map(({ topic }) => topic))];
   const request = create(ProduceRequestSchema, { lease, topics });
   request.values = filled(batch.map(({ value }) => value));
@@ -77,6 +84,8 @@ export function requestOf(lease: string, batch: readonly Waiting[]): ProduceRequ
     request.nullKeys = nulls(batch.map(({ key }) => key));
   }
   if (batch.some(({ partition }) => partition >= 0)) request.partitions = batch.map(({ partition }) => partition);
+  if (exactlyOnce && batch.some(({ source }) => source >= 0))
+    request.sources = batch.map(({ source }) => BigInt(source));
   const headers = batch.flatMap((record) => record.headers);
   if (headers.length > 0) {
     request.headerCounts = batch.map((record) => record.headers.length);

@@ -89,6 +89,7 @@ export function offerOf(name: string, lambdaVersion: string): pb.LambdaFrame {
     protocolVersion: 1,
     client: { name: "kafka-sidecar-sdk", version: VERSION, language: `node ${process.versions.node}` },
     maxMessageBytes: MAX_MESSAGE_BYTES,
+    capabilities: ["committed", "exactly-once"],
     pid: process.pid,
     lambdaVersion: clip(lambdaVersion, 256),
   };

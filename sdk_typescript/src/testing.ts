@@ -18,7 +18,7 @@ import type * as Api from "@opentelemetry/api";
 import { LinkError } from "./errors.js";
 import { FakeLink } from "./fake_link.js";
 import { batchOf, sentOf } from "./fake_records.js";
-import type { Header, ILogger, IPartitionLambdaFactory, IPlugin, MessageHandler } from "./interfaces.js";
+import type { Guarantee, Header, ILogger, IPartitionLambdaFactory, IPlugin, MessageHandler } from "./interfaces.js";
 import { Life } from "./life.js";
 import { limitsOf } from "./limits.js";
 import type { Sink } from "./progress.js";
@@ -56,6 +56,8 @@ export interface Sent {
   headers: readonly Header[];
   /** As the lambda asked for it; undefined: chosen by the key. */
   partition: number | undefined;
+  /** The offset that the lambda named as its source. It is told with exactly-once only. */
+  source: number | undefined;
 }
 
 /** What {@link FakeSidecar.start} takes beside the lambda. */
@@ -63,7 +65,15 @@ export interface FakeOptions {
   settings?: Record<string, unknown>;
   topic?: string;
   partition?: number;
+  lane?: number;
+  lanes?: number;
   startOffset?: number;
+  /** What the first lambda finds in its `context.state`. */
+  state?: Uint8Array | string;
+  maxStateBytes?: number;
+  guarantee?: Guarantee;
+  /** Whether each checkpoint is committed as soon as it counts. If not, `commit` does it. Default: true. */
+  autoCommit?: boolean;
   drainMs?: number;
   log?: ILogger;
 }
@@ -75,6 +85,20 @@ const ACTIONS = {
   [pb.ErrorAction.REPORT]: "report",
 } as const;
 const SILENT: ILogger = { info: () => undefined, warn: () => undefined, error: () => undefined };
+const DEFAULTS: Required<FakeOptions> = {
+  settings: {},
+  topic: "test",
+  partition: 0,
+  lane: 0,
+  lanes: 1,
+  startOffset: 0,
+  state: "",
+  maxStateBytes: 2048,
+  guarantee: "at-least-once",
+  autoCommit: true,
+  drainMs: 10_000,
+  log: SILENT,
+};
 
 /** One partition with a log of records that a test feeds, and a lambda for it. */
 export class FakeSidecar {
@@ -82,8 +106,14 @@ export class FakeSidecar {
   readonly checkpoints: number[] = [];
   /** Every error and report, in order. */
   readonly errors: LambdaError[] = [];
-  /** Every record that the lambda produced, in order. */
+  /** Every record that the lambda produced, in order; with exactly-once those that are visible. */
   readonly sent: Sent[] = [];
+  /** With exactly-once: the records that wait for a checkpoint. They are dropped with the lambda. */
+  held: readonly Sent[] = [];
+  /** The texts of `context.progress` that were sent: at most one a second. */
+  readonly progress: string[] = [];
+  /** The state of the last checkpoint that counted, which the next lambda gets. */
+  state: Buffer;
   /** The latest numbers of `context.completedBeyond`. */
   completedBeyond = { count: 0, bytes: 0 };
   /** The latest numbers of `context.skipped`, of the present lambda. */
@@ -104,8 +134,8 @@ export class FakeSidecar {
   #leases = 0;
 
   private constructor(options: FakeOptions) {
-    const defaults = { settings: {}, topic: "test", partition: 0, startOffset: 0, drainMs: 10_000, log: SILENT };
-    this.#options = { ...defaults, ...options };
+    this.#options = { ...DEFAULTS, ...options };
+    this.state = Buffer.from(this.#options.state as Uint8Array);
   }
 
   /** Makes the lambda of one partition. */
@@ -167,7 +197,8 @@ export class FakeSidecar {
   /** Makes a lambda, and feeds it the records after the last checkpoint. */
   async assign(): Promise<void> {
     if (this.#factory === undefined || this.running) throw new Error("the partition has a lambda: end it first");
-    const { topic, partition, startOffset, settings, drainMs, log } = this.#options;
+    const { startOffset, settings, guarantee, maxStateBytes, drainMs, log } = this.#options;
+    this.held = [];
     this.#attempt += 1;
     this.#leases += 1;
     this.#pause = undefined;
@@ -176,7 +207,8 @@ export class FakeSidecar {
       this.#take(frame);
     });
     const lease = `lease-${String(this.#leases)}`;
-    const assigned = { lease, topic, partition, startOffset: this.#position, attempt: this.#attempt };
+    const { state } = this;
+    const assigned = { ...this.#options, lease, startOffset: this.#position, attempt: this.#attempt, state };
     const life = new Life(assigned, this.#link, {
       lambdaName: "test",
       factory: this.#factory,
@@ -186,6 +218,9 @@ export class FakeSidecar {
       turns: new Turns(),
       window: 10_000,
       limits: limitsOf(undefined),
+      maxStateBytes,
+      exactlyOnce: guarantee === "exactly-once",
+      tellsCommitted: true,
       drainMs,
       log,
       api: this.#api,
@@ -224,6 +259,20 @@ export class FakeSidecar {
     await this.#running;
   }
 
+  /** Commits the last checkpoint, for code that waits in `context.committed`; resolves when that has been handled. */
+  async commit(): Promise<void> {
+    if (this.checkpoint === undefined) throw new Error("the lambda has made no checkpoint");
+    this.#sendCommitted(this.checkpoint);
+    await this.handled();
+  }
+
+  /** Takes the partition away since a transaction was aborted: nothing counts that came after the last checkpoint. */
+  async abort(): Promise<void> {
+    this.held = [];
+    this.#link.send({ case: "revoked", value: { reason: pb.RevokeReason.ABORTED, deadlineMs: 0 } });
+    await this.#running;
+  }
+
   /** Ends the lambda as SIGTERM does, and the factory with it. */
   async stop(): Promise<void> {
     this.#life?.stop();
@@ -251,6 +300,7 @@ export class FakeSidecar {
       if (offset !== undefined) this.#position = Math.max(least, Math.min(Number(offset), this.#position));
     }
     if (frame.case === "resume") this.#endPause();
+    if (frame.case === "progress") this.progress.push(frame.value.text);
   }
 
   #endPause(): void {
@@ -268,12 +318,22 @@ export class FakeSidecar {
     if (offset <= (this.checkpoint ?? -1)) return;
     this.checkpoints.push(offset);
     this.#attempt = 0;
+    if (entry.state !== undefined) this.state = Buffer.from(entry.state);
+    const waiting = this.held;
+    this.held = waiting.filter(({ source }) => (source ?? -1) > offset);
+    this.sent.push(...waiting.filter((one) => !this.held.includes(one)));
+    if (this.#options.autoCommit) this.#sendCommitted(offset);
+  }
+
+  #sendCommitted(offset: number): void {
+    this.#link.send({ case: "committed", value: { offset: BigInt(offset) } });
   }
 
   /** Takes each checkpoint at once, so that a test sees them all. */
   #sink(): Sink {
     const result = create(pb.CheckpointResultSchema, { outcome: pb.CheckpointOutcome.ACCEPTED });
     return {
+      commitSpacingMs: 0,
       changed: (progress) => {
         const entry = progress.take();
         if (entry === undefined) return;
@@ -295,17 +355,24 @@ export class FakeSidecar {
 
   #onProduce(request: pb.ProduceRequest): Promise<pb.ProduceResponse> {
     const response = create(pb.ProduceResponseSchema);
+    const isHeld = this.#options.guarantee === "exactly-once";
     for (const sent of sentOf(request)) {
       const at = `${sent.topic}/${String(sent.partition ?? 0)}`;
       const end = this.#ends.get(at) ?? 0;
-      const isWritten = this.produceError === undefined;
-      response.outcomes.push(isWritten ? pb.ProduceOutcome.WRITTEN : pb.ProduceOutcome.FAILED);
+      const isRefused = this.produceError !== undefined;
+      const isWritten = !isRefused && !isHeld;
+      response.outcomes.push(isRefused ? pb.ProduceOutcome.FAILED : pb.ProduceOutcome[isHeld ? "HELD" : "WRITTEN"]);
       response.partitions.push(isWritten ? (sent.partition ?? 0) : -1);
       response.offsets.push(isWritten ? BigInt(end) : -1n);
       response.errors.push(this.produceError ?? "");
-      if (!isWritten) continue;
-      this.#ends.set(at, end + 1);
-      this.sent.push(sent);
+      if (isRefused) continue;
+      if (isWritten) this.#ends.set(at, end + 1);
+      if (isWritten) this.sent.push(sent);
+      else this.held = [...this.held, sent];
+    }
+    if (request.commit !== undefined && this.produceError === undefined) {
+      this.#accept(request.commit);
+      response.commit = create(pb.CheckpointResultSchema, { outcome: pb.CheckpointOutcome.ACCEPTED });
     }
     return Promise.resolve(response);
   }

@@ -280,7 +280,14 @@ test("produce tells where the record is; header names and nulls survive", async 
     ["a", Buffer.alloc(0)],
   ] as const;
   await sidecar.feed({ value: null, key: "", headers }, "b");
-  assert.deepEqual(sidecar.sent[0], { topic: "out", value: null, key: Buffer.alloc(0), headers, partition: undefined });
+  assert.deepEqual(sidecar.sent[0], {
+    topic: "out",
+    value: null,
+    key: Buffer.alloc(0),
+    headers,
+    partition: undefined,
+    source: undefined,
+  });
   assert.deepEqual(sidecar.checkpoints, [0, 1]);
   await sidecar.stop();
 });

@@ -10,7 +10,7 @@ import { limitsOf } from "../src/limits.js";
 import * as pb from "../src/protocol/lambda_pb.js";
 import { settingsOf } from "../src/settings.js";
 import { Turns } from "../src/timing.js";
-import { silent, until } from "./helpers.js";
+import { noSink, silent, until } from "./helpers.js";
 
 const { ClosedReason, RevokeReason } = pb;
 
@@ -41,7 +41,8 @@ class Stage implements Link {
       },
       produce: () => new Promise<never>(() => undefined),
     };
-    const lease = { lease: "lease-1", topic: "words", partition: 3, startOffset: 0, attempt: 1 };
+    const place = { topic: "words", partition: 3, lane: 0, lanes: 1 };
+    const lease = { ...place, lease: "lease-1", startOffset: 0, attempt: 1, state: Buffer.alloc(0) };
     this.life = new Life(lease, this, {
       lambdaName: "words",
       factory: {
@@ -54,12 +55,15 @@ class Stage implements Link {
         }),
       },
       settings: settingsOf({}),
-      sink: { changed: () => undefined, hurry: () => undefined, forget: () => undefined },
+      sink: noSink,
       calls,
       turns: new Turns(),
       api: undefined,
       window: 100,
       limits: limitsOf(undefined),
+      maxStateBytes: 2048,
+      exactlyOnce: false,
+      tellsCommitted: true,
       drainMs: options.drainMs ?? 5000,
       log: silent,
     });

@@ -12,9 +12,7 @@ import {
   type CheckpointResponse,
   type CheckpointResult,
 } from "../src/protocol/lambda_pb.js";
-import { silent, until } from "./helpers.js";
-
-const noSink = { changed: () => undefined, hurry: () => undefined, forget: () => undefined };
+import { noSink, silent, until } from "./helpers.js";
 
 function progressed(delivered = 1000, window = 1000): LeaseProgress {
   const progress = new LeaseProgress("lease", window, 0, noSink);

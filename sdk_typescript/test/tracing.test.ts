@@ -19,6 +19,7 @@ import { BatchSchema } from "../src/protocol/lambda_pb.js";
 import { FakeSidecar } from "../src/testing.js";
 import { Turns } from "../src/timing.js";
 import { loadApi, MAX_LINKS, Tracing, tracingOf } from "../src/tracing.js";
+import { noSink } from "./helpers.js";
 
 const TRACE = "0af7651916cd43dd8448eb211c80319c";
 const PARENT = "b7ad6b7169203331";
@@ -78,8 +79,7 @@ function frameOf(count: number): Columns {
 async function traced(count: number): Promise<Dispatcher> {
   const tracing = tracingOf(await loadApi(), "words", "t", 3, new AbortController().signal);
   assert.ok(tracing instanceof Tracing);
-  const sink = { changed: () => undefined, hurry: () => undefined, forget: () => undefined };
-  const dispatcher = new Dispatcher(new LeaseProgress("lease", 1000, 0, sink), new Turns(), tracing);
+  const dispatcher = new Dispatcher(new LeaseProgress("lease", 1000, 0, noSink), new Turns(), tracing);
   dispatcher.put(frameOf(count));
   return dispatcher;
 }

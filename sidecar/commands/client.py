@@ -35,7 +35,11 @@ def status(address: str, token: str | None, tls: Tls | None = None) -> pb.Status
 def resume(address: str, token: str | None, target: Target, skip: bool, tls: Tls | None = None) -> pb.ResumeResponse:
     """Let a halted or paused partition go on; ``skip`` leaves out the record that failed."""
     request = pb.ResumeRequest(
-        lambda_name=target.lambda_name, topic=target.topic, partition=target.partition, skip=skip
+        lambda_name=target.lambda_name,
+        topic=target.topic,
+        partition=target.partition,
+        lane=target.lane,
+        skip=skip,
     )
     with _channel(address, tls) as channel:
         answer: pb.ResumeResponse = _admin(channel).Resume(request, timeout=TIMEOUT_S, metadata=_metadata(token))
@@ -45,7 +49,11 @@ def resume(address: str, token: str | None, target: Target, skip: bool, tls: Tls
 def pause(address: str, token: str | None, target: Target, reason: str, tls: Tls | None = None) -> pb.PauseResponse:
     """Pause a partition; returns when nothing of it is in work."""
     request = pb.PauseRequest(
-        lambda_name=target.lambda_name, topic=target.topic, partition=target.partition, reason=reason
+        lambda_name=target.lambda_name,
+        topic=target.topic,
+        partition=target.partition,
+        lane=target.lane,
+        reason=reason,
     )
     with _channel(address, tls) as channel:
         answer: pb.PauseResponse = _admin(channel).Pause(request, timeout=PAUSE_TIMEOUT_S, metadata=_metadata(token))
@@ -54,7 +62,9 @@ def pause(address: str, token: str | None, target: Target, reason: str, tls: Tls
 
 def seek(address: str, token: str | None, target: Target, to: OffsetSpec, tls: Tls | None = None) -> pb.SeekResponse:
     """Move a partition to another offset."""
-    request = pb.SeekRequest(lambda_name=target.lambda_name, topic=target.topic, partition=target.partition)
+    request = pb.SeekRequest(
+        lambda_name=target.lambda_name, topic=target.topic, partition=target.partition, lane=target.lane
+    )
     match to.kind:
         case "offset":
             request.offset = to.value

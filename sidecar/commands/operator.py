@@ -34,7 +34,7 @@ def _parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Param
     return callback
 
 
-_target = click.argument("target", metavar="LAMBDA/TOPIC/PARTITION", callback=_parsed(parse_target))
+_target = click.argument("target", metavar="LAMBDA/TOPIC/PARTITION[.LANE]", callback=_parsed(parse_target))
 
 
 @click.command()
@@ -45,12 +45,13 @@ def resume(fleet: Fleet, target: Target, skip: bool) -> None:
     """Let a halted or paused partition go on.
 
     It goes on after its last checkpoint. The record that halted it comes again, so mend the cause first, or give
-    --skip: then this one record is never handled.
+    --skip: then this one record is never handled. Without a lane all lanes of the partition go on; --skip needs one.
 
     \b
     Examples:
       kafka-sidecar resume deli/rawdeltas/3
       kafka-sidecar resume deli/rawdeltas/3 --skip
+      kafka-sidecar resume deli/rawdeltas/3.5 --skip
     """
     from sidecar.commands import answers, client  # noqa: PLC0415 - gRPC loads only when it is needed
 

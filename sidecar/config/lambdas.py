@@ -30,6 +30,9 @@ MAX_TEXT_BYTES = 32_767
 MIN_DEADLINE_S = 2.0
 """Below that, a lambda that says each second that it makes progress could be too late."""
 
+MAX_LANES = 128
+"""Of a partition. The extension numbers them with one byte, and the places of all go into a commit's metadata."""
+
 MAX_STATE_BYTES = 2_048
 """The states of a partition's lanes together. They travel in the metadata of its commits, of which Kafka takes 4,096
 bytes."""
@@ -228,6 +231,11 @@ class LambdaConfig(Section):
     Default earliest: go on with the oldest record that is left. latest: leave out all records that are there. halt:
     stop the partition and wait for an operator."""
 
+    lanes: Annotated[int, Field(ge=1, le=MAX_LANES)] = 1
+    """Into how many lanes each partition is split by the keys of its records. Default 1: not at all. More: so many
+    lambdas work on one partition at a time, in any process; the records of one key stay in order, and a key that
+    fails stops its lane only. `docs/lanes.md` says what that costs."""
+
     checkpoint: Annotated[CheckpointConfig, BeforeValidator(_none_is_empty)] = CheckpointConfig()
     """How checkpoints are committed."""
 
@@ -275,7 +283,7 @@ class LambdaConfig(Section):
     @property
     def max_state_bytes(self) -> int:
         """How long the state of one checkpoint may be."""
-        return MAX_STATE_BYTES
+        return MAX_STATE_BYTES // self.lanes
 
     @property
     def exactly_once(self) -> bool:
@@ -305,8 +313,9 @@ class LambdaConfig(Section):
 
 
 def _deadline_mistakes(section: type[LambdaConfig], data: Mapping[Any, Any]) -> Iterator[Wrong]:
-    drain = data.get("shutdown_drain", section.model_fields["shutdown_drain"].default)
-    deadline, drain = _raw_seconds(data.get("deadline")), _raw_seconds(drain)
+    deadline, drain = _raw_seconds(data.get("deadline")), section.model_fields["shutdown_drain"].default
+    if data.get("shutdown_drain") is not None:
+        drain = _raw_seconds(data["shutdown_drain"])
     if deadline is not None and drain is not None and MIN_DEADLINE_S <= deadline < drain:
         message = (
             f"it is below shutdown_drain ({shown_duration(drain)}): to close would take longer than the deadline"
@@ -315,11 +324,10 @@ def _deadline_mistakes(section: type[LambdaConfig], data: Mapping[Any, Any]) -> 
 
 
 def _raw_seconds(value: Any) -> float | None:
-    """A duration of the raw config; None where there is none, or a wrong one, which is reported elsewhere."""
-    if isinstance(value, str):
-        with suppress(ValueError):
-            return parse_duration(value)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A duration as it stands in the file; None where there is none, or a wrong one, which is reported elsewhere."""
+    with suppress(ValueError):
+        return parse_duration(value) if isinstance(value, str) else None
+    return None
 
 
 def raw_topics(data: Any) -> tuple[str, ...]:

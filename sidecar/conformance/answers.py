@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.conformance.lives import Life, Lives
 from sidecar.producing.outcomes import Outgoing
@@ -10,13 +13,16 @@ from sidecar.server import producing
 
 def checkpoints(request: pb.CheckpointRequest, lives: Lives, now: float) -> pb.CheckpointResponse:
     """The response to Checkpoint."""
-    return pb.CheckpointResponse(results=[_result(entry, lives, now) for entry in request.entries])
+    results = [checkpoint(entry, lives.leases.get(entry.lease), now) for entry in request.entries]
+    return pb.CheckpointResponse(results=results)
 
 
-def _result(entry: pb.CheckpointEntry, lives: Lives, now: float) -> pb.CheckpointResult:
-    life = lives.leases.get(entry.lease)
+def checkpoint(entry: pb.CheckpointEntry, life: Life | None, now: float) -> pb.CheckpointResult:
+    """What becomes of one checkpoint, of a lease that may be unknown."""
     if life is None or life.dead(now):
         return pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_STALE_LEASE)
+    if life.welcome is not None and len(entry.state) > life.welcome.max_state_bytes:
+        return pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_STATE_TOO_LARGE)
     if entry.HasField("offset") and entry.offset > life.last_delivered:
         return beyond(life)
     if entry.HasField("offset") and entry.offset < life.accepted:
@@ -25,6 +31,11 @@ def _result(entry: pb.CheckpointEntry, lives: Lives, now: float) -> pb.Checkpoin
     return pb.CheckpointResult(
         outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED_DRAINING if draining else pb.CHECKPOINT_OUTCOME_ACCEPTED
     )
+
+
+def is_accepted(result: pb.CheckpointResult) -> bool:
+    """Whether the checkpoint counts."""
+    return result.outcome in (pb.CHECKPOINT_OUTCOME_ACCEPTED, pb.CHECKPOINT_OUTCOME_ACCEPTED_DRAINING)
 
 
 def beyond(life: Life) -> pb.CheckpointResult:
@@ -45,6 +56,15 @@ def error(request: pb.ErrorRequest, lives: Lives, *, again: bool) -> pb.ErrorRes
     return pb.ErrorResponse(outcome=pb.ERROR_OUTCOME_RESTARTING, retry_after_ms=100)
 
 
+class Placed(NamedTuple):
+    """What became of one record."""
+
+    outcome: pb.ProduceOutcome
+    partition: int = -1
+    offset: int = -1
+    error: str = ""
+
+
 class Log:
     """The topics to which Kafka would have written."""
 
@@ -54,22 +74,35 @@ class Log:
 
     def write(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
         """Write all records of a request that `producing.outgoing` takes, but for those that Kafka cannot take."""
-        outcomes: list[pb.ProduceOutcome] = []
-        partitions, offsets, errors = [], [], []
-        for record in producing.outgoing(request):
-            partition = max(0, record.partition)
-            offset = self._next.get((record.topic, partition), 0)
-            refused = record.refusal
-            if not refused:
-                self._next[record.topic, partition] = offset + 1
-                self.records.append(record)
-            outcomes.append(pb.PRODUCE_OUTCOME_FAILED if refused else pb.PRODUCE_OUTCOME_WRITTEN)
-            partitions.append(-1 if refused else partition)
-            offsets.append(-1 if refused else offset)
-            errors.append(refused)
-        return pb.ProduceResponse(
-            outcomes=outcomes, partitions=partitions, offsets=offsets, errors=errors if any(errors) else ()
-        )
+        return produced([self.place(record) for record in producing.outgoing(request)])
+
+    def place(self, record: Outgoing) -> Placed:
+        """Write a record, unless Kafka cannot take it."""
+        if record.refusal:
+            return Placed(pb.PRODUCE_OUTCOME_FAILED, error=record.refusal)
+        partition = max(0, record.partition)
+        offset = self._next.get((record.topic, partition), 0)
+        self._next[record.topic, partition] = offset + 1
+        self.records.append(record)
+        return Placed(pb.PRODUCE_OUTCOME_WRITTEN, partition, offset)
+
+
+def produced(placed: Sequence[Placed]) -> pb.ProduceResponse:
+    """The response to Produce."""
+    return pb.ProduceResponse(
+        outcomes=[one.outcome for one in placed],
+        partitions=[one.partition for one in placed],
+        offsets=[one.offset for one in placed],
+        errors=[one.error for one in placed] if any(one.error for one in placed) else (),
+    )
+
+
+def stale(request: pb.ProduceRequest) -> pb.ProduceResponse:
+    """The response to a request whose lease is dead."""
+    response = nothing_written(len(request.values), pb.PRODUCE_OUTCOME_STALE_LEASE, "the lease is dead")
+    if request.HasField("commit"):
+        response.commit.outcome = pb.CHECKPOINT_OUTCOME_STALE_LEASE
+    return response
 
 
 def nothing_written(

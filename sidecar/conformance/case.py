@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from sidecar.conformance.sections import SECTIONS
 from sidecar.conformance.stage import Stage
 
 Script = Callable[[Stage], Awaitable[None]]
 TIME_LIMIT_S = 40.0
+MAX_STATE_BYTES = 2048
 
 
 class Security(Enum):
@@ -46,6 +48,14 @@ class Case:
     security: Security = Security.NONE
     environment: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    section: str = ""
+    """Of `SECTIONS`; empty: every client has to hold in it."""
+    exactly_once: bool = False
+    """The guarantee of the lambda."""
+    capabilities: bool = True
+    """The sidecar has the capabilities of today; False: it accepts none."""
+    max_state: int = MAX_STATE_BYTES
+    """How long a state may be, in bytes; 0: the sidecar keeps none."""
     window: int = 1000
     limits: Mapping[str, int] = field(default_factory=dict)
     """Limits of Welcome that differ from the sidecar's own."""
@@ -59,10 +69,13 @@ CASES: dict[str, Case] = {}
 def case(name: str, rule: int, shows: str, **options: Any) -> Callable[[Script], Script]:
     """Make a case of a script."""
 
-    def made(script: Script) -> Script:
+    def noted(script: Script) -> Script:
         if name in CASES:
             raise ValueError(f"there are two cases {name}")
-        CASES[name] = Case(name, rule, shows, script, **options)
+        made = Case(name, rule, shows, script, **options)
+        if made.section and made.section not in SECTIONS:
+            raise ValueError(f"{name}: there is no section {made.section}")
+        CASES[name] = made
         return script
 
-    return made
+    return noted

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from sidecar.conformance.sections import SECTIONS
 from sidecar.visible import visible_lines
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -24,6 +25,13 @@ _MAX_JOBS = 64
     "--case", "names", metavar="NAME", multiple=True, help="Run this case only; may be given several times."
 )
 @click.option(
+    "--skip",
+    "sections",
+    multiple=True,
+    type=click.Choice([*SECTIONS]),
+    help="Leave out the cases of a feature that the client has not got; may be given several times.",
+)
+@click.option(
     "--jobs", type=click.IntRange(1, _MAX_JOBS), default=4, show_default=True, help="How many cases run at a time."
 )
 @click.option("--junit", type=_FILE, metavar="FILE", help="Write the results as JUnit's XML.")
@@ -34,6 +42,7 @@ def conformance(
     context: click.Context,
     lists: bool,
     names: tuple[str, ...],
+    sections: tuple[str, ...],
     jobs: int,
     junit: Path | None,
     json_: Path | None,
@@ -53,7 +62,7 @@ def conformance(
     unknown = [name for name in names if name not in CASES]
     if unknown:
         raise click.BadParameter(f"there is no case {', '.join(unknown)}; --list shows all", param_hint="--case")
-    chosen = [CASES[name] for name in names] or [*CASES.values()]
+    chosen = [CASES[name] for name in names] or [one for one in CASES.values() if one.section not in sections]
     if lists:
         for case in chosen:
             _say(report.listed(case))

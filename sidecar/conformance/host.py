@@ -15,11 +15,12 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from sdk_python.protocol import lambda_pb2 as pb
+from sidecar.conformance import transactions
 from sidecar.conformance.desk import Call, Desk
 from sidecar.conformance.events import Kind
 from sidecar.conformance.stream import Stream
 from sidecar.conformance.trace import Trace
-from sidecar.server import frames, producing
+from sidecar.server import frames
 from sidecar.server.arrivals import MAX_REQUEST_BYTES
 from sidecar.server.frames import InvalidFrameError
 from sidecar.server.lambda_host import SERVICE
@@ -171,10 +172,10 @@ class Host:
             await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         try:
             request = frames.parse(kind, data)
-            _check_call(request)
+            self._check_call(request)
         except InvalidFrameError as error:
-            rule = {pb.CheckpointRequest: 16, pb.ErrorRequest: 27}.get(kind, 28)
-            self._trace.add(Kind.INVALID, call=number, note=f"{kind.DESCRIPTOR.name}.{error}", rule=rule)
+            note = f"{kind.DESCRIPTOR.name}.{error}"
+            self._trace.add(Kind.INVALID, call=number, note=note, rule=_rule_of(kind, str(error)))
             await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         # The answer is computed from what was true before the call: an Error ends its lease.
         call = Call(number, request, self._trace)
@@ -188,6 +189,19 @@ class Host:
         if response is None:
             await _abort(context, status, text)
         return response
+
+    def _check_call(self, request: Message) -> None:
+        """Check a request as the sidecar does. Raises ``InvalidFrameError``."""
+        match request:
+            case pb.CheckpointRequest():
+                leases = {entry.lease for entry in request.entries}
+                frames.checkpoints(request.entries, 0, leases)
+            case pb.ErrorRequest():
+                frames.failure(request, "")
+            case pb.ProduceRequest():
+                transactions.check(request, self._trace.lives.leases.get(request.lease))
+            case _:
+                pass
 
 
 async def _abort(context: Context, status: grpc.StatusCode, text: str) -> NoReturn:
@@ -211,15 +225,8 @@ def _checked_frame(data: bytes) -> pb.LambdaFrame:
     return frame
 
 
-def _check_call(request: Message) -> None:
-    """Check a request as the sidecar does. Raises ``InvalidFrameError``."""
-    match request:
-        case pb.CheckpointRequest():
-            leases = {entry.lease for entry in request.entries}
-            frames.checkpoints(request.entries, 0, leases)
-        case pb.ErrorRequest():
-            frames.failure(request, "")
-        case pb.ProduceRequest():
-            producing.outgoing(request)
-        case _:
-            pass
+def _rule_of(kind: type[Message], refusal: str) -> int:
+    """The rule that a request breaks which the sidecar refuses for this reason; it begins with the field."""
+    if kind is pb.ProduceRequest:
+        return {"commit": 58, "sources": 61}.get(refusal.partition(":")[0].partition(".")[0], 28)
+    return {pb.CheckpointRequest: 16, pb.ErrorRequest: 27}.get(kind, 28)

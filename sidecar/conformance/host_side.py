@@ -14,6 +14,7 @@ from sidecar.conformance.events import Event, Kind
 from sidecar.conformance.lives import DEAD_AT_ONCE, Life, Lives, offsets_of
 
 Faults = Iterator[str]
+_ACCEPTED = (pb.CHECKPOINT_OUTCOME_ACCEPTED, pb.CHECKPOINT_OUTCOME_ACCEPTED_DRAINING)
 
 
 class HostSide:
@@ -54,13 +55,15 @@ class HostSide:
                 self._welcome[life.stream] = frame.welcome
                 if life.offer is None:
                     yield "Welcome before Offer"
-                yield from _welcome(frame.welcome)
+                yield from _welcome(frame.welcome, set(life.offer.capabilities if life.offer is not None else ()))
             case "assigned":
                 yield from self._assigned(life, frame.assigned)
             case "batch":
                 yield from self._batch(life, frame.batch)
             case "revoked":
                 yield from _revoked(life, frame.revoked)
+            case "committed":
+                yield from _committed(life, frame.committed)
             case "resumed":
                 if frame.resumed.number not in self._pauses.get(life.stream, set()):
                     yield f"Resumed.number {frame.resumed.number}: there was no such pause"
@@ -78,6 +81,11 @@ class HostSide:
             yield "Assigned.lease is empty, or was given out before"
         if not assigned.topic or assigned.partition < 0 or assigned.attempt < 1:
             yield "Assigned names no topic, partition or attempt"
+        if assigned.lane and assigned.lane >= assigned.lanes:
+            yield f"Assigned has lane {assigned.lane} of {assigned.lanes}"
+        most = self._welcome[life.stream].max_state_bytes if life.stream in self._welcome else 0
+        if len(assigned.state) > most:
+            yield f"Assigned.state has {len(assigned.state)} bytes, and Welcome.max_state_bytes is {most}"
 
     def _batch(self, life: Life, batch: pb.Batch) -> Faults:
         if not life.ready or life.revoked is not None or life.closed is not None:
@@ -113,6 +121,7 @@ class HostSide:
                 yield from self._error(request, response)
             case pb.ProduceRequest() as request, pb.ProduceResponse() as response:
                 yield from _produced(request, response)
+                yield from self._commit(request, response)
             case _:
                 yield "a response of another call"
 
@@ -129,6 +138,18 @@ class HostSide:
             yield "CheckpointResult.delivered without BEYOND_DELIVERED"
         if beyond and result.HasField("delivered") and result.delivered >= entry.offset:
             yield f"BEYOND_DELIVERED for {entry.offset}, and {result.delivered} was delivered"
+
+    def _commit(self, request: pb.ProduceRequest, response: pb.ProduceResponse) -> Faults:
+        life = self.lives.leases.get(request.lease)
+        exactly_once = life is not None and life.exactly_once
+        held = {pb.PRODUCE_OUTCOME_HELD, pb.PRODUCE_OUTCOME_TOO_MUCH_HELD}
+        if not exactly_once and held.intersection(response.outcomes):
+            yield "HELD or TOO_MUCH_HELD, and the guarantee is at-least-once"
+        written = pb.PRODUCE_OUTCOME_WRITTEN in response.outcomes
+        if exactly_once and written and response.commit.outcome not in _ACCEPTED:
+            yield "WRITTEN without a transaction, and the guarantee is exactly-once"
+        if response.HasField("commit") and not request.HasField("commit"):
+            yield "ProduceResponse.commit, and the request had none"
 
     def _error(self, request: pb.ErrorRequest, response: pb.ErrorResponse) -> Faults:
         life = self.lives.leases.get(request.lease)
@@ -154,11 +175,15 @@ def _may_be_dead(life: Life | None) -> bool:
     return life is None or life.over or life.closed is not None or life.revoked is not None or bool(life.errors)
 
 
-def _welcome(welcome: pb.Welcome) -> Faults:
+def _welcome(welcome: pb.Welcome, offered: set[str]) -> Faults:
     if not isinstance(json.loads(welcome.settings_json), dict):
         yield "Welcome.settings_json is no JSON object"
-    if welcome.protocol_version != 1 or not welcome.sidecar_version or welcome.capabilities:
-        yield "Welcome has another version than 1, none of the sidecar, or capabilities"
+    if welcome.protocol_version != 1 or not welcome.sidecar_version:
+        yield "Welcome has another version than 1, or none of the sidecar"
+    if not offered.issuperset(welcome.capabilities):
+        yield f"Welcome.capabilities has {', '.join({*welcome.capabilities} - offered)}, which was not offered"
+    if welcome.guarantee not in (pb.GUARANTEE_AT_LEAST_ONCE, pb.GUARANTEE_EXACTLY_ONCE):
+        yield f"Welcome.guarantee is {welcome.guarantee}"
     sizes = (welcome.window_messages, welcome.window_bytes, welcome.max_frame_bytes, welcome.window_span)
     if not all(sizes):
         yield "Welcome has no window"
@@ -174,6 +199,14 @@ def _revoked(life: Life, revoked: pb.Revoked) -> Faults:
         yield f"Revoked.reason is {revoked.reason}"
     if (revoked.reason in DEAD_AT_ONCE) != (revoked.deadline_ms == 0):
         yield f"Revoked.deadline_ms is {revoked.deadline_ms} with reason {revoked.reason}"
+
+
+def _committed(life: Life, committed: pb.Committed) -> Faults:
+    if life.welcome is None or "committed" not in life.welcome.capabilities:
+        yield "Committed on a stream without the capability"
+    elif not life.committed < committed.offset <= life.told:
+        text = f"{life.committed} was committed before, and {life.told} was checkpointed"
+        yield f"Committed.offset is {committed.offset}; {text}"
 
 
 def _columns(batch: pb.Batch) -> Faults:
@@ -225,7 +258,8 @@ def _produced(request: pb.ProduceRequest, response: pb.ProduceResponse) -> Fault
         written = outcome == pb.PRODUCE_OUTCOME_WRITTEN
         if outcome not in pb.ProduceOutcome.values() or not outcome:
             yield f"ProduceOutcome is {outcome}"
-        if written != (offset >= 0 and partition >= 0) or written == bool(error):
+        held = outcome == pb.PRODUCE_OUTCOME_HELD
+        if written != (offset >= 0 and partition >= 0) or (written or held) == bool(error):
             yield f"outcome {outcome} with partition {partition}, offset {offset} and the text {error!r}"
     if (pb.PRODUCE_OUTCOME_BUSY in outcomes) != bool(response.retry_after_ms):
         yield "retry_after_ms without BUSY, or BUSY without it"

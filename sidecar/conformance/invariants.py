@@ -23,6 +23,8 @@ HALF_CLOSE_S = 6.0
 LATE_S = 1.0
 """Seconds in which a client has read what was sent to it, and stopped what it was about to send."""
 MAX_STREAMS_PER_CONNECTION = 64
+MIN_PROGRESS_S = 0.5
+"""Less than the second that lies between two frames Progress: either may come late."""
 
 Found = Iterator[Broken]
 
@@ -105,6 +107,8 @@ class Invariants:
                 yield from self._ready(life, frame.ready)
             case "pause":
                 yield from _pause(life, frame.pause)
+            case "progress":
+                yield from _progress(life, event.at)
             case "resume" if not life.ready:
                 yield Broken(7, f"Resume on stream {life.stream} before Ready")
             case "closed":
@@ -148,6 +152,7 @@ class Invariants:
         entry = closed.last_checkpoint
         if life.errors and entry.HasField("offset"):
             yield Broken(24, f"Closed on stream {life.stream} has a checkpoint, after an Error")
+        yield from self._unanswered(life, entry, "Closed.last_checkpoint")
         yield from self._entry(life, entry, "Closed.last_checkpoint")
 
     def _closed_reason(self, life: Life, closed: pb.Closed) -> Found:
@@ -175,7 +180,7 @@ class Invariants:
             case pb.ErrorRequest():
                 yield from self._error(event.message, event.at)
             case pb.ProduceRequest():
-                yield from self._lease(event.message.lease, "Produce", event.at)
+                yield from self._produce(event.message, event.at)
             case _:
                 pass
 
@@ -213,13 +218,38 @@ class Invariants:
     def _told(self, entry: pb.CheckpointEntry, now: float) -> Found:
         yield from self._lease(entry.lease, "Checkpoint", now)
         life = self.lives.leases.get(entry.lease)
-        if life is None or not entry.HasField("offset"):
+        if life is None:
+            return
+        if not entry.HasField("offset"):
+            yield from _state(life, entry, "Checkpoint")
             return
         if entry.offset < life.told:
             yield Broken(16, f"Checkpoint {entry.offset} of stream {life.stream} after {life.told}")
+        yield from self._unanswered(life, entry, "Checkpoint")
         yield from self._entry(life, entry, "Checkpoint")
 
+    def _produce(self, request: pb.ProduceRequest, now: float) -> Found:
+        yield from self._lease(request.lease, "Produce", now)
+        life = self.lives.leases.get(request.lease)
+        if life is None:
+            return
+        if request.sources and not life.exactly_once:
+            yield Broken(61, f"Produce of stream {life.stream} has `sources`, and the guarantee is at-least-once")
+        if request.HasField("commit"):
+            if request.commit.offset < life.told:
+                yield Broken(16, f"ProduceRequest.commit {request.commit.offset} after {life.told}")
+            yield from self._entry(life, request.commit, "ProduceRequest.commit")
+
+    def _unanswered(self, life: Life, entry: pb.CheckpointEntry, what: str) -> Found:
+        """With exactly-once a checkpoint commits what is held: what it covers must have come before it."""
+        if not life.exactly_once or not entry.HasField("offset"):
+            return
+        for call in self.lives.calls.values():
+            if call.open and isinstance(call.request, pb.ProduceRequest) and call.request.lease == life.lease:
+                yield Broken(59, f"{what} of stream {life.stream}, while call {call.number} of Produce is unanswered")
+
     def _entry(self, life: Life, entry: pb.CheckpointEntry, what: str) -> Found:
+        yield from _state(life, entry, what)
         if not entry.HasField("offset") or self._ahead:
             return
         if entry.offset not in life.delivered and entry.offset > life.accepted:
@@ -233,7 +263,26 @@ class Invariants:
         last = request.last_checkpoint
         if request.HasField("offset") and last.HasField("offset") and last.offset >= request.offset:
             yield Broken(23, f"Error at offset {request.offset} has last_checkpoint {last.offset}")
+        yield from self._unanswered(life, last, "Error.last_checkpoint")
         yield from self._entry(life, last, "Error.last_checkpoint")
+
+
+def _state(life: Life, entry: pb.CheckpointEntry, what: str) -> Found:
+    if not entry.HasField("state"):
+        return
+    if not entry.HasField("offset"):
+        yield Broken(53, f"{what} of stream {life.stream} has a state and no offset")
+    most = 0 if life.welcome is None else life.welcome.max_state_bytes
+    if len(entry.state) > most:
+        text = f"{what} of stream {life.stream} has a state of {len(entry.state)} bytes"
+        yield Broken(54, f"{text}, and Welcome.max_state_bytes is {most}")
+
+
+def _progress(life: Life, now: float) -> Found:
+    if not life.ready:
+        yield Broken(7, f"Progress on stream {life.stream} before Ready")
+    if life.progress is not None and now - life.progress_at < MIN_PROGRESS_S:
+        yield Broken(56, f"Progress on stream {life.stream} {now - life.progress_at:.2f} s after the one before")
 
 
 def _pause(life: Life, pause: pb.Pause) -> Found:

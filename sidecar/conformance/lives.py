@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.conformance.events import Event, Kind
 
-DEAD_AT_ONCE = (pb.REVOKE_REASON_LOST, pb.REVOKE_REASON_SEEK)
+DEAD_AT_ONCE = (pb.REVOKE_REASON_LOST, pb.REVOKE_REASON_SEEK, pb.REVOKE_REASON_ABORTED)
 
 
 @dataclass(slots=True)
@@ -19,6 +19,7 @@ class Life:
     stream: int
     connection: int
     offer: pb.Offer | None = None
+    welcome: pb.Welcome | None = None
     available: bool = False
     assigned: pb.Assigned | None = None
     assigned_at: float = 0.0
@@ -32,6 +33,13 @@ class Life:
     """The highest offset that was accepted, in a call, in Closed or in Error."""
     entry: pb.CheckpointEntry | None = None
     """The last entry that a call carried."""
+    state: bytes | None = None
+    """The state that was accepted last under the lease; None: no entry had one."""
+    committed: int = -1
+    """The highest offset that the client was told to be committed."""
+    progress: pb.Progress | None = None
+    """The latest progress."""
+    progress_at: float = 0.0
     pause: pb.Pause | None = None
     """The latest pause."""
     revoked: pb.Revoked | None = None
@@ -55,9 +63,23 @@ class Life:
         return "" if self.assigned is None else self.assigned.lease
 
     @property
-    def partition(self) -> tuple[str, int] | None:
-        """Topic and partition."""
-        return None if self.assigned is None else (self.assigned.topic, self.assigned.partition)
+    def partition(self) -> tuple[str, int, int] | None:
+        """Topic, partition and lane."""
+        assigned = self.assigned
+        return None if assigned is None else (assigned.topic, assigned.partition, assigned.lane)
+
+    @property
+    def exactly_once(self) -> bool:
+        """The guarantee of its lambda."""
+        return self.welcome is not None and self.welcome.guarantee == pb.GUARANTEE_EXACTLY_ONCE
+
+    def accept(self, entry: pb.CheckpointEntry) -> None:
+        """Take a checkpoint that counts."""
+        if not entry.HasField("offset") or entry.offset <= self.accepted:
+            return
+        self.accepted = entry.offset
+        if entry.HasField("state"):
+            self.state = entry.state
 
     @property
     def spare(self) -> bool:
@@ -129,6 +151,8 @@ class Lives:
 
     def _sent(self, life: Life, frame: pb.HostFrame, at: float) -> None:
         match frame.WhichOneof("frame"):
+            case "welcome":
+                life.welcome = frame.welcome
             case "assigned":
                 life.assigned, life.assigned_at = frame.assigned, at
                 self.leases[frame.assigned.lease] = life
@@ -143,6 +167,8 @@ class Lives:
                     life.delivered = {offset for offset in life.delivered if offset < first}
             case "revoked":
                 life.revoked, life.revoked_at = frame.revoked, at
+            case "committed":
+                life.committed = max(life.committed, frame.committed.offset)
             case _:
                 pass
 
@@ -153,7 +179,11 @@ class Lives:
                     life = self.leases.get(entry.lease)
                     if life is not None:
                         life.entry = entry
-                        life.told = max(life.told, entry.offset if entry.HasField("offset") else -1)
+                        _tell(life, entry)
+            case pb.ProduceRequest() if event.message.HasField("commit"):
+                life = self.leases.get(event.message.lease)
+                if life is not None:
+                    _tell(life, event.message.commit)
             case pb.ErrorRequest() if event.message.action != pb.ERROR_ACTION_REPORT:
                 life = self.leases.get(event.message.lease)
                 if life is not None:
@@ -175,8 +205,9 @@ class Lives:
                 life = self.leases.get(request.lease)
                 if life is not None and call.number in life.errors:
                     life.acknowledged = True
-                    if request.HasField("last_checkpoint"):
-                        life.accepted = max(life.accepted, request.last_checkpoint.offset)
+                    life.accept(request.last_checkpoint)
+            case pb.ProduceRequest() as request, pb.ProduceResponse() as response if request.HasField("commit"):
+                _result(self.leases.get(request.lease), request.commit, response.commit, event.at)
             case _:
                 pass
 
@@ -191,20 +222,26 @@ def _frame(life: Life, frame: pb.LambdaFrame, at: float) -> None:
             life.ready = True
         case "pause":
             life.pause = frame.pause
+        case "progress":
+            life.progress, life.progress_at = frame.progress, at
         case "closed":
-            if not life.dead(at) and frame.closed.HasField("last_checkpoint"):
-                life.accepted = max(life.accepted, frame.closed.last_checkpoint.offset)
+            if not life.dead(at):
+                life.accept(frame.closed.last_checkpoint)
             life.closed, life.closed_at = frame.closed, at
         case _:
             pass
+
+
+def _tell(life: Life, entry: pb.CheckpointEntry) -> None:
+    if entry.HasField("offset"):
+        life.told = max(life.told, entry.offset)
 
 
 def _result(life: Life | None, entry: pb.CheckpointEntry, result: pb.CheckpointResult, at: float) -> None:
     if life is None:
         return
     if result.outcome in (pb.CHECKPOINT_OUTCOME_ACCEPTED, pb.CHECKPOINT_OUTCOME_ACCEPTED_DRAINING):
-        if entry.HasField("offset"):
-            life.accepted = max(life.accepted, entry.offset)
+        life.accept(entry)
     elif result.outcome == pb.CHECKPOINT_OUTCOME_STALE_LEASE and life.stale_at is None:
         life.stale_at = at
 

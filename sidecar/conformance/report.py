@@ -35,7 +35,8 @@ def line(result: Result) -> str:
 def listed(case: Case) -> str:
     """A case in the list of all."""
     advice = " (advice)" if case.advice else ""
-    return f"{'R' + str(case.rule):<4} {case.name:<26} {case.shows}{advice}"
+    section = f" ({case.section})" if case.section else ""
+    return f"{'R' + str(case.rule):<4} {case.name:<26} {case.shows}{advice}{section}"
 
 
 def summary(results: Sequence[Result]) -> str:
@@ -69,6 +70,7 @@ def _plain(result: Result) -> dict[str, object]:
     return {
         "name": case.name,
         "rule": case.rule,
+        "section": case.section,
         "shows": case.shows,
         "verdict": verdict(result),
         "seconds": round(result.seconds, 3),

@@ -19,6 +19,7 @@ from sidecar.conformance.program import Program
 from sidecar.conformance.rules import Broken, BrokenError
 from sidecar.conformance.stage import Stage
 from sidecar.conformance.trace import Trace
+from sidecar.conformance.welcome import CAPABILITIES, welcome_of
 
 LAMBDA = "graded"
 TOKEN = "conformance-token"  # noqa: S105 - it protects nothing
@@ -101,7 +102,8 @@ class _Run:
         await front.listen()
         program = Program(self._command, self._environment(front.address), trace)
         stage = Stage(trace, host, front, program, case.rule)
-        stage.welcome_with(case.settings, case.window, case.limits)
+        stage.welcome = welcome_of(case)
+        stage.capabilities = CAPABILITIES if case.capabilities else ()
         result = Result(case)
         try:
             result.broken = await self._graded(stage)

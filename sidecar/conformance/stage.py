@@ -6,16 +6,15 @@ Each wait has a time limit, and says which rule is broken when it passes.
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+import grpc
 from google.protobuf.message import Message
 
 from sdk_python.protocol import lambda_pb2 as pb
-from sidecar.conformance.answering import answer_by_rule
-from sidecar.conformance.answers import Log
+from sidecar.conformance.answering import Answering
 from sidecar.conformance.desk import Call, Desk
 from sidecar.conformance.events import Event, Kind
 from sidecar.conformance.front import Front
@@ -25,8 +24,6 @@ from sidecar.conformance.records import topics_of
 from sidecar.conformance.rules import BrokenError
 from sidecar.conformance.stream import Stream
 from sidecar.conformance.trace import Trace
-from sidecar.server import lambda_host
-from sidecar.server.limits import limits
 from sidecar.server.stream import PROBE_INTERVAL_S
 
 PATIENCE_S = 12.0
@@ -48,29 +45,18 @@ class Stage:
         self.front = front
         self.program = program
         self.rule = rule
-        self.log = Log()
-        """What the client has produced."""
+        answering = self._answering = Answering(host, trace)
+        self.log = answering.log
+        """What is visible of all that the client has produced."""
+        self.transactions = answering.transactions
+        """With exactly-once: what has become visible together."""
         self.welcome = pb.Welcome()
+        """What each stream is welcomed with, besides its capabilities."""
+        self.capabilities: Sequence[str] = ()
+        """What the sidecar accepts of what a client offers."""
         self._leases = 0
         self._tasks: set[asyncio.Task[None]] = set()
         host.on_stream = self._opened
-        answer_by_rule(host, trace, self.log)
-
-    def welcome_with(self, settings: Mapping[str, Any], window: int, changed: Mapping[str, int]) -> None:
-        """Make the Welcome of this case."""
-        told = limits(lambda_host.MAX_SPARES, lambda_host.MAX_WITHOUT_PARTITION)
-        for name, value in changed.items():
-            setattr(told, name, value)
-        self.welcome = pb.Welcome(
-            settings_json=json.dumps(dict(settings)),
-            protocol_version=1,
-            window_messages=window,
-            window_bytes=16 * 1024 * 1024,
-            max_frame_bytes=256 * 1024,
-            sidecar_version="conformance",
-            window_span=100_000,
-            limits=told,
-        )
 
     def close(self) -> None:
         """End the tasks that greet and probe streams."""
@@ -115,13 +101,18 @@ class Stage:
         return [one for one in self.streams if one.life.spare and one.life.available]
 
     async def assign(
-        self, partition: int = 0, start: int | None = 0, *, topic: str = TOPIC, attempt: int = 1
+        self, partition: int = 0, start: int | None = 0, *, topic: str = TOPIC, attempt: int = 1, **fields: Any
     ) -> Stream:
-        """Assign a partition to the spare stream, and return that."""
+        """Assign a partition to the spare stream, and return that. ``fields``: others of Assigned."""
         stream = await self.spare()
         self._leases += 1
         assigned = pb.Assigned(
-            lease=f"lease-{self._leases}", topic=topic, partition=partition, start_offset=start, attempt=attempt
+            lease=f"lease-{self._leases}",
+            topic=topic,
+            partition=partition,
+            start_offset=start,
+            attempt=attempt,
+            **fields,
         )
         await stream.send(assigned=assigned)
         return stream
@@ -153,14 +144,24 @@ class Stage:
 
     def _took(self, stream: Stream, frame: pb.LambdaFrame) -> None:
         kind = frame.WhichOneof("frame")
+        if kind == "closed":
+            self._answering.closed(stream.life)
         if kind == "offer":
-            self._begin(self._greet(stream))
-        elif kind != "available":
+            self._begin(self._greet(stream, frame.offer))
+        elif kind not in ("available", "progress"):
             stream.put(frame)
 
-    async def _greet(self, stream: Stream) -> None:
+    async def _greet(self, stream: Stream, offer: pb.Offer) -> None:
         """Welcome a stream, and send it an empty frame now and then while it is spare."""
-        await stream.send(welcome=self.welcome)
+        if self.welcome.guarantee == pb.GUARANTEE_EXACTLY_ONCE and "exactly-once" not in offer.capabilities:
+            text = "this lambda's guarantee is exactly-once, and the client does not offer the capability"
+            self.trace.add(Kind.INVALID, stream=stream.number, note=f"Offer.capabilities: {text}", rule=58)
+            stream.end(grpc.StatusCode.FAILED_PRECONDITION, text)
+            return
+        welcome = pb.Welcome()
+        welcome.CopyFrom(self.welcome)
+        welcome.capabilities.extend(one for one in self.capabilities if one in offer.capabilities)
+        await stream.send(welcome=welcome)
         while stream.life.spare:
             await self.trace.until(lambda: not stream.life.spare, PROBE_INTERVAL_S)
             if stream.life.spare:
@@ -211,6 +212,11 @@ class Stage:
     def written(self, topic: str) -> list[bytes | None]:
         """The values that were written to a topic."""
         return [record.value for record in self.log.records if record.topic == topic]
+
+    async def told(self, topic: str, count: int) -> str:
+        """The line of `tell` that is the record with this number, from 1, in a topic."""
+        await self.until(lambda: len(self.written(topic)) >= count, "the line of `tell`")
+        return (self.written(topic)[count - 1] or b"").decode()
 
     def asked(self, topic: str) -> int:
         """How many records to this topic the calls of Produce have had in all."""

@@ -82,6 +82,10 @@ class Stream:
         """Send Resumed."""
         await self.send(resumed=pb.Resumed(number=number, from_offset=from_offset))
 
+    async def committed(self, offset: int) -> None:
+        """Send Committed."""
+        await self.send(committed=pb.Committed(offset=offset))
+
     def end(self, status: grpc.StatusCode = grpc.StatusCode.OK, text: str = "by the script of the case") -> None:
         """End the stream with this status."""
         if not self.ending.done():

@@ -133,7 +133,9 @@ def _shown(message: Message | None) -> str:
             return f"Batch of {len(offsets)}: {_range(offsets)}"
         return f"{inner.DESCRIPTOR.name} {_one_line(inner)}"
     if isinstance(message, pb.ProduceRequest):
-        return f"Produce {len(message.values)} records to {', '.join(message.topics[:5])}, lease {message.lease}"
+        topics = f" to {', '.join(message.topics[:5])}" if message.topics else ""
+        commit = f", commit {_one_line(message.commit)}" if message.HasField("commit") else ""
+        return f"Produce {len(message.values)} records{topics}, lease {message.lease}{commit}"
     return f"{message.DESCRIPTOR.name} {_one_line(message)}"
 
 

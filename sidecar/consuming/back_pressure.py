@@ -11,9 +11,13 @@ partition that is only slow is paused when all memory is used and another partit
 
 Fetching stops only because of partitions that make progress: their buffers drain, and it starts again. A partition
 without progress may keep its records without end, and must not stop the others.
+
+A partition with lanes is paused for want of progress only if none of its lanes makes progress. Otherwise a lane
+without progress puts off what comes beyond its share (`FetchBuffer`), so that the others go on, and its records are
+fetched again once it has sent most of what it has.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition as KafkaPartition
@@ -22,6 +26,7 @@ from structlog.typing import FilteringBoundLogger
 from sidecar.consuming.fetch_buffer import MAX_WAITING_BYTES, RESUME_BELOW, FetchBuffer
 from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.in_flight import STUCK_AFTER_S, InFlight
+from sidecar.consuming.positions import Positions
 from sidecar.consuming.subscription import Subscription
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import Lane, State, TopicPartition, short
@@ -39,6 +44,7 @@ class BackPressure:
     def __init__(
         self,
         consumer: Consumer,
+        positions: Positions,
         table: PartitionTable,
         buffer: FetchBuffer,
         fetching: Fetching,
@@ -47,6 +53,7 @@ class BackPressure:
         log: FilteringBoundLogger,
     ) -> None:
         self._consumer = consumer
+        self._positions = positions
         self._table = table
         self._buffer = buffer
         self._fetching = fetching
@@ -70,7 +77,7 @@ class BackPressure:
                 standing += size
             elif self._makes_no_progress(lane, now):
                 standing += size
-                if size > share:
+                if size > share and not self._buffer.puts_off(lane):
                     stuck.append(lane)
             else:
                 moving += size
@@ -82,14 +89,35 @@ class BackPressure:
             # A fetch brings thousands of records of one partition, far more than its share if there are many. So
             # every partition that makes no progress is paused, also if it has not used its share.
             fetched = [lane for lane in self._table.lanes if lane.partition not in self._fetching.paused]
-            stuck = [lane for lane in fetched if self._makes_no_progress(lane, now)]
+            stuck = [
+                lane for lane in fetched if self._makes_no_progress(lane, now) and not self._buffer.puts_off(lane)
+            ]
         enough = moving > ENOUGH_BYTES and not self._anybody_hungry()
         if waiting > MAX_WAITING_BYTES and not enough:
-            stuck += slow
+            self.pause({lane.partition for lane in slow})
             enough = moving > ENOUGH_BYTES and not slow
-        self.pause([lane.partition for lane in stuck])
+        self._hold(stuck, now)
         self._resume(share * RESUME_BELOW, now)
+        self._take_again(share * RESUME_BELOW, now)
         return enough
+
+    def _hold(self, stuck: Iterable[Lane], now: float) -> None:
+        """Let no more records of these lanes wait: pause their partitions, or put off what comes for the lane."""
+        standing: set[TopicPartition] = set()
+        for lane in stuck:
+            if all(self._makes_no_progress(other, now) for other in self._table.lanes_of(lane.partition)):
+                standing.add(lane.partition)
+            else:
+                self._buffer.put_off(lane)
+        self.pause(standing)
+
+    def _take_again(self, low: float, now: float) -> None:
+        """Fetch again what was put off of lanes that can take records again."""
+        for lane in self._buffer.putting_off():
+            if lane.partition not in self._fetching.paused and self._is_hungry(lane, low, now):
+                offset = self._buffer.take_again(lane)
+                if offset is not None:
+                    self._positions.fetch_again(lane, offset)
 
     def pause(self, tps: Collection[TopicPartition]) -> None:
         """Fetch no more records of these partitions."""
@@ -121,12 +149,22 @@ class BackPressure:
             self._consumer.offsets_for_times(asked, timeout=WAKE_TIMEOUT_S)
 
     def _resume(self, low: float, now: float) -> None:
-        """Resume partitions that can take records again: see `_is_hungry`."""
-        hungry = [
-            tp
-            for tp in self._fetching.paused
-            if any(self._is_hungry(lane, low, now) for lane in self._table.lanes_of(tp))
-        ]
+        """Resume partitions that can take records again: see `_is_hungry`.
+
+        Of several lanes, one that makes progress and has much waiting keeps the partition paused: its memory is
+        bounded by nothing else. One without progress does not: it puts off what comes.
+        """
+        hungry: list[TopicPartition] = []
+        for tp in self._fetching.paused:
+            lanes = self._table.lanes_of(tp)
+            if not any(self._is_hungry(lane, low, now) for lane in lanes):
+                continue
+            full = [lane for lane in lanes if self._buffer.bytes(lane) >= low and not self._buffer.puts_off(lane)]
+            standing = [lane for lane in full if self._makes_no_progress(lane, now)]
+            if len(standing) == len(full):
+                for lane in standing:
+                    self._buffer.put_off(lane)
+                hungry.append(tp)
         if hungry:
             asleep = len(self._fetching.paused) == len(self._table.partitions)
             self._consumer.resume([KafkaPartition(tp.topic, tp.partition) for tp in hungry])

@@ -50,9 +50,6 @@ class KafkaClient:
         self._abandoned = False
         log = state.log
         self.membership = Membership(consumer, state.config.group, state.problems, log)
-        self.back_pressure = BackPressure(
-            consumer, state.table, state.buffer, state.fetching, state.in_flight, state.subscription, log
-        )
         self.positions = Positions(
             consumer,
             state.table,
@@ -61,6 +58,16 @@ class KafkaClient:
             log,
             lambda tps: self.source.lead_again(tps, state.fetching.paused),
             cooperative=rebalance_protocol(state.properties) == "cooperative",
+        )
+        self.back_pressure = BackPressure(
+            consumer,
+            self.positions,
+            state.table,
+            state.buffer,
+            state.fetching,
+            state.in_flight,
+            state.subscription,
+            log,
         )
         self.resolving = Resolving(
             state.table,
@@ -86,7 +93,7 @@ class KafkaClient:
             state.measure,
         )
         self.source: Source = (
-            MessageSource(consumer, state.mailbox, self.intake.take)
+            MessageSource(consumer, state.mailbox, self.intake.take, state.config.lanes)
             if native is None
             else RowSource(consumer, native, state.mailbox, self.intake.take, self.intake.misrouted, self.on_error)
         )
@@ -171,5 +178,6 @@ def new_client(state: LambdaState) -> KafkaClient:
     if native is None:
         callbacks["error_cb"] = on_error  # otherwise the source hears of errors: see `RowSource`
     consumer = WatchedConsumer({**with_plugin(state.properties, native), **callbacks}, faults, state.client_log)
-    made = KafkaClient(state, consumer, None if native is None else native.Source(MAX_RECORDS_PER_FETCH), faults)
+    source = None if native is None else native.Source(MAX_RECORDS_PER_FETCH, state.config.lanes)
+    made = KafkaClient(state, consumer, source, faults)
     return made

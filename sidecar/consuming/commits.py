@@ -19,17 +19,22 @@ from sidecar.cluster.origins import Origins
 from sidecar.consuming.commit_refusals import CommitRefusals, tps_of
 from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.fetching import Fetching
+from sidecar.consuming.places import Places
 from sidecar.consuming.states_kept import StatesKept
 from sidecar.measured import ThreadMeasure
-from sidecar.partitions.partition import Commitment, Partition
+from sidecar.partitions.assignment import Assignment
+from sidecar.partitions.partition import Commitment
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import State, TopicPartition
+from sidecar.partitions.vocabulary import TopicPartition
 
 FIRST_COMMIT_RETRY_S = 0.2
 """Seconds until the first commit of a new resume offset is tried again."""
 
 DRAIN_COMMIT_INTERVAL_S = 0.25
 """Seconds between commits during a drain: a lambda may wait for one before it closes."""
+
+Commitments = Sequence[Commitment]
+"""What a commit has of each lane of a partition."""
 
 MAX_TRIES = 3
 """Attempts of a synchronous commit."""
@@ -41,7 +46,7 @@ class Sent:
 
     at: float
     """When it was sent, in seconds of the monotonic clock."""
-    commitment: Commitment
+    commitments: Commitments
 
 
 class Commits:
@@ -52,6 +57,7 @@ class Commits:
         table: PartitionTable,
         buffer: FetchBuffer,
         fetching: Fetching,
+        places: Places,
         origins: Origins,
         interval: float,
         refusals: CommitRefusals,
@@ -63,6 +69,7 @@ class Commits:
         self._table = table
         self._buffer = buffer
         self._fetching = fetching
+        self._places = places
         self._origins = origins
         self._interval = interval
         self._refusals = refusals
@@ -82,7 +89,7 @@ class Commits:
         if now < self._due:
             return
         # A new resume offset that was refused is tried again sooner: no lambda gets the partition before.
-        waits = any(p.state is State.RESOLVING and p.offsets.uncommitted for p in self._table.partitions.values())
+        waits = any(p.resolving and p.to_commit() is not None for p in self._table.partitions.values())
         self._due = now + (min(FIRST_COMMIT_RETRY_S, self._interval) if waits else self._interval)
         partitions = [
             p
@@ -114,7 +121,7 @@ class Commits:
         """These partitions are not assigned to us any more."""
 
     def _commit(
-        self, consumer: Consumer, offsets: list[KafkaPartition], sent: Mapping[TopicPartition, Commitment]
+        self, consumer: Consumer, offsets: list[KafkaPartition], sent: Mapping[TopicPartition, Commitments]
     ) -> None:
         """Commit and wait. If Kafka may have refused only some partitions, commit each half by itself."""
         for attempt in range(1, MAX_TRIES + 1):
@@ -193,7 +200,7 @@ class Commits:
         elif sent:
             self._measure.commits.add(monotonic() - min(one.at for one in sent.values()))
         if error is None:
-            self._took(partitions, {tp: one.commitment for tp, one in sent.items()})
+            self._took(partitions, {tp: one.commitments for tp, one in sent.items()})
         elif self._refusals.in_part(error, partitions):
             self._due = 0.0
         else:
@@ -204,7 +211,7 @@ class Commits:
         self._under_way.clear()
         self._due = 0.0
 
-    def _send(self, consumer: Consumer, wanted: Mapping[TopicPartition, Commitment]) -> None:
+    def _send(self, consumer: Consumer, wanted: Mapping[TopicPartition, Commitments]) -> None:
         for request in self._requests(wanted):
             tps, now = tps_of(request), monotonic()
             self._under_way.update({tp: Sent(now, wanted[tp]) for tp in tps})
@@ -216,46 +223,48 @@ class Commits:
                 self._measure.commit_failures[kind_of(error.args[0])] += 1
                 self._refusals.failed(error.args[0], request)
 
-    def settle(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
-        """Move idle partitions to the client's position, past transaction markers and other gaps in the log.
+    def settle(self, consumer: Consumer, partitions: Sequence[Assignment]) -> None:
+        """Move lanes over gaps, and partitions with nothing to do over transaction markers and other gaps in the log.
 
-        Only if all fetched records are sent and processed, since ``position()`` counts fetched records. After a seek
-        or an assignment the position is invalid until a record or a marker has been fetched.
+        The client's ``position()`` counts fetched records, so it is taken only if all of these are sent and
+        processed. After a seek or an assignment the position is invalid until a record or a marker has been fetched.
         """
+        for partition in partitions:
+            self._places.settle(partition.tp)
         idle = [
             KafkaPartition(p.tp.topic, p.tp.partition)
             for p in partitions
-            if p.caught_up and self._buffer.idle(p.lane)
+            if p.caught_up and all(map(self._buffer.idle, p.keys))
         ]
         if not idle:
             return
         for position in consumer.position(idle):
             tp = TopicPartition(position.topic, position.partition)
             if position.error is None and position.offset >= self._fetching.next_offset.get(tp, 0):
-                self._table.settled(tp, position.offset)
+                self._table.settle(tp, [position.offset] * len(self._table.lanes_of(tp)))
 
-    def _outstanding(self, partitions: Iterable[Partition]) -> dict[TopicPartition, Commitment]:
+    def _outstanding(self, partitions: Iterable[Assignment]) -> dict[TopicPartition, Commitments]:
         """What is to be committed now."""
-        return {p.tp: p.commitment for p in partitions if self._is_to_commit(p)}
+        return {p.tp: p.commitments for p in partitions if self._is_to_commit(p)}
 
-    def _is_to_commit(self, partition: Partition) -> bool:
-        offsets = partition.offsets
-        if offsets.to_commit() is not None:
+    def _is_to_commit(self, partition: Assignment) -> bool:
+        if partition.to_commit() is not None:
             return True
-        return self._refusals.is_forbidden(partition.tp) and offsets.committed == offsets.resume_at
+        return self._refusals.is_forbidden(partition.tp) and partition.is_committed
 
-    def _requests(self, wanted: Mapping[TopicPartition, Commitment]) -> list[list[KafkaPartition]]:
-        offsets = [
-            KafkaPartition(
-                *tp,
-                commitment.offset,
-                metadata=commit_metadata.encode(self._origins.get(tp), commitment.places),
-            )
-            for tp, commitment in wanted.items()
-        ]
+    def _requests(self, wanted: Mapping[TopicPartition, Commitments]) -> list[list[KafkaPartition]]:
+        offsets: list[KafkaPartition] = []
+        for tp, commitments in wanted.items():
+            offset, metadata = self._written(tp, commitments)
+            offsets.append(KafkaPartition(*tp, offset, metadata=metadata))
         return self._refusals.requests(offsets)
 
-    def _took(self, answers: Iterable[KafkaPartition], sent: Mapping[TopicPartition, Commitment]) -> None:
+    def _written(self, tp: TopicPartition, commitments: Commitments) -> tuple[int, str]:
+        """The offset and the metadata of a commit."""
+        places = [one.place for one in commitments]
+        return min(place.offset for place in places), commit_metadata.encode(self._origins.get(tp), places)
+
+    def _took(self, answers: Iterable[KafkaPartition], sent: Mapping[TopicPartition, Commitments]) -> None:
         for answer in answers:
             if answer.error is not None:
                 self._measure.commit_failures[kind_of(answer.error)] += 1
@@ -263,7 +272,7 @@ class Commits:
                 continue
             tp = TopicPartition(answer.topic, answer.partition)
             self._refusals.took(tp)
-            commitment = sent.get(tp)
-            if commitment is not None:  # else it was abandoned, and is committed again
-                self._table.committed(tp, commitment, monotonic())
-                self._states_kept.committed(tp, commitment)
+            commitments = sent.get(tp)
+            if commitments is not None:  # else it was abandoned, and is committed again
+                self._table.committed(tp, commitments, monotonic())
+                self._states_kept.committed(tp, commitments)

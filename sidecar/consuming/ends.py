@@ -14,9 +14,9 @@ from sidecar.cluster.inquiries import Inquiries
 from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.subscription import Subscription
-from sidecar.partitions.partition import Partition
+from sidecar.partitions.assignment import Assignment
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import State, TopicPartition
+from sidecar.partitions.vocabulary import TopicPartition
 
 INTERVAL_S = 2.0
 """Seconds between two questions."""
@@ -69,13 +69,13 @@ class Ends:
         """The partition is no longer assigned to us."""
         self._asked.pop(tp, None)
 
-    def _is_fetched(self, partition: Partition) -> bool:
+    def _is_fetched(self, partition: Assignment) -> bool:
         """Whether the client is fetching the partition, and so knows its log's end."""
-        idle = self._buffer.idle(partition.lane)
-        return partition.state is State.RUNNING and idle and partition.tp not in self._fetching.paused
+        idle = all(map(self._buffer.idle, partition.keys))
+        return partition.runs and idle and partition.tp not in self._fetching.paused
 
     def _answered(
-        self, asked: Mapping[TopicPartition, Partition], answers: Mapping[TopicPartition, int | KafkaError]
+        self, asked: Mapping[TopicPartition, Assignment], answers: Mapping[TopicPartition, int | KafkaError]
     ) -> None:
         self._under_way = False
         for tp, answer in answers.items():

@@ -3,8 +3,14 @@
 Owned by the consumer thread. The buffer is bounded: a partition whose lambda does not take its records is paused in
 Kafka's client when its share is full, and resumed when little is left (`BackPressure`). The gap between the two
 matters: a pause discards the records that the client had fetched ahead, and they are fetched again.
+
+The lanes of a partition share its position in Kafka's client. When the client is moved back for one of them, it reads
+records that the others have already. So each of these lanes takes records from an offset on, and drops those before.
+A lane without progress must not stop the others by a pause. So it keeps no more than its share: what comes then is
+*put off*, and fetched again when there is room (`put_off`).
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from sidecar.partitions.vocabulary import Lane
@@ -25,6 +31,13 @@ class FetchBuffer:
     def __init__(self) -> None:
         self._waiting: dict[Lane, Records] = {}
         self._undeliverable: dict[Lane, Undeliverable] = {}
+        self._takes_from: dict[Lane, int] = {}
+        """Lanes for which Kafka's client reads records again that they have already, or that others need: the offset
+        from which they take them."""
+        self._full: set[Lane] = set()
+        """Lanes that put off what comes."""
+        self._put_off: dict[Lane, int] = {}
+        """Of those: the offset of the first record that was put off."""
         self.fetched = 0
         """Records, since the start."""
 
@@ -42,8 +55,8 @@ class FetchBuffer:
         return 0 if waiting is None else len(waiting)
 
     def idle(self, lane: Lane) -> bool:
-        """All fetched records of this lane are sent, and none of them was undeliverable."""
-        return lane not in self._waiting and lane not in self._undeliverable
+        """All fetched records of this lane are sent, and none of them was undeliverable or put off."""
+        return lane not in self._waiting and lane not in self._undeliverable and lane not in self._put_off
 
     def bytes(self, lane: Lane) -> int:
         """Bytes of memory that the lane's buffered records take."""
@@ -51,14 +64,63 @@ class FetchBuffer:
         return 0 if waiting is None else waiting.size
 
     def add(self, lane: Lane, run: Run) -> bool:
-        """Add fetched records. Returns False if they are dropped: records after an undeliverable one are fetched
-        again later."""
+        """Add fetched records. Returns False if all are dropped: the lane has them already, or they are fetched again
+        later (records after an undeliverable one, and those that are put off)."""
         if lane in self._undeliverable:
             self.refuse(run)
             return False
+        added = run.added if lane not in self._takes_from else self._without_known(lane, run)
+        if added and lane in self._full:
+            self._put_off.setdefault(lane, run.records.offset(len(run.records) - added))
+            run.records.truncate(len(run.records) - added)
+            added = 0
         self.fetched += run.added
-        self._waiting[lane] = run.records
-        return True
+        if added:
+            self._waiting[lane] = run.records
+        return bool(added)
+
+    def _without_known(self, lane: Lane, run: Run) -> int:
+        """Drop those of the new records that the lane does not take. Returns how many are left."""
+        offset, records = self._takes_from[lane], run.records
+        new = range(len(records) - run.added, len(records))
+        # Only the new ones are searched: they may have lower offsets than those that wait.
+        known = bisect_left(new, offset, key=records.offset)
+        if known:
+            records.remove(new.start, known)
+        if known < run.added:
+            del self._takes_from[lane]  # the client is past what it reads again
+        return run.added - known
+
+    def takes_from(self, lane: Lane) -> int:
+        """The lane drops records with lower offsets; -1: none."""
+        return self._takes_from.get(lane, -1)
+
+    def take_from(self, lane: Lane, offset: int) -> None:
+        """Of what is read from now on, the lane takes records from ``offset`` on."""
+        self._takes_from[lane] = offset
+
+    def begin_at(self, lane: Lane, offset: int) -> None:
+        """The lane takes records from ``offset`` on, also of those that wait."""
+        if lane in self._waiting:
+            self.taken(lane, self.before(lane, offset))
+        self.take_from(lane, offset)
+
+    def put_off(self, lane: Lane) -> None:
+        """The lane has its share of records: put off what comes."""
+        self._full.add(lane)
+
+    def puts_off(self, lane: Lane) -> bool:
+        """Whether records that come now are put off."""
+        return lane in self._full
+
+    def putting_off(self) -> list[Lane]:
+        """The lanes that put off what comes."""
+        return [*self._full]
+
+    def take_again(self, lane: Lane) -> int | None:
+        """Put off no more. Returns the offset to fetch again from; None: no record was put off."""
+        self._full.discard(lane)
+        return self._put_off.pop(lane, None)
 
     def refuse(self, run: Run) -> None:
         """Drop fetched records that no lane is to have now."""
@@ -81,8 +143,8 @@ class FetchBuffer:
         """The offset of the first record that was fetched and is not sent; None: there is none."""
         if lane in self._waiting:
             return self.first_offset(lane)
-        bad = self._undeliverable.get(lane)
-        return None if bad is None else bad.offset
+        bad, put_off = self._undeliverable.get(lane), self._put_off.get(lane)
+        return put_off if bad is None else bad.offset
 
     def first(self, lane: Lane) -> Record:
         """The first buffered record; it stays in the buffer."""
@@ -124,6 +186,8 @@ class FetchBuffer:
         """Drop the lane's buffered records: they will be fetched again, by us or by the next owner."""
         self._keep(lane, 0)
         self._undeliverable.pop(lane, None)
+        self._takes_from.pop(lane, None)
+        self.take_again(lane)
 
     def _keep(self, lane: Lane, count: int) -> None:
         waiting = self._waiting.get(lane)

@@ -11,8 +11,8 @@ from sidecar.config.lambdas import LambdaConfig
 from sidecar.consuming.starts import Known, Lost, NotYet, Start, start_of
 from sidecar.consuming.subscription import Subscription
 from sidecar.mail.facts import Commit, Origin, TopicFacts
-from sidecar.partitions.partition import Partition
-from sidecar.partitions.vocabulary import State, TopicPartition
+from sidecar.partitions.assignment import Assignment
+from sidecar.partitions.vocabulary import TopicPartition
 
 
 class History:
@@ -29,12 +29,12 @@ class History:
         self._origins[tp] = origin
         self._left.pop(tp, None)
 
-    def forget(self, tp: TopicPartition, partition: Partition | None) -> None:
+    def forget(self, tp: TopicPartition, partition: Assignment | None) -> None:
         """The partition is no longer assigned to us, and this was what we knew of it."""
-        committed = None if partition is None else partition.offsets.committed
+        committed = None if partition is None else partition.committed
         if partition is not None and committed is not None:
-            commitment = partition.commitment  # of now: what is committed has it only if the offset is the same
-            places = commitment.places if commitment.offset == committed else ()
+            # Where the lanes are now, and their states: what is committed has them only if all offsets are the same.
+            places = tuple(one.place for one in partition.commitments) if partition.is_committed else ()
             self._left[tp] = Commit(committed, self._origins.get(tp), places)
         self._origins.forget(tp)
 
@@ -59,14 +59,14 @@ class History:
         ]
 
     def start(
-        self, partition: Partition, commits: Mapping[TopicPartition, Commit], facts: TopicFacts | None
+        self, partition: Assignment, commits: Mapping[TopicPartition, Commit], facts: TopicFacts | None
     ) -> Start:
         """Where the partition starts."""
         tp = partition.tp
         if facts is not None and self._subscription.is_former(tp.topic, facts.id):
             return NotYet("the brokers do not agree yet which topic has this name")
         held = self._origins.get(tp)
-        if partition.state is State.RESOLVING or held is None:
+        if partition.resolving or held is None:
             return start_of(
                 tp,
                 commits,
@@ -81,7 +81,7 @@ class History:
         if facts is None or facts.error is not None:
             return NotYet("the topic was made anew, and is not there")
         if facts.id == held.topic_id:
-            return Known(partition.offsets.resume_at, held)
-        offset = partition.offsets.resume_at if partition.offsets.committed is None else partition.offsets.committed
+            return Known(partition.resume_at, held)
+        offset = partition.resume_at if partition.committed is None else partition.committed
         why = f"the topic was deleted and made anew: its id was {held.topic_id} and is {facts.id} now"
         return Lost(max(offset, 0), Origin(facts.id, 0, round(time() * 1000)), why)

@@ -16,6 +16,7 @@ class Housekeeping:
     def __init__(self, state: LambdaState, clients: Clients) -> None:
         self._table = state.table
         self._buffer = state.buffer
+        self._sender = state.sender
         self._clients = clients
         self._fetched = 0  # records fetched until the last check
         self.due = 0.0
@@ -37,6 +38,7 @@ class Housekeeping:
         client = self._clients.now
         self._fetched = self._buffer.fetched
         self._table.tick(now)
+        self._sender.look_again()
         self.enough = client.back_pressure.adjust(now)
         client.operator.work()
         client.ends.work(now)

@@ -54,28 +54,37 @@ class Intake:
         for failure in failures:
             self._look_at(failure, undeliverable)
         for run in runs:
-            lane = next(iter(self._table.lanes_of(run.partition)), None)
-            if lane is None:
+            lanes = self._table.lanes_of(run.partition)
+            if not lanes:
                 # It was revoked inside the same call, after librdkafka had put the record into its answer.
                 self._buffer.refuse(run)
-            elif self._buffer.add(lane, run):
-                self._fetching.next_offset[run.partition] = run.records.next_offset
-                self._sender.changed.add(lane)
+                continue
+            self._passed(run.partition, run.records.next_offset)
+            if self._buffer.add(lanes[run.number], run):
+                self._sender.changed.add(lanes[run.number])
         for lane, bad in undeliverable.items():
             self._buffer.mark_undeliverable(lane, bad)
             self._sender.changed.add(lane)
 
     def misrouted(self, tp: TopicPartition, offset: int) -> None:
         """A record arrived on the wrong queue and was dropped: fetch again, from the first unsent record on."""
-        unsent = [self._buffer.begins_at(lane) for lane in self._table.lanes_of(tp)]
-        self._table.misrouted(tp, min((one for one in unsent if one is not None), default=offset))
+        lanes = self._table.lanes_of(tp)
+        if lanes:
+            self._passed(tp, offset + 1)
+        for lane in lanes:
+            unsent = self._buffer.begins_at(lane)
+            self._table.misrouted(lane, offset if unsent is None else unsent)
+
+    def _passed(self, tp: TopicPartition, offset: int) -> None:
+        """Kafka's client has read the partition up to ``offset``, whatever became of the records."""
+        self._fetching.next_offset[tp] = max(offset, self._fetching.next_offset.get(tp, offset))
 
     def _look_at(self, failure: Failure, undeliverable: dict[Lane, Undeliverable]) -> None:
         """Handle an error that came in place of a record. Its code decides, never its text.
 
         For each lane, the first record that the client cannot read is added to ``undeliverable``.
         """
-        topic, partition, offset, error = failure
+        topic, partition, offset, error, number = failure
         if self._faults.note(error):
             self._measure.fetch_errors["fatal"] += 1
             return  # the thread gives up the client after this turn
@@ -88,9 +97,11 @@ class Intake:
         if error.code() in UNREADABLE and topic is not None and partition is not None:
             held = self._table.partitions.get(TopicPartition(topic, partition))
             if held is not None and offset is not None and offset >= 0:
-                if offset not in held.skip:
+                self._passed(held.tp, offset + 1)
+                lane = held.lanes[number]
+                if offset not in lane.skip and offset >= self._buffer.takes_from(lane.lane):
                     reason = f"the Kafka client cannot read the record: {error.str()}"
-                    undeliverable.setdefault(held.lane, Undeliverable(offset, reason))
+                    undeliverable.setdefault(lane.lane, Undeliverable(offset, reason))
                 return
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED and topic is not None:
             self._refusals.forbidden(topic, error)

@@ -25,6 +25,7 @@ from sidecar.consuming.connection import Connection
 from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.in_flight import InFlight
+from sidecar.consuming.places import Places
 from sidecar.consuming.problems import Problems
 from sidecar.consuming.rebalance_log import RebalanceLog
 from sidecar.consuming.sender import Sender
@@ -60,6 +61,7 @@ class LambdaState:
     measure: ThreadMeasure
     refusals: CommitRefusals
     in_flight: InFlight
+    places: Places
     sender: Sender
     problems: Problems
     rebalances: RebalanceLog
@@ -96,6 +98,7 @@ def new_lambda_state(
     table = PartitionTable(limits_of(config), new_lease, jitter)
     buffer = FetchBuffer()
     fetching = Fetching()
+    places = Places(table, buffer, fetching)
     origins = Origins()
     problems = Problems(log, clock)
     refusals = CommitRefusals(table, problems, log, clock)
@@ -105,6 +108,7 @@ def new_lambda_state(
         "table": table,
         "buffer": buffer,
         "fetching": fetching,
+        "places": places,
         "origins": origins,
         "interval": config.checkpoint.interval,
         "refusals": refusals,
@@ -130,7 +134,8 @@ def new_lambda_state(
         measure=measure,
         refusals=refusals,
         in_flight=in_flight,
-        sender=Sender(table, buffer, in_flight, config, outbox, dead_letters),
+        places=places,
+        sender=Sender(table, buffer, in_flight, places, config, outbox, dead_letters),
         problems=problems,
         rebalances=RebalanceLog(),
         mailbox=mailbox,
@@ -153,5 +158,6 @@ def limits_of(config: LambdaConfig) -> Limits:
         max_restarts=config.max_restarts,
         max_state_bytes=config.max_state_bytes,
         exactly_once=config.exactly_once,
+        lanes=config.lanes,
         hand_over_drain=config.shutdown_drain,
     )

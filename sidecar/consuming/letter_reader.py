@@ -3,6 +3,7 @@
 Owned by the consumer thread.
 """
 
+from collections.abc import Mapping
 from time import monotonic
 
 from confluent_kafka import KafkaException
@@ -12,7 +13,18 @@ from sidecar.consuming.housekeeping import Housekeeping
 from sidecar.consuming.lambda_state import LambdaState
 from sidecar.consuming.status import lambda_status
 from sidecar.mail import letters
-from sidecar.partitions.vocabulary import CheckpointOutcome, Exit, Lease, Progress, Report, Resumed, Rewind
+from sidecar.partitions.vocabulary import (
+    CheckpointOutcome,
+    Exit,
+    Lane,
+    Lease,
+    Progress,
+    Report,
+    Resumed,
+    Rewind,
+    TopicPartition,
+    fields_of,
+)
 from sidecar.status import LambdaStatus
 
 Postponable = letters.Told | letters.Topics | letters.Pause | letters.Seek
@@ -186,24 +198,15 @@ class LetterReader:
         """Carry out the table's commands. Rewinds wait until after a rebalance callback, in which positions cannot be
         moved."""
         state = self._state
-        commands = self._table.take_commands()
-        for index, command in enumerate(commands):
+        rewinds: dict[TopicPartition, dict[Lane, int]] = {}
+        for command in self._table.take_commands():
             match command:
-                case Rewind() if self.in_callback:
-                    self._table.not_rewound(command, commands[index + 1 :])
-                case Rewind(tp, offset):
-                    try:
-                        self._clients.now.positions.rewind(tp, offset)
-                        self._table.rewound(tp)
-                    except KafkaException as error:
-                        state.log.warning(
-                            "rewind refused; trying again", partition=str(tp), error=error.args[0].str()
-                        )
-                        self._table.not_rewound(command, commands[index + 1 :])
+                case Rewind(lane, offset):
+                    # The lanes of a partition are rewound together, since each move of the client is expensive. A
+                    # later rewind of the same lane replaces an earlier one.
+                    rewinds.setdefault(lane.partition, {})[lane] = offset
                 case Report(level, event, about, lease, fields):
-                    where: dict[str, object] = (
-                        {} if about is None else {"topic": about.topic, "partition": about.partition}
-                    )
+                    where = {} if about is None else fields_of(about)
                     if lease is not None:
                         where["lease"] = lease
                     getattr(state.log, level)(event, **where, **fields)
@@ -217,6 +220,21 @@ class LetterReader:
                     state.outbox.post(command)
                 case _:
                     state.outbox.post(command)
+        for tp, offsets in rewinds.items():
+            self._rewind(tp, offsets)
+
+    def _rewind(self, tp: TopicPartition, offsets: Mapping[Lane, int]) -> None:
+        """Move the client for these lanes; inside a callback, or if the client refuses, the next call tries again."""
+        try:
+            if not self.in_callback:
+                self._clients.now.positions.rewind(tp, offsets)
+                for lane in offsets:
+                    self._table.rewound(lane)
+                return
+        except KafkaException as error:
+            self._state.log.warning("rewind refused; trying again", partition=str(tp), error=error.args[0].str())
+        for lane, offset in offsets.items():
+            self._table.not_rewound(Rewind(lane, offset))
 
     def _status(self) -> LambdaStatus:
         client = self._clients.now

@@ -30,11 +30,12 @@ class LostOffsets:
         self._measure = measure
 
     def lost(
-        self, tp: TopicPartition, offset: int, resume_at: int, edges: Edges, text: str
+        self, tp: TopicPartition, offset: int, resume_at: int, edges: Edges, text: str, *, same_topic: bool = False
     ) -> tuple[int, Callable[[], None]]:
         """The log does not have ``offset``. Returns the offset to which the client is to be moved, and what is to be
-        done after that."""
+        done after that. ``same_topic``: the topic was not made anew, so the places of other lanes may be right."""
         to = edges.latest if self._policy == "latest" else edges.earliest
+        from_start = same_topic and offset < edges.earliest
 
         def lose() -> None:
             self._measure.fetch_errors["offset_lost"] += 1
@@ -49,6 +50,6 @@ class LostOffsets:
                 latest=edges.latest,
                 reason=text,
             )
-            self._table.offset_lost(tp, to, monotonic(), text, halt=halts)
+            self._table.offset_lost(tp, to, monotonic(), text, halt=halts, from_start=from_start)
 
         return to, lose

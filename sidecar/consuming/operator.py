@@ -3,6 +3,7 @@
 Owned by the consumer thread.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -12,9 +13,10 @@ from sidecar.consuming.commits import Commits
 from sidecar.consuming.target import Found, Target
 from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
+from sidecar.partitions.assignment import Assignment
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import OrderRefused, State, TopicPartition
+from sidecar.partitions.vocabulary import OrderRefused, State
 
 RETRY_AFTER_S = 0.2
 """Seconds between attempts to commit the new offset of a seek."""
@@ -25,13 +27,22 @@ COMMIT_TIMEOUT_S = 8.0
 
 @dataclass(slots=True)
 class _PendingSeek:
-    """A partition that was moved, and whose new resume offset is not committed yet."""
+    """Lanes of a partition that were moved, and whose new resume offset is not committed yet."""
 
-    partition: Partition
+    partition: Assignment
+    lanes: Sequence[Partition]
     reply: letters.Reply[tuple[int, int, State]]
     answer: tuple[int, int, State]
     until: float
     next_try: float = 0.0
+
+
+@dataclass(slots=True)
+class _PendingPause:
+    """Lanes of a partition that an operator pauses, and whose lambdas may still have them."""
+
+    order: letters.Pause
+    lanes: Sequence[Partition]
 
 
 class Operator:
@@ -53,13 +64,13 @@ class Operator:
         self._commits = commits
         self._outbox = outbox
         self._drain = drain
-        self._pausing: dict[TopicPartition, list[letters.Reply[int]]] = {}
+        self._pending_pauses: list[_PendingPause] = []
         self._pending_seeks: list[_PendingSeek] = []
 
     def resume(self, order: letters.Resume) -> None:
         """Let a partition go on."""
         try:
-            answer = self._table.operator.resume(order.partition, monotonic(), skip=order.skip)
+            answer = self._table.operator.resume(order.partition, monotonic(), skip=order.skip, number=order.lane)
         except OrderRefused as refusal:
             self._outbox.post(letters.Answer(order.reply, error=refusal))
         else:
@@ -68,23 +79,26 @@ class Operator:
     def pause(self, order: letters.Pause) -> None:
         """Begin to pause a partition; ``work`` answers when it is paused."""
         try:
-            self._table.operator.pause(order.partition, order.reason, self._drain, monotonic())
+            lanes = self._table.operator.pause(
+                order.partition, order.reason, self._drain, monotonic(), number=order.lane
+            )
         except OrderRefused as refusal:
             self._outbox.post(letters.Answer(order.reply, error=refusal))
         else:
-            self._pausing.setdefault(order.partition, []).append(order.reply)
+            self._pending_pauses.append(_PendingPause(order, lanes))
 
     def seek(self, order: letters.Seek) -> None:
         """Move a partition: ask Kafka for the offset, move, and answer after the new offset is committed."""
         tp = order.partition
         try:
-            partition = self._table.operator.check_seek(tp)
+            self._table.operator.check_seek(tp, order.lane)
         except OrderRefused as refusal:
             self._outbox.post(letters.Answer(order.reply, error=refusal))
         else:
+            partition = self._table.partitions[tp]
             self._target.find(tp, order.to, lambda found: self._move(order, partition, found))
 
-    def _move(self, order: letters.Seek, partition: Partition, found: Found) -> None:
+    def _move(self, order: letters.Seek, partition: Assignment, found: Found) -> None:
         """Move to the offset that was found; without one, answer with the refusal."""
         tp = order.partition
         if not isinstance(found, OrderRefused) and self._table.partitions.get(tp) is not partition:
@@ -94,12 +108,13 @@ class Operator:
             self._outbox.post(letters.Answer(order.reply, error=found))
             return
         try:
-            before, state = self._table.operator.seek(tp, found, monotonic())
+            before, state = self._table.operator.seek(tp, found, monotonic(), number=order.lane)
         except OrderRefused as refusal:
             self._outbox.post(letters.Answer(order.reply, error=refusal))
             return
         now = monotonic()
-        pending = _PendingSeek(partition, order.reply, (found, before, state), now + COMMIT_TIMEOUT_S)
+        lanes = self._table.operator.meant(tp, order.lane)
+        pending = _PendingSeek(partition, lanes, order.reply, (found, before, state), now + COMMIT_TIMEOUT_S)
         if not self._answered(pending, now):
             self._pending_seeks.append(pending)
 
@@ -110,7 +125,7 @@ class Operator:
         ours = self._table.partitions.get(partition.tp) is partition
         if ours:
             self._commits.now(self._consumer, [partition.tp])
-        if partition.offsets.to_commit() is None:
+        if all(lane.offsets.to_commit() is None for lane in pending.lanes):
             self._outbox.post(letters.Answer(pending.reply, pending.answer))
             return True
         if ours and now < pending.until:
@@ -134,18 +149,20 @@ class Operator:
         self._pending_seeks = [
             pending for pending in self._pending_seeks if now < pending.next_try or not self._answered(pending, now)
         ]
-        for tp in [*self._pausing]:
-            partition = self._table.partitions.get(tp)
-            if partition is not None and partition.state is State.DRAINING and partition.is_paused_by_operator:
+        self._pending_pauses = [pending for pending in self._pending_pauses if not self._paused(pending)]
+
+    def _paused(self, pending: "_PendingPause") -> bool:
+        """Answer if the lanes are paused, or not to be paused any more. Returns whether it is answered."""
+        reply = pending.order.reply
+        for lane in pending.lanes:
+            ours = self._table.lanes.get(lane.lane) is lane
+            if ours and lane.is_paused_by_operator:
+                if lane.state is State.DRAINING:
+                    return False
                 continue
-            answer: int | None = None
-            if partition is not None and partition.is_paused_by_operator:
-                answer = partition.offsets.resume_at
-            for reply in self._pausing.pop(tp):
-                if answer is not None:
-                    self._outbox.post(letters.Answer(reply, answer))
-                else:
-                    state = "not this sidecar's any more" if partition is None else partition.state.name.lower()
-                    self._outbox.post(
-                        letters.Answer(reply, error=OrderRefused(f"{tp} was not paused: it is {state}"))
-                    )
+            state = lane.state.name.lower() if ours else "not this sidecar's any more"
+            refusal = OrderRefused(f"{lane.lane} was not paused: it is {state}")
+            self._outbox.post(letters.Answer(reply, error=refusal))
+            return True
+        self._outbox.post(letters.Answer(reply, min(lane.offsets.resume_at for lane in pending.lanes)))
+        return True

@@ -12,9 +12,9 @@ from structlog.typing import FilteringBoundLogger
 
 from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.fetching import Fetching
-from sidecar.partitions.partition import Partition
+from sidecar.partitions.assignment import Assignment
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import TopicPartition
+from sidecar.partitions.vocabulary import Lane, TopicPartition
 
 
 class Positions:
@@ -44,6 +44,15 @@ class Positions:
     def begin(self, tp: TopicPartition) -> None:
         """The client reads the partition from where it was assigned, which is right."""
         self._begun.add(tp)
+        self._fetching.next_offset.setdefault(tp, self._table.partitions[tp].resume_at)
+        self.begin_lanes(tp)
+
+    def begin_lanes(self, tp: TopicPartition) -> None:
+        """The places of the partition's lanes are known: those beyond the lowest drop what is before their own."""
+        lowest = self._table.partitions[tp].resume_at
+        for lane in self._table.partitions[tp].lanes:
+            if lane.offsets.resume_at > lowest:
+                self._buffer.begin_at(lane.lane, lane.offsets.resume_at)
 
     def take_begun(self) -> list[TopicPartition]:
         """The partitions that the client reads from a new position since the last call, after they were resolved,
@@ -55,9 +64,33 @@ class Positions:
         """The partition is no longer assigned to us."""
         self._begun.discard(tp)
 
-    def rewind(self, tp: TopicPartition, offset: int) -> None:
-        """Fetch again from ``offset``."""
-        self._drop(tp)
+    def rewind(self, tp: TopicPartition, offsets: Mapping[Lane, int]) -> None:
+        """Drop what is buffered of these lanes of one partition, and fetch their records from these offsets on."""
+        for lane in offsets:
+            self._buffer.drop(lane)
+        self._read_for(tp, offsets)
+
+    def fetch_again(self, lane: Lane, offset: int) -> None:
+        """Fetch the lane's records from ``offset`` on; its buffered records, which are before it, stay."""
+        self._read_for(lane.partition, {lane: offset})
+
+    def _read_for(self, tp: TopicPartition, offsets: Mapping[Lane, int]) -> None:
+        """Let the client read from where the first of the lanes needs it; the others drop what they have already.
+
+        A lane that is not in ``offsets`` has seen all records up to where the client is. If the client is already at
+        the lowest of these offsets, because it reads again for another lane, it need not be moved.
+        """
+        lanes = self._table.lanes_of(tp)
+        at = self._fetching.next_offset.get(tp, self._table.partitions[tp].resume_at)
+        needed = {lane: offsets.get(lane, max(at, self._buffer.takes_from(lane))) for lane in lanes}
+        lowest = min(needed.values())
+        for lane, offset in needed.items():
+            self._buffer.take_from(lane, offset)
+        if len(lanes) == 1 or lowest != at:
+            self._seek(tp, lowest)
+
+    def _seek(self, tp: TopicPartition, offset: int) -> None:
+        self._fetching.next_offset.pop(tp, None)
         try:
             # It returns after librdkafka has discarded its fetched records, so no older record can follow.
             self._consumer.seek(KafkaPartition(tp.topic, tp.partition, offset))
@@ -67,14 +100,18 @@ class Positions:
             # same.
             reason = str(error.args[0])
             self._log.debug("seek refused, assigning", topic=tp.topic, partition=tp.partition, error=reason)
-            self.move({tp: offset})
+            self.read_on({tp: offset})
 
     def move(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Read these partitions from these offsets."""
-        if not offsets:
-            return
+        """Read these partitions from these offsets. What is buffered of them is void."""
         for tp in offsets:
             self._drop(tp)  # buffered records are from the old position
+        self.read_on(offsets)
+
+    def read_on(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions from these offsets; what is buffered of them stays."""
+        if not offsets:
+            return
         moved = [KafkaPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
         if self._cooperative:
             self._consumer.incremental_unassign([KafkaPartition(p.topic, p.partition) for p in moved])
@@ -101,6 +138,6 @@ class Positions:
             self._buffer.drop(lane)
         self._fetching.next_offset.pop(tp, None)
 
-    def _position_of(self, partition: Partition) -> int:
-        offset = self._fetching.next_offset.get(partition.tp, partition.offsets.resume_at)
+    def _position_of(self, partition: Assignment) -> int:
+        offset = self._fetching.next_offset.get(partition.tp, partition.resume_at)
         return offset if offset >= 0 else OFFSET_STORED

@@ -31,9 +31,9 @@ from sidecar.consuming.positions import Positions
 from sidecar.consuming.starts import Begin, Known, Lost, NotYet
 from sidecar.consuming.subscription import Subscription
 from sidecar.mail.facts import Commit, Edges, TopicFacts
-from sidecar.partitions.partition import Partition
+from sidecar.partitions.assignment import Assignment
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import Place, State, TopicPartition, short
+from sidecar.partitions.vocabulary import Place, TopicPartition, short
 
 RETRY_AFTER_S = 0.5
 """Seconds until a question is asked again, if the answer is missing or not sufficient."""
@@ -139,7 +139,7 @@ class Resolving:
 
     def _decide(
         self,
-        partitions: Mapping[TopicPartition, Partition],
+        partitions: Mapping[TopicPartition, Assignment],
         facts: Mapping[str, TopicFacts],
         commits: Mapping[TopicPartition, Commit] | KafkaError,
     ) -> None:
@@ -164,9 +164,9 @@ class Resolving:
                     # The client reads from this offset already, and some records may be buffered.
                     self._history.resolved(tp, origin)
                     self._unresolved.discard(tp)
-                    if partition.state is State.RESOLVING:
-                        (place,) = self._places(tp, offset, places)
-                        self._table.resolved(tp, offset, now, committed=True, state=place.state)
+                    if partition.resolving:
+                        places = self._places(partition, offset, places)
+                        self._table.resolved(tp, offset, now, committed=True, places=places)
                         # The partition may still be paused in the client, from an earlier assignment that our own
                         # state has forgotten. So treat it like one that was moved.
                         self._positions.begin(tp)
@@ -182,18 +182,21 @@ class Resolving:
         elif not self._unresolved:
             self._last_logged = ""
 
-    def _places(self, tp: TopicPartition, offset: int, places: Sequence[Place]) -> tuple[Place, ...]:
+    def _places(self, partition: Assignment, offset: int, places: Sequence[Place]) -> tuple[Place, ...]:
         """Where the lanes go on; say so if that is not where the last commit had them."""
-        if places and len(places) != 1:
+        tp, lanes = partition.tp, len(partition.lanes)
+        where = {"topic": tp.topic, "partition": tp.partition, "offset": offset, "lanes": lanes}
+        if places and len(places) != lanes:
             self._log.warning(
                 "the partition was committed with another number of lanes: all go on from the lowest, without states",
-                topic=tp.topic,
-                partition=tp.partition,
-                offset=offset,
-                lanes=1,
+                **where,
                 committed_lanes=len(places),
             )
-        return places_of(offset, places, 1)
+        elif lanes > 1 and not places:
+            self._log.warning(
+                "the commit does not say where each lane is: all go on from the committed offset", **where
+            )
+        return places_of(offset, places, lanes)
 
     def _wait(self, tps: Iterable[TopicPartition], why: str) -> None:
         """These partitions cannot be resolved yet; the questions are asked again later."""
@@ -209,7 +212,7 @@ class Resolving:
     def _apply_edges(
         self,
         asking: object,
-        partitions: Mapping[TopicPartition, Partition],
+        partitions: Mapping[TopicPartition, Assignment],
         reasons: Mapping[TopicPartition, Reason],
         answers: Mapping[TopicPartition, Edges | KafkaError],
     ) -> None:
@@ -217,6 +220,7 @@ class Resolving:
             return
         self._asking = None
         moves: dict[TopicPartition, int] = {}
+        again: dict[TopicPartition, int] = {}
         resolutions: list[Callable[[], None]] = []
         begun: dict[str, list[TopicPartition]] = {}
         for tp, reason in reasons.items():
@@ -228,19 +232,34 @@ class Resolving:
                 continue
             if isinstance(reason, Begin):
                 begun.setdefault(reason.why, []).append(tp)
-            moves[tp], resolve = self._resolution(partition, reason, edges)
-            resolutions.append(resolve)
+            at = self._there_still(partition, edges) if isinstance(reason, Gone) else None
+            if at is not None:
+                again[tp] = at
+            else:
+                moves[tp], resolve = self._resolution(partition, reason, edges)
+                resolutions.append(resolve)
             self._unresolved.discard(tp)
             self._gone.discard(tp)  # without a committed offset this error is expected
         for why, tps in begun.items():
             self._log.info(why, partitions=short(tps))
         self._positions.move(moves)
+        self._positions.read_on(again)
         for resolve in resolutions:
             resolve()
+        for tp in moves:
+            self._positions.begin_lanes(tp)
 
-    def _resolution(self, partition: Partition, reason: Reason, edges: Edges) -> tuple[int, Callable[[], None]]:
+    def _there_still(self, partition: Assignment, edges: Edges) -> int | None:
+        """The offset that the client is to read next, if the log has it; otherwise None.
+
+        Then the error was an answer to an older request. The client reads from the offset again.
+        """
+        wanted = self._fetching.next_offset.get(partition.tp, partition.resume_at)
+        return wanted if edges.earliest <= wanted <= edges.latest else None
+
+    def _resolution(self, partition: Assignment, reason: Reason, edges: Edges) -> tuple[int, Callable[[], None]]:
         """The offset to which the client is moved, and what is to be done after that."""
-        tp, resume_at = partition.tp, partition.offsets.resume_at
+        tp, resume_at = partition.tp, partition.resume_at
         match reason:
             case Begin(at, origin):
                 self._history.resolved(tp, origin)
@@ -253,8 +272,5 @@ class Resolving:
                 return self._losses.lost(tp, offset, offset, edges, text)
             case Gone():
                 wanted = self._fetching.next_offset.get(tp, resume_at)
-                if edges.earliest <= wanted <= edges.latest:
-                    # The error was an answer to an older request: the log has the offset. Read from it again.
-                    return wanted, lambda: None
                 text = f"offset {wanted} is not in the log, which has {edges.earliest} to {edges.latest}"
-                return self._losses.lost(tp, wanted, max(resume_at, 0), edges, text)
+                return self._losses.lost(tp, wanted, max(resume_at, 0), edges, text, same_topic=True)

@@ -6,6 +6,7 @@ Owned by the consumer thread.
 from sidecar.config.lambdas import LambdaConfig
 from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.in_flight import InFlight
+from sidecar.consuming.places import Places
 from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
 from sidecar.partitions.partition import Partition
@@ -27,6 +28,7 @@ class Sender:
         table: PartitionTable,
         buffer: FetchBuffer,
         in_flight: InFlight,
+        places: Places,
         config: LambdaConfig,
         outbox: Outbox,
         dead_letters: DeadLetters | None,
@@ -36,6 +38,7 @@ class Sender:
         self._records = table.records
         self._buffer = buffer
         self._in_flight = in_flight
+        self._places = places
         self._config = config
         self._outbox = outbox
         self._dead_letters = dead_letters
@@ -44,6 +47,8 @@ class Sender:
         """Lanes that may be able to send now, because something changed: a frame was written, a checkpoint made
         room, or records arrived."""
         self._queue: dict[Lane, None] = {}
+        self._spanned: set[Lane] = set()
+        """Lanes that wait for other lanes of their partition (`Window.is_spanned`)."""
         self.sent = 0
         """Records, since the start."""
         self.sent_bytes = 0
@@ -61,7 +66,7 @@ class Sender:
         candidates, self._queue = self._queue, {}
         served: set[Lane] = set()
         for lane in candidates:
-            most = self._records.may_send(lane)
+            most = self._records.may_send(lane) or self._room_since(lane)
             while most and self._buffer.count(lane):
                 if self._in_flight.crowded(now):
                     self._queue[lane] = None
@@ -77,11 +82,24 @@ class Sender:
             del self._queue[lane]
             self._queue[lane] = None  # to the end of the queue
 
-    def dead_letter_answered(self, answer: letters.DeadLettered, now: float) -> bool:
-        """The dead-letter thread answered: the record was written, or could not be.
+    def look_again(self) -> None:
+        """Check the lanes that wait for other lanes of their partition, which may have gone on."""
+        if self._spanned:
+            self.changed |= self._spanned
+            self._spanned = set()
 
-        Returns whether the record is left out from now on.
-        """
+    def _room_since(self, lane: Lane) -> int:
+        """The room of a lane that waits for others, after their places were looked up; 0: there is none."""
+        if not self._records.is_spanned(lane):
+            return 0
+        self._places.settle_beside(lane)
+        most = self._records.may_send(lane)
+        if self._records.is_spanned(lane):
+            self._spanned.add(lane)
+        return most
+
+    def dead_letter_answered(self, answer: letters.DeadLettered, now: float) -> bool:
+        """The dead-letter thread answered: the record was written or not. Returns whether it is left out."""
         lane = answer.lane
         if self._dead_letters_under_way.get(lane) is answer.letter:
             del self._dead_letters_under_way[lane]
@@ -93,6 +111,7 @@ class Sender:
         """The lane is gone."""
         self.changed.discard(lane)
         self._queue.pop(lane, None)
+        self._spanned.discard(lane)
         self._dead_letters_under_way.pop(lane, None)
 
     def _send_frame(self, lane: Lane, most: int, now: float) -> bool:

@@ -4,7 +4,7 @@ States travel in the metadata of commits. A broker may drop that without an erro
 state is lost when the sidecar restarts or another sidecar gets the partition. Owned by the consumer thread.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from confluent_kafka import KafkaError
 from structlog.typing import FilteringBoundLogger
@@ -23,9 +23,9 @@ class StatesKept:
         self._log = log
         self._asked = False
 
-    def committed(self, tp: TopicPartition, commitment: Commitment) -> None:
-        """Kafka has taken this commit."""
-        if self._asked or not any(place.state for place in commitment.places):
+    def committed(self, tp: TopicPartition, commitments: Iterable[Commitment]) -> None:
+        """Kafka has taken this commit of the partition's lanes."""
+        if self._asked or not any(one.place.state for one in commitments):
             return
         self._asked = True
 

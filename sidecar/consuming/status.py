@@ -23,7 +23,12 @@ def lambda_status(state: LambdaState, ends: Ends, now: float, *, joined: bool) -
         reports=table.counts.reports,
         skipped=table.counts.skipped,
         processes=[ProcessStatus(*process) for process in table.processes],
-        partitions=[_partition(state, p, ends.end(tp), now) for tp, p in sorted(table.partitions.items())],
+        partitions=[
+            _partition(state, lane, ends.end(tp), now)
+            for tp, partition in sorted(table.partitions.items())
+            for lane in partition.lanes
+        ],
+        lanes=state.config.lanes,
         group=state.config.group,
         topics=tuple(state.config.topics),
         bytes_sent=state.sender.sent_bytes,
@@ -45,6 +50,8 @@ def _partition(state: LambdaState, p: Partition, end: int | None, now: float) ->
     has_leader = state.subscription.has_leader(p.tp)
     return PartitionStatus(
         tp=p.tp,
+        lane=p.lane.number,
+        lanes=p.lane.of,
         state=p.state,
         process_id="" if holding is None else holding.process_id,
         delivered=None if window is None else window.delivered,

@@ -20,14 +20,13 @@ from typing import Any, Protocol
 from confluent_kafka import Consumer
 
 from sidecar.causes import Cause
-from sidecar.cluster import commit_metadata
 from sidecar.cluster.errors import is_forbidden
-from sidecar.consuming.commits import Commits
+from sidecar.consuming.commits import Commitments, Commits
 from sidecar.consuming.problems import Problems
 from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
 from sidecar.mail.outgoing import Job, Outgoing, Refused, Written
-from sidecar.partitions.partition import Commitment, Partition
+from sidecar.partitions.assignment import Assignment
 from sidecar.partitions.vocabulary import CheckpointOutcome, Lane, TopicPartition
 from sidecar.producing.outcomes import nothing
 
@@ -50,8 +49,8 @@ class _Submitted:
     """A job that is not answered."""
 
     job: Job
-    partition: Partition
-    commitment: Commitment
+    partition: Assignment
+    commitments: Commitments
     units: Sequence[letters.Unit]
     """Their records are the job's, one unit after the other; dead letters come last."""
 
@@ -95,10 +94,10 @@ class TransactedCommits(Commits):
 
     def transact(self, consumer: Consumer, lane: Lane, unit: letters.Unit) -> None:
         """Write these records together with the lane's place, which its checkpoint has just moved."""
-        partition = self._table.lanes[lane]
-        self._units[partition.tp].append(unit)
-        if partition.tp not in self._jobs:
-            self._submit(consumer, partition)
+        tp = lane.partition
+        self._units[tp].append(unit)
+        if tp not in self._jobs:
+            self._submit(consumer, self._table.partitions[tp])
 
     def hold(self, lane: Lane, offset: int, record: Outgoing) -> None:
         """Write this dead letter together with the first place that is after its record."""
@@ -160,42 +159,43 @@ class TransactedCommits(Commits):
         """The consumer has failed for good. Its partitions are withdrawn with their loss; the thread goes on."""
         self._due = 0.0
 
-    def _give(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
+    def _give(self, consumer: Consumer, partitions: Iterable[Assignment]) -> None:
         wanted = [partition for partition in partitions if self._is_to_commit(partition)]
         for left, partition in zip(reversed(range(len(wanted))), wanted, strict=True):
             self._submit(consumer, partition, more=left > 0)
 
-    def _submit(self, consumer: Consumer, partition: Partition, *, more: bool = False) -> None:
+    def _submit(self, consumer: Consumer, partition: Assignment, *, more: bool = False) -> None:
         """Give the thread all that waits for the partition. ``more``: another job follows at once."""
-        tp, commitment = partition.tp, partition.commitment
+        tp = partition.tp
+        self._places.settle(tp)
+        commitments = partition.commitments
         units = self._units.pop(tp, [])
         records = [record for unit in units for record in unit.records]
         job = Job(
             tp,
-            commitment.offset,
-            commit_metadata.encode(self._origins.get(tp), commitment.places),
-            [*records, *self._late(tp)],
+            *self._written(tp, commitments),
+            [*records, *self._late(partition)],
             consumer.consumer_group_metadata(),
             alone=tp in self._alone,
         )
-        self._jobs[tp] = _Submitted(job, partition, commitment, units)
+        self._jobs[tp] = _Submitted(job, partition, commitments, units)
         job.last = not more and not self._others_may_join()
         self._table.transacting(self._jobs)
         self._writer.submit(job)
 
-    def _late(self, tp: TopicPartition) -> list[Outgoing]:
+    def _late(self, partition: Assignment) -> list[Outgoing]:
         """The dead letters that the places of the partition's lanes have passed."""
         passed: list[Outgoing] = []
-        for lane in self._table.lanes_of(tp):
-            held, place = self._letters.get(lane, {}), self._table.lanes[lane].offsets.resume_at
+        for lane, place in zip(partition.keys, partition.places, strict=True):
+            held = self._letters.get(lane, {})
             passed += [held.pop(offset) for offset in sorted(held) if offset < place]
         return passed
 
     def _others_may_join(self) -> bool:
         """Whether a lease of a partition without a job has records, so that it may checkpoint soon."""
         return any(
-            p.holding is not None and p.holding.window.outstanding and p.tp not in self._jobs
-            for p in self._table.lanes.values()
+            lane.holding is not None and lane.holding.window.outstanding and lane.tp not in self._jobs
+            for lane in self._table.lanes.values()
         )
 
     # --- what comes back --------------------------------------------------------------------------------------
@@ -252,8 +252,8 @@ class TransactedCommits(Commits):
                 self._alone.discard(tp)
             self.written += len(one.job.records)
             self._refusals.took(tp)
-            self._table.committed(tp, one.commitment, now)
-            self._states_kept.committed(tp, one.commitment)
+            self._table.committed(tp, one.commitments, now)
+            self._states_kept.committed(tp, one.commitments)
             self._answer(one.units, CheckpointOutcome.ACCEPTED, written)
 
     def _aborted(

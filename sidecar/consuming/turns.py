@@ -22,7 +22,6 @@ from sidecar.consuming.leaving import Leaving
 from sidecar.consuming.letter_reader import LetterReader
 from sidecar.consuming.rebalances import Rebalances
 from sidecar.mail import letters
-from sidecar.partitions.vocabulary import State
 
 WAIT_IDLE_S = 0.05
 """Longest wait for records or a letter when no records are buffered."""
@@ -112,9 +111,9 @@ class Turns:
         client, partitions = self.clients.now, self.state.table.partitions
         client.resolving.work()
         begun = client.positions.take_begun()
-        if any(partitions[tp].state is State.RESOLVING for tp in begun):
+        if any(partitions[tp].resolving for tp in begun):
             self.state.commits.hurry()  # their resume offsets must be committed before a lambda gets them
-        client.back_pressure.pause([tp for tp in begun if partitions[tp].state is not State.RUNNING])
+        client.back_pressure.pause([tp for tp in begun if not partitions[tp].runs])
         client.back_pressure.wake(begun)
 
     def _tell_readiness(self) -> None:

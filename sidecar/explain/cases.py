@@ -46,7 +46,8 @@ class Case:
     @property
     def place(self) -> Place:
         """Its name."""
-        return Place(self.partition.topic, self.partition.partition)
+        one = self.partition
+        return Place(one.topic, one.partition, one.lane if one.lanes > 1 else -1)
 
     @property
     def target(self) -> str:

@@ -24,13 +24,21 @@ class Urgency(IntEnum):
 
 
 class Place(NamedTuple):
-    """A partition that a finding is about."""
+    """A partition that a finding is about, or one lane of it."""
 
     topic: str
     partition: int
+    lane: int = -1
+    """-1: the partition has no lanes, or all are meant."""
 
     def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}"
+        whole = f"{self.topic}/{self.partition}"
+        return whole if self.lane < 0 else f"{whole}.{self.lane}"
+
+    def plain(self) -> dict[str, Any]:
+        """As a value that JSON can hold."""
+        whole = {"topic": self.topic, "partition": self.partition}
+        return whole if self.lane < 0 else {**whole, "lane": self.lane}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ class Finding:
             "urgency": self.urgency.name.lower(),
             "cause": str(self.cause),
             "lambdas": list(self.lambda_names),
-            "partitions": [{"topic": place.topic, "partition": place.partition} for place in self.places],
+            "partitions": [place.plain() for place in self.places],
             "text": self.text,
             "commands": list(self.commands),
         }

@@ -40,7 +40,11 @@ class Group:
     @property
     def ahead(self) -> str:
         """How far Kafka is ahead of all of them."""
-        lag = sum(case.lag or 0 for case in self.cases)
+        lags: dict[tuple[str, int], int] = {}
+        for case in self.cases:  # lanes of a partition share its log: the lag of the lowest is the partition's
+            at = case.place.topic, case.place.partition
+            lags[at] = max(lags.get(at, 0), case.lag or 0)
+        lag = sum(lags.values())
         return f"Kafka is {many(lag, 'message')} ahead." if lag else ""
 
     @property

@@ -72,6 +72,16 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
+def _lanes(places: Sequence[Place]) -> str:
+    whole = {(place.topic, place.partition) for place in places}
+    topics = sorted({topic for topic, _ in whole})
+    count = many(len(places), "lane")
+    if len(whole) == 1:
+        return f"{count} of {topics[0]}/{places[0].partition} ({ranges(place.lane for place in places)})"
+    listed = f" (partitions {ranges(number for _, number in whole)})" if len(topics) == 1 else ""
+    return f"{count} of {several(topics, 'topics')}{listed}"
+
+
 def several(names: Sequence[str], others: str) -> str:
     """`a`, `a and b`, `a, b, c and 7 other lambdas`; ``others``: the noun for those that are not listed."""
     if len(names) > _MAX_NAMES + 1:
@@ -80,9 +90,14 @@ def several(names: Sequence[str], others: str) -> str:
 
 
 def partitions(places: Sequence[Place]) -> str:
-    """`orders/7`, `3 partitions of orders (2, 5-6)`, `12 partitions of orders, bills and users`."""
+    """`orders/7`, `3 partitions of orders (2, 5-6)`, `12 partitions of orders, bills and users`.
+
+    Of lanes: `orders/7.3`, `3 lanes of orders/7 (2, 5-6)`, `12 lanes of orders (partitions 2, 5-6)`.
+    """
     if len(places) == 1:
         return str(places[0])
+    if any(place.lane >= 0 for place in places):
+        return _lanes(places)
     topics = sorted({place.topic for place in places})
     listed = f" ({ranges(place.partition for place in places)})" if len(topics) == 1 else ""
     return f"{many(len(places), 'partition')} of {several(topics, 'topics')}{listed}"

@@ -237,6 +237,8 @@ class Resume:
     partition: TopicPartition
     skip: bool
     reply: Reply[tuple[int, int | None]]
+    lane: int | None = None
+    """None: all lanes. So in the next two letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +248,7 @@ class Pause:
     partition: TopicPartition
     reason: str
     reply: Reply[int]
+    lane: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +266,7 @@ class Seek:
     partition: TopicPartition
     to: SeekTo
     reply: Reply[tuple[int, int, State]]
+    lane: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,10 @@ def _lag(partition: PartitionStatus) -> int | None:
     return max(0, partition.end - partition.committed)
 
 
+def _whole_lag(status: LambdaStatus) -> int:
+    return sum(_lag(partition) or 0 for partition in status.whole_partitions)
+
+
 def _states(status: LambdaStatus) -> Mapping[str, float]:
     counts = dict.fromkeys(_words(State), 0)
     for partition in status.partitions:
@@ -157,7 +161,7 @@ LAMBDA: tuple[Metric[LambdaStatus], ...] = (
         kind=PROBLEM_KINDS,
     ),
     _gauge("processes", "Lambda processes that are connected.", lambda s: len(s.processes)),
-    _gauge("partitions", "Partitions assigned to this sidecar.", _states, state=_words(State)),
+    _gauge("partitions", "Partitions assigned to this sidecar; with lanes: lanes.", _states, state=_words(State)),
     _gauge(
         "blocked_partitions",
         "Partitions whose window is full while records wait.",
@@ -174,7 +178,7 @@ LAMBDA: tuple[Metric[LambdaStatus], ...] = (
         _sum(lambda p: p.skipping_count),
     ),
     # how far it is
-    _gauge("lag", "Records written and not yet committed, of the partitions whose end is known.", _sum(_lag)),
+    _gauge("lag", "Records written and not yet committed, of the partitions whose end is known.", _whole_lag),
     _aged(
         "oldest_outstanding_age_seconds",
         "How long ago the oldest outstanding record was sent; 0: there is none.",

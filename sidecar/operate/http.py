@@ -147,7 +147,7 @@ def health_report(status: SidecarStatus) -> dict[str, object]:
         "connected": all(one.connected for one in lambdas.values()),
         "problems": {name: masked(one.problem) for name, one in lambdas.items() if one.problem},
         "halted": {
-            f"{name}/{partition.tp}": masked(partition.reason[:MAX_REASON_CHARACTERS])
+            f"{name}/{partition.name}": masked(partition.reason[:MAX_REASON_CHARACTERS])
             for name, one in lambdas.items()
             for partition in one.partitions
             if partition.state is State.HALTED

@@ -58,7 +58,7 @@ class StatusCollector(Collector):
         every = [
             ((name, partition.tp.topic, str(partition.tp.partition)), partition)
             for name, one in status.lambdas.items()
-            for partition in one.partitions
+            for partition in one.whole_partitions
         ]
         for of_partition in PARTITION:
             yield _family(of_partition, _PARTITION_LABELS, every, status.taken_at)

@@ -1,4 +1,8 @@
-"""One partition while it is assigned to this sidecar: its offsets, the stream that holds it, its failures."""
+"""One lane while its partition is assigned to this sidecar: its offsets, the stream that holds it, its failures.
+
+Without lanes in the config, a partition has one lane. So it is called a partition here: to its lambda, a lane is a
+partition with gaps in its offsets.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +25,7 @@ from sidecar.partitions.vocabulary import (
     StreamId,
     TopicPartition,
 )
-from sidecar.partitions.window import Window
+from sidecar.partitions.window import LowMark, Window
 
 WELL_AFTER_S = 30.0
 """Seconds that a lambda with no outstanding records must have run to count as well."""
@@ -78,12 +82,13 @@ class Ordered:
 
 @dataclass(slots=True)
 class Offsets:
-    """The offsets of a partition."""
+    """The offsets of a lane."""
 
     resume_at: int = -1
-    """The resume offset: the next offset to process, which is also the offset to commit. -1 while RESOLVING."""
+    """The resume offset, the lane's place: all of its records below are processed. -1 while RESOLVING."""
     committed: int | None = None
-    """The group's committed offset, as far as we know: the next offset to process."""
+    """The place that is committed, as far as we know. Of several lanes, the lowest is the group's committed offset,
+    and the others are in the commit's metadata."""
     uncommitted: bool = False
     """``resume_at`` is not committed yet: it came from a checkpoint, or is the start of a new group."""
     rewind_pending: bool = False
@@ -107,27 +112,31 @@ class Offsets:
         return Place(self.resume_at, self.state)
 
     def to_commit(self) -> int | None:
-        """The offset to commit; None: the committed offset is up to date."""
+        """The place to commit; None: the committed one is up to date."""
         return self.resume_at if self.uncommitted and self.resume_at != self.committed else None
+
+    @property
+    def withheld(self) -> bool:
+        """The place is to be committed only after an operator has accepted it: the one before was lost."""
+        return self.committed is None and not self.uncommitted
 
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
-    """What one commit has of a partition, all taken at the same moment.
+    """What one commit has of a lane, all taken at the same moment.
 
-    The answer comes later: by then the partition may be further, or may have been moved.
+    The answer comes later: by then the lane may be further, or may have been moved.
     """
 
-    places: tuple[Place, ...]
-    """One for each lane; one without lanes."""
+    place: Place
     of: Offsets
     checkpoint: int | None
     """The last checkpoint that it has."""
 
     @property
     def offset(self) -> int:
-        """The offset to commit: the next one to process."""
-        return min(place.offset for place in self.places)
+        """The next offset to process."""
+        return self.place.offset
 
 
 @dataclass(slots=True)
@@ -219,7 +228,7 @@ class Holding:
 
 @dataclass(slots=True)
 class Partition:
-    """One partition. Only the table that owns it changes its state; this class decides about its offsets.
+    """One lane of a partition. Only the table that owns it changes its state; this class decides about its offsets.
 
     Invariants:
 
@@ -239,6 +248,8 @@ class Partition:
     """When it entered its state, in seconds of the monotonic clock."""
     delays: Histogram
     """From sending a record to the checkpoint that passes it. All partitions of the lambda share it."""
+    mark: LowMark | None = None
+    """None: the partition has no other lanes."""
     state: State = State.RESOLVING
     ordered: Ordered | None = None
     """While RESOLVING: the orders that were in force before the rebalance."""
@@ -287,7 +298,7 @@ class Partition:
     @property
     def window(self) -> Window:
         """The window of its holding; an empty one when no stream holds it."""
-        return Window(self.limits, self.offsets.resume_at) if self.holding is None else self.holding.window
+        return self._new_window() if self.holding is None else self.holding.window
 
     @property
     def held(self) -> Holding:
@@ -336,9 +347,12 @@ class Partition:
     def begin(self, lease: Lease, stream: StreamId, process_id: str, due: float, now: float) -> None:
         """A stream gets the partition: STARTING."""
         self.enter(State.STARTING, now)
-        self.holding = Holding(lease, stream, process_id, Window(self.limits, self.offsets.resume_at), now, now)
+        self.holding = Holding(lease, stream, process_id, self._new_window(), now, now)
         self.offsets.handled = self.offsets.handled_at = None
         self.due = due
+
+    def _new_window(self) -> Window:
+        return Window(self.limits, self.offsets.resume_at, self.mark)
 
     def end_lease(self) -> int | None:
         """End the lease. Returns the offset to fetch again from; None: no record was outstanding."""
@@ -484,7 +498,7 @@ class Partition:
     @property
     def commitment(self) -> Commitment:
         """What a commit made now has of it."""
-        return Commitment((self.offsets.place,), self.offsets, self.offsets.checkpoint)
+        return Commitment(self.offsets.place, self.offsets, self.offsets.checkpoint)
 
     def committed(self, commitment: Commitment) -> bool:
         """Kafka has taken this commit. Returns whether it is a commit of the partition as it is now.
@@ -511,12 +525,21 @@ class Partition:
         return checkpoint
 
     def settle(self, position: int) -> None:
-        """Move the resume offset to the client's ``position``, if the partition is caught up and nothing is buffered.
+        """Move the resume offset over gaps: to the first outstanding record, or, if there is none, to ``position``.
 
-        After a transaction the position is higher than checkpoint + 1, since the transaction's marker has an offset
-        of its own; without this the lag would never reach 0.
+        ``position``: all records of the lane below it were sent, or left out. It is the offset of the lane's first
+        buffered record; without one, the position of Kafka's client, as far as this lane has seen its records.
+
+        The gaps are the records of other lanes, transaction markers, and what compaction removed. Without this, a
+        lane that gets no records would hold back the committed offset, and after a transaction the lag would never
+        reach 0, since the marker has an offset of its own.
         """
-        if position > self.offsets.resume_at and self.caught_up:
+        first = self.window.first
+        if first is not None:
+            position = first
+        elif not self.caught_up:
+            return
+        if position > self.offsets.resume_at:
             self.offsets.resume_at = position
             self.offsets.uncommitted = True
             self._passed(position)

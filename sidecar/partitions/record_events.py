@@ -55,6 +55,11 @@ class RecordEvents:
         partition.held.sent(first, last, count, size, offsets, now)
         partition.sent.add(count, now)
 
+    def is_spanned(self, lane: Lane) -> bool:
+        """Whether other lanes of its partition must go on before this one may get more (`Window.is_spanned`)."""
+        partition = self._lanes.get(lane)
+        return partition is not None and partition.window.is_spanned
+
     def buffered(self, lane: Lane, now: float) -> None:
         """Records are buffered: check whether the window is full. To be called whenever that may have changed."""
         partition = self._lanes.get(lane)
@@ -62,9 +67,12 @@ class RecordEvents:
             return
         holding = partition.held
         if holding.block(now, self._moves.limits.blocked_report_after):
+            event = "no checkpoint: the window is full, the partition stands still"
+            if holding.window.is_spanned:
+                event = "no checkpoint of another lane: `window.span` is used up, the lane waits for it"
             self._moves.report(
                 "warning",
-                "no checkpoint: the window is full, the partition stands still",
+                event,
                 partition,
                 outstanding=holding.window.outstanding,
                 checkpoint=partition.offsets.checkpoint,
@@ -120,7 +128,7 @@ class RecordEvents:
         elif partition.state not in (State.DRAINING, State.HALTED):
             self._moves.forget_wait(partition)
             partition.offsets.rewind_pending = True
-            self._commands.append(Rewind(partition.tp, partition.offsets.resume_at))
+            self._commands.append(Rewind(partition.lane, partition.offsets.resume_at))
             self._moves.halt(partition, reason, offset, now)
         return False
 

@@ -151,7 +151,7 @@ class StreamEvents:
             self._moves.timed[partition.lane] = partition
         again = None if pausing.offset is None else partition.deliver_again(pausing.offset)
         if again is not None:
-            self._commands.append(Rewind(partition.tp, again))
+            self._commands.append(Rewind(partition.lane, again))
         waits = {"again_from": again, "seconds": pausing.retry_after}
         self._moves.report(
             "warning", "partition paused by its lambda", partition, reason=partition.trouble.reason, **waits

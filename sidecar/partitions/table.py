@@ -1,11 +1,12 @@
-"""All partitions of one lambda: events in, commands out.
+"""All partitions of one lambda, and their lanes: events in, commands out.
 
 The table has the events of Kafka and of the clock; its ``streams``, ``records`` and ``operator`` have the others.
 Every event takes the time as an argument, changes the state and appends to ``commands``; the owner of the table (the
 lambda's consumer thread) carries them out. Invariants, checked by the model test:
 
-- A stream has at most one partition, a partition at most one stream; a lease always belongs to the same pair of them.
+- A stream has at most one lane, a lane at most one stream; a lease always belongs to the same pair of them.
 - An event with a dead lease changes nothing.
+- All lanes of a partition are assigned, revoked and forgotten together; nothing else joins them but `window_span`.
 - Records go only to a RUNNING partition, at most ``frames_in_flight`` frames at a time, and never exceed the window.
 - A partition never waits while there is a spare stream, except one of a process in quarantine.
 - Every state but WAITING, RUNNING, RESOLVING, HALTED and PAUSED ends by itself at ``due``.
@@ -15,6 +16,7 @@ lambda's consumer thread) carries them out. Invariants, checked by the model tes
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from sidecar.partitions.assignment import Assignment
 from sidecar.partitions.operator_actions import OperatorActions
 from sidecar.partitions.partition import AfterDrain, Commitment, Ordered, Partition
 from sidecar.partitions.record_events import RecordEvents
@@ -28,11 +30,13 @@ from sidecar.partitions.vocabulary import (
     Lane,
     Lease,
     Limits,
+    Place,
     RevokeReason,
     Rewind,
     State,
     TopicPartition,
 )
+from sidecar.partitions.window import LowMark
 
 PROGRESS_CHECK_INTERVAL_S = 1.0
 """Seconds between checks for lambdas that make no progress."""
@@ -62,10 +66,10 @@ class PartitionTable:
         self.commands.clear()
         return commands
 
-    def lanes_of(self, tp: TopicPartition) -> Collection[Lane]:
-        """The lanes of this partition; none, if it is not assigned to us."""
+    def lanes_of(self, tp: TopicPartition) -> Sequence[Lane]:
+        """The lanes of this partition, by their numbers; none, if it is not assigned to us."""
         partition = self.partitions.get(tp)
-        return () if partition is None else (partition.lane,)
+        return () if partition is None else partition.keys
 
     # --- events of Kafka ------------------------------------------------------------------------------------
 
@@ -75,54 +79,73 @@ class PartitionTable:
         With the eager protocol, some of them were assigned to us before: an operator's orders for them stay in force.
         """
         orders, self._moves.orders = self._moves.orders, {}
+        count = self.limits.lanes
         for tp in tps:
-            lane = Lane(tp)
-            self.partitions[tp] = self.lanes[lane] = Partition(
-                lane, self.limits, now, self.counts.delays, ordered=orders.pop(tp, None)
+            mark, keys = LowMark(-1), tuple(Lane(tp, number, count) for number in range(count))
+            lanes = tuple(
+                Partition(
+                    lane,
+                    self.limits,
+                    now,
+                    self.counts.delays,
+                    mark if count > 1 else None,
+                    ordered=orders.pop(lane, None),
+                )
+                for lane in keys
             )
-        for tp, order in orders.items():
-            self._moves.report_end(tp, order)
+            self.partitions[tp] = Assignment(tp, lanes, mark, keys)
+            self.lanes.update(zip(keys, lanes, strict=True))
+        for lane, order in orders.items():
+            self._moves.report_end(lane, order)
 
     def not_resolved(self, tp: TopicPartition, reason: str) -> None:
         """The resume offset cannot be determined yet, for this ``reason``."""
-        partition = self.partitions[tp]
-        if partition.state is State.RESOLVING:
-            partition.trouble.reason = reason
+        for lane in self.partitions[tp].lanes:
+            if lane.state is State.RESOLVING:
+                lane.trouble.reason = reason
 
-    def resolved(self, tp: TopicPartition, offset: int, now: float, *, committed: bool, state: bytes = b"") -> None:
+    def resolved(
+        self, tp: TopicPartition, offset: int, now: float, *, committed: bool, places: Sequence[Place] = ()
+    ) -> None:
         """The resume offset is ``offset``: the group's committed offset, or the one that the config chose.
 
-        ``state`` was committed with it.
+        ``places``: where each lane goes on; empty: all begin at ``offset``, without a state.
 
         An offset that is not ``committed`` yet must be committed before a lambda gets the first record (`committed`).
         Otherwise, if the sidecar were killed in between, the next start would choose again, maybe another offset.
         """
         partition = self.partitions[tp]
-        trouble = partition.trouble
-        partition.move_to(offset, committed=committed, state=state)
-        if partition.aborted:
-            # The client has read further. What failed since the last commit has not succeeded meanwhile.
-            partition.aborted, partition.trouble = False, trouble
-            partition.offsets.rewind_pending = True
-            self.commands.append(Rewind(tp, offset))
+        for lane, place in zip(partition.lanes, places or [Place(offset)] * len(partition.lanes), strict=True):
+            trouble = lane.trouble
+            lane.move_to(place.offset, committed=committed, state=place.state)
+            if lane.aborted:
+                # The client has read further. What failed since the last commit has not succeeded meanwhile.
+                lane.aborted, lane.trouble = False, trouble
+                lane.offsets.rewind_pending = True
+                self.commands.append(Rewind(lane.lane, place.offset))
+        partition.note_mark()
         if committed:
-            self._moves.begin(partition, now)
+            for lane in partition.lanes:
+                self._moves.begin(lane, now)
 
-    def committed(self, tp: TopicPartition, commitment: Commitment, now: float) -> None:
-        """Kafka has taken this commit of the partition."""
+    def committed(self, tp: TopicPartition, commitments: Sequence[Commitment], now: float) -> None:
+        """Kafka has taken this commit of the partition: one ``Commitment`` for each lane."""
         partition = self.partitions.get(tp)
-        if partition is None or not partition.committed(commitment):
+        if partition is None:
             return
-        if partition.state is State.RESOLVING and commitment.offset == partition.offsets.resume_at:
-            self._moves.begin(partition, now)
-        durable = partition.became_durable(commitment)
-        if durable is not None and partition.holding is not None:
-            self.commands.append(Committed(partition.holding.stream, durable))
+        for lane, commitment in zip(partition.lanes, commitments, strict=True):
+            if not lane.committed(commitment):
+                continue
+            if lane.state is State.RESOLVING and commitment.offset == lane.offsets.resume_at:
+                self._moves.begin(lane, now)
+            durable = lane.became_durable(commitment)
+            if durable is not None and lane.holding is not None:
+                self.commands.append(Committed(lane.holding.stream, durable))
 
     def transacting(self, tps: Container[TopicPartition]) -> None:
         """Transactions with the places of these partitions are under way, and none of others (exactly-once)."""
-        for tp, partition in self.partitions.items():
-            partition.transacting = tp in tps
+        for lane, partition in self.lanes.items():
+            partition.transacting = lane.partition in tps
 
     def aborted(
         self,
@@ -135,23 +158,41 @@ class PartitionTable:
     ) -> bool:
         """The transaction with the partition's last checkpoints was aborted (exactly-once).
 
-        Whoever holds it has seen what is not there, so its lease ends at once; the next lambda starts from what Kafka
-        says. ``culprit``: a record of it was refused, so its next lambda starts after a back-off. Others start at
-        once the first time. ``unwritten``: the offsets of dead letters that have waited for the transaction: their
-        records come again. Returns whether its resume offset has to be resolved again; not if it is being released.
+        Whoever holds a lane of it has seen what is not there, so all leases end at once; the next lambdas start from
+        what Kafka says. ``culprit``: a record of it was refused, so they start after a back-off. Others start at once
+        the first time. ``unwritten``: the offsets of dead letters that have waited for the transaction: their records
+        come again. Returns whether its resume offset has to be resolved again; not if it is being released.
         """
         for lane, offsets in unwritten.items():
             self.lanes[lane].skip.difference_update(offsets)
-        partition = self.partitions.get(tp)
-        return partition is not None and self._moves.abort(partition, reason, now, culprit=culprit)
+        again = False
+        for partition in self._lanes_of(tp):
+            again |= self._moves.abort(partition, reason, now, culprit=culprit)
+        return again
 
-    def offset_lost(self, tp: TopicPartition, offset: int, now: float, reason: str, *, halt: bool = False) -> None:
+    def offset_lost(
+        self,
+        tp: TopicPartition,
+        offset: int,
+        now: float,
+        reason: str,
+        *,
+        halt: bool = False,
+        from_start: bool = False,
+    ) -> None:
         """The resume offset is no longer in the log: go on at ``offset``; with ``halt``, when an operator resumes.
 
-        The lease ends at once: its checkpoints mean nothing at the new position, since the topic may be another one
-        with the same name.
+        The leases end at once: their checkpoints mean nothing at the new position, since the topic may be another one
+        with the same name. Lanes that were farther than ``offset`` stay there, if the log only lost its beginning
+        (``from_start``).
         """
         partition = self.partitions[tp]
+        for lane in partition.lanes:
+            to = max(offset, lane.offsets.resume_at) if from_start else offset
+            self._lane_lost(lane, to, now, reason, halt=halt)
+        partition.note_mark()
+
+    def _lane_lost(self, partition: Partition, offset: int, now: float, reason: str, *, halt: bool) -> None:
         halted, paused, paused_for = (
             partition.state is State.HALTED,
             partition.is_paused_by_operator,
@@ -168,9 +209,8 @@ class PartitionTable:
         self._moves.drop_state(partition, offset)
         partition.move_to(offset, committed=False)
         if halt or halted:
-            partition.offsets.uncommitted = (
-                False  # if the new offset were committed, the next owner would not notice the loss
-            )
+            # If the new offset were committed, the next owner would not notice the loss. Lanes that go on need it.
+            partition.offsets.uncommitted = not halt and partition.mark is not None
             self._moves.halt(partition, reason, None, now)
         elif paused:
             partition.trouble.reason = paused_for
@@ -194,23 +234,26 @@ class PartitionTable:
         rebalance.
         """
         for tp in tps:
-            partition = self.partitions.get(tp)
-            if partition is None:
-                continue
-            order = Ordered.of(partition)
-            if order is not None and may_return:
-                self._moves.orders[tp] = order
-            elif order is not None:
-                self._moves.report_end(tp, order)
-            if partition.lease is None:
-                self._moves.forget_wait(partition)
-                partition.enter(State.DRAINING, now)
-                partition.after_drain = AfterDrain.RELEASE
-            elif partition.state is State.DRAINING:
-                partition.after_drain = AfterDrain.RELEASE
-                partition.due = min(partition.due or now + seconds, now + seconds)
-            else:
-                self._moves.drain(partition, reason, AfterDrain.RELEASE, seconds, now)
+            for lane in self._lanes_of(tp):
+                self._revoke(lane, reason, seconds, now, may_return=may_return)
+
+    def _revoke(
+        self, partition: Partition, reason: RevokeReason, seconds: float, now: float, *, may_return: bool
+    ) -> None:
+        order = Ordered.of(partition)
+        if order is not None and may_return:
+            self._moves.orders[partition.lane] = order
+        elif order is not None:
+            self._moves.report_end(partition.lane, order)
+        if partition.lease is None:
+            self._moves.forget_wait(partition)
+            partition.enter(State.DRAINING, now)
+            partition.after_drain = AfterDrain.RELEASE
+        elif partition.state is State.DRAINING:
+            partition.after_drain = AfterDrain.RELEASE
+            partition.due = min(partition.due or now + seconds, now + seconds)
+        else:
+            self._moves.drain(partition, reason, AfterDrain.RELEASE, seconds, now)
 
     def revoke_all(self, reason: RevokeReason, seconds: float, now: float) -> None:
         """The sidecar stops: drain all partitions, and assign none to a stream any more."""
@@ -219,34 +262,39 @@ class PartitionTable:
 
     def held(self, tps: Collection[TopicPartition] | None = None) -> bool:
         """Whether a lambda still holds one of these partitions (None: any partition)."""
-        partitions = self.partitions.values() if tps is None else map(self.partitions.get, tps)
-        return any(p is not None and p.lease is not None for p in partitions)
+        return any(
+            lane.lease is not None for tp in (self.partitions if tps is None else tps) for lane in self._lanes_of(tp)
+        )
 
     def forget(self, tps: Iterable[TopicPartition]) -> None:
         """These partitions were released: they are no longer assigned to us."""
         gone = {*tps}
         # A rewind that is still pending must not move a partition that is assigned again to its old position.
-        self.commands[:] = [c for c in self.commands if not (isinstance(c, Rewind) and c.partition in gone)]
+        self.commands[:] = [c for c in self.commands if not (isinstance(c, Rewind) and c.lane.partition in gone)]
         for tp in gone:
-            partition = self.partitions.pop(tp, None)
-            if partition is not None:
+            for partition in self._lanes_of(tp):
                 self.balance.gone(partition)
                 self._moves.forget_wait(partition)
                 self._moves.timed.pop(partition.lane, None)
                 del self.lanes[partition.lane]
                 if partition.lease is not None:
                     del self._moves.leases[partition.lease]
+            self.partitions.pop(tp, None)
 
     def lost(self, tps: Iterable[TopicPartition], now: float) -> None:
         """These partitions may already belong to another member: end their leases, without a drain or a commit."""
         mine = [tp for tp in tps if tp in self.partitions]
-        for tp in mine:
-            order = Ordered.of(self.partitions[tp])
+        for lane in (lane for tp in mine for lane in self._lanes_of(tp)):
+            order = Ordered.of(lane)
             if order is not None:
-                self._moves.report_end(tp, order)
-            if self.partitions[tp].lease is not None:
-                self._moves.fence(self.partitions[tp], RevokeReason.LOST, now)
+                self._moves.report_end(lane.lane, order)
+            if lane.lease is not None:
+                self._moves.fence(lane, RevokeReason.LOST, now)
         self.forget(mine)
+
+    def _lanes_of(self, tp: TopicPartition) -> tuple[Partition, ...]:
+        partition = self.partitions.get(tp)
+        return () if partition is None else partition.lanes
 
     def wants_group(self, now: float) -> bool:
         """Whether the sidecar should be a member of the group: there is a process, or the last one left recently."""
@@ -256,32 +304,32 @@ class PartitionTable:
 
     # --- the position of Kafka's client ---------------------------------------------------------------------
 
-    def rewound(self, tp: TopicPartition) -> None:
-        """Kafka's client was moved to the offset of the ``Rewind``."""
-        self.partitions[tp].offsets.rewind_pending = False
+    def rewound(self, lane: Lane) -> None:
+        """The lane's records will be fetched from the offset of its ``Rewind`` on."""
+        self.lanes[lane].offsets.rewind_pending = False
 
-    def not_rewound(self, rewind: Rewind, later: Sequence[Command]) -> None:
-        """The rewind could not be carried out: issue it again, unless one of the ``later`` commands replaces it."""
-        if not any(isinstance(c, Rewind) and c.partition == rewind.partition for c in (*later, *self.commands)):
+    def not_rewound(self, rewind: Rewind) -> None:
+        """The rewind could not be carried out: issue it again, unless another one has replaced it since."""
+        if not any(isinstance(c, Rewind) and c.lane == rewind.lane for c in self.commands):
             self.commands.append(rewind)
 
-    def misrouted(self, tp: TopicPartition, offset: int) -> None:
-        """The record at ``offset`` arrived on the wrong queue and was dropped: fetch again from it on."""
-        partition = self.partitions.get(tp)
-        if partition is None or partition.offsets.rewind_pending:
-            return  # not assigned to us, or fetched again anyway
+    def misrouted(self, lane: Lane, offset: int) -> None:
+        """Records from ``offset`` on arrived on the wrong queue and were dropped: fetch the lane's ones again."""
+        partition = self.lanes[lane]
+        if partition.offsets.rewind_pending:
+            return  # fetched again anyway
         partition.offsets.rewind_pending = True
-        self.commands.append(Rewind(tp, offset))
+        self.commands.append(Rewind(lane, offset))
 
     def dropped(self, tps: Iterable[TopicPartition]) -> None:
         """Fetched records of these partitions were dropped: the client's position must not be committed."""
         for tp in tps:
-            if tp in self.partitions:
-                self.partitions[tp].offsets.rewind_pending = True
+            for lane in self._lanes_of(tp):
+                lane.offsets.rewind_pending = True
 
-    def settled(self, tp: TopicPartition, position: int) -> None:
-        """No record of the partition is buffered, and the position of Kafka's client is ``position``."""
-        self.partitions[tp].settle(position)
+    def settle(self, tp: TopicPartition, positions: Sequence[int]) -> None:
+        """Up to these ``positions`` all records of the partition's lanes were sent or left out (`Partition.settle`)."""
+        self.partitions[tp].settle(positions)
 
     # --- the clock --------------------------------------------------------------------------------------------
 
@@ -330,7 +378,7 @@ class PartitionTable:
         self._moves.remove(stream, now)
 
     def _report_stalls(self, now: float) -> None:
-        for partition in self.partitions.values():
+        for partition in self.lanes.values():
             if partition.stall(now):
                 self._moves.report(
                     "warning",
@@ -344,7 +392,7 @@ class PartitionTable:
 
     def _end_overdue(self, now: float) -> None:
         """Take the partition from lambdas that miss their deadline. They get the time of a drain to close."""
-        for partition in self.partitions.values():
+        for partition in self.lanes.values():
             overdue_at = partition.overdue_at
             if overdue_at is None or now < overdue_at:
                 continue

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from sidecar.measured import DELAY_BOUNDS_S, Histogram
+from sidecar.partitions.assignment import Assignment
 from sidecar.partitions.backoff import delay
 from sidecar.partitions.balance import Balance
 from sidecar.partitions.partition import AfterDrain, Ordered, Partition
@@ -68,10 +69,10 @@ class Transitions:
         self.limits = limits
         self.processes = Processes()
         self.balance = Balance(limits)
-        self.partitions: dict[TopicPartition, Partition] = {}
+        self.partitions: dict[TopicPartition, Assignment] = {}
         """What Kafka assigned to us."""
         self.lanes: dict[Lane, Partition] = {}
-        """The same, as lambdas hold it."""
+        """The lanes of all these partitions, as lambdas hold them."""
         self.commands: list[Command] = []
         self.counts = Counts()
         self._new_lease = new_lease
@@ -81,9 +82,7 @@ class Transitions:
         self.timed: dict[Lane, Partition] = {}
         self.empty_since: float | None = None
         self.draining_all = False
-        self.orders: dict[
-            TopicPartition, Ordered
-        ] = {}  # orders of partitions that may be assigned again in the same rebalance
+        self.orders: dict[Lane, Ordered] = {}  # of partitions that may be assigned again in the same rebalance
 
     # --- a life begins ----------------------------------------------------------------------------------------
 
@@ -118,11 +117,11 @@ class Transitions:
         partition.due = until
         self.timed[partition.lane] = partition
 
-    def report_end(self, tp: TopicPartition, order: Ordered) -> None:
+    def report_end(self, lane: Lane, order: Ordered) -> None:
         """The partition is no longer assigned to us, so an operator's pause of it ends."""
         if order.is_paused:
             event = "an operator's pause ended: the partition is not this sidecar's any more"
-            self.commands.append(Report("warning", event, tp, None, {"reason": order.reason}))
+            self.commands.append(Report("warning", event, lane, None, {"reason": order.reason}))
 
     def wait(self, partition: Partition, now: float) -> None:
         partition.enter(State.WAITING, now)
@@ -155,7 +154,7 @@ class Transitions:
         """Give a process that joined later its share, one partition at a time."""
         if self.waiting or self.draining_all:
             return
-        chosen = self.balance.choose(self.partitions.values(), self.processes, now)
+        chosen = self.balance.choose(self.lanes.values(), self.processes, now)
         if chosen is not None:
             partition, target_id = chosen
             self.balance.begun(partition, target_id)
@@ -267,7 +266,7 @@ class Transitions:
         self.timed.pop(partition.lane, None)
         offset = partition.end_lease()
         if offset is not None and rewind and not partition.leaves:
-            self.commands.append(Rewind(partition.tp, offset))
+            self.commands.append(Rewind(partition.lane, offset))
 
     def released(
         self,
@@ -361,7 +360,7 @@ class Transitions:
     def exit_or_halt(self, partition: Partition, reason: str) -> ErrorOutcome:
         if self.limits.policy is not Policy.EXIT:
             return ErrorOutcome.HALTED
-        self.commands.append(Exit(f"{partition.tp}: {reason}"))
+        self.commands.append(Exit(f"{partition.lane}: {reason}"))
         return ErrorOutcome.EXITING
 
     def halt(self, partition: Partition, reason: str, offset: int | None, now: float) -> None:
@@ -410,4 +409,4 @@ class Transitions:
 
     def report(self, level: Level, event: str, partition: Partition, /, **fields: object) -> None:
         lease = fields.pop("lease", partition.lease)
-        self.commands.append(Report(level, event, partition.tp, cast("Lease | None", lease), fields))
+        self.commands.append(Report(level, event, partition.lane, cast("Lease | None", lease), fields))

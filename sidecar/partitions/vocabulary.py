@@ -36,13 +36,26 @@ class TopicPartition(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """What a lambda holds at a time: today a whole partition.
+    """What a lambda holds at a time: the records of some of a partition's keys, or the whole partition.
 
     It is the key by which buffers, frames, windows and leases are found. One is made for each assignment, and only
     `sidecar/partitions/` and the places that docs/design.md lists look inside.
     """
 
     partition: TopicPartition
+    number: int = 0
+    of: int = 1
+    """How many lanes the partition has; 1: this lane is the whole partition."""
+
+    def __str__(self) -> str:
+        """As operators read it: `orders/7.3` is lane 3 of partition 7."""
+        return str(self.partition) if self.of == 1 else f"{self.partition}.{self.number}"
+
+
+def fields_of(lane: Lane) -> dict[str, object]:
+    """The lane for a log line."""
+    fields: dict[str, object] = {"topic": lane.partition.topic, "partition": lane.partition.partition}
+    return fields if lane.of == 1 else {**fields, "lane": lane.number}
 
 
 class Place(NamedTuple):
@@ -210,7 +223,8 @@ class Limits:
     window_bytes: int = 16 * 1024 * 1024
     window_span: int = 1_000_000
     """Offsets between the checkpoint and the last record sent. It bounds how many records are delivered again after a
-    crash, also when ``completed_beyond`` keeps the window open."""
+    crash, also when ``completed_beyond`` keeps the window open. With lanes, it is counted from the lowest place of
+    all lanes of the partition."""
     frames_in_flight: int = 2
     ready_timeout: float = 60.0
     close_timeout: float = 10.0
@@ -236,6 +250,8 @@ class Limits:
     minimum_stay: float = 5.0
     """How long a partition must have been with its process, and the new process must have existed, before a
     hand-over."""
+    lanes: int = 1
+    """How many lanes each partition has."""
     hand_over_backoff_first: float = 10.0
     hand_over_backoff_most: float = 600.0
     """Wait after a failed hand-over: the first one, and the longest."""
@@ -354,9 +370,9 @@ class EndStream:
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
-    """Drop the buffered records of this partition and fetch again from ``offset``."""
+    """Drop the buffered records of this lane, and fetch the lane's records again from ``offset`` on."""
 
-    partition: TopicPartition
+    lane: Lane
     offset: int
 
 
@@ -366,7 +382,7 @@ class Report:
 
     level: Level
     event: str
-    partition: TopicPartition | None
+    lane: Lane | None
     lease: Lease | None
     fields: dict[str, object]
 

@@ -1,4 +1,4 @@
-"""The outstanding records of one partition: sent, and neither checkpointed nor completed after the checkpoint.
+"""The outstanding records of one lane: sent, and neither checkpointed nor completed after the checkpoint.
 
 Records are counted; offsets are never subtracted: transaction markers, aborted records and compaction leave gaps
 between offsets, and a window of 100 must let 100 records through.
@@ -10,6 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar.partitions.vocabulary import Limits
+
+
+class LowMark:
+    """The low-water mark of a partition with lanes: the lowest place of them, as last computed.
+
+    The places of the lanes never move back, but by an operator's seek. So an old mark is too low, and only keeps
+    windows smaller than they could be. The windows of all lanes of a partition share it.
+    """
+
+    __slots__ = ("offset",)
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
 
 
 @dataclass(slots=True)
@@ -32,17 +45,19 @@ class Window:
     - ``records`` is the number of records sent with offsets above the last checkpoint.
     - ``0 <= outstanding <= records``; they differ by the records that are completed after the checkpoint.
     - Only ``rewind`` moves ``delivered`` back within a lease.
-    - When no record is outstanding there is room for at least one, so no setting can stop a partition.
+    - When no record is outstanding there is room for at least one, so no setting can stop a partition. With a
+      low-water mark this holds for the lanes at the mark: the others wait for them where the span ends.
     """
 
     __slots__ = (
-        *("_beyond", "_beyond_bytes", "_bytes", "_frames", "_limits", "_low"),
+        *("_beyond", "_beyond_bytes", "_bytes", "_frames", "_limits", "_low", "_mark"),
         *("delivered", "furthest", "records", "start"),
     )
 
-    def __init__(self, limits: Limits, start: int) -> None:
-        """``start`` is the offset where the lease starts."""
+    def __init__(self, limits: Limits, start: int, mark: LowMark | None = None) -> None:
+        """``start`` is the offset where the lease starts; ``mark``: None if the partition has no other lanes."""
         self._limits = limits
+        self._mark = mark
         self._frames: deque[_Frame] = deque()
         self.start = start
         self._low = start  # everything below is done; the span is measured from here
@@ -66,6 +81,20 @@ class Window:
         return self._bytes - self._beyond_bytes
 
     @property
+    def first(self) -> int | None:
+        """The offset of the first record that was sent after the checkpoint; None: there is none."""
+        return self._frames[0].first if self._frames else None
+
+    @property
+    def is_spanned(self) -> bool:
+        """The last record sent is so far beyond the low-water mark that other lanes must go on first."""
+        return (
+            self._mark is not None
+            and self.delivered is not None
+            and self.delivered - self._mark.offset >= self._limits.window_span
+        )
+
+    @property
     def oldest_sent_at(self) -> float | None:
         """When the first record after the checkpoint was sent; None: no record is outstanding."""
         return self._frames[0].sent_at if self.outstanding else None
@@ -74,7 +103,10 @@ class Window:
         """How many records may be sent now; 0: the window is full."""
         outstanding = self.outstanding
         least = 1 if outstanding == 0 else 0
-        if self.delivered is not None and self.delivered - self._low >= self._limits.window_span:
+        if self._mark is not None:
+            if self.is_spanned:
+                return 0
+        elif self.delivered is not None and self.delivered - self._low >= self._limits.window_span:
             return least
         if outstanding and self.outstanding_bytes >= self._limits.window_bytes:
             return 0

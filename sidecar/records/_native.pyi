@@ -4,7 +4,7 @@ from typing import final
 
 @final
 class Records:
-    """The rows of one partition. After the source is closed there are none."""
+    """The rows of one lane of a partition. After the source is closed there are none."""
 
     def __len__(self) -> int: ...
     @property
@@ -15,7 +15,7 @@ class Records:
     def before(self, offset: int, /) -> int: ...
     def drop(self, count: int, /) -> None: ...
     def truncate(self, count: int, /) -> None: ...
-    def remove(self, index: int, /) -> None: ...
+    def remove(self, index: int, count: int = 1, /) -> None: ...
     def first(self) -> tuple[int, bytes | None, bytes | None, list[tuple[bytes, bytes | None]], int, int]:
         """Offset, value, key, headers, timestamp type, timestamp."""
     def frame(self, most: int, limit: int, /) -> tuple[bytes, int, int, int, list[int] | None]:
@@ -25,21 +25,26 @@ class Records:
 class Source:
     """The records of the consumer that this thread has just made with this module's file as a plugin."""
 
-    def __init__(self, most: int) -> None:
-        """``most``: the maximum number of records of one read.
+    def __init__(self, most: int, lanes: int = 1) -> None:
+        """``most``: the maximum number of records of one read; ``lanes``: how many each partition has.
 
         Raises ``RuntimeError`` when there is no such consumer, or it is in no group."""
-    def lead(self, partition: tuple[str, int], /) -> Records:
-        """Lead a partition's records here; to be called before it is assigned. Another call returns the same object.
+    def lead(self, partition: tuple[str, int], /) -> tuple[Records, ...]:
+        """Lead a partition's records here; to be called before it is assigned. Returns the records of each of its
+        lanes; another call returns the same objects.
 
         Raises ``RuntimeError`` when the client has no queue for the partition."""
     def read(
         self,
-    ) -> tuple[list[tuple[tuple[str, int], int]], list[tuple[str, int, int, int, str]], list[tuple[str, int, int]]]:
-        """Read without waiting. Returns three lists: the partitions that got records, with their number; the topic,
-        partition, offset, code and text of each error (errors of the client itself have no topic); the topic,
-        partition and offset of misrouted records, which were dropped because their partition is not led (the first of
-        each run).
+    ) -> tuple[
+        list[tuple[tuple[str, int], int, int]],
+        list[tuple[str, int, int, int, str, int]],
+        list[tuple[str, int, int]],
+    ]:
+        """Read without waiting. Returns three lists: the partition and number of the lanes that got records, and how
+        many; the topic, partition, offset, code, text and lane of each error (errors of the client itself have no
+        topic); the topic, partition and offset of misrouted records, which were dropped because their partition is
+        not led (the first of each run).
 
         Raises ``RuntimeError`` when the client refuses, ``MemoryError`` when memory runs out."""
     def wait(self, seconds: float, /) -> None:

@@ -59,7 +59,7 @@ class Record(NamedTuple):
 
 
 class Records(Protocol):
-    """The buffered records of one partition, in offset order. Owned by the consumer thread."""
+    """The buffered records of one lane of a partition, in offset order. Owned by the consumer thread."""
 
     def __len__(self) -> int:
         """How many records there are."""
@@ -87,8 +87,8 @@ class Records(Protocol):
     def truncate(self, count: int) -> None:
         """Remove all but the first ``count`` records."""
 
-    def remove(self, index: int) -> None:
-        """Remove one record."""
+    def remove(self, index: int, count: int = 1, /) -> None:
+        """Remove ``count`` records from ``index`` on."""
 
     def frame(self, most: int, soft_limit: int, hard_limit: int) -> Frame | Undeliverable:
         """Encode the first records, at most ``most``, into one frame; or the first record, if it cannot be sent.
@@ -99,13 +99,15 @@ class Records(Protocol):
 
 
 class Run(NamedTuple):
-    """Records of one partition that have just been read."""
+    """Records of one lane of a partition that have just been read."""
 
     partition: TopicPartition
     records: Records
-    """All buffered records of the partition."""
+    """All buffered records of the lane."""
     added: int
     """How many of them, the last ones, have just been read."""
+    number: int = 0
+    """Of the lane."""
 
 
 class Failure(NamedTuple):
@@ -115,3 +117,5 @@ class Failure(NamedTuple):
     partition: int | None
     offset: int | None
     error: KafkaError
+    number: int = 0
+    """Of the lane that the record is in, by its key; where that cannot be read, by its offset."""

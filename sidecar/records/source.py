@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
 
 from sidecar.partitions.vocabulary import TopicPartition
+from sidecar.records.key_lane import lane_of
 from sidecar.records.records import Failure, Run
 from sidecar.records.rows import RowRecords
 
@@ -80,7 +81,7 @@ class RowSource:
         self._misrouted = misrouted
         self._complained = complained
         self._closed = False
-        self._records: dict[tuple[str, int], tuple[TopicPartition, RowRecords]] = {}
+        self._records: dict[tuple[str, int], tuple[TopicPartition, list[RowRecords]]] = {}
         self._mailbox = mailbox
         mailbox.bell = source.wake
 
@@ -91,7 +92,7 @@ class RowSource:
         for tp in partitions:
             rows = self._source.lead(tp)
             if tp not in self._records:
-                self._records[tp] = tp, RowRecords(rows)
+                self._records[tp] = tp, [*map(RowRecords, rows)]
 
     def lead_again(self, partitions: Collection[TopicPartition], paused: Collection[TopicPartition]) -> None:
         """See `Source`.
@@ -125,16 +126,23 @@ class RowSource:
         self.serve()
         runs, errors, misrouted = self._source.read()
         if errors and not all(topic for topic, *_ in errors):
-            self._complain([KafkaError(code, text) for topic, _, _, code, text in errors if not topic])
+            self._complain([KafkaError(code, text) for topic, _, _, code, text, _ in errors if not topic])
             errors = [error for error in errors if error[0]]
         if runs or errors:
             self._arrived(
-                [Run(*self._records[tp], added) for tp, added in runs],
-                [Failure(topic, at, offset, KafkaError(code, text)) for topic, at, offset, code, text in errors],
+                [self._run(*run) for run in runs],
+                [
+                    Failure(topic, at, offset, KafkaError(code, text), number)
+                    for topic, at, offset, code, text, number in errors
+                ],
             )
         for record in misrouted:
             self._lead_misrouted(*record)
         return bool(runs or errors or misrouted)
+
+    def _run(self, partition: tuple[str, int], number: int, added: int) -> Run:
+        tp, lanes = self._records[partition]
+        return Run(tp, lanes[number], added, number)
 
     def wait(self, seconds: float) -> None:
         """See `Source`."""
@@ -159,11 +167,12 @@ class RowSource:
         self._misrouted(tp, offset)
 
 
-def failure_of(message: Message) -> Failure:
-    """The error of a message that is no record."""
-    error = message.error()
+def failure_of(message: Message, lanes: int = 1) -> Failure:
+    """The error of a message that is no record. ``lanes``: how many a partition has."""
+    error, offset = message.error(), message.offset()
     assert error is not None
-    return Failure(message.topic(), message.partition(), message.offset(), error)
+    number = lane_of(None, offset, lanes) if offset is not None and offset >= 0 else 0
+    return Failure(message.topic(), message.partition(), offset, error, number)
 
 
 def with_plugin(properties: Mapping[str, Property], extension: ModuleType | None) -> dict[str, Property]:

@@ -64,7 +64,7 @@ class Admin:
         """Resume a halted or paused partition."""
         hosted = self._hosted(request)
         reply: letters.Reply[tuple[int, int | None]] = letters.Reply()
-        hosted.mailbox.put(letters.Resume(_place(request), request.skip, reply))
+        hosted.mailbox.put(letters.Resume(_place(request), request.skip, reply, _lane(request)))
         from_offset, skipped = await reply.future
         return pb.ResumeResponse(from_offset=from_offset, skipped=skipped)
 
@@ -72,7 +72,8 @@ class Admin:
         """Take a partition from its lambda until it is resumed; returns when no lambda has it any more."""
         hosted = self._hosted(request)
         reply: letters.Reply[int] = letters.Reply()
-        hosted.mailbox.put(letters.Pause(_place(request), cut(request.reason, MAX_REASON_BYTES), reply))
+        reason = cut(request.reason, MAX_REASON_BYTES)
+        hosted.mailbox.put(letters.Pause(_place(request), reason, reply, _lane(request)))
         from_offset = await reply.future
         return pb.PauseResponse(from_offset=from_offset)
 
@@ -81,7 +82,7 @@ class Admin:
         hosted = self._hosted(request)
         to = _seek_to(request)
         reply: letters.Reply[tuple[int, int, State]] = letters.Reply()
-        hosted.mailbox.put(letters.Seek(_place(request), to, reply))
+        hosted.mailbox.put(letters.Seek(_place(request), to, reply, _lane(request)))
         from_offset, was_at, state = await reply.future
         return pb.SeekResponse(from_offset=from_offset, was_at=was_at, state=cast("pb.PartitionState", state))
 
@@ -114,6 +115,11 @@ def _handler(call: Callable[[Q], Awaitable[Message]], request: type[Q]) -> "grpc
 
 def _place(request: OnePartition) -> TopicPartition:
     return TopicPartition(request.topic, request.partition)
+
+
+def _lane(request: OnePartition) -> int | None:
+    """The lane that is meant; None: all."""
+    return request.lane if request.HasField("lane") else None
 
 
 def _seek_to(request: pb.SeekRequest) -> letters.SeekTo:

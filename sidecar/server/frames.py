@@ -244,6 +244,8 @@ def assigned(command: Assign) -> bytes:
             partition=command.lane.partition.partition,
             start_offset=command.start_offset,
             attempt=command.attempt,
+            lane=command.lane.number,
+            lanes=command.lane.of if command.lane.of > 1 else 0,
             state=command.state,
         )
     ).SerializeToString()

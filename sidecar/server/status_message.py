@@ -78,6 +78,7 @@ def _lambda(name: str, status: LambdaStatus, clock: _Clock) -> pb.Lambda:
         rebalances=sum(status.rebalances.values()),
         bytes_sent=status.bytes_sent,
         produced_records=status.produced,
+        lanes=status.lanes,
         topic_sizes=[pb.TopicSize(topic=topic, partitions=count) for topic, count in status.topic_sizes],
         produce_failures=sum(status.produce_failures.values()),
     )
@@ -162,4 +163,6 @@ def _partition(status: PartitionStatus, clock: _Clock) -> pb.Partition:
         progress=status.progress,
         overdue_at_ms=clock.maybe_ms(status.overdue_at),
         state_bytes=status.state_bytes,
+        lane=status.lane,
+        lanes=status.lanes if status.lanes > 1 else 0,
     )

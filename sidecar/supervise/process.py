@@ -171,10 +171,11 @@ class Supervisor:
         """Do not restart processes that end from now on."""
         self._stopping.set()
 
-    def kill_stuck(self, pid: int) -> None:
+    def kill_stuck(self, pid: int) -> bool:
         """Kill the process to which ``pid`` belongs; it is started again as after another end.
 
         A process says its id itself, so it is believed only if it is in the session of a process of this lambda.
+        Returns whether it is.
         """
         guard = guard_of(pid)
         for record in self._records:
@@ -182,8 +183,8 @@ class Supervisor:
             if process is not None and process.pid == guard and process.stdin is not None:
                 self._log.error("killing the lambda process: it is stuck", instance=record.instance, pid=pid)
                 process.stdin.write(bytes([signal.SIGKILL]))  # the guard sends it to the whole group
-                return
-        self._log.warning("a lambda process is stuck, and is none that this sidecar runs", pid=pid)
+                return True
+        return False
 
     async def stop(self) -> None:
         """End the processes in order: SIGTERM, and SIGKILL when they take too long."""

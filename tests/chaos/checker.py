@@ -12,6 +12,7 @@ responsible for each kind of fault.
 | order | each lambda got its records in order |
 | gap | ... without a gap, from its start offset on |
 | start | each lambda began at an offset that had been reached: see `start` |
+| state | each lambda got the state of the checkpoint right before its start, or none where there is none |
 | alone | in a process, a partition's lambda is closed before the next is made, and handles nothing afterwards |
 | commit-source, commit-back, commit-stale, commit-overdue, again | see `commit_checks` |
 | drained | at the end, everything is committed, the group is empty, and all exit codes are 0 |
@@ -162,6 +163,30 @@ def _reached(facts: Facts, partition: PartitionFacts, lease: Lease, *, owned: bo
     )
 
 
+def state(facts: Facts) -> Iterator[Breach]:
+    """The state that a lambda got is exactly as old as the offset where it began.
+
+    Between the checkpoint with which the state came and the start there are only dead letters and gaps in the log.
+    Without a state, the same holds from the log's beginning or the target of a seek on. A partition of which some
+    lambdas keep no states says nothing: theirs move the offset and leave the state.
+    """
+    for partition in facts.partitions.values():
+        if any(lease.state is None for lease in partition.leases):
+            continue
+        offsets = [o for o in facts.records.get(partition.number, ()) if o not in partition.dead_letters]
+        for lease in partition.leases:
+            if lease.start is None:
+                continue
+            if lease.state:
+                places = [int(lease.state) + 1]
+            else:
+                places = [0, *(seek.target for seek in partition.seeks if seek.sent <= lease.at)]
+            ends = bisect_left(offsets, lease.start)
+            if not any(place <= lease.start and bisect_left(offsets, place) == ends for place in places):
+                given = f"the state of checkpoint {lease.state}" if lease.state else "no state"
+                yield Breach("state", _where(facts, lease.name), f"began at {lease.start} with {given}")
+
+
 def alone(facts: Facts) -> Iterator[Breach]:
     """In one process, a partition has one lambda at a time, and a closing lambda handles nothing."""
     last: dict[tuple[str, int], Lease] = {}
@@ -215,6 +240,7 @@ CHECKS: dict[str, Check] = {
     "order": order,
     "gap": gap,
     "start": start,
+    "state": state,
     "alone": alone,
     "commit-source": commit_checks.source,
     "commit-back": commit_checks.back,

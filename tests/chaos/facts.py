@@ -69,6 +69,9 @@ class Lease:
     closing: float | None = None
     """The time of the call of its ``close``."""
     closed: float | None = None
+    state: str | None = None
+    """What it was given as the state of its start: the offset of the checkpoint that the state came with; empty:
+    none. None: its program keeps no states."""
 
 
 class Commit(NamedTuple):

@@ -178,10 +178,10 @@ def _leases(events: Iterable[Line]) -> tuple[Lease, ...]:
     made: dict[str, Line] = {}
     for event in events:
         if event["kind"] == "created":
-            made[event["lease"]] = {**event, "closing": None, "closed": None}
+            made[event["lease"]] = {"state": None, **event, "closing": None, "closed": None}
         elif event["kind"] in ("closing", "closed"):
             made[event["lease"]][event["kind"]] = event["at"]
-    names = ("process", "slot", "partition", "start", "attempt", "at", "closing", "closed")
+    names = ("process", "slot", "partition", "start", "attempt", "at", "closing", "closed", "state")
     return tuple(Lease(name, *(one[key] for key in names)) for name, one in made.items())
 
 

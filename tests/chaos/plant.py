@@ -109,8 +109,25 @@ def late_start(facts: Facts, random: Random) -> Facts | None:
     if lease is None:
         return None
     assert lease.start is not None
-    leases = tuple(replace(one, start=lease.start + 1) if one is lease else one for one in facts.leases)
+    leases = tuple(replace(one, start=lease.start + 1, state=None) if one is lease else one for one in facts.leases)
     return facts.but(leases=leases, handled=_without(facts.handled, facts.runs[lease.name][0]))
+
+
+def wrong_state(facts: Facts, random: Random) -> Facts | None:
+    """A lambda got an older state than that of its start, or none."""
+    lease = _any(random, (lease for lease in facts.leases if lease.state and lease.start))
+    if lease is None or lease.start is None:
+        return None
+    older = {
+        str(one.offset)
+        for one in facts.partitions[lease.partition].checkpoints
+        if any(one.offset < offset < lease.start for offset in facts.records[lease.partition])
+    }
+    seeks = {seek.target for seek in facts.partitions[lease.partition].seeks}
+    state = _any(random, sorted(older | (set() if lease.start in seeks else {""})))
+    if state is None:
+        return None
+    return facts.but(leases=tuple(replace(one, state=state) if one is lease else one for one in facts.leases))
 
 
 def zombie_handler(facts: Facts, random: Random) -> Facts | None:
@@ -296,6 +313,7 @@ PLANTS: dict[Plant, str] = {
     swap: "order",
     hole: "gap",
     late_start: "start",
+    wrong_state: "state",
     zombie_handler: "alone",
     unfounded_commit: "commit-source",
     duplicate_commit: "commit-back",

@@ -12,6 +12,8 @@
 
 A record's value is JSON. `{"fail": "raise"}` makes the handler raise, `{"fail": "restart"}` calls ``context.error``
 with restart. With `"attempts": n` that happens n times in all processes together, otherwise always.
+
+The state of each checkpoint is its offset.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ class Recorder:
         self._since = 0
         self._timer: asyncio.TimerHandle | None = None
         where: dict[str, Any] = {"partition": context.partition, "start": context.start_offset}
+        where["state"] = context.state.decode()
         journal.write("created", lease=lease, slot=config["slot"], attempt=context.attempt, **where)
 
     def handler(self, message: Message) -> None:
@@ -73,7 +76,7 @@ class Recorder:
         self._since = 0
         # Written first, so that the sidecar never knows more than the history.
         self._note("checkpointed", offset=self._last)
-        self._context.checkpoint(self._last)
+        self._context.checkpoint(self._last, state=b"%d" % self._last)
 
     def _fails(self, record: Mapping[str, Any], offset: int) -> bool:
         attempts = record.get("attempts")

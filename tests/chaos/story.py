@@ -43,9 +43,12 @@ class Story:
         self.passes(0.5)
 
     def lease(self, name: str, partition: int, start: int) -> None:
-        """A lambda is created. Its name begins with its process: ``a1-1.3``."""
+        """A lambda is created, with the state of its start. Its name begins with its process: ``a1-1.3``."""
         process, slot = name.partition(".")[0], name[0]
-        self.leases[name] = Lease(name, process, slot, partition, start, 1, self._tick())
+        sought = any((one.partition, one.target) == (partition, start) for one in self.seeks)
+        before = [one.offset for one in self.checkpoints if one.partition == partition and one.offset < start]
+        state = "" if sought or not before else str(max(before))
+        self.leases[name] = Lease(name, process, slot, partition, start, 1, self._tick(), state=state)
 
     def handles(self, name: str, first: int, last: int, *, every: int = 0, commit: bool = True) -> None:
         """A lambda handles these records. It checkpoints each ``every``-th, which is committed soon."""

@@ -36,6 +36,13 @@ class HandClient:
         assert came == kind, f"{came} came, not {kind}: {frame}"
         return getattr(frame, kind)
 
+    def hear_next(self, kind: str) -> Any:
+        """Read up to the next frame of this kind; what comes before it is dropped."""
+        frame: pb.HostFrame = next(self._stream)
+        while frame.WhichOneof("frame") != kind:
+            frame = next(self._stream)
+        return getattr(frame, kind)
+
     def offer(self, name: str, **fields: Any) -> pb.Welcome:
         """Send Offer, read Welcome, send Available."""
         offer = pb.Offer(lambda_name=name, process_id=uuid.uuid4().hex, protocol_version=1, **fields)
@@ -51,9 +58,9 @@ class HandClient:
         self.say(ready=pb.Ready(lease=self.lease))
         return assigned
 
-    def checkpoint(self, offset: int, lease: str | None = None) -> pb.CheckpointResult:
+    def checkpoint(self, offset: int, lease: str | None = None, state: bytes | None = None) -> pb.CheckpointResult:
         """Call Checkpoint and return its result."""
-        entry = pb.CheckpointEntry(lease=self.lease if lease is None else lease, offset=offset)
+        entry = pb.CheckpointEntry(lease=self.lease if lease is None else lease, offset=offset, state=state)
         request = pb.CheckpointRequest(entries=[entry])
         answer: pb.CheckpointResponse = self.stub.Checkpoint(request, timeout=PATIENCE, metadata=self._metadata)
         return answer.results[0]
@@ -69,9 +76,9 @@ class HandClient:
         answer: pb.ProduceResponse = self.stub.Produce(request, timeout=PATIENCE, metadata=self._metadata)
         return answer
 
-    def close(self, reason: pb.ClosedReason, last: int | None = None) -> None:
+    def close(self, reason: pb.ClosedReason, last: int | None = None, state: bytes | None = None) -> None:
         """Send Closed with the last checkpoint, and end our side of the stream."""
-        entry = None if last is None else pb.CheckpointEntry(offset=last)
+        entry = None if last is None else pb.CheckpointEntry(offset=last, state=state)
         self.say(closed=pb.Closed(reason=reason, last_checkpoint=entry))
         self._out.put(None)
 

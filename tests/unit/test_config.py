@@ -33,7 +33,7 @@ def test_the_smallest_file_has_all_defaults(tmp_path: Path) -> None:
     assert (deli.frame.records, deli.frame.bytes) == (4_000, 1024 * 1024)
     assert (deli.rebalance_drain, deli.shutdown_drain, deli.leave_group_after) == (2.0, 10.0, 60.0)
     assert deli.settings == {}
-    assert (deli.dead_letter_topic, deli.max_restarts, deli.stall_after) == (None, None, 300.0)
+    assert (deli.dead_letter_topic, deli.max_restarts, deli.stall_after, deli.deadline) == (None, None, 300.0, None)
     assert config.server.admin_token is None
 
 
@@ -68,6 +68,7 @@ lambdas:
     dead_letter_topic: d
     max_restarts: 20
     stall_after: 90s
+    deadline: 10m
     rebalance_drain: 0
     shutdown_drain: 1.5m
     leave_group_after: 2h
@@ -97,7 +98,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
     assert (deli.checkpoint.interval, deli.window.bytes, deli.frame.bytes) == (0.5, 64_000, 4096)
     assert (deli.rebalance_drain, deli.shutdown_drain, deli.leave_group_after) == (0.0, 90.0, 7200.0)
     assert (deli.on_critical, deli.dead_letter_topic) == ("dead-letter", "d")
-    assert (deli.max_restarts, deli.stall_after) == (20, 90.0)
+    assert (deli.max_restarts, deli.stall_after, deli.deadline) == (20, 90.0, 600.0)
 
 
 def test_a_section_whose_keys_are_commented_out_is_all_defaults(tmp_path: Path) -> None:

@@ -100,6 +100,14 @@ def test_the_text_of_the_error_has_file_and_line(tmp_path: Path) -> None:
         ("max_restarts: -1", "max_restarts: expected at least 0, not -1"),
         ("max_restarts: often", "max_restarts: expected a whole number, not 'often'"),
         ("stall_after: 0s", "stall_after: expected more than 0, not '0s'"),
+        ("deadline: 0s", "deadline: expected at least 2s; leave it out for no deadline"),
+        ("deadline: 1s", "deadline: expected at least 2s; a lambda reports its progress at most once a second"),
+        ("deadline: 5", "deadline: expected a duration such as 500ms, 1s, 2m or 1h, not '5'"),
+        (
+            "deadline: 5s",
+            "deadline: it is below shutdown_drain (10s): to close would take longer than the deadline; raise it, or",
+        ),
+        ("deadline: 1m, shutdown_drain: 2m", "deadline: it is below shutdown_drain (2m)"),
         ("stall_after: 5", "stall_after: expected a duration such as 500ms, 1s, 2m or 1h, not '5'"),
         (
             "checkpoint: {interval: 5}",

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from sidecar.config import LambdaConfig
 from sidecar.supervise import process
-from sidecar.supervise.process import Record, Supervisor
+from sidecar.supervise.process import Record, Supervisor, guard_of
 from sidecar.tasks import Tasks
 from tests.unit.waiting import until
 
@@ -167,3 +167,24 @@ def test_only_the_latest_ends_are_kept() -> None:
     assert record.failures_at(30.0) == 25
     record.begins(30.0)
     assert record.failures_at(100.0) == 0
+
+
+async def test_a_stuck_process_is_killed_with_all_that_it_started_and_started_again() -> None:
+    program = "sleep 1000 & echo $! >&2; trap '' TERM; wait; wait"
+    async with supervised("sh", "-c", program) as (supervisor, _):
+        await until(lambda: supervisor._records[0].last_line, timeout=30)
+        deeper = int(supervisor._records[0].last_line)
+        assert guard_of(deeper) == supervisor.status()[0].pid
+        assert supervisor.kill_stuck(deeper)
+        await until(lambda: supervisor.exits == 1, timeout=30)
+        assert "ended with exit code 137 (SIGKILL)" in supervisor.status()[0].last_exits[0].how
+        await until(lambda: guard_of(deeper) is None, timeout=30)
+        await until(lambda: supervisor.status()[0].pid, timeout=30)
+
+
+@pytest.mark.parametrize("pid", [0, -1, 1, 2**31, 2**70])
+async def test_a_process_that_is_none_of_ours_is_left_alone(pid: int) -> None:
+    async with supervised("sleep", "1000") as (supervisor, _):
+        await until(lambda: supervisor.status()[0].pid, timeout=30)
+        assert not supervisor.kill_stuck(pid)
+        assert supervisor.exits == 0

@@ -67,8 +67,10 @@ def _groups_that_own(one: Answered, target: Target) -> list[str]:
         hosted.group
         for hosted in one.status.lambdas
         if hosted.name == target.lambda_name
-        for partition in hosted.partitions
-        if (partition.topic, partition.partition) == (target.topic, target.partition)
+        and any(
+            (partition.topic, partition.partition) == (target.topic, target.partition)
+            for partition in hosted.partitions
+        )
     ]
 
 

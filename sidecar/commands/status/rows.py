@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ _WAITS_FOR_RESUME = (pb.PARTITION_STATE_HALTED, pb.PARTITION_STATE_PAUSED)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One partition of one lambda of one sidecar. All its texts can be shown in one line."""
+    """One partition of one lambda of one sidecar, or one lane of it. All its texts can be shown in one line."""
 
     sidecar: str
     of: pb.Lambda
@@ -34,8 +34,13 @@ class Row:
         return place_of(self.partition)
 
     @property
+    def lane(self) -> int | None:
+        """The number of the lane; None: the partition has none."""
+        return self.partition.lane if self.partition.lanes > 1 else None
+
+    @property
     def target(self) -> str:
-        """As commands name it: `LAMBDA/TOPIC/PARTITION`."""
+        """As commands name it: `LAMBDA/TOPIC/PARTITION[.LANE]`."""
         return f"{self.of.name}/{self.place}"
 
     @property
@@ -65,6 +70,15 @@ class Row:
     def note(self) -> str:
         """What else is known."""
         return "; ".join(_notes(self))
+
+
+def lag_of(rows: Iterable[Row]) -> int:
+    """The sum of the known lags. Lanes of a partition share its log: the lag of the lowest is the partition's."""
+    lags: dict[tuple[str, str, int], int] = {}
+    for row in rows:
+        at = row.of.name, row.place.topic, row.place.partition
+        lags[at] = max(lags.get(at, 0), row.lag or 0)
+    return sum(lags.values())
 
 
 def rows_of(sidecar: str, status: pb.StatusResponse) -> list[Row]:

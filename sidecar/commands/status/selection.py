@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from sdk_python.protocol import admin_pb2 as pb
+from sidecar.commands.target import parse_number
 from sidecar.explain import Place, Urgency, explain
 from sidecar.visible import visible
 
@@ -20,14 +21,16 @@ _OF_ONE_PARTITION = "commit:"
 
 
 class Chosen(NamedTuple):
-    """A lambda, the partitions of one of its topics, or one partition."""
+    """A lambda, the partitions of one of its topics, one partition, or one lane of it."""
 
     lambda_name: str
     topic: str | None = None
     partition: int | None = None
+    lane: int | None = None
 
     def __str__(self) -> str:
-        return "/".join(str(part) for part in self if part is not None)
+        whole = "/".join(str(part) for part in self[:3] if part is not None)
+        return whole if self.lane is None else f"{whole}.{self.lane}"
 
     def has(self, name: str, place: Place) -> bool:
         """Whether this partition of the lambda ``name`` is meant."""
@@ -35,19 +38,21 @@ class Chosen(NamedTuple):
             self.lambda_name == name
             and self.topic in (None, place.topic)
             and self.partition in (None, place.partition)
+            and (self.lane is None or place.lane in (-1, self.lane))
         )
 
 
 def parse_chosen(text: str) -> Chosen:
-    """Parse `LAMBDA[/TOPIC[/PARTITION]]`. Raises ``ValueError``, whose text says what is wrong, with an example."""
+    """Parse `LAMBDA[/TOPIC[/PARTITION[.LANE]]]`.
+
+    Raises ``ValueError``, whose text says what is wrong, with an example.
+    """
     parts = text.split("/")
     if len(parts) > 3 or not all(parts):
         raise ValueError(f"expected LAMBDA, LAMBDA/TOPIC or LAMBDA/TOPIC/PARTITION, {_EXAMPLE}, not {text!r}")
     if len(parts) < 3:
         return Chosen(parts[0], parts[1] if len(parts) > 1 else None)
-    if not (parts[2].isascii() and parts[2].isdecimal()):
-        raise ValueError(f"{parts[2]!r} is no partition: expected a number from 0, {_EXAMPLE}")
-    return Chosen(parts[0], parts[1], int(parts[2]))
+    return Chosen(parts[0], parts[1], *parse_number(parts[2], _EXAMPLE))
 
 
 def narrowed(status: pb.StatusResponse, chosen: Sequence[Chosen]) -> pb.StatusResponse:
@@ -91,8 +96,8 @@ def _place(problem: pb.Problem) -> Place | None:
 
 
 def place_of(partition: pb.Partition) -> Place:
-    """The name of a partition."""
-    return Place(partition.topic, partition.partition)
+    """The name of a partition, or of its lane."""
+    return Place(partition.topic, partition.partition, partition.lane if partition.lanes > 1 else -1)
 
 
 def in_states(status: pb.StatusResponse, states: Collection[str]) -> pb.StatusResponse:

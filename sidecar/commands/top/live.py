@@ -37,7 +37,7 @@ def run(fleet: Fleet, chosen: Sequence[Chosen], seconds: float) -> None:
 
 def _carry_out(fleet: Fleet, deed: Deed, row: Row) -> str:
     """Pause or resume a partition at its owner. Returns what it answered. Raises ``OrderError``."""
-    target = Target(row.of.name, row.place.topic, row.place.partition)
+    target = Target(row.of.name, row.place.topic, row.place.partition, row.lane)
 
     def pause(one: Sidecar) -> str:
         return answers.paused(target, client.pause(one.address, fleet.token, target, "", one.tls(fleet.tls)))

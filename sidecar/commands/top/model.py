@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sdk_python.protocol import admin_pb2 as pb
 from sidecar.commands.fleet.asking import Answer, Answered, Failed
 from sidecar.commands.show import many
-from sidecar.commands.status.rows import Row, rows_of, short_span
+from sidecar.commands.status.rows import Row, lag_of, rows_of, short_span
 from sidecar.commands.status.selection import Chosen, narrowed
 from sidecar.explain import Finding, explain, shown
 
@@ -62,7 +62,7 @@ def summary(answers: Sequence[Answer]) -> str:
     parts = [_who(answered)] if len(answers) == 1 else [many(len(answered), "sidecar", "sidecars")]
     parts += [
         many(len(rows), "partition", "partitions"),
-        f"lag {sum(row.lag or 0 for row in rows):,}",
+        f"lag {lag_of(rows):,}",
         f"{sum(row.partition.done_per_second for row in rows):,.0f}/s",
         many(need, "cause needs a person", "causes need a person") if need else "all is well",
     ]
@@ -89,7 +89,7 @@ def troubles(answers: Iterable[Answer]) -> str:
 
 def findings_of(row: Row, answers: Iterable[Answer], local: Any) -> list[Finding]:
     """What there is to say about the row's partition, and about its lambda as a whole; ``local``: the time zone."""
-    chosen = Chosen(row.of.name, row.place.topic, row.place.partition)
+    chosen = Chosen(row.of.name, row.place.topic, row.place.partition, row.lane)
     status = next(
         (one.status for one in answers if isinstance(one, Answered) and one.sidecar.address == row.sidecar),
         pb.StatusResponse(),

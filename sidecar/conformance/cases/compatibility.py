@@ -84,10 +84,12 @@ async def limits_absent(stage: Stage) -> None:
     50,
     "The sidecar accepts none of the client's capabilities: it works without them.",
     do="checkpoint=1",
+    capabilities=False,
+    max_state=0,
 )
 async def capability_absent(stage: Stage) -> None:
     stream = await stage.running()
-    stage.check(not stage.welcome.capabilities, "the kit accepted a capability")
+    stage.check(stream.life.welcome and not stream.life.welcome.capabilities, "the kit accepted a capability")
     await stream.records(0)
     await stage.checkpointed(stream, 0)
 

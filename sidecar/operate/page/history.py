@@ -60,5 +60,5 @@ class History:
 
 def _lag(one: LambdaStatus) -> int:
     """The sum of the known lags, in records."""
-    known = ((each.end, each.committed) for each in one.partitions)
+    known = ((each.end, each.committed) for each in one.whole_partitions)
     return sum(max(0, end - committed) for end, committed in known if end is not None and committed is not None)

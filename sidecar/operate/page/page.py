@@ -148,7 +148,8 @@ class Page:
         when they decided to leave it out."""
         owner = (await self._source.snapshot()).lambdas.get(order.lambda_name)
         for one in [] if owner is None else owner.partitions:
-            if one.tp == (order.topic, order.partition) and one.failing_offset != expected:
+            meant = one.tp == (order.topic, order.partition) and one.lane == order.lane
+            if meant and one.failing_offset != expected:
                 raise Refusal(409, f"it fails at offset {one.failing_offset} now, and not at {expected}: look again")
 
     async def _order(self, request: Request, order: Any, call: Callable[[Any], Awaitable[Message]]) -> Response:

@@ -50,9 +50,9 @@ class ListedRecords:
         """See `Records`."""
         self._remove(slice(count, None))
 
-    def remove(self, index: int) -> None:
+    def remove(self, index: int, count: int = 1, /) -> None:
         """See `Records`."""
-        self._remove(slice(index, index + 1))
+        self._remove(slice(index, index + count))
 
     def frame(self, most: int, soft_limit: int, hard_limit: int) -> Frame | Undeliverable:
         """See `Records`."""

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, Message
 
 from sidecar.partitions.vocabulary import TopicPartition
 from sidecar.records.fallback.listed import ListedRecords
+from sidecar.records.key_lane import lane_of
 from sidecar.records.records import Failure, Record, Run
 from sidecar.records.source import MAX_RECORDS_PER_FETCH, Arrived, failure_of
 
@@ -23,11 +24,13 @@ POLL_SLICE_S = 0.005
 class MessageSource:
     """See `Source`. Each message is converted when it arrives, and dropped."""
 
-    def __init__(self, consumer: Consumer, mailbox: Mailbox, arrived: Arrived) -> None:
+    def __init__(self, consumer: Consumer, mailbox: Mailbox, arrived: Arrived, lanes: int = 1) -> None:
+        """``lanes``: how many each partition has."""
+        self._lanes = lanes
         self._consumer = consumer
         self._mailbox = mailbox
         self._arrived = arrived
-        self._records: dict[TopicPartition, ListedRecords] = {}
+        self._records: dict[tuple[TopicPartition, int], ListedRecords] = {}
 
     def lead(self, partitions: Iterable[TopicPartition]) -> None:
         """Does nothing: the binding reads all partitions."""
@@ -63,21 +66,27 @@ class MessageSource:
         return first is not None
 
     def _take(self, batch: list[Message]) -> None:
-        added: dict[TopicPartition, int] = {}
+        added: dict[tuple[TopicPartition, int], int] = {}
         failures: list[Failure] = []
         for message in batch:
-            record = failure_of(message) if message.error() is not None else read_message(message)
+            record = (
+                failure_of(message, self._lanes)
+                if message.error() is not None
+                else read_message(message, self._lanes)
+            )
             if isinstance(record, Failure):
                 failures.append(record)
                 continue
             tp = TopicPartition(message.topic() or "", message.partition() or 0)
-            self._records.setdefault(tp, ListedRecords()).append(record)
-            added[tp] = added.get(tp, 0) + 1
+            lane = tp, lane_of(record.key, record.offset, self._lanes)
+            self._records.setdefault(lane, ListedRecords()).append(record)
+            added[lane] = added.get(lane, 0) + 1
         if batch:
-            self._arrived([Run(tp, self._records[tp], count) for tp, count in added.items()], failures)
+            runs = [Run(tp, self._records[tp, number], count, number) for (tp, number), count in added.items()]
+            self._arrived(runs, failures)
 
 
-def read_message(message: Message) -> Record | Failure:
+def read_message(message: Message, lanes: int = 1) -> Record | Failure:
     """The record; or an error in its place, if the binding cannot read a header's name.
 
     If a name is not UTF-8, the first call of ``headers()`` raises SystemError. A second call on the same message
@@ -89,7 +98,8 @@ def read_message(message: Message) -> Record | Failure:
         [headers] = map(Message.headers, [message])
     except (SystemError, UnicodeError):
         error = KafkaError(KafkaError._BAD_MSG, "a header's name is not UTF-8")  # noqa: SLF001 - the binding's name
-        return Failure(message.topic(), message.partition(), offset, error)
+        number = lane_of(message.key(), offset, lanes)
+        return Failure(message.topic(), message.partition(), message.offset(), error, number)
     kind, timestamp = message.timestamp()
     pairs = cast("list[tuple[str, bytes | None]]", headers or [])
     given = [(name.encode(), value) for name, value in pairs]

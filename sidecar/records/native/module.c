@@ -22,8 +22,9 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    slot_t *slot; /* a slot of its source; NULL after that is closed */
+    lane_t *lane; /* of a slot of its source; NULL after that is closed */
     PyObject *partition;
+    uint32_t number; /* of the lane */
 } RecordsObject;
 
 static PyTypeObject *records_type;
@@ -33,8 +34,8 @@ static PyTypeObject *records_type;
 static rows_t none; /* the rows after the source is closed */
 
 static rows_t *rows_of(PyObject *self) {
-    slot_t *slot = ((RecordsObject *)self)->slot;
-    return slot == NULL ? &none : &slot->rows;
+    lane_t *lane = ((RecordsObject *)self)->lane;
+    return lane == NULL ? &none : &lane->rows;
 }
 
 static int checked(const rows_t *rows, Py_ssize_t index, size_t end) {
@@ -87,21 +88,33 @@ static PyObject *records_before(PyObject *self, PyObject *argument) {
     return PyLong_FromSize_t(rows_before(rows, offset));
 }
 
-/* Call `how` with a number lower than the number of rows; `with_all`: or equal to it. */
-static PyObject *change(PyObject *self, PyObject *argument, void (*how)(rows_t *, size_t), int with_all) {
+/* Call `how` with a number that is not higher than the number of rows. */
+static PyObject *change(PyObject *self, PyObject *argument, void (*how)(rows_t *, size_t)) {
     rows_t *rows = rows_of(self);
     Py_ssize_t number = PyLong_AsSsize_t(argument);
-    if (PyErr_Occurred() || checked(rows, number, rows_count(rows) + (size_t)with_all) < 0)
+    if (PyErr_Occurred() || checked(rows, number, rows_count(rows) + 1) < 0)
         return NULL;
     how(rows, (size_t)number);
     return new_none();
 }
 
-static PyObject *records_drop(PyObject *self, PyObject *count) { return change(self, count, rows_drop, 1); }
+static PyObject *records_drop(PyObject *self, PyObject *count) { return change(self, count, rows_drop); }
 
-static PyObject *records_truncate(PyObject *self, PyObject *count) { return change(self, count, rows_truncate, 1); }
+static PyObject *records_truncate(PyObject *self, PyObject *count) { return change(self, count, rows_truncate); }
 
-static PyObject *records_remove(PyObject *self, PyObject *index) { return change(self, index, rows_remove, 0); }
+static PyObject *records_remove(PyObject *self, PyObject *arguments) {
+    rows_t *rows = rows_of(self);
+    Py_ssize_t index, count = 1;
+    if (!PyArg_ParseTuple(arguments, "n|n:remove", &index, &count) || checked(rows, index, rows_count(rows)) < 0)
+        return NULL;
+    if (count < 1 || checked(rows, count, rows_count(rows) - (size_t)index + 1) < 0) {
+        PyErr_Format(PyExc_IndexError, "%zd of the %zu records from index %zd on", count,
+                     rows_count(rows) - (size_t)index, index);
+        return NULL;
+    }
+    rows_remove(rows, (size_t)index, (size_t)count);
+    return new_none();
+}
 
 static PyObject *offsets_of(const rows_t *rows, const frame_t *frame) {
     PyObject *offsets;
@@ -204,7 +217,7 @@ static PyMethodDef records_methods[] = {
     {"before", records_before, METH_O, NULL},
     {"drop", records_drop, METH_O, NULL},
     {"truncate", records_truncate, METH_O, NULL},
-    {"remove", records_remove, METH_O, NULL},
+    {"remove", records_remove, METH_VARARGS, NULL},
     {"frame", records_frame, METH_VARARGS, NULL},
     {"first", records_first, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -236,13 +249,17 @@ static const char *why_not_opened(int code) {
 }
 
 static PyObject *source_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
-    static char *names[] = {"most", NULL};
+    static char *names[] = {"most", "lanes", NULL};
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     SourceObject *self;
-    Py_ssize_t most;
+    Py_ssize_t most, lanes = 1;
     int opened;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "n:Source", names, &most))
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "n|n:Source", names, &most, &lanes))
         return NULL;
+    if (lanes < 1 || lanes > MOST_LANES) {
+        PyErr_Format(PyExc_ValueError, "a partition has 1 to %d lanes", MOST_LANES);
+        return NULL;
+    }
     if (most < 1) {
         PyErr_SetString(PyExc_ValueError, "a read takes at least one record");
         return NULL;
@@ -251,7 +268,7 @@ static PyObject *source_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     if (self == NULL)
         return NULL;
     self->all = PyList_New(0);
-    opened = self->all == NULL ? -2 : source_open(&self->source, (size_t)most);
+    opened = self->all == NULL ? -2 : source_open(&self->source, (size_t)most, (uint32_t)lanes);
     self->is_open = opened == 0;
     if (self->is_open)
         return (PyObject *)self;
@@ -268,7 +285,7 @@ static void close_source(SourceObject *self) {
         return;
     self->is_open = 0;
     for (Py_ssize_t i = 0; i < PyList_Size(self->all); i++)
-        ((RecordsObject *)PyList_GetItem(self->all, i))->slot = NULL;
+        ((RecordsObject *)PyList_GetItem(self->all, i))->lane = NULL;
     Py_BEGIN_ALLOW_THREADS
     source_close(&self->source);
     Py_END_ALLOW_THREADS
@@ -290,23 +307,36 @@ static source_t *open_source(PyObject *self) {
     return NULL;
 }
 
-/* The Records of a slot, made when it is first used: before anything is led to it, since `read` needs them. */
-static PyObject *records_of(SourceObject *self, slot_t *slot, PyObject *partition) {
-    RecordsObject *records = slot->owner;
+/* The Records of one lane. */
+static PyObject *records_of(SourceObject *self, lane_t *lane, PyObject *partition, uint32_t number) {
+    RecordsObject *records = lane->owner;
     if (records != NULL)
         return (PyObject *)records;
     records = (RecordsObject *)PyType_GenericAlloc(records_type, 0);
     if (records == NULL)
         return NULL;
     records->partition = Py_NewRef(partition);
+    records->number = number;
     if (PyList_Append(self->all, (PyObject *)records) < 0) { /* the list has a reference from now on */
         Py_DECREF(records);
         return NULL;
     }
     Py_DECREF(records);
-    records->slot = slot;
-    slot->owner = records;
+    records->lane = lane;
+    lane->owner = records;
     return (PyObject *)records;
+}
+
+/* The Records of all lanes of a slot, made when it is first used: before anything is led to it, since `read` needs
+ * them. The first lane's are made last: its owner tells that there are all. */
+static PyObject *records_of_all(SourceObject *self, slot_t *slot, PyObject *partition) {
+    PyObject *all = PyTuple_New((Py_ssize_t)self->source.lanes);
+    for (uint32_t number = self->source.lanes; all != NULL && number-- > 0;) {
+        PyObject *records = records_of(self, &slot->lanes[number], partition, number);
+        if (records == NULL || PyTuple_SetItem(all, (Py_ssize_t)number, Py_NewRef(records)) < 0)
+            Py_CLEAR(all);
+    }
+    return all;
 }
 
 static PyObject *source_lead_method(PyObject *self, PyObject *partition) {
@@ -320,22 +350,24 @@ static PyObject *source_lead_method(PyObject *self, PyObject *partition) {
     slot = source_slot(source, topic, number);
     if (slot == NULL)
         return PyErr_NoMemory();
-    records = records_of((SourceObject *)self, slot, partition);
+    records = records_of_all((SourceObject *)self, slot, partition);
     if (records == NULL)
         return NULL;
     if (source_lead(source, slot) < 0) {
+        Py_DECREF(records);
         PyErr_Format(PyExc_RuntimeError, "Kafka's client has no queue for partition %d of %s", number, topic);
         return NULL;
     }
-    return Py_NewRef(records);
+    return records;
 }
 
 static PyObject *touched_of(const source_t *source) {
     PyObject *touched = PyList_New((Py_ssize_t)source->touched_count);
     for (size_t i = 0; touched != NULL && i < source->touched_count; i++) {
-        const slot_t *slot = source->touched[i];
-        PyObject *pair = Py_BuildValue("On", ((RecordsObject *)slot->owner)->partition, (Py_ssize_t)slot->added);
-        if (pair == NULL || PyList_SetItem(touched, (Py_ssize_t)i, pair) < 0)
+        const lane_t *lane = source->touched[i];
+        const RecordsObject *records = lane->owner;
+        PyObject *one = Py_BuildValue("OIn", records->partition, (unsigned int)records->number, (Py_ssize_t)lane->added);
+        if (one == NULL || PyList_SetItem(touched, (Py_ssize_t)i, one) < 0)
             Py_CLEAR(touched);
     }
     return touched;
@@ -348,7 +380,8 @@ static PyObject *failure_of(const failure_t *one) {
     text = PyUnicode_DecodeUTF8(one->text, (Py_ssize_t)strlen(one->text), "replace");
     if (text == NULL)
         return NULL;
-    return Py_BuildValue("siLiN", one->topic, (int)one->partition, (long long)one->offset, one->code, text);
+    return Py_BuildValue("siLiNI", one->topic, (int)one->partition, (long long)one->offset, one->code, text,
+                         (unsigned int)one->lane);
 }
 
 /* The failures of the last read, or (`misrouted`) its misrouted records. */

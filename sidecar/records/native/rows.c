@@ -224,19 +224,29 @@ static void bytes_remove(bytes_t *bytes, size_t before, size_t size) {
     bytes->end -= size;
 }
 
-void rows_remove(rows_t *rows, size_t index) {
-    size_t values = 0, keys = 0, headers = 0;
-    const row_t gone = *rows_at(rows, index);
-    for (size_t i = 0; i < index; i++) {
-        values += rows_at(rows, i)->value;
-        keys += rows_at(rows, i)->key;
-        headers += rows_at(rows, i)->headers;
+/* The bytes of consecutive rows in the stretches. */
+typedef struct {
+    size_t values, keys, headers;
+} sizes_t;
+
+static sizes_t sizes_of(const rows_t *rows, size_t first, size_t count) {
+    sizes_t sizes = {0, 0, 0};
+    for (size_t i = first; i < first + count; i++) {
+        sizes.values += rows_at(rows, i)->value;
+        sizes.keys += rows_at(rows, i)->key;
+        sizes.headers += rows_at(rows, i)->headers;
     }
-    bytes_remove(&rows->values, values, gone.value);
-    bytes_remove(&rows->keys, keys, gone.key);
-    bytes_remove(&rows->headers, headers, gone.headers);
-    memmove(rows_at(rows, index), rows_at(rows, index) + 1, (rows_count(rows) - index - 1) * sizeof(row_t));
-    rows->end--;
+    return sizes;
+}
+
+void rows_remove(rows_t *rows, size_t index, size_t count) {
+    const sizes_t before = sizes_of(rows, 0, index), gone = sizes_of(rows, index, count);
+    bytes_remove(&rows->values, before.values, gone.values);
+    bytes_remove(&rows->keys, before.keys, gone.keys);
+    bytes_remove(&rows->headers, before.headers, gone.headers);
+    memmove(rows_at(rows, index), rows_at(rows, index) + count,
+            (rows_count(rows) - index - count) * sizeof(row_t));
+    rows->end -= count;
     if (rows->first == rows->end)
         rows_emptied(rows);
 }

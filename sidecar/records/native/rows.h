@@ -1,4 +1,4 @@
-/* The buffered records of one partition, in the form in which they are sent.
+/* The buffered records of one lane of a partition, in the form in which they are sent.
  *
  * Each record is copied once, when it is read: its value, key and headers are appended to three stretches of memory,
  * with protobuf's tags and lengths. A frame of consecutive records then takes a few copies of parts of these stretches.
@@ -59,7 +59,7 @@ void rows_retract(rows_t *rows);
 
 void rows_drop(rows_t *rows, size_t count);     /* remove the first `count` records */
 void rows_truncate(rows_t *rows, size_t count); /* remove all but the first `count` records */
-void rows_remove(rows_t *rows, size_t index);   /* remove one record */
+void rows_remove(rows_t *rows, size_t index, size_t count); /* remove so many records from `index` on */
 void rows_free(rows_t *rows);
 
 /* How many records have offsets lower than `offset`. */

@@ -207,22 +207,25 @@ void source_wait(source_t *source, double seconds) {
 
 static void buffers_free(source_t *source) {
     free(source->batch);
+    free(source->numbers);
     free(source->touched);
     free(source->failures);
 }
 
-int source_open(source_t *source, size_t most) {
+int source_open(source_t *source, size_t most, uint32_t lanes) {
     rd_kafka_t *rk = take_made(NULL);
-    *source = (source_t){.client = rk, .most = most};
+    *source = (source_t){.client = rk, .most = most, .lanes = lanes};
     if (rk == NULL)
         return -1;
     source->events = rdkafka.queue_get_consumer(rk);
     if (source->events == NULL)
         return -3;
     source->batch = malloc(most * sizeof *source->batch);
+    source->numbers = malloc(most * sizeof *source->numbers);
     source->touched = malloc(most * sizeof *source->touched);
     source->failures = malloc((most + SOURCE_COMPLAINTS) * sizeof *source->failures);
-    if (source->batch == NULL || source->touched == NULL || source->failures == NULL || bell_open(source) < 0) {
+    if (source->batch == NULL || source->numbers == NULL || source->touched == NULL || source->failures == NULL
+        || bell_open(source) < 0) {
         rdkafka.queue_destroy(source->events);
         buffers_free(source);
         return -2;
@@ -254,7 +257,8 @@ void source_close(source_t *source) {
         slot_t *slot = source->chains[i];
         while (slot != NULL) {
             slot_t *next = slot->next;
-            rows_free(&slot->rows);
+            for (uint32_t lane = 0; lane < source->lanes; lane++)
+                rows_free(&slot->lanes[lane].rows);
             free(slot->topic);
             free(slot);
             slot = next;
@@ -280,7 +284,7 @@ static slot_t *find(source_t *source, const char *topic, int32_t partition) {
 }
 
 static slot_t *make(source_t *source, const char *topic, int32_t partition) {
-    slot_t **head = chain(source, partition), *slot = calloc(1, sizeof *slot);
+    slot_t **head = chain(source, partition), *slot = calloc(1, sizeof *slot + source->lanes * sizeof *slot->lanes);
     if (slot == NULL)
         return NULL;
     slot->topic = strdup(topic);
@@ -316,6 +320,7 @@ static int note_failure(source_t *source, const rd_kafka_message_t *message, int
     const char *topic = message->rkt == NULL ? "" : rdkafka.topic_name(message->rkt);
     failure_t *failure = &source->failures[source->failure_count];
     *failure = (failure_t){.partition = message->partition, .offset = message->offset, .code = code};
+    failure->lane = lane_of(message->err ? NULL : message->key, message->key_len, message->offset, source->lanes);
     failure->topic = strdup(topic);
     failure->text = message->err && message->payload != NULL ? strndup(message->payload, message->len)
                                                              : strdup(rdkafka.err2str(code));
@@ -347,28 +352,44 @@ static int read_message(rows_t *rows, const rd_kafka_message_t *message, const r
     return 0;
 }
 
+/* Find the lane of each message, and make room there. Returns 0; -1: no memory. */
+static int split_run(source_t *source, slot_t *slot, rd_kafka_message_t **run, size_t count) {
+    int result = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint8_t number = lane_of(run[i]->key, run[i]->key_len, run[i]->offset, source->lanes);
+        lane_t *lane = &slot->lanes[number];
+        source->numbers[i] = number;
+        lane->count++;
+        lane->values += run[i]->len;
+        lane->keys += run[i]->key_len;
+    }
+    for (uint32_t number = 0; number < source->lanes; number++) {
+        lane_t *lane = &slot->lanes[number];
+        if (lane->count > 0 && rows_reserve(&lane->rows, lane->count, lane->values, lane->keys) < 0)
+            result = -1;
+        lane->count = lane->values = lane->keys = 0;
+    }
+    return result;
+}
+
 /* Read consecutive messages of one partition. */
 static int read_run(source_t *source, rd_kafka_message_t **run, size_t count) {
     slot_t *slot = find(source, rdkafka.topic_name(run[0]->rkt), run[0]->partition);
-    size_t values = 0, keys = 0;
-    if (slot == NULL || slot->owner == NULL) /* the partition is not led: its records are fetched again */
+    if (slot == NULL || slot->lanes[0].owner == NULL) /* the partition is not led: its records are fetched again */
         return note_failure(source, run[0], RD_KAFKA_RESP_ERR_NO_ERROR);
-    for (size_t i = 0; i < count; i++) {
-        values += run[i]->len;
-        keys += run[i]->key_len;
-    }
-    if (rows_reserve(&slot->rows, count, values, keys) < 0)
+    if (split_run(source, slot, run, count) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
+        lane_t *lane = &slot->lanes[source->numbers[i]];
         rd_kafka_headers_t *headers = NULL;
         int code = rdkafka.message_headers(run[i], &headers), result = 1;
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR__NOENT)
-            result = read_message(&slot->rows, run[i], code == RD_KAFKA_RESP_ERR__NOENT ? NULL : headers);
+            result = read_message(&lane->rows, run[i], code == RD_KAFKA_RESP_ERR__NOENT ? NULL : headers);
         /* Whatever the code is, the error concerns this record: it must not count as a temporary error. */
         if (result < 0 || (result > 0 && note_failure(source, run[i], RD_KAFKA_RESP_ERR__BAD_MSG) < 0))
             return -1;
-        if (result == 0 && slot->added++ == 0)
-            source->touched[source->touched_count++] = slot;
+        if (result == 0 && lane->added++ == 0)
+            source->touched[source->touched_count++] = lane;
     }
     return 0;
 }

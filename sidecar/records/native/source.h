@@ -8,22 +8,29 @@
 
 #include <pthread.h>
 
+#include "lanes.h"
 #include "rdkafka.h"
 #include "rows.h"
+
+typedef struct {
+    rows_t rows;
+    size_t added; /* records added by the last read */
+    void *owner;  /* the caller's object for this lane; while it is NULL, nothing is read into it */
+    size_t count, values, keys; /* records of the run that is being read, and their bytes */
+} lane_t;
 
 typedef struct slot_s {
     struct slot_s *next; /* in the chain of its partition number */
     char *topic;
     int32_t partition;
-    rows_t rows;
-    size_t added; /* records added by the last read */
-    void *owner;  /* the caller's object for this slot; while it is NULL, nothing is read into the slot */
+    lane_t lanes[]; /* as many as the source has */
 } slot_t;
 
 typedef struct {
     char *topic;
     int32_t partition;
     int64_t offset;
+    uint8_t lane; /* by the record's key, if that is known, or else by its offset */
     int code; /* no error: it is a misrouted record */
     char *text;
 } failure_t;
@@ -34,9 +41,11 @@ typedef struct source_s {
     rd_kafka_t *client;
     rd_kafka_queue_t *records, *events;
     slot_t *chains[SOURCE_CHAINS];
+    uint32_t lanes; /* of each partition */
     rd_kafka_message_t **batch;
+    uint8_t *numbers; /* the lane of each record of the run that is being read */
     size_t most;
-    slot_t **touched; /* partitions that got records in the last read, each once */
+    lane_t **touched; /* lanes that got records in the last read, each once */
     size_t touched_count;
     failure_t *failures; /* of the last read */
     size_t failure_count;
@@ -50,8 +59,8 @@ typedef struct source_s {
 } source_t;
 
 /* Open the consumer that the calling thread has just made with this library in its `plugin.library.paths`. A read takes
- * at most `most` records. Returns 0; -1: no such consumer; -2: no memory; -3: the client is in no group. */
-int source_open(source_t *source, size_t most);
+ * at most `most` records, and splits each partition into `lanes`, 1 to MOST_LANES. Returns 0; -1: no such consumer; -2: no memory; -3: the client is in no group. */
+int source_open(source_t *source, size_t most, uint32_t lanes);
 void source_close(source_t *source);
 
 /* The slot of a partition, the same each time. NULL: no memory. */

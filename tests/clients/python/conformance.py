@@ -56,6 +56,7 @@ class Lambda:
         self.context = context
         self.handled = -1
         self.since = 0  # records since the last checkpoint
+        self.told = False  # what it was told about its partition
         self.first, self.last = map(int, WORDS.get("hold", "-1:-1").split(":"))
         self.beyond = [0, 0]  # records that are done after the one that is held, and their bytes
 
@@ -64,6 +65,11 @@ class Lambda:
         who, _, milliseconds = WORDS.get("take", "-1:0").partition(":")
         if who in ("each", str(offset)):
             await asyncio.sleep(int(milliseconds) / 1000)
+        if (progress := at("progress", offset)) is not None:
+            count, milliseconds = progress
+            for step in range(1, int(count) + 1):
+                context.progress(str(step))
+                await asyncio.sleep(int(milliseconds) / 1000)
         if (pause := at("pause", offset)) is not None and not once["pause"]:
             once["pause"] += 1
             again = "again" in pause
@@ -82,19 +88,27 @@ class Lambda:
         if await self.produce(record):
             self.progress(record)
             self.handled = offset
+            if (committed := at("committed", offset)) is not None:
+                await context.committed(offset)
+                await context.produce(committed[0], "committed")
 
     async def produce(self, record: Message) -> bool:
         """Produce what the words ask for; returns whether to go on."""
         context = self.context
         value = record.value if "size" not in WORDS else bytes(int(WORDS["size"]))
+        named = {"source": record.offset} if WORDS.get("source") in ("each", str(record.offset)) else {}
         try:
+            if "tell" in WORDS and not self.told:
+                self.told = True
+                line = f"{context.lane}/{context.lanes} {context.guarantee} {shown(context.state)}"
+                await context.produce(WORDS["tell"], line)
             if "copy" in WORDS:
-                await context.produce(WORDS["copy"], value, record.key, record.headers)
+                await context.produce(WORDS["copy"], value, record.key, record.headers, **named)
             if "send" in WORDS:
-                context.produce(WORDS["send"], value, record.key, record.headers)
+                context.produce(WORDS["send"], value, record.key, record.headers, **named)
             if "try" in WORDS:
                 try:
-                    await context.produce(WORDS["try"], value, record.key, record.headers)
+                    await context.produce(WORDS["try"], value, record.key, record.headers, **named)
                 except ProduceError as error:
                     print(f"not written: {error}", file=sys.stderr)
             if "describe" in WORDS:
@@ -109,29 +123,41 @@ class Lambda:
             return False
         return True
 
+    def checkpoint(self, offset: int) -> None:
+        """Checkpoint with the state that the words give this offset."""
+        first, _, text = WORDS.get("state", "-1:").partition(":")
+        if first not in ("each", str(offset)):
+            self.context.checkpoint(offset)
+            return
+        try:
+            self.context.checkpoint(offset, (str(offset) if first == "each" else text).encode())
+        except ValueError as refusal:
+            self.context.report(refusal, offset)
+            self.context.checkpoint(offset)
+
     def progress(self, record: Message) -> None:
         """Checkpoint as the words say."""
         context, offset = self.context, record.offset
         if (ahead := at("ahead", offset)) is not None:
-            context.checkpoint(int(ahead[0]))
+            self.checkpoint(int(ahead[0]))
         if 0 <= self.first <= offset < self.last:
             if offset > self.first:
                 self.beyond[0] += 1
                 self.beyond[1] += len(record.key or b"") + len(record.value or b"")
                 context.completed_beyond(*self.beyond)
         elif offset == self.last:
-            context.checkpoint(offset)
+            self.checkpoint(offset)
             context.completed_beyond(0, 0)
         elif "checkpoint" in WORDS:
             self.since += 1
             if self.since >= int(WORDS["checkpoint"]):
                 self.since = 0
-                context.checkpoint(offset)
+                self.checkpoint(offset)
 
     async def close(self, reason: CloseReason) -> None:
         await wait("close")
         if "closing" in WORDS and reason is not CloseReason.ERROR and self.handled >= 0:
-            self.context.checkpoint(self.handled)
+            self.checkpoint(self.handled)
 
 
 class Factory:

@@ -234,7 +234,7 @@ async def revoke_one_of_two(client: Client) -> None:
     await client.fill(1, partition=0)
     await client.fill(1, partition=1)
     streams = [await client.running(), await client.running()]
-    first, second = sorted(streams, key=lambda stream: stream.life.partition or ("", 0))
+    first, second = sorted(streams, key=lambda stream: stream.life.partition or ("", 0, 0))
     await first.records(1)
     await second.records(1)
     pausing = asyncio.create_task(client.operator_pauses())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.peers import __main__ as program, report
+from benchmarks.peers import __main__ as program, environments, report
 from benchmarks.peers.catalogue import PEERS
 
 
@@ -34,7 +34,7 @@ def results() -> dict[str, Any]:
         "rounds": 2,
         "records": 1000,
         "peers": {
-            name: {"title": title, "how": "as it is", "version": "1.0", "checked": "all"}
+            name: {"title": title, "promise": "much", "how": "as it is", "version": "1.0", "checked": "all"}
             for name, title in titles.items()
         },
         "not_run": {"broken": "it said:\n no | yes"},
@@ -49,7 +49,7 @@ def results() -> dict[str, Any]:
 
 def test_the_base_comes_first_and_then_the_fastest(results: dict[str, Any]) -> None:
     lines = report.markdown(results).splitlines()
-    first = next(number for number, line in enumerate(lines) if line.startswith("| --- | ---: |"))
+    first = next(number for number, line in enumerate(lines) if line.startswith("| --- | --- | ---: |"))
     assert [line.split("|")[1].strip() for line in lines[first + 1 : first + 4]] == [
         "the bare loop",
         "**this project**",
@@ -58,8 +58,10 @@ def test_the_base_comes_first_and_then_the_fastest(results: dict[str, Any]) -> N
 
 
 def test_ratios_are_by_round(results: dict[str, Any]) -> None:
-    line = next(line for line in report.markdown(results).splitlines() if line.startswith("| **this project** | 1"))
+    lines = report.markdown(results).splitlines()
+    line = next(line for line in lines if line.startswith("| **this project** | much"))
     assert [cell.strip() for cell in line.split("|")[2:-1]] == [
+        "much",
         "1.00 M (500 k to 1.50 M)",
         "0.62 (0.50 to 0.75)",
         "2.00",
@@ -78,7 +80,7 @@ def test_who_did_not_run_is_told_with_the_reason_and_has_no_figures(results: dic
 
 def test_without_the_base_there_are_rates_and_no_ratios(results: dict[str, Any]) -> None:
     del results["runs"]["bare"]
-    assert "| a slow one | 2,000 (1,000 to 3,000) |  | 20.00 |  | 11 | 500 |" in report.markdown(results)
+    assert "| a slow one | much | 2,000 (1,000 to 3,000) |  | 20.00 |  | 11 | 500 |" in report.markdown(results)
     assert report.svg(results).count("<rect") == 1  # the background
 
 
@@ -113,3 +115,19 @@ def test_every_peer_is_described_with_the_version_that_is_pinned() -> None:
         assert described["version"]
         assert described["checked"].endswith("commits") == peer.commits
         assert 0 < peer.share <= 1
+
+
+def test_the_version_of_a_java_peer_is_that_of_its_pom() -> None:
+    pom = (environments.HERE / "kafka_streams" / "pom.xml").read_text()
+    found = environments.version("kafka_streams", "kafka-streams")
+    assert f"<artifactId>kafka-streams</artifactId>\n      <version>{found}<" in pom
+    assert found.count(".") == 2
+
+
+def test_what_is_checked_is_the_order_that_the_peer_promises() -> None:
+    checked = {name: program._described(PEERS[name])["checked"] for name in ("sidecar", "parallel-consumer")}
+    assert checked == {
+        "sidecar": "each record once and in order, commits",
+        "parallel-consumer": "each record once and in the order of its key, commits",
+    }
+    assert program._described(PEERS["restate-service"])["checked"] == "each record once, commits"

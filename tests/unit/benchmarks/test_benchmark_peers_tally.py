@@ -1,14 +1,18 @@
 """What a peer's handler counts into: it notices what was missed or came twice, however records are handed over."""
 
 import json
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from benchmarks.peers import measure
 from benchmarks.peers.tally import MARK, Tally, arguments
 
 
@@ -111,3 +115,27 @@ def test_broker_topic_group_and_counts_come_from_the_command_line(
     tally.unordered(4)
     tally.unordered(1)
     assert said[0] == MARK
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no `node` on the PATH")
+@pytest.mark.parametrize(
+    ("records", "strange"),
+    [
+        ("[0,1,'a'], [0,0,'b'], [1,0,'c'], [0,2,'b']", 0),  # any order of the partition, in that of each key
+        ("[0,1,'a'], [0,0,'a'], [1,0,'b'], [0,2,'b']", 1),  # a key's records in another order
+        ("[0,1], [0,0], [0,2], [1,0]", 0),  # without keys
+        ("[0,1], [0,0], [0,1], [1,0]", 1),  # twice
+        ("[0,1], [0,0], [0,9], [1,0]", 1),  # an offset that is not there
+    ],
+)
+def test_node_counts_records_that_come_in_no_order(records: str, strange: int) -> None:
+    tally = Path(measure.__file__).with_name("tally.js")
+    code = f"""
+        const {{ Tally }} = require({json.dumps(str(tally))});
+        const tally = new Tally(4, 1, 2);
+        for (const record of [{records}]) tally.scattered(...record);
+    """
+    node = subprocess.run(["node", "-e", code], stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    warm, result = map(json.loads, node.stdout.splitlines())
+    assert warm == MARK
+    assert (result["records"], result["measured"], result["strange"]) == (4, 3, strange)

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks import __main__ as program, results as report
 from benchmarks.report import between
-from benchmarks.rows import CPU, ROWS, Comparison, Row
+from benchmarks.row import CPU, Comparison, Row
+from benchmarks.rows import ROWS
 
 PATH = {"round": 0, "records": 100.0, "records_per_second": 500_000.0, CPU: 2.0, "memory_mb": 130.0}
 BARE = {"round": 0, "records": 100.0, "records_per_second": 1_000_000.0, CPU: 1.0, "memory_mb": 40.0}

@@ -107,7 +107,7 @@ def test_removed_commit_is_told() -> None:
 
 def test_start_below_the_commit_is_told() -> None:
     """A sidecar that gave out an older place than it had committed."""
-    leases = tuple(replace(one, start=94) if one.name == "b1-1.2" else one for one in TAKEOVERS.leases)
+    leases = tuple(replace(one, start=94, state=None) if one.name == "b1-1.2" else one for one in TAKEOVERS.leases)
     extra = tuple(
         one._replace(lease="b1-1.2") for one in TAKEOVERS.handled if one.partition == 1 and 94 <= one.offset < 100
     )
@@ -120,10 +120,24 @@ def test_start_below_the_commit_is_told() -> None:
     assert breach.text == "began at 94, when 100 was committed"
 
 
+def test_a_state_of_another_place_is_told() -> None:
+    leases = tuple(replace(one, state="19") if one.name == "b1-1.1" else one for one in TAKEOVERS.leases)
+    breach = only(TAKEOVERS.but(leases=leases))
+    assert breach.text == "began at 30 with the state of checkpoint 19"
+    none = tuple(replace(one, state="") if one.name == "b1-1.1" else one for one in TAKEOVERS.leases)
+    assert only(TAKEOVERS.but(leases=none)).text == "began at 30 with no state"
+
+
+def test_programs_without_states_are_not_judged_by_them() -> None:
+    leases = tuple(replace(one, state=None) if one.name == "a1-1.1" else one for one in TAKEOVERS.leases)
+    leases = tuple(replace(one, state="19") if one.name == "b1-1.1" else one for one in leases)
+    assert names(TAKEOVERS.but(leases=leases)) == set()
+
+
 def test_zombie_sidecar_may_give_out_what_it_remembers() -> None:
     """The same at a sidecar that, as Kafka has it, owns the partition no more: its commits are refused."""
     lease = next(one for one in TAKEOVERS.leases if one.name == "b1-1.2")
-    zombie = replace(lease, name="a1-1.9", process="a1-1", slot="a", start=40, at=lease.at + 1.0)
+    zombie = replace(lease, name="a1-1.9", process="a1-1", slot="a", start=40, state="39", at=lease.at + 1.0)
     leases = sorted([*TAKEOVERS.leases, zombie], key=lambda one: one.at)
     event = next(one for one in TAKEOVERS.handled if one.partition == 1 and one.offset == 40)
     again = event._replace(lease="a1-1.9", at=zombie.at + 0.01)
@@ -136,7 +150,7 @@ def test_zombie_sidecar_may_give_out_what_it_remembers() -> None:
 
 def test_seek_that_was_not_followed_is_told() -> None:
     """After the answer the lambda must begin at the target, not at the old place."""
-    leases = tuple(replace(one, start=100) if one.name == "b1-1.3" else one for one in TAKEOVERS.leases)
+    leases = tuple(replace(one, start=100, state=None) if one.name == "b1-1.3" else one for one in TAKEOVERS.leases)
     handled = tuple(e for e in TAKEOVERS.handled if e.lease != "b1-1.3" or e.offset >= 100)
     assert names(TAKEOVERS.but(leases=leases, handled=handled)) == {"start"}
 

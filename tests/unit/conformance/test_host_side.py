@@ -47,6 +47,7 @@ def _welcome(**changed: Any) -> pb.Welcome:
         "sidecar_version": "1",
         "window_span": 1,
         "limits": limits(4, 1000),
+        "guarantee": pb.GUARANTEE_AT_LEAST_ONCE,
     }
     return pb.Welcome(**{**fields, **changed})
 
@@ -98,6 +99,7 @@ def test_a_life_in_order(play: Play) -> None:
         {"batch": pb.Batch(values=[b""] * 2, offsets=[0, 0], timestamps=[1, 1])},
         {"batch": pb.Batch(values=[b""], timestamps=[1], header_counts=[2], header_names=[b""], header_values=[b""])},
         {"batch": batch_of([Rec(offset) for offset in range(11)])},
+        {"committed": pb.Committed(offset=0)},
     ],
     ids=str,
 )
@@ -108,7 +110,14 @@ def test_a_frame_that_no_sidecar_sends(play: Play, arm: dict[str, Message]) -> N
 
 @pytest.mark.parametrize(
     "changed",
-    [{"settings_json": "1"}, {"window_messages": 0}, {"protocol_version": 2}, {"limits": pb.Limits()}],
+    [
+        {"settings_json": "1"},
+        {"window_messages": 0},
+        {"protocol_version": 2},
+        {"limits": pb.Limits()},
+        {"capabilities": ["committed"]},
+        {"guarantee": pb.GUARANTEE_UNSPECIFIED},
+    ],
     ids=str,
 )
 def test_a_welcome_that_no_sidecar_sends(changed: dict[str, Any]) -> None:
@@ -174,4 +183,69 @@ def test_a_dead_lease_is_stale(play: Play) -> None:
     assert play.faults == []
     accepted = pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED)
     play.call(_ENTRY, pb.CheckpointResponse(results=[accepted]))
+    assert len(play.faults) == 1
+
+
+@pytest.mark.parametrize(
+    "assigned",
+    [pb.Assigned(lane=2, lanes=2), pb.Assigned(state=b"12345")],
+    ids=str,
+)
+def test_an_assigned_that_no_sidecar_sends(assigned: pb.Assigned) -> None:
+    play = Play()
+    play.add(Kind.OPENED, stream=1)
+    play.frame(offer=pb.Offer(lambda_name="l", process_id="p"))
+    play.sent(welcome=_welcome(max_state_bytes=4))
+    play.frame(available=pb.Available())
+    assigned.MergeFrom(pb.Assigned(lease="a", topic="t", attempt=1))
+    play.sent(assigned=assigned)
+    assert len(play.faults) == 1
+
+
+def _exact(guarantee: pb.Guarantee) -> Play:
+    """A ready stream of a client with all capabilities."""
+    play = Play()
+    play.add(Kind.OPENED, stream=1)
+    play.frame(offer=pb.Offer(lambda_name="l", process_id="p", capabilities=["committed", "exactly-once"]))
+    play.sent(welcome=_welcome(guarantee=guarantee, capabilities=["committed", "exactly-once"]))
+    play.frame(available=pb.Available())
+    play.sent(assigned=pb.Assigned(lease="a", topic="t", start_offset=0, attempt=1))
+    play.frame(ready=pb.Ready(lease="a"))
+    play.sent(batch=batch_of([Rec(0), Rec(1)]))
+    return play
+
+
+_COMMIT = pb.CheckpointEntry(offset=1)
+_ACCEPTED = pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED)
+_HELD = pb.ProduceResponse(outcomes=[pb.PRODUCE_OUTCOME_HELD], partitions=[-1], offsets=[-1])
+_WRITTEN = pb.ProduceResponse(outcomes=[pb.PRODUCE_OUTCOME_WRITTEN], partitions=[0], offsets=[0])
+
+
+def test_transactions_and_what_is_committed() -> None:
+    play = _exact(pb.GUARANTEE_EXACTLY_ONCE)
+    request = pb.ProduceRequest(lease="a", topics=["t"], values=[b"x"])
+    play.call(request, _HELD)
+    request.commit.CopyFrom(_COMMIT)
+    response = pb.ProduceResponse()
+    response.CopyFrom(_WRITTEN)
+    response.commit.CopyFrom(_ACCEPTED)
+    play.call(request, response)
+    play.sent(committed=pb.Committed(offset=1))
+    assert play.faults == []
+    play.sent(committed=pb.Committed(offset=1))
+    assert len(play.faults) == 1, "it was committed before"
+
+
+@pytest.mark.parametrize(
+    ("guarantee", "response"),
+    [
+        (pb.GUARANTEE_AT_LEAST_ONCE, _HELD),
+        (pb.GUARANTEE_EXACTLY_ONCE, _WRITTEN),
+        (pb.GUARANTEE_EXACTLY_ONCE, pb.ProduceResponse.FromString(_HELD.SerializeToString() + b"\x32\x02\x08\x01")),
+    ],
+    ids=str,
+)
+def test_an_answer_of_another_guarantee(guarantee: pb.Guarantee, response: pb.ProduceResponse) -> None:
+    play = _exact(guarantee)
+    play.call(pb.ProduceRequest(lease="a", topics=["t"], values=[b"x"]), response)
     assert len(play.faults) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from google.protobuf.message import Message
@@ -36,16 +37,24 @@ class Play:
     def sent(self, stream: int, **arm: Message) -> None:
         self.add(Kind.SENT, pb.HostFrame(**arm), stream=stream)  # type: ignore[arg-type]
 
+    def welcomed(self, stream: int, **fields: Any) -> None:
+        self.sent(stream, welcome=pb.Welcome(**fields))
+
+    def produced(self, call: int, lease: str, *values: bytes, commit: int | None = None, **fields: Any) -> None:
+        entry = None if commit is None else pb.CheckpointEntry(offset=commit)
+        self.called(call, pb.ProduceRequest(lease=lease, topics=["t"], values=values, commit=entry, **fields))
+
     def opened(self, stream: int, connection: int = 1, process: str = "p") -> None:
         self.add(Kind.OPENED, stream=stream, connection=connection)
         self.frame(stream, offer=pb.Offer(lambda_name="graded", process_id=process, protocol_version=1))
         self.frame(stream, available=pb.Available())
 
-    def running(self, stream: int = 1, partition: int = 0) -> str:
+    def running(self, stream: int = 1, partition: int = 0, lane: int = 0) -> str:
         """A stream with a partition and records 0 to 4; returns the lease."""
         self.opened(stream)
         lease = f"lease-{stream}"
-        self.sent(stream, assigned=pb.Assigned(lease=lease, topic="t", partition=partition, start_offset=0))
+        assigned = pb.Assigned(lease=lease, topic="t", partition=partition, start_offset=0, lane=lane)
+        self.sent(stream, assigned=assigned)
         self.frame(stream, ready=pb.Ready(lease=lease))
         self.sent(stream, batch=batch_of([Rec(offset) for offset in range(5)]))
         return lease
@@ -380,3 +389,104 @@ def test_too_many_pings(play: Play) -> None:
 def test_what_is_refused(play: Play) -> None:
     play.add(Kind.INVALID, rule=31)
     assert play.broken == [31]
+
+
+def test_two_lanes_of_a_partition(play: Play) -> None:
+    play.running(1, lane=0)
+    play.running(2, lane=1)
+    assert play.broken == []
+    play.running(3, lane=1)
+    assert play.broken == [6]
+
+
+@pytest.mark.parametrize(
+    ("entry", "rules"),
+    [
+        (pb.CheckpointEntry(offset=1, state=b"1234"), []),
+        (pb.CheckpointEntry(offset=1, state=b"12345"), [54]),
+        (pb.CheckpointEntry(handled=1, state=b""), [53]),
+    ],
+    ids=str,
+)
+def test_states(play: Play, entry: pb.CheckpointEntry, rules: list[int]) -> None:
+    entry.lease = play.running()
+    play.welcomed(1, max_state_bytes=4)
+    play.called(1, pb.CheckpointRequest(entries=[entry]))
+    assert play.broken == rules
+
+
+def test_a_state_in_closed(play: Play) -> None:
+    play.running()
+    play.revoked(1)
+    entry = pb.CheckpointEntry(offset=1, state=b"x")
+    play.frame(1, closed=pb.Closed(reason=pb.CLOSED_REASON_REVOKED, last_checkpoint=entry))
+    assert play.broken == [54], "a sidecar that tells no limit keeps no state"
+
+
+def test_progress(play: Play) -> None:
+    play.running()
+    play.frame(1, progress=pb.Progress(text="1"))
+    play.later(1)
+    play.frame(1, progress=pb.Progress(text="2"))
+    assert play.broken == []
+    play.frame(1, progress=pb.Progress(text="3"))
+    assert play.broken == [56]
+
+
+def test_progress_before_ready(play: Play) -> None:
+    play.opened(1)
+    play.sent(1, assigned=pb.Assigned(lease="a", topic="t"))
+    play.frame(1, progress=pb.Progress())
+    assert play.broken == [7]
+
+
+def test_sources_need_the_guarantee(play: Play) -> None:
+    lease = play.running()
+    play.produced(1, lease, b"a", sources=[1])
+    assert play.broken == [61]
+
+
+@pytest.fixture
+def exact() -> tuple[Play, str]:
+    """A lease with exactly-once, of which a call of Produce is unanswered."""
+    play = Play()
+    lease = play.running()
+    play.welcomed(1, guarantee=pb.GUARANTEE_EXACTLY_ONCE)
+    play.produced(1, lease, b"a", sources=[1])
+    assert play.broken == []
+    return play, lease
+
+
+def test_a_checkpoint_while_records_are_unanswered(exact: tuple[Play, str]) -> None:
+    play, lease = exact
+    play.called(2, pb.CheckpointRequest(entries=[pb.CheckpointEntry(lease=lease, handled=1)]))
+    play.answered(2)
+    assert play.broken == [], "it commits nothing"
+    play.checkpoint(3, lease, 1)
+    assert play.broken == [59]
+
+
+def test_closed_while_records_are_unanswered(exact: tuple[Play, str]) -> None:
+    play, _ = exact
+    play.revoked(1)
+    play.closed(1, pb.CLOSED_REASON_REVOKED, 1)
+    assert play.broken == [59]
+
+
+def test_error_while_records_are_unanswered(exact: tuple[Play, str]) -> None:
+    play, lease = exact
+    play.error(2, lease, 3, 1)
+    assert play.broken == [59]
+
+
+def test_commits_are_checkpoints(exact: tuple[Play, str]) -> None:
+    play, lease = exact
+    play.answered(1)
+    play.produced(2, lease, b"b", commit=3)
+    play.answered(2)
+    assert play.broken == []
+    play.produced(3, lease, b"b", commit=2)
+    play.answered(3)
+    assert play.broken == [16], "it is lower than the one before"
+    play.produced(4, lease, b"b", commit=7)
+    assert play.broken == [16, 16], "it was not delivered"

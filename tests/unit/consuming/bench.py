@@ -155,7 +155,7 @@ class Bench:
             raise KafkaException(self.refuses_clients)
         if self._bootstrap is not None:
             return new_client(state)
-        native = PlayedNative(self.consumer).as_source if self._source == "rows" else None
+        native = PlayedNative(self.consumer, state.config.lanes).as_source if self._source == "rows" else None
         return KafkaClient(state, self.consumer.as_consumer, native, Faults())
 
     # --- partitions and who holds them ------------------------------------------------------------------------

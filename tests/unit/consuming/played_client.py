@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from sidecar.partitions.vocabulary import TopicPartition
 from sidecar.records import _native
 from sidecar.records.fallback.listed import ListedRecords
+from sidecar.records.key_lane import lane_of
 from sidecar.records.records import Frame
 from tests.unit.records.arriving import read
 
@@ -223,35 +224,42 @@ class PlayedRows:
 class PlayedNative:
     """In the place of `_native.Source`: the extension's end of a `PlayedConsumer`."""
 
-    def __init__(self, consumer: PlayedConsumer) -> None:
+    def __init__(self, consumer: PlayedConsumer, lanes: int = 1) -> None:
         self._consumer = consumer
-        self.led: dict[tuple[str, int], PlayedRows] = {}
+        self._lanes = lanes
+        self.led: dict[tuple[str, int], tuple[PlayedRows, ...]] = {}
 
     @property
     def as_source(self) -> _native.Source:
         """For who expects the real one."""
         return cast("_native.Source", self)
 
-    def lead(self, partition: tuple[str, int]) -> PlayedRows:
-        return self.led.setdefault((*partition,), PlayedRows())
+    def lead(self, partition: tuple[str, int]) -> tuple[PlayedRows, ...]:
+        return self.led.setdefault((*partition,), tuple(PlayedRows() for _ in range(self._lanes)))
 
     def read(
         self,
-    ) -> tuple[list[tuple[tuple[str, int], int]], list[tuple[str, int, int, int, str]], list[tuple[str, int, int]]]:
-        added: dict[tuple[str, int], int] = {}
-        errors: list[tuple[str, int, int, int, str]] = []
+    ) -> tuple[
+        list[tuple[tuple[str, int], int, int]],
+        list[tuple[str, int, int, int, str, int]],
+        list[tuple[str, int, int]],
+    ]:
+        added: dict[tuple[tuple[str, int], int], int] = {}
+        errors: list[tuple[str, int, int, int, str, int]] = []
         strays: list[tuple[str, int, int]] = []
         for message in self._consumer.given(self._consumer.next_batch()):
             key = topic, partition = partition_of(message)
             error, offset = message.error(), message.offset() or 0
             if error is not None:
-                errors.append((message.topic() or "", partition, offset, error.code(), error.str()))
+                number = lane_of(None, max(0, offset), self._lanes)
+                errors.append((message.topic() or "", partition, offset, error.code(), error.str(), number))
             elif key not in self.led:
                 strays.append((topic, partition, offset))
             else:
-                self.led[key].append(read(message))
-                added[key] = added.get(key, 0) + 1
-        return [*added.items()], errors, strays
+                number = lane_of(message.key(), offset, self._lanes)
+                self.led[key][number].append(read(message))
+                added[key, number] = added.get((key, number), 0) + 1
+        return [(key, number, count) for (key, number), count in added.items()], errors, strays
 
     def wait(self, seconds: float) -> None:
         """Nothing comes that is not there already."""

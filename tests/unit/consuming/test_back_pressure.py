@@ -5,7 +5,7 @@ import pytest
 from sidecar.consuming.back_pressure import ENOUGH_BYTES
 from sidecar.consuming.fetch_buffer import MAX_WAITING_BYTES
 from sidecar.consuming.in_flight import STUCK_AFTER_S
-from sidecar.partitions.vocabulary import DeadLetter, ErrorAction, Failure, Progress, TopicPartition
+from sidecar.partitions.vocabulary import DeadLetter, ErrorAction, Failure, Lane, Progress, TopicPartition
 
 from .bench import LANE0, LANE1, P0, P1, Bench
 
@@ -84,7 +84,7 @@ def test_a_full_window_without_progress_pauses_its_partition_only() -> None:
     wait(bench, 0, 3)
     assert bench.client.back_pressure.adjust(bench.now)
     assert bench.consumer.paused == set(), "the lambda may be at work"
-    assert bench.table.partitions[P0].held.blocked_since == bench.now
+    assert bench.table.lanes[Lane(P0)].held.blocked_since == bench.now
     assert not bench.client.back_pressure.adjust(bench.now + STUCK_AFTER_S)
     assert bench.consumer.paused == {0}
 
@@ -179,7 +179,7 @@ def test_paused_slow_partitions_do_not_stop_fetching_for_others() -> None:
 def test_a_partition_whose_dead_letter_is_not_written_makes_no_progress() -> None:
     bench = holding(streams=2)
     wait(bench, 0, 5)
-    bench.table.partitions[P0].dead[0] = DeadLetter(Failure(ErrorAction.CRITICAL, 0), 1, bench.now, bench.now)
+    bench.table.lanes[Lane(P0)].dead[0] = DeadLetter(Failure(ErrorAction.CRITICAL, 0), 1, bench.now, bench.now)
     assert not bench.client.back_pressure.adjust(bench.now + STUCK_AFTER_S)
     assert bench.consumer.paused == {0}
     assert not bench.client.back_pressure.adjust(bench.now + STUCK_AFTER_S)

@@ -131,7 +131,7 @@ def test_a_drain_waits_for_the_answer_and_commits_only_what_is_drained(bench: Be
     checkpoint(bench, 4, "L2")
     bench.commits.now(bench.consumer.as_consumer, [P0, TopicPartition("other", 0)])
     assert bench.consumer.commits == [({P0: 5}, False)]
-    assert bench.table.partitions[P0].offsets.committed == 5
+    assert bench.table.lanes[Lane(P0)].offsets.committed == 5
     bench.commits.now(bench.consumer.as_consumer, [P0])
     assert len(bench.consumer.commits) == 1
 
@@ -141,7 +141,7 @@ def test_a_drain_that_cannot_commit_goes_on(bench: Bench) -> None:
     checkpoint(bench, 4)
     bench.consumer.refuses_commits = KafkaError(KafkaError.ILLEGAL_GENERATION, "too late")
     bench.commits.now(bench.consumer.as_consumer, [P0])
-    assert bench.table.partitions[P0].offsets.committed == 0
+    assert bench.table.lanes[Lane(P0)].offsets.committed == 0
 
 
 def test_a_drain_that_ends_with_records_outstanding_commits_the_checkpoint(bench: Bench) -> None:
@@ -261,7 +261,7 @@ def test_what_is_refused_in_part_is_committed_apart_so_that_each_has_its_own_ans
     assert [offsets for offsets, _ in bench.consumer.commits[-2:]] == [{P0: 6}, {P1: 8}]
     answer(bench, {P1: 8}, GONE)
     answer(bench, {P0: 6})
-    assert bench.table.partitions[P0].offsets.committed == 6
+    assert bench.table.lanes[Lane(P0)].offsets.committed == 6
     assert [level for level, _ in bench.recorder.told()] == ["warning"]
     (problem,) = bench.problems.now
     assert (problem.kind, problem.blocks) == ("commit:t/1", False)
@@ -284,7 +284,7 @@ def test_a_synchronous_commit_refused_in_part_is_halved_so_that_each_has_its_own
 
     bench.consumer.commit = refusing  # type: ignore[method-assign]
     bench.commits.now(bench.consumer.as_consumer, [P0, P1])
-    assert (bench.table.partitions[P0].offsets.committed, bench.table.partitions[P1].offsets.committed) == (6, 0)
+    assert (bench.table.lanes[Lane(P0)].offsets.committed, bench.table.lanes[Lane(P1)].offsets.committed) == (6, 0)
     assert [problem.kind for problem in bench.problems.now] == ["commit:t/1"]
 
 

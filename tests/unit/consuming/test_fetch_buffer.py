@@ -105,7 +105,7 @@ def test_records_before_an_offset_are_counted_also_when_it_is_in_a_gap(source: S
 
 
 def test_a_rewind_drops_buffered_records_and_changes_the_next_offset(bench: Bench) -> None:
-    bench.client.positions.rewind(P0, 1)
+    bench.client.positions.rewind(P0, {LANE0: 1})
     assert (bench.buffer.count(LANE0), bench.buffer.bytes(LANE0)) == (0, 0)
     assert bench.fetching.next_offset == {P0: 1, P1: 1}
 

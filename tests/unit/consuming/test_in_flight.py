@@ -22,7 +22,7 @@ def bench() -> Bench:
 
 def sent(bench: Bench, tp: TopicPartition, size: int, now: float = NOW) -> None:
     """A frame goes."""
-    offset = (bench.table.partitions[tp].window.delivered or 0) + 1
+    offset = (bench.table.lanes[Lane(tp)].window.delivered or 0) + 1
     bench.table.records.sent(Lane(tp), offset, offset, 1, size, None, now)
     bench.in_flight.sent(Lane(tp), size, now)
 

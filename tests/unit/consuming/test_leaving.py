@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition as KafkaPartition
 
-from sidecar.consuming import rebuild, turns
+from sidecar.consuming import rebalances, rebuild, turns
 from sidecar.consuming.turns import Turns
 from sidecar.mail import letters
-from sidecar.partitions.vocabulary import ClosedReason, Progress
+from sidecar.partitions.vocabulary import ClosedReason, Committed, Progress
 
 from .bench import LANE0, P0, SOURCES, Bench, record
 
@@ -54,6 +54,58 @@ def test_a_drain_waits_for_letters_and_does_not_spin(bench: Bench, monkeypatch: 
     bench.turns.shut_down(lambda: None)
     assert waited
     assert min(waited) > 0
+
+
+class Waiting:
+    """A lambda that has checkpointed and closes when it hears that Kafka has it; put in the place of the outbox."""
+
+    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.heard: list[Committed] = []
+        self._bench = bench
+        bench.come(record(1), record(2), record(3))
+        bench.sender.work(monotonic())
+        bench.state.mailbox.put(letters.Checkpoints([("L1", Progress(2))], reply()))
+        monkeypatch.setattr(bench.outbox, "post", self.post)
+
+    def post(self, item: letters.Delivery) -> None:
+        if isinstance(item, Committed):
+            self.heard.append(item)
+            stream = self._bench.stream_of[P0]
+            self._bench.state.mailbox.put(letters.Closed(stream, ClosedReason.REVOKED, None))
+
+
+def test_a_lambda_may_wait_for_its_commit_before_it_closes_at_the_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lambda_ = Waiting(bench, monkeypatch)
+    bench.commits._due = monotonic() + 3600.0  # the last commit was just now, and the interval is long
+    bench.commits._interval = 3600.0
+    bench.turns.shut_down(lambda: None)
+    assert lambda_.heard == [Committed(bench.stream_of[P0], 2)]
+    assert bench.consumer.commits == [({P0: 3}, True)]
+
+
+def test_inside_a_rebalance_callback_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    lambda_ = Waiting(bench, monkeypatch)
+    bench.turns.rebalances.on_revoke([KafkaPartition(*P0)])
+    assert lambda_.heard == [Committed(bench.stream_of[P0], 2)]
+    assert bench.consumer.commits == [({P0: 3}, False)]
+    assert bench.table.partitions == {}
+
+
+def test_a_refused_commit_is_tried_again_only_at_the_end_of_the_drain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may take long, and the drain's time is the lambda's."""
+    monkeypatch.setattr(rebalances, "DRAIN_COMMIT_INTERVAL_S", 0.001)
+    bench = Bench(now=monotonic(), rebalance_drain=0.1)
+    bench.assign(P0, at=1)
+    bench.run()
+    lambda_ = Waiting(bench, monkeypatch)
+    bench.consumer.refuses_commits = KafkaError(KafkaError.ILLEGAL_GENERATION, "too late")
+    bench.turns.rebalances.on_revoke([KafkaPartition(*P0)])
+    assert lambda_.heard == []
+    assert bench.consumer.commits == [({P0: 3}, False)] * 2
 
 
 def test_a_revoke_inside_the_close_finds_nothing_to_commit(bench: Bench) -> None:

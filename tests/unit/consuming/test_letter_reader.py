@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.mail import letters
-from sidecar.partitions.vocabulary import DeadLetter, ErrorAction, Failure, Revoke, RevokeReason, State
+from sidecar.partitions.vocabulary import DeadLetter, ErrorAction, Failure, Lane, Revoke, RevokeReason, State
 
 from .bench import LANE0, P0, SOURCES, Bench
 
@@ -44,11 +44,11 @@ def comes(bench: Bench, letter: DeadLetter, error: str = "") -> None:
 
 
 def test_a_record_that_was_written_is_left_out_and_the_next_one_may_go(bench: Bench) -> None:
-    reason = bench.table.partitions[P0].trouble.reason
+    reason = bench.table.lanes[Lane(P0)].trouble.reason
     assert reason == "waits for the dead letter of offset 1 to be written"
     comes(bench, given(bench))
     assert bench.sender.changed == {LANE0}, "the sender looks at it in this turn"
-    partition = bench.table.partitions[P0]
+    partition = bench.table.lanes[Lane(P0)]
     assert (partition.skip, partition.dead, partition.trouble.reason) == ({DEAD}, {}, "")
     assert bench.table.counts.dead_letters == 1
     assert bench.recorder.told()[-1] == ("warning", "dead letter written")
@@ -58,7 +58,7 @@ def test_a_record_that_was_written_is_left_out_and_the_next_one_may_go(bench: Be
 def test_a_record_that_could_not_be_written_halts_its_partition_after_the_drain_of_the_config(bench: Bench) -> None:
     comes(bench, given(bench), error="no room")
     assert bench.outbox.posted == [Revoke(2, RevokeReason.HALTED, DRAIN_S)]
-    partition = bench.table.partitions[P0]
+    partition = bench.table.lanes[Lane(P0)]
     assert (partition.state, partition.trouble.failing_offset, partition.skip) == (State.DRAINING, DEAD, set())
     assert bench.recorder.told()[-1] == ("error", "dead letter cannot be written: halting")
     assert bench.table.counts.dead_letters == 0
@@ -69,13 +69,13 @@ def test_an_answer_inside_a_rebalance_callback_is_read_at_once(bench: Bench) -> 
     bench.letters.in_callback = True
     comes(bench, given(bench))
     assert bench.letters.postponed == []
-    assert bench.table.partitions[P0].skip == {DEAD}
+    assert bench.table.lanes[Lane(P0)].skip == {DEAD}
 
 
 def test_an_answer_for_another_letter_leaves_the_record_waiting(bench: Bench) -> None:
     """The partition may have been moved, and may have failed at the same offset again."""
     comes(bench, replace(given(bench)))
-    assert bench.table.partitions[P0].dead == {DEAD: given(bench)}
+    assert bench.table.lanes[Lane(P0)].dead == {DEAD: given(bench)}
     assert bench.table.counts.dead_letters == 0
     assert bench.send() == []
     assert len(bench.dead_letters.given) == 1, "it is still being written"

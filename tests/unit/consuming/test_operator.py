@@ -12,6 +12,7 @@ from sidecar.mail import letters
 from sidecar.mail.facts import Edges
 from sidecar.partitions.vocabulary import (
     ClosedReason,
+    Lane,
     OrderRefused,
     Pausing,
     Progress,
@@ -140,7 +141,7 @@ def test_resume_says_where_it_goes_on(bench: Bench) -> None:
     answers(bench)
     resume(bench)
     assert answer(bench).value == (25, None)
-    assert bench.table.partitions[P0].state is State.WAITING
+    assert bench.table.lanes[Lane(P0)].state is State.WAITING
 
 
 def test_resume_ends_a_lambdas_own_pause(bench: Bench) -> None:
@@ -175,7 +176,7 @@ def test_a_seek_does_not_commit_the_clients_old_position(bench: Bench) -> None:
     bench.table.streams.closed(1, ClosedReason.STOPPED, Progress(29), 0.0)  # caught up, and the client stands at 30
     seek(bench, letters.SeekTo("offset", 12))
     assert bench.consumer.committed == [12]
-    assert bench.table.partitions[P0].offsets.resume_at == 12
+    assert bench.table.lanes[Lane(P0)].offsets.resume_at == 12
 
 
 @pytest.mark.parametrize("offset", [0, FIRST - 1, END + 1])
@@ -184,7 +185,7 @@ def test_an_offset_that_the_log_does_not_have_is_refused_with_its_numbers(bench:
     refused = refusal(bench)
     assert str(refused) == f"offset {offset} is not in the log of t/0, which has 10 to 50"
     assert refused.kind == "range"
-    assert bench.table.partitions[P0].state is State.RUNNING
+    assert bench.table.lanes[Lane(P0)].state is State.RUNNING
 
 
 def test_records_that_the_client_has_fetched_are_in_the_log_whatever_the_broker_says(bench: Bench) -> None:
@@ -199,7 +200,7 @@ def test_nothing_moves_when_kafka_does_not_answer(bench: Bench) -> None:
     refused = refusal(bench)
     assert refused.kind == "kafka"
     assert "nothing was moved" in str(refused)
-    assert bench.table.partitions[P0].lease == "L1"
+    assert bench.table.lanes[Lane(P0)].lease == "L1"
 
 
 def test_a_commit_that_is_refused_at_first_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +224,7 @@ def test_a_seek_that_is_not_committed_in_time_is_answered_so(bench: Bench, monke
     refused = refusal(bench)
     assert refused.kind == "kafka"
     assert "was moved to 12, but that is not committed yet" in str(refused)
-    assert bench.table.partitions[P0].offsets.to_commit() == 12
+    assert bench.table.lanes[Lane(P0)].offsets.to_commit() == 12
 
 
 def test_a_seek_of_a_partition_that_is_not_assigned_does_not_ask_kafka(bench: Bench) -> None:

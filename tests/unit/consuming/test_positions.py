@@ -21,7 +21,7 @@ def made(source: SourceKind, *, cooperative: bool) -> Bench:
 
 
 def test_a_rewind_is_a_seek_and_drops_what_is_buffered(bench: Bench) -> None:
-    bench.client.positions.rewind(P0, 3)
+    bench.client.positions.rewind(P0, {LANE0: 3})
     assert (bench.consumer.sought, bench.consumer.moves) == ([3], [])
     assert bench.buffer.count(LANE0) == 0
     assert bench.fetching.next_offset == {P0: 3, P1: 7}
@@ -32,7 +32,7 @@ def test_where_the_client_cannot_seek_a_rewind_assigns(bench: Bench) -> None:
     bench.consumer.seekable = False
     bench.fetching.paused.add(P0)
     bench.consumer.paused.add(0)
-    bench.client.positions.rewind(P0, 3)
+    bench.client.positions.rewind(P0, {LANE0: 3})
     assert bench.consumer.moves == [{0: 3}]
     assert bench.fetching.next_offset == {P0: 3, P1: 7}
     assert (bench.fetching.paused, bench.consumer.paused) == (set(), set()), "a moved partition is not paused"
@@ -50,7 +50,7 @@ def test_nothing_is_known_of_a_position_to_which_the_client_could_not_be_moved(
 
     monkeypatch.setattr(bench.consumer, "incremental_unassign", refuse)
     with pytest.raises(KafkaException):
-        bench.client.positions.rewind(P0, 3)
+        bench.client.positions.rewind(P0, {LANE0: 3})
     assert bench.buffer.count(LANE0) == 0, "these records may not be sent: others are to come before them"
     assert bench.fetching.next_offset == {P1: 7}
 
@@ -59,7 +59,7 @@ def test_nothing_is_known_of_a_position_to_which_the_client_could_not_be_moved(
 def test_the_eager_protocol_assigns_all_and_keeps_the_others_where_they_are(source: SourceKind) -> None:
     bench = made(source, cooperative=False)
     bench.consumer.seekable = False
-    bench.client.positions.rewind(P0, 3)
+    bench.client.positions.rewind(P0, {LANE0: 3})
     assert bench.consumer.moves == [{0: 3, 1: 7}]
     assert {*bench.client.positions.take_begun()} == {P0, P1}
 
@@ -71,7 +71,7 @@ def test_the_eager_protocol_leaves_a_position_that_is_not_known_to_the_client(so
     bench.table.forget([P1])
     bench.table.assigned([P1], bench.now)
     bench.consumer.seekable = False
-    bench.client.positions.rewind(P0, 3)
+    bench.client.positions.rewind(P0, {LANE0: 3})
     assert bench.consumer.moves == [{0: 3, 1: OFFSET_STORED}]
 
 

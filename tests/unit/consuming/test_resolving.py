@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.consuming import lost_offsets, resolving
 from sidecar.mail.facts import Commit, Edges, Origin
-from sidecar.partitions.vocabulary import RevokeReason, State, TopicPartition
+from sidecar.partitions.vocabulary import Lane, RevokeReason, State, TopicPartition
 
 from .bench import P0, P1, SOURCES, Bench
 from .played_inquiries import MISSING, TIMED_OUT, topic
@@ -46,7 +46,7 @@ def work(bench: Bench, seconds: float = resolving.RETRY_AFTER_S) -> set[TopicPar
 
 
 def states(bench: Bench) -> list[State]:
-    return [bench.table.partitions[tp].state for tp in (P0, P1) if tp in bench.table.partitions]
+    return [bench.table.lanes[Lane(tp)].state for tp in (P0, P1) if tp in bench.table.partitions]
 
 
 def made_anew(bench: Bench) -> None:
@@ -66,7 +66,7 @@ def test_a_committed_offset_is_where_it_starts_and_the_client_is_there_already(b
     bench.broker.commits_are = {P0: Commit(7, Origin(ID, 2))}
     assigned(bench, P0)
     assert work(bench) == {P0}, "it begins to be read, and may be paused in the client from before"
-    assert bench.table.partitions[P0].offsets.resume_at == 7
+    assert bench.table.lanes[Lane(P0)].offsets.resume_at == 7
     assert states(bench) == [State.WAITING]
     assert bench.consumer.moves == []
     assert bench.origins.get(P0) == Origin(ID, 2)
@@ -77,8 +77,8 @@ def test_a_new_groups_resume_offset_is_committed_before_a_lambda_gets_the_partit
     assert work(bench, 0) == {P0, P1}
     assert bench.consumer.moves == [{0: 5, 1: 5}]
     assert states(bench) == [State.RESOLVING, State.RESOLVING]
-    assert [bench.table.partitions[tp].offsets.to_commit() for tp in (P0, P1)] == [5, 5]
-    bench.table.committed(P0, bench.table.partitions[P0].commitment, bench.now)
+    assert [bench.table.lanes[Lane(tp)].offsets.to_commit() for tp in (P0, P1)] == [5, 5]
+    bench.table.committed(P0, bench.table.partitions[P0].commitments, bench.now)
     assert states(bench) == [State.WAITING, State.RESOLVING]
     assert bench.recorder.told()[-1] == ("info", "no committed offset: starting at the earliest")
 
@@ -87,25 +87,25 @@ def test_one_without_a_leader_does_not_keep_the_other_from_starting(bench: Bench
     bench.broker.facts["t"] = topic(ID, 1, -1)
     assigned(bench, P0, P1)
     work(bench)
-    bench.table.committed(P0, bench.table.partitions[P0].commitment, bench.now)
+    bench.table.committed(P0, bench.table.partitions[P0].commitments, bench.now)
     assert states(bench) == [State.WAITING, State.RESOLVING]
-    assert bench.table.partitions[P1].trouble.reason == "no broker leads the partition"
+    assert bench.table.lanes[Lane(P1)].trouble.reason == "no broker leads the partition"
     bench.broker.facts["t"] = topic(ID, 1, 1)
     work(bench)
-    assert bench.table.partitions[P1].offsets.resume_at == 5
+    assert bench.table.lanes[Lane(P1)].offsets.resume_at == 5
 
 
 def test_one_that_is_refused_does_not_keep_the_other_from_starting(bench: Bench) -> None:
     bench.broker.edges_are[P1] = TIMED_OUT
     assigned(bench, P0, P1)
     work(bench)
-    assert [bench.table.partitions[tp].offsets.resume_at for tp in (P0, P1)] == [5, -1]
-    assert "timed out" in bench.table.partitions[P1].trouble.reason
+    assert [bench.table.lanes[Lane(tp)].offsets.resume_at for tp in (P0, P1)] == [5, -1]
+    assert "timed out" in bench.table.lanes[Lane(P1)].trouble.reason
     work(bench, 0.01)
     assert bench.broker.asked.count("edges") == 1, "not at once again"
     bench.broker.edges_are[P1] = Edges(5, 50)
     work(bench)
-    assert bench.table.partitions[P1].offsets.resume_at == 5
+    assert bench.table.lanes[Lane(P1)].offsets.resume_at == 5
 
 
 def test_a_committed_offset_needs_no_leader(bench: Bench) -> None:
@@ -122,7 +122,7 @@ def test_a_group_whose_offsets_cannot_be_asked_for_is_said_once(bench: Bench) ->
     for _ in range(3):
         work(bench)
     assert bench.recorder.told() == [("warning", "a partition cannot start yet; asking again")]
-    assert "cannot ask Kafka for the group's offsets" in bench.table.partitions[P0].trouble.reason
+    assert "cannot ask Kafka for the group's offsets" in bench.table.lanes[Lane(P0)].trouble.reason
 
 
 def test_an_answer_for_a_partition_that_went_and_came_again_is_not_taken(bench: Bench) -> None:
@@ -138,7 +138,7 @@ def test_an_answer_for_a_partition_that_went_and_came_again_is_not_taken(bench: 
     assert states(bench) == [State.RESOLVING]
     work(bench)
     bench.broker.answer()
-    assert bench.table.partitions[P0].offsets.resume_at == 9
+    assert bench.table.lanes[Lane(P0)].offsets.resume_at == 9
 
 
 def test_an_answer_during_the_shutdown_changes_nothing(bench: Bench) -> None:
@@ -160,7 +160,7 @@ def test_an_offset_of_the_topic_before_is_lost(monkeypatch: pytest.MonkeyPatch, 
     work(bench)
     assert bench.consumer.moves == [{0: place}]
     assert states(bench) == [State.RESOLVING], "first its place is committed"
-    assert bench.table.partitions[P0].offsets.to_commit() == place
+    assert bench.table.lanes[Lane(P0)].offsets.to_commit() == place
     assert belongs_to(bench) == (ID, 0)
     assert bench.recorder.told() == [("error", f"offset lost: going on at the {policy}")]
     fields = bench.recorder.fields[-1]
@@ -178,7 +178,7 @@ def test_a_topic_made_anew_while_its_lambda_runs_is_read_from_its_beginning(benc
     work(bench, 0)
     assert bench.consumer.moves == [{0: 5}]
     assert states(bench) == [State.RESOLVING]
-    assert bench.table.partitions[P0].lease is None
+    assert bench.table.lanes[Lane(P0)].lease is None
     assert belongs_to(bench) == (OTHER, 0)
     made_anew(bench)
     work(bench)
@@ -193,7 +193,7 @@ def test_a_topic_made_anew_halts_where_the_config_says_so(monkeypatch: pytest.Mo
     made_anew(bench)
     work(bench, 0)
     assert states(bench) == [State.HALTED]
-    assert bench.table.partitions[P0].offsets.to_commit() is None, "the next start must see the loss again"
+    assert bench.table.lanes[Lane(P0)].offsets.to_commit() is None, "the next start must see the loss again"
 
 
 def test_a_topic_that_is_gone_is_waited_for(bench: Bench) -> None:
@@ -203,7 +203,7 @@ def test_a_topic_that_is_gone_is_waited_for(bench: Bench) -> None:
     assert states(bench) == [State.RESOLVING]
     bench.broker.facts["t"] = topic(ID, 1, 1)
     work(bench)
-    assert bench.table.partitions[P0].offsets.resume_at == 5
+    assert bench.table.lanes[Lane(P0)].offsets.resume_at == 5
 
 
 def test_an_offset_that_the_log_has_after_all_is_read_again(bench: Bench) -> None:

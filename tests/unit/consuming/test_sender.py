@@ -3,7 +3,16 @@
 import pytest
 
 from sidecar.mail import letters
-from sidecar.partitions.vocabulary import ErrorAction, ErrorOutcome, Failure, Policy, Progress, RevokeReason, State
+from sidecar.partitions.vocabulary import (
+    ErrorAction,
+    ErrorOutcome,
+    Failure,
+    Lane,
+    Policy,
+    Progress,
+    RevokeReason,
+    State,
+)
 
 from .bench import LANE0, P0, SOURCES, Bench, SourceKind
 
@@ -80,8 +89,8 @@ def test_a_dead_record_that_is_the_last_leaves_nothing_buffered(bench: Bench) ->
     answer(bench)
     assert bench.send() == []
     assert bench.buffer.idle(LANE0)
-    bench.table.partitions[P0].settle(2)
-    assert bench.table.partitions[P0].offsets.resume_at == 2
+    bench.table.lanes[Lane(P0)].settle(2)
+    assert bench.table.lanes[Lane(P0)].offsets.resume_at == 2
 
 
 def test_two_dead_records_are_written_one_after_the_other(bench: Bench) -> None:
@@ -160,7 +169,7 @@ def test_a_failing_offset_between_records_halts(bench: Bench) -> None:
     bench.fetch(0, 4, 6)
     assert bench.send() == [[0, 4]]
     assert bench.dead_letters.given == []
-    partition = bench.table.partitions[P0]
+    partition = bench.table.lanes[Lane(P0)]
     assert (partition.dead, partition.state, partition.trouble.failing_offset) == ({}, State.DRAINING, 5)
 
 
@@ -173,14 +182,14 @@ def test_when_a_dead_letter_cannot_be_written_no_record_after_it_is_sent(bench: 
     bench.send()
     answer(bench, error="no room")
     assert bench.send() == []
-    assert bench.table.partitions[P0].state is State.DRAINING
+    assert bench.table.lanes[Lane(P0)].state is State.DRAINING
 
 
 def test_a_record_that_is_too_large_becomes_a_dead_letter(bench: Bench) -> None:
     bench.fetch(0, 1, 2, large=1)
     assert bench.send() == [[0]]
     assert [offset for offset, _ in bench.dead_letters.given] == [1]
-    assert bench.table.partitions[P0].state is State.RUNNING
+    assert bench.table.lanes[Lane(P0)].state is State.RUNNING
     answer(bench)
     assert bench.send() == [[2]]
 
@@ -190,7 +199,7 @@ def test_with_another_policy_a_record_that_is_too_large_halts(policy: Policy) ->
     bench = running(policy)
     bench.fetch(0, 1, 2, large=1)
     assert bench.send() == [[0]]
-    partition = bench.table.partitions[P0]
+    partition = bench.table.lanes[Lane(P0)]
     assert (partition.state, partition.trouble.failing_offset) == (State.DRAINING, 1)
 
 

@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, TopicPartition as KafkaPartition
 
 from sidecar.cluster.commit_metadata import decode
 from sidecar.mail.facts import Commit, Origin
-from sidecar.partitions.vocabulary import Place, Progress, State
+from sidecar.partitions.vocabulary import Lane, Place, Progress, State
 
 from .bench import LANE0, P0, Bench
 from .played_inquiries import TIMED_OUT, topic
@@ -79,8 +79,8 @@ def resolved(commit: Commit, **options: Any) -> tuple[Bench, Place]:
     bench.table.assigned([P0], bench.now)
     bench.client.resolving.assigned([P0])
     bench.client.resolving.work()
-    assert bench.table.partitions[P0].state is State.WAITING
-    return bench, bench.table.partitions[P0].offsets.place
+    assert bench.table.lanes[Lane(P0)].state is State.WAITING
+    return bench, bench.table.lanes[Lane(P0)].offsets.place
 
 
 def test_what_was_committed_is_what_the_next_lambda_gets() -> None:
@@ -100,7 +100,7 @@ def test_a_partition_that_comes_back_has_its_state_though_the_broker_keeps_no_me
     bench.broker.commits_are = {P0: Commit(4, None)}
     bench.turns.rebalances.on_assign([KafkaPartition(*P0)])
     bench.client.resolving.work()
-    assert bench.table.partitions[P0].offsets.place == (4, b"three")
+    assert bench.table.lanes[Lane(P0)].offsets.place == (4, b"three")
 
 
 # --- a broker that keeps no metadata --------------------------------------------------------------------------------

@@ -3,9 +3,10 @@
 import pytest
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from sidecar.consuming import rebalances
+from sidecar.consuming import letter_reader, rebalances
 from sidecar.consuming.status import lambda_status
-from sidecar.partitions.vocabulary import RebalanceKind, State, WaitsFor
+from sidecar.mail import letters
+from sidecar.partitions.vocabulary import Progress, RebalanceKind, State, WaitsFor
 from sidecar.status import LambdaStatus, RebalanceStatus
 
 from .bench import P0, P1, Bench
@@ -36,6 +37,26 @@ def test_what_was_sent_and_waits() -> None:
     assert (second.outstanding, second.waiting, second.lease_since) == (0, 1, None)
     assert second.waiting_bytes > 0
     assert told(bench).group == bench.state.config.group
+
+
+def test_progress_state_and_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(deadline=60.0)
+    bench.assign(P0)
+    lease = bench.run()
+    bench.fetch(0, 1, 2)
+    bench.send()
+    bench.table.streams.checkpoint(lease, Progress(0, state=b"zero"), bench.now)
+    (before,) = told(bench).partitions
+    assert (before.progress, before.overdue_at, before.state_bytes) == ("", bench.now + 60.0, 4)
+    bench.now += 5
+    bench.clock(monkeypatch, letter_reader)
+    bench.letters.read(letters.LeaseProgress(bench.stream_of[P0], "43 %"))
+    bench.letters.read(letters.LeaseProgress(4711, "nobody's"))
+    (after,) = told(bench).partitions
+    assert (after.progress, after.overdue_at, after.progress_at) == ("43 %", bench.now + 60.0, bench.now)
+    bench.table.streams.lost(bench.stream_of[P0], bench.now)
+    (none,) = told(bench).partitions
+    assert (none.progress, none.overdue_at, none.state_bytes) == ("", None, 4)
 
 
 def test_rebalances(monkeypatch: pytest.MonkeyPatch) -> None:

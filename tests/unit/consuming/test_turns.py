@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, TopicPartition as KafkaPartition
 from sidecar.consuming import connection, letter_reader, rebalances, turns
 from sidecar.mail import letters
 from sidecar.mail.facts import Edges
-from sidecar.partitions.vocabulary import OrderRefused, Progress, State, TopicPartition
+from sidecar.partitions.vocabulary import Lane, OrderRefused, Progress, State, TopicPartition
 
 from .bench import LANE0, P0, SOURCES, Bench, SourceKind, record
 from .played_inquiries import topic
@@ -24,7 +24,7 @@ def bench(request: pytest.FixtureRequest) -> Bench:
     made.broker.edges_are = {P0: Edges(1, 2)}
     made.assign(P0, at=1)
     made.run()
-    assert made.table.partitions[P0].state is State.RUNNING
+    assert made.table.lanes[Lane(P0)].state is State.RUNNING
     return made
 
 
@@ -62,7 +62,7 @@ def test_whenever_the_client_is_called_all_that_it_gave_is_known(bench: Bench) -
     bench.consumer.batches = [[record(1), record(2)], [record(3)], [], [record(4), record(5, bad), record(6)], [], []]
     while bench.consumer.batches:
         bench.turns.turn_or_fail()
-        delivered = bench.table.partitions[P0].window.delivered
+        delivered = bench.table.lanes[Lane(P0)].window.delivered
         if delivered is not None and delivered != checkpointed:
             checkpointed = delivered
             bench.table.streams.checkpoint("L1", Progress(checkpointed), monotonic())
@@ -82,7 +82,7 @@ def test_a_revoke_commits_past_offsets_without_records(bench: Bench) -> None:
 
 
 def test_a_record_that_comes_during_the_last_commit_is_not_committed(bench: Bench) -> None:
-    partition = bench.table.partitions[P0]
+    partition = bench.table.lanes[Lane(P0)]
     partition.offsets.uncommitted, partition.offsets.committed = True, None
     bench.consumer.polled = [record(1)]
     bench.commits.finish(bench.client.consumer, [P0], 0.01, lambda: None)
@@ -105,7 +105,7 @@ def test_a_record_that_the_client_cannot_read_halts_its_partition_after_the_reco
     bench.consumer.batches = [[record(1), record(2, bad), record(3)]]
     bench.turns.fetch()
     bench.sender.work(monotonic())
-    partition = bench.table.partitions[P0]
+    partition = bench.table.lanes[Lane(P0)]
     assert partition.window.delivered == 1
     assert partition.trouble.failing_offset == 2
     assert partition.state is State.DRAINING
@@ -114,13 +114,13 @@ def test_a_record_that_the_client_cannot_read_halts_its_partition_after_the_reco
 
 
 def test_an_unreadable_record_that_is_skipped_is_not_reported_again(bench: Bench) -> None:
-    bench.table.partitions[P0].skip = {2}
+    bench.table.lanes[Lane(P0)].skip = {2}
     bad = KafkaError(KafkaError._BAD_MSG, "wrong checksum")
     bench.consumer.batches = [[record(1), record(2, bad), record(3)]]
     bench.turns.fetch()
     bench.sender.work(monotonic())
-    assert bench.table.partitions[P0].window.delivered == 3
-    assert bench.table.partitions[P0].state is State.RUNNING
+    assert bench.table.lanes[Lane(P0)].window.delivered == 3
+    assert bench.table.lanes[Lane(P0)].state is State.RUNNING
 
 
 def test_partitions_that_stay_in_a_rebalance_are_fetched_at_once(bench: Bench) -> None:
@@ -146,7 +146,7 @@ def test_partitions_that_are_moved_are_fetched_at_once(bench: Bench) -> None:
 @pytest.mark.parametrize("runs", [True, False])
 def test_partitions_that_a_rewind_assigns_are_fetched_at_once_if_a_lambda_runs(bench: Bench, runs: bool) -> None:
     bench.consumer.seekable = False
-    bench.client.positions.rewind(P0, 1)
+    bench.client.positions.rewind(P0, {LANE0: 1})
     assert bench.consumer.moves == [{0: 1}]
     if not runs:
         bench.table.streams.lost(1, monotonic())
@@ -166,12 +166,12 @@ def test_a_misrouted_record_is_fetched_again_together_with_buffered_ones(bench: 
     bench.turns.fetch()
     bench.client.intake.misrouted(P0, 3)
     bench.sender.work(monotonic())
-    assert bench.table.partitions[P0].window.delivered is None, "nothing goes before it is fetched again"
+    assert bench.table.lanes[Lane(P0)].window.delivered is None, "nothing goes before it is fetched again"
     bench.client.intake.misrouted(P0, 4)
     bench.turns.letters.carry_out()
     assert bench.consumer.sought == [1]
     assert bench.buffer.idle(LANE0)
-    assert not bench.table.partitions[P0].offsets.rewind_pending
+    assert not bench.table.lanes[Lane(P0)].offsets.rewind_pending
 
 
 def test_a_misrouted_record_does_not_hide_an_unreadable_one_before_it(bench: Bench) -> None:
@@ -190,7 +190,7 @@ def test_a_misrouted_record_of_a_partition_that_is_not_assigned_is_ignored(bench
 
 
 def test_what_would_move_a_partition_inside_a_rebalance_waits_until_after_it(bench: Bench) -> None:
-    lease = bench.table.partitions[P0].lease
+    lease = bench.table.lanes[Lane(P0)].lease
     assert lease is not None
 
     async def orders() -> list[letters.Letter]:

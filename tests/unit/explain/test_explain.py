@@ -11,6 +11,7 @@ from tests.unit.explain.scenes import (
     BACKING_OFF,
     HALTED,
     MINUTE,
+    NOW,
     PAUSED,
     RESOLVING,
     SCENES,
@@ -276,3 +277,14 @@ def test_a_finding_as_json() -> None:
         "is 1,204 messages ahead. `kafka-sidecar resume billing/orders/7` lets it go on.",
         "commands": ["kafka-sidecar resume billing/orders/7"],
     }
+
+
+def test_what_a_lambda_says_and_when_its_time_is_over() -> None:
+    works = {"outstanding": 2, "delivered": 9, "handled": 8, "end": 10, "progress": "43\n%"}
+    hangs = {"progress_at_ms": ago(MINUTE), "handled_at_ms": ago(MINUTE), "overdue_at_ms": NOW + 9 * SECOND}
+    text = explain(one(**works, **hangs))[0].text
+    assert "It last said: 43\\n%." in text
+    assert "The sidecar ends this lambda in 9 seconds, unless it checkpoints or reports progress." in text
+    moves = explain(one(**works, progress_at_ms=ago(SECOND), overdue_at_ms=NOW + 9 * SECOND))[0].text
+    assert "It last said: 43\\n%." in moves
+    assert "ends this lambda" not in moves

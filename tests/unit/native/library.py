@@ -1,7 +1,7 @@
-"""The C files of `sidecar/records/native` as a library that Python calls, with a librdkafka that a test plays.
+"""The C files of the sidecar and of the SDK as a library that Python calls, with a librdkafka that a test plays.
 
 They are compiled for the test, with a sanitizer where `SANITIZERS` says so (`make sanitize`), and without Python's
-part, which `tests/unit/records/test_rows.py` has with the real librdkafka.
+parts: `tests/unit/records/test_rows.py` has the sidecar's with the real librdkafka, `test_batch_fuzz.py` the SDK's.
 """
 
 import ctypes
@@ -17,7 +17,9 @@ ROUNDS = "KAFKA_SIDECAR_FUZZ_ROUNDS"
 """Another: how many random lives the rows are led through."""
 
 _HERE = Path(__file__).parent
-_NATIVE = _HERE.parents[2] / "sidecar" / "records" / "native"
+_ROOT = _HERE.parents[2]
+_NATIVE = _ROOT / "sidecar" / "records" / "native"
+_SDK = _ROOT / "sdk_python" / "native"
 
 _WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow")
 
@@ -29,7 +31,8 @@ def compiler() -> str | None:
 
 def command() -> list[str]:
     """The compiler and its options."""
-    made = [compiler() or "cc", "-fPIC", "-std=c11", "-g", "-O1", "-D_GNU_SOURCE", f"-I{_NATIVE}", *_WARNINGS]
+    made = [compiler() or "cc", "-fPIC", "-std=c11", "-g", "-O1", "-D_GNU_SOURCE", f"-I{_NATIVE}", f"-I{_SDK}"]
+    made += _WARNINGS
     sanitizers = os.environ.get(SANITIZERS)
     if sanitizers:
         made += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-Werror"]
@@ -37,19 +40,24 @@ def command() -> list[str]:
 
 
 def sources(*names: str) -> list[str]:
-    """Files of the extension: these, or all that know nothing of Python."""
+    """Files of the sidecar's extension: these, or all that know nothing of Python."""
     return [str(_NATIVE / f"{name}.c") for name in names or ("outlet", "rdkafka", "request", "rows", "source")]
+
+
+def sdk_sources(*names: str) -> list[str]:
+    """Files of the SDK's extension: these, or all that know nothing of Python."""
+    return [str(_SDK / f"{name}.c") for name in names or ("batch",)]
 
 
 def compiled(folder: Path) -> ctypes.CDLL:
     """The library, made in this folder."""
     made, objects = str(folder / "played.so"), []
-    for source in sources():
+    for source in (*sources(), *sdk_sources()):
         objects.append(str(folder / Path(source).with_suffix(".o").name))
         failing = ["-include", str(_HERE / "failing.h")]
         subprocess.run([*command(), *failing, "-c", source, "-o", objects[-1]], check=True)
     libraries = ["-lm", "-ldl", "-lpthread"]
-    played = [str(_HERE / "played.c"), str(_HERE / "played_producer.c")]
+    played = [str(_HERE / f"{name}.c") for name in ("played", "played_producer", "played_batch")]
     subprocess.run([*command(), "-shared", *played, *objects, "-o", made, *libraries], check=True)
     return _typed(ctypes.CDLL(made))
 
@@ -64,10 +72,10 @@ def _typed(library: ctypes.CDLL) -> ctypes.CDLL:
         "rows_retract": (None, (pointer,)),
         "rows_drop": (None, (pointer, size)),
         "rows_truncate": (None, (pointer, size)),
-        "rows_remove": (None, (pointer, size)),
+        "rows_remove": (None, (pointer, size, size)),
         "rows_free": (None, (pointer,)),
         "rows_before": (size, (pointer, number)),
-        "source_open": (ctypes.c_int, (pointer, size)),
+        "source_open": (ctypes.c_int, (pointer, size, ctypes.c_uint32)),
         "source_close": (None, (pointer,)),
         "source_slot": (pointer, (pointer, text, ctypes.c_int32)),
         "source_lead": (ctypes.c_int, (pointer, pointer)),
@@ -84,6 +92,8 @@ def _typed(library: ctypes.CDLL) -> ctypes.CDLL:
         "played_count": (size, (pointer,)),
         "played_offset": (number, (pointer, size)),
         "played_rows": (pointer, (pointer,)),
+        "played_lane": (pointer, (pointer, ctypes.c_uint32)),
+        "played_lane_of": (ctypes.c_uint8, (text, size, number, ctypes.c_uint32)),
         "played_added": (size, (pointer,)),
         "played_own": (None, (pointer, pointer)),
         "played_touched": (size, (pointer,)),
@@ -92,6 +102,7 @@ def _typed(library: ctypes.CDLL) -> ctypes.CDLL:
         "played_refused": (ctypes.c_int, (pointer,)),
         "played_frame": (pointer, (pointer, size, size, *[ctypes.POINTER(size)] * 2, ctypes.POINTER(ctypes.c_int))),
         "played_free": (None, (pointer,)),
+        "played_batch": (ctypes.c_int, (text, size)),
         "request_read": (ctypes.c_int, (text, size, size, size, ctypes.POINTER(ctypes.POINTER(Request)))),
         "request_answer_size": (size, (ctypes.POINTER(Request),)),
         "request_answer_write": (None, (ctypes.POINTER(Request), pointer)),
@@ -123,6 +134,7 @@ class Failure(ctypes.Structure):
         ("topic", ctypes.c_char_p),
         ("partition", ctypes.c_int32),
         ("offset", ctypes.c_int64),
+        ("lane", ctypes.c_uint8),
         ("code", ctypes.c_int),
         ("text", ctypes.c_char_p),
     )

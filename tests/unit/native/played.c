@@ -216,9 +216,13 @@ size_t played_sizeof_source(void) { return sizeof(source_t); }
 size_t played_sizeof_rows(void) { return sizeof(rows_t); }
 size_t played_count(const rows_t *rows) { return rows_count(rows); }
 int64_t played_offset(const rows_t *rows, size_t index) { return rows_at(rows, index)->offset; }
-rows_t *played_rows(slot_t *slot) { return &slot->rows; }
-size_t played_added(const slot_t *slot) { return slot->added; }
-void played_own(slot_t *slot, void *owner) { slot->owner = owner; }
+rows_t *played_rows(slot_t *slot) { return &slot->lanes[0].rows; }
+rows_t *played_lane(slot_t *slot, uint32_t number) { return &slot->lanes[number].rows; }
+size_t played_added(const slot_t *slot) { return slot->lanes[0].added; }
+void played_own(slot_t *slot, void *owner) { slot->lanes[0].owner = owner; }
+uint8_t played_lane_of(const void *key, size_t len, int64_t offset, uint32_t lanes) {
+    return lane_of(key, len, offset, lanes);
+}
 size_t played_touched(const source_t *source) { return source->touched_count; }
 size_t played_failures(const source_t *source) { return source->failure_count; }
 const failure_t *played_failure(const source_t *source, size_t index) { return &source->failures[index]; }

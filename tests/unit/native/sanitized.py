@@ -1,9 +1,10 @@
-"""A plugin for pytest: `sidecar.records._native` is compiled with sanitizers and used instead of the installed one.
+"""A plugin for pytest: both extensions are compiled with sanitizers and used instead of the installed ones.
 
 For `make sanitize`, which also loads the sanitizers' own libraries into Python.
 """
 
 import atexit
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -12,34 +13,37 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-import sidecar.records
-from tests.unit.native.library import SANITIZERS, command, sources
+from tests.unit.native.library import SANITIZERS, command, sdk_sources, sources
 
-_NAME = "sidecar.records._native"
+_EXTENSIONS = {
+    "sidecar.records._native": [*sources(), *sources("module", "outlet_module")],
+    "sdk_python._decoder": [*sdk_sources(), *sdk_sources("module")],
+}
 
 
-def _compiled(folder: Path) -> Path:
-    made = folder / "_native.abi3.so"
+def _compiled(name: str, files: list[str], folder: Path) -> Path:
+    made = folder / f"{name.rpartition('.')[2]}.abi3.so"
     include = f"-I{sysconfig.get_path('include')}"
-    files = [*sources(), *sources("module", "outlet_module")]
     subprocess.run(
         [*command(), "-fvisibility=hidden", "-shared", include, *files, "-o", made, "-lm", "-ldl"], check=True
     )
     return made
 
 
-def _use(made: Path) -> None:
-    spec = importlib.util.spec_from_file_location(_NAME, made)
+def _use(name: str, made: Path) -> None:
+    spec = importlib.util.spec_from_file_location(name, made)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    sys.modules[_NAME] = module
-    vars(sidecar.records)["_native"] = module
+    sys.modules[name] = module
+    package, _, short = name.rpartition(".")
+    vars(importlib.import_module(package))[short] = module
 
 
 if not os.environ.get(SANITIZERS):
     raise RuntimeError(f"{SANITIZERS} says which sanitizers, as -fsanitize takes them")
 _folder = tempfile.TemporaryDirectory(prefix="sanitized-")
 atexit.register(_folder.cleanup)
-_use(_compiled(Path(_folder.name)))
+for _name, _files in _EXTENSIONS.items():
+    _use(_name, _compiled(_name, _files, Path(_folder.name)))

@@ -107,8 +107,9 @@ class Life:
     def remove(self) -> None:
         if self.expected:
             index = self.random.randrange(len(self.expected))
-            self.library.rows_remove(self.at, index)
-            del self.expected[index]
+            count = self.random.randint(1, len(self.expected) - index)
+            self.library.rows_remove(self.at, index, count)
+            del self.expected[index : index + count]
 
     def look(self) -> None:
         offsets = [row.offset for row in self.expected]

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 from confluent_kafka import KafkaError
+from hypothesis import given, settings, strategies as st
+
+from sidecar.records.key_lane import lane_of
 
 TOPIC = b"t"
 NOT_READ = 0
@@ -23,10 +26,10 @@ def memory(library: ctypes.CDLL, allocations: int) -> None:
 
 
 @contextmanager
-def opened(library: ctypes.CDLL, most: int = 10) -> Iterator[ctypes.Array[ctypes.c_char]]:
+def opened(library: ctypes.CDLL, most: int = 10, lanes: int = 1) -> Iterator[ctypes.Array[ctypes.c_char]]:
     source = ctypes.create_string_buffer(library.played_sizeof_source())
     assert library.played_make(CLIENT) == 0
-    assert library.source_open(source, most) == 0
+    assert library.source_open(source, most, lanes) == 0
     try:
         yield source
     finally:
@@ -41,8 +44,10 @@ def led(library: ctypes.CDLL, source: ctypes.Array[ctypes.c_char], partition: in
     return slot
 
 
-def message(library: ctypes.CDLL, offset: int, partition: int = 0, err: int = 0, code: int = 0) -> None:
-    library.played_message(TOPIC, partition, offset, err, b"value", 5, b"key", 3, code)
+def message(
+    library: ctypes.CDLL, offset: int, partition: int = 0, err: int = 0, code: int = 0, key: bytes | None = b"key"
+) -> None:
+    library.played_message(TOPIC, partition, offset, err, b"value", 5, key, len(key or b""), code)
 
 
 def failures(library: ctypes.CDLL, source: ctypes.Array[ctypes.c_char]) -> list[tuple[bytes, int, int, int]]:
@@ -72,7 +77,7 @@ def test_a_client_without_a_group_is_refused(library: ctypes.CDLL) -> None:
     flag(library, "no_events", 1)
     source = ctypes.create_string_buffer(library.played_sizeof_source())
     assert library.played_make(CLIENT) == 0
-    assert library.source_open(source, 10) == -3
+    assert library.source_open(source, 10, 1) == -3
 
 
 def test_a_destroyed_client_is_not_taken(library: ctypes.CDLL) -> None:
@@ -81,7 +86,7 @@ def test_a_destroyed_client_is_not_taken(library: ctypes.CDLL) -> None:
     library.played_make(CLIENT + 1)
     library.played_destroy(CLIENT)
     library.played_destroy(CLIENT + 1)
-    assert library.source_open(source, 10) == -1
+    assert library.source_open(source, 10, 1) == -1
 
 
 def client_of(source: ctypes.Array[ctypes.c_char]) -> int | None:
@@ -96,25 +101,25 @@ def test_the_newest_client_of_the_thread_is_taken_and_each_once(library: ctypes.
     library.played_destroy(CLIENT + 2)
     for client in (CLIENT + 3, CLIENT + 1):
         source = ctypes.create_string_buffer(library.played_sizeof_source())
-        assert library.source_open(source, 1) == 0
+        assert library.source_open(source, 1, 1) == 0
         assert client_of(source) == client
         library.source_close(source)
-    assert library.source_open(ctypes.create_string_buffer(library.played_sizeof_source()), 1) == -1
+    assert library.source_open(ctypes.create_string_buffer(library.played_sizeof_source()), 1, 1) == -1
 
 
 def test_a_client_that_another_thread_has_made_is_not_taken(library: ctypes.CDLL) -> None:
     with ThreadPoolExecutor(1) as other:
         other.submit(library.played_make, CLIENT).result()
         source = ctypes.create_string_buffer(library.played_sizeof_source())
-        assert library.source_open(source, 1) == -1
-        assert other.submit(library.source_open, source, 1).result() == 0
+        assert library.source_open(source, 1, 1) == -1
+        assert other.submit(library.source_open, source, 1, 1).result() == 0
     library.source_close(source)
 
 
 def test_a_client_without_a_destroy_callback_is_not_taken(library: ctypes.CDLL) -> None:
     flag(library, "no_destroy", 1)
     library.played_make(CLIENT)
-    assert library.source_open(ctypes.create_string_buffer(library.played_sizeof_source()), 1) == -1
+    assert library.source_open(ctypes.create_string_buffer(library.played_sizeof_source()), 1, 1) == -1
 
 
 def test_a_partition_without_a_queue_is_refused(library: ctypes.CDLL) -> None:
@@ -164,9 +169,9 @@ def test_memory_may_run_out_at_any_allocation(library: ctypes.CDLL, without: int
     library.played_make(CLIENT)
     source = ctypes.create_string_buffer(library.played_sizeof_source())
     memory(library, without)
-    if library.source_open(source, 10) != 0:
+    if library.source_open(source, 10, 1) != 0:
         memory(library, -1)
-        assert without < 3
+        assert without < 4
         return
     slots = [library.source_slot(source, TOPIC, partition) for partition in (0, 1)]
     for slot in filter(None, slots):
@@ -236,3 +241,64 @@ def test_a_complaint_without_memory_is_lost_and_nothing_else(library: ctypes.CDL
             memory(library, -1)
         assert library.source_read(source) == 0
         assert failures(library, source) == []
+
+
+KEYS = [b"a", b"b", b"", None, b"user-123", b"a", None, b"b"]
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 8, 128])
+def test_each_record_is_read_into_the_lane_of_its_key(library: ctypes.CDLL, lanes: int) -> None:
+    with opened(library, lanes=lanes) as source:
+        slot = led(library, source)
+        for offset, key in enumerate(KEYS):
+            message(library, offset, key=key)
+        assert library.source_read(source) == 0
+        expected: dict[int, list[int]] = {}
+        for offset, key in enumerate(KEYS):
+            expected.setdefault(lane_of(key, offset, lanes), []).append(offset)
+        assert {number: rows_of(library, slot, number) for number in expected} == expected
+        assert sum(len(rows_of(library, slot, number)) for number in range(lanes)) == len(KEYS)
+        assert library.played_touched(source) == len(expected)
+
+
+def rows_of(library: ctypes.CDLL, slot: int, number: int) -> list[int]:
+    rows = library.played_lane(slot, number)
+    return [library.played_offset(rows, index) for index in range(library.played_count(rows))]
+
+
+def test_what_cannot_be_read_names_its_lane(library: ctypes.CDLL) -> None:
+    """By its key, if its headers cannot be read; by its offset, if there is no record."""
+    with opened(library, lanes=8) as source:
+        led(library, source)
+        message(library, 5, code=-1, key=b"user-123")
+        message(library, 14, err=-199)
+        assert library.source_read(source) == 0
+        noted = [library.played_failure(source, index).contents for index in range(library.played_failures(source))]
+        assert [(one.offset, one.lane) for one in noted] == [(5, lane_of(b"user-123", 5, 8)), (14, 6)]
+
+
+def test_memory_may_run_out_for_each_lane(library: ctypes.CDLL) -> None:
+    """The read fails, and nothing of it is left for the next one."""
+    for allowed in range(12):
+        with opened(library, 50, lanes=8) as source:
+            slot = led(library, source)
+            for offset in range(20):
+                message(library, offset, key=b"%d" % offset)
+            memory(library, allowed)
+            done = library.source_read(source)
+            memory(library, -1)
+            message(library, 20, key=b"again")
+            assert library.source_read(source) == 0
+            number = lane_of(b"again", 20, 8)
+            assert rows_of(library, slot, number)[-1] == 20
+            if done == 0:
+                assert sum(len(rows_of(library, slot, lane)) for lane in range(8)) == 21
+
+
+@settings(max_examples=500, deadline=None)
+@given(key=st.none() | st.binary(max_size=80), offset=st.integers(0, (1 << 63) - 1), lanes=st.integers(1, 128))
+def test_the_lane_of_a_record_is_the_same_in_c_and_in_python(
+    compiled_library: ctypes.CDLL, key: bytes | None, offset: int, lanes: int
+) -> None:
+    found = compiled_library.played_lane_of(key, len(key or b""), offset, lanes)
+    assert found == lane_of(key, offset, lanes) < lanes

@@ -1,4 +1,4 @@
-"""What is expected of one partition in the model test.
+"""What is expected of one lane of a partition in the model test.
 
 Written from the design's words, not from the table's code, and kept in the plainest form there is: lists of offsets,
 sets of what is done.
@@ -56,7 +56,7 @@ class Held:
 
 @dataclass
 class Account:
-    """What is expected of one partition while it is ours."""
+    """What is expected of one lane while its partition is ours."""
 
     limits: Limits
     log: Log
@@ -86,6 +86,8 @@ class Account:
     """How often the place was set anew."""
     behind: bool = False
     """A rewind waits for the end of a callback."""
+    mark: int | None = None
+    """The lowest place of the partition's lanes when it was last computed; None: it has one lane."""
 
     # --- the window ---------------------------------------------------------------------------------------------
 
@@ -106,7 +108,7 @@ class Account:
         if not runs or held is None or held.unwritten >= limits.frames_in_flight:
             assert room == 0
         elif held.reach is not None and held.reach - self.low >= limits.window_span:
-            assert room == (self.outstanding == 0)
+            assert room == (self.mark is None and self.outstanding == 0)
         elif self.outstanding == 0:
             assert room == max(1, limits.window_messages)
         elif self.unprocessed * RECORD_BYTES - held.beyond_bytes >= limits.window_bytes:
@@ -116,8 +118,10 @@ class Account:
 
     @property
     def low(self) -> int:
-        """Where the span is measured from: the last checkpoint of the lease, or its start."""
+        """Where the span is measured from: the mark, the last checkpoint of the lease, or its start."""
         assert self.held is not None
+        if self.mark is not None:
+            return self.mark
         return self.held.start if self.held.checkpoint is None else self.held.checkpoint + 1
 
     # --- progress -----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sidecar.partitions.processes import LEFT_KEPT_S, MAX_PENALTY_S, PENALTY_S, QUARANTINE_S
-from sidecar.partitions.vocabulary import StreamId, TopicPartition
+from sidecar.partitions.vocabulary import Lane, StreamId
 
 
 @dataclass
@@ -14,13 +14,13 @@ class Line:
     id: StreamId
     process: str
     known: bool = True
-    tp: TopicPartition | None = None
+    lane: Lane | None = None
     fenced_until: float | None = None
     unwritten: int = 0
 
     @property
     def spare(self) -> bool:
-        return self.known and self.tp is None and self.fenced_until is None
+        return self.known and self.lane is None and self.fenced_until is None
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Crowd:
 
     def gone(self, line: Line) -> None:
         """The table does not know the stream any more."""
-        line.known, line.tp, line.fenced_until = False, None, None
+        line.known, line.lane, line.fenced_until = False, None, None
         if not any(other.process == line.process for other in self.known):
             del self.health[line.process]
 
@@ -77,7 +77,7 @@ class Crowd:
 
     def held(self, process: str) -> int:
         """How many partitions are with it."""
-        return sum(1 for line in self.known if line.process == process and line.tp is not None)
+        return sum(1 for line in self.known if line.process == process and line.lane is not None)
 
     def eligible(self, now: float) -> Iterator[Line]:
         """Streams that may be given a partition."""

@@ -56,7 +56,7 @@ class Lab:
         """Kafka takes a commit of this offset, which is the partition's resume offset."""
         commitment = self.partition(tp).commitment
         assert commitment.offset == offset
-        self.table.committed(tp, commitment, self.now)
+        self.table.committed(tp, [commitment], self.now)
 
     def offer(self, stream: StreamId, process: str = "process") -> None:
         self.table.streams.available(stream, process, MAX_MESSAGE_BYTES, self.now)
@@ -113,10 +113,10 @@ class Lab:
     # --- looks --------------------------------------------------------------------------------------------------
 
     def partition(self, tp: TopicPartition = P0) -> Partition:
-        return self.table.partitions[tp]
+        return self.table.lanes[Lane(tp)]
 
     def state(self, tp: TopicPartition = P0) -> State:
-        return self.table.partitions[tp].state
+        return self.table.lanes[Lane(tp)].state
 
     def commands(self, kind: type[C]) -> list[C]:
         """The commands of this kind since the last look; all others are forgotten."""
@@ -140,8 +140,8 @@ class Lab:
                     short.append(("revoke", stream, reason, seconds))
                 case EndStream(stream, end, _):
                     short.append(("end", stream, end))
-                case Rewind(tp, offset):
-                    short.append(("rewind", tp, offset))
+                case Rewind(lane, offset):
+                    short.append(("rewind", lane.partition, offset))
                 case _:
                     assert isinstance(command, Report)
         return short

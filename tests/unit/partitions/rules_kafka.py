@@ -3,15 +3,16 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from sidecar.partitions.vocabulary import Lane, RevokeReason, State, TopicPartition
+from sidecar.partitions.vocabulary import Lane, Place, RevokeReason, State, TopicPartition
 
 from .account import Account
-from .simulation import Reader
+from .simulation import Reader, append
 from .thread_part import Thread
 from .world import DRAIN, TPS
 
 ANY = st.integers(0, 11)
 TP = st.sampled_from(TPS)
+NUMBER = st.integers(0, 2)
 
 
 class KafkaRules(Thread):
@@ -23,14 +24,23 @@ class KafkaRules(Thread):
         poison=st.sampled_from([""] * 12 + ["unreadable", "large", "large"]),
     )
     def records_are_written(self, tp: TopicPartition, gaps: list[int], poison: str) -> None:
-        self.logs[tp].append(gaps, poison)
+        if tp in self.tps:
+            append([self.logs[lane] for lane in self._lanes_of(tp)], gaps, poison)
 
-    @precondition(lambda self: len(self.mine) < len(TPS))
-    @rule(pick=ANY)
-    def assigned(self, pick: int) -> None:
-        others = [tp for tp in TPS if tp not in self.mine]
+    @precondition(lambda self: len(self.mine) < len(self.lanes))
+    @rule(pick=ANY, metadata=st.sampled_from([True, True, False]))
+    def assigned(self, pick: int, metadata: bool = True) -> None:
+        """Without the ``metadata`` of the commit, all lanes begin at the committed offset."""
+        others = [tp for tp in self.tps if not self.accounts_of(tp)]
         tp = others[pick % len(others)]
-        self.mine[tp] = Account(self.limits, self.logs[tp], Reader(self.logs[tp].start()))
+        logs = [self.logs[lane] for lane in self._lanes_of(tp)]
+        starts = [log.start() for log in logs]
+        if not metadata:
+            for log in logs:
+                log.begin_at(min(starts))
+            starts = [min(starts)] * len(starts)
+        for lane, log, start in zip(self._lanes_of(tp), logs, starts, strict=True):
+            self.mine[lane] = Account(self.limits, log, Reader(start))
         self.table.assigned([tp], self.now)
         self.obey()
 
@@ -38,13 +48,21 @@ class KafkaRules(Thread):
     @rule()
     def resolved(self) -> None:
         tp = self._unresolved()[0]
-        account = self.mine[tp]
-        account.place = account.reader.position
-        committed = account.log.committed is not None
-        if committed:
-            account.state = State.WAITING
-        account.kept = account.log.state
-        self.table.resolved(tp, account.place, self.now, committed=committed, state=account.kept)
+        accounts = self.accounts_of(tp)
+        committed = accounts[0].log.committed is not None
+        if not committed:  # a new group begins with all lanes at one offset
+            lowest = min(account.reader.position for account in accounts)
+            for account in accounts:
+                account.reader.position = lowest
+                account.log.seek(lowest)
+        for account in accounts:
+            account.place = account.reader.position
+            account.kept = account.log.state
+            if committed:
+                account.state = State.WAITING
+        places = [Place(account.place, account.kept) for account in accounts]
+        self.mark(tp)
+        self.table.resolved(tp, min(places).offset, self.now, committed=committed, places=places)
         self.obey()
 
     @precondition(lambda self: self._placed())
@@ -54,20 +72,23 @@ class KafkaRules(Thread):
         self._commit(self._placed()[:1])
 
     @precondition(lambda self: self.mine)
-    @rule(tp=TP, most=st.integers(1, 9))
-    def fetched_and_sent(self, tp: TopicPartition, most: int) -> None:
+    @rule(pick=ANY, most=st.integers(1, 9))
+    def fetched(self, pick: int, most: int) -> None:
+        self.fetched_and_sent(self.lanes[pick % len(self.lanes)], most)
+
+    def fetched_and_sent(self, lane: Lane, most: int) -> None:
         self.leave_callback()
-        account = self.mine.get(tp)
+        account = self.mine.get(lane)
         if account is not None and account.state is not State.RESOLVING:
             account.reader.fetch(account.log, most)
-            self._pump(tp)
-        self.table.records.buffered(Lane(tp), self.now)
+            self._pump(lane)
+        self.table.records.buffered(lane, self.now)
 
     @rule(late=st.booleans())
     def committed(self, late: bool) -> None:
         """At the interval. The answer comes at once, or late: in between anything may happen."""
         self.leave_callback()
-        self._commit([tp for tp in TPS if all(tp != one[0] for one in self.under_way)], late=late)
+        self._commit([tp for tp in self.tps if all(tp != sent[0].tp for sent in self.under_way)], late=late)
 
     @precondition(lambda self: self.under_way)
     @rule()
@@ -104,39 +125,49 @@ class KafkaRules(Thread):
         self.table.revoke_all(RevokeReason.SHUTDOWN, DRAIN, self.now)
         self.obey()
         self.time_goes(DRAIN)
-        self._release(list(self.mine))
+        self._release(self.our_tps())
         self.table._moves.draining_all = False  # a new start, in place of a new table
         self.stopping = False
 
     def revoked(self, tp: TopicPartition, reason: RevokeReason, seconds: float) -> None:
         self.table.revoke([tp], reason, seconds, self.now)
-        if tp in self.mine:
-            self.drained(self.mine[tp], reason, seconds)
+        for account in self.accounts_of(tp):
+            self.drained(account, reason, seconds)
         self.obey()
 
-    @precondition(lambda self: any(self._released(account) for account in self.mine.values()))
+    def _released_tps(self) -> list[TopicPartition]:
+        return [tp for tp in self.our_tps() if all(map(self._released, self.accounts_of(tp)))]
+
+    @precondition(lambda self: self._released_tps())
     @rule()
     def released(self) -> None:
-        self._release([tp for tp, account in self.mine.items() if self._released(account)])
+        self._release(self._released_tps())
 
     def lost(self, tp: TopicPartition) -> None:
-        account = self._forget(tp)
-        if account is not None and account.held is not None:
-            self.revoke_told(account, RevokeReason.LOST)
-            self._fenced(account)
+        for account in self._forget(tp):
+            if account.held is not None:
+                self.revoke_told(account, RevokeReason.LOST)
+                self._fenced(account)
         self.table.lost([tp], self.now)
         self.obey()
 
     def offset_lost(self, tp: TopicPartition, part: float, *, halts: bool) -> None:
         self.leave_callback()
-        account = self.mine.get(tp)
+        accounts = self.accounts_of(tp)
         # Of a new partition and of one that leaves nobody asks.
-        if account is None or account.state is State.RESOLVING or self._released(account):
+        if not accounts or any(a.state is State.RESOLVING or self._released(a) for a in accounts):
             return
+        place = round(part * accounts[0].log.end)
+        from_start = part < 0.3
+        self.table.offset_lost(tp, place, self.now, "gone", halt=halts, from_start=from_start)
+        for account in accounts:
+            self._lost(account, max(place, account.place) if from_start else place, halts=halts)
+        self.mark(tp)
+        self.obey()
+
+    def _lost(self, account: Account, place: int, *, halts: bool) -> None:
         leaves, still = account.leaves, account.is_paused_by_operator
         halts = halts or account.state is State.HALTED
-        place = round(part * account.log.end)
-        self.table.offset_lost(tp, place, self.now, "gone", halt=halts)
         if account.held is not None:
             self.revoke_told(account, RevokeReason.SEEK)
             self._fenced(account)
@@ -147,4 +178,3 @@ class KafkaRules(Thread):
             account.end(State.HALTED if halts else State.PAUSED if still else State.RESOLVING)
             account.moved(place)
             account.log.lose(place)
-        self.obey()

@@ -10,7 +10,6 @@ from sidecar.partitions.vocabulary import (
     ErrorAction,
     ErrorOutcome,
     Failure,
-    Lane,
     Pausing,
     Progress,
     State,
@@ -67,7 +66,7 @@ class LambdaRules(Thread):
         found = self.in_work()
         account, held, left = found[pick % len(found)]
         # The same record again, by preference, while the dead letter of an earlier decision is still being written.
-        again = [one.offset for one in self.writing if one.tp == self.leases[held.lease] and one.offset in left]
+        again = [one.offset for one in self.writing if one.lane == self.leases[held.lease] and one.offset in left]
         offset = again[0] if again else left[round(part * (len(left) - 1))]
         answer = self.table.streams.error(held.lease, Failure(action, offset, message="bad"), None, self.now)
         self._failed(account, action, offset, answer)
@@ -144,11 +143,11 @@ class LambdaRules(Thread):
         line = busy[pick % len(busy)]
         line.unwritten -= 1
         account = self._account_of(line)
-        lane = None if account is None or line.tp is None else Lane(line.tp)
+        lane = None if account is None else line.lane
         assert self.table.streams.written(line.id) == lane
-        if account is not None and account.held is not None and line.tp is not None:
+        if account is not None and account.held is not None and line.lane is not None:
             account.held.unwritten -= 1
-            self._pump(line.tp)
+            self._pump(line.lane)
 
     @rule(pick=ANY, progress=PROGRESS, state=STATE)
     def checkpoint(self, pick: int, progress: tuple[Spot, int, int], state: bytes | None) -> None:

@@ -8,7 +8,7 @@ RECORD_BYTES = 10
 
 @dataclass
 class Log:
-    """One partition in Kafka: offsets of the records that a reader sees, and what the group has committed."""
+    """One lane of a partition in Kafka: offsets of its records, and the place that the group has committed for it."""
 
     visible: list[int] = field(default_factory=list)
     end: int = 0
@@ -27,17 +27,15 @@ class Log:
     """Covered by an accepted checkpoint after delivery, left out by an operator, or kept as a dead letter."""
     furthest: int = 0
 
-    def append(self, gaps: list[int], poison: str = "") -> None:
-        """Records after gaps (markers, compaction); a last number without a record is a gap at the end."""
-        for gap in gaps[:-1]:
-            self.end += gap
-            self.visible.append(self.end)
-            self.end += 1
-        if poison:
-            self.poison.add(self.visible[-1])
+    def add(self, offset: int) -> None:
+        """A record of this lane; all others up to the end are of other lanes."""
+        self.visible.append(offset)
+
+    def spoil(self, poison: str) -> None:
+        """Its last record cannot be delivered."""
+        self.poison.add(self.visible[-1])
         if poison == "large":
             self.readable.add(self.visible[-1])
-        self.end += gaps[-1]
 
     def between(self, first: int, end: int) -> list[int]:
         """The records from ``first`` up to, not including, ``end``."""
@@ -65,6 +63,11 @@ class Log:
             self.moved = False
         return self.committed
 
+    def begin_at(self, place: int) -> None:
+        """The next owner knows only the offset that is committed for the partition."""
+        self.committed = place if self.committed is not None else None
+        self.state = b""
+
     def lose(self, base: int) -> None:
         """What was known of the old place means nothing any more."""
         self.seek(base)
@@ -77,9 +80,30 @@ class Log:
         self.moved = True
 
 
+def append(lanes: list[Log], gaps: list[int], poison: str = "") -> None:
+    """Records of one partition after gaps (markers, compaction); a last number without a record is a gap at the end.
+
+    Which lane has a record depends on its offset alone, so a record that is fetched again is in the same lane.
+    """
+    end = lanes[0].end
+    last = lanes[0]
+    for gap in gaps[:-1]:
+        end += gap
+        last = lanes[(end * 7 // 3) % len(lanes)]
+        last.add(end)
+        end += 1
+    if poison:
+        last.spoil(poison)
+    for lane in lanes:
+        lane.end = end + gaps[-1]
+
+
 @dataclass
 class Reader:
-    """The consumer thread's part for one partition: where Kafka's client stands, and what waits."""
+    """The consumer thread's part for one lane: how far Kafka's client has read its partition, and what waits.
+
+    Each lane has a position of its own: what the others have seen beyond it makes no difference to this one.
+    """
 
     position: int
     valid: bool = False

@@ -63,13 +63,13 @@ def is_inside(target: ast.expr) -> bool:
 def test_the_check_sees_each_way_around_the_events() -> None:
     for line in (
         "partition.trouble.reason = 'x'",
-        "self._table.partitions[tp].offsets.rewind_pending = True",
+        "self._table.lanes[Lane(tp)].offsets.rewind_pending = True",
         "p.trouble.failures += 1",
         "holding.window.rewind(3)",
         "p.settle(3)",
         "self._table.lanes[lane].offsets.rewind_pending = True",
         "self._table.lanes[lane].settle(3)",
-        "self._table.partitions[tp].settle(3)",
+        "self._table.lanes[Lane(tp)].settle(3)",
         "self._table.commands.append(command)",
         "self._table.streams.commands.append(command)",
         "commands, self._table.commands = self._table.commands, []",

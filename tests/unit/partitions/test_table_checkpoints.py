@@ -5,6 +5,7 @@ from sidecar.partitions.vocabulary import (
     ClosedReason,
     ErrorAction,
     ErrorOutcome,
+    Lane,
     Limits,
     Progress,
     Report,
@@ -243,7 +244,7 @@ def test_a_window_that_stays_full_is_reported_once() -> None:
     lab.table.records.buffered(LANE0, lab.now)
     (report,) = lab.commands(Report)
     assert report.level == "warning"
-    assert report.partition == P0
+    assert report.lane == Lane(P0)
     assert (report.fields["outstanding"], report.fields["delivered"]) == (2, 1)
     lab.now += 100.0
     lab.table.records.buffered(LANE0, lab.now)

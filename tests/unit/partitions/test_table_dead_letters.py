@@ -9,6 +9,7 @@ from sidecar.partitions.vocabulary import (
     ErrorAction,
     ErrorOutcome,
     Exit,
+    Lane,
     Limits,
     Pausing,
     Policy,
@@ -145,7 +146,7 @@ def test_a_written_dead_letter_is_skipped_and_counted() -> None:
 def test_a_checkpoint_after_the_failing_record_cancels_its_dead_letter() -> None:
     lab, letter = failed()
     lab.ready(2, "L2")
-    lab.table.rewound(P0)
+    lab.table.rewound(Lane(P0))
     lab.send(2, 4)
     answer(lab, letter)
     lab.table.records.sent(LANE0, 6, 9, 4, 40, None, lab.now)
@@ -156,7 +157,7 @@ def test_a_checkpoint_after_the_failing_record_cancels_its_dead_letter() -> None
 def test_when_a_dead_letter_cannot_be_written_the_lambda_finishes_and_the_partition_halts() -> None:
     lab, letter = failed()
     lab.ready(2, "L2")
-    lab.table.rewound(P0)
+    lab.table.rewound(Lane(P0))
     lab.send(2, 4)
     lab.seen()
     answer(lab, letter, error="no room")
@@ -220,7 +221,7 @@ def test_only_the_answer_to_the_latest_dead_letter_counts() -> None:
     stream = lab.partition().held.stream
     assert stream is not None
     lab.ready(stream, lease)
-    lab.table.rewound(P0)
+    lab.table.rewound(Lane(P0))
     lab.send(2, 9)
     lab.fail(lease, CRITICAL, offset=5)
     answer(lab, first)

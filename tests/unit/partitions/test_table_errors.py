@@ -9,6 +9,7 @@ from sidecar.partitions.vocabulary import (
     EndReason,
     ErrorAction,
     ErrorOutcome,
+    Lane,
     OrderRefused,
     Report,
     RevokeReason,
@@ -247,4 +248,4 @@ def test_failures_with_something_outstanding_are_counted_however_long_each_took(
         lab.wait(60.0)
         lab.offer(stream + 1, f"process {stream}")
         lab.ready(stream + 1, lab.assigned().lease)
-        lab.table.rewound(P0)
+        lab.table.rewound(Lane(P0))

@@ -19,12 +19,12 @@ import pytest
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sidecar.partitions.vocabulary import ClosedReason, Lane, Policy, Progress, State, TopicPartition
+from sidecar.partitions.vocabulary import ClosedReason, Lane, Policy, Progress, State
 
 from .rules_kafka import ANY, KafkaRules
 from .rules_lambda import PROCESS, LambdaRules
 from .rules_operator import OperatorRules
-from .world import MAX_STREAMS, TPS
+from .world import MAX_STREAMS
 
 STEPS = int(os.environ.get("KAFKA_SIDECAR_MODEL_STEPS", "0"))
 ALL_STEPS = 1_250_000
@@ -52,13 +52,20 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
         going=st.sampled_from([3, 3, 2, 0]),
         policy=POLICY,
         max_restarts=st.sampled_from([None, None, None, 0, 2]),
+        lanes=st.sampled_from([1, 1, 2, 3]),
     )
     def begun(
-        self, gaps: list[list[int]], processes: list[str], going: int, policy: Policy, max_restarts: int | None
+        self,
+        gaps: list[list[int]],
+        processes: list[str],
+        going: int,
+        policy: Policy,
+        max_restarts: int | None,
+        lanes: int,
     ) -> None:
-        self.set_up(policy, max_restarts)
-        for tp, some in zip(TPS, gaps, strict=True):
-            self.logs[tp].append(some)
+        self.set_up(policy, max_restarts, lanes)
+        for tp, some in zip(self.tps, gaps[: len(self.tps)], strict=True):
+            self.records_are_written(tp, some, "")
             self.assigned(0)
             self.resolved()
         self._commit(self._placed())
@@ -70,23 +77,23 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
     @rule(most=st.integers(1, 9), process=PROCESS)
     def lambdas_work(self, most: int, process: str) -> None:
         """The next good step of each partition: assigned, offered, ready, or fed."""
-        for tp in TPS:
-            account = self.mine.get(tp)
+        for lane in self.lanes:
+            account = self.mine.get(lane)
             if account is None:
                 self.assigned(0)
                 self.resolved()
             elif account.state is State.RESOLVING and account.place >= 0:
-                self._commit([tp])
+                self._commit([lane.partition])
             elif account.state is State.WAITING and len(self.crowd.known) < MAX_STREAMS:
                 self.available(process)
             elif account.state is State.STARTING:
                 self._ready(account)
             elif account.state is State.RUNNING:
-                self.fetched_and_sent(tp, most)
+                self.fetched_and_sent(lane, most)
                 if account.held is not None:
                     self._written(account)
             elif account.state in (State.HALTED, State.PAUSED) and most > 5:
-                self.resumed(tp, skip=account.failing is not None)
+                self.resumed(lane.partition, lane.number, skip=account.failing is not None)
 
     @rule(most=st.integers(1, 9), process=PROCESS, pick=ANY, part=st.floats(0.5, 1))
     def lambdas_work_and_save(self, most: int, process: str, pick: int, part: float) -> None:
@@ -108,9 +115,10 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
     @invariant()
     def partitions_are_as_expected(self) -> None:
         TableMachine.steps += 1
-        assert self.table.partitions.keys() == self.mine.keys()
-        for tp, account in self.mine.items():
-            partition = self.table.partitions[tp]
+        assert self.table.lanes.keys() == self.mine.keys()
+        assert [*self.table.partitions] == self.our_tps()
+        for lane, account in self.mine.items():
+            partition = self.table.lanes[lane]
             assert partition.state is account.state
             assert (partition.offsets.resume_at, partition.trouble.attempt) == (account.place, account.attempt)
             assert account.state is State.RESOLVING or partition.offsets.state == account.kept
@@ -130,13 +138,13 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
                 assert partition.window.records == account.unprocessed
                 assert partition.window.outstanding == account.outstanding
                 assert partition.next_offset >= account.following
-            account.check_room(self.table.records.may_send(Lane(tp)))
+            account.check_room(self.table.records.may_send(lane))
 
     @invariant()
     def every_state_that_ends_by_itself_has_its_time(self) -> None:
         due = self.table.next_due(self.now)
-        for tp, account in self.mine.items():
-            partition = self.table.partitions[tp]
+        for lane, account in self.mine.items():
+            partition = self.table.lanes[lane]
             if account.state is State.BACKING_OFF:
                 assert partition.due is not None
             else:
@@ -152,7 +160,7 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
 
     @invariant()
     def leases_live_where_they_belong(self) -> None:
-        living = {account.held.lease: Lane(tp) for tp, account in self.mine.items() if account.held is not None}
+        living = {account.held.lease: lane for lane, account in self.mine.items() if account.held is not None}
         for lease in self.leases:
             assert self.table.streams.lane_of(lease) == living.get(lease)
         streams = [account.held.stream for account in self.mine.values() if account.held is not None]
@@ -193,15 +201,16 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
             self.table.streams.closed(line.id, ClosedReason.STOPPED, None, self.now)
             self._gone(line)
             self.obey()
-        for _ in TPS:
+        for _ in self.tps:
             self.assigned(0)
             self.resolved()
+        for _ in self.lanes:
             self.available("well")
         for _ in range(200):
             if all(log.committed == log.end or not log.end for log in self.logs.values()):
                 break
-            for tp in TPS:
-                self._behave(tp)
+            for lane in self.lanes:
+                self._behave(lane)
             self._answer_commits()
             self.committed(late=False)
             self.partitions_are_as_expected()
@@ -209,14 +218,14 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
             assert log.committed in (log.end, None if log.end == log.base else log.end)
             assert log.done.issuperset(log.between(log.base, log.end))
 
-    def _behave(self, tp: TopicPartition) -> None:
+    def _behave(self, lane: Lane) -> None:
         """One round of a lambda that does what it should, and of a writer that answers."""
-        account = self.mine[tp]
-        self.fetched_and_sent(tp, 9)
+        account = self.mine[lane]
+        self.fetched_and_sent(lane, 9)
         while self.writing:
             self.dead_letter_answered(0, "")
         if account.state is State.HALTED:
-            self.resumed(tp, skip=account.failing is not None)
+            self.resumed(lane.partition, lane.number, skip=account.failing is not None)
             return
         if account.held is None:
             return

@@ -9,6 +9,7 @@ from sidecar.partitions.vocabulary import (
     ClosedReason,
     EndReason,
     ErrorAction,
+    Lane,
     OrderRefused,
     Pausing,
     RevokeReason,
@@ -58,7 +59,7 @@ def waiting() -> Lab:
 def held_by_its_lambda() -> Lab:
     lab = running()
     lab.table.streams.pause(1, Pausing(1, 5, retry_after=1.0), lab.now)
-    lab.table.rewound(P0)
+    lab.table.rewound(Lane(P0))
     lab.seen()
     return lab
 
@@ -199,7 +200,7 @@ def test_after_a_seek_nothing_is_sent_or_settled_until_the_client_is_moved() -> 
     assert lab.table.records.may_send(LANE0) == 0
     lab.partition().settle(10)
     assert lab.partition().offsets.resume_at == 1
-    lab.table.rewound(P0)
+    lab.table.rewound(Lane(P0))
     assert lab.table.records.may_send(LANE0) > 0
 
 

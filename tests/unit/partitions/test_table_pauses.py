@@ -7,6 +7,7 @@ from sidecar.partitions.vocabulary import (
     ClosedReason,
     EndReason,
     ErrorOutcome,
+    Lane,
     Pausing,
     Report,
     Resumed,
@@ -67,9 +68,9 @@ def test_resume_goes_on_after_the_last_delivered_record() -> None:
 
 def test_a_pause_with_an_offset_goes_on_at_that_offset() -> None:
     lab = paused(5)
-    assert lab.commands(Rewind) == [Rewind(P0, 5)]
+    assert lab.commands(Rewind) == [Rewind(Lane(P0), 5)]
     assert lab.partition().offsets.rewind_pending
-    lab.table.rewound(P0)
+    lab.table.rewound(Lane(P0))
     assert lab.partition().window.records == 3
     lab.table.streams.resume(1, lab.now)
     assert resumed(lab) == (1, 5)
@@ -91,13 +92,13 @@ def test_nothing_is_sent_before_the_client_is_moved_back() -> None:
     lab = paused(5)
     lab.table.streams.resume(1, lab.now)
     assert lab.table.records.may_send(LANE0) == 0
-    lab.table.rewound(P0)
+    lab.table.rewound(Lane(P0))
     assert lab.table.records.may_send(LANE0) > 0
 
 
 def test_a_checkpoint_of_a_voided_record_counts_only_after_it_is_delivered_again() -> None:
     lab = paused(5)
-    lab.table.rewound(P0)
+    lab.table.rewound(Lane(P0))
     assert lab.checkpoint("L1", 7) == (CheckpointOutcome.BEYOND_DELIVERED, 4)
     assert lab.partition().offsets.resume_at == 2
     lab.table.streams.resume(1, lab.now)
@@ -133,7 +134,7 @@ def test_a_pause_with_retry_after_ends_by_itself() -> None:
 def test_a_second_pause_replaces_the_first() -> None:
     lab = paused(seconds=5.0)
     lab.table.streams.pause(1, Pausing(2, 7), lab.now)
-    assert lab.commands(Rewind) == [Rewind(P0, 7)]
+    assert lab.commands(Rewind) == [Rewind(Lane(P0), 7)]
     lab.wait(6.0)
     assert lab.state() is State.PAUSED
     lab.table.streams.resume(1, lab.now)
@@ -187,11 +188,11 @@ def test_when_a_paused_lease_ends_the_resume_offset_is_fetched_and_not_the_pause
     assert [rewind.offset for rewind in lab.commands(Rewind)] == [5, 2]
     assert lab.partition().lease == "L2"
     lab = paused(5)
-    lab.table.rewound(P0)
+    lab.table.rewound(Lane(P0))
     lab.seen()
     assert lab.fail("L1")[0] is ErrorOutcome.RESTARTING
     assert lab.state() is State.BACKING_OFF
-    assert lab.commands(Rewind) == [Rewind(P0, 2)]
+    assert lab.commands(Rewind) == [Rewind(Lane(P0), 2)]
 
 
 def test_an_operator_may_end_a_lambdas_pause() -> None:

@@ -6,6 +6,7 @@ from sidecar.partitions.vocabulary import (
     Assign,
     CheckpointOutcome,
     ClosedReason,
+    Committed,
     ErrorAction,
     Failure,
     Lease,
@@ -91,7 +92,7 @@ def test_the_next_lambda_gets_it() -> None:
 def test_it_is_there_after_a_restart_from_what_was_committed() -> None:
     lab = Lab()
     lab.table.assigned([P0], lab.now)
-    lab.table.resolved(P0, 17, lab.now, committed=True, state=b"seventeen")
+    lab.table.resolved(P0, 17, lab.now, committed=True, places=[Place(17, b"seventeen")])
     lab.offer(1)
     assert lab.assigned().state == b"seventeen"
 
@@ -99,8 +100,8 @@ def test_it_is_there_after_a_restart_from_what_was_committed() -> None:
 def test_it_goes_past_the_markers_of_transactions_with_the_place() -> None:
     lab, lease = running()
     give(lab, lease, 9, b"nine")
-    lab.table.settled(P0, 12)
-    assert lab.partition().commitment.places == (Place(12, b"nine"),)
+    lab.table.settle(P0, [12])
+    assert lab.partition().commitment.place == Place(12, b"nine")
 
 
 def test_a_seek_drops_it_and_says_so() -> None:
@@ -137,7 +138,7 @@ def test_the_answer_to_a_commit_of_an_earlier_place_does_not_make_a_seek_committ
     give(lab, lease, 4, b"four")
     sent = lab.partition().commitment
     lab.table.operator.seek(P0, 5, lab.now)
-    lab.table.committed(P0, sent, lab.now)
+    lab.table.committed(P0, [sent], lab.now)
     assert lab.partition().offsets.to_commit() == 5
     lab.committed(5)
     assert lab.partition().offsets.to_commit() is None
@@ -152,7 +153,7 @@ def test_an_answer_from_before_a_rebalance_is_none_of_the_partition_that_came_ba
     lab.table.forget([P0])
     lab.table.assigned([P0], lab.now)
     lab.table.resolved(P0, 5, lab.now, committed=False)
-    lab.table.committed(P0, sent, lab.now)
+    lab.table.committed(P0, [sent], lab.now)
     assert lab.partition().offsets.to_commit() == 5
 
 
@@ -162,5 +163,61 @@ def test_an_older_answer_does_not_replace_a_newer_one() -> None:
     sent = lab.partition().commitment
     give(lab, lease, 6, b"six")
     lab.committed(7)
-    lab.table.committed(P0, sent, lab.now)
+    lab.table.committed(P0, [sent], lab.now)
     assert lab.partition().offsets.committed == 7
+
+
+# --- what a lambda is told of commits ---------------------------------------------------------------------------
+
+
+def test_a_lambda_is_told_of_each_commit_that_has_a_new_checkpoint_of_it() -> None:
+    lab, lease = running()
+    lab.checkpoint(lease, 4)
+    assert lab.commands(Committed) == [], "not before Kafka has it"
+    lab.committed(5)
+    lab.checkpoint(lease, 6)
+    lab.checkpoint(lease, 7)
+    lab.committed(8)
+    lab.committed(8)
+    assert lab.commands(Committed) == [Committed(1, 4), Committed(1, 7)]
+
+
+def test_it_is_told_of_its_checkpoint_not_of_the_markers_after_it() -> None:
+    lab, lease = running()
+    lab.checkpoint(lease, 9)
+    lab.table.settle(P0, [12])
+    lab.committed(12)
+    lab.table.settle(P0, [14])
+    lab.committed(14)
+    assert lab.commands(Committed) == [Committed(1, 9)]
+
+
+def test_the_next_lambda_hears_of_a_commit_that_was_under_way_when_it_began() -> None:
+    """It starts after that checkpoint, and may wait for it."""
+    lab, lease = running()
+    lab.checkpoint(lease, 4)
+    sent = lab.partition().commitment
+    lab.close(1, ClosedReason.STOPPED)
+    lab.offer(2, "next")
+    lab.table.committed(P0, [sent], lab.now)
+    assert lab.commands(Committed) == [Committed(2, 4)]
+
+
+def test_nobody_hears_of_a_commit_after_closed_or_of_a_place_that_was_left() -> None:
+    lab, lease = running()
+    lab.checkpoint(lease, 4)
+    sent = lab.partition().commitment
+    lab.table.operator.seek(P0, 2, lab.now)
+    lab.offer(2, "next")
+    lab.table.committed(P0, [sent], lab.now)
+    lab.close(2, ClosedReason.STOPPED)
+    lab.committed(2)
+    assert lab.commands(Committed) == []
+
+
+def test_during_a_drain_it_is_still_told() -> None:
+    lab, lease = running()
+    lab.table.revoke([P0], RevokeReason.REBALANCE, 2.0, lab.now)
+    lab.checkpoint(lease, 4)
+    lab.committed(5)
+    assert lab.commands(Committed) == [Committed(1, 4)]

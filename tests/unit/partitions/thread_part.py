@@ -1,5 +1,6 @@
 """The consumer thread's part in the model test, and what several rules do."""
 
+from sidecar.partitions.assignment import Assignment
 from sidecar.partitions.table import PROGRESS_CHECK_INTERVAL_S
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
@@ -26,38 +27,36 @@ class Thread(World):
 
     # --- the consumer thread's part -----------------------------------------------------------------------------
 
-    def _pump(self, tp: TopicPartition) -> None:
+    def _pump(self, lane: Lane) -> None:
         """Send what may go."""
-        account = self.mine[tp]
+        account = self.mine[lane]
         while account.reader.waiting and not self.in_callback:
-            room = self.table.records.may_send(Lane(tp))
+            room = self.table.records.may_send(lane)
             account.check_room(room)
-            if room == 0 or not self._send_frame(tp, account, room):
+            if room == 0 or not self._send_frame(lane, account, room):
                 return
 
-    def _send_frame(self, tp: TopicPartition, account: Account, room: int) -> bool:
+    def _send_frame(self, lane: Lane, account: Account, room: int) -> bool:
         """One frame, or what else is to be done with the first that waits. Returns whether there may be another."""
         reader, log = account.reader, account.log
         reader.waiting = waiting = [offset for offset in reader.waiting if offset not in account.skip]
-        before = self._before_the_dead(tp, account)
+        before = self._before_the_dead(lane, account)
         if not waiting or not before:
             return False
         if waiting[0] in log.poison:
-            return self._undeliverable(tp, account, waiting[0])
+            return self._undeliverable(lane, account, waiting[0])
         frame = waiting[: min(room, MAX_PER_FRAME, before)]
         frame = frame[: next((i for i, offset in enumerate(frame) if offset in log.poison), len(frame))]
         del waiting[: len(frame)]
         consecutive = frame[-1] - frame[0] + 1 == len(frame)
         offsets = None if consecutive else frame
-        self.table.records.sent(
-            Lane(tp), frame[0], frame[-1], len(frame), RECORD_BYTES * len(frame), offsets, self.now
-        )
+        self.table.records.sent(lane, frame[0], frame[-1], len(frame), RECORD_BYTES * len(frame), offsets, self.now)
         account.sent(frame, self.now)
         assert account.held is not None
         self.crowd.lines[account.held.stream].unwritten += 1
         return True
 
-    def _before_the_dead(self, tp: TopicPartition, account: Account) -> int:
+    def _before_the_dead(self, lane: Lane, account: Account) -> int:
         """How many come before the first that is to be kept. When that is next, its writer gets it: once."""
         waiting = account.reader.waiting
         while account.dead and waiting:
@@ -66,12 +65,12 @@ class Thread(World):
             if count:
                 return count
             if waiting[0] == offset:
-                letter = self.table.partitions[tp].dead[offset]
-                if self.being_kept.get(tp) is not letter:
-                    self.being_kept[tp] = letter
-                    self.writing.append(Writing(tp, offset, letter, account.dead[offset]))
+                letter = self.table.lanes[lane].dead[offset]
+                if self.being_kept.get(lane) is not letter:
+                    self.being_kept[lane] = letter
+                    self.writing.append(Writing(lane, offset, letter, account.dead[offset]))
                 return 0
-            self.table.records.no_such_record(Lane(tp), offset, DRAIN, self.now)
+            self.table.records.no_such_record(lane, offset, DRAIN, self.now)
             del account.dead[offset]
             self.revoke_told(account, RevokeReason.HALTED)
             assert account.halt_at(self.now, DRAIN, offset)
@@ -79,14 +78,12 @@ class Thread(World):
             return 0
         return len(waiting)
 
-    def _undeliverable(self, tp: TopicPartition, account: Account, bad: int) -> bool:
+    def _undeliverable(self, lane: Lane, account: Account, bad: int) -> bool:
         readable = bad in account.log.readable
         kept = readable and self.limits.policy is Policy.DEAD_LETTER
         if not kept:
             account.reader.waiting.clear()
-        assert (
-            self.table.records.undeliverable(Lane(tp), bad, "too large", DRAIN, self.now, readable=readable) == kept
-        )
+        assert self.table.records.undeliverable(lane, bad, "too large", DRAIN, self.now, readable=readable) == kept
         if kept:
             account.dead[bad] = Letter()
             return True
@@ -106,28 +103,33 @@ class Thread(World):
             self._forget(tp)
         self.obey()
 
-    def _forget(self, tp: TopicPartition) -> Account | None:
+    def _forget(self, tp: TopicPartition) -> list[Account]:
         """The partition is not ours any more. What is being written is answered all the same."""
-        self.being_kept.pop(tp, None)
-        return self.mine.pop(tp, None)
+        gone = self.accounts_of(tp)
+        for lane in self._lanes_of(tp):
+            self.being_kept.pop(lane, None)
+            self.mine.pop(lane, None)
+        return gone
 
     def _commit(self, tps: list[TopicPartition], *, refused: bool = False, late: bool = False) -> None:
         for tp in tps:
-            account = self.mine.get(tp)
-            if account is None:
+            accounts = self.accounts_of(tp)
+            if not accounts:
                 continue
-            partition, reader = self.table.partitions[tp], account.reader
-            if not reader.waiting and reader.valid:
-                before = partition.offsets.resume_at
-                partition.settle(reader.position)
-                if partition.offsets.resume_at != before:  # whether it may is judged below, by what is done
-                    account.settled(reader.position)
-            if partition.offsets.to_commit() is None or refused:
+            partition = self.table.partitions[tp]
+            self._settle(partition, accounts)
+            self.mark(tp)
+            offset = partition.to_commit()
+            if offset is None or refused:
                 continue
-            commitment = partition.commitment
-            assert commitment.places == (Place(account.place, account.kept),)
-            account.log.commit(account.place, account.kept)
-            self.under_way.append(UnderWay(tp, account, account.moves, account.place, account.checkpoint, commitment))
+            assert offset == min(account.place for account in accounts)
+            commitments = partition.commitments
+            assert [one.place for one in commitments] == [Place(a.place, a.kept) for a in accounts]
+            sent: list[UnderWay] = []
+            for account, one in zip(accounts, commitments, strict=True):
+                account.log.commit(account.place, account.kept)
+                sent.append(UnderWay(tp, account, account.moves, account.place, account.checkpoint, one))
+            self.under_way.append(sent)
             if not late:
                 self._answer_commits(len(self.under_way) - 1)
         self.obey()
@@ -135,16 +137,34 @@ class Thread(World):
     def _answer_commits(self, first: int = 0) -> None:
         """Kafka's answers come, from this one on. What was moved meanwhile is not what was committed."""
         answered, self.under_way[first:] = self.under_way[first:], []
-        for tp, account, moves, place, checkpoint, commitment in answered:
-            if self.mine.get(tp) is account and account.moves == moves:
-                if account.state is State.RESOLVING and place == account.place:
+        for sent in answered:
+            tp = sent[0].tp
+            for lane, one in zip(self._lanes_of(tp), sent, strict=True):
+                account = one.account
+                if self.mine.get(lane) is not account or account.moves != one.moves:
+                    continue
+                if account.state is State.RESOLVING and one.place == account.place:
                     account.state = State.WAITING
-                if checkpoint is not None and (account.durable is None or checkpoint > account.durable):
-                    account.durable = checkpoint
+                if one.checkpoint is not None and (account.durable is None or one.checkpoint > account.durable):
+                    account.durable = one.checkpoint
                     if account.held is not None:
-                        self.told.append(Committed(account.held.stream, checkpoint))
-            self.table.committed(tp, commitment, self.now)
+                        self.told.append(Committed(account.held.stream, one.checkpoint))
+            self.table.committed(tp, [one.commitment for one in sent], self.now)
             self.obey()
+
+    @staticmethod
+    def _settle(partition: Assignment, accounts: list[Account]) -> None:
+        """What was fetched and waits bounds where a lane is, or else where the client is, once that is known."""
+        before = partition.places
+        partition.settle(
+            [
+                one.reader.waiting[0] if one.reader.waiting else one.reader.position if one.reader.valid else -1
+                for one in accounts
+            ]
+        )
+        for account, was, now in zip(accounts, before, partition.places, strict=True):
+            if now != was:  # whether it may is judged below, by what is done
+                account.settled(now)
 
     # --- what several rules do ------------------------------------------------------------------------------------
 
@@ -166,8 +186,8 @@ class Thread(World):
         line = self.crowd.lines[account.held.stream]
         while line.unwritten:
             line.unwritten -= 1
-            assert line.tp is not None
-            assert self.table.streams.written(line.id) == Lane(line.tp)
+            assert line.lane is not None
+            assert self.table.streams.written(line.id) == line.lane
             account.held.unwritten -= 1
 
     def _checkpoint(self, lease: Lease, said: Progress) -> None:
@@ -204,9 +224,9 @@ class Thread(World):
     def time_goes(self, seconds: float) -> None:
         """The clock, and the table hears of it."""
         self.now += seconds
-        for tp, account in self.mine.items():
+        for lane, account in self.mine.items():
             if account.state is State.BACKING_OFF and account.until is not None:
-                due = self.table.partitions[tp].due
+                due = self.table.lanes[lane].due
                 assert due is not None
                 assert account.until - account.full_delay() / 2 <= due <= account.until
                 account.until = due  # jitter makes it shorter
@@ -241,11 +261,15 @@ class Thread(World):
             account.orderly()
 
     def _unresolved(self) -> list[TopicPartition]:
-        return [tp for tp, account in self.mine.items() if account.state is State.RESOLVING and account.place < 0]
+        return [tp for tp in self.our_tps() if any(account.place < 0 for account in self.accounts_of(tp))]
 
     def _placed(self) -> list[TopicPartition]:
         """Where they start is known, and not committed yet."""
-        return [tp for tp, account in self.mine.items() if account.state is State.RESOLVING and account.place >= 0]
+        return [
+            tp
+            for tp in self.our_tps()
+            if any(account.state is State.RESOLVING and account.place >= 0 for account in self.accounts_of(tp))
+        ]
 
     @staticmethod
     def _released(account: Account) -> bool:

@@ -119,7 +119,7 @@ class Town:
     def _work(self) -> None:
         """Each running partition gets a record, and it is done at once: failures do not add up."""
         for tp in self.tps:
-            partition = self.table.partitions[tp]
+            partition = self.table.lanes[Lane(tp)]
             if self.table.records.may_send(Lane(tp)) and partition.holding is not None:
                 offset = partition.offsets.resume_at
                 self.table.records.sent(Lane(tp), offset, offset, 1, 10, None, self.now)
@@ -137,8 +137,8 @@ class Town:
                         self._offer(process)
                     case Revoke(stream):
                         self._close(self._process_of(stream), stream, ClosedReason.REVOKED)
-                    case Rewind(tp):
-                        self.table.rewound(tp)
+                    case Rewind(lane):
+                        self.table.rewound(lane)
                     case EndStream(stream):
                         self._process_of(stream).streams.discard(stream)
                     case _:
@@ -152,7 +152,7 @@ class Town:
     def _look(self) -> None:
         idle = 0
         for tp in self.tps:
-            holding = self.table.partitions[tp].holding
+            holding = self.table.lanes[Lane(tp)].holding
             if holding is not None and holding.running_since is not None:
                 self.waits_since.pop(tp, None)
                 continue
@@ -166,7 +166,7 @@ class Town:
 
     def held(self, *names: str) -> list[int]:
         """How many partitions are ready in each of these processes."""
-        holdings = [p.holding for p in self.table.partitions.values() if p.holding is not None]
+        holdings = [p.holding for p in self.table.lanes.values() if p.holding is not None]
         ready = [holding.process_id for holding in holdings if holding.running_since is not None]
         return [ready.count(name) for name in names]
 

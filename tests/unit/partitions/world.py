@@ -14,6 +14,7 @@ from sidecar.partitions.vocabulary import (
     EndStream,
     Exit,
     Hung,
+    Lane,
     Lease,
     Limits,
     Policy,
@@ -54,7 +55,7 @@ DRAIN = 2.0
 class Writing:
     """A dead letter that was given to its writer, who has not answered yet."""
 
-    tp: TopicPartition
+    lane: Lane
     offset: int
     letter: DeadLetter
     decision: Letter
@@ -77,14 +78,14 @@ class World:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.leases: dict[Lease, TopicPartition] = {}
+        self.leases: dict[Lease, Lane] = {}
         self.jitters = 0
-        self.logs = {tp: Log() for tp in TPS}
-        self.mine: dict[TopicPartition, Account] = {}
+        self.mine: dict[Lane, Account] = {}
         self.crowd = Crowd()
         self.writing: list[Writing] = []
-        self.under_way: list[UnderWay] = []
-        self.being_kept: dict[TopicPartition, DeadLetter] = {}
+        self.under_way: list[list[UnderWay]] = []
+        """Commits of a partition's lanes."""
+        self.being_kept: dict[Lane, DeadLetter] = {}
         self.told: list[tuple[object, ...] | Command] = []
         """What the table must ask for with the next commands, in any order."""
         self.leaving: str | None = None
@@ -96,15 +97,36 @@ class World:
         self.sound = True
         self.set_up(Policy.HALT, None)
 
-    def set_up(self, policy: Policy, max_restarts: int | None) -> None:
-        """A new table."""
-        self.limits = replace(LIMITS, policy=policy, max_restarts=max_restarts)
+    def set_up(self, policy: Policy, max_restarts: int | None, lanes: int = 1) -> None:
+        """A new table. The more lanes a partition has, the fewer partitions there are."""
+        self.limits = replace(LIMITS, policy=policy, max_restarts=max_restarts, lanes=lanes)
+        self.tps = TPS[: 4 - lanes]
+        self.lanes = [lane for tp in self.tps for lane in self._lanes_of(tp)]
+        self.logs = {lane: Log() for lane in self.lanes}
         self.table = PartitionTable(self.limits, self._new_lease, self._jitter)
 
     def _new_lease(self) -> Lease:
         lease = f"lease {len(self.leases)}"
-        self.leases[lease] = TPS[0]
+        self.leases[lease] = self.lanes[0]
         return lease
+
+    def _lanes_of(self, tp: TopicPartition) -> list[Lane]:
+        return [Lane(tp, number, self.limits.lanes) for number in range(self.limits.lanes)]
+
+    def accounts_of(self, tp: TopicPartition) -> list[Account]:
+        """Of all its lanes; none: it is not ours."""
+        return [self.mine[lane] for lane in self._lanes_of(tp) if lane in self.mine]
+
+    def our_tps(self) -> list[TopicPartition]:
+        return [*dict.fromkeys(lane.partition for lane in self.mine)]
+
+    def mark(self, tp: TopicPartition) -> None:
+        """The low-water mark is computed now."""
+        accounts = self.accounts_of(tp)
+        if len(accounts) > 1:
+            lowest = min(account.place for account in accounts)
+            for account in accounts:
+                account.mark = lowest
 
     def _jitter(self) -> float:
         self.jitters += 1
@@ -157,7 +179,7 @@ class World:
                 self.told.remove(("revoke", stream, reason))
 
     def _assigned(self, assign: Assign) -> None:
-        line, account = self.crowd.lines[assign.stream], self.mine[assign.lane.partition]
+        line, account = self.crowd.lines[assign.stream], self.mine[assign.lane]
         assert line.spare
         assert account.state is State.WAITING
         assert line in self.crowd.eligible(self.now)
@@ -168,11 +190,11 @@ class World:
             handover_target = account.handover_target if account.moving else ""
             ranks = [self.crowd.rank(other, self.now, handover_target) for other in self.crowd.eligible(self.now)]
             assert self.crowd.rank(line, self.now, handover_target) == min(ranks)
-        self.leases[assign.lease] = assign.lane.partition
+        self.leases[assign.lease] = assign.lane
         account.state = State.STARTING
         account.held = Held(assign.lease, assign.stream, assign.start_offset, alive_at=self.now)
         account.until = self.now + self.limits.ready_timeout
-        line.tp = assign.lane.partition
+        line.lane = assign.lane
 
     def _handed_over(self, stream: StreamId, seconds: float) -> None:
         """For balance: one at a time, only what stayed for a while, only to somebody who is better placed."""
@@ -186,7 +208,7 @@ class World:
         assert not self.stopping
         assert seconds == self.limits.hand_over_drain
         assert self.now - account.held.ready_at >= self.limits.minimum_stay
-        account.handover_target = self.table.partitions[self.leases[account.held.lease]].handover_target
+        account.handover_target = self.table.lanes[self.leases[account.held.lease]].handover_target
         self.crowd.check_hand_over(line.process, account.handover_target, self.now, self.limits.minimum_stay)
         account.drain(self.now, seconds, "wait")
         account.moving = True
@@ -201,11 +223,11 @@ class World:
     def _rewound(self, rewind: Rewind) -> None:
         if self.in_callback:
             self.table.commands.append(rewind)
-            self.mine[rewind.partition].behind = True
-        elif rewind.partition in self.mine:
-            self.mine[rewind.partition].behind = False
-            self.mine[rewind.partition].reader.rewind(rewind.offset)
-            self.table.rewound(rewind.partition)
+            self.mine[rewind.lane].behind = True
+        elif rewind.lane in self.mine:
+            self.mine[rewind.lane].behind = False
+            self.mine[rewind.lane].reader.rewind(rewind.offset)
+            self.table.rewound(rewind.lane)
 
     def leave_callback(self) -> None:
         """What was fetched inside comes from where the client still stood; the rewinds that waited make it void."""
@@ -239,7 +261,7 @@ class World:
         """The lease is dead, the stream lives on for a while."""
         assert account.held is not None
         line = self.crowd.lines[account.held.stream]
-        line.tp = None
+        line.lane = None
         line.fenced_until = self.now + self.limits.close_timeout
 
     def _process_of(self, account: Account) -> str:
@@ -248,11 +270,11 @@ class World:
 
     def _account_of(self, line: Line) -> Account | None:
         """The partition that the stream holds now."""
-        account = self.mine.get(line.tp) if line.tp is not None and line.known else None
+        account = self.mine.get(line.lane) if line.lane is not None and line.known else None
         return account if account is not None and account.held is not None else None
 
     def _line(self, pick: int) -> Line | None:
-        lines = [line for line in self.crowd.known for _ in range(1 if line.tp is None else 3)]
+        lines = [line for line in self.crowd.known for _ in range(1 if line.lane is None else 3)]
         return lines[pick % len(lines)] if lines else None
 
     def _lease(self, pick: int) -> Lease:

@@ -32,7 +32,8 @@ class Log:
         self.consumer = Consumer(common | {"plugin.library.paths": _native.__file__})
         self.source = _native.Source(1_000)
         self.tp = TopicPartition("t", 0)
-        self.rows = RowRecords(self.source.lead(self.tp))
+        [rows] = self.source.lead(self.tp)
+        self.rows = RowRecords(rows)
         self.plain.assign([KafkaPartition("t", 0, 0)])
         self.consumer.assign([KafkaPartition("t", 0, 0)])
         self.end = 0
@@ -42,7 +43,7 @@ class Log:
         self.producer.produce("t", partition=0, **record)
         self.end += 1
 
-    def read(self, count: int) -> list[tuple[tuple[str, int], int]]:
+    def read(self, count: int) -> list[tuple[tuple[str, int], int, int]]:
         """Until so many more rows are there. Returns what each read said of it."""
         self.producer.flush()
         wanted, said = len(self.rows) + count, []

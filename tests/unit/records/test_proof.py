@@ -95,7 +95,7 @@ def test_misrouted_records_fail_the_proof() -> None:
 def test_changed_records_fail_the_proof() -> None:
     class Changed(Altered):
         def lead(self, partition: tuple[str, int]) -> Any:
-            rows = self._source.lead(partition)
+            [rows] = self._source.lead(partition)
 
             def first() -> Any:
                 offset, _, *rest = rows.first()
@@ -103,7 +103,7 @@ def test_changed_records_fail_the_proof() -> None:
 
             names = ("offset", "before", "drop", "truncate", "remove")
             there = {name: getattr(rows, name) for name in names}
-            return _Rows(rows, SimpleNamespace(**there, first=first))
+            return (_Rows(rows, SimpleNamespace(**there, first=first)),)
 
     with pytest.raises(UnprovenError, match=r"arrived as .*other.* was written as .*value"):
         prove(played(Changed))

@@ -108,8 +108,10 @@ def test_rows_and_listed_records_are_the_same_after_any_steps(
     for name, number in steps:
         if name == "remove":
             if len(rows):
-                messages.remove(number % len(rows))
-                rows.remove(number % len(rows))
+                index = number % len(rows)
+                count = 1 + number % (len(rows) - index)
+                messages.remove(index, count)
+                rows.remove(index, count)
         else:
             count = min(number, len(rows))
             getattr(messages, name)(count)
@@ -166,6 +168,7 @@ def test_mistakes_are_python_errors(shared: Log) -> None:
         lambda: shared.rows.drop(1),
         lambda: shared.rows.truncate(-1),
         lambda: shared.rows.remove(0),
+        lambda: shared.rows.remove(0, 0),
         shared.rows.first,
         lambda: shared.rows.next_offset,
     ):
@@ -180,10 +183,10 @@ def test_mistakes_are_python_errors(shared: Log) -> None:
 def test_a_partition_that_is_led_again_keeps_its_records(shared: Log) -> None:
     shared.produce(value=b"before")
     shared.read(1)
-    again = shared.source.lead(shared.tp)
+    [again] = shared.source.lead(shared.tp)
     assert len(again) == 1
     shared.produce(value=b"after")
-    assert shared.read(1) == [(shared.tp, 1)]
+    assert shared.read(1) == [(shared.tp, 0, 1)]
     assert len(again) == 2
     shared.rows.truncate(0)
 
@@ -286,15 +289,15 @@ def test_a_record_with_too_many_headers_is_an_error_and_its_neighbours_are_read(
     for _ in range(2):
         shared.produce(value=b"v" * 30_000)
     shared.producer.flush()
-    failures: list[tuple[str, int, int, int, str]] = []
+    failures: list[tuple[str, int, int, int, str, int]] = []
     while len(shared.rows) < 2:
         runs, failed, strays = shared.source.read()
-        assert all(added for _, added in runs)
+        assert all(added for *_, added in runs)
         assert strays == []
         failures += failed
         if not runs and not failed:
             shared.source.wait(PATIENCE)
-    [(topic, partition, offset, code, _)] = failures
+    [(topic, partition, offset, code, *_)] = failures
     assert (topic, partition, offset) == (*shared.tp, shared.end - 3)
     assert code == KafkaError._BAD_MSG
     assert [shared.rows.offset(0), shared.rows.offset(1)] == [shared.end - 2, shared.end - 1]
@@ -308,13 +311,13 @@ def test_the_clients_errors_are_read_with_the_records_and_not_by_the_bindings_ca
     properties = {"bootstrap.servers": address, "group.id": "g", "log_level": 0}
     consumer = Consumer(properties | {"plugin.library.paths": _native.__file__})
     source = _native.Source(1)
-    complaints: list[tuple[str, int, int, int, str]] = []
+    complaints: list[tuple[str, int, int, int, str, int]] = []
     while not complaints:
         source.wait(PATIENCE)
         assert consumer.poll(0) is None
         _, complaints, _ = source.read()
     assert {(topic, partition) for topic, partition, *_ in complaints} == {("", -1)}
-    assert {code for *_, code, _ in complaints} <= {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}
+    assert {code for _, _, _, code, *_ in complaints} <= {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}
     source.close()
     consumer.close()
 

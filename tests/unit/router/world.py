@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from sdk_python import CREATE_TIME, CloseReason, IContext, Message, Produced
 from sdk_python.document_router import IDocumentContext
@@ -32,6 +32,10 @@ class Recorder:
     lease = "lease"
     start_offset: int | None = 0
     attempt = 1
+    lane = 0
+    lanes = 1
+    state = b""
+    guarantee: Literal["at-least-once", "exactly-once"] = "at-least-once"
 
     def __init__(self, out: list[str]) -> None:
         self.out = out
@@ -42,7 +46,8 @@ class Recorder:
         self.reports: list[tuple[BaseException | str, int | None]] = []
         self.pauses: list[tuple[str, float | None, int | None]] = []
 
-    def checkpoint(self, offset: int) -> None:
+    def checkpoint(self, offset: int, state: bytes | None = None) -> None:
+        assert state is None
         if self.errors:
             return  # as in a partition: what comes after its error does not count
         assert offset > self.done
@@ -70,7 +75,14 @@ class Recorder:
         done.set_result(Produced(topic, 0, 0))
         return done
 
-    def produce_many(self, topic: str, records: Any) -> Any:
+    async def committed(self, offset: int) -> None:
+        raise AssertionError(f"a document's context refuses this itself: {offset}")
+
+    def progress(self, text: str = "") -> None:
+        self.out.append(f"PROGRESS {text}")
+
+    def produce_many(self, topic: str, records: Any, source: int | None = None) -> Any:
+        del source
         raise AssertionError(f"a document's context does this itself: {topic}, {records}")
 
     def pause(self, reason: str = "", retry_after: float | None = None, offset: int | None = None) -> None:

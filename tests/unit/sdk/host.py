@@ -39,7 +39,9 @@ class HostStream:
     def send(self, **frame: Any) -> None:
         self.outgoing.put_nowait(pb.HostFrame(**frame))
 
-    async def welcome(self, settings_json: str = "{}", window: int = 1000, limits: pb.Limits | None = None) -> None:
+    async def welcome(
+        self, settings_json: str = "{}", window: int = 1000, limits: pb.Limits | None = None, **others: Any
+    ) -> None:
         self.send(
             welcome=pb.Welcome(
                 settings_json=settings_json,
@@ -47,6 +49,7 @@ class HostStream:
                 window_messages=window,
                 sidecar_version="test",
                 limits=limits,
+                **others,
             )
         )
         await self.expect("available")
@@ -58,12 +61,25 @@ class HostStream:
         ready: bool = True,
         window: int = 1000,
         limits: pb.Limits | None = None,
+        lane: int = 0,
+        lanes: int = 0,
+        state: bytes = b"",
+        **welcome: Any,
     ) -> None:
-        """Welcome and assign; waits for Ready."""
-        await self.welcome(window=window, limits=limits)
+        """Welcome and assign; waits for Ready. ``welcome``: other fields of Welcome."""
+        await self.welcome(window=window, limits=limits, **welcome)
         self.lease = f"lease-of-partition-{partition}-{id(self)}"
         self.send(
-            assigned=pb.Assigned(lease=self.lease, topic="words", partition=partition, start_offset=start, attempt=1)
+            assigned=pb.Assigned(
+                lease=self.lease,
+                topic="words",
+                partition=partition,
+                start_offset=start,
+                attempt=1,
+                lane=lane,
+                lanes=lanes,
+                state=state,
+            )
         )
         if ready:
             assert (await self.expect("ready")).lease == self.lease
@@ -110,6 +126,9 @@ class Host(LambdaHostServicer):
             outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED
         )
         self.checkpoint_failures = 0
+        self.produce_breaks = False
+        self.committed_to = -1
+        """The last checkpoint that came with Produce."""
         self._changed = asyncio.Condition()
 
     @property
@@ -202,9 +221,21 @@ class Host(LambdaHostServicer):
         outcomes = {1: pb.ERROR_OUTCOME_RESTARTING, 2: pb.ERROR_OUTCOME_HALTED, 3: pb.ERROR_OUTCOME_REPORTED}
         return pb.ErrorResponse(outcome=outcomes[request.action])
 
-    async def Produce(self, request: pb.ProduceRequest, context: Any) -> pb.ProduceResponse:  # noqa: ARG002, N802
+    async def Produce(self, request: pb.ProduceRequest, context: Any) -> pb.ProduceResponse:  # noqa: N802
         self.produced.append(request)
+        if self.produce_breaks:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
         count = len(request.values)
+        if request.HasField("commit"):
+            self.committed_to = request.commit.offset
+            await self._notify()
+            accepted = pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED)
+            return pb.ProduceResponse(
+                outcomes=[pb.PRODUCE_OUTCOME_WRITTEN] * count,
+                partitions=[0] * count,
+                offsets=[0] * count,
+                commit=accepted,
+            )
         return pb.ProduceResponse(
             outcomes=[pb.PRODUCE_OUTCOME_WRITTEN] * count, partitions=[0] * count, offsets=[0] * count
         )

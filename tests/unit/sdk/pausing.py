@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from sdk_python import CloseReason, IContext, Message
 from sdk_python._client import Client
+from sdk_python._decoding import AnyBatch, Frame
 from sdk_python._life import Life
 from sdk_python.protocol import lambda_pb2 as pb
 
@@ -59,14 +60,14 @@ async def serving(host: Host, plugin: Pausing, window: int = 1000) -> AsyncItera
         link, put = life._link, life.dispatcher.put
 
         class Watched:
-            async def read(self) -> pb.HostFrame | None:
+            async def read(self) -> Frame | None:
                 plugin.moved.set()
                 return await link.read()
 
             def __getattr__(self, name: str) -> Any:
                 return getattr(link, name)
 
-        def watched_put(batch: pb.Batch, count: int) -> None:
+        def watched_put(batch: AnyBatch, count: int) -> None:
             put(batch, count)
             plugin.moved.set()
 

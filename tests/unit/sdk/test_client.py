@@ -460,6 +460,15 @@ async def test_a_frame_that_breaks_the_contract_ends_only_its_stream(host: Host)
     assert plugin.handled == []
 
 
+async def test_a_batch_before_the_partition_breaks_the_stream(host: Host) -> None:
+    async with running_client(host, Recording()):
+        stream = await host.offered()
+        stream.batch([b"a"])
+        while await stream.frames.get() is not None:  # Available may have been sent already
+            pass
+        await (await host.offered()).assign()
+
+
 async def test_the_stream_is_read_ahead_of_a_slow_handler(host: Host) -> None:
     """Revoked comes through although more messages wait than the handler will ever take."""
     plugin = Recording()

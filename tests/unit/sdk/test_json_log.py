@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 
 from sdk_python._json_log import JsonFormatter
 from sdk_python._log import PartitionLogger
+from sdk_python._place import Place
 from sdk_python._stderr import StderrHandler
 
 
@@ -40,7 +41,8 @@ def logger(written: Written) -> logging.Logger:
 
 
 def test_a_partition_is_told_by_keys_and_not_in_the_text(written: Written, logger: logging.Logger) -> None:
-    partition = PartitionLogger(logger, {"lambda": "words", "topic": "t", "partition": 3, "lease": "a long l"})
+    extra = {"lambda": "words", "topic": "t", "partition": 3, "lease": "a long l"}
+    partition = PartitionLogger(logger, extra, Place("t", 3, 0, 1))
     partition.info("ready (start offset %s, %d %%)", 7, 100)
     partition.info("100 %")
     first, second = written.lines

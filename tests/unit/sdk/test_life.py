@@ -10,7 +10,7 @@ from sdk_python._awaiting import Deadline
 from sdk_python._counters import Counters
 from sdk_python._handler_times import HandlerTimes
 from sdk_python._life import Host, Life, Revoked
-from sdk_python._limits import Limits
+from sdk_python._limits import Limits, Terms
 from sdk_python._loop_budget import LoopBudget
 from sdk_python._reporting import Failure
 from sdk_python.protocol import lambda_pb2 as pb
@@ -53,8 +53,7 @@ def life_on(link: Any, drain_timeout: float = 10.0) -> Life:
         LoopBudget(),
         HandlerTimes(),
         Counters(),
-        window=10,
-        limits=Limits(close_timeout=5.0),
+        terms=Terms(window=10, limits=Limits(close_timeout=5.0)),
         drain_timeout=drain_timeout,
         leave=lambda _: None,
     )
@@ -65,7 +64,7 @@ async def test_a_life_that_ends_while_the_one_before_it_closes_is_not_over_befor
     """Otherwise a third life, which waits for the second alone, would begin beside the first."""
     link, closed = Link(), asyncio.Event()
     earlier = asyncio.create_task(closed.wait())
-    life = asyncio.create_task(life_on(link).run(after=earlier))  # type: ignore[arg-type]
+    life = asyncio.create_task(life_on(link).run(after=[earlier]))  # type: ignore[list-item]
     await link.closed.wait()
     done, _ = await asyncio.wait({life}, timeout=0.05)
     assert not done

@@ -62,29 +62,36 @@ def test_a_plain_frame_needs_only_values() -> None:
     ]
 
 
+def test_a_kind_of_timestamp_without_timestamps_loses_no_message() -> None:
+    batch = pb.Batch(first_offset=7, values=[b"a"], timestamp_type=pb.TIMESTAMP_TYPE_CREATE_TIME)
+    assert messages_of(batch, "t", 0) == [Message("t", 0, 7, None, CREATE_TIME, None, b"a", ())]
+    assert Columns(batch, "t", 0).columns(0, 1).timestamps is None
+
+
 def test_messages_are_immutable() -> None:
     (message,) = messages_of(pb.Batch(first_offset=0, values=[b"a"]), "t", 0)
     with pytest.raises(AttributeError):
         message.value = b"b"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(
-    ("batch", "field"),
-    [
-        (pb.Batch(values=[b"a", b"b"], keys=[b"k"]), "keys"),
-        (pb.Batch(values=[b"a"], timestamps=[1, 2]), "timestamps"),
-        (pb.Batch(values=[b"a", b"b"], offsets=[0]), "offsets"),
-        (pb.Batch(values=[b"a", b"b"], offsets=[0, 0]), "offsets"),
-        (pb.Batch(values=[b"a", b"b"], offsets=[1, 2]), "offsets"),
-        (pb.Batch(values=[b"a"], null_values=[1]), "null_values"),
-        (pb.Batch(values=[b"a"], null_keys=[0]), "null_keys"),
-        (pb.Batch(values=[b"a"], header_counts=[2], header_names=[b"h"], header_values=[b""]), "header_counts"),
-        (pb.Batch(values=[b"a"], header_names=[b"h"], header_values=[b""]), "header_counts"),
-        (pb.Batch(values=[b"a"], header_counts=[1], header_names=[b"h"]), "header_values"),
-        (pb.Batch(values=[b"a"], null_header_values=[0]), "null_header_values"),
-        (pb.Batch(values=[b"a"], first_offset=-1), "first_offset"),
-    ],
-)
+REFUSED = [
+    (pb.Batch(values=[b"a", b"b"], keys=[b"k"]), "keys"),
+    (pb.Batch(values=[b"a"], timestamps=[1, 2]), "timestamps"),
+    (pb.Batch(values=[b"a", b"b"], offsets=[0]), "offsets"),
+    (pb.Batch(values=[b"a", b"b"], offsets=[0, 0]), "offsets"),
+    (pb.Batch(values=[b"a", b"b"], offsets=[1, 2]), "offsets"),
+    (pb.Batch(values=[b"a"], null_values=[1]), "null_values"),
+    (pb.Batch(values=[b"a"], null_keys=[0]), "null_keys"),
+    (pb.Batch(values=[b"a"], header_counts=[2], header_names=[b"h"], header_values=[b""]), "header_counts"),
+    (pb.Batch(values=[b"a"], header_names=[b"h"], header_values=[b""]), "header_counts"),
+    (pb.Batch(values=[b"a"], header_counts=[1], header_names=[b"h"]), "header_values"),
+    (pb.Batch(values=[b"a"], null_header_values=[0]), "null_header_values"),
+    (pb.Batch(values=[b"a"], first_offset=-1), "first_offset"),
+]
+"""Batches that break the contract, each with the field that does."""
+
+
+@pytest.mark.parametrize(("batch", "field"), REFUSED)
 def test_a_frame_that_does_not_fit_is_refused_with_the_field(batch: pb.Batch, field: str) -> None:
     with pytest.raises(FrameError, match=field):
         check_batch(batch)

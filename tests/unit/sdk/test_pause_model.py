@@ -16,7 +16,7 @@ from sdk_python._checkpoints import LeaseProgress
 from sdk_python._counters import Counters
 from sdk_python._handler_times import HandlerTimes
 from sdk_python._life import Host, Life
-from sdk_python._limits import Limits
+from sdk_python._limits import Terms
 from sdk_python._loop_budget import LoopBudget
 from sdk_python.protocol import lambda_pb2 as pb
 
@@ -187,8 +187,7 @@ async def play(log: list[int], is_async: bool, steps: list[tuple[str, Any]]) -> 
         LoopBudget(),
         HandlerTimes(),
         Counters(),
-        window=1000,
-        limits=Limits(),
+        terms=Terms(),
         leave=lambda _: None,
         drain_timeout=1.0,
     )

@@ -38,6 +38,7 @@ def test_the_public_names() -> None:
         "SettingsError",
         "RefusedError",
         "ProduceError",
+        "NotCommittedError",
         "FailedAt",
     ]
     assert sdk_python.serve.__all__ == ["run", "main"]
@@ -60,15 +61,23 @@ def test_the_public_signatures() -> None:
     def names(function: Any) -> list[str]:
         return list(inspect.signature(function).parameters)
 
-    assert names(sdk_python.IContext.checkpoint) == ["self", "offset"]
+    assert names(sdk_python.IContext.checkpoint) == ["self", "offset", "state"]
+    assert names(sdk_python.IContext.committed) == ["self", "offset"]
+    assert names(sdk_python.IContext.progress) == ["self", "text"]
     assert names(sdk_python.IContext.completed_beyond) == ["self", "count", "size"]
     assert names(sdk_python.IContext.skipped) == ["self", "count", "skipping", "skipping_count"]
     assert names(sdk_python.IContext.error) == ["self", "error", "restart", "offset"]
     assert names(sdk_python.IContext.report) == ["self", "error", "offset"]
     assert names(sdk_python.IContext.pause) == ["self", "reason", "retry_after", "offset"]
     assert names(sdk_python.IContext.resume) == ["self"]
-    assert names(sdk_python.IContext.produce) == ["self", "topic", "value", "key", "headers", "partition"]
-    assert names(sdk_python.IContext.produce_many) == ["self", "topic", "records"]
+    assert names(sdk_python.IContext.produce) == [
+        *("self", "topic", "value", "key", "headers", "partition", "source"),
+    ]
+    assert names(sdk_python.IContext.produce_many) == ["self", "topic", "records", "source"]
+    assert names(sdk_python.testing.FakeSidecar) == [
+        *("plugin", "settings", "topic", "partition", "start_offset", "drain_timeout"),
+        *("state", "lane", "lanes", "guarantee"),
+    ]
     assert names(sdk_python.serve.run) == [
         *("name", "plugin", "address", "token", "tls", "tls_ca", "tls_cert", "tls_key", "tls_name"),
         *("settings", "max_partitions", "drain_timeout", "metrics"),
@@ -79,10 +88,16 @@ def test_the_public_signatures() -> None:
     assert [name for name in vars(sdk_python.IContext) if not name.startswith("_")] == [
         "topic",
         "partition",
+        "lane",
+        "lanes",
         "lease",
         "start_offset",
         "attempt",
+        "state",
+        "guarantee",
         "checkpoint",
+        "committed",
+        "progress",
         "completed_beyond",
         "skipped",
         "error",

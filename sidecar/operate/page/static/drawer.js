@@ -26,11 +26,12 @@ export function redrawDrawer(state) {
   if (byId("drawer").open && redrawn !== null) redrawn(state);
 }
 
-export function openPartition(state, lambda, topic, partition) {
+// `name` is the name of the partition or lane, as `nameOf` gives it.
+export function openPartition(state, lambda, name) {
   const body = partitionBody(lambda);
-  const redraw = (now) => body.redraw(now, lambda, topic, partition);
+  const redraw = (now) => body.redraw(now, lambda, name);
   redraw(state);
-  openDrawer(`${topic}/${partition} of ${lambda}`, body, redraw);
+  openDrawer(`${name} of ${lambda}`, body, redraw);
 }
 
 function partitionBody() {
@@ -56,14 +57,14 @@ function partitionBody() {
     make("h3", {}, "Numbers"),
     facts,
   );
-  body.redraw = (all, lambda, topic, partition) => {
+  body.redraw = (all, lambda, name) => {
     const owner = all.lambdas.find((each) => each.name === lambda);
-    const one = owner?.partitions?.find((each) => each.topic === topic && (each.partition ?? 0) === partition);
+    const one = owner?.partitions?.find((each) => nameOf(each) === name);
     show(gone, one === undefined);
     setText(gone, "This sidecar does not own the partition now.");
     if (one === undefined) return;
     state.redraw(one);
-    const about = all.findings.filter((each) => isAbout(each, lambda, topic, partition));
+    const about = all.findings.filter((each) => isAbout(each, lambda, name));
     const redrawItem = (li, each) => {
       setClass(li, `u-${each.urgency}`);
       setProse(li, each.text);
@@ -77,10 +78,10 @@ function partitionBody() {
 }
 
 // Whether a finding concerns the partition, or all of its lambda, or the whole sidecar.
-function isAbout(finding, lambda, topic, partition) {
+function isAbout(finding, lambda, name) {
   if (finding.lambdas.length > 0 && !finding.lambdas.includes(lambda)) return false;
   if (finding.partitions.length === 0) return true;
-  return finding.partitions.some((one) => one.topic === topic && one.partition === partition);
+  return finding.partitions.some((one) => nameOf(one) === name);
 }
 
 function drawActions(buttons, locked, outcome, all, lambda, one) {

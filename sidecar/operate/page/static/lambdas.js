@@ -3,7 +3,7 @@
 import { chart, historyTable } from "./chart.js";
 import { byId, keep, make, setText, show } from "./dom.js";
 import { partitionTable } from "./rows.js";
-import { ago, count, lag, many, nameOf, noteOf, rate, stateOf, urgencyOf } from "./words.js";
+import { ago, count, lagOf, many, nameOf, noteOf, rate, stateOf, urgencyOf } from "./words.js";
 
 export function drawLambdas(state, opened) {
   const filter = filterOf(state.now);
@@ -90,8 +90,8 @@ function sectionOf(first, opened) {
 
 function countersOf(one) {
   const partitions = one.partitions ?? [];
-  const behind = partitions.reduce((sum, each) => sum + (lag(each) ?? 0), 0);
-  const texts = [many(partitions.length, "partition", "partitions"), `lag ${count(behind)}`];
+  const what = one.lanes > 1 ? ["lane", "lanes"] : ["partition", "partitions"];
+  const texts = [many(partitions.length, ...what), `lag ${count(lagOf(partitions))}`];
   const states = Map.groupBy(partitions, stateOf);
   for (const [state, some] of states) texts.push(`${count(some.length)} ${state}`);
   for (const [name, singular, plural] of [

@@ -27,7 +27,7 @@ function itemOf(first, opened) {
   let latest = first;
   button.addEventListener("click", () => {
     const [place] = latest.partitions;
-    opened(latest.lambdas[0], place.topic, place.partition);
+    opened(latest.lambdas[0], nameOf(place));
   });
   item.redraw = (one) => {
     latest = one;

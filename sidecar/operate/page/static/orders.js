@@ -3,9 +3,13 @@
 import { order } from "./api.js";
 import { confirmed, field } from "./confirm.js";
 import { make, show } from "./dom.js";
-import { count, many, nameOf, stateOf } from "./words.js";
+import { count, laneOf, many, nameOf, stateOf } from "./words.js";
 
-const target = (lambda, one) => ({ lambda_name: lambda, topic: one.topic, partition: one.partition ?? 0 });
+function target(lambda, one) {
+  const whole = { lambda_name: lambda, topic: one.topic, partition: one.partition ?? 0 };
+  const lane = laneOf(one);
+  return lane === undefined ? whole : { ...whole, lane };
+}
 
 // The actions that make sense in the partition's state: [{label, run}]. `run` resolves to a sentence, or null.
 export function ordersFor(lambda, one) {

@@ -36,7 +36,7 @@ function heard(name, said) {
 
 function draw() {
   if (heardAt === 0) return;
-  const open = (lambda, topic, partition) => openPartition(state, lambda, topic, partition);
+  const open = (lambda, name) => openPartition(state, lambda, name);
   drawNeeds(state, open);
   drawLambdas(state, open);
   drawLetters(state);

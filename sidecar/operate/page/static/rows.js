@@ -29,7 +29,7 @@ export function badge() {
   return node;
 }
 
-// `opened(topic, partition)` is called when somebody opens a row.
+// `opened(lambda, name)` is called when somebody opens a row.
 export function partitionTable(lambda, opened) {
   let shown = FIRST;
   const head = COLUMNS.map(([text, style]) => make("th", { scope: "col", class: style }, text));
@@ -42,7 +42,10 @@ export function partitionTable(lambda, opened) {
     node.again = () => node.redraw(partitions, processes, now);
     const sorted = partitions.toSorted(
       (a, b) =>
-        urgencyOf(a) - urgencyOf(b) || a.topic.localeCompare(b.topic) || (a.partition ?? 0) - (b.partition ?? 0),
+        urgencyOf(a) - urgencyOf(b) ||
+        a.topic.localeCompare(b.topic) ||
+        (a.partition ?? 0) - (b.partition ?? 0) ||
+        (a.lane ?? 0) - (b.lane ?? 0),
     );
     show(table, sorted.length > 0);
     const fill = (row, one) => row.redraw(one, processes, now);
@@ -59,7 +62,7 @@ function rowOf(lambda, first, opened) {
   const since = make("span", { class: "quiet since" });
   const open = make(
     "button",
-    { type: "button", class: "link", onclick: () => opened(lambda, first.topic, first.partition ?? 0) },
+    { type: "button", class: "link", onclick: () => opened(lambda, nameOf(first)) },
     nameOf(first),
   );
   const cells = COLUMNS.slice(2).map(([, style]) => make("td", { class: style }));

@@ -34,7 +34,26 @@ export function moment(milliseconds) {
 export const lag = (one) =>
   one.end === undefined || one.committed === undefined ? null : Math.max(0, one.end - one.committed);
 
-export const nameOf = (one) => `${one.topic}/${one.partition ?? 0}`;
+// The lags of some rows. Lanes of a partition share its log: the lag of the lowest is the partition's.
+export function lagOf(partitions) {
+  const lags = new Map();
+  for (const one of partitions) {
+    const whole = `${one.topic}/${one.partition ?? 0}`;
+    lags.set(whole, Math.max(lags.get(whole) ?? 0, lag(one) ?? 0));
+  }
+  return [...lags.values()].reduce((sum, each) => sum + each, 0);
+}
+
+// The number of the lane, of a row or of a finding's place; undefined: the partition has none.
+export function laneOf(one) {
+  if (one.lanes === undefined) return one.lane;
+  return one.lanes > 1 ? (one.lane ?? 0) : undefined;
+}
+
+export function nameOf(one) {
+  const lane = laneOf(one);
+  return `${one.topic}/${one.partition ?? 0}${lane === undefined ? "" : `.${lane}`}`;
+}
 
 // The state of a partition as one word of ours, its sign, and how urgent it is: 0 needs a person.
 const STATES = {

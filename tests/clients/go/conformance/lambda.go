@@ -16,6 +16,7 @@ type lambda struct {
 	process *process
 	last    int64 // the last record whose handler returned
 	since   int64 // records since the last checkpoint
+	told    bool  // what it was told about its partition
 	held    struct {
 		count int
 		bytes int64
@@ -31,6 +32,7 @@ func (l *lambda) Handle(ctx context.Context, record sidecar.Record) error {
 			time.Sleep(word.duration(1))
 		}
 	}
+	l.progress(record)
 	if again, err := l.pause(record); again || err != nil {
 		return err
 	}
@@ -47,7 +49,7 @@ func (l *lambda) Handle(ctx context.Context, record sidecar.Record) error {
 	}
 	l.checkpoint(record)
 	l.last = record.Offset
-	return nil
+	return l.committed(ctx, record)
 }
 
 // pause reports whether the record is to be delivered again.
@@ -97,7 +99,12 @@ func (l *lambda) produce(ctx context.Context, record sidecar.Record) error {
 		value = make([]byte, word.number(0))
 	}
 	same := func(topic string) *sidecar.Delivery {
-		return l.Produce(sidecar.Output{Topic: topic, Key: record.Key, Value: value, Headers: record.Headers})
+		return l.Produce(sidecar.Output{
+			Topic: topic, Key: record.Key, Value: value, Headers: record.Headers, Source: l.source(record),
+		})
+	}
+	if err := l.tell(ctx); err != nil {
+		return err
 	}
 	for _, word := range script["copy"] {
 		if _, err := same(word[0]).Wait(ctx); err != nil {
@@ -154,19 +161,19 @@ func (l *lambda) checkpoint(record sidecar.Record) {
 		case record.Offset == last:
 			l.held.count, l.held.bytes, l.since = 0, 0, 0
 			l.CompletedBeyond(0, 0)
-			l.Checkpoint(last)
+			l.checkpointAt(last)
 		}
 	}
 	l.since++
 	for _, word := range l.process.script["checkpoint"] {
 		if !holding && l.since >= word.number(0) {
 			l.since = 0
-			l.Checkpoint(record.Offset)
+			l.checkpointAt(record.Offset)
 		}
 	}
 	for _, word := range l.process.script["ahead"] {
 		if word.at(record.Offset) {
-			l.Checkpoint(word.number(1))
+			l.checkpointAt(word.number(1))
 		}
 	}
 }
@@ -175,7 +182,7 @@ func (l *lambda) checkpoint(record sidecar.Record) {
 func (l *lambda) Close(_ context.Context, reason sidecar.CloseReason) error {
 	l.process.wait("close")
 	if len(l.process.script["closing"]) > 0 && reason != sidecar.CloseError {
-		l.Checkpoint(l.last)
+		l.checkpointAt(l.last)
 	}
 	return nil
 }

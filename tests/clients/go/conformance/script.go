@@ -17,7 +17,7 @@ type word []string
 // names are all words that there are.
 var names = []string{
 	"load", "create", "fail-create", "close", "take", "pause", "resume", "fail", "report", "copy", "send", "try", "size",
-	"describe", "setting", "checkpoint", "ahead", "hold", "closing",
+	"describe", "setting", "checkpoint", "ahead", "hold", "closing", "tell", "progress", "source", "state", "committed",
 }
 
 func parse(text string) (script, error) {

@@ -41,6 +41,7 @@ let settingTold = false;
 /** The lambda of one partition. */
 class Conforming implements IPartitionLambda {
   #sinceCheckpoint = 0;
+  #told = false;
   #handled = -1;
   #beyond: { count: number; bytes: number } | undefined; // what is done after a record that is held
 
@@ -52,17 +53,27 @@ class Conforming implements IPartitionLambda {
   async handler(message: Message): Promise<void> {
     const { offset } = message;
     if (text("take") === "each" || number("take") === offset) await take(number("take", 1));
+    await this.#progress(offset);
     if (this.#pause(offset) || this.#fail(offset)) return;
     if (number("report") === offset) this.context.report("planned", offset);
     if (!(await this.#produce(message))) return;
-    this.#checkpoint(message);
+    this.#checkpointAt(message);
     this.#handled = offset;
+    if (number("committed") === offset) await this.#committed(message, text("committed", 1) ?? "");
   }
 
   async close(closeType: LambdaCloseType): Promise<void> {
     await take(number("close"));
     if (text("closing") === "1" && closeType !== LambdaCloseType.Error && this.#handled >= 0) {
-      this.context.checkpoint(this.#handled);
+      this.#checkpoint(this.#handled);
+    }
+  }
+
+  async #progress(offset: number): Promise<void> {
+    if (number("progress") !== offset) return;
+    for (let step = 1; step <= (number("progress", 1) ?? 0); step += 1) {
+      this.context.progress(String(step));
+      await take(number("progress", 2));
     }
   }
 
@@ -99,6 +110,7 @@ class Conforming implements IPartitionLambda {
       this.context.produce(topic, value, {
         key: message.key,
         headers: message.headers,
+        ...(text("source") === "each" || number("source") === message.offset ? { source: message.offset } : {}),
       });
     const send = text("send");
     if (send !== undefined) void copy(send);
@@ -106,6 +118,7 @@ class Conforming implements IPartitionLambda {
     if (attempt !== undefined) await copy(attempt).catch(() => undefined);
     const [copied, described, told] = [text("copy"), text("describe"), text("setting", 1)];
     try {
+      await this.#tell();
       if (copied !== undefined) await copy(copied);
       if (described !== undefined) await this.context.produce(described, description(message));
       if (told !== undefined && !settingTold) {
@@ -113,14 +126,52 @@ class Conforming implements IPartitionLambda {
         await this.context.produce(told, settingText(this.settings.get(text("setting"))));
       }
     } catch (error) {
-      if (!(error instanceof ProduceError)) throw error;
-      this.context.error(error, { restart: true, offset: message.offset });
+      this.#notWritten(error, message.offset);
       return false;
     }
     return true;
   }
 
-  #checkpoint(message: Message): void {
+  #notWritten(error: unknown, offset: number): void {
+    if (!(error instanceof ProduceError)) throw error;
+    this.context.error(error, { restart: true, offset });
+  }
+
+  /** Produces the line of the word `tell`, once. */
+  async #tell(): Promise<void> {
+    const topic = text("tell");
+    if (topic === undefined || this.#told) return;
+    this.#told = true;
+    const { lane, lanes, guarantee, state } = this.context;
+    await this.context.produce(topic, `${String(lane)}/${String(lanes)} ${guarantee} ${state.toString("hex") || "''"}`);
+  }
+
+  async #committed({ offset }: Message, topic: string): Promise<void> {
+    await this.context.committed(offset);
+    try {
+      await this.context.produce(topic, "committed");
+    } catch (error) {
+      this.#notWritten(error, offset);
+    }
+  }
+
+  /** Checkpoints an offset with the state that the words give it. */
+  #checkpoint(offset: number): void {
+    const isEach = text("state") === "each";
+    const state = isEach ? String(offset) : number("state") === offset ? text("state", 1) : undefined;
+    if (state === undefined) {
+      this.context.checkpoint(offset);
+      return;
+    }
+    try {
+      this.context.checkpoint(offset, state);
+    } catch (error) {
+      this.context.report(error, offset);
+      this.context.checkpoint(offset);
+    }
+  }
+
+  #checkpointAt(message: Message): void {
     const { offset } = message;
     const [held, holder] = [number("hold"), number("hold", 1)];
     if (offset === held) {
@@ -128,7 +179,7 @@ class Conforming implements IPartitionLambda {
     } else if (this.#beyond !== undefined && offset === holder) {
       this.#beyond = undefined;
       this.context.completedBeyond(0, 0);
-      this.context.checkpoint(offset);
+      this.#checkpoint(offset);
       this.#sinceCheckpoint = 0;
     } else if (this.#beyond !== undefined) {
       this.#beyond.count += 1;
@@ -136,9 +187,9 @@ class Conforming implements IPartitionLambda {
       this.context.completedBeyond(this.#beyond.count, this.#beyond.bytes);
     } else if (words.has("checkpoint") && ++this.#sinceCheckpoint === number("checkpoint")) {
       this.#sinceCheckpoint = 0;
-      this.context.checkpoint(offset);
+      this.#checkpoint(offset);
     }
-    if (number("ahead") === offset) this.context.checkpoint(number("ahead", 1) ?? offset);
+    if (number("ahead") === offset) this.#checkpoint(number("ahead", 1) ?? offset);
   }
 }
 

@@ -65,6 +65,8 @@ def test_notes_say_what_is_known_of_a_partition() -> None:
             partition(4, skipped_records=10, skipping=names, skipping_count=12),
             partition(5, blocked_since_ms=ago(5 * SECOND)),
             partition(6, state=pb.PARTITION_STATE_BACKING_OFF, attempt=3, next_retry_at_ms=ago(-4 * SECOND)),
+            partition(7, progress="43 \x1b[2J%", overdue_at_ms=ago(-9 * SECOND), outstanding=1),
+            partition(8, progress="44 %", overdue_at_ms=ago(-4 * MINUTE), outstanding=1),
             dead_letters=1,
             hand_overs=2,
             skipped_records=40,
@@ -75,13 +77,15 @@ def test_notes_say_what_is_known_of_a_partition() -> None:
     lines = status_text(only(answer), PLAIN).splitlines()
     assert lines[2].endswith("; 1 dead letter; 2 hand-overs; 1 reported error; 40 skipped records")
     assert lines[3] == "  process billing-2 (): 1 partition, last heard of 3m ago"
-    assert [line.split("  ")[-1] for line in lines[6:12]] == [
+    assert [line.split("  ")[-1] for line in lines[6:14]] == [
         "slow down; goes on by itself in 12s",
         "no checkpoint for 6m, 7 unacknowledged",
         "skips 1 corrupt document (t/a), 30 records so far",
         f"skips 12 corrupt documents (the latest: {', '.join(reversed(names))}), 10 records so far",
         "window full for 5s",
         "attempt 3; tried again in 4s",
+        "says 43 \\x1b[2J%; ended in 9s without progress",
+        "says 44 %",
     ]
 
 

@@ -6,6 +6,9 @@ public enum CloseReason {
     STOPPED,
     /** Another process gets the partition. */
     REBALANCED,
-    /** The lambda failed, or the stream to the sidecar broke. Checkpoints made in {@code close} are ignored. */
+    /**
+     * The lambda failed, the stream to the sidecar broke or, with {@link Guarantee#EXACTLY_ONCE}, a transaction with what
+     * it did was aborted. Checkpoints made in {@code close} are ignored.
+     */
     ERROR
 }

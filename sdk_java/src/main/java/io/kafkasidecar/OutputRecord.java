@@ -5,6 +5,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import java.util.List;
 import java.util.Objects;
 import java.util.OptionalInt;
+import java.util.OptionalLong;
 
 /**
  * A record to write to Kafka by {@link Partition#produce(OutputRecord)}. Immutable; each {@code with} makes a new one.
@@ -18,13 +19,15 @@ public final class OutputRecord {
     private final byte[] value;
     private final List<Header> headers;
     private final int partition;
+    private final long source;
 
-    private OutputRecord(String topic, byte[] key, byte[] value, List<Header> headers, int partition) {
+    private OutputRecord(String topic, byte[] key, byte[] value, List<Header> headers, int partition, long source) {
         this.topic = topic;
         this.key = key;
         this.value = value;
         this.headers = headers;
         this.partition = partition;
+        this.source = source;
     }
 
     /**
@@ -39,7 +42,7 @@ public final class OutputRecord {
         if (length == 0 || length > MAX_TOPIC_BYTES) {
             throw new IllegalArgumentException("a topic's name has 1 to " + MAX_TOPIC_BYTES + " bytes, got " + length);
         }
-        return new OutputRecord(topic, null, value, List.of(), -1);
+        return new OutputRecord(topic, null, value, List.of(), -1, -1);
     }
 
     /**
@@ -60,7 +63,7 @@ public final class OutputRecord {
      * @return a new record
      */
     public OutputRecord withKey(byte[] newKey) {
-        return new OutputRecord(topic, newKey, value, headers, partition);
+        return new OutputRecord(topic, newKey, value, headers, partition, source);
     }
 
     /**
@@ -80,7 +83,7 @@ public final class OutputRecord {
      * @return a new record
      */
     public OutputRecord withHeaders(List<Header> newHeaders) {
-        return new OutputRecord(topic, key, value, List.copyOf(newHeaders), partition);
+        return new OutputRecord(topic, key, value, List.copyOf(newHeaders), partition, source);
     }
 
     /**
@@ -93,7 +96,22 @@ public final class OutputRecord {
         if (newPartition < 0) {
             throw new IllegalArgumentException("a partition's number is not negative, got " + newPartition);
         }
-        return new OutputRecord(topic, key, value, headers, newPartition);
+        return new OutputRecord(topic, key, value, headers, newPartition, source);
+    }
+
+    /**
+     * The same, made from the message with this offset, for handlers that overlap. With {@link Guarantee#EXACTLY_ONCE} it
+     * becomes visible with a checkpoint at this offset or above it; without a source, with the next checkpoint.
+     * Otherwise it says nothing.
+     *
+     * @param offset the message's offset
+     * @return a new record
+     */
+    public OutputRecord withSource(long offset) {
+        if (offset < 0) {
+            throw new IllegalArgumentException("a source is a message's offset, which is not negative, got " + offset);
+        }
+        return new OutputRecord(topic, key, value, headers, partition, offset);
     }
 
     /**
@@ -148,6 +166,15 @@ public final class OutputRecord {
      */
     public OptionalInt partition() {
         return partition < 0 ? OptionalInt.empty() : OptionalInt.of(partition);
+    }
+
+    /**
+     * The message that it was made from.
+     *
+     * @return its offset; empty: not named
+     */
+    public OptionalLong source() {
+        return source < 0 ? OptionalLong.empty() : OptionalLong.of(source);
     }
 
     @Override

@@ -27,6 +27,36 @@ public interface Partition {
     int number();
 
     /**
+     * Which lane of the partition this is. A lane has the messages of some of the partition's keys, in order. Messages,
+     * offsets and checkpoints are of the lane alone: other lambdas, here or elsewhere, have the other lanes.
+     *
+     * @return its number, from 0
+     */
+    int lane();
+
+    /**
+     * How many lanes the partition has.
+     *
+     * @return the number; 1: it has none, and this is the whole partition
+     */
+    int lanes();
+
+    /**
+     * The state that was given by {@link #checkpoint(long, byte[])} with the checkpoint where this lambda starts, or with
+     * the last one before it that had any.
+     *
+     * @return a copy; empty: none
+     */
+    byte[] state();
+
+    /**
+     * What the sidecar promises for what the lambda produces.
+     *
+     * @return the lambda's {@code guarantee} in the sidecar's config
+     */
+    Guarantee guarantee();
+
+    /**
      * Where this lambda starts: its first message has this offset or a higher one.
      *
      * @return the offset; empty: not known yet
@@ -50,6 +80,36 @@ public interface Partition {
      * @throws IllegalArgumentException when it is negative
      */
     void checkpoint(long offset);
+
+    /**
+     * The same with a few bytes that belong to the offset, such as a count. They are committed to Kafka with it, and the
+     * next lambda that starts from there gets them by {@link #state}. A checkpoint that is ignored has its state ignored.
+     *
+     * @param offset the offset of a message, not one more
+     * @param state the bytes; null: those of the checkpoint before it hold; empty: none from here on
+     * @throws IllegalArgumentException when the offset is negative
+     * @throws StateException when the state is longer than the sidecar keeps; then nothing is checkpointed
+     */
+    void checkpoint(long offset, byte[] state);
+
+    /**
+     * Waits until everything up to and including {@code offset} is committed in Kafka, such as before an acknowledgement
+     * to whoever the messages are from. It makes no checkpoint. A checkpoint is committed some time after it was made, so
+     * the handler had better not wait for its own message: that would hold up all that come after it.
+     *
+     * @param offset the offset of a message
+     * @return completes when it is committed, in a thread of the SDK, whose continuations may block; it fails with a
+     *     {@link NotCommittedException} when the lease ends before, or the sidecar cannot tell
+     */
+    CompletableFuture<Void> committed(long offset);
+
+    /**
+     * Gives a sign of life of long work, for a lambda with a {@code deadline} in the sidecar's config: the time counts
+     * from here again. It is sent at once, and then at most once a second with the latest text.
+     *
+     * @param text what operators see, such as "43 %"; 256 bytes are shown
+     */
+    void progress(String text);
 
     /**
      * Says that messages after the checkpoint are done too, although one before them is not: they no longer fill the
@@ -141,6 +201,11 @@ public interface Partition {
      * {@code thenApply}, {@code thenAccept} and the like do not take it: they pass it on to the stage that they return.
      * Neither does a wait that ended before the outcome was there, by a time-out or an interruption. {@code
      * exceptionNow} and {@code state} of newer Java versions are not seen.
+     *
+     * <p><b>With {@link Guarantee#EXACTLY_ONCE}</b> the sidecar holds the record until a checkpoint comes that was made
+     * after it, and writes both in one Kafka transaction. The future completes when the record is held. When the sidecar
+     * does not answer, nobody knows whether it holds the record: the lambda is restarted, also when the failure was
+     * taken.
      *
      * @param record the record
      * @return where it was written; it completes in a thread of the SDK, whose continuations may block

@@ -13,7 +13,12 @@ public class ProduceException extends RuntimeException {
         /** The lambda's {@code produce} in the sidecar's config does not list the topic. */
         NOT_ALLOWED,
         /** The partition does not belong to this lambda any more. */
-        STALE_LEASE
+        STALE_LEASE,
+        /**
+         * With {@link Guarantee#EXACTLY_ONCE}: more would wait for a checkpoint than the sidecar holds for a lambda. To
+         * produce the record again is of no use before a checkpoint.
+         */
+        TOO_MUCH_HELD
     }
 
     /** The kind of failure. */

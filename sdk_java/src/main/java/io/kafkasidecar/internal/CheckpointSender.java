@@ -24,7 +24,7 @@ final class CheckpointSender implements Progress.Sink {
     private static final long HANDLED_MS = 1000;
     private static final long MIN_RETRY_MS = 50;
     private static final long MAX_RETRY_MS = 1000;
-    private static final int ENTRY_BYTES = 4 * 1024; // more than an entry ever takes in a request
+    private static final int ENTRY_BYTES = 8 * 1024; // more than an entry ever takes in a request
 
     private record Sent(Progress progress, CheckpointEntry entry) {}
 

@@ -9,10 +9,8 @@ import io.kafkasidecar.v1.Welcome;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
 import java.security.cert.CertificateException;
-import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
-import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import java.util.UUID;
@@ -37,7 +35,6 @@ import java.util.concurrent.TimeoutException;
  */
 public final class Client<R> {
     private static final int PROTOCOL_VERSION = 1;
-    private static final int DEFAULT_WINDOW = 1000;
     private static final long MIN_BACKOFF_MS = 100;
     private static final long MAX_BACKOFF_MS = 2000; // a sidecar that comes back is found within this time
     private static final long MIN_REFUSED_MS = 5000;
@@ -47,15 +44,12 @@ public final class Client<R> {
     private static final double LOADING_SHARE = 0.7; // of the drain's time; then the thread that loads is interrupted
     private static final double LIVES_SHARE = 0.8; // of the drain's time; the rest is for the resources
 
-    private record Key(String topic, int partition) {}
-
     private final Options<R> options;
     private final Log log;
     private final Work work = new Work();
     private final Connection connection;
     private final CheckpointSender sender;
     private final Offer offer;
-    private final Map<Key, Life> lives = new HashMap<>(); // the latest of each partition; guarded by this
     private final Set<Life> all = new HashSet<>(); // those that have not ended; guarded by this
     private final CompletableFuture<Void> stopping = new CompletableFuture<>();
     private final CompletableFuture<Void> served = new CompletableFuture<>();
@@ -88,7 +82,9 @@ public final class Client<R> {
                 .setProtocolVersion(PROTOCOL_VERSION)
                 .setMaxMessageBytes(Endpoint.MAX_MESSAGE_BYTES)
                 .setPid((int) pid)
-                .setLambdaVersion(Texts.clip(options.lambdaVersion(), 256));
+                .setLambdaVersion(Texts.clip(options.lambdaVersion(), 256))
+                .addCapabilities(Terms.COMMITTED)
+                .addCapabilities(Terms.EXACTLY_ONCE);
         offer.getClientBuilder()
                 .setName("kafka-sidecar-sdk-java")
                 .setVersion(version)
@@ -324,7 +320,6 @@ public final class Client<R> {
     }
 
     private void begin(Assigned assigned, Stream stream, Welcome welcome, Limits limits) {
-        int told = welcome.getWindowMessages();
         Host host = new Host(
                 options.name(),
                 partition -> options.lambdas().create(resources, partition),
@@ -332,19 +327,18 @@ public final class Client<R> {
                 connection,
                 work,
                 options.threads(),
-                told > 0 ? told : DEFAULT_WINDOW,
+                Terms.told(welcome),
                 limits,
                 (long) (options.drainMillis() * LIVES_SHARE));
         Life life = new Life(assigned, stream, host);
-        Key key = new Key(life.topic, life.partition);
-        Life before;
+        CompletableFuture<?>[] before;
         synchronized (this) {
-            before = lives.put(key, life);
+            before = all.stream().filter(life::overlaps).map(old -> old.closed).toArray(CompletableFuture<?>[]::new);
             all.add(life);
         }
         sender.add(life.progress);
-        var unused = CompletableFuture.allOf(life.closed, life.over).whenComplete((none, error) -> ended(key, life));
-        life.start(before == null ? CompletableFuture.completedFuture(null) : before.closed);
+        var unused = CompletableFuture.allOf(life.closed, life.over).whenComplete((none, error) -> ended(life));
+        life.start(CompletableFuture.allOf(before));
         stream.become(life);
         stream.request();
         if (stopping.isDone()) {
@@ -352,9 +346,8 @@ public final class Client<R> {
         }
     }
 
-    private synchronized void ended(Key key, Life life) {
+    private synchronized void ended(Life life) {
         all.remove(life);
-        lives.remove(key, life);
     }
 
     // --------------------------------------------------------------------------------------------- the end

@@ -32,6 +32,7 @@ record Ending(Kind kind, CloseReason reason, long began, long nanos, boolean tel
         CloseReason told = switch (reason) {
             case REVOKE_REASON_SHUTDOWN, REVOKE_REASON_SEEK, REVOKE_REASON_HALTED, REVOKE_REASON_PAUSED ->
                 CloseReason.STOPPED;
+            case REVOKE_REASON_ABORTED -> CloseReason.ERROR;
             default -> CloseReason.REBALANCED;
         };
         // Deadline 0: the lease is dead already, and Closed has the time that the limits give it.

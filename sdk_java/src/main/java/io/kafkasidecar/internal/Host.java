@@ -12,7 +12,7 @@ public record Host(
         Calls calls,
         Work work,
         ThreadFactory threads,
-        int window,
+        Terms terms,
         Limits limits,
         long drainMillis) {
     /** Makes the lambda of a partition. */

@@ -40,6 +40,9 @@ public final class Life implements Receiver {
 
     final String topic;
     final int partition;
+    /** How many lanes the partition has; 1: none, and this is the whole partition. */
+    final int lanes;
+
     /** Completes when the lambda is closed, or was never made. */
     public final CompletableFuture<Void> closed = new CompletableFuture<>();
     /** Completes when the stream is over. */
@@ -50,12 +53,15 @@ public final class Life implements Receiver {
     final Inbox inbox;
     final Outcomes outcomes;
     final Producing producing;
+    final Commits commits;
+    final Signs signs;
     final Log log;
 
     private final Host host;
     private final Link link;
     private final Assigned assigned;
     private final Reporting reporting;
+    private final Code code;
     private final CompletableFuture<Ending> ended = new CompletableFuture<>();
     private Ending ending; // null: it lives
     private CompletableFuture<Boolean> told = CompletableFuture.completedFuture(true); // of a failure: by Error
@@ -63,32 +69,35 @@ public final class Life implements Receiver {
     private boolean lastIsSealed;
     private boolean ready;
     private boolean finished;
-    private boolean inLambda; // the thread runs the lambda's code, and may be interrupted
-    private boolean interrupted;
-    private int stage; // counts the pieces of the lambda's code that were begun
-    private Thread thread;
 
     /** Makes a life that has not begun. */
     public Life(Assigned assigned, Link link, Host host) {
         this.topic = assigned.getTopic();
         this.partition = assigned.getPartition();
+        this.lanes = Math.max(1, assigned.getLanes());
         this.assigned = assigned;
         this.link = link;
         this.host = host;
-        this.log = new Log(host.name() + " " + topic + "/" + partition);
+        this.log = new Log(host.name() + " " + name());
         Work work = host.work();
-        this.progress =
-                new Progress(lock, assigned.getLease(), host.window(), assigned.getStartOffset(), host.sink(), log);
-        this.inbox = new Inbox(progress, link, topic, partition, host.window(), log);
+        this.progress = new Progress(
+                lock, assigned.getLease(), host.terms().window(), assigned.getStartOffset(), host.sink(), log);
+        this.inbox = new Inbox(progress, link, topic, partition, host.terms().window(), log);
         this.outcomes = new Outcomes(lock, work, this::passed, this::notTaken);
         long produceMillis = host.limits().produceMillis() * 3 / 2;
         this.producing = new Producing(
                 progress,
+                host.terms().exactlyOnce(),
                 request -> host.calls().produce(request, produceMillis),
                 work,
                 outcomes,
                 host.limits(),
-                inbox::fill);
+                inbox::fill,
+                this::outcomeUnknown);
+        progress.onAnswer(producing::sendNext);
+        this.commits = new Commits(work, host.terms().tellsCommitted());
+        this.signs = new Signs(lock, link, work);
+        this.code = new Code(lock, work);
         this.reporting = new Reporting(assigned.getLease(), host.calls(), work, log);
     }
 
@@ -96,10 +105,26 @@ public final class Life implements Receiver {
         return assigned;
     }
 
-    /** Begins, when {@code before} has completed: an earlier life of the same partition here has closed its lambda. */
+    Terms terms() {
+        return host.terms();
+    }
+
+    /** Which partition it is, and which lane of it. */
+    private String name() {
+        return topic + "/" + partition + (lanes > 1 ? " lane " + assigned.getLane() : "");
+    }
+
+    /** Whether two lives have messages in common. Lanes of different numbers of lanes may. */
+    boolean overlaps(Life other) {
+        return topic.equals(other.topic)
+                && partition == other.partition
+                && (lanes != other.lanes || assigned.getLane() == other.assigned.getLane());
+    }
+
+    /** Begins, when {@code before} has completed: the earlier lives here that overlap have closed their lambdas. */
     public void start(CompletableFuture<Void> before) {
-        thread = host.threads().newThread(() -> run(before));
-        thread.setName("kafka-sidecar-" + topic + "-" + partition);
+        Thread thread = host.threads().newThread(() -> run(before));
+        thread.setName("kafka-sidecar-" + topic + "-" + partition + (lanes > 1 ? "-" + assigned.getLane() : ""));
         thread.start();
     }
 
@@ -121,7 +146,7 @@ public final class Life implements Receiver {
                 return "";
             }
             long offset = inbox.workingOn();
-            return topic + "/" + partition + ": " + (offset < 0 ? "its create or close" : "the handler at " + offset);
+            return name() + ": " + (offset < 0 ? "its create or close" : "the handler at " + offset);
         } finally {
             lock.unlock();
         }
@@ -193,7 +218,7 @@ public final class Life implements Receiver {
             threw(new Failure(error, ErrorAction.ERROR_ACTION_RESTART, -1, "create_failed"));
             return null;
         }
-        leave();
+        code.leave();
         lock.lock();
         try {
             if (ending == null) {
@@ -201,6 +226,7 @@ public final class Life implements Receiver {
                 link.send(LambdaFrame.newBuilder()
                         .setReady(Ready.newBuilder().setLease(progress.lease))
                         .build());
+                signs.open();
                 log.info("ready (start offset %s, attempt %d)", startOffset(), assigned.getAttempt());
             }
         } finally {
@@ -222,7 +248,7 @@ public final class Life implements Receiver {
             while ((message = inbox.next()) != null) {
                 lambda.handle(message);
             }
-            leave();
+            code.leave();
         } catch (RestartException error) {
             threw(new Failure(error, ErrorAction.ERROR_ACTION_RESTART, message.offset(), "handler_failed"));
         } catch (Throwable error) {
@@ -232,7 +258,7 @@ public final class Life implements Receiver {
 
     /** Takes what left the lambda's code. After an interruption it is no failure: the code was told to end. */
     private void threw(Failure failure) {
-        if (leave()) {
+        if (code.leave()) {
             log.write(Level.DEBUG, failure.error(), "the interrupted code of the lambda has ended");
         } else {
             fail(failure);
@@ -257,7 +283,7 @@ public final class Life implements Receiver {
     private void close(Lambda lambda) {
         lock.lock();
         try {
-            begin();
+            code.begin();
             interruptAt(ending.millisUntil(Ending.INTERRUPT_CLOSE_SHARE));
         } finally {
             lock.unlock();
@@ -267,7 +293,7 @@ public final class Life implements Receiver {
         } catch (Throwable error) {
             log.error(error, "close(%s) failed", ending.reason());
         } finally {
-            leave();
+            code.leave();
         }
     }
 
@@ -293,54 +319,22 @@ public final class Life implements Receiver {
         lock.lock();
         try {
             if (ending == null) {
-                begin();
+                code.begin();
             }
-            return inLambda;
+            return ending == null;
         } finally {
             lock.unlock();
         }
-    }
-
-    private void begin() {
-        inLambda = true;
-        interrupted = false;
-        stage++;
-    }
-
-    /** Ends code of the lambda; returns whether the end interrupted it. From here on nobody interrupts the thread. */
-    private boolean leave() {
-        boolean wasInterrupted;
-        lock.lock();
-        try {
-            inLambda = false;
-            wasInterrupted = interrupted;
-        } finally {
-            lock.unlock();
-        }
-        boolean unused = Thread.interrupted(); // forgets an interruption that the code did not notice
-        return wasInterrupted; // not the flag: code of the lambda may have set it, and then its failure is one
     }
 
     /** Interrupts the code of the lambda that runs now, if it still runs after this time. */
     private void interruptAt(long millis) {
-        int now = stage;
-        host.work().tick(millis, () -> interrupt(now));
-    }
-
-    private void interrupt(int atStage) {
-        lock.lock();
-        try {
-            if (inLambda && stage == atStage) {
-                interrupted = true;
-                if (!ending.isAtOnce()) {
-                    String what = inbox.workingOn() < 0 ? "create or close" : "the handler at " + inbox.workingOn();
-                    log.warn("interrupts %s: it still runs, and its time is over", what);
-                }
-                thread.interrupt();
+        code.interruptAt(millis, () -> {
+            if (!ending.isAtOnce()) {
+                String what = inbox.workingOn() < 0 ? "create or close" : "the handler at " + inbox.workingOn();
+                log.warn("interrupts %s: it still runs, and its time is over", what);
             }
-        } finally {
-            lock.unlock();
-        }
+        });
     }
 
     // ------------------------------------------------------------------------------------ what ends a life
@@ -353,6 +347,7 @@ public final class Life implements Receiver {
             }
             ending = reason;
             inbox.stop();
+            signs.stop();
             if (reason.kind() == Ending.Kind.LOST) {
                 log.warn("the stream broke, this lambda ends: %s", reason.why());
                 producing.end("the stream to the sidecar broke");
@@ -361,6 +356,7 @@ public final class Life implements Receiver {
             } else if (!reason.tellsCheckpoint()) {
                 progress.seal(-1);
             }
+            producing.sendNext(); // what waits for a checkpoint that is not sent any more ends there
             interruptAt(reason.isAtOnce() ? 0 : reason.millisUntil(Ending.INTERRUPT_SHARE));
             host.work().tick(reason.millisUntil(Ending.CLOSED_SHARE), this::finish);
         } finally {
@@ -377,7 +373,7 @@ public final class Life implements Receiver {
                 log.info("an error after the end is not told: %s", Texts.messageOf(failure.error()));
                 return;
             }
-            say(failure);
+            reporting.log(failure);
             CheckpointEntry entry = progress.seal(failure.offset());
             if (ending != null) {
                 // The partition is being given back. The next owner meets the same failure and can tell it with its
@@ -397,26 +393,17 @@ public final class Life implements Receiver {
 
     private void passed(long offset) {
         progress.checkpoint(offset);
+        producing.sendNext();
         inbox.poke();
     }
 
-    private void say(Failure failure) {
-        boolean restarts = failure.action() == ErrorAction.ERROR_ACTION_RESTART;
-        log.write(
-                restarts ? Level.WARNING : Level.ERROR,
-                failure.error(),
-                "%s error%s (%s): %s",
-                restarts ? "recoverable" : "critical",
-                failure.offset() < 0 ? "" : " at offset " + failure.offset(),
-                failure.code(),
-                Texts.messageOf(failure.error()));
+    private void notTaken(ProduceException error) {
+        fail(Failure.of(error, "; nobody took this outcome"));
     }
 
-    private void notTaken(ProduceException error) {
-        ProduceException said = new ProduceException(
-                Texts.messageOf(error) + "; nobody took this outcome", error.topic(), error.kind());
-        said.initCause(error);
-        fail(new Failure(said, ErrorAction.ERROR_ACTION_RESTART, -1, "produce_failed"));
+    private void outcomeUnknown(ProduceException error) {
+        String because = "; nobody knows whether the sidecar holds it, so with exactly-once this lambda starts again";
+        fail(Failure.of(error, because));
     }
 
     void report(Failure failure) {
@@ -435,6 +422,7 @@ public final class Life implements Receiver {
         try {
             switch (frame.getFrameCase()) {
                 case BATCH -> inbox.take(frame.getBatch());
+                case COMMITTED -> commits.committed(frame.getCommitted().getOffset());
                 case RESUMED -> inbox.resumed(frame.getResumed());
                 case REVOKED -> revoked(frame.getRevoked());
                 default -> {} // an empty one, or a kind of a newer contract
@@ -459,6 +447,12 @@ public final class Life implements Receiver {
     @Override
     public void over(RuntimeException why) {
         over.complete(null);
+        lock.lock();
+        try {
+            commits.end();
+        } finally {
+            lock.unlock();
+        }
         end(Ending.lost(host.drainMillis(), why == null ? "the sidecar ended the stream" : Texts.messageOf(why)));
     }
 

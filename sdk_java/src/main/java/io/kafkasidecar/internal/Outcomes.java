@@ -59,6 +59,26 @@ final class Outcomes {
         return !held.isEmpty();
     }
 
+    /** The highest checkpoint that is held back; -1: none is. */
+    long highest() {
+        return held.isEmpty() ? -1 : held.getLast().offset;
+    }
+
+    /** How many records were produced before the highest checkpoint that is held back; none is: more than there are. */
+    long producedBefore() {
+        return held.isEmpty() ? Long.MAX_VALUE : held.getLast().needs;
+    }
+
+    /** Whether a checkpoint is held back that was made before the record with this number. */
+    boolean holdsBefore(long number) {
+        return !held.isEmpty() && held.getFirst().needs < number;
+    }
+
+    /** Whether a failure may hold back checkpoints. */
+    boolean hasFailure() {
+        return !failed.isEmpty();
+    }
+
     /** Whether a checkpoint that is made now may be sent now; otherwise it is kept until it may. */
     boolean admits(long offset) {
         if (over) {
@@ -66,9 +86,6 @@ final class Outcomes {
         }
         if (known == put && held.isEmpty() && failed.isEmpty()) {
             return true;
-        }
-        if (!held.isEmpty() && offset <= held.getLast().offset) {
-            return false; // a higher one was made before this one, and waits for fewer records
         }
         if (!held.isEmpty() && held.getLast().needs == put) {
             held.removeLast();

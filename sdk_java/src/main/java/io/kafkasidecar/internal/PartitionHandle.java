@@ -1,9 +1,11 @@
 package io.kafkasidecar.internal;
 
+import io.kafkasidecar.Guarantee;
 import io.kafkasidecar.OutputRecord;
 import io.kafkasidecar.Partition;
 import io.kafkasidecar.Produced;
 import io.kafkasidecar.Restart;
+import io.kafkasidecar.StateException;
 import io.kafkasidecar.internal.Reporting.Failure;
 import io.kafkasidecar.v1.ErrorAction;
 import java.time.Duration;
@@ -42,16 +44,69 @@ final class PartitionHandle implements Partition {
     }
 
     @Override
+    public int lane() {
+        return life.assigned().getLane();
+    }
+
+    @Override
+    public int lanes() {
+        return life.lanes;
+    }
+
+    @Override
+    public byte[] state() {
+        return life.assigned().getState().toByteArray();
+    }
+
+    @Override
+    public Guarantee guarantee() {
+        return life.terms().exactlyOnce() ? Guarantee.EXACTLY_ONCE : Guarantee.AT_LEAST_ONCE;
+    }
+
+    @Override
     public void checkpoint(long offset) {
+        checkpoint(offset, null);
+    }
+
+    @Override
+    public void checkpoint(long offset, byte[] state) {
         notNegative("checkpoint(offset)", offset);
+        int most = life.terms().maxState();
+        if (state != null && (state.length > most || most == 0)) {
+            throw new StateException(state.length, most);
+        }
+        Progress progress = life.progress;
         life.lock.lock();
         try {
-            if (!life.progress.isSealed() && offset > life.progress.offset() && life.outcomes.admits(offset)) {
-                life.progress.checkpoint(offset);
+            if (progress.isSealed() || offset <= progress.offset() || offset <= life.outcomes.highest()) {
+                return;
+            }
+            if (state != null) {
+                progress.state(offset, state);
+            }
+            if (life.outcomes.admits(offset)) {
+                progress.checkpoint(offset);
             }
         } finally {
             life.lock.unlock();
         }
+    }
+
+    @Override
+    public CompletableFuture<Void> committed(long offset) {
+        notNegative("committed(offset)", offset);
+        life.lock.lock();
+        try {
+            return life.commits.await(offset);
+        } finally {
+            life.lock.unlock();
+        }
+    }
+
+    @Override
+    public void progress(String text) {
+        Objects.requireNonNull(text, "text");
+        locked(() -> life.signs.tell(text));
     }
 
     @Override

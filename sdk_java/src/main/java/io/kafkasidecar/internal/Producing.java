@@ -4,6 +4,8 @@ import io.kafkasidecar.OutputRecord;
 import io.kafkasidecar.ProduceException;
 import io.kafkasidecar.ProduceException.Kind;
 import io.kafkasidecar.Produced;
+import io.kafkasidecar.v1.CheckpointEntry;
+import io.kafkasidecar.v1.CheckpointResult;
 import io.kafkasidecar.v1.ProduceOutcome;
 import io.kafkasidecar.v1.ProduceRequest;
 import io.kafkasidecar.v1.ProduceResponse;
@@ -12,19 +14,27 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Deque;
 import java.util.HashSet;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Function;
-import java.util.function.Predicate;
 
 /**
  * What a lambda writes to Kafka. One call of a lease is under way at a time, so the records arrive in the order in which
  * they were produced; what comes meanwhile waits, and travels together.
+ *
+ * <p>With exactly-once the sidecar holds the records, and a checkpoint makes visible all that is held when it arrives. So
+ * records and checkpoints must arrive in the order in which the lambda made them:
+ *
+ * <ol>
+ *   <li>A record is sent only when every checkpoint is answered that was made before it ({@link #mustWait}). Otherwise the
+ *       record could arrive first, and become visible with a checkpoint that does not cover it.
+ *   <li>A checkpoint that was made while records before it still wait to be sent goes in their call, as its commit. Of
+ *       several the last one goes, with all records before it.
+ *   <li>Any other checkpoint goes in a Checkpoint call, and not while a Produce call is under way.
+ * </ol>
  *
  * <p>Owner: the lease's lock. Outcomes complete on workers, after the lock was given back, since that may run code of
  * the lambda.
@@ -35,33 +45,48 @@ final class Producing {
     private static final long MAX_WAITING_BYTES = 64L << 20;
     private static final int MIN_BUSY_MS = 5;
 
-    private record Waiting(Wire.Output record, Outcome<Produced> outcome) {}
+    record Waiting(Wire.Output record, Outcome<Produced> outcome) {}
 
     private final ReentrantLock lock;
-    private final String lease;
+    private final Progress progress;
+    private final boolean exactlyOnce;
     private final Function<ProduceRequest, CompletableFuture<ProduceResponse>> call;
     private final Work work;
     private final Outcomes outcomes;
     private final Limits limits;
     private final Consumer<Boolean> onFull;
+    private final Consumer<ProduceException> onUnknown;
     private final Deque<Waiting> queue = new ArrayDeque<>();
     private List<Waiting> batch = List.of(); // what was taken from the queue; its outcomes become known together
     private final Deque<List<Waiting>> parts = new ArrayDeque<>(); // of the batch, in order: what is still to be sent
+    private boolean underWay; // a call, or the wait until it is made again
+    private boolean failing; // a record of the batch has failed
+    private ProduceException unknown; // of a call for the batch that had no answer; null: there is none
+    private CheckpointEntry commit; // goes with the last part of the batch; null: none does
+    private CheckpointResult committed; // what became of it; null: not made
     private long bytes;
     private int records;
     private boolean full;
     private String over;
     private CompletableFuture<Void> drained = CompletableFuture.completedFuture(null);
 
+    /**
+     * {@code onFull} gets whether so much waits that no handler may be called; {@code onUnknown}, with exactly-once, what
+     * ends the lambda: a call had no answer, so nobody knows what the sidecar holds, or has committed.
+     */
     Producing(
             Progress progress,
+            boolean exactlyOnce,
             Function<ProduceRequest, CompletableFuture<ProduceResponse>> call,
             Work work,
             Outcomes outcomes,
             Limits limits,
-            Consumer<Boolean> onFull) {
+            Consumer<Boolean> onFull,
+            Consumer<ProduceException> onUnknown) {
         this.lock = progress.lock;
-        this.lease = progress.lease;
+        this.progress = progress;
+        this.exactlyOnce = exactlyOnce;
+        this.onUnknown = onUnknown;
         this.call = call;
         this.work = work;
         this.outcomes = outcomes;
@@ -90,10 +115,10 @@ final class Producing {
                 bytes += record.size();
                 records++;
                 weigh();
-                if (batch.isEmpty()) {
+                if (drained.isDone()) {
                     drained = new CompletableFuture<>();
-                    sendNext();
                 }
+                sendNext();
             }
         } finally {
             lock.unlock();
@@ -116,7 +141,7 @@ final class Producing {
         queue.clear();
         parts.clear();
         batch = List.of();
-        work.now(() -> left.forEach(one -> one.outcome.fail(failed(one, why))));
+        work.now(() -> left.forEach(one -> one.outcome.fail(Answers.failed(one, why))));
         drained.complete(null);
     }
 
@@ -139,23 +164,63 @@ final class Producing {
 
     // ------------------------------------------------------------------------------------- to the sidecar
 
-    private void sendNext() {
+    /** Sends what may be sent now. Called when something has changed that a record waits for. */
+    void sendNext() {
+        if (underWay || over != null) {
+            return;
+        }
         if (parts.isEmpty()) {
-            batch = taken();
-            if (batch.isEmpty()) {
+            if (queue.isEmpty()) {
                 drained.complete(null);
                 return;
+            } else if (exactlyOnce && mustWait()) {
+                return;
             }
+            batch = taken();
+            commit = exactlyOnce ? commitOf(batch) : null;
+            progress.producing(exactlyOnce);
             parts.add(batch);
         }
         send(parts.removeFirst());
     }
 
+    /** Whether the first record has to wait until a checkpoint is answered that was made before it. */
+    private boolean mustWait() {
+        if (progress.isSealed()) {
+            end("the partition does not belong to this lambda any more");
+            return true;
+        }
+        if (progress.isUntold()) {
+            progress.hurry();
+            return true;
+        }
+        // It may be held back although all its records are answered: until a failure among them is taken.
+        return outcomes.holdsBefore(queue.getFirst().outcome.number);
+    }
+
+    /** The checkpoint that goes with these records, which are taken from the queue already; null: none does. */
+    private CheckpointEntry commitOf(List<Waiting> taken) {
+        long last = outcomes.producedBefore();
+        boolean all = queue.isEmpty() || queue.getFirst().outcome.number > last;
+        if (outcomes.highest() < 0 || outcomes.hasFailure() || !all) {
+            return null;
+        }
+        CheckpointEntry entry = progress.commit(outcomes.highest());
+        long size = taken.stream().mapToLong(one -> one.record.size()).sum();
+        if (entry == null || size + entry.getSerializedSize() > limits.recordBytes()) {
+            return null; // it goes in a Checkpoint call, when these records are held
+        }
+        progress.sending(entry);
+        return entry;
+    }
+
+    /** As many records as one request may have; with exactly-once none that came after the last checkpoint. */
     private List<Waiting> taken() {
         List<Waiting> taken = new ArrayList<>();
         Set<String> topics = new HashSet<>();
         long size = 0;
-        while (!queue.isEmpty() && taken.size() < limits.produceRecords()) {
+        long last = exactlyOnce ? outcomes.producedBefore() : Long.MAX_VALUE;
+        while (!queue.isEmpty() && taken.size() < limits.produceRecords() && queue.getFirst().outcome.number <= last) {
             Wire.Output record = queue.getFirst().record;
             boolean isNew = topics.add(record.topic());
             size += record.size() + (isNew ? record.topic().length() * 3L + 4 : 0);
@@ -169,12 +234,24 @@ final class Producing {
     }
 
     private void send(List<Waiting> part) {
-        ProduceRequest request =
-                Wire.request(lease, part.stream().map(Waiting::record).toList());
-        call.apply(request).whenComplete((response, error) -> {
+        List<Wire.Output> outputs = part.stream().map(Waiting::record).toList();
+        ProduceRequest.Builder request = Wire.request(progress.lease, outputs);
+        if (exactlyOnce) {
+            Wire.addSources(request, outputs);
+        }
+        if (hasCommit()) {
+            request.setCommit(commit);
+        }
+        underWay = true;
+        call.apply(request.build()).whenComplete((response, error) -> {
             // On a worker, since outcomes complete at the end, and outside of the lock, which `send` is called with.
             work.now(() -> arrived(part, response, error));
         });
+    }
+
+    /** Whether the commit goes with the part that was taken last: it is the last one, and nothing failed before it. */
+    private boolean hasCommit() {
+        return commit != null && parts.isEmpty() && !failing;
     }
 
     private void arrived(List<Waiting> part, ProduceResponse response, Throwable error) {
@@ -193,16 +270,24 @@ final class Producing {
 
     /** Decides what an answer means: send again, in other parts, or know the outcomes. */
     private void settle(List<Waiting> part, ProduceResponse response, Throwable error, List<Runnable> told) {
-        if (error == null && all(response, ProduceOutcome.PRODUCE_OUTCOME_BUSY::equals)) {
+        if (error == null && Answers.all(response, ProduceOutcome.PRODUCE_OUTCOME_BUSY::equals)) {
             long wait = Math.max(MIN_BUSY_MS, response.getRetryAfterMs());
             work.tick(wait, () -> sendAgain(part));
             return;
         }
+        boolean tooLarge = error instanceof LinkException link && link.tooLarge;
+        if (tooLarge && part.size() == 1 && hasCommit()) { // the record may fit without it
+            progress.failed();
+            commit = null;
+            parts.addFirst(part);
+            goOn();
+            return;
+        }
         Collection<List<Waiting>> smaller = List.of();
-        if (error == null && all(response, ProduceOutcome.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED::equals)) {
-            smaller = byTopic(part);
-        } else if (error instanceof LinkException link && link.tooLarge) {
-            smaller = halves(part);
+        if (error == null && Answers.all(response, ProduceOutcome.PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED::equals)) {
+            smaller = Answers.byTopic(part);
+        } else if (tooLarge) {
+            smaller = Answers.halves(part);
         }
         if (smaller.size() > 1) { // as a whole it would be refused for ever
             List<List<Waiting>> inOrder = new ArrayList<>(smaller);
@@ -210,19 +295,54 @@ final class Producing {
                 parts.addFirst(inOrder.get(at));
             }
         } else {
+            committed = error == null && hasCommit() && response.hasCommit() ? response.getCommit() : null;
+            boolean answered = tooLarge || (error == null && Answers.fits(part, response));
             for (int at = 0; at < part.size(); at++) {
-                know(part.get(at), outcomeOf(part, at, response, error), told);
+                know(part.get(at), Answers.outcomeOf(part, at, response, error, exactlyOnce), told);
+            }
+            if (!answered && exactlyOnce) {
+                unknown = Answers.failed(
+                        part.get(0), error == null ? "the sidecar's answer does not fit" : Texts.messageOf(error));
+                parts.forEach(left ->
+                        left.forEach(one -> know(one, Answers.failed(one, "the call before it had no answer"), told)));
+                parts.clear();
             }
         }
         if (parts.isEmpty()) {
-            List<Waiting> done = batch;
-            done.forEach(one -> bytes -= one.record.size());
-            records -= done.size();
-            batch = List.of();
-            outcomes.knownTo(done.get(done.size() - 1).outcome.number, done.size());
-            weigh();
+            batchIsKnown();
         }
+        goOn();
+    }
+
+    private void goOn() {
+        underWay = false; // not before: what becomes known calls sendNext, and has to be complete then
         sendNext();
+    }
+
+    private void batchIsKnown() {
+        List<Waiting> done = batch;
+        done.forEach(one -> bytes -= one.record.size());
+        records -= done.size();
+        batch = List.of();
+        failing = false;
+        settleCommit();
+        outcomes.knownTo(done.get(done.size() - 1).outcome.number, done.size());
+        weigh();
+        if (unknown != null) {
+            onUnknown.accept(unknown);
+            unknown = null;
+        }
+    }
+
+    private void settleCommit() {
+        if (commit != null && committed != null) {
+            progress.answered(commit, committed);
+        } else if (commit != null) {
+            progress.failed();
+        }
+        commit = null;
+        committed = null;
+        progress.producing(false);
     }
 
     private void sendAgain(List<Waiting> part) {
@@ -239,63 +359,12 @@ final class Producing {
     private void know(Waiting one, Object result, List<Runnable> told) {
         one.outcome.known();
         if (result instanceof ProduceException failure) {
+            failing = true;
             outcomes.failed(one.outcome, failure);
             told.add(() -> one.outcome.fail(failure));
         } else {
             told.add(() -> one.outcome.complete((Produced) result));
         }
-    }
-
-    private static Object outcomeOf(List<Waiting> part, int at, ProduceResponse response, Throwable error) {
-        Waiting one = part.get(at);
-        if (error != null) {
-            boolean large = error instanceof LinkException link && link.tooLarge;
-            return new ProduceException(
-                    Texts.messageOf(error), one.record.topic(), large ? Kind.TOO_LARGE : Kind.FAILED);
-        }
-        boolean errors = response.getErrorsCount() > 0;
-        boolean fits = response.getOutcomesCount() == part.size()
-                && response.getPartitionsCount() == part.size()
-                && response.getOffsetsCount() == part.size()
-                && (!errors || response.getErrorsCount() == part.size());
-        if (!fits) {
-            return failed(
-                    one, "the sidecar answered for " + response.getOutcomesCount() + " of " + part.size() + " records");
-        }
-        ProduceOutcome outcome = response.getOutcomes(at);
-        if (outcome == ProduceOutcome.PRODUCE_OUTCOME_WRITTEN) {
-            return new Produced(one.record.topic(), response.getPartitions(at), response.getOffsets(at));
-        }
-        String text = errors ? response.getErrors(at) : "";
-        Kind kind = switch (outcome) {
-            case PRODUCE_OUTCOME_STALE_LEASE -> Kind.STALE_LEASE;
-            case PRODUCE_OUTCOME_TOPIC_NOT_ALLOWED -> Kind.NOT_ALLOWED;
-            case PRODUCE_OUTCOME_TOO_LARGE -> Kind.TOO_LARGE;
-            default -> Kind.FAILED;
-        };
-        return new ProduceException(
-                text.isEmpty() ? "the sidecar's answer is " + outcome : text, one.record.topic(), kind);
-    }
-
-    private static ProduceException failed(Waiting one, String why) {
-        return new ProduceException(why, one.record.topic(), Kind.FAILED);
-    }
-
-    private static boolean all(ProduceResponse response, Predicate<ProduceOutcome> test) {
-        return response.getOutcomesCount() > 0
-                && response.getOutcomesList().stream().allMatch(test);
-    }
-
-    private static Collection<List<Waiting>> byTopic(List<Waiting> part) {
-        Map<String, List<Waiting>> topics = new LinkedHashMap<>();
-        part.forEach(one -> topics.computeIfAbsent(one.record.topic(), topic -> new ArrayList<>())
-                .add(one));
-        return topics.values();
-    }
-
-    private static Collection<List<Waiting>> halves(List<Waiting> part) {
-        int middle = part.size() / 2;
-        return middle == 0 ? List.of(part) : List.of(part.subList(0, middle), part.subList(middle, part.size()));
     }
 
     /** Tells when so many records wait that no handler may be called, and when half of them are gone. */

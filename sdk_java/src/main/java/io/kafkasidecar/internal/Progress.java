@@ -48,6 +48,10 @@ public final class Progress {
     private Told told = new Told(0, 0, -1, 0, List.of()); // null: nothing of it is known to have arrived
     private boolean dirty;
     private long urgentAt;
+    private final States states = new States();
+    private boolean calling; // an offset is under way in a Checkpoint call
+    private boolean producing; // with exactly-once: a Produce call is under way
+    private Runnable onAnswer = () -> {};
 
     Progress(ReentrantLock lock, String lease, int window, long startOffset, Sink sink, Log log) {
         this.lock = lock;
@@ -67,12 +71,26 @@ public final class Progress {
         return sealed;
     }
 
+    /** Has this called, with the lease's lock, after each answer to an entry. */
+    void onAnswer(Runnable action) {
+        onAnswer = action;
+    }
+
+    /** Takes the state that belongs to a checkpoint. */
+    void state(long checkpoint, byte[] state) {
+        states.add(checkpoint, state);
+    }
+
     /** Takes a checkpoint that nothing holds back. */
     void checkpoint(long newOffset) {
         if (sealed || newOffset <= offset) {
             return;
         }
         offset = newOffset;
+        states.forget(Math.min(offset, delivered));
+        if (offset <= sent) {
+            return; // it went with what was produced before it
+        }
         if (!dirty) {
             mark();
         } else if (newOffset >= urgentAt) {
@@ -121,40 +139,93 @@ public final class Progress {
         }
     }
 
-    /** What there is to send, which counts as sent; null: nothing. */
+    /** The offset that an entry may have now, for a checkpoint; -1: none may be sent. */
+    private long sendable(long checkpoint) {
+        long known = Math.min(checkpoint, delivered);
+        return sealed || !states.allows(known) ? -1 : known;
+    }
+
+    /** Whether a checkpoint may be sent that the sidecar is not known to have. */
+    boolean isUntold() {
+        return calling || sendable(offset) > sent;
+    }
+
+    /** What there is to send in a Checkpoint call, which counts as sent; null: nothing. */
     public CheckpointEntry take() {
         dirty = false;
-        long known = Math.min(offset, delivered);
-        Told now = new Told(beyond, beyondBytes, handled, skipped, names);
-        if (sealed || (known <= sent && now.equals(told))) {
+        long known = sendable(offset);
+        boolean moved = known > sent && !producing;
+        if (sealed || (!moved && now().equals(told))) {
             return null;
         }
-        CheckpointEntry.Builder entry =
-                entry(known).setLease(lease).setCompletedBeyond(beyond).setCompletedBeyondBytes(beyondBytes);
-        if (known > sent) {
-            entry.setOffset(known);
-            sent = known;
-            urgentAt = known + quarter;
+        if (!moved) {
+            told = now();
+            return entry(known, offset, true).clearOffset().clearState().build();
         }
-        told = now;
-        return entry.build();
+        CheckpointEntry entry = entry(known, offset, true).build();
+        calling = true;
+        sending(entry);
+        return entry;
+    }
+
+    /**
+     * The entry that goes in a Produce call, for a checkpoint that waits for that call's records; null: there is no need
+     * of one. It counts as sent when {@link #sending} is called.
+     */
+    CheckpointEntry commit(long checkpoint) {
+        long known = sendable(checkpoint);
+        return known <= sent ? null : entry(known, checkpoint, true).build();
+    }
+
+    /** Counts an entry with an offset as sent. */
+    void sending(CheckpointEntry entry) {
+        sent = entry.getOffset();
+        urgentAt = sent + quarter;
+        states.sending(sent);
+        told = now();
+    }
+
+    /** Has what is untold sent now. */
+    void hurry() {
+        sink.hurry();
+    }
+
+    /** Notes whether a Produce call is under way. With exactly-once no offset may be sent beside it. */
+    void producing(boolean underWay) {
+        producing = underWay;
+        if (!underWay && isUntold()) {
+            mark();
+        }
+    }
+
+    private Told now() {
+        return new Told(beyond, beyondBytes, handled, skipped, names);
     }
 
     /** The request did not come through: what it carried has to be sent again. */
     void failed() {
+        calling = false;
         sent = accepted;
         told = null;
         mark();
+        onAnswer.run();
     }
 
     /** Takes the sidecar's answer to an entry. */
     public void answered(CheckpointEntry entry, CheckpointResult result) {
+        calling = false;
+        take(entry, result);
+        onAnswer.run();
+    }
+
+    private void take(CheckpointEntry entry, CheckpointResult result) {
         switch (result.getOutcome()) {
             case CHECKPOINT_OUTCOME_ACCEPTED,
                     CHECKPOINT_OUTCOME_ACCEPTED_DRAINING,
                     CHECKPOINT_OUTCOME_IGNORED_LOWER -> {
                 if (entry.hasOffset()) {
                     accepted = Math.max(accepted, entry.getOffset());
+                    states.accepted(accepted);
                 }
             }
             case CHECKPOINT_OUTCOME_BEYOND_DELIVERED -> {
@@ -185,27 +256,33 @@ public final class Progress {
         if (sealed) {
             return null;
         }
+        long known = sendable(offset);
         sealed = true;
         sink.forget(this);
-        long known = Math.min(offset, delivered);
         if (known <= accepted || (below >= 0 && known >= below)) {
             return null;
         }
-        return entry(known).setLease(lease).setOffset(known).build();
+        return entry(known, offset, false).build();
     }
 
-    private CheckpointEntry.Builder entry(long known) {
-        CheckpointEntry.Builder entry = CheckpointEntry.newBuilder();
+    /** The offset and what belongs to it. */
+    private CheckpointEntry.Builder entry(long known, long checkpoint, boolean withBeyond) {
+        CheckpointEntry.Builder entry =
+                CheckpointEntry.newBuilder().setLease(lease).setOffset(known);
         if (handled >= 0) {
             entry.setHandled(handled);
         }
         if (skipped > 0 || !names.isEmpty()) {
             // The numbers in these names are protoc's: `skipping` and `skipping_count` both make a getSkippingCount.
             // The count goes with the lambda's own offset, so that both count or neither does.
-            entry.setSkipped(known == offset ? skipped : 0)
+            entry.setSkipped(known == checkpoint ? skipped : 0)
                     .addAllSkipping7(names)
                     .setSkippingCount8(names.size());
         }
+        if (withBeyond) {
+            entry.setCompletedBeyond(beyond).setCompletedBeyondBytes(beyondBytes);
+        }
+        states.into(entry);
         return entry;
     }
 

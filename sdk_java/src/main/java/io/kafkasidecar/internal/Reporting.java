@@ -1,8 +1,10 @@
 package io.kafkasidecar.internal;
 
+import io.kafkasidecar.ProduceException;
 import io.kafkasidecar.v1.CheckpointEntry;
 import io.kafkasidecar.v1.ErrorAction;
 import io.kafkasidecar.v1.ErrorRequest;
+import java.lang.System.Logger.Level;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
@@ -13,7 +15,14 @@ final class Reporting {
     private static final int MAX_REPORTS = 100; // under way at a time
 
     /** Why a lambda cannot go on, or what it reported. {@code offset} -1: it is not about one message. */
-    record Failure(Throwable error, ErrorAction action, long offset, String code) {}
+    record Failure(Throwable error, ErrorAction action, long offset, String code) {
+        /** Of a record that is not known to be written, for a reason that is said after the record's own. */
+        static Failure of(ProduceException error, String because) {
+            ProduceException said = new ProduceException(Texts.messageOf(error) + because, error.topic(), error.kind());
+            said.initCause(error);
+            return new Failure(said, ErrorAction.ERROR_ACTION_RESTART, -1, "produce_failed");
+        }
+    }
 
     private final String lease;
     private final Calls calls;
@@ -26,6 +35,18 @@ final class Reporting {
         this.calls = calls;
         this.work = work;
         this.log = log;
+    }
+
+    void log(Failure failure) {
+        boolean restarts = failure.action() == ErrorAction.ERROR_ACTION_RESTART;
+        log.write(
+                restarts ? Level.WARNING : Level.ERROR,
+                failure.error(),
+                "%s error%s (%s): %s",
+                restarts ? "recoverable" : "critical",
+                failure.offset() < 0 ? "" : " at offset " + failure.offset(),
+                failure.code(),
+                Texts.messageOf(failure.error()));
     }
 
     ErrorRequest request(Failure failure, CheckpointEntry last) {

@@ -19,7 +19,14 @@ final class Wire {
     private Wire() {}
 
     /** A record that is copied for the wire: the lambda may use its arrays again. A null stays null. */
-    record Output(String topic, ByteString key, ByteString value, List<Output.Field> headers, int partition, int size) {
+    record Output(
+            String topic,
+            ByteString key,
+            ByteString value,
+            List<Output.Field> headers,
+            int partition,
+            long source,
+            int size) {
         record Field(ByteString name, ByteString value) {}
 
         static Output of(OutputRecord record) {
@@ -32,13 +39,14 @@ final class Wire {
                 size += OVERHEAD_BYTES + length(field.name) + length(field.value);
                 headers.add(field);
             }
-            return new Output(
-                    record.topic(), key, value, headers, record.partition().orElse(-1), size);
+            int partition = record.partition().orElse(-1);
+            long source = record.source().orElse(-1);
+            return new Output(record.topic(), key, value, headers, partition, source, size);
         }
     }
 
     /** Makes the columns of these records. Columns that are all null, or all the default, are left out. */
-    static ProduceRequest request(String lease, List<Output> records) {
+    static ProduceRequest.Builder request(String lease, List<Output> records) {
         ProduceRequest.Builder request = ProduceRequest.newBuilder().setLease(lease);
         Map<String, Integer> topics = new LinkedHashMap<>();
         records.forEach(record -> topics.putIfAbsent(record.topic, topics.size()));
@@ -69,7 +77,14 @@ final class Wire {
                 record.headers.forEach(header -> add(request, header));
             }
         }
-        return request.build();
+        return request;
+    }
+
+    /** Adds the column of sources, which a sidecar takes with exactly-once only. */
+    static void addSources(ProduceRequest.Builder request, List<Output> records) {
+        if (records.stream().anyMatch(record -> record.source >= 0)) {
+            records.forEach(record -> request.addSources(record.source));
+        }
     }
 
     private static void add(ProduceRequest.Builder request, Output.Field header) {

@@ -9,6 +9,7 @@ import io.kafkasidecar.TimestampType;
 import io.kafkasidecar.internal.Host;
 import io.kafkasidecar.internal.Life;
 import io.kafkasidecar.internal.Limits;
+import io.kafkasidecar.internal.Terms;
 import io.kafkasidecar.internal.Work;
 import io.kafkasidecar.v1.Assigned;
 import io.kafkasidecar.v1.RevokeReason;
@@ -38,21 +39,134 @@ import java.util.concurrent.TimeUnit;
 public final class FakeSidecar implements AutoCloseable {
     private static final Duration PATIENCE = Duration.ofSeconds(30);
     private static final int WINDOW = 10_000;
+    private static final int MAX_STATE_BYTES = 2048;
 
     private final Work work = new Work();
     private final Host.Maker maker;
-    private final String topic;
-    private final int partition;
+    private final Builder<?> config;
     private final List<Message> log = new ArrayList<>();
     private final Played played;
     private int leases;
     private Life life;
 
-    private FakeSidecar(Host.Maker maker, String topic, int partition, long startOffset) {
-        this.maker = maker;
-        this.topic = topic;
-        this.partition = partition;
-        this.played = new Played(work, log, startOffset);
+    private <R> FakeSidecar(Builder<R> config) {
+        this.config = config;
+        this.maker = handle -> config.factory.create(config.resources, handle);
+        this.played = new Played(work, log, config);
+    }
+
+    /**
+     * Begins to say which partition the lambda gets, and how.
+     *
+     * @param <R> what all partitions of a process share
+     * @param resources what the lambda gets
+     * @param factory makes the lambda
+     * @return for partition 0 of the topic {@code test}, from offset 0 on
+     */
+    public static <R> Builder<R> builder(R resources, LambdaFactory<R> factory) {
+        return new Builder<>(resources, factory);
+    }
+
+    /**
+     * Which partition the lambda gets, and how.
+     *
+     * @param <R> what all partitions of a process share
+     */
+    public static final class Builder<R> {
+        private final R resources;
+        private final LambdaFactory<R> factory;
+        String topic = "test";
+        int partition;
+        int lane;
+        int lanes = 1;
+        long startOffset;
+        byte[] state = {};
+        boolean exactlyOnce;
+        boolean holdCommits;
+
+        private Builder(R resources, LambdaFactory<R> factory) {
+            this.resources = resources;
+            this.factory = factory;
+        }
+
+        /**
+         * Another partition.
+         *
+         * @param newTopic its topic
+         * @param number its number
+         * @return this
+         */
+        public Builder<R> partition(String newTopic, int number) {
+            topic = newTopic;
+            partition = number;
+            return this;
+        }
+
+        /**
+         * One lane of the partition; otherwise the whole.
+         *
+         * @param number its number, from 0
+         * @param count how many lanes there are
+         * @return this
+         */
+        public Builder<R> lane(int number, int count) {
+            lane = number;
+            lanes = count;
+            return this;
+        }
+
+        /**
+         * Where the lambda starts.
+         *
+         * @param offset of the first message
+         * @return this
+         */
+        public Builder<R> startOffset(long offset) {
+            startOffset = offset;
+            return this;
+        }
+
+        /**
+         * The state with which the first lambda starts; otherwise none.
+         *
+         * @param bytes the state
+         * @return this
+         */
+        public Builder<R> state(byte[] bytes) {
+            state = bytes.clone();
+            return this;
+        }
+
+        /**
+         * The guarantee exactly-once: what the lambda produces is held until a checkpoint covers it.
+         *
+         * @return this
+         */
+        public Builder<R> exactlyOnce() {
+            exactlyOnce = true;
+            return this;
+        }
+
+        /**
+         * Checkpoints are committed by {@link FakeSidecar#commit} only; otherwise each is committed at once.
+         *
+         * @return this
+         */
+        public Builder<R> holdCommits() {
+            holdCommits = true;
+            return this;
+        }
+
+        /**
+         * Makes the lambda.
+         *
+         * @return a sidecar whose lambda runs
+         */
+        public FakeSidecar start() {
+            FakeSidecar sidecar = new FakeSidecar(this);
+            sidecar.assign();
+            return sidecar;
+        }
     }
 
     /**
@@ -64,7 +178,7 @@ public final class FakeSidecar implements AutoCloseable {
      * @return a sidecar whose lambda runs
      */
     public static <R> FakeSidecar start(R resources, LambdaFactory<R> factory) {
-        return start(resources, factory, "test", 0, 0);
+        return builder(resources, factory).start();
     }
 
     /**
@@ -80,10 +194,10 @@ public final class FakeSidecar implements AutoCloseable {
      */
     public static <R> FakeSidecar start(
             R resources, LambdaFactory<R> factory, String topic, int partition, long startOffset) {
-        FakeSidecar sidecar =
-                new FakeSidecar(handle -> factory.create(resources, handle), topic, partition, startOffset);
-        sidecar.assign();
-        return sidecar;
+        return builder(resources, factory)
+                .partition(topic, partition)
+                .startOffset(startOffset)
+                .start();
     }
 
     // -------------------------------------------------------------------------------- what the test does
@@ -98,8 +212,8 @@ public final class FakeSidecar implements AutoCloseable {
         List<Message> messages = new ArrayList<>();
         for (String value : values) {
             messages.add(new Message(
-                    topic,
-                    partition,
+                    config.topic,
+                    config.partition,
                     played.nextOffset() + messages.size(),
                     -1,
                     TimestampType.NONE,
@@ -170,6 +284,29 @@ public final class FakeSidecar implements AutoCloseable {
         played.produceError(reason);
     }
 
+    /**
+     * Aborts, with exactly-once, the transaction: what is held is dropped, and the lambda ends. {@link #restart} makes a
+     * new one after the checkpoint.
+     */
+    public void abort() {
+        played.abort();
+        awaitEnd();
+    }
+
+    /** Commits the checkpoint in Kafka, and tells the lambda. Only {@link Builder#holdCommits} needs it. */
+    public void commit() {
+        played.commit();
+    }
+
+    /**
+     * Waits until this text is the lambda's latest sign of life. The second comes a second after the first.
+     *
+     * @param text the text
+     */
+    public void awaitProgress(String text) {
+        await(played.said(text));
+    }
+
     /** Waits until the lambda ended and is closed, such as after an error in a thread of its own. */
     public void awaitEnd() {
         await(life.closed);
@@ -231,6 +368,33 @@ public final class FakeSidecar implements AutoCloseable {
     }
 
     /**
+     * The state of the last checkpoint, or of the last one before it that had any.
+     *
+     * @return the bytes; empty: none
+     */
+    public byte[] state() {
+        return played.state();
+    }
+
+    /**
+     * The latest sign of life that came. One a second comes at most: see {@link #awaitProgress}.
+     *
+     * @return its text; empty: none came
+     */
+    public String progress() {
+        return played.sign();
+    }
+
+    /**
+     * With exactly-once, the records that wait for a checkpoint. Nobody sees them yet.
+     *
+     * @return in order
+     */
+    public List<OutputRecord> held() {
+        return played.held();
+    }
+
+    /**
      * How many messages after the checkpoint are done, as the lambda said last.
      *
      * @return the number
@@ -260,7 +424,7 @@ public final class FakeSidecar implements AutoCloseable {
     // ------------------------------------------------------------------------------------------- inside
 
     private void assign() {
-        Assigned assigned = played.assign("lease-" + ++leases, topic, partition);
+        Assigned assigned = played.assign("lease-" + ++leases);
         Host host = new Host(
                 "test",
                 maker,
@@ -268,7 +432,7 @@ public final class FakeSidecar implements AutoCloseable {
                 played,
                 work,
                 Work.daemons("partition"),
-                WINDOW,
+                new Terms(WINDOW, MAX_STATE_BYTES / config.lanes, config.exactlyOnce, true),
                 Limits.DEFAULT,
                 Duration.ofSeconds(8).toMillis());
         life = new Life(assigned, played, host);

@@ -1,7 +1,6 @@
 package io.kafkasidecar.testing;
 
 import com.google.protobuf.ByteString;
-import io.kafkasidecar.Header;
 import io.kafkasidecar.Message;
 import io.kafkasidecar.OutputRecord;
 import io.kafkasidecar.internal.Calls;
@@ -11,23 +10,21 @@ import io.kafkasidecar.internal.LinkException;
 import io.kafkasidecar.internal.Progress;
 import io.kafkasidecar.internal.Work;
 import io.kafkasidecar.v1.Assigned;
-import io.kafkasidecar.v1.Batch;
 import io.kafkasidecar.v1.CheckpointEntry;
 import io.kafkasidecar.v1.CheckpointOutcome;
 import io.kafkasidecar.v1.CheckpointResult;
+import io.kafkasidecar.v1.Committed;
 import io.kafkasidecar.v1.ErrorOutcome;
 import io.kafkasidecar.v1.ErrorRequest;
 import io.kafkasidecar.v1.ErrorResponse;
 import io.kafkasidecar.v1.HostFrame;
 import io.kafkasidecar.v1.LambdaFrame;
 import io.kafkasidecar.v1.Pause;
-import io.kafkasidecar.v1.ProduceOutcome;
 import io.kafkasidecar.v1.ProduceRequest;
 import io.kafkasidecar.v1.ProduceResponse;
 import io.kafkasidecar.v1.Resumed;
 import io.kafkasidecar.v1.RevokeReason;
 import io.kafkasidecar.v1.Revoked;
-import io.kafkasidecar.v1.TimestampType;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -44,12 +41,12 @@ import java.util.concurrent.CompletableFuture;
 final class Played implements Link, Calls, Progress.Sink {
     private final Work work;
     private final List<Message> log;
-    private final long startOffset;
+    private final FakeSidecar.Builder<?> config;
+    private final Outputs outputs;
     private final List<Long> checkpoints = new ArrayList<>();
     private final List<LambdaError> errors = new ArrayList<>();
-    private final List<OutputRecord> sent = new ArrayList<>();
-    private final Map<String, Long> ends = new HashMap<>(); // the next offset of each topic and partition
-    private final Map<Long, CompletableFuture<Void>> waiters = new HashMap<>();
+    private final Map<Long, CompletableFuture<Void>> waiters = new HashMap<>(); // for a checkpoint
+    private final Map<String, CompletableFuture<Void>> listeners = new HashMap<>(); // for a sign of life
     int attempt;
     private Life life;
     private CompletableFuture<Void> ready = new CompletableFuture<>();
@@ -57,17 +54,23 @@ final class Played implements Link, Calls, Progress.Sink {
     private long position;
     private Pause pause; // null: none
     private int beyond;
-    private String produceError;
+    private byte[] state; // of the checkpoint
+    private long committed;
+    private String sign = "";
 
-    Played(Work work, List<Message> log, long startOffset) {
+    Played(Work work, List<Message> log, FakeSidecar.Builder<?> config) {
         this.work = work;
         this.log = log;
-        this.startOffset = startOffset;
+        this.config = config;
+        this.outputs = new Outputs(config.exactlyOnce);
+        this.state = config.state;
+        this.committed = config.startOffset - 1;
     }
 
     // -------------------------------------------------------------------------------------- for the test
 
-    synchronized Assigned assign(String lease, String topic, int partition) {
+    synchronized Assigned assign(String lease) {
+        outputs.begin(lease);
         position = resumeAt();
         attempt++;
         pause = null;
@@ -75,8 +78,11 @@ final class Played implements Link, Calls, Progress.Sink {
         over = new CompletableFuture<>();
         return Assigned.newBuilder()
                 .setLease(lease)
-                .setTopic(topic)
-                .setPartition(partition)
+                .setTopic(config.topic)
+                .setPartition(config.partition)
+                .setLane(config.lane)
+                .setLanes(config.lanes)
+                .setState(ByteString.copyFrom(state))
                 .setStartOffset(position)
                 .setAttempt(attempt)
                 .build();
@@ -95,7 +101,7 @@ final class Played implements Link, Calls, Progress.Sink {
     }
 
     synchronized long nextOffset() {
-        return log.isEmpty() ? startOffset : log.get(log.size() - 1).offset() + 1;
+        return log.isEmpty() ? config.startOffset : log.get(log.size() - 1).offset() + 1;
     }
 
     synchronized void append(List<Message> messages) {
@@ -124,7 +130,7 @@ final class Played implements Link, Calls, Progress.Sink {
                 position = next.offset() + 1;
                 to = life;
             }
-            to.frame(HostFrame.newBuilder().setBatch(batch(next)).build());
+            to.frame(HostFrame.newBuilder().setBatch(Columns.batch(next)).build());
         }
     }
 
@@ -159,7 +165,50 @@ final class Played implements Link, Calls, Progress.Sink {
     }
 
     synchronized void produceError(String reason) {
-        produceError = reason;
+        outputs.failAll(reason);
+    }
+
+    /** Aborts the transaction: what is held is dropped, and the lease is dead. */
+    void abort() {
+        synchronized (this) {
+            outputs.begin("");
+        }
+        revoke(RevokeReason.REVOKE_REASON_ABORTED, Duration.ZERO);
+    }
+
+    /** Commits the checkpoint, and tells the lambda. */
+    void commit() {
+        Life to;
+        long offset;
+        synchronized (this) {
+            offset = resumeAt() - 1;
+            if (offset <= committed) {
+                return;
+            }
+            committed = offset;
+            to = life;
+        }
+        to.frame(HostFrame.newBuilder()
+                .setCommitted(Committed.newBuilder().setOffset(offset))
+                .build());
+    }
+
+    synchronized CompletableFuture<Void> said(String text) {
+        return text.equals(sign)
+                ? CompletableFuture.completedFuture(null)
+                : listeners.computeIfAbsent(text, key -> new CompletableFuture<>());
+    }
+
+    synchronized String sign() {
+        return sign;
+    }
+
+    synchronized byte[] state() {
+        return state.clone();
+    }
+
+    synchronized List<OutputRecord> held() {
+        return outputs.held();
     }
 
     synchronized CompletableFuture<Void> checkpointed(long offset) {
@@ -178,7 +227,7 @@ final class Played implements Link, Calls, Progress.Sink {
     }
 
     synchronized List<OutputRecord> sent() {
-        return List.copyOf(sent);
+        return outputs.sent();
     }
 
     synchronized int completedBeyond() {
@@ -196,7 +245,17 @@ final class Played implements Link, Calls, Progress.Sink {
         synchronized (this) {
             switch (frame.getFrameCase()) {
                 case READY -> ready.complete(null);
-                case CLOSED -> accept(frame.getClosed().getLastCheckpoint());
+                case CLOSED -> {
+                    accept(frame.getClosed().getLastCheckpoint());
+                    outputs.begin("");
+                }
+                case PROGRESS -> {
+                    sign = frame.getProgress().getText();
+                    CompletableFuture<Void> listener = listeners.remove(sign);
+                    if (listener != null) {
+                        listener.complete(null);
+                    }
+                }
                 case PAUSE -> {
                     pause = frame.getPause();
                     if (pause.hasOffset()) {
@@ -256,29 +315,25 @@ final class Played implements Link, Calls, Progress.Sink {
             case CRITICAL -> ErrorOutcome.ERROR_OUTCOME_HALTED;
             case REPORT -> ErrorOutcome.ERROR_OUTCOME_REPORTED;
         };
+        if (action != LambdaError.Action.REPORT) {
+            outputs.begin("");
+        }
         return CompletableFuture.completedFuture(
                 ErrorResponse.newBuilder().setOutcome(outcome).build());
     }
 
     @Override
-    public synchronized CompletableFuture<ProduceResponse> produce(ProduceRequest request, long deadlineMillis) {
-        ProduceResponse.Builder response = ProduceResponse.newBuilder();
-        for (OutputRecord record : records(request)) {
-            int partition = record.partition().orElse(0);
-            if (produceError == null) {
-                long offset = ends.merge(record.topic() + "/" + partition, 1L, Long::sum) - 1;
-                response.addOutcomes(ProduceOutcome.PRODUCE_OUTCOME_WRITTEN)
-                        .addPartitions(partition)
-                        .addOffsets(offset);
-                sent.add(record);
-            } else {
-                response.addOutcomes(ProduceOutcome.PRODUCE_OUTCOME_FAILED)
-                        .addPartitions(-1)
-                        .addOffsets(-1)
-                        .addErrors(produceError);
+    public CompletableFuture<ProduceResponse> produce(ProduceRequest request, long deadlineMillis) {
+        ProduceResponse response;
+        synchronized (this) {
+            response = outputs.take(request);
+            if (response.hasCommit()
+                    && response.getCommit().getOutcome() == CheckpointOutcome.CHECKPOINT_OUTCOME_ACCEPTED) {
+                accept(request.getCommit());
             }
         }
-        return CompletableFuture.completedFuture(response.build());
+        commitAtOnce();
+        return CompletableFuture.completedFuture(response);
     }
 
     // ------------------------------------------------------------------------------------ the checkpoints
@@ -293,6 +348,7 @@ final class Played implements Link, Calls, Progress.Sink {
             accept(entry);
             beyond = entry.getCompletedBeyond();
         }
+        commitAtOnce();
         progress.answered(
                 entry,
                 CheckpointResult.newBuilder()
@@ -310,10 +366,18 @@ final class Played implements Link, Calls, Progress.Sink {
         // Nothing is kept here.
     }
 
+    private void commitAtOnce() {
+        if (!config.holdCommits) {
+            work.now(this::commit); // in a thread of its own, as a frame comes: this one may have the lease's lock
+        }
+    }
+
     private void accept(CheckpointEntry entry) {
         if (entry.hasOffset() && entry.getOffset() >= resumeAt()) {
             checkpoints.add(entry.getOffset());
             attempt = 0;
+            state = entry.hasState() ? entry.getState().toByteArray() : state;
+            outputs.release(entry.getOffset());
             waiters.forEach((offset, waiter) -> {
                 if (offset <= entry.getOffset()) {
                     waiter.complete(null);
@@ -323,72 +387,6 @@ final class Played implements Link, Calls, Progress.Sink {
     }
 
     private long resumeAt() {
-        return checkpoints.isEmpty() ? startOffset : checkpoints.get(checkpoints.size() - 1) + 1;
-    }
-
-    // -------------------------------------------------------------------------------------------- columns
-
-    private static Batch batch(Message message) {
-        Batch.Builder batch = Batch.newBuilder()
-                .setFirstOffset(message.offset())
-                .addTimestamps(message.timestamp())
-                .setTimestampType(type(message))
-                .addValues(bytes(message.value()));
-        if (message.value() == null) {
-            batch.addNullValues(0);
-        }
-        if (message.key() != null) {
-            batch.addKeys(bytes(message.key()));
-        }
-        if (!message.headers().isEmpty()) {
-            batch.addHeaderCounts(message.headers().size());
-        }
-        for (Header header : message.headers()) {
-            if (header.value() == null) {
-                batch.addNullHeaderValues(batch.getHeaderValuesCount());
-            }
-            batch.addHeaderNames(bytes(header.nameBytes())).addHeaderValues(bytes(header.value()));
-        }
-        return batch.build();
-    }
-
-    private static TimestampType type(Message message) {
-        return switch (message.timestampType()) {
-            case NONE -> TimestampType.TIMESTAMP_TYPE_UNSPECIFIED;
-            case CREATE_TIME -> TimestampType.TIMESTAMP_TYPE_CREATE_TIME;
-            case LOG_APPEND_TIME -> TimestampType.TIMESTAMP_TYPE_LOG_APPEND_TIME;
-        };
-    }
-
-    private static ByteString bytes(byte[] bytes) {
-        return bytes == null ? ByteString.EMPTY : ByteString.copyFrom(bytes);
-    }
-
-    private static List<OutputRecord> records(ProduceRequest request) {
-        List<OutputRecord> records = new ArrayList<>();
-        int header = 0;
-        for (int at = 0; at < request.getValuesCount(); at++) {
-            int topic = request.getTopicIndexesCount() == 0 ? 0 : request.getTopicIndexes(at);
-            boolean noValue = request.getNullValuesList().contains(at);
-            OutputRecord record = OutputRecord.of(
-                    request.getTopics(topic),
-                    noValue ? null : request.getValues(at).toByteArray());
-            if (request.getKeysCount() > 0 && !request.getNullKeysList().contains(at)) {
-                record = record.withKey(request.getKeys(at).toByteArray());
-            }
-            if (request.getPartitionsCount() > 0 && request.getPartitions(at) >= 0) {
-                record = record.withPartition(request.getPartitions(at));
-            }
-            int count = request.getHeaderCountsCount() == 0 ? 0 : request.getHeaderCounts(at);
-            List<Header> headers = new ArrayList<>(count);
-            for (int end = header + count; header < end; header++) {
-                boolean noHeader = request.getNullHeaderValuesList().contains(header);
-                headers.add(Header.of(
-                        request.getHeaderNames(header).toByteArray(),
-                        noHeader ? null : request.getHeaderValues(header).toByteArray()));
-            }
-            records.add(record.withHeaders(headers));
-        }
-        return records;
+        return checkpoints.isEmpty() ? config.startOffset : checkpoints.get(checkpoints.size() - 1) + 1;
     }
 }

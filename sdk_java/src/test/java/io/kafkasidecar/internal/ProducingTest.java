@@ -51,6 +51,7 @@ class ProducingTest {
         Progress progress = new Progress(lock, "lease", 10, 0, new NoSink(), new Log("test"));
         return new Producing(
                 progress,
+                false,
                 request -> {
                     Call call = new Call(request, new CompletableFuture<>());
                     calls.add(call);
@@ -59,7 +60,8 @@ class ProducingTest {
                 work,
                 outcomes,
                 limits,
-                full -> {});
+                full -> {},
+                error -> {});
     }
 
     private static final class NoSink implements Progress.Sink {

@@ -1,6 +1,7 @@
 package clients;
 
 import io.kafkasidecar.CloseReason;
+import io.kafkasidecar.Guarantee;
 import io.kafkasidecar.Lambda;
 import io.kafkasidecar.LambdaServer;
 import io.kafkasidecar.Message;
@@ -9,6 +10,7 @@ import io.kafkasidecar.Partition;
 import io.kafkasidecar.ProduceException;
 import io.kafkasidecar.Restart;
 import io.kafkasidecar.Settings;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.HexFormat;
 import java.util.List;
@@ -30,6 +32,7 @@ final class Conformance implements Lambda {
     private final Partition partition;
     private long handled = -1;
     private long since; // records since the last checkpoint
+    private boolean told; // what it was told about its partition
     private int beyond; // records that are done after the one that is held
     private long beyondBytes;
 
@@ -45,9 +48,13 @@ final class Conformance implements Lambda {
     @Override
     public void handle(Message message) throws InterruptedException {
         long offset = message.offset();
-        List<String> take = WORDS.parts("take");
-        if (!take.isEmpty() && (take.get(0).equals("each") || take.get(0).equals(Long.toString(offset)))) {
-            Thread.sleep(Long.parseLong(take.get(1)));
+        if (WORDS.about("take", offset)) {
+            Thread.sleep(Long.parseLong(WORDS.parts("take").get(1)));
+        }
+        List<String> progress = WORDS.at("progress", offset).orElse(List.of());
+        for (int step = 1; !progress.isEmpty() && step <= Integer.parseInt(progress.get(0)); step++) {
+            partition.progress(Integer.toString(step));
+            Thread.sleep(Long.parseLong(progress.get(1)));
         }
         if (pauses(offset) || fails(offset)) {
             return;
@@ -56,8 +63,13 @@ final class Conformance implements Lambda {
             partition.report(new IllegalStateException("planned"), offset);
         }
         if (produces(message)) {
-            progress(message);
+            checkpoints(message);
             handled = offset;
+            List<String> committed = WORDS.at("committed", offset).orElse(List.of());
+            if (!committed.isEmpty()) {
+                partition.committed(offset).join();
+                partition.produce(committed.get(0), "committed").join();
+            }
         }
     }
 
@@ -101,6 +113,10 @@ final class Conformance implements Lambda {
     /** Produces what the words ask for; returns whether to go on. */
     private boolean produces(Message message) {
         try {
+            if (WORDS.has("tell") && !told) {
+                told = true;
+                partition.produce(WORDS.text("tell"), place()).join();
+            }
             if (WORDS.has("copy")) {
                 partition.produce(copied(message, "copy")).join();
             }
@@ -136,9 +152,16 @@ final class Conformance implements Lambda {
 
     private static OutputRecord copied(Message message, String word) {
         byte[] value = WORDS.has("size") ? new byte[(int) WORDS.number("size")] : message.value();
-        return OutputRecord.of(WORDS.text(word), value)
+        OutputRecord record = OutputRecord.of(WORDS.text(word), value)
                 .withKey(message.key())
                 .withHeaders(message.headers());
+        return WORDS.about("source", message.offset()) ? record.withSource(message.offset()) : record;
+    }
+
+    /** The line of the word {@code tell}. */
+    private String place() {
+        String guarantee = partition.guarantee() == Guarantee.EXACTLY_ONCE ? "exactly-once" : "at-least-once";
+        return partition.lane() + "/" + partition.lanes() + " " + guarantee + " " + shown(partition.state());
     }
 
     private static String described(Message message) {
@@ -162,10 +185,25 @@ final class Conformance implements Lambda {
         return bytes.length == 0 ? "''" : HexFormat.of().formatHex(bytes);
     }
 
+    /** Checkpoints an offset, with the state that the words give it. */
+    private void checkpoint(long offset) {
+        if (WORDS.about("state", offset)) {
+            List<String> parts = WORDS.parts("state");
+            String state = parts.get(0).equals("each") ? Long.toString(offset) : parts.get(1);
+            try {
+                partition.checkpoint(offset, state.getBytes(StandardCharsets.UTF_8));
+                return;
+            } catch (IllegalArgumentException refusal) {
+                partition.report(refusal, offset);
+            }
+        }
+        partition.checkpoint(offset);
+    }
+
     /** Checkpoints as the words say. */
-    private void progress(Message message) {
+    private void checkpoints(Message message) {
         long offset = message.offset();
-        WORDS.at("ahead", offset).ifPresent(parts -> partition.checkpoint(Long.parseLong(parts.get(0))));
+        WORDS.at("ahead", offset).ifPresent(parts -> checkpoint(Long.parseLong(parts.get(0))));
         List<String> hold = WORDS.parts("hold");
         long first = hold.isEmpty() ? -1 : Long.parseLong(hold.get(0));
         long last = hold.isEmpty() ? -1 : Long.parseLong(hold.get(1));
@@ -176,11 +214,11 @@ final class Conformance implements Lambda {
                 partition.completedBeyond(beyond, beyondBytes);
             }
         } else if (offset == last) {
-            partition.checkpoint(offset);
+            checkpoint(offset);
             partition.completedBeyond(0, 0);
         } else if (WORDS.has("checkpoint") && ++since >= WORDS.number("checkpoint")) {
             since = 0;
-            partition.checkpoint(offset);
+            checkpoint(offset);
         }
     }
 
@@ -192,7 +230,7 @@ final class Conformance implements Lambda {
     public void close(CloseReason reason) throws InterruptedException {
         Thread.sleep(WORDS.number("close"));
         if (WORDS.has("closing") && reason != CloseReason.ERROR && handled >= 0) {
-            partition.checkpoint(handled);
+            checkpoint(handled);
         }
     }
 

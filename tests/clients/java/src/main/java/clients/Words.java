@@ -30,7 +30,13 @@ record Words(Map<String, String> values) {
 
     /** The parts of a word. */
     List<String> parts(String name) {
-        return has(name) ? List.of(text(name).split(":")) : List.of();
+        return has(name) ? List.of(text(name).split(":", -1)) : List.of();
+    }
+
+    /** Whether a word concerns this record, or each. */
+    boolean about(String name, long offset) {
+        List<String> parts = parts(name);
+        return !parts.isEmpty() && (parts.get(0).equals("each") || parts.get(0).equals(Long.toString(offset)));
     }
 
     /** The parts after the offset of a word that concerns this record. */
