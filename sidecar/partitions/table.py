@@ -328,7 +328,7 @@ class PartitionTable:
                 lane.offsets.rewind_pending = True
 
     def settle(self, tp: TopicPartition, positions: Sequence[int]) -> None:
-        """Up to these ``positions`` all records of the partition's lanes were sent or left out (`Partition.settle`)."""
+        """Up to ``positions`` all records of the partition's lanes were sent, or left out (`Partition.settle`)."""
         self.partitions[tp].settle(positions)
 
     # --- the clock --------------------------------------------------------------------------------------------
