@@ -255,10 +255,14 @@ class Commits:
     def _requests(self, wanted: Mapping[TopicPartition, Commitments]) -> list[list[KafkaPartition]]:
         offsets: list[KafkaPartition] = []
         for tp, commitments in wanted.items():
-            places = [one.place for one in commitments]
-            metadata = commit_metadata.encode(self._origins.get(tp), places)
-            offsets.append(KafkaPartition(*tp, min(place.offset for place in places), metadata=metadata))
+            offset, metadata = self._written(tp, commitments)
+            offsets.append(KafkaPartition(*tp, offset, metadata=metadata))
         return self._refusals.requests(offsets)
+
+    def _written(self, tp: TopicPartition, commitments: Commitments) -> tuple[int, str]:
+        """The offset and the metadata of a commit."""
+        places = [one.place for one in commitments]
+        return min(place.offset for place in places), commit_metadata.encode(self._origins.get(tp), places)
 
     def _took(self, answers: Iterable[KafkaPartition], sent: Mapping[TopicPartition, Commitments]) -> None:
         for answer in answers:

@@ -20,7 +20,6 @@ from typing import Any, Protocol
 from confluent_kafka import Consumer
 
 from sidecar.causes import Cause
-from sidecar.cluster import commit_metadata
 from sidecar.cluster.errors import is_forbidden
 from sidecar.consuming.commits import Commitments, Commits
 from sidecar.consuming.problems import Problems
@@ -170,14 +169,12 @@ class TransactedCommits(Commits):
         tp = partition.tp
         self._places.settle(tp)
         commitments = partition.commitments
-        places = [one.place for one in commitments]
         units = self._units.pop(tp, [])
         records = [record for unit in units for record in unit.records]
         job = Job(
             tp,
-            min(place.offset for place in places),
-            commit_metadata.encode(self._origins.get(tp), places),
-            [*records, *self._late(tp)],
+            *self._written(tp, commitments),
+            [*records, *self._late(partition)],
             consumer.consumer_group_metadata(),
             alone=tp in self._alone,
         )
@@ -186,19 +183,19 @@ class TransactedCommits(Commits):
         self._table.transacting(self._jobs)
         self._writer.submit(job)
 
-    def _late(self, tp: TopicPartition) -> list[Outgoing]:
+    def _late(self, partition: Assignment) -> list[Outgoing]:
         """The dead letters that the places of the partition's lanes have passed."""
         passed: list[Outgoing] = []
-        for lane in self._table.lanes_of(tp):
-            held, place = self._letters.get(lane, {}), self._table.lanes[lane].offsets.resume_at
+        for lane, place in zip(partition.keys, partition.places, strict=True):
+            held = self._letters.get(lane, {})
             passed += [held.pop(offset) for offset in sorted(held) if offset < place]
         return passed
 
     def _others_may_join(self) -> bool:
         """Whether a lease of a partition without a job has records, so that it may checkpoint soon."""
         return any(
-            p.holding is not None and p.holding.window.outstanding and p.tp not in self._jobs
-            for p in self._table.lanes.values()
+            lane.holding is not None and lane.holding.window.outstanding and lane.tp not in self._jobs
+            for lane in self._table.lanes.values()
         )
 
     # --- what comes back --------------------------------------------------------------------------------------

@@ -10,12 +10,12 @@ from confluent_kafka import KafkaError
 from sidecar.consuming import letter_reader, transacted
 from sidecar.mail import letters
 from sidecar.mail.outgoing import Job, Outcome, Outgoing, Refused, Written
+from sidecar.partitions.partition import Partition
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
     ErrorAction,
     Failure,
     FailureKind,
-    Lane,
     Lease,
     Progress,
     Revoke,
@@ -58,8 +58,12 @@ class ExactBench(Bench):
         records = [Outgoing("out", None, value.encode(), -1, ()) for value in values]
         return letters.Unit(lease, records, NoReply())  # type: ignore[arg-type]
 
+    def lane(self, tp: TopicPartition) -> Partition:
+        (lane,) = self.table.partitions[tp].lanes
+        return lane
+
     def lease_of(self, tp: TopicPartition) -> Lease:
-        lease = self.table.lanes[Lane(tp)].lease
+        lease = self.lane(tp).lease
         assert lease is not None
         return lease
 
@@ -102,11 +106,11 @@ def test_a_checkpoint_with_records_is_one_job() -> None:
     assert (job.tp, job.offset, [record.value for record in job.records]) == (P0, 3, [b"a", b"b"])
     assert job.group == bench.consumer.consumer_group_metadata()
     assert not bench.answers()
-    assert bench.table.lanes[Lane(P0)].offsets.committed == 0
+    assert bench.lane(P0).offsets.committed == 0
     bench.end(job)
     answer = bench.answer(unit)
     assert (answer.outcome, answer.written and answer.written.outcomes) == (CheckpointOutcome.ACCEPTED, [1, 1])
-    assert bench.table.lanes[Lane(P0)].offsets.committed == 3
+    assert bench.lane(P0).offsets.committed == 3
     assert bench.transacted.committed_count == 1
 
 
@@ -169,7 +173,7 @@ def test_the_first_place_of_a_new_group_waits_for_its_transaction() -> None:
         bench.table.resolved(tp, 7, bench.now, committed=False)
     bench.commits.work(bench.consumer.as_consumer, bench.now)
     assert [(job.tp, job.offset, job.last) for job in bench.jobs] == [(P0, 7, False), (P1, 7, True)]
-    partition = bench.table.lanes[Lane(P0)]
+    partition = bench.lane(P0)
     assert waits_for(partition, has_leader=True, end=None) is WaitsFor.TRANSACTION
     bench.end(*bench.jobs)
     assert partition.state is State.WAITING
@@ -184,7 +188,7 @@ def test_an_abort_fences_and_asks_kafka_where_the_partition_is() -> None:
     bench.letters.carry_out()
     assert [bench.answer(one).outcome for one in (unit, waiting)] == [CheckpointOutcome.STALE_LEASE] * 2
     assert bench.revokes() == [RevokeReason.ABORTED]
-    partition = bench.table.lanes[Lane(P0)]
+    partition = bench.lane(P0)
     assert (partition.state, partition.offsets.uncommitted, partition.lease) == (State.RESOLVING, False, None)
     assert partition.last_failure is not None
     assert partition.last_failure.kind is FailureKind.ABORTED
@@ -205,7 +209,7 @@ def test_the_culprit_backs_off_and_goes_alone_until_a_record_is_written(monkeypa
     assert "transactions" not in bench.problems
     for tp in (P0, P1):
         bench.table.resolved(tp, 0, bench.now, committed=True)
-    states = [bench.table.lanes[Lane(tp)].state for tp in (P0, P1)]
+    states = [bench.lane(tp).state for tp in (P0, P1)]
     assert states == [State.BACKING_OFF, State.WAITING]
     bench.now += 60
     bench.table.tick(bench.now)
@@ -227,7 +231,7 @@ def test_the_culprit_backs_off_and_goes_alone_until_a_record_is_written(monkeypa
 def test_failures_are_forgotten_only_when_progress_is_committed() -> None:
     bench = ExactBench()
     (lease,) = bench.begin(P0)
-    trouble = bench.table.lanes[Lane(P0)].trouble
+    trouble = bench.lane(P0).trouble
     trouble.failed(bench.now)
     bench.commit(lease, 2, "a")
     assert trouble.failures == 1
@@ -324,7 +328,7 @@ def test_a_dead_letter_goes_with_the_first_place_after_its_record() -> None:
 def test_a_dead_letter_that_was_not_written_comes_again() -> None:
     bench = ExactBench(on_critical="dead-letter")
     (lease,) = bench.begin(P0)
-    partition = bench.table.lanes[Lane(P0)]
+    partition = bench.lane(P0)
     partition.skip.add(3)
     bench.transacted.hold(LANE0, 3, Outgoing("dead", b"k", b"v", 0, ()))
     bench.commit(lease, 1, "a")
@@ -339,7 +343,7 @@ def test_too_many_aborts_halt() -> None:
     bench.commit(lease, 2, "bad")
     bench.end(bench.jobs[0], refused=Refused("too large", frozenset({0})))
     bench.table.resolved(P0, 0, bench.now, committed=True)
-    partition = bench.table.lanes[Lane(P0)]
+    partition = bench.lane(P0)
     assert partition.state is State.HALTED
     assert "too large" in partition.trouble.reason
 
@@ -366,4 +370,4 @@ def test_the_end_waits_for_the_transactions() -> None:
             bench.end(bench.jobs[0])
 
     bench.commits.finish(bench.consumer.as_consumer, [P0], 5.0, read)
-    assert bench.table.lanes[Lane(P0)].offsets.committed == 5
+    assert bench.lane(P0).offsets.committed == 5
