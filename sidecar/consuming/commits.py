@@ -178,13 +178,17 @@ class Commits:
                 if not wanted:
                     return
                 self._send(consumer, wanted)
-            message = consumer.poll(0.01)
-            if message is not None and message.error() is None:
-                # We drop the record, but the client's position has passed it. A revoke inside a later poll must not
-                # commit that position.
-                dropped = TopicPartition(message.topic() or "", message.partition() or 0)
-                self._table.dropped([dropped])
+            self._poll(consumer)
         self._log.warning("the last commit did not get through in time; some records will be handled again")
+
+    def _poll(self, consumer: Consumer) -> None:
+        """Serve the client for a moment; no record is wanted any more."""
+        message = consumer.poll(0.01)
+        if message is not None and message.error() is None:
+            # We drop the record, but the client's position has passed it. A revoke inside a later poll must not
+            # commit that position.
+            dropped = TopicPartition(message.topic() or "", message.partition() or 0)
+            self._table.dropped([dropped])
 
     def on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
         """librdkafka's answer to an asynchronous commit. Runs inside poll and close."""
@@ -226,7 +230,7 @@ class Commits:
         processed. After a seek or an assignment the position is invalid until a record or a marker has been fetched.
         """
         for partition in partitions:
-            self._places.settle_all(partition)
+            self._places.settle(partition.tp)
         idle = [
             KafkaPartition(p.tp.topic, p.tp.partition)
             for p in partitions
@@ -237,8 +241,7 @@ class Commits:
         for position in consumer.position(idle):
             tp = TopicPartition(position.topic, position.partition)
             if position.error is None and position.offset >= self._fetching.next_offset.get(tp, 0):
-                partition = self._table.partitions[tp]
-                partition.settle([position.offset] * len(partition.lanes))
+                self._table.settle(tp, [position.offset] * len(self._table.lanes_of(tp)))
 
     def _outstanding(self, partitions: Iterable[Assignment]) -> dict[TopicPartition, Commitments]:
         """What is to be committed now."""
@@ -252,10 +255,14 @@ class Commits:
     def _requests(self, wanted: Mapping[TopicPartition, Commitments]) -> list[list[KafkaPartition]]:
         offsets: list[KafkaPartition] = []
         for tp, commitments in wanted.items():
-            places = [one.place for one in commitments]
-            metadata = commit_metadata.encode(self._origins.get(tp), places)
-            offsets.append(KafkaPartition(*tp, min(place.offset for place in places), metadata=metadata))
+            offset, metadata = self._written(tp, commitments)
+            offsets.append(KafkaPartition(*tp, offset, metadata=metadata))
         return self._refusals.requests(offsets)
+
+    def _written(self, tp: TopicPartition, commitments: Commitments) -> tuple[int, str]:
+        """The offset and the metadata of a commit."""
+        places = [one.place for one in commitments]
+        return min(place.offset for place in places), commit_metadata.encode(self._origins.get(tp), places)
 
     def _took(self, answers: Iterable[KafkaPartition], sent: Mapping[TopicPartition, Commitments]) -> None:
         for answer in answers:

@@ -5,9 +5,8 @@ Owned by the consumer thread.
 
 from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.fetching import Fetching
-from sidecar.partitions.assignment import Assignment
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import Lane
+from sidecar.partitions.vocabulary import Lane, TopicPartition
 
 
 class Places:
@@ -18,13 +17,13 @@ class Places:
         self._buffer = buffer
         self._fetching = fetching
 
-    def settle(self, lane: Lane) -> None:
-        """Bring the places of all lanes of this lane's partition up to date, and its low-water mark."""
-        self.settle_all(self._table.partitions[lane.partition])
-
-    def settle_all(self, partition: Assignment) -> None:
+    def settle(self, tp: TopicPartition) -> None:
         """Bring the places of the partition's lanes up to date, and its low-water mark."""
-        partition.settle([self.seen(lane) for lane in partition.keys])
+        self._table.settle(tp, [self.seen(lane) for lane in self._table.lanes_of(tp)])
+
+    def settle_beside(self, lane: Lane) -> None:
+        """The same for the lanes of this lane's partition."""
+        self.settle(lane.partition)
 
     def seen(self, lane: Lane) -> int:
         """All of the lane's records below this offset were sent, or left out; -1: not known."""

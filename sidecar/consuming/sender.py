@@ -92,14 +92,14 @@ class Sender:
         """The room of a lane that waits for others, after their places were looked up; 0: there is none."""
         if not self._records.is_spanned(lane):
             return 0
-        self._places.settle(lane)
+        self._places.settle_beside(lane)
         most = self._records.may_send(lane)
         if self._records.is_spanned(lane):
             self._spanned.add(lane)
         return most
 
     def dead_letter_answered(self, answer: letters.DeadLettered, now: float) -> bool:
-        """The dead-letter thread answered: the record was written, or could not be. Returns whether it is left out."""
+        """The dead-letter thread answered: the record was written or not. Returns whether it is left out."""
         lane = answer.lane
         if self._dead_letters_under_way.get(lane) is answer.letter:
             del self._dead_letters_under_way[lane]

@@ -35,6 +35,7 @@ def lambda_status(state: LambdaState, ends: Ends, now: float, *, joined: bool) -
         last_rebalance=rebalances.last,
         rebalances=dict(rebalances.counts),
         topic_sizes=state.subscription.sizes(),
+        produced=0 if state.transacted is None else state.transacted.written,
         exactly_once=state.config.exactly_once,
         transactions_committed=0 if state.transacted is None else state.transacted.committed_count,
         transactions_aborted=0 if state.transacted is None else state.transacted.aborted_count,

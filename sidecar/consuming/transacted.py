@@ -1,11 +1,14 @@
-"""Commits of a lambda with exactly-once: they go through the transactions thread, with the records of theirs.
+"""Commits of a lambda with exactly-once: each goes through the transactions thread, with the records that it covers.
 
 Owned by the consumer thread. It decides what is committed and when, as `Commits` does; a `Job` is the commit of one
 partition. Nothing else commits such a lambda's offsets.
 
+A partition has one job under way at a time. What its lambdas checkpoint meanwhile waits for the next job, which takes
+all of it. So jobs need no order among themselves, and no job follows from another one that may be aborted.
+
 A checkpoint counts as soon as it is accepted: the window has room again, and a lambda that is started now starts
-after it. If its transaction is aborted, that is taken back: every lambda that may know of it loses its lease, and Kafka
-is asked where the partition is (`PartitionTable.aborted`).
+after it. If its transaction is aborted, that is taken back: every lambda that may know of it loses its lease, and
+Kafka is asked where the partition is (`PartitionTable.aborted`).
 """
 
 from collections import defaultdict
@@ -17,13 +20,12 @@ from typing import Any, Protocol
 from confluent_kafka import Consumer
 
 from sidecar.causes import Cause
-from sidecar.cluster import commit_metadata
 from sidecar.cluster.errors import is_forbidden
-from sidecar.consuming.commits import Commitments, Commits, Sent
+from sidecar.consuming.commits import Commitments, Commits
 from sidecar.consuming.problems import Problems
 from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
-from sidecar.mail.outgoing import Job, Outgoing, Written
+from sidecar.mail.outgoing import Job, Outgoing, Refused, Written
 from sidecar.partitions.assignment import Assignment
 from sidecar.partitions.vocabulary import CheckpointOutcome, Lane, TopicPartition
 from sidecar.producing.outcomes import nothing
@@ -32,7 +34,6 @@ KIND = "transactions"
 """The kind of the problem that transactions cannot be begun, or are refused."""
 
 _TAKEN_AWAY = "the partition was taken away before its transaction was answered"
-_OF_ANOTHER = "not written: the transaction before it was aborted"
 
 
 class Writer(Protocol):
@@ -50,10 +51,8 @@ class _Submitted:
     job: Job
     partition: Assignment
     commitments: Commitments
-    unit: letters.Unit | None
-    """Its records are the first of the job's."""
-    late: Mapping[int, Outgoing]
-    """Dead letters, by their offset: the last of the job's records."""
+    units: Sequence[letters.Unit]
+    """Their records are the job's, one unit after the other; dead letters come last."""
 
 
 class TransactedCommits(Commits):
@@ -65,37 +64,54 @@ class TransactedCommits(Commits):
         self._writer = writer
         self._outbox = outbox
         self._problems = problems
-        self._submitted: list[_Submitted] = []
-        """In the order in which they were given to the thread."""
-        self._epoch = 0
-        """How many aborts are known here."""
-        self._alone: set[TopicPartition] = set()
-        """Partitions of which a record was refused: until one is written, their jobs disturb no others."""
+        self._jobs: dict[TopicPartition, _Submitted] = {}
+        self._units: defaultdict[TopicPartition, list[letters.Unit]] = defaultdict(list)
+        """What waits for the next job of its partition. Its checkpoints are accepted."""
         self._letters: defaultdict[Lane, dict[int, Outgoing]] = defaultdict(dict)
         """Dead letters, by lane and offset, that wait until the lane's place passes them."""
+        self._alone: set[TopicPartition] = set()
+        """Partitions of which a record was refused: until one is written, their jobs disturb no others."""
         self.committed_count = 0
         self.aborted_count = 0
         """Transactions since the start."""
+        self.written = 0
+        """Records of lambdas since the start."""
 
     # --- what goes to the thread ------------------------------------------------------------------------------
 
+    def work(self, consumer: Consumer, now: float) -> None:
+        """Give the thread the places that moved without records, if the interval is over."""
+        if now < self._due:
+            return
+        self._due = now + self._interval
+        partitions = [
+            p
+            for tp, p in self._table.partitions.items()
+            if tp not in self._jobs and not self._refusals.waits(tp, now)
+        ]
+        self.settle(consumer, partitions)
+        self._give(consumer, partitions)
+
     def transact(self, consumer: Consumer, lane: Lane, unit: letters.Unit) -> None:
         """Write these records together with the lane's place, which its checkpoint has just moved."""
-        partition = self._table.partitions[lane.partition]
-        self._places.settle_all(partition)
-        self._submit(consumer, partition, partition.commitments, unit)
+        tp = lane.partition
+        self._units[tp].append(unit)
+        if tp not in self._jobs:
+            self._submit(consumer, self._table.partitions[tp])
 
     def hold(self, lane: Lane, offset: int, record: Outgoing) -> None:
         """Write this dead letter together with the first place that is after its record."""
         self._letters[lane][offset] = record
 
     def now(self, consumer: Consumer, tps: Iterable[TopicPartition]) -> None:
-        """Give these partitions' places to the thread, but those of partitions with a job under way."""
-        partitions = [
-            p for p in map(self._table.partitions.get, tps) if p is not None and p.tp not in self._under_way
-        ]
+        """Give the thread the places of these partitions, but for those with a job under way."""
+        partitions = [p for p in map(self._table.partitions.get, tps) if p is not None and p.tp not in self._jobs]
         self.settle(consumer, partitions)
-        self._send(consumer, self._outstanding(partitions), urgent=True)
+        self._give(consumer, partitions)
+
+    def waits(self, tps: Iterable[TopicPartition]) -> bool:
+        """Whether something of these partitions is to be given to the thread."""
+        return super().waits(tp for tp in tps if tp not in self._jobs)
 
     def release(
         self, consumer: Consumer, tps: Sequence[TopicPartition], seconds: float, read: Callable[[float], None]
@@ -108,128 +124,103 @@ class TransactedCommits(Commits):
         while True:
             self.now(consumer, tps)
             left = deadline - monotonic()
-            if left <= 0 or not any(tp in self._under_way for tp in tps):
+            if left <= 0 or not any(tp in self._jobs for tp in tps):
                 break
             read(left)
         self.withdraw(tps)
 
-    def waits(self, tps: Iterable[TopicPartition]) -> bool:
-        """Whether something of these partitions is to be given to the thread."""
-        return super().waits(tp for tp in tps if tp not in self._under_way)
+    def finish(
+        self, consumer: Consumer, tps: Iterable[TopicPartition], seconds: float, read: Callable[[], None]
+    ) -> None:
+        """Write what is left of these partitions before the sidecar ends, for at most ``seconds``."""
+        deadline = monotonic() + seconds
+        while monotonic() < deadline:
+            read()
+            tps = [tp for tp in tps if tp in self._table.partitions]  # a revoke inside the poll releases some
+            self.now(consumer, tps)
+            if not self._jobs:
+                return
+            self._poll(consumer)
+        self._log.warning("the last transaction did not end in time; some records will be handled again")
 
     def withdraw(self, tps: Iterable[TopicPartition]) -> None:
         """These partitions are not ours any more: nothing of them is begun, and no answer about them counts."""
-        gone = {*tps}
-        for one in [one for one in self._submitted if one.job.tp in gone]:
-            one.job.withdrawn = True
-            self._fail(one, nothing(len(one.job.records), _TAKEN_AWAY))
-            self._submitted.remove(one)
-        for tp in gone:
+        for tp in tps:
+            one = self._jobs.pop(tp, None)
+            if one is not None:
+                one.job.withdrawn = True
+                self._fail(one.units, nothing(len(one.job.records), _TAKEN_AWAY))
+            self._fail_waiting(tp, _TAKEN_AWAY)
             for lane in self._table.lanes_of(tp):
                 self._letters.pop(lane, None)
-        self._alone -= gone
-        self._count_under_way()
+            self._alone.discard(tp)
 
     def abandon(self) -> None:
         """The consumer has failed for good. Its partitions are withdrawn with their loss; the thread goes on."""
         self._due = 0.0
 
-    def _send(
-        self, consumer: Consumer, wanted: Mapping[TopicPartition, Commitments], *, urgent: bool = False
-    ) -> None:
-        for left, (tp, commitments) in zip(reversed(range(len(wanted))), wanted.items(), strict=True):
-            self._submit(consumer, self._table.partitions[tp], commitments, None, more=left > 0, urgent=urgent)
+    def _give(self, consumer: Consumer, partitions: Iterable[Assignment]) -> None:
+        wanted = [partition for partition in partitions if self._is_to_commit(partition)]
+        for left, partition in zip(reversed(range(len(wanted))), wanted, strict=True):
+            self._submit(consumer, partition, more=left > 0)
 
-    def _submit(
-        self,
-        consumer: Consumer,
-        partition: Assignment,
-        commitments: Commitments,
-        unit: letters.Unit | None,
-        *,
-        more: bool = False,
-        urgent: bool = False,
-    ) -> None:
-        """``more``: another job follows at once. ``urgent``: a partition waits for this."""
+    def _submit(self, consumer: Consumer, partition: Assignment, *, more: bool = False) -> None:
+        """Give the thread all that waits for the partition. ``more``: another job follows at once."""
         tp = partition.tp
-        late = self._late(partition)
-        places = [one.place for one in commitments]
+        self._places.settle(tp)
+        commitments = partition.commitments
+        units = self._units.pop(tp, [])
+        records = [record for unit in units for record in unit.records]
         job = Job(
             tp,
-            min(place.offset for place in places),
-            commit_metadata.encode(self._origins.get(tp), places),
-            [*(() if unit is None else unit.records), *late.values()],
+            *self._written(tp, commitments),
+            [*records, *self._late(partition)],
             consumer.consumer_group_metadata(),
-            self._epoch,
             alone=tp in self._alone,
         )
-        self._submitted.append(_Submitted(job, partition, commitments, unit, late))
-        self._count_under_way()
-        job.last = not more and (urgent or not self._others_may_join())
+        self._jobs[tp] = _Submitted(job, partition, commitments, units)
+        job.last = not more and not self._others_may_join()
+        self._table.transacting(self._jobs)
         self._writer.submit(job)
 
-    def _late(self, partition: Assignment) -> dict[int, Outgoing]:
+    def _late(self, partition: Assignment) -> list[Outgoing]:
         """The dead letters that the places of the partition's lanes have passed."""
-        late: dict[int, Outgoing] = {}
-        for lane in partition.lanes:
-            held = self._letters.get(lane.lane)
-            if held:
-                passed = sorted(offset for offset in held if offset < lane.offsets.resume_at)
-                late |= {offset: held.pop(offset) for offset in passed}
-        return late
+        passed: list[Outgoing] = []
+        for lane, place in zip(partition.keys, partition.places, strict=True):
+            held = self._letters.get(lane, {})
+            passed += [held.pop(offset) for offset in sorted(held) if offset < place]
+        return passed
 
     def _others_may_join(self) -> bool:
-        """Whether a lease without a job under way has records, so that it may checkpoint soon."""
+        """Whether a lease of a partition without a job has records, so that it may checkpoint soon."""
         return any(
-            p.holding is not None and p.holding.window.outstanding and p.tp not in self._under_way
-            for p in self._table.lanes.values()
+            lane.holding is not None and lane.holding.window.outstanding and lane.tp not in self._jobs
+            for lane in self._table.lanes.values()
         )
-
-    def _count_under_way(self) -> None:
-        now = monotonic()
-        self._under_way = {
-            one.job.tp: self._under_way.get(one.job.tp, Sent(now, one.commitments)) for one in self._submitted
-        }
-        self._table.transacting(self._under_way)
 
     # --- what comes back --------------------------------------------------------------------------------------
 
     def transacted(self, consumer: Consumer, letter: letters.Transacted) -> list[TopicPartition]:
         """A transaction has ended. Returns the partitions whose resume offsets have to be resolved again."""
-        results = dict(zip(letter.jobs, letter.written, strict=True))
+        # Not those that were withdrawn meanwhile.
+        known = {
+            one: written
+            for job, written in zip(letter.jobs, letter.written, strict=True)
+            if (one := self._jobs.get(job.tp)) is not None and one.job is job
+        }
+        again: list[TopicPartition] = []
         if letter.refused is None:
-            self._committed(results, letter.began_at)
-            return []
-        self.aborted_count += 1
-        self._epoch += 1
-        refused, tps = letter.refused, {job.tp for job in letter.jobs}
-        # Also the jobs of the same partitions that were made since: they follow from what is void.
-        void = [one for one in self._submitted if one.job.tp in tps]
-        self._submitted = [one for one in self._submitted if one.job.tp not in tps]
-        group = consumer.consumer_group_metadata()
-        if refused.is_stale_member and any(job.group != group for job in letter.jobs):
-            # Nothing of the round is visible, and the group has only gone on: write the same again. The broker
-            # refuses this as well if the partitions are not ours any more.
-            for one in void:
-                self._again(one, group)
-            self._count_under_way()
-            return []
-        culprits = {letter.jobs[index].tp for index in refused.culprits}
-        self._alone |= culprits
-        self._count_under_way()
-        if not culprits and not refused.is_stale_member:
-            self._problems.begin(
-                KIND,
-                f"Kafka refuses transactions: {refused.text}",
-                cause=Cause.NOT_AUTHORISED if refused.is_forbidden else Cause.TRANSACTIONS_REFUSED,
-                blocks=refused.is_forbidden,
-                meaning=refused.text,
-                event="transaction refused; its partitions start again from what is committed",
-                error=refused.text,
+            self._committed(known, letter.began_at)
+        else:
+            again = self._aborted(
+                consumer, known, letter.refused, {letter.jobs[i].tp for i in letter.refused.culprits}
             )
-        for one in void:
-            self._fail(one, results.get(one.job) or nothing(len(one.job.records), _OF_ANOTHER))
-        return [tp for tp in tps if self._take_back(tp, refused.text, culprit=tp in culprits)]
+        self._table.transacting(self._jobs)
+        for one in known:
+            tp = one.job.tp
+            if self._units.get(tp) and tp not in self._jobs and self._table.partitions.get(tp) is one.partition:
+                self._submit(consumer, one.partition)
+        return again
 
     def cannot_begin(self, letter: letters.NoTransactions) -> None:
         """Kafka does not let the producer begin, or does now."""
@@ -249,45 +240,72 @@ class TransactedCommits(Commits):
             transactional_id=name,
         )
 
-    def _committed(self, results: Mapping[Job, Written], began_at: float) -> None:
+    def _committed(self, known: Mapping[_Submitted, Written], began_at: float) -> None:
         self.committed_count += 1
         self._problems.end(KIND, "transactions are taken again")
         now = monotonic()
         self._measure.commits.add(now - began_at)
-        answered = [one for one in self._submitted if one.job in results]
-        self._submitted = [one for one in self._submitted if one.job not in results]
-        self._count_under_way()
-        for one in answered:
-            tp, written = one.job.tp, results[one.job]
+        for one, written in known.items():
+            tp = one.job.tp
+            del self._jobs[tp]
             if one.job.records:
                 self._alone.discard(tp)
-            if self._table.partitions.get(tp) is one.partition:
-                self._refusals.took(tp)
-                self._table.committed(tp, one.commitments, now)
-                self._states_kept.committed(tp, one.commitments)
-            if one.unit is not None:
-                self._answer(one.unit, CheckpointOutcome.ACCEPTED, written)
+            self.written += len(one.job.records)
+            self._refusals.took(tp)
+            self._table.committed(tp, one.commitments, now)
+            self._states_kept.committed(tp, one.commitments)
+            self._answer(one.units, CheckpointOutcome.ACCEPTED, written)
 
-    def _again(self, one: _Submitted, group: object) -> None:
-        before = one.job
-        one.job = Job(
-            before.tp, before.offset, before.metadata, before.records, group, self._epoch, before.alone, last=True
-        )
-        self._submitted.append(one)
-        self._writer.submit(one.job)
+    def _aborted(
+        self,
+        consumer: Consumer,
+        known: Mapping[_Submitted, Written],
+        refused: Refused,
+        culprits: set[TopicPartition],
+    ) -> list[TopicPartition]:
+        self.aborted_count += 1
+        group = consumer.consumer_group_metadata()
+        again: list[TopicPartition] = []
+        for one, written in known.items():
+            tp = one.job.tp
+            if refused.is_stale_member and one.job.group != group:
+                # Nothing of it is visible, and the group has only gone on: write the same again. If the partition is
+                # not ours any more, the broker refuses that as well.
+                one.job = Job(
+                    tp, one.job.offset, one.job.metadata, one.job.records, group, alone=one.job.alone, last=True
+                )
+                self._writer.submit(one.job)
+                continue
+            del self._jobs[tp]
+            self._fail(one.units, written)
+            self._fail_waiting(tp, f"not written: the transaction before it was aborted: {refused.text}")
+            unwritten = {lane: [*self._letters.pop(lane, {})] for lane in self._table.lanes_of(tp)}
+            if self._table.aborted(tp, refused.text, monotonic(), culprit=tp in culprits, unwritten=unwritten):
+                again.append(tp)
+        self._alone |= culprits
+        if not culprits and not refused.is_stale_member:
+            self._problems.begin(
+                KIND,
+                f"Kafka refuses transactions: {refused.text}",
+                cause=Cause.NOT_AUTHORISED if refused.is_forbidden else Cause.TRANSACTIONS_REFUSED,
+                blocks=refused.is_forbidden,
+                meaning=refused.is_forbidden,
+                event="transaction refused; its partitions start again from what is committed",
+                error=refused.text,
+            )
+        return again
 
-    def _fail(self, one: _Submitted, written: Written) -> None:
-        if one.unit is not None:
-            self._answer(one.unit, CheckpointOutcome.STALE_LEASE, written)
+    def _fail_waiting(self, tp: TopicPartition, why: str) -> None:
+        units = self._units.pop(tp, [])
+        self._fail(units, nothing(sum(len(unit.records) for unit in units), why))
 
-    def _answer(self, unit: letters.Unit, outcome: CheckpointOutcome, written: Written) -> None:
-        count = len(unit.records)
-        own = Written(
-            written.outcomes[:count], written.partitions[:count], written.offsets[:count], written.errors[:count]
-        )
-        self._outbox.post(letters.Answer(unit.reply, letters.UnitAnswer(outcome, None, own)))
+    def _fail(self, units: Sequence[letters.Unit], written: Written) -> None:
+        self._answer(units, CheckpointOutcome.STALE_LEASE, written)
 
-    def _take_back(self, tp: TopicPartition, reason: str, *, culprit: bool) -> bool:
-        """Whether the partition is to be resolved again."""
-        unwritten = {lane: self._letters.pop(lane, {}).keys() for lane in self._table.lanes_of(tp)}
-        return self._table.aborted(tp, reason, monotonic(), culprit=culprit, unwritten=unwritten)
+    def _answer(self, units: Sequence[letters.Unit], outcome: CheckpointOutcome, written: Written) -> None:
+        first = 0
+        for unit in units:
+            own = slice(first, first + len(unit.records))
+            part = Written(written.outcomes[own], written.partitions[own], written.offsets[own], written.errors[own])
+            self._outbox.post(letters.Answer(unit.reply, letters.UnitAnswer(outcome, None, part)))
+            first = own.stop

@@ -65,8 +65,8 @@ _ADVICE = {
     "its first record on.",
     Cause.TOPIC_REFUSED: "The sidecar tries again each second.",
     Cause.COMMIT_REFUSED: "Messages are still processed; after a restart they are processed again.",
-    Cause.TRANSACTIONS_REFUSED: "Nothing that was produced since the last commit is visible. Its partitions start again "
-    "from there, later each time.",
+    Cause.TRANSACTIONS_REFUSED: "Nothing that was produced since the last commit is visible. Its partitions start "
+    "again from there, later each time.",
     Cause.NO_LEADER: "They go on as soon as a broker leads them.",
     Cause.PROCESS_ENDS: "The sidecar starts it again by itself, later each time. Its log has all that it wrote.",
     Cause.SIDECAR_FAULT: "The rest goes on. Keep the sidecar's log, report the fault, and start the sidecar again.",

@@ -58,8 +58,6 @@ class Job:
     group: object
     """The consumer's group metadata when the job was made: the broker refuses the transaction of a member that the
     group does not have any more (KIP-447)."""
-    epoch: int
-    """How many aborts the consumer thread knew of when it made the job."""
     alone: bool = False
     """No other job may be in its transaction: a record of this partition was refused before."""
     last: bool = False

@@ -165,8 +165,10 @@ class PartitionTable:
         """
         for lane, offsets in unwritten.items():
             self.lanes[lane].skip.difference_update(offsets)
-        lanes = self._lanes_of(tp)
-        return any([self._moves.abort(lane, reason, now, culprit=culprit) for lane in lanes])
+        again = False
+        for partition in self._lanes_of(tp):
+            again |= self._moves.abort(partition, reason, now, culprit=culprit)
+        return again
 
     def offset_lost(
         self,
@@ -324,6 +326,10 @@ class PartitionTable:
         for tp in tps:
             for lane in self._lanes_of(tp):
                 lane.offsets.rewind_pending = True
+
+    def settle(self, tp: TopicPartition, positions: Sequence[int]) -> None:
+        """Up to ``positions`` all records of the partition's lanes were sent, or left out (`Partition.settle`)."""
+        self.partitions[tp].settle(positions)
 
     # --- the clock --------------------------------------------------------------------------------------------
 

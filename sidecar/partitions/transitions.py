@@ -252,7 +252,7 @@ class Transitions:
         if too_many and (order is None or not (order.is_paused or order.is_halted)):
             reason = f"{limits.max_restarts} restarts did not help: {reason}"
             partition.ordered = Ordered.halting(reason)
-        partition.aborted, partition.not_before = True, now + seconds
+        partition.aborted, partition.not_before = True, now + seconds if seconds else 0.0
         partition.enter(State.RESOLVING, now)
         partition.trouble.reason = reason
         waits = {"attempt": partition.trouble.attempt, "seconds": round(seconds, 3)}

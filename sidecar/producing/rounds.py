@@ -1,13 +1,11 @@
 """Which jobs share a transaction. Pure: no Kafka, thread or clock.
 
-A round is one transaction. Jobs are taken in the order in which the consumer thread made them, and none overtakes
-another: so the place of a partition's last job in a round covers all its jobs before.
+A round is one transaction. A partition has one job at a time, so a round has at most one of each.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from sidecar.mail.outgoing import Job
-from sidecar.partitions.vocabulary import TopicPartition
 
 
 class Round:
@@ -40,28 +38,3 @@ class Round:
     def add(self, job: Job) -> None:
         """It joins."""
         self._jobs.append(job)
-
-    def places(self) -> dict[TopicPartition, Job]:
-        """The job with the place of each partition: its last one."""
-        return {job.tp: job for job in self._jobs}
-
-
-class Void:
-    """Which jobs are void, since the state from which they follow was aborted.
-
-    1. A round is aborted. Jobs of its partitions may wait already, or be made before the consumer thread reads of it.
-    2. The thread reads of it, takes back what the partitions did since the last commit, and counts one epoch more.
-    3. So a job of these partitions is void, unless its epoch is a later one than that of the aborted jobs.
-    """
-
-    def __init__(self) -> None:
-        self._until: dict[TopicPartition, int] = {}
-
-    def aborted(self, jobs: Collection[Job]) -> None:
-        """The round with these jobs was aborted."""
-        epoch = max(job.epoch for job in jobs)
-        self._until.update(dict.fromkeys((job.tp for job in jobs), epoch))
-
-    def __contains__(self, job: Job) -> bool:
-        """Whether the job must not be begun."""
-        return job.withdrawn or job.epoch <= self._until.get(job.tp, -1)

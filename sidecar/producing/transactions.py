@@ -32,7 +32,7 @@ from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
 from sidecar.mail.outgoing import Job, Outcome, Refused, Written
 from sidecar.producing.outcomes import NOT_SENT, OF_ITS_BATCH, nothing, why
-from sidecar.producing.rounds import Round, Void
+from sidecar.producing.rounds import Round
 
 REMAINING = -1.0
 """The timeout of librdkafka's calls: what is left of the transaction's own. Its manual advises against any other."""
@@ -76,17 +76,17 @@ MIXED = "the topic refused a batch, for this record or others in it; from now on
 class Client(Protocol):
     """What the thread needs of `confluent_kafka.Producer`."""
 
-    def init_transactions(self, timeout: float) -> None: ...
+    def init_transactions(self, timeout: float, /) -> None: ...
     def begin_transaction(self) -> None: ...
-    def produce(self, topic: str, value: bytes | None, key: bytes | None, *rest: Any) -> None: ...
-    def poll(self, timeout: float) -> int: ...
-    def flush(self, timeout: float) -> int: ...
+    def produce(self, topic: str, value: bytes | None, key: bytes | None, /, *rest: Any) -> None: ...
+    def poll(self, timeout: float, /) -> int: ...
+    def flush(self, timeout: float, /) -> int: ...
     def purge(self) -> None: ...
     def send_offsets_to_transaction(
-        self, positions: list[KafkaPartition], group_metadata: Any, timeout: float
+        self, positions: list[KafkaPartition], group_metadata: Any, timeout: float, /
     ) -> None: ...
-    def commit_transaction(self, timeout: float) -> None: ...
-    def abort_transaction(self, timeout: float) -> None: ...
+    def commit_transaction(self, timeout: float, /) -> None: ...
+    def abort_transaction(self, timeout: float, /) -> None: ...
 
 
 class _Ending(Exception):  # noqa: N818 - no error: the thread is to end
@@ -126,7 +126,6 @@ class Transactions(threading.Thread):
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._ahead: Job | None = None
         """Taken from the queue, and not admitted to the round that was under way: it begins the next."""
-        self._void = Void()
         self._ending = threading.Event()
         self._producer: Client | None = None
         self._is_open = False
@@ -139,7 +138,7 @@ class Transactions(threading.Thread):
         self._client_log = ClientLog(get_logger("librdkafka").bind(lambda_=lambda_name))
 
     def submit(self, job: Job) -> None:
-        """Write this. Never blocks; the answer is a `Transacted` in the mailbox, unless the job is void."""
+        """Write this. Never blocks; the answer is a `Transacted` in the mailbox, unless the job is withdrawn."""
         self._jobs.put(job)
 
     def stop(self) -> None:
@@ -173,10 +172,10 @@ class Transactions(threading.Thread):
                 producer.poll(0)
 
     def _take(self, timeout: float) -> Job | None:
-        """The next job that is not void; None: there is none within ``timeout`` seconds. Raises ``_Ending``."""
+        """The next job; None: there is none within ``timeout`` seconds. Raises ``_Ending``."""
         job, self._ahead = self._ahead, None
         until = monotonic() + timeout
-        while job is None or job in self._void:
+        while job is None or job.withdrawn:
             try:
                 job = self._jobs.get(timeout=max(0.0, until - monotonic()))
             except queue.Empty:
@@ -200,8 +199,7 @@ class Transactions(threading.Thread):
                 self._queue(producer, results[-1])
             self._deliver(producer, results)
             places = [
-                KafkaPartition(tp.topic, tp.partition, job.offset, metadata=job.metadata)
-                for tp, job in one.places().items()
+                KafkaPartition(job.tp.topic, job.tp.partition, job.offset, metadata=job.metadata) for job in one.jobs
             ]
             self._step(producer.send_offsets_to_transaction, places, first.group, REMAINING)
             self._step(producer.commit_transaction, REMAINING)
@@ -209,10 +207,9 @@ class Transactions(threading.Thread):
         except _Aborts as failure:
             self._abort(producer, failure)
             self._is_open = False
-            self._void.aborted(one.jobs)
             refused = self._refused(failure, results)
             self._mailbox.put(letters.Transacted(one.jobs, [r.written for r in results], refused, began_at))
-            if not refused.culprits:
+            if not (refused.culprits or refused.is_stale_member):
                 self._back_off()
         else:
             self._failures = 0

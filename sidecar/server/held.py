@@ -1,7 +1,7 @@
 """The records of one lease that wait for a checkpoint, with exactly-once. Pure: no I/O, thread or clock.
 
-A record goes with the first checkpoint that its lambda makes after it produced the record. If it names its source, the
-offset of the record that it was made from, it goes with the first one at that offset or above it.
+A record goes with the first checkpoint that its lambda makes after it produced the record. If it names its source,
+the offset of the record that it was made from, it goes with the first one at that offset or above it.
 """
 
 from collections import deque
@@ -66,8 +66,8 @@ class Part:
 class Held:
     """What one lease holds.
 
-    Invariants: no record is in two places; those of one take are in the order in which they were added; ``count`` is
-    what waits and what is lent, so that a lease cannot have more in the sidecar by checkpointing often.
+    Invariants: no record is in two places; those of one take are in the order in which they were added; ``count`` and
+    ``size`` are of what waits, ``lent_count`` and ``lent_size`` of what is on its way to Kafka.
     """
 
     def __init__(self, max_records: int, max_bytes: int) -> None:
@@ -77,8 +77,13 @@ class Held:
         self._calls = 0
         self._passed = -1
         """The offset of the last take."""
-        self.count = 0
-        self.size = 0
+        self.count = self.lent_count = 0
+        self.size = self.lent_size = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether so much is on its way to Kafka that nothing more may be added before some of it has arrived."""
+        return self.lent_count >= self._max_records or self.lent_size >= self._max_bytes
 
     def __bool__(self) -> bool:
         """Whether a record waits."""
@@ -115,6 +120,7 @@ class Held:
                 kept.append(stays)
         self._parts = kept
         before, self._passed = self._passed, max(offset, self._passed)
+        self._move(lent, -1)
         return Lent(tuple(lent), before)
 
     def take_if_new(self, offset: int | None) -> "Lent | None":
@@ -130,6 +136,7 @@ class Held:
 
     def give_back(self, lent: "Lent") -> None:
         """There was no transaction: its records wait again, in their order."""
+        self._move(lent.parts, 1)
         parts = {part.call: part for part in self._parts}
         for part in lent.parts:
             parts[part.call] = part.joined(parts[part.call]) if part.call in parts else part
@@ -139,15 +146,21 @@ class Held:
     def settle(self, lent: "Lent") -> None:
         """There was a transaction, which has ended."""
         for part in lent.parts:
-            self.count -= len(part.records)
-            self.size -= part.size
+            self.lent_count -= len(part.records)
+            self.lent_size -= part.size
+
+    def _move(self, parts: Sequence[Part], sign: int) -> None:
+        """These parts are lent (-1), or wait again (1)."""
+        count, size = sum(len(part.records) for part in parts), sum(part.size for part in parts)
+        self.count += sign * count
+        self.size += sign * size
+        self.lent_count -= sign * count
+        self.lent_size -= sign * size
 
     def clear(self) -> None:
         """The lease has ended: nothing of it is written any more."""
-        for part in self._parts:
-            self.count -= len(part.records)
-            self.size -= part.size
         self._parts.clear()
+        self.count = self.size = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class Snapshots:
             status,
             problems=[*status.problems, *own.problems],
             processes=self._host.introduce(name, status.processes),
-            produced=lambda_producer.written,
+            produced=status.produced + lambda_producer.written,
             produce_failures=dict(lambda_producer.failures),
             loop=self._lambdas[name].measure.now,
             process_exits=own.process_exits,

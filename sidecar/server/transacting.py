@@ -17,6 +17,7 @@ from sidecar.partitions.vocabulary import CheckpointOutcome, Lease, Progress
 from sidecar.server.frames import cut
 from sidecar.server.held import Held, Lent
 from sidecar.server.producing import (
+    BUSY_FULL_MS,
     MAX_ERROR_BYTES,
     MAX_HELD_BYTES,
     MAX_HELD_RECORDS,
@@ -29,6 +30,8 @@ _TOO_MUCH = (
     f"more than {MAX_HELD_RECORDS} records or {MAX_HELD_BYTES} bytes would wait for a checkpoint of this lease; "
     "checkpoint more often"
 )
+
+_ON_ITS_WAY = "too much of this lease is on its way to Kafka; nothing was taken, ask again soon"
 
 _ENDED = frozenset({CheckpointOutcome.ACCEPTED, CheckpointOutcome.ACCEPTED_DRAINING, CheckpointOutcome.STALE_LEASE})
 """With any other there was no transaction."""
@@ -49,6 +52,9 @@ def unit_of(held: Held | None, lease: Lease | None, last: Progress | None) -> le
 
 async def produce(held: Held, request: AskedToHold, mailbox: Mailbox) -> bytes:
     """Carry out the call Produce. Returns the serialized response, after the transaction if there is one."""
+    if held.is_busy and request.count:
+        busy = pb.PRODUCE_OUTCOME_BUSY
+        return nothing_written(request.count, busy, _ON_ITS_WAY, BUSY_FULL_MS)
     records = [record for record in request.records if not record.refusal]
     refused = {index: record.refusal for index, record in enumerate(request.records) if record.refusal}
     sources = request.sources

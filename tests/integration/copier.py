@@ -1,7 +1,7 @@
 """A lambda process that copies records by the raw protocol, with exactly-once: it needs no SDK.
 
-`python -m tests.integration.copier ADDRESS LAMBDA OUT HOW`. Each copy has the value `PARTITION:OFFSET`, and goes to the
-partition of OUT with the number of its source. HOW says by which calls:
+`python -m tests.integration.copier ADDRESS LAMBDA OUT HOW`. Each copy has the value `PARTITION:OFFSET`, and goes to
+the partition of OUT with the number of its source. HOW says by which calls:
 
 - `commit`: the copies of a batch and its last offset in one call
 - `held`: the copies in calls without a checkpoint, and then a Checkpoint call
@@ -15,6 +15,7 @@ import asyncio
 import sys
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -54,9 +55,11 @@ class Copier:
 
     async def _live(self, assigned: asyncio.Event) -> None:
         try:
-            await self._serve(assigned)
+            with suppress(asyncio.InvalidStateError):  # the stream ended before we wrote to it
+                await self._serve(assigned)
         except grpc.aio.AioRpcError as error:
-            print(error.code().name, error.details(), flush=True)
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:  # the sidecar is not there yet, or not any more
+                print(error.code().name, error.details(), flush=True)
 
     async def _serve(self, assigned: asyncio.Event) -> None:
         call = self._streams.Serve()

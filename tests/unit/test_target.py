@@ -11,6 +11,8 @@ from sidecar.commands.target import Target, parse_target
         ("deli/rawdeltas/3", Target("deli", "rawdeltas", 3)),
         ("a.b-c_d/e.f-g_h/0", Target("a.b-c_d", "e.f-g_h", 0)),
         ("x/y/2147483647", Target("x", "y", 2**31 - 1)),
+        ("deli/rawdeltas/3.0", Target("deli", "rawdeltas", 3, 0)),
+        ("deli/rawdeltas/3.127", Target("deli", "rawdeltas", 3, 127)),
     ],
 )
 def test_a_target_is_taken_apart_and_put_together(text: str, expected: Target) -> None:
@@ -31,6 +33,10 @@ def test_a_target_is_taken_apart_and_put_together(text: str, expected: Target) -
         ("deli/rawdeltas/two", "'two' is no partition"),
         ("deli/rawdeltas/2147483648", "is no partition"),
         ("deli/rawdeltas/\u0663", "is no partition"),
+        ("deli/rawdeltas/3.", "'' is no lane"),
+        ("deli/rawdeltas/.3", "'' is no partition"),
+        ("deli/rawdeltas/3.x", "'x' is no lane"),
+        ("deli/rawdeltas/3.1.2", "'1.2' is no lane"),
     ],
 )
 def test_an_invalid_target_is_refused_with_an_example(text: str, reason: str) -> None:

@@ -16,6 +16,7 @@ from sidecar.consuming.lambda_state import LambdaState, new_lambda_state
 from sidecar.consuming.turns import Turns
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox, Outbox
+from sidecar.mail.outgoing import Job
 from sidecar.partitions.vocabulary import Assign, ClosedReason, DeadLetter, Lane, Lease, StreamId, TopicPartition
 from sidecar.producing.dead_letters import DeadLetters
 from sidecar.records.records import Record
@@ -64,6 +65,16 @@ class PlayedDeadLetters:
         self.given.append((record.offset, letter))
 
 
+class PlayedWriter:
+    """In the place of the transactions thread: keeps the jobs."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+
+
 class Bench:
     """One lambda's work. Nothing is assigned to it, and no process of it is there."""
 
@@ -100,6 +111,7 @@ class Bench:
         """Why the next client cannot be made."""
         self.outbox = PlayedOutbox()
         self.dead_letters = PlayedDeadLetters()
+        self.writer = PlayedWriter()
         self.state = new_lambda_state(
             "l",
             config,
@@ -111,6 +123,7 @@ class Bench:
             self._look,
             ClientLog(self.recorder.log),
             self.recorder.log,
+            writer=self.writer if config.exactly_once else None,
             new_lease=lambda: next(leases),
             jitter=lambda: 1.0,
             clock=lambda: self.now,

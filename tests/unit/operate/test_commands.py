@@ -116,7 +116,7 @@ def test_resume(invoke: Invoke, admin: Admin) -> None:
 def test_an_invalid_target_or_address_is_refused(invoke: Invoke, command: tuple[str, ...]) -> None:
     wrong = invoke(*command, "deli")
     assert wrong.exit_code == 2
-    assert "'LAMBDA/TOPIC/PARTITION': expected LAMBDA/TOPIC/PARTITION, as in" in wrong.stderr
+    assert "'LAMBDA/TOPIC/PARTITION[.LANE]': expected LAMBDA/TOPIC/PARTITION, as in" in wrong.stderr
     wrong = invoke(*command, TARGET, "--address", "nonsense")
     assert wrong.exit_code == 2
     assert "expected host:port" in wrong.stderr

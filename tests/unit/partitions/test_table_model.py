@@ -52,6 +52,7 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
         going=st.sampled_from([3, 3, 2, 0]),
         policy=POLICY,
         max_restarts=st.sampled_from([None, None, None, 0, 2]),
+        deadline=st.sampled_from([None, 20.0, 3.0]),
         lanes=st.sampled_from([1, 1, 2, 3]),
     )
     def begun(
@@ -61,9 +62,10 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
         going: int,
         policy: Policy,
         max_restarts: int | None,
+        deadline: float | None,
         lanes: int,
     ) -> None:
-        self.set_up(policy, max_restarts, lanes)
+        self.set_up(policy, max_restarts, deadline, lanes)
         for tp, some in zip(self.tps, gaps[: len(self.tps)], strict=True):
             self.records_are_written(tp, some, "")
             self.assigned(0)

@@ -100,7 +100,7 @@ def test_it_is_there_after_a_restart_from_what_was_committed() -> None:
 def test_it_goes_past_the_markers_of_transactions_with_the_place() -> None:
     lab, lease = running()
     give(lab, lease, 9, b"nine")
-    lab.table.partitions[P0].settle([12])
+    lab.table.settle(P0, [12])
     assert lab.partition().commitment.place == Place(12, b"nine")
 
 
@@ -185,9 +185,9 @@ def test_a_lambda_is_told_of_each_commit_that_has_a_new_checkpoint_of_it() -> No
 def test_it_is_told_of_its_checkpoint_not_of_the_markers_after_it() -> None:
     lab, lease = running()
     lab.checkpoint(lease, 9)
-    lab.table.settled(P0, 12)
+    lab.table.settle(P0, [12])
     lab.committed(12)
-    lab.table.settled(P0, 14)
+    lab.table.settle(P0, [14])
     lab.committed(14)
     assert lab.commands(Committed) == [Committed(1, 9)]
 
@@ -199,7 +199,7 @@ def test_the_next_lambda_hears_of_a_commit_that_was_under_way_when_it_began() ->
     sent = lab.partition().commitment
     lab.close(1, ClosedReason.STOPPED)
     lab.offer(2, "next")
-    lab.table.committed(P0, sent, lab.now)
+    lab.table.committed(P0, [sent], lab.now)
     assert lab.commands(Committed) == [Committed(2, 4)]
 
 
@@ -209,7 +209,7 @@ def test_nobody_hears_of_a_commit_after_closed_or_of_a_place_that_was_left() -> 
     sent = lab.partition().commitment
     lab.table.operator.seek(P0, 2, lab.now)
     lab.offer(2, "next")
-    lab.table.committed(P0, sent, lab.now)
+    lab.table.committed(P0, [sent], lab.now)
     lab.close(2, ClosedReason.STOPPED)
     lab.committed(2)
     assert lab.commands(Committed) == []

@@ -42,7 +42,6 @@ LIMITS = Limits(
     backoff_most=8.0,
     leave_group_after=30.0,
     max_state_bytes=4,
-    deadline=20.0,
     hand_over_drain=8.0,
     minimum_stay=5.0,
 )
@@ -97,9 +96,9 @@ class World:
         self.sound = True
         self.set_up(Policy.HALT, None)
 
-    def set_up(self, policy: Policy, max_restarts: int | None, lanes: int = 1) -> None:
+    def set_up(self, policy: Policy, max_restarts: int | None, deadline: float | None = None, lanes: int = 1) -> None:
         """A new table. The more lanes a partition has, the fewer partitions there are."""
-        self.limits = replace(LIMITS, policy=policy, max_restarts=max_restarts, lanes=lanes)
+        self.limits = replace(LIMITS, policy=policy, max_restarts=max_restarts, deadline=deadline, lanes=lanes)
         self.tps = TPS[: 4 - lanes]
         self.lanes = [lane for tp in self.tps for lane in self._lanes_of(tp)]
         self.logs = {lane: Log() for lane in self.lanes}

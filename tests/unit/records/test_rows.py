@@ -245,7 +245,7 @@ def test_a_record_of_a_partition_that_is_not_led_is_reported_and_the_partition_i
 
         wake = shared.source.wake
 
-        def lead(self, tp: TopicPartition) -> _native.Records:
+        def lead(self, tp: TopicPartition) -> tuple[_native.Records, ...]:
             led.append(tp)
             return shared.source.lead(tp)
 

@@ -32,6 +32,8 @@ from .server_lab import Lab
 
 EVERYTHING = PartitionStatus(
     tp=TopicPartition("raw", 3),
+    lane=2,
+    lanes=8,
     state=State.HALTED,
     process_id="p1",
     delivered=9,
@@ -143,6 +145,7 @@ def test_every_field_of_a_partition_is_carried() -> None:
         field.name for field, _ in partition.ListFields()
     }
     assert left_out == set()
+    assert (partition.lane, partition.lanes) == (2, 8)
     assert (partition.topic, partition.partition, partition.state) == ("raw", 3, admin_pb2.PARTITION_STATE_HALTED)
     assert (partition.blocked_since_ms, partition.stalled_since_ms, partition.resumes_at_ms) == (
         1_001_000,
@@ -212,6 +215,10 @@ def test_every_field_of_a_lambda_and_of_the_sidecar_is_carried() -> None:
         rebalances={RebalanceKind.LOST: 1, RebalanceKind.ASSIGNED: 2},
         supervised=(supervised,),
         topic_sizes=(("raw", 3),),
+        lanes=8,
+        exactly_once=True,
+        transactions_committed=7,
+        transactions_aborted=1,
     )
     fields = message(sidecar_status({"deli": deli}, memory_bytes=1, draining=True, started_at=1.0))
     assert {*fields} == {field.name for field in admin_pb2.StatusResponse.DESCRIPTOR.fields}

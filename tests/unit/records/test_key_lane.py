@@ -1,0 +1,81 @@
+"""Which lane a key is in: the test vectors of the contract, and the spread over real keys."""
+
+import random
+import uuid
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from sidecar.records.key_lane import key_hash, lane_of
+
+VECTORS = [
+    (b"", 0xEFD01F60BA992926, 7, 119),
+    (b"a", 0x82A2A958A9BECE5B, 4, 65),
+    (b"user-123", 0x63425CFDD44E82F2, 3, 49),
+    (b"6ba7b810-9dad-11d1-80b4-00c04fd430c8", 0xC3ED45E6A7543362, 6, 97),
+    (b"\x00\x00\x00\x00\x00\x00\x00\x2a", 0x641DEDE4F0973E8C, 3, 50),
+    ("schl\u00fcssel".encode(), 0xF380F95126DFDCA4, 7, 121),
+]
+"""In docs/protocol.md: the key, its hash, its lane of 8, and its lane of 128."""
+
+_MASK32 = 0xFFFFFFFF
+
+
+def murmur2(data: bytes) -> int:
+    """Kafka's partitioner: MurmurHash2 with its seed, made positive."""
+    m = 0x5BD1E995
+    value = 0x9747B28C ^ len(data)
+    whole = len(data) // 4 * 4
+    for at in range(0, whole, 4):
+        k = int.from_bytes(data[at : at + 4], "little") * m & _MASK32
+        k = (k ^ k >> 24) * m & _MASK32
+        value = (value * m & _MASK32) ^ k
+    rest = data[whole:]
+    if rest:
+        value = (value ^ int.from_bytes(rest, "little")) * m & _MASK32
+    value = (value ^ value >> 13) * m & _MASK32
+    return (value ^ value >> 15) & 0x7FFFFFFF
+
+
+@pytest.mark.parametrize(("key", "expected", "of_8", "of_128"), VECTORS)
+def test_the_vectors_of_the_contract(key: bytes, expected: int, of_8: int, of_128: int) -> None:
+    assert key_hash(key) == expected
+    assert (lane_of(key, 0, 8), lane_of(key, 0, 128)) == (of_8, of_128)
+
+
+def test_a_record_without_a_key_is_in_the_lane_of_its_offset() -> None:
+    assert [lane_of(None, offset, 3) for offset in (0, 1, 2, 3, (1 << 63) - 1)] == [0, 1, 2, 0, 1]
+    assert lane_of(b"a", 7, 1) == lane_of(None, 7, 1) == 0
+
+
+KINDS: dict[str, Callable[[int, random.Random], bytes]] = {
+    "uuids": lambda _, chance: str(uuid.UUID(int=chance.getrandbits(128))).encode(),
+    "numbered": lambda number, _: f"user-{number}".encode(),
+    "decimal": lambda number, _: str(number).encode(),
+    "big-endian": lambda number, _: number.to_bytes(8, "big"),
+    "little-endian": lambda number, _: number.to_bytes(4, "little"),
+    "documents": lambda number, _: f"tenant-{number % 7}/doc-{number:08x}".encode(),
+}
+
+
+@pytest.mark.parametrize("lanes", [2, 3, 8, 16, 64])
+@pytest.mark.parametrize("partitions", [1, 8, 12, 64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_keys_of_one_partition_are_spread_over_its_lanes(kind: str, partitions: int, lanes: int) -> None:
+    """Chi-squared of the keys that Kafka's partitioner puts into one partition: no more than by chance."""
+    chance = random.Random(1)
+    wanted = 60 * lanes
+    keys: list[bytes] = []
+    number = 0
+    while len(keys) < wanted:
+        key = KINDS[kind](number, chance)
+        number += 1
+        if murmur2(key) % partitions == partitions - 1:
+            keys.append(key)
+    counts = Counter(lane_of(key, 0, lanes) for key in keys)
+    expected = wanted / lanes
+    chi = sum((counts[lane] - expected) ** 2 / expected for lane in range(lanes))
+    # Its mean is the degrees of freedom, and its variance twice that: five standard deviations.
+    freedom = lanes - 1
+    assert chi < freedom + 5 * (2 * freedom) ** 0.5 + 5, f"{chi:.1f} with {freedom} degrees of freedom"
