@@ -72,7 +72,7 @@ def records_of(library: ctypes.CDLL, request: Request) -> list[Outgoing]:
 
 
 def expected(data: bytes) -> list[Outgoing] | None:
-    """What the fallback makes of it; None: it refuses it, or its records wait for a checkpoint, which is not for C."""
+    """What the fallback makes of it; None: it refuses it, or it is for Python: its records wait for a checkpoint."""
     try:
         request = pb.ProduceRequest.FromString(data)
         made = outgoing(request)
