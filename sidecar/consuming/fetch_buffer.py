@@ -158,7 +158,12 @@ class FetchBuffer:
             del self._waiting[lane]
 
     def mark_undeliverable(self, lane: Lane, bad: Undeliverable) -> None:
-        """The record at ``bad.offset``, buffered or not, is undeliverable: keep only the records before it."""
+        """The record at ``bad.offset``, buffered or not, is undeliverable: keep only the records before it.
+
+        If some of these are put off, nothing is kept in mind: it is met again when they are fetched again.
+        """
+        if self._put_off.get(lane, bad.offset) < bad.offset:
+            return
         known = self._undeliverable.get(lane)
         if known is not None and known.offset <= bad.offset:
             return

@@ -330,6 +330,24 @@ def test_a_lane_without_progress_puts_off_what_is_beyond_its_share_and_gets_it_l
     assert lanes.sent() == {0: [put_off + 2]}
 
 
+def test_an_unreadable_record_after_what_was_put_off_is_met_when_that_is_fetched_again() -> None:
+    lanes = Lanes()
+    lane = lanes.lanes[2]
+    lanes.bench.buffer.put_off(lane)
+    lanes.come(2, 2)
+    lanes.bench.come(Message("t", 0, 6, error=KafkaError(KafkaError._BAD_MSG)))
+    assert lanes.sent() == {}
+    assert lanes.state(2) is State.RUNNING
+    lanes.commit()
+    assert lanes.places() == (7, 7, 0, 7)
+    lanes.bench.client.back_pressure.adjust(lanes.bench.now)
+    assert lanes.bench.consumer.sought == [0]
+    lanes.come(2, 2, first=0)
+    lanes.bench.come(Message("t", 0, 6, error=KafkaError(KafkaError._BAD_MSG)))
+    assert lanes.sent() == {2: [0, 1]}
+    assert lanes.state(2) is State.DRAINING
+
+
 def test_a_partition_is_paused_if_none_of_its_lanes_makes_progress() -> None:
     lanes = Lanes(window={"messages": 1})
     lanes.come(*[0, 1, 2, 3] * MORE_THAN_A_SHARE, size=HALF_MEBIBYTE)
