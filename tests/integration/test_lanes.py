@@ -145,6 +145,42 @@ def test_a_poison_key_halts_its_lane_and_an_operator_skips_it_there(stage: Stage
     check_order(stage)
 
 
+@pytest.mark.kafka
+def test_killed_again_and_again_nothing_is_lost_and_no_record_overtakes_another_of_its_key(
+    kafka_stage: Stage,
+) -> None:
+    """Lambdas and sidecars die with lanes at different places, and another number of lanes takes over in between."""
+    stage = kafka_stage
+    stage.create_topic()
+    kafka = {"session.timeout.ms": 1000}
+    for number, lanes in enumerate((8, 8, 3, 8)):
+        stage.produce(Record(key_of(offset), b"v") for offset in range(number * 400, number * 400 + 400))
+        label = f"s{number}"
+        sidecar = stage.sidecar(stage.config(label=label, lanes=lanes, kafka=kafka, window={"messages": 50}), label)
+        processes = [stage.process(sidecar, f"{label}-{name}", handler_takes=0.002) for name in ("a", "b")]
+        stage.wait_until_handled(number * 400 + 150)
+        processes[0].kill()
+        stage.wait_until_handled(number * 400 + 250)
+        sidecar.kill()
+        processes[1].kill()
+    last = stage.sidecar(stage.config(label="last", lanes=8, kafka=kafka), "last")
+    stage.process(last, "last")
+    stage.wait_until_handled()
+    stage.wait_until_caught_up()
+    checks.all_handled(stage.produced, stage.history.events())
+    first: dict[bytes, list[int]] = defaultdict(list)
+    known: set[int] = set()
+    by_lease: dict[tuple[str, bytes], list[int]] = defaultdict(list)
+    for event in stage.history.handled():
+        key = key_of(event.offset)
+        by_lease[event.lease, key].append(event.offset)
+        if event.offset not in known:
+            known.add(event.offset)
+            first[key].append(event.offset)
+    for offsets in [*first.values(), *by_lease.values()]:
+        assert offsets == sorted(offsets)
+
+
 def test_without_the_extension_it_is_the_same(embedded_stage: Stage) -> None:
     stage = embedded_stage
     stage.create_topic()
