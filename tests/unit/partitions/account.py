@@ -195,7 +195,7 @@ class Account:
         deadline, held = self.limits.deadline, self.held
         if deadline is None or held is None or self.state is not State.RUNNING or not self.outstanding:
             return False
-        return now - held.alive_at >= deadline
+        return held.alive_at + deadline <= now  # the same sum as the core makes: a difference may round the other way
 
     def sent(self, records: list[int], now: float) -> None:
         """Each lease sees a gapless run of visible records, but for those left out, and none that is to be kept."""
