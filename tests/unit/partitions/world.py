@@ -96,9 +96,7 @@ class World:
         self.sound = True
         self.set_up(Policy.HALT, None)
 
-    def set_up(
-        self, policy: Policy, max_restarts: int | None, deadline: float | None = None, lanes: int = 1
-    ) -> None:
+    def set_up(self, policy: Policy, max_restarts: int | None, deadline: float | None = None, lanes: int = 1) -> None:
         """A new table. The more lanes a partition has, the fewer partitions there are."""
         self.limits = replace(LIMITS, policy=policy, max_restarts=max_restarts, deadline=deadline, lanes=lanes)
         self.tps = TPS[: 4 - lanes]
