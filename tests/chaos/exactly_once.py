@@ -1,11 +1,13 @@
 """``python -m tests.chaos.exactly_once``: exactly-once under faults, on a real Kafka that stops now and then.
 
 Two sidecars with a copier each (`tests.integration.copier`) copy a topic while records come. Processes are killed,
-ended, and frozen, and Kafka is frozen, in the middle of whatever is going on. Kafka is not killed: a single broker
-that is killed again while it starts may complete a transaction without writing its markers (seen with 4.3.1: the
-coordinator takes topics that it does not know yet for deleted), and then its readers wait for ever. Again and again, and at the end, what readers
-with read_committed see is compared: of each partition the copies are those of its offsets 0, 1, 2, ..., each once and
-in this order. At the end none is missing.
+ended, and frozen, and Kafka is frozen, in the middle of whatever is going on. Again and again, and at the end, what
+readers with read_committed see is compared: of each partition the copies are those of its offsets 0, 1, 2, ..., each
+once and in this order. At the end none is missing.
+
+Kafka is not killed. A single broker that is killed again while it starts may complete a transaction without writing its
+markers, and then readers of its partitions wait for ever. Seen with 4.3.1: the log of transactions said CompleteAbort,
+and the partitions that it named had no marker.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ class Matrix:
         time.sleep(self._random.uniform(*SECONDS))
 
     def copies(self) -> dict[int, list[int]]:
-        """The offsets that were copied, by their partition. Raises ``AssertionError`` if one is there twice or late."""
+        """The offsets that were copied, by their partition. Raises ``AssertionError`` if one is twice or late."""
         found: dict[int, list[int]] = {partition: [] for partition in range(PARTITIONS)}
         for record in read_all(self._stage.broker.address, self.out):
             partition, offset = map(int, (record.value or b"").split(b":"))
