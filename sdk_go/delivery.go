@@ -76,6 +76,7 @@ func (d *Delivery) Wait(ctx context.Context) (Produced, error) {
 	select {
 	case <-d.done: // a known outcome is told also when ctx has ended
 	default:
+		d.lease.awaited()
 		select {
 		case <-d.done:
 		case <-ctx.Done():

@@ -1,6 +1,8 @@
 package sidecar
 
 import (
+	"time"
+
 	"google.golang.org/protobuf/proto"
 
 	pb "kafka-sidecar.example/sdk_go/protocol"
@@ -15,12 +17,47 @@ import (
 //     several the last one goes, with all records before it.
 //  3. Any other checkpoint goes in a Checkpoint call, and not while a Produce call is under way.
 //
-// The lease's mutex is held in all of these functions.
+// The lease's mutex is held in all of these functions, but for those that say otherwise.
+
+// lingerTime is how long a record waits for the checkpoint that may follow it.
+const lingerTime = 5 * time.Millisecond
+
+// linger gives the code that produces a moment to make the checkpoint too: then both go in one call. It ends with that
+// checkpoint, when somebody waits for an outcome, or after lingerTime.
+func (l *lease) linger() {
+	if p := &l.producing; l.exactlyOnce && len(p.underWay) == 0 && !p.lingers {
+		p.lingers = true
+		time.AfterFunc(lingerTime, func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.endLinger()
+		})
+	}
+}
+
+// awaited notes that somebody waits for an outcome. Called without the mutex.
+func (l *lease) awaited() {
+	if l.exactlyOnce {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.endLinger()
+	}
+}
+
+func (l *lease) endLinger() {
+	if l.producing.lingers {
+		l.producing.lingers = false
+		l.cond.Broadcast()
+	}
+}
 
 // mayProduce reports whether the first record of the queue may be sent now, by rule 1. When that changes, the lease's
 // condition is signalled.
 func (l *lease) mayProduce() bool {
 	p := &l.producing
+	if p.lingers && len(p.outcomes.held) == 0 {
+		return false
+	}
 	if l.progress.offsetUntold() {
 		l.sender.hurry()
 		return false

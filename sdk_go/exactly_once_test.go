@@ -430,3 +430,18 @@ func TestEachCommitHasWhatWasProducedBeforeIt(t *testing.T) {
 		})
 	}
 }
+
+func TestACheckpointThatFollowsAtOnceTravelsWithItsRecord(t *testing.T) {
+	exactly(t, lambdas(func(_ context.Context, l *lambda, record sidecar.Record) error {
+		l.Produce(out(string(record.Value)))
+		l.Checkpoint(record.Offset)
+		time.Sleep(time.Second)
+		return nil
+	}, nil), func(w *world, x *transactional, stream *link) {
+		stream.batch(0, 1)
+		pass(time.Minute)
+		if !slices.Equal(x.calls, []string{"0 | 0", "1 | 1"}) {
+			t.Errorf("calls %q", x.calls)
+		}
+	})
+}

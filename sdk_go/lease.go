@@ -147,6 +147,8 @@ func (l *lease) checkpoint(offset int64, state []byte) {
 	}
 	if o.admits(offset) {
 		p.checkpoint(offset)
+	} else if l.exactlyOnce {
+		l.cond.Broadcast() // it goes with the records that wait
 	}
 }
 

@@ -34,6 +34,7 @@ type producing struct {
 	bytes    int
 	records  int
 	full     bool          // no handler may be called
+	lingers  bool          // exactly-once: records wait for the checkpoint that may follow at once
 	over     string        // why nothing is taken any more
 	idle     chan struct{} // closed when nothing waits any more; nil: nothing does
 }
@@ -65,6 +66,7 @@ func (l *lease) produce(output Output) *Delivery {
 	p.bytes += delivery.size
 	p.records++
 	l.weigh()
+	l.linger()
 	if p.idle == nil {
 		p.idle = make(chan struct{})
 		go l.sendProduced(p.idle)

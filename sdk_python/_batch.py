@@ -57,7 +57,10 @@ class Batch(Source[Produced]):
         *("topic_indexes", "topics", "values"),
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, owner: Outcomes, topic: str) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, owner: Outcomes, topic: str, *, keeps_sources: bool = False
+    ) -> None:
+        """``keeps_sources``: it has the column `sources`."""
         super().__init__(loop)
         self.owner = owner
         """Counts the records that count nowhere else."""
@@ -71,7 +74,8 @@ class Batch(Source[Produced]):
         """A record has a key."""
         self.headers: list[Headers] | None = None
         self.partitions: list[int] | None = None
-        self.sources: list[int] | None = None
+        self.sources: list[int] | None = [] if keeps_sources else None
+        """Offset of the message from which each record was made; -1: the lambda does not say."""
         self.size = 0
         self.outcomes: list[Outcome[Produced] | Outcome[list[Produced]]] = []
         """Of each record; those of one `produce_many` have one together. Emptied when they are known."""
@@ -89,11 +93,8 @@ class Batch(Source[Produced]):
 
     # ------------------------------------------------------------------------------------------- before the call
 
-    def fill(self, topic: str, headers: Headers, partition: int, source: int = -1) -> None:
-        """Fill the columns that few lambdas use, for the record that was just appended.
-
-        ``partition`` -1: any. ``source`` -1: the lambda does not say.
-        """
+    def fill(self, topic: str, headers: Headers, partition: int) -> None:
+        """Fill the columns that few lambdas use, for the record that was just appended; -1: any partition."""
         before = len(self.values) - 1
         index = self.topics.setdefault(topic, len(self.topics))
         if index and self.topic_indexes is None:
@@ -102,16 +103,12 @@ class Batch(Source[Produced]):
             self.headers = [()] * before
         if partition >= 0 and self.partitions is None:
             self.partitions = [-1] * before
-        if source >= 0 and self.sources is None:
-            self.sources = [-1] * before
         if self.topic_indexes is not None:
             self.topic_indexes.append(index)
         if self.headers is not None:
             self.headers.append(headers)
         if self.partitions is not None:
             self.partitions.append(partition)
-        if self.sources is not None:
-            self.sources.append(source)
 
     def counts_in(self, outcomes: Outcomes) -> None:
         """The record that was just appended counts there: in those of a document."""
@@ -128,8 +125,7 @@ class Batch(Source[Produced]):
     @property
     def is_wide(self) -> bool:
         """Whether `fill` is needed for each record."""
-        few = (self.topic_indexes, self.headers, self.partitions, self.sources)
-        return few.count(None) < len(few)
+        return self.topic_indexes is not None or self.headers is not None or self.partitions is not None
 
     def topic_of(self, place: int) -> str:
         """The topic of the record at this place."""
@@ -232,7 +228,8 @@ class Batch(Source[Produced]):
         """The outcome of each record is known: tell whoever waits, and whoever holds checkpoints back."""
         self.tell_failures()
         count = len(self)
-        self.values, self.keys, self.headers = [], [], None  # an outcome that somebody keeps needs none of it
+        # An outcome that somebody keeps needs none of it.
+        self.values, self.keys, self.headers, self.sources = [], [], None, None
         # An outcome that nobody holds has to be gone before `known_to` asks whether its failure was received.
         self.outcomes.clear()
         self._settle_all()

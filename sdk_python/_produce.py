@@ -11,7 +11,6 @@ Owner: the event loop. A task is made when a record waits, and sends until none 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import partial
 from itertools import islice, repeat
 from typing import Any, Final, TypeVar
 
@@ -73,8 +72,6 @@ class Producing:
         self._counting = outcomes
         """What counts the next record: ``outcomes``, or those of a document."""
         self._keeps_sources = keeps_sources
-        self._source = _NEVER
-        """Offset of the message from which the next record is made; -1: the lambda does not say."""
         self._queue: deque[Batch] = deque()
         self._open: Batch | None = None
         """The last one of the queue, which takes more records."""
@@ -100,10 +97,9 @@ class Producing:
         source: int | None = None,
     ) -> Outcome[Produced]:
         """Write a record to Kafka, as `IContext.produce` describes."""
-        if source is not None:
-            return self._made_from(source, partial(self.put, topic, value, key, headers, partition))
+        made_from = _NEVER if source is None else checked_source(source)
         if topic != self._usual_topic or headers != () or partition is not None:
-            return self._put(topic, checked(topic, value, key, headers, partition))
+            return self._put(topic, checked(topic, value, key, headers, partition), made_from)
         if type(value) is not bytes:
             value = as_bytes("value", value)
         if type(key) is not bytes:
@@ -111,7 +107,7 @@ class Producing:
         size = OVERHEAD_BYTES + (len(value) if value else 0) + (len(key) if key else 0)
         waiting = self._bytes + size
         if waiting > self._usual_bytes or self._records >= self._usual_records:
-            return self._put(topic, Checked(value, key, (), _NEVER, size))
+            return self._put(topic, Checked(value, key, (), _NEVER, size), made_from)
         batch = self._open
         assert batch is not None
         self._bytes = waiting
@@ -121,6 +117,8 @@ class Producing:
         batch.keys.append(key)
         if key is not None:
             batch.keyed = True
+        if batch.sources is not None:
+            batch.sources.append(made_from)
         outcomes = self.outcomes
         outcomes.put += 1
         outcomes.under_way += 1
@@ -135,15 +133,14 @@ class Producing:
         self, topic: str, records: Iterable[Record] | Columns, source: int | None = None
     ) -> Outcome[list[Produced]]:
         """Write these records to Kafka, as `IContext.produce_many` describes."""
-        if source is not None:
-            return self._made_from(source, partial(self.put_many, topic, records))
+        made_from = _NEVER if source is None else checked_source(source)
         many = Many(self._loop, self._counting)
         outcome = outcome_of(many, 0)
         try:
             if isinstance(records, Columns):
-                self._put_columns(topic, records, many, outcome)
+                self._put_columns(topic, records, made_from, many, outcome)
             else:
-                self._put_rows(topic, records, many, outcome)
+                self._put_rows(topic, records, made_from, many, outcome)
         finally:
             many.whole()  # when one of them is no record, those before it are produced
         return outcome
@@ -155,18 +152,6 @@ class Producing:
             return put()
         finally:
             self._counting = before
-            self._note_usual()
-
-    def _made_from(self, source: int, put: Callable[[], T]) -> T:
-        """Call ``put``, whose records are made from the message at this offset."""
-        source = checked_source(source)
-        if not self._keeps_sources:
-            return put()
-        self._source, self._usual_topic = source, None
-        try:
-            return put()
-        finally:
-            self._source = _NEVER
             self._note_usual()
 
     async def drained(self) -> None:
@@ -195,7 +180,7 @@ class Producing:
 
     # ----------------------------------------------------------------------------------------- records come
 
-    def _put(self, topic: str, record: Checked) -> Outcome[Produced]:
+    def _put(self, topic: str, record: Checked, source: int) -> Outcome[Produced]:
         """A record that is not like the one before it, or the first of a batch."""
         error = self._refusal(topic, record)
         if error is not None:
@@ -203,10 +188,12 @@ class Producing:
             return refused(self._loop, self._counting, error)
         batch = self._batch_for(topic, record.size)
         outcome: Outcome[Produced] = outcome_of(batch, len(batch))
-        self._add(batch, topic, record, outcome)
+        self._add(batch, topic, record, source, outcome)
         return outcome
 
-    def _put_each(self, topic: str, records: Iterable[Record], many: Many, outcome: Outcome[list[Produced]]) -> None:
+    def _put_each(
+        self, topic: str, records: Iterable[Record], source: int, many: Many, outcome: Outcome[list[Produced]]
+    ) -> None:
         """Records that are looked at one by one."""
         batch: Batch | None = None
         first = 0
@@ -225,12 +212,14 @@ class Producing:
                     first = len(taken_by)
                 batch = taken_by
                 if batch is not None:
-                    self._add(batch, topic, record, outcome)
+                    self._add(batch, topic, record, source, outcome)
         finally:
             if batch is not None:
                 batch.belongs_to(many, first)
 
-    def _put_columns(self, topic: str, columns: Columns, many: Many, outcome: Outcome[list[Produced]]) -> None:
+    def _put_columns(
+        self, topic: str, columns: Columns, source: int, many: Many, outcome: Outcome[list[Produced]]
+    ) -> None:
         values, keys, headers, partitions = columns
         for name, column in (("keys", keys), ("headers", headers), ("partitions", partitions)):
             if column is not None and len(column) != len(values):
@@ -239,7 +228,7 @@ class Producing:
             end = at + _CHUNK
             some_keys = None if keys is None else keys[at:end]
             plain = headers is None and partitions is None
-            if plain and self._extend(topic, values[at:end], some_keys, many, outcome):
+            if plain and self._extend(topic, values[at:end], some_keys, source, many, outcome):
                 continue
             rows = zip(
                 values[at:end],
@@ -248,9 +237,11 @@ class Producing:
                 repeat(None) if partitions is None else partitions[at:end],
                 strict=False,
             )
-            self._put_each(topic, (Record(*row) for row in rows), many, outcome)
+            self._put_each(topic, (Record(*row) for row in rows), source, many, outcome)
 
-    def _put_rows(self, topic: str, records: Iterable[Record], many: Many, outcome: Outcome[list[Produced]]) -> None:
+    def _put_rows(
+        self, topic: str, records: Iterable[Record], source: int, many: Many, outcome: Outcome[list[Produced]]
+    ) -> None:
         left = iter(records)
         more = True
         while more:
@@ -259,29 +250,31 @@ class Producing:
                 rows.extend(islice(left, _CHUNK))
                 more = len(rows) == _CHUNK
             finally:  # those before an exception of the iterator are produced
-                if not self._extend_rows(topic, rows, many, outcome):
-                    self._put_each(topic, rows, many, outcome)
+                if not self._extend_rows(topic, rows, source, many, outcome):
+                    self._put_each(topic, rows, source, many, outcome)
 
-    def _extend_rows(self, topic: str, rows: Sequence[Record], many: Many, outcome: Outcome[list[Produced]]) -> bool:
+    def _extend_rows(
+        self, topic: str, rows: Sequence[Record], source: int, many: Many, outcome: Outcome[list[Produced]]
+    ) -> bool:
         """Add records of key and value to a batch at once. Returns False if each has to be looked at."""
         if {*map(type, rows)} != {Record}:
             return False
         values, keys, headers, partitions = zip(*rows, strict=True)
         if headers.count(()) != len(rows) or partitions.count(None) != len(rows):
             return False
-        return self._extend(topic, values, None if keys.count(None) == len(rows) else keys, many, outcome)
+        return self._extend(topic, values, None if keys.count(None) == len(rows) else keys, source, many, outcome)
 
     def _extend(
         self,
         topic: str,
         values: Sequence[Any],
         keys: Sequence[Any] | None,
+        source: int,
         many: Many,
         outcome: Outcome[list[Produced]],
     ) -> bool:
         """The same for columns."""
-        looked_at = self._counting is not self.outcomes or self._source >= 0
-        if looked_at or self._over or not isinstance(topic, str):
+        if self._counting is not self.outcomes or self._over or not isinstance(topic, str):
             return False
         if {*map(type, values)} != {bytes} or (keys is not None and {*map(type, keys)} != {bytes}):
             return False
@@ -298,6 +291,8 @@ class Producing:
         batch.values.extend(values)
         batch.keys.extend(repeat(None, count) if keys is None else keys)
         batch.keyed = batch.keyed or keys is not None
+        if batch.sources is not None:
+            batch.sources.extend(repeat(source, count))
         batch.outcomes.extend(repeat(outcome, count))
         self._counted(batch, size, count)
         batch.belongs_to(many, first)
@@ -330,20 +325,26 @@ class Producing:
             or (topic not in batch.topics and len(batch.topics) >= limits.produce_topics)
         ):
             self._on_first()
-            batch = self._open = Batch(self._loop, self.outcomes, topic)
+            batch = self._open = Batch(self._loop, self.outcomes, topic, keeps_sources=self._keeps_sources)
             self._queue.append(batch)
         return batch
 
     def _add(
-        self, batch: Batch, topic: str, record: Checked, outcome: Outcome[Produced] | Outcome[list[Produced]]
+        self,
+        batch: Batch,
+        topic: str,
+        record: Checked,
+        source: int,
+        outcome: Outcome[Produced] | Outcome[list[Produced]],
     ) -> None:
         batch.values.append(record.value)
         batch.keys.append(record.key)
         batch.keyed = batch.keyed or record.key is not None
         batch.outcomes.append(outcome)
-        source = self._source
-        if batch.is_wide or topic != batch.topic or record.headers or record.partition >= 0 or source >= 0:
-            batch.fill(topic, record.headers, record.partition, source)
+        if batch.sources is not None:
+            batch.sources.append(source)
+        if batch.is_wide or topic != batch.topic or record.headers or record.partition >= 0:
+            batch.fill(topic, record.headers, record.partition)
         self._counted(batch, record.size, 1)
         if self._counting is not self.outcomes:
             batch.counts_in(self._counting)

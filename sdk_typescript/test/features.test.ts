@@ -250,6 +250,6 @@ test("what a lambda produced at the record that failed is never visible", async 
     sidecar.sent.map(({ value }) => value?.toString()),
     ["0", "1"],
   );
-  assert.deepEqual(sidecar.checkpoints, [0, 1]);
+  assert.equal(sidecar.checkpoint, 1);
   await sidecar.stop();
 });

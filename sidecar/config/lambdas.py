@@ -192,7 +192,7 @@ class LambdaConfig(Section):
 
     instances: Annotated[int, Field(ge=1, le=MAX_INSTANCES)] = 1
     """How many processes of `command` run. Default 1. More: partitions are handled on more cores; more processes
-    than partitions stay idle."""
+    than partitions (with `lanes`: than lanes) stay idle."""
 
     env: Annotated[dict[str, str], BeforeValidator(environment), AfterValidator(HiddenDict)] | None = None
     """Environment variables of `command`, besides the sidecar's own. Default: none."""

@@ -233,8 +233,6 @@ class Invariants:
         life = self.lives.leases.get(request.lease)
         if life is None:
             return
-        if request.sources and not life.exactly_once:
-            yield Broken(61, f"Produce of stream {life.stream} has `sources`, and the guarantee is at-least-once")
         if request.HasField("commit"):
             if request.commit.offset < life.told:
                 yield Broken(16, f"ProduceRequest.commit {request.commit.offset} after {life.told}")

@@ -11,8 +11,9 @@ from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.conformance import answers
 from sidecar.conformance.lives import Life
 from sidecar.producing.outcomes import Outgoing
-from sidecar.server import frames, producing
+from sidecar.server import producing
 from sidecar.server.frames import InvalidFrameError
+from sidecar.server.held import NEXT
 
 HELD = answers.Placed(pb.PRODUCE_OUTCOME_HELD)
 _TOO_MUCH = answers.Placed(pb.PRODUCE_OUTCOME_TOO_MUCH_HELD, error="too much waits for a checkpoint")
@@ -37,24 +38,12 @@ class Commit(NamedTuple):
 
 def check(request: pb.ProduceRequest, life: Life | None) -> list[Held]:
     """Check a request as a sidecar does; returns its records. Raises ``InvalidFrameError``, which names the field."""
-    has_commit = request.HasField("commit")
-    if has_commit and life is not None and not life.exactly_once:
-        raise InvalidFrameError("commit: only with the guarantee exactly-once")
-    if has_commit:
-        try:
-            frames.progress(request.commit)
-        except InvalidFrameError as error:
-            raise InvalidFrameError(f"commit.{error}") from None
-        if not request.commit.HasField("offset"):
-            raise InvalidFrameError("commit.offset: missing")
-        if request.commit.lease not in ("", request.lease):
-            raise InvalidFrameError("commit.lease: another one than the request's")
-    records = producing.outgoing(request) if request.values or not has_commit else []
-    sources = [*request.sources] or [-1] * len(records)
-    if len(sources) != len(records):
-        raise InvalidFrameError(f"sources: {len(sources)} entries, one per record would be {len(records)}")
-    if min(sources, default=-1) < -1:
-        raise InvalidFrameError("sources: below -1")
+    records = producing.outgoing(request)
+    producing.committing(request)
+    if life is not None and not life.exactly_once and (request.sources or request.HasField("commit")):
+        field = "commit" if request.HasField("commit") else "sources"
+        raise InvalidFrameError(f"{field}: only with exactly-once, and Welcome.guarantee is another")
+    sources = [*request.sources] or [NEXT] * len(records)
     return [Held(*one) for one in zip(records, sources, strict=True)]
 
 

@@ -7,10 +7,10 @@ from typing import Final
 
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.conformance.case import Case
-from sidecar.server import lambda_host
+from sidecar.server import frames, lambda_host
 from sidecar.server.limits import limits
 
-CAPABILITIES: Final = ("committed", "exactly-once")
+CAPABILITIES: Final = frames.CAPABILITIES
 """What a sidecar of today accepts."""
 
 

@@ -44,7 +44,14 @@ class Gone:
     """The log does not have the offset that the client asked for."""
 
 
-Reason = Begin | Lost | Gone
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Lanes are further than the committed offset. After an unclean leader election the log may end before that."""
+
+    known: Known
+
+
+Reason = Begin | Lost | Gone | Ahead
 """Why we ask where a partition's log begins and ends."""
 
 
@@ -148,7 +155,6 @@ class Resolving:
             self._wait(partitions, f"cannot ask Kafka for the group's offsets: {commits.str()}")
             return
         reasons: dict[TopicPartition, Reason] = {}
-        now = monotonic()
         for tp, partition in partitions.items():
             if self._table.partitions.get(tp) is not partition:
                 continue  # it was revoked, and may have been assigned again
@@ -160,20 +166,14 @@ class Resolving:
                 fact = self._subscription.facts(tp.topic)  # not answered: take the last answer about the topics
             start = self._history.start(partition, commits, fact)
             match start:
-                case Known(offset, origin, places):
-                    # The client reads from this offset already, and some records may be buffered.
-                    self._history.resolved(tp, origin)
-                    self._unresolved.discard(tp)
-                    if partition.resolving:
-                        places = self._places(partition, offset, places)
-                        self._table.resolved(tp, offset, now, committed=True, places=places)
-                        # The partition may still be paused in the client, from an earlier assignment that our own
-                        # state has forgotten. So treat it like one that was moved.
-                        self._positions.begin(tp)
+                case Known(offset) if not self._lanes_are_ahead(partition, start):
+                    self._resolve(partition, start, self._places(partition, offset, start.places))
                 case NotYet(why):
                     self._wait([tp], why)
                 case _ if fact is not None and not fact.has_leader(tp.partition):
                     self._wait([tp], "no broker leads the partition")
+                case Known():
+                    reasons[tp] = Ahead(start)
                 case _:
                     reasons[tp] = start
         if reasons:
@@ -181,6 +181,38 @@ class Resolving:
             self._inquiries.edges([*reasons], partial(self._apply_edges, asking, partitions, reasons))
         elif not self._unresolved:
             self._last_logged = ""
+
+    def _resolve(self, partition: Assignment, known: Known, places: Sequence[Place]) -> None:
+        """The client reads from the committed offset already, and some records may be buffered."""
+        tp = partition.tp
+        self._history.resolved(tp, known.origin)
+        self._unresolved.discard(tp)
+        if partition.resolving:
+            self._table.resolved(tp, known.offset, monotonic(), committed=True, places=places)
+            # The partition may still be paused in the client, from an earlier assignment that our own state has
+            # forgotten. So treat it like one that was moved.
+            self._positions.begin(tp)
+
+    @staticmethod
+    def _lanes_are_ahead(partition: Assignment, known: Known) -> bool:
+        """Whether a lane drops records from the committed offset on: then the log's end has to be asked for."""
+        alike = len(known.places) == len(partition.lanes)
+        return partition.resolving and alike and any(place.offset > known.offset for place in known.places)
+
+    def _within(self, partition: Assignment, known: Known, edges: Edges) -> tuple[Place, ...]:
+        """The places of the lanes, those beyond the log's end at the end: what is written there is new."""
+        end = max(known.offset, edges.latest, self._fetching.next_offset.get(partition.tp, 0))
+        beyond = [place.offset for place in known.places if place.offset > end]
+        if beyond:
+            self._log.error(
+                "the log ends before what some lanes had processed: they go on from its end",
+                topic=partition.tp.topic,
+                partition=partition.tp.partition,
+                end=end,
+                lanes=len(beyond),
+                farthest=max(beyond),
+            )
+        return tuple(place if place.offset <= end else Place(end) for place in known.places)
 
     def _places(self, partition: Assignment, offset: int, places: Sequence[Place]) -> tuple[Place, ...]:
         """Where the lanes go on; say so if that is not where the last commit had them."""
@@ -230,6 +262,9 @@ class Resolving:
             if isinstance(edges, KafkaError):
                 self._wait([tp], f"cannot ask Kafka where the log begins and ends: {edges.str()}")
                 continue
+            if isinstance(reason, Ahead):
+                self._resolve(partition, reason.known, self._within(partition, reason.known, edges))
+                continue
             if isinstance(reason, Begin):
                 begun.setdefault(reason.why, []).append(tp)
             at = self._there_still(partition, edges) if isinstance(reason, Gone) else None
@@ -257,7 +292,9 @@ class Resolving:
         wanted = self._fetching.next_offset.get(partition.tp, partition.resume_at)
         return wanted if edges.earliest <= wanted <= edges.latest else None
 
-    def _resolution(self, partition: Assignment, reason: Reason, edges: Edges) -> tuple[int, Callable[[], None]]:
+    def _resolution(
+        self, partition: Assignment, reason: Begin | Lost | Gone, edges: Edges
+    ) -> tuple[int, Callable[[], None]]:
         """The offset to which the client is moved, and what is to be done after that."""
         tp, resume_at = partition.tp, partition.resume_at
         match reason:

@@ -44,6 +44,14 @@ def lambda_status(state: LambdaState, ends: Ends, now: float, *, joined: bool) -
     )
 
 
+def _waits_beside(state: LambdaState, p: Partition) -> str:
+    """That it waits for another lane of its partition; empty: it does not."""
+    if not p.window.is_spanned:
+        return ""
+    lowest = min(state.table.partitions[p.tp].lanes, key=lambda lane: lane.offsets.resume_at)
+    return f"too far ahead of {lowest.lane}, which is at offset {lowest.offsets.resume_at}"
+
+
 def _partition(state: LambdaState, p: Partition, end: int | None, now: float) -> PartitionStatus:
     holding, offsets, trouble = p.holding, p.offsets, p.trouble
     window = None if holding is None else holding.window
@@ -62,7 +70,7 @@ def _partition(state: LambdaState, p: Partition, end: int | None, now: float) ->
         outstanding=0 if window is None else window.outstanding,
         waiting=state.buffer.count(p.lane),
         attempt=trouble.attempt,
-        reason=trouble.reason or ("" if has_leader else "no broker leads the partition"),
+        reason=trouble.reason or ("no broker leads the partition" if not has_leader else _waits_beside(state, p)),
         failing_offset=trouble.failing_offset,
         blocked_since=None if holding is None else holding.blocked_since,
         stalled_since=holding.last_progress_at if holding is not None and holding.stalled else None,

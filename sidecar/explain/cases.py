@@ -50,6 +50,11 @@ class Case:
         return Place(one.topic, one.partition, one.lane if one.lanes > 1 else -1)
 
     @property
+    def waits_beside(self) -> bool:
+        """All that its lambda got is done: it waits for another lane of its partition."""
+        return self.partition.lanes > 1 and not self.partition.outstanding and bool(self.partition.reason)
+
+    @property
     def target(self) -> str:
         """As commands name it."""
         return f"{self.of.name}/{self.place}"
@@ -171,7 +176,7 @@ def _unmoved(case: Case) -> Verdict | None:
     if one.HasField("blocked_since_ms"):
         lasts = case.clock.passed(one.blocked_since_ms) >= SLOW_AFTER_MS
         urgency = Urgency.ACT if stalled else Urgency.LOOK if lasts else Urgency.PASSES
-        return Verdict(Cause.WINDOW_FULL, urgency, one.process_id)
+        return Verdict(Cause.WINDOW_FULL, urgency, one.reason if case.waits_beside else one.process_id)
     if stalled and case.all_handled:
         return Verdict(Cause.NO_CHECKPOINT, Urgency.ACT, one.process_id)
     if stalled or _hangs(case):

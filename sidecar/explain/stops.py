@@ -20,6 +20,8 @@ from sidecar.explain.words import many, quoted, span
 
 def window_full(group: Group) -> Told:
     first, one = group.first, group.partition
+    if first.waits_beside:
+        return _beside(group)
     pause = group.command("pause")
     began = f" since {group.clock.at(first.since_ms)}" if first.since_ms else ""
     counted = f"{many(one.outstanding, 'message')}{began}"
@@ -37,6 +39,18 @@ def window_full(group: Group) -> Told:
             f"Look at its log; `{pause}` stops it.",
         ],
         (pause,),
+    )
+
+
+def _beside(group: Group) -> Told:
+    explain = f"kafka-sidecar explain {group.first.of.name}/{group.first.place.topic}/{group.first.place.partition}"
+    return Told(
+        [
+            f"{group.name} {group['waits|wait']} for another lane: {quoted(group.partition.reason)}.",
+            "What its lambda got is done. A lane may be only so far ahead of the lowest one of its partition.",
+            f"`{explain}` tells what keeps that lane.",
+        ],
+        (explain,),
     )
 
 

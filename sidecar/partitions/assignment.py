@@ -86,5 +86,6 @@ class Assignment:
         self.note_mark()
 
     def note_mark(self) -> None:
-        """A lane's place has moved: compute the low-water mark again."""
-        self.mark.offset = self.resume_at
+        """A lane's place has moved: compute the low-water mark again. Only several lanes have one."""
+        if len(self.lanes) > 1:
+            self.mark.offset = self.resume_at

@@ -47,7 +47,7 @@ class OperatorActions:
             )
         stopped = [lane for lane in lanes if lane.state in (State.HALTED, State.PAUSED)]
         if not stopped:
-            raise OrderRefused(f"{_named(lanes)} neither halted nor paused, {_states(lanes)}")
+            raise OrderRefused(_nothing_stopped(lanes))
         answers = [self._resume(lane, now, skip=skip) for lane in stopped]
         return min(at for at, _ in answers), answers[0][1]
 
@@ -167,13 +167,11 @@ class OperatorActions:
         return partition.lanes[number : number + 1]
 
 
-def _named(lanes: Sequence[Partition]) -> str:
-    return f"{lanes[0].lane} is" if len(lanes) == 1 else f"no lane of {lanes[0].tp} is"
-
-
-def _states(lanes: Sequence[Partition]) -> str:
+def _nothing_stopped(lanes: Sequence[Partition]) -> str:
+    if len(lanes) == 1:
+        return f"{lanes[0].lane} is neither halted nor paused, it is {_words(lanes[0].state)}"
     states = dict.fromkeys(_words(lane.state) for lane in lanes)
-    return f"{'it is' if len(lanes) == 1 else 'they are'} {', '.join(states)}"
+    return f"no lane of {lanes[0].tp} is halted or paused, they are {', '.join(states)}"
 
 
 def _words(state: State) -> str:

@@ -490,7 +490,7 @@ class Partition:
         """All delivered records are processed, and no record has to be fetched again."""
         return (
             self.state in (State.RUNNING, State.WAITING, State.DRAINING, State.PAUSED)
-            and self.window.records == 0
+            and (self.holding is None or self.holding.window.records == 0)
             and not self.offsets.rewind_pending
             and self.trouble.failing_offset is None
         )
@@ -534,12 +534,10 @@ class Partition:
         lane that gets no records would hold back the committed offset, and after a transaction the lag would never
         reach 0, since the marker has an offset of its own.
         """
-        first = self.window.first
+        first = None if self.holding is None else self.holding.window.first
         if first is not None:
             position = first
-        elif not self.caught_up:
-            return
-        if position > self.offsets.resume_at:
+        if position > self.offsets.resume_at and (first is not None or self.caught_up):
             self.offsets.resume_at = position
             self.offsets.uncommitted = True
             self._passed(position)

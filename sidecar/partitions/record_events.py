@@ -69,7 +69,7 @@ class RecordEvents:
         if holding.block(now, self._moves.limits.blocked_report_after):
             event = "no checkpoint: the window is full, the partition stands still"
             if holding.window.is_spanned:
-                event = "no checkpoint of another lane: `window.span` is used up, the lane waits for it"
+                event = "no checkpoint of another lane: the span of the windows is used up, the lane waits for it"
             self._moves.report(
                 "warning",
                 event,

@@ -225,7 +225,11 @@ class Transactions(threading.Thread):
     def _queue(self, producer: Client, results: "_Results") -> None:
         """Give the records of a job to librdkafka. Raises ``_Aborts``."""
         for index, record in enumerate(results.job.records):
-            topic, key, value, partition, headers, _ = record
+            topic, key, value, partition, headers, refusal_of_ours = record
+            if refusal_of_ours:
+                error = KafkaError(KafkaError._INVALID_ARG, refusal_of_ours)  # noqa: SLF001 - the binding's name
+                results.refuse(index, error, topic, partition)
+                raise _Aborts(refusal_of_ours)
             report = partial(results.report, index)
             while True:
                 try:
@@ -234,7 +238,7 @@ class Transactions(threading.Thread):
                 except BufferError:
                     self._serve(producer, FLUSH_S)
                 except KafkaException as refusal:
-                    error: KafkaError = refusal.args[0]
+                    error = refusal.args[0]
                     if is_fatal(error):
                         raise _Lost(error.str(), error) from None
                     results.refuse(index, error, topic, partition)

@@ -15,7 +15,7 @@ from sidecar.mail.boxes import Mailbox
 from sidecar.mail.outgoing import Written
 from sidecar.partitions.vocabulary import CheckpointOutcome, Lease, Progress
 from sidecar.server.frames import cut
-from sidecar.server.held import Held, Lent
+from sidecar.server.held import NEXT, Held, Lent
 from sidecar.server.producing import (
     BUSY_FULL_MS,
     MAX_ERROR_BYTES,
@@ -55,12 +55,12 @@ async def produce(held: Held, request: AskedToHold, mailbox: Mailbox) -> bytes:
     if held.is_busy and request.count:
         busy = pb.PRODUCE_OUTCOME_BUSY
         return nothing_written(request.count, busy, _ON_ITS_WAY, BUSY_FULL_MS)
-    records = [record for record in request.records if not record.refusal]
-    refused = {index: record.refusal for index, record in enumerate(request.records) if record.refusal}
-    sources = request.sources
-    if refused and sources:
-        sources = [source for index, source in enumerate(sources) if index not in refused]
     commit = request.commit
+    refused = _refused_now(request)
+    records, sources = request.records, request.sources
+    if refused:
+        records = [record for index, record in enumerate(records) if index not in refused]
+        sources = [source for index, source in enumerate(sources) if index not in refused]
     call = held.add(records, sources, request.size, None if commit is None else commit.offset)
     if call is None:
         return nothing_written(request.count, pb.PRODUCE_OUTCOME_TOO_MUCH_HELD, _TOO_MUCH)
@@ -79,6 +79,20 @@ async def produce(held: Held, request: AskedToHold, mailbox: Mailbox) -> bytes:
         stale = pb.PRODUCE_OUTCOME_STALE_LEASE
         return nothing_written(request.count, stale, STALE, commit=_result(answer))
     return columns.response(_result(answer))
+
+
+def _refused_now(request: AskedToHold) -> dict[int, str]:
+    """Why records are not held, by their indexes: they can never be written.
+
+    One that goes with the checkpoint of the call is taken all the same, and aborts the transaction. Otherwise the
+    checkpoint would pass a record that is not written, before its lambda knows of it.
+    """
+    covered = -2 if request.commit is None else request.commit.offset or 0
+    return {
+        index: record.refusal
+        for index, record in enumerate(request.records)
+        if record.refusal and (request.sources[index] if request.sources else NEXT) > covered
+    }
 
 
 def _unit(held: Held, lease: Lease, lent: Lent) -> letters.Unit:

@@ -91,6 +91,7 @@ def test_reports(tmp_path: Path) -> None:
         (("--", "/no/such/program"), "/no/such/program"),
         ((), "COMMAND is missing"),
         (("--case", "no-such-case", "--", "true"), "no-such-case"),
+        (("--skip", "no-such-section", "--", "true"), "no-such-section"),
     ],
 )
 def test_cannot_start(arguments: tuple[str, ...], says: str) -> None:
@@ -112,3 +113,11 @@ def test_list() -> None:
 
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == len(CASES) >= 70
+
+
+def test_skip() -> None:
+    listed = _run("--list", "--skip", "lanes", "--skip", "state").stdout
+    left = {one.name for one in CASES.values() if one.section not in ("lanes", "state")}
+
+    assert {row.split()[1] for row in listed.splitlines()} == left
+    assert left < {*CASES}

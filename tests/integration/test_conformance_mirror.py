@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.conformance.cases import CASES
 from tests.integration.harness import Broker, Sidecar
-from tests.integration.mirror import edges, lives, work
+from tests.integration.mirror import edges, features, lives, work
 from tests.integration.mirror.client import Client
 from tests.integration.mirror.reasons import WITHOUT
 from tests.integration.mirror.table import MIRRORS
@@ -20,7 +20,7 @@ from tests.servers import topics
 TOKEN = "mirror-token"
 AT_A_TIME = 6
 
-__all__ = ["edges", "lives", "work"]  # importing them fills `MIRRORS`
+__all__ = ["edges", "features", "lives", "work"]  # importing them fills `MIRRORS`
 
 
 def test_each_case_has_a_mirror_or_a_reason() -> None:

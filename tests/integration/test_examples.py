@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -56,6 +59,66 @@ def test_four_interfaces(embedded_stage: Stage) -> None:
     saved = [(folder / f"{stage.topic}-{partition}").read_bytes().splitlines() for partition in range(2)]
     assert saved[0] == [b"line %d of words" % number for number in range(0, 300, 2)]
     assert saved[1] == [b"line %d of words" % number for number in range(1, 300, 2)]
+
+
+class SlowEndpoint:
+    """An HTTP endpoint that takes a while for each call, and remembers them; a context manager."""
+
+    def __init__(self) -> None:
+        self.bodies: list[str] = []
+        self.most = 0
+        """Calls at the same time."""
+        endpoint = self
+        lock = threading.Lock()
+        under_way = 0
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                nonlocal under_way
+                with lock:
+                    under_way += 1
+                    endpoint.most = max(endpoint.most, under_way)
+                    endpoint.bodies.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                time.sleep(0.02)
+                with lock:
+                    under_way -= 1
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+
+    def __enter__(self) -> SlowEndpoint:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def test_http_caller_over_lanes(embedded_stage: Stage) -> None:
+    """One partition, and many calls at a time; those of a key one after the other."""
+    stage = embedded_stage
+    with SlowEndpoint() as endpoint:
+        stage.create_topic(1)
+        stage.produce(Record(value=b"%d:%d" % (n % 20, n // 20), key=b"%d" % (n % 20)) for n in range(200))
+        settings = {"url": endpoint.url}
+        sidecar = stage.sidecar(lanes=8, settings=settings, window={"messages": 400})
+        process = stage.program("caller", [*SERVE, "echo", "examples.http_caller", "--address", sidecar.address])
+        stage.wait_until_caught_up()
+        assert process.terminate() == 0
+        for key in range(20):
+            calls = [body for body in endpoint.bodies if body.startswith(f"{key}:")]
+            assert calls == [f"{key}:{number}" for number in range(10)]
+        assert endpoint.most > 1
 
 
 @pytest.mark.parametrize("language", languages.LANGUAGES)

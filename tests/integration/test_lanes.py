@@ -11,7 +11,9 @@ from sdk_python.protocol import admin_pb2
 from sidecar.records.key_lane import lane_of
 from tests.integration import checks
 from tests.integration.harness import Sidecar, Stage, wait_for
-from tests.servers.topics import Record
+from tests.integration.test_exactly_once import committed, copier
+from tests.integration.test_produce import out_topic
+from tests.servers.topics import Record, read_all
 
 LANES = 8
 KEYS = [f"user-{number}".encode() for number in range(40)]
@@ -83,7 +85,7 @@ def others_than(slow: int) -> int:
 
 def test_a_slow_key_stops_its_lane_only(stage: Stage) -> None:
     sidecar = start(stage)
-    slow = {"slow_offset": SLOW, "slow_for": 3600.0, "slow_how": "await"}
+    slow: dict[str, Any] = {"slow_offset": SLOW, "slow_for": 3600.0, "slow_how": "await"}
     stage.process(sidecar, module="slow", **slow)
     number = lane_of(key_of(SLOW), SLOW, LANES)
     stage.wait_until_handled(others_than(SLOW) + 1)
@@ -102,7 +104,7 @@ def test_after_a_kill_the_other_lanes_go_on_where_they_were(kafka_stage: Stage) 
     """What other lanes did beyond the slow record is in the commit's metadata, and does not come again."""
     stage = kafka_stage
     sidecar = start(stage)
-    slow = {"slow_offset": SLOW, "slow_for": 3600.0, "slow_how": "await"}
+    slow: dict[str, Any] = {"slow_offset": SLOW, "slow_for": 3600.0, "slow_how": "await"}
     process = stage.process(sidecar, "p1", module="slow", **slow)
     number = lane_of(key_of(SLOW), SLOW, LANES)
     stage.wait_until_handled(others_than(SLOW) + 1)
@@ -153,3 +155,39 @@ def test_without_the_extension_it_is_the_same(embedded_stage: Stage) -> None:
     stage.wait_until_caught_up()
     checks.all_handled_once(stage.produced, stage.history.events())
     check_order(stage)
+
+
+def wait_for_copies(stage: Stage, out: str, count: int) -> None:
+    """Wait until there are more than so many."""
+    wait_for(lambda: len(read_all(stage.broker.address, out)) > count, "more to be copied")
+
+
+@pytest.mark.kafka
+def test_with_exactly_once_each_record_is_copied_once_and_in_the_order_of_its_key(kafka_stage: Stage) -> None:
+    """Lambdas and sidecars are killed in between. A transaction has the places of all lanes."""
+    stage = kafka_stage
+    out = out_topic(stage, 1)
+    options: dict[str, Any] = {"produce": [out], "guarantee": "exactly-once", "window": {"messages": 100}}
+    kafka = {"session.timeout.ms": 1000}
+    stage.create_topic()
+    wanted = 0
+    for number in range(4):
+        stage.produce(Record(key_of(offset), b"v") for offset in range(wanted, wanted + 1_000))
+        label = f"s{number}"
+        sidecar = stage.sidecar(stage.config(label=label, lanes=LANES, kafka=kafka, **options), label)
+        process = copier(stage, sidecar, out, ("commit", "held", "sources")[number % 3], f"p{number}")
+        wait_for_copies(stage, out, wanted)
+        process.kill()
+        if number % 2:
+            sidecar.kill()
+        else:
+            assert sidecar.terminate() == 0
+        wanted += 1_000
+    last = stage.sidecar(stage.config(label="last", lanes=LANES, kafka=kafka, **options), "last")
+    copier(stage, last, out, label="p")
+    wait_for(lambda: committed(stage) == {0: wanted}, lambda: f"{committed(stage)} to become {wanted}")
+    copied = [int((record.value or b"").decode().split(":")[1]) for record in read_all(stage.broker.address, out)]
+    assert sorted(copied) == [*range(wanted)]
+    for key in KEYS:
+        offsets = [offset for offset in copied if key_of(offset) == key]
+        assert offsets == sorted(offsets), key

@@ -98,7 +98,7 @@ async def committed_never(stage: Stage) -> None:
     again = await stage.running(0, 1, rule=55)  # only after the old lambda has closed
     await again.records(1)
     await stage.checkpointed(again, 1)
-    stage.check(not stage.written("out"), "the wait ended as if the offset were committed")
+    stage.check(not stage.asked("out"), "the wait ended as if the offset were committed")
 
 
 @case("committed-revoked", 55, "The lease ends before: the wait fails, and holds up no Closed.",
@@ -110,7 +110,7 @@ async def committed_revoked(stage: Stage) -> None:
     again = await stage.running(0, 1, rule=55)
     await again.records(1)
     await stage.checkpointed(again, 1)
-    stage.check(not stage.written("out"), "the wait ended as if the offset were committed")
+    stage.check(not stage.asked("out"), "the wait ended as if the offset were committed")
 
 
 @case("committed-not-told", 55, "A sidecar without the capability: the wait fails at once.",
@@ -122,4 +122,4 @@ async def committed_not_told(stage: Stage) -> None:
     stage.check(error.action == pb.ERROR_ACTION_CRITICAL and error.offset == 0, "the wait has not failed at record 0")
     stage.check("committed" in error.message, f"the failure {error.message!r} does not name the capability")
     await stage.closed(stream, 25)
-    stage.check(not stage.written("out"), "the wait ended as if the offset were committed")
+    stage.check(not stage.asked("out"), "the wait ended as if the offset were committed")

@@ -440,12 +440,6 @@ def test_progress_before_ready(play: Play) -> None:
     assert play.broken == [7]
 
 
-def test_sources_need_the_guarantee(play: Play) -> None:
-    lease = play.running()
-    play.produced(1, lease, b"a", sources=[1])
-    assert play.broken == [61]
-
-
 @pytest.fixture
 def exact() -> tuple[Play, str]:
     """A lease with exactly-once, of which a call of Produce is unanswered."""

@@ -100,7 +100,9 @@ def test_what_is_refused(request_: pb.ProduceRequest, field: str) -> None:
         transactions.check(request_, _life())
 
 
-def test_a_commit_needs_the_guarantee() -> None:
-    request = _request(b"a", commit=1)
-    with pytest.raises(InvalidFrameError, match=r"^commit: "):
-        transactions.check(request, _life(pb.GUARANTEE_AT_LEAST_ONCE))
+@pytest.mark.parametrize(
+    ("request_", "field"), [(_request(b"a", commit=1), "commit"), (_request(b"a", sources=[1]), "sources")], ids=str
+)
+def test_what_needs_the_guarantee(request_: pb.ProduceRequest, field: str) -> None:
+    with pytest.raises(InvalidFrameError, match=f"^{field}: "):
+        transactions.check(request_, _life(pb.GUARANTEE_AT_LEAST_ONCE))

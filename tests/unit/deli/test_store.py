@@ -25,6 +25,7 @@ class Lease:
     lease: str
     topic: str = "rawdeltas"
     partition: int = 0
+    lane: int = 0
 
 
 class Readings(Store):
@@ -66,6 +67,14 @@ async def test_a_late_document_of_an_old_lease_takes_nothing_from_the_new_one() 
     with pytest.raises(StoppedError):
         await readings.of("a")
     assert await readings.of("b") is new
+
+
+async def test_the_lanes_of_a_partition_have_leases_of_their_own() -> None:
+    readings = Readings()
+    one = await readings.states(cast("IContext", Lease("l0", lane=0)))
+    other = await readings.states(cast("IContext", Lease("l1", lane=1)))
+    assert one is not other
+    assert await readings.states(cast("IContext", Lease("l0", lane=0))) is one
 
 
 async def test_a_lease_that_begins_while_another_ones_states_are_read() -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from examples import http_caller
 from sdk_python.testing import FakeSidecar
-from sidecar.config.lambdas import LambdaConfig
 from sidecar.config.load import load
 
 
@@ -114,7 +113,6 @@ async def test_a_url_that_is_none_is_refused_at_start(url: str) -> None:
         await http_caller.plugin.create({"url": url})
 
 
-@pytest.mark.skipif("lanes" not in LambdaConfig.model_fields, reason="the sidecar has no lanes")
 def test_its_config_is_one() -> None:
     config = load(Path(http_caller.__file__).with_name("config.yaml"), {})
-    assert "http-caller" in config.lambdas
+    assert config.lambdas["http-caller"].lanes == 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sdk_python.protocol import admin_pb2 as pb
@@ -288,3 +289,40 @@ def test_what_a_lambda_says_and_when_its_time_is_over() -> None:
     moves = explain(one(**works, progress_at_ms=ago(SECOND), overdue_at_ms=NOW + 9 * SECOND))[0].text
     assert "It last said: 43\\n%." in moves
     assert "ends this lambda" not in moves
+
+
+# --- lanes ----------------------------------------------------------------------------------------------------------
+
+
+def lane(number: int, partition_number: int = 7, **fields: Any) -> pb.Partition:
+    """A lane of eight."""
+    return partition(partition_number, lane=number, lanes=8, **fields)
+
+
+def test_a_lane_is_named_with_its_number_in_texts_and_commands() -> None:
+    halted = lane(3, state=HALTED, process_id="", reason="no price", failing_offset=8813)
+    [finding, *_] = explain(status(lambda_(halted, lane(0))))
+    assert finding.places == (Place("orders", 7, 3),)
+    assert finding.text.startswith("orders/7.3 has been halted at offset 8,813")
+    assert finding.commands[-1] == "kafka-sidecar resume billing/orders/7.3 --skip"
+    assert finding.plain()["partitions"] == [{"topic": "orders", "partition": 7, "lane": 3}]
+
+
+def test_several_lanes_are_counted_as_lanes_and_their_partition_lags_once() -> None:
+    halted: dict[str, Any] = {"state": HALTED, "process_id": "", "end": 8913, "reason": "no"}
+    of_one = status(lambda_(*(lane(number, **halted) for number in (0, 1, 5))))
+    [finding, *_] = explain(of_one)
+    assert finding.text.startswith("3 lanes of orders/7 (0-1, 5)")
+    assert "Kafka is 100 messages ahead" in finding.text
+    [finding, *_] = explain(status(lambda_(*(lane(number % 2, number, **halted) for number in (2, 3, 5)))))
+    assert finding.text.startswith("3 lanes of orders (partitions 2-3, 5)")
+
+
+def test_a_lane_that_waits_for_another_one_says_for_which() -> None:
+    beside = lane(
+        3, blocked_since_ms=ago(40 * SECOND), waiting=9, reason="too far ahead of orders/7.5, which is at offset 12"
+    )
+    [finding, *_] = explain(status(lambda_(beside)))
+    assert finding.cause is Cause.WINDOW_FULL
+    assert "waits for another lane: too far ahead of orders/7.5, which is at offset 12." in finding.text
+    assert finding.commands == ("kafka-sidecar explain billing/orders/7",)

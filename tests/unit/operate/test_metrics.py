@@ -233,3 +233,23 @@ def test_names_follow_the_conventions_of_prometheus() -> None:
         assert metric.help.endswith("."), metric.name
         assert not (metric.kind == "histogram" and not metric.name.endswith("_seconds")), metric.name
         assert "le" not in metric.labels
+
+
+def test_lanes_of_a_partition_are_told_of_as_one() -> None:
+    """There is one log: the lag is that of the lowest lane, not of all of them."""
+    places = [(State.RUNNING, 90, 2), (State.HALTED, 40, 0), (State.RUNNING, 100, 5)]
+    lanes = [
+        partition_status(3, state=state, committed=committed, end=100, outstanding=outstanding, lane=number, lanes=3)
+        for number, (state, committed, outstanding) in enumerate(places)
+    ]
+    shown = scraped({"deli": lambda_status(partitions=lanes)})
+    assert of(shown, "lag", **{"lambda": "deli"}) == {"": 60.0}
+    [found] = {frozenset(own) for name, own in shown if name == "partition_lag"}
+    where = dict(found)
+    values = alone(shown, **where)
+    assert (values["partition_lag"], values["partition_outstanding_records"], values["partition_halted"]) == (
+        60,
+        7,
+        1,
+    )
+    assert of(shown, "partitions", **{"lambda": "deli"})["running"] == 2

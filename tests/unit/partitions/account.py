@@ -107,7 +107,7 @@ class Account:
         runs = self.state is State.RUNNING and not self.behind
         if not runs or held is None or held.unwritten >= limits.frames_in_flight:
             assert room == 0
-        elif held.reach is not None and held.reach - self.low >= limits.window_span:
+        elif held.reach is not None and held.reach - self.span_start >= limits.window_span:
             assert room == (self.mark is None and self.outstanding == 0)
         elif self.outstanding == 0:
             assert room == max(1, limits.window_messages)
@@ -118,11 +118,14 @@ class Account:
 
     @property
     def low(self) -> int:
-        """Where the span is measured from: the mark, the last checkpoint of the lease, or its start."""
+        """Everything below is done under this lease: the last checkpoint of the lease, or its start."""
         assert self.held is not None
-        if self.mark is not None:
-            return self.mark
         return self.held.start if self.held.checkpoint is None else self.held.checkpoint + 1
+
+    @property
+    def span_start(self) -> int:
+        """Where the span is measured from."""
+        return self.low if self.mark is None else self.mark
 
     # --- progress -----------------------------------------------------------------------------------------------
 

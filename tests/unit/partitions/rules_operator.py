@@ -98,7 +98,7 @@ class OperatorRules(Thread):
         """Moved, in whatever state it is; the commit that follows at once may be refused."""
         self.leave_callback()
         meant = self._meant(tp, number)
-        place = round(part * self.logs[self.lanes[0]].end)
+        place = round(part * meant[0].log.end) if meant else 0
         if not meant or any(account.state is State.RESOLVING or account.leaves for account in meant):
             with pytest.raises(OrderRefused) as caught:
                 self.table.operator.seek(tp, place, self.now, number=number)

@@ -255,6 +255,18 @@ def test_the_record_that_is_refused_is_named_and_its_job_the_culprit() -> None:
         assert lab.cluster.records == []
 
 
+def test_a_record_that_must_not_be_written_aborts_its_job() -> None:
+    named = Outgoing("out", None, b"bad", -1, (), "a header's name is not UTF-8")
+    with Lab(Cluster(), interval=PATIENCE) as lab:
+        good, bad = job(1, "good", last=False), job(2, "a", partition=1)
+        bad.records = [*bad.records, named]
+        (answer,) = lab.run(good, bad)
+        assert answer.refused is not None
+        assert answer.refused.culprits == {1}
+        assert "a header's name is not UTF-8" in answer.written[1].errors[1]
+        assert lab.cluster.records == []
+
+
 def test_after_a_batch_that_is_too_large_each_record_goes_alone() -> None:
     large = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
     with Lab(Cluster(refuses={b"large": large})) as lab:

@@ -1,6 +1,7 @@
 """Exactly-once: which records go with which checkpoint, and what follows when one of the two fails."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -123,6 +124,22 @@ async def test_sources_are_sent_as_the_lambda_named_them() -> None:
     for wrong, error in ((-1, ValueError), ("1", TypeError), (True, TypeError)):
         with pytest.raises(error, match="source"):
             sidecar.producing.put("t", b"7", source=wrong)  # type: ignore[arg-type]
+
+
+async def test_a_record_that_is_produced_while_others_are_taken_has_its_own_source() -> None:
+    sidecar = Sidecar()
+
+    def rows() -> Iterator[Record]:
+        yield Record(b"1")
+        sidecar.producing.put("t", b"2", source=3)
+        sidecar.producing.put_many("t", [Record(b"3")], source=4)
+        yield Record(b"4")
+
+    sidecar.producing.put_many("t", rows(), source=8)
+    await turns()
+    request = sidecar.requests[0]
+    assert dict(zip(request.values, request.sources, strict=True)) == {b"1": 8, b"2": 3, b"3": 4, b"4": 8}
+    await sidecar.drain()
 
 
 async def test_large_batches_are_parts_and_the_last_one_has_the_checkpoint() -> None:

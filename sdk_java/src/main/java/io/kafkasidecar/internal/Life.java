@@ -95,6 +95,9 @@ public final class Life implements Receiver {
                 inbox::fill,
                 this::outcomeUnknown);
         progress.onAnswer(producing::sendNext);
+        if (host.terms().exactlyOnce()) {
+            outcomes.onAsk(producing::hurry);
+        }
         this.commits = new Commits(work, host.terms().tellsCommitted());
         this.signs = new Signs(lock, link, work);
         this.code = new Code(lock, work);

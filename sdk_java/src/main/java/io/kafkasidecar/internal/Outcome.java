@@ -98,6 +98,8 @@ final class Outcome<T> extends CompletableFuture<T> {
         asked = true;
         if (failure != null) {
             reveal(); // does nothing the second time
+        } else if (!super.isDone()) {
+            of.asked();
         }
     }
 

@@ -46,6 +46,7 @@ final class Outcomes {
     private boolean over;
     private ScheduledFuture<?> patience;
     private ScheduledFuture<?> looking;
+    private Runnable onAsk = () -> {};
 
     /** {@code onPass} takes a checkpoint that was held back and may be sent; {@code onFailure} ends the lambda. */
     Outcomes(ReentrantLock lock, Work work, LongConsumer onPass, Consumer<ProduceException> onFailure) {
@@ -53,6 +54,15 @@ final class Outcomes {
         this.work = work;
         this.onPass = onPass;
         this.onFailure = onFailure;
+    }
+
+    /** Has this called, without the lock, when code waits for an outcome that is not known. */
+    void onAsk(Runnable action) {
+        onAsk = action;
+    }
+
+    void asked() {
+        onAsk.run();
     }
 
     boolean isHolding() {

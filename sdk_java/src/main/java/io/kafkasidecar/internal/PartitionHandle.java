@@ -86,6 +86,8 @@ final class PartitionHandle implements Partition {
             }
             if (life.outcomes.admits(offset)) {
                 progress.checkpoint(offset);
+            } else if (life.terms().exactlyOnce()) {
+                life.producing.sendNext(); // both in one call
             }
         } finally {
             life.lock.unlock();

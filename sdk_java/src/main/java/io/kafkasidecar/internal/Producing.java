@@ -44,6 +44,7 @@ final class Producing {
     static final int HIGH_RECORDS = 20_000;
     private static final long MAX_WAITING_BYTES = 64L << 20;
     private static final int MIN_BUSY_MS = 5;
+    private static final int LINGER_MS = 5;
 
     record Waiting(Wire.Output record, Outcome<Produced> outcome) {}
 
@@ -59,6 +60,7 @@ final class Producing {
     private final Deque<Waiting> queue = new ArrayDeque<>();
     private List<Waiting> batch = List.of(); // what was taken from the queue; its outcomes become known together
     private final Deque<List<Waiting>> parts = new ArrayDeque<>(); // of the batch, in order: what is still to be sent
+    private boolean lingers; // with exactly-once: records wait for the checkpoint that may follow at once
     private boolean underWay; // a call, or the wait until it is made again
     private boolean failing; // a record of the batch has failed
     private ProduceException unknown; // of a call for the batch that had no answer; null: there is none
@@ -118,6 +120,7 @@ final class Producing {
                 if (drained.isDone()) {
                     drained = new CompletableFuture<>();
                 }
+                linger();
                 sendNext();
             }
         } finally {
@@ -127,6 +130,28 @@ final class Producing {
             outcome.fail(refusal);
         }
         return outcome;
+    }
+
+    /**
+     * With exactly-once, gives the code that produces a moment to make the checkpoint too: then both go in one call. It
+     * ends with that checkpoint, when somebody asks for an outcome, or after {@link #LINGER_MS}.
+     */
+    private void linger() {
+        if (exactlyOnce && !underWay && !lingers) {
+            lingers = true;
+            work.tick(LINGER_MS, this::hurry);
+        }
+    }
+
+    /** Sends what waits for a checkpoint: somebody waits for its outcome, or no checkpoint came. */
+    void hurry() {
+        lock.lock();
+        try {
+            lingers = false;
+            sendNext();
+        } finally {
+            lock.unlock();
+        }
     }
 
     /** Takes no more records, and fails those whose outcome is not known. */
@@ -173,7 +198,7 @@ final class Producing {
             if (queue.isEmpty()) {
                 drained.complete(null);
                 return;
-            } else if (exactlyOnce && mustWait()) {
+            } else if (exactlyOnce && (mustWait() || (lingers && !outcomes.isHolding()))) {
                 return;
             }
             batch = taken();

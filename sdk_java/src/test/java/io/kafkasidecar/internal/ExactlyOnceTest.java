@@ -126,6 +126,8 @@ class ExactlyOnceTest {
         try {
             if (outcomes.admits(offset)) {
                 progress.checkpoint(offset);
+            } else {
+                producing.sendNext();
             }
         } finally {
             lock.unlock();
@@ -190,6 +192,23 @@ class ExactlyOnceTest {
         Call third = next();
         assertEquals(List.of("3"), third.values());
         assertFalse(third.request.hasCommit());
+    }
+
+    @Test
+    void aCheckpointThatFollowsAtOnceTravelsWithItsRecord() throws InterruptedException {
+        for (long offset = 0; offset < 20; offset++) {
+            lock.lock(); // no time passes in between
+            try {
+                put("0");
+                checkpoint(offset);
+            } finally {
+                lock.unlock();
+            }
+            Call call = next();
+            assertEquals(offset, call.request.getCommit().getOffset());
+            call.isCommitted();
+            producingIsOver();
+        }
     }
 
     @Test

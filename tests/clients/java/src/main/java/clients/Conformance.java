@@ -68,7 +68,7 @@ final class Conformance implements Lambda {
             List<String> committed = WORDS.at("committed", offset).orElse(List.of());
             if (!committed.isEmpty()) {
                 partition.committed(offset).join();
-                partition.produce(committed.get(0), "committed").join();
+                partition.produce(OutputRecord.of(committed.get(0), "committed")).join();
             }
         }
     }
@@ -115,7 +115,7 @@ final class Conformance implements Lambda {
         try {
             if (WORDS.has("tell") && !told) {
                 told = true;
-                partition.produce(WORDS.text("tell"), place()).join();
+                partition.produce(OutputRecord.of(WORDS.text("tell"), place())).join();
             }
             if (WORDS.has("copy")) {
                 partition.produce(copied(message, "copy")).join();
