@@ -5,9 +5,9 @@ ended, and frozen, and Kafka is frozen, in the middle of whatever is going on. A
 readers with read_committed see is compared: of each partition the copies are those of its offsets 0, 1, 2, ..., each
 once and in this order. At the end none is missing.
 
-Kafka is not killed. A single broker that is killed again while it starts may complete a transaction without writing its
-markers, and then readers of its partitions wait for ever. Seen with 4.3.1: the log of transactions said CompleteAbort,
-and the partitions that it named had no marker.
+Kafka is not killed. A single broker that is killed again while it starts may complete a transaction without writing
+its markers, and then readers of its partitions wait for ever. Seen with 4.3.1: the log of transactions said
+CompleteAbort, and the partitions that it named had no marker.
 """
 
 from __future__ import annotations
