@@ -25,7 +25,7 @@ RECORD ?=
 # The newest Python that is supported. The unit tests run on it in an environment of their own.
 NEWEST ?= 3.13
 
-.PHONY: help demo pipeline sdks clients conformance test unit unit-newest integration browser screenshot tools wheels lint types chaos soak evening benchmark benchmark-peers compare-deli proto operate-docs sbom lock clean
+.PHONY: help demo pipeline sdks clients conformance test unit unit-newest integration browser screenshot tools wheels lint types chaos soak evening benchmark benchmark-peers compare-deli chaos-exactly-once proto operate-docs sbom lock clean
 # Tiers follow each other: two at a time would take the time from each other's tests.
 .NOTPARALLEL:
 
@@ -88,6 +88,9 @@ types: $(VENV)/ready  ## mypy --strict
 chaos: $(if $(LANGUAGES),clients) $(VENV)/ready  ## real Kafka, sidecars and lambdas under random faults, then a proof (FAULTS=1000 SEED=7 LANGUAGES=all)
 	$(BIN)/python -m tests.chaos --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(LANGUAGES),--languages $(LANGUAGES))
+
+chaos-exactly-once: $(VENV)/ready  ## exactly-once on real Kafka under random faults: each copy is visible once, in order (FAULTS=50 SEED=7)
+	$(BIN)/python -m tests.chaos.exactly_once --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
 
 soak: $(VENV)/ready  ## constant traffic and a fault a minute: memory, descriptors and threads stay flat (MINUTES=30)
 	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)

@@ -168,7 +168,7 @@ class Transactions(threading.Thread):
             job = self._take(IDLE_S)
             if job is not None:
                 return job
-            with suppress(KafkaException):  # a fatal error: the next call of the producer says so too
+            with suppress(Exception):  # a fatal error: the next call of the producer says so too
                 producer.poll(0)
 
     def _take(self, timeout: float) -> Job | None:
@@ -190,20 +190,14 @@ class Transactions(threading.Thread):
         """Write one transaction, and tell the consumer thread what became of it. Raises ``_Ending``."""
         began_at, one, results = monotonic(), Round(first), [_Results(first)]
         try:
-            self._step(producer.begin_transaction)
-            self._is_open = True
-            self._queue(producer, results[0])
-            while not one.is_closed and (job := self._joining(one, began_at + self._interval)) is not None:
-                one.add(job)
-                results.append(_Results(job))
-                self._queue(producer, results[-1])
-            self._deliver(producer, results)
-            places = [
-                KafkaPartition(job.tp.topic, job.tp.partition, job.offset, metadata=job.metadata) for job in one.jobs
-            ]
-            self._step(producer.send_offsets_to_transaction, places, first.group, REMAINING)
-            self._step(producer.commit_transaction, REMAINING)
-            self._is_open = False
+            try:
+                self._write(producer, one, results, began_at + self._interval)
+            except (_Aborts, _Ending):
+                raise
+            except Exception as broken:
+                # The binding raises a SystemError when a report comes together with a fatal error. Whatever it is,
+                # the state of the producer is not known, and the partitions wait for an answer.
+                raise _Lost(f"{type(broken).__name__}: {broken.__cause__ or broken}") from broken
         except _Aborts as failure:
             self._abort(producer, failure)
             self._is_open = False
@@ -214,6 +208,23 @@ class Transactions(threading.Thread):
         else:
             self._failures = 0
             self._mailbox.put(letters.Transacted(one.jobs, [r.written for r in results], None, began_at))
+
+    def _write(self, producer: Client, one: Round, results: "list[_Results]", until: float) -> None:
+        """Write the transaction; other jobs may join it ``until`` then. Raises ``_Aborts`` and ``_Ending``."""
+        self._step(producer.begin_transaction)
+        self._is_open = True
+        self._queue(producer, results[0])
+        while not one.is_closed and (job := self._joining(one, until)) is not None:
+            one.add(job)
+            results.append(_Results(job))
+            self._queue(producer, results[-1])
+        self._deliver(producer, results)
+        places = [
+            KafkaPartition(job.tp.topic, job.tp.partition, job.offset, metadata=job.metadata) for job in one.jobs
+        ]
+        self._step(producer.send_offsets_to_transaction, places, one.jobs[0].group, REMAINING)
+        self._step(producer.commit_transaction, REMAINING)
+        self._is_open = False
 
     def _joining(self, one: Round, until: float) -> Job | None:
         """The next job of the round; None: it takes no more."""
@@ -243,6 +254,8 @@ class Transactions(threading.Thread):
                         raise _Lost(error.str(), error) from None
                     results.refuse(index, error, topic, partition)
                     raise _Aborts(why(error, topic, partition), error) from None
+                except SystemError:
+                    raise  # see `_round`
                 except Exception as refusal:  # the binding does not take it
                     text = f"the Kafka client does not take the record: {refusal}"
                     results.refuse(index, KafkaError(KafkaError._INVALID_ARG, text), topic, partition)  # noqa: SLF001
@@ -269,6 +282,8 @@ class Transactions(threading.Thread):
             return producer.flush(seconds) if flush else producer.poll(seconds)
         except KafkaException as failure:  # the binding raises it when the producer failed for good
             raise _Lost(failure.args[0].str(), failure.args[0]) from None
+        except SystemError as failure:  # see `_round`
+            raise _Lost(str(failure.__cause__ or failure)) from failure
 
     def _step(self, call: Callable[..., None], *arguments: Any) -> None:
         """Make a call of the transaction, again while librdkafka says that this is right. Raises ``_Aborts``.
@@ -341,7 +356,7 @@ class Transactions(threading.Thread):
     def _discard(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            with suppress(KafkaException):
+            with suppress(Exception):
                 producer.purge()
 
     def _opened(self) -> Client:
@@ -355,6 +370,10 @@ class Transactions(threading.Thread):
                     pass
             except KafkaException as failure:
                 self._mailbox.put(letters.NoTransactions(str(self._id), failure.args[0]))
+                self._back_off()
+            except (SystemError, ValueError) as failure:  # as in `_round`
+                error = KafkaError(KafkaError._FAIL, f"{type(failure).__name__}: {failure}")  # noqa: SLF001
+                self._mailbox.put(letters.NoTransactions(str(self._id), error))
                 self._back_off()
             else:
                 self._producer = producer

@@ -333,3 +333,19 @@ def test_whatever_fails_all_of_a_round_is_visible_or_nothing(
             # Visible all the same if the producer was lost after its commit: the consumer thread asks Kafka.
             assert not placed[0] or any(step == "committed" for step, _ in failures)
     assert len(cluster.records) == len(set(cluster.records))
+
+
+@pytest.mark.parametrize("step", ["produce", "flush", "offsets", "commit"])
+def test_whatever_the_binding_raises_the_thread_lives_and_answers(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Cluster, name: str) -> None:
+        self.calls.append(name)
+        if name == step and self.calls.count(name) == 1:
+            raise SystemError("returned a result with an exception set")
+
+    monkeypatch.setattr(Cluster, "step", broken)
+    with Lab(Cluster()) as lab:
+        (answer,) = lab.run(job(7, "a"))
+        assert answer.refused is not None
+        assert len(lab.run(job(7, "a"))) == 1
+        assert lab.cluster.records == [b"a"]
+        assert len(lab.cluster.made) in (1, 2)
