@@ -146,20 +146,22 @@ class LambdaFrame(_message.Message):
     def __init__(self, offer: _Optional[_Union[Offer, _Mapping]] = ..., available: _Optional[_Union[Available, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., closed: _Optional[_Union[Closed, _Mapping]] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ...) -> None: ...
 
 class HostFrame(_message.Message):
-    __slots__ = ("welcome", "assigned", "batch", "revoked", "resumed", "committed")
+    __slots__ = ("welcome", "assigned", "batch", "revoked", "resumed", "committed", "shared")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ASSIGNED_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
     REVOKED_FIELD_NUMBER: _ClassVar[int]
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     assigned: Assigned
     batch: Batch
     revoked: Revoked
     resumed: Resumed
     committed: Committed
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assigned: _Optional[_Union[Assigned, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., committed: _Optional[_Union[Committed, _Mapping]] = ...) -> None: ...
+    shared: SharedFrame
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assigned: _Optional[_Union[Assigned, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., committed: _Optional[_Union[Committed, _Mapping]] = ..., shared: _Optional[_Union[SharedFrame, _Mapping]] = ...) -> None: ...
 
 class Offer(_message.Message):
     __slots__ = ("lambda_name", "process_id", "instance", "protocol_version", "client", "max_message_bytes", "capabilities", "pid", "lambda_version")
@@ -266,7 +268,7 @@ class Available(_message.Message):
     def __init__(self) -> None: ...
 
 class Assigned(_message.Message):
-    __slots__ = ("lease", "topic", "partition", "start_offset", "attempt", "lane", "lanes", "state")
+    __slots__ = ("lease", "topic", "partition", "start_offset", "attempt", "lane", "lanes", "state", "shared_memory")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
@@ -275,6 +277,7 @@ class Assigned(_message.Message):
     LANE_FIELD_NUMBER: _ClassVar[int]
     LANES_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     lease: str
     topic: str
     partition: int
@@ -283,13 +286,32 @@ class Assigned(_message.Message):
     lane: int
     lanes: int
     state: bytes
-    def __init__(self, lease: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., start_offset: _Optional[int] = ..., attempt: _Optional[int] = ..., lane: _Optional[int] = ..., lanes: _Optional[int] = ..., state: _Optional[bytes] = ...) -> None: ...
+    shared_memory: SharedMemory
+    def __init__(self, lease: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., start_offset: _Optional[int] = ..., attempt: _Optional[int] = ..., lane: _Optional[int] = ..., lanes: _Optional[int] = ..., state: _Optional[bytes] = ..., shared_memory: _Optional[_Union[SharedMemory, _Mapping]] = ...) -> None: ...
 
 class Ready(_message.Message):
-    __slots__ = ("lease",)
+    __slots__ = ("lease", "shared_memory")
     LEASE_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     lease: str
-    def __init__(self, lease: _Optional[str] = ...) -> None: ...
+    shared_memory: bool
+    def __init__(self, lease: _Optional[str] = ..., shared_memory: _Optional[bool] = ...) -> None: ...
+
+class SharedMemory(_message.Message):
+    __slots__ = ("token", "bytes")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    token: str
+    bytes: int
+    def __init__(self, token: _Optional[str] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class SharedFrame(_message.Message):
+    __slots__ = ("position", "length")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    length: int
+    def __init__(self, position: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
 
 class Batch(_message.Message):
     __slots__ = ("first_offset", "offsets", "timestamps", "timestamp_type", "keys", "values", "null_keys", "null_values", "header_counts", "header_names", "header_values", "null_header_values")
