@@ -1,0 +1,1 @@
+"""Memory that the sidecar shares with a lambda process, for large frames."""
