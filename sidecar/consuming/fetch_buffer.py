@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from sidecar.partitions.vocabulary import Lane
 from sidecar.records.records import Frame, Record, Records, Run, Undeliverable
+from sidecar.shared_memory.memory import SharedMemory
 
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 """Bytes that may be buffered for one lambda, all partitions together. With 24 MiB, 64 partitions without progress
@@ -127,9 +128,11 @@ class FetchBuffer:
         self.fetched += run.added
         run.records.truncate(len(run.records) - run.added)
 
-    def frame(self, lane: Lane, most: int, soft_limit: int, hard_limit: int) -> Frame | Undeliverable:
+    def frame(
+        self, lane: Lane, most: int, soft_limit: int, hard_limit: int, memory: SharedMemory | None = None
+    ) -> Frame | Undeliverable:
         """See `Records.frame`. The records stay until ``taken``."""
-        return self._waiting[lane].frame(most, soft_limit, hard_limit)
+        return self._waiting[lane].frame(most, soft_limit, hard_limit, memory)
 
     def before(self, lane: Lane, offset: int) -> int:
         """How many buffered records have offsets lower than ``offset``."""

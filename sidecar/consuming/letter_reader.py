@@ -94,7 +94,9 @@ class LetterReader:
                         self._transact(unit, *result)
                     self._may_send(lease)
                 self._state.outbox.post(letters.Answer(reply, results))
-            case letters.Ready(stream, lease):
+            case letters.Ready(stream, lease, memory):
+                if memory is not None:
+                    self._state.sender.share(stream, memory)
                 table.streams.ready(stream, lease, now)
                 if self._may_send(lease):
                     self._housekeeping.soon()  # the partition may be paused in Kafka's client
@@ -164,6 +166,7 @@ class LetterReader:
                     self._take(unit, last)
                 self._table.streams.closed(stream, reason, last, now)
             case letters.StreamLost(stream):
+                self._state.sender.lost(stream)
                 self._table.streams.lost(stream, now)
             case letters.PauseLease(stream, pausing):
                 self._table.streams.pause(stream, pausing, now)

@@ -11,9 +11,10 @@ from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
 from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import DeadLetter, Lane
+from sidecar.partitions.vocabulary import DeadLetter, EndReason, EndStream, Lane, StreamId
 from sidecar.producing.dead_letters import DeadLetters
 from sidecar.records.records import Undeliverable
+from sidecar.shared_memory.memory import SharedMemory
 
 AT_ONCE_BYTES = 64 * 1024
 """A frame of this size is handed to the loop before the next one is encoded, so that it is written in the meantime;
@@ -53,6 +54,9 @@ class Sender:
         """Records, since the start."""
         self.sent_bytes = 0
         """Of their frames, since the start."""
+        self.shared_bytes = 0
+        """Of these, in shared memory."""
+        self._memories: dict[StreamId, SharedMemory] = {}
 
     def work(self, now: float) -> None:
         """Encode and hand over the frames that may be sent.
@@ -107,6 +111,16 @@ class Sender:
         self.changed.add(lane)
         return self._records.dead_lettered(lane, answer.offset, answer.letter, answer.error, drain, now)
 
+    def share(self, stream: StreamId, memory: SharedMemory) -> None:
+        """The stream's process shares this memory, until `lost`."""
+        self._memories[stream] = memory
+
+    def lost(self, stream: StreamId) -> None:
+        """The stream has ended."""
+        memory = self._memories.pop(stream, None)
+        if memory is not None:
+            memory.void()
+
     def forget(self, lane: Lane) -> None:
         """The lane is gone."""
         self.changed.discard(lane)
@@ -126,18 +140,23 @@ class Sender:
         stream = self._table.processes.get(partition.held.stream)
         assert stream is not None
         limits = self._config.frame
-        frame = self._buffer.frame(lane, min(most, limits.records), limits.bytes, stream.max_message_bytes)
+        memory = self._memories.get(stream.id)
+        frame = self._buffer.frame(lane, min(most, limits.records), limits.bytes, stream.max_message_bytes, memory)
+        if memory is not None and memory.lie:
+            self._outbox.post(EndStream(stream.id, EndReason.PROTOCOL, memory.lie))
+            return False
         if isinstance(frame, Undeliverable):
             if not self._becomes_dead(lane, frame, now):
                 self._buffer.mark_undeliverable(lane, frame)
             return True
         self._buffer.taken(lane, frame.count)
-        self._records.sent(lane, frame.first, frame.last, frame.count, len(frame.data), frame.offsets, now)
+        self._records.sent(lane, frame.first, frame.last, frame.count, frame.size, frame.offsets, now)
         self._in_flight.sent(lane, len(frame.data), now)
         self.sent += frame.count
-        self.sent_bytes += len(frame.data)
+        self.sent_bytes += frame.size
+        self.shared_bytes += frame.size - len(frame.data) if frame.size > len(frame.data) else 0
         self._outbox.post(letters.Send(stream.id, frame.data))
-        if len(frame.data) >= AT_ONCE_BYTES:
+        if frame.size >= AT_ONCE_BYTES:
             self._outbox.flush()
         return True
 

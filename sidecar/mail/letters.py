@@ -33,6 +33,7 @@ from sidecar.partitions.vocabulary import (
     StreamId,
     TopicPartition,
 )
+from sidecar.shared_memory.memory import SharedMemory
 from sidecar.status import LambdaStatus
 
 T = TypeVar("T")
@@ -86,6 +87,8 @@ class Ready:
 
     stream: StreamId
     lease: Lease
+    memory: SharedMemory | None = None
+    """What its process shares, for large frames. The thread owns it from now on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The extension of `sidecar/records/native`. It belongs to the consumer's thread, except ``Source.wake``."""
 
+from mmap import mmap
 from typing import final
 
 @final
@@ -20,6 +21,14 @@ class Records:
         """Offset, value, key, headers, timestamp type, timestamp."""
     def frame(self, most: int, limit: int, /) -> tuple[bytes, int, int, int, list[int] | None]:
         """The data, the first and the last offset, the number of records, and their offsets (None: consecutive)."""
+    def frame_size(self, most: int, limit: int, /) -> int:
+        """How many bytes the data of ``frame`` would have."""
+    def frame_into(
+        self, most: int, limit: int, memory: mmap | bytearray, at: int, /
+    ) -> tuple[int, int, int, int, list[int] | None]:
+        """As ``frame``, with the data written to the memory from ``at`` on; in its place comes its size.
+
+        Raises ``ValueError`` when it does not fit, ``BufferError`` when the memory cannot be written to."""
 
 @final
 class Source:

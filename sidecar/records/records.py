@@ -11,19 +11,24 @@ from typing import NamedTuple, Protocol
 
 from confluent_kafka import KafkaError
 
+from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.partitions.vocabulary import TopicPartition
+from sidecar.shared_memory.memory import SharedMemory
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One serialized ``HostFrame`` with a ``Batch``, and the offsets of its records."""
+    """One ``HostFrame`` with a ``Batch``, and the offsets of its records."""
 
     data: bytes
+    """What goes on the stream: the frame, or where in shared memory it is."""
     first: int
     last: int
     count: int
     offsets: Sequence[int] | None
     """None: consecutive."""
+    size: int
+    """Bytes of the frame, wherever it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,11 @@ class Undeliverable:
     reason: str
     readable: bool = False
     """The record can be read; it is only too large for the lambda process."""
+
+
+def shared_frame(position: int, size: int) -> bytes:
+    """What goes on the stream for a frame of ``size`` bytes at this position of the stream's shared memory."""
+    return pb.HostFrame(shared=pb.SharedFrame(position=position, length=size)).SerializeToString()
 
 
 def too_large(offset: int, size: int, hard_limit: int) -> Undeliverable:
@@ -90,8 +100,12 @@ class Records(Protocol):
     def remove(self, index: int, count: int = 1, /) -> None:
         """Remove ``count`` records from ``index`` on."""
 
-    def frame(self, most: int, soft_limit: int, hard_limit: int) -> Frame | Undeliverable:
+    def frame(
+        self, most: int, soft_limit: int, hard_limit: int, memory: SharedMemory | None = None, /
+    ) -> Frame | Undeliverable:
         """Encode the first records, at most ``most``, into one frame; or the first record, if it cannot be sent.
+
+        With ``memory`` the frame is written there, if it is large and there is room.
 
         There must be one record; the records stay. A frame ends before it exceeds ``soft_limit`` bytes (one larger
         record is sent alone), where the timestamp type changes, and before a record larger than ``hard_limit`` bytes.

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.records.records import Frame, Record, Undeliverable, too_large
+from sidecar.records.records import Frame, Record, Undeliverable, shared_frame, too_large
 
 if TYPE_CHECKING:
     from sidecar.records import _native
+    from sidecar.shared_memory.memory import SharedMemory
 
 
 class RowRecords:
@@ -42,9 +43,18 @@ class RowRecords:
         """See `Records`."""
         return Record(*self._rows.first())
 
-    def frame(self, most: int, soft_limit: int, hard_limit: int) -> Frame | Undeliverable:
+    def frame(
+        self, most: int, soft_limit: int, hard_limit: int, memory: SharedMemory | None = None
+    ) -> Frame | Undeliverable:
         """See `Records`."""
-        data, first, last, count, offsets = self._rows.frame(most, min(soft_limit, hard_limit))
+        limit = min(soft_limit, hard_limit)
+        if memory is not None and (size := self._rows.frame_size(most, limit)) <= hard_limit:
+            position = memory.place(size)
+            if position is not None:
+                at = memory.at(position)
+                size, first, last, count, offsets = self._rows.frame_into(most, limit, memory.memory, at)
+                return Frame(shared_frame(position, size), first, last, count, offsets, size)
+        data, first, last, count, offsets = self._rows.frame(most, limit)
         if len(data) > hard_limit:
             return too_large(first, len(data), hard_limit)
-        return Frame(data, first, last, count, offsets)
+        return Frame(data, first, last, count, offsets, len(data))

@@ -64,7 +64,8 @@ def _frame(records: Sequence[Record]) -> Frame:
         batch.header_counts[:] = [len(record.headers) for record in records]
         batch.header_names[:] = [name for name, _ in headers]
         batch.header_values[:], batch.null_header_values[:] = _nullable([value for _, value in headers])
-    return Frame(pb.HostFrame(batch=batch).SerializeToString(), first, last, count, offsets)
+    data = pb.HostFrame(batch=batch).SerializeToString()
+    return Frame(data, first, last, count, offsets, len(data))
 
 
 def _nullable(column: Sequence[bytes | None]) -> tuple[list[bytes], list[int]]:

@@ -5,6 +5,7 @@ from operator import attrgetter
 
 from sidecar.records.fallback.encode import encode, size_of
 from sidecar.records.records import Frame, Record, Undeliverable
+from sidecar.shared_memory.memory import SharedMemory
 
 MEMORY_OVERHEAD_BYTES = 300
 """Bytes of memory that a record takes beside its key, value and headers: Python objects and list entries."""
@@ -54,8 +55,10 @@ class ListedRecords:
         """See `Records`."""
         self._remove(slice(index, index + count))
 
-    def frame(self, most: int, soft_limit: int, hard_limit: int) -> Frame | Undeliverable:
-        """See `Records`."""
+    def frame(
+        self, most: int, soft_limit: int, hard_limit: int, _: SharedMemory | None = None
+    ) -> Frame | Undeliverable:
+        """See `Records`. All frames go on the stream: they are not large."""
         return encode(self._records[:most], soft_limit, hard_limit)
 
     def _remove(self, which: slice) -> None:

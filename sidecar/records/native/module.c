@@ -129,41 +129,80 @@ static PyObject *offsets_of(const rows_t *rows, const frame_t *frame) {
     return offsets;
 }
 
-static PyObject *records_frame(PyObject *self, PyObject *arguments) {
-    rows_t *rows = rows_of(self);
-    Py_ssize_t most, limit;
-    frame_t frame;
-    PyObject *data, *offsets;
-    uint8_t *to;
-    if (!PyArg_ParseTuple(arguments, "nn:frame", &most, &limit))
-        return NULL;
+/* Plan a frame of at most `most` records. Returns -1 with an exception when there are none. */
+static int plan(const rows_t *rows, Py_ssize_t most, Py_ssize_t limit, frame_t *frame) {
     if (most < 1 || limit < 0 || rows_count(rows) == 0) {
         PyErr_SetString(PyExc_ValueError, "a frame has at least one record");
-        return NULL;
+        return -1;
     }
     if ((size_t)most > rows_count(rows))
         most = (Py_ssize_t)rows_count(rows);
     Py_BEGIN_ALLOW_THREADS
-    frame_plan(rows, (size_t)most, (size_t)limit, &frame);
+    frame_plan(rows, (size_t)most, (size_t)limit, frame);
     Py_END_ALLOW_THREADS
-    data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)frame.size);
-    if (data == NULL)
-        return NULL;
-    to = (uint8_t *)PyBytes_AsString(data);
-    if (frame.size < UNLOCKED_FROM) {
-        frame_write(rows, &frame, to);
-    } else { /* no other thread knows these bytes yet, or uses these rows */
-        Py_BEGIN_ALLOW_THREADS
-        frame_write(rows, &frame, to);
-        Py_END_ALLOW_THREADS
+    return 0;
+}
+
+/* Nobody else writes to `to`, or uses these rows, meanwhile. */
+static void write_unlocked(const rows_t *rows, const frame_t *frame, uint8_t *to) {
+    if (frame->size < UNLOCKED_FROM) {
+        frame_write(rows, frame, to);
+        return;
     }
-    offsets = offsets_of(rows, &frame);
+    Py_BEGIN_ALLOW_THREADS
+    frame_write(rows, frame, to);
+    Py_END_ALLOW_THREADS
+}
+
+/* What `frame` returns; takes the reference of `data`. */
+static PyObject *framed(const rows_t *rows, const frame_t *frame, PyObject *data) {
+    PyObject *offsets = data == NULL ? NULL : offsets_of(rows, frame);
     if (offsets == NULL) {
-        Py_DECREF(data);
+        Py_XDECREF(data);
         return NULL;
     }
     return Py_BuildValue("NLLnN", data, (long long)rows_at(rows, 0)->offset,
-                         (long long)rows_at(rows, frame.count - 1)->offset, (Py_ssize_t)frame.count, offsets);
+                         (long long)rows_at(rows, frame->count - 1)->offset, (Py_ssize_t)frame->count, offsets);
+}
+
+static PyObject *records_frame(PyObject *self, PyObject *arguments) {
+    rows_t *rows = rows_of(self);
+    Py_ssize_t most, limit;
+    frame_t frame;
+    PyObject *data;
+    if (!PyArg_ParseTuple(arguments, "nn:frame", &most, &limit) || plan(rows, most, limit, &frame) < 0)
+        return NULL;
+    data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)frame.size);
+    if (data != NULL)
+        write_unlocked(rows, &frame, (uint8_t *)PyBytes_AsString(data));
+    return framed(rows, &frame, data);
+}
+
+static PyObject *records_frame_size(PyObject *self, PyObject *arguments) {
+    Py_ssize_t most, limit;
+    frame_t frame;
+    if (!PyArg_ParseTuple(arguments, "nn:frame_size", &most, &limit) || plan(rows_of(self), most, limit, &frame) < 0)
+        return NULL;
+    return PyLong_FromSize_t(frame.size);
+}
+
+static PyObject *records_frame_into(PyObject *self, PyObject *arguments) {
+    rows_t *rows = rows_of(self);
+    Py_ssize_t most, limit, at;
+    PyObject *object;
+    Py_buffer memory;
+    frame_t frame;
+    int has_room;
+    if (!PyArg_ParseTuple(arguments, "nnOn:frame_into", &most, &limit, &object, &at)
+        || plan(rows, most, limit, &frame) < 0 || PyObject_GetBuffer(object, &memory, PyBUF_WRITABLE) < 0)
+        return NULL;
+    has_room = at >= 0 && at <= memory.len && frame.size <= (size_t)(memory.len - at);
+    if (has_room)
+        write_unlocked(rows, &frame, (uint8_t *)memory.buf + at);
+    PyBuffer_Release(&memory);
+    if (!has_room)
+        return PyErr_Format(PyExc_ValueError, "%zu bytes do not fit at %zd", frame.size, at);
+    return framed(rows, &frame, PyLong_FromSize_t(frame.size));
 }
 
 static PyObject *entry(const uint8_t **at, int is_null) {
@@ -219,6 +258,8 @@ static PyMethodDef records_methods[] = {
     {"truncate", records_truncate, METH_O, NULL},
     {"remove", records_remove, METH_VARARGS, NULL},
     {"frame", records_frame, METH_VARARGS, NULL},
+    {"frame_size", records_frame_size, METH_VARARGS, NULL},
+    {"frame_into", records_frame_into, METH_VARARGS, NULL},
     {"first", records_first, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
