@@ -109,6 +109,11 @@ def _bytes(value: Any) -> Any:
         raise mistake(str(error)) from None
 
 
+def _bytes_or_off(value: Any) -> Any:
+    # YAML reads a plain `off` as false.
+    return 0 if value is False or value == "off" else _bytes(value)
+
+
 MAX_DURATION_S = 365 * 24 * 3600.0
 """Some timers of the system end at months or years; no setting needs as much."""
 
@@ -120,3 +125,6 @@ Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=MAX_DURATIO
 
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1, le=MAX_SIZE_BYTES)]
 """A size: in the file a text with a unit or a number of bytes, in Python an int of bytes."""
+
+BytesOrOff = Annotated[int, BeforeValidator(_bytes_or_off), Field(ge=0, le=MAX_SIZE_BYTES)]
+"""A size, or `off`, which is 0."""

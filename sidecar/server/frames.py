@@ -24,7 +24,8 @@ from sidecar.partitions.vocabulary import (
 
 PROTOCOL_VERSION = 1
 EXACTLY_ONCE = "exactly-once"
-CAPABILITIES = ("committed", EXACTLY_ONCE)
+SHARED_MEMORY = "shared-memory"
+CAPABILITIES = ("committed", EXACTLY_ONCE, SHARED_MEMORY)
 """Of `Offer.capabilities`, those that the sidecar has."""
 MAX_PROGRESS_BYTES = 256
 MAX_ENTRIES = 10_000
@@ -235,8 +236,8 @@ def cut(text: str, most: int) -> str:
     return text if len(data) <= most else data[:most].decode(errors="ignore")
 
 
-def assigned(command: Assign) -> bytes:
-    """The frame Assigned."""
+def assigned(command: Assign, memory: pb.SharedMemory | None = None) -> bytes:
+    """The frame Assigned; ``memory``: what its process may share."""
     return pb.HostFrame(
         assigned=pb.Assigned(
             lease=command.lease,
@@ -247,6 +248,7 @@ def assigned(command: Assign) -> bytes:
             lane=command.lane.number,
             lanes=command.lane.of if command.lane.of > 1 else 0,
             state=command.state,
+            shared_memory=memory,
         )
     ).SerializeToString()
 

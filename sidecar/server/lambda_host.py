@@ -38,6 +38,7 @@ from sidecar.server.calls import Calls
 from sidecar.server.frames import InvalidFrameError, Offered
 from sidecar.server.identities import Caller, Identity, caller
 from sidecar.server.limits import limits
+from sidecar.server.memory_desk import MemoryDesk
 from sidecar.server.reading import Reader
 from sidecar.server.refusals import Context, Refusals, Refused, abort, is_one_connection
 from sidecar.server.runtime import LambdaRuntime
@@ -55,6 +56,10 @@ MAX_WITHOUT_PARTITION = 1_000
 
 MIN_SHARE = 100
 """Each lambda has an equal share of these, at least this many: no lambda can use up the others' streams."""
+
+RING_FRAMES = 4
+"""How many full frames a stream's shared memory has room for: two are on their way, the client copies one, and one
+makes up for what stays free at the ring's end."""
 
 SERVICE = "kafka_sidecar.v1.LambdaHost"
 
@@ -122,6 +127,8 @@ class LambdaHost:
         self.arrivals = Arrivals(self.refusals)
         self._calls = Calls(lambdas, self._leases, self.refusals, self.arrivals)
         self.processes: dict[str, ProcessInfo] = {}
+        self.memory: MemoryDesk | None = None
+        """Where processes get memory for large frames; None: they get none."""
 
     def introduce(self, lambda_name: str, processes: Iterable[ProcessStatus]) -> list[ProcessStatus]:
         """Add what the streams of these processes of one lambda tell."""
@@ -200,7 +207,7 @@ class LambdaHost:
                 if self._lambdas[stream.lambda_name].config.exactly_once:
                     stream.held = new_held()
                 self._leases[stream.caller.identity.name][item.lease] = stream
-                stream.push(frames.assigned(item))
+                stream.push(frames.assigned(item, self._offer_memory(stream)))
             case Revoke():
                 if item.reason in _DEAD_AT_ONCE:
                     stream.fence()
@@ -209,6 +216,16 @@ class LambdaHost:
                 stream.push(frames.resumed(item))
             case EndStream(_, reason, text):
                 stream.end(_END_STATUS[reason], text)
+
+    def _offer_memory(self, stream: Stream) -> pb.SharedMemory | None:
+        """Offer memory to a stream that gets a partition, if its client can share it."""
+        if self.memory is None or frames.SHARED_MEMORY not in stream.offer.capabilities:
+            return None
+        share = self.memory.offer(RING_FRAMES * self._lambdas[stream.lambda_name].config.frame.bytes)
+        if share is None:
+            return None
+        stream.share = share
+        return pb.SharedMemory(token=share.token, bytes=share.size)
 
     # --- the stream -------------------------------------------------------------------------------------------
 
@@ -223,7 +240,7 @@ class LambdaHost:
             self._check(offer, who.identity)
             if is_one_connection(peer):
                 await self.refusals.late(peer, 0.0)
-            await self._live(context, self._begin(offer, peer, who))
+            await self._live(context, self._begin(self._accepted(offer), peer, who))
         except InvalidFrameError as error:
             status, text = grpc.StatusCode.INVALID_ARGUMENT, str(error)
         except Refused as refused:
@@ -238,6 +255,12 @@ class LambdaHost:
     def _share(self) -> int:
         """The number of spare streams that one lambda may have."""
         return max(MIN_SHARE, MAX_WITHOUT_PARTITION // len(self._lambdas))
+
+    def _accepted(self, offer: Offered) -> Offered:
+        """The offer, with those of its capabilities that this sidecar's config and system allow."""
+        if self.memory is not None:
+            return offer
+        return replace(offer, capabilities=tuple(one for one in offer.capabilities if one != frames.SHARED_MEMORY))
 
     def _begin(self, offer: Offered, peer: str, who: Caller) -> Stream:
         """Accept an offer: register its stream. Raises ``Refused``."""
@@ -325,6 +348,8 @@ class LambdaHost:
             else:
                 del self._leases[stream.caller.identity.name][stream.lease]
             self._count(stream, -1)
+            if stream.share is not None and self.memory is not None:
+                self.memory.end(stream.share)
             # After Closed the thread knows already; in all other cases this tells it.
             hosted.mailbox.put(letters.StreamLost(stream.id))
 

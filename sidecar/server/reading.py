@@ -111,7 +111,8 @@ class Reader:
             self._mailbox.put(letters.Available(stream.id, stream.process_id, stream.offer.max_message_bytes))
         elif kind == "ready" and stream.lease is not None and not self._ready:
             self._ready = True
-            self._mailbox.put(letters.Ready(stream.id, frame.ready.lease))
+            memory = stream.shared() if frame.ready.shared_memory else None
+            self._mailbox.put(letters.Ready(stream.id, frame.ready.lease, memory))
         elif kind == "pause" and self._ready:
             self._mailbox.put(letters.PauseLease(stream.id, frames.pausing(frame.pause)))
         elif kind == "resume" and self._ready:

@@ -11,13 +11,16 @@ from sdk_python.protocol import admin_pb2, lambda_pb2
 from sidecar.config.credentials import tokens_in
 from sidecar.config.model import ServerConfig
 from sidecar.logs import get_logger
+from sidecar.records.extension import extension
 from sidecar.server import admin, lambda_host, unix_socket
 from sidecar.server.access import AccessCheck
 from sidecar.server.arrivals import MAX_REQUEST_BYTES
 from sidecar.server.certificates import Certificates
 from sidecar.server.identities import Identities
 from sidecar.server.limits import IDLE_TIMEOUT_MS, MAX_STREAMS_PER_CONNECTION, PING_INTERVAL_MS
+from sidecar.server.memory_desk import MemoryDesk
 from sidecar.server.renewal import Renewals, Renewed
+from sidecar.shared_memory.memory import is_possible
 
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -63,6 +66,7 @@ class Server:
         self._certificates = None if config.tls is None else Certificates(config.tls)
         self.renewals = Renewals([*self._token_files(), *self._certificate_files()])
         """What is read again when its files change."""
+        self._desk: MemoryDesk | None = None
         self.address = config.listen
         """Where it listens; with port 0 the real port is known after ``start``."""
 
@@ -76,8 +80,21 @@ class Server:
                 self._listen(f"unix:{endpoint.path}", credentials)
         else:
             self.address = str(endpoint._replace(port=self._listen(str(endpoint), credentials)))
+        self._share_memory(endpoint.path)
         await self.healthy(False)
         await self._server.start()
+
+    def _share_memory(self, path: str) -> None:
+        """Let lambda processes share memory with the sidecar, if the config and the system allow it."""
+        if not path or not self._config.shared_memory or not is_possible() or extension() is None:
+            return
+        desk = MemoryDesk(self._config.shared_memory)
+        try:
+            desk.start(path, self._config.mode)
+        except OSError as error:
+            _log.warning("no shared memory: all frames go through the socket", error=str(error))
+            return
+        self._desk = self._host.memory = desk
 
     def _token_files(self) -> list[Renewed[Any]]:
         return [
@@ -123,6 +140,8 @@ class Server:
     async def stop(self, grace: float) -> None:
         """Refuse new calls; those under way get ``grace`` seconds."""
         await self._server.stop(grace)
+        if self._desk is not None:
+            await self._desk.stop()
 
 
 _FILES = (lambda_pb2.DESCRIPTOR, admin_pb2.DESCRIPTOR)

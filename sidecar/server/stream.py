@@ -11,10 +11,12 @@ from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.measured import LoopMeasure
 from sidecar.partitions.vocabulary import Lease, StreamId
 from sidecar.server import frames
-from sidecar.server.frames import Offered
+from sidecar.server.frames import InvalidFrameError, Offered
 from sidecar.server.held import Held
 from sidecar.server.identities import ANYBODY, Caller
+from sidecar.server.memory_desk import Share
 from sidecar.server.refusals import is_one_connection
+from sidecar.shared_memory.memory import SharedMemory
 
 PROBE_INTERVAL_S = 3.0
 PROBE_TIMEOUT_S = 7.0
@@ -57,6 +59,8 @@ class Stream:
         """The lease is dead although the stream goes on: after an error, a seek, or the partition's loss."""
         self.producing = False
         """A call Produce of this lease is under way."""
+        self.share: Share | None = None
+        """Memory that its process may share."""
         self.held: Held | None = None
         """With exactly-once: what its lambda produced and has not checkpointed."""
         self.ended: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
@@ -76,6 +80,13 @@ class Stream:
     def alive(self) -> bool:
         """Whether the lease is alive, so that calls with it count."""
         return not (self.fenced or self.ended.done())
+
+    def shared(self) -> SharedMemory:
+        """The memory that the process says it shares. Raises ``InvalidFrameError`` when it cannot."""
+        memory = None if self.share is None else self.share.take()
+        if memory is None:
+            raise InvalidFrameError("ready.shared_memory: the process has not fetched the memory of its Assigned")
+        return memory
 
     def fence(self) -> None:
         """The lease is dead; what it holds is dropped."""
