@@ -40,6 +40,7 @@ from ._loop_budget import LoopBudget
 from ._message import FrameError
 from ._metrics import Present, metrics_of
 from ._settings import Override, layered
+from ._shared_memory import SHARED_MEMORY, can_share, path_of
 from .protocol import lambda_pb2 as pb
 
 PROTOCOL_VERSION: Final = 1
@@ -110,7 +111,9 @@ class Client:
         self._connected = False
         self._answered = True
         """The last stream that was opened has got its Welcome."""
-        self._offer = _offer(name, version_of(plugin, os.environ))
+        self._offer = _offer(
+            name, version_of(plugin, os.environ), shares_memory=can_share and bool(path_of(endpoint.address))
+        )
 
     def stop(self) -> None:
         """Drain and end; `run` returns when it is done. May be called again."""
@@ -290,6 +293,7 @@ class Client:
                 terms=terms,
                 drain_timeout=self._options.drain_timeout * _PARTITION_SHARE,
                 leave=self.leave,
+                socket_path=path_of(self._endpoint.address),
             )
             self._begin(Life(assigned, stream, host))
             taken = True
@@ -376,7 +380,7 @@ class Client:
             log.log(WARNING if loud else INFO, "%s: %s", self.name, text)
 
 
-def _offer(name: str, lambda_version: str) -> pb.LambdaFrame:
+def _offer(name: str, lambda_version: str, *, shares_memory: bool) -> pb.LambdaFrame:
     offer = pb.Offer(
         lambda_name=name,
         process_id=uuid.uuid4().hex,
@@ -386,7 +390,7 @@ def _offer(name: str, lambda_version: str) -> pb.LambdaFrame:
             name="kafka-sidecar-sdk", version=_version(), language=f"python {platform.python_version()}"
         ),
         max_message_bytes=MAX_MESSAGE_BYTES,
-        capabilities=(COMMITTED, EXACTLY_ONCE),
+        capabilities=(COMMITTED, EXACTLY_ONCE, *((SHARED_MEMORY,) if shares_memory else ())),
         pid=os.getpid(),
         lambda_version=clip(lambda_version, 256),
     )

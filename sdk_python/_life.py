@@ -36,6 +36,8 @@ from dataclasses import dataclass
 from logging import DEBUG, ERROR, INFO, WARNING
 from typing import Any, Final, Protocol
 
+from google.protobuf.message import DecodeError
+
 from ._awaiting import Deadline, awaited, finished
 from ._checkpoints import LeaseProgress, Sink
 from ._commits import Commits
@@ -43,7 +45,7 @@ from ._committing import Committing
 from ._connection import Calls, LinkError
 from ._context import PartitionContext, Speaking
 from ._counters import Counters
-from ._decoding import AnyBatch, Frame, count_of
+from ._decoding import AnyBatch, Frame, count_of, frame_of
 from ._dispatch import Dispatcher
 from ._errors import (
     HandlerFailedError,
@@ -70,6 +72,7 @@ from ._pause_gate import PauseGate
 from ._place import Place
 from ._produce import Producing
 from ._reporting import Failure, Reporting
+from ._shared_memory import MappedMemory, MemoryVoidError, fetched
 from ._tracing import tracing_of
 from .protocol import lambda_pb2 as pb
 from .protocol.names import name_of
@@ -130,6 +133,8 @@ class Host:
     """In seconds."""
     leave: Callable[[BaseException], None]
     """Called when the lambda's code asks for the end of the process (``sys.exit``): drain, and then end with this."""
+    socket_path: str = ""
+    """Of the Unix socket where the sidecar is; empty: it is elsewhere, and shares no memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +211,8 @@ class Life:
         """True when that did not end when it was cancelled either."""
         self._host = host
         self._link = link
+        self._offered_memory = assigned.shared_memory if assigned.HasField("shared_memory") else None
+        self._memory: MappedMemory | None = None
         self._ready = False
         self._writer: asyncio.Task[None] | None = None
         self._final: pb.CheckpointEntry | None = None
@@ -241,6 +248,8 @@ class Life:
                 helper.cancel()
             self._link.close()
             await asyncio.gather(*helpers, return_exceptions=True)
+            if self._memory is not None:
+                self._memory.close()
         if closing is not None and not closing.done():
             await self._insist(closing)
         if after:
@@ -319,6 +328,8 @@ class Life:
         """Read ahead until the stream ends."""
         try:
             while (frame := await self._link.read()) is not None:
+                if isinstance(frame, pb.HostFrame) and frame.HasField("shared"):
+                    frame = self._frame_in_memory(frame.shared)
                 if not isinstance(frame, pb.HostFrame):
                     await self._take(frame)
                     continue
@@ -350,6 +361,19 @@ class Life:
         counters.records += count_of(batch)
         await self.gate.take(batch)
 
+    def _frame_in_memory(self, shared: pb.SharedFrame) -> Frame:
+        """Read a frame that is not on the stream. Raises FrameError or LinkError."""
+        if self._memory is None:
+            raise FrameError("SharedFrame: this stream shares no memory")
+        try:
+            data = self._memory.copy(shared)
+        except MemoryVoidError:
+            raise LinkError("the sidecar ended the stream") from None
+        try:
+            return frame_of(data)
+        except DecodeError as error:
+            raise FrameError(f"HostFrame in shared memory cannot be parsed: {error}") from None
+
     def _lose(self, why: str) -> None:
         self._link_over.set()
         self._end(Lost(why))
@@ -358,10 +382,11 @@ class Life:
 
     async def _live(self, after: Collection[asyncio.Task[None]]) -> asyncio.Task[None] | None:
         """Create, dispatch and close the lambda; returns the task of ``close`` when that outlived its time."""
+        await self._share_memory()
         lambda_ = await self._create(after)
         running: asyncio.Task[None] | None = None
         if lambda_ is not None and not self.ending.done():
-            self._ready = await self._write(pb.LambdaFrame(ready=pb.Ready(lease=self.progress.lease)))
+            self._ready = await self._write(pb.LambdaFrame(ready=self._ready_frame()))
             if self._ready:
                 self.log.info("ready (start offset %s, attempt %s)", self.context.start_offset, self.context.attempt)
                 self._writer = asyncio.create_task(self.outbox.write_out(self._write))
@@ -393,6 +418,13 @@ class Life:
         if acknowledged:
             await self._say_closed(ending)
         return None if in_time else closing
+
+    async def _share_memory(self) -> None:
+        if self._offered_memory is not None and self._host.socket_path:
+            self._memory = await fetched(self._host.socket_path, self._offered_memory)
+
+    def _ready_frame(self) -> pb.Ready:
+        return pb.Ready(lease=self.progress.lease, shared_memory=self._memory is not None)
 
     def _deadline(self, ending: Ending) -> Deadline:
         """When the lambda has to be closed."""
