@@ -61,6 +61,11 @@ class MappedMemory:
         self._numbers = memoryview(self._memory)[:16].cast("Q")
         self._size = size
 
+    @property
+    def is_void(self) -> bool:
+        """Whether the sidecar has taken the memory back, or may be about to."""
+        return self._numbers[_IS_VOID] != 0
+
     def copy(self, frame: pb.SharedFrame) -> bytes:
         """Copy a frame, and let the sidecar have its place again.
 
@@ -74,7 +79,7 @@ class MappedMemory:
         at = _RING_AT + begin
         data = self._memory[at : at + length]
         # After the copy. The sidecar sets the number before it gives the first page back.
-        if self._numbers[_IS_VOID]:
+        if self.is_void:
             raise MemoryVoidError
         self._numbers[_READ_UP_TO] = frame.position + length
         return data

@@ -196,6 +196,8 @@ class LambdaStatus:
     group: str = ""
     topics: tuple[str, ...] = ()
     bytes_sent: int = 0
+    bytes_shared: int = 0
+    """Of these, in shared memory."""
     last_rebalance: RebalanceStatus | None = None
     rebalances: Mapping[RebalanceKind, int] = field(default_factory=dict)
     supervised: tuple[SupervisedStatus, ...] = ()

@@ -154,7 +154,8 @@ class Sender:
         self._in_flight.sent(lane, len(frame.data), now)
         self.sent += frame.count
         self.sent_bytes += frame.size
-        self.shared_bytes += frame.size - len(frame.data) if frame.size > len(frame.data) else 0
+        if frame.size != len(frame.data):
+            self.shared_bytes += frame.size
         self._outbox.post(letters.Send(stream.id, frame.data))
         if frame.size >= AT_ONCE_BYTES:
             self._outbox.flush()

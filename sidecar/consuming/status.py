@@ -32,6 +32,7 @@ def lambda_status(state: LambdaState, ends: Ends, now: float, *, joined: bool) -
         group=state.config.group,
         topics=tuple(state.config.topics),
         bytes_sent=state.sender.sent_bytes,
+        bytes_shared=state.sender.shared_bytes,
         last_rebalance=rebalances.last,
         rebalances=dict(rebalances.counts),
         topic_sizes=state.subscription.sizes(),

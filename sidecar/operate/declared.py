@@ -218,6 +218,11 @@ LAMBDA: tuple[Metric[LambdaStatus], ...] = (
     _counter("frames_sent", "Messages to lambda processes, on their streams.", lambda s: s.loop.frames_sent),
     _counter("frames_sent_bytes", "The bytes of those messages.", lambda s: s.loop.bytes_sent),
     _counter(
+        "frames_shared_bytes",
+        "The bytes of frames that went through shared memory (server.shared_memory) instead of the streams.",
+        lambda s: s.bytes_shared,
+    ),
+    _counter(
         "frames_received",
         "Messages of lambda processes, on their streams and in calls.",
         lambda s: s.loop.frames_received,

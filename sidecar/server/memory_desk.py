@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import socket
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from sidecar.logs import get_logger
@@ -24,6 +25,9 @@ TIMEOUT_S = 2.0
 
 MAX_CONNECTIONS = 64
 """With a connection more, the oldest one is closed: honest ones send their token at once."""
+
+BACKLOG = 128
+"""Connections that wait to be accepted: many partitions may begin at once."""
 
 _log = get_logger(__name__)
 
@@ -66,7 +70,7 @@ class MemoryDesk:
         self._path = ""
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._connections: dict[asyncio.Task[None], None] = {}
+        self._connections: dict[asyncio.Task[None], socket.socket] = {}
 
     def offer(self, size: int) -> Share | None:
         """Memory for a stream; None: all that there may be is in use."""
@@ -97,7 +101,7 @@ class MemoryDesk:
             with unix_socket.made(where, mode, f"unix://{where}"):
                 Path(where).unlink(missing_ok=True)
                 listener.bind(where)
-            listener.listen(MAX_CONNECTIONS)
+            listener.listen(BACKLOG)
         except BaseException:
             listener.close()
             raise
@@ -126,13 +130,21 @@ class MemoryDesk:
                 await asyncio.sleep(TIMEOUT_S)
                 continue
             if len(self._connections) >= MAX_CONNECTIONS:
-                next(iter(self._connections)).cancel()
+                oldest = next(iter(self._connections))
+                del self._connections[oldest]
+                oldest.cancel()
             task = asyncio.ensure_future(self._serve(connection))
-            self._connections[task] = None
-            task.add_done_callback(self._connections.pop)
+            self._connections[task] = connection
+            task.add_done_callback(partial(self._served, connection))
+            await asyncio.sleep(0)  # accepting does not wait while there are more
+
+    def _served(self, connection: socket.socket, task: "asyncio.Task[None]") -> None:
+        """Also for a task that was cancelled before it began."""
+        self._connections.pop(task, None)
+        connection.close()
 
     async def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError, TimeoutError):
+        with suppress(OSError, TimeoutError):
             async with asyncio.timeout(TIMEOUT_S):
                 token = await _token_from(connection)
             share = self._offered.get(token)

@@ -33,15 +33,15 @@ class Ring:
 
     def place(self, size: int) -> int | None:
         """The position for a frame of ``size`` bytes, which is taken with this call; None: there is no room."""
-        begin = self._end
+        begin, free_up_to = self._end, self._free_up_to
         to_end = self.size - begin % self.size
         if not self.used:
-            # From the ring's beginning: a reader that keeps up then never touches more than the first pages.
+            # From the ring's beginning: with a reader that keeps up, only the first pages are ever touched.
             begin += to_end % self.size
-            self._free_up_to = begin
+            free_up_to = begin
         elif size > to_end:
             begin += to_end
-        if begin + size - self._free_up_to > self.size:
+        if begin + size - free_up_to > self.size:
             return None
-        self._end = begin + size
+        self._end, self._free_up_to = begin + size, free_up_to
         return begin

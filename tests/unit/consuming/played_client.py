@@ -1,5 +1,6 @@
 """Kafka's client, played: what each of its calls brings, and what happens inside, is the test's."""
 
+import mmap
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -219,6 +220,16 @@ class PlayedRows:
         made = self._listed.frame(most, limit, sys.maxsize)
         assert isinstance(made, Frame)
         return made.data, made.first, made.last, made.count, None if made.offsets is None else [*made.offsets]
+
+    def frame_size(self, most: int, limit: int) -> int:
+        return len(self.frame(most, limit)[0])
+
+    def frame_into(
+        self, most: int, limit: int, memory: mmap.mmap, at: int
+    ) -> tuple[int, int, int, int, list[int] | None]:
+        data, *others = self.frame(most, limit)
+        memory[at : at + len(data)] = data
+        return len(data), *others
 
 
 class PlayedNative:

@@ -69,6 +69,7 @@ def test_the_metrics_of_a_lambda() -> None:
         produced=7,
         process_exits=9,
         skipped=10,
+        bytes_shared=11,
         loop=LoopMeasured(frames_sent=1, bytes_sent=2, frames_received=3, bytes_received=4),
     )
     scribe = lambda_status(connected=False, problems=[Problem("connection", "no broker", 1.0)])
@@ -94,6 +95,7 @@ def test_the_metrics_of_a_lambda() -> None:
         "records_sent_total": 10,
         "frames_sent_total": 1,
         "frames_sent_bytes_total": 2,
+        "frames_shared_bytes_total": 11,
         "frames_received_total": 3,
         "frames_received_bytes_total": 4,
         "produced_records_total": 7,

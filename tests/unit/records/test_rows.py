@@ -85,6 +85,25 @@ def test_a_frame_of_rows_says_what_a_frame_of_messages_says(shared: Log, made: l
     assert found.offsets is None
 
 
+@settings(max_examples=50, deadline=None)
+@given(made=st.lists(records, min_size=1, max_size=20), most=st.integers(1, 20), at=st.integers(0, 50))
+def test_a_frame_in_memory_of_ours_is_the_same(shared: Log, made: list[dict[str, Any]], most: int, at: int) -> None:
+    _, kept = both(shared, made)
+    rows = kept._rows
+    data, *others = rows.frame(most, LIMIT)
+    assert rows.frame_size(most, LIMIT) == len(data)
+    memory = bytearray(b"\x55" * (at + len(data) + 10))
+    assert rows.frame_into(most, LIMIT, memory, at) == (len(data), *others)
+    assert memory == b"\x55" * at + data + b"\x55" * 10
+    before = bytes(memory)
+    for wrong in (at + 11, -1, len(memory) + 1):
+        with pytest.raises(ValueError, match="do not fit"):
+            rows.frame_into(most, LIMIT, memory, wrong)
+    with pytest.raises(BufferError):
+        rows.frame_into(most, LIMIT, before, at)  # type: ignore[arg-type]  # it cannot be written to
+    assert memory == before
+
+
 @settings(max_examples=100, deadline=None)
 @given(made=st.lists(records, min_size=1, max_size=20), limit=st.integers(100, 3_000))
 def test_no_frame_of_several_rows_is_over_the_limit(shared: Log, made: list[dict[str, Any]], limit: int) -> None:
