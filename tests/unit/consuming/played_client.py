@@ -227,9 +227,9 @@ class PlayedRows:
     def frame_into(
         self, most: int, limit: int, memory: mmap.mmap, at: int
     ) -> tuple[int, int, int, int, list[int] | None]:
-        data, *others = self.frame(most, limit)
+        data, first, last, count, offsets = self.frame(most, limit)
         memory[at : at + len(data)] = data
-        return len(data), *others
+        return len(data), first, last, count, offsets
 
 
 class PlayedNative:

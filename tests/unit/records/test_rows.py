@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
@@ -16,6 +16,7 @@ from sidecar.partitions.vocabulary import TopicPartition
 from sidecar.records import _native
 from sidecar.records.fallback.listed import ListedRecords
 from sidecar.records.records import Frame, Records, Run, Undeliverable
+from sidecar.records.rows import RowRecords
 from sidecar.records.source import RowSource
 from tests.unit.records.arriving import read
 from tests.unit.records.mock_kafka import PATIENCE, Log, log
@@ -89,6 +90,7 @@ def test_a_frame_of_rows_says_what_a_frame_of_messages_says(shared: Log, made: l
 @given(made=st.lists(records, min_size=1, max_size=20), most=st.integers(1, 20), at=st.integers(0, 50))
 def test_a_frame_in_memory_of_ours_is_the_same(shared: Log, made: list[dict[str, Any]], most: int, at: int) -> None:
     _, kept = both(shared, made)
+    assert isinstance(kept, RowRecords)
     rows = kept._rows
     data, *others = rows.frame(most, LIMIT)
     assert rows.frame_size(most, LIMIT) == len(data)
@@ -100,7 +102,7 @@ def test_a_frame_in_memory_of_ours_is_the_same(shared: Log, made: list[dict[str,
         with pytest.raises(ValueError, match="do not fit"):
             rows.frame_into(most, LIMIT, memory, wrong)
     with pytest.raises(BufferError):
-        rows.frame_into(most, LIMIT, before, at)  # type: ignore[arg-type]  # it cannot be written to
+        rows.frame_into(most, LIMIT, cast("bytearray", before), at)  # it cannot be written to
     assert memory == before
 
 
