@@ -380,7 +380,7 @@ class Client:
             log.log(WARNING if loud else INFO, "%s: %s", self.name, text)
 
 
-def _offer(name: str, lambda_version: str, *, shares_memory: bool) -> pb.LambdaFrame:
+def _offer(name: str, lambda_version: str, *, shares_memory: bool = False) -> pb.LambdaFrame:
     offer = pb.Offer(
         lambda_name=name,
         process_id=uuid.uuid4().hex,

@@ -726,6 +726,7 @@ type HostFrame struct {
 	//	*HostFrame_Revoked
 	//	*HostFrame_Resumed
 	//	*HostFrame_Committed
+	//	*HostFrame_Shared
 	Frame         isHostFrame_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -822,6 +823,15 @@ func (x *HostFrame) GetCommitted() *Committed {
 	return nil
 }
 
+func (x *HostFrame) GetShared() *SharedFrame {
+	if x != nil {
+		if x, ok := x.Frame.(*HostFrame_Shared); ok {
+			return x.Shared
+		}
+	}
+	return nil
+}
+
 type isHostFrame_Frame interface {
 	isHostFrame_Frame()
 }
@@ -850,6 +860,10 @@ type HostFrame_Committed struct {
 	Committed *Committed `protobuf:"bytes,6,opt,name=committed,proto3,oneof"`
 }
 
+type HostFrame_Shared struct {
+	Shared *SharedFrame `protobuf:"bytes,7,opt,name=shared,proto3,oneof"`
+}
+
 func (*HostFrame_Welcome) isHostFrame_Frame() {}
 
 func (*HostFrame_Assigned) isHostFrame_Frame() {}
@@ -861,6 +875,8 @@ func (*HostFrame_Revoked) isHostFrame_Frame() {}
 func (*HostFrame_Resumed) isHostFrame_Frame() {}
 
 func (*HostFrame_Committed) isHostFrame_Frame() {}
+
+func (*HostFrame_Shared) isHostFrame_Frame() {}
 
 // First frame of the lambda. Send it at once, within 10 s of opening the stream (Limits.offer_timeout_ms). The sidecar
 // keeps the fields below and drops everything else. A text that is longer than is said here is refused.
@@ -885,6 +901,7 @@ type Offer struct {
 	//	committed     the sidecar sends Committed frames on this stream
 	//	exactly-once  the client keeps the rules of ProduceRequest.commit. A lambda with this guarantee refuses a client
 	//	              without it (FAILED_PRECONDITION)
+	//	shared-memory the client can take frames from memory that it shares with the sidecar (SharedMemory)
 	Capabilities []string `protobuf:"bytes,7,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// Process id on the client's own host, for operators. Absent or 0: unknown.
 	Pid uint32 `protobuf:"varint,8,opt,name=pid,proto3" json:"pid,omitempty"`
@@ -1445,7 +1462,9 @@ type Assigned struct {
 	Lanes uint32 `protobuf:"varint,7,opt,name=lanes,proto3" json:"lanes,omitempty"`
 	// The state that was given with the checkpoint where this lease starts, or with the last one before it that had any.
 	// Empty: none.
-	State         []byte `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
+	State []byte `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
+	// Memory that the client may share. Absent: all frames come on the stream.
+	SharedMemory  *SharedMemory `protobuf:"bytes,9,opt,name=shared_memory,json=sharedMemory,proto3" json:"shared_memory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1536,14 +1555,23 @@ func (x *Assigned) GetState() []byte {
 	return nil
 }
 
+func (x *Assigned) GetSharedMemory() *SharedMemory {
+	if x != nil {
+		return x.SharedMemory
+	}
+	return nil
+}
+
 // The lambda for the partition exists (`IPartitionLambdaFactory.create` returned). At most Limits.ready_timeout_ms
 // (60 s) after Assigned; later counts as a failed create.
 //
 // The same process may get a partition again while it still closes its old lambda of that partition. Then it creates
 // the new lambda, and sends Ready, only after the old one has closed; the time limit holds all the same.
 type Ready struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Lease         string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Lease string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	// The client has mapped the memory of Assigned.shared_memory: frames may come through it from now on.
+	SharedMemory  bool `protobuf:"varint,2,opt,name=shared_memory,json=sharedMemory,proto3" json:"shared_memory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1585,6 +1613,141 @@ func (x *Ready) GetLease() string {
 	return ""
 }
 
+func (x *Ready) GetSharedMemory() bool {
+	if x != nil {
+		return x.SharedMemory
+	}
+	return false
+}
+
+// With the capability `shared-memory`, on a Unix socket: memory for the large frames of this lease. The client fetches its
+// file descriptor before Ready, or leaves it; then all frames come on the stream.
+//
+// To fetch it, the client connects to the Unix socket whose path is the dialled one and `.memory`, and writes the token.
+// The sidecar answers with one byte, 1, and the descriptor (SCM_RIGHTS), or closes the connection. The descriptor is a
+// memfd of 65536 + `bytes` bytes, sealed against another size. It begins with two numbers, of 64 bits each, in the
+// machine's byte order:
+//
+//	at 0   written by the client: the position up to which the sidecar may overwrite. It never goes down, and never
+//	       beyond the end of the last frame that came. The sidecar ends the stream of a client that breaks this.
+//	at 8   written by the sidecar: not 0 when the memory is void, because the stream has ended.
+//
+// At 65536 the ring begins. See SharedFrame.
+type SharedMemory struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 bytes of ASCII, unguessable; good for one connection, while the stream lives.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// The size of the ring.
+	Bytes         uint64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SharedMemory) Reset() {
+	*x = SharedMemory{}
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SharedMemory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SharedMemory) ProtoMessage() {}
+
+func (x *SharedMemory) ProtoReflect() protoreflect.Message {
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SharedMemory.ProtoReflect.Descriptor instead.
+func (*SharedMemory) Descriptor() ([]byte, []int) {
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SharedMemory) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *SharedMemory) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// A frame that is in the ring of SharedMemory, and not on the stream. The order of frames is that of the stream,
+// whichever way they come. A frame that has no room in the ring comes on the stream: nobody waits for room.
+//
+// The client copies the frame, then reads the second number: if it is not 0, the copy is worth nothing,
+// and the stream is over. Then it writes `position` + `length` to the first number. It does not read a frame where it
+// lies: the sidecar may take the memory back at any time.
+type SharedFrame struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counts all bytes of the ring that were ever used: the frame begins at `position` modulo SharedMemory.bytes, and is in
+	// one piece.
+	Position uint64 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
+	// Of the frame: a serialized HostFrame.
+	Length        uint32 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SharedFrame) Reset() {
+	*x = SharedFrame{}
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SharedFrame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SharedFrame) ProtoMessage() {}
+
+func (x *SharedFrame) ProtoReflect() protoreflect.Message {
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SharedFrame.ProtoReflect.Descriptor instead.
+func (*SharedFrame) Descriptor() ([]byte, []int) {
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SharedFrame) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *SharedFrame) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
 // Records of one topic-partition as columns: entry i of every list belongs to record i. In offset order.
 type Batch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1618,7 +1781,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[9]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1630,7 +1793,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[9]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1643,7 +1806,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{9}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Batch) GetFirstOffset() int64 {
@@ -1746,7 +1909,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[10]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1758,7 +1921,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[10]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1771,7 +1934,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{10}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Revoked) GetReason() RevokeReason {
@@ -1803,7 +1966,7 @@ type Closed struct {
 
 func (x *Closed) Reset() {
 	*x = Closed{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[11]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +1978,7 @@ func (x *Closed) String() string {
 func (*Closed) ProtoMessage() {}
 
 func (x *Closed) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[11]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +1991,7 @@ func (x *Closed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Closed.ProtoReflect.Descriptor instead.
 func (*Closed) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{11}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Closed) GetReason() ClosedReason {
@@ -1862,7 +2025,7 @@ type Pause struct {
 
 func (x *Pause) Reset() {
 	*x = Pause{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[12]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1874,7 +2037,7 @@ func (x *Pause) String() string {
 func (*Pause) ProtoMessage() {}
 
 func (x *Pause) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[12]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1887,7 +2050,7 @@ func (x *Pause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pause.ProtoReflect.Descriptor instead.
 func (*Pause) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{12}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Pause) GetOffset() int64 {
@@ -1927,7 +2090,7 @@ type Resume struct {
 
 func (x *Resume) Reset() {
 	*x = Resume{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[13]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2102,7 @@ func (x *Resume) String() string {
 func (*Resume) ProtoMessage() {}
 
 func (x *Resume) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[13]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2115,7 @@ func (x *Resume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resume.ProtoReflect.Descriptor instead.
 func (*Resume) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{13}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{15}
 }
 
 // A pause is over: by Resume, by its own time, or by an operator. When Pause named an offset, drop the records with
@@ -1967,7 +2130,7 @@ type Resumed struct {
 
 func (x *Resumed) Reset() {
 	*x = Resumed{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[14]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2142,7 @@ func (x *Resumed) String() string {
 func (*Resumed) ProtoMessage() {}
 
 func (x *Resumed) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[14]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2155,7 @@ func (x *Resumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resumed.ProtoReflect.Descriptor instead.
 func (*Resumed) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{14}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Resumed) GetNumber() uint32 {
@@ -2020,7 +2183,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[15]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2032,7 +2195,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[15]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2045,7 +2208,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{15}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Progress) GetText() string {
@@ -2067,7 +2230,7 @@ type Committed struct {
 
 func (x *Committed) Reset() {
 	*x = Committed{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[16]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2079,7 +2242,7 @@ func (x *Committed) String() string {
 func (*Committed) ProtoMessage() {}
 
 func (x *Committed) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[16]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2092,7 +2255,7 @@ func (x *Committed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Committed.ProtoReflect.Descriptor instead.
 func (*Committed) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{16}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Committed) GetOffset() int64 {
@@ -2115,7 +2278,7 @@ type CheckpointRequest struct {
 
 func (x *CheckpointRequest) Reset() {
 	*x = CheckpointRequest{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[17]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2290,7 @@ func (x *CheckpointRequest) String() string {
 func (*CheckpointRequest) ProtoMessage() {}
 
 func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[17]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2303,7 @@ func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointRequest.ProtoReflect.Descriptor instead.
 func (*CheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{17}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CheckpointRequest) GetEntries() []*CheckpointEntry {
@@ -2175,7 +2338,7 @@ type HandlerTimes struct {
 
 func (x *HandlerTimes) Reset() {
 	*x = HandlerTimes{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[18]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2187,7 +2350,7 @@ func (x *HandlerTimes) String() string {
 func (*HandlerTimes) ProtoMessage() {}
 
 func (x *HandlerTimes) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[18]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2200,7 +2363,7 @@ func (x *HandlerTimes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandlerTimes.ProtoReflect.Descriptor instead.
 func (*HandlerTimes) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{18}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HandlerTimes) GetLease() string {
@@ -2258,7 +2421,7 @@ type CheckpointEntry struct {
 
 func (x *CheckpointEntry) Reset() {
 	*x = CheckpointEntry{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[19]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2270,7 +2433,7 @@ func (x *CheckpointEntry) String() string {
 func (*CheckpointEntry) ProtoMessage() {}
 
 func (x *CheckpointEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[19]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2283,7 +2446,7 @@ func (x *CheckpointEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointEntry.ProtoReflect.Descriptor instead.
 func (*CheckpointEntry) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{19}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CheckpointEntry) GetLease() string {
@@ -2359,7 +2522,7 @@ type CheckpointResponse struct {
 
 func (x *CheckpointResponse) Reset() {
 	*x = CheckpointResponse{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[20]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2371,7 +2534,7 @@ func (x *CheckpointResponse) String() string {
 func (*CheckpointResponse) ProtoMessage() {}
 
 func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[20]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2384,7 +2547,7 @@ func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointResponse.ProtoReflect.Descriptor instead.
 func (*CheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{20}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CheckpointResponse) GetResults() []*CheckpointResult {
@@ -2406,7 +2569,7 @@ type CheckpointResult struct {
 
 func (x *CheckpointResult) Reset() {
 	*x = CheckpointResult{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[21]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2418,7 +2581,7 @@ func (x *CheckpointResult) String() string {
 func (*CheckpointResult) ProtoMessage() {}
 
 func (x *CheckpointResult) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[21]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2431,7 +2594,7 @@ func (x *CheckpointResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointResult.ProtoReflect.Descriptor instead.
 func (*CheckpointResult) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{21}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CheckpointResult) GetOutcome() CheckpointOutcome {
@@ -2473,7 +2636,7 @@ type ErrorRequest struct {
 
 func (x *ErrorRequest) Reset() {
 	*x = ErrorRequest{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[22]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2648,7 @@ func (x *ErrorRequest) String() string {
 func (*ErrorRequest) ProtoMessage() {}
 
 func (x *ErrorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[22]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2661,7 @@ func (x *ErrorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorRequest.ProtoReflect.Descriptor instead.
 func (*ErrorRequest) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{22}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ErrorRequest) GetLease() string {
@@ -2568,7 +2731,7 @@ type ErrorResponse struct {
 
 func (x *ErrorResponse) Reset() {
 	*x = ErrorResponse{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[23]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2743,7 @@ func (x *ErrorResponse) String() string {
 func (*ErrorResponse) ProtoMessage() {}
 
 func (x *ErrorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[23]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2756,7 @@ func (x *ErrorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorResponse.ProtoReflect.Descriptor instead.
 func (*ErrorResponse) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{23}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ErrorResponse) GetOutcome() ErrorOutcome {
@@ -2665,7 +2828,7 @@ type ProduceRequest struct {
 
 func (x *ProduceRequest) Reset() {
 	*x = ProduceRequest{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[24]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2677,7 +2840,7 @@ func (x *ProduceRequest) String() string {
 func (*ProduceRequest) ProtoMessage() {}
 
 func (x *ProduceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[24]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2690,7 +2853,7 @@ func (x *ProduceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProduceRequest.ProtoReflect.Descriptor instead.
 func (*ProduceRequest) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{24}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ProduceRequest) GetLease() string {
@@ -2811,7 +2974,7 @@ type ProduceResponse struct {
 
 func (x *ProduceResponse) Reset() {
 	*x = ProduceResponse{}
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[25]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +2986,7 @@ func (x *ProduceResponse) String() string {
 func (*ProduceResponse) ProtoMessage() {}
 
 func (x *ProduceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[25]
+	mi := &file_kafka_sidecar_v1_lambda_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +2999,7 @@ func (x *ProduceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProduceResponse.ProtoReflect.Descriptor instead.
 func (*ProduceResponse) Descriptor() ([]byte, []int) {
-	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{25}
+	return file_kafka_sidecar_v1_lambda_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ProduceResponse) GetOutcomes() []ProduceOutcome {
@@ -2894,14 +3057,15 @@ const file_kafka_sidecar_v1_lambda_proto_rawDesc = "" +
 	"\x05pause\x18\x05 \x01(\v2\x17.kafka_sidecar.v1.PauseH\x00R\x05pause\x122\n" +
 	"\x06resume\x18\x06 \x01(\v2\x18.kafka_sidecar.v1.ResumeH\x00R\x06resume\x128\n" +
 	"\bprogress\x18\a \x01(\v2\x1a.kafka_sidecar.v1.ProgressH\x00R\bprogressB\a\n" +
-	"\x05frame\"\xe1\x02\n" +
+	"\x05frame\"\x9a\x03\n" +
 	"\tHostFrame\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.kafka_sidecar.v1.WelcomeH\x00R\awelcome\x128\n" +
 	"\bassigned\x18\x02 \x01(\v2\x1a.kafka_sidecar.v1.AssignedH\x00R\bassigned\x12/\n" +
 	"\x05batch\x18\x03 \x01(\v2\x17.kafka_sidecar.v1.BatchH\x00R\x05batch\x125\n" +
 	"\arevoked\x18\x04 \x01(\v2\x19.kafka_sidecar.v1.RevokedH\x00R\arevoked\x125\n" +
 	"\aresumed\x18\x05 \x01(\v2\x19.kafka_sidecar.v1.ResumedH\x00R\aresumed\x12;\n" +
-	"\tcommitted\x18\x06 \x01(\v2\x1b.kafka_sidecar.v1.CommittedH\x00R\tcommittedB\a\n" +
+	"\tcommitted\x18\x06 \x01(\v2\x1b.kafka_sidecar.v1.CommittedH\x00R\tcommitted\x127\n" +
+	"\x06shared\x18\a \x01(\v2\x1d.kafka_sidecar.v1.SharedFrameH\x00R\x06sharedB\a\n" +
 	"\x05frame\"\xc9\x02\n" +
 	"\x05Offer\x12\x1f\n" +
 	"\vlambda_name\x18\x01 \x01(\tR\n" +
@@ -2954,7 +3118,7 @@ const file_kafka_sidecar_v1_lambda_proto_rawDesc = "" +
 	"\x0fidle_timeout_ms\x18\x11 \x01(\rR\ridleTimeoutMs\x12(\n" +
 	"\x10max_held_records\x18\x12 \x01(\rR\x0emaxHeldRecords\x12$\n" +
 	"\x0emax_held_bytes\x18\x13 \x01(\x04R\fmaxHeldBytes\"\v\n" +
-	"\tAvailable\"\xe7\x01\n" +
+	"\tAvailable\"\xac\x02\n" +
 	"\bAssigned\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1c\n" +
@@ -2963,10 +3127,18 @@ const file_kafka_sidecar_v1_lambda_proto_rawDesc = "" +
 	"\aattempt\x18\x05 \x01(\rR\aattempt\x12\x12\n" +
 	"\x04lane\x18\x06 \x01(\rR\x04lane\x12\x14\n" +
 	"\x05lanes\x18\a \x01(\rR\x05lanes\x12\x14\n" +
-	"\x05state\x18\b \x01(\fR\x05stateB\x0f\n" +
-	"\r_start_offset\"\x1d\n" +
+	"\x05state\x18\b \x01(\fR\x05state\x12C\n" +
+	"\rshared_memory\x18\t \x01(\v2\x1e.kafka_sidecar.v1.SharedMemoryR\fsharedMemoryB\x0f\n" +
+	"\r_start_offset\"B\n" +
 	"\x05Ready\x12\x14\n" +
-	"\x05lease\x18\x01 \x01(\tR\x05lease\"\xb1\x03\n" +
+	"\x05lease\x18\x01 \x01(\tR\x05lease\x12#\n" +
+	"\rshared_memory\x18\x02 \x01(\bR\fsharedMemory\":\n" +
+	"\fSharedMemory\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"A\n" +
+	"\vSharedFrame\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\x04R\bposition\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\rR\x06length\"\xb1\x03\n" +
 	"\x05Batch\x12!\n" +
 	"\ffirst_offset\x18\x01 \x01(\x03R\vfirstOffset\x12\x18\n" +
 	"\aoffsets\x18\x02 \x03(\x03R\aoffsets\x12\x1e\n" +
@@ -3153,7 +3325,7 @@ func file_kafka_sidecar_v1_lambda_proto_rawDescGZIP() []byte {
 }
 
 var file_kafka_sidecar_v1_lambda_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_kafka_sidecar_v1_lambda_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_kafka_sidecar_v1_lambda_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_kafka_sidecar_v1_lambda_proto_goTypes = []any{
 	(Guarantee)(0),             // 0: kafka_sidecar.v1.Guarantee
 	(TimestampType)(0),         // 1: kafka_sidecar.v1.TimestampType
@@ -3172,68 +3344,72 @@ var file_kafka_sidecar_v1_lambda_proto_goTypes = []any{
 	(*Available)(nil),          // 14: kafka_sidecar.v1.Available
 	(*Assigned)(nil),           // 15: kafka_sidecar.v1.Assigned
 	(*Ready)(nil),              // 16: kafka_sidecar.v1.Ready
-	(*Batch)(nil),              // 17: kafka_sidecar.v1.Batch
-	(*Revoked)(nil),            // 18: kafka_sidecar.v1.Revoked
-	(*Closed)(nil),             // 19: kafka_sidecar.v1.Closed
-	(*Pause)(nil),              // 20: kafka_sidecar.v1.Pause
-	(*Resume)(nil),             // 21: kafka_sidecar.v1.Resume
-	(*Resumed)(nil),            // 22: kafka_sidecar.v1.Resumed
-	(*Progress)(nil),           // 23: kafka_sidecar.v1.Progress
-	(*Committed)(nil),          // 24: kafka_sidecar.v1.Committed
-	(*CheckpointRequest)(nil),  // 25: kafka_sidecar.v1.CheckpointRequest
-	(*HandlerTimes)(nil),       // 26: kafka_sidecar.v1.HandlerTimes
-	(*CheckpointEntry)(nil),    // 27: kafka_sidecar.v1.CheckpointEntry
-	(*CheckpointResponse)(nil), // 28: kafka_sidecar.v1.CheckpointResponse
-	(*CheckpointResult)(nil),   // 29: kafka_sidecar.v1.CheckpointResult
-	(*ErrorRequest)(nil),       // 30: kafka_sidecar.v1.ErrorRequest
-	(*ErrorResponse)(nil),      // 31: kafka_sidecar.v1.ErrorResponse
-	(*ProduceRequest)(nil),     // 32: kafka_sidecar.v1.ProduceRequest
-	(*ProduceResponse)(nil),    // 33: kafka_sidecar.v1.ProduceResponse
+	(*SharedMemory)(nil),       // 17: kafka_sidecar.v1.SharedMemory
+	(*SharedFrame)(nil),        // 18: kafka_sidecar.v1.SharedFrame
+	(*Batch)(nil),              // 19: kafka_sidecar.v1.Batch
+	(*Revoked)(nil),            // 20: kafka_sidecar.v1.Revoked
+	(*Closed)(nil),             // 21: kafka_sidecar.v1.Closed
+	(*Pause)(nil),              // 22: kafka_sidecar.v1.Pause
+	(*Resume)(nil),             // 23: kafka_sidecar.v1.Resume
+	(*Resumed)(nil),            // 24: kafka_sidecar.v1.Resumed
+	(*Progress)(nil),           // 25: kafka_sidecar.v1.Progress
+	(*Committed)(nil),          // 26: kafka_sidecar.v1.Committed
+	(*CheckpointRequest)(nil),  // 27: kafka_sidecar.v1.CheckpointRequest
+	(*HandlerTimes)(nil),       // 28: kafka_sidecar.v1.HandlerTimes
+	(*CheckpointEntry)(nil),    // 29: kafka_sidecar.v1.CheckpointEntry
+	(*CheckpointResponse)(nil), // 30: kafka_sidecar.v1.CheckpointResponse
+	(*CheckpointResult)(nil),   // 31: kafka_sidecar.v1.CheckpointResult
+	(*ErrorRequest)(nil),       // 32: kafka_sidecar.v1.ErrorRequest
+	(*ErrorResponse)(nil),      // 33: kafka_sidecar.v1.ErrorResponse
+	(*ProduceRequest)(nil),     // 34: kafka_sidecar.v1.ProduceRequest
+	(*ProduceResponse)(nil),    // 35: kafka_sidecar.v1.ProduceResponse
 }
 var file_kafka_sidecar_v1_lambda_proto_depIdxs = []int32{
 	10, // 0: kafka_sidecar.v1.LambdaFrame.offer:type_name -> kafka_sidecar.v1.Offer
 	14, // 1: kafka_sidecar.v1.LambdaFrame.available:type_name -> kafka_sidecar.v1.Available
 	16, // 2: kafka_sidecar.v1.LambdaFrame.ready:type_name -> kafka_sidecar.v1.Ready
-	19, // 3: kafka_sidecar.v1.LambdaFrame.closed:type_name -> kafka_sidecar.v1.Closed
-	20, // 4: kafka_sidecar.v1.LambdaFrame.pause:type_name -> kafka_sidecar.v1.Pause
-	21, // 5: kafka_sidecar.v1.LambdaFrame.resume:type_name -> kafka_sidecar.v1.Resume
-	23, // 6: kafka_sidecar.v1.LambdaFrame.progress:type_name -> kafka_sidecar.v1.Progress
+	21, // 3: kafka_sidecar.v1.LambdaFrame.closed:type_name -> kafka_sidecar.v1.Closed
+	22, // 4: kafka_sidecar.v1.LambdaFrame.pause:type_name -> kafka_sidecar.v1.Pause
+	23, // 5: kafka_sidecar.v1.LambdaFrame.resume:type_name -> kafka_sidecar.v1.Resume
+	25, // 6: kafka_sidecar.v1.LambdaFrame.progress:type_name -> kafka_sidecar.v1.Progress
 	12, // 7: kafka_sidecar.v1.HostFrame.welcome:type_name -> kafka_sidecar.v1.Welcome
 	15, // 8: kafka_sidecar.v1.HostFrame.assigned:type_name -> kafka_sidecar.v1.Assigned
-	17, // 9: kafka_sidecar.v1.HostFrame.batch:type_name -> kafka_sidecar.v1.Batch
-	18, // 10: kafka_sidecar.v1.HostFrame.revoked:type_name -> kafka_sidecar.v1.Revoked
-	22, // 11: kafka_sidecar.v1.HostFrame.resumed:type_name -> kafka_sidecar.v1.Resumed
-	24, // 12: kafka_sidecar.v1.HostFrame.committed:type_name -> kafka_sidecar.v1.Committed
-	11, // 13: kafka_sidecar.v1.Offer.client:type_name -> kafka_sidecar.v1.Client
-	13, // 14: kafka_sidecar.v1.Welcome.limits:type_name -> kafka_sidecar.v1.Limits
-	0,  // 15: kafka_sidecar.v1.Welcome.guarantee:type_name -> kafka_sidecar.v1.Guarantee
-	1,  // 16: kafka_sidecar.v1.Batch.timestamp_type:type_name -> kafka_sidecar.v1.TimestampType
-	2,  // 17: kafka_sidecar.v1.Revoked.reason:type_name -> kafka_sidecar.v1.RevokeReason
-	3,  // 18: kafka_sidecar.v1.Closed.reason:type_name -> kafka_sidecar.v1.ClosedReason
-	27, // 19: kafka_sidecar.v1.Closed.last_checkpoint:type_name -> kafka_sidecar.v1.CheckpointEntry
-	27, // 20: kafka_sidecar.v1.CheckpointRequest.entries:type_name -> kafka_sidecar.v1.CheckpointEntry
-	26, // 21: kafka_sidecar.v1.CheckpointRequest.handler_times:type_name -> kafka_sidecar.v1.HandlerTimes
-	29, // 22: kafka_sidecar.v1.CheckpointResponse.results:type_name -> kafka_sidecar.v1.CheckpointResult
-	4,  // 23: kafka_sidecar.v1.CheckpointResult.outcome:type_name -> kafka_sidecar.v1.CheckpointOutcome
-	5,  // 24: kafka_sidecar.v1.ErrorRequest.action:type_name -> kafka_sidecar.v1.ErrorAction
-	27, // 25: kafka_sidecar.v1.ErrorRequest.last_checkpoint:type_name -> kafka_sidecar.v1.CheckpointEntry
-	6,  // 26: kafka_sidecar.v1.ErrorResponse.outcome:type_name -> kafka_sidecar.v1.ErrorOutcome
-	27, // 27: kafka_sidecar.v1.ProduceRequest.commit:type_name -> kafka_sidecar.v1.CheckpointEntry
-	7,  // 28: kafka_sidecar.v1.ProduceResponse.outcomes:type_name -> kafka_sidecar.v1.ProduceOutcome
-	29, // 29: kafka_sidecar.v1.ProduceResponse.commit:type_name -> kafka_sidecar.v1.CheckpointResult
-	8,  // 30: kafka_sidecar.v1.LambdaHost.Serve:input_type -> kafka_sidecar.v1.LambdaFrame
-	25, // 31: kafka_sidecar.v1.LambdaHost.Checkpoint:input_type -> kafka_sidecar.v1.CheckpointRequest
-	30, // 32: kafka_sidecar.v1.LambdaHost.Error:input_type -> kafka_sidecar.v1.ErrorRequest
-	32, // 33: kafka_sidecar.v1.LambdaHost.Produce:input_type -> kafka_sidecar.v1.ProduceRequest
-	9,  // 34: kafka_sidecar.v1.LambdaHost.Serve:output_type -> kafka_sidecar.v1.HostFrame
-	28, // 35: kafka_sidecar.v1.LambdaHost.Checkpoint:output_type -> kafka_sidecar.v1.CheckpointResponse
-	31, // 36: kafka_sidecar.v1.LambdaHost.Error:output_type -> kafka_sidecar.v1.ErrorResponse
-	33, // 37: kafka_sidecar.v1.LambdaHost.Produce:output_type -> kafka_sidecar.v1.ProduceResponse
-	34, // [34:38] is the sub-list for method output_type
-	30, // [30:34] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	19, // 9: kafka_sidecar.v1.HostFrame.batch:type_name -> kafka_sidecar.v1.Batch
+	20, // 10: kafka_sidecar.v1.HostFrame.revoked:type_name -> kafka_sidecar.v1.Revoked
+	24, // 11: kafka_sidecar.v1.HostFrame.resumed:type_name -> kafka_sidecar.v1.Resumed
+	26, // 12: kafka_sidecar.v1.HostFrame.committed:type_name -> kafka_sidecar.v1.Committed
+	18, // 13: kafka_sidecar.v1.HostFrame.shared:type_name -> kafka_sidecar.v1.SharedFrame
+	11, // 14: kafka_sidecar.v1.Offer.client:type_name -> kafka_sidecar.v1.Client
+	13, // 15: kafka_sidecar.v1.Welcome.limits:type_name -> kafka_sidecar.v1.Limits
+	0,  // 16: kafka_sidecar.v1.Welcome.guarantee:type_name -> kafka_sidecar.v1.Guarantee
+	17, // 17: kafka_sidecar.v1.Assigned.shared_memory:type_name -> kafka_sidecar.v1.SharedMemory
+	1,  // 18: kafka_sidecar.v1.Batch.timestamp_type:type_name -> kafka_sidecar.v1.TimestampType
+	2,  // 19: kafka_sidecar.v1.Revoked.reason:type_name -> kafka_sidecar.v1.RevokeReason
+	3,  // 20: kafka_sidecar.v1.Closed.reason:type_name -> kafka_sidecar.v1.ClosedReason
+	29, // 21: kafka_sidecar.v1.Closed.last_checkpoint:type_name -> kafka_sidecar.v1.CheckpointEntry
+	29, // 22: kafka_sidecar.v1.CheckpointRequest.entries:type_name -> kafka_sidecar.v1.CheckpointEntry
+	28, // 23: kafka_sidecar.v1.CheckpointRequest.handler_times:type_name -> kafka_sidecar.v1.HandlerTimes
+	31, // 24: kafka_sidecar.v1.CheckpointResponse.results:type_name -> kafka_sidecar.v1.CheckpointResult
+	4,  // 25: kafka_sidecar.v1.CheckpointResult.outcome:type_name -> kafka_sidecar.v1.CheckpointOutcome
+	5,  // 26: kafka_sidecar.v1.ErrorRequest.action:type_name -> kafka_sidecar.v1.ErrorAction
+	29, // 27: kafka_sidecar.v1.ErrorRequest.last_checkpoint:type_name -> kafka_sidecar.v1.CheckpointEntry
+	6,  // 28: kafka_sidecar.v1.ErrorResponse.outcome:type_name -> kafka_sidecar.v1.ErrorOutcome
+	29, // 29: kafka_sidecar.v1.ProduceRequest.commit:type_name -> kafka_sidecar.v1.CheckpointEntry
+	7,  // 30: kafka_sidecar.v1.ProduceResponse.outcomes:type_name -> kafka_sidecar.v1.ProduceOutcome
+	31, // 31: kafka_sidecar.v1.ProduceResponse.commit:type_name -> kafka_sidecar.v1.CheckpointResult
+	8,  // 32: kafka_sidecar.v1.LambdaHost.Serve:input_type -> kafka_sidecar.v1.LambdaFrame
+	27, // 33: kafka_sidecar.v1.LambdaHost.Checkpoint:input_type -> kafka_sidecar.v1.CheckpointRequest
+	32, // 34: kafka_sidecar.v1.LambdaHost.Error:input_type -> kafka_sidecar.v1.ErrorRequest
+	34, // 35: kafka_sidecar.v1.LambdaHost.Produce:input_type -> kafka_sidecar.v1.ProduceRequest
+	9,  // 36: kafka_sidecar.v1.LambdaHost.Serve:output_type -> kafka_sidecar.v1.HostFrame
+	30, // 37: kafka_sidecar.v1.LambdaHost.Checkpoint:output_type -> kafka_sidecar.v1.CheckpointResponse
+	33, // 38: kafka_sidecar.v1.LambdaHost.Error:output_type -> kafka_sidecar.v1.ErrorResponse
+	35, // 39: kafka_sidecar.v1.LambdaHost.Produce:output_type -> kafka_sidecar.v1.ProduceResponse
+	36, // [36:40] is the sub-list for method output_type
+	32, // [32:36] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_kafka_sidecar_v1_lambda_proto_init() }
@@ -3257,19 +3433,20 @@ func file_kafka_sidecar_v1_lambda_proto_init() {
 		(*HostFrame_Revoked)(nil),
 		(*HostFrame_Resumed)(nil),
 		(*HostFrame_Committed)(nil),
+		(*HostFrame_Shared)(nil),
 	}
 	file_kafka_sidecar_v1_lambda_proto_msgTypes[7].OneofWrappers = []any{}
-	file_kafka_sidecar_v1_lambda_proto_msgTypes[12].OneofWrappers = []any{}
-	file_kafka_sidecar_v1_lambda_proto_msgTypes[19].OneofWrappers = []any{}
+	file_kafka_sidecar_v1_lambda_proto_msgTypes[14].OneofWrappers = []any{}
 	file_kafka_sidecar_v1_lambda_proto_msgTypes[21].OneofWrappers = []any{}
-	file_kafka_sidecar_v1_lambda_proto_msgTypes[22].OneofWrappers = []any{}
+	file_kafka_sidecar_v1_lambda_proto_msgTypes[23].OneofWrappers = []any{}
+	file_kafka_sidecar_v1_lambda_proto_msgTypes[24].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kafka_sidecar_v1_lambda_proto_rawDesc), len(file_kafka_sidecar_v1_lambda_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

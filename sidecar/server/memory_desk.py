@@ -20,6 +20,9 @@ from sidecar.shared_memory.memory import SharedMemory
 SUFFIX = ".memory"
 """Of the socket's path. Part of the contract (`SharedMemory` in ``proto/lambda.proto``)."""
 
+TOKEN_LENGTH = 32
+"""Bytes of a token on the wire."""
+
 TIMEOUT_S = 2.0
 """A connection that has not sent its token by then is closed."""
 
@@ -38,7 +41,7 @@ class Share:
     def __init__(self, size: int) -> None:
         self.size = size
         """Bytes of the ring."""
-        self.token = secrets.token_urlsafe(24)
+        self.token = secrets.token_hex(TOKEN_LENGTH // 2)
         self._memory: SharedMemory | None = None
         self._taken = False
 
@@ -160,8 +163,8 @@ class MemoryDesk:
 async def _token_from(connection: socket.socket) -> str:
     """The token; something else if the client sends something else. Raises ``OSError``."""
     loop, data = asyncio.get_running_loop(), b""
-    while len(data) < 32:
-        more = await loop.sock_recv(connection, 32 - len(data))
+    while len(data) < TOKEN_LENGTH:
+        more = await loop.sock_recv(connection, TOKEN_LENGTH - len(data))
         if not more:
             break
         data += more

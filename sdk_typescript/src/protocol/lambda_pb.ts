@@ -55,7 +55,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file kafka_sidecar/v1/lambda.proto.
  */
 export const file_kafka_sidecar_v1_lambda: GenFile = /*@__PURE__*/
-  fileDesc("Ch1rYWZrYV9zaWRlY2FyL3YxL2xhbWJkYS5wcm90bxIQa2Fma2Ffc2lkZWNhci52MSLOAgoLTGFtYmRhRnJhbWUSKAoFb2ZmZXIYASABKAsyFy5rYWZrYV9zaWRlY2FyLnYxLk9mZmVySAASMAoJYXZhaWxhYmxlGAIgASgLMhsua2Fma2Ffc2lkZWNhci52MS5BdmFpbGFibGVIABIoCgVyZWFkeRgDIAEoCzIXLmthZmthX3NpZGVjYXIudjEuUmVhZHlIABIqCgZjbG9zZWQYBCABKAsyGC5rYWZrYV9zaWRlY2FyLnYxLkNsb3NlZEgAEigKBXBhdXNlGAUgASgLMhcua2Fma2Ffc2lkZWNhci52MS5QYXVzZUgAEioKBnJlc3VtZRgGIAEoCzIYLmthZmthX3NpZGVjYXIudjEuUmVzdW1lSAASLgoIcHJvZ3Jlc3MYByABKAsyGi5rYWZrYV9zaWRlY2FyLnYxLlByb2dyZXNzSABCBwoFZnJhbWUiqgIKCUhvc3RGcmFtZRIsCgd3ZWxjb21lGAEgASgLMhkua2Fma2Ffc2lkZWNhci52MS5XZWxjb21lSAASLgoIYXNzaWduZWQYAiABKAsyGi5rYWZrYV9zaWRlY2FyLnYxLkFzc2lnbmVkSAASKAoFYmF0Y2gYAyABKAsyFy5rYWZrYV9zaWRlY2FyLnYxLkJhdGNoSAASLAoHcmV2b2tlZBgEIAEoCzIZLmthZmthX3NpZGVjYXIudjEuUmV2b2tlZEgAEiwKB3Jlc3VtZWQYBSABKAsyGS5rYWZrYV9zaWRlY2FyLnYxLlJlc3VtZWRIABIwCgljb21taXR0ZWQYBiABKAsyGy5rYWZrYV9zaWRlY2FyLnYxLkNvbW1pdHRlZEgAQgcKBWZyYW1lItwBCgVPZmZlchITCgtsYW1iZGFfbmFtZRgBIAEoCRISCgpwcm9jZXNzX2lkGAIgASgJEhAKCGluc3RhbmNlGAMgASgJEhgKEHByb3RvY29sX3ZlcnNpb24YBCABKA0SKAoGY2xpZW50GAUgASgLMhgua2Fma2Ffc2lkZWNhci52MS5DbGllbnQSGQoRbWF4X21lc3NhZ2VfYnl0ZXMYBiABKA0SFAoMY2FwYWJpbGl0aWVzGAcgAygJEgsKA3BpZBgIIAEoDRIWCg5sYW1iZGFfdmVyc2lvbhgJIAEoCSI5CgZDbGllbnQSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhAKCGxhbmd1YWdlGAMgASgJIrkCCgdXZWxjb21lEhUKDXNldHRpbmdzX2pzb24YASABKAkSGAoQcHJvdG9jb2xfdmVyc2lvbhgCIAEoDRIUCgxjYXBhYmlsaXRpZXMYAyADKAkSFwoPd2luZG93X21lc3NhZ2VzGAQgASgNEhQKDHdpbmRvd19ieXRlcxgFIAEoBBIXCg9tYXhfZnJhbWVfYnl0ZXMYBiABKA0SFwoPc2lkZWNhcl92ZXJzaW9uGAcgASgJEhMKC3dpbmRvd19zcGFuGAggASgEEigKBmxpbWl0cxgJIAEoCzIYLmthZmthX3NpZGVjYXIudjEuTGltaXRzEi4KCWd1YXJhbnRlZRgKIAEoDjIbLmthZmthX3NpZGVjYXIudjEuR3VhcmFudGVlEhcKD21heF9zdGF0ZV9ieXRlcxgLIAEoDSLFBAoGTGltaXRzEhkKEW1heF9yZXF1ZXN0X2J5dGVzGAEgASgNEh4KFm1heF9jaGVja3BvaW50X2VudHJpZXMYAiABKA0SGwoTbWF4X3Byb2R1Y2VfcmVjb3JkcxgDIAEoDRIaChJtYXhfcHJvZHVjZV90b3BpY3MYBCABKA0SHQoVbWF4X3Byb2R1Y2luZ19yZWNvcmRzGAUgASgNEhsKE21heF9wcm9kdWNpbmdfYnl0ZXMYBiABKAQSGgoScHJvZHVjZV90aW1lb3V0X21zGAcgASgNEhgKEG9mZmVyX3RpbWVvdXRfbXMYCCABKA0SGgoScmVxdWVzdF90aW1lb3V0X21zGAkgASgNEhgKEHJlYWR5X3RpbWVvdXRfbXMYCiABKA0SGAoQY2xvc2VfdGltZW91dF9tcxgLIAEoDRIiChptYXhfc3RyZWFtc19wZXJfY29ubmVjdGlvbhgMIAEoDRIrCiNtYXhfb2ZmZXJpbmdfc3RyZWFtc19wZXJfY29ubmVjdGlvbhgNIAEoDRIlCh1tYXhfc3BhcmVfc3RyZWFtc19wZXJfcHJvY2VzcxgOIAEoDRIkChxtYXhfc3BhcmVfc3RyZWFtc19wZXJfbGFtYmRhGA8gASgNEhwKFG1pbl9waW5nX2ludGVydmFsX21zGBAgASgNEhcKD2lkbGVfdGltZW91dF9tcxgRIAEoDRIYChBtYXhfaGVsZF9yZWNvcmRzGBIgASgNEhYKDm1heF9oZWxkX2J5dGVzGBMgASgEIgsKCUF2YWlsYWJsZSKkAQoIQXNzaWduZWQSDQoFbGVhc2UYASABKAkSDQoFdG9waWMYAiABKAkSEQoJcGFydGl0aW9uGAMgASgFEhkKDHN0YXJ0X29mZnNldBgEIAEoA0gAiAEBEg8KB2F0dGVtcHQYBSABKA0SDAoEbGFuZRgGIAEoDRINCgVsYW5lcxgHIAEoDRINCgVzdGF0ZRgIIAEoDEIPCg1fc3RhcnRfb2Zmc2V0IhYKBVJlYWR5Eg0KBWxlYXNlGAEgASgJIqECCgVCYXRjaBIUCgxmaXJzdF9vZmZzZXQYASABKAMSDwoHb2Zmc2V0cxgCIAMoAxISCgp0aW1lc3RhbXBzGAMgAygDEjcKDnRpbWVzdGFtcF90eXBlGAQgASgOMh8ua2Fma2Ffc2lkZWNhci52MS5UaW1lc3RhbXBUeXBlEgwKBGtleXMYBSADKAwSDgoGdmFsdWVzGAYgAygMEhEKCW51bGxfa2V5cxgHIAMoDRITCgtudWxsX3ZhbHVlcxgIIAMoDRIVCg1oZWFkZXJfY291bnRzGAkgAygNEhQKDGhlYWRlcl9uYW1lcxgKIAMoDBIVCg1oZWFkZXJfdmFsdWVzGAsgAygMEhoKEm51bGxfaGVhZGVyX3ZhbHVlcxgMIAMoDSJOCgdSZXZva2VkEi4KBnJlYXNvbhgBIAEoDjIeLmthZmthX3NpZGVjYXIudjEuUmV2b2tlUmVhc29uEhMKC2RlYWRsaW5lX21zGAIgASgNInQKBkNsb3NlZBIuCgZyZWFzb24YASABKA4yHi5rYWZrYV9zaWRlY2FyLnYxLkNsb3NlZFJlYXNvbhI6Cg9sYXN0X2NoZWNrcG9pbnQYAiABKAsyIS5rYWZrYV9zaWRlY2FyLnYxLkNoZWNrcG9pbnRFbnRyeSJfCgVQYXVzZRITCgZvZmZzZXQYASABKANIAIgBARIOCgZyZWFzb24YAiABKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYAyABKA0SDgoGbnVtYmVyGAQgASgNQgkKB19vZmZzZXQiCAoGUmVzdW1lIi4KB1Jlc3VtZWQSDgoGbnVtYmVyGAEgASgNEhMKC2Zyb21fb2Zmc2V0GAIgASgDIhgKCFByb2dyZXNzEgwKBHRleHQYASABKAkiGwoJQ29tbWl0dGVkEg4KBm9mZnNldBgBIAEoAyJ+ChFDaGVja3BvaW50UmVxdWVzdBIyCgdlbnRyaWVzGAEgAygLMiEua2Fma2Ffc2lkZWNhci52MS5DaGVja3BvaW50RW50cnkSNQoNaGFuZGxlcl90aW1lcxgCIAEoCzIeLmthZmthX3NpZGVjYXIudjEuSGFuZGxlclRpbWVzIj0KDEhhbmRsZXJUaW1lcxINCgVsZWFzZRgBIAEoCRIOCgZjb3VudHMYAiADKAQSDgoGc3VtX3VzGAMgASgEIvUBCg9DaGVja3BvaW50RW50cnkSDQoFbGVhc2UYASABKAkSEwoGb2Zmc2V0GAIgASgDSACIAQESGAoQY29tcGxldGVkX2JleW9uZBgDIAEoDRIeChZjb21wbGV0ZWRfYmV5b25kX2J5dGVzGAQgASgEEhQKB2hhbmRsZWQYBSABKANIAYgBARIPCgdza2lwcGVkGAYgASgEEhAKCHNraXBwaW5nGAcgAygJEhYKDnNraXBwaW5nX2NvdW50GAggASgNEhIKBXN0YXRlGAkgASgMSAKIAQFCCQoHX29mZnNldEIKCghfaGFuZGxlZEIICgZfc3RhdGUiSQoSQ2hlY2twb2ludFJlc3BvbnNlEjMKB3Jlc3VsdHMYASADKAsyIi5rYWZrYV9zaWRlY2FyLnYxLkNoZWNrcG9pbnRSZXN1bHQibgoQQ2hlY2twb2ludFJlc3VsdBI0CgdvdXRjb21lGAEgASgOMiMua2Fma2Ffc2lkZWNhci52MS5DaGVja3BvaW50T3V0Y29tZRIWCglkZWxpdmVyZWQYAiABKANIAIgBAUIMCgpfZGVsaXZlcmVkIuQBCgxFcnJvclJlcXVlc3QSDQoFbGVhc2UYASABKAkSLQoGYWN0aW9uGAIgASgOMh0ua2Fma2Ffc2lkZWNhci52MS5FcnJvckFjdGlvbhITCgZvZmZzZXQYAyABKANIAIgBARIMCgRjb2RlGAQgASgJEg8KB21lc3NhZ2UYBSABKAkSDAoEdHlwZRgGIAEoCRINCgVzdGFjaxgHIAEoCRI6Cg9sYXN0X2NoZWNrcG9pbnQYCCABKAsyIS5rYWZrYV9zaWRlY2FyLnYxLkNoZWNrcG9pbnRFbnRyeUIJCgdfb2Zmc2V0IlgKDUVycm9yUmVzcG9uc2USLwoHb3V0Y29tZRgBIAEoDjIeLmthZmthX3NpZGVjYXIudjEuRXJyb3JPdXRjb21lEhYKDnJldHJ5X2FmdGVyX21zGAIgASgNIsQCCg5Qcm9kdWNlUmVxdWVzdBINCgVsZWFzZRgBIAEoCRIOCgZ0b3BpY3MYAiADKAkSFQoNdG9waWNfaW5kZXhlcxgDIAMoDRIMCgRrZXlzGAQgAygMEg4KBnZhbHVlcxgFIAMoDBIRCgludWxsX2tleXMYBiADKA0SEwoLbnVsbF92YWx1ZXMYByADKA0SEgoKcGFydGl0aW9ucxgIIAMoBRIVCg1oZWFkZXJfY291bnRzGAkgAygNEhQKDGhlYWRlcl9uYW1lcxgKIAMoDBIVCg1oZWFkZXJfdmFsdWVzGAsgAygMEhoKEm51bGxfaGVhZGVyX3ZhbHVlcxgMIAMoDRIxCgZjb21taXQYDSABKAsyIS5rYWZrYV9zaWRlY2FyLnYxLkNoZWNrcG9pbnRFbnRyeRIPCgdzb3VyY2VzGA4gAygDIsYBCg9Qcm9kdWNlUmVzcG9uc2USMgoIb3V0Y29tZXMYASADKA4yIC5rYWZrYV9zaWRlY2FyLnYxLlByb2R1Y2VPdXRjb21lEhIKCnBhcnRpdGlvbnMYAiADKAUSDwoHb2Zmc2V0cxgDIAMoAxIOCgZlcnJvcnMYBCADKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYBSABKA0SMgoGY29tbWl0GAYgASgLMiIua2Fma2Ffc2lkZWNhci52MS5DaGVja3BvaW50UmVzdWx0Kl8KCUd1YXJhbnRlZRIZChVHVUFSQU5URUVfVU5TUEVDSUZJRUQQABIbChdHVUFSQU5URUVfQVRfTEVBU1RfT05DRRABEhoKFkdVQVJBTlRFRV9FWEFDVExZX09OQ0UQAipzCg1UaW1lc3RhbXBUeXBlEh4KGlRJTUVTVEFNUF9UWVBFX1VOU1BFQ0lGSUVEEAASHgoaVElNRVNUQU1QX1RZUEVfQ1JFQVRFX1RJTUUQARIiCh5USU1FU1RBTVBfVFlQRV9MT0dfQVBQRU5EX1RJTUUQAiqeAgoMUmV2b2tlUmVhc29uEh0KGVJFVk9LRV9SRUFTT05fVU5TUEVDSUZJRUQQABIbChdSRVZPS0VfUkVBU09OX1JFQkFMQU5DRRABEhoKFlJFVk9LRV9SRUFTT05fU0hVVERPV04QAhIWChJSRVZPS0VfUkVBU09OX0xPU1QQAxIYChRSRVZPS0VfUkVBU09OX0hBTFRFRBAEEhsKF1JFVk9LRV9SRUFTT05fSEFORF9PVkVSEAUSFgoSUkVWT0tFX1JFQVNPTl9TRUVLEAYSGAoUUkVWT0tFX1JFQVNPTl9QQVVTRUQQBxIaChZSRVZPS0VfUkVBU09OX0RFQURMSU5FEAgSGQoVUkVWT0tFX1JFQVNPTl9BQk9SVEVEEAkqmAEKDENsb3NlZFJlYXNvbhIdChlDTE9TRURfUkVBU09OX1VOU1BFQ0lGSUVEEAASGQoVQ0xPU0VEX1JFQVNPTl9SRVZPS0VEEAESGgoWQ0xPU0VEX1JFQVNPTl9ERUNMSU5FRBACEhkKFUNMT1NFRF9SRUFTT05fU1RPUFBFRBADEhcKE0NMT1NFRF9SRUFTT05fRVJST1IQBCqdAgoRQ2hlY2twb2ludE91dGNvbWUSIgoeQ0hFQ0tQT0lOVF9PVVRDT01FX1VOU1BFQ0lGSUVEEAASHwobQ0hFQ0tQT0lOVF9PVVRDT01FX0FDQ0VQVEVEEAESKAokQ0hFQ0tQT0lOVF9PVVRDT01FX0FDQ0VQVEVEX0RSQUlOSU5HEAISJAogQ0hFQ0tQT0lOVF9PVVRDT01FX0lHTk9SRURfTE9XRVIQAxIiCh5DSEVDS1BPSU5UX09VVENPTUVfU1RBTEVfTEVBU0UQBBInCiNDSEVDS1BPSU5UX09VVENPTUVfQkVZT05EX0RFTElWRVJFRBAFEiYKIkNIRUNLUE9JTlRfT1VUQ09NRV9TVEFURV9UT09fTEFSR0UQBip5CgtFcnJvckFjdGlvbhIcChhFUlJPUl9BQ1RJT05fVU5TUEVDSUZJRUQQABIYChRFUlJPUl9BQ1RJT05fUkVTVEFSVBABEhkKFUVSUk9SX0FDVElPTl9DUklUSUNBTBACEhcKE0VSUk9SX0FDVElPTl9SRVBPUlQQAyrcAQoMRXJyb3JPdXRjb21lEh0KGUVSUk9SX09VVENPTUVfVU5TUEVDSUZJRUQQABIcChhFUlJPUl9PVVRDT01FX1JFU1RBUlRJTkcQARIYChRFUlJPUl9PVVRDT01FX0hBTFRFRBACEhoKFkVSUk9SX09VVENPTUVfUkVQT1JURUQQAxIdChlFUlJPUl9PVVRDT01FX1NUQUxFX0xFQVNFEAQSHwobRVJST1JfT1VUQ09NRV9ERUFEX0xFVFRFUkVEEAUSGQoVRVJST1JfT1VUQ09NRV9FWElUSU5HEAYqqAIKDlByb2R1Y2VPdXRjb21lEh8KG1BST0RVQ0VfT1VUQ09NRV9VTlNQRUNJRklFRBAAEhsKF1BST0RVQ0VfT1VUQ09NRV9XUklUVEVOEAESGgoWUFJPRFVDRV9PVVRDT01FX0ZBSUxFRBACEh8KG1BST0RVQ0VfT1VUQ09NRV9TVEFMRV9MRUFTRRADEiUKIVBST0RVQ0VfT1VUQ09NRV9UT1BJQ19OT1RfQUxMT1dFRBAEEh0KGVBST0RVQ0VfT1VUQ09NRV9UT09fTEFSR0UQBRIYChRQUk9EVUNFX09VVENPTUVfQlVTWRAGEhgKFFBST0RVQ0VfT1VUQ09NRV9IRUxEEAcSIQodUFJPRFVDRV9PVVRDT01FX1RPT19NVUNIX0hFTEQQCDLIAgoKTGFtYmRhSG9zdBJHCgVTZXJ2ZRIdLmthZmthX3NpZGVjYXIudjEuTGFtYmRhRnJhbWUaGy5rYWZrYV9zaWRlY2FyLnYxLkhvc3RGcmFtZSgBMAESVwoKQ2hlY2twb2ludBIjLmthZmthX3NpZGVjYXIudjEuQ2hlY2twb2ludFJlcXVlc3QaJC5rYWZrYV9zaWRlY2FyLnYxLkNoZWNrcG9pbnRSZXNwb25zZRJICgVFcnJvchIeLmthZmthX3NpZGVjYXIudjEuRXJyb3JSZXF1ZXN0Gh8ua2Fma2Ffc2lkZWNhci52MS5FcnJvclJlc3BvbnNlEk4KB1Byb2R1Y2USIC5rYWZrYV9zaWRlY2FyLnYxLlByb2R1Y2VSZXF1ZXN0GiEua2Fma2Ffc2lkZWNhci52MS5Qcm9kdWNlUmVzcG9uc2VCWAoSaW8ua2Fma2FzaWRlY2FyLnYxUAFaLmthZmthLXNpZGVjYXIuZXhhbXBsZS9zZGtfZ28vcHJvdG9jb2w7cHJvdG9jb2yqAg9LYWZrYVNpZGVjYXIuVjFiBnByb3RvMw");
+  fileDesc("Ch1rYWZrYV9zaWRlY2FyL3YxL2xhbWJkYS5wcm90bxIQa2Fma2Ffc2lkZWNhci52MSLOAgoLTGFtYmRhRnJhbWUSKAoFb2ZmZXIYASABKAsyFy5rYWZrYV9zaWRlY2FyLnYxLk9mZmVySAASMAoJYXZhaWxhYmxlGAIgASgLMhsua2Fma2Ffc2lkZWNhci52MS5BdmFpbGFibGVIABIoCgVyZWFkeRgDIAEoCzIXLmthZmthX3NpZGVjYXIudjEuUmVhZHlIABIqCgZjbG9zZWQYBCABKAsyGC5rYWZrYV9zaWRlY2FyLnYxLkNsb3NlZEgAEigKBXBhdXNlGAUgASgLMhcua2Fma2Ffc2lkZWNhci52MS5QYXVzZUgAEioKBnJlc3VtZRgGIAEoCzIYLmthZmthX3NpZGVjYXIudjEuUmVzdW1lSAASLgoIcHJvZ3Jlc3MYByABKAsyGi5rYWZrYV9zaWRlY2FyLnYxLlByb2dyZXNzSABCBwoFZnJhbWUi2wIKCUhvc3RGcmFtZRIsCgd3ZWxjb21lGAEgASgLMhkua2Fma2Ffc2lkZWNhci52MS5XZWxjb21lSAASLgoIYXNzaWduZWQYAiABKAsyGi5rYWZrYV9zaWRlY2FyLnYxLkFzc2lnbmVkSAASKAoFYmF0Y2gYAyABKAsyFy5rYWZrYV9zaWRlY2FyLnYxLkJhdGNoSAASLAoHcmV2b2tlZBgEIAEoCzIZLmthZmthX3NpZGVjYXIudjEuUmV2b2tlZEgAEiwKB3Jlc3VtZWQYBSABKAsyGS5rYWZrYV9zaWRlY2FyLnYxLlJlc3VtZWRIABIwCgljb21taXR0ZWQYBiABKAsyGy5rYWZrYV9zaWRlY2FyLnYxLkNvbW1pdHRlZEgAEi8KBnNoYXJlZBgHIAEoCzIdLmthZmthX3NpZGVjYXIudjEuU2hhcmVkRnJhbWVIAEIHCgVmcmFtZSLcAQoFT2ZmZXISEwoLbGFtYmRhX25hbWUYASABKAkSEgoKcHJvY2Vzc19pZBgCIAEoCRIQCghpbnN0YW5jZRgDIAEoCRIYChBwcm90b2NvbF92ZXJzaW9uGAQgASgNEigKBmNsaWVudBgFIAEoCzIYLmthZmthX3NpZGVjYXIudjEuQ2xpZW50EhkKEW1heF9tZXNzYWdlX2J5dGVzGAYgASgNEhQKDGNhcGFiaWxpdGllcxgHIAMoCRILCgNwaWQYCCABKA0SFgoObGFtYmRhX3ZlcnNpb24YCSABKAkiOQoGQ2xpZW50EgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIQCghsYW5ndWFnZRgDIAEoCSK5AgoHV2VsY29tZRIVCg1zZXR0aW5nc19qc29uGAEgASgJEhgKEHByb3RvY29sX3ZlcnNpb24YAiABKA0SFAoMY2FwYWJpbGl0aWVzGAMgAygJEhcKD3dpbmRvd19tZXNzYWdlcxgEIAEoDRIUCgx3aW5kb3dfYnl0ZXMYBSABKAQSFwoPbWF4X2ZyYW1lX2J5dGVzGAYgASgNEhcKD3NpZGVjYXJfdmVyc2lvbhgHIAEoCRITCgt3aW5kb3dfc3BhbhgIIAEoBBIoCgZsaW1pdHMYCSABKAsyGC5rYWZrYV9zaWRlY2FyLnYxLkxpbWl0cxIuCglndWFyYW50ZWUYCiABKA4yGy5rYWZrYV9zaWRlY2FyLnYxLkd1YXJhbnRlZRIXCg9tYXhfc3RhdGVfYnl0ZXMYCyABKA0ixQQKBkxpbWl0cxIZChFtYXhfcmVxdWVzdF9ieXRlcxgBIAEoDRIeChZtYXhfY2hlY2twb2ludF9lbnRyaWVzGAIgASgNEhsKE21heF9wcm9kdWNlX3JlY29yZHMYAyABKA0SGgoSbWF4X3Byb2R1Y2VfdG9waWNzGAQgASgNEh0KFW1heF9wcm9kdWNpbmdfcmVjb3JkcxgFIAEoDRIbChNtYXhfcHJvZHVjaW5nX2J5dGVzGAYgASgEEhoKEnByb2R1Y2VfdGltZW91dF9tcxgHIAEoDRIYChBvZmZlcl90aW1lb3V0X21zGAggASgNEhoKEnJlcXVlc3RfdGltZW91dF9tcxgJIAEoDRIYChByZWFkeV90aW1lb3V0X21zGAogASgNEhgKEGNsb3NlX3RpbWVvdXRfbXMYCyABKA0SIgoabWF4X3N0cmVhbXNfcGVyX2Nvbm5lY3Rpb24YDCABKA0SKwojbWF4X29mZmVyaW5nX3N0cmVhbXNfcGVyX2Nvbm5lY3Rpb24YDSABKA0SJQodbWF4X3NwYXJlX3N0cmVhbXNfcGVyX3Byb2Nlc3MYDiABKA0SJAocbWF4X3NwYXJlX3N0cmVhbXNfcGVyX2xhbWJkYRgPIAEoDRIcChRtaW5fcGluZ19pbnRlcnZhbF9tcxgQIAEoDRIXCg9pZGxlX3RpbWVvdXRfbXMYESABKA0SGAoQbWF4X2hlbGRfcmVjb3JkcxgSIAEoDRIWCg5tYXhfaGVsZF9ieXRlcxgTIAEoBCILCglBdmFpbGFibGUi2wEKCEFzc2lnbmVkEg0KBWxlYXNlGAEgASgJEg0KBXRvcGljGAIgASgJEhEKCXBhcnRpdGlvbhgDIAEoBRIZCgxzdGFydF9vZmZzZXQYBCABKANIAIgBARIPCgdhdHRlbXB0GAUgASgNEgwKBGxhbmUYBiABKA0SDQoFbGFuZXMYByABKA0SDQoFc3RhdGUYCCABKAwSNQoNc2hhcmVkX21lbW9yeRgJIAEoCzIeLmthZmthX3NpZGVjYXIudjEuU2hhcmVkTWVtb3J5Qg8KDV9zdGFydF9vZmZzZXQiLQoFUmVhZHkSDQoFbGVhc2UYASABKAkSFQoNc2hhcmVkX21lbW9yeRgCIAEoCCIsCgxTaGFyZWRNZW1vcnkSDQoFdG9rZW4YASABKAkSDQoFYnl0ZXMYAiABKAQiLwoLU2hhcmVkRnJhbWUSEAoIcG9zaXRpb24YASABKAQSDgoGbGVuZ3RoGAIgASgNIqECCgVCYXRjaBIUCgxmaXJzdF9vZmZzZXQYASABKAMSDwoHb2Zmc2V0cxgCIAMoAxISCgp0aW1lc3RhbXBzGAMgAygDEjcKDnRpbWVzdGFtcF90eXBlGAQgASgOMh8ua2Fma2Ffc2lkZWNhci52MS5UaW1lc3RhbXBUeXBlEgwKBGtleXMYBSADKAwSDgoGdmFsdWVzGAYgAygMEhEKCW51bGxfa2V5cxgHIAMoDRITCgtudWxsX3ZhbHVlcxgIIAMoDRIVCg1oZWFkZXJfY291bnRzGAkgAygNEhQKDGhlYWRlcl9uYW1lcxgKIAMoDBIVCg1oZWFkZXJfdmFsdWVzGAsgAygMEhoKEm51bGxfaGVhZGVyX3ZhbHVlcxgMIAMoDSJOCgdSZXZva2VkEi4KBnJlYXNvbhgBIAEoDjIeLmthZmthX3NpZGVjYXIudjEuUmV2b2tlUmVhc29uEhMKC2RlYWRsaW5lX21zGAIgASgNInQKBkNsb3NlZBIuCgZyZWFzb24YASABKA4yHi5rYWZrYV9zaWRlY2FyLnYxLkNsb3NlZFJlYXNvbhI6Cg9sYXN0X2NoZWNrcG9pbnQYAiABKAsyIS5rYWZrYV9zaWRlY2FyLnYxLkNoZWNrcG9pbnRFbnRyeSJfCgVQYXVzZRITCgZvZmZzZXQYASABKANIAIgBARIOCgZyZWFzb24YAiABKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYAyABKA0SDgoGbnVtYmVyGAQgASgNQgkKB19vZmZzZXQiCAoGUmVzdW1lIi4KB1Jlc3VtZWQSDgoGbnVtYmVyGAEgASgNEhMKC2Zyb21fb2Zmc2V0GAIgASgDIhgKCFByb2dyZXNzEgwKBHRleHQYASABKAkiGwoJQ29tbWl0dGVkEg4KBm9mZnNldBgBIAEoAyJ+ChFDaGVja3BvaW50UmVxdWVzdBIyCgdlbnRyaWVzGAEgAygLMiEua2Fma2Ffc2lkZWNhci52MS5DaGVja3BvaW50RW50cnkSNQoNaGFuZGxlcl90aW1lcxgCIAEoCzIeLmthZmthX3NpZGVjYXIudjEuSGFuZGxlclRpbWVzIj0KDEhhbmRsZXJUaW1lcxINCgVsZWFzZRgBIAEoCRIOCgZjb3VudHMYAiADKAQSDgoGc3VtX3VzGAMgASgEIvUBCg9DaGVja3BvaW50RW50cnkSDQoFbGVhc2UYASABKAkSEwoGb2Zmc2V0GAIgASgDSACIAQESGAoQY29tcGxldGVkX2JleW9uZBgDIAEoDRIeChZjb21wbGV0ZWRfYmV5b25kX2J5dGVzGAQgASgEEhQKB2hhbmRsZWQYBSABKANIAYgBARIPCgdza2lwcGVkGAYgASgEEhAKCHNraXBwaW5nGAcgAygJEhYKDnNraXBwaW5nX2NvdW50GAggASgNEhIKBXN0YXRlGAkgASgMSAKIAQFCCQoHX29mZnNldEIKCghfaGFuZGxlZEIICgZfc3RhdGUiSQoSQ2hlY2twb2ludFJlc3BvbnNlEjMKB3Jlc3VsdHMYASADKAsyIi5rYWZrYV9zaWRlY2FyLnYxLkNoZWNrcG9pbnRSZXN1bHQibgoQQ2hlY2twb2ludFJlc3VsdBI0CgdvdXRjb21lGAEgASgOMiMua2Fma2Ffc2lkZWNhci52MS5DaGVja3BvaW50T3V0Y29tZRIWCglkZWxpdmVyZWQYAiABKANIAIgBAUIMCgpfZGVsaXZlcmVkIuQBCgxFcnJvclJlcXVlc3QSDQoFbGVhc2UYASABKAkSLQoGYWN0aW9uGAIgASgOMh0ua2Fma2Ffc2lkZWNhci52MS5FcnJvckFjdGlvbhITCgZvZmZzZXQYAyABKANIAIgBARIMCgRjb2RlGAQgASgJEg8KB21lc3NhZ2UYBSABKAkSDAoEdHlwZRgGIAEoCRINCgVzdGFjaxgHIAEoCRI6Cg9sYXN0X2NoZWNrcG9pbnQYCCABKAsyIS5rYWZrYV9zaWRlY2FyLnYxLkNoZWNrcG9pbnRFbnRyeUIJCgdfb2Zmc2V0IlgKDUVycm9yUmVzcG9uc2USLwoHb3V0Y29tZRgBIAEoDjIeLmthZmthX3NpZGVjYXIudjEuRXJyb3JPdXRjb21lEhYKDnJldHJ5X2FmdGVyX21zGAIgASgNIsQCCg5Qcm9kdWNlUmVxdWVzdBINCgVsZWFzZRgBIAEoCRIOCgZ0b3BpY3MYAiADKAkSFQoNdG9waWNfaW5kZXhlcxgDIAMoDRIMCgRrZXlzGAQgAygMEg4KBnZhbHVlcxgFIAMoDBIRCgludWxsX2tleXMYBiADKA0SEwoLbnVsbF92YWx1ZXMYByADKA0SEgoKcGFydGl0aW9ucxgIIAMoBRIVCg1oZWFkZXJfY291bnRzGAkgAygNEhQKDGhlYWRlcl9uYW1lcxgKIAMoDBIVCg1oZWFkZXJfdmFsdWVzGAsgAygMEhoKEm51bGxfaGVhZGVyX3ZhbHVlcxgMIAMoDRIxCgZjb21taXQYDSABKAsyIS5rYWZrYV9zaWRlY2FyLnYxLkNoZWNrcG9pbnRFbnRyeRIPCgdzb3VyY2VzGA4gAygDIsYBCg9Qcm9kdWNlUmVzcG9uc2USMgoIb3V0Y29tZXMYASADKA4yIC5rYWZrYV9zaWRlY2FyLnYxLlByb2R1Y2VPdXRjb21lEhIKCnBhcnRpdGlvbnMYAiADKAUSDwoHb2Zmc2V0cxgDIAMoAxIOCgZlcnJvcnMYBCADKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYBSABKA0SMgoGY29tbWl0GAYgASgLMiIua2Fma2Ffc2lkZWNhci52MS5DaGVja3BvaW50UmVzdWx0Kl8KCUd1YXJhbnRlZRIZChVHVUFSQU5URUVfVU5TUEVDSUZJRUQQABIbChdHVUFSQU5URUVfQVRfTEVBU1RfT05DRRABEhoKFkdVQVJBTlRFRV9FWEFDVExZX09OQ0UQAipzCg1UaW1lc3RhbXBUeXBlEh4KGlRJTUVTVEFNUF9UWVBFX1VOU1BFQ0lGSUVEEAASHgoaVElNRVNUQU1QX1RZUEVfQ1JFQVRFX1RJTUUQARIiCh5USU1FU1RBTVBfVFlQRV9MT0dfQVBQRU5EX1RJTUUQAiqeAgoMUmV2b2tlUmVhc29uEh0KGVJFVk9LRV9SRUFTT05fVU5TUEVDSUZJRUQQABIbChdSRVZPS0VfUkVBU09OX1JFQkFMQU5DRRABEhoKFlJFVk9LRV9SRUFTT05fU0hVVERPV04QAhIWChJSRVZPS0VfUkVBU09OX0xPU1QQAxIYChRSRVZPS0VfUkVBU09OX0hBTFRFRBAEEhsKF1JFVk9LRV9SRUFTT05fSEFORF9PVkVSEAUSFgoSUkVWT0tFX1JFQVNPTl9TRUVLEAYSGAoUUkVWT0tFX1JFQVNPTl9QQVVTRUQQBxIaChZSRVZPS0VfUkVBU09OX0RFQURMSU5FEAgSGQoVUkVWT0tFX1JFQVNPTl9BQk9SVEVEEAkqmAEKDENsb3NlZFJlYXNvbhIdChlDTE9TRURfUkVBU09OX1VOU1BFQ0lGSUVEEAASGQoVQ0xPU0VEX1JFQVNPTl9SRVZPS0VEEAESGgoWQ0xPU0VEX1JFQVNPTl9ERUNMSU5FRBACEhkKFUNMT1NFRF9SRUFTT05fU1RPUFBFRBADEhcKE0NMT1NFRF9SRUFTT05fRVJST1IQBCqdAgoRQ2hlY2twb2ludE91dGNvbWUSIgoeQ0hFQ0tQT0lOVF9PVVRDT01FX1VOU1BFQ0lGSUVEEAASHwobQ0hFQ0tQT0lOVF9PVVRDT01FX0FDQ0VQVEVEEAESKAokQ0hFQ0tQT0lOVF9PVVRDT01FX0FDQ0VQVEVEX0RSQUlOSU5HEAISJAogQ0hFQ0tQT0lOVF9PVVRDT01FX0lHTk9SRURfTE9XRVIQAxIiCh5DSEVDS1BPSU5UX09VVENPTUVfU1RBTEVfTEVBU0UQBBInCiNDSEVDS1BPSU5UX09VVENPTUVfQkVZT05EX0RFTElWRVJFRBAFEiYKIkNIRUNLUE9JTlRfT1VUQ09NRV9TVEFURV9UT09fTEFSR0UQBip5CgtFcnJvckFjdGlvbhIcChhFUlJPUl9BQ1RJT05fVU5TUEVDSUZJRUQQABIYChRFUlJPUl9BQ1RJT05fUkVTVEFSVBABEhkKFUVSUk9SX0FDVElPTl9DUklUSUNBTBACEhcKE0VSUk9SX0FDVElPTl9SRVBPUlQQAyrcAQoMRXJyb3JPdXRjb21lEh0KGUVSUk9SX09VVENPTUVfVU5TUEVDSUZJRUQQABIcChhFUlJPUl9PVVRDT01FX1JFU1RBUlRJTkcQARIYChRFUlJPUl9PVVRDT01FX0hBTFRFRBACEhoKFkVSUk9SX09VVENPTUVfUkVQT1JURUQQAxIdChlFUlJPUl9PVVRDT01FX1NUQUxFX0xFQVNFEAQSHwobRVJST1JfT1VUQ09NRV9ERUFEX0xFVFRFUkVEEAUSGQoVRVJST1JfT1VUQ09NRV9FWElUSU5HEAYqqAIKDlByb2R1Y2VPdXRjb21lEh8KG1BST0RVQ0VfT1VUQ09NRV9VTlNQRUNJRklFRBAAEhsKF1BST0RVQ0VfT1VUQ09NRV9XUklUVEVOEAESGgoWUFJPRFVDRV9PVVRDT01FX0ZBSUxFRBACEh8KG1BST0RVQ0VfT1VUQ09NRV9TVEFMRV9MRUFTRRADEiUKIVBST0RVQ0VfT1VUQ09NRV9UT1BJQ19OT1RfQUxMT1dFRBAEEh0KGVBST0RVQ0VfT1VUQ09NRV9UT09fTEFSR0UQBRIYChRQUk9EVUNFX09VVENPTUVfQlVTWRAGEhgKFFBST0RVQ0VfT1VUQ09NRV9IRUxEEAcSIQodUFJPRFVDRV9PVVRDT01FX1RPT19NVUNIX0hFTEQQCDLIAgoKTGFtYmRhSG9zdBJHCgVTZXJ2ZRIdLmthZmthX3NpZGVjYXIudjEuTGFtYmRhRnJhbWUaGy5rYWZrYV9zaWRlY2FyLnYxLkhvc3RGcmFtZSgBMAESVwoKQ2hlY2twb2ludBIjLmthZmthX3NpZGVjYXIudjEuQ2hlY2twb2ludFJlcXVlc3QaJC5rYWZrYV9zaWRlY2FyLnYxLkNoZWNrcG9pbnRSZXNwb25zZRJICgVFcnJvchIeLmthZmthX3NpZGVjYXIudjEuRXJyb3JSZXF1ZXN0Gh8ua2Fma2Ffc2lkZWNhci52MS5FcnJvclJlc3BvbnNlEk4KB1Byb2R1Y2USIC5rYWZrYV9zaWRlY2FyLnYxLlByb2R1Y2VSZXF1ZXN0GiEua2Fma2Ffc2lkZWNhci52MS5Qcm9kdWNlUmVzcG9uc2VCWAoSaW8ua2Fma2FzaWRlY2FyLnYxUAFaLmthZmthLXNpZGVjYXIuZXhhbXBsZS9zZGtfZ28vcHJvdG9jb2w7cHJvdG9jb2yqAg9LYWZrYVNpZGVjYXIuVjFiBnByb3RvMw");
 
 /**
  * What the lambda sends on Serve.
@@ -164,6 +164,12 @@ export type HostFrame = Message<"kafka_sidecar.v1.HostFrame"> & {
      */
     value: Committed;
     case: "committed";
+  } | {
+    /**
+     * @generated from field: kafka_sidecar.v1.SharedFrame shared = 7;
+     */
+    value: SharedFrame;
+    case: "shared";
   } | { case: undefined; value?: undefined };
 };
 
@@ -230,6 +236,7 @@ export type Offer = Message<"kafka_sidecar.v1.Offer"> & {
    *   committed     the sidecar sends Committed frames on this stream
    *   exactly-once  the client keeps the rules of ProduceRequest.commit. A lambda with this guarantee refuses a client
    *                 without it (FAILED_PRECONDITION)
+   *   shared-memory the client can take frames from memory that it shares with the sidecar (SharedMemory)
    *
    * @generated from field: repeated string capabilities = 7;
    */
@@ -610,6 +617,13 @@ export type Assigned = Message<"kafka_sidecar.v1.Assigned"> & {
    * @generated from field: bytes state = 8;
    */
   state: Uint8Array;
+
+  /**
+   * Memory that the client may share. Absent: all frames come on the stream.
+   *
+   * @generated from field: kafka_sidecar.v1.SharedMemory shared_memory = 9;
+   */
+  sharedMemory?: SharedMemory | undefined;
 };
 
 /**
@@ -633,6 +647,13 @@ export type Ready = Message<"kafka_sidecar.v1.Ready"> & {
    * @generated from field: string lease = 1;
    */
   lease: string;
+
+  /**
+   * The client has mapped the memory of Assigned.shared_memory: frames may come through it from now on.
+   *
+   * @generated from field: bool shared_memory = 2;
+   */
+  sharedMemory: boolean;
 };
 
 /**
@@ -641,6 +662,78 @@ export type Ready = Message<"kafka_sidecar.v1.Ready"> & {
  */
 export const ReadySchema: GenMessage<Ready> = /*@__PURE__*/
   messageDesc(file_kafka_sidecar_v1_lambda, 8);
+
+/**
+ * With the capability `shared-memory`, on a Unix socket: memory for the large frames of this lease. The client fetches its
+ * file descriptor before Ready, or leaves it; then all frames come on the stream.
+ *
+ * To fetch it, the client connects to the Unix socket whose path is the dialled one and `.memory`, and writes the token.
+ * The sidecar answers with one byte, 1, and the descriptor (SCM_RIGHTS), or closes the connection. The descriptor is a
+ * memfd of 65536 + `bytes` bytes, sealed against another size. It begins with two numbers, of 64 bits each, in the
+ * machine's byte order:
+ *   at 0   written by the client: the position up to which the sidecar may overwrite. It never goes down, and never
+ *          beyond the end of the last frame that came. The sidecar ends the stream of a client that breaks this.
+ *   at 8   written by the sidecar: not 0 when the memory is void, because the stream has ended.
+ * At 65536 the ring begins. See SharedFrame.
+ *
+ * @generated from message kafka_sidecar.v1.SharedMemory
+ */
+export type SharedMemory = Message<"kafka_sidecar.v1.SharedMemory"> & {
+  /**
+   * 32 bytes of ASCII, unguessable; good for one connection, while the stream lives.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * The size of the ring.
+   *
+   * @generated from field: uint64 bytes = 2;
+   */
+  bytes: bigint;
+};
+
+/**
+ * Describes the message kafka_sidecar.v1.SharedMemory.
+ * Use `create(SharedMemorySchema)` to create a new message.
+ */
+export const SharedMemorySchema: GenMessage<SharedMemory> = /*@__PURE__*/
+  messageDesc(file_kafka_sidecar_v1_lambda, 9);
+
+/**
+ * A frame that is in the ring of SharedMemory, and not on the stream. The order of frames is that of the stream,
+ * whichever way they come. A frame that has no room in the ring comes on the stream: nobody waits for room.
+ *
+ * The client copies the frame, then reads the second number: if it is not 0, the copy is worth nothing,
+ * and the stream is over. Then it writes `position` + `length` to the first number. It does not read a frame where it
+ * lies: the sidecar may take the memory back at any time.
+ *
+ * @generated from message kafka_sidecar.v1.SharedFrame
+ */
+export type SharedFrame = Message<"kafka_sidecar.v1.SharedFrame"> & {
+  /**
+   * Counts all bytes of the ring that were ever used: the frame begins at `position` modulo SharedMemory.bytes, and is in
+   * one piece.
+   *
+   * @generated from field: uint64 position = 1;
+   */
+  position: bigint;
+
+  /**
+   * Of the frame: a serialized HostFrame.
+   *
+   * @generated from field: uint32 length = 2;
+   */
+  length: number;
+};
+
+/**
+ * Describes the message kafka_sidecar.v1.SharedFrame.
+ * Use `create(SharedFrameSchema)` to create a new message.
+ */
+export const SharedFrameSchema: GenMessage<SharedFrame> = /*@__PURE__*/
+  messageDesc(file_kafka_sidecar_v1_lambda, 10);
 
 /**
  * Records of one topic-partition as columns: entry i of every list belongs to record i. In offset order.
@@ -737,7 +830,7 @@ export type Batch = Message<"kafka_sidecar.v1.Batch"> & {
  * Use `create(BatchSchema)` to create a new message.
  */
 export const BatchSchema: GenMessage<Batch> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 9);
+  messageDesc(file_kafka_sidecar_v1_lambda, 11);
 
 /**
  * The sidecar takes the partition back: drop the records that no handler has begun (the next owner gets them), finish
@@ -767,7 +860,7 @@ export type Revoked = Message<"kafka_sidecar.v1.Revoked"> & {
  * Use `create(RevokedSchema)` to create a new message.
  */
 export const RevokedSchema: GenMessage<Revoked> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 10);
+  messageDesc(file_kafka_sidecar_v1_lambda, 12);
 
 /**
  * Last frame of the lambda; after it the client ends its side of the stream (half-close), and the sidecar answers with
@@ -796,7 +889,7 @@ export type Closed = Message<"kafka_sidecar.v1.Closed"> & {
  * Use `create(ClosedSchema)` to create a new message.
  */
 export const ClosedSchema: GenMessage<Closed> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 11);
+  messageDesc(file_kafka_sidecar_v1_lambda, 13);
 
 /**
  * After Ready: the partition keeps its lambda and its offset, and gets no records, such as while a dependency is down.
@@ -840,7 +933,7 @@ export type Pause = Message<"kafka_sidecar.v1.Pause"> & {
  * Use `create(PauseSchema)` to create a new message.
  */
 export const PauseSchema: GenMessage<Pause> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 12);
+  messageDesc(file_kafka_sidecar_v1_lambda, 14);
 
 /**
  * End the pause. Ignored when there is none.
@@ -855,7 +948,7 @@ export type Resume = Message<"kafka_sidecar.v1.Resume"> & {
  * Use `create(ResumeSchema)` to create a new message.
  */
 export const ResumeSchema: GenMessage<Resume> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 13);
+  messageDesc(file_kafka_sidecar_v1_lambda, 15);
 
 /**
  * A pause is over: by Resume, by its own time, or by an operator. When Pause named an offset, drop the records with
@@ -884,7 +977,7 @@ export type Resumed = Message<"kafka_sidecar.v1.Resumed"> & {
  * Use `create(ResumedSchema)` to create a new message.
  */
 export const ResumedSchema: GenMessage<Resumed> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 14);
+  messageDesc(file_kafka_sidecar_v1_lambda, 16);
 
 /**
  * A sign of life of long work, for a lambda with a `deadline`: it counts from here again. At most once a second.
@@ -905,7 +998,7 @@ export type Progress = Message<"kafka_sidecar.v1.Progress"> & {
  * Use `create(ProgressSchema)` to create a new message.
  */
 export const ProgressSchema: GenMessage<Progress> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 15);
+  messageDesc(file_kafka_sidecar_v1_lambda, 17);
 
 /**
  * To streams whose Offer has the capability `committed`, after commits. Not one for each checkpoint: it covers all before
@@ -927,7 +1020,7 @@ export type Committed = Message<"kafka_sidecar.v1.Committed"> & {
  * Use `create(CommittedSchema)` to create a new message.
  */
 export const CommittedSchema: GenMessage<Committed> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 16);
+  messageDesc(file_kafka_sidecar_v1_lambda, 18);
 
 /**
  * @generated from message kafka_sidecar.v1.CheckpointRequest
@@ -954,7 +1047,7 @@ export type CheckpointRequest = Message<"kafka_sidecar.v1.CheckpointRequest"> & 
  * Use `create(CheckpointRequestSchema)` to create a new message.
  */
 export const CheckpointRequestSchema: GenMessage<CheckpointRequest> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 17);
+  messageDesc(file_kafka_sidecar_v1_lambda, 19);
 
 /**
  * The time of a handler is from its call until it has returned or, when it is async, until it has ended. Where reading
@@ -992,7 +1085,7 @@ export type HandlerTimes = Message<"kafka_sidecar.v1.HandlerTimes"> & {
  * Use `create(HandlerTimesSchema)` to create a new message.
  */
 export const HandlerTimesSchema: GenMessage<HandlerTimes> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 18);
+  messageDesc(file_kafka_sidecar_v1_lambda, 20);
 
 /**
  * @generated from message kafka_sidecar.v1.CheckpointEntry
@@ -1075,7 +1168,7 @@ export type CheckpointEntry = Message<"kafka_sidecar.v1.CheckpointEntry"> & {
  * Use `create(CheckpointEntrySchema)` to create a new message.
  */
 export const CheckpointEntrySchema: GenMessage<CheckpointEntry> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 19);
+  messageDesc(file_kafka_sidecar_v1_lambda, 21);
 
 /**
  * @generated from message kafka_sidecar.v1.CheckpointResponse
@@ -1094,7 +1187,7 @@ export type CheckpointResponse = Message<"kafka_sidecar.v1.CheckpointResponse"> 
  * Use `create(CheckpointResponseSchema)` to create a new message.
  */
 export const CheckpointResponseSchema: GenMessage<CheckpointResponse> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 20);
+  messageDesc(file_kafka_sidecar_v1_lambda, 22);
 
 /**
  * @generated from message kafka_sidecar.v1.CheckpointResult
@@ -1119,7 +1212,7 @@ export type CheckpointResult = Message<"kafka_sidecar.v1.CheckpointResult"> & {
  * Use `create(CheckpointResultSchema)` to create a new message.
  */
 export const CheckpointResultSchema: GenMessage<CheckpointResult> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 21);
+  messageDesc(file_kafka_sidecar_v1_lambda, 23);
 
 /**
  * With RESTART and CRITICAL the lease is dead from this call on, and no checkpoint may follow, neither in a call nor in
@@ -1192,7 +1285,7 @@ export type ErrorRequest = Message<"kafka_sidecar.v1.ErrorRequest"> & {
  * Use `create(ErrorRequestSchema)` to create a new message.
  */
 export const ErrorRequestSchema: GenMessage<ErrorRequest> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 22);
+  messageDesc(file_kafka_sidecar_v1_lambda, 24);
 
 /**
  * @generated from message kafka_sidecar.v1.ErrorResponse
@@ -1216,7 +1309,7 @@ export type ErrorResponse = Message<"kafka_sidecar.v1.ErrorResponse"> & {
  * Use `create(ErrorResponseSchema)` to create a new message.
  */
 export const ErrorResponseSchema: GenMessage<ErrorResponse> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 23);
+  messageDesc(file_kafka_sidecar_v1_lambda, 25);
 
 /**
  * Columns again: entry i of every list belongs to record i. Records are written in their order. One call at a time for
@@ -1344,7 +1437,7 @@ export type ProduceRequest = Message<"kafka_sidecar.v1.ProduceRequest"> & {
  * Use `create(ProduceRequestSchema)` to create a new message.
  */
 export const ProduceRequestSchema: GenMessage<ProduceRequest> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 24);
+  messageDesc(file_kafka_sidecar_v1_lambda, 26);
 
 /**
  * Comes when the outcome of every record is known. One entry per record in each list, in the request's order.
@@ -1397,7 +1490,7 @@ export type ProduceResponse = Message<"kafka_sidecar.v1.ProduceResponse"> & {
  * Use `create(ProduceResponseSchema)` to create a new message.
  */
 export const ProduceResponseSchema: GenMessage<ProduceResponse> = /*@__PURE__*/
-  messageDesc(file_kafka_sidecar_v1_lambda, 25);
+  messageDesc(file_kafka_sidecar_v1_lambda, 27);
 
 /**
  * @generated from enum kafka_sidecar.v1.Guarantee
