@@ -111,6 +111,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 *("Traffic with lambda processes", "Bps"),
                 (
                     _rate("frames_sent_bytes_total", "{{lambda}} to it"),
+                    _rate("frames_shared_bytes_total", "{{lambda}} to it, in shared memory"),
                     _rate("frames_received_bytes_total", "{{lambda}} from it"),
                 ),
             ),

@@ -85,6 +85,7 @@ def test_secrets_are_shown_nowhere_and_used_everywhere(tmp_path: Path) -> None:
         assert "hunter2" not in text
     assert shown["kafka"]["sasl.password"] == "****"
     server = {"listen": "127.0.0.1:50051", "socket_mode": "0660", "tls": None, "insecure": False}
+    server["shared_memory"] = 128 << 20
     assert shown["server"] == {**server, "token": "****", "admin_token": "****", "identities": []}
     assert shown["lambdas"]["x"]["window"] == {"messages": 10_000, "bytes": 16_777_216}
     assert shown["lambdas"]["x"]["command"] == "run"
@@ -148,3 +149,11 @@ def test_client_settings_that_cannot_be_dialled(tmp_path: Path, text: str, expec
     with pytest.raises(ConfigError) as caught:
         client_settings(config_file(tmp_path, text), {})
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "size"), [("off", 0), ('"off"', 0), ("0", 0), ("64MiB", 64 << 20), ("1000", 1000), ("no", 0)]
+)
+def test_shared_memory_is_a_size_or_off(tmp_path: Path, said: str, size: int) -> None:
+    minimal = "kafka: {bootstrap.servers: b:1}\nlambdas: {x: {topic: t, group: g}}\n"
+    assert read(tmp_path, f"{minimal}server: {{shared_memory: {said}}}").server.shared_memory == size

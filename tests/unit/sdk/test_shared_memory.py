@@ -1,6 +1,8 @@
 """Frames in shared memory, as a lambda process takes them."""
 
+import asyncio
 import fcntl
+import logging
 import mmap
 import os
 import socket
@@ -14,6 +16,8 @@ from sdk_python import _shared_memory
 from sdk_python._message import FrameError
 from sdk_python._shared_memory import MappedMemory, MemoryVoidError, can_share, fetched, path_of
 from sdk_python.protocol import lambda_pb2 as pb
+
+from .host import PATIENCE, running_client, running_host
 
 pytestmark = pytest.mark.skipif(not can_share, reason="needs Linux's memfd")
 
@@ -101,3 +105,14 @@ async def test_who_does_not_answer_is_not_waited_for(tmp_path: Path, monkeypatch
         silent.bind(f"{path}.memory")
         silent.listen()
         assert await fetched(str(path), pb.SharedMemory(token="t", bytes=RING)) is None
+
+
+async def test_a_frame_in_memory_that_is_not_shared_ends_the_stream(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "kafka_sidecar.sdk")
+    async with running_host() as host, running_client(host, lambda _message, _context: None) as client:
+        stream = await host.offered()
+        assert "shared-memory" not in stream.offer.capabilities, "it is not on a Unix socket"
+        await stream.assign()
+        stream.send(shared=pb.SharedFrame(position=0, length=5))
+        await asyncio.wait(set(client._lives), timeout=PATIENCE)
+    assert any("this stream shares no memory" in line for line in caplog.messages)
