@@ -84,7 +84,7 @@ def test_secrets_are_shown_nowhere_and_used_everywhere(tmp_path: Path) -> None:
     for text in (repr(config), str(config), json.dumps(shown), repr(config.kafka), f"{one.settings}", f"{one.env}"):
         assert "hunter2" not in text
     assert shown["kafka"]["sasl.password"] == "****"
-    server = {"listen": "127.0.0.1:50051", "socket_mode": "0660", "tls": None, "insecure": False}
+    server: dict[str, object] = {"listen": "127.0.0.1:50051", "socket_mode": "0660", "tls": None, "insecure": False}
     server["shared_memory"] = 128 << 20
     assert shown["server"] == {**server, "token": "****", "admin_token": "****", "identities": []}
     assert shown["lambdas"]["x"]["window"] == {"messages": 10_000, "bytes": 16_777_216}
