@@ -102,18 +102,12 @@ class Turns:
             state.mailbox.wait(min(WAIT_IDLE_S, due - now))
 
     def start_partitions(self) -> None:
-        """Resolve partitions, and start those that the client begins to read from a new position.
-
-        They are paused until their lambda runs: otherwise most of the records that are fetched for many partitions
-        would be dropped again. A partition whose lambda runs already is not paused: in a group without committed
-        offsets, Kafka's client reports that after the partitions were resolved, and they are resolved once more.
-        """
+        """Resolve partitions, and start those that the client begins to read from a new position."""
         client, partitions = self.clients.now, self.state.table.partitions
         client.resolving.work()
         begun = client.positions.take_begun()
         if any(partitions[tp].resolving for tp in begun):
             self.state.commits.hurry()  # their resume offsets must be committed before a lambda gets them
-        client.back_pressure.pause([tp for tp in begun if not partitions[tp].runs])
         client.back_pressure.wake(begun)
 
     def _tell_readiness(self) -> None:

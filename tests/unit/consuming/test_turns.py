@@ -146,10 +146,10 @@ def test_partitions_that_are_moved_are_fetched_at_once(bench: Bench) -> None:
 @pytest.mark.parametrize("runs", [True, False])
 def test_partitions_that_a_rewind_assigns_are_fetched_at_once_if_a_lambda_runs(bench: Bench, runs: bool) -> None:
     bench.consumer.seekable = False
-    bench.client.positions.rewind(P0, {LANE0: 1})
-    assert bench.consumer.moves == [{0: 1}]
     if not runs:
         bench.table.streams.lost(1, monotonic())
+    bench.client.positions.rewind(P0, {LANE0: 1})
+    assert bench.consumer.moves == [{0: 1}]
     bench.turns.start_partitions()
     assert (bench.consumer.asked, bench.consumer.paused) == (([0], set()) if runs else ([], {0}))
 
