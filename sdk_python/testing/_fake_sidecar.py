@@ -13,8 +13,9 @@ from sdk_python._awaiting import awaited
 from sdk_python._counters import Counters
 from sdk_python._fitting import check_guarantee, checked_factory
 from sdk_python._handler_times import HandlerTimes
+from sdk_python._host import Host
 from sdk_python._interfaces import IPartitionLambdaFactory, IPlugin
-from sdk_python._life import Host, Life
+from sdk_python._life import Life
 from sdk_python._limits import Terms
 from sdk_python._loading import as_plugin
 from sdk_python._loop_budget import LoopBudget
