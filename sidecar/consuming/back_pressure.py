@@ -113,11 +113,15 @@ class BackPressure:
 
     def _take_again(self, low: float, now: float) -> None:
         """Fetch again what was put off of lanes that can take records again."""
+        again: dict[TopicPartition, dict[Lane, int]] = {}
         for lane in self._buffer.putting_off():
             if lane.partition not in self._fetching.paused and self._is_hungry(lane, low, now):
                 offset = self._buffer.take_again(lane)
                 if offset is not None:
-                    self._positions.fetch_again(lane, offset)
+                    again.setdefault(lane.partition, {})[lane] = offset
+        for tp, offsets in again.items():
+            # The lanes of a partition together: each move of the client lets it read for all of them again.
+            self._positions.fetch_again(tp, offsets)
 
     def wake(self, tps: Collection[TopicPartition]) -> None:
         """Wake the client's broker threads, so that these partitions are fetched at once.

@@ -82,9 +82,10 @@ class Positions:
             self._buffer.drop(lane)
         self._read_for(tp, offsets)
 
-    def fetch_again(self, lane: Lane, offset: int) -> None:
-        """Fetch the lane's records from ``offset`` on; its buffered records, which are before it, stay."""
-        self._read_for(lane.partition, {lane: offset})
+    def fetch_again(self, tp: TopicPartition, offsets: Mapping[Lane, int]) -> None:
+        """Fetch the records of these lanes of one partition from these offsets on. Their buffered records, which are
+        before them, stay."""
+        self._read_for(tp, offsets)
 
     def _read_for(self, tp: TopicPartition, offsets: Mapping[Lane, int]) -> None:
         """Let the client read from where the first of the lanes needs it; the others drop what they have already.
