@@ -97,8 +97,13 @@ def as_bytes(what: str, value: object) -> bytes | None:
 
 def wire_headers(headers: Any) -> tuple[WireHeaders, int]:
     """Return the headers as they are sent, and their bytes. Raises ``TypeError`` when one is none."""
-    wired = [(encoded(name), content) for name, content in checked_headers(headers)]
-    return wired, sum([OVERHEAD_BYTES + len(name) + len(content or b"") for name, content in wired])
+    wired, size = [], 0
+    for header in headers:
+        name, content = _header(header)
+        wire_name = encoded(name)
+        wired.append((wire_name, content))
+        size += OVERHEAD_BYTES + len(wire_name) + (len(content) if content else 0)
+    return wired, size
 
 
 def checked_headers(headers: Iterable[Any]) -> list[tuple[str, bytes | None]]:
@@ -107,8 +112,9 @@ def checked_headers(headers: Iterable[Any]) -> list[tuple[str, bytes | None]]:
 
 
 def _header(header: Any) -> tuple[str, bytes | None]:
-    match header:
-        case (str() as name, bytes() | None as content):
+    if isinstance(header, (tuple, Sequence)) and len(header) == 2:  # ABCs are slow to ask, and most are tuples
+        name, content = header
+        if isinstance(name, str) and (content is None or isinstance(content, bytes)):
             return name, content
     raise TypeError(f"produce(headers): pairs of a text and bytes or None, got {header!r}")
 

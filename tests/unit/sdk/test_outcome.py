@@ -318,7 +318,12 @@ class Played:
             return self.world.producing.put_many("out", Columns(what) if how else map(Record, what))
         if kind == "put":
             return self.world.put(what, how)
-        return self.world.producing.counted_by(self.documents, lambda: self.world.put(what, how))
+        producing = self.world.producing
+        before, producing.counting = producing.counting, self.documents
+        try:
+            return self.world.put(what, how)
+        finally:
+            producing.counting = before
 
     async def look(self) -> None:
         """Receive each outcome that was kept."""
