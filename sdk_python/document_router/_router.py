@@ -33,6 +33,9 @@ _new: Final = tuple.__new__
 class Router:
     """The lambda of one partition. Everything happens on the event loop, and `handler` never waits for a document."""
 
+    _message_kind: Final = DocumentMessage
+    """What the SDK makes each message as, see `Handling`."""
+
     def __init__(
         self,
         context: IContext,
@@ -89,7 +92,7 @@ class Router:
         if offset <= ledger.head:
             self._came_before(offset)
             return
-        routed = _new(DocumentMessage, message)
+        routed = message if type(message) is DocumentMessage else _new(DocumentMessage, message)
         key = self._key(routed)
         if key is None:
             if not self._homeless:
