@@ -127,8 +127,12 @@ class Batch(Source[Produced]):
             before = len(self.values) - count
             self.counting = [self.owner] * before
             self._numbers.extend(range(self.before + 1, self.before + 1 + before))
-        self.counting += [outcomes] * count
-        self._numbers += range(outcomes.put - count + 1, outcomes.put + 1)
+        if count == 1:  # twice as quick
+            self.counting.append(outcomes)
+            self._numbers.append(outcomes.put)
+        else:
+            self.counting.extend(repeat(outcomes, count))
+            self._numbers.extend(range(outcomes.put - count + 1, outcomes.put + 1))
 
     def belongs_to(self, many: Many, first: int) -> None:
         """The records from the place ``first`` on are of this `produce_many`."""

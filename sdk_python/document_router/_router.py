@@ -191,7 +191,7 @@ class Router:
         # A partition that fails logs the cause with its traceback itself.
         cause = error if skips and isinstance(error, BaseException) else None
         text = "%s: document %r is corrupt, %s: %s"
-        log.error(text, where, document.key, then, message_of(error), exc_info=cause)
+        log.error(text, where, document.name, then, message_of(error), exc_info=cause)
         if not skips:
             # No await lies between this and the end of the lease. Checkpoints of other documents do not count from
             # here on, and another document that fails meanwhile fails again in the next lease.
