@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition as KafkaPartition
 
@@ -31,8 +31,14 @@ from sidecar.logs import get_logger
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
 from sidecar.mail.outgoing import Job, Outcome, Refused, Written
+from sidecar.producing.native_outlet import REPORTED, error_of
 from sidecar.producing.outcomes import NOT_SENT, OF_ITS_BATCH, nothing, why
 from sidecar.producing.rounds import Round
+from sidecar.producing.transactional_client import DONE, FULL, TransactionalClient, refusal_in
+from sidecar.records.extension import extension
+
+if TYPE_CHECKING:
+    from sidecar.records import _native as native
 
 REMAINING = -1.0
 """The timeout of librdkafka's calls: what is left of the transaction's own. Its manual advises against any other."""
@@ -89,6 +95,20 @@ class Client(Protocol):
     def abort_transaction(self, timeout: float, /) -> None: ...
 
 
+AnyClient: TypeAlias = Client | TransactionalClient
+
+Make: TypeAlias = Callable[[dict[str, Property], ClientLog], AnyClient]
+"""Makes a client with these properties. Raises ``KafkaException`` or ``ValueError`` when librdkafka refuses them."""
+
+
+def make_client(properties: dict[str, Property], log: ClientLog) -> AnyClient:
+    """The native extension's client; without the extension, the binding's. See `Make`."""
+    module = extension()
+    if module is not None:
+        return TransactionalClient(module, properties, log)
+    return Producer(properties, logger=log)
+
+
 class _Ending(Exception):  # noqa: N818 - no error: the thread is to end
     """The thread is to end; what is not committed is aborted by the broker."""
 
@@ -114,20 +134,20 @@ class Transactions(threading.Thread):
         properties: Mapping[str, Property],
         interval: float,
         mailbox: Mailbox,
-        make: Callable[[dict[str, Property], ClientLog], Client] | None = None,
+        make: Make = make_client,
     ) -> None:
-        """``properties``: of the producer. ``interval``: seconds. ``make`` makes a client; None: the binding's."""
+        """``properties``: of the producer. ``interval``: seconds."""
         super().__init__(name=f"transactions-{lambda_name}", daemon=True)
         self._properties = dict(properties)
         self._id = properties.get("transactional.id", "")
         self._interval = interval
         self._mailbox = mailbox
-        self._make = make or (lambda properties, log: Producer(properties, logger=log))
+        self._make = make
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._ahead: Job | None = None
         """Taken from the queue, and not admitted to the round that was under way: it begins the next."""
         self._ending = threading.Event()
-        self._producer: Client | None = None
+        self._producer: AnyClient | None = None
         self._is_open = False
         """A transaction is begun and not ended."""
         self._failures = 0
@@ -162,7 +182,7 @@ class Transactions(threading.Thread):
 
     # --- taking jobs ------------------------------------------------------------------------------------------
 
-    def _first(self, producer: Client) -> Job:
+    def _first(self, producer: AnyClient) -> Job:
         """Wait for the first job of a round. Raises ``_Ending``."""
         while True:
             job = self._take(IDLE_S)
@@ -186,7 +206,7 @@ class Transactions(threading.Thread):
 
     # --- a round ----------------------------------------------------------------------------------------------
 
-    def _round(self, producer: Client, first: Job) -> None:
+    def _round(self, producer: AnyClient, first: Job) -> None:
         """Write one transaction, and tell the consumer thread what became of it. Raises ``_Ending``."""
         began_at, one, results = monotonic(), Round(first), [_Results(first)]
         try:
@@ -199,7 +219,7 @@ class Transactions(threading.Thread):
                 # the state of the producer is not known, and the partitions wait for an answer.
                 raise _Lost(f"{type(broken).__name__}: {broken.__cause__ or broken}") from broken
         except _Aborts as failure:
-            self._abort(producer, failure)
+            self._abort(producer, failure, results)
             self._is_open = False
             refused = self._refused(failure, results)
             self._mailbox.put(letters.Transacted(one.jobs, [r.written for r in results], refused, began_at))
@@ -209,7 +229,7 @@ class Transactions(threading.Thread):
             self._failures = 0
             self._mailbox.put(letters.Transacted(one.jobs, [r.written for r in results], None, began_at))
 
-    def _write(self, producer: Client, one: Round, results: "list[_Results]", until: float) -> None:
+    def _write(self, producer: AnyClient, one: Round, results: "list[_Results]", until: float) -> None:
         """Write the transaction; other jobs may join it ``until`` then. Raises ``_Aborts`` and ``_Ending``."""
         self._step(producer.begin_transaction)
         self._is_open = True
@@ -233,14 +253,15 @@ class Transactions(threading.Thread):
             self._ahead, job = job, None
         return job
 
-    def _queue(self, producer: Client, results: "_Results") -> None:
+    def _queue(self, producer: AnyClient, results: "_Results") -> None:
         """Give the records of a job to librdkafka. Raises ``_Aborts``."""
+        if isinstance(producer, TransactionalClient):
+            self._queue_at_once(producer, results)
+            return
         for index, record in enumerate(results.job.records):
             topic, key, value, partition, headers, refusal_of_ours = record
             if refusal_of_ours:
-                error = KafkaError(KafkaError._INVALID_ARG, refusal_of_ours)  # noqa: SLF001 - the binding's name
-                results.refuse(index, error, topic, partition)
-                raise _Aborts(refusal_of_ours)
+                self._must_not(results, index)
             report = partial(results.report, index)
             while True:
                 try:
@@ -261,17 +282,45 @@ class Transactions(threading.Thread):
                     results.refuse(index, KafkaError(KafkaError._INVALID_ARG, text), topic, partition)  # noqa: SLF001
                     raise _Aborts(text) from None
 
-    def _deliver(self, producer: Client, results: Sequence["_Results"]) -> None:
+    def _queue_at_once(self, producer: TransactionalClient, results: "_Results") -> None:
+        """The same, without Python code for each record. Raises ``_Aborts``."""
+        records = results.job.records
+        if not records:
+            return
+        request = results.request = producer.request(records)
+        try:
+            while (state := producer.transact(request)) == FULL:
+                self._serve(producer, FLUSH_S)
+        finally:
+            request.end()
+        if state != DONE:
+            index, error = refusal_in(request)
+            if is_fatal(error):
+                raise _Lost(error.str(), error)
+            results.refuse(index, error, records[index].topic, records[index].partition)
+            raise _Aborts(results.text, error)
+        if len(request) < len(records):
+            self._must_not(results, len(request))
+
+    def _must_not(self, results: "_Results", index: int) -> NoReturn:
+        """This record must not be written. Raises ``_Aborts``."""
+        topic, _, _, partition, _, refusal = results.job.records[index]
+        results.refuse(index, KafkaError(KafkaError._INVALID_ARG, refusal), topic, partition)  # noqa: SLF001
+        raise _Aborts(refusal)
+
+    def _deliver(self, producer: AnyClient, results: Sequence["_Results"]) -> None:
         """Wait until Kafka has all records. Raises ``_Aborts``."""
         while self._serve(producer, FLUSH_S, flush=True):
             pass
+        for one in results:
+            one.collect()
         for one in sorted(results, key=lambda one: not one.is_culprit):  # the records of others fail for its sake
             if one.error is not None:
                 raise _Aborts(one.text, one.error)
         if any(one.missing for one in results):
             raise _Aborts("librdkafka did not say what became of a record")
 
-    def _serve(self, producer: Client, seconds: float, *, flush: bool = False) -> int:
+    def _serve(self, producer: AnyClient, seconds: float, *, flush: bool = False) -> int:
         """Serve librdkafka's reports; ``flush``: until all have come. Returns how many records are under way then.
 
         Raises ``_Aborts`` and ``_Ending``.
@@ -311,21 +360,25 @@ class Transactions(threading.Thread):
 
     # --- after a failure --------------------------------------------------------------------------------------
 
-    def _abort(self, producer: Client, failure: _Aborts) -> None:
+    def _abort(self, producer: AnyClient, failure: _Aborts, results: Sequence["_Results"]) -> None:
         """Abort the transaction, or give the producer up. Raises ``_Ending``."""
-        if not isinstance(failure, _Lost):
-            try:
-                # The coordinator may not know yet that the transaction has begun, and then refuses to abort it:
-                # librdkafka#4849. It knows when a record has arrived, or was refused.
-                self._serve(producer, FLUSH_S, flush=True)
-                self._step(producer.abort_transaction, REMAINING)
-            except _Aborts as another:
-                self._log.warning("the transaction cannot be aborted; with a new producer it is", error=str(another))
-            else:
-                if self._alone_next(failure):
-                    self._discard()
-                return
-        self._discard()
+        is_aborted = not isinstance(failure, _Lost) and self._is_aborted(producer)
+        for one in results:
+            one.collect()  # before the producer is given up: then all else is reported as purged
+        if not is_aborted or self._alone_next(failure):
+            self._discard()
+
+    def _is_aborted(self, producer: AnyClient) -> bool:
+        """Whether the transaction could be aborted. Raises ``_Ending``."""
+        try:
+            # The coordinator may not know yet that the transaction has begun, and then refuses to abort it:
+            # librdkafka#4849. It knows when a record has arrived, or was refused.
+            self._serve(producer, FLUSH_S, flush=True)
+            self._step(producer.abort_transaction, REMAINING)
+        except _Aborts as another:
+            self._log.warning("the transaction cannot be aborted; with a new producer it is", error=str(another))
+            return False
+        return True
 
     def _alone_next(self, failure: _Aborts) -> bool:
         """Whether a new producer is needed: one that makes a batch of each record. See `MIXED`."""
@@ -359,7 +412,7 @@ class Transactions(threading.Thread):
             with suppress(Exception):
                 producer.purge()
 
-    def _opened(self) -> Client:
+    def _opened(self) -> AnyClient:
         """The producer; a new one after a failure, when Kafka has taken it. Raises ``_Ending``."""
         while self._producer is None:
             try:
@@ -380,7 +433,7 @@ class Transactions(threading.Thread):
                 self._mailbox.put(letters.NoTransactions(str(self._id), None))
         return self._producer
 
-    def _initialised(self, producer: Client) -> bool:
+    def _initialised(self, producer: AnyClient) -> bool:
         """One attempt. Returns False when it is to be resumed. Raises ``KafkaException`` and ``_Ending``."""
         if self._ending.is_set():
             raise _Ending
@@ -401,6 +454,8 @@ class _Results:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self.request: native.Request | None = None
+        """The records as the extension has them, which notes their reports there until they are collected."""
         self.written: Written = nothing(len(job.records), NOT_SENT)
         self.missing = len(job.records)
         """Records of which nothing is known yet."""
@@ -414,11 +469,31 @@ class _Results:
         if error is not None:
             self.refuse(index, error, message.topic() or "", message.partition())
             return
+        # Both are set when there is no error.
+        self._wrote(index, message.partition() or 0, message.offset() or 0)
+
+    def collect(self) -> None:
+        """Take the reports that the extension has noted. No others count."""
+        request, self.request = self.request, None
+        if request is None:
+            return
+        count = len(self.job.records)
+        if request.written == count:
+            self.missing = 0
+            self.written = Written([int(Outcome.WRITTEN)] * count, *request.places(), [""] * count)
+            return
+        topics = request.topics
+        for index, (state, code, topic, partition, offset, _) in enumerate(request.results()):
+            if state == REPORTED and code:
+                self.refuse(index, error_of(state, code), topics[topic], partition)
+            elif state == REPORTED:
+                self._wrote(index, partition, offset)
+
+    def _wrote(self, index: int, partition: int, offset: int) -> None:
         self.missing -= 1
         written = self.written
         written.outcomes[index], written.errors[index] = Outcome.WRITTEN, ""
-        # Both are set when there is no error.
-        written.partitions[index], written.offsets[index] = message.partition() or 0, message.offset() or 0
+        written.partitions[index], written.offsets[index] = partition, offset
 
     def refuse(self, index: int, error: KafkaError, topic: str, partition: int | None) -> None:
         """A record is not written."""
