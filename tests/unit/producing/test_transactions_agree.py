@@ -1,7 +1,7 @@
 """The native extension's transactional producer and the binding's: the same jobs, the same answers, the same records.
 
-On librdkafka's mock cluster, which takes transactions, and does not hide what was aborted. So the answers are compared,
-and what an answer says to be written is looked for where it is said to be.
+On librdkafka's mock cluster, which takes transactions, and does not hide what was aborted. So the answers are
+compared, and what an answer says to be written is looked for where it is said to be.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition as KafkaPartition
@@ -21,7 +22,7 @@ from sidecar.mail.boxes import Mailbox
 from sidecar.mail.outgoing import Job, Outcome, Outgoing, Written
 from sidecar.partitions.vocabulary import TopicPartition
 from sidecar.producing.transactional_client import TransactionalClient
-from sidecar.producing.transactions import Make, Transactions
+from sidecar.producing.transactions import AnyClient, Make, Transactions
 from sidecar.records.extension import extension
 
 from .mock_kafka import PATIENCE_S, MockKafka, fail_for_good, mock_kafka
@@ -34,7 +35,7 @@ TOPICS = {"one": 1, "three": 3}
 SOURCE = "t"
 
 
-def _binding(properties: dict[str, Property], log: ClientLog) -> Producer:
+def _binding(properties: dict[str, Property], log: ClientLog) -> AnyClient:
     return Producer(properties, logger=log)
 
 
@@ -127,7 +128,7 @@ def comparable(answer: letters.Transacted) -> object:
 
 
 def _stored(cluster: MockKafka, topic: str, partition: int, last: int) -> dict[int, object]:
-    """The records of a partition by their offsets, up to the ``last``. The cluster leaves offsets out after an abort."""
+    """The records of a partition by their offsets, up to the ``last``; some offsets are left out after an abort."""
     consumer = Consumer({"bootstrap.servers": cluster.address, "group.id": "x", "log_level": 0})
     found: dict[int, object] = {}
     try:
@@ -190,16 +191,16 @@ def test_after_a_refused_batch_both_send_each_record_alone(code: int) -> None:
     assert found[0] == found[1]
 
 
+def _noted(made: list[AnyClient], make: Make, properties: dict[str, Property], log: ClientLog) -> AnyClient:
+    made.append(make(properties, log))
+    return made[-1]
+
+
 def test_after_a_fatal_error_both_go_on_with_another_producer() -> None:
     records = [Outgoing("one", b"k", b"v", 0, ())]
     for make in (_native, _binding):
-        made: list[object] = []
-
-        def noted(properties: dict[str, Property], log: ClientLog, make: Make = make) -> object:
-            made.append(make(properties, log))
-            return made[-1]
-
-        with side(noted) as one:  # type: ignore[arg-type]
+        made: list[AnyClient] = []
+        with side(partial(_noted, made, make)) as one:
             assert one.answer(TopicPartition(SOURCE, 0), 1, records).refused is None
             client = made[0]
             fail_for_good(client._outlet if isinstance(client, TransactionalClient) else client, KafkaError._FENCED)
@@ -235,7 +236,7 @@ def test_a_client_says_what_librdkafka_says() -> None:
         with pytest.raises(RuntimeError):
             client.poll(0)
         with pytest.raises(ValueError, match="transactional"):
-            _native(cluster.properties(**{"transactional.id": "x", "enable.idempotence": False}), log)
+            _native({**cluster.properties(), "transactional.id": "x", "enable.idempotence": False}, log)
 
 
 @pytest.mark.parametrize(
