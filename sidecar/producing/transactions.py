@@ -20,25 +20,22 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition as KafkaPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition as KafkaPartition
 
 from sidecar.cluster.client_log import ClientLog
-from sidecar.cluster.errors import NOWHERE, is_fatal, is_forbidden
+from sidecar.cluster.errors import is_fatal, is_forbidden
 from sidecar.config.kafka_properties import Property
 from sidecar.logs import get_logger
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
-from sidecar.mail.outgoing import Job, Outcome, Refused, Written
-from sidecar.producing.native_outlet import REPORTED, error_of
-from sidecar.producing.outcomes import NOT_SENT, OF_ITS_BATCH, nothing, why
+from sidecar.mail.outgoing import Job, Refused
+from sidecar.producing.job_results import JobResults
+from sidecar.producing.outcomes import OF_ITS_BATCH, why
 from sidecar.producing.rounds import Round
 from sidecar.producing.transactional_client import DONE, FULL, TransactionalClient, refusal_in
 from sidecar.records.extension import extension
-
-if TYPE_CHECKING:
-    from sidecar.records import _native as native
 
 REMAINING = -1.0
 """The timeout of librdkafka's calls: what is left of the transaction's own. Its manual advises against any other."""
@@ -70,14 +67,6 @@ _STALE_MEMBER = frozenset(
     }
 )
 """The broker refuses places of a former generation of the group."""
-
-_OF_A_RECORD = (
-    OF_ITS_BATCH
-    | NOWHERE
-    | {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION, KafkaError.INVALID_TIMESTAMP}
-    | {KafkaError.POLICY_VIOLATION, KafkaError._INVALID_ARG}  # noqa: SLF001 - the binding's name
-)
-"""A record is refused for what it is. Other records then fail as well, since the transaction does."""
 
 MIXED = "the topic refused a batch, for this record or others in it; from now on each goes alone"
 
@@ -211,7 +200,7 @@ class Transactions(threading.Thread):
 
     def _round(self, producer: AnyClient, first: Job) -> None:
         """Write one transaction, and tell the consumer thread what became of it. Raises ``_Ending``."""
-        began_at, one, results = monotonic(), Round(first), [_Results(first)]
+        began_at, one, results = monotonic(), Round(first), [JobResults(first)]
         try:
             try:
                 self._write(producer, one, results, began_at)
@@ -232,14 +221,14 @@ class Transactions(threading.Thread):
             self._failures = 0
             self._mailbox.put(letters.Transacted(one.jobs, [r.written for r in results], None, began_at))
 
-    def _write(self, producer: AnyClient, one: Round, results: "list[_Results]", began_at: float) -> None:
+    def _write(self, producer: AnyClient, one: Round, results: list[JobResults], began_at: float) -> None:
         """Write the transaction, which other jobs may join. Raises ``_Aborts`` and ``_Ending``."""
         self._step(producer.begin_transaction)
         self._is_open = True
         self._queue(producer, results[0])
         while not one.is_closed and (job := self._joining(one, began_at)) is not None:
             one.add(job)
-            results.append(_Results(job))
+            results.append(JobResults(job))
             self._queue(producer, results[-1])
         self._deliver(producer, results)
         places = [
@@ -261,7 +250,7 @@ class Transactions(threading.Thread):
             self._ahead, job = job, None
         return job
 
-    def _queue(self, producer: AnyClient, results: "_Results") -> None:
+    def _queue(self, producer: AnyClient, results: JobResults) -> None:
         """Give the records of a job to librdkafka. Raises ``_Aborts``."""
         if isinstance(producer, TransactionalClient):
             self._queue_at_once(producer, results)
@@ -290,7 +279,7 @@ class Transactions(threading.Thread):
                     results.refuse(index, KafkaError(KafkaError._INVALID_ARG, text), topic, partition)  # noqa: SLF001
                     raise _Aborts(text) from None
 
-    def _queue_at_once(self, producer: TransactionalClient, results: "_Results") -> None:
+    def _queue_at_once(self, producer: TransactionalClient, results: JobResults) -> None:
         """The same, without Python code for each record. Raises ``_Aborts``."""
         records = results.job.records
         if not records:
@@ -310,13 +299,13 @@ class Transactions(threading.Thread):
         if len(request) < len(records):
             self._must_not(results, len(request))
 
-    def _must_not(self, results: "_Results", index: int) -> NoReturn:
+    def _must_not(self, results: JobResults, index: int) -> NoReturn:
         """This record must not be written. Raises ``_Aborts``."""
         topic, _, _, partition, _, refusal = results.job.records[index]
         results.refuse(index, KafkaError(KafkaError._INVALID_ARG, refusal), topic, partition)  # noqa: SLF001
         raise _Aborts(refusal)
 
-    def _deliver(self, producer: AnyClient, results: Sequence["_Results"]) -> None:
+    def _deliver(self, producer: AnyClient, results: Sequence[JobResults]) -> None:
         """Wait until Kafka has all records. Raises ``_Aborts``."""
         while self._serve(producer, FLUSH_S, flush=True):
             pass
@@ -368,7 +357,7 @@ class Transactions(threading.Thread):
 
     # --- after a failure --------------------------------------------------------------------------------------
 
-    def _abort(self, producer: AnyClient, failure: _Aborts, results: Sequence["_Results"]) -> None:
+    def _abort(self, producer: AnyClient, failure: _Aborts, results: Sequence[JobResults]) -> None:
         """Abort the transaction, or give the producer up. Raises ``_Ending``."""
         is_aborted = not isinstance(failure, _Lost) and self._is_aborted(producer)
         for one in results:
@@ -396,7 +385,7 @@ class Transactions(threading.Thread):
         self._alone = True
         return True
 
-    def _refused(self, failure: _Aborts, results: Sequence["_Results"]) -> Refused:
+    def _refused(self, failure: _Aborts, results: Sequence[JobResults]) -> Refused:
         culprits = frozenset(index for index, one in enumerate(results) if one.is_culprit)
         code = None if failure.error is None else failure.error.code()
         for one in results:
@@ -455,73 +444,3 @@ class Transactions(threading.Thread):
             self._ending.wait(RETRY_S[0])
             return False
         return True
-
-
-class _Results:
-    """What became of the records of one job. The thread alone uses it: librdkafka reports inside its calls."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.request: native.Request | None = None
-        """The records as the extension has them, which notes their reports there until they are collected."""
-        self.written: Written = nothing(len(job.records), NOT_SENT)
-        self.missing = len(job.records)
-        """Records of which nothing is known yet."""
-        self.error: KafkaError | None = None
-        """Of the record that was refused for what it is; before any, of the first that was not written."""
-        self.text = ""
-        self.is_culprit = False
-
-    def report(self, index: int, error: KafkaError | None, message: Message) -> None:
-        """librdkafka reports a record."""
-        if error is not None:
-            self.refuse(index, error, message.topic() or "", message.partition())
-            return
-        # Both are set when there is no error.
-        self._wrote(index, message.partition() or 0, message.offset() or 0)
-
-    def collect(self) -> None:
-        """Take the reports that the extension has noted. No others count."""
-        request, self.request = self.request, None
-        if request is None:
-            return
-        count = len(self.job.records)
-        if request.written == count:
-            self.missing = 0
-            self.written = Written([int(Outcome.WRITTEN)] * count, *request.places(), [""] * count)
-            return
-        topics = request.topics
-        for index, (state, code, topic, partition, offset, _) in enumerate(request.results()):
-            if state == REPORTED and code:
-                self.refuse(index, error_of(state, code), topics[topic], partition)
-            elif state == REPORTED:
-                self._wrote(index, partition, offset)
-
-    def _wrote(self, index: int, partition: int, offset: int) -> None:
-        self.missing -= 1
-        written = self.written
-        written.outcomes[index], written.errors[index] = Outcome.WRITTEN, ""
-        written.partitions[index], written.offsets[index] = partition, offset
-
-    def refuse(self, index: int, error: KafkaError, topic: str, partition: int | None) -> None:
-        """A record is not written."""
-        self.missing -= 1
-        code = error.code()
-        culprit = code in _OF_A_RECORD
-        text = why(error, topic, partition)
-        self.written.errors[index] = text
-        self.written.outcomes[index] = Outcome.FAILED
-        if culprit and code in OF_ITS_BATCH:
-            # librdkafka fails a whole batch (see `outcomes.OF_ITS_BATCH`): the record may not be the cause.
-            self.written.outcomes[index] = Outcome.TOO_LARGE if len(self.job.records) == 1 else Outcome.FAILED
-        if self.error is None or (culprit and not self.is_culprit):
-            self.error, self.text = error, text
-        self.is_culprit = self.is_culprit or culprit
-
-    def aborted(self, text: str) -> None:
-        """None of the records is in Kafka for readers."""
-        written = self.written
-        for index, outcome in enumerate(written.outcomes):
-            if outcome == Outcome.WRITTEN or written.errors[index] == NOT_SENT:
-                written.outcomes[index], written.errors[index] = Outcome.FAILED, text
-                written.partitions[index] = written.offsets[index] = -1
