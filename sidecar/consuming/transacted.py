@@ -14,7 +14,6 @@ Kafka is asked where the partition is (`PartitionTable.aborted`).
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from time import monotonic
 from typing import Any, Protocol
 
@@ -68,8 +67,6 @@ class TransactedCommits(Commits):
         self._jobs: dict[TopicPartition, _Submitted] = {}
         self._units: defaultdict[TopicPartition, list[letters.Unit]] = defaultdict(list)
         """What waits for the next job of its partition. Its checkpoints are accepted."""
-        self._waits_since: dict[TopicPartition, float] = {}
-        """When the first of them began to wait, by the monotonic clock."""
         self._letters: defaultdict[Lane, dict[int, Outgoing]] = defaultdict(dict)
         """Dead letters, by lane and offset, that wait until the lane's place passes them."""
         self._alone: set[TopicPartition] = set()
@@ -99,7 +96,6 @@ class TransactedCommits(Commits):
         """Write these records together with the lane's place, which its checkpoint has just moved."""
         tp = lane.partition
         self._units[tp].append(unit)
-        self._waits_since.setdefault(tp, monotonic())
         if tp not in self._jobs:
             self._submit(consumer, self._table.partitions[tp])
 
@@ -164,10 +160,7 @@ class TransactedCommits(Commits):
         self._due = 0.0
 
     def _give(self, consumer: Consumer, partitions: Iterable[Assignment]) -> None:
-        self._submit_all(consumer, [partition for partition in partitions if self._is_to_commit(partition)])
-
-    def _submit_all(self, consumer: Consumer, wanted: Sequence[Assignment]) -> None:
-        """Give the thread jobs of these partitions, for one transaction if they may share it."""
+        wanted = [partition for partition in partitions if self._is_to_commit(partition)]
         for left, partition in zip(reversed(range(len(wanted))), wanted, strict=True):
             self._submit(consumer, partition, more=left > 0)
 
@@ -184,8 +177,6 @@ class TransactedCommits(Commits):
             [*records, *self._late(partition)],
             consumer.consumer_group_metadata(),
             alone=tp in self._alone,
-            since=self._waits_since.pop(tp, inf),
-            followed=more,
         )
         self._jobs[tp] = _Submitted(job, partition, commitments, units)
         job.last = not more and not self._others_may_join()
@@ -225,14 +216,10 @@ class TransactedCommits(Commits):
                 consumer, known, letter.refused, {letter.jobs[i].tp for i in letter.refused.culprits}
             )
         self._table.transacting(self._jobs)
-        waiting = [
-            one.partition
-            for one in known
-            if self._units.get(one.job.tp)
-            and one.job.tp not in self._jobs
-            and self._table.partitions.get(one.job.tp) is one.partition
-        ]
-        self._submit_all(consumer, waiting)
+        for one in known:
+            tp = one.job.tp
+            if self._units.get(tp) and tp not in self._jobs and self._table.partitions.get(tp) is one.partition:
+                self._submit(consumer, one.partition)
         return again
 
     def cannot_begin(self, letter: letters.NoTransactions) -> None:
@@ -284,9 +271,8 @@ class TransactedCommits(Commits):
             if refused.is_stale_member and one.job.group != group:
                 # Nothing of it is visible, and the group has only gone on: write the same again. If the partition is
                 # not ours any more, the broker refuses that as well.
-                old = one.job
                 one.job = Job(
-                    tp, old.offset, old.metadata, old.records, group, alone=old.alone, last=True, since=old.since
+                    tp, one.job.offset, one.job.metadata, one.job.records, group, alone=one.job.alone, last=True
                 )
                 self._writer.submit(one.job)
                 continue
@@ -311,7 +297,6 @@ class TransactedCommits(Commits):
 
     def _fail_waiting(self, tp: TopicPartition, why: str) -> None:
         units = self._units.pop(tp, [])
-        self._waits_since.pop(tp, None)
         self._fail(units, nothing(sum(len(unit.records) for unit in units), why))
 
     def _fail(self, units: Sequence[letters.Unit], written: Written) -> None:

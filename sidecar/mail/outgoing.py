@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from math import inf
 from typing import NamedTuple, TypeAlias
 
 from sidecar.partitions.vocabulary import TopicPartition
@@ -63,11 +62,6 @@ class Job:
     """No other job may be in its transaction: a record of this partition was refused before."""
     last: bool = False
     """No other lease has anything to add: the transaction need not wait for others."""
-    since: float = inf
-    """When the oldest of its records began to wait, by the monotonic clock: before it was made, if it waited for the
-    end of another job."""
-    followed: bool = False
-    """Another job comes at once, so the transaction waits for that even if its time is over."""
     withdrawn: bool = field(default=False, init=False)
     """The partition was taken away before the job was begun. The consumer thread sets it, and the transactions thread
     looks at it once, when it takes the job. If that look came first, the broker decides by ``group``."""

@@ -20,16 +20,6 @@ class Round:
         return self._jobs
 
     @property
-    def since(self) -> float:
-        """When the oldest record of its jobs began to wait, by the monotonic clock."""
-        return min(job.since for job in self._jobs)
-
-    @property
-    def is_followed(self) -> bool:
-        """Whether another job comes at once."""
-        return self._jobs[-1].followed
-
-    @property
     def is_closed(self) -> bool:
         """Whether it need not wait for more: nobody else has anything to add, or nobody else may."""
         return self._jobs[-1].last or self._jobs[0].alone

@@ -49,9 +49,6 @@ FLUSH_S = 0.5
 IDLE_S = 1.0
 """Seconds after which an idle producer is served: it renews tokens, and has something for the log."""
 
-FOLLOWER_S = 1.0
-"""Seconds that a round waits at most for a job of which the consumer thread says that it comes at once."""
-
 END_S = 2.0
 """Seconds that aborting the open transaction may take when the thread ends."""
 
@@ -203,7 +200,7 @@ class Transactions(threading.Thread):
         began_at, one, results = monotonic(), Round(first), [JobResults(first)]
         try:
             try:
-                self._write(producer, one, results, began_at)
+                self._write(producer, one, results, began_at + self._interval)
             except (_Aborts, _Ending):
                 raise
             except Exception as broken:
@@ -221,12 +218,12 @@ class Transactions(threading.Thread):
             self._failures = 0
             self._mailbox.put(letters.Transacted(one.jobs, [r.written for r in results], None, began_at))
 
-    def _write(self, producer: AnyClient, one: Round, results: list[JobResults], began_at: float) -> None:
-        """Write the transaction, which other jobs may join. Raises ``_Aborts`` and ``_Ending``."""
+    def _write(self, producer: AnyClient, one: Round, results: list[JobResults], until: float) -> None:
+        """Write the transaction; other jobs may join it ``until`` then. Raises ``_Aborts`` and ``_Ending``."""
         self._step(producer.begin_transaction)
         self._is_open = True
         self._queue(producer, results[0])
-        while not one.is_closed and (job := self._joining(one, began_at)) is not None:
+        while not one.is_closed and (job := self._joining(one, until)) is not None:
             one.add(job)
             results.append(JobResults(job))
             self._queue(producer, results[-1])
@@ -238,14 +235,9 @@ class Transactions(threading.Thread):
         self._step(producer.commit_transaction, REMAINING)
         self._is_open = False
 
-    def _joining(self, one: Round, began_at: float) -> Job | None:
-        """The next job of the round; None: it takes no more.
-
-        The interval counts from the time when the oldest record began to wait. Otherwise a record that came just
-        after its partition's job was made would wait for two intervals: the round of that job, and the next one.
-        """
-        until = min(one.since, began_at) + self._interval
-        job = self._take(max(until - monotonic(), FOLLOWER_S if one.is_followed else 0.0))
+    def _joining(self, one: Round, until: float) -> Job | None:
+        """The next job of the round; None: it takes no more."""
+        job = self._take(max(0.0, until - monotonic()))
         if job is not None and not one.admits(job):
             self._ahead, job = job, None
         return job

@@ -155,27 +155,6 @@ def test_a_round_need_not_wait_when_nobody_else_has_records() -> None:
     assert [job.last for job in bench.jobs] == [False, True]
 
 
-def test_what_waited_for_the_end_of_a_transaction_shares_the_next_which_knows_since_when(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    bench = ExactBench()
-    bench.clock(monkeypatch, transacted)
-    leases = bench.begin(P0, P1)
-    for lease in leases:
-        bench.commit(lease, 0, "a")
-    made = [*bench.jobs]
-    times: list[float] = []
-    for lease in leases:
-        times.append(bench.now)
-        bench.commit(lease, 1, "b")
-        bench.commit(lease, 2, "c")
-        bench.now += 1
-    bench.end(*made)
-    jobs = bench.jobs[2:]
-    assert [job.since for job in jobs] == times
-    assert [job.followed for job in jobs] == [True, False]
-
-
 def test_places_that_move_without_records_are_committed_at_the_interval() -> None:
     bench = ExactBench()
     (lease,) = bench.begin(P0)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import inf
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -159,17 +157,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job(
-    number: int,
-    *values: str,
-    partition: int = 0,
-    group: object = b"g1",
-    alone: bool = False,
-    last: bool = True,
-    since: float = inf,
-    followed: bool = False,
+    number: int, *values: str, partition: int = 0, group: object = b"g1", alone: bool = False, last: bool = True
 ) -> Job:
     records = [Outgoing("out", None, value.encode(), -1, ()) for value in values]
-    return Job(TopicPartition("t", partition), number, "", records, group, alone, last, since, followed)
+    return Job(TopicPartition("t", partition), number, "", records, group, alone, last)
 
 
 def test_records_and_place_become_visible_together() -> None:
@@ -187,25 +178,6 @@ def test_jobs_of_several_partitions_share_a_transaction() -> None:
         (answer,) = lab.run(job(1, "a", last=False), job(2, "b", partition=1, last=True))
         assert len(answer.jobs) == 2
         assert lab.cluster.rounds == [[b"a", b"b"]]
-
-
-def test_what_has_waited_for_the_interval_already_waits_for_nobody() -> None:
-    with Lab(Cluster(), interval=PATIENCE) as lab:
-        began = monotonic()
-        (answer,) = lab.run(job(1, "a", last=False, since=began - PATIENCE))
-        assert answer.refused is None
-        assert monotonic() - began < PATIENCE / 2
-
-
-def test_it_waits_for_a_job_that_comes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transactions, "FOLLOWER_S", PATIENCE)
-    with Lab(Cluster(), interval=0) as lab:
-        lab.thread.submit(job(1, "a", last=False, followed=True))
-        lab.thread.start()
-        while "produce" not in lab.cluster.calls:
-            lab.thread.join(0.005)
-        (answer,) = lab.run(job(2, "b", partition=1, last=False))
-        assert len(answer.jobs) == 2
 
 
 @pytest.mark.parametrize("other", [{"group": b"g2"}, {"alone": True}])
