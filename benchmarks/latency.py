@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 from confluent_kafka import Consumer
 
@@ -31,19 +31,47 @@ def bare(broker: str, partitions: int, rate: int, seconds: float) -> Figures:
     topic = f"latency-{uuid.uuid4().hex[:8]}"
     create_topic(broker, topic, partitions)
     total = int(rate * seconds)
-    command = [sys.executable, "-m", "benchmarks.latency", broker, topic, str(total)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()  # it prints a line when it has its partitions
-        before = cpu_seconds(process.pid)
+    with Reader(broker, topic, total) as reader:
+        before = cpu_seconds(reader.pid)
         offer(broker, topic, range(partitions), rate, seconds)
-        delays = json.loads(process.stdout.readline())
+        delays = reader.delays()
         return {
             **quantiles(delays),
             "records": len(delays),
-            "cpu_seconds_per_million": (cpu_seconds(process.pid) - before) / total * 1e6,
-            "memory_mb": memory_mb(process.pid, "VmHWM"),
-        }  # it waits until its input is closed, at the end of the `with`
+            "cpu_seconds_per_million": (cpu_seconds(reader.pid) - before) / total * 1e6,
+            "memory_mb": memory_mb(reader.pid, "VmHWM"),
+        }
+
+
+class Reader:
+    """The bare loop, as a process that reads ``total`` records of a topic, as a reader with `read_committed`."""
+
+    def __init__(self, broker: str, topic: str, total: int) -> None:
+        """Returns when it has its partitions."""
+        command = [sys.executable, "-m", "benchmarks.latency", broker, topic, str(total)]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.pid = self._process.pid
+        self._line()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """It waits until its input is closed, so that its CPU time and memory can be read until now."""
+        with self._process:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            if sys.exc_info()[0] is not None:
+                self._process.kill()
+
+    def delays(self) -> list[int]:
+        """Nanoseconds from the production of each record until it was read. Returns when all are read."""
+        delays: list[int] = json.loads(self._line())
+        return delays
+
+    def _line(self) -> bytes:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
 
 
 def path(broker: str, partitions: int, rate: int, seconds: float) -> Figures:

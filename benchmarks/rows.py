@@ -17,6 +17,7 @@ from benchmarks import (
     takeover,
     throughput,
     tracing,
+    visibility,
 )
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.row import CPU, RATE, Comparison, Figures, Options, Row, is_there
@@ -332,6 +333,16 @@ def _exactly_once(broker: str, options: Options) -> Iterator[Row]:
         rounds=3,
     )
     delete_topic(broker, "transformed")
+    visible = partial(visibility.path, broker, exactly_once.PARTITIONS, 1000, 10.0)
+    yield Row(
+        "exactly-once: latency",
+        f"1,000 records/s over {exactly_once.PARTITIONS} partitions, each produced again; milliseconds from the"
+        " production of a record until its copy is visible to a reader with read_committed; transaction_interval is"
+        " 100 ms",
+        {"exactly once": partial(visible, "exactly-once"), "at least once": partial(visible, "at-least-once")},
+        [Comparison("exactly once", "at least once", name, added=True) for name in ("p50_ms", "p99_ms")],
+        ("p50_ms", "p99_ms"),
+    )
 
 
 ROWS: Mapping[str, Callable[[str, Options], Iterator[Row]]] = {

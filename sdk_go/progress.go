@@ -41,7 +41,9 @@ type progress struct {
 	toldLast  told // as last sent
 	untold    bool // what was sent is not known to have arrived
 	dirty     bool
-	quarter   int64 // of the window
+	quarter   int64 // of the window, in records
+	inOffsets int64 // the same in offsets
+	cameTo    int64 // the last offset of the last frame
 	urgentAt  int64
 	states    states
 	calling   bool // an offset is under way in a Checkpoint call
@@ -53,7 +55,8 @@ func newProgress(lease string, window uint32, start int64, changed, hurry func()
 	nothing := told{handled: none}
 	return progress{
 		lease: lease, changed: changed, hurry: hurry, handled: none, offset: none, delivered: none, sent: none,
-		accepted: none, now: nothing, toldLast: nothing, quarter: quarter, urgentAt: start + quarter,
+		accepted: none, now: nothing, toldLast: nothing, quarter: quarter, inOffsets: quarter, cameTo: start - 1,
+		urgentAt: start + quarter,
 	}
 }
 
@@ -92,6 +95,16 @@ func (p *progress) skip(what *skips) {
 // urgent: a quarter of the window is checkpointed and not told. As much again may be handled until the sidecar knows of
 // it and has sent more; if it were told later, the window would run full at each round trip.
 func (p *progress) urgent() bool { return p.dirty && p.offset >= p.urgentAt }
+
+// came notes that a frame of count records came, which ends with the offset last.
+//
+// The window counts records, and checkpoints are offsets. Those of a lane have gaps where the records of other lanes are;
+// so has a compacted log. How many offsets a quarter of the window takes is estimated by this frame.
+func (p *progress) came(count int, last int64) {
+	p.inOffsets = p.quarter * max(1, (last-p.cameTo)/int64(count))
+	p.cameTo = last
+	p.deliveredTo(last)
+}
 
 // deliveredTo notes that a frame came that ends with offset, or that the records after offset come again.
 //
@@ -166,7 +179,7 @@ func (p *progress) entryAndBeyond(offset, checkpoint int64) *pb.CheckpointEntry 
 // sending counts an entry with an offset as sent.
 func (p *progress) sending(entry *pb.CheckpointEntry) {
 	p.sent = *entry.Offset
-	p.urgentAt = p.sent + p.quarter
+	p.urgentAt = p.sent + p.inOffsets
 	p.states.sent = p.states.at(p.sent)
 	p.toldLast, p.untold = p.now, false
 }

@@ -6,13 +6,15 @@ Owner: the event loop.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain, repeat
 from typing import Final, NamedTuple, TypeVar, cast
 
 from ._errors import ProduceError, ProduceFailure
 from ._outcome import Outcome, Source, outcome_of
 from ._outcomes import Outcomes
-from ._record import Headers, encoded
+from ._record import WireHeaders
 from .protocol import lambda_pb2 as pb
 from .protocol.names import name_of
 
@@ -52,8 +54,8 @@ class Batch(Source[Produced]):
     """
 
     __slots__ = (
-        *("_errors", "_guests", "_many", "_offsets", "_partitions", "_told"),
-        *("before", "headers", "keyed", "keys", "outcomes", "owner", "partitions", "size", "sources", "topic"),
+        *("_errors", "_many", "_numbers", "_offsets", "_partitions", "_told", "before", "counting", "headers"),
+        *("is_wide", "keyed", "keys", "outcomes", "owner", "partitions", "size", "sources", "topic"),
         *("topic_indexes", "topics", "values"),
     )
 
@@ -63,7 +65,7 @@ class Batch(Source[Produced]):
         """``keeps_sources``: it has the column `sources`."""
         super().__init__(loop)
         self.owner = owner
-        """Counts the records that count nowhere else."""
+        """Counts the records, unless `counting` says otherwise."""
         self.topic = topic
         """Of the first record."""
         self.topics = {topic: 0}
@@ -72,7 +74,9 @@ class Batch(Source[Produced]):
         self.keys: list[bytes | None] = []
         self.keyed = False
         """A record has a key."""
-        self.headers: list[Headers] | None = None
+        self.is_wide = False
+        """`fill` is needed for each record."""
+        self.headers: list[WireHeaders] | None = None
         self.partitions: list[int] | None = None
         self.sources: list[int] | None = [] if keeps_sources else None
         """Offset of the message from which each record was made; -1: the lambda does not say."""
@@ -81,7 +85,9 @@ class Batch(Source[Produced]):
         """Of each record; those of one `produce_many` have one together. Emptied when they are known."""
         self.before = owner.put
         """How many records ``owner`` had counted before the first one."""
-        self._guests: list[tuple[int, Outcomes, int]] = []  # a place, where its record counts, its number there
+        self.counting: list[Outcomes] | None = None
+        """Where each record counts; None: all of them count in ``owner``."""
+        self._numbers: list[int] = []  # of each record among those that count there
         self._many: list[Many] = []
         self._partitions: Sequence[int] = ()
         self._offsets: Sequence[int] = ()
@@ -93,26 +99,40 @@ class Batch(Source[Produced]):
 
     # ------------------------------------------------------------------------------------------- before the call
 
-    def fill(self, topic: str, headers: Headers, partition: int) -> None:
+    def knows(self, topic: object) -> bool:
+        """Whether there is a record of this topic."""
+        return isinstance(topic, str) and topic in self.topics
+
+    def fill(self, topic: str, headers: WireHeaders, partition: int) -> None:
         """Fill the columns that few lambdas use, for the record that was just appended; -1: any partition."""
         before = len(self.values) - 1
+        self.is_wide = True
         index = self.topics.setdefault(topic, len(self.topics))
-        if index and self.topic_indexes is None:
-            self.topic_indexes = [0] * before
-        if headers and self.headers is None:
-            self.headers = [()] * before
-        if partition >= 0 and self.partitions is None:
-            self.partitions = [-1] * before
         if self.topic_indexes is not None:
             self.topic_indexes.append(index)
+        elif index:
+            self.topic_indexes = [0] * before + [index]
         if self.headers is not None:
             self.headers.append(headers)
+        elif headers:
+            self.headers = [*repeat((), before), headers]
         if self.partitions is not None:
             self.partitions.append(partition)
+        elif partition >= 0:
+            self.partitions = [-1] * before + [partition]
 
-    def counts_in(self, outcomes: Outcomes) -> None:
-        """The record that was just appended counts there: in those of a document."""
-        self._guests.append((len(self.values) - 1, outcomes, outcomes.put))
+    def count_in(self, outcomes: Outcomes, count: int = 1) -> None:
+        """The last ``count`` records count there; they were just appended, and `Outcomes.put` includes them."""
+        if self.counting is None:
+            before = len(self.values) - count
+            self.counting = [self.owner] * before
+            self._numbers.extend(range(self.before + 1, self.before + 1 + before))
+        if count == 1:  # twice as quick
+            self.counting.append(outcomes)
+            self._numbers.append(outcomes.put)
+        else:
+            self.counting.extend(repeat(outcomes, count))
+            self._numbers.extend(range(outcomes.put - count + 1, outcomes.put + 1))
 
     def belongs_to(self, many: Many, first: int) -> None:
         """The records from the place ``first`` on are of this `produce_many`."""
@@ -121,11 +141,6 @@ class Batch(Source[Produced]):
             many.batch_is_known()
         else:
             self._many.append(many)
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether `fill` is needed for each record."""
-        return self.topic_indexes is not None or self.headers is not None or self.partitions is not None
 
     def topic_of(self, place: int) -> str:
         """The topic of the record at this place."""
@@ -233,14 +248,12 @@ class Batch(Source[Produced]):
         # An outcome that nobody holds has to be gone before `known_to` asks whether its failure was received.
         self.outcomes.clear()
         self._settle_all()
-        known: dict[Outcomes, tuple[int, int]] = {}
-        for _, outcomes, number in self._guests:
-            known[outcomes] = (number, known.get(outcomes, (0, 0))[1] + 1)
-        own = count - len(self._guests)
-        if own:
-            known[self.owner] = (self.before + own, own)
-        for outcomes, (number, so_many) in known.items():
-            outcomes.known_to(number, so_many)
+        if self.counting is None:
+            self.owner.known_to(self.before + count, count)
+            return
+        last = dict(zip(self.counting, self._numbers, strict=True))
+        for outcomes, so_many in Counter(self.counting).items():
+            outcomes.known_to(last[outcomes], so_many)
 
     def _settle_all(self) -> None:
         self.settle()
@@ -279,12 +292,9 @@ class Batch(Source[Produced]):
 
     def counted(self, index: int) -> tuple[Outcomes, int]:
         """The outcomes that the record counts in, and its number there."""
-        before = 0
-        for place, outcomes, number in self._guests:
-            if place == index:
-                return outcomes, number
-            before += place < index
-        return self.owner, self.before + 1 + index - before
+        if self.counting is None:
+            return self.owner, self.before + 1 + index
+        return self.counting[index], self._numbers[index]
 
 
 class Refused(Source[Produced]):
@@ -400,12 +410,13 @@ def refused_many(loop: asyncio.AbstractEventLoop, owner: Outcomes, error: Produc
     return outcome
 
 
-def _add_headers(request: pb.ProduceRequest, headers: Sequence[Headers]) -> None:
+def _add_headers(request: pb.ProduceRequest, headers: Sequence[WireHeaders]) -> None:
     if not any(headers):
         return
     request.header_counts.extend(map(len, headers))
-    contents = [value for some in headers for _, value in some]
-    request.header_names.extend(encoded(name) for some in headers for name, _ in some)
+    pairs = [*chain.from_iterable(headers)]
+    contents = [content for _, content in pairs]
+    request.header_names.extend([name for name, _ in pairs])
     request.header_values.extend(_filled(contents))
     request.null_header_values.extend(_nulls(contents))
 

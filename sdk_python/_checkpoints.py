@@ -34,6 +34,7 @@ _ENTRY_BYTES: Final = MAX_NAMES * (MAX_NAME_BYTES + 3) + _MAX_STATE_BYTES + 512
 _MIN_RETRY_S: Final = 0.05
 _MAX_RETRY_S: Final = 1.0
 _NONE: Final = -1
+_NEVER: Final = 2**63  # above every offset
 _MAX_COUNT: Final = 2**32 - 1  # a uint32 on the wire
 _NOTHING: Final = (0, (), 0)
 Skipped = tuple[int, tuple[str, ...], int]
@@ -68,7 +69,9 @@ class LeaseProgress:
         self.outcomes: Outcomes | None = None
         """May hold a checkpoint back. Set with the first record that the lambda produces."""
         self._sink = sink
-        self._urgent_after = max(1, window // 4)
+        self._quarter = max(1, window // 4)  # of the window, in messages
+        self._urgent_after = self._quarter  # the same in offsets
+        self._came_to = start_offset - 1  # the last offset of the last frame
         self._offset = _NONE
         self._beyond = (0, 0)
         self._skipped: Skipped = _NOTHING
@@ -83,7 +86,7 @@ class LeaseProgress:
         self._owed = _NONE  # a checkpoint up to here may be committed by itself
         self._on_owed: Callable[[], None] | None = None  # set: offsets go with what the lambda produces
         self._dirty = False
-        self._urgent_at = start_offset + self._urgent_after
+        self._urgent_at = self._hurry_at = start_offset + self._urgent_after
 
     def checkpoint(self, offset: int, state: bytes | None = None) -> None:
         """Note that everything up to ``offset`` is processed, as `IContext.checkpoint` describes."""
@@ -100,7 +103,8 @@ class LeaseProgress:
         self._offset = offset
         if not self._dirty:
             self._mark()
-        elif offset >= self._urgent_at:
+        elif offset >= self._hurry_at:
+            self._hurry_at = _NEVER
             self._sink.hurry()
 
     def passed(self, offset: int) -> None:
@@ -146,6 +150,16 @@ class LeaseProgress:
         """The highest offset that the lambda checkpointed; -1: none yet."""
         return self._offset
 
+    def came(self, count: int, last: int) -> None:
+        """Note that a frame of ``count`` messages came, which ends with the offset ``last``.
+
+        The window counts messages, and checkpoints are offsets. Those of a lane have gaps where the records of other
+        lanes are; so has a compacted log. How many offsets a quarter of the window takes is estimated by this frame.
+        """
+        self._urgent_after = self._quarter * max(1, (last - self._came_to) // count)
+        self._came_to = last
+        self.delivered_to(last)
+
     def delivered_to(self, offset: int) -> None:
         """Note that a frame came that ends with ``offset``, or that the messages after ``offset`` come again.
 
@@ -183,7 +197,7 @@ class LeaseProgress:
             entry.offset = offset
             self._states.add_to(entry)
             self._sent = offset
-            self._urgent_at = offset + self._urgent_after
+            self._urgent_at = self._hurry_at = offset + self._urgent_after
         if self.handled > _NONE:
             entry.handled = self.handled
         self._tell_skipped(entry, offset)

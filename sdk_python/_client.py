@@ -30,9 +30,10 @@ from ._errors import RefusedError, SettingsError, clip, message_of, type_of
 from ._exposition import Metric
 from ._fitting import check_guarantee, checked_factory
 from ._handler_times import HandlerTimes
+from ._host import Host
 from ._interfaces import IPartitionLambdaFactory, IPlugin
 from ._leaving import exit_in, is_ours
-from ._life import Host, Life
+from ._life import Life
 from ._limits import COMMITTED, EXACTLY_ONCE, Terms
 from ._loading import version_of
 from ._log import log

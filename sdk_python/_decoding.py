@@ -49,9 +49,12 @@ class DecodedColumns:
         """Return the columns of the messages from index ``start`` up to ``stop``, which may be after the end."""
         return MessageColumns(self._topic, self._partition, *self._batch.columns(start, stop))
 
-    def messages(self, start: int, stop: int) -> list[Message]:
-        """Make the messages from index ``start`` up to ``stop``, which may be after the end; in offset order."""
-        return self._batch.messages(Message, self._topic, self._partition, start, stop)
+    def messages(self, start: int, stop: int, kind: type[Message] = Message) -> list[Message]:
+        """Make the messages from index ``start`` up to ``stop``, which may be after the end; in offset order.
+
+        ``kind``: what they are made as.
+        """
+        return self._batch.messages(kind, self._topic, self._partition, start, stop)
 
 
 Frame: TypeAlias = Union[pb.HostFrame, "_decoder.Batch"]

@@ -147,7 +147,7 @@ class Dispatcher:
         self._task = asyncio.current_task()
         tracing = self._tracing
         if tracing is not None and handling.kind is Kind.EACH:
-            handling = Handling(tracing.handler(handling.call), Kind.EACH)
+            handling = handling._replace(call=tracing.handler(handling.call))
         run_frame = self._run_frame if handling.kind is Kind.EACH else self._run_batches
         try:
             await self._budget.begin(loop)
@@ -211,7 +211,7 @@ class Dispatcher:
         return pending is not None
 
     async def _run_frame(self, handling: Handling, loop: asyncio.AbstractEventLoop) -> None:
-        handler = handling.call
+        handler, message_kind = handling.call, handling.message_kind
         began = monotonic()
         # `drop` takes the frame away.
         while self._columns is not None and self._position < self._columns.count:
@@ -219,7 +219,7 @@ class Dispatcher:
                 await self._stand(loop)
                 began = monotonic()
                 continue
-            messages = self._columns.messages(self._position, self._position + self._slice)
+            messages = self._columns.messages(self._position, self._position + self._slice, message_kind)
             self._position += self._slice
             await self._run_slice(handler, messages, loop)
             now = monotonic()

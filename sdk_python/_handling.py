@@ -24,17 +24,19 @@ class Handling(NamedTuple):
 
     call: Callable[[Any], Any]
     kind: Kind
+    message_kind: type[Message] = Message
+    """What each message is made as. The document router has its own: to make a second message of each costs more."""
 
 
 def handling_of(lambda_: object) -> Handling:
     """How this lambda, which `checked_lambda` has accepted, takes its messages."""
     kind = next(kind for kind in Kind if getattr(lambda_, kind.value, None) is not None)
-    return Handling(getattr(lambda_, kind.value), kind)
+    return Handling(getattr(lambda_, kind.value), kind, getattr(lambda_, "_message_kind", Message))
 
 
 def one_at_a_time(lambda_: object) -> Handler:
     """A handler of one message for any lambda, for those who have the messages one at a time."""
-    call, kind = handling_of(lambda_)
+    call, kind, _ = handling_of(lambda_)
     match kind:
         case Kind.EACH:
             return call

@@ -31,22 +31,22 @@ ABORTED says that the lease is dead already: checkpoints are void, and what was 
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from logging import DEBUG, ERROR, INFO, WARNING
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
 from ._awaiting import Deadline, awaited, finished
-from ._checkpoints import LeaseProgress, Sink
+from ._checkpoints import LeaseProgress
 from ._commits import Commits
 from ._committing import Committing
-from ._connection import Calls, LinkError
+from ._connection import LinkError
 from ._context import PartitionContext, Speaking
-from ._counters import Counters
 from ._decoding import AnyBatch, Frame, count_of, frame_of
 from ._dispatch import Dispatcher
+from ._ending import WHY_REVOKED, Ending, Lost, Revoked, Stopped, close_reason
 from ._errors import (
     HandlerFailedError,
     NotCommittedError,
@@ -56,14 +56,12 @@ from ._errors import (
     type_of,
 )
 from ._fitting import checked_lambda
-from ._handler_times import HandlerTimes
 from ._handling import Handling, handling_of
-from ._interfaces import AnyLambda, CloseReason, IPartitionLambdaFactory
+from ._host import Host, Link
+from ._interfaces import AnyLambda, CloseReason
 from ._leaving import exit_in, is_ours
 from ._life_signs import LifeSigns
-from ._limits import Terms
 from ._log import logger_for
-from ._loop_budget import LoopBudget
 from ._marks import Marks
 from ._message import FrameError
 from ._outbox import Outbox
@@ -85,91 +83,12 @@ _WRITTEN_SHARE: Final = 0.9  # then Closed is sent: later it might not arrive in
 _END_TIMEOUT_S: Final = 5.0
 _LINK_ERRORS: Final = (LinkError, RefusedError, FrameError)
 
-_STOPPING_REVOKES: Final = frozenset(
-    {pb.REVOKE_REASON_SHUTDOWN, pb.REVOKE_REASON_SEEK, pb.REVOKE_REASON_HALTED, pb.REVOKE_REASON_PAUSED}
-)
-_DEAD_REVOKES: Final = frozenset({pb.REVOKE_REASON_LOST, pb.REVOKE_REASON_SEEK, pb.REVOKE_REASON_ABORTED})
-"""The lease is dead when they come."""
-_WHY: Final = {
-    pb.REVOKE_REASON_DEADLINE: ": neither a checkpoint nor progress for the lambda's `deadline`",
-    pb.REVOKE_REASON_ABORTED: ": a transaction was aborted, and what was produced in it is not written",
-}
-
-
-class Link(Protocol):
-    """The partition's stream. A small interface, so that a test needs no gRPC (`sdk_python.testing`)."""
-
-    async def read(self) -> Frame | None:
-        """Read the next frame; None: the stream ended in order. Raises LinkError, RefusedError or FrameError."""
-        ...
-
-    async def write(self, frame: pb.LambdaFrame) -> None:
-        """Send a frame. Raises LinkError or RefusedError."""
-        ...
-
-    async def half_close(self) -> None:
-        """Say that nothing more will be sent."""
-        ...
-
-    def close(self) -> None:
-        """End the stream now."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What a life needs of its process beside the stream."""
-
-    lambda_name: str
-    factory: IPartitionLambdaFactory
-    config: Mapping[str, Any]
-    sink: Sink
-    calls: Calls
-    budget: LoopBudget
-    times: HandlerTimes
-    counters: Counters
-    terms: Terms
-    drain_timeout: float
-    """In seconds."""
-    leave: Callable[[BaseException], None]
-    """Called when the lambda's code asks for the end of the process (``sys.exit``): drain, and then end with this."""
-    socket_path: str = ""
-    """Of the Unix socket where the sidecar is; empty: it is elsewhere, and shares no memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Revoked:
-    """The sidecar takes the partition back."""
-
-    reason: int
-    deadline: Deadline
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether the lease is dead already."""
-        return self.reason in _DEAD_REVOKES
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """The process ends in order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The stream is gone."""
-
-    why: str
-
 
 @dataclass(frozen=True, slots=True)
 class _Left:
     """What left ``factory.create``."""
 
     error: BaseException
-
-
-Ending = Revoked | Failure | Stopped | Lost
 
 
 class Life:
@@ -342,7 +261,7 @@ class Life:
                         self.gate.resumed(frame.resumed)
                     case "revoked":
                         revoked = frame.revoked
-                        why = _WHY.get(revoked.reason, "")
+                        why = WHY_REVOKED.get(revoked.reason, "")
                         level = WARNING if why else INFO
                         self.log.log(level, "revoked: %s%s", name_of(pb.RevokeReason, revoked.reason), why)
                         self._end(Revoked(revoked.reason, Deadline(revoked.deadline_ms / 1000)))
@@ -406,7 +325,7 @@ class Life:
         if running is not None:
             await self._let_finish(running, deadline, at_once=isinstance(ending, Lost))
         acknowledged = await told
-        closing = asyncio.create_task(self._close(lambda_, _close_reason(ending)))
+        closing = asyncio.create_task(self._close(lambda_, close_reason(ending)))
         in_time = await finished(closing, deadline.left(_CLOSE_SHARE))
         # What it produced has to arrive before another lambda gets the partition.
         await finished(asyncio.create_task(self.producing.drained()), deadline.left(_WRITTEN_SHARE))
@@ -579,11 +498,3 @@ class Life:
             self._lose(str(error))
             return False
         return True
-
-
-def _close_reason(ending: Ending) -> CloseReason:
-    if isinstance(ending, Stopped):
-        return CloseReason.STOPPED
-    if isinstance(ending, Revoked) and ending.reason != pb.REVOKE_REASON_ABORTED:
-        return CloseReason.STOPPED if ending.reason in _STOPPING_REVOKES else CloseReason.REBALANCED
-    return CloseReason.ERROR

@@ -159,8 +159,11 @@ class Columns:
             None if self._headers is None else self._headers[start:stop],
         )
 
-    def messages(self, start: int, stop: int) -> list[Message]:
-        """Make the messages from index ``start`` up to ``stop``, which may be after the end; in offset order."""
+    def messages(self, start: int, stop: int, kind: type[Message] = Message) -> list[Message]:
+        """Make the messages from index ``start`` up to ``stop``, which may be after the end; in offset order.
+
+        ``kind``: what they are made as.
+        """
         keys: Iterable[bytes | None] = repeat(None) if self._keys is None else self._keys[start:stop]
         stamps: Iterable[int | None] = repeat(None) if self._timestamps is None else self._timestamps[start:stop]
         headers: Iterable[tuple[Header, ...]] = repeat(()) if self._headers is None else self._headers[start:stop]
@@ -175,7 +178,7 @@ class Columns:
             self._values[start:stop],
             headers,
         )
-        return [*map(tuple.__new__, repeat(Message), rows)]
+        return [*map(tuple.__new__, repeat(kind), rows)]
 
 
 def batch_of(messages: Sequence[Message]) -> pb.Batch:

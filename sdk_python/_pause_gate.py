@@ -85,7 +85,7 @@ class PauseGate:
             raise FrameError(f"Batch.first_offset {first} comes after {self._next_offset - 1}")
         self._next_offset = last + 1
         self._highest = max(self._highest, last)
-        self._progress.delivered_to(last)
+        self._progress.came(count, last)
         self._dispatcher.put(batch, count)
         # The window bounds how much comes. Only a lambda that checkpoints far ahead of its handler opens it wider;
         # then not reading on bounds what waits here. During a pause reading goes on: the Resumed that ends it comes

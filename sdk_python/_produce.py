@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice, repeat
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from ._batch import NOT_ALLOWED, Batch, Many, Produced, refused
 from ._connection import LinkError, TooLargeError
@@ -21,7 +21,20 @@ from ._errors import ProduceError, ProduceFailure, RefusedError
 from ._limits import Limits
 from ._outcome import Outcome, outcome_of
 from ._outcomes import Outcomes
-from ._record import OVERHEAD_BYTES, Checked, Columns, Headers, Record, as_bytes, check_name, checked, checked_source
+from ._record import (
+    OVERHEAD_BYTES,
+    Checked,
+    Columns,
+    Headers,
+    Record,
+    WireHeaders,
+    as_bytes,
+    check_name,
+    checked,
+    checked_partition,
+    checked_source,
+    wire_headers,
+)
 from .protocol import lambda_pb2 as pb
 
 HIGH_BYTES: Final = 4 * 1024 * 1024
@@ -37,7 +50,6 @@ Call = Callable[[pb.ProduceRequest], Awaitable[pb.ProduceResponse]]
 
 _new: Final = object.__new__  # of an `Outcome`, without a call of Python code
 _NEVER: Final = -1
-T = TypeVar("T")
 _CHUNK: Final = 1000
 """Records of one `produce_many` that are looked at together."""
 
@@ -69,8 +81,8 @@ class Producing:
         self._call = call
         self._on_full = on_full
         self._on_first = on_first
-        self._counting = outcomes
-        """What counts the next record: ``outcomes``, or those of a document."""
+        self.counting = outcomes
+        """What counts the next record: ``outcomes``, or those of a document while its lambda produces."""
         self._keeps_sources = keeps_sources
         self._queue: deque[Batch] = deque()
         self._open: Batch | None = None
@@ -81,9 +93,8 @@ class Producing:
         self._is_full = False
         self._over = ""
         self._sender: asyncio.Task[None] | None = None
-        # `put` is quick for a record like the one before it: of this topic, with nothing but key and value, while no
-        # more than so many bytes and records wait. Everything else is looked at when that is not so.
-        self._usual_topic: str | None = None
+        # `put` is quick for a record whose topic the open batch has already, while no more than so many bytes and
+        # records wait. Everything else is looked at when that is not so.
         self._usual_bytes = _NEVER
         self._usual_records = _NEVER
 
@@ -98,18 +109,27 @@ class Producing:
     ) -> Outcome[Produced]:
         """Write a record to Kafka, as `IContext.produce` describes."""
         made_from = _NEVER if source is None else checked_source(source)
-        if topic != self._usual_topic or headers != () or partition is not None:
-            return self._put(topic, checked(topic, value, key, headers, partition), made_from)
         if type(value) is not bytes:
             value = as_bytes("value", value)
         if type(key) is not bytes:
             key = as_bytes("key", key)
         size = OVERHEAD_BYTES + (len(value) if value else 0) + (len(key) if key else 0)
+        number = _NEVER if partition is None else checked_partition(partition)
+        wired: WireHeaders = ()
+        if headers != ():
+            wired, more = wire_headers(headers)
+            size += more
         waiting = self._bytes + size
-        if waiting > self._usual_bytes or self._records >= self._usual_records:
-            return self._put(topic, Checked(value, key, (), _NEVER, size), made_from)
         batch = self._open
-        assert batch is not None
+        is_usual = waiting <= self._usual_bytes and self._records < self._usual_records
+        if batch is None or not is_usual or (topic != batch.topic and not batch.knows(topic)):
+            is_usual = False
+            check_name(topic)
+            error = self._refusal(topic, size)
+            if error is not None:
+                self._close()  # the numbers of a batch have no gaps
+                return refused(self._loop, self.counting, error)
+            batch = self._batch_for(topic, size)
         self._bytes = waiting
         self._records += 1
         batch.size += size
@@ -119,14 +139,20 @@ class Producing:
             batch.keyed = True
         if batch.sources is not None:
             batch.sources.append(made_from)
-        outcomes = self.outcomes
-        outcomes.put += 1
-        outcomes.under_way += 1
+        if batch.is_wide or wired or number >= 0 or topic != batch.topic:
+            batch.fill(topic, wired, number)
+        counting = self.counting
+        counting.put += 1
+        counting.under_way += 1
+        if batch.counting is not None or counting is not batch.owner:
+            batch.count_in(counting)
         outcome: Outcome[Produced] = _new(Outcome)
         outcome.source = batch
         outcome.index = len(batch.outcomes)
         outcome.kept = None
         batch.outcomes.append(outcome)
+        if not is_usual:
+            self._look()
         return outcome
 
     def put_many(
@@ -134,7 +160,7 @@ class Producing:
     ) -> Outcome[list[Produced]]:
         """Write these records to Kafka, as `IContext.produce_many` describes."""
         made_from = _NEVER if source is None else checked_source(source)
-        many = Many(self._loop, self._counting)
+        many = Many(self._loop, self.counting)
         outcome = outcome_of(many, 0)
         try:
             if isinstance(records, Columns):
@@ -144,15 +170,6 @@ class Producing:
         finally:
             many.whole()  # when one of them is no record, those before it are produced
         return outcome
-
-    def counted_by(self, outcomes: Outcomes, put: Callable[[], Awaitable[T]]) -> Awaitable[T]:
-        """Call ``put``, whose records count in ``outcomes`` instead: those of a document."""
-        before, self._counting, self._usual_topic = self._counting, outcomes, None
-        try:
-            return put()
-        finally:
-            self._counting = before
-            self._note_usual()
 
     async def drained(self) -> None:
         """Wait until the outcome of all that was produced is known."""
@@ -180,17 +197,6 @@ class Producing:
 
     # ----------------------------------------------------------------------------------------- records come
 
-    def _put(self, topic: str, record: Checked, source: int) -> Outcome[Produced]:
-        """A record that is not like the one before it, or the first of a batch."""
-        error = self._refusal(topic, record)
-        if error is not None:
-            self._close()  # the numbers of a batch have no gaps
-            return refused(self._loop, self._counting, error)
-        batch = self._batch_for(topic, record.size)
-        outcome: Outcome[Produced] = outcome_of(batch, len(batch))
-        self._add(batch, topic, record, source, outcome)
-        return outcome
-
     def _put_each(
         self, topic: str, records: Iterable[Record], source: int, many: Many, outcome: Outcome[list[Produced]]
     ) -> None:
@@ -200,7 +206,7 @@ class Producing:
         try:
             for row in records:
                 record = checked(topic, *row)
-                error = self._refusal(topic, record)
+                error = self._refusal(topic, record.size)
                 taken_by = None if error is not None else self._batch_for(topic, record.size)
                 if batch is not None and taken_by is not batch:
                     batch.belongs_to(many, first)
@@ -274,7 +280,7 @@ class Producing:
         outcome: Outcome[list[Produced]],
     ) -> bool:
         """The same for columns."""
-        if self._counting is not self.outcomes or self._over or not isinstance(topic, str):
+        if self._over or not isinstance(topic, str):
             return False
         if {*map(type, values)} != {bytes} or (keys is not None and {*map(type, keys)} != {bytes}):
             return False
@@ -298,16 +304,16 @@ class Producing:
         batch.belongs_to(many, first)
         return True
 
-    def _refusal(self, topic: str, record: Checked) -> ProduceError | None:
-        """Why this record fails before it is queued; None: it does not."""
+    def _refusal(self, topic: str, size: int) -> ProduceError | None:
+        """Why a record of this size fails before it is queued; None: it does not."""
         why, kind = "", _FAILED
         if self._over:
             why, kind = self._over, "stale_lease"
-        elif record.size > self._limits.record_bytes:
+        elif size > self._limits.record_bytes:
             most = self._limits.record_bytes
-            why = f"{record.size} bytes; a record has at most {most} on its way through the sidecar"
+            why = f"{size} bytes; a record has at most {most} on its way through the sidecar"
             kind = "too_large"
-        elif self._bytes + record.size > MAX_WAITING_BYTES:
+        elif self._bytes + size > MAX_WAITING_BYTES:
             why = f"{self._bytes} bytes wait already; await what is produced before there is more"
         if not why:
             return None
@@ -346,17 +352,21 @@ class Producing:
         if batch.is_wide or topic != batch.topic or record.headers or record.partition >= 0:
             batch.fill(topic, record.headers, record.partition)
         self._counted(batch, record.size, 1)
-        if self._counting is not self.outcomes:
-            batch.counts_in(self._counting)
 
     def _counted(self, batch: Batch, size: int, count: int) -> None:
         """Count records that were just added to the batch."""
-        counting = self._counting
+        counting = self.counting
         counting.put += count
         counting.under_way += count
+        if batch.counting is not None or counting is not batch.owner:
+            batch.count_in(counting, count)
         batch.size += size
         self._bytes += size
         self._records += count
+        self._look()
+
+    def _look(self) -> None:
+        """Look at what a record of the open batch changes: who must be told, and what the next one may leave out."""
         self._weigh()
         self._note_usual()
         self._begin()
@@ -369,16 +379,13 @@ class Producing:
     def _close(self) -> None:
         """The open batch takes no more records."""
         self._open = None
-        self._usual_topic = None
 
     def _note_usual(self) -> None:
         """Note for which records nothing has to be looked at."""
         batch = self._open
-        if batch is None or batch.is_wide or self._counting is not self.outcomes:
-            self._usual_topic = None
+        if batch is None:
             return
         limits = self._limits
-        self._usual_topic = batch.topic
         room = self._bytes - batch.size + limits.produce_bytes
         self._usual_bytes = min(room, MAX_WAITING_BYTES if self._is_full else HIGH_BYTES)
         room = self._records - len(batch) + limits.produce_records

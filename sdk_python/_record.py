@@ -10,6 +10,8 @@ OVERHEAD_BYTES: Final = 32
 """Of a record or a header on the wire."""
 
 Headers = Sequence[tuple[str, bytes | None]]
+WireHeaders = Sequence[tuple[bytes, bytes | None]]
+"""Headers whose names are encoded."""
 
 
 class Record(NamedTuple):
@@ -39,32 +41,36 @@ class Checked(NamedTuple):
 
     value: bytes | None
     key: bytes | None
-    headers: Headers
+    headers: WireHeaders
     partition: int
     size: int
 
 
-def checked(topic: object, value: object, key: object = None, headers: Any = (), partition: object = None) -> Checked:
-    if not isinstance(topic, str):
-        raise TypeError(f"produce(topic): a text, got {type(topic).__name__}")
+def checked(topic: str, value: object, key: object = None, headers: Any = (), partition: object = None) -> Checked:
+    """Check a record. Raises ``TypeError`` or ``ValueError``."""
     check_name(topic)
     value, key = as_bytes("value", value), as_bytes("key", key)
-    size = OVERHEAD_BYTES + len(value or b"") + len(key or b"")
-    if headers != ():
-        headers = checked_headers(headers)
-        for name, content in headers:
-            size += OVERHEAD_BYTES + len(encoded(name)) + len(content or b"")
-    return Checked(value, key, headers, -1 if partition is None else _number(partition), size)
+    wired, size = wire_headers(headers)
+    size += OVERHEAD_BYTES + len(value or b"") + len(key or b"")
+    return Checked(value, key, wired, -1 if partition is None else checked_partition(partition), size)
+
+
+def check_name(topic: object) -> None:
+    """Check a topic's name. Raises ``TypeError`` or ``ValueError``."""
+    if not isinstance(topic, str):
+        raise TypeError(f"produce(topic): a text, got {type(topic).__name__}")
+    _check_length(topic)
 
 
 @lru_cache(maxsize=1000)
-def check_name(topic: str) -> None:
-    """Check a topic's name, once while there are few: a lambda produces to the same ones all the time."""
+def _check_length(topic: str) -> None:
+    """Once for each topic while there are few: a lambda produces to the same ones all the time."""
     if not 0 < len(topic.encode()) <= MAX_TOPIC_NAME:
         raise ValueError(f"produce(topic): a name has 1 to {MAX_TOPIC_NAME} characters, got {topic[:50]!r}")
 
 
-def _number(partition: object) -> int:
+def checked_partition(partition: object) -> int:
+    """Check the number of a partition. Raises ``TypeError`` or ``ValueError``."""
     if not isinstance(partition, int) or isinstance(partition, bool):
         raise TypeError(f"produce(partition): an int or None, got {type(partition).__name__}")
     if not 0 <= partition < 2**31:
@@ -89,14 +95,26 @@ def as_bytes(what: str, value: object) -> bytes | None:
     raise TypeError(f"produce({what}): bytes, a text or None, got {type(value).__name__}")
 
 
+def wire_headers(headers: Any) -> tuple[WireHeaders, int]:
+    """Return the headers as they are sent, and their bytes. Raises ``TypeError`` when one is none."""
+    wired, size = [], 0
+    for header in headers:
+        name, content = _header(header)
+        wire_name = encoded(name)
+        wired.append((wire_name, content))
+        size += OVERHEAD_BYTES + len(wire_name) + (len(content) if content else 0)
+    return wired, size
+
+
 def checked_headers(headers: Iterable[Any]) -> list[tuple[str, bytes | None]]:
     """Return a copy, since the lambda may use its list for the next record. Raises ``TypeError`` when one is none."""
     return [*map(_header, headers)]
 
 
 def _header(header: Any) -> tuple[str, bytes | None]:
-    match header:
-        case (str() as name, bytes() | None as content):
+    if isinstance(header, (tuple, Sequence)) and len(header) == 2:  # ABCs are slow to ask, and most are tuples
+        name, content = header
+        if isinstance(name, str) and (content is None or isinstance(content, bytes)):
             return name, content
     raise TypeError(f"produce(headers): pairs of a text and bytes or None, got {header!r}")
 

@@ -74,7 +74,8 @@ class ThreadMeasure:
         self.commit_failures: Counter[str] = Counter()
         """Requests, by `kind_of` their error."""
         self.fetch_errors: Counter[str] = Counter()
-        """Errors in place of records, by their kind; `offset_lost`: the log does not have a partition's offset."""
+        """Errors in place of records, by their kind; `offset_lost`: the log does not have a partition's offset;
+        `not_fetched`: Kafka's client did not fetch the partition, which was assigned again."""
 
     @property
     def now(self) -> ThreadMeasured:

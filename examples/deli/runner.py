@@ -415,9 +415,14 @@ def _boxcar_of(message: Message) -> Boxcar:
     own = getattr(message, "__dict__", None)
     parsed = own.pop("boxcar", None) if own else None
     # The router accepts NaN and Infinity, which are not JSON, and does not say how deep the value is nested.
-    if parsed is None or b"NaN" in value or b"Infinity" in value or value.count(b"[") + value.count(b"{") > DEEPEST:
+    if parsed is None or b"NaN" in value or b"Infinity" in value or _may_be_deep(value):
         return parse_boxcar(value)
     return boxcar_of(parsed)
+
+
+def _may_be_deep(value: bytes) -> bool:
+    """Whether this JSON may be nested deeper than `DEEPEST`. Each level has two brackets, so a short one cannot."""
+    return len(value) > 2 * DEEPEST and value.count(b"[") + value.count(b"{") > DEEPEST
 
 
 def _error_of(outcome: Outcome) -> BaseException | None:

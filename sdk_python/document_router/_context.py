@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Hashable, Iterable, Sequence
-from functools import partial
 from typing import Final, Literal, Protocol
 
 from sdk_python._batch import Produced, refused, refused_many
@@ -249,25 +248,31 @@ class DocumentContext:
         source: int | None = None,
     ) -> Awaitable[Produced]:
         """Write a record, as `IContext.produce` describes. A failure that nobody awaits fails only this document."""
-        outcomes = self._own_outcomes()
+        outcomes, producing = self._outcomes or self._own_outcomes(), self._producing
         if self._ended:
             return refused(asyncio.get_running_loop(), outcomes, ProduceError(_ENDED, topic, "stale_lease"))
-        if self._producing is None:  # the context of a test
+        if producing is None:  # the context of a test
             return self._owner.partition.produce(topic, value, key, headers, partition, source)
-        put = self._owner.partition.produce
-        return self._producing.counted_by(outcomes, partial(put, topic, value, key, headers, partition, source))
+        before, producing.counting = producing.counting, outcomes
+        try:
+            return self._owner.partition.produce(topic, value, key, headers, partition, source)
+        finally:
+            producing.counting = before
 
     def produce_many(
         self, topic: str, records: Iterable[Record] | Columns, source: int | None = None
     ) -> Awaitable[list[Produced]]:
         """Write several records, as `IContext.produce_many` describes."""
-        outcomes = self._own_outcomes()
+        outcomes, producing = self._outcomes or self._own_outcomes(), self._producing
         if self._ended:
             return refused_many(asyncio.get_running_loop(), outcomes, ProduceError(_ENDED, topic, "stale_lease"))
-        if self._producing is None:  # the context of a test
+        if producing is None:  # the context of a test
             return self._owner.partition.produce_many(topic, records, source)
-        put_many = partial(self._owner.partition.produce_many, topic, records, source)
-        return self._producing.counted_by(outcomes, put_many)
+        before, producing.counting = producing.counting, outcomes
+        try:
+            return self._owner.partition.produce_many(topic, records, source)
+        finally:
+            producing.counting = before
 
     def update_activity_time(self, seconds_from_now: float | None = None) -> None:
         """Let the document become idle in so many seconds, as `IDocumentContext.update_activity_time` describes."""

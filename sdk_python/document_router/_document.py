@@ -294,7 +294,7 @@ class Document:
     def _failed(self, raised: BaseException, offset: int) -> None:
         error = cause_of(raised)
         if self._broken:
-            log.info("document %r failed at offset %d after its error: %s", self.key, offset, message_of(error))
+            log.info("document %r failed at offset %d after its error: %s", self.name, offset, message_of(error))
         else:
             self._corrupt(error, offset)
 
@@ -319,7 +319,7 @@ class Document:
         if self.corrupt or self._reason is not None or self._router.failed:
             # A partition that is taken away or has failed skips nothing: its next owner gets this unfinished message
             # and meets the same failure.
-            log.info("document %r failed at offset %s at its end: %s", self.key, offset, message_of(error))
+            log.info("document %r failed at offset %s at its end: %s", self.name, offset, message_of(error))
             if self._context is not None:
                 self._context._end()  # noqa: SLF001  two halves of one thing
             return
@@ -381,7 +381,7 @@ class Document:
                         began = clock()
         except Exception as error:
             # A fault of the router. To stand still without a word would be the worst answer to it.
-            log.exception("document %r: a fault of the router, not of the lambda", self.key)
+            log.exception("document %r: a fault of the router, not of the lambda", self.name)
             self.partition.error(error, restart=True)
         finally:
             router.working -= 1
@@ -436,7 +436,7 @@ class Document:
         if exit_in(error) is not None:
             self._router.leave(error, None)
         elif self._broken:
-            log.info("create of document %r failed after its error: %s", self.key, message_of(error))
+            log.info("create of document %r failed after its error: %s", self.name, message_of(error))
         elif getattr(error, "corrupt", False) is True:
             unfinished = self.lane.first  # `create` may have made a checkpoint
             self._corrupt(error, None if unfinished is None else unfinished.offset)
@@ -483,7 +483,7 @@ class Document:
                 context._end()  # noqa: SLF001
 
     def _close_failed(self, error: BaseException) -> None:
-        log.error("document %r: close failed", self.key, exc_info=error)
+        log.error("document %r: close failed", self.name, exc_info=error)
         if exit_in(error) is not None:
             self._router.leave(error, None)
 

@@ -124,9 +124,9 @@ def by_boxcar(message: DocumentMessage) -> DocumentKey | None:
     return None
 
 
-def by_record_key(message: DocumentMessage) -> str | None:
-    """Return the record's key as text; None: without a key, or with an empty one, it has no document."""
-    return message.key.decode("utf-8", "surrogateescape") if message.key else None
+def by_record_key(message: DocumentMessage) -> bytes | None:
+    """Return the record's key; None: without a key, or with an empty one, it has no document."""
+    return message.key or None
 
 
 def key_function(key: str | KeyFunction) -> KeyFunction:

@@ -33,6 +33,9 @@ _new: Final = tuple.__new__
 class Router:
     """The lambda of one partition. Everything happens on the event loop, and `handler` never waits for a document."""
 
+    _message_kind: Final = DocumentMessage
+    """What the SDK makes each message as, see `Handling`."""
+
     def __init__(
         self,
         context: IContext,
@@ -89,7 +92,7 @@ class Router:
         if offset <= ledger.head:
             self._came_before(offset)
             return
-        routed = _new(DocumentMessage, message)
+        routed = message if type(message) is DocumentMessage else _new(DocumentMessage, message)
         key = self._key(routed)
         if key is None:
             if not self._homeless:
@@ -188,7 +191,7 @@ class Router:
         # A partition that fails logs the cause with its traceback itself.
         cause = error if skips and isinstance(error, BaseException) else None
         text = "%s: document %r is corrupt, %s: %s"
-        log.error(text, where, document.key, then, message_of(error), exc_info=cause)
+        log.error(text, where, document.name, then, message_of(error), exc_info=cause)
         if not skips:
             # No await lies between this and the end of the lease. Checkpoints of other documents do not count from
             # here on, and another document that fails meanwhile fails again in the next lease.

@@ -65,7 +65,9 @@ export class LeaseProgress {
   #nextAt = 0; // when it may be sent, where it is spaced
   #timer: NodeJS.Timeout | undefined;
   #moved: Later<void> | undefined;
-  readonly #quarter: number;
+  readonly #quarter: number; // of the window, in messages
+  #quarterInOffsets: number;
+  #cameTo: number; // the last offset of the last frame
   #urgentAt: number;
 
   constructor(
@@ -75,6 +77,8 @@ export class LeaseProgress {
     private readonly sink: Sink,
   ) {
     this.#quarter = Math.max(1, Math.floor(window / 4));
+    this.#quarterInOffsets = this.#quarter;
+    this.#cameTo = startOffset - 1;
     this.#urgentAt = startOffset + this.#quarter;
   }
 
@@ -126,6 +130,17 @@ export class LeaseProgress {
   }
 
   /**
+   * Notes that a frame of so many messages came, which ends with this offset. The window counts messages, and
+   * checkpoints are offsets. Those of a lane have gaps where the records of other lanes are; so has a compacted log. How
+   * many offsets a quarter of the window takes is estimated by this frame.
+   */
+  came(count: number, last: number): void {
+    this.#quarterInOffsets = this.#quarter * Math.max(1, Math.floor((last - this.#cameTo) / count));
+    this.#cameTo = last;
+    this.deliveredTo(last);
+  }
+
+  /**
    * Notes that a frame came that ends with this offset, or that the messages after it come again. A lambda with a store
    * of its own may have checkpointed an offset that was not delivered yet. The last delivered one is sent instead, again
    * with each frame: if it waited until its own offset comes, a full window would make it wait for ever.
@@ -153,7 +168,7 @@ export class LeaseProgress {
     if (news) {
       this.#isCalling = true;
       this.#sent = offset;
-      this.#urgentAt = offset + this.#quarter;
+      this.#urgentAt = offset + this.#quarterInOffsets;
     }
     this.#toldBeside = this.#beside;
     this.#toldHandled = this.handled;
@@ -270,7 +285,7 @@ export class LeaseProgress {
       case CheckpointOutcome.ACCEPTED_DRAINING:
         this.#offset = Math.max(this.#offset, offset);
         this.#sent = Math.max(this.#sent, Number(entry.offset));
-        this.#urgentAt = this.#sent + this.#quarter;
+        this.#urgentAt = this.#sent + this.#quarterInOffsets;
         this.#toldBeside = this.#beside;
         this.#accept(this.#sent);
         break;

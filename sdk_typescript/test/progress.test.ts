@@ -157,6 +157,23 @@ class Answers {
   };
 }
 
+test("the quarter of the window counts messages where offsets have gaps", () => {
+  const progress = new LeaseProgress("a", 8, 0, noSink);
+  progress.came(10, 79); // of a lane, one of eight: a quarter of the window, 2 messages, takes 16 offsets
+  progress.checkpoint(0);
+  assert.equal(progress.take()?.offset, 0n);
+  progress.came(10, 89); // without gaps: that holds for what is sent after the next call
+  const urgent: number[] = [];
+  for (const offset of [15, 16, 17, 18]) {
+    progress.checkpoint(offset);
+    if (progress.urgent) {
+      urgent.push(offset);
+      assert.equal(progress.take()?.offset, BigInt(offset));
+    }
+  }
+  assert.deepEqual(urgent, [16, 18]);
+});
+
 test("one call is under way, with the latest of all leases", async () => {
   const answers = new Answers();
   const sender = new CheckpointSender(answers.call, silent);

@@ -101,5 +101,13 @@ def _commits(answers: Iterable[KafkaPartition]) -> Mapping[TopicPartition, Commi
         if answer.error is not None:
             return answer.error
         if answer.offset >= 0:
-            commits[TopicPartition(answer.topic, answer.partition)] = decode(answer.offset, answer.metadata)
+            commits[TopicPartition(answer.topic, answer.partition)] = decode(answer.offset, _metadata(answer))
     return commits
+
+
+def _metadata(answer: KafkaPartition) -> str | None:
+    """The metadata of a commit; None: there is none, or somebody's that is no text."""
+    try:
+        return answer.metadata
+    except UnicodeDecodeError:
+        return None

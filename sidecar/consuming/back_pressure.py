@@ -21,15 +21,15 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition as KafkaPartition
-from structlog.typing import FilteringBoundLogger
 
 from sidecar.consuming.fetch_buffer import MAX_WAITING_BYTES, RESUME_BELOW, FetchBuffer
 from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.in_flight import STUCK_AFTER_S, InFlight
+from sidecar.consuming.pauses import Pauses
 from sidecar.consuming.positions import Positions
 from sidecar.consuming.subscription import Subscription
 from sidecar.partitions.table import PartitionTable
-from sidecar.partitions.vocabulary import Lane, State, TopicPartition, short
+from sidecar.partitions.vocabulary import Lane, State, TopicPartition
 
 ENOUGH_BYTES = 8 * 1024 * 1024
 """Buffered bytes of partitions that make progress, above which the thread stops fetching."""
@@ -45,21 +45,21 @@ class BackPressure:
         self,
         consumer: Consumer,
         positions: Positions,
+        pauses: Pauses,
         table: PartitionTable,
         buffer: FetchBuffer,
         fetching: Fetching,
         in_flight: InFlight,
         subscription: Subscription,
-        log: FilteringBoundLogger,
     ) -> None:
         self._consumer = consumer
         self._positions = positions
+        self._pauses = pauses
         self._table = table
         self._buffer = buffer
         self._fetching = fetching
         self._in_flight = in_flight
         self._subscription = subscription
-        self._log = log
         self.tight = False
         """Half of the memory is used: the next fetch may exceed it."""
 
@@ -94,7 +94,7 @@ class BackPressure:
             ]
         enough = moving > ENOUGH_BYTES and not self._anybody_hungry()
         if waiting > MAX_WAITING_BYTES and not enough:
-            self.pause({lane.partition for lane in slow})
+            self._pauses.pause({lane.partition for lane in slow})
             enough = moving > ENOUGH_BYTES and not slow
         self._hold(stuck, now)
         self._resume(share * RESUME_BELOW, now)
@@ -109,25 +109,19 @@ class BackPressure:
                 standing.add(lane.partition)
             else:
                 self._buffer.put_off(lane)
-        self.pause(standing)
+        self._pauses.pause(standing)
 
     def _take_again(self, low: float, now: float) -> None:
         """Fetch again what was put off of lanes that can take records again."""
+        again: dict[TopicPartition, dict[Lane, int]] = {}
         for lane in self._buffer.putting_off():
             if lane.partition not in self._fetching.paused and self._is_hungry(lane, low, now):
                 offset = self._buffer.take_again(lane)
                 if offset is not None:
-                    self._positions.fetch_again(lane, offset)
-
-    def pause(self, tps: Collection[TopicPartition]) -> None:
-        """Fetch no more records of these partitions."""
-        if not tps:
-            return
-        try:
-            self._consumer.pause([KafkaPartition(tp.topic, tp.partition) for tp in tps])
-            self._fetching.paused.update(tps)
-        except KafkaException as error:  # the assignment is being changed: the next call of `adjust` tries again
-            self._log.debug("pause refused", partitions=short(tps), error=error.args[0].str())
+                    again.setdefault(lane.partition, {})[lane] = offset
+        for tp, offsets in again.items():
+            # The lanes of a partition together: each move of the client lets it read for all of them again.
+            self._positions.fetch_again(tp, offsets)
 
     def wake(self, tps: Collection[TopicPartition]) -> None:
         """Wake the client's broker threads, so that these partitions are fetched at once.
@@ -167,8 +161,7 @@ class BackPressure:
                 hungry.append(tp)
         if hungry:
             asleep = len(self._fetching.paused) == len(self._table.partitions)
-            self._consumer.resume([KafkaPartition(tp.topic, tp.partition) for tp in hungry])
-            self._fetching.paused.difference_update(hungry)
+            self._pauses.resume(hungry)
             if asleep:  # otherwise the client is fetching other partitions
                 self.wake(hungry)
 

@@ -18,12 +18,14 @@ from sidecar.cluster.errors import Faults, WatchedConsumer
 from sidecar.config.kafka_properties import rebalance_protocol
 from sidecar.consuming.back_pressure import BackPressure
 from sidecar.consuming.ends import Ends
+from sidecar.consuming.fetch_watch import FetchWatch
 from sidecar.consuming.history import History
 from sidecar.consuming.intake import Intake
 from sidecar.consuming.lambda_state import LambdaState
 from sidecar.consuming.lost_offsets import LostOffsets
 from sidecar.consuming.membership import Membership
 from sidecar.consuming.operator import Operator
+from sidecar.consuming.pauses import Pauses
 from sidecar.consuming.positions import Positions
 from sidecar.consuming.resolving import Resolving
 from sidecar.consuming.target import Target
@@ -50,24 +52,26 @@ class KafkaClient:
         self._abandoned = False
         log = state.log
         self.membership = Membership(consumer, state.config.group, state.problems, log)
+        self.pauses = Pauses(consumer, state.fetching, log)
         self.positions = Positions(
             consumer,
             state.table,
             state.buffer,
             state.fetching,
+            self.pauses,
             log,
-            lambda tps: self.source.lead_again(tps, state.fetching.paused),
+            lambda tps: self.source.lead(tps),  # noqa: PLW0108 - the source is made later
             cooperative=rebalance_protocol(state.properties) == "cooperative",
         )
         self.back_pressure = BackPressure(
             consumer,
             self.positions,
+            self.pauses,
             state.table,
             state.buffer,
             state.fetching,
             state.in_flight,
             state.subscription,
-            log,
         )
         self.resolving = Resolving(
             state.table,
@@ -80,10 +84,22 @@ class KafkaClient:
             log,
         )
         self.ends = Ends(consumer, state.table, state.buffer, state.fetching, state.subscription, state.inquiries)
+        self.fetch_watch = FetchWatch(
+            state.table,
+            state.fetching,
+            self.ends,
+            self.positions,
+            state.subscription,
+            state.inquiries,
+            state.measure,
+            log,
+            int(state.properties.get("fetch.wait.max.ms", 500)) / 1_000,
+        )
         self.intake = Intake(
             state.table,
             state.buffer,
             state.fetching,
+            self.pauses,
             self.resolving,
             state.connection,
             self.membership,

@@ -23,7 +23,7 @@ from sidecar.consuming.places import Places
 from sidecar.consuming.states_kept import StatesKept
 from sidecar.measured import ThreadMeasure
 from sidecar.partitions.assignment import Assignment
-from sidecar.partitions.partition import Commitment
+from sidecar.partitions.offsets import Commitment
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import TopicPartition
 

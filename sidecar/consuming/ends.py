@@ -49,7 +49,7 @@ class Ends:
         if now < self._next or self._under_way:
             return
         self._next = now + INTERVAL_S
-        asked = {tp: p for tp, p in self._table.partitions.items() if not self._is_fetched(p)}
+        asked = {tp: p for tp, p in self._table.partitions.items() if not self.is_fetched(p)}
         self._asked = {tp: end for tp, end in self._asked.items() if tp in asked}
         led = [tp for tp in asked if self._subscription.has_leader(tp)]
         if led:
@@ -58,19 +58,22 @@ class Ends:
 
     def end(self, tp: TopicPartition) -> int | None:
         """The offset of the next record to be written, as last heard; None: not known yet."""
-        try:
-            cached = self._consumer.get_watermark_offsets(KafkaPartition(tp.topic, tp.partition), cached=True)[1]
-        except KafkaException:
-            cached = -1
-        end = max(cached, self._asked.get(tp, -1))
+        end = max(self.heard(tp), self._asked.get(tp, -1))
         return end if end >= 0 else None
+
+    def heard(self, tp: TopicPartition) -> int:
+        """The log's end as the client has heard of it in a fetch answer; negative: it has not."""
+        try:
+            return self._consumer.get_watermark_offsets(KafkaPartition(tp.topic, tp.partition), cached=True)[1]
+        except KafkaException:
+            return -1
 
     def forget(self, tp: TopicPartition) -> None:
         """The partition is no longer assigned to us."""
         self._asked.pop(tp, None)
 
-    def _is_fetched(self, partition: Assignment) -> bool:
-        """Whether the client is fetching the partition, and so knows its log's end."""
+    def is_fetched(self, partition: Assignment) -> bool:
+        """Whether the client is to fetch the partition, and so hears of its log's end."""
         idle = all(map(self._buffer.idle, partition.keys))
         return partition.runs and idle and partition.tp not in self._fetching.paused
 

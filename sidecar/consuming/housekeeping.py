@@ -42,3 +42,4 @@ class Housekeeping:
         self.enough = client.back_pressure.adjust(now)
         client.operator.work()
         client.ends.work(now)
+        client.fetch_watch.work(now, reads=not self.enough)

@@ -13,6 +13,7 @@ from sidecar.consuming.connection import Connection
 from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.fetching import Fetching
 from sidecar.consuming.membership import Membership
+from sidecar.consuming.pauses import Pauses
 from sidecar.consuming.resolving import Resolving
 from sidecar.consuming.sender import Sender
 from sidecar.measured import ThreadMeasure
@@ -29,6 +30,7 @@ class Intake:
         table: PartitionTable,
         buffer: FetchBuffer,
         fetching: Fetching,
+        pauses: Pauses,
         resolving: Resolving,
         connection: Connection,
         membership: Membership,
@@ -40,6 +42,7 @@ class Intake:
         self._table = table
         self._buffer = buffer
         self._fetching = fetching
+        self._pauses = pauses
         self._resolving = resolving
         self._connection = connection
         self._membership = membership
@@ -60,6 +63,7 @@ class Intake:
                 self._buffer.refuse(run)
                 continue
             self._passed(run.partition, run.records.next_offset)
+            self._pauses.arrived(run.partition)
             if self._buffer.add(lanes[run.number], run):
                 self._sender.changed.add(lanes[run.number])
         for lane, bad in undeliverable.items():

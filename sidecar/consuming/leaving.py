@@ -52,7 +52,7 @@ class Leaving:
         state.log.info("draining", partitions=len(tps), seconds=seconds)
         client.resolving.stop()
         self._table.revoke_all(RevokeReason.SHUTDOWN, seconds, monotonic())
-        client.back_pressure.pause(tps)
+        client.pauses.pause(tps)
         self._housekeeping.enough = False  # `adjust` is not called any more
         state.commits.sooner(DRAIN_COMMIT_INTERVAL_S)
         while self._table.held():

@@ -5,13 +5,14 @@ the right assign call for range, cooperative-sticky and KIP-848, and a call of o
 A partition that needs another position is assigned again after the callback.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, TopicPartition as KafkaPartition
 from structlog.typing import FilteringBoundLogger
 
 from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.fetching import Fetching
+from sidecar.consuming.pauses import Pauses
 from sidecar.partitions.assignment import Assignment
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import Lane, TopicPartition
@@ -26,20 +27,31 @@ class Positions:
         table: PartitionTable,
         buffer: FetchBuffer,
         fetching: Fetching,
+        pauses: Pauses,
         log: FilteringBoundLogger,
-        stopped: Callable[[Collection[TopicPartition]], None],
+        lead: Callable[[Iterable[TopicPartition]], None],
         *,
         cooperative: bool,
     ) -> None:
-        """``stopped`` gets the partitions that we have unassigned and are about to assign again."""
+        """``lead``: see `Source.lead`."""
         self._consumer = consumer
         self._table = table
         self._buffer = buffer
         self._fetching = fetching
+        self._pauses = pauses
         self._log = log
-        self._stopped = stopped
+        self._lead = lead
         self._cooperative = cooperative
         self._begun: set[TopicPartition] = set()
+
+    def assigned(self, tps: Sequence[TopicPartition]) -> None:
+        """Kafka is about to assign these partitions: prepare the client, which does not fetch them yet.
+
+        They are paused until a lambda runs: otherwise most of the records that are fetched for many partitions would
+        be dropped again.
+        """
+        self._lead(tps)
+        self._pauses.pause(tps)
 
     def begin(self, tp: TopicPartition) -> None:
         """The client reads the partition from where it was assigned, which is right."""
@@ -70,9 +82,10 @@ class Positions:
             self._buffer.drop(lane)
         self._read_for(tp, offsets)
 
-    def fetch_again(self, lane: Lane, offset: int) -> None:
-        """Fetch the lane's records from ``offset`` on; its buffered records, which are before it, stay."""
-        self._read_for(lane.partition, {lane: offset})
+    def fetch_again(self, tp: TopicPartition, offsets: Mapping[Lane, int]) -> None:
+        """Fetch the records of these lanes of one partition from these offsets on. Their buffered records, which are
+        before them, stay."""
+        self._read_for(tp, offsets)
 
     def _read_for(self, tp: TopicPartition, offsets: Mapping[Lane, int]) -> None:
         """Let the client read from where the first of the lanes needs it; the others drop what they have already.
@@ -109,29 +122,46 @@ class Positions:
         self.read_on(offsets)
 
     def read_on(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Read these partitions from these offsets; what is buffered of them stays."""
+        """Read these partitions from these offsets; what is buffered of them stays.
+
+        Those that no lambda takes records of are paused from then on, the others are not.
+        """
         if not offsets:
             return
-        moved = [KafkaPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
         if self._cooperative:
-            self._consumer.incremental_unassign([KafkaPartition(p.topic, p.partition) for p in moved])
-            self._stopped(offsets)
-            self._consumer.incremental_assign(moved)
+            everything = {**offsets}
+            self._consumer.incremental_unassign([KafkaPartition(tp.topic, tp.partition) for tp in offsets])
         else:
             # The eager protocol knows only whole assignments, so the other partitions are assigned with their
             # positions.
             everything = {tp: self._position_of(p) for tp, p in self._table.partitions.items()} | {**offsets}
             self._consumer.unassign()
-            self._stopped(everything)
-            self._consumer.assign([KafkaPartition(tp.topic, tp.partition, o) for tp, o in everything.items()])
-            self._begun.update(everything)
-        self._begun.update(offsets)
+        self._prepare(everything, offsets)
+        assignment = [KafkaPartition(tp.topic, tp.partition, offset) for tp, offset in everything.items()]
+        if self._cooperative:
+            self._consumer.incremental_assign(assignment)
+        else:
+            self._consumer.assign(assignment)
+        self._begun.update(everything)
         self._fetching.next_offset.update(offsets)
-        # The protocols differ in whether a moved partition is still paused. We want it not to be.
-        stopped = self._fetching.paused.intersection(offsets)
-        if stopped:
-            self._consumer.resume([KafkaPartition(tp.topic, tp.partition) for tp in stopped])
-            self._fetching.paused.difference_update(stopped)
+
+    def _prepare(self, unassigned: Iterable[TopicPartition], moved: Container[TopicPartition]) -> None:
+        """Prepare the client for the assignment of partitions that were unassigned just now.
+
+        librdkafka's main thread stops a partition after it was unassigned, and then forgets the queue to which we
+        forward its records. The steps, in this order:
+
+        1. Pause the partitions. The same thread answers that, after it has stopped them.
+        2. Lead them: forward their queues again. Before step 1 was answered, the stop would undo this. After the
+        assignment it could be too late: a topic that was made anew may get new partition objects in the client.
+        3. Resume those that are to be fetched. After the assignment, that might undo their start: see `Pauses`.
+        """
+        tps, paused = [*unassigned], {*self._fetching.paused}
+        self._pauses.pause(tps)
+        self._lead(tps)
+        self._pauses.resume(
+            [tp for tp in tps if self._table.partitions[tp].runs and (tp in moved or tp not in paused)]
+        )
 
     def _drop(self, tp: TopicPartition) -> None:
         for lane in self._table.lanes_of(tp):

@@ -64,7 +64,7 @@ class Rebalances:
         self._state.log.info("partitions assigned", partitions=short(tps))
         self._note(RebalanceKind.ASSIGNED, len(tps))
         self._stood_still = [*self._table.partitions]
-        self._clients.now.source.lead(tps)
+        self._clients.now.positions.assigned(tps)
         self._table.assigned(tps, monotonic())
         self._clients.now.resolving.assigned(tps)
         self._state.subscription.assigned(tps)
@@ -161,6 +161,7 @@ class Rebalances:
         for tp in tps:
             state.fetching.forget(tp)
             self._clients.now.ends.forget(tp)
+            self._clients.now.fetch_watch.forget(tp)
             for lane in self._table.lanes_of(tp):
                 state.buffer.drop(lane)
                 state.sender.forget(lane)

@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from sidecar.cluster.inquiries import Inquiries
 from sidecar.mail.facts import Commit
-from sidecar.partitions.partition import Commitment
+from sidecar.partitions.offsets import Commitment
 from sidecar.partitions.vocabulary import TopicPartition
 
 

@@ -22,9 +22,14 @@ from sidecar.consuming.leaving import Leaving
 from sidecar.consuming.letter_reader import LetterReader
 from sidecar.consuming.rebalances import Rebalances
 from sidecar.mail import letters
+from sidecar.records.source import MAX_RECORDS_PER_FETCH
 
 WAIT_IDLE_S = 0.05
 """Longest wait for records or a letter when no records are buffered."""
+
+MAX_READS = 8
+MAX_READ_BYTES = 4 * 1024 * 1024
+"""With lanes, a turn reads up to so many times, and until lanes have so many bytes to send."""
 
 
 class Turns:
@@ -102,18 +107,12 @@ class Turns:
             state.mailbox.wait(min(WAIT_IDLE_S, due - now))
 
     def start_partitions(self) -> None:
-        """Resolve partitions, and start those that the client begins to read from a new position.
-
-        They are paused until their lambda runs: otherwise most of the records that are fetched for many partitions
-        would be dropped again. A partition whose lambda runs already is not paused: in a group without committed
-        offsets, Kafka's client reports that after the partitions were resolved, and they are resolved once more.
-        """
+        """Resolve partitions, and start those that the client begins to read from a new position."""
         client, partitions = self.clients.now, self.state.table.partitions
         client.resolving.work()
         begun = client.positions.take_begun()
         if any(partitions[tp].resolving for tp in begun):
             self.state.commits.hurry()  # their resume offsets must be committed before a lambda gets them
-        client.back_pressure.pause([tp for tp in begun if not partitions[tp].runs])
         client.back_pressure.wake(begun)
 
     def _tell_readiness(self) -> None:
@@ -130,9 +129,27 @@ class Turns:
             outbox.flush()
             mailbox.wait(max(0.0, self.housekeeping.due - monotonic()))
             return
-        if not source.read() and mailbox.empty():
+        if not self._read() and mailbox.empty():
             outbox.flush()  # answers must not wait with us
             source.wait(self._patience())
+
+    def _read(self) -> bool:
+        """Read the records that Kafka's client has. Returns whether there was anything.
+
+        The lanes of a partition share the records of a read, and each frame costs as much as some hundred records. So
+        a lane that got an eighth of a read would be sent small frames. While the client has more, as many reads as
+        there are lanes make one turn. Records that come one by one are not held up: they do not fill a read.
+        """
+        source, buffer, reads = self.clients.now.source, self.state.buffer, min(self.state.config.lanes, MAX_READS)
+        found = False
+        while True:
+            before = buffer.fetched
+            found |= source.read()
+            reads -= 1
+            if not reads or buffer.fetched - before < MAX_RECORDS_PER_FETCH:
+                return found
+            if sum(map(buffer.bytes, self.state.sender.changed)) >= MAX_READ_BYTES:
+                return found
 
     def _patience(self) -> float:
         if self.state.sender.changed:

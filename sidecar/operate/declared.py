@@ -34,7 +34,7 @@ PROBLEM_KINDS = (
 )
 """What `Problem.kind` begins with. What follows a colon there, such as a partition, would be no bounded label."""
 
-FETCH_KINDS = (*(kind for kind in KINDS if kind != "rebalance"), "offset_lost")
+FETCH_KINDS = (*(kind for kind in KINDS if kind != "rebalance"), "offset_lost", "not_fetched")
 
 RESTART_KINDS = (
     *(FailureKind.FAILED, FailureKind.CRITICAL, FailureKind.CREATE, FailureKind.BROKE, FailureKind.LATE),

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sidecar.partitions.partition import Commitment, Partition
+from sidecar.partitions.offsets import Commitment
+from sidecar.partitions.partition import Partition
 from sidecar.partitions.vocabulary import Lane, State, TopicPartition
 from sidecar.partitions.window import LowMark
 

@@ -1,15 +1,16 @@
-"""One lane while its partition is assigned to this sidecar: its offsets, the stream that holds it, its failures.
+"""One lane while its partition is assigned to this sidecar: its state, its failures, and what moves its offsets.
 
 Without lanes in the config, a partition has one lane. So it is called a partition here: to its lambda, a lane is a
 partition with gaps in its offsets.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from sidecar.measured import Histogram
+from sidecar.partitions.holding import Holding
 from sidecar.partitions.meter import Meter
+from sidecar.partitions.offsets import Commitment, Offsets
 from sidecar.partitions.vocabulary import (
     CheckpointOutcome,
     DeadLetter,
@@ -18,8 +19,6 @@ from sidecar.partitions.vocabulary import (
     LastFailure,
     Lease,
     Limits,
-    Pausing,
-    Place,
     Progress,
     State,
     StreamId,
@@ -81,65 +80,6 @@ class Ordered:
 
 
 @dataclass(slots=True)
-class Offsets:
-    """The offsets of a lane."""
-
-    resume_at: int = -1
-    """The resume offset, the lane's place: all of its records below are processed. -1 while RESOLVING."""
-    committed: int | None = None
-    """The place that is committed, as far as we know. Of several lanes, the lowest is the group's committed offset,
-    and the others are in the commit's metadata."""
-    uncommitted: bool = False
-    """``resume_at`` is not committed yet: it came from a checkpoint, or is the start of a new group."""
-    rewind_pending: bool = False
-    """Fetched records from ``resume_at`` on were dropped. Until Kafka's client is moved back to ``resume_at``, its
-    position does not tell which records are processed."""
-    checkpoint: int | None = None
-    """The last offset that was checkpointed."""
-    handled: int | None = None
-    """The last offset whose handler returned, under the present or the last lease."""
-    handled_at: float | None = None
-    """When ``handled`` last moved, in seconds of the monotonic clock."""
-    state: bytes = b""
-    """What the lambda gave with ``checkpoint``, or with the last one before it that had a state. It goes wherever
-    ``resume_at`` goes, also past the markers of transactions."""
-    durable: int | None = None
-    """The last checkpoint that Kafka is known to have."""
-
-    @property
-    def place(self) -> Place:
-        """What is to be committed, and what the next lambda gets."""
-        return Place(self.resume_at, self.state)
-
-    def to_commit(self) -> int | None:
-        """The place to commit; None: the committed one is up to date."""
-        return self.resume_at if self.uncommitted and self.resume_at != self.committed else None
-
-    @property
-    def withheld(self) -> bool:
-        """The place is to be committed only after an operator has accepted it: the one before was lost."""
-        return self.committed is None and not self.uncommitted
-
-
-@dataclass(frozen=True, slots=True)
-class Commitment:
-    """What one commit has of a lane, all taken at the same moment.
-
-    The answer comes later: by then the lane may be further, or may have been moved.
-    """
-
-    place: Place
-    of: Offsets
-    checkpoint: int | None
-    """The last checkpoint that it has."""
-
-    @property
-    def offset(self) -> int:
-        """The next offset to process."""
-        return self.place.offset
-
-
-@dataclass(slots=True)
 class Trouble:
     """The failures of a partition since its last progress."""
 
@@ -162,68 +102,6 @@ class Trouble:
         self.attempt = 1
         self.failures = 0
         self.first_failed_at = None
-
-
-@dataclass(slots=True)
-class Holding:
-    """The lease of a partition, its stream and its outstanding records: from Assign to the end of the lease."""
-
-    lease: Lease
-    stream: StreamId
-    process_id: str
-    window: Window
-    since: float
-    """When the lease began."""
-    last_progress_at: float
-    """When its lambda last made a checkpoint that changed something, or said that it makes progress; or when records
-    began to be outstanding, or its pause ended, if that was later. Before all of these: when the lease began."""
-    progress_text: str = ""
-    """What the lambda last said of its progress."""
-    in_flight: int = 0
-    """Frames that were handed to the stream and are not written yet."""
-    running_since: float | None = None
-    """When the lambda sent Ready."""
-    pausing: Pausing | None = None
-    """In PAUSED: the lambda's request."""
-    stalled: bool = False
-    blocked_since: float | None = None
-    blocked_reported: bool = False
-    skipped: int = 0
-    """Records that the lambda skipped without handling them."""
-    skipping: tuple[str, ...] = ()
-    """Names of the documents that it skips; ``skipping_count`` may be higher."""
-    skipping_count: int = 0
-
-    def sent(self, first: int, last: int, count: int, size: int, offsets: Sequence[int] | None, now: float) -> None:
-        """A frame was handed to the stream."""
-        if self.window.outstanding == 0:
-            self.last_progress_at = now
-        self.window.sent(first, last, count, size, offsets, now)
-        self.in_flight += 1
-
-    def pause(self, pausing: Pausing) -> None:
-        """The lambda asked for a pause: until it ends, records do not count as stalled or blocked."""
-        self.pausing = pausing
-        self.stalled = False
-        self.blocked_since, self.blocked_reported = None, False
-
-    def block(self, now: float, report_after: float) -> bool:
-        """Records are buffered: note since when the window is full. Returns True once, when to report that."""
-        self.unblock()
-        if self.window.room() > 0:
-            return False
-        if self.blocked_since is None:
-            self.blocked_since = now
-        elif not self.blocked_reported and now - self.blocked_since > report_after:
-            self.blocked_reported = True
-            return True
-        return False
-
-    def unblock(self) -> None:
-        """Forget since when the window was full, if it has room again."""
-        if self.window.room() > 0:
-            self.blocked_since = None
-            self.blocked_reported = False
 
 
 @dataclass(slots=True)

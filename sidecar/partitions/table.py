@@ -17,8 +17,9 @@ from collections.abc import Callable, Collection, Container, Iterable, Mapping, 
 from types import MappingProxyType
 
 from sidecar.partitions.assignment import Assignment
+from sidecar.partitions.offsets import Commitment
 from sidecar.partitions.operator_actions import OperatorActions
-from sidecar.partitions.partition import AfterDrain, Commitment, Ordered, Partition
+from sidecar.partitions.partition import AfterDrain, Ordered, Partition
 from sidecar.partitions.record_events import RecordEvents
 from sidecar.partitions.stream_events import StreamEvents
 from sidecar.partitions.transitions import Transitions

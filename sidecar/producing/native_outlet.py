@@ -47,11 +47,19 @@ CLOSE_S = 5.0
 _DONE, _MORE, _FAILED = range(3)
 """What `Outlet.produce` returns."""
 
-_NOT_SENT, _REFUSED, _REFUSED_BY_KAFKA, _TAKEN, _REPORTED = range(5)
+_NOT_SENT, _REFUSED, REFUSED_BY_KAFKA, _TAKEN, REPORTED = range(5)
 """The states of a record in `request.h`."""
 
 _REFUSALS = {2: HAS_NUL, 3: NOT_UTF8}
 """The codes of refused records in `request.h`."""
+
+
+def texts_of(properties: Mapping[str, Property]) -> dict[str, str]:
+    """The properties of a producer as `Outlet` takes them."""
+    texts = {name: as_text(value) for name, value in properties.items()}
+    if PLUGINS in texts:  # librdkafka asks for it before the others
+        texts = {PLUGINS: texts[PLUGINS], **texts}
+    return texts
 
 
 class NativeOutlet:
@@ -189,7 +197,7 @@ class NativeOutlet:
         may_be_mixed = not all(producer.alone for producer in call.producers)
         reasons: dict[tuple[int, int, int, int, bool], _Reason] = {}
         for index, (state, code, topic, partition, offset, size) in enumerate(request.results()):
-            if state == _REPORTED and not code:
+            if state == REPORTED and not code:
                 written.outcomes[index] = Outcome.WRITTEN
                 written.partitions[index] = partition
                 written.offsets[index] = offset
@@ -218,18 +226,18 @@ def _reason(state: int, code: int, topic: str, partition: int, *, may_be_mixed: 
     """The reason of a record that was refused, or reported with an error."""
     if state == _REFUSED:
         return _Reason(Outcome.FAILED, _REFUSALS.get(code) or no_such_partition(partition), "invalid")
-    if state == _REPORTED and code in OF_ITS_BATCH and may_be_mixed:
+    if state == REPORTED and code in OF_ITS_BATCH and may_be_mixed:
         return _Reason(Outcome.FAILED, MIXED, "mixed")
-    error = _error(state, code)
+    error = error_of(state, code)
     kind = "full" if code == KafkaError._QUEUE_FULL else kind_of(error)  # noqa: SLF001
     outcome = Outcome.TOO_LARGE if kind == "too_large" else Outcome.FAILED
     return _Reason(outcome, why(error, topic, partition), kind)
 
 
-def _error(state: int, code: int) -> KafkaError:
+def error_of(state: int, code: int) -> KafkaError:
     """The error with this code, with the text that it has in the binding."""
     error = KafkaError(code)
-    if state == _REFUSED_BY_KAFKA and code != KafkaError._QUEUE_FULL:  # noqa: SLF001
+    if state == REFUSED_BY_KAFKA and code != KafkaError._QUEUE_FULL:  # noqa: SLF001
         return KafkaError(code, f"Unable to produce message: {error.str()}")
     return error
 
@@ -272,11 +280,7 @@ class _Producer:
         self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._client_log = ClientLog(log)
-        texts = {name: as_text(value) for name, value in properties.items()}
-        if PLUGINS in texts:  # librdkafka asks for it before the others
-            texts = {PLUGINS: texts[PLUGINS], **texts}
-        if alone:
-            texts["batch.size"] = "1"
+        texts = texts_of({**properties, **({"batch.size": 1} if alone else {})})
         self._bell, self._rings = os.pipe()
         os.set_blocking(self._bell, False)
         os.set_blocking(self._rings, False)

@@ -20,19 +20,22 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol, TypeAlias
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition as KafkaPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition as KafkaPartition
 
 from sidecar.cluster.client_log import ClientLog
-from sidecar.cluster.errors import NOWHERE, is_fatal, is_forbidden
+from sidecar.cluster.errors import is_fatal, is_forbidden
 from sidecar.config.kafka_properties import Property
 from sidecar.logs import get_logger
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
-from sidecar.mail.outgoing import Job, Outcome, Refused, Written
-from sidecar.producing.outcomes import NOT_SENT, OF_ITS_BATCH, nothing, why
+from sidecar.mail.outgoing import Job, Refused
+from sidecar.producing.job_results import JobResults
+from sidecar.producing.outcomes import OF_ITS_BATCH, why
 from sidecar.producing.rounds import Round
+from sidecar.producing.transactional_client import DONE, FULL, TransactionalClient, refusal_in
+from sidecar.records.extension import extension
 
 REMAINING = -1.0
 """The timeout of librdkafka's calls: what is left of the transaction's own. Its manual advises against any other."""
@@ -62,14 +65,6 @@ _STALE_MEMBER = frozenset(
 )
 """The broker refuses places of a former generation of the group."""
 
-_OF_A_RECORD = (
-    OF_ITS_BATCH
-    | NOWHERE
-    | {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION, KafkaError.INVALID_TIMESTAMP}
-    | {KafkaError.POLICY_VIOLATION, KafkaError._INVALID_ARG}  # noqa: SLF001 - the binding's name
-)
-"""A record is refused for what it is. Other records then fail as well, since the transaction does."""
-
 MIXED = "the topic refused a batch, for this record or others in it; from now on each goes alone"
 
 
@@ -87,6 +82,20 @@ class Client(Protocol):
     ) -> None: ...
     def commit_transaction(self, timeout: float, /) -> None: ...
     def abort_transaction(self, timeout: float, /) -> None: ...
+
+
+AnyClient: TypeAlias = Client | TransactionalClient
+
+Make: TypeAlias = Callable[[dict[str, Property], ClientLog], AnyClient]
+"""Makes a client with these properties. Raises ``KafkaException`` or ``ValueError`` when librdkafka refuses them."""
+
+
+def make_client(properties: dict[str, Property], log: ClientLog) -> AnyClient:
+    """The native extension's client; without the extension, the binding's. See `Make`."""
+    module = extension()
+    if module is not None:
+        return TransactionalClient(module, properties, log)
+    return Producer(properties, logger=log)
 
 
 class _Ending(Exception):  # noqa: N818 - no error: the thread is to end
@@ -114,20 +123,20 @@ class Transactions(threading.Thread):
         properties: Mapping[str, Property],
         interval: float,
         mailbox: Mailbox,
-        make: Callable[[dict[str, Property], ClientLog], Client] | None = None,
+        make: Make = make_client,
     ) -> None:
-        """``properties``: of the producer. ``interval``: seconds. ``make`` makes a client; None: the binding's."""
+        """``properties``: of the producer. ``interval``: seconds."""
         super().__init__(name=f"transactions-{lambda_name}", daemon=True)
         self._properties = dict(properties)
         self._id = properties.get("transactional.id", "")
         self._interval = interval
         self._mailbox = mailbox
-        self._make = make or (lambda properties, log: Producer(properties, logger=log))
+        self._make = make
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._ahead: Job | None = None
         """Taken from the queue, and not admitted to the round that was under way: it begins the next."""
         self._ending = threading.Event()
-        self._producer: Client | None = None
+        self._producer: AnyClient | None = None
         self._is_open = False
         """A transaction is begun and not ended."""
         self._failures = 0
@@ -162,7 +171,7 @@ class Transactions(threading.Thread):
 
     # --- taking jobs ------------------------------------------------------------------------------------------
 
-    def _first(self, producer: Client) -> Job:
+    def _first(self, producer: AnyClient) -> Job:
         """Wait for the first job of a round. Raises ``_Ending``."""
         while True:
             job = self._take(IDLE_S)
@@ -186,9 +195,9 @@ class Transactions(threading.Thread):
 
     # --- a round ----------------------------------------------------------------------------------------------
 
-    def _round(self, producer: Client, first: Job) -> None:
+    def _round(self, producer: AnyClient, first: Job) -> None:
         """Write one transaction, and tell the consumer thread what became of it. Raises ``_Ending``."""
-        began_at, one, results = monotonic(), Round(first), [_Results(first)]
+        began_at, one, results = monotonic(), Round(first), [JobResults(first)]
         try:
             try:
                 self._write(producer, one, results, began_at + self._interval)
@@ -199,7 +208,7 @@ class Transactions(threading.Thread):
                 # the state of the producer is not known, and the partitions wait for an answer.
                 raise _Lost(f"{type(broken).__name__}: {broken.__cause__ or broken}") from broken
         except _Aborts as failure:
-            self._abort(producer, failure)
+            self._abort(producer, failure, results)
             self._is_open = False
             refused = self._refused(failure, results)
             self._mailbox.put(letters.Transacted(one.jobs, [r.written for r in results], refused, began_at))
@@ -209,14 +218,14 @@ class Transactions(threading.Thread):
             self._failures = 0
             self._mailbox.put(letters.Transacted(one.jobs, [r.written for r in results], None, began_at))
 
-    def _write(self, producer: Client, one: Round, results: "list[_Results]", until: float) -> None:
+    def _write(self, producer: AnyClient, one: Round, results: list[JobResults], until: float) -> None:
         """Write the transaction; other jobs may join it ``until`` then. Raises ``_Aborts`` and ``_Ending``."""
         self._step(producer.begin_transaction)
         self._is_open = True
         self._queue(producer, results[0])
         while not one.is_closed and (job := self._joining(one, until)) is not None:
             one.add(job)
-            results.append(_Results(job))
+            results.append(JobResults(job))
             self._queue(producer, results[-1])
         self._deliver(producer, results)
         places = [
@@ -233,14 +242,15 @@ class Transactions(threading.Thread):
             self._ahead, job = job, None
         return job
 
-    def _queue(self, producer: Client, results: "_Results") -> None:
+    def _queue(self, producer: AnyClient, results: JobResults) -> None:
         """Give the records of a job to librdkafka. Raises ``_Aborts``."""
+        if isinstance(producer, TransactionalClient):
+            self._queue_at_once(producer, results)
+            return
         for index, record in enumerate(results.job.records):
             topic, key, value, partition, headers, refusal_of_ours = record
             if refusal_of_ours:
-                error = KafkaError(KafkaError._INVALID_ARG, refusal_of_ours)  # noqa: SLF001 - the binding's name
-                results.refuse(index, error, topic, partition)
-                raise _Aborts(refusal_of_ours)
+                self._must_not(results, index)
             report = partial(results.report, index)
             while True:
                 try:
@@ -261,17 +271,45 @@ class Transactions(threading.Thread):
                     results.refuse(index, KafkaError(KafkaError._INVALID_ARG, text), topic, partition)  # noqa: SLF001
                     raise _Aborts(text) from None
 
-    def _deliver(self, producer: Client, results: Sequence["_Results"]) -> None:
+    def _queue_at_once(self, producer: TransactionalClient, results: JobResults) -> None:
+        """The same, without Python code for each record. Raises ``_Aborts``."""
+        records = results.job.records
+        if not records:
+            return
+        request = results.request = producer.request(records)
+        try:
+            while (state := producer.transact(request)) == FULL:
+                self._serve(producer, FLUSH_S)
+        finally:
+            request.end()
+        if state != DONE:
+            index, error = refusal_in(request)
+            if is_fatal(error):
+                raise _Lost(error.str(), error)
+            results.refuse(index, error, records[index].topic, records[index].partition)
+            raise _Aborts(results.text, error)
+        if len(request) < len(records):
+            self._must_not(results, len(request))
+
+    def _must_not(self, results: JobResults, index: int) -> NoReturn:
+        """This record must not be written. Raises ``_Aborts``."""
+        topic, _, _, partition, _, refusal = results.job.records[index]
+        results.refuse(index, KafkaError(KafkaError._INVALID_ARG, refusal), topic, partition)  # noqa: SLF001
+        raise _Aborts(refusal)
+
+    def _deliver(self, producer: AnyClient, results: Sequence[JobResults]) -> None:
         """Wait until Kafka has all records. Raises ``_Aborts``."""
         while self._serve(producer, FLUSH_S, flush=True):
             pass
+        for one in results:
+            one.collect()
         for one in sorted(results, key=lambda one: not one.is_culprit):  # the records of others fail for its sake
             if one.error is not None:
                 raise _Aborts(one.text, one.error)
         if any(one.missing for one in results):
             raise _Aborts("librdkafka did not say what became of a record")
 
-    def _serve(self, producer: Client, seconds: float, *, flush: bool = False) -> int:
+    def _serve(self, producer: AnyClient, seconds: float, *, flush: bool = False) -> int:
         """Serve librdkafka's reports; ``flush``: until all have come. Returns how many records are under way then.
 
         Raises ``_Aborts`` and ``_Ending``.
@@ -311,21 +349,25 @@ class Transactions(threading.Thread):
 
     # --- after a failure --------------------------------------------------------------------------------------
 
-    def _abort(self, producer: Client, failure: _Aborts) -> None:
+    def _abort(self, producer: AnyClient, failure: _Aborts, results: Sequence[JobResults]) -> None:
         """Abort the transaction, or give the producer up. Raises ``_Ending``."""
-        if not isinstance(failure, _Lost):
-            try:
-                # The coordinator may not know yet that the transaction has begun, and then refuses to abort it:
-                # librdkafka#4849. It knows when a record has arrived, or was refused.
-                self._serve(producer, FLUSH_S, flush=True)
-                self._step(producer.abort_transaction, REMAINING)
-            except _Aborts as another:
-                self._log.warning("the transaction cannot be aborted; with a new producer it is", error=str(another))
-            else:
-                if self._alone_next(failure):
-                    self._discard()
-                return
-        self._discard()
+        is_aborted = not isinstance(failure, _Lost) and self._is_aborted(producer)
+        for one in results:
+            one.collect()  # before the producer is given up: then all else is reported as purged
+        if not is_aborted or self._alone_next(failure):
+            self._discard()
+
+    def _is_aborted(self, producer: AnyClient) -> bool:
+        """Whether the transaction could be aborted. Raises ``_Ending``."""
+        try:
+            # The coordinator may not know yet that the transaction has begun, and then refuses to abort it:
+            # librdkafka#4849. It knows when a record has arrived, or was refused.
+            self._serve(producer, FLUSH_S, flush=True)
+            self._step(producer.abort_transaction, REMAINING)
+        except _Aborts as another:
+            self._log.warning("the transaction cannot be aborted; with a new producer it is", error=str(another))
+            return False
+        return True
 
     def _alone_next(self, failure: _Aborts) -> bool:
         """Whether a new producer is needed: one that makes a batch of each record. See `MIXED`."""
@@ -335,7 +377,7 @@ class Transactions(threading.Thread):
         self._alone = True
         return True
 
-    def _refused(self, failure: _Aborts, results: Sequence["_Results"]) -> Refused:
+    def _refused(self, failure: _Aborts, results: Sequence[JobResults]) -> Refused:
         culprits = frozenset(index for index, one in enumerate(results) if one.is_culprit)
         code = None if failure.error is None else failure.error.code()
         for one in results:
@@ -359,7 +401,7 @@ class Transactions(threading.Thread):
             with suppress(Exception):
                 producer.purge()
 
-    def _opened(self) -> Client:
+    def _opened(self) -> AnyClient:
         """The producer; a new one after a failure, when Kafka has taken it. Raises ``_Ending``."""
         while self._producer is None:
             try:
@@ -380,7 +422,7 @@ class Transactions(threading.Thread):
                 self._mailbox.put(letters.NoTransactions(str(self._id), None))
         return self._producer
 
-    def _initialised(self, producer: Client) -> bool:
+    def _initialised(self, producer: AnyClient) -> bool:
         """One attempt. Returns False when it is to be resumed. Raises ``KafkaException`` and ``_Ending``."""
         if self._ending.is_set():
             raise _Ending
@@ -394,51 +436,3 @@ class Transactions(threading.Thread):
             self._ending.wait(RETRY_S[0])
             return False
         return True
-
-
-class _Results:
-    """What became of the records of one job. The thread alone uses it: librdkafka reports inside its calls."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.written: Written = nothing(len(job.records), NOT_SENT)
-        self.missing = len(job.records)
-        """Records of which nothing is known yet."""
-        self.error: KafkaError | None = None
-        """Of the record that was refused for what it is; before any, of the first that was not written."""
-        self.text = ""
-        self.is_culprit = False
-
-    def report(self, index: int, error: KafkaError | None, message: Message) -> None:
-        """librdkafka reports a record."""
-        if error is not None:
-            self.refuse(index, error, message.topic() or "", message.partition())
-            return
-        self.missing -= 1
-        written = self.written
-        written.outcomes[index], written.errors[index] = Outcome.WRITTEN, ""
-        # Both are set when there is no error.
-        written.partitions[index], written.offsets[index] = message.partition() or 0, message.offset() or 0
-
-    def refuse(self, index: int, error: KafkaError, topic: str, partition: int | None) -> None:
-        """A record is not written."""
-        self.missing -= 1
-        code = error.code()
-        culprit = code in _OF_A_RECORD
-        text = why(error, topic, partition)
-        self.written.errors[index] = text
-        self.written.outcomes[index] = Outcome.FAILED
-        if culprit and code in OF_ITS_BATCH:
-            # librdkafka fails a whole batch (see `outcomes.OF_ITS_BATCH`): the record may not be the cause.
-            self.written.outcomes[index] = Outcome.TOO_LARGE if len(self.job.records) == 1 else Outcome.FAILED
-        if self.error is None or (culprit and not self.is_culprit):
-            self.error, self.text = error, text
-        self.is_culprit = self.is_culprit or culprit
-
-    def aborted(self, text: str) -> None:
-        """None of the records is in Kafka for readers."""
-        written = self.written
-        for index, outcome in enumerate(written.outcomes):
-            if outcome == Outcome.WRITTEN or written.errors[index] == NOT_SENT:
-                written.outcomes[index], written.errors[index] = Outcome.FAILED, text
-                written.partitions[index] = written.offsets[index] = -1

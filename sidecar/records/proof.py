@@ -80,7 +80,9 @@ class _Reader:
     def begin_again(self, offset: int) -> None:
         """Read from ``offset`` on, as after a seek."""
         self._consumer.incremental_unassign([KafkaPartition(*_TP)])
-        self.source.lead_again([_TP], [])
+        self._consumer.pause([KafkaPartition(*_TP)])  # it returns after the partition was stopped: see `Positions`
+        self.source.lead([_TP])
+        self._consumer.resume([KafkaPartition(*_TP)])
         self._consumer.incremental_assign([KafkaPartition(*_TP, offset)])
 
     def expect(self, records: tuple[Record, ...]) -> None:

@@ -8,12 +8,11 @@ which is then never delivered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
+from confluent_kafka import Consumer, KafkaError, Message
 
 from sidecar.partitions.vocabulary import TopicPartition
 from sidecar.records.key_lane import lane_of
@@ -38,11 +37,8 @@ class Source(Protocol):
     """Reads the records of one consumer."""
 
     def lead(self, partitions: Iterable[TopicPartition]) -> None:
-        """Prepare to read these partitions, which Kafka is about to assign."""
-
-    def lead_again(self, partitions: Collection[TopicPartition], paused: Collection[TopicPartition]) -> None:
-        """Prepare to read these partitions, which we have unassigned and are about to assign again; ``paused`` ones
-        stay paused."""
+        """Prepare to read these partitions, which are about to be assigned. Afterwards the client knows them, so that
+        they can be paused."""
 
     def read(self) -> bool:
         """Give the available records and errors to ``arrived``, without waiting. Returns whether there were any."""
@@ -93,24 +89,6 @@ class RowSource:
             rows = self._source.lead(tp)
             if tp not in self._records:
                 self._records[tp] = tp, [*map(RowRecords, rows)]
-
-    def lead_again(self, partitions: Collection[TopicPartition], paused: Collection[TopicPartition]) -> None:
-        """See `Source`.
-
-        librdkafka's main thread stops a partition after we have unassigned it, and then forgets the queue to which we
-        forward its records. The steps, in this order:
-
-        1. Pause the partition. The same thread answers that, after it has stopped the partition.
-        2. Lead the partition: forward its queue again. Before step 1 was answered, the stop would undo this. After
-        the assignment it could be too late: a topic that was made anew may get a new partition object in the client.
-        3. Resume the partition, unless it was paused before. This is answered at once.
-        """
-        every = [KafkaPartition(tp.topic, tp.partition) for tp in partitions]
-        with suppress(KafkaException):  # the client does not know the partition any more, so there is nothing to stop
-            self._consumer.pause(every)
-        self.lead(partitions)
-        with suppress(KafkaException):
-            self._consumer.resume([one for one in every if (one.topic, one.partition) not in paused])
 
     def serve(self) -> None:
         """See `Source`."""

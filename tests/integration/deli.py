@@ -48,6 +48,9 @@ class DeliStage:
         }
         self.options = {"produce": [self.deltas, stage.topic, self.state], **options}
         self.settings = settings
+        self._partitions = partitions
+        self._documents: dict[str, int] = {}
+        """In the order in which they came."""
         self.sidecar: Sidecar = self.start("sidecar")
 
     def start(self, label: str) -> Sidecar:
@@ -63,9 +66,13 @@ class DeliStage:
         return self.stage.program(label, [sys.executable, "-m", "sdk_python.serve", *module])
 
     def feed(self, records: Iterable[tuple[str, Json]]) -> None:
-        """Produce boxcars with their document as the key."""
+        """Produce boxcars with their document as the key. The documents are dealt to the partitions in turn."""
         self.stage.produce(
-            Record(key=key.encode(), value=json.dumps(value, separators=(",", ":")).encode())
+            Record(
+                key=key.encode(),
+                value=json.dumps(value, separators=(",", ":")).encode(),
+                partition=self._documents.setdefault(key, len(self._documents)) % self._partitions,
+            )
             for key, value in records
         )
 

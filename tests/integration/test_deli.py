@@ -123,7 +123,7 @@ def test_a_quiet_document_and_five_hundred_records_of_others(stage: Stage) -> No
 def test_two_sidecars_and_each_way_to_leave(kafka_stage: Stage) -> None:
     """Under traffic: a second sidecar joins with its deli, a deli stops in order, a sidecar dies and restarts."""
     records, wanted = recorded(FILES)
-    # The keys of the recorded documents are spread over two partitions: both processes have work.
+    # The recorded documents are spread over two partitions: both processes have work.
     deli = DeliStage(kafka_stage, partitions=2, window={"messages": 100}, settings={"sequencer": AS_RECORDED})
     deli.options["kafka"] = SHORT_SESSION
     process = deli.process("deli-1")

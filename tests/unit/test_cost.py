@@ -52,7 +52,36 @@ def test_the_sdk_takes_a_record_to_produce() -> None:
     assert each(with_sources) < each(without) + 40
 
 
-async def _produce(count: int, *, keeps_sources: bool, source: int | None) -> None:
+def test_an_unusual_record_costs_little_more() -> None:
+    """One with a partition, one of two topics, and one of a document go the same way as a plain one."""
+
+    def plain(count: int) -> Callable[[], object]:
+        return lambda: asyncio.run(_produce(count, keeps_sources=False, source=None))
+
+    def with_partitions(count: int) -> Callable[[], object]:
+        return lambda: asyncio.run(_produce(count, keeps_sources=False, source=None, partition=3))
+
+    def of_two_topics(count: int) -> Callable[[], object]:
+        return lambda: asyncio.run(_produce(count, keeps_sources=False, source=None, topics=("t", "u")))
+
+    def of_documents(count: int) -> Callable[[], object]:
+        return lambda: asyncio.run(_produce(count, keeps_sources=False, source=None, documents=10))
+
+    usual = each(plain)
+    assert each(with_partitions) < usual + 100
+    assert each(of_two_topics) < usual + 100
+    assert each(of_documents) < usual + 100
+
+
+async def _produce(
+    count: int,
+    *,
+    keeps_sources: bool,
+    source: int | None,
+    partition: int | None = None,
+    topics: tuple[str, ...] = ("t",),
+    documents: int = 0,
+) -> None:
     async def call(request: pb.ProduceRequest) -> pb.ProduceResponse:
         there = len(request.values)
         written = [pb.PRODUCE_OUTCOME_WRITTEN] * there
@@ -60,8 +89,10 @@ async def _produce(count: int, *, keeps_sources: bool, source: int | None) -> No
 
     outcomes = Outcomes(lambda _: None, lambda _: None)
     producing = Producing("L", call, lambda _: None, outcomes, Limits(), Counters(), keeps_sources=keeps_sources)
-    for _ in range(count):
-        producing.put("t", b"v", b"k", (), None, source)
+    countings = [Outcomes(lambda _: None, lambda _: None) for _ in range(documents)] or [outcomes]
+    for number in range(count):
+        producing.counting = countings[number % len(countings)]
+        producing.put(topics[number % len(topics)], b"v", b"k", (), partition, source)
     await producing.drained()
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from confluent_kafka import Consumer, KafkaError, Message
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition as KafkaPartition
 
 from sidecar.partitions.vocabulary import TopicPartition
 from sidecar.records.fallback.listed import ListedRecords
@@ -33,10 +34,10 @@ class MessageSource:
         self._records: dict[tuple[TopicPartition, int], ListedRecords] = {}
 
     def lead(self, partitions: Iterable[TopicPartition]) -> None:
-        """Does nothing: the binding reads all partitions."""
-
-    def lead_again(self, partitions: Collection[TopicPartition], paused: Collection[TopicPartition]) -> None:
-        """Does nothing: the binding reads all partitions."""
+        """See `Source`. The binding reads all partitions; the question makes the client know them."""
+        for tp in partitions:
+            with suppress(KafkaException):
+                self._consumer.get_watermark_offsets(KafkaPartition(tp.topic, tp.partition), cached=True)
 
     def read(self) -> bool:
         """See `Source`."""

@@ -87,7 +87,8 @@ int outlet_open(outlet_t *outlet, const char *const *names, const char *const *v
     }
     rdkafka.set_log_queue(outlet->client, NULL);
     outlet->events = rdkafka.queue_get_main(outlet->client);
-    rdkafka.queue_io_event_enable(outlet->events, fd, "1", 1);
+    if (fd >= 0)
+        rdkafka.queue_io_event_enable(outlet->events, fd, "1", 1);
     return 0;
 }
 
@@ -159,14 +160,37 @@ static int give_next(outlet_t *outlet, request_t *request, size_t most, rd_kafka
     return OUTLET_ALL;
 }
 
-int outlet_produce(outlet_t *outlet, request_t *request, size_t most) {
+/* See `outlet_transact`. */
+static int give_all(outlet_t *outlet, request_t *request, size_t most, rd_kafka_topic_t **topics) {
+    (void)most;
+    while (request->given < request->count) {
+        record_t *record = &request->records[request->given];
+        int code = give_one(outlet, request, record, topics);
+        if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            return OUTLET_FULL;
+        request->given++;
+        record->code = code;
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            record->state = RECORD_REFUSED_BY_KAFKA;
+            return code == RD_KAFKA_RESP_ERR__FATAL ? OUTLET_FAILED : OUTLET_REFUSED;
+        }
+        record->state = RECORD_TAKEN;
+        request->taken++;
+        request->pending++;
+    }
+    return OUTLET_ALL;
+}
+
+typedef int give_t(outlet_t *, request_t *, size_t, rd_kafka_topic_t **);
+
+static int with_topics(outlet_t *outlet, request_t *request, size_t most, give_t *next) {
     /* A handle is kept for this call only: while the application has one, librdkafka remembers that a topic does not
      * exist, and would refuse records for it minutes after it was made. */
     rd_kafka_topic_t **topics = calloc(request->topic_count, sizeof *topics);
     int result;
     if (topics == NULL)
         return -1;
-    result = give_next(outlet, request, most, topics);
+    result = next(outlet, request, most, topics);
     for (size_t i = 0; i < request->topic_count; i++)
         if (topics[i] != NULL)
             rdkafka.topic_destroy(topics[i]);
@@ -174,13 +198,32 @@ int outlet_produce(outlet_t *outlet, request_t *request, size_t most) {
     return result;
 }
 
+int outlet_produce(outlet_t *outlet, request_t *request, size_t most) {
+    return with_topics(outlet, request, most, give_next);
+}
+
+int outlet_transact(outlet_t *outlet, request_t *request) {
+    return with_topics(outlet, request, request->count, give_all);
+}
+
 /* --- serving and closing ------------------------------------------------------------------------------------------- */
 
-int outlet_serve(outlet_t *outlet) {
+int outlet_serve(outlet_t *outlet, int ms) {
     outlet->reports = 0;
-    outlet->failed = 0;
-    rdkafka.poll(outlet->client, 0);
+    rdkafka.poll(outlet->client, ms);
     return outlet->reports >= OUTLET_REPORTS || outlet->line_count == OUTLET_LINES;
+}
+
+int outlet_flush(outlet_t *outlet, int ms) {
+    outlet->reports = 0;
+    rdkafka.flush(outlet->client, ms);
+    return rdkafka.outq_len(outlet->client);
+}
+
+int outlet_failed(outlet_t *outlet) {
+    int failed = outlet->failed;
+    outlet->failed = 0;
+    return failed;
 }
 
 void outlet_clear(outlet_t *outlet) {

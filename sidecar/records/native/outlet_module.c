@@ -1,33 +1,16 @@
-/* `Outlet` and `Request` for Python. Both belong to the event loop's thread; only `Outlet.close` may run in another one,
- * as the outlet's last call.
+/* `Outlet` and `Request` for Python. Both belong to one thread, the event loop's or that of a lambda's transactions; only
+ * `Outlet.close` may run in another one, as the outlet's last call.
  *
  * A request whose records Kafka's client has refers to itself: librdkafka has only addresses of its records. It is freed
  * when its last report was served, at the earliest. The interpreter's lock is released where the work grows with the
  * number of records; for a few of them, getting it back may take longer than the work.
  */
-#include "module.h"
+#include "outlet_module.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "outlet.h"
-
 enum { UNLOCKED_RECORDS = 64, TEXT_SIZE = 512 };
-
-typedef struct {
-    PyObject_HEAD
-    request_t *request;
-    PyObject *data; /* the bytes that the request was read from */
-    int is_held;    /* it refers to itself: Kafka's client has records of it */
-    int has_ended;  /* no more records are given */
-} RequestObject;
-
-typedef struct {
-    PyObject_HEAD
-    outlet_t outlet;
-    int is_open;
-    int in_use; /* a call of another thread is in it, without the interpreter's lock */
-} OutletObject;
 
 static PyTypeObject *request_type;
 
@@ -48,6 +31,7 @@ static PyObject *request_new(PyTypeObject *type, PyObject *arguments, PyObject *
     if (self == NULL)
         return NULL;
     self->data = Py_NewRef(data);
+    self->size = size;
     result = request_read((const uint8_t *)bytes, (size_t)size, (size_t)records, (size_t)topics, &self->request);
     if (result == 0) {
         self->request->owner = self;
@@ -93,7 +77,7 @@ static PyObject *request_topics(PyObject *self, void *closure) {
 
 static PyObject *request_size(PyObject *self, void *closure) {
     (void)closure;
-    return PyLong_FromSsize_t(PyBytes_Size(((RequestObject *)self)->data));
+    return PyLong_FromSsize_t(((RequestObject *)self)->size);
 }
 
 static PyObject *request_written(PyObject *self, void *closure) {
@@ -103,8 +87,14 @@ static PyObject *request_written(PyObject *self, void *closure) {
 
 static Py_ssize_t request_len(PyObject *self) { return (Py_ssize_t)((RequestObject *)self)->request->count; }
 
-/* Before librdkafka has records of the request, and after its last report. */
-static void hold(RequestObject *self) {
+RequestObject *as_request(PyObject *object) {
+    if (PyObject_TypeCheck(object, request_type))
+        return (RequestObject *)object;
+    PyErr_SetString(PyExc_TypeError, "no request");
+    return NULL;
+}
+
+void hold(RequestObject *self) {
     if (!self->is_held)
         Py_INCREF((PyObject *)self);
     self->is_held = 1;
@@ -164,6 +154,8 @@ static PyObject *request_results(PyObject *self, PyObject *unused) {
 static PyMethodDef request_methods[] = {
     {"end", request_end, METH_NOARGS, NULL},
     {"answer", request_answer, METH_NOARGS, NULL},
+    {"of", request_of_records, METH_O | METH_CLASS, NULL},
+    {"places", request_places, METH_NOARGS, NULL},
     {"results", request_results, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -271,7 +263,7 @@ static void outlet_dealloc(PyObject *self) {
     Py_DECREF(type);
 }
 
-static OutletObject *open_one(PyObject *self) {
+OutletObject *open_one(PyObject *self) {
     if (((OutletObject *)self)->is_open && !((OutletObject *)self)->in_use)
         return (OutletObject *)self;
     PyErr_SetString(PyExc_RuntimeError, "the outlet is closed, or in use");
@@ -318,10 +310,10 @@ static PyObject *lines_of(outlet_t *outlet) {
     return lines;
 }
 
-/* The code and the text of the error with which the client has failed for good; None: it has not. */
+/* The code and the text of the error with which the client has failed for good; None: it has not, or this was said. */
 static PyObject *failure_of(outlet_t *outlet) {
     char text[TEXT_SIZE] = "";
-    int code = outlet->failed ? rdkafka.fatal_error(outlet->client, text, sizeof text) : RD_KAFKA_RESP_ERR_NO_ERROR;
+    int code = outlet_failed(outlet) ? rdkafka.fatal_error(outlet->client, text, sizeof text) : RD_KAFKA_RESP_ERR_NO_ERROR;
     PyObject *reason;
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         return new_none();
@@ -329,19 +321,18 @@ static PyObject *failure_of(outlet_t *outlet) {
     return reason == NULL ? NULL : Py_BuildValue("iN", code, reason);
 }
 
-static PyObject *outlet_serve_method(PyObject *self, PyObject *unused) {
+static PyObject *outlet_serve_method(PyObject *self, PyObject *arguments) {
     OutletObject *one = open_one(self);
     PyObject *finished, *lines, *failure;
-    int again;
-    (void)unused;
-    if (one == NULL)
+    int again, ms = 0;
+    if (one == NULL || !PyArg_ParseTuple(arguments, "|i:serve", &ms))
         return NULL;
-    if (rdkafka.outq_len(one->outlet.client) < UNLOCKED_RECORDS) {
-        again = outlet_serve(&one->outlet);
+    if (ms == 0 && rdkafka.outq_len(one->outlet.client) < UNLOCKED_RECORDS) {
+        again = outlet_serve(&one->outlet, ms);
     } else {
         one->in_use = 1;
         Py_BEGIN_ALLOW_THREADS
-        again = outlet_serve(&one->outlet);
+        again = outlet_serve(&one->outlet, ms);
         Py_END_ALLOW_THREADS
         one->in_use = 0;
     }
@@ -384,9 +375,16 @@ static PyObject *outlet_name(PyObject *self, void *closure) {
 
 static PyMethodDef outlet_methods[] = {
     {"produce", outlet_produce_method, METH_VARARGS, NULL},
-    {"serve", outlet_serve_method, METH_NOARGS, NULL},
+    {"serve", outlet_serve_method, METH_VARARGS, NULL},
     {"purge", outlet_purge, METH_NOARGS, NULL},
     {"close", outlet_close_method, METH_NOARGS, NULL},
+    {"transact", outlet_transact_method, METH_O, NULL},
+    {"flush", outlet_flush_method, METH_O, NULL},
+    {"init_transactions", outlet_init_transactions, METH_O, NULL},
+    {"begin_transaction", outlet_begin_transaction, METH_NOARGS, NULL},
+    {"send_offsets", outlet_send_offsets, METH_VARARGS, NULL},
+    {"commit_transaction", outlet_commit_transaction, METH_O, NULL},
+    {"abort_transaction", outlet_abort_transaction, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -19,6 +19,9 @@ typedef struct rd_kafka_conf_s rd_kafka_conf_t;
 typedef struct rd_kafka_topic_s rd_kafka_topic_t;
 typedef struct rd_kafka_queue_s rd_kafka_queue_t;
 typedef struct rd_kafka_headers_s rd_kafka_headers_t;
+typedef struct rd_kafka_error_s rd_kafka_error_t;
+typedef struct rd_kafka_consumer_group_metadata_s rd_kafka_consumer_group_metadata_t;
+typedef struct rd_kafka_topic_partition_list_s rd_kafka_topic_partition_list_t;
 typedef int rd_kafka_resp_err_t;
 
 typedef struct {
@@ -32,6 +35,17 @@ typedef struct {
     int64_t offset;
     void *_private;
 } rd_kafka_message_t;
+
+typedef struct {
+    char *topic;
+    int32_t partition;
+    int64_t offset;
+    void *metadata; /* freed with the list */
+    size_t metadata_size;
+    void *opaque;
+    rd_kafka_resp_err_t err;
+    void *_private;
+} rd_kafka_topic_partition_t;
 
 enum {
     RD_KAFKA_RESP_ERR_NO_ERROR = 0,
@@ -112,6 +126,7 @@ typedef void rd_kafka_dr_msg_f_t(rd_kafka_t *rk, const rd_kafka_message_t *messa
     F(void, queue_io_event_enable, (rd_kafka_queue_t *, int, const void *, size_t))                                  \
     F(int, poll, (rd_kafka_t *, int))                                                                                \
     F(void, yield, (rd_kafka_t *))                                                                                   \
+    F(rd_kafka_resp_err_t, flush, (rd_kafka_t *, int))                                                               \
     F(int, outq_len, (rd_kafka_t *))                                                                                 \
     F(rd_kafka_resp_err_t, purge, (rd_kafka_t *, int))                                                               \
     F(rd_kafka_resp_err_t, fatal_error, (rd_kafka_t *, char *, size_t))                                              \
@@ -120,7 +135,26 @@ typedef void rd_kafka_dr_msg_f_t(rd_kafka_t *rk, const rd_kafka_message_t *messa
     F(rd_kafka_headers_t *, headers_new, (size_t))                                                                   \
     F(void, headers_destroy, (rd_kafka_headers_t *))                                                                 \
     F(rd_kafka_resp_err_t, header_add, (rd_kafka_headers_t *, const char *, ssize_t, const void *, ssize_t))         \
-    F(rd_kafka_resp_err_t, producev, (rd_kafka_t *, ...))
+    F(rd_kafka_resp_err_t, producev, (rd_kafka_t *, ...))                                                            \
+    F(rd_kafka_error_t *, init_transactions, (rd_kafka_t *, int))                                                    \
+    F(rd_kafka_error_t *, begin_transaction, (rd_kafka_t *))                                                         \
+    F(rd_kafka_error_t *, send_offsets_to_transaction,                                                               \
+      (rd_kafka_t *, const rd_kafka_topic_partition_list_t *, const rd_kafka_consumer_group_metadata_t *, int))      \
+    F(rd_kafka_error_t *, commit_transaction, (rd_kafka_t *, int))                                                   \
+    F(rd_kafka_error_t *, abort_transaction, (rd_kafka_t *, int))                                                    \
+    F(rd_kafka_topic_partition_list_t *, topic_partition_list_new, (int))                                            \
+    F(rd_kafka_topic_partition_t *, topic_partition_list_add,                                                        \
+      (rd_kafka_topic_partition_list_t *, const char *, int32_t))                                                    \
+    F(void, topic_partition_list_destroy, (rd_kafka_topic_partition_list_t *))                                       \
+    F(rd_kafka_error_t *, consumer_group_metadata_read,                                                              \
+      (rd_kafka_consumer_group_metadata_t **, const void *, size_t))                                                 \
+    F(void, consumer_group_metadata_destroy, (rd_kafka_consumer_group_metadata_t *))                                 \
+    F(rd_kafka_resp_err_t, error_code, (const rd_kafka_error_t *))                                                   \
+    F(const char *, error_string, (const rd_kafka_error_t *))                                                        \
+    F(int, error_is_fatal, (const rd_kafka_error_t *))                                                               \
+    F(int, error_is_retriable, (const rd_kafka_error_t *))                                                           \
+    F(int, error_txn_requires_abort, (const rd_kafka_error_t *))                                                     \
+    F(void, error_destroy, (rd_kafka_error_t *))
 
 #define RDKAFKA_POINTER(result, name, arguments) result(*name) arguments;
 typedef struct {

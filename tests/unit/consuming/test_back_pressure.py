@@ -72,7 +72,7 @@ def test_a_partition_whose_process_does_not_read_makes_no_progress(bench: Bench)
 
 
 def test_a_partition_is_resumed_when_its_lambda_runs_and_little_is_buffered(bench: Bench) -> None:
-    bench.client.back_pressure.pause([P0, P1])
+    bench.client.pauses.pause([P0, P1])
     bench.client.back_pressure.adjust(bench.now)
     assert bench.consumer.paused == {1}  # nobody runs there
     assert bench.fetching.paused == {P1}
@@ -212,21 +212,21 @@ def test_a_refused_pause_is_tried_again(bench: Bench) -> None:
 
 
 def test_a_client_with_nothing_to_fetch_is_woken_by_a_resume(bench: Bench) -> None:
-    bench.client.back_pressure.pause([P0, P1])
+    bench.client.pauses.pause([P0, P1])
     bench.client.back_pressure.adjust(bench.now)
     assert bench.consumer.paused == {1}
     assert bench.consumer.asked == [0]
 
 
 def test_a_client_that_fetches_others_is_not_woken(bench: Bench) -> None:
-    bench.client.back_pressure.pause([P0])
+    bench.client.pauses.pause([P0])
     bench.client.back_pressure.adjust(bench.now)
     assert bench.consumer.paused == set()
     assert bench.consumer.asked == []
 
 
 def test_only_partitions_that_are_not_paused_are_woken(bench: Bench) -> None:
-    bench.client.back_pressure.pause([P1])
+    bench.client.pauses.pause([P1])
     bench.client.back_pressure.wake([P0, P1])
     bench.client.back_pressure.wake([P1])
     assert bench.consumer.asked == [0]

@@ -90,11 +90,12 @@ class LanePositions(RuleBasedStateMachine):
     def put_off(self, number: int) -> None:
         self.bench.buffer.put_off(self.lanes[number])
 
-    @rule(number=LANE)
-    def taken_again(self, number: int) -> None:
-        offset = self.bench.buffer.take_again(self.lanes[number])
-        if offset is not None:
-            self.bench.client.positions.fetch_again(self.lanes[number], offset)
+    @rule(numbers=st.sets(LANE, min_size=1))
+    def taken_again(self, numbers: set[int]) -> None:
+        found = {lane: self.bench.buffer.take_again(lane) for lane in (self.lanes[number] for number in numbers)}
+        offsets = {lane: offset for lane, offset in found.items() if offset is not None}
+        if offsets:
+            self.bench.client.positions.fetch_again(P0, offsets)
             self._follow()
 
     def _follow(self) -> None:
@@ -132,7 +133,7 @@ class LanePositions(RuleBasedStateMachine):
             for number in range(LANES):
                 self.sent(number, len(self.keys))
             for number in range(LANES):
-                self.taken_again(number)
+                self.taken_again({number})
         for number in range(LANES):
             assert [offset for offset in self.of[number] if offset >= self.next[number]] == []
 

@@ -83,7 +83,6 @@ def test_only_the_places_that_the_design_lists_get_from_a_lane_to_its_partition(
         "consuming/back_pressure.py",
         "consuming/letter_reader.py",
         "consuming/places.py",
-        "consuming/positions.py",
         "consuming/transacted.py",
         "producing/dead_letters.py",
         "server/frames.py",

@@ -330,6 +330,18 @@ def test_a_lane_without_progress_puts_off_what_is_beyond_its_share_and_gets_it_l
     assert lanes.sent() == {0: [put_off + 2]}
 
 
+def test_the_client_is_moved_once_for_all_lanes_that_can_take_records_again() -> None:
+    lanes = Lanes()
+    for number in (0, 1):
+        lanes.bench.buffer.put_off(lanes.lanes[number])
+    lanes.come(2, 1, 0, 1)
+    assert lanes.sent() == {2: [0]}
+    lanes.bench.client.back_pressure.adjust(lanes.bench.now)
+    assert lanes.bench.consumer.sought == [1]
+    lanes.come(1, 0, 1, first=1)
+    assert lanes.sent() == {0: [2], 1: [1, 3]}
+
+
 def test_an_unreadable_record_after_what_was_put_off_is_met_when_that_is_fetched_again() -> None:
     lanes = Lanes()
     lane = lanes.lanes[2]

@@ -28,14 +28,19 @@ def test_a_rewind_is_a_seek_and_drops_what_is_buffered(bench: Bench) -> None:
     assert bench.client.positions.take_begun() == [], "it was read before"
 
 
-def test_where_the_client_cannot_seek_a_rewind_assigns(bench: Bench) -> None:
+@pytest.mark.parametrize("runs", [True, False])
+@pytest.mark.parametrize("paused", [True, False])
+def test_where_the_client_cannot_seek_a_rewind_assigns(bench: Bench, runs: bool, paused: bool) -> None:
     bench.consumer.seekable = False
-    bench.fetching.paused.add(P0)
-    bench.consumer.paused.add(0)
+    if runs:
+        bench.run()
+    if paused:
+        bench.client.pauses.pause([P0])
     bench.client.positions.rewind(P0, {LANE0: 3})
     assert bench.consumer.moves == [{0: 3}]
     assert bench.fetching.next_offset == {P0: 3, P1: 7}
-    assert (bench.fetching.paused, bench.consumer.paused) == (set(), set()), "a moved partition is not paused"
+    expected: set[int] = set() if runs else {0}
+    assert {tp.partition for tp in bench.fetching.paused} == bench.consumer.paused == expected
     assert bench.client.positions.take_begun() == [P0]
     assert bench.client.positions.take_begun() == []
 
@@ -62,6 +67,46 @@ def test_the_eager_protocol_assigns_all_and_keeps_the_others_where_they_are(sour
     bench.client.positions.rewind(P0, {LANE0: 3})
     assert bench.consumer.moves == [{0: 3, 1: 7}]
     assert {*bench.client.positions.take_begun()} == {P0, P1}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_eager_protocol_leaves_paused_what_was_paused(source: SourceKind) -> None:
+    bench = made(source, cooperative=False)
+    bench.consumer.seekable = False
+    bench.run()
+    bench.run()
+    bench.client.pauses.pause([P1])
+    bench.client.positions.rewind(P0, {LANE0: 3})
+    assert {tp.partition for tp in bench.fetching.paused} == bench.consumer.paused == {1}
+
+
+@pytest.mark.parametrize("cooperative", [True, False])
+@pytest.mark.parametrize("source", SOURCES)
+def test_no_order_to_pause_or_resume_comes_after_the_assignment(
+    source: SourceKind, cooperative: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka's client may drop the order to start the partition when it overtakes it."""
+    bench = made(source, cooperative=cooperative)
+    bench.consumer.seekable = False
+    bench.run()
+    orders: list[str] = []
+
+    def watch(name: str) -> None:
+        call = getattr(bench.consumer, name)
+
+        def order(*partitions: object) -> None:
+            orders.append(name.removeprefix("incremental_"))
+            call(*partitions)
+
+        monkeypatch.setattr(bench.consumer, name, order)
+
+    kind = "incremental_" if cooperative else ""
+    for name in (f"{kind}unassign", "pause", "resume", f"{kind}assign"):
+        watch(name)
+    bench.client.positions.rewind(P0, {LANE0: 3})
+    bench.turns.start_partitions()
+    assert [*dict.fromkeys(orders)] == ["unassign", "pause", "resume", "assign"]
+    assert orders[-1] == "assign"
 
 
 @pytest.mark.parametrize("source", SOURCES)

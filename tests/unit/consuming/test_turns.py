@@ -146,10 +146,10 @@ def test_partitions_that_are_moved_are_fetched_at_once(bench: Bench) -> None:
 @pytest.mark.parametrize("runs", [True, False])
 def test_partitions_that_a_rewind_assigns_are_fetched_at_once_if_a_lambda_runs(bench: Bench, runs: bool) -> None:
     bench.consumer.seekable = False
-    bench.client.positions.rewind(P0, {LANE0: 1})
-    assert bench.consumer.moves == [{0: 1}]
     if not runs:
         bench.table.streams.lost(1, monotonic())
+    bench.client.positions.rewind(P0, {LANE0: 1})
+    assert bench.consumer.moves == [{0: 1}]
     bench.turns.start_partitions()
     assert (bench.consumer.asked, bench.consumer.paused) == (([0], set()) if runs else ([], {0}))
 
@@ -229,3 +229,41 @@ def test_the_group_is_joined_with_the_first_process_and_left_some_time_after_the
     bench.turns.turn_or_fail()
     assert bench.consumer.subscribed == []
     assert bench.table.partitions == {}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize(
+    ("lanes", "sizes", "left"),
+    [
+        (1, [2, 2], 1),
+        (2, [2, 2, 2], 1),
+        (4, [2, 2, 2, 2, 2], 1),
+        (4, [2, 1, 2], 1),
+        (4, [1, 2], 1),
+        (100, [2] * (turns.MAX_READS + 1), 1),
+    ],
+)
+def test_a_turn_reads_as_often_as_there_are_lanes_while_reads_are_full(
+    monkeypatch: pytest.MonkeyPatch, kind: SourceKind, lanes: int, sizes: list[int], left: int
+) -> None:
+    monkeypatch.setattr(turns, "MAX_RECORDS_PER_FETCH", 2)
+    bench = Bench(kind, now=monotonic(), lanes=lanes)
+    bench.assign(P0)
+    offsets = iter(range(sum(sizes)))
+    bench.consumer.batches = [[record(next(offsets)) for _ in range(size)] for size in sizes]
+    bench.turns.fetch()
+    assert len(bench.consumer.batches) == left
+    assert bench.buffer.fetched == sum(sizes) - sum(map(len, bench.consumer.batches))
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_turn_reads_no_more_when_enough_bytes_wait_to_be_sent(
+    monkeypatch: pytest.MonkeyPatch, kind: SourceKind
+) -> None:
+    monkeypatch.setattr(turns, "MAX_RECORDS_PER_FETCH", 2)
+    bench = Bench(kind, now=monotonic(), lanes=4)
+    bench.assign(P0)
+    half = b"v" * (turns.MAX_READ_BYTES // 4)
+    bench.consumer.batches = [[record(offset, value=half), record(offset + 1, value=half)] for offset in (0, 2, 4)]
+    bench.turns.fetch()
+    assert len(bench.consumer.batches) == 1

@@ -209,6 +209,8 @@ int rd_kafka_poll(rd_kafka_t *rk, int timeout) {
     return 0;
 }
 
+rd_kafka_resp_err_t rd_kafka_flush(rd_kafka_t *rk, int timeout) { return rd_kafka_poll(rk, timeout), 0; }
+
 int rd_kafka_outq_len(rd_kafka_t *rk) { return (void)rk, played_waiting; }
 
 rd_kafka_resp_err_t rd_kafka_purge(rd_kafka_t *rk, int flags) {
@@ -235,6 +237,26 @@ void rd_kafka_destroy(rd_kafka_t *rk) {
     played_waiting = 0;
 }
 
+/* --- transactions -------------------------------------------------------------------------------------------------- */
+
+/* Their functions must be there. Who calls them needs Python, and is tried with the real librdkafka. */
+void rd_kafka_init_transactions(void) { abort(); }
+void rd_kafka_begin_transaction(void) { abort(); }
+void rd_kafka_commit_transaction(void) { abort(); }
+void rd_kafka_abort_transaction(void) { abort(); }
+void rd_kafka_send_offsets_to_transaction(void) { abort(); }
+void rd_kafka_topic_partition_list_new(void) { abort(); }
+void rd_kafka_topic_partition_list_add(void) { abort(); }
+void rd_kafka_topic_partition_list_destroy(void) { abort(); }
+void rd_kafka_consumer_group_metadata_read(void) { abort(); }
+void rd_kafka_consumer_group_metadata_destroy(void) { abort(); }
+void rd_kafka_error_code(void) { abort(); }
+void rd_kafka_error_string(void) { abort(); }
+void rd_kafka_error_is_fatal(void) { abort(); }
+void rd_kafka_error_is_retriable(void) { abort(); }
+void rd_kafka_error_txn_requires_abort(void) { abort(); }
+void rd_kafka_error_destroy(void) { abort(); }
+
 /* --- for Python ---------------------------------------------------------------------------------------------------- */
 
 size_t played_sizeof_outlet(void) { return sizeof(outlet_t); }
@@ -243,5 +265,4 @@ size_t played_sizeof_request(void) { return sizeof(request_t); }
 record_t *played_record(request_t *request, size_t index) { return &request->records[index]; }
 request_t *played_finished(const outlet_t *outlet) { return outlet->finished; }
 size_t played_lines(const outlet_t *outlet) { return outlet->line_count; }
-int played_failed(const outlet_t *outlet) { return outlet->failed; }
 const char *played_given(size_t index) { return index < given_count ? given[index].text : NULL; }

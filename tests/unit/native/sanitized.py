@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.unit.native.library import SANITIZERS, command, sdk_sources, sources
 
 _EXTENSIONS = {
-    "sidecar.records._native": [*sources(), *sources("module", "outlet_module")],
+    "sidecar.records._native": [*sources(), *sources("held_module", "module", "outlet_module", "transaction_module")],
     "sdk_python._decoder": [*sdk_sources(), *sdk_sources("module")],
 }
 

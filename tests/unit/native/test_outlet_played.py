@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.unit.native.library import Request
 
-ALL, MORE, FAILED, NO_MEMORY = 0, 1, 2, -1
+ALL, MORE, FAILED, FULL, REFUSED_IN_IT, NO_MEMORY = 0, 1, 2, 3, 4, -1
 NOT_SENT, REFUSED, REFUSED_BY_KAFKA, TAKEN, REPORTED = range(5)
 QUEUE_FULL, FATAL = KafkaError._QUEUE_FULL, KafkaError._FATAL
 COUNTS = ("topics", "header_lists", "confs", "waiting", "queues")
@@ -102,10 +102,10 @@ def test_a_request_is_finished_with_its_last_report(played: ctypes.CDLL) -> None
         request.pending -= 1  # no more are given
         played.played_report(1, 0, 7, 70)
         played.played_report(0, 0, 7, -1001)
-        assert not played.outlet_serve(outlet)
+        assert not played.outlet_serve(outlet, 0)
         assert played.played_finished(outlet) is None
         played.played_report(2, KafkaError._MSG_TIMED_OUT, 7, -1001)
-        assert not played.outlet_serve(outlet)
+        assert not played.outlet_serve(outlet, 0)
         assert played.played_finished(outlet) == ctypes.addressof(request)
         assert states(played, request) == [(REPORTED, 0), (REPORTED, 0), (REPORTED, KafkaError._MSG_TIMED_OUT)]
         assert request.written == 2
@@ -161,10 +161,48 @@ def test_only_a_fatal_error_is_a_failure(played: ctypes.CDLL) -> None:
     with opened(played) as outlet:
         for code, is_failed in [(KafkaError._ALL_BROKERS_DOWN, 0), (FATAL, 1)]:
             played.played_error(code)
-            played.outlet_serve(outlet)
-            assert played.played_failed(outlet) == is_failed
-        played.outlet_serve(outlet)
-        assert not played.played_failed(outlet)  # it is told once
+            played.outlet_serve(outlet, 0)
+            assert played.outlet_failed(outlet) == is_failed
+        played.outlet_serve(outlet, 0)
+        assert not played.outlet_failed(outlet)  # it is told once
+
+
+def test_a_failure_in_a_flush_is_told_by_the_next_serve(played: ctypes.CDLL) -> None:
+    with opened(played) as outlet:
+        played.played_error(FATAL)
+        assert played.outlet_flush(outlet, 0) == 0
+        played.outlet_serve(outlet, 0)
+        assert played.outlet_failed(outlet)
+
+
+def test_a_flush_says_how_many_reports_are_left(played: ctypes.CDLL) -> None:
+    with requested(played, values=[b"1", b"2"]) as request, opened(played) as outlet:
+        assert played.outlet_transact(outlet, request) == ALL
+        assert played.outlet_flush(outlet, 0) == 2
+        for index in range(2):
+            played.played_report(index, 0, 3, index)
+        assert played.outlet_flush(outlet, 0) == 0
+        assert request.written == 2
+
+
+def test_in_a_transaction_a_full_queue_is_tried_again_with_the_same_record(played: ctypes.CDLL) -> None:
+    with requested(played, values=[b"1", b"2", b"3"]) as request, opened(played) as outlet:
+        number(played, "room").value = 1
+        assert [played.outlet_transact(outlet, request) for _ in range(2)] == [FULL, FULL]
+        assert states(played, request) == [(TAKEN, 0), (NOT_SENT, 0), (NOT_SENT, 0)]
+        number(played, "room").value = -1
+        assert played.outlet_transact(outlet, request) == ALL
+        assert given(played) == [b"out/-1 :1", b"out/-1 :2", b"out/-1 :3"]
+
+
+@pytest.mark.parametrize(("code", "state"), [(KafkaError._INVALID_ARG, REFUSED_IN_IT), (FATAL, FAILED)])
+def test_in_a_transaction_nothing_is_given_after_a_refused_record(played: ctypes.CDLL, code: int, state: int) -> None:
+    with requested(played, values=[b"1", b"2"]) as request, opened(played) as outlet:
+        number(played, "code").value = code
+        assert played.outlet_transact(outlet, request) == state
+        assert states(played, request) == [(REFUSED_BY_KAFKA, code), (NOT_SENT, 0)]
+        assert (request.given, request.pending) == (1, 1)
+        assert number(played, "topics").value == 0
 
 
 def test_a_serve_ends_after_many_reports(played: ctypes.CDLL) -> None:
@@ -172,16 +210,16 @@ def test_a_serve_ends_after_many_reports(played: ctypes.CDLL) -> None:
         played.outlet_produce(outlet, request, REPORTS + 1)
         for index in range(REPORTS + 1):
             played.played_report(index, 0, 0, index)
-        assert played.outlet_serve(outlet)
+        assert played.outlet_serve(outlet, 0)
         assert (request.written, number(played, "yields").value) == (REPORTS, 1)
-        assert not played.outlet_serve(outlet)
+        assert not played.outlet_serve(outlet, 0)
         assert request.written == REPORTS + 1
 
 
 def test_a_serve_ends_after_many_log_lines(played: ctypes.CDLL) -> None:
     with opened(played) as outlet:
         played.played_log(b"FAIL", b"text")  # again and again, as long as it may
-        assert played.outlet_serve(outlet)
+        assert played.outlet_serve(outlet, 0)
         assert played.played_lines(outlet) == LINES
         played.outlet_clear(outlet)
         assert played.played_lines(outlet) == 0
@@ -192,7 +230,7 @@ def test_what_is_not_written_when_it_ends_is_reported_as_purged(played: ctypes.C
         with opened(played) as outlet:
             played.outlet_produce(outlet, request, REPORTS + 5)
             played.played_report(0, 0, 0, 9)
-            played.outlet_serve(outlet)
+            played.outlet_serve(outlet, 0)
         assert states(played, request) == [(REPORTED, 0)] + [(REPORTED, KafkaError._PURGE_QUEUE)] * (REPORTS + 4)
 
 

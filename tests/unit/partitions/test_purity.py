@@ -6,7 +6,9 @@ from inspect import getmembers, isfunction
 from pathlib import Path
 
 import sidecar
-from sidecar.partitions.partition import Holding, Offsets, Partition, Trouble
+from sidecar.partitions.holding import Holding
+from sidecar.partitions.offsets import Offsets
+from sidecar.partitions.partition import Partition, Trouble
 from sidecar.partitions.window import Window
 
 KINDS = (Offsets, Partition, Trouble, Holding)

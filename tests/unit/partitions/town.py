@@ -26,6 +26,8 @@ from sidecar.partitions.vocabulary import (
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 STEP = 0.25
 """Seconds between two looks: everything takes at least this long."""
+RECORD_EVERY = 1.0
+"""Seconds between two records of a partition. The first comes at the first look at a lease that is ready."""
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Town:
         self.tps = [TopicPartition("words", number) for number in range(partitions)]
         self.processes: dict[str, Process] = {}
         self.waits_since: dict[TopicPartition, float] = {}
+        self.next_record_at: dict[Lease, float] = {}
         self.longest_wait = 0.0
         self.most_at_once = 0
         """Partitions that had no ready lambda at the same time, once all had one."""
@@ -117,14 +120,18 @@ class Town:
         self.table.streams.closed(stream, reason, None, self.now)
 
     def _work(self) -> None:
-        """Each running partition gets a record, and it is done at once: failures do not add up."""
+        """Each running partition gets records, and each is done at once: failures do not add up."""
         for tp in self.tps:
             partition = self.table.lanes[Lane(tp)]
-            if self.table.records.may_send(Lane(tp)) and partition.holding is not None:
+            holding = partition.holding
+            if holding is None or self.now < self.next_record_at.get(holding.lease, 0.0):
+                continue
+            if self.table.records.may_send(Lane(tp)):
+                self.next_record_at[holding.lease] = self.now + RECORD_EVERY
                 offset = partition.offsets.resume_at
                 self.table.records.sent(Lane(tp), offset, offset, 1, 10, None, self.now)
-                self.table.streams.written(partition.held.stream)
-                self.table.streams.checkpoint(partition.held.lease, Progress(offset), self.now)
+                self.table.streams.written(holding.stream)
+                self.table.streams.checkpoint(holding.lease, Progress(offset), self.now)
 
     def _obey(self) -> None:
         while self.table.commands:

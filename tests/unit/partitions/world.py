@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from sidecar.partitions.partition import Commitment
+from sidecar.partitions.offsets import Commitment
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import (
     Assign,

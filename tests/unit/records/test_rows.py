@@ -221,7 +221,9 @@ def test_a_partition_that_we_unassigned_is_led_again(shared: Log) -> None:
     for _ in range(50):
         at.offset = shared.end
         shared.consumer.incremental_unassign([at])
-        source.lead_again([shared.tp], paused=[])
+        shared.consumer.pause([at])  # it returns after the partition was stopped
+        source.lead([shared.tp])
+        shared.consumer.resume([at])
         shared.consumer.incremental_assign([at])
         shared.produce(value=b"v")
         shared.producer.flush()

@@ -321,7 +321,7 @@ async def test_a_corrupt_document_is_logged_once(caplog: pytest.LogCaptureFixtur
             await world.feed(offset, document)
     lines = [record.getMessage() for record in caplog.records if "is corrupt" in record.getMessage()]
     assert len(lines) == 2
-    assert "x/0, offset 0: document DocumentKey(tenant_id='t', document_id='A') is corrupt" in lines[0]
+    assert "x/0, offset 0: document 't/A' is corrupt" in lines[0]
     await world.router.close(CloseReason.STOPPED)
 
 

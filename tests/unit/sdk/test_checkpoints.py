@@ -102,6 +102,48 @@ async def test_spacing_holds_unless_a_quarter_of_the_window_waits() -> None:
         call.accept()
 
 
+async def test_the_quarter_counts_messages_where_offsets_have_gaps() -> None:
+    """In a lane, one of eight, the window of 100 messages takes some 800 offsets."""
+    call = Call()
+    async with sending(call, spacing=3600) as begin:
+        one = begin(window=100, delivered=-1)
+        one.came(50, 399)
+        one.checkpoint(0)
+        await call.request()
+        call.accept()
+        for urgent, last in ((200, 449), (225, 450)):
+            one.came(50, last)  # from now on without gaps: that holds for what is sent after the next call
+            one.checkpoint(urgent - 1)
+            await turns()
+            assert call.requests.empty()
+            one.checkpoint(urgent)
+            assert (await call.request())["lease"].offset == urgent
+            call.accept()
+            await turns()
+
+
+async def test_a_call_is_hurried_once() -> None:
+    class Sink:
+        hurried = 0
+
+        def changed(self, progress: LeaseProgress) -> None: ...
+
+        def hurry(self) -> None:
+            self.hurried += 1
+
+        def forget(self, progress: LeaseProgress) -> None: ...
+
+    sink = Sink()
+    one = LeaseProgress("lease", 100, 0, sink)
+    one.delivered_to(1000)
+    for first in (0, 100):
+        for offset in range(first, first + 100):
+            one.checkpoint(offset)
+        assert one.urgent
+        assert one.take() is not None
+    assert sink.hurried == 2
+
+
 async def test_lower_and_equal_checkpoints_are_ignored() -> None:
     call = Call()
     async with sending(call) as begin:

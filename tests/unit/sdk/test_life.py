@@ -8,8 +8,10 @@ import pytest
 
 from sdk_python._awaiting import Deadline
 from sdk_python._counters import Counters
+from sdk_python._ending import Revoked
 from sdk_python._handler_times import HandlerTimes
-from sdk_python._life import Host, Life, Revoked
+from sdk_python._host import Host
+from sdk_python._life import Life
 from sdk_python._limits import Limits, Terms
 from sdk_python._loop_budget import LoopBudget
 from sdk_python._reporting import Failure

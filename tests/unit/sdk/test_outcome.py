@@ -279,6 +279,9 @@ step = st.one_of(
     st.tuples(st.just("put"), st.sampled_from([b"good", BAD]), st.sampled_from(["a", "b"]), st.booleans()),
     st.tuples(st.just("many"), st.lists(st.sampled_from([b"good", BAD]), max_size=5), st.booleans(), st.booleans()),
     st.tuples(st.just("document"), st.sampled_from([b"good", BAD]), st.sampled_from(["a", "b"]), st.booleans()),
+    st.tuples(
+        st.just("document, many"), st.lists(st.sampled_from([b"good", BAD]), max_size=5), st.booleans(), st.booleans()
+    ),
     st.tuples(st.just("checkpoint")),
     st.tuples(st.just("turn")),
 )
@@ -310,15 +313,20 @@ class Played:
                     self.kept.append((self.produced(kind, what, how), values))
                 else:
                     self.produced(kind, what, how)
-                    if kind != "document" and BAD in values and self.lost_before is None:
+                    if not kind.startswith("document") and BAD in values and self.lost_before is None:
                         self.lost_before = self.checkpoints
 
     def produced(self, kind: str, what: Any, how: Any) -> Any:
-        if kind == "many":
-            return self.world.producing.put_many("out", Columns(what) if how else map(Record, what))
-        if kind == "put":
+        producing = self.world.producing
+        before = producing.counting
+        if kind.startswith("document"):
+            producing.counting = self.documents
+        try:
+            if kind.endswith("many"):
+                return producing.put_many("out", Columns(what) if how else map(Record, what))
             return self.world.put(what, how)
-        return self.world.producing.counted_by(self.documents, lambda: self.world.put(what, how))
+        finally:
+            producing.counting = before
 
     async def look(self) -> None:
         """Receive each outcome that was kept."""

@@ -15,7 +15,8 @@ from sdk_python import Message
 from sdk_python._checkpoints import LeaseProgress
 from sdk_python._counters import Counters
 from sdk_python._handler_times import HandlerTimes
-from sdk_python._life import Host, Life
+from sdk_python._host import Host
+from sdk_python._life import Life
 from sdk_python._limits import Terms
 from sdk_python._loop_budget import LoopBudget
 from sdk_python.protocol import lambda_pb2 as pb

@@ -115,7 +115,7 @@ final class Inbox {
             }
             nextOffset = columns.last + 1;
             highest = Math.max(highest, columns.last);
-            progress.deliveredTo(columns.last);
+            progress.came(columns.count, columns.last);
             frames.add(columns);
             waiting += columns.count;
             news.signal();

@@ -35,7 +35,9 @@ public final class Progress {
 
     private final Sink sink;
     private final Log log;
-    private final int quarter;
+    private final int quarter; // of the window, in messages
+    private long quarterInOffsets;
+    private long cameTo; // the last offset of the last frame
     private boolean sealed;
     private long offset = -1;
     private long delivered = -1;
@@ -59,6 +61,8 @@ public final class Progress {
         this.sink = sink;
         this.log = log;
         this.quarter = Math.max(1, window / 4);
+        this.quarterInOffsets = quarter;
+        this.cameTo = startOffset - 1;
         this.urgentAt = startOffset + quarter;
     }
 
@@ -115,6 +119,18 @@ public final class Progress {
                 .map(name -> Texts.clip(name, MAX_NAME_BYTES))
                 .toList();
         mark();
+    }
+
+    /**
+     * Notes that a frame of so many messages came, which ends with this offset.
+     *
+     * <p>The window counts messages, and checkpoints are offsets. Those of a lane have gaps where the records of other
+     * lanes are; so has a compacted log. How many offsets a quarter of the window takes is estimated by this frame.
+     */
+    void came(int count, long last) {
+        quarterInOffsets = quarter * Math.max(1, (last - cameTo) / count);
+        cameTo = last;
+        deliveredTo(last);
     }
 
     /**
@@ -180,7 +196,7 @@ public final class Progress {
     /** Counts an entry with an offset as sent. */
     void sending(CheckpointEntry entry) {
         sent = entry.getOffset();
-        urgentAt = sent + quarter;
+        urgentAt = sent + quarterInOffsets;
         states.sending(sent);
         told = now();
     }

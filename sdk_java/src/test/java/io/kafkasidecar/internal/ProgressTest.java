@@ -82,6 +82,24 @@ class ProgressTest {
     }
 
     @Test
+    void theQuarterCountsMessagesWhereOffsetsHaveGaps() {
+        progress.came(10, 79); // of a lane, one of eight: a quarter of the window, 2 messages, takes 16 offsets
+        progress.checkpoint(0);
+        assertNotNull(progress.take());
+        progress.came(10, 89); // without gaps: that holds for what is sent after the next call
+        progress.checkpoint(1);
+        progress.checkpoint(15);
+        assertEquals(0, told.hurries);
+        progress.checkpoint(16);
+        assertEquals(1, told.hurries);
+        assertNotNull(progress.take());
+        progress.checkpoint(17);
+        assertEquals(1, told.hurries);
+        progress.checkpoint(18);
+        assertEquals(2, told.hurries);
+    }
+
+    @Test
     void aFailedRequestIsSentAgain() {
         sent(9, 5);
         progress.failed();

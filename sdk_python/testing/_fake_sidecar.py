@@ -1,84 +1,34 @@
-"""Run a lambda in a unit test: no Kafka, no gRPC, no ports.
-
-::
-
-    async with FakeSidecar(plugin, settings={"collection": "words"}) as sidecar:
-        await sidecar.feed(b"one", b"two")
-        assert sidecar.checkpoints == [0, 1]
-        await sidecar.rebalance()  # closes the lambda and makes a new one after the checkpoint
-
-A lambda that called ``context.pause`` stays paused, whatever its ``retry_after``, until it or the test resumes it.
-
-With ``guarantee="exactly-once"``, what the lambda produces is `FakeSidecar.held` until a checkpoint that covers it is
-committed; only then is it in `FakeSidecar.sent`.
-
-The code that calls the lambda is the same as in production. Only the stream and the sidecar are simulated here.
-"""
+"""The simulated sidecar: the log of a partition, its leases, and what the lambda did."""
 
 import asyncio
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby, islice
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from operator import attrgetter
 from types import TracebackType
 from typing import Any, Final, Literal
 
-from ._awaiting import awaited
-from ._checkpoints import LeaseProgress
-from ._connection import LinkError
-from ._counters import Counters
-from ._fitting import check_guarantee, checked_factory
-from ._handler_times import HandlerTimes
-from ._interfaces import IPartitionLambdaFactory, IPlugin
-from ._life import Host, Life
-from ._limits import Terms
-from ._loading import as_plugin
-from ._loop_budget import LoopBudget
-from ._message import CREATE_TIME, NO_TIMESTAMP, Header, Message, batch_of
-from ._settings import read_only
-from .protocol import lambda_pb2 as pb
+from sdk_python._awaiting import awaited
+from sdk_python._counters import Counters
+from sdk_python._fitting import check_guarantee, checked_factory
+from sdk_python._handler_times import HandlerTimes
+from sdk_python._host import Host
+from sdk_python._interfaces import IPartitionLambdaFactory, IPlugin
+from sdk_python._life import Life
+from sdk_python._limits import Terms
+from sdk_python._loading import as_plugin
+from sdk_python._loop_budget import LoopBudget
+from sdk_python._message import CREATE_TIME, NO_TIMESTAMP, Header, Message, batch_of
+from sdk_python._settings import read_only
+from sdk_python.protocol import lambda_pb2 as pb
 
-__all__ = ["FakeSidecar", "LambdaError", "Sent"]
-
-_ACTIONS: Mapping[int, Literal["restart", "critical", "report"]] = {
-    pb.ERROR_ACTION_RESTART: "restart",
-    pb.ERROR_ACTION_CRITICAL: "critical",
-    pb.ERROR_ACTION_REPORT: "report",
-}
-_OUTCOMES = {
-    "restart": pb.ERROR_OUTCOME_RESTARTING,
-    "critical": pb.ERROR_OUTCOME_HALTED,
-    "report": pb.ERROR_OUTCOME_REPORTED,
-}
+from ._lambda_error import LambdaError
+from ._sent import Sent, all_alike, sent_by
+from ._wiring import Calls, Sink, Stream
 
 _FRAME_MESSAGES: Final = 1000
 """Messages of one frame, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class LambdaError:
-    """What the sidecar was told by ``context.error``, ``context.report`` or an exception of the lambda."""
-
-    action: Literal["restart", "critical", "report"]
-    offset: int | None
-    code: str
-    message: str
-    type: str
-    stack: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A record that the lambda produced."""
-
-    topic: str
-    value: bytes | None
-    key: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
-    partition: int | None
-    """As the lambda asked for it; None: chosen by the key."""
 
 
 class FakeSidecar:
@@ -149,7 +99,7 @@ class FakeSidecar:
         self._factory: IPartitionLambdaFactory | None = None
         self._life: Life | None = None
         self._task: asyncio.Task[None] | None = None
-        self._link = _Link(self)
+        self._link = Stream(self._on_frame)
         self._position = start_offset
         self._pause: pb.Pause | None = None
         self._moved = asyncio.Event()
@@ -271,15 +221,15 @@ class FakeSidecar:
             state=self.state,
         )
         self._drop_held()
-        self._link = _Link(self)
+        self._link = Stream(self._on_frame)
         self._position = start
         self._pause = None
         host = Host(
             lambda_name="test",
             factory=self._factory,
             config=self._config,
-            sink=_Sink(self._accept),
-            calls=_Calls(self),
+            sink=Sink(self._accept),
+            calls=Calls(self._on_error, self._on_produce),
             budget=LoopBudget(),
             times=HandlerTimes(),
             counters=Counters(),
@@ -371,8 +321,8 @@ class FakeSidecar:
             if has_commit:  # the transaction is aborted
                 self._drop_held()
                 self._revoke(pb.REVOKE_REASON_ABORTED, 0.0)
-            return _all(count, pb.PRODUCE_OUTCOME_FAILED, self.produce_error, stale if has_commit else None)
-        records = _sent(request)
+            return all_alike(count, pb.PRODUCE_OUTCOME_FAILED, self.produce_error, stale if has_commit else None)
+        records = sent_by(request)
         if not self._terms.exactly_once:
             response = pb.ProduceResponse(outcomes=[pb.PRODUCE_OUTCOME_WRITTEN] * count)
             for sent in records:
@@ -383,7 +333,7 @@ class FakeSidecar:
         self.held += records
         self._sources += request.sources or [-1] * count
         if not has_commit:
-            return _all(count, pb.PRODUCE_OUTCOME_HELD)
+            return all_alike(count, pb.PRODUCE_OUTCOME_HELD)
         before = len(self.held) - count
         places = self._commit(request.commit.offset)[before:]
         self._accept(request.commit)
@@ -420,9 +370,23 @@ class FakeSidecar:
                 self._sources.append(source)
         return places
 
-    def _closed(self, closed: pb.Closed) -> None:
-        if closed.HasField("last_checkpoint"):
-            self._accept(closed.last_checkpoint)
+    def _on_error(self, request: pb.ErrorRequest) -> pb.ErrorResponse:
+        if request.HasField("last_checkpoint"):
+            self._accept(request.last_checkpoint)
+        error = LambdaError.of(request)
+        self.errors.append(error)
+        return error.answer()
+
+    def _on_frame(self, frame: pb.LambdaFrame) -> None:
+        if frame.HasField("closed"):
+            if frame.closed.HasField("last_checkpoint"):
+                self._accept(frame.closed.last_checkpoint)
+        elif frame.HasField("progress"):
+            self.progress.append(frame.progress.text)
+        elif frame.HasField("pause"):
+            self._paused(frame.pause)
+        elif frame.HasField("resume"):
+            self._end_pause()
 
     def _next_offset(self) -> int:
         return self._log[-1].offset + 1 if self._log else self._start
@@ -456,137 +420,3 @@ class FakeSidecar:
             await asyncio.wait({waiter, task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiter.cancel()
-
-
-def _all(
-    count: int, outcome: pb.ProduceOutcome, error: str = "", commit: pb.CheckpointResult | None = None
-) -> pb.ProduceResponse:
-    """The answer that has one outcome for all records, none of which has an offset."""
-    return pb.ProduceResponse(
-        outcomes=[outcome] * count,
-        partitions=[-1] * count,
-        offsets=[-1] * count,
-        errors=[error] * count if error else (),
-        commit=commit,
-    )
-
-
-def _sent(request: pb.ProduceRequest) -> list[Sent]:
-    """Make the records of a request from its columns."""
-
-    def column(entries: Sequence[bytes], nulls: Container[int], count: int) -> list[bytes | None]:
-        return [None if index in nulls else entry for index, entry in enumerate(entries)] or [None] * count
-
-    count = len(request.values)
-    indexes = request.topic_indexes or [0] * count
-    headers = iter(
-        zip(
-            [name.decode("utf-8", "surrogateescape") for name in request.header_names],
-            column(request.header_values, set(request.null_header_values), 0),
-            strict=True,
-        )
-    )
-    return [
-        Sent(
-            request.topics[topic],
-            value,
-            key,
-            tuple(islice(headers, number)),
-            partition if partition >= 0 else None,
-        )
-        for topic, value, key, number, partition in zip(
-            indexes,
-            column(request.values, {*request.null_values}, count),
-            column(request.keys, {*request.null_keys}, count),
-            request.header_counts or [0] * count,
-            request.partitions or [-1] * count,
-            strict=True,
-        )
-    ]
-
-
-class _Sink:
-    """Takes each checkpoint at once, so that a test sees them all."""
-
-    def __init__(self, accept: Callable[[pb.CheckpointEntry], None]) -> None:
-        self._accept = accept
-
-    def changed(self, progress: LeaseProgress) -> None:
-        entry = progress.take()
-        if entry is not None:
-            self._accept(entry)
-            progress.answered(entry, pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED))
-
-    def hurry(self) -> None:
-        """Do nothing: nothing waits here."""
-
-    def forget(self, progress: LeaseProgress) -> None:
-        """Do nothing: nothing is kept here."""
-
-
-class _Calls:
-    """The calls beside the stream, which the sidecar answers at once."""
-
-    def __init__(self, sidecar: FakeSidecar) -> None:
-        self._sidecar = sidecar
-
-    async def error(self, request: pb.ErrorRequest) -> pb.ErrorResponse:
-        sidecar = self._sidecar
-        if request.HasField("last_checkpoint"):
-            sidecar._accept(request.last_checkpoint)  # noqa: SLF001  two halves of one thing
-        action = _ACTIONS[request.action]
-        offset = request.offset if request.HasField("offset") else None
-        told = LambdaError(action, offset, request.code, request.message, request.type, request.stack)
-        sidecar.errors.append(told)
-        return pb.ErrorResponse(outcome=_OUTCOMES[action])
-
-    async def produce(self, request: pb.ProduceRequest) -> pb.ProduceResponse:
-        return await self._sidecar._on_produce(request)  # noqa: SLF001
-
-
-class _Link:
-    """A stream that is two queues."""
-
-    def __init__(self, sidecar: FakeSidecar) -> None:
-        self.ready = asyncio.Event()
-        self._sidecar = sidecar
-        self._frames: asyncio.Queue[pb.HostFrame | Exception | None] = asyncio.Queue()
-
-    def send(self, frame: pb.HostFrame) -> None:
-        self._frames.put_nowait(frame)
-
-    def break_off(self) -> None:
-        self._frames.put_nowait(LinkError("the test broke the stream"))
-
-    async def drained(self, life: Life) -> None:
-        """Wait until every frame is written and read, and the dispatcher is idle."""
-        await life.outbox.written.wait()
-        await self._frames.join()
-        await life.dispatcher.idle.wait()
-
-    async def read(self) -> pb.HostFrame | None:
-        frame = await self._frames.get()
-        # `read` is called again only when the dispatcher has the frame before. It gets this frame a step later, in
-        # the same round of the loop, so code that waits for `join` finds it there.
-        self._frames.task_done()
-        if isinstance(frame, Exception):
-            raise frame
-        return frame
-
-    async def write(self, frame: pb.LambdaFrame) -> None:
-        if frame.HasField("ready"):
-            self.ready.set()
-        elif frame.HasField("closed"):
-            self._sidecar._closed(frame.closed)  # noqa: SLF001  two halves of one thing
-        elif frame.HasField("progress"):
-            self._sidecar.progress.append(frame.progress.text)
-        elif frame.HasField("pause"):
-            self._sidecar._paused(frame.pause)  # noqa: SLF001
-        elif frame.HasField("resume"):
-            self._sidecar._end_pause()  # noqa: SLF001
-
-    async def half_close(self) -> None:
-        self._frames.put_nowait(None)
-
-    def close(self) -> None:
-        pass
