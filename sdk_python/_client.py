@@ -113,7 +113,7 @@ class Client:
         self._answered = True
         """The last stream that was opened has got its Welcome."""
         self._offer = _offer(
-            name, version_of(plugin, os.environ), shares_memory=can_share and bool(path_of(endpoint.address))
+            name, version_of(plugin, os.environ), shares_memory=can_share() and bool(path_of(endpoint.address))
         )
 
     def stop(self) -> None:

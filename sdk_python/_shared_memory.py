@@ -10,6 +10,7 @@ decoded must not change meanwhile.
 import asyncio
 import mmap
 import os
+import platform
 import socket
 import sys
 from contextlib import suppress
@@ -27,13 +28,20 @@ _READ_UP_TO, _IS_VOID = 0, 1
 _TIMEOUT_S: Final = 2.0
 _LARGEST: Final = 2**40
 
+_MACHINES: Final = frozenset({"x86_64", "AMD64"})
+
 if sys.platform == "linux":
     import fcntl
 
-    can_share: Final = hasattr(fcntl, "F_GET_SEALS")
-else:
-    can_share: Final = False
-"""Whether this system and this Python can share memory with the sidecar."""
+
+def can_share() -> bool:
+    """Whether this system, this processor and this Python can share memory with the sidecar.
+
+    On another processor `MappedMemory.copy` could read whether the memory is void before it has copied the frame.
+    """
+    if sys.platform != "linux" or not hasattr(fcntl, "F_GET_SEALS"):
+        return False
+    return platform.machine() in _MACHINES and sys.maxsize > 2**32
 
 
 class MemoryVoidError(Exception):
@@ -78,7 +86,7 @@ class MappedMemory:
             raise FrameError(f"SharedFrame: {length} bytes from {begin} on are not in the ring of {self._size}")
         at = _RING_AT + begin
         data = self._memory[at : at + length]
-        # After the copy. The sidecar sets the number before it gives the first page back.
+        # After the copy; x86-64 keeps this order. The sidecar sets the number before it gives the first page back.
         if self.is_void:
             raise MemoryVoidError
         self._numbers[_READ_UP_TO] = frame.position + length

@@ -83,11 +83,11 @@ class ServerConfig(Section):
     """The mode of a Unix socket, in octal digits and in quotes. Default "0660": its owner and its group may connect,
     and nobody else. Without a Unix socket it means nothing."""
 
-    shared_memory: BytesOrOff = 128 * 1024 * 1024
-    """Memory that the sidecar shares with lambda processes on a Unix socket, all of them together. Default 128MiB.
-    Large frames go through it instead of the socket, which takes less CPU time. Each partition gets four times its
-    lambda's `frame.bytes`, as long as there is some left; the others get all frames through the socket. `off`: no
-    memory is shared."""
+    shared_memory: BytesOrOff = 0
+    """Memory that the sidecar shares with lambda processes on a Unix socket, all of them together, such as 128MiB.
+    Default `off`: none. Large frames go through it instead of the socket, which takes less CPU time. Each partition
+    gets four times its lambda's `frame.bytes`, as long as there is some left; the others get all frames through the
+    socket. It needs Linux on x86-64; elsewhere a warning is logged, and no memory is shared."""
 
     token: Token | None = None
     """What each call must carry as `authorization: Bearer TOKEN`. `$KAFKA_SIDECAR_TOKEN` comes before it. Default:
@@ -212,7 +212,7 @@ class Config(Section):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Settings that are allowed but probably not meant, one sentence each."""
-        return (*_open_doors(self.server),)  # settings that are not allowed are mistakes
+        return (*_open_doors(self.server), *_useless(self.server))  # settings that are not allowed are mistakes
 
     @classmethod
     def where_else(cls, key: str) -> str:
@@ -258,6 +258,12 @@ def _in_one_line(value: str) -> str:
     """The value's first line: a certificate in `ssl.ca.pem` has thirty."""
     first, end, _ = value.partition("\n")
     return f"{first} ..." if end else value
+
+
+def _useless(server: ServerConfig) -> Iterator[str]:
+    if server.shared_memory and not server.endpoint.path:
+        remedy = "let server.listen name one (unix:///path), or leave it out"
+        yield f"server.shared_memory: no memory is shared, since only a Unix socket can hand it over; {remedy}"
 
 
 def _open_doors(server: ServerConfig) -> Iterator[str]:

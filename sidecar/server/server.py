@@ -20,7 +20,7 @@ from sidecar.server.identities import Identities
 from sidecar.server.limits import IDLE_TIMEOUT_MS, MAX_STREAMS_PER_CONNECTION, PING_INTERVAL_MS
 from sidecar.server.memory_desk import MemoryDesk
 from sidecar.server.renewal import Renewals, Renewed
-from sidecar.shared_memory.memory import is_possible
+from sidecar.shared_memory.memory import why_impossible
 
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -42,6 +42,8 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_connection_idle_ms", IDLE_TIMEOUT_MS),
     ("grpc.so_reuseport", 0),  # two sidecars on one port would get its calls at random: refuse the second
 ]
+
+_NOT_SHARED = "server.shared_memory: no memory is shared, and all frames go through the socket"
 
 _log = get_logger(__name__)
 
@@ -85,14 +87,18 @@ class Server:
         await self._server.start()
 
     def _share_memory(self, path: str) -> None:
-        """Let lambda processes share memory with the sidecar, if the config and the system allow it."""
-        if not path or not self._config.shared_memory or not is_possible() or extension() is None:
+        """Let lambda processes share memory with the sidecar, if the config and the machine allow it."""
+        if not path or not self._config.shared_memory:
+            return  # of a size without a Unix socket, `Config.warnings` tells
+        reason = why_impossible() or ("" if extension() else "it needs the C extension, which cannot be loaded")
+        if reason:
+            _log.warning(_NOT_SHARED, reason=reason)
             return
         desk = MemoryDesk(self._config.shared_memory)
         try:
             desk.start(path, self._config.mode)
         except OSError as error:
-            _log.warning("no shared memory: all frames go through the socket", error=str(error))
+            _log.warning(_NOT_SHARED, reason=str(error))
             return
         self._desk = self._host.memory = desk
 

@@ -14,6 +14,7 @@ owner. The owner voids it when the stream ends.
 import fcntl
 import mmap
 import os
+import platform
 import sys
 
 from sidecar.shared_memory.ring import Ring
@@ -32,9 +33,23 @@ _READ_UP_TO, _IS_VOID = 0, 1
 _SEALS = ("F_SEAL_SHRINK", "F_SEAL_GROW", "F_SEAL_SEAL")
 
 
-def is_possible() -> bool:
-    """Whether this system has memory of a kind that can be shared safely: Linux, and a Python that knows it."""
-    return sys.platform == "linux" and hasattr(os, "memfd_create") and all(hasattr(fcntl, seal) for seal in _SEALS)
+_MACHINES = ("x86_64", "AMD64")
+
+
+def why_impossible() -> str:
+    """Why no memory can be shared safely on this machine, in words; empty: it can.
+
+    The processor must keep the order of loads among each other, and of stores, as x86-64 does. The client reads the
+    second number after it has copied a frame. Another processor may read the number first: then the memory becomes
+    void, and the client decodes zeros.
+    """
+    if sys.platform != "linux":
+        return "it needs Linux"
+    if not hasattr(os, "memfd_create") or not all(hasattr(fcntl, seal) for seal in _SEALS):
+        return "it needs a Python that was built with memfd_create and its seals"
+    if platform.machine() not in _MACHINES or sys.maxsize < 2**32:
+        return f"it needs an x86-64 processor and a Python of 64 bits; this is {platform.machine() or 'unknown'}"
+    return ""
 
 
 class SharedMemory:

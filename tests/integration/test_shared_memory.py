@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.shared_memory.memory import is_possible
+from sidecar.shared_memory.memory import why_impossible
 from tests.integration import checks
 from tests.integration.harness import Stage, needs_extension, wait_for
 from tests.integration.lambdas.writer import hash_of
@@ -12,7 +12,7 @@ from tests.integration.test_metrics import scrape
 from tests.servers.process import free_ports
 from tests.servers.topics import Record
 
-pytestmark = [needs_extension, pytest.mark.skipif(not is_possible(), reason="needs Linux's memfd")]
+pytestmark = [needs_extension, pytest.mark.skipif(why_impossible() != "", reason="needs Linux on x86-64")]
 
 PARTITIONS, RECORDS = 2, 1_000
 
@@ -31,6 +31,7 @@ def test_large_records_while_a_process_is_killed(embedded_stage: Stage) -> None:
     (port,) = free_ports(1)
     # Small frames and windows, so that each ring begins anew many times.
     config = stage.config(frame={"bytes": "100kB"}, window={"messages": 50})
+    config["server"]["shared_memory"] = "16MiB"
     sidecar = stage.sidecar({**config, "operate": {"listen": f"127.0.0.1:{port}"}})
     first = stage.process(sidecar, "first", handler_takes=0.001)
     stage.wait_until_handled(RECORDS // 4)

@@ -85,7 +85,7 @@ def test_secrets_are_shown_nowhere_and_used_everywhere(tmp_path: Path) -> None:
         assert "hunter2" not in text
     assert shown["kafka"]["sasl.password"] == "****"
     server: dict[str, object] = {"listen": "127.0.0.1:50051", "socket_mode": "0660", "tls": None, "insecure": False}
-    server["shared_memory"] = 128 << 20
+    server["shared_memory"] = 0
     assert shown["server"] == {**server, "token": "****", "admin_token": "****", "identities": []}
     assert shown["lambdas"]["x"]["window"] == {"messages": 10_000, "bytes": 16_777_216}
     assert shown["lambdas"]["x"]["command"] == "run"
@@ -157,3 +157,13 @@ def test_client_settings_that_cannot_be_dialled(tmp_path: Path, text: str, expec
 def test_shared_memory_is_a_size_or_off(tmp_path: Path, said: str, size: int) -> None:
     minimal = "kafka: {bootstrap.servers: b:1}\nlambdas: {x: {topic: t, group: g}}\n"
     assert read(tmp_path, f"{minimal}server: {{shared_memory: {said}}}").server.shared_memory == size
+
+
+def test_shared_memory_without_a_unix_socket_is_a_warning(tmp_path: Path) -> None:
+    minimal = "kafka: {bootstrap.servers: b:1}\nlambdas: {x: {topic: t, group: g}}\n"
+    (warning,) = read(tmp_path, f"{minimal}server: {{shared_memory: 1MiB}}").warnings
+    assert "server.shared_memory" in warning
+    assert "Unix socket" in warning
+    on_one = read(tmp_path, f"{minimal}server: {{shared_memory: 1MiB, listen: 'unix:///run/s'}}")
+    assert on_one.warnings == ()
+    assert read(tmp_path, minimal).server.shared_memory == 0

@@ -7,11 +7,11 @@ import pytest
 from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.mail import letters
 from sidecar.partitions.vocabulary import EndReason, EndStream
-from sidecar.shared_memory.memory import RING_AT, SharedMemory, is_possible
+from sidecar.shared_memory.memory import RING_AT, SharedMemory, why_impossible
 
 from .bench import P0, SOURCES, Bench, SourceKind, record
 
-pytestmark = pytest.mark.skipif(not is_possible(), reason="needs Linux's memfd")
+pytestmark = pytest.mark.skipif(why_impossible() != "", reason="needs Linux on x86-64")
 
 LARGE = b"x" * 20_000
 RING = 66_000

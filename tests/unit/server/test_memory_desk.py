@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import platform
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from sdk_python._shared_memory import MappedMemory, fetched
 from sdk_python.protocol import lambda_pb2 as pb
@@ -16,12 +18,12 @@ from sidecar.mail import letters
 from sidecar.partitions.vocabulary import Assign, Lane
 from sidecar.server import memory_desk
 from sidecar.server.lambda_host import RING_FRAMES
-from sidecar.shared_memory.memory import MIN_FRAME_BYTES, is_possible
+from sidecar.shared_memory.memory import MIN_FRAME_BYTES, why_impossible
 
 from .bench import Call
 from .wire import P0, Client, Wire, running
 
-pytestmark = pytest.mark.skipif(not is_possible(), reason="needs Linux's memfd")
+pytestmark = pytest.mark.skipif(why_impossible() != "", reason="needs Linux on x86-64")
 
 RING = RING_FRAMES * 5_000
 """Bytes: four frames of the test's lambdas."""
@@ -29,9 +31,10 @@ RING = RING_FRAMES * 5_000
 
 @asynccontextmanager
 async def on_socket(folder: Path, **server: object) -> AsyncIterator[tuple[Wire, Client, str]]:
-    """A server on a Unix socket, a client of it, and the socket's path."""
+    """A server that shares memory on a Unix socket, a client of it, and the socket's path."""
     path = str(folder / "s")
-    async with running(listen=f"unix://{path}", **server) as wire, wire.client() as client:
+    server = {"listen": f"unix://{path}", "shared_memory": "64MiB", **server}
+    async with running(**server) as wire, wire.client() as client:
         yield wire, client, path
 
 
@@ -137,11 +140,33 @@ async def test_over_tcp_nobody_is_offered_any(wire: Wire, client: Client) -> Non
     assert not (await call.expect("assigned")).HasField("shared_memory")
 
 
+async def test_without_a_size_there_is_none(tmp_path: Path) -> None:
+    async with running(listen=f"unix://{tmp_path}/s") as wire, wire.client() as client:
+        await offers_none(wire, client, tmp_path)
+
+
 async def test_off_is_off(tmp_path: Path) -> None:
-    async with on_socket(tmp_path, shared_memory="off") as (wire, client, path):
-        _, assigned = await offered(wire, client)
-        assert not assigned.HasField("shared_memory")
-        assert not there(path + memory_desk.SUFFIX)
+    async with on_socket(tmp_path, shared_memory="off") as (wire, client, _):
+        await offers_none(wire, client, tmp_path)
+
+
+async def test_on_another_processor_there_is_none_and_the_log_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    with capture_logs() as logs:
+        async with on_socket(tmp_path) as (wire, client, _):
+            await offers_none(wire, client, tmp_path)
+    [said] = [entry for entry in logs if "server.shared_memory" in entry["event"]]
+    assert said["log_level"] == "warning"
+    assert "x86-64" in said["reason"]
+
+
+async def offers_none(wire: Wire, client: Client, folder: Path) -> None:
+    """Nobody is offered memory, and the second socket is not there."""
+    _, assigned = await offered(wire, client)
+    assert not assigned.HasField("shared_memory")
+    assert not there(f"{folder}/s{memory_desk.SUFFIX}")
 
 
 def mode_of(path: str) -> int:

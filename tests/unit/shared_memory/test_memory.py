@@ -2,6 +2,8 @@
 
 import mmap
 import os
+import platform
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from sidecar.shared_memory.memory import MIN_FRAME_BYTES, RING_AT, SharedMemory
 
 SIZE = 256 * 1024
 
-pytestmark = pytest.mark.skipif(not shared.is_possible(), reason="needs Linux's memfd")
+pytestmark = pytest.mark.skipif(shared.why_impossible() != "", reason="needs Linux on x86-64")
 
 
 def resident_kb() -> int:
@@ -23,6 +25,17 @@ def resident_kb() -> int:
 
 def numbers(mapped: mmap.mmap) -> memoryview:
     return memoryview(mapped)[:16].cast("Q")
+
+
+@pytest.mark.parametrize("machine", ["aarch64", "riscv64", "i686", ""])
+def test_another_processor_may_read_in_another_order(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert f"this is {machine or 'unknown'}" in shared.why_impossible()
+
+
+def test_another_system_has_no_such_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert shared.why_impossible() == "it needs Linux"
 
 
 def test_the_other_side_cannot_change_its_size() -> None:
