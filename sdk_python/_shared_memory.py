@@ -37,7 +37,7 @@ if sys.platform == "linux":
 def can_share() -> bool:
     """Whether this system, this processor and this Python can share memory with the sidecar.
 
-    On another processor `MappedMemory.copy` could read whether the memory is void before it has copied the frame.
+    `MappedMemory.copy` needs a processor that keeps the order of loads, and of a load and a later store.
     """
     if sys.platform != "linux" or not hasattr(fcntl, "F_GET_SEALS"):
         return False

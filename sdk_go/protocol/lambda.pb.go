@@ -1633,6 +1633,9 @@ func (x *Ready) GetSharedMemory() bool {
 //	at 8   written by the sidecar: not 0 when the memory is void, because the stream has ended.
 //
 // At 65536 the ring begins. See SharedFrame.
+//
+// Only on Linux and x86-64: a client follows the steps of SharedFrame without a fence, and other processors may reorder
+// them. A client on another one does not name the capability.
 type SharedMemory struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 32 bytes of ASCII, unguessable; good for one connection, while the stream lives.

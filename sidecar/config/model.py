@@ -21,8 +21,9 @@ from sidecar.config.kafka_names import OFTEN_USED
 from sidecar.config.kafka_properties import is_embedded, normalised
 from sidecar.config.lambdas import LAMBDA_NAME, LambdaConfig, dead_letter_default_mistakes, raw_topics
 from sidecar.config.listeners import DEFAULT_LISTEN, DEFAULT_OPERATE, beyond_loopback, listener_mistakes
-from sidecar.config.units import BytesOrOff
+from sidecar.config.units import BytesOrOff, shown_size
 from sidecar.redact import MaskedDict, masked
+from sidecar.shared_memory.ring import ring_size
 
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
 
@@ -211,8 +212,8 @@ class Config(Section):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Settings that are allowed but probably not meant, one sentence each."""
-        return (*_open_doors(self.server), *_useless(self.server))  # settings that are not allowed are mistakes
+        """Settings that are allowed but probably not meant, one sentence each. What is not allowed is a mistake."""
+        return (*_open_doors(self.server), *_useless(self.server, self.lambdas))
 
     @classmethod
     def where_else(cls, key: str) -> str:
@@ -260,8 +261,14 @@ def _in_one_line(value: str) -> str:
     return f"{first} ..." if end else value
 
 
-def _useless(server: ServerConfig) -> Iterator[str]:
-    if server.shared_memory and not server.endpoint.path:
+def _useless(server: ServerConfig, lambdas: Mapping[str, LambdaConfig]) -> Iterator[str]:
+    if not server.shared_memory:
+        return
+    for name, one in lambdas.items():
+        if (least := ring_size(one.frame.bytes)) > server.shared_memory:
+            what = f"too little for a partition of {name}, which takes four times its frame.bytes"
+            yield f"server.shared_memory: {what}; give at least {shown_size(least)}, or leave it out"
+    if not server.endpoint.path:
         remedy = "let server.listen name one (unix:///path), or leave it out"
         yield f"server.shared_memory: no memory is shared, since only a Unix socket can hand it over; {remedy}"
 

@@ -45,6 +45,7 @@ from sidecar.server.runtime import LambdaRuntime
 from sidecar.server.silent import Silent
 from sidecar.server.stream import Stream
 from sidecar.server.transacting import new_held
+from sidecar.shared_memory.ring import ring_size
 from sidecar.status import ProcessStatus
 from sidecar.version import VERSION
 
@@ -56,10 +57,6 @@ MAX_WITHOUT_PARTITION = 1_000
 
 MIN_SHARE = 100
 """Each lambda has an equal share of these, at least this many: no lambda can use up the others' streams."""
-
-RING_FRAMES = 4
-"""How many full frames a stream's shared memory has room for: two are on their way, the client copies one, and one
-makes up for what stays free at the ring's end."""
 
 SERVICE = "kafka_sidecar.v1.LambdaHost"
 
@@ -221,7 +218,7 @@ class LambdaHost:
         """Offer memory to a stream that gets a partition, if its client can share it."""
         if self.memory is None or frames.SHARED_MEMORY not in stream.offer.capabilities:
             return None
-        share = self.memory.offer(RING_FRAMES * self._lambdas[stream.lambda_name].config.frame.bytes)
+        share = self.memory.offer(ring_size(self._lambdas[stream.lambda_name].config.frame.bytes))
         if share is None:
             return None
         stream.share = share

@@ -39,9 +39,8 @@ _MACHINES = ("x86_64", "AMD64")
 def why_impossible() -> str:
     """Why no memory can be shared safely on this machine, in words; empty: it can.
 
-    The processor must keep the order of loads among each other, and of stores, as x86-64 does. The client reads the
-    second number after it has copied a frame. Another processor may read the number first: then the memory becomes
-    void, and the client decodes zeros.
+    The client copies a frame, then reads whether the memory is void, then writes how far it is, without a fence.
+    x86-64 keeps this order. Elsewhere the client might decode zeros, or a frame that is being overwritten.
     """
     if sys.platform != "linux":
         return "it needs Linux"

@@ -4,6 +4,15 @@ A position counts all bytes of the ring that were ever used, so it never goes do
 the ring's size. A frame is in one piece: where it would go over the ring's end, it begins at the ring's beginning.
 """
 
+_FRAMES = 4
+"""How many full frames a ring has room for: two are on their way, the client copies one, and one makes up for what
+stays free at the ring's end."""
+
+
+def ring_size(frame: int) -> int:
+    """The size of a ring for frames of at most ``frame`` bytes."""
+    return _FRAMES * frame
+
 
 class Ring:
     """Room for frames that are written in order, and read in order by somebody who is not trusted."""

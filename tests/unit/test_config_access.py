@@ -161,9 +161,17 @@ def test_shared_memory_is_a_size_or_off(tmp_path: Path, said: str, size: int) ->
 
 def test_shared_memory_without_a_unix_socket_is_a_warning(tmp_path: Path) -> None:
     minimal = "kafka: {bootstrap.servers: b:1}\nlambdas: {x: {topic: t, group: g}}\n"
-    (warning,) = read(tmp_path, f"{minimal}server: {{shared_memory: 1MiB}}").warnings
+    (warning,) = read(tmp_path, f"{minimal}server: {{shared_memory: 4MiB}}").warnings
     assert "server.shared_memory" in warning
     assert "Unix socket" in warning
-    on_one = read(tmp_path, f"{minimal}server: {{shared_memory: 1MiB, listen: 'unix:///run/s'}}")
+    on_one = read(tmp_path, f"{minimal}server: {{shared_memory: 4MiB, listen: 'unix:///run/s'}}")
     assert on_one.warnings == ()
     assert read(tmp_path, minimal).server.shared_memory == 0
+
+
+def test_shared_memory_that_is_too_little_for_any_partition_is_a_warning(tmp_path: Path) -> None:
+    lambdas = "lambdas: {x: {topic: t, group: g}, y: {topic: u, group: h, frame: {bytes: 100kB}}}"
+    text = f"kafka: {{bootstrap.servers: b:1}}\n{lambdas}\nserver: {{shared_memory: 4MB, listen: 'unix:///run/s'}}\n"
+    (warning,) = read(tmp_path, text).warnings
+    assert "a partition of x," in warning
+    assert "at least 4MiB" in warning

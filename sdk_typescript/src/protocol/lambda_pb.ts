@@ -676,6 +676,9 @@ export const ReadySchema: GenMessage<Ready> = /*@__PURE__*/
  *   at 8   written by the sidecar: not 0 when the memory is void, because the stream has ended.
  * At 65536 the ring begins. See SharedFrame.
  *
+ * Only on Linux and x86-64: a client follows the steps of SharedFrame without a fence, and other processors may reorder
+ * them. A client on another one does not name the capability.
+ *
  * @generated from message kafka_sidecar.v1.SharedMemory
  */
 export type SharedMemory = Message<"kafka_sidecar.v1.SharedMemory"> & {

@@ -17,15 +17,15 @@ from sdk_python.protocol import lambda_pb2 as pb
 from sidecar.mail import letters
 from sidecar.partitions.vocabulary import Assign, Lane
 from sidecar.server import memory_desk
-from sidecar.server.lambda_host import RING_FRAMES
 from sidecar.shared_memory.memory import MIN_FRAME_BYTES, why_impossible
+from sidecar.shared_memory.ring import ring_size
 
 from .bench import Call
 from .wire import P0, Client, Wire, running
 
 pytestmark = pytest.mark.skipif(why_impossible() != "", reason="needs Linux on x86-64")
 
-RING = RING_FRAMES * 5_000
+RING = ring_size(5_000)
 """Bytes: four frames of the test's lambdas."""
 
 
