@@ -1,9 +1,9 @@
 """The facts of a run with lanes, told as those of a run whose partitions are the lanes. Pure.
 
 A lane is for its lambda what a partition is without lanes: its records come in order and without a gap, each lambda
-begins at the lane's place, with the state that belongs to it. So the checks are the same. But other lanes' records lie
-between those of a lane, and its place may be at any of them. So each offset is replaced by a number: how many of the
-lane's records are before it. Lane ``l`` of partition ``p`` becomes partition ``p * lanes + l``.
+begins at the lane's place, with the state that belongs to it. So the checks are the same. But other lanes' records
+lie between those of a lane, and its place may be at any of them. So each offset is replaced by a number: how many of
+the lane's records are before it. Lane ``l`` of partition ``p`` becomes partition ``p * lanes + l``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def split(facts: Facts, lanes: int, lane_of: Mapping[int, Sequence[int]]) -> Fac
         seeks=tuple(one for seek in facts.seeks for one in numbers.seeks(seek)),
         end=replace(
             facts.end,
-            committed={v: numbers.place(v, offset) for p, offset in facts.end.committed.items() for v in numbers.of(p)},
+            committed={
+                v: numbers.place(v, offset) for p, offset in facts.end.committed.items() for v in numbers.of(p)
+            },
             ends={v: numbers.place(v, offset) for p, offset in facts.end.ends.items() for v in numbers.of(p)},
         ),
     )

@@ -1,8 +1,8 @@
 """The languages that have an SDK, and how to start a test program that is written in one.
 
-Each language has five programs: ``conformance`` (docs/conformance.md), ``recorder`` and ``copier`` (the lambdas of the
-chaos runs), ``noop`` (counts records; for benchmarks) and ``by_hand`` (the client on one screen, of examples/). ``make clients``
-builds those that must be built into dist/clients/LANGUAGE, from the packages that a user installs.
+Each language has five programs: ``conformance`` (docs/conformance.md), ``recorder`` and ``copier`` (the lambdas of
+the chaos runs), ``noop`` (counts records; for benchmarks) and ``by_hand`` (the client on one screen, of examples/).
+``make clients`` builds those that must be built into dist/clients/LANGUAGE, from the packages that a user installs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A lambda process that copies records by the raw protocol, with exactly-once: it needs no SDK.
 
-`python -m tests.integration.copier ADDRESS LAMBDA OUT HOW`. Each copy has the value `PARTITION:OFFSET:LANE:NUMBER`, as
-those of `sdk_copier`, and goes to the partition of OUT with the number of its source. HOW says by which calls:
+`python -m tests.integration.copier ADDRESS LAMBDA OUT HOW`. Each copy has the value `PARTITION:OFFSET:LANE:NUMBER`,
+as those of `sdk_copier`, and goes to the partition of OUT with the number of its source. HOW says by which calls:
 
 - `commit`: the copies of a batch and its last offset in one call
 - `held`: the copies in calls without a checkpoint, and then a Checkpoint call

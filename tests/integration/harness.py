@@ -290,9 +290,7 @@ class Traffic:
         while not self._stop.wait(self._interval):
             key = b"%d" % (number % self._keys) if self._keys else None
             for partition in range(self._partitions):
-                producer.produce(
-                    self._stage.topic, b"%d" % number, key, partition=partition, on_delivery=on_delivery
-                )
+                producer.produce(self._stage.topic, b"%d" % number, key, partition=partition, on_delivery=on_delivery)
             producer.poll(0)
             number += 1
         assert producer.flush(PATIENCE) == 0

@@ -132,8 +132,8 @@ class KafkaServer(ServerProcess):
         heap_mb: size of the JVM's heap in MiB; benchmarks want 1024.
         node: the broker's id, as partitions' leaders and replicas name it.
         joins: the controller node whose cluster this broker joins; None: this node is the controller.
-        proxy: the port of a proxy on 127.0.0.1. Then the broker has a second listener, `proxied`, and clients that come
-            by it are told the proxy's port, so that all their connections go through the proxy.
+        proxy: the port of a proxy on 127.0.0.1. Then the broker has a second listener, `proxied`, and clients that
+            come by it are told the proxy's port, so that all their connections go through the proxy.
     """
 
     NAME = "Kafka"

@@ -17,6 +17,9 @@ from contextlib import suppress
 from enum import Enum, IntEnum
 from types import TracebackType
 
+_Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+"""Reads from, and writes to, one end of a connection."""
+
 
 class Api(IntEnum):
     """The requests of a transactional producer, by Kafka's API keys."""
@@ -67,7 +70,7 @@ class Catch:
         self._loop.call_soon_threadsafe(self._decided.set)
 
     async def decided(self) -> bool:
-        """The request is caught: wait for the decision. Returns whether the connection goes on. In the proxy's loop."""
+        """The request is caught: wait for the decision. Returns whether the connection goes on. In the loop."""
         self._reached.set()
         await self._decided.wait()
         return not self._cut
@@ -87,6 +90,7 @@ class KafkaProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="kafka-proxy")
         self._catches: list[Catch] = []
+        self._listeners: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
         self.seen: Counter[int] = Counter()
         """How many requests came, by API key."""
@@ -129,25 +133,29 @@ class KafkaProxy:
     # --- in the loop ------------------------------------------------------------------------------------------
 
     async def _listen(self, port: int, to: str) -> None:
-        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+        async def forward(near: _Ends) -> None:
             host, _, number = to.rpartition(":")
             try:
                 far = await asyncio.open_connection(host, int(number))
             except OSError:  # the broker is down
-                writer.close()
+                near[1].close()
                 return
-            await _Connection(self, (reader, writer), far).run()
+            await _Connection(self, near, far).run()
 
-        await asyncio.start_server(accepted, "127.0.0.1", port)
+        def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = self._loop.create_task(forward((reader, writer)))
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+
+        self._listeners.append(await asyncio.start_server(accepted, "127.0.0.1", port))
 
     async def _end(self) -> None:
-        for task in self._connections:
+        for listener in self._listeners:
+            listener.close()
+        connections = [*self._connections]
+        for task in connections:
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*connections, return_exceptions=True)
 
     def caught(self, api: int, client: str) -> Catch | None:
         """The catch that is planned for this request. In the loop."""
@@ -158,9 +166,6 @@ class KafkaProxy:
                 planned.client = client
                 return planned
         return None
-
-
-_Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class _Connection:
@@ -199,8 +204,8 @@ class _Connection:
                     self._answers[correlation] = planned
                 await _send(self._far[1], frame)
                 if planned is not None and planned.moment is Moment.SENT and not await planned.decided():
-                    # A broker may drop the requests of a connection that is closed. So only the client's end is closed
-                    # now, and the other when the broker has answered: then `_responses` returns.
+                    # A broker may drop the requests of a connection that is closed. So only the client's end is
+                    # closed now, and the other when the broker has answered: then `_responses` returns.
                     self._client_is_gone = True
                     self._near[1].close()
                     await asyncio.Event().wait()

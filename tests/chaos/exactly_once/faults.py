@@ -33,7 +33,7 @@ PAUSE_S = (0.1, 2.5)
 """Seconds between two faults."""
 FREEZE_S = (0.1, 4.0)
 """Seconds of a freeze. The session of a sidecar is over after `SESSION_S`."""
-SESSION_S = 2.0
+SESSION_S = 3.0
 TOO_LONG_S = 13.0
 """Seconds of a freeze after which the broker has aborted the transaction: its timeout is 10 s, and the broker looks
 every second."""

@@ -11,8 +11,9 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 class Reader:
     """A reader in a thread of its own, from the topic's beginning on; a context manager.
 
-    A copy is `PARTITION:OFFSET:LANE:NUMBER` (`tests.integration.sdk_copier`). The numbers of a lane count its records.
-    They come from the lambda's state, and so show that each lambda was given the state of the place where it began.
+    A copy is `PARTITION:OFFSET:LANE:NUMBER` (`tests.integration.sdk_copier`). The numbers of a lane count its
+    records. They come from the lambda's state, and so show that each lambda was given the state of the place where it
+    began.
     """
 
     def __init__(self, address: str, topic: str, partitions: int, lanes: int) -> None:
