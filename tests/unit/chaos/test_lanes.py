@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 from tests.chaos import checker, lanes, story
 from tests.chaos.facts import Checkpointed, Commit, Facts, Handled, Seek
+
+E = TypeVar("E", Handled, Checkpointed)
 
 LANES = 2
 """Of each partition of a story, in which even offsets are of lane 0, and odd ones of lane 1."""
@@ -23,8 +26,8 @@ def merged(facts: Facts) -> Facts:
         state = lease.state and str(offset(lease.partition, int(lease.state)))
         moved[lease.name] = replace(lease, partition=0, lane=lease.partition, start=start, state=state)
 
-    def event(one: Handled | Checkpointed) -> dict[str, int]:
-        return {"partition": 0, "offset": offset(one.partition, one.offset)}
+    def event(one: E) -> E:
+        return one._replace(partition=0, offset=offset(one.partition, one.offset))
 
     places, commits = [0, 1], []
     for commit in facts.commits:
@@ -35,8 +38,8 @@ def merged(facts: Facts) -> Facts:
         records={0: tuple(sorted(offset(p, o) for p, offsets in facts.records.items() for o in offsets))},
         acknowledged=frozenset((0, offset(p, o)) for p, o in facts.acknowledged),
         leases=tuple(moved.values()),
-        handled=tuple(one._replace(**event(one)) for one in facts.handled),
-        checkpoints=tuple(one._replace(**event(one)) for one in facts.checkpoints),
+        handled=tuple(map(event, facts.handled)),
+        checkpoints=tuple(map(event, facts.checkpoints)),
         commits=tuple(commits),
         generations=tuple(one._replace(owners={0: one.owners[0]}) for one in facts.generations),
         seeks=(),
