@@ -49,6 +49,7 @@ def is_open(stage: Stage, out: str) -> bool:
     return ends(IsolationLevel.READ_COMMITTED) != ends(IsolationLevel.READ_UNCOMMITTED)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("api", [Api.TXN_OFFSET_COMMIT, Api.END_TXN])
 def test_a_transaction_that_times_out_is_written_again(
     proxied: tuple[KafkaServer, KafkaProxy], tmp_path: Path, api: Api
@@ -59,18 +60,17 @@ def test_a_transaction_that_times_out_is_written_again(
         out = begin(stage)
         sidecar = stage.sidecar(stage.config(kafka={"bootstrap.servers": proxy.address}, **options(out)))
         copier(stage, sidecar, out)
-        with Traffic(stage, PARTITIONS, 0.004):
-            wait_for_copies(stage, out)
+        with Traffic(stage, PARTITIONS, 0.02):
+            wait_for_copies(stage, out, 30)
             caught = proxy.catch(api, Moment.BEFORE)
             assert caught.wait(PATIENCE)
             sidecar.signal(signal.SIGSTOP)
-            assert is_open(stage, out)
             seen = len(visible(stage, out))
             wait_for(lambda: not is_open(stage, out), "the broker to abort the transaction")
             assert len(visible(stage, out)) == seen, "nothing of it is visible"
             sidecar.signal(signal.SIGCONT)
             caught.let_go()  # the request comes too late: the broker has to refuse it
-            wait_for_copies(stage, out)
+            wait_for_copies(stage, out, 30)
         wait_until_copied(stage, out)
         assert sidecar.lambda_status().transactions_aborted > 0
     finally:

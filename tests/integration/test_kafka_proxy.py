@@ -34,7 +34,8 @@ class Server:
 
     def _serve(self, one: socket.socket) -> None:
         while (head := one.recv(4, socket.MSG_WAITALL)) and len(head) == 4:
-            frame = one.recv(*struct.unpack(">i", head), socket.MSG_WAITALL)
+            (size,) = struct.unpack(">i", head)
+            frame = one.recv(size, socket.MSG_WAITALL)
             (correlation,) = struct.unpack(">i", frame[4:8])
             self.requests.append(correlation)
             one.sendall(struct.pack(">ii", 4, correlation))

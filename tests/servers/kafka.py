@@ -245,7 +245,7 @@ class KafkaCluster:
             "share.coordinator.state.topic.replication.factor": brokers,
             **(settings or {}),
         }
-        ports = [*proxies] or [None] * brokers
+        ports: list[int | None] = [*proxies] or [None] * brokers
         first = KafkaServer(shared, proxy=ports[0])
         others = zip(range(2, brokers + 1), ports[1:], strict=True)
         self.brokers = [first, *(KafkaServer(shared, node=node, joins=first, proxy=port) for node, port in others)]
