@@ -250,11 +250,10 @@ def test_several_entries_of_a_lease_in_one_call_write_each_record_once(kafka_sta
         client.hear("batch")
         request = pb.ProduceRequest(lease=client.lease, topics=[out], values=[b"a", b"b"], sources=[0, 1])
         client.stub.Produce(request, timeout=PATIENCE)
-        entries = [
-            pb.CheckpointEntry(lease=client.lease, **{field: offset})
-            for offset in (0, 1)
-            for field in ("offset", "handled")
-        ]
+        entries = []
+        for offset in (0, 1):
+            entries.append(pb.CheckpointEntry(lease=client.lease, offset=offset))
+            entries.append(pb.CheckpointEntry(lease=client.lease, handled=offset))
         answer = client.stub.Checkpoint(pb.CheckpointRequest(entries=entries), timeout=PATIENCE)
         assert {one.outcome for one in answer.results} == {pb.CHECKPOINT_OUTCOME_ACCEPTED}
         while client.hear("committed").offset < 1:

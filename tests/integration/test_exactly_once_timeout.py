@@ -42,7 +42,7 @@ def is_open(stage: Stage, out: str) -> bool:
     admin = AdminClient({"bootstrap.servers": stage.broker.address, "log_level": 0})
 
     def ends(isolation: IsolationLevel) -> list[int]:
-        wanted = {TopicPartition(out, number): OffsetSpec.latest() for number in range(PARTITIONS)}
+        wanted = {TopicPartition(out, number): OffsetSpec.latest() for number in range(PARTITIONS)}  # type: ignore[no-untyped-call]
         found = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=PATIENCE)
         return [one.result().offset for one in found.values()]
 
@@ -73,5 +73,8 @@ def test_a_transaction_that_times_out_is_written_again(
             wait_for_copies(stage, out, 30)
         wait_until_copied(stage, out)
         assert sidecar.lambda_status().transactions_aborted > 0
+    except BaseException:
+        print(stage.logs())
+        raise
     finally:
         stage.close()
