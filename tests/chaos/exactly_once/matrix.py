@@ -336,7 +336,7 @@ class Matrix:
     def _keep_segments(self) -> None:
         """Keep Kafka's own files of the topics: they say which producer wrote what, and how each transaction ended.
 
-        `kafka.tools.DumpLogSegments --print-data-log --files FILE` shows them.
+        `kafka-dump-log.sh --print-data-log --files FILE` of Kafka shows them.
         """
         for broker in self._kafka.brokers:
             for found in (broker.log.parent / "data").glob("*-[0-9]*"):
