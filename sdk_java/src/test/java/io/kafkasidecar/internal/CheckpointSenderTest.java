@@ -47,6 +47,7 @@ class CheckpointSenderTest {
 
     /** With exactly-once, two entries of a lease in one call made the sidecar write a record twice. */
     @Test
+    @SuppressWarnings("LockNotBeforeTry") // the locks decide in which order the threads go on
     void aLeaseThatMovesWhileTheSenderCollectsGoesWithTheNextCall() throws InterruptedException {
         try (Work work = new Work()) {
             Log log = new Log("test");
