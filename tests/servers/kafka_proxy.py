@@ -135,11 +135,14 @@ class KafkaProxy:
     async def _listen(self, port: int, to: str) -> None:
         async def forward(near: _Ends) -> None:
             host, _, number = to.rpartition(":")
+            far: _Ends | None = None
             try:
                 far = await asyncio.open_connection(host, int(number))
             except OSError:  # the broker is down
-                near[1].close()
                 return
+            finally:
+                if far is None:
+                    await _close(near)
             await _Connection(self, near, far).run()
 
         def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -188,8 +191,7 @@ class _Connection:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            for _, writer in (self._near, self._far):
-                writer.close()
+            await _close(self._near, self._far)
 
     async def _requests(self) -> None:
         with suppress(OSError, EOFError):
@@ -226,6 +228,13 @@ async def _frame(reader: asyncio.StreamReader) -> bytes:
     """The next request or answer, without its size. Raises ``EOFError`` at the end."""
     (size,) = struct.unpack(">i", await reader.readexactly(4))
     return await reader.readexactly(size)
+
+
+async def _close(*ends: _Ends) -> None:
+    """Close them, and wait until they are: the loop may be closed next."""
+    for _, writer in ends:
+        writer.close()
+    await asyncio.gather(*(writer.wait_closed() for _, writer in ends), return_exceptions=True)
 
 
 async def _send(writer: asyncio.StreamWriter, frame: bytes) -> None:
