@@ -14,6 +14,7 @@ SEED ?=
 MINUTES ?= 30
 ROWS ?=
 LANGUAGES ?=
+LANES ?=
 # How many tests run beside each other. Each process of the integration tests has servers of its own: four have enough.
 JOBS ?= auto
 PYTEST = $(BIN)/python -m pytest -q
@@ -89,12 +90,13 @@ lint: $(VENV)/ready  ## ruff: rules and format; which room may import which; buf
 types: $(VENV)/ready  ## mypy --strict
 	$(BIN)/mypy
 
-chaos: $(if $(LANGUAGES),clients) $(VENV)/ready  ## real Kafka, sidecars and lambdas under random faults, then a proof (FAULTS=1000 SEED=7 LANGUAGES=all)
+chaos: $(if $(LANGUAGES),clients) $(VENV)/ready  ## real Kafka, sidecars and lambdas under random faults, then a proof (FAULTS=1000 SEED=7 LANGUAGES=all LANES=4)
 	$(BIN)/python -m tests.chaos --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) \
-	  $(if $(LANGUAGES),--languages $(LANGUAGES))
+	  $(if $(LANGUAGES),--languages $(LANGUAGES)) $(if $(LANES),--lanes $(LANES))
 
-chaos-exactly-once: $(VENV)/ready  ## exactly-once on real Kafka under random faults: each copy is visible once, in order (FAULTS=50 SEED=7)
-	$(BIN)/python -m tests.chaos.exactly_once --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
+chaos-exactly-once: $(if $(LANGUAGES),clients) $(VENV)/ready  ## exactly-once on a Kafka cluster under random faults: each copy is visible once, in order (as above)
+	$(BIN)/python -m tests.chaos.exactly_once --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(LANGUAGES),--languages $(LANGUAGES)) $(if $(LANES),--lanes $(LANES))
 
 soak: $(VENV)/ready  ## constant traffic and a fault a minute: memory, descriptors and threads stay flat (MINUTES=30)
 	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)

@@ -197,9 +197,10 @@ func (s *sender) send(ctx context.Context, retry time.Duration) time.Duration {
 	return 0
 }
 
-// collect takes what there is to send, as far as it fits one call.
+// collect takes what there is to send, as far as it fits one call, and at most one entry of each lease: what moves
+// meanwhile goes with the next call.
 func (s *sender) collect() (sent []*lease, entries []*pb.CheckpointEntry) {
-	limits, size := s.limits.Load(), 0
+	limits, size, seen := s.limits.Load(), 0, map[*lease]bool{}
 	for len(sent) < limits.entries && size < max(1, limits.requestBytes-maxEntryBytes) {
 		s.mu.Lock()
 		if len(s.moved) == 0 {
@@ -212,6 +213,11 @@ func (s *sender) collect() (sent []*lease, entries []*pb.CheckpointEntry) {
 			return sent, entries
 		}
 		l := s.moved[0]
+		if seen[l] { // it has moved since, and is after all that have not been seen
+			s.mu.Unlock()
+			break
+		}
+		seen[l] = true
 		s.moved = s.moved[1:]
 		s.mu.Unlock()
 		l.mu.Lock()

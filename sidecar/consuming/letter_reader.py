@@ -86,8 +86,8 @@ class LetterReader:
                     changed.add(lane)
             case letters.Checkpoints(entries, reply, units):
                 results = []
-                for lease, progress in entries:
-                    unit = units.get(lease)
+                for index, (lease, progress) in enumerate(entries):
+                    unit = units.get(index)
                     result = table.streams.checkpoint(lease, progress, now)
                     results.append(result)
                     if unit is not None:

@@ -123,8 +123,8 @@ class Checkpoints:
 
     entries: list[tuple[Lease, Progress]]
     reply: Reply[list[tuple[CheckpointOutcome, int | None]]]
-    units: Mapping[Lease, Unit] = field(default_factory=dict)
-    """With exactly-once: what goes with the checkpoint of a lease."""
+    units: Mapping[int, Unit] = field(default_factory=dict)
+    """With exactly-once: what goes with a checkpoint, by its index in ``entries``: a lease may have several."""
 
 
 @dataclass(frozen=True, slots=True)

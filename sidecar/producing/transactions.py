@@ -31,6 +31,7 @@ from sidecar.logs import get_logger
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
 from sidecar.mail.outgoing import Job, Refused
+from sidecar.producing.bounded_calls import BoundedCalls
 from sidecar.producing.job_results import JobResults
 from sidecar.producing.outcomes import OF_ITS_BATCH, why
 from sidecar.producing.rounds import Round
@@ -39,6 +40,9 @@ from sidecar.records.extension import extension
 
 REMAINING = -1.0
 """The timeout of librdkafka's calls: what is left of the transaction's own. Its manual advises against any other."""
+
+OVERDUE_S = 5.0
+"""Seconds beyond the transaction's timeout after which a call will never return, and its producer is given up."""
 
 INIT_S = 5.0
 """Seconds of one attempt to begin with a new producer; it is resumed, or repeated after a while."""
@@ -130,6 +134,8 @@ class Transactions(threading.Thread):
         self._properties = dict(properties)
         self._id = properties.get("transactional.id", "")
         self._interval = interval
+        self._longest = float(properties.get("transaction.timeout.ms", 60_000)) / 1000 + OVERDUE_S
+        self._calls = BoundedCalls(f"transaction-calls-{lambda_name}")
         self._mailbox = mailbox
         self._make = make
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -168,6 +174,7 @@ class Transactions(threading.Thread):
             with suppress(KafkaException):
                 self._producer.abort_transaction(END_S)
         self._discard()
+        self._calls.end()
 
     # --- taking jobs ------------------------------------------------------------------------------------------
 
@@ -332,7 +339,9 @@ class Transactions(threading.Thread):
         delay = RETRY_S[0]
         while True:
             try:
-                call(*arguments)
+                self._calls.make(self._longest, call, *arguments)
+            except TimeoutError as failure:  # its thread keeps the producer until the call returns
+                raise _Lost(str(failure)) from None
             except KafkaException as failure:
                 error: KafkaError = failure.args[0]
                 if is_fatal(error):

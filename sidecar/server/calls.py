@@ -165,7 +165,7 @@ class Calls:
     async def _checkpoint_all(self, request: pb.CheckpointRequest) -> tuple[bytes, float]:
         count = len(request.entries)
         results = [_result(CheckpointOutcome.STALE_LEASE, None)] * count
-        living: dict[str, tuple[list[int], list[tuple[Lease, Progress]], dict[Lease, letters.Unit]]] = {}
+        living: dict[str, tuple[list[int], list[tuple[Lease, Progress]], dict[int, letters.Unit]]] = {}
         useful: set[Lease] = set()
         own = self._own
         entries = iter(request.entries)
@@ -179,7 +179,7 @@ class Calls:
                 known.append((lease, progress))
                 useful.add(lease)
                 if stream.held and (unit := transacting.unit_of(stream.held, lease, progress)) is not None:
-                    units[lease] = unit
+                    units[len(known) - 1] = unit
         replies: dict[str, letters.Reply[list[tuple[CheckpointOutcome, int | None]]]] = {}
         for name, (_, known, units) in living.items():
             replies[name] = letters.Reply()

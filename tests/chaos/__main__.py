@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help=f"what the lambda processes are written in: {', '.join(LANGUAGES)}, or all; default %(default)s",
     )
+    add("--lanes", type=int, default=1, metavar="N", help="of each partition, whose order is then by key; default 1")
     add("--dead-letter", action="store_true", help="`on_critical: dead-letter` instead of halt")
     add("--without", action="append", default=[], choices=[*schedule.WEIGHTS], help="leave out a kind of fault")
     add("--keep", type=Path, metavar="DIR", help="keep the histories there, whatever comes out")
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     plan = schedule.make(seed, options.faults, pause=pause, without=without, processes=2 if len(spoken) > 1 else None)
     on_critical = "dead-letter" if options.dead_letter else "halt"
     print(f"seed {seed}: {options.faults} faults in about {plan.seconds:.0f} s; histories in {folder}", flush=True)
-    world = Options(schedule.PARTITIONS, on_critical=on_critical, languages=spoken)
+    world = Options(schedule.PARTITIONS, on_critical=on_critical, languages=spoken, lanes=options.lanes)
     run = Run(folder.resolve(), plan, world, options.rate, say)
     return carry_through(run, keep=options.keep is not None)
 

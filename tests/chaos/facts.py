@@ -69,6 +69,7 @@ class Lease:
     closing: float | None = None
     """The time of the call of its ``close``."""
     closed: float | None = None
+    lane: int = 0
     state: str | None = None
     """What it was given as the state of its start: the offset of the checkpoint that the state came with; empty:
     none. None: its program keeps no states."""
@@ -81,6 +82,8 @@ class Commit(NamedTuple):
     at: float
     partition: int
     offset: int
+    places: tuple[int, ...] = ()
+    """With lanes: where each of them is."""
 
 
 class Generation(NamedTuple):

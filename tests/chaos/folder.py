@@ -19,7 +19,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.chaos import offsets
+from sidecar.cluster import commit_metadata
+from sidecar.records import key_lane
+from tests.chaos import lanes, offsets
 from tests.chaos.facts import (
     Checkpointed,
     Commit,
@@ -66,6 +68,9 @@ def keep_offsets(folder: Path, address: str, group: str, topic: str) -> None:
         if isinstance(found, offsets.CommitRecord) and (found.group, found.topic) == (group, topic):
             wall = found.wall or base["wall"]
             commit = {"kind": "commit", "partition": found.partition, "offset": found.offset, "wall": wall}
+            if found.offset is not None:
+                places = commit_metadata.decode(found.offset, found.metadata).places
+                commit["places"] = [place.offset for place in places]
             kept.append({**base, **commit})
         elif isinstance(found, offsets.GroupRecord) and found.group == group:
             owners = {str(number): [*who] for (name, number), who in found.owners.items() if name == topic}
@@ -74,13 +79,17 @@ def keep_offsets(folder: Path, address: str, group: str, topic: str) -> None:
     (folder / "history" / "offsets.jsonl").write_text(text)
 
 
-def keep_end(folder: Path, address: str, topic: str, dead_letter_topic: str | None, **end: Any) -> None:
-    """Store the records in the topics, and ``end``."""
+def keep_end(
+    folder: Path, address: str, topic: str, dead_letter_topic: str | None, *, lanes: int, **end: Any
+) -> None:
+    """Store the records in the topics, with the lane of each, and ``end``."""
     records: dict[str, list[int]] = {}
+    of: dict[str, list[int]] = {}
     for record in topics.read_all(address, topic):
         records.setdefault(str(record.partition), []).append(record.offset)
+        of.setdefault(str(record.partition), []).append(key_lane.lane_of(record.key, record.offset, lanes))
     letters = [] if dead_letter_topic is None else [*_dead_letters(address, dead_letter_topic)]
-    (folder / "end.json").write_text(json.dumps({"records": records, "dead_letters": letters, **end}))
+    (folder / "end.json").write_text(json.dumps({"records": records, "lanes": of, "dead_letters": letters, **end}))
 
 
 def _dead_letters(address: str, topic: str) -> Iterator[tuple[int, int]]:
@@ -130,7 +139,7 @@ def load(folder: Path) -> Facts:
         ({**line, "process": process} for process, several in lambdas for line in several), key=lambda e: e["at"]
     )
     log = lines(folder / "history" / "offsets.jsonl")
-    return Facts(
+    facts = Facts(
         window=run["options"]["window"],
         interval=run["options"]["interval"],
         on_critical=run["options"]["on_critical"],
@@ -145,7 +154,13 @@ def load(folder: Path) -> Facts:
         checkpoints=tuple(Checkpointed(*_record(e)) for e in events if e["kind"] == "checkpointed"),
         failures=tuple(Failed(*_record(e), e["critical"]) for e in events if e["kind"] == "failed"),
         commits=tuple(
-            Commit(e["position"], clock.at(e["wall"]), e["partition"], -1 if e["offset"] is None else e["offset"])
+            Commit(
+                e["position"],
+                clock.at(e["wall"]),
+                e["partition"],
+                -1 if e["offset"] is None else e["offset"],
+                tuple(e.get("places", ())),
+            )
             for e in log
             if e["kind"] == "commit"
         ),
@@ -163,6 +178,10 @@ def load(folder: Path) -> Facts:
             exits=end["exits"],
         ),
     )
+    count = run["options"].get("lanes", 1)
+    if count == 1:
+        return facts
+    return lanes.split(facts, count, {int(partition): found for partition, found in end["lanes"].items()})
 
 
 def _record(event: Line) -> tuple[float, str, int, int]:
@@ -178,10 +197,10 @@ def _leases(events: Iterable[Line]) -> tuple[Lease, ...]:
     made: dict[str, Line] = {}
     for event in events:
         if event["kind"] == "created":
-            made[event["lease"]] = {"state": None, **event, "closing": None, "closed": None}
+            made[event["lease"]] = {"lane": 0, "state": None, **event, "closing": None, "closed": None}
         elif event["kind"] in ("closing", "closed"):
             made[event["lease"]][event["kind"]] = event["at"]
-    names = ("process", "slot", "partition", "start", "attempt", "at", "closing", "closed", "state")
+    names = ("process", "slot", "partition", "start", "attempt", "at", "closing", "closed", "lane", "state")
     return tuple(Lease(name, *(one[key] for key in names)) for name, one in made.items())
 
 

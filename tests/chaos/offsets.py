@@ -31,6 +31,7 @@ class CommitRecord:
     offset: int | None
     wall: float
     """The broker's wall clock, seconds; 0 for a tombstone."""
+    metadata: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,22 +115,23 @@ def parse(key: bytes | None, value: bytes | None) -> CommitRecord | GroupRecord 
         group, topic, partition = reader.string() or "", reader.string() or "", reader.int32()
         if value is None:
             return CommitRecord(group, topic, partition, None, 0.0)
-        offset, wall = _commit(Reader(value))
-        return CommitRecord(group, topic, partition, offset, wall)
+        offset, metadata, wall = _commit(Reader(value))
+        return CommitRecord(group, topic, partition, offset, wall, metadata)
     if version == _GROUP_KEY and value is not None:
         return _group(reader.string() or "", Reader(value))
     return None
 
 
-def _commit(reader: Reader) -> tuple[int, float]:
+def _commit(reader: Reader) -> tuple[int, str, float]:
     version = reader.int16()
     if not 0 <= version <= _COMMIT_FLEXIBLE:
         raise UnknownFormatError(f"OffsetCommitValue version {version}")
     offset = reader.int64()
     if version >= 3:
         reader.int32()  # the leader's epoch
-    _metadata = reader.compact_string() if version >= _COMMIT_FLEXIBLE else reader.string()
-    return offset, reader.int64() / 1000
+    metadata = reader.compact_string() if version >= _COMMIT_FLEXIBLE else reader.string()
+    # `confluent-kafka` counts the NUL at the end of a C string, and so it is in Kafka.
+    return offset, (metadata or "").rstrip("\0"), reader.int64() / 1000
 
 
 def _group(group: str, reader: Reader) -> GroupRecord:

@@ -34,11 +34,12 @@ class Operator:
         self._journal = journal
         self._random = Random(seed)
         self._seeks: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
-        self._halted: dict[int, float] = {}
+        self._halted: dict[str, float] = {}
+        """When each halted partition, or lane, will be resumed."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="operator")
-        self.states: dict[int, str] = {}
-        """The last known state of each partition, from the sidecar that owns it."""
+        self.states: dict[str, str] = {}
+        """The last known state of each partition, or lane, from the sidecar that owns it."""
         self.resumes = 0
 
     def start(self) -> None:
@@ -57,26 +58,27 @@ class Operator:
 
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL_S):
-            states: dict[int, str] = {}
+            states: dict[str, str] = {}
             for _, sidecar in self._world.sidecars():
                 for one in _partitions(sidecar):
                     state = admin_pb2.PartitionState.Name(one.state).removeprefix("PARTITION_STATE_").lower()
-                    states[one.partition] = f"{sidecar.label} {state} {one.reason}".strip()
+                    where = f"{one.partition}.{one.lane}" if one.lanes > 1 else f"{one.partition}"
+                    states[where] = f"{sidecar.label} {state} {one.reason}".strip()
                     if one.state == admin_pb2.PARTITION_STATE_HALTED:
-                        self._resume(sidecar, one.partition)
+                        self._resume(sidecar, where)
             self.states = states
             while not self._seeks.empty() and not self._stop.is_set():
                 self._seek(*self._seeks.get())
 
-    def _resume(self, sidecar: Sidecar, partition: int) -> None:
-        """Resume a partition that has been halted for a random time."""
-        due = self._halted.setdefault(partition, time.monotonic() + self._random.uniform(0.2, 2.5))
+    def _resume(self, sidecar: Sidecar, where: str) -> None:
+        """Resume a partition, or a lane, that has been halted for a random time."""
+        due = self._halted.setdefault(where, time.monotonic() + self._random.uniform(0.2, 2.5))
         if time.monotonic() < due:
             return
-        del self._halted[partition]
-        code, text = _cli(sidecar, "resume", f"{NAME}/{TOPIC}/{partition}")
+        del self._halted[where]
+        code, text = _cli(sidecar, "resume", f"{NAME}/{TOPIC}/{where}")
         self.resumes += code == 0
-        self._journal.write("resumed", partition=partition, sidecar=sidecar.label, code=code, text=text)
+        self._journal.write("resumed", partition=where, sidecar=sidecar.label, code=code, text=text)
 
     def _seek(self, partition: int, amount: int) -> None:
         for _, sidecar in self._world.sidecars():
@@ -94,7 +96,7 @@ class Operator:
 
 def _partitions(sidecar: Sidecar) -> list[admin_pb2.Partition]:
     try:
-        return [*sidecar.partitions().values()] if sidecar.log("listening for lambdas") else []
+        return [*sidecar.lambda_status(NAME).partitions] if sidecar.log("listening for lambdas") else []
     except (grpc.RpcError, StopIteration):
         return []
 

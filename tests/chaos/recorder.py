@@ -44,7 +44,7 @@ class Recorder:
         self._since = 0
         self._timer: asyncio.TimerHandle | None = None
         where: dict[str, Any] = {"partition": context.partition, "start": context.start_offset}
-        where["state"] = context.state.decode()
+        where |= {"lane": context.lane, "state": context.state.decode()}
         journal.write("created", lease=lease, slot=config["slot"], attempt=context.attempt, **where)
 
     def handler(self, message: Message) -> None:

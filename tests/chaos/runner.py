@@ -27,6 +27,8 @@ Tick = Callable[[World], None]
 DRAIN_TIMEOUT_S = 120.0
 """Seconds after the last fault within which everything must be handled and committed; back-offs take up to 30 s."""
 PROGRESS_INTERVAL_S = 5.0
+KEYS = 100
+"""Of the records, where partitions have lanes."""
 _TICK_S = 0.1
 
 
@@ -106,6 +108,7 @@ class Run:
             "records": sum(map(len, facts.records.values())),
             "handled": len(facts.handled),
             "leases": len(facts.leases),
+            "with a state": sum(bool(lease.state) for lease in facts.leases),
             "commits": len(facts.commits),
             "generations": len(facts.generations),
             "resumes": self.operator.resumes,
@@ -129,7 +132,8 @@ class Run:
             self.world.do("start", sidecar)
         for slot in self.schedule.lambdas:
             self.world.do("start", slot)
-        self.traffic = Traffic(self.world.kafka.address, self.folder, PARTITIONS, self._rate)
+        keys = KEYS if self.options.lanes > 1 else 0
+        self.traffic = Traffic(self.world.kafka.address, self.folder, PARTITIONS, self._rate, keys)
         self.traffic.start()
         self.operator.start()
         self._wait(lambda: self._handled.count() > 0, 60.0, "the first record to be handled")
@@ -229,6 +233,7 @@ class Run:
             address,
             TOPIC,
             letters,
+            lanes=self.options.lanes,
             committed=topics.committed(address, GROUP, TOPIC),
             ends=topics.end_offsets(address, TOPIC),
             group=group_state(address),

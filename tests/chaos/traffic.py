@@ -19,12 +19,13 @@ from tests.chaos.world import TOPIC
 class Traffic:
     """Produces records in a thread of its own, until `stop`."""
 
-    def __init__(self, address: str, folder: Path, partitions: int, rate: float) -> None:
-        """``rate``: records a second in all partitions together."""
+    def __init__(self, address: str, folder: Path, partitions: int, rate: float, keys: int) -> None:
+        """``rate``: records a second in all partitions together. ``keys``: how many they have in turn; 0: none."""
         self._journal = Journal(folder / "history" / "producer.jsonl")
         self._partitions = partitions
         self._wanted = partitions
         self._interval = partitions / rate
+        self._keys = keys
         # The broker may be down for long, and a produced record must not be given up.
         settings = {"enable.idempotence": True, "acks": "all", "linger.ms": 5, "message.timeout.ms": 300_000}
         quick = {"reconnect.backoff.max.ms": 500, "retry.backoff.ms": 50, "log_level": 0}
@@ -70,7 +71,7 @@ class Traffic:
                 for partition in range(self._partitions):
                     wish = self._asked[partition].pop(0) if self._asked[partition] else {}
                     value = json.dumps({"n": number, **wish}).encode()
-                    self._produce(partition, value)
+                    self._produce(partition, value, b"%d" % (number % self._keys) if self._keys else None)
                 number += 1
                 self._producer.poll(0)
                 self._write()
@@ -84,10 +85,10 @@ class Traffic:
             found = self._producer.list_topics(TOPIC, timeout=1.0).topics[TOPIC].partitions
             self._partitions = max(self._partitions, min(self._wanted, len(found)))
 
-    def _produce(self, partition: int, value: bytes) -> None:
+    def _produce(self, partition: int, value: bytes, key: bytes | None) -> None:
         while not self._stop.is_set():
             try:
-                self._producer.produce(TOPIC, value, partition=partition, on_delivery=self._delivered)
+                self._producer.produce(TOPIC, value, key, partition=partition, on_delivery=self._delivered)
             except BufferError:  # the broker has been down for long
                 self._producer.poll(0.1)
             else:

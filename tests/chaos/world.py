@@ -40,6 +40,8 @@ class Options:
     session_ms: int = 3000
     languages: tuple[str, ...] = ("python",)
     """What the lambda processes are written in."""
+    lanes: int = 1
+    """Of each partition."""
 
     @property
     def dead_letter_topic(self) -> str:
@@ -219,6 +221,7 @@ class World:
             "group": GROUP,
             "checkpoint": {"interval": f"{options.interval:g}s"},
             "window": {"messages": options.window},
+            "lanes": options.lanes,
             "rebalance_drain": "1s",
             "shutdown_drain": "3s",
             "leave_group_after": "10s",

@@ -1,8 +1,8 @@
 """The languages that have an SDK, and how to start a test program that is written in one.
 
-Each language has four programs: ``conformance`` (docs/conformance.md), ``recorder`` (the lambda of the chaos runs),
-``noop`` (counts records; for benchmarks) and ``by_hand`` (the client on one screen, of examples/). ``make clients``
-builds those that must be built into dist/clients/LANGUAGE, from the packages that a user installs.
+Each language has five programs: ``conformance`` (docs/conformance.md), ``recorder`` and ``copier`` (the lambdas of
+the chaos runs), ``noop`` (counts records; for benchmarks) and ``by_hand`` (the client on one screen, of examples/).
+``make clients`` builds those that must be built into dist/clients/LANGUAGE, from the packages that a user installs.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ LANGUAGES: Final = ("python", "go", "typescript", "java")
 _PYTHON: Final[Mapping[str, Sequence[str]]] = {
     "conformance": ("tests/clients/python/conformance.py",),
     "recorder": ("-m", "tests.chaos.recorder"),
+    "copier": ("-m", "tests.integration.sdk_copier"),
     "noop": ("-m", "tests.clients.python.noop"),
     "by_hand": ("-u", "-m", "examples.by_hand"),
 }
@@ -42,11 +43,11 @@ def command(language: str, program: str) -> list[str]:
     return [str(path)]
 
 
-def missing(languages: Sequence[str] = LANGUAGES) -> str | None:
-    """What has to be built before programs in these languages can be started; None: nothing."""
+def missing(languages: Sequence[str] = LANGUAGES, program: str = "recorder") -> str | None:
+    """What has to be built before a program in these languages can be started; None: nothing."""
     for language in languages:
         try:
-            command(language, "recorder")
+            command(language, program)
         except NotBuiltError as error:
             return str(error)
     return None

@@ -1,7 +1,7 @@
 """A lambda process that copies records by the raw protocol, with exactly-once: it needs no SDK.
 
-`python -m tests.integration.copier ADDRESS LAMBDA OUT HOW`. Each copy has the value `PARTITION:OFFSET`, and goes to
-the partition of OUT with the number of its source. HOW says by which calls:
+`python -m tests.integration.copier ADDRESS LAMBDA OUT HOW`. Each copy has the value `PARTITION:OFFSET:LANE:NUMBER`,
+as those of `sdk_copier`, and goes to the partition of OUT with the number of its source. HOW says by which calls:
 
 - `commit`: the copies of a batch and its last offset in one call
 - `held`: the copies in calls without a checkpoint, and then a Checkpoint call
@@ -110,13 +110,19 @@ class _Lease:
         self._calls, self._out, self._how = calls, out, how
         self.lease = ""
         self._partition = 0
+        self._lane = 0
+        self._count = 0
+        """Of the records that were copied; the state."""
         self._last: int | None = None
 
     def begin(self, assigned: pb.Assigned) -> None:
-        self.lease, self._partition = assigned.lease, assigned.partition
+        self.lease, self._partition, self._lane = assigned.lease, assigned.partition, assigned.lane
+        self._count = int(assigned.state or b"0")
 
     def closed(self, *, alive: bool) -> pb.Closed:
-        last = pb.CheckpointEntry(offset=self._last) if alive and self._last is not None else None
+        last = None
+        if alive and self._last is not None:
+            last = pb.CheckpointEntry(offset=self._last, state=b"%d" % self._count)
         return pb.Closed(reason=pb.CLOSED_REASON_REVOKED, last_checkpoint=last)
 
     async def work(self, batches: asyncio.Queue[Sequence[int] | None]) -> None:
@@ -140,7 +146,7 @@ class _Lease:
                 return False
         self._last = batch[-1]
         if self._how == "held":
-            entry = pb.CheckpointEntry(lease=self.lease, offset=batch[-1])
+            entry = pb.CheckpointEntry(lease=self.lease, offset=batch[-1], state=b"%d" % self._count)
             answer = await self._calls.Checkpoint(pb.CheckpointRequest(entries=[entry]), timeout=CALL_S)
             return answer.results[0].outcome in (1, 2)
         return True
@@ -157,15 +163,19 @@ class _Lease:
         return True
 
     async def _produce(self, part: Sequence[int], commit: int | None, sources: Sequence[int] = ()) -> bool:
+        numbered = [*enumerate(part, self._count + 1)]
         request = pb.ProduceRequest(
             lease=self.lease,
             topics=[self._out] if part else [],
-            values=[b"%d:%d" % (self._partition, offset) for offset in part],
+            values=[b"%d:%d:%d:%d" % (self._partition, offset, self._lane, number) for number, offset in numbered],
             partitions=[self._partition] * len(part),
             sources=sources,
         )
         if commit is not None:
             request.commit.offset = commit
+            state = part.index(commit) + 1 if part else 0
+            request.commit.state = b"%d" % (self._count + state)
+        self._count += len(part)
         answer = await self._calls.Produce(request, timeout=CALL_S)
         if commit is None:
             return all(outcome == pb.PRODUCE_OUTCOME_HELD for outcome in answer.outcomes)

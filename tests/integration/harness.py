@@ -103,7 +103,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            env={**clean, **(environment or {})},
+            env={**clean, "PYTHONFAULTHANDLER": "1", **(environment or {})},
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, name=f"output of {label}", daemon=True)
@@ -127,10 +127,17 @@ class Program:
         self.ended()
 
     def ended(self, timeout: float = PATIENCE) -> int:
-        """Wait until the process ends by itself. Returns the exit code, 128 + n for signal n."""
+        """Wait until the process ends by itself. Returns the exit code, 128 + n for signal n.
+
+        Raises ``AssertionError`` when it does not. Then the process is aborted, and its output says where it hung.
+        """
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
+            self.signal(signal.SIGABRT)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(5.0)
+                self._reader.join(5.0)
             raise AssertionError(f"{self.label} did not end within {timeout:g} s") from None
         self._reader.join(5.0)
         return code
@@ -254,11 +261,12 @@ class Sidecar(Program):
 class Traffic:
     """Produces records at a steady rate to all partitions, in a thread of its own; a context manager."""
 
-    def __init__(self, stage: Stage, partitions: int, interval: float) -> None:
-        """``interval``: seconds between two records of a partition."""
+    def __init__(self, stage: Stage, partitions: int, interval: float, keys: int = 0) -> None:
+        """``interval``: seconds between two records of a partition. ``keys``: how many they have in turn; 0: none."""
         self._stage = stage
         self._partitions = partitions
         self._interval = interval
+        self._keys = keys
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traffic")
 
@@ -280,8 +288,9 @@ class Traffic:
         producer = Producer({"bootstrap.servers": self._stage.broker.address, "linger.ms": 1})
         number = 0
         while not self._stop.wait(self._interval):
+            key = b"%d" % (number % self._keys) if self._keys else None
             for partition in range(self._partitions):
-                producer.produce(self._stage.topic, b"%d" % number, partition=partition, on_delivery=on_delivery)
+                producer.produce(self._stage.topic, b"%d" % number, key, partition=partition, on_delivery=on_delivery)
             producer.poll(0)
             number += 1
         assert producer.flush(PATIENCE) == 0

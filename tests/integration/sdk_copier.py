@@ -1,18 +1,22 @@
 """A lambda of the Python SDK that copies records, for the tests of exactly-once.
 
 Its settings: ``out``, the topic; ``how``: ``plain``, ``awaited`` (each record is awaited), or ``overlapping`` (tasks
-that end in any order, each record with its source). The state counts the records, and each copy has its number.
+that end in any order, each record with its source). Each copy has the key of its record and the value
+`PARTITION:OFFSET:LANE:NUMBER`. The state counts the records of the lane, and NUMBER is that count.
+
+Other languages have the same program (tests/clients), but for ``overlapping``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from sdk_python import IContext, Message
+from sdk_python import IContext, Message, serve
 
 
 class Copier:
@@ -27,8 +31,8 @@ class Copier:
     def copy(self, message: Message) -> Any:
         """Produce the copy, and count it."""
         self.count += 1
-        value = f"{message.partition}:{message.offset}:{self.count}"
-        return self.context.produce(self.out, value, partition=message.partition)
+        value = f"{message.partition}:{message.offset}:{self.context.lane}:{self.count}"
+        return self.context.produce(self.out, value, partition=message.partition, key=message.key)
 
     def checkpoint(self, offset: int) -> None:
         """Checkpoint with the count."""
@@ -65,7 +69,7 @@ class Overlapping(Copier):
     async def later(self, message: Message) -> None:
         """Copy a record after a while."""
         await asyncio.sleep(random.random() / 1000)
-        value = f"{message.partition}:{message.offset}:0"
+        value = f"{message.partition}:{message.offset}:{self.context.lane}:0"
         self.context.produce(self.out, value, partition=message.partition, source=message.offset)
         await asyncio.sleep(0)
         while self.under_way and (self.under_way[0][1].done() or self.under_way[0][0] == message.offset):
@@ -95,3 +99,6 @@ class Plugin:
 
 
 plugin = Plugin()
+
+if __name__ == "__main__":
+    sys.exit(serve.main([sys.argv[1], "tests.integration.sdk_copier"]))

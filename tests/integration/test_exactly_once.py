@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 
 from sdk_python.protocol import admin_pb2, lambda_pb2 as pb
 from tests.integration.hand_client import hand_client
-from tests.integration.harness import NAME, Program, Sidecar, Stage, Traffic, wait_for
+from tests.integration.harness import NAME, PATIENCE, Program, Sidecar, Stage, Traffic, wait_for
 from tests.integration.test_produce import out_topic
 from tests.servers.topics import Stored, end_offsets, read_all
 
@@ -36,7 +36,7 @@ def copies(stage: Stage, out: str) -> dict[int, list[int]]:
     """The offsets that were copied, by their partition, in the order in which they are in ``out``."""
     found: dict[int, list[int]] = {}
     for record in visible(stage, out):
-        partition, offset = (record.value or b"").decode().split(":")
+        partition, offset, _, _ = (record.value or b"").decode().split(":")
         assert int(partition) == record.partition
         found.setdefault(record.partition, []).append(int(offset))
     return found
@@ -237,6 +237,28 @@ def test_what_is_held_is_seen_by_nobody_and_ends_with_the_lease(kafka_stage: Sta
         client.ended()
     assert [one.value for one in read_all(stage.broker.address, out)] == [b"a", b"b", b"c", b"d"]
     assert stage.committed() == {0: 2}
+
+
+def test_several_entries_of_a_lease_in_one_call_write_each_record_once(kafka_stage: Stage) -> None:
+    stage, out = kafka_stage, begin(kafka_stage, 1)
+    stage.produce_numbers(3)
+    sidecar = stage.sidecar(produce=[out], guarantee="exactly-once")
+    sidecar.wait_until_listening()
+    with hand_client(sidecar.address) as client:
+        client.offer(NAME, capabilities=["exactly-once", "committed"])
+        client.take()
+        client.hear("batch")
+        request = pb.ProduceRequest(lease=client.lease, topics=[out], values=[b"a", b"b"], sources=[0, 1])
+        client.stub.Produce(request, timeout=PATIENCE)
+        entries = []
+        for offset in (0, 1):
+            entries.append(pb.CheckpointEntry(lease=client.lease, offset=offset))
+            entries.append(pb.CheckpointEntry(lease=client.lease, handled=offset))
+        answer = client.stub.Checkpoint(pb.CheckpointRequest(entries=entries), timeout=PATIENCE)
+        assert {one.outcome for one in answer.results} == {pb.CHECKPOINT_OUTCOME_ACCEPTED}
+        while client.hear("committed").offset < 1:
+            pass
+    assert [one.value for one in read_all(stage.broker.address, out)] == [b"a", b"b"]
 
 
 def begin(stage: Stage, partitions: int = PARTITIONS) -> str:

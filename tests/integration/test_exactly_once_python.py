@@ -34,7 +34,7 @@ def wait_until_copied(stage: Stage, out: str, how: str) -> None:
     )
     found: dict[int, list[int]] = {}
     for record in visible(stage, out):
-        partition, offset, number = map(int, (record.value or b"").split(b":"))
+        partition, offset, _, number = map(int, (record.value or b"").split(b":"))
         copies = found.setdefault(partition, [])
         copies.append(offset)
         if how != "overlapping":

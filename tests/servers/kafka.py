@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +28,7 @@ _CLUSTER_ID = "kafkaSidecarTests00000"
 
 _SETTINGS: Mapping[str, object] = {
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
     # Tests create their topics: an automatically created topic would hide a typing error.
     "auto.create.topics.enable": False,
     "num.partitions": 1,
@@ -132,6 +132,8 @@ class KafkaServer(ServerProcess):
         heap_mb: size of the JVM's heap in MiB; benchmarks want 1024.
         node: the broker's id, as partitions' leaders and replicas name it.
         joins: the controller node whose cluster this broker joins; None: this node is the controller.
+        proxy: the port of a proxy on 127.0.0.1. Then the broker has a second listener, `proxied`, and clients that
+            come by it are told the proxy's port, so that all their connections go through the proxy.
     """
 
     NAME = "Kafka"
@@ -145,14 +147,21 @@ class KafkaServer(ServerProcess):
         heap_mb: int = 256,
         node: int = 1,
         joins: KafkaServer | None = None,
+        proxy: int | None = None,
     ) -> None:
         """Choose the ports. Starts nothing."""
-        port, self._controller_port = free_ports(2)
+        port, self._controller_port, self._proxied_port = free_ports(3)
         super().__init__(port)
         self.node = node
         self._joins = joins
+        self._proxy = proxy
         self._settings = dict(settings or {})
         self._heap_mb = heap_mb
+
+    @property
+    def proxied(self) -> str:
+        """Where the proxy has to forward connections to, as host:port."""
+        return f"127.0.0.1:{self._proxied_port}"
 
     def _program(self) -> Path:
         return resolve()
@@ -190,7 +199,10 @@ class KafkaServer(ServerProcess):
         return answers
 
     def _write_settings(self, folder: Path) -> None:
-        listeners = f"PLAINTEXT://{self.address}"
+        listeners = advertised = f"PLAINTEXT://{self.address}"
+        if self._proxy is not None:
+            listeners += f",PROXIED://{self.proxied}"
+            advertised += f",PROXIED://127.0.0.1:{self._proxy}"
         controller = self if self._joins is None else self._joins
         voter = f"127.0.0.1:{controller._controller_port}"
         settings: dict[str, object] = {
@@ -198,7 +210,7 @@ class KafkaServer(ServerProcess):
             "process.roles": "broker,controller" if controller is self else "broker",
             "node.id": self.node,
             "listeners": f"{listeners},CONTROLLER://{voter}" if controller is self else listeners,
-            "advertised.listeners": listeners,
+            "advertised.listeners": advertised,
             "controller.quorum.voters": f"{controller.node}@{voter}",
             "log.dirs": folder / "data",
             **self._settings,
@@ -220,9 +232,12 @@ class KafkaCluster:
     Args:
         brokers: how many.
         settings: as for `KafkaServer`, for all of them.
+        proxies: the ports of the brokers' proxies, as for `KafkaServer`.
     """
 
-    def __init__(self, brokers: int = 2, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, brokers: int = 2, settings: Mapping[str, object] | None = None, proxies: Sequence[int] = ()
+    ) -> None:
         """Starts nothing."""
         shared = {
             "offsets.topic.replication.factor": brokers,
@@ -230,8 +245,10 @@ class KafkaCluster:
             "share.coordinator.state.topic.replication.factor": brokers,
             **(settings or {}),
         }
-        first = KafkaServer(shared)
-        self.brokers = [first, *(KafkaServer(shared, node=node, joins=first) for node in range(2, brokers + 1))]
+        ports: list[int | None] = [*proxies] or [None] * brokers
+        first = KafkaServer(shared, proxy=ports[0])
+        others = zip(range(2, brokers + 1), ports[1:], strict=True)
+        self.brokers = [first, *(KafkaServer(shared, node=node, joins=first, proxy=port) for node, port in others)]
         self._running = ExitStack()
 
     @property

@@ -5,7 +5,7 @@ target=$1
 folder=$2
 mkdir -p "$folder/lib"
 cp "$target"/lib/*.jar "$target/clients.jar" "$folder/lib/"
-for program in Conformance Recorder Noop; do
+for program in Conformance Recorder Noop Copier; do
     file="$folder/$(echo "$program" | tr '[:upper:]' '[:lower:]')"
     cat >"$file" <<END
 #!/bin/sh

@@ -13,7 +13,7 @@ sdk="$here/../../../sdk_typescript"
 ln -s "$PWD/node_modules" "$here/node_modules" # where the compiler looks for the SDK
 trap 'rm -f "$here/node_modules"' EXIT
 "$sdk/node_modules/.bin/tsc" -p "$here" --outDir "$PWD/lib" --typeRoots "$sdk/node_modules/@types"
-for program in conformance recorder noop; do
+for program in conformance recorder noop copier; do
   printf '#!/bin/sh\nexec node "$(dirname "$0")/lib/%s.js" "$@"\n' "$program" > "$program"
   chmod +x "$program"
 done

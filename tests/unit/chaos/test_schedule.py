@@ -56,12 +56,13 @@ def test_commits_of_every_version_are_read() -> None:
     values = {
         0: struct.pack(">hq", 0, 5) + b"\x00\x00" + wall,
         1: struct.pack(">hq", 1, 5) + b"\x00\x00" + wall + bytes(8),
-        2: struct.pack(">hq", 2, 5) + b"\x00\x03abc" + wall,
+        2: struct.pack(">hq", 2, 5) + b"\x00\x04abc\x00" + wall,  # as `confluent-kafka` writes it
         3: struct.pack(">hqi", 3, 5, -1) + b"\xff\xff" + wall,
         4: struct.pack(">hqi", 4, 5, 0) + b"\x01" + wall + b"\x01\x00\x10" + bytes(16),
     }
     for version, value in values.items():
-        assert offsets.parse(KEY, value) == offsets.CommitRecord("g", "t", 2, 5, 1_700_000_000.5), version
+        metadata = "abc" if version == 2 else ""
+        assert offsets.parse(KEY, value) == offsets.CommitRecord("g", "t", 2, 5, 1_700_000_000.5, metadata), version
     assert offsets.parse(KEY, None) == offsets.CommitRecord("g", "t", 2, None, 0.0)
     with pytest.raises(offsets.UnknownFormatError, match="OffsetCommitValue version 9"):
         offsets.parse(KEY, struct.pack(">hq", 9, 5))

@@ -128,6 +128,20 @@ def test_what_comes_while_a_job_is_under_way_goes_with_the_next() -> None:
     assert counts == [1, 2]
 
 
+def test_several_entries_of_a_lease_in_one_call_have_records_of_their_own() -> None:
+    """Seen with the SDK for Java, which looked at a lease again while it collected: a record was written twice."""
+    bench = ExactBench()
+    (lease,) = bench.begin(P0)
+    first, third = bench.unit(lease, "a"), bench.unit(lease, "b")
+    entries = [(lease, Progress(0)), (lease, Progress(None)), (lease, Progress(1))]
+    bench.letters.read(letters.Checkpoints(entries, NoReply(), {0: first, 2: third}))  # type: ignore[arg-type]
+    bench.end(bench.jobs[0])
+    bench.end(bench.jobs[1])
+    written = [(job.offset, [record.value for record in job.records]) for job in bench.jobs]
+    assert written == [(1, [b"a"]), (2, [b"b"])]
+    assert [bench.answer(unit).outcome for unit in (first, third)] == [CheckpointOutcome.ACCEPTED] * 2
+
+
 @pytest.mark.parametrize("offset", [7, 0])
 def test_without_an_accepted_checkpoint_there_is_no_job(offset: int) -> None:
     bench = ExactBench()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition as KafkaPartition
 from hypothesis import given, settings, strategies as st
 
+from sidecar.config.kafka_properties import Property
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
 from sidecar.mail.outgoing import Job, Outcome, Outgoing
@@ -35,6 +37,9 @@ class Cluster:
     """Steps that fail, each once, in this order. `committed`: the commit succeeds, and its answer fails."""
     refuses: dict[bytes, KafkaError] = field(default_factory=dict)
     """Records, by their value, that the broker refuses."""
+    hangs: str = ""
+    """A step that does not return, once, before `let_go` is set."""
+    let_go: threading.Event = field(default_factory=threading.Event)
     records: list[bytes] = field(default_factory=list)
     places: dict[tuple[str, int], int] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -44,6 +49,9 @@ class Cluster:
 
     def step(self, name: str) -> None:
         self.calls.append(name)
+        if self.hangs == name:
+            self.hangs = ""
+            assert self.let_go.wait(PATIENCE)
         if self.fails and self.fails[0][0] == name:
             raise KafkaException(self.fails.pop(0)[1])
 
@@ -119,7 +127,10 @@ class Lab:
     def __init__(self, cluster: Cluster, interval: float = 0.05) -> None:
         self.cluster = cluster
         self.mailbox = Mailbox()
-        properties = {"transactional.id": "kafka-sidecar-g-l-1"}
+        properties: dict[str, Property] = {
+            "transactional.id": "kafka-sidecar-g-l-1",
+            "transaction.timeout.ms": 10_000,
+        }
         self.thread = Transactions(
             "l", properties, interval, self.mailbox, lambda made, _: PlayedProducer(cluster, made)
         )
@@ -171,6 +182,35 @@ def test_records_and_place_become_visible_together() -> None:
         assert (answer.written[0].partitions, answer.written[0].offsets) == ([3, 3], [17, 17])
         assert (lab.cluster.records, lab.cluster.places) == ([b"a", b"b"], {("t", 0): 7})
         assert lab.cluster.groups == [b"g1"]
+
+
+@pytest.mark.parametrize("step", ["begin", "offsets", "commit"])
+def test_a_call_that_never_returns_costs_its_producer_and_not_the_partition(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "OVERDUE_S", 0.05 - 10.0)
+    cluster = Cluster(hangs=step)
+    with Lab(cluster) as lab:
+        (answer,) = lab.run(job(7, "a"))
+        assert answer.refused is not None
+        assert "does not return" in answer.refused.text
+        monkeypatch.undo()
+        (answer,) = lab.run(job(7, "a"))
+        assert answer.refused is None
+        assert (cluster.records, cluster.places) == ([b"a"], {("t", 0): 7})
+        assert len(cluster.made) == 2
+        cluster.let_go.set()
+
+
+def test_an_abort_that_never_returns_costs_its_producer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions, "OVERDUE_S", 0.05 - 10.0)
+    cluster = Cluster(fails=[("offsets", ABORTABLE)], hangs="abort")
+    with Lab(cluster) as lab:
+        refused, written = lab.run(job(7, "a"))[0], lab.run(job(8, "b"))[0]
+        assert refused.refused is not None
+        assert written.refused is None
+        assert (cluster.records, len(cluster.made)) == ([b"b"], 2)
+        cluster.let_go.set()
 
 
 def test_jobs_of_several_partitions_share_a_transaction() -> None:

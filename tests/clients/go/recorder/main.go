@@ -49,8 +49,10 @@ func (f *factory) Create(_ context.Context, partition *sidecar.Partition) (sidec
 	if offset, known := partition.StartOffset(); known {
 		start = offset
 	}
-	err := lambda.note("created", fields{"slot": f.settings.Slot, "attempt": partition.Attempt(), "start": start})
-	return lambda, err
+	return lambda, lambda.note("created", fields{
+		"slot": f.settings.Slot, "attempt": partition.Attempt(), "start": start,
+		"lane": partition.Lane(), "state": string(partition.State()),
+	})
 }
 
 // Dispose writes that the end was in order.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -101,8 +102,7 @@ func (r *recorder) checkpoint() error {
 	if err := r.note("checkpointed", fields{"offset": r.last}); err != nil {
 		return err
 	}
-	r.Checkpoint(r.last)
-	return nil
+	return r.CheckpointState(r.last, []byte(strconv.FormatInt(r.last, 10)))
 }
 
 // fail fails if it is not enough yet; it reports whether it did.

@@ -51,6 +51,8 @@ class Recorder implements IPartitionLambda {
       slot,
       attempt: context.attempt,
       start: context.startOffset ?? null,
+      lane: context.lane,
+      state: String(context.state),
     });
   }
 
@@ -83,7 +85,7 @@ class Recorder implements IPartitionLambda {
     this.#since = 0;
     // Written first, so that the sidecar never knows more than the history.
     this.#note("checkpointed", { offset: this.#last });
-    this.context.checkpoint(this.#last);
+    this.context.checkpoint(this.#last, String(this.#last));
   }
 
   #fails({ fail, attempts }: Failing, offset: number): boolean {

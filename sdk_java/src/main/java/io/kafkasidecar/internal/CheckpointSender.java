@@ -4,6 +4,7 @@ import io.kafkasidecar.v1.CheckpointEntry;
 import io.kafkasidecar.v1.CheckpointRequest;
 import io.kafkasidecar.v1.CheckpointResponse;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
@@ -113,8 +114,10 @@ final class CheckpointSender implements Progress.Sink {
         call.apply(request.build()).whenComplete((response, error) -> arrived(sent, response, error));
     }
 
+    /** What there is to send, at most one entry of each lease: what moves meanwhile goes with the next call. */
     private List<Sent> collect() {
         List<Sent> sent = new ArrayList<>();
+        Set<Progress> seen = new HashSet<>();
         int size = 0;
         while (true) {
             Progress progress;
@@ -123,7 +126,8 @@ final class CheckpointSender implements Progress.Sink {
                 if (moved.isEmpty()) {
                     hurried = false;
                 }
-                if (full || moved.isEmpty()) {
+                // One that was seen and has moved since is at the end, with others like it.
+                if (full || moved.isEmpty() || !seen.add(moved.iterator().next())) {
                     return sent;
                 }
                 progress = moved.iterator().next();

@@ -1,5 +1,7 @@
 package clients;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import io.kafkasidecar.CloseReason;
@@ -59,6 +61,8 @@ final class Recorder implements Lambda {
         fields.put("slot", settings.get("slot").orElseThrow());
         fields.put("attempt", partition.attempt());
         fields.put("start", partition.startOffset().isPresent() ? partition.startOffset().getAsLong() : null);
+        fields.put("lane", partition.lane());
+        fields.put("state", new String(partition.state(), UTF_8));
         note("created", fields);
     }
 
@@ -115,7 +119,7 @@ final class Recorder implements Lambda {
         since = 0;
         // Written first, so that the sidecar never knows more than the history.
         note("checkpointed", Map.of("offset", last));
-        partition.checkpoint(last);
+        partition.checkpoint(last, Long.toString(last).getBytes(UTF_8));
     }
 
     private boolean fails(JsonObject record, long offset) throws IOException {
