@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
@@ -57,7 +57,7 @@ def path(broker: str, topic: str, total: int, guarantee: Literal["at-least-once"
     Raises ``RuntimeError`` when the output does not have the copy of each record once.
     """
     group, copy = _fresh(broker)
-    config: dict[str, object] = {"group": group, "produce": [copy]}
+    config: dict[str, Any] = {"group": group, "produce": [copy]}
     if guarantee == "exactly-once":
         config["guarantee"] = guarantee
     else:

@@ -93,12 +93,14 @@ def sidecar(
     *,
     operate: str = "",
     program: str = "sidecar",
+    shared_memory: str = "off",
     **more: object,
 ) -> Iterator[Sidecar]:
     """Start a sidecar on a free Unix socket, with ``more`` in its lambda's config. Raises when it fails to start.
 
     ``kafka``: further properties of Kafka's clients. ``operate``: where it listens for operators' HTTP; empty:
-    nowhere. ``program``: the module that is started, which may be one around the sidecar.
+    nowhere. ``program``: the module that is started, which may be one around the sidecar. ``shared_memory``: of
+    ``server``.
     """
     with tempfile.TemporaryDirectory(prefix="kafka-sidecar-benchmark-") as name:
         folder = Path(name)
@@ -106,7 +108,7 @@ def sidecar(
         one = {"topics": topics, "group": uuid.uuid4().hex, "settings": dict(settings), **more}
         config = {
             "kafka": {"bootstrap.servers": broker, **(kafka or {})},
-            "server": {"listen": address},
+            "server": {"listen": address, "shared_memory": shared_memory},
             "lambdas": {"bench": one},
             **({"operate": {"listen": operate}} if operate else {}),
         }

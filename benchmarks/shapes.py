@@ -30,6 +30,7 @@ class Shape:
         working: both sides work as `benchmarks.busy` for each record.
         filled: arguments of `benchmarks.traffic.fill` for the topic.
         settings: settings of `benchmarks.counting`.
+        shared_memory: of the sidecar's ``server``.
     """
 
     what: str
@@ -39,6 +40,7 @@ class Shape:
     working: bool = False
     filled: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
+    shared_memory: str = "off"
 
     def total(self, records: int) -> int:
         """How many of the records it gets: the same number in each partition."""
@@ -55,7 +57,15 @@ class Shape:
     def path(self, broker: str, topic: str, total: int) -> Figures:
         """One run of the whole path."""
         settings = {**self.settings, "working": self.working}
-        return throughput.path(broker, topic, total, self.partitions, settings, processes=self.processes)
+        return throughput.path(
+            broker,
+            topic,
+            total,
+            self.partitions,
+            settings,
+            processes=self.processes,
+            shared_memory=self.shared_memory,
+        )
 
 
 def _compressible() -> list[bytes]:
@@ -70,6 +80,12 @@ def _compressible() -> list[bytes]:
 
 SHAPES: Mapping[str, Shape] = {
     "1kB": Shape("values of 1,000 bytes", 0.5, filled={"values": (b"x" * 1000,)}),
+    "1kB-shared": Shape(
+        "values of 1,000 bytes, with shared memory",
+        0.5,
+        filled={"values": (b"x" * 1000,)},
+        shared_memory="128MiB",
+    ),
     "1-partition": Shape("1 partition", partitions=1),
     "64-partitions": Shape("64 partitions", partitions=64),
     "512-partitions": Shape("512 partitions", partitions=512),

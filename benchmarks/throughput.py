@@ -43,14 +43,24 @@ def path(
     *,
     processes: int = 1,
     watch: bool = False,
+    **more: Any,
 ) -> Figures:
     """One run of the sidecar with the Python SDK, committing as in production.
 
     ``settings`` are further settings of `benchmarks.counting`. The processes share the partitions evenly. With
-    ``watch``, `benchmarks.watching` watches. Raises ``RuntimeError`` when they do not share the records evenly.
+    ``watch``, `benchmarks.watching` watches. ``more``: see `measure`. Raises ``RuntimeError`` when they do not share
+    the records evenly.
     """
     figures, result = measure(
-        broker, topic, total, partitions, "benchmarks.counting", settings or {}, processes=processes, watch=watch
+        broker,
+        topic,
+        total,
+        partitions,
+        "benchmarks.counting",
+        settings or {},
+        processes=processes,
+        watch=watch,
+        **more,
     )
     shares = [sum(count for *_, count in pieces) / total for pieces in result["pieces"]]
     if max(shares) > 1.01 / processes:
@@ -69,14 +79,14 @@ def measure(
     processes: int = 1,
     watch: bool = False,
     lanes: int = 1,
-    **more: object,
+    **more: Any,
 ) -> tuple[Figures, dict[str, Any]]:
     """One run with the lambda ``module``, which writes the same file as `benchmarks.counting`; it is the second
     result.
 
-    ``more`` are keys of the lambda's config; each partition is split into ``lanes``. With several processes, the
-    result is the first one's, with the ``pieces`` of all. Raises ``RuntimeError`` when not all records were handled
-    and committed.
+    ``more`` are arguments of `processes.sidecar`, such as keys of the lambda's config; each partition is split into
+    ``lanes``. With several processes, the result is the first one's, with the ``pieces`` of all. Raises
+    ``RuntimeError`` when not all records were handled and committed.
     """
     began = time.perf_counter()
     operate = f"127.0.0.1:{free_ports(1)[0]}" if watch else ""
@@ -123,7 +133,7 @@ def measure(
     }, result
 
 
-def with_lanes(lanes: int) -> dict[str, object]:
+def with_lanes(lanes: int) -> dict[str, Any]:
     """The part of the lambda's config; without lanes, that of a lambda that knows nothing of them."""
     return {"lanes": lanes} if lanes > 1 else {}
 
