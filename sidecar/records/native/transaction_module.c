@@ -112,15 +112,18 @@ static rd_kafka_topic_partition_list_t *listed(PyObject *places) {
 
 PyObject *outlet_send_offsets(PyObject *self, PyObject *arguments) {
     OutletObject *one = open_one(self);
-    PyObject *places, *seconds;
-    const char *member;
+    PyObject *places, *seconds, *group_bytes;
+    char *member;
     Py_ssize_t size;
     int ms;
     rd_kafka_topic_partition_list_t *list;
     rd_kafka_consumer_group_metadata_t *group = NULL;
     rd_kafka_error_t *error;
-    if (one == NULL || !PyArg_ParseTuple(arguments, "O!y#O:send_offsets", &PyList_Type, &places, &member, &size, &seconds)
-        || (ms = milliseconds(seconds)) == -2 || (list = listed(places)) == NULL)
+    /* No format with a '#': what it means depends on the headers and on the interpreter, which may be of two versions. */
+    if (one == NULL
+        || !PyArg_ParseTuple(arguments, "O!O!O:send_offsets", &PyList_Type, &places, &PyBytes_Type, &group_bytes, &seconds)
+        || PyBytes_AsStringAndSize(group_bytes, &member, &size) < 0 || (ms = milliseconds(seconds)) == -2
+        || (list = listed(places)) == NULL)
         return NULL;
     one->in_use = 1;
     Py_BEGIN_ALLOW_THREADS

@@ -1,14 +1,17 @@
 """Whether there is an extension, and what is done about it."""
 
+import re
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 from confluent_kafka import libversion
 
+import sdk_python
 from sidecar.records import _native
 from sidecar.records.extension import SWITCH, _extension, extension
 from sidecar.records.proof import UnprovenError, prove
@@ -25,6 +28,21 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_the_extension_was_built_and_works() -> None:
     assert extension() is _native
+
+
+def test_no_format_of_an_argument_has_a_length() -> None:
+    """A format with a '#' means an int or a Py_ssize_t, by the headers and by the interpreter: with those of 3.13 and
+    3.11 it raises SystemError."""
+    sources = [
+        *Path(_native.__file__).parent.glob("native/*.c"),
+        *Path(sdk_python.__file__).parent.glob("native/*.c"),
+    ]
+    assert len(sources) > 5
+    formats = re.compile(
+        r'(?:ParseTuple|ParseTupleAndKeywords|BuildValue|CallFunction|CallMethod)\([^;]*?"([^"]*)"', re.S
+    )
+    found = [(path.name, text) for path in sources for text in formats.findall(path.read_text()) if "#" in text]
+    assert found == []
 
 
 def test_the_extension_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
