@@ -39,7 +39,7 @@ def test_no_format_of_an_argument_has_a_length() -> None:
     ]
     assert len(sources) > 5
     formats = re.compile(
-        r'(?:ParseTuple|ParseTupleAndKeywords|BuildValue|CallFunction|CallMethod)\([^;]*?"([^"]*)"', re.S
+        r'(?:ParseTuple|ParseTupleAndKeywords|BuildValue|CallFunction|CallMethod)\([^;]*?"([^"]*)"', re.DOTALL
     )
     found = [(path.name, text) for path in sources for text in formats.findall(path.read_text()) if "#" in text]
     assert found == []
