@@ -51,7 +51,9 @@ class Pauses:
 
     def resume(self, tps: Collection[TopicPartition]) -> None:
         """Fetch records of these partitions again. Raises ``KafkaException``."""
-        for _ in range(2 if tps else 0):
+        if not tps:
+            return
+        for _ in range(2):
             self._consumer.resume([KafkaPartition(tp.topic, tp.partition) for tp in tps])
         self._fetching.paused.difference_update(tps)
 

@@ -11,6 +11,7 @@ from sdk_python._counters import Counters
 from sdk_python._limits import Limits
 from sdk_python._marks import Marks
 from sdk_python.protocol import lambda_pb2 as pb
+from sdk_python.testing._sent import all_alike
 
 ACCEPTED = pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_ACCEPTED)
 STALE = pb.CheckpointResult(outcome=pb.CHECKPOINT_OUTCOME_STALE_LEASE)
@@ -24,15 +25,9 @@ def answer(
     wait: int = 0,
 ) -> pb.ProduceResponse:
     """One outcome for all records."""
-    count = len(request.values)
-    return pb.ProduceResponse(
-        outcomes=[outcome] * count,
-        partitions=[-1] * count,
-        offsets=[-1] * count,
-        errors=[error] * count if error else (),
-        commit=commit,
-        retry_after_ms=wait,
-    )
+    response = all_alike(len(request.values), outcome, error, commit)
+    response.retry_after_ms = wait
+    return response
 
 
 async def turns() -> None:
