@@ -210,8 +210,8 @@ class LambdaConfig(Section):
     them, or never. It needs real Kafka, and readers with `isolation.level: read_committed`."""
 
     transaction_interval: Annotated[Seconds, Field(le=MAX_TRANSACTION_S), AfterValidator(_a_millisecond)] = 0.1
-    """How long a transaction waits for other partitions to join it. Default 100ms. Shorter: records become visible
-    sooner. Longer: fewer transactions. Only with `guarantee: exactly-once`."""
+    """How long a record waits at most for those of other partitions, to share a transaction. Default 100ms. Shorter:
+    records become visible sooner. Longer: fewer transactions. Only with `guarantee: exactly-once`."""
 
     transactional_id_prefix: Text = "kafka-sidecar"
     """The beginning of the `transactional.id`. Default kafka-sidecar. The group and the lambda follow, so one ACL for

@@ -8,6 +8,7 @@ error, is tried again at the next interval while the partition is assigned to us
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition as KafkaPartition
@@ -83,6 +84,16 @@ class Commits:
     def hurry(self) -> None:
         """Commit in the next turn: a partition waits for it."""
         self._due = 0.0
+
+    @property
+    def round_begins_at(self) -> float:
+        """When ``work`` begins a transaction, by the monotonic clock; other commits may be some turns later."""
+        return inf
+
+    def in_callback(self, consumer: Consumer, now: float) -> float:
+        """Work as far as that is possible inside a rebalance callback. Returns when there is something to do."""
+        del consumer, now  # the answer to a commit would not arrive
+        return inf
 
     def work(self, consumer: Consumer, now: float) -> None:
         """Commit if the interval is over. The answer comes to ``on_commit`` in a later poll."""

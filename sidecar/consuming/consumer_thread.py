@@ -68,7 +68,7 @@ class ConsumerThread(threading.Thread):
             )
         self._transactions: Transactions | None = None
         if config.exactly_once:
-            self._transactions = Transactions(name, transactional, config.transaction_interval, self.mailbox)
+            self._transactions = Transactions(name, transactional, self.mailbox)
         state = new_lambda_state(
             name,
             config,

@@ -28,6 +28,7 @@ from sidecar.consuming.in_flight import InFlight
 from sidecar.consuming.places import Places
 from sidecar.consuming.problems import Problems
 from sidecar.consuming.rebalance_log import RebalanceLog
+from sidecar.consuming.rounds import Rounds
 from sidecar.consuming.sender import Sender
 from sidecar.consuming.states_kept import StatesKept
 from sidecar.consuming.subscription import Subscription
@@ -116,7 +117,9 @@ def new_lambda_state(
         "log": log,
         "measure": measure,
     }
-    transacted = TransactedCommits(writer, outbox, problems, **common) if writer is not None else None
+    transacted = None
+    if writer is not None:
+        transacted = TransactedCommits(writer, outbox, problems, Rounds(config.transaction_interval), **common)
     return LambdaState(
         name=name,
         config=config,

@@ -134,7 +134,8 @@ class LetterReader:
         if not accepted or lane is None or self._state.transacted is None:
             self._state.outbox.post(letters.Answer(unit.reply, letters.UnitAnswer(outcome, delivered)))
             return
-        self._state.transacted.transact(self._clients.now.consumer, lane, unit)
+        drains = outcome is CheckpointOutcome.ACCEPTED_DRAINING
+        self._state.transacted.transact(self._clients.now.consumer, lane, unit, hurries=drains)
 
     def _read_dead_letter(self, letter: letters.DeadLettered) -> None:
         left_out = self._state.sender.dead_letter_answered(letter, monotonic())

@@ -3,8 +3,14 @@
 Owned by the consumer thread. It decides what is committed and when, as `Commits` does; a `Job` is the commit of one
 partition. Nothing else commits such a lambda's offsets.
 
-A partition has one job under way at a time. What its lambdas checkpoint meanwhile waits for the next job, which takes
-all of it. So jobs need no order among themselves, and no job follows from another one that may be aborted.
+The jobs of a round share a transaction. One round is under way at a time, but for a revoke, and what lambdas
+checkpoint meanwhile waits for the next (`rounds.py`). A partition has one job under way at a time, so no job follows
+from another one that may be aborted.
+
+All jobs of a transaction are made at one moment, with one generation of the group. The steps that this prevents:
+(1) A job of partition A is made. (2) A rebalance gives A to another member. (3) A job of partition B is made, and
+joins. (4) The offsets of both are sent with the generation of B's job. The broker would take A's too: it checks that
+we are a member of that generation, and not that A is ours.
 
 A checkpoint counts as soon as it is accepted: the window has room again, and a lambda that is started now starts
 after it. If its transaction is aborted, that is taken back: every lambda that may know of it loses its lease, and
@@ -14,6 +20,7 @@ Kafka is asked where the partition is (`PartitionTable.aborted`).
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 from typing import Any, Protocol
 
@@ -23,6 +30,7 @@ from sidecar.causes import Cause
 from sidecar.cluster.errors import is_forbidden
 from sidecar.consuming.commits import Commitments, Commits
 from sidecar.consuming.problems import Problems
+from sidecar.consuming.rounds import Rounds
 from sidecar.mail import letters
 from sidecar.mail.boxes import Outbox
 from sidecar.mail.outgoing import Job, Outgoing, Refused, Written
@@ -39,8 +47,8 @@ _TAKEN_AWAY = "the partition was taken away before its transaction was answered"
 class Writer(Protocol):
     """Where jobs go: the transactions thread."""
 
-    def submit(self, job: Job) -> None:
-        """Write this; the answer comes as a letter."""
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Write these in one transaction; the answer comes as a letter."""
         ...
 
 
@@ -58,19 +66,20 @@ class _Submitted:
 class TransactedCommits(Commits):
     """The commits of one lambda with exactly-once."""
 
-    def __init__(self, writer: Writer, outbox: Outbox, problems: Problems, **common: Any) -> None:
+    def __init__(self, writer: Writer, outbox: Outbox, problems: Problems, rounds: Rounds, **common: Any) -> None:
         """``outbox`` gets the answers to units; ``common``: the arguments of `Commits`."""
         super().__init__(**common)
         self._writer = writer
         self._outbox = outbox
         self._problems = problems
+        self._rounds = rounds
         self._jobs: dict[TopicPartition, _Submitted] = {}
         self._units: defaultdict[TopicPartition, list[letters.Unit]] = defaultdict(list)
         """What waits for the next job of its partition. Its checkpoints are accepted."""
         self._letters: defaultdict[Lane, dict[int, Outgoing]] = defaultdict(dict)
         """Dead letters, by lane and offset, that wait until the lane's place passes them."""
         self._alone: set[TopicPartition] = set()
-        """Partitions of which a record was refused: until one is written, their jobs disturb no others."""
+        """Partitions of which a record was refused: until one is written, each has a transaction of its own."""
         self.committed_count = 0
         self.aborted_count = 0
         """Transactions since the start."""
@@ -80,24 +89,46 @@ class TransactedCommits(Commits):
     # --- what goes to the thread ------------------------------------------------------------------------------
 
     def work(self, consumer: Consumer, now: float) -> None:
-        """Give the thread the places that moved without records, if the interval is over."""
-        if now < self._due:
+        """Begin a round if it is time; with the places that moved without records, if their interval is over."""
+        if self._jobs or now < (self.round_begins_at if self._rounds.something_waits else self._due):
             return
-        self._due = now + self._interval
-        partitions = [
-            p
-            for tp, p in self._table.partitions.items()
-            if tp not in self._jobs and not self._refusals.waits(tp, now)
-        ]
-        self.settle(consumer, partitions)
-        self._give(consumer, partitions)
+        wanted = [self._table.partitions[tp] for tp in self._units]
+        if now >= self._due:
+            self._due = now + self._interval
+            others = [
+                p
+                for tp, p in self._table.partitions.items()
+                if tp not in self._units and not self._refusals.waits(tp, now)
+            ]
+            self.settle(consumer, others)
+            wanted += filter(self._is_to_commit, others)
+        self._submit(consumer, wanted)
 
-    def transact(self, consumer: Consumer, lane: Lane, unit: letters.Unit) -> None:
-        """Write these records together with the lane's place, which its checkpoint has just moved."""
-        tp = lane.partition
-        self._units[tp].append(unit)
-        if tp not in self._jobs:
-            self._submit(consumer, self._table.partitions[tp])
+    @property
+    def round_begins_at(self) -> float:
+        """When the checkpoints that wait are written, by the monotonic clock; infinity: none, or after an answer."""
+        if self._jobs or not self._rounds.something_waits:
+            return inf
+        others = any(
+            lane.holding is not None and self._rounds.expects(key, has_records=bool(lane.holding.window.outstanding))
+            for key, lane in self._table.lanes.items()
+        )
+        return self._rounds.begins_at(others_are_expected=others)
+
+    def in_callback(self, consumer: Consumer, now: float) -> float:
+        """Begin a round if it is time, also inside a rebalance callback: kept partitions have checkpoints too."""
+        self.work(consumer, now)
+        return self.round_begins_at
+
+    def transact(self, consumer: Consumer, lane: Lane, unit: letters.Unit, *, hurries: bool) -> None:
+        """Write these records together with the lane's place, which its checkpoint has just moved.
+
+        ``hurries``: the lane drains, and its lambda closes when it has the answer.
+        """
+        now = monotonic()
+        self._units[lane.partition].append(unit)
+        self._rounds.add(lane, now, hurries=hurries)
+        self.work(consumer, now)
 
     def hold(self, lane: Lane, offset: int, record: Outgoing) -> None:
         """Write this dead letter together with the first place that is after its record."""
@@ -107,7 +138,7 @@ class TransactedCommits(Commits):
         """Give the thread the places of these partitions, but for those with a job under way."""
         partitions = [p for p in map(self._table.partitions.get, tps) if p is not None and p.tp not in self._jobs]
         self.settle(consumer, partitions)
-        self._give(consumer, partitions)
+        self._submit(consumer, [p for p in partitions if p.tp in self._units or self._is_to_commit(p)])
 
     def waits(self, tps: Iterable[TopicPartition]) -> bool:
         """Whether something of these partitions is to be given to the thread."""
@@ -159,29 +190,31 @@ class TransactedCommits(Commits):
         """The consumer has failed for good. Its partitions are withdrawn with their loss; the thread goes on."""
         self._due = 0.0
 
-    def _give(self, consumer: Consumer, partitions: Iterable[Assignment]) -> None:
-        wanted = [partition for partition in partitions if self._is_to_commit(partition)]
-        for left, partition in zip(reversed(range(len(wanted))), wanted, strict=True):
-            self._submit(consumer, partition, more=left > 0)
+    def _submit(self, consumer: Consumer, partitions: Sequence[Assignment]) -> None:
+        """Give the thread all that waits for these partitions, which have no job under way."""
+        if not partitions:
+            return
+        group = consumer.consumer_group_metadata()
+        jobs = [self._job(partition, group) for partition in partitions]
+        self._rounds.begin([lane for partition in partitions for lane in partition.keys], monotonic())
+        self._table.transacting(self._jobs)
+        self._write(jobs)
 
-    def _submit(self, consumer: Consumer, partition: Assignment, *, more: bool = False) -> None:
-        """Give the thread all that waits for the partition. ``more``: another job follows at once."""
+    def _job(self, partition: Assignment, group: object) -> Job:
         tp = partition.tp
         self._places.settle(tp)
         commitments = partition.commitments
         units = self._units.pop(tp, [])
         records = [record for unit in units for record in unit.records]
-        job = Job(
-            tp,
-            *self._written(tp, commitments),
-            [*records, *self._late(partition)],
-            consumer.consumer_group_metadata(),
-            alone=tp in self._alone,
-        )
+        job = Job(tp, *self._written(tp, commitments), [*records, *self._late(partition)], group)
         self._jobs[tp] = _Submitted(job, partition, commitments, units)
-        job.last = not more and not self._others_may_join()
-        self._table.transacting(self._jobs)
-        self._writer.submit(job)
+        return job
+
+    def _write(self, jobs: Sequence[Job]) -> None:
+        together = [job for job in jobs if job.tp not in self._alone]
+        for one_round in (*([job] for job in jobs if job.tp in self._alone), together):
+            if one_round:
+                self._writer.submit(one_round)
 
     def _late(self, partition: Assignment) -> list[Outgoing]:
         """The dead letters that the places of the partition's lanes have passed."""
@@ -190,13 +223,6 @@ class TransactedCommits(Commits):
             held = self._letters.get(lane, {})
             passed += [held.pop(offset) for offset in sorted(held) if offset < place]
         return passed
-
-    def _others_may_join(self) -> bool:
-        """Whether a lease of a partition without a job has records, so that it may checkpoint soon."""
-        return any(
-            lane.holding is not None and lane.holding.window.outstanding and lane.tp not in self._jobs
-            for lane in self._table.lanes.values()
-        )
 
     # --- what comes back --------------------------------------------------------------------------------------
 
@@ -209,6 +235,7 @@ class TransactedCommits(Commits):
             if (one := self._jobs.get(job.tp)) is not None and one.job is job
         }
         again: list[TopicPartition] = []
+        self._rounds.answered(monotonic())
         if letter.refused is None:
             self._committed(known, letter.began_at)
         else:
@@ -216,10 +243,7 @@ class TransactedCommits(Commits):
                 consumer, known, letter.refused, {letter.jobs[i].tp for i in letter.refused.culprits}
             )
         self._table.transacting(self._jobs)
-        for one in known:
-            tp = one.job.tp
-            if self._units.get(tp) and tp not in self._jobs and self._table.partitions.get(tp) is one.partition:
-                self._submit(consumer, one.partition)
+        self.work(consumer, monotonic())
         return again
 
     def cannot_begin(self, letter: letters.NoTransactions) -> None:
@@ -266,15 +290,14 @@ class TransactedCommits(Commits):
         self.aborted_count += 1
         group = consumer.consumer_group_metadata()
         again: list[TopicPartition] = []
+        repeated: list[Job] = []
         for one, written in known.items():
             tp = one.job.tp
             if refused.is_stale_member and one.job.group != group:
                 # Nothing of it is visible, and the group has only gone on: write the same again. If the partition is
                 # not ours any more, the broker refuses that as well.
-                one.job = Job(
-                    tp, one.job.offset, one.job.metadata, one.job.records, group, alone=one.job.alone, last=True
-                )
-                self._writer.submit(one.job)
+                one.job = Job(tp, one.job.offset, one.job.metadata, one.job.records, group)
+                repeated.append(one.job)
                 continue
             del self._jobs[tp]
             self._fail(one.units, written)
@@ -282,6 +305,7 @@ class TransactedCommits(Commits):
             unwritten = {lane: [*self._letters.pop(lane, {})] for lane in self._table.lanes_of(tp)}
             if self._table.aborted(tp, refused.text, monotonic(), culprit=tp in culprits, unwritten=unwritten):
                 again.append(tp)
+        self._write(repeated)
         self._alone |= culprits
         if not culprits and not refused.is_stale_member:
             self._problems.begin(
@@ -297,6 +321,7 @@ class TransactedCommits(Commits):
 
     def _fail_waiting(self, tp: TopicPartition, why: str) -> None:
         units = self._units.pop(tp, [])
+        self._rounds.drop(self._table.lanes_of(tp))
         self._fail(units, nothing(sum(len(unit.records) for unit in units), why))
 
     def _fail(self, units: Sequence[letters.Unit], written: Written) -> None:

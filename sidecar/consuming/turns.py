@@ -154,7 +154,8 @@ class Turns:
     def _patience(self) -> float:
         if self.state.sender.changed:
             return 0.0
-        return HOUSEKEEPING_INTERVAL_S if len(self.state.buffer) else WAIT_IDLE_S
+        longest = HOUSEKEEPING_INTERVAL_S if len(self.state.buffer) else WAIT_IDLE_S
+        return max(0.0, min(longest, self.state.commits.round_begins_at - monotonic()))
 
     def shut_down(self, stop_helpers: Callable[[], None]) -> None:
         """Stop: drain, commit, leave the group. ``stop_helpers`` ends the threads that work for this one."""

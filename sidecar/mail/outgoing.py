@@ -58,13 +58,9 @@ class Job:
     group: object
     """The consumer's group metadata when the job was made: the broker refuses the transaction of a member that the
     group does not have any more (KIP-447)."""
-    alone: bool = False
-    """No other job may be in its transaction: a record of this partition was refused before."""
-    last: bool = False
-    """No other lease has anything to add: the transaction need not wait for others."""
     withdrawn: bool = field(default=False, init=False)
     """The partition was taken away before the job was begun. The consumer thread sets it, and the transactions thread
-    looks at it once, when it takes the job. If that look came first, the broker decides by ``group``."""
+    looks at it once, when it takes the round. If that look came first, the broker decides by ``group``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,9 @@
 """Transactions: the records of a lambda and the places that they belong to, written together or not at all.
 
 There is one thread for each lambda with `guarantee: exactly-once`. It owns a transactional producer, whose calls wait
-for the broker. The consumer thread gives it jobs, and is told by letter what became of each round:
+for the broker. The consumer thread gives it rounds of jobs, and is told by letter what became of each round:
 
-1. Begin a transaction. Produce the records of the jobs that come, until `transaction_interval` is over or nobody else
-   has anything to add (`rounds.py`).
+1. Begin a transaction. Produce the records of the jobs.
 2. Wait until Kafka has all records.
 3. Send the places, with the consumer's group metadata: a member that the group has given up is refused (KIP-447).
 4. Commit.
@@ -34,7 +33,6 @@ from sidecar.mail.outgoing import Job, Refused
 from sidecar.producing.bounded_calls import BoundedCalls
 from sidecar.producing.job_results import JobResults
 from sidecar.producing.outcomes import OF_ITS_BATCH, why
-from sidecar.producing.rounds import Round
 from sidecar.producing.transactional_client import DONE, FULL, TransactionalClient, refusal_in
 from sidecar.records.extension import extension
 
@@ -125,22 +123,18 @@ class Transactions(threading.Thread):
         self,
         lambda_name: str,
         properties: Mapping[str, Property],
-        interval: float,
         mailbox: Mailbox,
         make: Make = make_client,
     ) -> None:
-        """``properties``: of the producer. ``interval``: seconds."""
+        """``properties``: of the producer."""
         super().__init__(name=f"transactions-{lambda_name}", daemon=True)
         self._properties = dict(properties)
         self._id = properties.get("transactional.id", "")
-        self._interval = interval
         self._longest = float(properties.get("transaction.timeout.ms", 60_000)) / 1000 + OVERDUE_S
         self._calls = BoundedCalls(f"transaction-calls-{lambda_name}")
         self._mailbox = mailbox
         self._make = make
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._ahead: Job | None = None
-        """Taken from the queue, and not admitted to the round that was under way: it begins the next."""
+        self._rounds: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._producer: AnyClient | None = None
         self._is_open = False
@@ -152,14 +146,18 @@ class Transactions(threading.Thread):
         self._log = get_logger(__name__).bind(lambda_=lambda_name)
         self._client_log = ClientLog(get_logger("librdkafka").bind(lambda_=lambda_name))
 
-    def submit(self, job: Job) -> None:
-        """Write this. Never blocks; the answer is a `Transacted` in the mailbox, unless the job is withdrawn."""
-        self._jobs.put(job)
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Write these in one transaction. They are of different partitions, and of one generation of the group.
+
+        Never blocks. The answer is a `Transacted` in the mailbox, with the jobs that were not withdrawn before; there
+        is none if all were.
+        """
+        self._rounds.put(jobs)
 
     def stop(self) -> None:
         """End after the transaction that is under way."""
         self._ending.set()
-        self._jobs.put(None)
+        self._rounds.put(None)
 
     def run(self) -> None:
         """Write transactions until ``stop``."""
@@ -168,7 +166,7 @@ class Transactions(threading.Thread):
                 # Also with nothing to write: the new producer aborts what the last one left open, and until then
                 # Kafka does not say what is committed.
                 producer = self._opened()
-                self._round(producer, self._first(producer))
+                self._round(producer, self._next(producer))
         if self._is_open and self._producer is not None:
             # Otherwise those who read the topics, and the next owner, would wait until the broker aborts it.
             with suppress(KafkaException):
@@ -176,38 +174,31 @@ class Transactions(threading.Thread):
         self._discard()
         self._calls.end()
 
-    # --- taking jobs ------------------------------------------------------------------------------------------
+    # --- taking a round ---------------------------------------------------------------------------------------
 
-    def _first(self, producer: AnyClient) -> Job:
-        """Wait for the first job of a round. Raises ``_Ending``."""
+    def _next(self, producer: AnyClient) -> Sequence[Job]:
+        """Wait for a round. Raises ``_Ending``."""
         while True:
-            job = self._take(IDLE_S)
-            if job is not None:
-                return job
-            with suppress(Exception):  # a fatal error: the next call of the producer says so too
-                producer.poll(0)
-
-    def _take(self, timeout: float) -> Job | None:
-        """The next job; None: there is none within ``timeout`` seconds. Raises ``_Ending``."""
-        job, self._ahead = self._ahead, None
-        until = monotonic() + timeout
-        while job is None or job.withdrawn:
             try:
-                job = self._jobs.get(timeout=max(0.0, until - monotonic()))
+                jobs = self._rounds.get(timeout=IDLE_S)
             except queue.Empty:
-                return None
-            if job is None or self._ending.is_set():
+                with suppress(Exception):  # a fatal error: the next call of the producer says so too
+                    producer.poll(0)
+                continue
+            if jobs is None or self._ending.is_set():
                 raise _Ending
-        return job
+            there = [job for job in jobs if not job.withdrawn]
+            if there:
+                return there
 
     # --- a round ----------------------------------------------------------------------------------------------
 
-    def _round(self, producer: AnyClient, first: Job) -> None:
+    def _round(self, producer: AnyClient, jobs: Sequence[Job]) -> None:
         """Write one transaction, and tell the consumer thread what became of it. Raises ``_Ending``."""
-        began_at, one, results = monotonic(), Round(first), [JobResults(first)]
+        began_at, results = monotonic(), [JobResults(job) for job in jobs]
         try:
             try:
-                self._write(producer, one, results, began_at + self._interval)
+                self._write(producer, jobs, results)
             except (_Aborts, _Ending):
                 raise
             except Exception as broken:
@@ -218,36 +209,24 @@ class Transactions(threading.Thread):
             self._abort(producer, failure, results)
             self._is_open = False
             refused = self._refused(failure, results)
-            self._mailbox.put(letters.Transacted(one.jobs, [r.written for r in results], refused, began_at))
+            self._mailbox.put(letters.Transacted(jobs, [r.written for r in results], refused, began_at))
             if not (refused.culprits or refused.is_stale_member):
                 self._back_off()
         else:
             self._failures = 0
-            self._mailbox.put(letters.Transacted(one.jobs, [r.written for r in results], None, began_at))
+            self._mailbox.put(letters.Transacted(jobs, [r.written for r in results], None, began_at))
 
-    def _write(self, producer: AnyClient, one: Round, results: list[JobResults], until: float) -> None:
-        """Write the transaction; other jobs may join it ``until`` then. Raises ``_Aborts`` and ``_Ending``."""
+    def _write(self, producer: AnyClient, jobs: Sequence[Job], results: Sequence[JobResults]) -> None:
+        """Write the transaction. Raises ``_Aborts`` and ``_Ending``."""
         self._step(producer.begin_transaction)
         self._is_open = True
-        self._queue(producer, results[0])
-        while not one.is_closed and (job := self._joining(one, until)) is not None:
-            one.add(job)
-            results.append(JobResults(job))
-            self._queue(producer, results[-1])
+        for one in results:
+            self._queue(producer, one)
         self._deliver(producer, results)
-        places = [
-            KafkaPartition(job.tp.topic, job.tp.partition, job.offset, metadata=job.metadata) for job in one.jobs
-        ]
-        self._step(producer.send_offsets_to_transaction, places, one.jobs[0].group, REMAINING)
+        places = [KafkaPartition(job.tp.topic, job.tp.partition, job.offset, metadata=job.metadata) for job in jobs]
+        self._step(producer.send_offsets_to_transaction, places, jobs[0].group, REMAINING)
         self._step(producer.commit_transaction, REMAINING)
         self._is_open = False
-
-    def _joining(self, one: Round, until: float) -> Job | None:
-        """The next job of the round; None: it takes no more."""
-        job = self._take(max(0.0, until - monotonic()))
-        if job is not None and not one.admits(job):
-            self._ahead, job = job, None
-        return job
 
     def _queue(self, producer: AnyClient, results: JobResults) -> None:
         """Give the records of a job to librdkafka. Raises ``_Aborts``."""

@@ -1,5 +1,6 @@
 """All that works for one lambda in its consumer thread, as production wires it, over a played client and broker."""
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Literal, cast
 
@@ -66,13 +67,15 @@ class PlayedDeadLetters:
 
 
 class PlayedWriter:
-    """In the place of the transactions thread: keeps the jobs."""
+    """In the place of the transactions thread: keeps the rounds."""
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
+        self.rounds: list[list[TopicPartition]] = []
 
-    def submit(self, job: Job) -> None:
-        self.jobs.append(job)
+    def submit(self, jobs: Sequence[Job]) -> None:
+        self.jobs += jobs
+        self.rounds.append([job.tp for job in jobs])
 
 
 class Bench:

@@ -161,12 +161,53 @@ def test_a_dead_lease_commits_nothing() -> None:
     assert not bench.jobs
 
 
-def test_a_round_need_not_wait_when_nobody_else_has_records() -> None:
+def test_a_round_waits_for_the_lanes_that_have_records() -> None:
     bench = ExactBench()
     first, second = bench.begin(P0, P1)
     bench.commit(first, 2, "a")
+    assert not bench.jobs
     bench.commit(second, 2, "b")
-    assert [job.last for job in bench.jobs] == [False, True]
+    assert bench.writer.rounds == [[P0, P1]]
+
+
+def test_a_round_waits_for_the_lanes_of_the_last_one() -> None:
+    """Otherwise the first of two lanes that come back would go alone, and the other with the round after it."""
+    bench = ExactBench()
+    first, second = bench.begin(P0, P1)
+    for lease in (first, second):
+        bench.commit(lease, 4, "a")
+    bench.fetch(5)
+    bench.send()
+    bench.end(*bench.jobs)
+    bench.commit(first, 5, "b")
+    assert bench.transacted.round_begins_at > bench.now
+    bench.commits.work(bench.consumer.as_consumer, bench.transacted.round_begins_at - 0.001)
+    assert len(bench.writer.rounds) == 1
+    bench.commits.work(bench.consumer.as_consumer, bench.transacted.round_begins_at)
+    assert bench.writer.rounds[1:] == [[P0]]
+    bench.end(bench.jobs[-1])
+    bench.fetch(6)
+    bench.send()
+    bench.commit(first, 6, "c")
+    assert bench.writer.rounds[2:] == [[P0]], "P1 was not in the last round, and has no records"
+
+
+def test_a_lane_that_drains_does_not_wait_for_others() -> None:
+    bench = ExactBench()
+    first, _ = bench.begin(P0, P1)
+    bench.table.revoke([P0], RevokeReason.REBALANCE, 5.0, bench.now)
+    bench.commit(first, 2, "a")
+    assert bench.writer.rounds == [[P0]]
+
+
+def test_places_without_records_join_the_round_that_is_due() -> None:
+    bench = ExactBench()
+    first, second = bench.begin(P0, P1)
+    bench.table.streams.checkpoint(second, Progress(4), bench.now)
+    bench.commits.hurry()
+    bench.commit(first, 2, "a")
+    assert bench.writer.rounds == [[P0, P1]]
+    assert bench.transacted.round_begins_at > 1e9, "nothing is due before the answer"
 
 
 def test_places_that_move_without_records_are_committed_at_the_interval() -> None:
@@ -186,7 +227,8 @@ def test_the_first_place_of_a_new_group_waits_for_its_transaction() -> None:
     for tp in (P0, P1):
         bench.table.resolved(tp, 7, bench.now, committed=False)
     bench.commits.work(bench.consumer.as_consumer, bench.now)
-    assert [(job.tp, job.offset, job.last) for job in bench.jobs] == [(P0, 7, False), (P1, 7, True)]
+    assert [(job.tp, job.offset) for job in bench.jobs] == [(P0, 7), (P1, 7)]
+    assert bench.writer.rounds == [[P0, P1]]
     partition = bench.lane(P0)
     assert waits_for(partition, has_leader=True, end=None) is WaitsFor.TRANSACTION
     bench.end(*bench.jobs)
@@ -219,6 +261,7 @@ def test_the_culprit_backs_off_and_goes_alone_until_a_record_is_written(monkeypa
     first, second = bench.begin(P0, P1)
     bench.commit(first, 2, "bad")
     bench.commit(second, 2, "good")
+    bench.now += 1
     bench.end(*bench.jobs, refused=Refused("too large", frozenset({0})))
     assert "transactions" not in bench.problems
     for tp in (P0, P1):
@@ -229,6 +272,7 @@ def test_the_culprit_backs_off_and_goes_alone_until_a_record_is_written(monkeypa
     bench.table.tick(bench.now)
     bench.letters.carry_out()
     bench.jobs.clear()
+    bench.writer.rounds.clear()
     bench.run()
     bench.run()
     for tp in (P0, P1):
@@ -236,10 +280,12 @@ def test_the_culprit_backs_off_and_goes_alone_until_a_record_is_written(monkeypa
     bench.send()
     for tp in (P0, P1):
         bench.commit(bench.lease_of(tp), 2, "again")
-    assert {job.tp: job.alone for job in bench.jobs} == {P0: True, P1: False}
-    bench.end(*bench.jobs)
-    bench.commit(bench.lease_of(P0), 3, "more")
-    assert not bench.jobs[-1].alone
+    assert bench.writer.rounds == [[P0], [P1]]
+    bench.end(bench.jobs[0])
+    bench.end(bench.jobs[1])
+    for tp in (P0, P1):
+        bench.commit(bench.lease_of(tp), 3, "more")
+    assert bench.writer.rounds[2:] == [[P0, P1]]
 
 
 def test_failures_are_forgotten_only_when_progress_is_committed() -> None:

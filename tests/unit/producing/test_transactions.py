@@ -17,7 +17,6 @@ from sidecar.mail.boxes import Mailbox
 from sidecar.mail.outgoing import Job, Outcome, Outgoing
 from sidecar.partitions.vocabulary import TopicPartition
 from sidecar.producing import transactions
-from sidecar.producing.rounds import Round
 from sidecar.producing.transactions import Transactions
 
 PATIENCE = 20.0
@@ -124,16 +123,14 @@ class PlayedProducer:
 
 
 class Lab:
-    def __init__(self, cluster: Cluster, interval: float = 0.05) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.mailbox = Mailbox()
         properties: dict[str, Property] = {
             "transactional.id": "kafka-sidecar-g-l-1",
             "transaction.timeout.ms": 10_000,
         }
-        self.thread = Transactions(
-            "l", properties, interval, self.mailbox, lambda made, _: PlayedProducer(cluster, made)
-        )
+        self.thread = Transactions("l", properties, self.mailbox, lambda made, _: PlayedProducer(cluster, made))
 
     def __enter__(self) -> Lab:
         return self
@@ -145,9 +142,8 @@ class Lab:
             assert not self.thread.is_alive()
 
     def run(self, *jobs: Job) -> list[letters.Transacted]:
-        """These jobs, in rounds. Returns the answers, when each job has one."""
-        for job in jobs:
-            self.thread.submit(job)
+        """These jobs, in one round. Returns the answers, when each job has one."""
+        self.thread.submit(jobs)
         if self.thread.ident is None:
             self.thread.start()
         return self.answers(len(jobs))
@@ -167,11 +163,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transactions, "RETRY_S", (0.001, 0.002))
 
 
-def job(
-    number: int, *values: str, partition: int = 0, group: object = b"g1", alone: bool = False, last: bool = True
-) -> Job:
+def job(number: int, *values: str, partition: int = 0) -> Job:
     records = [Outgoing("out", None, value.encode(), -1, ()) for value in values]
-    return Job(TopicPartition("t", partition), number, "", records, group, alone, last)
+    return Job(TopicPartition("t", partition), number, "", records, b"g1")
 
 
 def test_records_and_place_become_visible_together() -> None:
@@ -214,32 +208,21 @@ def test_an_abort_that_never_returns_costs_its_producer(monkeypatch: pytest.Monk
 
 
 def test_jobs_of_several_partitions_share_a_transaction() -> None:
-    with Lab(Cluster(), interval=PATIENCE) as lab:
-        (answer,) = lab.run(job(1, "a", last=False), job(2, "b", partition=1, last=True))
+    with Lab(Cluster()) as lab:
+        (answer,) = lab.run(job(1, "a"), job(2, "b", partition=1))
         assert len(answer.jobs) == 2
         assert lab.cluster.rounds == [[b"a", b"b"]]
-
-
-@pytest.mark.parametrize("other", [{"group": b"g2"}, {"alone": True}])
-def test_a_job_that_may_not_join_begins_the_next_transaction(other: dict[str, Any]) -> None:
-    with Lab(Cluster(), interval=PATIENCE) as lab:
-        first, second = lab.run(job(1, "a", last=False), job(2, "b", partition=1, **other))
-        assert (len(first.jobs), len(second.jobs)) == (1, 1)
-        assert lab.cluster.rounds == [[b"a"], [b"b"]]
-
-
-def test_nobody_joins_one_that_goes_alone() -> None:
-    round_ = Round(job(1, alone=True, last=False))
-    assert round_.is_closed
-    assert not round_.admits(job(2, partition=1))
 
 
 def test_a_withdrawn_job_is_not_begun() -> None:
     with Lab(Cluster()) as lab:
         gone, there = job(1, "gone"), job(2, "there", partition=1)
         gone.withdrawn = True
-        lab.thread.submit(gone)
-        assert lab.run(there)
+        lab.thread.submit([gone])
+        lab.thread.submit([gone, there])
+        lab.thread.start()
+        (answer,) = lab.answers(1)
+        assert list(answer.jobs) == [there]
         assert lab.cluster.records == [b"there"]
 
 
@@ -285,8 +268,8 @@ def test_a_stale_member_is_told_apart() -> None:
 
 def test_the_record_that_is_refused_is_named_and_its_job_the_culprit() -> None:
     unknown = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
-    with Lab(Cluster(refuses={b"bad": unknown}), interval=PATIENCE) as lab:
-        (answer,) = lab.run(job(1, "good", last=False), job(2, "a", "bad", partition=1))
+    with Lab(Cluster(refuses={b"bad": unknown})) as lab:
+        (answer,) = lab.run(job(1, "good"), job(2, "a", "bad", partition=1))
         assert answer.refused is not None
         assert answer.refused.culprits == {1}
         assert "does not exist" in answer.written[1].errors[1]
@@ -297,8 +280,8 @@ def test_the_record_that_is_refused_is_named_and_its_job_the_culprit() -> None:
 
 def test_a_record_that_must_not_be_written_aborts_its_job() -> None:
     named = Outgoing("out", None, b"bad", -1, (), "a header's name is not UTF-8")
-    with Lab(Cluster(), interval=PATIENCE) as lab:
-        good, bad = job(1, "good", last=False), job(2, "a", partition=1)
+    with Lab(Cluster()) as lab:
+        good, bad = job(1, "good"), job(2, "a", partition=1)
         bad.records = [*bad.records, named]
         (answer,) = lab.run(good, bad)
         assert answer.refused is not None
@@ -320,7 +303,7 @@ def test_after_a_batch_that_is_too_large_each_record_goes_alone() -> None:
 def test_that_kafka_lets_nobody_begin_is_told_and_tried_again() -> None:
     forbidden = KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "no", True, False, False)
     with Lab(Cluster([("init", forbidden)])) as lab:
-        lab.thread.submit(job(7, "a"))
+        lab.thread.submit([job(7, "a")])
         lab.thread.start()
         told = [lab.mailbox.take(PATIENCE) for _ in range(2)]
         assert [isinstance(one, letters.NoTransactions) for one in told] == [True, True]
@@ -329,10 +312,10 @@ def test_that_kafka_lets_nobody_begin_is_told_and_tried_again() -> None:
 
 
 def test_an_open_transaction_is_aborted_at_the_end() -> None:
-    lab = Lab(Cluster(), interval=PATIENCE)
-    lab.thread.submit(job(1, "a", last=False))
+    lab = Lab(Cluster([("offsets", RETRIABLE)] * 100_000))
+    lab.thread.submit([job(1, "a")])
     lab.thread.start()
-    while "produce" not in lab.cluster.calls:
+    while "offsets" not in lab.cluster.calls:
         lab.thread.join(0.005)
     lab.thread.stop()
     lab.thread.join(PATIENCE)
@@ -353,9 +336,9 @@ def test_whatever_fails_all_of_a_round_is_visible_or_nothing(
     failures: list[tuple[str, KafkaError]], sizes: Sequence[int]
 ) -> None:
     cluster = Cluster([*failures])
-    with Lab(cluster, interval=0.001) as lab:
+    with Lab(cluster) as lab:
         jobs = [
-            job(index + 1, *(f"{index}.{n}" for n in range(size)), partition=index, last=index == len(sizes) - 1)
+            job(index + 1, *(f"{index}.{n}" for n in range(size)), partition=index)
             for index, size in enumerate(sizes)
         ]
         answers = lab.run(*jobs)

@@ -65,11 +65,11 @@ class Side:
             "topic.metadata.propagation.max.ms": 1,
             "message.max.bytes": MAX_MESSAGE_BYTES,
         }
-        self.thread = Transactions("l", cluster.properties(**own), 0.01, self.mailbox, make)
+        self.thread = Transactions("l", cluster.properties(**own), self.mailbox, make)
         self.thread.start()
 
     def answer(self, tp: TopicPartition, offset: int, records: Sequence[Outgoing]) -> letters.Transacted:
-        self.thread.submit(Job(tp, offset, "x" * (offset % 9), records, self._group, last=True))
+        self.thread.submit([Job(tp, offset, "x" * (offset % 9), records, self._group)])
         while True:
             letter = self.mailbox.take(PATIENCE_S)
             assert letter is not None, "no answer"
