@@ -15,9 +15,13 @@ without progress may keep its records without end, and must not stop the others.
 A partition with lanes is paused for want of progress only if none of its lanes makes progress. Otherwise a lane
 without progress puts off what comes beyond its share (`FetchBuffer`), so that the others go on, and its records are
 fetched again once it has sent most of what it has.
+
+A process opens its lanes one after the other. If the client read for the first of them at once, it would be moved
+back for each of the others, and discard each time what it had fetched ahead. So it waits for them a moment
+(`_others_start`).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition as KafkaPartition
@@ -33,6 +37,17 @@ from sidecar.partitions.vocabulary import Lane, State, TopicPartition
 
 ENOUGH_BYTES = 8 * 1024 * 1024
 """Buffered bytes of partitions that make progress, above which the thread stops fetching."""
+
+LANE_STUCK_AFTER_S = 5 * STUCK_AFTER_S
+"""The same for one of several lanes with a full window. A process gives its lanes its time in turn, so one may wait
+for longer than a partition would. Meanwhile only its own part of the records waits; if it were put off sooner, they
+would often be fetched twice."""
+
+STARTING_S = 0.1
+"""Seconds after a lane's start, or after it runs, in which another lane of its partition may follow."""
+
+ALL_STARTING_S = 1.0
+"""Seconds that a lane waits at most for others of its partition."""
 
 WAKE_TIMEOUT_S = 0.1
 """Timeout of a wake. The broker answers within a few milliseconds, and the answer does not matter."""
@@ -60,6 +75,8 @@ class BackPressure:
         self._fetching = fetching
         self._in_flight = in_flight
         self._subscription = subscription
+        self._waits: dict[TopicPartition, float] = {}
+        """Partitions with a lane that needs records, and waits for others that start; and since when."""
         self.tight = False
         """Half of the memory is used: the next fetch may exceed it."""
 
@@ -97,8 +114,9 @@ class BackPressure:
             self._pauses.pause({lane.partition for lane in slow})
             enough = moving > ENOUGH_BYTES and not slow
         self._hold(stuck, now)
-        self._resume(share * RESUME_BELOW, now)
-        self._take_again(share * RESUME_BELOW, now)
+        waited, self._waits = self._waits, {}
+        self._resume(share * RESUME_BELOW, now, waited)
+        self._take_again(share * RESUME_BELOW, now, waited)
         return enough
 
     def _hold(self, stuck: Iterable[Lane], now: float) -> None:
@@ -111,17 +129,30 @@ class BackPressure:
                 self._buffer.put_off(lane)
         self._pauses.pause(standing)
 
-    def _take_again(self, low: float, now: float) -> None:
+    def _take_again(self, low: float, now: float, waited: Mapping[TopicPartition, float]) -> None:
         """Fetch again what was put off of lanes that can take records again."""
-        again: dict[TopicPartition, dict[Lane, int]] = {}
+        hungry: dict[TopicPartition, list[Lane]] = {}
         for lane in self._buffer.putting_off():
             if lane.partition not in self._fetching.paused and self._is_hungry(lane, low, now):
-                offset = self._buffer.take_again(lane)
-                if offset is not None:
-                    again.setdefault(lane.partition, {})[lane] = offset
-        for tp, offsets in again.items():
-            # The lanes of a partition together: each move of the client lets it read for all of them again.
-            self._positions.fetch_again(tp, offsets)
+                hungry.setdefault(lane.partition, []).append(lane)
+        for tp, lanes in hungry.items():
+            if not self._others_start(tp, now, waited):
+                offsets = {lane: at for lane in lanes if (at := self._buffer.take_again(lane)) is not None}
+                if offsets:
+                    # The lanes of a partition together: each move of the client lets it read for all of them again.
+                    self._positions.fetch_again(tp, offsets)
+
+    def _others_start(self, tp: TopicPartition, now: float, waited: Mapping[TopicPartition, float]) -> bool:
+        """Whether to wait for lanes of this partition that start. ``waited``: since when partitions do."""
+        lanes = [self._table.lanes[lane] for lane in self._table.lanes_of(tp)]
+        since = waited.get(tp, now)
+        starts = len(lanes) > 1 and any(
+            lane.state in (State.STARTING, State.RUNNING) and now - lane.state_since < STARTING_S for lane in lanes
+        )
+        if starts and now - since < ALL_STARTING_S:
+            self._waits[tp] = since
+            return True
+        return False
 
     def wake(self, tps: Collection[TopicPartition]) -> None:
         """Wake the client's broker threads, so that these partitions are fetched at once.
@@ -142,7 +173,7 @@ class BackPressure:
             self._consumer.assignment()  # it is answered after the client's own resumes, so those are in force
             self._consumer.offsets_for_times(asked, timeout=WAKE_TIMEOUT_S)
 
-    def _resume(self, low: float, now: float) -> None:
+    def _resume(self, low: float, now: float, waited: Mapping[TopicPartition, float]) -> None:
         """Resume partitions that can take records again: see `_is_hungry`.
 
         Of several lanes, one that makes progress and has much waiting keeps the partition paused: its memory is
@@ -151,7 +182,7 @@ class BackPressure:
         hungry: list[TopicPartition] = []
         for tp in self._fetching.paused:
             lanes = self._table.lanes_of(tp)
-            if not any(self._is_hungry(lane, low, now) for lane in lanes):
+            if not any(self._is_hungry(lane, low, now) for lane in lanes) or self._others_start(tp, now, waited):
                 continue
             full = [lane for lane in lanes if self._buffer.bytes(lane) >= low and not self._buffer.puts_off(lane)]
             standing = [lane for lane in full if self._makes_no_progress(lane, now)]
@@ -177,7 +208,8 @@ class BackPressure:
         if partition.state is not State.RUNNING or self._in_flight.stuck(lane, now):
             return True
         held_up = not partition.window.room() or bool(partition.dead)
-        return held_up and now - partition.held.last_progress_at >= STUCK_AFTER_S
+        patience = STUCK_AFTER_S if lane.of == 1 else LANE_STUCK_AFTER_S
+        return held_up and now - partition.held.last_progress_at >= patience
 
     def _anybody_hungry(self) -> bool:
         """Whether a lambda could take records, none are buffered for it, and its partition's log has more."""

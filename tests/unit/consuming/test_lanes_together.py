@@ -8,8 +8,8 @@ from confluent_kafka import KafkaError, Message, TopicPartition as KafkaPartitio
 
 from sidecar.cluster import commit_metadata
 from sidecar.consuming import resolving
+from sidecar.consuming.back_pressure import ALL_STARTING_S, LANE_STUCK_AFTER_S, STARTING_S
 from sidecar.consuming.fetch_buffer import MAX_WAITING_BYTES
-from sidecar.consuming.in_flight import STUCK_AFTER_S
 from sidecar.mail import letters
 from sidecar.mail.facts import Commit, Edges, Origin
 from sidecar.partitions.vocabulary import (
@@ -306,7 +306,7 @@ def test_a_lane_without_progress_puts_off_what_is_beyond_its_share_and_gets_it_l
     count = MORE_THAN_A_SHARE
     lanes.come(*[0] * count, 1, size=HALF_MEBIBYTE)
     assert lanes.sent() == {0: [0], 1: [count]}
-    lanes.bench.now += STUCK_AFTER_S
+    lanes.bench.now += LANE_STUCK_AFTER_S
     lanes.done(1, count)
     lanes.bench.client.back_pressure.adjust(lanes.bench.now)
     assert lanes.bench.consumer.paused == set(), "the others go on"
@@ -336,10 +336,37 @@ def test_the_client_is_moved_once_for_all_lanes_that_can_take_records_again() ->
         lanes.bench.buffer.put_off(lanes.lanes[number])
     lanes.come(2, 1, 0, 1)
     assert lanes.sent() == {2: [0]}
+    lanes.bench.now += STARTING_S
     lanes.bench.client.back_pressure.adjust(lanes.bench.now)
     assert lanes.bench.consumer.sought == [1]
     lanes.come(1, 0, 1, first=1)
     assert lanes.sent() == {0: [2], 1: [1, 3]}
+
+
+def test_the_client_is_not_moved_for_one_lane_while_others_start() -> None:
+    lanes = Lanes()
+    lanes.bench.buffer.put_off(lanes.lanes[0])
+    lanes.come(2, 0)
+    lanes.bench.client.back_pressure.adjust(lanes.bench.now)
+    assert lanes.bench.consumer.sought == []
+    lanes.bench.now += STARTING_S
+    lanes.bench.client.back_pressure.adjust(lanes.bench.now)
+    assert lanes.bench.consumer.sought == [1]
+
+
+def test_a_lane_does_not_wait_for_ever_for_others_that_start_one_after_the_other() -> None:
+    lanes = Lanes()
+    lanes.bench.buffer.put_off(lanes.lanes[0])
+    lanes.come(2, 0)
+    other = lanes.bench.table.lanes[lanes.lanes[3]]
+    until = lanes.bench.now + ALL_STARTING_S
+    while lanes.bench.now < until:
+        assert lanes.bench.consumer.sought == []
+        other.state_since = lanes.bench.now
+        lanes.bench.client.back_pressure.adjust(lanes.bench.now)
+        lanes.bench.now += STARTING_S / 2
+    lanes.bench.client.back_pressure.adjust(lanes.bench.now)
+    assert lanes.bench.consumer.sought == [1]
 
 
 def test_an_unreadable_record_after_what_was_put_off_is_met_when_that_is_fetched_again() -> None:
@@ -352,6 +379,7 @@ def test_an_unreadable_record_after_what_was_put_off_is_met_when_that_is_fetched
     assert lanes.state(2) is State.RUNNING
     lanes.commit()
     assert lanes.places() == (7, 7, 0, 7)
+    lanes.bench.now += STARTING_S
     lanes.bench.client.back_pressure.adjust(lanes.bench.now)
     assert lanes.bench.consumer.sought == [0]
     lanes.come(2, 2, first=0)
@@ -364,7 +392,7 @@ def test_a_partition_is_paused_if_none_of_its_lanes_makes_progress() -> None:
     lanes = Lanes(window={"messages": 1})
     lanes.come(*[0, 1, 2, 3] * MORE_THAN_A_SHARE, size=HALF_MEBIBYTE)
     lanes.sent()
-    lanes.bench.now += STUCK_AFTER_S
+    lanes.bench.now += LANE_STUCK_AFTER_S
     lanes.bench.client.back_pressure.adjust(lanes.bench.now)
     assert lanes.bench.consumer.paused == {0}
 
