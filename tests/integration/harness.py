@@ -258,6 +258,10 @@ class Sidecar(Program):
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
+KEY_BYTES = 40
+"""The length of `Traffic`'s keys."""
+
+
 class Traffic:
     """Produces records at a steady rate to all partitions, in a thread of its own; a context manager."""
 
@@ -288,7 +292,7 @@ class Traffic:
         producer = Producer({"bootstrap.servers": self._stage.broker.address, "linger.ms": 1})
         number = 0
         while not self._stop.wait(self._interval):
-            key = b"%d" % (number % self._keys) if self._keys else None
+            key = b"%0*d" % (KEY_BYTES, number % self._keys) if self._keys else None
             for partition in range(self._partitions):
                 producer.produce(self._stage.topic, b"%d" % number, key, partition=partition, on_delivery=on_delivery)
             producer.poll(0)

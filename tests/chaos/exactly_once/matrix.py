@@ -51,6 +51,10 @@ CAUGHT_WITHIN_S = 20.0
 """Seconds within which a request comes, if the fault before it has left somebody to send it."""
 PATIENCE_S = 180.0
 """Seconds within which there is progress in each partition. Restarts of a lambda are up to 30 s apart."""
+TOO_FEW = "100"
+"""Bytes of a batch that no copy has room in, since its key has 40 and a batch's header 61, and that a transaction's
+marker, of 78, has. Kafka (4.3.1) does not try again to write a marker that was too large: the transaction is open for
+ever then, and its `transactional.id` cannot be used."""
 ENOUGH = "1000012"
 """Kafka's default of `max.message.bytes`."""
 TOPICS = ("__consumer_offsets", "__transaction_state")
@@ -257,7 +261,7 @@ class Matrix:
 
     def _topic_refuse(self, fault: Fault) -> None:
         """The topic of the copies takes none for a while."""
-        alter_topic(self._kafka.address, self.out, {"max.message.bytes": "10"})
+        alter_topic(self._kafka.address, self.out, {"max.message.bytes": TOO_FEW})
         time.sleep(fault.seconds / 2)
         alter_topic(self._kafka.address, self.out, {"max.message.bytes": ENOUGH})
 
