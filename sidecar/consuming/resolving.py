@@ -38,6 +38,11 @@ from sidecar.partitions.vocabulary import Place, TopicPartition, short
 RETRY_AFTER_S = 0.5
 """Seconds until a question is asked again, if the answer is missing or not sufficient."""
 
+SHORT_LOG_S = 60.0
+"""Seconds for which a log may end before what lanes have processed, until that is believed. A broker shows records up
+to the high watermark. One that has just begun to lead a partition knows an old one, until its followers have fetched;
+those that do not are out of the in-sync replicas after `replica.lag.time.max.ms`, 30 s by default."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gone:
@@ -83,6 +88,8 @@ class Resolving:
         self._asking: object = None
         """Identifies the questions that are under way; answers to older ones are ignored."""
         self._last_logged = ""
+        self._short: dict[TopicPartition, float] = {}
+        """Partitions whose log ends before what lanes have processed, and since when it does."""
 
     def assigned(self, tps: Iterable[TopicPartition]) -> None:
         """Kafka assigned these partitions."""
@@ -97,6 +104,7 @@ class Resolving:
             self._history.forget(tp, partition)
             self._unresolved.discard(tp)
             self._gone.discard(tp)
+            self._short.pop(tp, None)
             self._positions.forget(tp)
 
     def stop(self) -> None:
@@ -199,9 +207,25 @@ class Resolving:
         alike = len(known.places) == len(partition.lanes)
         return partition.resolving and alike and any(place.offset > known.offset for place in known.places)
 
+    def _end(self, partition: Assignment, known: Known, edges: Edges) -> int:
+        """Where the log ends, as far as we know."""
+        return max(known.offset, edges.latest, self._fetching.next_offset.get(partition.tp, 0))
+
+    def _not_yet(self, partition: Assignment, known: Known, edges: Edges) -> str:
+        """Why the partition waits for its log: records that lanes have processed may come to light again."""
+        tp, end, farthest = partition.tp, self._end(partition, known, edges), max(p.offset for p in known.places)
+        now = monotonic()
+        if farthest <= end or now - self._short.setdefault(tp, now) >= SHORT_LOG_S:
+            self._short.pop(tp, None)
+            return ""
+        return (
+            f"its leader shows records up to {end}, and lanes have processed some up to {farthest}; a broker that has"
+            f" begun to lead shows the rest soon, and after {SHORT_LOG_S:.0f} s it is lost"
+        )
+
     def _within(self, partition: Assignment, known: Known, edges: Edges) -> tuple[Place, ...]:
         """The places of the lanes, those beyond the log's end at the end: what is written there is new."""
-        end = max(known.offset, edges.latest, self._fetching.next_offset.get(partition.tp, 0))
+        end = self._end(partition, known, edges)
         beyond = [place.offset for place in known.places if place.offset > end]
         if beyond:
             self._log.error(
@@ -263,6 +287,9 @@ class Resolving:
                 self._wait([tp], f"cannot ask Kafka where the log begins and ends: {edges.str()}")
                 continue
             if isinstance(reason, Ahead):
+                if why := self._not_yet(partition, reason.known, edges):
+                    self._wait([tp], why)
+                    continue
                 self._resolve(partition, reason.known, self._within(partition, reason.known, edges))
                 continue
             if isinstance(reason, Begin):

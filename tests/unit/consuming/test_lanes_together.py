@@ -186,7 +186,6 @@ def test_each_lane_goes_on_from_its_own_place_and_drops_what_is_before() -> None
     [
         ((Place(7), Place(9), Place(8), Place(30)), (7, 9, 8, 30), None),
         ((Place(7), Place(7), Place(7), Place(7)), (7, 7, 7, 7), None),
-        ((Place(7), Place(51), Place(8), Place(90)), (7, 50, 8, 50), "the log ends before what some lanes had"),
         ((Place(7), Place(9)), (7, 7, 7, 7), "the partition was committed with another number of lanes"),
         ((), (7, 7, 7, 7), "the commit does not say where each lane is"),
     ],
@@ -194,6 +193,17 @@ def test_each_lane_goes_on_from_its_own_place_and_drops_what_is_before() -> None
 def test_places_count_if_they_are_of_the_same_number_of_lanes_and_in_the_log(
     monkeypatch: pytest.MonkeyPatch, places: tuple[Place, ...], expected: tuple[int, ...], told: str | None
 ) -> None:
+    bench = starting(monkeypatch, places)
+    bench.client.resolving.work()
+    assert bench.table.partitions[P0].places == expected
+    assert bench.fetching.next_offset == {P0: 7}
+    warnings = [text for level, text in bench.recorder.told() if level in ("warning", "error")]
+    assert len(warnings) == (told is not None)
+    assert told is None or warnings[0].startswith(told)
+
+
+def starting(monkeypatch: pytest.MonkeyPatch, places: tuple[Place, ...]) -> Bench:
+    """A partition is assigned that was committed at 7, with these places. Its log shows records up to 50."""
     bench = Bench(lanes=LANES)
     bench.clock(monkeypatch, resolving)
     bench.broker.facts = {"t": topic(ID, 1)}
@@ -205,12 +215,39 @@ def test_places_count_if_they_are_of_the_same_number_of_lanes_and_in_the_log(
     bench.table.assigned([P0], bench.now)
     bench.client.resolving.assigned([P0])
     bench.now += resolving.RETRY_AFTER_S
+    return bench
+
+
+def test_lanes_wait_for_a_leader_that_does_not_show_all_records_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen when a broker was killed: all lanes began at the committed offset, and each record was copied twice."""
+    bench = starting(monkeypatch, (Place(7), Place(51, b"s"), Place(8), Place(90)))
     bench.client.resolving.work()
-    assert bench.table.partitions[P0].places == expected
-    assert bench.fetching.next_offset == {P0: 7}
-    warnings = [text for level, text in bench.recorder.told() if level in ("warning", "error")]
-    assert len(warnings) == (told is not None)
-    assert told is None or warnings[0].startswith(told)
+    assert bench.table.partitions[P0].resolving
+    assert [text for level, text in bench.recorder.told() if level in ("warning", "error")] == [
+        "a partition cannot start yet; asking again"
+    ]
+    reason = bench.table.partitions[P0].lanes[0].trouble.reason
+    assert reason.startswith("its leader shows records up to 50, and lanes have processed some up to 90")
+    bench.broker.edges_are = {P0: Edges(5, 90)}
+    bench.now += resolving.RETRY_AFTER_S
+    bench.client.resolving.work()
+    assert bench.table.partitions[P0].places == (7, 51, 8, 90)
+    assert bench.table.partitions[P0].lanes[1].offsets.state == b"s"
+
+
+def test_lanes_go_on_from_the_end_of_a_log_that_has_lost_what_they_had_processed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = starting(monkeypatch, (Place(7), Place(51), Place(8), Place(90)))
+    until = bench.now + resolving.SHORT_LOG_S
+    while bench.now < until:
+        bench.client.resolving.work()
+        assert bench.table.partitions[P0].resolving
+        bench.now += resolving.RETRY_AFTER_S
+    bench.client.resolving.work()
+    assert bench.table.partitions[P0].places == (7, 50, 8, 50)
+    (told,) = [text for level, text in bench.recorder.told() if level == "error"]
+    assert told.startswith("the log ends before what some lanes had processed")
 
 
 def test_the_places_of_128_lanes_fit_into_the_metadata_with_large_gaps() -> None:
