@@ -38,6 +38,9 @@ NOWHERE = frozenset(
 )
 """There is no such topic, or no such partition in it; librdkafka does not always tell the two apart."""
 
+GONE = NOWHERE | {KafkaError.UNKNOWN_TOPIC_ID}
+"""What was there is not any more: the topic was deleted, or made anew with fewer partitions."""
+
 NO_TOPIC = NOWHERE | {KafkaError.TOPIC_EXCEPTION}
 """There is no such topic or partition, or no topic can have this name."""
 

@@ -24,6 +24,7 @@ from sidecar.consuming.commits import Commits
 from sidecar.consuming.connection import Connection
 from sidecar.consuming.fetch_buffer import FetchBuffer
 from sidecar.consuming.fetching import Fetching
+from sidecar.consuming.held_letters import HeldLetters
 from sidecar.consuming.in_flight import InFlight
 from sidecar.consuming.places import Places
 from sidecar.consuming.problems import Problems
@@ -119,7 +120,9 @@ def new_lambda_state(
     }
     transacted = None
     if writer is not None:
-        transacted = TransactedCommits(writer, outbox, problems, Rounds(config.transaction_interval), **common)
+        rounds = Rounds(config.transaction_interval)
+        held_letters = HeldLetters(dead_letters.look_anew if dead_letters is not None else lambda: None)
+        transacted = TransactedCommits(writer, outbox, problems, rounds, held_letters, **common)
     return LambdaState(
         name=name,
         config=config,

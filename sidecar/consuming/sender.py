@@ -182,6 +182,9 @@ class Sender:
             self._records.no_such_record(lane, offset, self._config.rebalance_drain, now)
             return 0
         letter = partition.dead[offset]
+        if letter.refused:  # in a transaction, so that it was reached once more
+            self._records.dead_lettered(lane, offset, letter, letter.refused, self._config.rebalance_drain, now)
+            return 0
         if self._dead_letters_under_way.get(lane) is not letter and self._dead_letters is not None:
             self._dead_letters_under_way[lane] = letter
             self._records.waits_for_dead_letter(lane, offset)

@@ -29,6 +29,7 @@ from confluent_kafka import Consumer
 from sidecar.causes import Cause
 from sidecar.cluster.errors import is_forbidden
 from sidecar.consuming.commits import Commitments, Commits
+from sidecar.consuming.held_letters import Held, HeldLetters
 from sidecar.consuming.problems import Problems
 from sidecar.consuming.rounds import Rounds
 from sidecar.mail import letters
@@ -61,12 +62,22 @@ class _Submitted:
     commitments: Commitments
     units: Sequence[letters.Unit]
     """Their records are the job's, one unit after the other; dead letters come last."""
+    late: Sequence[Held]
+    """These dead letters."""
 
 
 class TransactedCommits(Commits):
     """The commits of one lambda with exactly-once."""
 
-    def __init__(self, writer: Writer, outbox: Outbox, problems: Problems, rounds: Rounds, **common: Any) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        outbox: Outbox,
+        problems: Problems,
+        rounds: Rounds,
+        held_letters: HeldLetters,
+        **common: Any,
+    ) -> None:
         """``outbox`` gets the answers to units; ``common``: the arguments of `Commits`."""
         super().__init__(**common)
         self._writer = writer
@@ -76,8 +87,7 @@ class TransactedCommits(Commits):
         self._jobs: dict[TopicPartition, _Submitted] = {}
         self._units: defaultdict[TopicPartition, list[letters.Unit]] = defaultdict(list)
         """What waits for the next job of its partition. Its checkpoints are accepted."""
-        self._letters: defaultdict[Lane, dict[int, Outgoing]] = defaultdict(dict)
-        """Dead letters, by lane and offset, that wait until the lane's place passes them."""
+        self._letters = held_letters
         self._alone: set[TopicPartition] = set()
         """Partitions of which a record was refused: until one is written, each has a transaction of its own."""
         self.committed_count = 0
@@ -132,7 +142,7 @@ class TransactedCommits(Commits):
 
     def hold(self, lane: Lane, offset: int, record: Outgoing) -> None:
         """Write this dead letter together with the first place that is after its record."""
-        self._letters[lane][offset] = record
+        self._letters.hold(lane, offset, record)
 
     def now(self, consumer: Consumer, tps: Iterable[TopicPartition]) -> None:
         """Give the thread the places of these partitions, but for those with a job under way."""
@@ -182,8 +192,7 @@ class TransactedCommits(Commits):
                 one.job.withdrawn = True
                 self._fail(one.units, nothing(len(one.job.records), _TAKEN_AWAY))
             self._fail_waiting(tp, _TAKEN_AWAY)
-            for lane in self._table.lanes_of(tp):
-                self._letters.pop(lane, None)
+            self._letters.drop(self._table.lanes_of(tp))
             self._alone.discard(tp)
 
     def abandon(self) -> None:
@@ -206,8 +215,10 @@ class TransactedCommits(Commits):
         commitments = partition.commitments
         units = self._units.pop(tp, [])
         records = [record for unit in units for record in unit.records]
-        job = Job(tp, *self._written(tp, commitments), [*records, *self._late(partition)], group)
-        self._jobs[tp] = _Submitted(job, partition, commitments, units)
+        late = self._letters.take(partition)
+        records += [one.record for one in late]
+        job = Job(tp, *self._written(tp, commitments), records, group, len(late))
+        self._jobs[tp] = _Submitted(job, partition, commitments, units, late)
         return job
 
     def _write(self, jobs: Sequence[Job]) -> None:
@@ -216,32 +227,22 @@ class TransactedCommits(Commits):
             if one_round:
                 self._writer.submit(one_round)
 
-    def _late(self, partition: Assignment) -> list[Outgoing]:
-        """The dead letters that the places of the partition's lanes have passed."""
-        passed: list[Outgoing] = []
-        for lane, place in zip(partition.keys, partition.places, strict=True):
-            held = self._letters.get(lane, {})
-            passed += [held.pop(offset) for offset in sorted(held) if offset < place]
-        return passed
-
     # --- what comes back --------------------------------------------------------------------------------------
 
     def transacted(self, consumer: Consumer, letter: letters.Transacted) -> list[TopicPartition]:
         """A transaction has ended. Returns the partitions whose resume offsets have to be resolved again."""
         # Not those that were withdrawn meanwhile.
         known = {
-            one: written
-            for job, written in zip(letter.jobs, letter.written, strict=True)
+            number: one
+            for number, job in enumerate(letter.jobs)
             if (one := self._jobs.get(job.tp)) is not None and one.job is job
         }
         again: list[TopicPartition] = []
         self._rounds.answered(monotonic())
         if letter.refused is None:
-            self._committed(known, letter.began_at)
+            self._committed(known, letter)
         else:
-            again = self._aborted(
-                consumer, known, letter.refused, {letter.jobs[i].tp for i in letter.refused.culprits}
-            )
+            again = self._aborted(consumer, known, letter, letter.refused)
         self._table.transacting(self._jobs)
         self.work(consumer, monotonic())
         return again
@@ -264,12 +265,12 @@ class TransactedCommits(Commits):
             transactional_id=name,
         )
 
-    def _committed(self, known: Mapping[_Submitted, Written], began_at: float) -> None:
+    def _committed(self, known: Mapping[int, _Submitted], letter: letters.Transacted) -> None:
         self.committed_count += 1
         self._problems.end(KIND, "transactions are taken again")
         now = monotonic()
-        self._measure.commits.add(now - began_at)
-        for one, written in known.items():
+        self._measure.commits.add(now - letter.began_at)
+        for number, one in known.items():
             tp = one.job.tp
             del self._jobs[tp]
             if one.job.records:
@@ -278,36 +279,47 @@ class TransactedCommits(Commits):
             self._refusals.took(tp)
             self._table.committed(tp, one.commitments, now)
             self._states_kept.committed(tp, one.commitments)
-            self._answer(one.units, CheckpointOutcome.ACCEPTED, written)
+            self._letters.written(one.late)
+            for lane, offset, _ in one.late:
+                self._table.records.dead_letter_written(lane, offset)
+            self._answer(one.units, CheckpointOutcome.ACCEPTED, letter.written[number])
 
     def _aborted(
-        self,
-        consumer: Consumer,
-        known: Mapping[_Submitted, Written],
-        refused: Refused,
-        culprits: set[TopicPartition],
+        self, consumer: Consumer, known: Mapping[int, _Submitted], letter: letters.Transacted, refused: Refused
     ) -> list[TopicPartition]:
         self.aborted_count += 1
         group = consumer.consumer_group_metadata()
         again: list[TopicPartition] = []
         repeated: list[Job] = []
-        for one, written in known.items():
+        halting, tried_again = self._refused_letters(known, refused)
+        culprits = {letter.jobs[number].tp for number in {*refused.culprits, *tried_again}}
+        settled = bool(refused.letters) and not culprits
+        for number, one in known.items():
             tp = one.job.tp
             if refused.is_stale_member and one.job.group != group:
                 # Nothing of it is visible, and the group has only gone on: write the same again. If the partition is
                 # not ours any more, the broker refuses that as well.
-                one.job = Job(tp, one.job.offset, one.job.metadata, one.job.records, group)
+                old = one.job
+                one.job = Job(tp, old.offset, old.metadata, old.records, group, old.dead_letters)
                 repeated.append(one.job)
                 continue
             del self._jobs[tp]
-            self._fail(one.units, written)
+            self._fail(one.units, letter.written[number])
             self._fail_waiting(tp, f"not written: the transaction before it was aborted: {refused.text}")
-            unwritten = {lane: [*self._letters.pop(lane, {})] for lane in self._table.lanes_of(tp)}
-            if self._table.aborted(tp, refused.text, monotonic(), culprit=tp in culprits, unwritten=unwritten):
+            if self._table.aborted(
+                tp,
+                refused.text,
+                monotonic(),
+                culprit=tp in culprits,
+                unwritten=self._letters.drop(self._table.lanes_of(tp)),
+                refused=halting,
+                is_settled=settled,
+            ):
                 again.append(tp)
         self._write(repeated)
-        self._alone |= culprits
-        if not culprits and not refused.is_stale_member:
+        without_its_letter = {letter.jobs[number].tp for number in refused.letters}
+        self._alone = (self._alone - without_its_letter) | culprits
+        if not (culprits or settled or refused.is_stale_member):
             self._problems.begin(
                 KIND,
                 f"Kafka refuses transactions: {refused.text}",
@@ -318,6 +330,18 @@ class TransactedCommits(Commits):
                 error=refused.text,
             )
         return again
+
+    def _refused_letters(
+        self, known: Mapping[int, _Submitted], refused: Refused
+    ) -> tuple[dict[Lane, tuple[int, str]], set[int]]:
+        """See `HeldLetters.refused`."""
+        held = {number: one.late for number, one in known.items()}
+        refusals = {
+            number: {index - len(one.job.records) + len(one.late): why for index, why in of_job.items()}
+            for number, of_job in refused.letters.items()
+            if (one := known.get(number)) is not None
+        }
+        return self._letters.refused(held, refusals)
 
     def _fail_waiting(self, tp: TopicPartition, why: str) -> None:
         units = self._units.pop(tp, [])

@@ -1,6 +1,6 @@
 """Records to write, what became of them, and the jobs of a transaction, as plain values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
@@ -58,9 +58,20 @@ class Job:
     group: object
     """The consumer's group metadata when the job was made: the broker refuses the transaction of a member that the
     group does not have any more (KIP-447)."""
+    dead_letters: int = 0
+    """So many of the records, the last ones, are dead letters."""
     withdrawn: bool = field(default=False, init=False)
     """The partition was taken away before the job was begun. The consumer thread sets it, and the transactions thread
     looks at it once, when it takes the round. If that look came first, the broker decides by ``group``."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedLetter:
+    """Why Kafka does not take a dead letter: not now, and not if it is tried again as things are."""
+
+    text: str
+    is_gone: bool = False
+    """There is no such topic, or no such partition in it: the topic may be made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +80,9 @@ class Refused:
 
     text: str
     culprits: frozenset[int] = frozenset()
-    """The jobs, by their index in the transaction, of which a record was refused."""
+    """The jobs, by their index in the transaction, of which a record was refused, but for the ``letters``."""
+    letters: Mapping[int, Mapping[int, RefusedLetter]] = field(default_factory=dict)
+    """The dead letters that were refused, each for itself: by the index of the job, and of the record in it."""
     is_forbidden: bool = False
     """A right is missing."""
     is_stale_member: bool = False

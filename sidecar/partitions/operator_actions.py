@@ -62,6 +62,7 @@ class OperatorActions:
             at = partition.next_offset
             self._moves.go_on(partition, now)
             return at, None
+        partition.dead = {offset: letter for offset, letter in partition.dead.items() if not letter.refused}
         skipped = partition.trouble.failing_offset if skip else None
         if skipped is not None:
             partition.skip.add(skipped)

@@ -213,6 +213,18 @@ class Partition:
             handled_at=offsets.handled_at,
         )
 
+    def keep_refused(self, refused: DeadLetter | None = None) -> None:
+        """Of the dead letters keep only the first one that Kafka has refused; ``refused`` is one more.
+
+        The records of all others come again, and so do those of later ones that were refused as well: by then an
+        operator may have mended what is wrong.
+        """
+        kept = {offset: letter for offset, letter in self.dead.items() if letter.refused}
+        if refused is not None and refused.failure.offset is not None:
+            kept[refused.failure.offset] = refused
+        self.dead = {offset: kept[offset] for offset in sorted(kept)[:1]}
+        self.under_way = None
+
     def enter(self, state: State, now: float) -> None:
         """The state changes; a state that goes on keeps its time."""
         if state is not self.state:

@@ -105,6 +105,8 @@ class RecordEvents:
     ) -> bool:
         """The record at ``offset`` was written to the dead-letter topic; with an ``error``, it could not be.
 
+        With exactly-once it is only ready to be written, with the place after it: see `dead_letter_written`.
+
         An error halts the partition: no record is dropped. Returns whether the record is left out from now on.
         """
         partition = self._lanes.get(lane)
@@ -114,11 +116,11 @@ class RecordEvents:
             )
         del partition.dead[offset]
         if not error:
-            self._moves.counts.dead_letters += 1
             partition.skip.add(offset)
             if partition.state is State.RUNNING:
                 partition.trouble.reason = ""
-            self._moves.report("warning", "dead letter written", partition, offset=offset)
+            if not self._moves.limits.exactly_once:
+                self.dead_letter_written(lane, offset)
             return True
         reason = f"the dead letter for offset {offset} cannot be written: {error}"
         self._moves.report("error", "dead letter cannot be written: halting", partition, offset=offset, reason=error)
@@ -131,6 +133,11 @@ class RecordEvents:
             self._commands.append(Rewind(partition.lane, partition.offsets.resume_at))
             self._moves.halt(partition, reason, offset, now)
         return False
+
+    def dead_letter_written(self, lane: Lane, offset: int) -> None:
+        """The dead letter for ``offset`` is in Kafka; with exactly-once its transaction is committed."""
+        self._moves.counts.dead_letters += 1
+        self._moves.report("warning", "dead letter written", self._lanes[lane], offset=offset)
 
     def waits_for_dead_letter(self, lane: Lane, offset: int) -> None:
         """The next record was given to the dead-letter thread."""

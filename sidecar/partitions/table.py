@@ -26,6 +26,9 @@ from sidecar.partitions.transitions import Transitions
 from sidecar.partitions.vocabulary import (
     Command,
     Committed,
+    DeadLetter,
+    ErrorAction,
+    Failure,
     FailureKind,
     Hung,
     Lane,
@@ -117,11 +120,12 @@ class PartitionTable:
         """
         partition = self.partitions[tp]
         for lane, place in zip(partition.lanes, places or [Place(offset)] * len(partition.lanes), strict=True):
-            trouble = lane.trouble
+            trouble, dead = lane.trouble, lane.dead.copy()
             lane.move_to(place.offset, committed=committed, state=place.state)
             if lane.aborted:
                 # The client has read further. What failed since the last commit has not succeeded meanwhile.
                 lane.aborted, lane.trouble = False, trouble
+                lane.dead = {offset: letter for offset, letter in dead.items() if offset >= place.offset}
                 lane.offsets.rewind_pending = True
                 self.commands.append(Rewind(lane.lane, place.offset))
         partition.note_mark()
@@ -156,19 +160,28 @@ class PartitionTable:
         *,
         culprit: bool,
         unwritten: Mapping[Lane, Iterable[int]] = MappingProxyType({}),
+        refused: Mapping[Lane, tuple[int, str]] = MappingProxyType({}),
+        is_settled: bool = False,
     ) -> bool:
         """The transaction with the partition's last checkpoints was aborted (exactly-once).
 
         Whoever holds a lane of it has seen what is not there, so all leases end at once; the next lambdas start from
         what Kafka says. ``culprit``: a record of it was refused, so they start after a back-off. Others start at once
         the first time. ``unwritten``: the offsets of dead letters that have waited for the transaction: their records
-        come again. Returns whether its resume offset has to be resolved again; not if it is being released.
+        come again. ``refused``: the first dead letter of each lane that Kafka has refused for good: its offset, and
+        why. The lane goes on up to that record, and halts there. ``is_settled``: all refusals were of that kind, so
+        nothing of it is tried again, and it counts as no failure.
+
+        Returns whether its resume offset has to be resolved again; not if it is being released.
         """
         for lane, offsets in unwritten.items():
             self.lanes[lane].skip.difference_update(offsets)
         again = False
         for partition in self._lanes_of(tp):
-            again |= self._moves.abort(partition, reason, now, culprit=culprit)
+            offset, why = refused.get(partition.lane, (-1, ""))
+            failure = Failure(ErrorAction.CRITICAL, offset, "dead_letter", why)
+            letter = DeadLetter(failure, partition.trouble.attempt, now, now, refused=why) if why else None
+            again |= self._moves.abort(partition, reason, now, letter, culprit=culprit, is_settled=is_settled)
         return again
 
     def offset_lost(

@@ -227,8 +227,17 @@ class Transitions:
         self.end_lease(partition, rewind=rewind)
         self.processes.fence(stream, now + self.limits.close_timeout)
 
-    def abort(self, partition: Partition, reason: str, now: float, *, culprit: bool) -> bool:
-        """See `PartitionTable.aborted`."""
+    def abort(
+        self,
+        partition: Partition,
+        reason: str,
+        now: float,
+        refused: DeadLetter | None = None,
+        *,
+        culprit: bool,
+        is_settled: bool = False,
+    ) -> bool:
+        """See `PartitionTable.aborted`; ``refused``: of this lane."""
         leaves, limits, lease = partition.leaves, self.limits, partition.lease
         partition.ordered = Ordered.of(partition)
         partition.failed(FailureKind.ABORTED, reason, None, now)
@@ -237,21 +246,23 @@ class Transitions:
                 self.balance.ended(partition, now)
             self.fence(partition, RevokeReason.ABORTED, now, rewind=False)
         partition.void()
+        partition.keep_refused(refused)
         if leaves:
             return False  # the next owner starts from what is committed
         self.balance.gone(partition)
         self.forget_wait(partition)
         self.untime(partition)
-        partition.trouble.failed(now)
         self.counts.restarts[FailureKind.ABORTED] += 1
         seconds = 0.0
-        if culprit or partition.trouble.failures > 1:
-            seconds = delay(partition.trouble.failures, limits.backoff_first, limits.backoff_most, self._jitter)
-        too_many = limits.max_restarts is not None and partition.trouble.failures > limits.max_restarts
-        order = partition.ordered
-        if too_many and (order is None or not (order.is_paused or order.is_halted)):
-            reason = f"{limits.max_restarts} restarts did not help: {reason}"
-            partition.ordered = Ordered.halting(reason)
+        if not is_settled:
+            partition.trouble.failed(now)
+            if culprit or partition.trouble.failures > 1:
+                seconds = delay(partition.trouble.failures, limits.backoff_first, limits.backoff_most, self._jitter)
+            too_many = limits.max_restarts is not None and partition.trouble.failures > limits.max_restarts
+            order = partition.ordered
+            if too_many and (order is None or not (order.is_paused or order.is_halted)):
+                reason = f"{limits.max_restarts} restarts did not help: {reason}"
+                partition.ordered = Ordered.halting(reason)
         partition.aborted, partition.not_before = True, now + seconds if seconds else 0.0
         partition.enter(State.RESOLVING, now)
         partition.trouble.reason = reason

@@ -333,6 +333,9 @@ class DeadLetter:
     """How often the partition was started from this resume offset, this time included."""
     first_failed_at: float
     last_failed_at: float
+    refused: str = ""
+    """Why Kafka has refused it, in a transaction that was aborted (exactly-once). It is not tried again before an
+    operator resumes: when its record is reached, the lane halts."""
 
 
 # --- commands of the core ---------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ Its calls wait for the broker, so it belongs to the dead-letter thread.
 
 from collections.abc import Mapping
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not marked so
+    AclOperation,
     AdminClient,
     ConfigResource,
     NewTopic,
@@ -60,6 +61,18 @@ def prepared(admin: AdminClient, topic: str, source: str, log: FilteringBoundLog
             **about,
         )
     return count
+
+
+def may_write(admin: AdminClient, topic: str) -> bool:
+    """Whether we may write to this topic. True too if Kafka does not say."""
+    asked = TopicCollection([topic])
+    try:
+        found = admin.describe_topics(asked, include_authorized_operations=True, request_timeout=ADMIN_TIMEOUT_S)[
+            topic
+        ].result()
+    except KafkaException:
+        return True
+    return not found.authorized_operations or AclOperation.WRITE in found.authorized_operations
 
 
 def settings(source: Mapping[str, str], broker: Mapping[str, str]) -> dict[str, str]:

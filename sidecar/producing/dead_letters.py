@@ -24,7 +24,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from sidecar.cluster.client_log import ClientLog
-from sidecar.cluster.errors import NOWHERE
+from sidecar.cluster.errors import GONE
 from sidecar.config.kafka_properties import Property
 from sidecar.config.lambdas import default_dead_letter_topic
 from sidecar.logs import get_logger
@@ -32,15 +32,13 @@ from sidecar.mail.boxes import Mailbox
 from sidecar.mail.letters import DeadLettered
 from sidecar.mail.outgoing import Outgoing
 from sidecar.partitions.vocabulary import DeadLetter, Lane, TopicPartition
-from sidecar.producing.dead_letter_topic import prepared
+from sidecar.producing.dead_letter_topic import may_write, prepared
 from sidecar.records import dead_letter_headers as names
 from sidecar.records.dead_letter_headers import own_headers
 from sidecar.records.records import Record
 
 _TYPES = {TIMESTAMP_CREATE_TIME: "create_time", TIMESTAMP_LOG_APPEND_TIME: "log_append_time"}
 """The names of timestamp types in the header; without a timestamp the header is empty."""
-
-_GONE = NOWHERE | {KafkaError.UNKNOWN_TOPIC_ID}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ class _Job:
 
 
 class DeadLetters(threading.Thread):
-    """Writes one lambda's dead letters. Other threads may call only ``write`` and ``stop``."""
+    """Writes one lambda's dead letters. Other threads may call only ``write``, ``look_anew`` and ``stop``."""
 
     def __init__(
         self,
@@ -88,6 +86,7 @@ class DeadLetters(threading.Thread):
         """The error of each job, by its number; empty: it is written."""
         self._gone: set[int] = set()
         """The numbers of jobs whose topic or partition did not exist."""
+        self._anew = threading.Event()
         self._producer: Producer | None = None
         self._admin: AdminClient | None = None
         self._log = get_logger(__name__).bind(lambda_=lambda_name)
@@ -96,6 +95,16 @@ class DeadLetters(threading.Thread):
     def write(self, lane: Lane, record: Record, letter: DeadLetter) -> None:
         """Write this record. Called by the consumer thread; the answer is a `DeadLettered` in its mailbox."""
         self._jobs.put(_Job(lane, record, letter))
+
+    def look_anew(self) -> None:
+        """Look at each topic again before its next dead letter: with the last ones a transaction was aborted.
+
+        A topic that is missing by now is then made, and one that we may not write to is refused here, where the lane
+        can be told. The transaction cannot tell: if the broker does not let a topic join it, librdkafka does not say
+        which record that concerns. A letter that was made just before, of a partition of another transaction, may
+        still go there; then that one is aborted too, and this is called again.
+        """
+        self._anew.set()
 
     def stop(self) -> None:
         """End after the jobs that are under way. The next owner of a partition handles records without an answer."""
@@ -113,6 +122,9 @@ class DeadLetters(threading.Thread):
 
     def _write_all(self, jobs: list[_Job]) -> None:
         """Write all jobs with one wait for the broker, and answer each."""
+        if self._anew.is_set():
+            self._anew.clear()
+            self._partitions.clear()
         self._try(dict(enumerate(jobs)))
         if self._gone:
             # The topic was deleted, or made anew with fewer partitions, after it was prepared. So prepare it again
@@ -132,7 +144,11 @@ class DeadLetters(threading.Thread):
             self._outcomes.pop(index, None)
             self._begin(index, job)
         if self._producer is not None:
-            self._producer.flush()
+            try:
+                self._producer.flush()
+            except KafkaException as failure:  # the producer has failed for good
+                for index in jobs:
+                    self._outcomes.setdefault(index, failure.args[0].str())
         if any(self._outcomes.get(index, "unknown") for index in jobs):
             # The topic may be gone, or the producer may have failed for good: make the clients anew.
             self._producer, self._admin = None, None
@@ -150,16 +166,20 @@ class DeadLetters(threading.Thread):
 
     def _failed(self, index: int, error: KafkaError, topic: str) -> None:
         self._outcomes[index] = f"{error.str()} (topic {topic})"
-        if error.code() in _GONE:
+        if error.code() in GONE:
             self._gone.add(index)
 
     def _produce(self, index: int, job: _Job, topic: str) -> None:
         record = job.record
         added = added_headers(job.tp, record, job.letter, self._lambda, self._group, monotonic())
         headers: list[tuple[str, str | bytes | None]] = [*own_headers(record.headers), *added]
-        producer, admin = self._clients()
+        if self._admin is None:  # they are made for the first dead letter, since most lambdas have none
+            self._admin = AdminClient(dict(self._properties), logger=self._client_log)
         if topic not in self._partitions:
-            self._partitions[topic] = prepared(admin, topic, job.tp.topic, self._log)
+            count = prepared(self._admin, topic, job.tp.topic, self._log)
+            if not self._writes and not may_write(self._admin, topic):
+                raise KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+            self._partitions[topic] = count
 
         def delivered(error: KafkaError | None, _: Message) -> None:
             if error is None:
@@ -174,8 +194,10 @@ class DeadLetters(threading.Thread):
             self._made[index] = Outgoing(topic, record.key, record.value, partition, named)
             self._outcomes[index] = ""
             return
+        if self._producer is None:
+            self._producer = Producer(dict(self._properties), logger=self._client_log)
         # The timestamp is left out, so it is now: retention depends on it, and the record may be old.
-        producer.produce(
+        self._producer.produce(
             topic,
             value=record.value,
             key=record.key,
@@ -183,13 +205,6 @@ class DeadLetters(threading.Thread):
             partition=partition,
             on_delivery=delivered,
         )
-
-    def _clients(self) -> tuple[Producer, AdminClient]:
-        """The clients. They are made for the first dead letter, since most lambdas have none, and after a failure."""
-        if self._producer is None or self._admin is None:
-            self._producer = Producer(dict(self._properties), logger=self._client_log)
-            self._admin = AdminClient(dict(self._properties), logger=self._client_log)
-        return self._producer, self._admin
 
 
 def added_headers(

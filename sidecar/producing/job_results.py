@@ -1,11 +1,13 @@
 """What became of the records of one job of a transaction. Used by the transactions thread alone."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, Message
 
-from sidecar.cluster.errors import NOWHERE
-from sidecar.mail.outgoing import Job, Outcome, Written
+from sidecar.cluster.errors import GONE, NOWHERE
+from sidecar.mail.outgoing import Job, Outcome, RefusedLetter, Written
 from sidecar.producing.native_outlet import REPORTED, error_of
 from sidecar.producing.outcomes import NOT_SENT, OF_ITS_BATCH, nothing, why
 
@@ -38,7 +40,13 @@ class JobResults:
         self.error: KafkaError | None = None
         """Of the record that was refused for what it is; before any, of the first that was not written."""
         self.text = ""
-        self.is_culprit = False
+        self.refusals: dict[int, KafkaError] = {}
+        """The records, by their index, that were refused for what they are."""
+
+    @property
+    def is_culprit(self) -> bool:
+        """Whether a record was refused for what it is."""
+        return bool(self.refusals)
 
     def report(self, index: int, error: KafkaError | None, message: Message) -> None:
         """librdkafka reports a record."""
@@ -84,7 +92,8 @@ class JobResults:
             self.written.outcomes[index] = Outcome.TOO_LARGE if len(self.job.records) == 1 else Outcome.FAILED
         if self.error is None or (culprit and not self.is_culprit):
             self.error, self.text = error, text
-        self.is_culprit = self.is_culprit or culprit
+        if culprit:
+            self.refusals[index] = error
 
     def aborted(self, text: str) -> None:
         """None of the records is in Kafka for readers."""
@@ -93,3 +102,39 @@ class JobResults:
             if outcome == Outcome.WRITTEN or written.errors[index] == NOT_SENT:
                 written.outcomes[index], written.errors[index] = Outcome.FAILED, text
                 written.partitions[index] = written.offsets[index] = -1
+
+
+class Blame:
+    """Who is to blame for an aborted transaction: jobs, or dead letters of them. Made after all was collected."""
+
+    def __init__(self, results: Sequence[JobResults], *, each_alone: bool) -> None:
+        """``each_alone``: each record was a batch of its own."""
+        self.culprits: set[int] = set()
+        """The jobs with another refused record than the ``letters``, by their index."""
+        self.letters: dict[int, dict[int, RefusedLetter]] = {}
+        """The refused dead letters, by the index of their job, and of the record in it."""
+        self.is_mixed = False
+        """A refusal may be meant for another record of the same batch."""
+        self._results = results
+        self._each_alone = each_alone
+        for number, one in enumerate(results):
+            for index, error in one.refusals.items():
+                self._add(number, index, error)
+
+    def _add(self, number: int, index: int, error: KafkaError) -> None:
+        job = self._results[number].job
+        topic = job.records[index].topic
+        is_letter = index >= len(job.records) - job.dead_letters
+        # A batch has records of one topic. Dead letters are few, so most are alone in theirs, whatever its size.
+        if error.code() in OF_ITS_BATCH and not self._each_alone and not (is_letter and self._count(topic) == 1):
+            self.is_mixed = True
+            self.culprits.add(number)
+        elif is_letter:
+            text = f"{error.str()} (topic {topic})"
+            self.letters.setdefault(number, {})[index] = RefusedLetter(text, error.code() in GONE)
+        else:
+            self.culprits.add(number)
+
+    def _count(self, topic: str) -> int:
+        """The records for this topic in the whole transaction."""
+        return Counter(record.topic for one in self._results for record in one.job.records)[topic]

@@ -31,8 +31,8 @@ from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
 from sidecar.mail.outgoing import Job, Refused
 from sidecar.producing.bounded_calls import BoundedCalls
-from sidecar.producing.job_results import JobResults
-from sidecar.producing.outcomes import OF_ITS_BATCH, why
+from sidecar.producing.job_results import Blame, JobResults
+from sidecar.producing.outcomes import why
 from sidecar.producing.transactional_client import DONE, FULL, TransactionalClient, refusal_in
 from sidecar.records.extension import extension
 
@@ -206,11 +206,11 @@ class Transactions(threading.Thread):
                 # the state of the producer is not known, and the partitions wait for an answer.
                 raise _Lost(f"{type(broken).__name__}: {broken.__cause__ or broken}") from broken
         except _Aborts as failure:
-            self._abort(producer, failure, results)
+            blame = self._abort(producer, failure, results)
             self._is_open = False
-            refused = self._refused(failure, results)
+            refused = self._refused(failure, results, blame)
             self._mailbox.put(letters.Transacted(jobs, [r.written for r in results], refused, began_at))
-            if not (refused.culprits or refused.is_stale_member):
+            if not (refused.culprits or refused.letters or refused.is_stale_member):
                 self._back_off()
         else:
             self._failures = 0
@@ -337,13 +337,18 @@ class Transactions(threading.Thread):
 
     # --- after a failure --------------------------------------------------------------------------------------
 
-    def _abort(self, producer: AnyClient, failure: _Aborts, results: Sequence[JobResults]) -> None:
+    def _abort(self, producer: AnyClient, failure: _Aborts, results: Sequence[JobResults]) -> Blame:
         """Abort the transaction, or give the producer up. Raises ``_Ending``."""
         is_aborted = not isinstance(failure, _Lost) and self._is_aborted(producer)
         for one in results:
             one.collect()  # before the producer is given up: then all else is reported as purged
-        if not is_aborted or self._alone_next(failure):
+        blame = Blame(results, each_alone=self._alone)
+        # A dead letter that was refused is tried again, when somebody, or the sidecar, has mended its topic. This
+        # producer would then refuse it once more: it knows a topic as missing for up to a second, and it counts
+        # refused batches in its sequence numbers, which the broker does not (OUT_OF_ORDER_SEQUENCE_NUMBER).
+        if not is_aborted or blame.letters or self._alone_next(blame):
             self._discard()
+        return blame
 
     def _is_aborted(self, producer: AnyClient) -> bool:
         """Whether the transaction could be aborted. Raises ``_Ending``."""
@@ -357,16 +362,15 @@ class Transactions(threading.Thread):
             return False
         return True
 
-    def _alone_next(self, failure: _Aborts) -> bool:
+    def _alone_next(self, blame: Blame) -> bool:
         """Whether a new producer is needed: one that makes a batch of each record. See `MIXED`."""
-        if self._alone or failure.error is None or failure.error.code() not in OF_ITS_BATCH:
+        if self._alone or not blame.is_mixed:
             return False
         self._log.warning("a topic takes no batch as ours are: records go one by one, which is slower")
         self._alone = True
         return True
 
-    def _refused(self, failure: _Aborts, results: Sequence[JobResults]) -> Refused:
-        culprits = frozenset(index for index, one in enumerate(results) if one.is_culprit)
+    def _refused(self, failure: _Aborts, results: Sequence[JobResults], blame: Blame) -> Refused:
         code = None if failure.error is None else failure.error.code()
         for one in results:
             one.aborted(f"not written: its transaction was aborted: {failure}")
@@ -375,7 +379,13 @@ class Transactions(threading.Thread):
             event, reason=str(failure), jobs=len(results), records=sum(len(r.job.records) for r in results)
         )
         forbidden = failure.error is not None and is_forbidden(failure.error)
-        return Refused(str(failure), culprits, is_forbidden=forbidden, is_stale_member=code in _STALE_MEMBER)
+        return Refused(
+            str(failure),
+            frozenset(blame.culprits),
+            blame.letters,
+            is_forbidden=forbidden,
+            is_stale_member=code in _STALE_MEMBER,
+        )
 
     def _back_off(self) -> None:
         """Wait before the next round: the last ones failed, and no record is to blame. Raises ``_Ending``."""

@@ -61,9 +61,13 @@ class PlayedDeadLetters:
 
     def __init__(self) -> None:
         self.given: list[tuple[int, DeadLetter]] = []
+        self.looks = 0
 
     def write(self, _: Lane, record: Record, letter: DeadLetter) -> None:
         self.given.append((record.offset, letter))
+
+    def look_anew(self) -> None:
+        self.looks += 1
 
 
 class PlayedWriter:

@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from sidecar.config.kafka_properties import Property
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
-from sidecar.mail.outgoing import Job, Outcome, Outgoing
+from sidecar.mail.outgoing import Job, Outcome, Outgoing, RefusedLetter
 from sidecar.partitions.vocabulary import TopicPartition
 from sidecar.producing import transactions
 from sidecar.producing.transactions import Transactions
@@ -372,3 +372,63 @@ def test_whatever_the_binding_raises_the_thread_lives_and_answers(step: str, mon
         assert len(lab.run(job(7, "a"))) == 1
         assert lab.cluster.records == [b"a"]
         assert len(lab.cluster.made) in (1, 2)
+
+
+def with_letters(made: Job, *values: str, topic: str = "dead") -> Job:
+    """The job, with dead letters."""
+    made.records = [*made.records, *(Outgoing(topic, None, value.encode(), -1, ()) for value in values)]
+    made.dead_letters = len(values)
+    return made
+
+
+LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+UNKNOWN = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+
+def test_a_dead_letter_that_is_refused_is_told_apart_from_its_job() -> None:
+    """It was alone in its batch, whatever the size of batches. And nothing waits for it, as for other refusals."""
+    with Lab(Cluster(refuses={b"large": LARGE})) as lab:
+        (answer,) = lab.run(job(1, "good"), with_letters(job(2, "a", partition=1), "large"))
+        assert answer.refused is not None
+        assert not answer.refused.culprits
+        why = f"{LARGE.str()} (topic dead)"
+        assert answer.refused.letters == {1: {1: RefusedLetter(why)}}
+        (after,) = lab.run(job(1, "good"))
+        assert after.refused is None
+        # A new one: the sequence numbers of the old one are not the broker's any more.
+        assert [made.get("batch.size") for made in lab.cluster.made] == [None, None]
+
+
+def test_a_topic_of_dead_letters_that_is_gone_is_told_apart() -> None:
+    with Lab(Cluster(refuses={b"lost": UNKNOWN})) as lab:
+        (answer,) = lab.run(with_letters(job(1), "lost"))
+        assert answer.refused is not None
+        assert answer.refused.letters == {0: {0: RefusedLetter(f"{UNKNOWN.str()} (topic dead)", is_gone=True)}}
+
+
+def test_of_dead_letters_in_one_batch_the_refused_one_is_known_when_each_goes_alone() -> None:
+    with Lab(Cluster(refuses={b"large": LARGE})) as lab:
+        (answer,) = lab.run(with_letters(job(1), "small"), with_letters(job(2, partition=1), "large"))
+        assert answer.refused is not None
+        assert answer.refused.culprits == {1}
+        assert not answer.refused.letters
+        (answer,) = lab.run(with_letters(job(1), "small"), with_letters(job(2, partition=1), "large"))
+        assert answer.refused is not None
+        assert (answer.refused.culprits, {*answer.refused.letters}) == (frozenset(), {1})
+        assert lab.cluster.made[1]["batch.size"] == 1
+
+
+def test_a_dead_letter_and_a_record_of_its_job_may_both_be_refused() -> None:
+    with Lab(Cluster(refuses={b"large": LARGE, b"lost": UNKNOWN})) as lab:
+        (answer,) = lab.run(with_letters(job(1, "lost"), "large"))
+        assert answer.refused is not None
+        assert answer.refused.culprits == {0}
+        assert {*answer.refused.letters[0]} == {1}
+
+
+def test_what_may_pass_is_no_refusal_of_a_dead_letter() -> None:
+    for code in (KafkaError._MSG_TIMED_OUT, KafkaError.NOT_ENOUGH_REPLICAS, KafkaError._PURGE_QUEUE):
+        with Lab(Cluster(refuses={b"late": KafkaError(code)})) as lab:
+            (answer,) = lab.run(with_letters(job(1), "late"))
+            assert answer.refused is not None
+            assert (answer.refused.culprits, answer.refused.letters) == (frozenset(), {})
