@@ -13,7 +13,7 @@ from sidecar.consuming.clients import Clients
 from sidecar.consuming.commits import DRAIN_COMMIT_INTERVAL_S
 from sidecar.consuming.lambda_state import LambdaState
 from sidecar.consuming.letter_reader import LetterReader
-from sidecar.consuming.unowned_watch import UnownedWatch, may_stay_unowned
+from sidecar.consuming.unowned_watch import UnownedWatch, may_stay_unowned, patience_for
 from sidecar.partitions.vocabulary import RebalanceKind, RevokeReason, TopicPartition, short
 
 DRAIN_WAIT_S = 0.05
@@ -31,12 +31,12 @@ class Rebalances:
         self._stood_still: list[TopicPartition] = []
         self.subscribed: list[str] = []
         """The topics that the client was asked to subscribe to."""
-        config = state.config
-        self._unowned = (
-            UnownedWatch(config.group, state.subscription, state.inquiries, config.rebalance_drain, state.jitter)
-            if may_stay_unowned(state.properties)
-            else None
-        )
+        self._unowned: UnownedWatch | None = None
+        if may_stay_unowned(state.properties):
+            patience = patience_for(state.properties, state.config.rebalance_drain)
+            self._unowned = UnownedWatch(
+                state.config.group, state.subscription, state.inquiries, patience, state.jitter
+            )
 
     def keep_membership(self, now: float) -> None:
         """Join with the first lambda process, leave some time after the last one; subscribe to new topics."""

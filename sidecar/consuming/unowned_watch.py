@@ -19,7 +19,7 @@ from math import inf
 from confluent_kafka import KafkaError
 
 from sidecar.cluster.inquiries import Inquiries
-from sidecar.config.kafka_properties import PROTOCOL, Property
+from sidecar.config.kafka_properties import PROTOCOL, Property, rebalance_protocol
 from sidecar.consuming.subscription import Subscription
 from sidecar.consuming.unowned import Unowned
 from sidecar.mail.facts import GroupFacts
@@ -37,6 +37,9 @@ SETTLED_INTERVAL_S = 60.0
 PATIENCE_S = 5.0
 """Seconds for which a partition may be without an owner, beside the drains of a member that gives it up."""
 
+SESSION_MS = 45_000
+"""librdkafka's default of `session.timeout.ms`."""
+
 JITTER = 0.5
 """By which part of them these times are longer at random: so one of several sidecars asks first, and the others learn
 of its rebalance before it is their turn."""
@@ -50,15 +53,15 @@ class UnownedWatch:
         group: str,
         subscription: Subscription,
         inquiries: Inquiries,
-        drain: float,
+        patience: float,
         jitter: Callable[[], float],
     ) -> None:
-        """``drain``: for how long a revoke may drain, in seconds; ``jitter`` gives numbers from 0 to 1."""
+        """``patience``: see `patience_for`; ``jitter`` gives numbers from 0 to 1."""
         self._group = group
         self._subscription = subscription
         self._inquiries = inquiries
         self._jitter = jitter
-        self._unowned = Unowned(self._longer(PATIENCE_S + 2 * drain))  # what is drained is committed, as long at most
+        self._unowned = Unowned(self._longer(patience))
         self._next = inf
         self._round = 0
         """Answers to what was asked before the last rebalance are outdated."""
@@ -115,6 +118,18 @@ class UnownedWatch:
 
     def _longer(self, seconds: float) -> float:
         return seconds * (1.0 + JITTER * self._jitter())
+
+
+def patience_for(properties: Mapping[str, Property], drain: float) -> float:
+    """For how many seconds a partition may be without an owner. ``drain``: for how long a revoke may drain.
+
+    A rebalance waits for a member that has died until its session is over. In an eager group all partitions stand
+    still meanwhile. So there it has to be known first that all members live: they were the same for a whole session.
+    """
+    drains = PATIENCE_S + 2 * drain  # what is drained is committed then, which may take as long again
+    if rebalance_protocol(properties) == "cooperative":
+        return drains
+    return max(drains, int(properties.get("session.timeout.ms", SESSION_MS)) / 1_000)
 
 
 def may_stay_unowned(properties: Mapping[str, Property]) -> bool:

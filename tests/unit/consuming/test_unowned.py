@@ -7,10 +7,18 @@ import pytest
 from confluent_kafka import KafkaError
 from hypothesis import given, strategies as st
 
+from sidecar.config.kafka_properties import ASSIGNOR, Property
 from sidecar.consuming import connection, letter_reader, membership, rebalances, turns
 from sidecar.consuming.membership import NO_TOPIC
 from sidecar.consuming.unowned import MAX_DOUBLED, Unowned, unowned
-from sidecar.consuming.unowned_watch import FIRST_LOOK_S, INTERVAL_S, JITTER, PATIENCE_S, SETTLED_INTERVAL_S
+from sidecar.consuming.unowned_watch import (
+    FIRST_LOOK_S,
+    INTERVAL_S,
+    JITTER,
+    PATIENCE_S,
+    SETTLED_INTERVAL_S,
+    patience_for,
+)
 from sidecar.mail import letters
 from sidecar.mail.facts import GroupFacts
 from sidecar.partitions.vocabulary import RebalanceKind, TopicPartition
@@ -103,6 +111,7 @@ def test_a_rebalance_that_does_not_help_is_asked_for_less_and_less_often() -> No
 
 # --- what a sidecar does ----------------------------------------------------------------------------------------
 
+SESSION = "session.timeout.ms"
 LONGER = 1.0 + JITTER
 """The bench's jitter is always 1."""
 WAITS = (PATIENCE_S + 2 * 2.0) * LONGER
@@ -179,10 +188,30 @@ def test_it_asks_for_a_rebalance_and_then_subscribes_to_its_topics_alone(member:
     assert member.asked == 1
 
 
+@pytest.mark.parametrize(
+    ("properties", "drain", "seconds"),
+    [
+        ({ASSIGNOR: "cooperative-sticky"}, 2.0, 9.0),
+        ({ASSIGNOR: "cooperative-sticky", SESSION: "60000"}, 30.0, 65.0),
+        ({ASSIGNOR: "range"}, 2.0, 45.0),
+        ({SESSION: 6000}, 2.0, 9.0),
+        ({SESSION: "60000"}, 2.0, 60.0),
+    ],
+)
+def test_the_patience_outlasts_drains_and_eager_a_session(
+    properties: dict[str, Property], drain: float, seconds: float
+) -> None:
+    assert patience_for(properties, drain) == seconds
+
+
 def test_eager_it_leaves_and_joins(monkeypatch: pytest.MonkeyPatch) -> None:
-    member = Member(monkeypatch, cooperative=False)
+    member = Member(
+        monkeypatch, cooperative=False, properties={"group.instance.id": "a", "session.timeout.ms": "20000"}
+    )
     member.bench.broker.group_is = SOME
-    member.passes(WAITS + INTERVAL_S * LONGER + 1.0)
+    member.passes(20.0 * LONGER)
+    assert member.asked == 0, "a member may have died: the rebalance would wait for it, and all would stand still"
+    member.passes(FIRST_LOOK_S * LONGER + INTERVAL_S * LONGER)
     assert member.asked == 1
     assert member.bench.consumer.subscriptions == [["t"], [], ["t"]]
 
