@@ -14,6 +14,7 @@ class RebalanceKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REBALANCE_KIND_REVOKED: _ClassVar[RebalanceKind]
     REBALANCE_KIND_LOST: _ClassVar[RebalanceKind]
     REBALANCE_KIND_LEFT: _ClassVar[RebalanceKind]
+    REBALANCE_KIND_ASKED: _ClassVar[RebalanceKind]
 
 class FailureKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -70,6 +71,7 @@ REBALANCE_KIND_ASSIGNED: RebalanceKind
 REBALANCE_KIND_REVOKED: RebalanceKind
 REBALANCE_KIND_LOST: RebalanceKind
 REBALANCE_KIND_LEFT: RebalanceKind
+REBALANCE_KIND_ASKED: RebalanceKind
 FAILURE_KIND_UNSPECIFIED: FailureKind
 FAILURE_KIND_FAILED: FailureKind
 FAILURE_KIND_CRITICAL: FailureKind

@@ -2,9 +2,11 @@
 
 The consumer thread asks and goes on. The answer is a letter in its mailbox, with the callback that the thread then
 calls. So a slow broker, or a partition without a leader, delays only the partitions that the question concerns. An
-AdminClient asks, and its own thread receives the answers; all lambdas share one client.
+AdminClient asks, and its own thread receives the answers; all lambdas share one client. Where that has a fault, a
+thread of ours asks: for committed offsets (`committed.py`) and for a group's members (`group.py`).
 """
 
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from itertools import count
@@ -21,9 +23,10 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from sidecar.cluster.commit_metadata import shown_id
 from sidecar.cluster.committed import CommittedOffsets
+from sidecar.cluster.group import described
 from sidecar.mail import letters
 from sidecar.mail.boxes import Mailbox
-from sidecar.mail.facts import NO_LEADER, Commit, Edges, TopicFacts
+from sidecar.mail.facts import NO_LEADER, Commit, Edges, GroupFacts, TopicFacts
 from sidecar.partitions.vocabulary import TopicPartition
 
 REQUEST_TIMEOUT_S = 3.0
@@ -96,6 +99,22 @@ class Inquiries:
         there is none."""
         key = (tp, "timestamp")
         self._offsets({key: OffsetSpec.for_timestamp(timestamp)}, lambda answers: then(answers[key]))
+
+    def group(self, name: str, then: Callable[[GroupFacts | KafkaError], None]) -> None:
+        """Ask for the members of a group."""
+
+        def ask() -> None:
+            answer: GroupFacts | KafkaError
+            try:
+                answer = described(self._admin, name, REQUEST_TIMEOUT_S)
+            except KafkaException as refusal:
+                answer = refusal.args[0]
+            except Exception as error:  # whatever it is, the question must be answered
+                answer = KafkaError(KafkaError._FAIL, f"{type(error).__name__}: {error}")  # noqa: SLF001
+            self._mailbox.put(letters.Told(lambda: then(answer)))
+
+        # The call blocks, and is made a few times a minute.
+        threading.Thread(target=ask, name="group", daemon=True).start()
 
     def _offsets(
         self,

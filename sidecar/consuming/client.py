@@ -50,6 +50,8 @@ class KafkaClient:
         self._commits = state.commits
         self._connection = state.connection
         self._abandoned = False
+        self._callbacks: dict[str, Callable[[Consumer, list[KafkaPartition]], None]] = {}
+        self._cooperative = rebalance_protocol(state.properties) == "cooperative"
         log = state.log
         self.membership = Membership(consumer, state.config.group, state.problems, log)
         self.pauses = Pauses(consumer, state.fetching, log)
@@ -61,7 +63,7 @@ class KafkaClient:
             self.pauses,
             log,
             lambda tps: self.source.lead(tps),  # noqa: PLW0108 - the source is made later
-            cooperative=rebalance_protocol(state.properties) == "cooperative",
+            cooperative=self._cooperative,
         )
         self.back_pressure = BackPressure(
             consumer,
@@ -139,7 +141,16 @@ class KafkaClient:
                 self.membership.lost()
                 lost(partitions)
 
-        self.membership.subscribe(topics, on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
+        self._callbacks = {"on_assign": on_assign, "on_revoke": on_revoke, "on_lost": on_lost}
+        self.membership.subscribe(topics, **self._callbacks)
+
+    def ask_for_rebalance(self, topics: list[str]) -> None:
+        """Ask the group for a rebalance. We have subscribed to these topics; the same callbacks run."""
+        self.membership.ask_for_rebalance(topics, cooperative=self._cooperative, **self._callbacks)
+
+    def ask_no_more(self, topics: list[str]) -> None:
+        """The rebalance that we asked for is over."""
+        self.membership.ask_no_more(topics, **self._callbacks)
 
     def on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
         """librdkafka's answer to an asynchronous commit. Runs inside poll and close, in the consumer thread."""

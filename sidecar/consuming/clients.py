@@ -50,7 +50,7 @@ class Clients:
         client.resolving.stop()
         client.operator.give_up()
         client.membership.leave()
-        rebalances.subscribed = []
+        rebalances.left()
         state.outbox.flush()
 
     def make_another(self, now: float) -> None:

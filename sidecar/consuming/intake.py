@@ -97,6 +97,8 @@ class Intake:
             if tp in self._table.partitions:
                 self._resolving.offset_gone(tp)
             return
+        if topic is not None and topic == self._membership.no_topic:
+            return  # there is none, and there is to be none
         self._measure.fetch_errors[kind_of(error)] += 1
         if error.code() in UNREADABLE and topic is not None and partition is not None:
             held = self._table.partitions.get(TopicPartition(topic, partition))

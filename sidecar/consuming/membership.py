@@ -3,6 +3,7 @@
 Owned by the consumer thread.
 """
 
+import secrets
 import sys
 from collections.abc import Callable, Iterable
 from time import monotonic
@@ -27,6 +28,9 @@ UNEXPLAINED_AFTER_S = 30.0
 QUIET_S = 12.0
 """Seconds without another refusal after which the problem of a member is over. Kafka's client repeats a refusal after
 2 to 5 seconds."""
+
+NO_TOPIC = "kafka-sidecar.no-topic."
+"""What the name of a topic begins with that nobody has made, see `Membership.ask_for_rebalance`."""
 
 _MAGIC = b"CGMDv2:"
 
@@ -69,6 +73,10 @@ class Membership:
         """We have asked to join."""
         self.joined = False
         """The broker has taken us."""
+        self.asks = False
+        """We have asked for a rebalance, and still subscribe to ``no_topic``."""
+        self.no_topic = ""
+        """The topic to which we subscribed for that, the last time. The client complains that there is none."""
         self._generation = -1
         self._assigned = False
         self._since = 0.0
@@ -84,11 +92,36 @@ class Membership:
         self._look_at = 0.0
         level = "debug" if "client" in self._problems else "info"  # otherwise each new client would log it again
         getattr(self._log, level)(event, group=self._group, topics=[*topics])
+        self.asks = False
+        self._consumer.subscribe([*topics], **callbacks)
+
+    def ask_for_rebalance(self, topics: Iterable[str], *, cooperative: bool, **callbacks: Callable[..., Any]) -> None:
+        """As a member, join again, so that the group rebalances. librdkafka has no call for that.
+
+        Cooperative: it joins again when it is to subscribe to a topic that it does not know, once it has asked the
+        broker for it. Kafka rebalances, since a member tells the generation of what it owns, and that is another one
+        than when it joined last. No partition stops. ``ask_no_more`` has to follow, after the rebalance.
+
+        Eager: it would join again too, but tell nothing new, and Kafka would do nothing unless this member leads the
+        group. So it leaves and joins; an eager rebalance stops all partitions anyway.
+        """
+        if not cooperative:
+            self._consumer.unsubscribe()
+            self._consumer.subscribe([*topics], **callbacks)
+            return
+        self.asks = True
+        self.no_topic = f"{NO_TOPIC}{secrets.token_hex(8)}"
+        self._consumer.subscribe([*topics, self.no_topic], **callbacks)
+
+    def ask_no_more(self, topics: Iterable[str], **callbacks: Callable[..., Any]) -> None:
+        """The rebalance is over: subscribe to our topics alone. The client joins again for that only if another
+        rebalance is under way, which does no harm."""
+        self.asks = False
         self._consumer.subscribe([*topics], **callbacks)
 
     def leave(self) -> None:
         """We leave the group."""
-        self.subscribed = self.joined = self._assigned = False
+        self.subscribed = self.joined = self.asks = self._assigned = False
         self._generation = -1
         self._problems.end(KIND, "not in the group any more")
 

@@ -13,6 +13,7 @@ from sidecar.consuming.clients import Clients
 from sidecar.consuming.commits import DRAIN_COMMIT_INTERVAL_S
 from sidecar.consuming.lambda_state import LambdaState
 from sidecar.consuming.letter_reader import LetterReader
+from sidecar.consuming.unowned_watch import UnownedWatch, may_stay_unowned, patience_for
 from sidecar.partitions.vocabulary import RebalanceKind, RevokeReason, TopicPartition, short
 
 DRAIN_WAIT_S = 0.05
@@ -30,6 +31,12 @@ class Rebalances:
         self._stood_still: list[TopicPartition] = []
         self.subscribed: list[str] = []
         """The topics that the client was asked to subscribe to."""
+        self._unowned: UnownedWatch | None = None
+        if may_stay_unowned(state.properties):
+            patience = patience_for(state.properties, state.config.rebalance_drain)
+            self._unowned = UnownedWatch(
+                state.config.group, state.subscription, state.inquiries, patience, state.jitter
+            )
 
     def keep_membership(self, now: float) -> None:
         """Join with the first lambda process, leave some time after the last one; subscribe to new topics."""
@@ -42,7 +49,10 @@ class Rebalances:
             elif connection.connected:
                 self._clients.rebuild.works()  # without lambda processes it has nothing else to do
             return
-        if not connection.connected or topics == self.subscribed:
+        if topics == self.subscribed:
+            self._mind_unowned(now)
+            return
+        if not connection.connected:
             return
         if not topics:
             self._leave("no topic matches: leaving the group")
@@ -50,19 +60,44 @@ class Rebalances:
         self.subscribed = topics
         client.subscribe(topics, assigned=self.on_assign, revoked=self.on_revoke, lost=self.on_lost)
 
-    def _leave(self, event: str) -> None:
+    def left(self) -> None:
+        """We are no member any more."""
         self.subscribed = []
+        if self._unowned is not None:
+            self._unowned.left()
+
+    def _leave(self, event: str) -> None:
+        self.left()
         self._note(RebalanceKind.LEFT, len(self._table.partitions), event)
         self._clients.now.membership.leave()
         self._state.log.info(event, group=self._state.config.group)
         self._release([*self._table.partitions], RevokeReason.SHUTDOWN, 0.0)
         self._clients.now.consumer.unsubscribe()
 
+    def _mind_unowned(self, now: float) -> None:
+        """Ask the group for a rebalance if partitions have no owner and nobody will take them."""
+        watch, client = self._unowned, self._clients.now
+        if watch is None or not client.membership.joined:
+            return
+        tps = watch.work(now)
+        if tps:
+            event = "partitions that no member of the group owns: asking the group for a rebalance"
+            self._state.log.warning(event, group=self._state.config.group, partitions=short(tps))
+            self._note(RebalanceKind.ASKED, len(tps), f"no member of the group owned {short(tps)}")
+            client.ask_for_rebalance(self.subscribed)
+        elif watch.settled and client.membership.asks:
+            client.ask_no_more(self.subscribed)
+
+    def _rebalanced(self) -> None:
+        if self._unowned is not None:
+            self._unowned.rebalanced(monotonic())
+
     def on_assign(self, partitions: list[KafkaPartition]) -> None:
         """Kafka assigned these."""
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
         self._state.log.info("partitions assigned", partitions=short(tps))
         self._note(RebalanceKind.ASSIGNED, len(tps))
+        self._rebalanced()
         self._stood_still = [*self._table.partitions]
         self._clients.now.positions.assigned(tps)
         self._table.assigned(tps, monotonic())
@@ -77,6 +112,7 @@ class Rebalances:
             self._note(RebalanceKind.REVOKED, len(tps))
             self._release(tps, RevokeReason.REBALANCE, self._state.config.rebalance_drain)
             self._stood_still = [*self._table.partitions]
+        self._rebalanced()
 
     def wake_kept(self) -> None:
         """After a rebalance, wake the partitions that stay: the client had paused them too."""
@@ -89,6 +125,7 @@ class Rebalances:
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
         self._state.log.warning("partitions lost", partitions=short(tps))
         self._note(RebalanceKind.LOST, len(tps), "the group went on without this sidecar")
+        self._rebalanced()
         self.lose(tps)
 
     def lose(self, tps: list[TopicPartition]) -> None:

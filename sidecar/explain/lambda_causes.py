@@ -159,7 +159,7 @@ def who_starts(of: pb.Lambda) -> str:
 def _taken(of: pb.Lambda, clock: Clock) -> str:
     """When and why the group took partitions from the sidecar, if that was the last that it did."""
     last = of.last_rebalance
-    if not of.HasField("last_rebalance") or last.kind == pb.REBALANCE_KIND_ASSIGNED:
+    if not of.HasField("last_rebalance") or last.kind in (pb.REBALANCE_KIND_ASSIGNED, pb.REBALANCE_KIND_ASKED):
         return ""
     why = f": {quoted(last.reason)}" if last.reason else ""
     return f"It had {many(last.partitions, 'partition')} until {clock.at(last.at_ms)}{why}."

@@ -1,10 +1,11 @@
-"""A broker's answers about topics and a group's committed offsets, as plain values."""
+"""A broker's answers about topics, a group's committed offsets and its members, as plain values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError
 
-from sidecar.partitions.vocabulary import Place
+from sidecar.partitions.vocabulary import Place, TopicPartition
 
 NO_LEADER = -1
 
@@ -56,3 +57,13 @@ class Edges:
     """The lowest offset in the log."""
     latest: int
     """The offset of the next record to be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFacts:
+    """A consumer group, as its coordinator describes it."""
+
+    stable: bool
+    """Every member knows what it is assigned; no rebalance is under way."""
+    members: Mapping[str, frozenset[TopicPartition]]
+    """What each member is assigned, by the member's id."""

@@ -275,7 +275,7 @@ LAMBDA: tuple[Metric[LambdaStatus], ...] = (
     # who has the partitions
     _counter(
         "rebalances",
-        "Times that the group gave partitions to this sidecar, or took them.",
+        "Times that the group gave partitions to this sidecar, or took them, or it asked for a rebalance.",
         lambda s: _by_word(s.rebalances),
         kind=_words(RebalanceKind),
     ),

@@ -134,12 +134,13 @@ class WaitsFor(IntEnum):
 
 
 class RebalanceKind(IntEnum):
-    """What a rebalance did with partitions of ours (numbers of ``admin.proto``)."""
+    """What a rebalance did with partitions of ours, or that we asked for one (numbers of ``admin.proto``)."""
 
     ASSIGNED = 1
     REVOKED = 2
     LOST = 3
     LEFT = 4
+    ASKED = 5
 
 
 class Policy(StrEnum):

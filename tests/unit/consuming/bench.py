@@ -1,6 +1,6 @@
 """All that works for one lambda in its consumer thread, as production wires it, over a played client and broker."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, Literal, cast
 
@@ -91,19 +91,22 @@ class Bench:
         *,
         now: float = 100.0,
         cooperative: bool = True,
+        properties: Mapping[str, Property] | None = None,
         connected: bool = True,
         bootstrap: str | None = None,
         **options: Any,
     ) -> None:
-        """``options`` are the lambda's, of the config; ``now`` is what the clock says, in seconds.
+        """``options`` are the lambda's, of the config; ``now`` is what the clock says, in seconds; ``properties`` are
+        added to the client's.
 
         With ``bootstrap`` the client is the one that production has, at this address.
         """
         leases = iter(f"L{number}" for number in range(1, 1_000))
         self.now = now
         config = LambdaConfig.model_validate({"topics": ["t"], "group": "g", **options})
-        properties: dict[str, Property] = {
-            "partition.assignment.strategy": "cooperative-sticky" if cooperative else "range"
+        properties = {
+            "partition.assignment.strategy": "cooperative-sticky" if cooperative else "range",
+            **(properties or {}),
         }
         if bootstrap is not None:
             # The mock cluster may wait for a member that has joined anew until its session is over.

@@ -56,7 +56,8 @@ class PlayedConsumer:
         self.seekable = True
         self.ends: dict[int, int] = {}
         """By partition, what the client knows by itself of where the log ends."""
-        self.subscribed: list[str] = []
+        self.subscriptions: list[list[str]] = []
+        """One after the other; empty: none any more."""
         self.generation = 1
         self.on_commit: Callable[[None, list[KafkaPartition]], None] | None = None
         """Told in the next poll that a commit, which did not wait, has succeeded; None: the test tells it."""
@@ -179,14 +180,19 @@ class PlayedConsumer:
 
     # --- the group --------------------------------------------------------------------------------------------
 
+    @property
+    def subscribed(self) -> list[str]:
+        """The topics of now."""
+        return self.subscriptions[-1] if self.subscriptions else []
+
     def subscribe(self, topics: list[str], **_: object) -> None:
         """What comes of it is the test's."""
         self.before_each()
-        self.subscribed = topics
+        self.subscriptions.append(topics)
 
     def unsubscribe(self) -> None:
         self.before_each()
-        self.subscribed = []
+        self.subscriptions.append([])
 
     def consumer_group_metadata(self) -> bytes:
         return b"CGMDv2:" + self.generation.to_bytes(4, sys.byteorder, signed=True) + b"g\0member\0\1"

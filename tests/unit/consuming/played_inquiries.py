@@ -7,7 +7,7 @@ from typing import cast
 from confluent_kafka import KafkaError
 
 from sidecar.cluster.inquiries import Inquiries
-from sidecar.mail.facts import Commit, Edges, TopicFacts
+from sidecar.mail.facts import Commit, Edges, GroupFacts, TopicFacts
 from sidecar.partitions.vocabulary import TopicPartition
 
 TIMED_OUT = KafkaError(KafkaError._TIMED_OUT, "timed out")
@@ -20,6 +20,7 @@ class PlayedInquiries:
         self.facts: dict[str, TopicFacts] = dict(facts or {})
         self.commits_are: dict[TopicPartition, Commit] | KafkaError = {}
         self.edges_are: dict[TopicPartition, Edges | KafkaError] = {}
+        self.group_is: GroupFacts | KafkaError = GroupFacts(stable=False, members={})
         self.times: Callable[[int], int | KafkaError] = lambda _: -1
         self.asked: list[str] = []
         self.ends_of: list[TopicPartition] = []
@@ -59,6 +60,9 @@ class PlayedInquiries:
         found = {tp: self.edges_are[tp] for tp in tps}
         ends = {tp: edges if isinstance(edges, KafkaError) else edges.latest for tp, edges in found.items()}
         self._asks("ends", partial(then, ends))
+
+    def group(self, _: str, then: Callable[[GroupFacts | KafkaError], None]) -> None:
+        self._asks("group", partial(then, self.group_is))
 
     def at_time(self, _: TopicPartition, timestamp: int, then: Callable[[int | KafkaError], None]) -> None:
         self._asks("at_time", partial(then, self.times(timestamp)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from sdk_python.protocol import admin_pb2 as pb
 from sidecar.causes import Cause
 from sidecar.explain import Place, Urgency, explain
@@ -188,6 +190,13 @@ def test_a_lambda_that_lost_its_partitions_says_when_and_why() -> None:
     lost = pb.Rebalance(at_ms=ago(4 * SECOND), kind=pb.REBALANCE_KIND_LOST, partitions=8, reason="session timed out")
     first, *_ = explain(status(lambda_(joined=False, last_rebalance=lost)))
     assert first.sentences[1] == "It had 8 partitions until 14:11:07 UTC: session timed out."
+
+
+@pytest.mark.parametrize("kind", [pb.REBALANCE_KIND_ASSIGNED, pb.REBALANCE_KIND_ASKED])
+def test_a_rebalance_that_took_nothing_is_no_loss(kind: pb.RebalanceKind) -> None:
+    last = pb.Rebalance(at_ms=ago(4 * SECOND), kind=kind, partitions=8, reason="no member owned orders/2")
+    first, *_ = explain(status(lambda_(joined=False, last_rebalance=last)))
+    assert not any("8 partitions" in sentence for sentence in first.sentences)
 
 
 def test_a_loss_is_told_for_an_hour_although_the_partition_moves() -> None:

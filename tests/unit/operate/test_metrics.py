@@ -137,7 +137,7 @@ def test_what_has_kinds_shows_each_of_them_from_the_start() -> None:
     }
     restarts = {"failed", "critical", "create", "broke", "late", "closed", "deadline", "aborted"}
     assert kinds["restarts_total"].keys() == restarts
-    assert kinds["rebalances_total"].keys() == {"assigned", "revoked", "lost", "left"}
+    assert kinds["rebalances_total"].keys() == {"assigned", "revoked", "lost", "left", "asked"}
     assert len(kinds["partitions"]) == len(State)
 
 
