@@ -32,6 +32,7 @@ from sidecar.consuming.in_flight import STUCK_AFTER_S, InFlight
 from sidecar.consuming.pauses import Pauses
 from sidecar.consuming.positions import Positions
 from sidecar.consuming.subscription import Subscription
+from sidecar.partitions.partition import Partition
 from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import Lane, State, TopicPartition
 
@@ -46,7 +47,11 @@ would often be fetched twice."""
 STARTING_S = 0.1
 """Seconds after a lane's start, or after it runs, in which another lane of its partition may follow."""
 
-ALL_STARTING_S = 1.0
+TAKING_S = 0.5
+"""Seconds after the start of any lane in which a process may take another one that waits. A busy process opens one
+after the other, each in some tenths of a second."""
+
+ALL_STARTING_S = 5.0
 """Seconds that a lane waits at most for others of its partition."""
 
 WAKE_TIMEOUT_S = 0.1
@@ -146,8 +151,12 @@ class BackPressure:
         """Whether to wait for lanes of this partition that start. ``waited``: since when partitions do."""
         lanes = [self._table.lanes[lane] for lane in self._table.lanes_of(tp)]
         since = waited.get(tp, now)
-        starts = len(lanes) > 1 and any(
-            lane.state in (State.STARTING, State.RUNNING) and now - lane.state_since < STARTING_S for lane in lanes
+        starts = len(lanes) > 1 and (
+            any(_starts(lane, now, STARTING_S) for lane in lanes)
+            or (
+                any(lane.state is State.WAITING for lane in lanes)
+                and any(_starts(lane, now, TAKING_S) for lane in self._table.lanes.values())
+            )
         )
         if starts and now - since < ALL_STARTING_S:
             self._waits[tp] = since
@@ -230,3 +239,8 @@ class BackPressure:
         except KafkaException:
             return False
         return next_offset is not None and 0 <= marks[1] <= next_offset
+
+
+def _starts(lane: Partition, now: float, seconds: float) -> bool:
+    """Whether the lane starts, or began to run within these seconds."""
+    return lane.state in (State.STARTING, State.RUNNING) and now - lane.state_since < seconds

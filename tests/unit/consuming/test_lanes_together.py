@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, Message, TopicPartition as KafkaPartitio
 
 from sidecar.cluster import commit_metadata
 from sidecar.consuming import resolving
-from sidecar.consuming.back_pressure import ALL_STARTING_S, LANE_STUCK_AFTER_S, STARTING_S
+from sidecar.consuming.back_pressure import ALL_STARTING_S, LANE_STUCK_AFTER_S, STARTING_S, TAKING_S
 from sidecar.consuming.fetch_buffer import MAX_WAITING_BYTES
 from sidecar.mail import letters
 from sidecar.mail.facts import Commit, Edges, Origin
@@ -389,6 +389,19 @@ def test_the_client_is_not_moved_for_one_lane_while_others_start() -> None:
     lanes.bench.now += STARTING_S
     lanes.bench.client.back_pressure.adjust(lanes.bench.now)
     assert lanes.bench.consumer.sought == [1]
+
+
+def test_the_client_is_not_moved_while_a_process_takes_lanes_and_one_of_the_partition_waits() -> None:
+    lanes = Lanes()
+    lanes.bench.buffer.put_off(lanes.lanes[0])
+    lanes.come(2, 0)
+    lanes.bench.table.lanes[lanes.lanes[3]].state = State.WAITING
+    lanes.bench.now += STARTING_S
+    lanes.bench.client.back_pressure.adjust(lanes.bench.now)
+    assert lanes.bench.consumer.sought == []
+    lanes.bench.now += TAKING_S
+    lanes.bench.client.back_pressure.adjust(lanes.bench.now)
+    assert lanes.bench.consumer.sought == [1], "nobody takes it"
 
 
 def test_a_lane_does_not_wait_for_ever_for_others_that_start_one_after_the_other() -> None:
