@@ -27,8 +27,8 @@ from sidecar.records.source import MAX_RECORDS_PER_FETCH
 WAIT_IDLE_S = 0.05
 """Longest wait for records or a letter when no records are buffered."""
 
-MAX_READS = 8
-MAX_READ_BYTES = 4 * 1024 * 1024
+MAX_READS = 16
+MAX_READ_BYTES = 8 * 1024 * 1024
 """With lanes, a turn reads up to so many times, and until lanes have so many bytes to send."""
 
 
@@ -137,10 +137,14 @@ class Turns:
         """Read the records that Kafka's client has. Returns whether there was anything.
 
         The lanes of a partition share the records of a read, and each frame costs as much as some hundred records. So
-        a lane that got an eighth of a read would be sent small frames. While the client has more, as many reads as
-        there are lanes make one turn. Records that come one by one are not held up: they do not fill a read.
+        a lane that got an eighth of a read would be sent small frames. While the client has more, nearly twice as many
+        reads as there are lanes make one turn. Records that come one by one are not held up: they do not fill a read.
         """
-        source, buffer, reads = self.clients.now.source, self.state.buffer, min(self.state.config.lanes, MAX_READS)
+        source, buffer, reads = (
+            self.clients.now.source,
+            self.state.buffer,
+            min(2 * self.state.config.lanes - 1, MAX_READS),
+        )
         found = False
         while True:
             before = buffer.fetched
