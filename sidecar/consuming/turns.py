@@ -137,14 +137,11 @@ class Turns:
         """Read the records that Kafka's client has. Returns whether there was anything.
 
         The lanes of a partition share the records of a read, and each frame costs as much as some hundred records. So
-        a lane that got an eighth of a read would be sent small frames. While the client has more, nearly twice as many
-        reads as there are lanes make one turn. Records that come one by one are not held up: they do not fill a read.
+        a lane that got an eighth of a read would be sent small frames. While the client has more, a turn has nearly
+        twice as many reads as there are lanes. Records that come one by one are not held up: they fill no read.
         """
-        source, buffer, reads = (
-            self.clients.now.source,
-            self.state.buffer,
-            min(2 * self.state.config.lanes - 1, MAX_READS),
-        )
+        source, buffer = self.clients.now.source, self.state.buffer
+        reads = min(2 * self.state.config.lanes - 1, MAX_READS)
         found = False
         while True:
             before = buffer.fetched

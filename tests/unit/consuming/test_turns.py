@@ -236,14 +236,14 @@ def test_the_group_is_joined_with_the_first_process_and_left_some_time_after_the
     ("lanes", "sizes", "left"),
     [
         (1, [2, 2], 1),
-        (2, [2, 2, 2], 1),
-        (4, [2, 2, 2, 2, 2], 1),
+        (2, [2, 2, 2, 2], 1),
+        (4, [2, 2, 2, 2, 2, 2, 2, 2], 1),
         (4, [2, 1, 2], 1),
         (4, [1, 2], 1),
         (100, [2] * (turns.MAX_READS + 1), 1),
     ],
 )
-def test_a_turn_reads_as_often_as_there_are_lanes_while_reads_are_full(
+def test_with_lanes_a_turn_reads_several_times_while_reads_are_full(
     monkeypatch: pytest.MonkeyPatch, kind: SourceKind, lanes: int, sizes: list[int], left: int
 ) -> None:
     monkeypatch.setattr(turns, "MAX_RECORDS_PER_FETCH", 2)
