@@ -118,16 +118,25 @@ class OperatorActions:
         """
         lanes = self.check_seek(tp, number)
         before = min(lane.offsets.resume_at for lane in lanes)
+        # First all leases end. If a lane waited before that, it would be given to a process by the number of lanes
+        # that each still holds.
+        stood = [(lane, *_stands(lane)) for lane in lanes]
         for lane in lanes:
-            self._seek(lane, offset, now)
+            self._move(lane, offset, now)
+        for lane, state, reason in stood:
+            match state:
+                case State.HALTED:
+                    self._moves.halt(lane, reason, None, now)
+                case State.PAUSED:
+                    lane.trouble.reason = reason
+                    self._moves.pause_for_operator(lane, now)
+                case _:
+                    self._moves.wait(lane, now)
         self.partitions[tp].note_mark()
         return before, lanes[0].state
 
-    def _seek(self, partition: Partition, offset: int, now: float) -> None:
-        draining = partition.state is State.DRAINING
-        halts = partition.state is State.HALTED or (draining and partition.after_drain is AfterDrain.HALT)
-        still = partition.is_paused_by_operator
-        before, reason = partition.offsets.resume_at, partition.trouble.reason
+    def _move(self, partition: Partition, offset: int, now: float) -> None:
+        before = partition.offsets.resume_at
         if partition.lease is not None:
             self._moves.fence(partition, RevokeReason.SEEK, now, rewind=False)
         self._moves.forget_wait(partition)
@@ -137,13 +146,6 @@ class OperatorActions:
         # Until the client is moved, its position does not count; records fetched from the old position are void.
         partition.offsets.rewind_pending = True
         self.commands.append(Rewind(partition.lane, offset))
-        if halts:
-            self._moves.halt(partition, reason, None, now)
-        elif still:
-            partition.trouble.reason = reason
-            self._moves.pause_for_operator(partition, now)
-        else:
-            self._moves.wait(partition, now)
 
     def check_seek(self, tp: TopicPartition, number: int | None = None) -> Sequence[Partition]:
         """The lanes, if they can be moved now. Raises ``OrderRefused`` when they cannot."""
@@ -166,6 +168,13 @@ class OperatorActions:
             has = f"lanes 0 to {count - 1}" if count > 1 else "no lanes: leave the lane out"
             raise OrderRefused(f"{tp} has {has}; there is no lane {number}", "argument")
         return partition.lanes[number : number + 1]
+
+
+def _stands(lane: Partition) -> tuple[State, str]:
+    """What the lane is after a seek, and why: halted or paused if it was, or was about to be; else it waits."""
+    if lane.state is State.HALTED or (lane.state is State.DRAINING and lane.after_drain is AfterDrain.HALT):
+        return State.HALTED, lane.trouble.reason
+    return (State.PAUSED if lane.is_paused_by_operator else State.WAITING), lane.trouble.reason
 
 
 def _nothing_stopped(lanes: Sequence[Partition]) -> str:

@@ -10,6 +10,7 @@ from sidecar.partitions.vocabulary import (
     EndReason,
     ErrorAction,
     Lane,
+    Limits,
     OrderRefused,
     Pausing,
     RevokeReason,
@@ -191,6 +192,28 @@ def test_seek_ends_the_lease_and_starts_another_at_the_new_offset() -> None:
     ]
     assert lab.checkpoint("L1", 5)[0] is CheckpointOutcome.STALE_LEASE
     assert lab.partition().offsets.to_commit() == 50
+
+
+def test_a_seek_of_all_lanes_ends_all_leases_before_it_gives_one_to_a_process() -> None:
+    """Seen by the model: the first lane was given away while its process still held the second."""
+    lab = Lab(Limits(lanes=2))
+    lab.own(P0)
+    lab.offer(1, "moves")
+    lab.offer(2, "moves")
+    lab.own(P1)
+    lab.offer(3, "stays")
+    lab.offer(4, "moves")
+    lab.offer(5, "stays")
+    lab.offer(6, "moves")
+    lab.seen()
+    held = {lane: p.held.process_id for lane, p in lab.table.lanes.items()}
+    assert [*held.values()] == ["moves", "moves", "stays", "moves"]
+    lab.table.operator.pause(P1, "", 0.0, lab.now, number=1)
+    lab.close(4, ClosedReason.REVOKED)
+    lab.seen()
+    lab.table.operator.seek(P0, 50, lab.now)
+    assigned = [step[1] for step in lab.seen() if step[0] == "assign"]
+    assert assigned == [6, 5], "moves holds nothing any more, stays one"
 
 
 def test_after_a_seek_nothing_is_sent_or_settled_until_the_client_is_moved() -> None:
