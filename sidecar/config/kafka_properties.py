@@ -206,7 +206,6 @@ def built(kafka: Mapping[str, str], group: str, window_messages: int) -> dict[st
     embedded = is_embedded(kafka.get("bootstrap.servers"))
     properties: dict[str, Property] = {
         "client.id": CLIENT_ID,
-        "allow.auto.create.topics": False,
         "fetch.queue.backoff.ms": FETCH_QUEUE_BACKOFF_MS,
         "fetch.wait.max.ms": FETCH_WAIT_MS,
         "topic.metadata.refresh.interval.ms": TOPICS_REFRESH_MS,
@@ -225,8 +224,10 @@ def built(kafka: Mapping[str, str], group: str, window_messages: int) -> dict[st
         properties[ASSIGNOR] = "cooperative-sticky"
     properties.update(kafka)
     # Set last: the sidecar alone commits offsets, whatever the config says. `error`: the sidecar itself resolves an
-    # offset that does not exist, so records are never skipped silently.
+    # offset that does not exist, so records are never skipped silently. It subscribes to topics that are there, and
+    # now and then to one that must not come to be (`Membership.ask_for_rebalance`).
     properties |= {
+        _MAKES_TOPICS: False,
         "group.id": group,
         "auto.offset.reset": "error",
         "enable.auto.commit": False,

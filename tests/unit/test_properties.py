@@ -140,6 +140,14 @@ def test_the_consumers_properties_are_complete_and_restate_no_default() -> None:
     }
 
 
+def test_a_consumer_lets_no_topic_come_to_be_by_asking_for_it() -> None:
+    """The setting is for what lambdas produce. A sidecar may subscribe to a topic that is not there."""
+    assert (
+        consumer_properties(SERVERS | {"allow.auto.create.topics": "true"}, deli())["allow.auto.create.topics"]
+        is False
+    )
+
+
 @pytest.mark.parametrize(("window", "prefetch"), [(1, 1_000), (5_000, 5_000), (10_000_000, 100_000)])
 def test_prefetch_is_sized_to_the_window(window: int, prefetch: int) -> None:
     assert consumer_properties(SERVERS, deli(window))["queued.min.messages"] == prefetch
