@@ -178,8 +178,10 @@ class Account:
         self.skip = {offset for offset in self.skip if offset >= place}
 
     def settled(self, position: int) -> None:
+        """Over gaps. A dead letter that is passed was for no record of ours: the lambda named an offset at random."""
         self.place = max(self.place, position)
         self.left_out(self.place)
+        self.dead = {offset: letter for offset, letter in self.dead.items() if offset >= self.place}
 
     def moved(self, place: int) -> None:
         """The place is another, and what was known of the old one means nothing."""
