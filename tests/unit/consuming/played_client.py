@@ -124,10 +124,12 @@ class PlayedConsumer:
         return None
 
     def seek(self, place: KafkaPartition) -> None:
+        """The position is not known then, as the real one's, until something is read."""
         self.before_each()
         if not self.seekable:
             raise KafkaException(KafkaError(KafkaError._STATE))
         self.sought.append(place.offset)
+        self.positions.pop(TopicPartition(place.topic, place.partition), None)
 
     def incremental_unassign(self, _: list[KafkaPartition]) -> None:
         """Where they begin again is told with the assignment."""
@@ -136,6 +138,8 @@ class PlayedConsumer:
     def incremental_assign(self, partitions: list[KafkaPartition]) -> None:
         self.before_each()
         self.moves.append({p.partition: p.offset for p in partitions})
+        for one in partitions:
+            self.positions.pop(TopicPartition(one.topic, one.partition), None)
 
     def unassign(self) -> None:
         """Where they begin again is told with the assignment."""
