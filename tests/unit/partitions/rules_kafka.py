@@ -79,7 +79,7 @@ class KafkaRules(Thread):
     def fetched_and_sent(self, lane: Lane, most: int) -> None:
         self.leave_callback()
         account = self.mine.get(lane)
-        if account is not None and account.state is not State.RESOLVING:
+        if account is not None and account.state is not State.RESOLVING and account.place >= 0:
             account.reader.fetch(account.log, most)
             self._pump(lane)
         self.table.records.buffered(lane, self.now)
