@@ -233,7 +233,7 @@ class World:
         if self.in_callback:
             self.in_callback = False
             for account in self.mine.values():
-                if account.state is not State.RESOLVING:
+                if account.state is not State.RESOLVING and account.place >= 0:
                     account.reader.fetch(account.log, 2)
             self.obey()
 
