@@ -33,12 +33,13 @@ class Server:
             threading.Thread(target=self._serve, args=(one,), daemon=True).start()
 
     def _serve(self, one: socket.socket) -> None:
-        while (head := one.recv(4, socket.MSG_WAITALL)) and len(head) == 4:
-            (size,) = struct.unpack(">i", head)
-            frame = one.recv(size, socket.MSG_WAITALL)
-            (correlation,) = struct.unpack(">i", frame[4:8])
-            self.requests.append(correlation)
-            one.sendall(struct.pack(">ii", 4, correlation))
+        with one:
+            while (head := one.recv(4, socket.MSG_WAITALL)) and len(head) == 4:
+                (size,) = struct.unpack(">i", head)
+                frame = one.recv(size, socket.MSG_WAITALL)
+                (correlation,) = struct.unpack(">i", frame[4:8])
+                self.requests.append(correlation)
+                one.sendall(struct.pack(">ii", 4, correlation))
 
     def close(self) -> None:
         self._listener.close()

@@ -50,7 +50,7 @@ def _no_back_off() -> None:
 
 @caught_by("sidecar-restarts", 45)
 def _back_off_without_a_bound() -> None:
-    put(_client, "_MIN_BACKOFF_S", 6.0)
+    put(_client, "_MIN_BACKOFF_S", 40.0)  # with jitter half of it, which is long after the sidecar is back
     put(_client, "_MAX_BACKOFF_S", 60.0)
 
 
