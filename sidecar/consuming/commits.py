@@ -90,7 +90,7 @@ class Commits:
         """When ``work`` begins a transaction, by the monotonic clock; other commits may be some turns later."""
         return inf
 
-    def in_callback(self, consumer: Consumer, now: float) -> float:
+    def work_in_callback(self, consumer: Consumer, now: float) -> float:
         """Work as far as that is possible inside a rebalance callback. Returns when there is something to do."""
         del consumer, now  # the answer to a commit would not arrive
         return inf

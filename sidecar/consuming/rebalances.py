@@ -169,7 +169,7 @@ class Rebalances:
                 return
             due = self._table.next_due(monotonic())
             until = monotonic() + DRAIN_WAIT_S if due is None else min(due, max(next_commit, monotonic()))
-            until = min(until, commits.in_callback(self._clients.now.consumer, monotonic()))
+            until = min(until, commits.work_in_callback(self._clients.now.consumer, monotonic()))
             self._read(max(0.0, until - monotonic()))
             now = monotonic()
             self._table.tick(now)

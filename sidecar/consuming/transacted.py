@@ -125,7 +125,7 @@ class TransactedCommits(Commits):
         )
         return self._rounds.begins_at(others_are_expected=others)
 
-    def in_callback(self, consumer: Consumer, now: float) -> float:
+    def work_in_callback(self, consumer: Consumer, now: float) -> float:
         """Begin a round if it is time, also inside a rebalance callback: kept partitions have checkpoints too."""
         self.work(consumer, now)
         return self.round_begins_at

@@ -10,14 +10,13 @@ is the long run.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from confluent_kafka import Message, TopicPartition as KafkaPartition
-from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sidecar.cluster.commit_metadata import decode, places_of
@@ -39,12 +38,12 @@ from sidecar.partitions.vocabulary import (
     TopicPartition,
 )
 from sidecar.records.key_lane import lane_of
+from tests.unit.long_run import settings_of, tell
 
 from .bench import P0, P1, Bench, offsets_of
 from .played_client import PlayedConsumer
 from .played_inquiries import topic
 
-STEPS = int(os.environ.get("KAFKA_SIDECAR_MODEL_STEPS", "0"))
 ALL_STEPS = 250_000
 TPS = (P0, P1)
 ID = "AAAAAAAAAAAAAAAAAAAAAQ"
@@ -407,18 +406,10 @@ class Exact(RuleBasedStateMachine):
 
 
 TestExact = Exact.TestCase
-TestExact.settings = settings(
-    max_examples=-(-ALL_STEPS // STEPS) if STEPS else 60,
-    stateful_step_count=STEPS or 50,
-    derandomize=not STEPS,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    report_multiple_bugs=False,
-)
+TestExact.settings = settings_of(60, ALL_STEPS)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _told() -> Iterator[None]:
     yield
-    if STEPS:
-        print(f"\n{Exact.steps:,} steps")
+    tell(Exact.steps)

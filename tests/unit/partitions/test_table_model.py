@@ -12,21 +12,20 @@ of 100 and says how many:
 ``KAFKA_SIDECAR_MODEL_STEPS=100 python -m pytest -s tests/unit/partitions/test_table_model.py --timeout=0``
 """
 
-import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from sidecar.partitions.vocabulary import ClosedReason, Lane, Policy, Progress, State
+from tests.unit.long_run import settings_of, tell
 
 from .rules_kafka import ANY, KafkaRules
 from .rules_lambda import PROCESS, LambdaRules
 from .rules_operator import OperatorRules
 from .world import MAX_STREAMS
 
-STEPS = int(os.environ.get("KAFKA_SIDECAR_MODEL_STEPS", "0"))
 ALL_STEPS = 1_250_000
 """Of the long run; a fifth of it goes with examples that hypothesis gives up early."""
 
@@ -249,18 +248,10 @@ class TableMachine(KafkaRules, LambdaRules, OperatorRules, RuleBasedStateMachine
 
 
 TestTableModel = TableMachine.TestCase
-TestTableModel.settings = settings(
-    max_examples=-(-ALL_STEPS // STEPS) if STEPS else 100,
-    stateful_step_count=STEPS or 50,
-    derandomize=not STEPS,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    report_multiple_bugs=False,
-)
+TestTableModel.settings = settings_of(100, ALL_STEPS)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _told() -> Iterator[None]:
     yield
-    if STEPS:
-        print(f"\n{TableMachine.steps:,} steps")
+    tell(TableMachine.steps)
