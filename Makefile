@@ -147,7 +147,7 @@ $(VENV)/ready: requirements/dev.txt pyproject.toml setup.py $(wildcard sidecar/r
 SANITIZERS = address,undefined
 NATIVE_TESTS = tests/unit/native tests/unit/records/test_rows.py tests/unit/records/test_header_names.py \
   tests/unit/records/test_proof.py tests/unit/producing/test_native_outlet.py tests/unit/producing/test_outlets_agree.py \
-  tests/unit/producing/test_transactions_agree.py tests/unit/sdk/test_decoding.py
+  tests/unit/producing/test_transactions_agree.py tests/unit/sdk/test_decoding.py tests/unit/sdk/test_quick.py
 ROUNDS ?= 1000
 
 .PHONY: sanitize fallback

@@ -54,9 +54,8 @@ class Batch(Source[Produced]):
     """
 
     __slots__ = (
-        *("_errors", "_many", "_numbers", "_offsets", "_partitions", "_told", "before", "counting", "headers"),
-        *("is_wide", "keyed", "keys", "outcomes", "owner", "partitions", "size", "sources", "topic"),
-        *("topic_indexes", "topics", "values"),
+        *("_errors", "_many", "_numbers", "_offsets", "_partitions", "_told", "before", "headers"),
+        *("partitions", "topic_indexes", "topics"),
     )
 
     def __init__(
@@ -228,7 +227,6 @@ class Batch(Source[Produced]):
         """Tell of the records that have failed so far, before the outcomes of the others are known."""
         for place in sorted(self._errors.keys() - self._told):
             self._fail_outcome(place)
-            self.call_back(place)
         self._told.update(self._errors)
 
     def settle_held(self) -> None:
@@ -272,6 +270,7 @@ class Batch(Source[Produced]):
         if not receipt.done():  # the task that awaited it may have been cancelled
             receipt.set_exception(error)
         owner.failed(number, receipt, error)
+        outcome.call_back()
 
     def result(self, index: int) -> Produced:
         """Where the record was written; before the answer that it is held."""

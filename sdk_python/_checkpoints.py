@@ -18,6 +18,7 @@ from ._handler_times import HandlerTimes
 from ._limits import Limits
 from ._log import log
 from ._outcomes import Outcomes
+from ._record import MAX_OFFSET
 from ._states import States
 from .protocol import lambda_pb2 as pb
 
@@ -34,8 +35,9 @@ _ENTRY_BYTES: Final = MAX_NAMES * (MAX_NAME_BYTES + 3) + _MAX_STATE_BYTES + 512
 _MIN_RETRY_S: Final = 0.05
 _MAX_RETRY_S: Final = 1.0
 _NONE: Final = -1
-_NEVER: Final = 2**63  # above every offset
+_NEVER: Final = MAX_OFFSET + 1
 _MAX_COUNT: Final = 2**32 - 1  # a uint32 on the wire
+_MAX_SIZE: Final = 2**64 - 1  # a uint64
 _NOTHING: Final = (0, (), 0)
 Skipped = tuple[int, tuple[str, ...], int]
 """The arguments of `IContext.skipped`: how many messages, the names of things, and how many things."""
@@ -90,8 +92,10 @@ class LeaseProgress:
 
     def checkpoint(self, offset: int, state: bytes | None = None) -> None:
         """Note that everything up to ``offset`` is processed, as `IContext.checkpoint` describes."""
-        if type(offset) is not int:
+        if type(offset) is not int or offset > MAX_OFFSET:
             offset = _checked("checkpoint(offset)", offset)
+            if offset > MAX_OFFSET:
+                raise ValueError(f"checkpoint(offset): an offset is 0 to {MAX_OFFSET}, got {offset}")
         if state is not None:
             self._keep(offset, state)
         if offset <= self._offset or self.sealed:
@@ -125,6 +129,7 @@ class LeaseProgress:
         beyond = (_checked("completed_beyond(count)", count), _checked("completed_beyond(size)", size))
         if min(beyond) < 0:
             raise ValueError(f"completed_beyond(count, size): numbers are not negative, got {beyond}")
+        beyond = (min(beyond[0], _MAX_COUNT), min(beyond[1], _MAX_SIZE))
         if beyond != self._beyond and not self.sealed:
             self._beyond = beyond
             self._mark()

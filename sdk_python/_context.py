@@ -16,6 +16,7 @@ from ._limits import Terms
 from ._pause_gate import Pause, PauseGate
 from ._place import Place
 from ._produce import Producing
+from ._record import MAX_OFFSET
 from ._reporting import Failure, Reporting
 from ._tracing import Tracing
 from .protocol import lambda_pb2 as pb
@@ -135,5 +136,5 @@ def check_offset(offset: object) -> None:
         return
     if not isinstance(offset, int) or isinstance(offset, bool):
         raise TypeError(f"offset is an int or None, got {type(offset).__name__}")
-    if offset < 0:
-        raise ValueError(f"an offset is not negative, got {offset}")
+    if not 0 <= offset <= MAX_OFFSET:
+        raise ValueError(f"an offset is 0 to {MAX_OFFSET}, got {offset}")

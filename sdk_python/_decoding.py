@@ -5,11 +5,11 @@ It reads records where they lie in the frame, and makes a message when its slice
 frames, and all of them where there is no decoder. So a frame that breaks the contract is refused with the same error.
 """
 
-import os
 from collections.abc import Sequence
-from typing import Final, TypeAlias, Union
+from typing import TypeAlias, Union
 
 from ._message import Columns, Header, Message, MessageColumns, check_batch
+from ._native import IS_ON
 from .protocol import lambda_pb2 as pb
 
 try:
@@ -19,10 +19,7 @@ except ImportError:  # no compiler was there, or it is not built for this interp
 else:
     _decode = _decoder.decode
 
-SWITCH: Final = "KAFKA_SIDECAR_NATIVE"
-"""An environment variable, the same that the sidecar reads; ``0``: do not use the decoder."""
-
-if os.environ.get(SWITCH) == "0":
+if not IS_ON:
     _decode = None
 
 

@@ -13,9 +13,9 @@ Owner: the event loop.
 import asyncio
 import contextvars
 from collections.abc import Callable, Generator
-from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
+from ._native import producing
 from ._outcomes import Outcomes, Receipt
 
 T = TypeVar("T")
@@ -23,16 +23,20 @@ T = TypeVar("T")
 Callback = Callable[[Any], object]
 
 
-class Source(Generic[T]):
+class Source(producing.Source, Generic[T]):
     """What outcomes look at: the batch of the records, or the call of ``produce_many``."""
 
-    __slots__ = ("_callbacks", "_looked_at", "loop", "settled")
+    __slots__ = ("_looked_at", "loop")
+
+    settled: bool
+    """The outcomes are known."""
+    called: list["Outcome[T]"]
+    """The outcomes that have callbacks, in the order in which they got them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.settled = False
-        """The outcomes are known."""
-        self._callbacks: dict[int, list[tuple[Outcome[T], Callback, contextvars.Context]]] = {}
+        self.called = []
         self._looked_at: dict[int, Receipt[T]] = {}
 
     def result(self, index: int) -> T:
@@ -51,29 +55,6 @@ class Source(Generic[T]):
             receipt.of, receipt.number = self.counted(index)
         return receipt
 
-    def add_callback(self, outcome: "Outcome[T]", index: int, call: Callback, context: contextvars.Context) -> None:
-        """Call this soon after the outcome is known."""
-        entry = (outcome, call, context)
-        if outcome.done():
-            self.loop.call_soon(_call_all, self.loop, [[entry]])
-        else:
-            self._callbacks.setdefault(index, []).append(entry)
-
-    def remove_callback(self, index: int, call: Callback) -> int:
-        """Forget these callbacks; returns how many there were."""
-        entries = self._callbacks.get(index, [])
-        kept = [entry for entry in entries if entry[1] != call]
-        if kept:
-            self._callbacks[index] = kept
-        else:
-            self._callbacks.pop(index, None)
-        return len(entries) - len(kept)
-
-    def call_back(self, index: int) -> None:
-        """Call the callbacks of an outcome now: its await was cancelled, or it is known before the others."""
-        if entries := self._callbacks.pop(index, None):
-            self.loop.call_soon(_call_all, self.loop, [entries])
-
     def settle(self) -> None:
         """All outcomes are known, and those that failed have their receipt: tell whoever waits."""
         self.settled = True
@@ -81,15 +62,15 @@ class Source(Generic[T]):
         for index, receipt in looked_at.items():
             if not receipt.done():  # the task that awaited it may have been cancelled
                 receipt.set_result(self.result(index))
-        if self._callbacks:
-            callbacks, self._callbacks = self._callbacks, {}
-            self.loop.call_soon(_call_all, self.loop, [*callbacks.values()])
+        if self.called:
+            called, self.called = self.called, []
+            self.loop.call_soon(_call_all, called)
 
 
-class Outcome(Generic[T]):
-    """The awaitable outcome of what was produced. `Producing` fills the slots: a call for it would cost more."""
+class Outcome(producing.Outcome, Generic[T]):
+    """The awaitable outcome of what was produced. `Producing` fills its fields: a call for it would cost more."""
 
-    __slots__ = ("index", "kept", "source")
+    __slots__ = ()
 
     _asyncio_future_blocking: bool = False
     """By this name asyncio tells futures from other awaitables."""
@@ -98,6 +79,12 @@ class Outcome(Generic[T]):
     index: int
     kept: Receipt[T] | None
     """Set when code looked, or the record failed: the failure is lost with the last reference to this object."""
+    call: Callback | None
+    """The first callback, until it is called."""
+    context: contextvars.Context | None
+    """What it is called in."""
+    more: list[tuple[Callback, contextvars.Context]] | None
+    """The callbacks after the first."""
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait for the outcome. Raises `ProduceError`: it is not written, or not known to be."""
@@ -112,8 +99,7 @@ class Outcome(Generic[T]):
             return f"<Outcome {self.kept!r}>"
         return "<Outcome: written or held>" if self.source.settled else "<Outcome: not known yet>"
 
-    def done(self) -> bool:
-        """Whether the outcome is known, or the await of it was cancelled."""
+    def _is_done(self) -> bool:
         return self.source.settled if self.kept is None else self.kept.done()
 
     def result(self) -> T:
@@ -122,10 +108,7 @@ class Outcome(Generic[T]):
             return self.source.result(self.index)
         return self._receipt().result()
 
-    def exception(self) -> BaseException | None:
-        """The failure; None: it is written. Raises ``InvalidStateError`` when the outcome is not known yet."""
-        if self.kept is None and self.source.settled:
-            return None
+    def _receive(self) -> BaseException | None:
         return self._receipt().exception()
 
     @property
@@ -133,8 +116,7 @@ class Outcome(Generic[T]):
         """Why it is not written, without receiving it; None: it is written, or not known yet."""
         return None if self.kept is None else self.kept.failure
 
-    def cancelled(self) -> bool:
-        """Whether the await of it was cancelled. What was produced is written all the same."""
+    def _is_cancelled(self) -> bool:
         return self.kept is not None and self.kept.cancelled()
 
     def cancel(self, msg: Any = None) -> bool:
@@ -145,19 +127,51 @@ class Outcome(Generic[T]):
         """The event loop that it belongs to."""
         return self.source.loop
 
-    def add_done_callback(self, call: Callback, *, context: contextvars.Context | None = None) -> None:
-        """Call this with the outcome, soon after it is known."""
-        self.source.add_callback(self, self.index, call, context or contextvars.copy_context())
+    def _add_done_callback(self, call: Callback, *, context: contextvars.Context | None = None) -> None:
+        context = context or contextvars.copy_context()
+        if self._is_done():
+            self.source.loop.call_soon(_call, self, call, context)
+        elif self.call is not None:
+            self.more = self.more or []
+            self.more.append((call, context))
+        else:
+            self.call, self.context = call, context
+            self.source.called.append(self)
+            if self.kept is not None:
+                self.kept.add_done_callback(self._receipt_is_done)
 
     def remove_done_callback(self, call: Callback) -> int:
         """Forget this callback; returns how often it was there."""
-        return self.source.remove_callback(self.index, call)
+        there = self.take_callbacks()
+        kept = [(one, context) for one, context in there if one != call]
+        if kept:
+            (self.call, self.context), *more = kept
+            self.more = more or None
+        return len(there) - len(kept)
+
+    def take_callbacks(self) -> list[tuple[Callback, contextvars.Context]]:
+        """The callbacks, which it does not have any more."""
+        if self.call is None or self.context is None:
+            return []
+        taken = [(self.call, self.context), *(self.more or ())]
+        self.call = self.context = self.more = None
+        return taken
+
+    def call_back(self) -> None:
+        """Have the callbacks called: the await was cancelled, or the outcome is known before the others."""
+        if self.call is not None:
+            self.source.loop.call_soon(_call_all, [self])
 
     def _receipt(self) -> Receipt[T]:
         if self.kept is None:
             self.kept = self.source.receipt(self.index)
-            self.kept.add_done_callback(partial(_look, self.source, self.index))
+            if self.call is not None:
+                self.kept.add_done_callback(self._receipt_is_done)
         return self.kept
+
+    def _receipt_is_done(self, receipt: asyncio.Future[T]) -> None:
+        if receipt.cancelled():
+            self.call_back()
 
 
 _new: Final = object.__new__
@@ -168,26 +182,39 @@ def outcome_of(source: Source[T], index: int) -> Outcome[T]:
     outcome: Outcome[T] = _new(Outcome)
     outcome.source = source
     outcome.index = index
-    outcome.kept = None
+    outcome.kept = outcome.call = outcome.context = outcome.more = None
     return outcome
 
 
-def _look(source: Source[Any], index: int, receipt: asyncio.Future[Any]) -> None:
-    if receipt.cancelled():
-        source.call_back(index)
-
-
-def _call_all(
-    loop: asyncio.AbstractEventLoop, outcomes: list[list[tuple[Outcome[Any], Callback, contextvars.Context]]]
-) -> None:
+def _call_all(outcomes: list[Outcome[Any]]) -> None:
     """Call all callbacks in their order. asyncio makes an object and a turn of the loop of each, which costs more."""
-    for entries in outcomes:
-        for outcome, call, context in entries:
-            try:
-                context.run(call, outcome)
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException as error:
-                text = f"Exception in callback {call!r}"
-                loop.call_exception_handler({"message": text, "exception": error, "future": outcome})
+    for outcome in outcomes:
+        call, context = outcome.call, outcome.context
+        if call is None or context is None:
+            continue  # it was removed, or has been called
+        if outcome.more is not None:
+            for one, its_context in outcome.take_callbacks():
+                _call(outcome, one, its_context)
+            continue
+        outcome.call = outcome.context = None
+        try:
+            context.run(call, outcome)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            _tell(outcome, call, error)
     outcomes.clear()
+
+
+def _call(outcome: Outcome[Any], call: Callback, context: contextvars.Context) -> None:
+    try:
+        context.run(call, outcome)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        _tell(outcome, call, error)
+
+
+def _tell(outcome: Outcome[Any], call: Callback, error: BaseException) -> None:
+    text = f"Exception in callback {call!r}"
+    outcome.source.loop.call_exception_handler({"message": text, "exception": error, "future": outcome})

@@ -23,6 +23,8 @@ from contextlib import suppress
 from math import inf
 from typing import Any, Final, TypeVar
 
+from ._native import producing
+
 PATIENCE_S: Final = 1.0
 """Seconds that a failure which could be received holds back checkpoints before it fails the lambda."""
 
@@ -52,7 +54,7 @@ class Receipt(asyncio.Future[T]):
             self.of.lost(self.number, self._exception)
 
 
-class Outcomes:
+class Outcomes(producing.Counted):
     """The outcomes of one lambda, and the checkpoints that wait for them."""
 
     __slots__ = (
@@ -69,7 +71,7 @@ class Outcomes:
             "_timer",
             "_waiters",
         ),
-        *("failure", "put", "under_way"),
+        "failure",
     )
 
     def __init__(self, on_pass: Callable[[int], None], on_failure: Callable[[BaseException], None]) -> None:

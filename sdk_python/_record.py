@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+MAX_OFFSET: Final = 2**63 - 1
 MAX_TOPIC_NAME: Final = 249
 """Characters of a topic's name; Kafka takes no longer one."""
 OVERHEAD_BYTES: Final = 32
@@ -82,8 +83,8 @@ def checked_source(source: object) -> int:
     """Check the offset of the message that a record is made from. Raises ``TypeError`` or ``ValueError``."""
     if not isinstance(source, int) or isinstance(source, bool):
         raise TypeError(f"produce(source): the offset of a message or None, got {type(source).__name__}")
-    if source < 0:
-        raise ValueError(f"produce(source): an offset is not negative, got {source}")
+    if not 0 <= source <= MAX_OFFSET:
+        raise ValueError(f"produce(source): an offset is 0 to {MAX_OFFSET}, got {source}")
     return source
 
 

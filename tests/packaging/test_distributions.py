@@ -25,7 +25,8 @@ def test_each_is_one_wheel_for_all_pythons_from_3_11_on(dist: Dist) -> None:
 
 def test_each_file_is_in_one_of_the_wheels(dist: Dist) -> None:
     """All files of both packages, and beside them the compiled extensions."""
-    assert dist.sdk.files == tracked("sdk_python") | {"sdk_python/_decoder.abi3.so"}
+    extensions = {"sdk_python/_decoder.abi3.so", "sdk_python/_quick.abi3.so"}
+    assert dist.sdk.files == tracked("sdk_python") | extensions
     assert dist.sidecar.files == tracked("sidecar") | {"sidecar/records/_native.abi3.so"}
 
 

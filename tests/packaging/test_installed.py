@@ -95,6 +95,39 @@ print(before - sys.getrefcount(None))
 """
 
 
+NONES_LOST_IN_OUTCOMES = """
+import asyncio, importlib.machinery, importlib.util, sys
+
+loader = importlib.machinery.ExtensionFileLoader("_quick", sys.argv[1])
+sys.modules["sdk_python._quick"] = importlib.util.module_from_spec(importlib.util.spec_from_loader("_quick", loader))
+loader.exec_module(sys.modules["sdk_python._quick"])
+from sdk_python._counters import Counters
+from sdk_python._limits import Limits
+from sdk_python._outcomes import Outcomes
+from sdk_python._produce import Producing, producing
+from sdk_python.protocol import lambda_pb2 as pb
+
+async def call(request):
+    count = len(request.values)
+    return pb.ProduceResponse(outcomes=[1] * count, partitions=[0] * count, offsets=range(count))
+
+async def main():
+    made = Producing("L", call, print, Outcomes(print, print), Limits(), Counters())
+    before = sys.getrefcount(None)
+    for _ in range(1000):
+        outcome = made.put("t", b"v", None, source=None)
+        outcome.add_done_callback(lambda one: one.exception())
+        outcome.done(), outcome.cancelled()
+        await made.drained()
+    del outcome
+    await asyncio.sleep(0)
+    print(before - sys.getrefcount(None))
+
+assert producing.__file__ == sys.argv[1]
+asyncio.run(main())
+"""
+
+
 class Environments(NamedTuple):
     """On one version of Python: what a lambda's image has, and what the sidecar's has. The Python of each."""
 
@@ -146,7 +179,8 @@ def test_both_know_their_version(installed: Environments, tmp_path: Path, dist: 
 
 
 def test_the_extensions_that_one_python_compiled_work_in_the_other(installed: Environments, tmp_path: Path) -> None:
-    for python, module in ((installed.sidecar, "sidecar.records._native"), (installed.sdk, "sdk_python._decoder")):
+    modules = ("sidecar.records._native", "sdk_python._decoder", "sdk_python._quick")
+    for python, module in zip((installed.sidecar, installed.sdk, installed.sdk), modules, strict=True):
         assert run([python, "-c", f"import {module} as made; print(made.__file__)"], tmp_path).strip()
 
 
@@ -169,6 +203,7 @@ def test_whichever_python_compiled_the_extensions_no_call_takes_a_reference_from
     # Other threads have references of their own, so the numbers are not always the same.
     assert lost(installed.sidecar, headers, "_native", native, NONES_LOST, tmp_path) < 10
     assert abs(lost(installed.sdk, headers, "_decoder", sdk, NONES_LOST_IN_MESSAGES, tmp_path)) < 10
+    assert abs(lost(installed.sdk, headers, "_quick", sdk, NONES_LOST_IN_OUTCOMES, tmp_path)) < 10
 
 
 def test_a_lambda_without_a_sidecar_says_so_and_a_config_file_needs_an_extra(

@@ -1,4 +1,4 @@
-"""A plugin for pytest: both extensions are compiled with sanitizers and used instead of the installed ones.
+"""A plugin for pytest: the extensions are compiled with sanitizers and used instead of the installed ones.
 
 For `make sanitize`, which also loads the sanitizers' own libraries into Python.
 """
@@ -18,6 +18,7 @@ from tests.unit.native.library import SANITIZERS, command, sdk_sources, sources
 _EXTENSIONS = {
     "sidecar.records._native": [*sources(), *sources("held_module", "module", "outlet_module", "transaction_module")],
     "sdk_python._decoder": [*sdk_sources(), *sdk_sources("module")],
+    "sdk_python._quick": sdk_sources("quick"),
 }
 
 
@@ -37,8 +38,6 @@ def _use(name: str, made: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     sys.modules[name] = module
-    package, _, short = name.rpartition(".")
-    vars(importlib.import_module(package))[short] = module
 
 
 if not os.environ.get(SANITIZERS):
@@ -47,3 +46,7 @@ _folder = tempfile.TemporaryDirectory(prefix="sanitized-")
 atexit.register(_folder.cleanup)
 for _name, _files in _EXTENSIONS.items():
     _use(_name, _compiled(_name, _files, Path(_folder.name)))
+# After all of them: a package imports its own.
+for _name in _EXTENSIONS:
+    _package, _, _short = _name.rpartition(".")
+    vars(importlib.import_module(_package))[_short] = sys.modules[_name]

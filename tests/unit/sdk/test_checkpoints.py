@@ -122,18 +122,22 @@ async def test_the_quarter_counts_messages_where_offsets_have_gaps() -> None:
             await turns()
 
 
+class Hurried:
+    """A sink that counts how often it is told to hurry."""
+
+    def __init__(self) -> None:
+        self.hurried = 0
+
+    def changed(self, progress: LeaseProgress) -> None: ...
+
+    def hurry(self) -> None:
+        self.hurried += 1
+
+    def forget(self, progress: LeaseProgress) -> None: ...
+
+
 async def test_a_call_is_hurried_once() -> None:
-    class Sink:
-        hurried = 0
-
-        def changed(self, progress: LeaseProgress) -> None: ...
-
-        def hurry(self) -> None:
-            self.hurried += 1
-
-        def forget(self, progress: LeaseProgress) -> None: ...
-
-    sink = Sink()
+    sink = Hurried()
     one = LeaseProgress("lease", 100, 0, sink)
     one.delivered_to(1000)
     for first in (0, 100):
@@ -371,3 +375,16 @@ async def test_wrong_arguments_of_skipped_are_refused(arguments: Any, kind: type
     async with sending(Call()) as begin:
         with pytest.raises(kind, match=r"^skipped\("):
             begin().skipped(*arguments)
+
+
+@pytest.mark.parametrize("offset", [2**63, 2**70])
+async def test_an_offset_that_cannot_be_sent_is_refused_at_once(offset: int) -> None:
+    progress = LeaseProgress("L", 100, 0, Hurried())
+    progress.delivered_to(10)
+    progress.checkpoint(5)
+    with pytest.raises(ValueError, match=r"checkpoint\(offset\): an offset is 0 to 9223372036854775807"):
+        progress.checkpoint(offset)
+    progress.completed_beyond(2**40, 2**70)
+    entry = progress.take()
+    assert entry is not None
+    assert (entry.offset, entry.completed_beyond, entry.completed_beyond_bytes) == (5, 2**32 - 1, 2**64 - 1)

@@ -121,7 +121,7 @@ async def test_sources_are_sent_as_the_lambda_named_them() -> None:
     await turns()
     assert [*sidecar.requests[1].sources] == []
     await sidecar.drain()
-    for wrong, error in ((-1, ValueError), ("1", TypeError), (True, TypeError)):
+    for wrong, error in ((-1, ValueError), (2**63, ValueError), ("1", TypeError), (True, TypeError)):
         with pytest.raises(error, match="source"):
             sidecar.producing.put("t", b"7", source=wrong)  # type: ignore[arg-type]
 

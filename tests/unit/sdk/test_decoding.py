@@ -9,8 +9,9 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings, strategies as st
 
 from sdk_python import Message, _decoding
-from sdk_python._decoding import SWITCH, AnyBatch, columns_in, count_of, extent, frame_of
+from sdk_python._decoding import AnyBatch, columns_in, count_of, extent, frame_of
 from sdk_python._message import FrameError, batch_of
+from sdk_python._native import SWITCH
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.unit.sdk.test_message import REFUSED, frames
 

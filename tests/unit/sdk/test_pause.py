@@ -340,7 +340,7 @@ async def test_a_pause_reads_on_beyond_a_full_queue(host: Host) -> None:
         ({"retry_after": float("nan")}, ValueError, "positive, finite"),
         ({"retry_after": float("inf")}, ValueError, "positive, finite"),
         ({"offset": "1"}, TypeError, "int or None"),
-        ({"offset": -1}, ValueError, "not negative"),
+        ({"offset": -1}, ValueError, "an offset is 0"),
         ({"offset": 1}, ValueError, "this lambda's checkpoint is at 1, and what is checkpointed does not come again"),
         ({"offset": 3}, ValueError, "the last that came has 2"),
     ],
