@@ -209,8 +209,6 @@ def _pipelined(broker: str, _: Options) -> Iterator[Row]:
 
 
 def _producing(broker: str, options: Options) -> Iterator[Row]:
-    # The CPU time counts from the start of the processes, which is 1.7 s of the path's and 0.7 s of the loop's. With
-    # half as many records this start was a third of both figures.
     records = max(1, options.records // 2)
     fill(broker, "originals", producing.PARTITIONS, records)
     yield Row(

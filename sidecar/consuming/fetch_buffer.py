@@ -114,6 +114,18 @@ class FetchBuffer:
         """Whether records that come now are put off."""
         return lane in self._full
 
+    def shorten(self, lane: Lane, size: int) -> None:
+        """Keep about the first ``size`` bytes of what waits for the lane, and put off the rest."""
+        waiting = self._waiting.get(lane)
+        # An undeliverable record after what waits would be met twice. What is read again is not all there yet.
+        if waiting is None or lane in self._undeliverable or lane in self._takes_from:
+            return
+        keep = max(1, len(waiting) * size // max(1, waiting.size))
+        if keep < len(waiting):
+            self._put_off[lane] = waiting.offset(keep)  # what was put off before has higher offsets
+            waiting.truncate(keep)
+            self._full.add(lane)
+
     def putting_off(self) -> list[Lane]:
         """The lanes that put off what comes."""
         return [*self._full]

@@ -27,7 +27,7 @@ enum { OFFSETS, TIMESTAMPS, NULL_KEYS, NULL_VALUES, HEADER_COUNTS, NULL_HEADER_V
 /* Upper bounds for the bytes of a frame beside its records, and of a record beside its key, value and headers. */
 enum { FRAME_OVERHEAD = 64, RECORD_OVERHEAD = 40, HEADER_OVERHEAD = 5 };
 
-enum { ENTRY_OVERHEAD = 6, KEPT_WHEN_EMPTY = 16 * 1024 };
+enum { ENTRY_OVERHEAD = 6, KEPT_WHEN_EMPTY = 16 * 1024, FITS = 4 };
 
 /* --- varints and entries ------------------------------------------------------------------------------------- */
 
@@ -100,6 +100,18 @@ static int bytes_reserve(bytes_t *bytes, size_t more) {
     bytes->first = 0;
     bytes->end = used;
     return 0;
+}
+
+/* Move what is in use into a block of its own, if most of the present one is not in use. It stays if there is no memory
+ * for that. */
+static void bytes_fit(bytes_t *bytes) {
+    size_t used = bytes->end - bytes->first;
+    uint8_t *data;
+    if (used == 0 || used >= bytes->capacity / FITS || (data = malloc(used)) == NULL)
+        return;
+    memcpy(data, bytes->data + bytes->first, used);
+    free(bytes->data);
+    *bytes = (bytes_t){.data = data, .end = used, .capacity = used};
 }
 
 static void bytes_release(bytes_t *bytes) {
@@ -210,11 +222,29 @@ void rows_retract(rows_t *rows) {
     rows->headers.end -= row->headers;
 }
 
+/* The same as `bytes_fit`, for rows and stretches. */
+static void rows_fit(rows_t *rows) {
+    size_t used = rows_count(rows);
+    row_t *fitting = used < rows->capacity / FITS ? malloc(used * sizeof(row_t)) : NULL;
+    if (fitting != NULL) {
+        memcpy(fitting, rows->rows + rows->first, used * sizeof(row_t));
+        free(rows->rows);
+        rows->rows = fitting;
+        rows->first = 0;
+        rows->end = rows->capacity = used;
+    }
+    bytes_fit(&rows->values);
+    bytes_fit(&rows->keys);
+    bytes_fit(&rows->headers);
+}
+
 void rows_truncate(rows_t *rows, size_t count) {
     while (rows_count(rows) > count)
         rows_retract(rows);
     if (rows->first == rows->end)
         rows_emptied(rows);
+    else
+        rows_fit(rows);
 }
 
 static void bytes_remove(bytes_t *bytes, size_t before, size_t size) {

@@ -236,3 +236,32 @@ def test_a_wake_that_cannot_ask_a_leader_does_nothing(bench: Bench) -> None:
     bench.consumer.refuses = True
     bench.client.back_pressure.wake([P0])
     assert bench.consumer.asked == []
+
+
+def test_partitions_that_wait_give_back_more_than_their_share_and_fetch_it_again() -> None:
+    bench = holding()
+    big = MAX_WAITING_BYTES // 5
+    wait(bench, 1, 9, size=big)
+    bench.client.back_pressure.adjust(bench.now)
+    lane = LANE1
+    assert bench.consumer.paused == {1}
+    assert bench.buffer.count(lane) == 2, "its share is half of all memory"
+    assert bench.buffer.begins_at(lane) == 0
+    bench.run("process")
+    bench.buffer.taken(lane, 2)
+    assert not bench.buffer.idle(lane)
+    bench.client.back_pressure.adjust(bench.now)
+    assert bench.consumer.paused == set()
+    assert bench.consumer.sought == [2]
+    assert bench.fetching.next_offset[P1] == 2
+    bench.fetch(2, 3, partition=1, size=big)
+    assert bench.buffer.begins_at(lane) == 2
+    assert bench.buffer.count(lane) == 2
+
+
+def test_a_partition_gives_nothing_back_while_there_is_memory() -> None:
+    bench = holding(partitions=20)
+    wait(bench, 1, 3, size=MAX_WAITING_BYTES // 4)
+    bench.client.back_pressure.adjust(bench.now)
+    assert bench.consumer.paused == {1}
+    assert bench.buffer.count(LANE1) == 3

@@ -1,7 +1,7 @@
 """The lanes of one partition share its position in Kafka's client: each gets its own records all the same.
 
-Hypothesis fetches, sends, moves lanes back and forth, and puts off; after each step every lane has what comes next
-for it, once and in order, and no place passes a record that was not sent.
+Hypothesis fetches, sends, moves lanes back and forth, puts off and shortens; after each step every lane has what
+comes next for it, once and in order, and no place passes a record that was not sent.
 """
 
 from confluent_kafka import Message
@@ -89,6 +89,13 @@ class LanePositions(RuleBasedStateMachine):
     @rule(number=LANE)
     def put_off(self, number: int) -> None:
         self.bench.buffer.put_off(self.lanes[number])
+
+    @rule(number=LANE, size=st.integers(0, 200))
+    def shortened(self, number: int, size: int) -> None:
+        """A part of what waits is put off."""
+        before = self.waiting(self.lanes[number])
+        self.bench.buffer.shorten(self.lanes[number], size)
+        assert self.waiting(self.lanes[number])[:1] == before[:1], "the first record stays"
 
     @rule(numbers=st.sets(LANE, min_size=1))
     def taken_again(self, numbers: set[int]) -> None:
