@@ -6,7 +6,7 @@ enough is buffered for every lambda that could take more, the thread stops fetch
 bounded.
 
 A fetch brings up to a megabyte of a partition, however small its share is. While all memory is used, paused
-partitions give back what they have beyond their share, and fetch it again when they go on.
+partitions give back what they have beyond half of their share, and fetch it again when they go on.
 
 A partition makes no progress if it has no lambda, if its window stays full, if its process does not read, or if its
 dead letter is not written yet. It is paused once it has used its share of memory, or once all memory is used. A
@@ -41,9 +41,6 @@ from sidecar.partitions.vocabulary import Lane, State, TopicPartition
 
 ENOUGH_BYTES = 8 * 1024 * 1024
 """Buffered bytes of partitions that make progress, above which the thread stops fetching."""
-
-KEPT_BYTES = 256 * 1024
-"""A paused partition gives back what waits of it beyond this, or beyond its share, while all memory is used."""
 
 LANE_STUCK_AFTER_S = 5 * STUCK_AFTER_S
 """The same for one of several lanes with a full window. A process gives its lanes its time in turn, so one may wait
@@ -126,7 +123,7 @@ class BackPressure:
             enough = moving > ENOUGH_BYTES and not slow
         self._hold(stuck, now)
         if waiting > MAX_WAITING_BYTES:
-            self._give_back(max(share, KEPT_BYTES))
+            self._give_back(share)
         waited, self._waits = self._waits, {}
         self._resume(share * RESUME_BELOW, now, waited)
         self._take_again(share * RESUME_BELOW, now, waited)
@@ -142,11 +139,12 @@ class BackPressure:
                 self._buffer.put_off(lane)
         self._pauses.pause(standing)
 
-    def _give_back(self, size: int) -> None:
-        """Shorten what waits of paused partitions: each has what its last fetches brought, which may be megabytes."""
+    def _give_back(self, share: int) -> None:
+        """Shorten what waits of paused partitions to half of their share: each has what its last fetches brought, which
+        may be megabytes."""
         for lane in self._buffer:
-            if lane.of == 1 and lane.partition in self._fetching.paused and self._buffer.bytes(lane) > 2 * size:
-                self._buffer.shorten(lane, size)
+            if lane.of == 1 and lane.partition in self._fetching.paused and self._buffer.bytes(lane) > share:
+                self._buffer.shorten(lane, share // 2)
 
     def _take_again(self, low: float, now: float, waited: Mapping[TopicPartition, float]) -> None:
         """Fetch again what was put off of lanes that can take records again."""

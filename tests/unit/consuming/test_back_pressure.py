@@ -238,14 +238,14 @@ def test_a_wake_that_cannot_ask_a_leader_does_nothing(bench: Bench) -> None:
     assert bench.consumer.asked == []
 
 
-def test_partitions_that_wait_give_back_more_than_their_share_and_fetch_it_again() -> None:
+def test_paused_partitions_give_back_what_is_beyond_half_of_their_share_and_fetch_it_again() -> None:
     bench = holding()
-    big = MAX_WAITING_BYTES // 5
-    wait(bench, 1, 9, size=big)
+    big = MAX_WAITING_BYTES // 9
+    wait(bench, 1, 10, size=big)
     bench.client.back_pressure.adjust(bench.now)
     lane = LANE1
     assert bench.consumer.paused == {1}
-    assert bench.buffer.count(lane) == 2, "its share is half of all memory"
+    assert bench.buffer.count(lane) == 2, "its share is half of all memory, since there are two"
     assert bench.buffer.begins_at(lane) == 0
     bench.run("process")
     bench.buffer.taken(lane, 2)
