@@ -140,8 +140,8 @@ class BackPressure:
         self._pauses.pause(standing)
 
     def _give_back(self, share: int) -> None:
-        """Shorten what waits of paused partitions to half of their share: each has what its last fetches brought, which
-        may be megabytes."""
+        """Shorten what waits of paused partitions to half of their share: their last fetches may have brought
+        megabytes."""
         for lane in self._buffer:
             if lane.of == 1 and lane.partition in self._fetching.paused and self._buffer.bytes(lane) > share:
                 self._buffer.shorten(lane, share // 2)

@@ -96,7 +96,7 @@ print(before - sys.getrefcount(None))
 
 
 NONES_LOST_IN_OUTCOMES = """
-import asyncio, importlib.machinery, importlib.util, sys
+import asyncio, gc, importlib.machinery, importlib.util, sys
 
 loader = importlib.machinery.ExtensionFileLoader("_quick", sys.argv[1])
 sys.modules["sdk_python._quick"] = importlib.util.module_from_spec(importlib.util.spec_from_loader("_quick", loader))
@@ -113,14 +113,15 @@ async def call(request):
 
 async def main():
     made = Producing("L", call, print, Outcomes(print, print), Limits(), Counters())
-    before = sys.getrefcount(None)
-    for _ in range(1000):
+    for number in range(1010):
+        if number == 10:  # what is made once is there
+            gc.collect()
+            before = sys.getrefcount(None)
         outcome = made.put("t", b"v", None, source=None)
         outcome.add_done_callback(lambda one: one.exception())
         outcome.done(), outcome.cancelled()
         await made.drained()
-    del outcome
-    await asyncio.sleep(0)
+    gc.collect()
     print(before - sys.getrefcount(None))
 
 assert producing.__file__ == sys.argv[1]
@@ -203,7 +204,8 @@ def test_whichever_python_compiled_the_extensions_no_call_takes_a_reference_from
     # Other threads have references of their own, so the numbers are not always the same.
     assert lost(installed.sidecar, headers, "_native", native, NONES_LOST, tmp_path) < 10
     assert abs(lost(installed.sdk, headers, "_decoder", sdk, NONES_LOST_IN_MESSAGES, tmp_path)) < 10
-    assert abs(lost(installed.sdk, headers, "_quick", sdk, NONES_LOST_IN_OUTCOMES, tmp_path)) < 10
+    # An event loop and its tasks come and go, with some tens of references. A fault would lose a thousand.
+    assert abs(lost(installed.sdk, headers, "_quick", sdk, NONES_LOST_IN_OUTCOMES, tmp_path)) < 100
 
 
 def test_a_lambda_without_a_sidecar_says_so_and_a_config_file_needs_an_extra(
