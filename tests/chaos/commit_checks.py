@@ -16,7 +16,7 @@ next owner comes with the next generation. So a partition without an owner count
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tests.chaos.facts import SLACK_S, Breach, Checkpointed, Commit, Facts, Generation, Lease, PartitionFacts, Seek
 
@@ -175,25 +175,48 @@ def _fenced(facts: Facts, partition: PartitionFacts, commit: Commit, checkpoint:
 
 def overdue(facts: Facts) -> Iterator[Breach]:
     """Without a fault, a checkpoint is committed within the interval."""
-    patience = facts.interval + GRACE_S
     for partition in facts.partitions.values():
-        times = [commit.at for commit in partition.commits]
         for lease in partition.leases:
-            later = (one.at for one in partition.leases if one.at > lease.at)
-            # A killed process may have written a checkpoint into its history without sending it.
-            ended = facts.ends.get(lease.process, float("inf"))
-            until = min(min(later, default=float("inf")), lease.closing or float("inf"), ended)
             for checkpoint in (one for one in partition.checkpoints if one.lease == lease.name):
-                due = checkpoint.at + patience
-                first = bisect_left(times, checkpoint.at - SLACK_S)
-                last = bisect_right(times, due + SLACK_S)
-                # Even an earlier commit may include it: the history is written before the call.
-                if any(commit.offset > checkpoint.offset for commit in partition.commits[max(0, first - 1) : last]):
+                if committed_by(facts, checkpoint, partition.commits) or not must_be_committed(facts, checkpoint):
                     continue
-                if due < until and _calm(facts, lease, checkpoint.at, due):
-                    text = f"checkpoint {checkpoint.offset} ({checkpoint.at:.3f}) not committed within {patience:g} s"
-                    yield Breach("commit-overdue", f"partition {partition.number}, lambda {lease.name}", text)
-                    break
+                text = f"not committed within {_patience(facts):g} s"
+                where = f"partition {partition.number}, lambda {lease.name}"
+                yield Breach("commit-overdue", where, f"checkpoint {checkpoint.offset} ({checkpoint.at:.3f}) {text}")
+                break
+
+
+def committed_by(facts: Facts, checkpoint: Checkpointed, commits: Sequence[Commit]) -> bool:
+    """Whether one of these commits of its partition includes the checkpoint in time.
+
+    Even an earlier commit may include it: the history is written before the call.
+    """
+    within = in_time(facts, checkpoint, commits)
+    return any(one.offset > checkpoint.offset for one in commits[max(0, within.start - 1) : within.stop])
+
+
+def in_time(facts: Facts, checkpoint: Checkpointed, commits: Sequence[Commit]) -> range:
+    """The indices of the commits that came between the checkpoint and the time at which it is overdue."""
+    first = bisect_left(commits, checkpoint.at - SLACK_S, key=_time)
+    return range(first, bisect_right(commits, checkpoint.at + _patience(facts) + SLACK_S, key=_time))
+
+
+def must_be_committed(facts: Facts, checkpoint: Checkpointed) -> bool:
+    """Whether nothing excuses that the checkpoint is not committed in time."""
+    lease, due = facts.lease[checkpoint.lease], checkpoint.at + _patience(facts)
+    later = (one.at for one in facts.partitions[lease.partition].leases if one.at > lease.at)
+    # A killed process may have written a checkpoint into its history without sending it.
+    ended = facts.ends.get(lease.process, float("inf"))
+    until = min(min(later, default=float("inf")), lease.closing or float("inf"), ended)
+    return due < until and _calm(facts, lease, checkpoint.at, due)
+
+
+def _patience(facts: Facts) -> float:
+    return facts.interval + GRACE_S
+
+
+def _time(commit: Commit) -> float:
+    return commit.at
 
 
 def _calm(facts: Facts, lease: Lease, begin: float, end: float) -> bool:

@@ -269,25 +269,17 @@ def foreign_commit(facts: Facts, random: Random) -> Facts | None:
 
 def withheld_commits(facts: Facts, random: Random) -> Facts | None:
     """A sidecar committed nothing for some seconds, although there was a checkpoint and no fault."""
-    patience = facts.interval + commit_checks.GRACE_S
-
-    def fits(one: Checkpointed) -> bool:
-        lease, due = facts.lease[one.lease], one.at + patience
-        later = [other.at for other in facts.partitions[one.partition].leases if other.at > lease.at]
-        until = min([*later, lease.closing or float("inf")])
-        return due < until and commit_checks._calm(facts, lease, one.at, due)
-
-    shuffled = random.sample(facts.checkpoints, len(facts.checkpoints))
-    found = next(filter(fits, shuffled), None)
-    if found is None:
-        return None
-    begin, end = found.at - SLACK_S, found.at + patience + SLACK_S
-    kept = (
-        one
-        for one in facts.commits
-        if one.partition != found.partition or not begin - SLACK_S <= one.at <= end + SLACK_S
-    )
-    return facts.but(commits=tuple(kept))
+    for one in random.sample(facts.checkpoints, len(facts.checkpoints)):
+        if not commit_checks.must_be_committed(facts, one):
+            continue
+        commits = facts.partitions[one.partition].commits
+        within = commit_checks.in_time(facts, one, commits)
+        # The commit before those may include it too: then nobody misses them.
+        if commit_checks.committed_by(facts, one, (*commits[: within.start], *commits[within.stop :])):
+            continue
+        withheld = {*commits[within.start : within.stop]}
+        return facts.but(commits=tuple(commit for commit in facts.commits if commit not in withheld))
+    return None
 
 
 # --- the end --------------------------------------------------------------------------------------------------

@@ -199,6 +199,47 @@ def test_a_process_that_was_killed_need_not_have_sent_its_last_checkpoint() -> N
     assert names(changed.but(ends={process: end + 60 for process, end in ends.items()})) == {"commit-overdue"}
 
 
+def test_no_commit_is_withheld_of_a_process_that_was_killed_before_it_was_due() -> None:
+    """The check does not miss it: nobody knows whether the checkpoint was sent."""
+    calm = _calm()
+    calm.handles("a1-1.1", 0, 9, every=10)
+    killed = calm.now + 0.1
+    calm.passes(5.0)
+    calm.lease("a2-1.1", 0, 10)
+    calm.handles("a2-1.1", 10, 19, every=10)
+    calm.closes("a2-1.1")
+    facts = calm.facts()
+    _withheld_at_the_first_checkpoint(facts)
+    assert plant.withheld_commits(facts.but(ends={"a1-1": killed}), Random(0)) is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_commit_is_withheld_of_a_checkpoint_that_an_earlier_one_includes(seed: int) -> None:
+    """A lambda may make a checkpoint that it has passed. It changes nothing, whatever is committed after it."""
+    calm = _calm()
+    calm.handles("a1-1.1", 0, 19, every=20)
+    calm.passes(5.0)
+    calm.checkpoint("a1-1.1", 9)
+    calm.commit(0, 20)
+    _withheld_at_the_first_checkpoint(calm.facts(), seed)
+
+
+def _calm() -> story.Story:
+    """A lambda in partition 0 at a time at which nothing excuses a late commit."""
+    calm = story.Story()
+    calm.sidecar("a-1")
+    calm.group(a_1=[0])
+    calm.lease("a1-1.1", 0, 0)
+    calm.passes(30.0)
+    return calm
+
+
+def _withheld_at_the_first_checkpoint(facts: Facts, seed: int = 0) -> None:
+    changed = plant.withheld_commits(facts, Random(seed))
+    assert changed is not None
+    assert only(changed).text.startswith(f"checkpoint {facts.checkpoints[0].offset} (")
+
+
 @pytest.mark.parametrize("left_out", [(0, 0), (0, 10), (0, 11)])
 def test_dead_letter_that_was_never_written_is_lost(left_out: tuple[int, int]) -> None:
     """What passed it without a checkpoint is told too."""
