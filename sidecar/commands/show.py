@@ -31,6 +31,11 @@ def many(count: int, one: str, several: str) -> str:
     return f"{count} {one if count == 1 else several}"
 
 
+def pieces(count: int, lanes: int) -> str:
+    """How many pieces of a lambda's topics: `3 partitions`, or `3 lanes` where its partitions have ``lanes``."""
+    return many(count, "lane", "lanes") if lanes > 1 else many(count, "partition", "partitions")
+
+
 def _with_numbers(plain: dict[str, Any], message: Message) -> dict[str, Any]:
     """Turn the 64-bit numbers, which protobuf writes as JSON strings, into numbers: `jq` calculates with them."""
     for field in message.DESCRIPTOR.fields:

@@ -11,7 +11,7 @@ from sdk_python.protocol import admin_pb2 as pb
 from sidecar.commands.fleet.addresses import Member
 from sidecar.commands.fleet.asking import Answer, Answered
 from sidecar.commands.fleet.merged import unowned_lines
-from sidecar.commands.show import many
+from sidecar.commands.show import many, pieces
 from sidecar.commands.status.rows import (
     COLUMNS,
     NOTE,
@@ -114,7 +114,7 @@ def _lambda(one: pb.Lambda, now_ms: int, where: str, view: View) -> Iterator[str
         identity = f", as {process.identity}" if process.identity else ""
         silent = now_ms - process.last_seen_ms if process.last_seen_ms else 0
         heard = f", last heard of {short_span(silent)} ago" if silent > 60_000 else ""
-        held = many(process.partitions, "partition", "partitions")
+        held = pieces(process.partitions, one.lanes)
         rate = f", {process.done_per_second:,.0f} records/s" if process.done_per_second >= 1 else ""
         spare = ", could take another" if process.spare else ""
         name = process.instance or process.process_id

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sdk_python.protocol import admin_pb2 as pb
 from sidecar.commands.fleet.asking import Answer, Answered, Failed
-from sidecar.commands.show import many
+from sidecar.commands.show import many, pieces
 from sidecar.commands.status.rows import Row, lag_of, rows_of, short_span
 from sidecar.commands.status.selection import Chosen, narrowed
 from sidecar.explain import Finding, explain, shown
@@ -61,12 +61,19 @@ def summary(answers: Sequence[Answer]) -> str:
     need = sum(finding.needs_a_person for one in answered for finding in explain(one.status))
     parts = [_who(answered)] if len(answers) == 1 else [many(len(answered), "sidecar", "sidecars")]
     parts += [
-        many(len(rows), "partition", "partitions"),
+        _pieces(rows),
         f"lag {lag_of(rows):,}",
         f"{sum(row.partition.done_per_second for row in rows):,.0f}/s",
         many(need, "cause needs a person", "causes need a person") if need else "all is well",
     ]
     return " · ".join(parts)
+
+
+def _pieces(rows: Sequence[Row]) -> str:
+    """`4 partitions`, `32 lanes`, or both where only some lambdas have lanes."""
+    lanes = sum(row.lane is not None for row in rows)
+    counts = [pieces(count, split) for count, split in ((len(rows) - lanes, 1), (lanes, 2)) if count]
+    return " and ".join(counts) or pieces(0, 1)
 
 
 def _who(answered: Sequence[Answered]) -> str:

@@ -3,7 +3,7 @@
 import { chart, historyTable } from "./chart.js";
 import { byId, keep, make, setText, show } from "./dom.js";
 import { partitionTable } from "./rows.js";
-import { ago, count, lagOf, many, nameOf, noteOf, rate, stateOf, urgencyOf } from "./words.js";
+import { ago, count, lagOf, many, nameOf, noteOf, pieces, rate, stateOf, urgencyOf } from "./words.js";
 
 export function drawLambdas(state, opened) {
   const filter = filterOf(state.now);
@@ -24,8 +24,17 @@ export function drawLambdas(state, opened) {
     ({ one }) => sectionOf(one, opened),
     (section, { one, chosen, processes, history }) => section.redraw(one, chosen, processes, history, state.now),
   );
-  const text = matching === all ? many(all, "partition", "partitions") : `${count(matching)} of ${count(all)} match`;
+  const text = matching === all ? allOf(state.lambdas) : `${count(matching)} of ${count(all)} match`;
   setText(byId("matches"), text);
+}
+
+// `4 partitions`, `32 lanes`, or both where only some lambdas have lanes.
+function allOf(lambdas) {
+  const total = (some) => some.reduce((sum, one) => sum + (one.partitions?.length ?? 0), 0);
+  const lanes = total(lambdas.filter((one) => one.lanes > 1));
+  const partitions = total(lambdas) - lanes;
+  const texts = [partitions > 0 || lanes === 0 ? pieces(partitions, 1) : "", lanes > 0 ? pieces(lanes, 2) : ""];
+  return texts.filter(Boolean).join(" and ");
 }
 
 export const processNames = (one) =>
@@ -90,8 +99,7 @@ function sectionOf(first, opened) {
 
 function countersOf(one) {
   const partitions = one.partitions ?? [];
-  const what = one.lanes > 1 ? ["lane", "lanes"] : ["partition", "partitions"];
-  const texts = [many(partitions.length, ...what), `lag ${count(lagOf(partitions))}`];
+  const texts = [pieces(partitions.length, one.lanes), `lag ${count(lagOf(partitions))}`];
   const states = Map.groupBy(partitions, stateOf);
   for (const [state, some] of states) texts.push(`${count(some.length)} ${state}`);
   for (const [name, singular, plural] of [
@@ -111,7 +119,7 @@ function drawProcesses(list, one) {
   const text = (each) => {
     if (each.none) return "No lambda process is connected.";
     const version = each.lambda_version ? `, version ${each.lambda_version}` : "";
-    const held = many(each.partitions ?? 0, "partition", "partitions");
+    const held = pieces(each.partitions ?? 0, one.lanes);
     const pid = each.pid ? `, pid ${each.pid}` : "";
     return `${each.instance || each.process_id}${pid}: ${held} (${each.client || "unknown client"}${version})`;
   };

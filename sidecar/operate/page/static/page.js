@@ -71,7 +71,7 @@ function announce() {
     if (before !== undefined && before !== word && (bad(before) || bad(word))) changed.push(`${name} is ${word}`);
   }
   states = now;
-  if (changed.length > 3) setText(byId("announced"), `${changed.length} partitions changed their state`);
+  if (changed.length > 3) setText(byId("announced"), `${changed.length} partitions or lanes changed their state`);
   else if (changed.length > 0) setText(byId("announced"), changed.join(", "));
 }
 

@@ -52,7 +52,8 @@ export function partitionTable(lambda, opened) {
     keep(body, sorted.slice(0, shown), nameOf, (one) => rowOf(lambda, one, opened), fill);
     show(more, sorted.length > shown);
     const left = sorted.length - shown;
-    if (left > 0) setText(more, `Show ${Math.min(MORE, left)} of ${many(left, "further partition", "further partitions")}`);
+    const what = sorted[0]?.lanes > 1 ? ["further lane", "further lanes"] : ["further partition", "further partitions"];
+    if (left > 0) setText(more, `Show ${Math.min(MORE, left)} of ${many(left, ...what)}`);
   };
   return node;
 }

@@ -6,6 +6,10 @@ export const count = (value) => number.format(value);
 
 export const many = (value, one, several) => `${count(value)} ${value === 1 ? one : several}`;
 
+// How many pieces of a lambda's topics: lanes where its partitions have them, else partitions.
+export const pieces = (value, lanes) =>
+  lanes > 1 ? many(value, "lane", "lanes") : many(value, "partition", "partitions");
+
 export function rate(value) {
   if (!value) return "0";
   return value < 10 ? value.toFixed(1) : count(Math.round(value));

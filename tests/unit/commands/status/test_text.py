@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+import pytest
 
 from sdk_python.protocol import admin_pb2 as pb
 from sidecar.commands.fleet.asking import Answered
@@ -34,6 +35,16 @@ def test_problems_come_first_then_lambdas_then_one_table() -> None:
         "",
         "4 causes need a person: kafka-sidecar explain says what is wrong and what helps",
     ]
+
+
+@pytest.mark.parametrize(
+    ("count", "lanes", "held"),
+    [(1, 0, "1 partition"), (32, 1, "32 partitions"), (1, 8, "1 lane"), (32, 8, "32 lanes"), (0, 8, "0 lanes")],
+)
+def test_a_process_holds_lanes_where_the_partitions_have_them(count: int, lanes: int, held: str) -> None:
+    answer = status(lambda_(partition(1), lanes=lanes, processes=[process(partitions=count)]))
+    line = next(line for line in status_text(only(answer), PLAIN).splitlines() if line.startswith("  process"))
+    assert line.endswith(f": {held}")
 
 
 def test_the_table_fits_the_terminal_unless_it_is_wide() -> None:

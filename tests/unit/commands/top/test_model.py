@@ -72,6 +72,11 @@ def test_the_lines_above_the_table() -> None:
     alone: list[Answer] = [Answered(HERE, status(lambda_(partition(1))))]
     assert summary(alone) == f"{HERE.address}, version 0.1.0, up 2h · 1 partition · lag 0 · 0/s · all is well"
     assert troubles(alone) == ""
+    lanes = [partition(1, lane=lane, lanes=2) for lane in range(2)]
+    assert " · 2 lanes · " in summary([Answered(HERE, status(lambda_(*lanes, lanes=2)))])
+    both = status(lambda_(*lanes, lanes=2), lambda_(partition(1), partition(2), name="other"))
+    assert " · 2 partitions and 2 lanes · " in summary([Answered(HERE, both)])
+    assert " · 0 partitions · " in summary([Answered(HERE, status())])
     assert troubles([Answered(HERE, busy()), FAILED]).splitlines() == [
         "scribe: missing topics: a",
         "scribe: no lambda process is connected",
