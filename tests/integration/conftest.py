@@ -104,6 +104,12 @@ def kafka_stage(kafka: Broker, tmp_path: Path, request: pytest.FixtureRequest) -
 
 
 @pytest.fixture
+def secured_stage(secured: SecuredKafka, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """A stage on Kafka with passwords, on which nobody has a right yet. The stage itself may do anything."""
+    yield from _staged(Broker("kafka", secured.address), tmp_path, request)
+
+
+@pytest.fixture
 def cluster_stage(two_brokers: KafkaCluster, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
     """A stage on the two brokers of `two_brokers`."""
     yield from _staged(Broker("kafka", two_brokers.address), tmp_path, request)

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from random import randbytes
 
 import pytest
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not marked so
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
 
 from sdk_python.protocol import admin_pb2
 from tests.integration.dead import check_left_out, dead_topic, read_dead, sources
-from tests.integration.harness import NAME, Broker, Sidecar, Stage, wait_for
-from tests.servers.secured import USER, SecuredKafka
+from tests.integration.harness import NAME, Sidecar, Stage, wait_for
+from tests.servers.secured import SecuredKafka
 from tests.servers.topics import Record, alter_topic, create_topic
 
 pytestmark = pytest.mark.kafka
@@ -91,30 +82,20 @@ def test_a_dead_letter_topic_that_is_deleted_is_made_anew(kafka_stage: Stage) ->
     assert not sidecar.log("dead letter cannot be written: halting")
 
 
-@pytest.fixture
-def secured_stage(secured: SecuredKafka, tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(Broker("kafka", secured.address), tmp_path, f"letters-{tmp_path.name[:12]}")
-    try:
-        yield stage
-    finally:
-        stage.close()
-
-
 def test_a_right_to_the_dead_letter_topic_that_is_taken_away(secured_stage: Stage, secured: SecuredKafka) -> None:
     """The broker lets the topic join no transaction, and librdkafka does not say which record that concerns."""
     stage = secured_stage
     stage.create_topic()
     dead = dead_topic(stage)
     create_topic(secured.address, dead, 1)
-    secured.allow([stage.topic], [stage.group], [dead])
-    allow(secured, ResourceType.TRANSACTIONAL_ID, "kafka-sidecar-", AclOperation.WRITE)
+    secured.allow([stage.topic], [stage.group], [dead], transactions=[stage.group])
     stage.produce_numbers(5)
     options = {"on_critical": "dead-letter", "guarantee": "exactly-once"}
     sidecar = stage.sidecar(stage.config(kafka=secured.client(), **options))
     stage.process(sidecar, module="failing", fail_records=[(0, 3), (0, 7)])
     check_left_out(stage, [(0, 3)])
     secured.forbid([dead])
-    allow(secured, ResourceType.TOPIC, dead, AclOperation.DESCRIBE)
+    secured.allow(describes=[dead])
     stage.produce_numbers(5)
     halted = sidecar.wait_for_state("halted")
     said = f"the dead letter for offset 7 cannot be written: Broker: Topic authorization failed (topic {dead})"
@@ -126,11 +107,3 @@ def test_a_right_to_the_dead_letter_topic_that_is_taken_away(secured_stage: Stag
     assert sidecar.cli("resume", f"{NAME}/{stage.topic}/0").returncode == 0
     check_left_out(stage, [(0, 3), (0, 7)])
     assert sources(read_dead(stage)) == [(0, 3), (0, 7)]
-
-
-def allow(secured: SecuredKafka, kind: ResourceType, name: str, operation: AclOperation) -> None:
-    pattern = ResourcePatternType.PREFIXED if name.endswith("-") else ResourcePatternType.LITERAL
-    right = AclBinding(kind, name, pattern, f"User:{USER}", "*", operation, AclPermissionType.ALLOW)
-    admin = AdminClient({"bootstrap.servers": secured.address})
-    for future in admin.create_acls([right]).values():
-        future.result()

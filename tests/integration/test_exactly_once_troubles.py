@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not marked so
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
 
 from sdk_python.protocol import lambda_pb2 as pb
 from tests.integration.dead import check_left_out, read_dead, sources
 from tests.integration.hand_client import hand_client
-from tests.integration.harness import NAME, PATIENCE, Broker, Stage, Traffic, wait_for
+from tests.integration.harness import NAME, PATIENCE, Stage, Traffic, wait_for
 from tests.integration.test_exactly_once import (
     PARTITIONS,
     begin,
@@ -32,7 +21,7 @@ from tests.integration.test_exactly_once import (
     wait_until_copied,
 )
 from tests.integration.test_produce import out_topic
-from tests.servers.secured import USER, SecuredKafka
+from tests.servers.secured import SecuredKafka
 from tests.servers.topics import committed_metadata
 
 pytestmark = pytest.mark.kafka
@@ -103,15 +92,6 @@ def test_a_producer_that_is_fenced_is_made_anew(kafka_stage: Stage) -> None:
     assert sidecar.lambda_status().transactions_aborted > 0
 
 
-@pytest.fixture
-def secured_stage(secured: SecuredKafka, tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(Broker("kafka", secured.address), tmp_path, f"exactly-{tmp_path.name[:12]}")
-    try:
-        yield stage
-    finally:
-        stage.close()
-
-
 def test_without_the_right_to_its_transactional_id_it_is_not_ready_and_says_so(
     secured_stage: Stage, secured: SecuredKafka
 ) -> None:
@@ -128,17 +108,6 @@ def test_without_the_right_to_its_transactional_id_it_is_not_ready_and_says_so(
     )
     assert sidecar.health() == "NOT_SERVING"
     assert copies(stage, out) == {}
-    right = AclBinding(
-        ResourceType.TRANSACTIONAL_ID,
-        "kafka-sidecar-",
-        ResourcePatternType.PREFIXED,
-        f"User:{USER}",
-        "*",
-        AclOperation.WRITE,
-        AclPermissionType.ALLOW,
-    )
-    admin = AdminClient({"bootstrap.servers": secured.address})
-    for future in admin.create_acls([right]).values():
-        future.result()
+    secured.allow(transactions=[stage.group])
     wait_until_copied(stage, out)
     wait_for(lambda: sidecar.health() == "SERVING", "the health")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from random import randbytes
 from typing import Any
@@ -200,14 +199,6 @@ def test_the_group_refuses_us(kafka_stage: Stage) -> None:
     assert f"{NAME} gets no partitions: Kafka refuses us in group {stage.group}" in finding["text"]
     other.close()
     explained(sidecar, "nothing-to-do", WELL)
-
-
-@pytest.fixture
-def secured_stage(secured: SecuredKafka, tmp_path: Path) -> Iterator[Stage]:
-    """A stage on Kafka with passwords."""
-    stage = Stage(Broker("kafka", secured.address), tmp_path, f"explain-{tmp_path.name}")
-    yield stage
-    stage.close()
 
 
 @pytest.mark.kafka

@@ -94,12 +94,34 @@ class SecuredKafka(KafkaServer):
             "sasl.password": password,
         }
 
-    def allow(self, topics: Iterable[str] = (), groups: Iterable[str] = (), writes: Iterable[str] = ()) -> None:
-        """Allow the user to read these topics, to commit for these groups, and to write to those of ``writes``."""
+    def allow(
+        self,
+        topics: Iterable[str] = (),
+        groups: Iterable[str] = (),
+        writes: Iterable[str] = (),
+        *,
+        describes: Iterable[str] = (),
+        transactions: Iterable[str] = (),
+    ) -> None:
+        """Allow the user to read these topics, to commit for these groups, and to write to the topics of ``writes``.
+
+        ``describes``: topics that it may see; ``transactions``: groups whose sidecars may write in transactions. A
+        right to the transactional ids of all groups would reach into the tests that follow: rights stay.
+        """
         admin = AdminClient({"bootstrap.servers": self.address})
         bindings = [_allows(ResourceType.TOPIC, topic, AclOperation.READ) for topic in topics]
         bindings += [_allows(ResourceType.GROUP, group, AclOperation.READ) for group in groups]
         bindings += [_allows(ResourceType.TOPIC, topic, AclOperation.WRITE) for topic in writes]
+        bindings += [_allows(ResourceType.TOPIC, topic, AclOperation.DESCRIBE) for topic in describes]
+        bindings += [
+            _allows(
+                ResourceType.TRANSACTIONAL_ID,
+                f"kafka-sidecar-{group}-",
+                AclOperation.WRITE,
+                ResourcePatternType.PREFIXED,
+            )
+            for group in transactions
+        ]
         for future in admin.create_acls(bindings).values():
             future.result()
 
@@ -123,8 +145,11 @@ class SecuredKafka(KafkaServer):
             assert future.result(), "there was no such right"
 
 
-def _allows(kind: ResourceType, name: str, operation: AclOperation) -> AclBinding:
-    """The right to read or to write, which includes the right to describe."""
-    return AclBinding(
-        kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", operation, AclPermissionType.ALLOW
-    )
+def _allows(
+    kind: ResourceType,
+    name: str,
+    operation: AclOperation,
+    pattern: ResourcePatternType = ResourcePatternType.LITERAL,
+) -> AclBinding:
+    """The right to this operation; that to read or to write includes the right to describe."""
+    return AclBinding(kind, name, pattern, f"User:{USER}", "*", operation, AclPermissionType.ALLOW)
