@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -278,6 +279,10 @@ class Refusal(grpc.RpcError):
         return self._answer[1]
 
 
+def _no_such_name(*_: object, **__: object) -> None:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
 @pytest.mark.parametrize(
     ("code", "details", "expected"),
     [
@@ -304,6 +309,8 @@ def test_a_refusal_is_one_sentence(
 
     for name in ("resume", "status", "pause", "seek"):
         monkeypatch.setattr(client, name, refuse)
+    # Nobody is asked for the addresses of `h`: without a network the answer comes after seconds.
+    monkeypatch.setattr(socket, "getaddrinfo", _no_such_name)
     for arguments in (["status"], ["resume", "a/b/1"], ["pause", "a/b/1"], ["seek", "a/b/1", "--to", "latest"]):
         result = invoke(*arguments, "--address", "h:1")
         assert result.exit_code == 1

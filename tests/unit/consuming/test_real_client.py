@@ -11,6 +11,7 @@ from sidecar.mail import letters
 from sidecar.mail.facts import Edges
 from sidecar.partitions.vocabulary import Assign, ClosedReason, Progress, TopicPartition
 from sidecar.records.source import RowSource
+from tests.unit.producing.mock_kafka import await_members
 
 from .bench import Bench, offsets_of
 from .played_inquiries import topic
@@ -38,6 +39,7 @@ class Log:
 
     def __init__(self) -> None:
         self.producer = Producer({"test.mock.num.brokers": 1, "linger.ms": 0})
+        await_members(self.producer, milliseconds=0)
         cluster = self.producer.list_topics("t", timeout=PATIENCE)
         [broker] = cluster.brokers.values()
         self.address = f"{broker.host}:{broker.port}"

@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 from examples.deli import Config, Deltas, Document, Record, Sequencer, State, parse_boxcar
 from sdk_python.protocol import lambda_pb2 as pb
 from sdk_python.testing import Sent
+from tests.unit import played_time
 from tests.unit.deli.shared import NOW, Json, join, leave, op
 from tests.unit.deli.world import (
     FAILED,
@@ -190,4 +191,4 @@ def test_the_same_numbers_after_whatever_happens(
         config["checkpointHeuristics"] = {"enable": True, "maxMessages": 4}
     with pytest.MonkeyPatch.context() as patch:
         hurry(patch)
-        asyncio.run(_play(steps, seed, config))
+        played_time.run(_play(steps, seed, config))

@@ -120,7 +120,7 @@ async def test_one_that_failed_is_tried_again_after_a_while(monkeypatch: pytest.
 
 
 async def test_a_broker_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(module, "_TIMEOUT", 0.1)
     with pytest.raises(KafkaException):
         await Store(Topics(), NOWHERE).states(cast("IContext", Lease("a")))
 

@@ -79,6 +79,12 @@ def fail_for_good(client: Any, code: int) -> None:
     _library.rd_kafka_test_fatal_error(handle_of(client), code, b"by the test")
 
 
+def await_members(producer: Producer, milliseconds: int) -> None:
+    """How long the mock cluster of this producer waits for further members of a new group; 3 s by default."""
+    cluster = ctypes.c_void_p(_library.rd_kafka_handle_mock_cluster(handle_of(producer)))
+    _library.rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, milliseconds)
+
+
 @contextmanager
 def mock_kafka() -> Iterator[MockKafka]:
     """A mock cluster."""

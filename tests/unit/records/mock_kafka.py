@@ -26,7 +26,7 @@ class Log:
             "group.id": "g",
             "auto.offset.reset": "error",
             "enable.auto.commit": False,
-            "fetch.wait.max.ms": 10,
+            "fetch.wait.max.ms": 1,
         }
         self.plain = Consumer(common)
         self.consumer = Consumer(common | {"plugin.library.paths": _native.__file__})

@@ -1,11 +1,13 @@
 """Which lane a key is in: the test vectors of the contract, and the spread over real keys."""
 
+import ctypes
 import itertools
+import math
 import random
-import struct
 from collections import Counter
 from collections.abc import Callable
 
+import confluent_kafka.cimpl
 import pytest
 
 from sidecar.records.key_lane import key_hash, lane_of
@@ -20,24 +22,17 @@ VECTORS = [
 ]
 """In docs/protocol.md: the key, its hash, its lane of 8, and its lane of 128."""
 
-_MASK32 = 0xFFFFFFFF
-_WORDS = struct.Struct("<I")
-
-
-def murmur2(data: bytes) -> int:
-    """Kafka's partitioner: MurmurHash2 with its seed, made positive."""
-    m = 0x5BD1E995
-    value = 0x9747B28C ^ len(data)
-    whole = len(data) // 4 * 4
-    for (word,) in _WORDS.iter_unpack(data[:whole]):
-        k = word * m & _MASK32
-        k = (k ^ k >> 24) * m & _MASK32
-        value = (value * m & _MASK32) ^ k
-    rest = data[whole:]
-    if rest:
-        value = (value ^ int.from_bytes(rest, "little")) * m & _MASK32
-    value = (value ^ value >> 13) * m & _MASK32
-    return (value ^ value >> 15) & 0x7FFFFFFF
+_partition_of = ctypes.CDLL(confluent_kafka.cimpl.__file__).rd_kafka_msg_partitioner_murmur2
+_partition_of.argtypes = (
+    ctypes.c_void_p,  # of a topic, which it does not look at
+    ctypes.c_char_p,
+    ctypes.c_size_t,
+    ctypes.c_int32,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+)
+_partition_of.restype = ctypes.c_int32
+"""Kafka's partitioner, as its client has it."""
 
 
 @pytest.mark.parametrize(("key", "expected", "of_8", "of_128"), VECTORS)
@@ -77,9 +72,10 @@ def keys_of_the_last_partition(kind: str) -> dict[int, list[bytes]]:
     wanted = KEYS_OF_A_LANE * max(LANES)
     chance = random.Random(1)
     found: dict[int, list[bytes]] = {partitions: [] for partitions in PARTITIONS}
+    multiple = math.lcm(*PARTITIONS)
     for number in itertools.count():
         key = KINDS[kind](number, chance)
-        hashed = murmur2(key)
+        hashed = _partition_of(None, key, len(key), multiple, None, None)
         for partitions, keys in found.items():
             if hashed % partitions == partitions - 1:
                 keys.append(key)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from sdk_python import ProduceError, Record
+from sdk_python import ProduceError, Record, _marks
 from sdk_python._connection import LinkError
 from sdk_python._limits import Limits
 from sdk_python.protocol import lambda_pb2 as pb
+from tests.unit import played_time
 
 from .exactly_once import STALE, Sidecar, answer, turns
 
@@ -209,7 +210,10 @@ async def test_code_that_awaits_a_record_does_not_wait_for_a_transaction() -> No
 
 @pytest.mark.parametrize("many", [True, False])
 @pytest.mark.parametrize("kept", [True, False])
-async def test_a_record_that_fails_after_it_was_held_here_fails_the_lambda(many: bool, kept: bool) -> None:
+async def test_a_record_that_fails_after_it_was_held_here_fails_the_lambda(
+    many: bool, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_marks, "PATIENCE_S", 0.05)
     sidecar = Sidecar()
     sidecar.producing.put("t", b"x")
     sidecar.progress.checkpoint(0)
@@ -250,8 +254,12 @@ async def test_a_failure_that_is_received_lets_the_checkpoint_pass() -> None:
 
 
 @pytest.mark.parametrize("awaited", [True, False])
-async def test_a_topic_that_is_not_allowed_stops_the_checkpoint_until_its_failure_is_received(awaited: bool) -> None:
+async def test_a_topic_that_is_not_allowed_stops_the_checkpoint_until_its_failure_is_received(
+    awaited: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The call with the checkpoint is refused as a whole, and what follows the checkpoint waits."""
+    if not awaited:
+        monkeypatch.setattr(_marks, "PATIENCE_S", 0.05)
     sidecar = Sidecar()
     sidecar.producing.put("t", b"good")
     bad: Any = sidecar.producing.put("forbidden", b"bad")
@@ -415,4 +423,4 @@ async def play(steps: list[tuple[Any, ...]], limit: int) -> None:
 @settings(deadline=None, max_examples=300)
 @given(steps=st.lists(STEPS, max_size=60), limit=st.integers(1, 8))
 def test_each_record_goes_with_the_checkpoint_after_it(steps: list[tuple[Any, ...]], limit: int) -> None:
-    asyncio.run(play(steps, limit))
+    played_time.run(play(steps, limit))

@@ -12,6 +12,7 @@ import pytest_asyncio
 from sdk_python.protocol import admin_pb2, lambda_pb2 as pb
 from sidecar.config.identities import IdentityConfig
 from sidecar.mail import letters
+from sidecar.server import renewal
 from sidecar.status import LambdaStatus
 
 from .bench import Call, offer
@@ -218,7 +219,8 @@ async def test_a_token_that_is_gone_opens_nothing_and_ends_its_streams(tmp_path:
         assert [info.identity for info in wire.host.processes.values()] == ["billing"], "the third stream goes on"
 
 
-async def test_the_server_watches_its_files(tmp_path: Path) -> None:
+async def test_the_server_watches_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal, "LOOK_INTERVAL_S", 0.01)
     file = tmp_path / "token"
     file.write_text("old")
     identity = {"name": "billing", "token_file": str(file), "lambdas": "*"}

@@ -13,7 +13,7 @@ from sidecar.partitions.table import PartitionTable
 from sidecar.partitions.vocabulary import EndReason, EndStream, ErrorAction, Failure, Limits
 from sidecar.producing.lambda_producer import LambdaProducer
 from sidecar.producing.outcomes import FullError, Outgoing
-from sidecar.server import arrivals, lambda_host, server
+from sidecar.server import arrivals, lambda_host, refusals, server
 from sidecar.server.limits import limits as told_limits
 from tests.unit.waiting import until
 
@@ -46,7 +46,8 @@ def test_the_docs_have_these_numbers() -> None:
     assert rows == [(field.name, f"{number:,}") for field, number in enforced.ListFields()]
 
 
-async def test_entries_of_a_checkpoint(wire: Wire, client: Client) -> None:
+async def test_entries_of_a_checkpoint(wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusals, "MAX_DELAY_S", 0.0)  # all these leases are dead, which is answered late
     most = (await told(wire, client)).max_checkpoint_entries
     assert len(await client.checkpoint(*[entry("dead", 1)] * most)) == most
     request = pb.CheckpointRequest(entries=[entry("dead", 1)] * (most + 1))
