@@ -18,7 +18,8 @@ LANES ?=
 # How many tests run beside each other. Each process of the integration tests has servers of its own: four have enough.
 JOBS ?= auto
 PYTEST = $(BIN)/python -m pytest -q
-BESIDE = -n $(JOBS) --maxprocesses 4 --dist loadfile
+# tests/integration/conftest.py says in which order they get files.
+BESIDE = -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 SESSIONS ?= 500
 RECORD ?=

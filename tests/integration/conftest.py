@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -27,6 +28,20 @@ _TOOLS = {
     "installed": prepare.WHEELS,
 }
 """The tools that a test needs, by its markers and fixtures."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests take longest, which their timeouts tell, and then with those of most tests.
+
+    A process gets whole files. With a long one at the end, the other processes would have nothing to do meanwhile.
+    """
+    longest: dict[Path, float] = {}
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        longest[item.path] = max(longest.get(item.path, 0.0), mark.args[0] if mark else 0.0)
+    counts = Counter(item.path for item in items)
+    items.sort(key=lambda item: (-longest[item.path], -counts[item.path]))  # stable: no file's order changes
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -53,12 +68,21 @@ def kafka() -> Iterator[Broker]:
         yield Broker("kafka", server.address)
 
 
-@pytest.fixture
-def two_brokers() -> Iterator[KafkaCluster]:
-    """Real Kafka with two brokers: a test may kill the second and start it again."""
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[KafkaCluster]:
+    """Real Kafka with two brokers, for `two_brokers`."""
     need(missing_requirements())
     with KafkaCluster() as cluster:
         yield cluster
+
+
+@pytest.fixture
+def two_brokers(cluster: KafkaCluster) -> KafkaCluster:
+    """Real Kafka with two brokers: a test may kill the second."""
+    second = cluster.broker(2)
+    if not second.running:
+        second.start()
+    return cluster
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterable
 
 import pytest
 
@@ -11,12 +12,32 @@ from sidecar.conformance import report, runner
 from sidecar.conformance.cases import CASES
 from tests.clients.python.mutations import MUTATIONS
 
+AT_A_TIME = 4
 
+
+@pytest.fixture(scope="module")
+def results(request: pytest.FixtureRequest) -> dict[str, runner.Result]:
+    """What the case of each chosen mistake has shown: most of them wait for seconds, for what does not come."""
+    chosen = {item.name for item in request.session.items if item.path == request.path}
+    return asyncio.run(_play(name for name in MUTATIONS if f"{test_caught.__name__}[{name}]" in chosen))
+
+
+async def _play(names: Iterable[str]) -> dict[str, runner.Result]:
+    room = asyncio.Semaphore(AT_A_TIME)
+
+    async def play(name: str) -> runner.Result:
+        command = [sys.executable, "-m", "tests.clients.python.mutated", name]
+        async with room:
+            return await runner.run(CASES[MUTATIONS[name].case], command)
+
+    played = {name: asyncio.create_task(play(name)) for name in names}
+    await asyncio.gather(*played.values())
+    return {name: task.result() for name, task in played.items()}
+
+
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_caught(name: str) -> None:
-    mutation = MUTATIONS[name]
-    command = [sys.executable, "-m", "tests.clients.python.mutated", name]
+def test_caught(results: dict[str, runner.Result], name: str) -> None:
+    result = results[name]
 
-    result = asyncio.run(runner.run(CASES[mutation.case], command))
-
-    assert mutation.rule in [broken.rule for broken in result.broken], report.details(result)
+    assert MUTATIONS[name].rule in [broken.rule for broken in result.broken], report.details(result)
