@@ -18,8 +18,6 @@ from tests.integration.harness import PATIENCE, Sidecar, Stage, Traffic, wait_fo
 from tests.integration.proxy import Proxy
 from tests.servers import topics
 
-pytestmark = pytest.mark.alone
-
 PARTITIONS = 8
 EVERY = 0.05
 NOTICED = 15.0
@@ -99,6 +97,7 @@ def take_one(client: HandClient) -> tuple[int, int]:
     return partition, batch.first_offset + len(batch.values) - 1
 
 
+@pytest.mark.alone
 def test_a_stopped_process_behind_a_unix_socket_under_load(embedded_stage: Stage) -> None:
     """Many small frames fill the socket before HTTP/2's window, so gRPC's own pings wait in the queue for ever."""
     stage = embedded_stage
@@ -127,6 +126,7 @@ def test_a_stopped_process_behind_a_unix_socket_under_load(embedded_stage: Stage
     _check_history(stage, {"stopped"})
 
 
+@pytest.mark.alone
 def test_a_stopped_process_and_a_cut_connection(embedded_stage: Stage) -> None:
     stage = embedded_stage
     sidecar = tcp_sidecar(stage)
@@ -205,6 +205,7 @@ def _check_history(stage: Stage, hung: set[str]) -> None:
     checks.leases_go_on([e for e in events if e.process not in hung or e.lease in at_work], killed=hung)
 
 
+@pytest.mark.alone
 def test_a_sidecar_that_hangs(embedded_stage: Stage) -> None:
     stage = embedded_stage
     stage.create_topic(2)
@@ -257,6 +258,7 @@ def test_a_slow_handler_is_not_taken_for_a_hang(embedded_stage: Stage) -> None:
     assert sidecar.lambda_status().restarts == 0
 
 
+@pytest.mark.alone
 def test_a_stall_is_reported_and_ends_with_a_checkpoint(embedded_stage: Stage) -> None:
     stage = embedded_stage
     stage.create_topic(2)

@@ -12,7 +12,7 @@ from sdk_python.protocol import admin_pb2
 from tests.integration import checks
 from tests.integration.harness import Program, Sidecar, Stage, Traffic, wait_for, written
 
-pytestmark = [pytest.mark.kafka, pytest.mark.alone]
+pytestmark = pytest.mark.kafka
 
 PARTITIONS = 8
 DRAIN = 2.0
@@ -46,6 +46,7 @@ def wait_until_shared(first: Sidecar, second: Sidecar) -> None:
     )
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_slow_drain(kafka_stage: Stage, protocol: str) -> None:
     stage = kafka_stage
@@ -92,6 +93,7 @@ def test_slow_drain(kafka_stage: Stage, protocol: str) -> None:
             assert len({event.lease for event in during}) == 1, "its lambda has noticed nothing"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("protocol", ["cooperative-sticky", "range"])
 def test_one_of_two_sidecars_ends(kafka_stage: Stage, protocol: str) -> None:
     stage = kafka_stage

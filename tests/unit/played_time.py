@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class _Skipping(selectors.SelectSelector):
+class _Skipping(selectors.DefaultSelector):
     """Tells the loop that the time for which it wanted to wait has passed."""
 
     skipped = 0.0
