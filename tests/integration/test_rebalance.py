@@ -149,6 +149,7 @@ def test_close_takes_longer_than_it_may(kafka_stage: Stage) -> None:
     wait_for(lambda: stage.committed()[moved] == 55, lambda: f"{stage.committed()}")
 
 
+@pytest.mark.alone  # it has to be back within its session
 def test_static_member_comes_back_without_a_rebalance(kafka_stage: Stage) -> None:
     """Kafka keeps a static member's partitions until its session expires: the other member sees no rebalance."""
     stage = kafka_stage
