@@ -177,11 +177,13 @@ def test_by_keyboard_alone(scene: Scene, opened: Open) -> None:
     assert scene.wait_for("paused", "shipping", "parcels", 0)["reason"] == "by keyboard"
     tab_to("Resume …")
     page.keyboard.press("Enter")
-    page.keyboard.press("Enter")  # the focus is on Cancel: a second Enter must not act
+    cancel = confirm(page).get_by_role("button", name="Cancel")
+    expect(cancel).to_be_focused()  # so a second Enter must not act
+    page.keyboard.press("Enter")
     expect(confirm(page)).to_be_hidden()
     assert scene.state("shipping", "parcels", 0) == "paused"
     page.keyboard.press("Enter")
-    expect(confirm(page)).to_be_visible()
+    expect(cancel).to_be_focused()
     tab_to("Resume")
     page.keyboard.press("Space")
     scene.wait_for("running", "shipping", "parcels", 0)
