@@ -142,20 +142,13 @@ class Outcome(producing.Outcome, Generic[T]):
 
     def remove_done_callback(self, call: Callback) -> int:
         """Forget this callback; returns how often it was there."""
-        there = self.take_callbacks()
-        kept = [(one, context) for one, context in there if one != call]
-        if kept:
-            (self.call, self.context), *more = kept
-            self.more = more or None
-        return len(there) - len(kept)
-
-    def take_callbacks(self) -> list[tuple[Callback, contextvars.Context]]:
-        """The callbacks, which it does not have any more."""
         if self.call is None or self.context is None:
-            return []
-        taken = [(self.call, self.context), *(self.more or ())]
-        self.call = self.context = self.more = None
-        return taken
+            return 0
+        there = [(self.call, self.context), *(self.more or ())]
+        kept = [(one, context) for one, context in there if one != call]
+        (self.call, self.context), *more = kept or [(None, None)]
+        self.more = more or None
+        return len(there) - len(kept)
 
     def call_back(self) -> None:
         """Have the callbacks called: the await was cancelled, or the outcome is known before the others."""
@@ -189,20 +182,13 @@ def outcome_of(source: Source[T], index: int) -> Outcome[T]:
 def _call_all(outcomes: list[Outcome[Any]]) -> None:
     """Call all callbacks in their order. asyncio makes an object and a turn of the loop of each, which costs more."""
     for outcome in outcomes:
-        call, context = outcome.call, outcome.context
+        call, context, more = outcome.call, outcome.context, outcome.more
         if call is None or context is None:
             continue  # it was removed, or has been called
-        if outcome.more is not None:
-            for one, its_context in outcome.take_callbacks():
-                _call(outcome, one, its_context)
-            continue
-        outcome.call = outcome.context = None
-        try:
-            context.run(call, outcome)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            _tell(outcome, call, error)
+        outcome.call = outcome.context = outcome.more = None
+        _call(outcome, call, context)
+        for one, its_context in more or ():
+            _call(outcome, one, its_context)
     outcomes.clear()
 
 
@@ -212,9 +198,5 @@ def _call(outcome: Outcome[Any], call: Callback, context: contextvars.Context) -
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:
-        _tell(outcome, call, error)
-
-
-def _tell(outcome: Outcome[Any], call: Callback, error: BaseException) -> None:
-    text = f"Exception in callback {call!r}"
-    outcome.source.loop.call_exception_handler({"message": text, "exception": error, "future": outcome})
+        text = f"Exception in callback {call!r}"
+        outcome.source.loop.call_exception_handler({"message": text, "exception": error, "future": outcome})

@@ -202,7 +202,8 @@ static PyObject *outcome_exception(PyObject *self, PyObject *nothing) {
 static PyObject *outcome_add(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names) {
     OutcomeObject *self = (OutcomeObject *)object;
     PyObject *context;
-    if (count != 1 || names != NULL || seen_from_the_source(self) != 0 || self->call != Py_None)
+    if (count != 1 || names != NULL || seen_from_the_source(self) != 0 || self->call != Py_None
+        || ((SourceObject *)self->source)->called == NULL)
         return forward(object, "_add_done_callback", args, count, names);
     if (PyList_Append(((SourceObject *)self->source)->called, object) < 0
         || (context = PyObject_CallNoArgs(copy_context)) == NULL)

@@ -105,6 +105,14 @@ def test_objects_that_were_never_filled_raise_and_crash_nothing() -> None:
             call()
 
 
+def test_a_source_that_was_never_filled_takes_no_callback_and_crashes_nothing() -> None:
+    outcome = Queue().put("t", b"v")
+    unfilled: Any = Source.__new__(Source)
+    outcome.source = unfilled
+    with pytest.raises(AttributeError):
+        outcome.add_done_callback(print)
+
+
 def test_cycles_are_collected_and_nothing_is_leaked() -> None:
     class Noted(Source):
         ended = 0
