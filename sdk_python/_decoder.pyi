@@ -12,6 +12,9 @@ class Batch:
     @property
     def count(self) -> int: ...
     @property
+    def size(self) -> int:
+        """Bytes of the frame."""
+    @property
     def first_offset(self) -> int: ...
     @property
     def last_offset(self) -> int: ...

@@ -82,6 +82,11 @@ def extent(batch: AnyBatch) -> tuple[int, int, int]:
     return batch.count, batch.first_offset, batch.last_offset  # the decoder has checked it
 
 
+def size_of(batch: AnyBatch) -> int:
+    """Return the bytes of a batch, about."""
+    return batch.ByteSize() if isinstance(batch, pb.Batch) else batch.size
+
+
 def columns_in(batch: AnyBatch, topic: str, partition: int) -> AnyColumns:
     """Return the columns of a batch that `extent` has accepted."""
     if isinstance(batch, pb.Batch):

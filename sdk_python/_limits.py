@@ -52,6 +52,8 @@ class Terms:
 
     window: int = 1000
     """How many messages may be outstanding."""
+    window_bytes: int = 16 * 1024 * 1024
+    """How many bytes of them."""
     limits: Limits = field(default_factory=Limits)
     exactly_once: bool = False
     """What the lambda produces becomes visible together with the checkpoint that covers it."""
@@ -70,6 +72,7 @@ class Terms:
         """Return the terms of a Welcome."""
         return cls(
             welcome.window_messages or cls().window,
+            welcome.window_bytes or cls().window_bytes,
             Limits.told(welcome.limits),
             welcome.guarantee == pb.GUARANTEE_EXACTLY_ONCE,
             welcome.max_state_bytes,

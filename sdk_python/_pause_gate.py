@@ -17,7 +17,7 @@ from math import ceil
 from typing import Final
 
 from ._checkpoints import LeaseProgress
-from ._decoding import AnyBatch, extent
+from ._decoding import AnyBatch, extent, size_of
 from ._dispatch import Dispatcher
 from ._errors import clip
 from ._log import PartitionLogger
@@ -85,7 +85,7 @@ class PauseGate:
             raise FrameError(f"Batch.first_offset {first} comes after {self._next_offset - 1}")
         self._next_offset = last + 1
         self._highest = max(self._highest, last)
-        self._progress.came(count, last)
+        self._progress.came(count, last, size_of(batch))
         self._dispatcher.put(batch, count)
         # The window bounds how much comes. Only a lambda that checkpoints far ahead of its handler opens it wider;
         # then not reading on bounds what waits here. During a pause reading goes on: the Resumed that ends it comes

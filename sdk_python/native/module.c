@@ -28,6 +28,8 @@ typedef struct {
     batch_t batch;
     cursor_t cursor;          /* where the last slice ended, since slices are read in order */
     name_t names[KEPT_NAMES]; /* of the n-th header of the last record that had so many */
+    int64_t timestamp;        /* of the last record, which the next ones often share; */
+    PyObject *timestamp_made; /* NULL: none yet */
 } BatchObject;
 
 static PyTypeObject *batch_type;
@@ -61,8 +63,17 @@ static PyObject *next_value(BatchObject *self, cursor_t *cursor) {
 
 static PyObject *next_timestamp(BatchObject *self, cursor_t *cursor) {
     int64_t timestamp = (int64_t)column_number(&cursor->timestamps);
-    (void)self;
-    return timestamp == -1 ? new_reference(Py_None) : PyLong_FromLongLong(timestamp);
+    if (timestamp == -1)
+        return new_reference(Py_None);
+    if (self->timestamp_made == NULL || timestamp != self->timestamp) {
+        PyObject *made = PyLong_FromLongLong(timestamp);
+        if (made == NULL)
+            return NULL;
+        Py_DecRef(self->timestamp_made);
+        self->timestamp_made = made;
+        self->timestamp = timestamp;
+    }
+    return new_reference(self->timestamp_made);
 }
 
 /* The text of a name; `index`: which header of its record it is. */
@@ -281,6 +292,11 @@ static PyObject *batch_count(PyObject *self, void *closure) {
     return PyLong_FromSize_t(((BatchObject *)self)->batch.count);
 }
 
+static PyObject *batch_size(PyObject *self, void *closure) {
+    (void)closure;
+    return PyLong_FromSsize_t(PyBytes_Size(((BatchObject *)self)->frame));
+}
+
 static PyObject *batch_first_offset(PyObject *self, void *closure) {
     (void)closure;
     return PyLong_FromLongLong(((BatchObject *)self)->batch.first_offset);
@@ -307,6 +323,7 @@ static void batch_dealloc(PyObject *object) {
     freefunc free_object = (freefunc)PyType_GetSlot(type, Py_tp_free);
     for (size_t i = 0; i < KEPT_NAMES; i++)
         Py_DecRef(self->names[i].text);
+    Py_DecRef(self->timestamp_made);
     batch_release(&self->batch);
     Py_DecRef(self->frame);
     free_object(object);
@@ -323,6 +340,7 @@ static PyMethodDef batch_methods[] = {
 
 static PyGetSetDef batch_attributes[] = {
     {"count", batch_count, NULL, NULL, NULL},
+    {"size", batch_size, NULL, NULL, NULL},
     {"first_offset", batch_first_offset, NULL, NULL, NULL},
     {"last_offset", batch_last_offset, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},

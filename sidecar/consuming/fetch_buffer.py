@@ -59,6 +59,10 @@ class FetchBuffer:
         """All fetched records of this lane are sent, and none of them was undeliverable or put off."""
         return lane not in self._waiting and lane not in self._undeliverable and lane not in self._put_off
 
+    def holds(self, lane: Lane) -> bool:
+        """Whether there is anything of the lane, be it a record that cannot be delivered."""
+        return lane in self._waiting or lane in self._undeliverable
+
     def bytes(self, lane: Lane) -> int:
         """Bytes of memory that the lane's buffered records take."""
         waiting = self._waiting.get(lane)

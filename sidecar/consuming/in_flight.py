@@ -32,13 +32,18 @@ class InFlight:
         self._frames: dict[Lane, _Frames] = {}
         self._bytes = 0
 
-    def sent(self, lane: Lane, size: int, now: float) -> None:
-        """A frame was handed to the loop."""
-        if self._table.lanes[lane].held.in_flight == 1:
+    def sent(self, lane: Lane, size: int, now: float) -> bool:
+        """A frame was handed to the loop. Returns whether another one may be sent before it is written.
+
+        When many bytes are in flight, those of other lanes wait for it too.
+        """
+        alone = self._table.lanes[lane].held.in_flight == 1
+        if alone:
             self.forget(lane)  # frames of an earlier stream, which ended before they were written
         frames = self._frames.setdefault(lane, _Frames(now))
         frames.sizes.append(size)
         self._bytes += size
+        return alone and self._bytes < MAX_BYTES // 2
 
     def written(self, lane: Lane, now: float) -> None:
         """A frame of the lane was written; others may still be in flight."""

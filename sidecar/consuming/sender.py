@@ -86,6 +86,11 @@ class Sender:
             del self._queue[lane]
             self._queue[lane] = None  # to the end of the queue
 
+    @property
+    def has_work(self) -> bool:
+        """Whether one of `changed` has buffered records, so that `work` may be able to send."""
+        return any(self._buffer.holds(lane) for lane in self.changed)
+
     def look_again(self) -> None:
         """Check the lanes that wait for other lanes of their partition, which may have gone on."""
         if self._spanned:
@@ -151,12 +156,12 @@ class Sender:
             return True
         self._buffer.taken(lane, frame.count)
         self._records.sent(lane, frame.first, frame.last, frame.count, frame.size, frame.offsets, now)
-        self._in_flight.sent(lane, len(frame.data), now)
+        may_wait = self._in_flight.sent(lane, len(frame.data), now) and not self._buffer.count(lane)
         self.sent += frame.count
         self.sent_bytes += frame.size
         if frame.size != len(frame.data):
             self.shared_bytes += frame.size
-        self._outbox.post(letters.Send(stream.id, frame.data))
+        self._outbox.post(letters.Send(stream.id, frame.data, rings=not may_wait))
         if frame.size >= AT_ONCE_BYTES:
             self._outbox.flush()
         return True

@@ -129,31 +129,33 @@ class Turns:
             outbox.flush()
             mailbox.wait(max(0.0, self.housekeeping.due - monotonic()))
             return
-        if not self._read() and mailbox.empty():
+        fetched = self.state.buffer.fetched
+        if mailbox.empty():
             outbox.flush()  # answers must not wait with us
             source.wait(self._patience())
+        else:
+            source.wait(0.0)
+        if self.state.config.lanes > 1:
+            self._read_on(fetched)
 
-    def _read(self) -> bool:
-        """Read the records that Kafka's client has. Returns whether there was anything.
+    def _read_on(self, fetched: int) -> None:
+        """With lanes, read again while a read brings all that it can take. ``fetched``: records before the first one.
 
         The lanes of a partition share the records of a read, and each frame costs as much as some hundred records. So
         a lane that got an eighth of a read would be sent small frames. While the client has more, a turn has nearly
         twice as many reads as there are lanes. Records that come one by one are not held up: they fill no read.
         """
         source, buffer = self.clients.now.source, self.state.buffer
-        reads = min(2 * self.state.config.lanes - 1, MAX_READS)
-        found = False
-        while True:
-            before = buffer.fetched
-            found |= source.read()
-            reads -= 1
-            if not reads or buffer.fetched - before < MAX_RECORDS_PER_FETCH:
-                return found
+        for _ in range(min(2 * self.state.config.lanes - 2, MAX_READS - 1)):
+            if buffer.fetched - fetched < MAX_RECORDS_PER_FETCH:
+                return
             if sum(map(buffer.bytes, self.state.sender.changed)) >= MAX_READ_BYTES:
-                return found
+                return
+            fetched = buffer.fetched
+            source.read()
 
     def _patience(self) -> float:
-        if self.state.sender.changed:
+        if self.state.sender.has_work:
             return 0.0
         longest = HOUSEKEEPING_INTERVAL_S if len(self.state.buffer) else WAIT_IDLE_S
         return max(0.0, min(longest, self.state.commits.round_begins_at - monotonic()))

@@ -29,14 +29,17 @@ class Mailbox:
         self.bell: Callable[[], None] | None = None
         """Called after each letter, in the thread that puts it, to wake an owner that waits for more than letters."""
 
-    def put(self, letter: Letter) -> None:
-        """Add a letter; never blocks. After the mailbox is closed, its reply fails with ``GoneError``."""
+    def put(self, letter: Letter, *, rings: bool = True) -> None:
+        """Add a letter; never blocks. After the mailbox is closed, its reply fails with ``GoneError``.
+
+        A letter that does not ring is read in the owner's next turn, whatever that is for; it comes within 50 ms.
+        """
         if self._closed:
             _return_to_sender(letter)
             return
         self._queue.put(letter)
         bell = self.bell
-        if bell is not None:
+        if rings and bell is not None:
             bell()
 
     def close(self) -> None:

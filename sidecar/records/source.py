@@ -41,13 +41,16 @@ class Source(Protocol):
         they can be paused."""
 
     def read(self) -> bool:
-        """Give the available records and errors to ``arrived``, without waiting. Returns whether there were any."""
+        """Give the available records and errors to ``arrived``, without waiting. Returns whether there were any.
+
+        If there may be more of them, the next `wait` does not wait.
+        """
 
     def serve(self) -> None:
         """Run the callbacks of the client, and read at most one record."""
 
     def wait(self, seconds: float) -> None:
-        """Wait for a record, an event or a letter, up to ``seconds``; then read."""
+        """Read; if nothing can be there, first wait for a record, an event or a letter, up to ``seconds``."""
 
     def close(self) -> None:
         """End reading; to be called before the consumer is closed."""
@@ -94,6 +97,7 @@ class RowSource:
         """See `Source`."""
         message = self._consumer.poll(0)
         if message is not None:
+            self._source.wake()  # there may be more
             if message.error() is None:
                 self._lead_misrouted(message.topic() or "", message.partition() or 0, message.offset() or 0)
             else:

@@ -192,8 +192,8 @@ class LambdaHost:
         self, stream: Stream, item: letters.Send | Assign | Revoke | Resumed | Committed | Hung | EndStream
     ) -> None:
         match item:
-            case letters.Send(_, data):
-                stream.push(data, is_batch=True)
+            case letters.Send(_, data, rings):
+                stream.push(data, written_rings=rings)
             case Committed(_, offset):
                 stream.committed(offset)
             case Hung():
@@ -322,7 +322,7 @@ class LambdaHost:
                 asyncio.ensure_future(
                     stream.write_all(
                         context,
-                        lambda stream_id: hosted.mailbox.put(letters.Written(stream_id)),
+                        lambda stream_id, rings: hosted.mailbox.put(letters.Written(stream_id), rings=rings),
                         self._hung,
                         hosted.measure,
                     )

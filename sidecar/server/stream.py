@@ -65,8 +65,9 @@ class Stream:
         """With exactly-once: what its lambda produced and has not checkpointed."""
         self.ended: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
         """Set when the sidecar ends the stream by itself, with the status and its text."""
-        self._queue: deque[tuple[bytes | None, bool]] = deque()
-        """Frames, and whether each is a batch. None stands for Committed with the latest offset, at most once."""
+        self._queue: deque[tuple[bytes | None, bool | None]] = deque()
+        """Frames, and the ``written_rings`` of each. None stands for Committed with the latest offset, at most
+        once."""
         self._committed: int | None = None
         self._filled = asyncio.Event()
 
@@ -94,12 +95,15 @@ class Stream:
         if self.held is not None:
             self.held.clear()
 
-    def push(self, data: bytes, *, is_batch: bool = False) -> None:
-        """Queue a frame. When a batch has been written, the consumer thread is told."""
+    def push(self, data: bytes, *, written_rings: bool | None = None) -> None:
+        """Queue a frame. When a batch has been written, the consumer thread is told.
+
+        ``written_rings``: whether that wakes the thread. None: the frame is no batch.
+        """
         if len(self._queue) >= MAX_WAITING_FRAMES:
             self.end(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WAITING_FRAMES} frames wait: read ahead always")
             return
-        self._queue.append((data, is_batch))
+        self._queue.append((data, written_rings))
         self._filled.set()
 
     def committed(self, offset: int) -> None:
@@ -111,7 +115,7 @@ class Stream:
         if "committed" not in self.offer.capabilities:
             return
         if self._committed is None:
-            self._queue.append((None, False))
+            self._queue.append((None, None))
             self._filled.set()
         self._committed = offset
 
@@ -123,25 +127,26 @@ class Stream:
     async def write_all(
         self,
         context: grpc.aio.ServicerContext[bytes, bytes],
-        written: Callable[[StreamId], None],
+        written: Callable[[StreamId, bool], None],
         hung: Callable[[str], None],
         measure: LoopMeasure,
     ) -> None:
         """Write queued frames until cancelled, and count them in ``measure``.
 
-        ``written`` is called after each batch; ``hung``, with the process id, when a probe cannot be written in time.
+        ``written`` is called after each batch, with its ``written_rings``; ``hung``, with the process id, when a
+        probe cannot be written in time.
         """
         queue, filled = self._queue, self._filled
         while True:
             while queue:
-                data, is_batch = queue.popleft()
+                data, rings = queue.popleft()
                 if data is None:
                     assert self._committed is not None
                     data, self._committed = frames.committed(self._committed), None
                 await context.write(data)
                 measure.sent(len(data))
-                if is_batch:
-                    written(self.id)
+                if rings is not None:
+                    written(self.id, rings)
             filled.clear()
             if self.lease is not None:
                 await filled.wait()

@@ -51,6 +51,8 @@ class MessageSource:
 
     def wait(self, seconds: float) -> None:
         """See `Source`. `consume(n, timeout)` waits for n records, so a single record would wait for the timeout."""
+        if self.read():
+            return
         until = monotonic() + seconds
         while not self._poll(max(0.0, min(POLL_SLICE_S, until - monotonic()))):
             if monotonic() >= until or not self._mailbox.empty():

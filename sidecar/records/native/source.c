@@ -417,5 +417,7 @@ int source_read(source_t *source) {
             rdkafka.message_destroy(batch[i]);
     }
     take_complaints(source);
+    if ((size_t)count == source->most) /* there may be more, of which the queue tells nothing: it was never empty */
+        source_wake(source);
     return result;
 }

@@ -71,7 +71,8 @@ slot_t *source_slot(source_t *source, const char *topic, int32_t partition);
 int source_lead(source_t *source, const slot_t *slot);
 
 /* Read the available records and errors without waiting. The failures include errors of the client itself, which have
- * no topic. Returns 0; -1: no memory, and the records read are lost; -2: librdkafka refuses. */
+ * no topic. After a read that found as many as it takes, the next wait ends at once.
+ * Returns 0; -1: no memory, and the records read are lost; -2: librdkafka refuses. */
 int source_read(source_t *source);
 
 /* Wait until there may be something to read or to poll, or `source_wake` was called since the last wait. */

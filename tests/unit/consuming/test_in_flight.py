@@ -20,11 +20,11 @@ def bench() -> Bench:
     return made
 
 
-def sent(bench: Bench, tp: TopicPartition, size: int, now: float = NOW) -> None:
-    """A frame goes."""
+def sent(bench: Bench, tp: TopicPartition, size: int, now: float = NOW) -> bool:
+    """A frame goes. Returns whether another one may follow before it is written."""
     offset = (bench.table.lanes[Lane(tp)].window.delivered or 0) + 1
     bench.table.records.sent(Lane(tp), offset, offset, 1, size, None, now)
-    bench.in_flight.sent(Lane(tp), size, now)
+    return bench.in_flight.sent(Lane(tp), size, now)
 
 
 def written(bench: Bench, tp: TopicPartition, now: float = NOW) -> None:
@@ -41,6 +41,14 @@ def test_it_is_crowded_from_the_limit_on_until_a_frame_is_written(bench: Bench) 
     written(bench, P1)
     assert not bench.in_flight.crowded(NOW)
     assert len(bench.in_flight._frames) == 1
+
+
+def test_another_frame_may_follow_the_first_of_a_lane_while_few_bytes_are_in_flight(bench: Bench) -> None:
+    assert sent(bench, P0, 100)
+    assert not sent(bench, P0, 100)
+    assert not sent(bench, P1, MAX_BYTES // 2)
+    written(bench, P1)
+    assert sent(bench, P1, 100)
 
 
 def test_frames_of_a_process_that_does_not_read_do_not_count(bench: Bench) -> None:

@@ -49,6 +49,36 @@ def test_frames_go_in_order_and_bounded(bench: Bench) -> None:
     assert (bench.sender.sent, bench.buffer.idle(LANE0)) == (7, True)
 
 
+def test_the_thread_is_told_at_once_of_a_written_frame_if_it_has_more_to_send() -> None:
+    """A record that comes alone needs no turn after the one in which it is sent."""
+    bench = running()
+
+    def rings() -> list[bool]:
+        bench.sender.work(bench.now)
+        sends = [item.rings for item in bench.outbox.posted if isinstance(item, letters.Send)]
+        bench.frames()
+        return sends
+
+    bench.fetch(0)
+    assert rings() == [False]
+    bench.fetch(1)
+    assert rings() == [True], "no third one may follow before one of the two is written"
+    bench.written(P0)
+    bench.written(P0)
+    bench.fetch(*range(2, 10))
+    assert rings() == [True, True], "there is more than fits into two frames"
+
+
+def test_a_lane_without_records_gives_the_thread_no_work(bench: Bench) -> None:
+    bench.fetch(0)
+    bench.sender.work(bench.now)
+    bench.written(P0)
+    assert bench.sender.changed
+    assert not bench.sender.has_work
+    bench.fetch(1)
+    assert bench.sender.has_work
+
+
 def test_records_before_a_dead_one_are_sent_then_it_is_written_and_none_after_it_is_sent(bench: Bench) -> None:
     bench.fetch(*range(8))
     bench.send()

@@ -32,6 +32,7 @@ def test_a_record_in_hand_is_not_committed_by_a_revoke_inside_the_next_call(benc
     bench.consumer.polled = [record(1)]
     bench.consumer.inside = bench.revoked
     bench.turns.fetch()
+    bench.turns.fetch()  # where one fetch makes one call
     assert P0 not in bench.table.partitions
     assert bench.consumer.committed == []
 
@@ -71,7 +72,7 @@ def test_whenever_the_client_is_called_all_that_it_gave_is_known(bench: Bench) -
     bench.consumer.inside = bench.revoked
     bench.turns.fetch()
     assert bench.consumer.committed == [5], "not after the one that cannot be read"
-    assert calls >= 10
+    assert calls >= 8
 
 
 def test_a_revoke_commits_past_offsets_without_records(bench: Bench) -> None:

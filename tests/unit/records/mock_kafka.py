@@ -17,7 +17,8 @@ PATIENCE = 60.0
 class Log:
     """One partition, and the two ways to read it: as the binding's messages, and as rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 1_000) -> None:
+        """``most``: records of one read."""
         self.producer = Producer({"test.mock.num.brokers": 1, "linger.ms": 0})
         [broker] = self.producer.list_topics("t", timeout=PATIENCE).brokers.values()
         self.address = f"{broker.host}:{broker.port}"
@@ -30,7 +31,7 @@ class Log:
         }
         self.plain = Consumer(common)
         self.consumer = Consumer(common | {"plugin.library.paths": _native.__file__})
-        self.source = _native.Source(1_000)
+        self.source = _native.Source(most)
         self.tp = TopicPartition("t", 0)
         [rows] = self.source.lead(self.tp)
         self.rows = RowRecords(rows)
@@ -64,9 +65,9 @@ class Log:
 
 
 @contextmanager
-def log() -> Iterator[Log]:
-    """An empty log."""
-    made = Log()
+def log(most: int = 1_000) -> Iterator[Log]:
+    """An empty log, of which a read takes ``most`` records."""
+    made = Log(most)
     try:
         yield made
     finally:

@@ -52,8 +52,10 @@ async def sending(
     """A running sender; answers a function that makes places on it."""
     sender = CheckpointSender(call, HandlerTimes(), spacing=spacing, handled_interval=handled_interval)
 
-    def begin(lease: str = "lease", window: int = 100, delivered: int = 1000) -> LeaseProgress:
-        made = LeaseProgress(lease, window, 0, sender)
+    def begin(
+        lease: str = "lease", window: int = 100, delivered: int = 1000, window_bytes: int = 1 << 40
+    ) -> LeaseProgress:
+        made = LeaseProgress(lease, window, 0, sender, window_bytes=window_bytes)
         made.delivered_to(delivered)
         sender.add(made)
         return made
@@ -107,12 +109,32 @@ async def test_the_quarter_counts_messages_where_offsets_have_gaps() -> None:
     call = Call()
     async with sending(call, spacing=3600) as begin:
         one = begin(window=100, delivered=-1)
-        one.came(50, 399)
+        one.came(50, 399, 50)
         one.checkpoint(0)
         await call.request()
         call.accept()
         for urgent, last in ((200, 449), (225, 450)):
-            one.came(50, last)  # from now on without gaps: that holds for what is sent after the next call
+            one.came(50, last, 50)  # from now on without gaps: that holds for what is sent after the next call
+            one.checkpoint(urgent - 1)
+            await turns()
+            assert call.requests.empty()
+            one.checkpoint(urgent)
+            assert (await call.request())["lease"].offset == urgent
+            call.accept()
+            await turns()
+
+
+async def test_the_quarter_counts_bytes_where_messages_are_large() -> None:
+    """Of 1 kB, and then of 3 kB, each: the window of 32 kB holds fewer of them than the window of 100 messages."""
+    call = Call()
+    async with sending(call, spacing=3600) as begin:
+        one = begin(window=100, delivered=-1, window_bytes=32_000)
+        one.came(20, 19, 20_000)
+        one.checkpoint(0)
+        await call.request()
+        call.accept()
+        for last, size, urgent in ((20, 3_000, 8), (21, 3_000, 10), (22, 100_000, 12), (23, 100_000, 13)):
+            one.came(1, last, size)  # what it says of sizes holds for what is sent after the next call
             one.checkpoint(urgent - 1)
             await turns()
             assert call.requests.empty()

@@ -36,9 +36,13 @@ class Desk(Mailbox):
         super().__init__()
         self._deliver = deliver
         self._rings = asyncio.Event()
+        self.silent: list[letters.Letter] = []
+        """Those that did not ring."""
 
-    def put(self, letter: letters.Letter) -> None:
-        super().put(letter)
+    def put(self, letter: letters.Letter, *, rings: bool = True) -> None:
+        super().put(letter, rings=rings)
+        if not rings:
+            self.silent.append(letter)
         self._rings.set()
 
     async def expect(self, kind: type[L]) -> L:

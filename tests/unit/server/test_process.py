@@ -83,6 +83,15 @@ async def test_frames_are_written_in_order_and_each_batch_is_reported(lab: Lab) 
     assert [await stream.read() for _ in sent] == sent
     for _ in sent:
         await lab.deli.expect(letters.Written)
+    assert not lab.deli.silent
+
+
+async def test_the_thread_is_woken_by_a_written_frame_only_if_it_waits_for_it(lab: Lab) -> None:
+    stream = await lab.running()
+    lab.host.deliver([letters.Send(stream.id, batch(5, [b"one"]), rings=False)])
+    await stream.read()
+    written = await lab.deli.expect(letters.Written)
+    assert lab.deli.silent == [written]
 
 
 @pytest.mark.parametrize(("seconds", "deadline_ms"), [(2.5, 2500), (-0.1, 0)])

@@ -31,7 +31,7 @@ class Script(Desk):
         self.answer_checkpoints: Answering = lambda entries: [(CheckpointOutcome.ACCEPTED, None)] * len(entries)
         self.answers: dict[type[letters.Letter], object] = {}
 
-    def put(self, letter: letters.Letter) -> None:
+    def put(self, letter: letters.Letter, *, rings: bool = True) -> None:
         """Keep a letter; the answer is sent in the loop's next turn."""
         match letter:
             case letters.Checkpoints(entries, reply):
@@ -44,7 +44,7 @@ class Script(Desk):
                     self.say(letters.Answer(letter.reply, error=answer))
                 else:
                     self.say(letters.Answer(letter.reply, answer))
-        super().put(letter)
+        super().put(letter, rings=rings)
 
     def say(self, *items: letters.Delivery) -> None:
         asyncio.get_running_loop().call_soon(self._deliver, list(items))
