@@ -24,6 +24,7 @@ from ._client import DRAIN_TIMEOUT_S, Client, Options
 from ._config import ADDRESS_VARIABLE, CONFIG_VARIABLE, TOKEN_VARIABLE, LambdaConfig, find_config, read_config
 from ._connection import Endpoint
 from ._errors import PluginError, RefusedError, SettingsError, message_of, type_of
+from ._event_loop import new_event_loop
 from ._interfaces import IPlugin
 from ._json_log import JsonFormatter
 from ._leaving import EXITS, exit_code
@@ -161,7 +162,7 @@ def _served(options: argparse.Namespace, bound: Bound) -> int:
     listen = options.metrics or os.environ.get(METRICS_VARIABLE)
     address = parse_address(listen) if listen else None
     process = _Process(options.name, plugin, _endpoint(options, config), client_options, bound, address)
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         process.run(runner.get_loop())
         bound.begin()
     if process.leaving is not None:

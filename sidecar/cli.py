@@ -107,7 +107,9 @@ def main(context: click.Context, path: Path, check: bool, log_format: logs.Forma
 
 
 def _run(config: Config, path: Path, log_format: logs.Format | None, log_level: str) -> int:
-    from sidecar import app  # noqa: PLC0415 - Kafka's client and gRPC load only when something runs
+    # Kafka's client and gRPC load only when something runs.
+    from sdk_python._event_loop import new_event_loop  # noqa: PLC0415
+    from sidecar import app  # noqa: PLC0415
 
     logs.configure(log_format, log_level)
     with logs.own_stderr():
@@ -115,7 +117,8 @@ def _run(config: Config, path: Path, log_format: logs.Format | None, log_level: 
         log.info("starting", version=VERSION, file=str(path), config=describe(config))
         for warning in (*config.warnings, *map(as_mistake, cannot_run(config, os.environ))):
             log.warning(str(warning))
-        return asyncio.run(app.run(config))
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(app.run(config))
 
 
 for _command in (*COMMANDS, conformance, dead_letters):
