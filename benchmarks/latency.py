@@ -9,12 +9,12 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
 from confluent_kafka import Consumer
 
+from benchmarks.counting import note
 from benchmarks.processes import ROOT, cpu_seconds, memory_mb, sidecar, wait_for_result
 from benchmarks.traffic import offer
 from sdk_python import IContext, Message
@@ -106,7 +106,7 @@ class _Factory:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._delays: list[int] = []
         self._total = int(config["total"])
-        self._result = str(config["result"])
+        self._config = config
 
     async def create(self, _: Mapping[str, Any], context: IContext) -> "_Lambda":
         return _Lambda(self, context)
@@ -117,7 +117,7 @@ class _Factory:
     def seen(self, delay: int) -> None:
         self._delays.append(delay)
         if len(self._delays) == self._total:
-            Path(self._result).write_text(json.dumps({"delays": self._delays}))
+            note(self._config, "result", {"delays": self._delays})
 
 
 class _Lambda:

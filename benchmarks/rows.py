@@ -92,6 +92,8 @@ def _shapes(broker: str, options: Options) -> Iterator[Row]:
 
 
 def _latency(broker: str, _: Options) -> Iterator[Row]:
+    # While the broker's JVM compiles what handles small requests, nothing else gets the processor in time.
+    latency.path(broker, 8, 1000, 20.0)
     yield Row(
         "latency",
         "1,000 records/s over 8 partitions; milliseconds from production to the handler",
@@ -100,7 +102,7 @@ def _latency(broker: str, _: Options) -> Iterator[Row]:
             "path": lambda: latency.path(broker, 8, 1000, 10.0),
         },
         [Comparison("path", "bare", name, added=True) for name in ("p50_ms", "p99_ms")],
-        ("p50_ms", "p99_ms"),
+        ("p50_ms", "p99_ms", CPU),
     )
 
 
