@@ -12,6 +12,7 @@ type columns struct {
 	batch   *pb.Batch
 	count   int
 	last    int64 // the last offset
+	size    int   // bytes of keys and values, about those of the frame
 	at      int   // the next record
 	headers int   // the next header
 	// The next entry of each list of nulls, which ascend.
@@ -59,7 +60,14 @@ func checked(batch *pb.Batch) (*columns, error) {
 	if batch.FirstOffset < 0 {
 		return nil, fmt.Errorf("frame: Batch.first_offset is %d", batch.FirstOffset)
 	}
-	return &columns{batch: batch, count: count, last: last}, nil
+	return &columns{batch: batch, count: count, last: last, size: lengths(batch.Keys) + lengths(batch.Values)}, nil
+}
+
+func lengths(column [][]byte) (sum int) {
+	for _, entry := range column {
+		sum += len(entry)
+	}
+	return sum
 }
 
 // offset is that of the next record.

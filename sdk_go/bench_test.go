@@ -22,7 +22,9 @@ func BenchmarkRecords(b *testing.B) {
 	remote.OnFrame = func(stream *played.Stream, frame *pb.LambdaFrame) {
 		switch frame.Frame.(type) {
 		case *pb.LambdaFrame_Offer:
-			stream.Say(&pb.HostFrame{Frame: &pb.HostFrame_Welcome{Welcome: &pb.Welcome{WindowMessages: 1 << 30}}})
+			stream.Say(&pb.HostFrame{Frame: &pb.HostFrame_Welcome{Welcome: &pb.Welcome{
+				WindowMessages: 1 << 30, WindowBytes: 1 << 40,
+			}}})
 		case *pb.LambdaFrame_Available:
 			streams <- stream
 		}

@@ -180,12 +180,15 @@ func (c *client) loadBy(ctx context.Context, loader Loader) error {
 // begin runs a lease on a stream that got a partition.
 func (c *client) begin(assigned *pb.Assigned, welcome *pb.Welcome, stream wire.Stream, hangUp context.CancelFunc) {
 	told := terms{
-		window: int(welcome.WindowMessages), maxState: int(welcome.MaxStateBytes),
+		window: int(welcome.WindowMessages), windowBytes: welcome.WindowBytes, maxState: int(welcome.MaxStateBytes),
 		exactlyOnce: welcome.Guarantee == pb.Guarantee_GUARANTEE_EXACTLY_ONCE,
 		tellsCommit: slices.Contains(welcome.Capabilities, committedCapability),
 	}
 	if told.window == 0 {
 		told.window = 1000
+	}
+	if told.windowBytes == 0 {
+		told.windowBytes = 16 << 20
 	}
 	l := newLease(host{
 		sidecar: c.sidecar, limits: &c.sender.limits, sender: c.sender, factory: c.factory, terms: told,

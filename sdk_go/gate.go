@@ -47,7 +47,7 @@ func (l *lease) takeBatch(batch *pb.Batch) error {
 	}
 	g.next = came.last + 1
 	g.highest = max(g.highest, came.last)
-	l.progress.came(came.count, came.last)
+	l.progress.came(came.count, came.last, came.size)
 	if l.ending != nil {
 		return nil // another lease gets them
 	}

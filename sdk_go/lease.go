@@ -80,6 +80,7 @@ type host struct {
 // terms are what the Welcome says of a stream.
 type terms struct {
 	window      int // in records
+	windowBytes uint64
 	maxState    int // in bytes; 0: no state is kept
 	exactlyOnce bool
 	tellsCommit bool // the sidecar sends Committed
@@ -100,7 +101,7 @@ func newLease(host host, assigned *pb.Assigned, stream wire.Stream, hangUp conte
 	l.cond = sync.NewCond(&l.mu)
 	l.ctx, l.cancelCtx = context.WithCancelCause(context.Background())
 	l.link, l.linkBroken = context.WithCancel(context.Background())
-	l.progress = newProgress(l.id, uint32(host.window), assigned.GetStartOffset(),
+	l.progress = newProgress(l.id, uint32(host.window), host.windowBytes, assigned.GetStartOffset(),
 		func() { host.sender.changed(l) }, host.sender.hurry)
 	l.producing.ctx, l.producing.cancel = context.WithCancel(context.Background())
 	l.producing.outcomes = outcomes{

@@ -16,28 +16,56 @@ import (
 )
 
 func TestAQuarterOfTheWindowIsToldAtOnce(t *testing.T) {
+	for unit, window := range map[string]struct {
+		bytes uint64
+		more  int // records: some more than a quarter of the window of 100 records, or of these bytes
+	}{"records": {0, 30}, "bytes": {32, 10}} {
+		t.Run(unit, func(t *testing.T) {
+			play(t, lambdas(checkpointing, nil), func(w *world) {
+				var times []time.Time
+				w.remote.OnCheckpoint = func(request *pb.CheckpointRequest) (*pb.CheckpointResponse, error) {
+					times = append(times, time.Now())
+					return played.New().Checkpoint(t.Context(), request)
+				}
+				stream := w.readyWith(&pb.Welcome{WindowBytes: window.bytes}, "a", 0)
+				stream.batch(0)
+				synctest.Wait()
+				stream.batch(1)
+				synctest.Wait()
+				if len(times) != 1 {
+					t.Fatalf("%d calls without a pause", len(times))
+				}
+				next := make([]int64, window.more)
+				for i := range next {
+					next[i] = int64(i) + 2
+				}
+				stream.batch(next...)
+				synctest.Wait()
+				if len(times) != 2 || times[1] != times[0] {
+					t.Errorf("calls at %v: a quarter of the window waits", times)
+				}
+			})
+		})
+	}
+}
+
+func TestCallsBegin50MillisecondsApart(t *testing.T) {
 	play(t, lambdas(checkpointing, nil), func(w *world) {
-		var times []time.Time
+		var times []time.Duration
+		began := time.Now()
 		w.remote.OnCheckpoint = func(request *pb.CheckpointRequest) (*pb.CheckpointResponse, error) {
-			times = append(times, time.Now())
+			times = append(times, time.Since(began))
 			return played.New().Checkpoint(t.Context(), request)
 		}
-		stream := w.ready("a", 0) // the window is 100
-		stream.batch(0)
-		synctest.Wait()
-		stream.batch(1)
-		synctest.Wait()
-		if len(times) != 1 {
-			t.Fatalf("%d calls without a pause", len(times))
+		stream := w.ready("a", 0)
+		began = time.Now()
+		for offset := range int64(3) {
+			stream.batch(offset)
+			pass(30 * time.Millisecond)
 		}
-		next := make([]int64, 30)
-		for i := range next {
-			next[i] = int64(i) + 2
-		}
-		stream.batch(next...)
-		synctest.Wait()
-		if len(times) != 2 || times[1] != times[0] {
-			t.Errorf("calls at %v: a quarter of the window waits", times)
+		pass(100 * time.Millisecond)
+		if want := []time.Duration{0, 50 * time.Millisecond, 100 * time.Millisecond}; !slices.Equal(times, want) {
+			t.Errorf("calls at %v", times)
 		}
 	})
 }

@@ -41,22 +41,24 @@ type progress struct {
 	toldLast  told // as last sent
 	untold    bool // what was sent is not known to have arrived
 	dirty     bool
-	quarter   int64 // of the window, in records
-	inOffsets int64 // the same in offsets
-	cameTo    int64 // the last offset of the last frame
+	quarter   int64   // of the window, in records
+	inBytes   float64 // the same in bytes: times a count of records, it may exceed an integer
+	inOffsets int64   // the same in offsets
+	cameTo    int64   // the last offset of the last frame
 	urgentAt  int64
 	states    states
 	calling   bool // an offset is under way in a Checkpoint call
 	producing bool // exactly-once: a Produce call is under way, and no offset may be sent beside it
 }
 
-func newProgress(lease string, window uint32, start int64, changed, hurry func()) progress {
+// newProgress makes the progress of a lease whose window is so many records, and bytes of them.
+func newProgress(lease string, window uint32, windowBytes uint64, start int64, changed, hurry func()) progress {
 	quarter := max(1, int64(window/4))
 	nothing := told{handled: none}
 	return progress{
 		lease: lease, changed: changed, hurry: hurry, handled: none, offset: none, delivered: none, sent: none,
-		accepted: none, now: nothing, toldLast: nothing, quarter: quarter, inOffsets: quarter, cameTo: start - 1,
-		urgentAt: start + quarter,
+		accepted: none, now: nothing, toldLast: nothing, quarter: quarter, inBytes: float64(windowBytes / 4),
+		inOffsets: quarter, cameTo: start - 1, urgentAt: start + quarter,
 	}
 }
 
@@ -96,12 +98,14 @@ func (p *progress) skip(what *skips) {
 // it and has sent more; if it were told later, the window would run full at each round trip.
 func (p *progress) urgent() bool { return p.dirty && p.offset >= p.urgentAt }
 
-// came notes that a frame of count records came, which ends with the offset last.
+// came notes that a frame of count records and size bytes came, which ends with the offset last.
 //
-// The window counts records, and checkpoints are offsets. Those of a lane have gaps where the records of other lanes are;
-// so has a compacted log. How many offsets a quarter of the window takes is estimated by this frame.
-func (p *progress) came(count int, last int64) {
-	p.inOffsets = p.quarter * max(1, (last-p.cameTo)/int64(count))
+// The window counts records and their bytes, and checkpoints are offsets. Those of a lane have gaps where the records of
+// other lanes are; so has a compacted log. How many offsets a quarter of the window takes is estimated by this frame.
+func (p *progress) came(count int, last int64, size int) {
+	byBytes := p.inBytes * float64(count) / float64(max(1, size)) // tombstones without keys have no bytes
+	quarter := int64(min(float64(p.quarter), max(1, byBytes)))
+	p.inOffsets = quarter * max(1, (last-p.cameTo)/int64(count))
 	p.cameTo = last
 	p.deliveredTo(last)
 }

@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	spacing         = 10 * time.Millisecond // between two calls, unless a lease is in a hurry
-	handledInterval = time.Second           // between looks at handled offsets that moved without a checkpoint
+	// Between the starts of two calls, unless a lease is in a hurry. A call takes some 2 ms of CPU time, sidecar and lambda
+	// together: with 10 ms between them, a lambda that gets 200 records a second costs half as much again.
+	spacing         = 50 * time.Millisecond
+	handledInterval = time.Second // between looks at handled offsets that moved without a checkpoint
 	minRetry        = 50 * time.Millisecond
 	maxRetry        = time.Second
 	maxEntryBytes   = maxNames*(maxName+3) + 4<<10 // the names, and a state with the other fields

@@ -22,7 +22,7 @@ func TestOneEntryOfALeaseInACall(t *testing.T) {
 	}
 	for _, id := range []string{"a", "b"} {
 		l := &lease{id: id}
-		l.progress = newProgress(id, 100, 0, func() { s.changed(l) }, s.hurry)
+		l.progress = newProgress(id, 100, 1<<40, 0, func() { s.changed(l) }, s.hurry)
 		leases[id] = l
 		moves(id, 1)
 	}

@@ -86,11 +86,13 @@ func (w *world) stream() *link {
 }
 
 // spare is the next stream, once it waits for a partition.
-func (w *world) spare() *link {
+func (w *world) spare() *link { return w.spareWith(&pb.Welcome{}) }
+
+func (w *world) spareWith(welcome *pb.Welcome) *link {
 	w.t.Helper()
 	stream := w.stream()
 	stream.offer()
-	stream.welcome(&pb.Welcome{})
+	stream.welcome(welcome)
 	stream.next("Available")
 	return stream
 }
@@ -98,7 +100,12 @@ func (w *world) spare() *link {
 // ready is the next stream once it has this partition and is ready.
 func (w *world) ready(lease string, number int32) *link {
 	w.t.Helper()
-	stream := w.spare()
+	return w.readyWith(&pb.Welcome{}, lease, number)
+}
+
+func (w *world) readyWith(welcome *pb.Welcome, lease string, number int32) *link {
+	w.t.Helper()
+	stream := w.spareWith(welcome)
 	stream.assign(lease, number)
 	if got := stream.next("Ready").GetReady().Lease; got != lease {
 		w.t.Fatalf("ready for %q", got)

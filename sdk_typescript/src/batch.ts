@@ -21,6 +21,8 @@ export class Columns {
   readonly count: number;
   readonly first: number;
   readonly last: number;
+  /** Bytes of keys and values, about those of the frame. */
+  readonly size: number;
   readonly #type: Message["timestampType"];
   readonly #nullKeys: ReadonlySet<number> | undefined;
   readonly #nullValues: ReadonlySet<number> | undefined;
@@ -48,6 +50,7 @@ export class Columns {
     if (!Number.isSafeInteger(this.last)) throw new FrameError("Batch.first_offset: the offsets exceed 2^53");
     this.#type = TYPES[batch.timestampType];
     this.#headers = headersOf(batch);
+    this.size = lengthOf(batch.keys) + lengthOf(batch.values);
   }
 
   offset(index: number): number {
@@ -74,6 +77,12 @@ export class Columns {
       timestampType: this.#type,
     };
   }
+}
+
+function lengthOf(column: readonly Uint8Array[]): number {
+  let sum = 0;
+  for (const { length } of column) sum += length;
+  return sum;
 }
 
 function lastOf({ offsets, firstOffset }: Batch): number {

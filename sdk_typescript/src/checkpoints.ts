@@ -13,7 +13,11 @@ import {
   type CheckpointResponse,
 } from "./protocol/lambda_pb.js";
 
-const SPACING_MS = 10;
+/**
+ * Between the starts of two calls, unless a lease is in a hurry. A call takes some 2 ms of CPU time, sidecar and lambda
+ * together: with 10 ms between them, a lambda that gets 200 records a second costs half as much again.
+ */
+const SPACING_MS = 50;
 const HANDLED_INTERVAL_MS = 1000;
 const MAX_ENTRY_BYTES = 4096; // more than an entry ever takes
 const MIN_RETRY_MS = 50;

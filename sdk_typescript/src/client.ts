@@ -230,6 +230,7 @@ export class Client {
       calls: this.#connection,
       turns: this.#turns,
       window: welcome.windowMessages || 1000,
+      windowBytes: Number(welcome.windowBytes) || 16 * 1024 * 1024, // an estimate is made of it: it need not be exact
       limits: this.#sender.limits,
       maxStateBytes: welcome.maxStateBytes,
       exactlyOnce: welcome.guarantee === Guarantee.EXACTLY_ONCE,

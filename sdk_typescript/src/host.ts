@@ -15,7 +15,10 @@ export interface Host {
   readonly sink: Sink;
   readonly calls: Calls;
   readonly turns: Turns;
+  /** How many messages may be outstanding. */
   readonly window: number;
+  /** How many bytes of them. */
+  readonly windowBytes: number;
   readonly limits: Limits;
   /** How long a state may be, in bytes; 0: the sidecar keeps none. */
   readonly maxStateBytes: number;

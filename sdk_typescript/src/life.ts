@@ -80,7 +80,7 @@ export class Life {
     // Only the beginning of the lease is shown: all of it allows to checkpoint.
     this.log = prefixed(host.log, `${host.lambdaName} ${placeOf(lease)} [${lease.lease.slice(0, 8)}]`);
     this.#committed = new Committed(host.tellsCommitted);
-    this.progress = new LeaseProgress(lease.lease, host.window, lease.startOffset ?? 0, host.sink);
+    this.progress = new LeaseProgress(lease.lease, host.window, lease.startOffset ?? 0, host.sink, host.windowBytes);
     const tracing = tracingOf(host.api, host.lambdaName, topic, partition, this.#signal.signal);
     this.dispatcher = new Dispatcher(this.progress, host.turns, tracing);
     this.gate = new PauseGate(topic, partition, this.progress, this.dispatcher, host.window, this.log);

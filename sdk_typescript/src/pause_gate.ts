@@ -86,7 +86,7 @@ export class PauseGate {
     }
     this.#nextOffset = columns.last + 1;
     this.#highest = Math.max(this.#highest, columns.last);
-    this.progress.came(columns.count, columns.last);
+    this.progress.came(columns.count, columns.last, columns.size);
     this.dispatcher.put(columns);
     this.onReading(this.#hasRoom());
   }

@@ -66,17 +66,21 @@ export class LeaseProgress {
   #timer: NodeJS.Timeout | undefined;
   #moved: Later<void> | undefined;
   readonly #quarter: number; // of the window, in messages
+  readonly #quarterInBytes: number;
   #quarterInOffsets: number;
   #cameTo: number; // the last offset of the last frame
   #urgentAt: number;
 
+  /** The window is in messages; `windowBytes` in bytes of them. */
   constructor(
     readonly lease: string,
     window: number,
     startOffset: number,
     private readonly sink: Sink,
+    windowBytes = Infinity,
   ) {
     this.#quarter = Math.max(1, Math.floor(window / 4));
+    this.#quarterInBytes = Math.floor(windowBytes / 4);
     this.#quarterInOffsets = this.#quarter;
     this.#cameTo = startOffset - 1;
     this.#urgentAt = startOffset + this.#quarter;
@@ -130,12 +134,14 @@ export class LeaseProgress {
   }
 
   /**
-   * Notes that a frame of so many messages came, which ends with this offset. The window counts messages, and
-   * checkpoints are offsets. Those of a lane have gaps where the records of other lanes are; so has a compacted log. How
-   * many offsets a quarter of the window takes is estimated by this frame.
+   * Notes that a frame of so many messages and bytes came, which ends with this offset. The window counts messages and
+   * their bytes, and checkpoints are offsets. Those of a lane have gaps where the records of other lanes are; so has a
+   * compacted log. How many offsets a quarter of the window takes is estimated by this frame.
    */
-  came(count: number, last: number): void {
-    this.#quarterInOffsets = this.#quarter * Math.max(1, Math.floor((last - this.#cameTo) / count));
+  came(count: number, last: number, size: number): void {
+    const byBytes = Math.floor((this.#quarterInBytes * count) / Math.max(1, size)); // tombstones without keys have no bytes
+    const quarter = Math.min(this.#quarter, Math.max(1, byBytes));
+    this.#quarterInOffsets = quarter * Math.max(1, Math.floor((last - this.#cameTo) / count));
     this.#cameTo = last;
     this.deliveredTo(last);
   }

@@ -217,6 +217,7 @@ export class FakeSidecar {
       calls: { error: (request) => this.#onError(request), produce: (request) => this.#onProduce(request) },
       turns: new Turns(),
       window: 10_000,
+      windowBytes: 16 * 1024 * 1024,
       limits: limitsOf(undefined),
       maxStateBytes,
       exactlyOnce: guarantee === "exactly-once",

@@ -28,6 +28,7 @@ test("a message carries all that its record has", () => {
     headerValues: bytes("", "x"),
     nullHeaderValues: [0],
   });
+  assert.equal(batch.size, 1); // without headers
   assert.deepEqual(batch.message(0), {
     topic: "words",
     partition: 3,

@@ -60,6 +60,7 @@ class Stage implements Link {
       turns: new Turns(),
       api: undefined,
       window: 100,
+      windowBytes: 40,
       limits: limitsOf(undefined),
       maxStateBytes: 2048,
       exactlyOnce: false,
@@ -106,6 +107,25 @@ class Stage implements Link {
   }
   reading = true;
 }
+
+test("a quarter of the window in bytes is told at once, with messages of a byte", async () => {
+  const stage = new Stage((message, context) => {
+    context.checkpoint(message);
+  });
+  const { dispatcher, progress } = stage.life;
+  await stage.life.begun.promise;
+  stage.batch(0);
+  await dispatcher.idle();
+  assert.equal(progress.take()?.offset, 0n);
+  stage.batch(1, 9);
+  await dispatcher.idle();
+  assert.equal(progress.urgent, false);
+  stage.batch(10);
+  await dispatcher.idle();
+  assert.equal(progress.urgent, true);
+  stage.revoke(RevokeReason.REBALANCE, 1000);
+  await stage.running;
+});
 
 test("revoked: Closed carries the last checkpoint, also one made in close", async () => {
   const stage = new Stage(

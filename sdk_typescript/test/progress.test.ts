@@ -159,10 +159,10 @@ class Answers {
 
 test("the quarter of the window counts messages where offsets have gaps", () => {
   const progress = new LeaseProgress("a", 8, 0, noSink);
-  progress.came(10, 79); // of a lane, one of eight: a quarter of the window, 2 messages, takes 16 offsets
+  progress.came(10, 79, 0); // of a lane, one of eight: a quarter of the window, 2 messages, takes 16 offsets
   progress.checkpoint(0);
   assert.equal(progress.take()?.offset, 0n);
-  progress.came(10, 89); // without gaps: that holds for what is sent after the next call
+  progress.came(10, 89, 0); // without gaps: that holds for what is sent after the next call
   const urgent: number[] = [];
   for (const offset of [15, 16, 17, 18]) {
     progress.checkpoint(offset);
@@ -172,6 +172,46 @@ test("the quarter of the window counts messages where offsets have gaps", () => 
     }
   }
   assert.deepEqual(urgent, [16, 18]);
+});
+
+test("the quarter of the window counts bytes where messages are large", () => {
+  // Of 1 kB, and then of 3 kB, each: the window of 32 kB holds fewer of them than the window of 100 messages.
+  const progress = new LeaseProgress("a", 100, 0, noSink, 32_000);
+  progress.came(20, 19, 20_000);
+  progress.checkpoint(0);
+  assert.equal(progress.take()?.offset, 0n);
+  for (const [last, size, urgent] of [
+    [20, 3_000, 8],
+    [21, 3_000, 10],
+    [22, 100_000, 12],
+    [23, 100_000, 13],
+  ] as const) {
+    progress.came(1, last, size); // what it says of sizes holds for what is sent after the next call
+    progress.checkpoint(urgent - 1);
+    assert.equal(progress.urgent, false, String(urgent - 1));
+    progress.checkpoint(urgent);
+    assert.equal(progress.urgent, true, String(urgent));
+    assert.equal(progress.take()?.offset, BigInt(urgent));
+  }
+});
+
+test("the quarter of the window is never larger than that of messages, and never none", () => {
+  for (const [windowBytes, size, quarter] of [
+    [32_000, 0, 25],
+    [2 ** 64, 0, 25],
+    [2 ** 64, Number.MAX_SAFE_INTEGER, 25],
+    [1, 0, 1],
+    [1, 1, 1],
+  ] as const) {
+    const progress = new LeaseProgress("a", 100, 0, noSink, windowBytes);
+    progress.came(100, 99, size);
+    progress.checkpoint(0);
+    progress.take();
+    progress.checkpoint(quarter - 1);
+    assert.equal(progress.urgent, false, String([windowBytes, size]));
+    progress.checkpoint(quarter);
+    assert.equal(progress.urgent, true, String([windowBytes, size]));
+  }
 });
 
 test("one call is under way, with the latest of all leases", async () => {

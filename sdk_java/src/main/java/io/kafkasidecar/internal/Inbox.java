@@ -115,7 +115,7 @@ final class Inbox {
             }
             nextOffset = columns.last + 1;
             highest = Math.max(highest, columns.last);
-            progress.came(columns.count, columns.last);
+            progress.came(columns.count, columns.last, columns.size);
             frames.add(columns);
             waiting += columns.count;
             news.signal();

@@ -81,7 +81,13 @@ public final class Life implements Receiver {
         this.log = new Log(host.name() + " " + name());
         Work work = host.work();
         this.progress = new Progress(
-                lock, assigned.getLease(), host.terms().window(), assigned.getStartOffset(), host.sink(), log);
+                lock,
+                assigned.getLease(),
+                host.terms().window(),
+                host.terms().windowBytes(),
+                assigned.getStartOffset(),
+                host.sink(),
+                log);
         this.inbox = new Inbox(progress, link, topic, partition, host.terms().window(), log);
         this.outcomes = new Outcomes(lock, work, this::passed, this::notTaken);
         long produceMillis = host.limits().produceMillis() * 3 / 2;

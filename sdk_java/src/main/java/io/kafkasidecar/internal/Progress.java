@@ -36,6 +36,7 @@ public final class Progress {
     private final Sink sink;
     private final Log log;
     private final int quarter; // of the window, in messages
+    private final long quarterInBytes;
     private long quarterInOffsets;
     private long cameTo; // the last offset of the last frame
     private boolean sealed;
@@ -55,12 +56,14 @@ public final class Progress {
     private boolean producing; // with exactly-once: a Produce call is under way
     private Runnable onAnswer = () -> {};
 
-    Progress(ReentrantLock lock, String lease, int window, long startOffset, Sink sink, Log log) {
+    /** The window is in messages; {@code windowBytes} in bytes of them. */
+    Progress(ReentrantLock lock, String lease, int window, long windowBytes, long startOffset, Sink sink, Log log) {
         this.lock = lock;
         this.lease = lease;
         this.sink = sink;
         this.log = log;
         this.quarter = Math.max(1, window / 4);
+        this.quarterInBytes = windowBytes / 4;
         this.quarterInOffsets = quarter;
         this.cameTo = startOffset - 1;
         this.urgentAt = startOffset + quarter;
@@ -122,13 +125,17 @@ public final class Progress {
     }
 
     /**
-     * Notes that a frame of so many messages came, which ends with this offset.
+     * Notes that a frame of so many messages and bytes came, which ends with this offset.
      *
-     * <p>The window counts messages, and checkpoints are offsets. Those of a lane have gaps where the records of other
-     * lanes are; so has a compacted log. How many offsets a quarter of the window takes is estimated by this frame.
+     * <p>The window counts messages and their bytes, and checkpoints are offsets. Those of a lane have gaps where the
+     * records of other lanes are; so has a compacted log. How many offsets a quarter of the window takes is estimated by
+     * this frame.
      */
-    void came(int count, long last) {
-        quarterInOffsets = quarter * Math.max(1, (last - cameTo) / count);
+    void came(int count, long last, long size) {
+        // A double: the product may exceed a long. Tombstones without keys have no bytes.
+        double byBytes = (double) quarterInBytes * count / Math.max(1, size);
+        long some = (long) Math.min(quarter, Math.max(1, byBytes));
+        quarterInOffsets = some * Math.max(1, (last - cameTo) / count);
         cameTo = last;
         deliveredTo(last);
     }

@@ -112,6 +112,9 @@ final class Wire {
 
         final int count;
         final long last;
+        /** Bytes of keys and values, about those of the frame. */
+        final long size;
+
         private final String topic;
         private final int partition;
         private final Batch batch;
@@ -141,6 +144,7 @@ final class Wire {
                 throw new LinkException("Batch.header_counts, header_names and header_values do not fit together");
             }
             this.last = checkedLast();
+            this.size = lengths(batch.getKeysList()) + lengths(batch.getValuesList());
             this.type = switch (batch.getTimestampType()) {
                 case TIMESTAMP_TYPE_CREATE_TIME -> TimestampType.CREATE_TIME;
                 case TIMESTAMP_TYPE_LOG_APPEND_TIME -> TimestampType.LOG_APPEND_TIME;
@@ -187,6 +191,14 @@ final class Wire {
                 headers.add(Header.of(batch.getHeaderNames(nextHeader).toByteArray(), value));
             }
             return headers;
+        }
+
+        private static long lengths(List<ByteString> column) {
+            long sum = 0;
+            for (ByteString entry : column) {
+                sum += entry.size();
+            }
+            return sum;
         }
 
         private void fits(String column, int length) {

@@ -432,7 +432,7 @@ public final class FakeSidecar implements AutoCloseable {
                 played,
                 work,
                 Work.daemons("partition"),
-                new Terms(WINDOW, MAX_STATE_BYTES / config.lanes, config.exactlyOnce, true),
+                new Terms(WINDOW, Terms.DEFAULT_WINDOW_BYTES, MAX_STATE_BYTES / config.lanes, config.exactlyOnce, true),
                 Limits.DEFAULT,
                 Duration.ofSeconds(8).toMillis());
         life = new Life(assigned, played, host);

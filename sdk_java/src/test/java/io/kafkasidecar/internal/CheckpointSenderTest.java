@@ -54,8 +54,8 @@ class CheckpointSenderTest {
             CheckpointSender sender = new CheckpointSender(this::accept, work, log);
             ReentrantLock lockOfFirst = new ReentrantLock();
             ReentrantLock lockOfSecond = new ReentrantLock();
-            Progress first = new Progress(lockOfFirst, "first", 100, 0, sender, log);
-            Progress second = new Progress(lockOfSecond, "second", 100, 0, sender, log);
+            Progress first = new Progress(lockOfFirst, "first", 100, 1L << 40, 0, sender, log);
+            Progress second = new Progress(lockOfSecond, "second", 100, 1L << 40, 0, sender, log);
             lockOfFirst.lock();
             lockOfSecond.lock();
             moves(lockOfFirst, first, 1);

@@ -69,7 +69,7 @@ class ExactlyOnceTest {
     private final List<ProduceException> unknown = new ArrayList<>();
     private final Work work = new Work();
     private final ReentrantLock lock = new ReentrantLock();
-    private final Progress progress = new Progress(lock, "lease", 1000, 0, new Kept(), new Log("test"));
+    private final Progress progress = new Progress(lock, "lease", 1000, 1L << 40, 0, new Kept(), new Log("test"));
     private final Outcomes outcomes = new Outcomes(lock, work, this::passed, error -> {});
     private final Producing producing = new Producing(
             progress,

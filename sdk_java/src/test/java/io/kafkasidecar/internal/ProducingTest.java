@@ -48,7 +48,7 @@ class ProducingTest {
     private final Producing producing = producing(Limits.DEFAULT);
 
     private Producing producing(Limits limits) {
-        Progress progress = new Progress(lock, "lease", 10, 0, new NoSink(), new Log("test"));
+        Progress progress = new Progress(lock, "lease", 10, 1L << 40, 0, new NoSink(), new Log("test"));
         return new Producing(
                 progress,
                 false,

@@ -6,16 +6,19 @@ import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.google.protobuf.ByteString;
+import io.kafkasidecar.v1.Batch;
 import io.kafkasidecar.v1.CheckpointEntry;
 import io.kafkasidecar.v1.CheckpointOutcome;
 import io.kafkasidecar.v1.CheckpointResult;
+import io.kafkasidecar.v1.Welcome;
 import java.util.List;
 import java.util.concurrent.locks.ReentrantLock;
 import org.junit.jupiter.api.Test;
 
 class ProgressTest {
     private final Told told = new Told();
-    private final Progress progress = new Progress(new ReentrantLock(), "lease", 8, 0, told, new Log("test"));
+    private final Progress progress = new Progress(new ReentrantLock(), "lease", 8, 1L << 40, 0, told, new Log("test"));
 
     private static final class Told implements Progress.Sink {
         private int changes;
@@ -83,10 +86,10 @@ class ProgressTest {
 
     @Test
     void theQuarterCountsMessagesWhereOffsetsHaveGaps() {
-        progress.came(10, 79); // of a lane, one of eight: a quarter of the window, 2 messages, takes 16 offsets
+        progress.came(10, 79, 0); // of a lane, one of eight: a quarter of the window, 2 messages, takes 16 offsets
         progress.checkpoint(0);
         assertNotNull(progress.take());
-        progress.came(10, 89); // without gaps: that holds for what is sent after the next call
+        progress.came(10, 89, 0); // without gaps: that holds for what is sent after the next call
         progress.checkpoint(1);
         progress.checkpoint(15);
         assertEquals(0, told.hurries);
@@ -97,6 +100,67 @@ class ProgressTest {
         assertEquals(1, told.hurries);
         progress.checkpoint(18);
         assertEquals(2, told.hurries);
+    }
+
+    private Progress withWindow(long windowBytes) {
+        return new Progress(new ReentrantLock(), "lease", 100, windowBytes, 0, told, new Log("test"));
+    }
+
+    /** Whether a quarter of the window is untold with this checkpoint. */
+    private boolean urgent(Progress of, long offset) {
+        int before = told.hurries;
+        of.checkpoint(offset);
+        return told.urgent || told.hurries > before;
+    }
+
+    /** Of 1 kB, and then of 3 kB, each: the window of 32 kB holds fewer of them than the window of 100 messages. */
+    @Test
+    void theQuarterCountsBytesWhereMessagesAreLarge() {
+        Progress large = withWindow(32_000);
+        large.came(20, 19, 20_000);
+        large.checkpoint(0);
+        assertNotNull(large.take());
+        long[][] frames = {{20, 3_000, 8}, {21, 3_000, 10}, {22, 100_000, 12}, {23, 100_000, 13}};
+        for (long[] frame : frames) {
+            large.came(1, frame[0], frame[1]); // what it says of sizes holds for what is sent after the next call
+            assertFalse(urgent(large, frame[2] - 1));
+            assertTrue(urgent(large, frame[2]));
+            assertEquals(frame[2], large.take().getOffset());
+            told.urgent = false;
+        }
+    }
+
+    /** Also where a frame has no bytes, and where a window in bytes is as large or as small as it can be. */
+    @Test
+    void theQuarterIsNeverLargerThanThatOfMessagesAndNeverNone() {
+        long most = Long.MAX_VALUE;
+        long[][] all = {{32_000, 0, 25}, {most, 0, 25}, {most, most, 25}, {most, 1, 25}, {1, 0, 1}, {1, 1, 1}};
+        for (long[] one : all) {
+            Progress some = withWindow(one[0]);
+            some.came(100, 99, one[1]);
+            some.checkpoint(0);
+            assertNotNull(some.take());
+            assertFalse(urgent(some, one[2] - 1));
+            assertTrue(urgent(some, one[2]));
+            told.urgent = false;
+        }
+    }
+
+    @Test
+    void theWindowInBytesIsThatOfTheWelcome() {
+        long[][] all = {{0, 16 << 20}, {4096, 4096}, {-1, Long.MAX_VALUE}};
+        for (long[] one : all) {
+            Welcome welcome = Welcome.newBuilder().setWindowBytes(one[0]).build();
+            assertEquals(one[1], Terms.told(welcome).windowBytes());
+        }
+    }
+
+    @Test
+    void theSizeOfAFrameIsThatOfItsKeysAndValues() {
+        ByteString text = ByteString.copyFromUtf8("text");
+        Batch.Builder batch =
+                Batch.newBuilder().addKeys(text).addKeys(text).addValues(text).addValues(ByteString.EMPTY);
+        assertEquals(12, new Wire.Columns(batch.build(), "topic", 0).size);
     }
 
     @Test

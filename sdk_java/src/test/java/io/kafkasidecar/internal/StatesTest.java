@@ -13,7 +13,8 @@ import org.junit.jupiter.api.Test;
 
 /** Which entry has which state. */
 class StatesTest {
-    private final Progress progress = new Progress(new ReentrantLock(), "lease", 100, 0, new NoSink(), new Log("test"));
+    private final Progress progress =
+            new Progress(new ReentrantLock(), "lease", 100, 1L << 40, 0, new NoSink(), new Log("test"));
 
     private static final class NoSink implements Progress.Sink {
         @Override
