@@ -14,7 +14,6 @@ of the queue. So whenever two events come in one round of the loop, a byte is le
 import asyncio
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVarTuple
 
 if TYPE_CHECKING:
@@ -32,7 +31,11 @@ class EventLoop(asyncio.SelectorEventLoop):
     def add_reader(self, fd: "FileDescriptorLike", callback: Callable[[*_Ts], Any], *args: *_Ts) -> None:
         """See `asyncio.loop.add_reader`."""
         if isinstance(fd, socket.socket) and _is_of_grpc(callback):
-            super().add_reader(fd, partial(after_draining, fd, callback), *args)
+
+            def drained(*args: *_Ts) -> None:
+                after_draining(fd, callback, *args)
+
+            super().add_reader(fd, drained, *args)
         else:
             super().add_reader(fd, callback, *args)
 
