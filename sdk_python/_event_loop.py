@@ -14,10 +14,7 @@ of the queue. So whenever two events come in one round of the loop, a byte is le
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVarTuple
-
-if TYPE_CHECKING:
-    from _typeshed import FileDescriptorLike
+from typing import Any, Final, TypeVarTuple
 
 _Ts = TypeVarTuple("_Ts")
 
@@ -28,7 +25,7 @@ _MOST: Final = 4096
 class EventLoop(asyncio.SelectorEventLoop):
     """asyncio's event loop, which reads all of gRPC's waiting wake-ups before their events are handled."""
 
-    def add_reader(self, fd: "FileDescriptorLike", callback: Callable[[*_Ts], Any], *args: *_Ts) -> None:
+    def add_reader(self, fd: Any, callback: Callable[[*_Ts], Any], *args: *_Ts) -> None:
         """See `asyncio.loop.add_reader`."""
         if isinstance(fd, socket.socket) and _is_of_grpc(callback):
 

@@ -23,7 +23,7 @@ RULES: Final[dict[int, str]] = {
     15: "Revoked with LOST, SEEK or ABORTED: Closed follows within `close_timeout_ms`, and no checkpoint.",
     16: "A checkpoint names an offset that the lambda has checkpointed, and never a lower one than before.",
     17: "One call of Checkpoint is under way at a time, with the latest offset of each lease that moved.",
-    18: "A checkpoint is sent at once when a quarter of a window is not told; otherwise calls are some 10 ms apart.",
+    18: "A checkpoint is sent at once when a quarter of a window is not told; otherwise calls are some 50 ms apart.",
     19: "A checkpoint whose call failed, or whose outcome is unknown, is sent again.",
     20: "After BEYOND_DELIVERED the checkpoint is sent again with each Batch, bounded by its last offset.",
     21: "The last checkpoint of a lease travels in Closed, or in Error.",

@@ -5,15 +5,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVarTuple
+from typing import Any, TypeVarTuple
 
 import grpc
 import pytest
 
 from sdk_python._event_loop import EventLoop, after_draining, new_event_loop
-
-if TYPE_CHECKING:
-    from _typeshed import FileDescriptorLike
 
 _Ts = TypeVarTuple("_Ts")
 
@@ -28,7 +25,7 @@ class Watched(EventLoop):
         self.read: list[socket.socket] = []
         super().__init__()
 
-    def add_reader(self, fd: "FileDescriptorLike", callback: Callable[[*_Ts], Any], *args: *_Ts) -> None:
+    def add_reader(self, fd: Any, callback: Callable[[*_Ts], Any], *args: *_Ts) -> None:
         if isinstance(fd, socket.socket):
             self.read.append(fd)
         super().add_reader(fd, callback, *args)
