@@ -28,8 +28,8 @@ typedef struct {
     batch_t batch;
     cursor_t cursor;          /* where the last slice ended, since slices are read in order */
     name_t names[KEPT_NAMES]; /* of the n-th header of the last record that had so many */
-    int64_t timestamp;        /* of the last record, which the next ones often share; */
-    PyObject *timestamp_made; /* NULL: none yet */
+    int64_t timestamp;        /* of the last record; the next ones often have the same */
+    PyObject *timestamp_made; /* as Python's number; NULL: none yet */
 } BatchObject;
 
 static PyTypeObject *batch_type;
