@@ -4,8 +4,9 @@ In each *round* of the event loop, handlers may run for `TURN_S` seconds in tota
 messages. Then the rest of the loop gets its turn: reading, checkpoints, a partition that opens, and whatever else the
 lambdas run on it. Without this bound, each of hundreds of partitions would have a turn of its own in every round.
 
-A dispatcher that finds the budget used up joins a queue. The next rounds serve the queue from its head. Each
-dispatcher that is served handles at least one slice of messages, so the queue moves whatever else the loop does.
+A dispatcher that finds the budget used up joins a queue. The next rounds serve the queue from its head. The first one
+that a round serves handles at least one slice of messages, so the queue moves whatever else the loop does. The others
+do so only while the budget lasts, and else are the first of the next round.
 
 Owner: the event loop.
 """
@@ -18,7 +19,8 @@ from typing import Final
 TURN_S: Final = 0.005
 """Seconds that sync handlers of all partitions may hold the event loop in a row."""
 _SERVED_PER_ROUND: Final = 8
-"""Dispatchers from the queue that one round serves. More than one, so that small frames share the cost of a round."""
+"""Dispatchers from the queue that one round serves at most. More than one, so that small frames share the cost of a
+round."""
 
 
 class LoopBudget:
@@ -26,13 +28,17 @@ class LoopBudget:
 
     def __init__(self) -> None:
         self._queue: deque[asyncio.Future[None]] = deque()
+        self._returned: list[asyncio.Future[None]] = []
+        """Those that this round served too late, in their order."""
+        self._first = True
+        """Of those that this round serves, none has run."""
         self._until = 0.0
         self._counting = False
         """Whether a round has begun; its end is scheduled then."""
 
     async def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wait for a turn after standing still. Returns at once unless others wait or the budget is used up."""
-        if self._queue or self.over(loop, monotonic()):
+        if self._queue or self._returned or self.over(loop, monotonic()):
             await self.wait(loop)
 
     def over(self, loop: asyncio.AbstractEventLoop, now: float) -> bool:
@@ -52,6 +58,11 @@ class LoopBudget:
         if not self._counting:
             self._begin_round(loop, monotonic())
         await turn
+        while not self._first and monotonic() >= self._until:
+            turn = loop.create_future()
+            self._returned.append(turn)
+            await turn
+        self._first = False
 
     def _begin_round(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
         self._counting = True
@@ -61,8 +72,11 @@ class LoopBudget:
 
     def _next_round(self, loop: asyncio.AbstractEventLoop) -> None:
         self._counting = False
+        self._queue.extendleft(reversed(self._returned))
+        self._returned.clear()
         if not self._queue:
             return
+        self._first = True
         self._begin_round(loop, monotonic())
         served = 0
         while self._queue and served < _SERVED_PER_ROUND:
