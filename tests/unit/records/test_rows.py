@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from time import monotonic
 from typing import Any, cast
@@ -364,7 +363,7 @@ def test_wake_ends_a_wait(shared: Log) -> None:
 
 def test_a_wait_after_a_full_read_ends_at_once() -> None:
     """librdkafka tells of a queue that was empty, and of no other: what a read leaves there must not wait."""
-    began = time.monotonic()
+    began = monotonic()
     with log(most=2) as made:
         for _ in range(100):
             made.produce(value=b"v")
@@ -372,7 +371,7 @@ def test_a_wait_after_a_full_read_ends_at_once() -> None:
         while len(made.rows) < 100:
             made.source.wait(PATIENCE)
             made.source.read()
-    assert time.monotonic() - began < PATIENCE, "a wait lasted until its end"
+    assert monotonic() - began < PATIENCE, "a wait lasted until its end"
 
 
 def test_a_closed_source_has_no_records_and_its_methods_do_no_harm() -> None:
