@@ -13,13 +13,17 @@ of the queue. So whenever two events come in one round of the loop, a byte is le
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, TypeVarTuple
 
 _Ts = TypeVarTuple("_Ts")
 
 _MOST: Final = 4096
 """Bytes to look at: more than the buffer of the socket holds."""
+
+_draining: Final = threading.Lock()
 
 
 class EventLoop(asyncio.SelectorEventLoop):
@@ -57,11 +61,14 @@ def after_draining(wakes: socket.socket, handle: Callable[..., Any], *args: Any)
 
     No event is lost: gRPC puts it into the queue before it writes its byte, and ``handle`` empties the queue after it
     has read. A byte whose event was handled already makes an empty round, as ever.
+
+    All loops of a process share the socket, and another one may read at any moment. It then handles all events, and
+    here nothing is left (`BlockingIOError`). The lock keeps two from draining at once: together they could read all
+    bytes, and neither would handle the events.
     """
-    try:
-        waiting = len(wakes.recv(_MOST, socket.MSG_PEEK))
-    except BlockingIOError:
-        return  # another loop of this process has read it
-    if waiting > 1:
-        wakes.recv(waiting - 1)
-    handle(*args)
+    with suppress(BlockingIOError):
+        with _draining:
+            waiting = len(wakes.recv(_MOST, socket.MSG_PEEK))
+            if waiting > 1:
+                wakes.recv(waiting - 1)
+        handle(*args)

@@ -5,8 +5,8 @@ messages. Then the rest of the loop gets its turn: reading, checkpoints, a parti
 lambdas run on it. Without this bound, each of hundreds of partitions would have a turn of its own in every round.
 
 A dispatcher that finds the budget used up joins a queue. The next rounds serve the queue from its head. The first one
-that a round serves handles at least one slice of messages, so the queue moves whatever else the loop does. The others
-do so only while the budget lasts, and else are the first of the next round.
+that has its turn in a round handles at least one slice of messages, so the queue moves whatever else the loop does.
+The others do so only while the budget lasts, and else go back to the head of the queue.
 
 Owner: the event loop.
 """
@@ -29,9 +29,9 @@ class LoopBudget:
     def __init__(self) -> None:
         self._queue: deque[asyncio.Future[None]] = deque()
         self._returned: list[asyncio.Future[None]] = []
-        """Those that this round served too late, in their order."""
+        """Those that go back to the head of the queue, in their order."""
         self._first = True
-        """Of those that this round serves, none has run."""
+        """Nobody from the queue has had its turn in this round."""
         self._until = 0.0
         self._counting = False
         """Whether a round has begun; its end is scheduled then."""
@@ -58,7 +58,9 @@ class LoopBudget:
         if not self._counting:
             self._begin_round(loop, monotonic())
         await turn
-        while not self._first and monotonic() >= self._until:
+        # `over` begins a round where none is counted: `_next_round` may have run since the one that served this task,
+        # and have found nobody in the queue. Without a round nobody would serve it again.
+        while not self._first and self.over(loop, monotonic()):
             turn = loop.create_future()
             self._returned.append(turn)
             await turn

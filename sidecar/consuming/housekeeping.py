@@ -25,8 +25,13 @@ class Housekeeping:
         """So much is buffered that nothing is fetched before the next check."""
 
     def soon(self) -> None:
-        """Check in this turn."""
+        """Check in this turn, which waits for nothing before that."""
         self.due = 0.0
+
+    @property
+    def is_soon(self) -> bool:
+        """Whether `soon` was called, and nothing is checked since."""
+        return not self.due
 
     def work(self, now: float) -> None:
         """Check, if it is time."""

@@ -88,8 +88,8 @@ class Sender:
 
     @property
     def has_work(self) -> bool:
-        """Whether one of `changed` has buffered records, so that `work` may be able to send."""
-        return any(self._buffer.holds(lane) for lane in self.changed)
+        """Whether `work` may be able to send: one of `changed` has records, or others waited for its frames."""
+        return bool(self.changed and self._queue) or any(self._buffer.holds(lane) for lane in self.changed)
 
     def look_again(self) -> None:
         """Check the lanes that wait for other lanes of their partition, which may have gone on."""

@@ -27,7 +27,8 @@ class Mailbox:
         self._front: Letter | None = None  # used by the owner only: found by `wait`, taken next
         self._closed = False
         self.bell: Callable[[], None] | None = None
-        """Called after each letter, in the thread that puts it, to wake an owner that waits for more than letters."""
+        """Called after each letter that rings, in the thread that puts it, to wake an owner that waits for more than
+        letters."""
 
     def put(self, letter: Letter, *, rings: bool = True) -> None:
         """Add a letter; never blocks. After the mailbox is closed, its reply fails with ``GoneError``.

@@ -321,8 +321,9 @@ class Send:
     stream: StreamId
     data: bytes
     rings: bool = True
-    """Whether the thread waits for it to be written (`Written`): it has more to send. Otherwise that letter need not
-    wake the thread, which has often nothing else to do: a turn costs more than to write a record that came alone."""
+    """Whether the thread waits for it to be written (`Written`), since it has more to send or much is in flight.
+    Otherwise that letter need not wake the thread, which has often nothing else to do: a turn costs more than to
+    write a record that came alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sidecar.consuming import in_flight
 from sidecar.mail import letters
 from sidecar.partitions.vocabulary import (
     ErrorAction,
@@ -14,7 +15,7 @@ from sidecar.partitions.vocabulary import (
     State,
 )
 
-from .bench import LANE0, P0, SOURCES, Bench, SourceKind
+from .bench import LANE0, P0, P1, SOURCES, Bench, SourceKind
 
 
 def running(policy: Policy = Policy.DEAD_LETTER, source: SourceKind = "rows") -> Bench:
@@ -77,6 +78,23 @@ def test_a_lane_without_records_gives_the_thread_no_work(bench: Bench) -> None:
     assert not bench.sender.has_work
     bench.fetch(1)
     assert bench.sender.has_work
+
+
+def test_lanes_that_waited_for_the_frames_of_another_are_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_flight, "MAX_BYTES", 1)  # room for one frame
+    bench = Bench()
+    bench.assign(P0, P1)
+    bench.run()
+    bench.run()
+    bench.fetch(0, partition=0)
+    bench.fetch(0, partition=1)
+    bench.sender.work(bench.now)
+    [(tp, _)] = bench.frames()
+    assert not bench.sender.has_work, "until that frame is written"
+    bench.written(tp)
+    assert bench.sender.has_work
+    bench.sender.work(bench.now)
+    assert len(bench.frames()) == 1
 
 
 def test_records_before_a_dead_one_are_sent_then_it_is_written_and_none_after_it_is_sent(bench: Bench) -> None:

@@ -92,6 +92,17 @@ def test_a_record_that_comes_during_the_last_commit_is_not_committed(bench: Benc
     assert {*bench.consumer.committed} == {1}
 
 
+def test_a_turn_that_is_to_check_soon_waits_for_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition whose lambda is ready is resumed by that check."""
+    waits: list[float] = []
+    monkeypatch.setattr(bench.client.source, "wait", waits.append)
+    bench.turns.turn_or_fail()
+    bench.turns.housekeeping.soon()
+    bench.turns.turn_or_fail()
+    bench.turns.turn_or_fail()
+    assert [wait > 0 for wait in waits[1:]] == [False, True]
+
+
 def test_records_of_a_partition_that_went_inside_the_call_are_dropped(bench: Bench) -> None:
     bench.consumer.batches = [[record(1), record(2)]]
     bench.consumer.inside = bench.revoked

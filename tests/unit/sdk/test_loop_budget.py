@@ -5,8 +5,11 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
-from sdk_python import Message
+from hypothesis import example, given, strategies as st
+
+from sdk_python import Message, _loop_budget
 from sdk_python._checkpoints import LeaseProgress
 from sdk_python._dispatch import Dispatcher
 from sdk_python._handler_times import HandlerTimes
@@ -87,6 +90,66 @@ async def test_waiting_dispatchers_are_served_in_order() -> None:
         counts[number] += 1
         # The very first has its turn before the others come, and with the rest of it is the first in the line.
         assert max(counts) - min(counts) <= 2
+
+
+class Clock:
+    """Time that passes only where the test says so, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def passes(self, ms: int) -> None:
+        self.now += ms / 1000
+
+
+Slices = list[int]
+"""The milliseconds of the slices that a dispatcher handles before it has nothing more."""
+
+
+@given(
+    dispatchers=st.lists(st.lists(st.integers(0, 8), min_size=1, max_size=5), min_size=1, max_size=20),
+    other=st.lists(st.integers(0, 8), min_size=1, max_size=5),
+    late=st.integers(0, 3),
+)
+@example(dispatchers=[[6, 6], [6]], other=[6], late=0)
+def test_whoever_waits_gets_a_turn_whatever_else_the_loop_does(
+    dispatchers: list[Slices], other: Slices, late: int
+) -> None:
+    """``other``: milliseconds of other work in each round. The last ``late`` dispatchers come some rounds later."""
+    clock = Clock()
+    slices = sum(map(len, dispatchers))
+
+    async def dispatch(budget: LoopBudget, mine: Slices, after: int) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(after):
+            await asyncio.sleep(0)
+        await budget.begin(loop)
+        for ms in mine:
+            clock.passes(ms)
+            if budget.over(loop, clock()):
+                await budget.wait(loop)
+
+    async def run() -> None:
+        budget = LoopBudget()
+        first_late = len(dispatchers) - late
+        tasks = [
+            asyncio.create_task(dispatch(budget, mine, 2 if number >= first_late else 0))
+            for number, mine in enumerate(dispatchers)
+        ]
+        rounds = 0
+        while not all(task.done() for task in tasks):
+            clock.passes(other[rounds % len(other)])
+            rounds += 1
+            # Each round lets at least one go on; to come, to begin and to end takes some rounds more.
+            assert rounds < 10 + 3 * slices, "somebody waits for ever"
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+
+    with patch.object(_loop_budget, "monotonic", clock):
+        asyncio.run(run())
 
 
 async def test_a_cancelled_waiter_holds_up_nobody() -> None:
