@@ -21,17 +21,19 @@ class Housekeeping:
         self._fetched = 0  # records fetched until the last check
         self.due = 0.0
         """When the next check is."""
+        self._hurried = False
         self.enough = False
         """So much is buffered that nothing is fetched before the next check."""
 
     def soon(self) -> None:
         """Check in this turn, which waits for nothing before that."""
         self.due = 0.0
+        self._hurried = True
 
-    @property
-    def is_soon(self) -> bool:
-        """Whether `soon` was called, and nothing is checked since."""
-        return not self.due
+    def hurried(self) -> bool:
+        """Whether `soon` was called since the last call of this."""
+        hurried, self._hurried = self._hurried, False
+        return hurried
 
     def work(self, now: float) -> None:
         """Check, if it is time."""

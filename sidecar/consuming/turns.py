@@ -155,7 +155,7 @@ class Turns:
             source.read()
 
     def _patience(self) -> float:
-        if self.state.sender.has_work or self.housekeeping.is_soon:
+        if self.housekeeping.hurried() or self.state.sender.has_work:
             return 0.0
         longest = HOUSEKEEPING_INTERVAL_S if len(self.state.buffer) else WAIT_IDLE_S
         return max(0.0, min(longest, self.state.commits.round_begins_at - monotonic()))
