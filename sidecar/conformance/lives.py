@@ -242,6 +242,11 @@ def _result(life: Life | None, entry: pb.CheckpointEntry, result: pb.CheckpointR
         return
     if result.outcome in (pb.CHECKPOINT_OUTCOME_ACCEPTED, pb.CHECKPOINT_OUTCOME_ACCEPTED_DRAINING):
         life.accept(entry)
+    elif result.outcome == pb.CHECKPOINT_OUTCOME_BEYOND_DELIVERED:
+        # It does not count. The next one is bounded by what was delivered, and so may be lower: a client that has not
+        # read the next Batch by then says so.
+        delivered = result.delivered if result.HasField("delivered") else -1
+        life.told = min(life.told, max(delivered, life.accepted))
     elif result.outcome == pb.CHECKPOINT_OUTCOME_STALE_LEASE and life.stale_at is None:
         life.stale_at = at
 

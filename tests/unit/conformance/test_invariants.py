@@ -97,6 +97,24 @@ def play() -> Play:
     return Play()
 
 
+@pytest.mark.parametrize(
+    ("accepted", "delivered", "then", "broken"),
+    [(None, 0, 0, []), (None, None, 0, []), (1, 2, 2, []), (1, 2, 1, [16]), (2, None, 1, [16])],
+)
+def test_after_a_checkpoint_beyond_what_was_delivered_a_lower_one_may_come(
+    play: Play, accepted: int | None, delivered: int | None, then: int, broken: list[int]
+) -> None:
+    lease = play.running()
+    if accepted is not None:
+        play.checkpoint(1, lease, accepted)
+        play.accepted(1)
+    play.checkpoint(2, lease, 4)
+    outcome = pb.CHECKPOINT_OUTCOME_BEYOND_DELIVERED
+    play.answered(2, pb.CheckpointResponse(results=[pb.CheckpointResult(outcome=outcome, delivered=delivered)]))
+    play.checkpoint(3, lease, then)
+    assert play.broken == broken
+
+
 def test_a_life_in_order(play: Play) -> None:
     lease = play.running()
     play.opened(2)
