@@ -28,7 +28,7 @@ class Life:
     """Offsets of all records that were sent under the lease."""
     last_delivered: int = -1
     told: int = -1
-    """The highest offset in a request, whatever became of it."""
+    """The highest offset in a request, unless it was answered with BEYOND_DELIVERED."""
     accepted: int = -1
     """The highest offset that was accepted, in a call, in Closed or in Error."""
     entry: pb.CheckpointEntry | None = None
