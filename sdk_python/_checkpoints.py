@@ -71,7 +71,6 @@ class LeaseProgress:
         start_offset: int,
         sink: Sink,
         max_state_bytes: int = 0,
-        *,
         window_bytes: int = MAX_OFFSET,
     ) -> None:
         """``window``: in messages; ``window_bytes``: in bytes of them.

@@ -99,12 +99,7 @@ class Life:
         self.log = logger_for(host.lambda_name, self.place, assigned.lease)
         terms = host.terms
         self.progress = LeaseProgress(
-            assigned.lease,
-            terms.window,
-            assigned.start_offset,
-            host.sink,
-            terms.max_state_bytes,
-            window_bytes=terms.window_bytes,
+            assigned.lease, terms.window, assigned.start_offset, host.sink, terms.max_state_bytes, terms.window_bytes
         )
         tracing = tracing_of(host.lambda_name, assigned.topic, assigned.partition)
         self.dispatcher = Dispatcher(
